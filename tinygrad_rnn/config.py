@@ -1,0 +1,90 @@
+"""Settings of the process: gradient mode, default dtype, seed."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from .errors import DTypeError
+
+
+class _GradMode(threading.local):
+    enabled = True
+
+
+grad_mode = _GradMode()
+_default_dtype = np.dtype(np.float32)
+_generator = np.random.default_rng()
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations on tensors are recorded (per thread)."""
+    return grad_mode.enabled
+
+
+@contextmanager
+def set_grad_enabled(enabled: bool) -> Iterator[None]:
+    """Switch recording on or off inside a ``with`` block or a decorated function."""
+    before, grad_mode.enabled = grad_mode.enabled, bool(enabled)
+    try:
+        yield
+    finally:
+        grad_mode.enabled = before
+
+
+def no_grad():
+    """Do not record operations inside a ``with`` block or a decorated function.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tr
+    >>> w = tr.tensor([1.0], requires_grad=True)
+    >>> with tr.no_grad():
+    ...     y = w * 2
+    >>> y.requires_grad
+    False
+    """
+    return set_grad_enabled(False)
+
+
+def enable_grad():
+    """Record operations inside a ``with`` block, even within :func:`no_grad`."""
+    return set_grad_enabled(True)
+
+
+def get_default_dtype() -> np.dtype:
+    """The dtype of tensors made from Python floats (float32 unless set)."""
+    return _default_dtype
+
+
+def set_default_dtype(dtype) -> None:
+    """Set the dtype of tensors made from Python floats.
+
+    Parameters
+    ----------
+    dtype : float32 or float64
+
+    Raises
+    ------
+    DTypeError
+        If `dtype` is neither.
+    """
+    global _default_dtype
+    dtype = np.dtype(dtype)
+    if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise DTypeError(f"dtype: got {dtype}, wanted float32 or float64")
+    _default_dtype = dtype
+
+
+def seed(value: int) -> None:
+    """Seed everything random in this package: initialisation, dropout, data order."""
+    global _generator
+    _generator = np.random.default_rng(value)
+
+
+def generator() -> np.random.Generator:
+    """The random generator that every part of this package draws from unless it is given its own."""
+    return _generator

@@ -1,0 +1,33 @@
+"""Exceptions. Each message names the argument, what it got and what it wanted."""
+
+
+class TinygradError(Exception):
+    """Base of every exception that this package raises on purpose."""
+
+
+class ShapeError(TinygradError, ValueError):
+    """An array has the wrong rank, size or feature count."""
+
+
+class DTypeError(TinygradError, TypeError):
+    """An array has a dtype that cannot be used here."""
+
+
+class GraphError(TinygradError, RuntimeError):
+    """The graph cannot be differentiated: freed, changed in place, or not connected."""
+
+
+class CompileError(TinygradError, RuntimeError):
+    """A step cannot be compiled; the message names the operation and the line."""
+
+
+class CheckpointError(TinygradError, ValueError):
+    """A state dict or a file does not fit what it is loaded into."""
+
+
+class DataError(TinygradError, ValueError):
+    """A file or an array of data holds something that cannot be used."""
+
+
+class GradcheckError(TinygradError, AssertionError):
+    """An analytical gradient differs from its finite difference."""
