@@ -1,0 +1,43 @@
+"""A hash over everything that decides the machine code of the kernels, and a decorator that uses it.
+
+Numba keeps compiled functions on disk per source file and does not notice when a function in *another* file
+changes. So every kernel carries the fingerprint in its qualified name, which is part of the name of its cache
+file: whatever changes in this folder, in Numba or in the CPU, an old file is simply not found.
+"""
+
+import functools
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import llvmlite
+import numba
+
+from .host import HOST, config
+
+
+@functools.cache
+def fingerprint() -> str:
+    """Hash the sources of this folder, the versions, the target CPU and the bounds-check flag.
+
+    Returns
+    -------
+    str
+        12 hexadecimal digits. Use them in the name of every generated file that calls the kernels.
+
+    Examples
+    --------
+    >>> len(fingerprint())
+    12
+    """
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    digest.update(repr((numba.__version__, llvmlite.__version__, HOST, bool(config.BOUNDSCHECK))).encode())
+    return digest.hexdigest()[:12]
+
+
+def kernel(function: Any) -> Any:
+    """Compile with Numba: no GIL, NumPy's error model, cached on disk under the fingerprint."""
+    function.__qualname__ += "_" + fingerprint()
+    return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
