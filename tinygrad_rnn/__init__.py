@@ -1,0 +1,16 @@
+"""tinygrad_rnn: recurrent networks on the CPU, from an autodiff tape on NumPy."""
+
+from . import errors
+from .config import (
+    enable_grad,
+    get_default_dtype,
+    is_grad_enabled,
+    no_grad,
+    seed,
+    set_default_dtype,
+    set_grad_enabled,
+)
+from .core import OUT, Lowering, Op, Tensor, as_tensor, grad, primitive, tensor
+from .ops import *  # noqa: F403
+
+__version__ = "0.1.0"

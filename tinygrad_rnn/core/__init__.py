@@ -1,0 +1,26 @@
+"""The autodiff core: operation records, the tape, the backward walk."""
+
+from .dtype import as_array, check_dtype, is_float
+from .node import OUT, Aval, Carrier, Lowering, Op, apply, primitive, registry
+from .operators import Operators, functions
+from .tensor import Tensor, as_tensor, grad, tensor
+
+__all__ = [
+    "OUT",
+    "Aval",
+    "Carrier",
+    "Lowering",
+    "Op",
+    "Operators",
+    "Tensor",
+    "apply",
+    "as_array",
+    "as_tensor",
+    "check_dtype",
+    "functions",
+    "grad",
+    "is_float",
+    "primitive",
+    "registry",
+    "tensor",
+]

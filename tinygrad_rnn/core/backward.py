@@ -1,0 +1,243 @@
+"""The backward walk: reverse-mode differentiation over the graph, without recursion.
+
+Cotangents are plain arrays, unless the walk itself is to be recorded (``create_graph``); the rules of the operations
+serve both.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import config
+from ..errors import DTypeError, GraphError, ShapeError
+from .node import PICK, Node
+
+
+def unbroadcast(g: Any, shape: tuple) -> Any:
+    """Sum `g` over the axes along which an input of `shape` was broadcast; works on whatever has ``sum``."""
+    if g.shape == shape:
+        return g
+    lead = len(g.shape) - len(shape)
+    if lead > 0:
+        g = g.sum(axis=tuple(range(lead)))
+    axes = tuple(i for i, n in enumerate(shape) if n == 1 and g.shape[i] != 1)
+    if axes:
+        g = g.sum(axis=axes, keepdims=True)
+    return g
+
+
+def backward(roots, seeds, wrap, *, create_graph: bool, retain_graph: bool, inputs=None) -> dict | None:
+    """Walk the graph from `roots` and deposit gradients.
+
+    Parameters
+    ----------
+    roots, seeds : sequences
+        Tensors to differentiate, and their cotangents (None: one, for a single element).
+    wrap : type
+        The tensor class (this module stands below it).
+    create_graph, retain_graph : bool
+    inputs : sequence of tensors, optional
+        Only these are differentiated, and nothing is added to any ``grad``.
+
+    Returns
+    -------
+    dict or None
+        With `inputs`: cotangent by node or leaf.
+    """
+    cotangents: dict = {}
+    for root, seed in zip(roots, seeds):
+        if not root.requires_grad:
+            raise GraphError("backward: the output does not depend on any tensor that requires gradients")
+        g = _seed(root, seed, wrap, create_graph)
+        key = root._node or root
+        cotangents[key] = cotangents[key] + g if key in cotangents else g
+
+    nodes, leaves = _reach(cotangents)
+    wanted = None if inputs is None else {t._node or t for t in inputs}
+    if wanted is not None:
+        nodes = _on_path(nodes, wanted)
+    walk = _Walk(cotangents, wrap, create_graph)
+    with config.set_grad_enabled(create_graph):
+        for node in nodes:
+            g = cotangents.get(node)
+            if g is None:
+                continue
+            if node.hooks:
+                g = cotangents[node] = _run_hooks(node.hooks, g)
+            if wanted is None or node not in wanted:
+                del cotangents[node]
+                walk.owned.discard(node)
+            walk.through(node, g)
+            if not retain_graph:
+                node.release()
+    for leaf in leaves:
+        if leaf in cotangents and leaf._hooks:
+            cotangents[leaf] = _run_hooks(leaf._hooks, cotangents[leaf])
+            walk.owned.discard(leaf)
+    if wanted is not None:
+        return cotangents
+    for leaf in leaves:
+        if leaf in cotangents:
+            _deposit(leaf, cotangents[leaf], wrap, create_graph, leaf in walk.owned)
+    return None
+
+
+class _Walk:
+    """Cotangents in flight: which exist, and which arrays are ours to add to in place."""
+
+    def __init__(self, cotangents: dict, wrap, create_graph: bool):
+        self.cotangents = cotangents
+        self.wrap = wrap
+        self.create_graph = create_graph
+        self.owned: set = set()
+
+    def through(self, node: Node, g: Any) -> None:
+        """Push the cotangent of a node's output to its inputs."""
+        op, parents = node.op, node.parents
+        args: Any = node.args
+        if args is None:
+            raise GraphError(
+                f"backward: the graph behind {op.name} was freed by an earlier walk; pass retain_graph=True to it"
+            )
+        if op is PICK:  # an operation with several outputs gets {index: cotangent}
+            bundle = self.cotangents.setdefault(parents[0], {})
+            bundle[node.static["index"]] = g
+            return
+        for counter in node.counters:
+            if counter[0] > node.seq:
+                raise GraphError(
+                    f"backward: a value that {op.name} (shape {node.shape}) saved was overwritten in place; "
+                    "write to a copy, or after the backward walk"
+                )
+        out = node.out
+        if self.create_graph:
+            args, out = self._tensors(node)
+        if op.joint_vjp is not None:
+            needs = tuple(p is not None for p in parents)
+            gs = op.joint_vjp(g, out, *args, needs=needs, **node.static)
+            for parent, gi in zip(parents, gs, strict=True):
+                if parent is not None and gi is not None:
+                    self.add(parent, gi)
+            return
+        vjps: Any = op.vjps
+        for i, parent in enumerate(parents):
+            if parent is not None and vjps[i] is not None:
+                self.add(parent, vjps[i](g, out, *args, **node.static))
+
+    def add(self, parent: Any, g: Any) -> None:
+        if g.shape != parent.shape:
+            g = unbroadcast(g, parent.shape)
+        cotangents = self.cotangents
+        before = cotangents.get(parent)
+        if before is None:
+            cotangents[parent] = g
+        elif self.create_graph or type(before) is not np.ndarray:
+            cotangents[parent] = before + g
+        elif parent in self.owned:
+            np.add(before, g, out=before)
+        else:
+            cotangents[parent] = before + g
+            self.owned.add(parent)
+
+    def _tensors(self, node: Node) -> tuple[tuple, Any]:
+        """The saved values of `node` as tensors that are still linked to the graph."""
+        wrap = self.wrap
+        args = tuple(
+            a
+            if p is None or not isinstance(a, np.ndarray)
+            else wrap(a, True, p)
+            if isinstance(p, Node)
+            else p
+            for a, p in zip(node.args or (), node.parents)
+        )
+        return args, None if node.out is None else wrap(node.out, True, node)
+
+
+def _seed(root, seed, wrap, create_graph: bool):
+    if seed is None:
+        if root.size != 1:
+            raise ShapeError(
+                f"backward: got an output of shape {root.shape}, wanted a scalar; pass gradient="
+            )
+        seed = np.ones(root.shape, root.dtype)
+    tensor = isinstance(seed, wrap)
+    values = seed.data if tensor else np.asarray(seed)
+    if values.shape != root.shape:
+        raise ShapeError(f"gradient: got shape {values.shape}, wanted {root.shape} as the output")
+    if values.dtype != root.dtype:
+        if tensor:
+            raise DTypeError(f"gradient: got {values.dtype}, wanted {root.dtype} as the output")
+        values = values.astype(root.dtype)
+    if create_graph:
+        return seed if tensor else wrap(values)
+    return values
+
+
+def _reach(roots) -> tuple[list[Node], list]:
+    """All nodes behind `roots`, latest first (creation order is a topological order), and all leaves."""
+    seen, nodes, leaves, stack = set(roots), [], [], list(roots)
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Node):
+            nodes.append(item)
+            for parent in item.parents:
+                if parent is not None and parent not in seen:
+                    seen.add(parent)
+                    stack.append(parent)
+        else:
+            leaves.append(item)
+    nodes.sort(key=lambda n: n.seq, reverse=True)
+    return nodes, leaves
+
+
+def _on_path(nodes: list[Node], wanted: set) -> list[Node]:
+    """Those of `nodes` (latest first) that lead to a wanted node or leaf."""
+    leads: set = set()
+    for node in reversed(nodes):
+        if any(p in wanted or p in leads for p in node.parents if p is not None):
+            leads.add(node)
+    return [n for n in nodes if n in leads or n in wanted]
+
+
+def _run_hooks(hooks: list, g):
+    for hook in tuple(hooks):
+        out = hook(g)
+        if out is not None:
+            if out.shape != g.shape:
+                raise ShapeError(f"hook: returned shape {out.shape}, wanted {g.shape} as the gradient")
+            g = out
+    return g
+
+
+def _deposit(leaf, g, wrap, create_graph: bool, owned: bool) -> None:
+    if create_graph:
+        leaf.grad = g if leaf.grad is None else leaf.grad + g
+    elif leaf.grad is None:
+        leaf.grad = wrap(g if owned else np.array(g))
+    else:
+        leaf.grad = wrap(leaf.grad.data + g)
+
+
+def grad(
+    outputs, inputs, grad_outputs=None, *, wrap, create_graph=False, retain_graph=None, allow_unused=False
+) -> tuple:
+    """Gradients of `outputs` with respect to `inputs`; see :func:`tinygrad_rnn.grad`."""
+    retain = create_graph if retain_graph is None else retain_graph
+    for i, t in enumerate(inputs):
+        if not t.requires_grad:
+            raise GraphError(f"inputs[{i}]: this tensor does not require gradients")
+    seeds = [None] * len(outputs) if grad_outputs is None else grad_outputs
+    if len(seeds) != len(outputs):
+        raise ShapeError(f"grad_outputs: got {len(seeds)}, wanted {len(outputs)}, one for each output")
+    found: Any = backward(outputs, seeds, wrap, create_graph=create_graph, retain_graph=retain, inputs=inputs)
+    result: list = []
+    for i, t in enumerate(inputs):
+        g = found.get(t._node or t)
+        if g is None and not allow_unused:
+            raise GraphError(
+                f"inputs[{i}]: the outputs do not depend on it; pass allow_unused=True to get None"
+            )
+        result.append(g if g is None or isinstance(g, wrap) else wrap(np.array(g)))
+    return tuple(result)

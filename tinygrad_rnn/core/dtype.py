@@ -1,0 +1,78 @@
+"""One rule for dtypes: a float tensor keeps its dtype, whatever it meets.
+
+Python numbers, integer tensors and plain NumPy arrays adopt the dtype of the float tensor that they meet. Two float
+tensors of different dtypes are an error, because one of them would be cast silently.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import config
+from ..errors import DTypeError
+
+
+def is_float(dtype: np.dtype) -> bool:
+    return dtype.kind == "f"
+
+
+def check_dtype(dtype, argument: str = "dtype") -> np.dtype:
+    """Return `dtype` as a NumPy dtype that tensors can have."""
+    try:
+        out = np.dtype(dtype)
+    except TypeError as e:
+        raise DTypeError(f"{argument}: got {dtype!r}, wanted a NumPy dtype such as 'float32'") from e
+    if out.kind not in "fiub" or out.itemsize > 8 or out == np.float16:
+        raise DTypeError(f"{argument}: got {out}, wanted float32, float64, an integer dtype or bool")
+    return out.newbyteorder("=") if not out.isnative else out
+
+
+def promote(op, args: list, tensor_at: list[bool]) -> list:
+    """Bring the inputs of `op` to one dtype; ``tensor_at[i]`` says which came from tensors."""
+    floats = {
+        a.dtype for i, a in enumerate(args) if tensor_at[i] and i not in op.untyped and is_float(a.dtype)
+    }
+    if len(floats) > 1:
+        names = " and ".join(sorted(str(d) for d in floats))
+        raise DTypeError(f"{op.name}: got {names} tensors, wanted one float dtype; cast one with .astype()")
+    if floats:
+        (target,) = floats
+    else:
+        fractional = any(
+            isinstance(a, float) or (isinstance(a, np.ndarray | np.generic) and is_float(a.dtype))
+            for i, a in enumerate(args)
+            if i not in op.untyped
+        )
+        target = config.get_default_dtype() if fractional or op.floats else None
+    out = []
+    for i, a in enumerate(args):
+        if isinstance(a, bool | int | float):
+            out.append(a)
+            continue
+        if isinstance(a, np.generic):
+            out.append(a.item())
+            continue
+        if not isinstance(a, np.ndarray):
+            a = as_array(a, op.name)
+        if i in op.untyped or target is None or a.dtype == target:
+            out.append(a)
+        else:
+            out.append(a.astype(target))
+    return out
+
+
+def as_array(value, argument: str) -> np.ndarray:
+    """`value` as an array of a dtype that tensors can have; Python floats get the default dtype."""
+    try:
+        array = np.asarray(value)
+    except ValueError as e:
+        raise DTypeError(
+            f"{argument}: got nested sequences of unequal lengths, wanted a rectangular array"
+        ) from e
+    if array.dtype.kind not in "fiub":
+        raise DTypeError(f"{argument}: got {type(value).__name__} of dtype {array.dtype}, wanted numbers")
+    if array.dtype.kind == "f" and not isinstance(value, np.ndarray | np.generic):
+        array = array.astype(config.get_default_dtype())
+    if array.dtype == np.float16 or array.dtype.itemsize > 8:
+        raise DTypeError(f"{argument}: got dtype {array.dtype}, wanted float32 or float64; cast it first")
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))

@@ -1,0 +1,221 @@
+"""The record of a primitive operation, and the graph node that one application of it leaves behind."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+OUT = "out"  # in `saves`: the rule reads the operation's result
+clock = itertools.count(1)  # orders graph nodes and in-place writes
+
+
+class Lowering(NamedTuple):
+    """How the compiler emits an operation inside a fused loop.
+
+    Attributes
+    ----------
+    kind : str
+        The class of operation ("elementwise", "matmul", "reduce", ...): what the scheduler has to know.
+    code : str
+        For elementwise operations and reductions, an expression on SIMD lanes: ``{0}``, ``{1}`` stand for the
+        inputs, ``{name}`` for a static parameter.
+    cost : int
+        Rough price per vector in multiples of an addition: whether to save or to recompute.
+    """
+
+    kind: str
+    code: str = ""
+    cost: int = 1
+
+
+class Op:
+    """One primitive: NumPy forward, vector-Jacobian products, lowering.
+
+    Attributes
+    ----------
+    name : str
+    forward : callable
+        ``forward(*arrays, **static)``: arrays (and Python numbers) to an array, or to a tuple of arrays.
+    vjps : sequence of callables or None
+        ``vjps[i](g, out, *args, **static)`` is the cotangent of input ``i``. Written in this package's own
+        operations, so that one rule serves arrays, tensors (higher order) and symbols (the compiler).
+        A result that was broadcast is summed back by the caller.
+    joint_vjp : callable or None
+        ``joint_vjp(g, out, *args, needs, **static)`` gives the cotangents of all inputs at once.
+    saves : tuple
+        Positions of the inputs whose *values* the rules read, and ``OUT``. The other inputs reach the rules as
+        :class:`Aval` (shape and dtype only) and are not kept alive.
+    lowering : Lowering or None
+    view : bool
+        The result may share memory with the first input.
+    floats : bool
+        Integer inputs are first cast to the default float dtype (division, exp, mean, ...).
+    untyped : tuple of int
+        Positions that keep their own dtype (conditions).
+    """
+
+    __slots__ = (
+        "floats",
+        "forward",
+        "joint_vjp",
+        "lowering",
+        "name",
+        "saves",
+        "saves_out",
+        "untyped",
+        "view",
+        "vjps",
+    )
+
+    def __init__(
+        self,
+        name,
+        forward,
+        vjps=None,
+        joint_vjp=None,
+        saves=None,
+        lowering=None,
+        view=False,
+        floats=False,
+        untyped=(),
+    ):
+        self.name: str = name
+        self.forward: Callable = forward
+        self.vjps: Sequence[Callable | None] | None = vjps
+        self.joint_vjp: Callable | None = joint_vjp
+        self.saves: frozenset | None = None if saves is None else frozenset(saves) - {OUT}
+        self.saves_out: bool = saves is None or OUT in saves
+        self.lowering: Lowering | None = lowering
+        self.view = view
+        self.floats = floats
+        self.untyped = untyped
+
+    @property
+    def differentiable(self) -> bool:
+        return self.vjps is not None or self.joint_vjp is not None
+
+    def __repr__(self) -> str:
+        return f"Op({self.name})"
+
+
+class Aval(NamedTuple):
+    """Shape and dtype of an array whose values are not kept."""
+
+    shape: tuple
+    dtype: np.dtype
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+
+class Carrier:
+    """What an operation records itself on instead of computing: a tensor, or a symbol of the compiler."""
+
+    __slots__ = ()
+
+    @staticmethod
+    def _record(op: Op, args: tuple, static: dict):
+        raise NotImplementedError
+
+
+def apply(op: Op, args: tuple, static: dict) -> Any:
+    """Run `op` on whatever `args` are: plain arrays in, plain array out; a carrier in, a carrier out."""
+    for a in args:
+        if isinstance(a, Carrier):
+            return a._record(op, args, static)
+    return op.forward(*args, **static)
+
+
+registry: dict[str, Op] = {}
+
+
+def primitive(**record) -> Callable[[Callable], Any]:
+    """Register an operation of your own; the decorated function is its NumPy forward.
+
+    The function takes arrays by position and static parameters by keyword. It then accepts tensors, and is
+    differentiated, traced and compiled like every built-in operation.
+
+    Parameters
+    ----------
+    vjps : sequence of callables, optional
+        One rule per array: ``rule(g, out, *args, **static)``, written in tensor operations so that it can be
+        differentiated again and compiled. ``None`` for an array without gradient. No rules at all: the operation
+        has no gradient.
+    joint_vjp : callable, optional
+        Instead of `vjps`: ``rule(g, out, *args, needs, **static)`` returning one cotangent per array.
+    saves : tuple, optional
+        Which arrays' values (positions) the rules read; add ``OUT`` for the result. Default: all.
+    lowering : Lowering, optional
+        How it is emitted in a compiled loop; without it a step that uses the operation runs eagerly.
+    view, floats, untyped
+        See :class:`Op`.
+
+    Returns
+    -------
+    callable
+        The public function; its record is its attribute ``op``.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_rnn as tr
+    >>> @tr.primitive(vjps=[lambda g, y, x: g * 3 * x * x], saves=(0,),
+    ...               lowering=tr.Lowering("elementwise", "{0} * {0} * {0}", cost=2))
+    ... def cube(x):
+    ...     return x * x * x
+    >>> x = tr.tensor([2.0], requires_grad=True)
+    >>> cube(x).backward()
+    >>> x.grad
+    tensor([12.], dtype=float32)
+    """
+
+    def wrap(forward: Callable) -> Callable:
+        op = Op(forward.__name__.strip("_"), forward, **record)
+        registry[op.name] = op
+
+        @functools.wraps(forward)
+        def call(*args, **static):
+            return apply(op, args, static)
+
+        call.op = op  # type: ignore[attr-defined]
+        return call
+
+    return wrap
+
+
+class Node:
+    """One application of an operation: what its vjp needs, and where its cotangents go.
+
+    ``parents[i]`` is the node that produced input ``i``, a leaf tensor, or None where no gradient flows.
+    Values are raw arrays, so a node never refers to its own output and graphs are freed without the garbage
+    collector's help.
+    """
+
+    __slots__ = ("args", "counters", "dtype", "hooks", "op", "out", "parents", "seq", "shape", "static")
+
+    def __init__(self, op, args, static, parents, out, counters, shape, dtype):
+        self.op: Op = op
+        self.args: tuple | None = args
+        self.static: dict = static
+        self.parents: tuple = parents
+        self.out = out
+        self.counters: tuple = counters
+        self.shape = shape
+        self.dtype = dtype
+        self.hooks: list | None = None
+        self.seq: int = next(clock)
+
+    def release(self) -> None:
+        """Forget saved values, so that memory is freed as the backward walk proceeds."""
+        self.args = self.out = None
+        self.parents = self.counters = ()
+
+    def __repr__(self) -> str:
+        return f"Node({self.op.name}, shape={self.shape})"
+
+
+PICK = Op("pick", None)  # one output of an operation with several: static {"index": i}, parent the bundle

@@ -1,0 +1,101 @@
+"""NumPy's operators and methods for everything that flows through operations: tensors and symbols.
+
+Each line names the function of :mod:`tinygrad_rnn.ops` that does the work. The functions are filled in by that room,
+which stands above this one.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from .node import Carrier
+
+functions: Any = SimpleNamespace()  # name -> public function, set by tinygrad_rnn.ops
+
+
+class Operators(Carrier):
+    """Mixin: ``a + b``, ``a @ b``, ``a[...]``, ``a.sum(axis)`` and the rest of NumPy's spelling."""
+
+    __slots__ = ()
+    __array_ufunc__ = None  # ndarray + tensor is the tensor's business
+    __hash__ = object.__hash__
+
+    # fmt: off
+    def __add__(self, other): return functions.add(self, other)
+    def __radd__(self, other): return functions.add(other, self)
+    def __sub__(self, other): return functions.subtract(self, other)
+    def __rsub__(self, other): return functions.subtract(other, self)
+    def __mul__(self, other): return functions.multiply(self, other)
+    def __rmul__(self, other): return functions.multiply(other, self)
+    def __truediv__(self, other): return functions.divide(self, other)
+    def __rtruediv__(self, other): return functions.divide(other, self)
+    def __pow__(self, other): return functions.power(self, other)
+    def __rpow__(self, other): return functions.power(other, self)
+    def __matmul__(self, other): return functions.matmul(self, other)
+    def __rmatmul__(self, other): return functions.matmul(other, self)
+    def __floordiv__(self, other): return functions.floor_divide(self, other)
+    def __rfloordiv__(self, other): return functions.floor_divide(other, self)
+    def __mod__(self, other): return functions.remainder(self, other)
+    def __rmod__(self, other): return functions.remainder(other, self)
+    def __neg__(self): return functions.negative(self)
+    def __pos__(self): return self
+    def __abs__(self): return functions.abs(self)
+    def __lt__(self, other): return functions.less(self, other)
+    def __le__(self, other): return functions.less_equal(self, other)
+    def __gt__(self, other): return functions.greater(self, other)
+    def __ge__(self, other): return functions.greater_equal(self, other)
+    def __eq__(self, other): return functions.equal(self, other)
+    def __ne__(self, other): return functions.not_equal(self, other)
+    def __and__(self, other): return functions.logical_and(self, other)
+    def __rand__(self, other): return functions.logical_and(other, self)
+    def __or__(self, other): return functions.logical_or(self, other)
+    def __ror__(self, other): return functions.logical_or(other, self)
+    def __xor__(self, other): return functions.logical_xor(self, other)
+    def __rxor__(self, other): return functions.logical_xor(other, self)
+    def __invert__(self): return functions.logical_not(self)
+    def __getitem__(self, index): return functions.getitem(self, index)
+
+    @property
+    def T(self): return functions.transpose(self)
+
+    def sum(self, axis=None, keepdims=False): return functions.sum(self, axis, keepdims)
+    def mean(self, axis=None, keepdims=False): return functions.mean(self, axis, keepdims)
+    def var(self, axis=None, keepdims=False, ddof=0): return functions.var(self, axis, keepdims, ddof)
+    def std(self, axis=None, keepdims=False, ddof=0): return functions.std(self, axis, keepdims, ddof)
+    def max(self, axis=None, keepdims=False): return functions.max(self, axis, keepdims)
+    def min(self, axis=None, keepdims=False): return functions.min(self, axis, keepdims)
+    def prod(self, axis=None, keepdims=False): return functions.prod(self, axis, keepdims)
+    def cumsum(self, axis=None): return functions.cumsum(self, axis)
+    def argmax(self, axis=None): return functions.argmax(self, axis)
+    def argmin(self, axis=None): return functions.argmin(self, axis)
+    def all(self, axis=None, keepdims=False): return functions.all(self, axis, keepdims)
+    def any(self, axis=None, keepdims=False): return functions.any(self, axis, keepdims)
+
+    def reshape(self, *shape): return functions.reshape(self, *shape)
+    def transpose(self, *axes): return functions.transpose(self, *axes)
+    def swapaxes(self, a, b): return functions.swapaxes(self, a, b)
+    def squeeze(self, axis=None): return functions.squeeze(self, axis)
+    def flatten(self): return functions.reshape(self, -1)
+    def repeat(self, repeats, axis=None): return functions.repeat(self, repeats, axis)
+    def take(self, indices, axis=None): return functions.take(self, indices, axis)
+    def clip(self, min=None, max=None): return functions.clip(self, min, max)
+    def astype(self, dtype): return functions.astype(self, dtype)
+    def exp(self): return functions.exp(self)
+    def log(self): return functions.log(self)
+    def sqrt(self): return functions.sqrt(self)
+    def tanh(self): return functions.tanh(self)
+    def sigmoid(self): return functions.sigmoid(self)
+    def relu(self): return functions.relu(self)
+    def abs(self): return functions.abs(self)
+    # fmt: on
+
+    shape: tuple
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a 0-d tensor")
+        return self.shape[0]
+
+    def __iter__(self):
+        return iter(functions.unstack(self))

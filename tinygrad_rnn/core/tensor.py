@@ -1,0 +1,432 @@
+"""The tensor: a NumPy array that remembers how it was computed."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import numpy as np
+
+from .. import config
+from ..errors import DTypeError, GraphError, ShapeError
+from .backward import backward as run_backward
+from .backward import grad as run_grad
+from .dtype import as_array, check_dtype, is_float, promote
+from .node import PICK, Aval, Carrier, Node, clock
+from .operators import Operators
+
+ndarray = np.ndarray
+grad_mode = config.grad_mode
+
+
+class Tensor(Operators):
+    """An n-dimensional array on the tape; make one with :func:`tensor`.
+
+    Attributes
+    ----------
+    data : numpy.ndarray
+        The values. Writing into it by hand bypasses the graph's bookkeeping; use :meth:`copy_` or ``t[...] = v``.
+    requires_grad : bool
+        Whether gradients flow to this tensor.
+    grad : Tensor or None
+        The accumulated gradient, filled by :meth:`backward` for leaves.
+    """
+
+    __slots__ = ("__weakref__", "_counter", "_hooks", "_node", "data", "grad", "requires_grad")
+
+    data: ndarray
+    grad: Tensor | None
+
+    def __init__(self, data: ndarray, requires_grad: bool = False, node: Node | None = None, counter=None):
+        self.data = data
+        self.requires_grad = requires_grad
+        self._node = node
+        self._counter = counter or [0]  # clock time of the last in-place write; shared with views
+        self.grad = None
+        self._hooks: list | None = None
+
+    # ---- recording
+
+    @staticmethod
+    def _record(op, args, static):
+        arrays = []
+        needs = plain = False
+        dtype = None
+        for a in args:
+            if isinstance(a, Tensor):
+                d = a.data
+                arrays.append(d)
+                if a.requires_grad:
+                    needs = True
+                if dtype is None:
+                    dtype = d.dtype
+                elif d.dtype is not dtype:
+                    plain = True
+            elif isinstance(a, Carrier):
+                return a._record(op, args, static)
+            else:
+                arrays.append(a)
+                if type(a) is not float and type(a) is not int:
+                    plain = True
+        if plain or dtype.kind != "f":  # dtypes to reconcile: off the fast path
+            arrays = promote(op, arrays, [isinstance(a, Tensor) for a in args])
+        out = op.forward(*arrays, **static)
+        if type(out) is not ndarray and type(out) is not tuple:
+            out = np.asarray(out)
+        if needs and grad_mode.enabled and (op.vjps is not None or op.joint_vjp is not None):
+            return _link(op, args, arrays, static, out)
+        if type(out) is tuple:
+            return tuple(Tensor(np.asarray(o)) for o in out)
+        return Tensor(out, False, None, args[0]._counter if op.view and isinstance(args[0], Tensor) else None)
+
+    # ---- what it is
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.data.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        return self.data.size
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether this tensor was made by hand rather than computed from tensors that require gradients."""
+        return self._node is None
+
+    def numpy(self) -> ndarray:
+        """The values as a NumPy array that shares this tensor's memory."""
+        return self.data
+
+    def item(self) -> Any:
+        """The value of a tensor with one element, as a Python number."""
+        if self.data.size != 1:
+            raise ShapeError(f"item(): got a tensor of shape {self.shape}, wanted one element")
+        return self.data.item()
+
+    def tolist(self) -> Any:
+        return self.data.tolist()
+
+    def __array__(self, dtype=None, copy=None):
+        return np.array(self.data, dtype=dtype, copy=copy)
+
+    def __bool__(self) -> bool:
+        return bool(self.item())
+
+    def __float__(self) -> float:
+        return float(self.item())
+
+    def __int__(self) -> int:
+        return int(self.item())
+
+    def __index__(self) -> int:
+        if is_float(self.dtype):
+            raise DTypeError(f"index: got a {self.dtype} tensor, wanted an integer tensor")
+        return int(self.item())
+
+    def __repr__(self) -> str:
+        body = np.array2string(self.data, separator=", ", prefix="tensor(", threshold=200, edgeitems=3)
+        dtype = "" if self.dtype in (np.int64, np.bool_) else f", dtype={self.dtype}"
+        grad = (
+            f", from={self._node.op.name}"
+            if self._node
+            else ", requires_grad=True"
+            if self.requires_grad
+            else ""
+        )
+        return f"tensor({body}{dtype}{grad})"
+
+    def __deepcopy__(self, memo):
+        if self._node is not None:
+            raise GraphError(
+                "deepcopy: got a tensor computed by the graph, wanted a leaf; copy t.detach() instead"
+            )
+        out = type(self)(self.data.copy(), self.requires_grad)
+        out.grad = None if self.grad is None else Tensor(self.grad.data.copy())
+        memo[id(self)] = out
+        return out
+
+    def __reduce__(self):
+        if self._node is not None:
+            raise GraphError(
+                "pickle: got a tensor computed by the graph, wanted a leaf; pickle t.detach() instead"
+            )
+        return type(self), (self.data, self.requires_grad)
+
+    # ---- gradients
+
+    def backward(
+        self,
+        gradient: Tensor | ndarray | None = None,
+        retain_graph: bool | None = None,
+        create_graph: bool = False,
+    ) -> None:
+        """Add the gradient of this tensor to ``grad`` of every leaf that it depends on.
+
+        Parameters
+        ----------
+        gradient : Tensor or array, optional
+            The cotangent, shaped as this tensor; may be left out for a single element.
+        retain_graph : bool, optional
+            Keep what the graph saved, for a second walk. Default: as `create_graph`.
+        create_graph : bool
+            Record the walk itself, so that the gradients can be differentiated.
+
+        Raises
+        ------
+        GraphError
+            If nothing here requires gradients, the graph was freed, or a saved value was overwritten.
+        ShapeError
+            If `gradient` has another shape.
+        """
+        retain = create_graph if retain_graph is None else retain_graph
+        run_backward([self], [gradient], Tensor, create_graph=create_graph, retain_graph=retain)
+
+    def detach(self) -> Tensor:
+        """The same values (and memory) outside the graph."""
+        return Tensor(self.data, False, None, self._counter)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Tensor:
+        """Switch gradients of a leaf on or off, in place."""
+        if self._node is not None:
+            raise GraphError(
+                "requires_grad_: got a tensor computed by the graph, wanted a leaf; use detach()"
+            )
+        if requires_grad:
+            _check_differentiable(self.data)
+        self.requires_grad = requires_grad
+        return self
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of a computed tensor in ``grad``, as for a leaf."""
+        if self._node is not None:
+            this = weakref.ref(self)  # a strong reference would make a cycle through the node
+
+            def keep(g):
+                if (tensor := this()) is not None:
+                    value = g if isinstance(g, Tensor) else Tensor(g)
+                    tensor.grad = value if tensor.grad is None else tensor.grad + value
+
+            self._add_hook(keep)
+
+    def register_hook(self, hook) -> Any:
+        """Call ``hook(grad)`` with this tensor's gradient during the backward walk.
+
+        Parameters
+        ----------
+        hook : callable
+            Takes the gradient as a Tensor; what it returns replaces the gradient, None leaves it.
+
+        Returns
+        -------
+        callable
+            Call it to remove the hook.
+        """
+        if not self.requires_grad:
+            raise GraphError("register_hook: this tensor does not require gradients")
+
+        def on_tensor(g):
+            out = hook(g if isinstance(g, Tensor) else Tensor(g))
+            if out is None or isinstance(g, Tensor):
+                return out
+            return out.data if isinstance(out, Tensor) else np.asarray(out)
+
+        hooks = self._add_hook(on_tensor)
+        return lambda: hooks.remove(on_tensor) if on_tensor in hooks else None
+
+    def _add_hook(self, hook) -> list:
+        owner: Any = self if self._node is None else self._node
+        attribute = "_hooks" if owner is self else "hooks"
+        if getattr(owner, attribute) is None:
+            setattr(owner, attribute, [])
+        hooks = getattr(owner, attribute)
+        hooks.append(hook)
+        return hooks
+
+    # ---- in-place writes
+
+    def _writable(self, what: str, value: Any) -> None:
+        if grad_mode.enabled and self.requires_grad:
+            raise GraphError(
+                f"{what}: this tensor is part of the graph; write to it inside tr.no_grad(), or to t.detach()"
+            )
+        if grad_mode.enabled and isinstance(value, Tensor) and value.requires_grad:
+            raise GraphError(
+                f"{what}: the value requires gradients, which an in-place write loses; use tr.where()"
+            )
+
+    def touch(self) -> None:
+        """Note an in-place write to ``data``, so that graphs that still need the old values refuse to run."""
+        self._counter[0] = next(clock)
+
+    def __setitem__(self, index, value) -> None:
+        self._writable("t[index] = value", value)
+        plain = tuple(_plain(i) for i in index) if isinstance(index, tuple) else _plain(index)
+        self.data[plain] = _plain(value)
+        self.touch()
+
+    def copy_(self, value) -> Tensor:
+        """Overwrite the values, in place; `value` must have this tensor's shape."""
+        self._writable("copy_", value)
+        value = np.asarray(_plain(value))
+        if value.shape != self.shape:
+            raise ShapeError(f"copy_: got shape {value.shape}, wanted {self.shape}")
+        self.data[...] = value
+        self.touch()
+        return self
+
+    def fill_(self, value: float) -> Tensor:
+        """Set every element to `value`, in place."""
+        self._writable("fill_", value)
+        self.data[...] = _plain(value)
+        self.touch()
+        return self
+
+    def zero_(self) -> Tensor:
+        """Set every element to zero, in place."""
+        return self.fill_(0)
+
+
+def _plain(value):
+    return value.data if isinstance(value, Tensor) else value
+
+
+def _link(op, args, arrays, static, out):
+    """Attach the outputs of `op` to the graph."""
+    saves = op.saves
+    parents, kept, counters = [], [], []
+    for i, a in enumerate(args):
+        tensor = isinstance(a, Tensor)
+        array = arrays[i]
+        parents.append((a._node or a) if tensor and a.requires_grad else None)
+        if saves is None or i in saves:
+            kept.append(array)
+            if tensor:
+                counters.append(a._counter)
+        else:
+            kept.append(Aval(array.shape, array.dtype) if isinstance(array, ndarray) else array)
+    if type(out) is tuple:
+        bundle = Node(op, tuple(kept), static, tuple(parents), None, tuple(counters), None, None)
+        return tuple(_pick(bundle, i, np.asarray(o)) for i, o in enumerate(out))
+    counter = args[0]._counter if op.view and isinstance(args[0], Tensor) else [0]
+    saved = None
+    if op.saves_out:
+        saved = out
+        counters.append(counter)
+    node = Node(op, tuple(kept), static, tuple(parents), saved, tuple(counters), out.shape, out.dtype)
+    return Tensor(out, True, node, counter)
+
+
+def _pick(bundle: Node, index: int, array: ndarray) -> Tensor:
+    if array.dtype.kind != "f":
+        return Tensor(array)
+    node = Node(PICK, (), {"index": index}, (bundle,), None, (), array.shape, array.dtype)
+    return Tensor(array, True, node)
+
+
+def _check_differentiable(array: ndarray) -> None:
+    if array.dtype.kind != "f":
+        raise DTypeError(f"requires_grad: got a {array.dtype} tensor, wanted float32 or float64")
+
+
+def tensor(data, requires_grad: bool = False, dtype=None) -> Tensor:
+    """Make a leaf tensor; the values are copied.
+
+    Parameters
+    ----------
+    data : array_like or Tensor
+        A NumPy array keeps its dtype; Python floats become the default dtype (float32).
+    requires_grad : bool
+        Whether gradients flow to it; floating-point dtypes only.
+    dtype : float32, float64, an integer dtype or bool, optional
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    DTypeError
+        If the values are not numbers, or integers are asked for gradients.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tr
+    >>> tr.tensor([1.0, 2.0]).dtype
+    dtype('float32')
+    """
+    array = np.array(as_array(_plain(data), "data"), order="C")
+    if dtype is not None:
+        array = array.astype(check_dtype(dtype), copy=False)
+    if requires_grad:
+        _check_differentiable(array)
+    return Tensor(array, bool(requires_grad))
+
+
+def as_tensor(data, dtype=None) -> Tensor:
+    """`data` as a tensor, without a copy where it already is one (or an array) of the right dtype."""
+    if isinstance(data, Tensor) and (dtype is None or data.dtype == dtype):
+        return data
+    if isinstance(data, Tensor):
+        return data.astype(dtype)
+    array = as_array(data, "data")
+    return Tensor(array if dtype is None else array.astype(check_dtype(dtype), copy=False))
+
+
+def grad(
+    outputs,
+    inputs,
+    grad_outputs=None,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+    allow_unused: bool = False,
+) -> tuple[Tensor | None, ...]:
+    """Gradients of `outputs` with respect to `inputs`, without touching any ``grad``.
+
+    Parameters
+    ----------
+    outputs, inputs : Tensor or sequence of tensors
+        Inputs may be leaves or computed tensors.
+    grad_outputs : sequence of Tensor or array, optional
+        Cotangents of the outputs; may be left out for outputs with one element.
+    create_graph : bool
+        Record the walk, so that the results can be differentiated again (to any order).
+    retain_graph : bool, optional
+        Keep what the graph saved. Default: as `create_graph`.
+    allow_unused : bool
+        Give None for an input on which no output depends, instead of raising.
+
+    Returns
+    -------
+    tuple of Tensor
+        One for each input.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tr
+    >>> x = tr.tensor(3.0, requires_grad=True)
+    >>> (dx,) = tr.grad(x ** 3, x, create_graph=True)
+    >>> float(dx), float(tr.grad(dx, x)[0])
+    (27.0, 18.0)
+    """
+    outputs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+    inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    if grad_outputs is not None and (isinstance(grad_outputs, Tensor | ndarray)):
+        grad_outputs = (grad_outputs,)
+    return run_grad(
+        outputs,
+        inputs,
+        grad_outputs,
+        wrap=Tensor,
+        create_graph=create_graph,
+        retain_graph=retain_graph,
+        allow_unused=allow_unused,
+    )

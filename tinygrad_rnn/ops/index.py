@@ -1,0 +1,104 @@
+"""Indexing: basic, by integer arrays, by masks; gradients accumulate where an element is read twice."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..core import Lowering, Tensor, primitive
+from ..errors import DTypeError, ShapeError
+
+
+def _is_basic(index: tuple) -> bool:
+    return all(isinstance(i, int | np.integer | slice) or i is None or i is Ellipsis for i in index)
+
+
+@primitive(
+    vjps=[lambda g, y, x, index: scatter_add(g, index=index, shape=tuple(x.shape))],
+    saves=(),
+    view=True,
+    lowering=Lowering("slice"),
+)
+def _getitem(x, index):
+    return x[index]
+
+
+@primitive(
+    vjps=[lambda g, y, x, index, shape: _getitem(g, index=index)], saves=(), lowering=Lowering("unslice")
+)
+def scatter_add(x, index, shape):
+    """Zeros of `shape` with `x` added at `index`: the transpose of indexing."""
+    out = np.zeros(shape, x.dtype)
+    if _is_basic(index):
+        out[index] = x
+    else:
+        np.add.at(out, index, x)
+    return out
+
+
+def getitem(x, index):
+    """``x[index]`` with integers, slices, None, Ellipsis, integer arrays or bool masks."""
+    index = tuple(_plain(i) for i in (index if isinstance(index, tuple) else (index,)))
+    try:
+        return _getitem(x, index=index)
+    except IndexError as e:
+        raise IndexError(f"index: got {index} for shape {tuple(x.shape)}: {e}") from None
+
+
+def _plain(i):
+    if isinstance(i, Tensor):
+        i = i.data
+    elif isinstance(i, list):
+        i = np.asarray(i)
+    if isinstance(i, np.ndarray):
+        if i.size == 0 and i.dtype.kind == "f":
+            i = i.astype(int)
+        if i.dtype.kind not in "iub":
+            raise DTypeError(f"index: got an array of {i.dtype}, wanted integers or bool")
+    return i
+
+
+def take(x, indices, axis=None):
+    """Elements at integer `indices` along `axis` (None: of the flattened tensor)."""
+    if axis is None:
+        x, axis = x.reshape((-1,)), 0
+    n = len(x.shape)
+    if not -n <= axis < n:
+        raise ShapeError(f"axis: got {axis}, wanted an axis of shape {tuple(x.shape)}")
+    return getitem(x, (*(slice(None),) * (axis % n), np.asarray(_plain(indices))))
+
+
+@primitive(
+    vjps=[lambda g, y, w, indices: _scatter_rows(g, indices=indices, rows=w.shape[0])],
+    saves=(),
+)
+def _embedding(weight, indices):
+    return weight[indices]
+
+
+@primitive(vjps=[lambda g, y, x, indices, rows: _embedding(g, indices=indices)], saves=())
+def _scatter_rows(x, indices, rows):
+    out = np.zeros((rows, x.shape[-1]), x.dtype)
+    np.add.at(out, indices.reshape(-1), x.reshape(-1, x.shape[-1]))
+    return out
+
+
+def embedding(weight, indices):
+    """Rows of `weight` (V, E) at integer `indices` of any shape: (...) -> (..., E).
+
+    Raises
+    ------
+    DTypeError
+        If `indices` are not integers.
+    IndexError
+        If an index lies outside the table; it is named.
+    """
+    indices = np.asarray(_plain(indices))
+    if indices.dtype.kind not in "iu":
+        raise DTypeError(f"indices: got {indices.dtype}, wanted integers")
+    if indices.size:
+        low, high = int(indices.min()), int(indices.max())
+        if low < 0 or high >= weight.shape[0]:
+            raise IndexError(
+                f"indices: got {low if low < 0 else high}, wanted ids from 0 to {weight.shape[0] - 1}"
+            )
+    return _embedding(weight, indices=indices)
