@@ -1,0 +1,281 @@
+"""Batches of examples: in order or shuffled, of similar length if wanted, reproducible from a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from ..config import generator
+from ..errors import CheckpointError, DataError, ShapeError
+from ._checks import as_array, integer, integer_array
+
+_ALL = slice(None)
+
+
+def stack_examples(examples: list) -> Any:
+    """Stack examples of equal shape along a new first axis; examples that are tuples field by field.
+
+    Examples
+    --------
+    >>> stack_examples([([1, 2], 0), ([3, 4], 1)])
+    (array([[1, 2],
+           [3, 4]]), array([0, 1]))
+    """
+    if isinstance(examples[0], tuple):
+        return tuple(stack_examples(list(field)) for field in zip(*examples, strict=True))
+    arrays = [as_array("examples", example) for example in examples]
+    shapes = {array.shape for array in arrays}
+    if len(shapes) > 1:
+        raise ShapeError(
+            f"examples: got the shapes {', '.join(map(str, sorted(shapes)))} in one batch, wanted one shape; "
+            "pass collate=pad_sequences or a function of your own"
+        )
+    return np.stack(arrays)
+
+
+class DataLoader:
+    """Iterates over batches of arrays or examples.
+
+    Every ``iter(loader)`` runs one epoch. The order of epoch e follows from the seed and e alone.
+
+    Parameters
+    ----------
+    data : ndarray, tuple of ndarray, or sequence of examples
+        An array gives batches that are arrays, a tuple of arrays gives tuples; any other sequence (a list, or
+        anything with ``len`` and integer indexing) gives ``collate([example, ...])``.
+    batch_size : int
+    shuffle : bool
+    drop_last : bool
+        Leave out batches with fewer than `batch_size` examples (with buckets, the last one of every bucket).
+    seed : int, optional
+        Of the shuffling; drawn from the package's generator unless given.
+    lengths : sequence of int, shape (N,), optional
+        Lengths of the examples, for `bucket`.
+    bucket : int or increasing sequence of int, optional
+        Put examples of similar length into a batch: a width w collects the lengths 1..w, w+1..2w, ...; bounds
+        [a, b] collect 1..a, a+1..b and all beyond b.
+    collate : callable, optional
+        Makes the batch that is handed out: from the list of examples (:func:`stack_examples` unless given;
+        :func:`pad_sequences` pads them), or from the sliced array or tuple of arrays.
+    batch_axis : int or tuple of int
+        Axis of the arrays along which the examples lie: 1 for (T, B, features); a tuple for one per array.
+
+    Raises
+    ------
+    DataError
+        If there is no example.
+    ShapeError
+        If arrays or lengths disagree about the number of examples.
+
+    Notes
+    -----
+    Batches that need no gathering (in order, or of size 1) are views of the arrays; the others are copies.
+
+    Examples
+    --------
+    >>> x, y = np.arange(10).reshape(5, 2), np.arange(5)
+    >>> for inputs, targets in DataLoader((x, y), batch_size=3):
+    ...     print(inputs.shape, targets)
+    (3, 2) [0 1 2]
+    (2, 2) [3 4]
+
+    Sequences of different lengths, padded to the longest of their batch:
+
+    >>> from tinygrad_rnn.data import pad_sequences
+    >>> texts = [[1, 2, 3], [4], [5, 6, 7, 8], [9]]
+    >>> loader = DataLoader(texts, 2, lengths=[3, 1, 4, 1], bucket=2, collate=pad_sequences)
+    >>> for padded, lengths in loader:
+    ...     print(padded.tolist(), lengths)
+    [[4], [9]] [1 1]
+    [[1, 2, 3, 0], [5, 6, 7, 8]] [3 4]
+    """
+
+    def __init__(
+        self,
+        data: np.ndarray | tuple[np.ndarray, ...] | Sequence,
+        batch_size: int = 1,
+        shuffle: bool = False,
+        drop_last: bool = False,
+        seed: int | None = None,
+        lengths: Sequence[int] | np.ndarray | None = None,
+        bucket: int | Sequence[int] | None = None,
+        collate: Callable[[Any], Any] | None = None,
+        batch_axis: int | tuple[int, ...] = 0,
+    ):
+        self.data = data
+        self.batch_size = integer("batch_size", batch_size, 1)
+        self.shuffle = bool(shuffle)
+        self.drop_last = bool(drop_last)
+        self.collate = collate
+        if seed is not None:
+            seed = integer("seed", seed, 0)
+        elif shuffle:
+            seed = int(generator().integers(2**63))
+        self.seed = seed
+
+        self._arrays: list[tuple[np.ndarray, int]] | None = None  # with their batch axes
+        if isinstance(data, (np.ndarray, tuple)):
+            self._arrays = _with_axes(data if isinstance(data, tuple) else (data,), batch_axis)
+            self._count = self._arrays[0][0].shape[self._arrays[0][1]]
+        else:
+            if batch_axis != 0:
+                raise ValueError(
+                    f"batch_axis: got {batch_axis} for a sequence of examples, wanted arrays to slice"
+                )
+            if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+                raise TypeError(f"data: got {type(data).__name__}, wanted arrays or a sequence of examples")
+            self._count = len(data)
+            self.collate = collate or stack_examples
+        if self._count == 0:
+            raise DataError("data: got no examples, wanted at least one")
+
+        self._buckets = _buckets(lengths, bucket, self._count)
+        whole, extra = np.divmod([len(members) for members in self._buckets], self.batch_size)
+        self._batches = int(whole.sum() if self.drop_last else (whole + (extra > 0)).sum())
+        if self._batches == 0:
+            raise ValueError(
+                f"batch_size: got {batch_size} with drop_last=True for {self._count} examples, "
+                "which leaves no batch; wanted a smaller one"
+            )
+        self._epoch, self._position, self._started = 0, 0, False
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return self._batches
+
+    def __iter__(self) -> Iterator[Any]:
+        if self._started:  # an epoch that was left early is not taken up again
+            self._epoch, self._position = self._epoch + 1, 0
+        self._started = True
+        return self._run(self._indices(self._epoch), self._position)
+
+    def _run(self, indices: Iterator[Any], position: int) -> Iterator[Any]:
+        fetch = self._examples if self._arrays is None else self._slices
+        for index in islice(indices, position, None):
+            position += 1
+            self._position = position
+            yield fetch(index)
+
+    def _indices(self, epoch: int) -> Iterator[Any]:
+        """For every batch a slice, if its examples lie side by side (no copy is needed), else an array."""
+        size = self.batch_size
+        rng = None if self.seed is None or not self.shuffle else np.random.default_rng([self.seed, epoch])
+        if len(self._buckets) == 1 and (rng is None or size == 1):
+            firsts = (
+                range(0, self._batches * size, size) if rng is None else rng.permutation(self._count).tolist()
+            )
+            return (slice(first, first + size) for first in firsts)
+        batches = []
+        for members in self._buckets:
+            order = members if rng is None else rng.permutation(members)
+            stop = len(order) - len(order) % size if self.drop_last else len(order)
+            batches += [order[first : first + size] for first in range(0, stop, size)]
+        if rng is not None and len(self._buckets) > 1:
+            batches = [batches[i] for i in rng.permutation(len(batches))]
+        return iter(batches)
+
+    def _slices(self, index: slice | np.ndarray) -> Any:
+        """The batch of arrays at `index`."""
+        assert self._arrays is not None
+        if isinstance(index, slice):
+            parts = [a[index] if axis == 0 else a[(_ALL,) * axis + (index,)] for a, axis in self._arrays]
+        else:
+            parts = [a.take(index, axis) for a, axis in self._arrays]
+        batch = tuple(parts) if isinstance(self.data, tuple) else parts[0]
+        return batch if self.collate is None else self.collate(batch)
+
+    def _examples(self, index: slice | np.ndarray) -> Any:
+        """The batch of examples at `index`."""
+        assert self.collate is not None
+        places = range(self._count)[index] if isinstance(index, slice) else index.tolist()
+        return self.collate([self.data[i] for i in places])
+
+    def state_dict(self) -> dict[str, int | None]:
+        """Where the loader stands: plain integers.
+
+        Taken between two batches, it lets a new loader of the same data go on with the very next batch.
+        """
+        epoch, position = self._epoch, self._position
+        if position == self._batches:
+            epoch, position = epoch + 1, 0
+        return {
+            "seed": self.seed,
+            "epoch": epoch,
+            "position": position,
+            "examples": self._count,
+            "batches": self._batches,
+        }
+
+    def load_state_dict(self, state: Mapping[str, int | None]) -> None:
+        """Go on where :meth:`state_dict` was taken: the next ``iter(loader)`` begins there.
+
+        Raises
+        ------
+        CheckpointError
+            If the state comes from a loader of other data or another batch size.
+        """
+        own = self.state_dict()
+        if set(state) != set(own):
+            raise CheckpointError(f"state: got the keys {sorted(state)}, wanted {sorted(own)}")
+        for key in ("examples", "batches"):
+            if state[key] != own[key]:
+                raise CheckpointError(f"state: got {state[key]} {key}, wanted {own[key]} as this loader has")
+        if self.shuffle and state["seed"] is None:
+            raise CheckpointError("state: got no seed, wanted one as this loader shuffles")
+        epoch, position = integer("epoch", state["epoch"], 0), integer("position", state["position"], 0)
+        if position >= self._batches:
+            raise CheckpointError(f"state: got position {position}, wanted less than {self._batches} batches")
+        self.seed = None if state["seed"] is None else integer("seed", state["seed"], 0)
+        self._epoch, self._position = epoch, position
+        self._started = False
+
+
+def _with_axes(
+    arrays: tuple[np.ndarray, ...], batch_axis: int | tuple[int, ...]
+) -> list[tuple[np.ndarray, int]]:
+    """Arrays with their batch axes, counted from the front; all hold as many examples."""
+    for array in arrays:
+        if not isinstance(array, np.ndarray):
+            raise TypeError(
+                f"data: got a tuple that holds {type(array).__name__}, wanted arrays; examples go in a list"
+            )
+    if not arrays:
+        raise DataError("data: got an empty tuple, wanted at least one array")
+    axes = batch_axis if isinstance(batch_axis, tuple) else (batch_axis,) * len(arrays)
+    if len(axes) != len(arrays):
+        raise ValueError(f"batch_axis: got {len(axes)} axes, wanted one for each of {len(arrays)} arrays")
+    pairs = []
+    for i, (array, axis) in enumerate(zip(arrays, axes)):
+        if not -array.ndim <= axis < array.ndim:
+            raise ShapeError(f"data[{i}]: got shape {array.shape}, wanted an axis {axis} (batch_axis)")
+        pairs.append((array, axis % array.ndim))
+    counts = [array.shape[axis] for array, axis in pairs]
+    if len(set(counts)) > 1:
+        shapes = ", ".join(str(array.shape) for array in arrays)
+        raise ShapeError(f"data: got the shapes {shapes}, wanted the same number of examples; got {counts}")
+    return pairs
+
+
+def _buckets(lengths, bucket, count: int) -> list[np.ndarray]:
+    """Indices of the examples of every bucket that is not empty, from short to long."""
+    if (lengths is None) != (bucket is None):
+        missing = "lengths" if lengths is None else "bucket"
+        raise ValueError(f"{missing}: got None, wanted both lengths and bucket, or neither")
+    if lengths is None:
+        return [np.arange(count)]
+    lengths = integer_array("lengths", lengths).astype(np.int64)
+    if lengths.shape != (count,):
+        raise ShapeError(f"lengths: got shape {lengths.shape}, wanted ({count},), one per example")
+    if lengths.min() < 1:
+        raise DataError(f"lengths[{lengths.argmin()}]: got {lengths.min()}, wanted at least 1")
+    if np.ndim(bucket) == 0:
+        bounds = np.arange(integer("bucket", bucket, 1), lengths.max(), bucket)
+    else:
+        bounds = integer_array("bucket", bucket).astype(np.int64)
+        if bounds.ndim != 1 or (np.diff(bounds, prepend=0) <= 0).any():
+            raise ValueError(f"bucket: got {bucket}, wanted a width or increasing bounds >= 1")
+    bins = np.digitize(lengths, bounds, right=True)
+    return [np.flatnonzero(bins == b) for b in np.unique(bins)]

@@ -1,0 +1,237 @@
+"""Shaping sequences: padding, one-hot codes, sliding windows, splits in time order."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from ..config import get_default_dtype
+from ..errors import DataError, ShapeError
+from ._checks import as_array, choice, integer, integer_array, require_range
+
+
+def pad_sequences(
+    sequences: Sequence,
+    value: float = 0,
+    max_length: int | None = None,
+    padding: str = "post",
+    time_major: bool = False,
+    dtype=None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Put sequences of different lengths into one array.
+
+    Parameters
+    ----------
+    sequences : sequence of array_like, each of shape (length, ...)
+        The trailing shape is the same for all; no sequence is empty.
+    value : number
+        Fills the places behind (or before) a sequence.
+    max_length : int, optional
+        Number of time steps T of the result; the longest sequence unless given. Longer sequences are cut on
+        the side where shorter ones are padded: "post" keeps their start, "pre" their end.
+    padding : "post" or "pre"
+    time_major : bool
+        Return (T, B, ...) instead of (B, T, ...).
+    dtype : dtype, optional
+        Of the result; that of the sequences unless given.
+
+    Returns
+    -------
+    padded : ndarray, shape (B, T, ...) or (T, B, ...)
+    lengths : ndarray of int64, shape (B,)
+        Steps that hold data, after cutting.
+
+    Raises
+    ------
+    DataError
+        If there is no sequence, or one is empty.
+    ShapeError
+        If trailing shapes differ.
+
+    Examples
+    --------
+    >>> padded, lengths = pad_sequences([[1, 2, 3], [4]])
+    >>> padded
+    array([[1, 2, 3],
+           [4, 0, 0]])
+    >>> lengths
+    array([3, 1])
+    >>> pad_sequences([[1, 2, 3], [4]], value=-1, max_length=2, padding="pre", time_major=True)[0]
+    array([[ 2, -1],
+           [ 3,  4]])
+    """
+    choice("padding", padding, ("post", "pre"))
+    arrays = [as_array(f"sequences[{i}]", s, dtype) for i, s in enumerate(sequences)]
+    if not arrays:
+        raise DataError("sequences: got none, wanted at least one")
+    for i, array in enumerate(arrays):
+        if array.ndim == 0 or array.shape[1:] != arrays[0].shape[1:]:
+            wanted = ", ".join(["length", *map(str, arrays[0].shape[1:])])
+            raise ShapeError(f"sequences[{i}]: got shape {array.shape}, wanted ({wanted})")
+        if len(array) == 0:
+            raise DataError(f"sequences[{i}]: got an empty sequence, wanted at least one step")
+    dtypes = {array.dtype for array in arrays}
+    dtype = np.result_type(*dtypes)
+    if dtype == np.float64 and dtype not in dtypes:  # NumPy's idea of int64 beside float32
+        dtype = get_default_dtype()
+    if dtype.kind != "f" and not _holds(dtype, value):
+        raise ValueError(f"value: got {value}, which {dtype} cannot hold")
+
+    lengths = np.array([len(array) for array in arrays], dtype=np.int64)
+    steps = int(lengths.max()) if max_length is None else integer("max_length", max_length, 1)
+    lengths = np.minimum(lengths, steps)
+    shape = (steps, len(arrays)) if time_major else (len(arrays), steps)
+    padded = np.full((*shape, *arrays[0].shape[1:]), value, dtype)
+    rows = padded.swapaxes(0, 1) if time_major else padded
+    for row, array, length in zip(rows, arrays, lengths.tolist()):
+        if padding == "post":
+            row[:length] = array[:length]
+        else:
+            row[steps - length :] = array[len(array) - length :]
+    return padded, lengths
+
+
+def _holds(dtype: np.dtype, value: float) -> bool:
+    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    return low <= value <= high and int(value) == value
+
+
+def one_hot(indices, depth: int, dtype=None) -> np.ndarray:
+    """Vectors that are 1 at an index and 0 elsewhere.
+
+    Parameters
+    ----------
+    indices : array_like of int, any shape
+        Each within ``0 <= index < depth``.
+    depth : int
+    dtype : dtype, optional
+        Of the result; the default dtype unless given.
+
+    Returns
+    -------
+    ndarray, shape (*indices.shape, depth)
+
+    Raises
+    ------
+    DataError
+        At an index out of range.
+
+    Examples
+    --------
+    >>> one_hot([2, 0], depth=3)
+    array([[0., 0., 1.],
+           [1., 0., 0.]], dtype=float32)
+    """
+    array = integer_array("indices", indices)
+    depth = integer("depth", depth, 1)
+    require_range("indices", array, depth)
+    codes = np.zeros((*array.shape, depth), get_default_dtype() if dtype is None else dtype)
+    np.put_along_axis(codes, array[..., None].astype(np.intp), 1, axis=-1)
+    return codes
+
+
+def windows(series, look_back: int, horizon: int = 1, stride: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Cut a series into pairs of `look_back` past steps and the `horizon` steps that follow them.
+
+    Window n starts at step ``n * stride``; there are ``N = (T - look_back - horizon) // stride + 1``.
+
+    Parameters
+    ----------
+    series : array_like, shape (T, F) or (T,)
+    look_back, horizon, stride : int
+
+    Returns
+    -------
+    inputs : ndarray, shape (N, look_back, F)
+    targets : ndarray, shape (N, horizon, F)
+        New arrays. A series of shape (T,) gives windows without a feature axis: (N, look_back), (N, horizon).
+
+    Raises
+    ------
+    ShapeError
+        If the series is shorter than one window and its horizon.
+
+    Examples
+    --------
+    >>> inputs, targets = windows([10, 20, 30, 40], look_back=2)
+    >>> inputs
+    array([[10, 20],
+           [20, 30]])
+    >>> targets
+    array([[30],
+           [40]])
+    """
+    array = as_array("series", series)
+    look_back = integer("look_back", look_back, 1)
+    horizon = integer("horizon", horizon, 1)
+    stride = integer("stride", stride, 1)
+    if array.ndim == 0:
+        raise ShapeError("series: got a single number, wanted shape (T,) or (T, F)")
+    if len(array) < look_back + horizon:
+        raise ShapeError(
+            f"series: got {len(array)} steps, wanted at least look_back + horizon = {look_back + horizon}"
+        )
+    spans = sliding_window_view(array, look_back + horizon, axis=0)[::stride]  # (N, ..., look_back + horizon)
+    spans = np.moveaxis(spans, -1, 1)
+    return spans[:, :look_back].copy(), spans[:, look_back:].copy()
+
+
+def train_test_split(
+    *arrays: np.ndarray, test_size: float | None = None, train_size: float | None = None
+) -> tuple[np.ndarray, ...]:
+    """Split arrays along their first axis in time order: the past to train on, the rest to test.
+
+    Nothing is shuffled. Split a series before cutting it into windows: then no step is in windows of both.
+
+    Parameters
+    ----------
+    *arrays : ndarray, all of the same length
+    test_size, train_size : float or int
+        Exactly one of them: a fraction between 0 and 1, or a number of steps. A fraction of the training part
+        is rounded down, one of the test part up.
+
+    Returns
+    -------
+    tuple of ndarray
+        ``(train, test)`` of the first array, then of the second, and so on; views, not copies.
+
+    Examples
+    --------
+    >>> train, test = train_test_split(np.arange(6), train_size=0.67)
+    >>> train, test
+    (array([0, 1, 2, 3]), array([4, 5]))
+    """
+    if not arrays:
+        raise TypeError("arrays: got none, wanted at least one")
+    if (test_size is None) == (train_size is None):
+        raise TypeError(
+            f"got test_size={test_size} and train_size={train_size}, wanted exactly one of the two"
+        )
+    parts = [np.asarray(array) for array in arrays]
+    for i, part in enumerate(parts):
+        if part.shape[:1] != parts[0].shape[:1] or part.ndim == 0:
+            wanted = ", ".join([*map(str, parts[0].shape[:1] or ["length"]), "..."])
+            raise ShapeError(f"arrays[{i}]: got shape {part.shape}, wanted ({wanted})")
+    steps = len(parts[0])
+    if train_size is not None:
+        cut = _part("train_size", train_size, steps, math.floor)
+    else:
+        cut = steps - _part("test_size", test_size, steps, math.ceil)
+    return tuple(half for part in parts for half in (part[:cut], part[cut:]))
+
+
+def _part(name: str, size, steps: int, rounded: Callable[[float], int]) -> int:
+    """Number of steps in the part of a split that has the given size."""
+    if isinstance(size, (float, np.floating)):
+        count = rounded(round(float(size) * steps, 9)) if 0 < size < 1 else 0  # 0.29 * 100 is 28.999...
+    else:
+        count = integer(name, size, 0)
+    if not 0 < count < steps:
+        raise ValueError(
+            f"{name}: got {size} of {steps} steps, wanted a fraction or a number of steps "
+            "that leaves at least one step to both parts"
+        )
+    return count
