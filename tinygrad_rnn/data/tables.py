@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -79,12 +80,13 @@ def read_csv_columns(
         raise DTypeError(f"dtype: got {dtype}, wanted float32 or float64")
     header, rows = _rows(path, delimiter, encoding)
     places = [_place(path, header, column) for column in columns]
+    limit = float(np.finfo(dtype).max)
     values = []
     for line, row in rows:
         if len(row) != len(header):
             names = delimiter.join(header)
             raise DataError(f"{path}, line {line}: got {len(row)} cells, wanted {len(header)} ({names})")
-        values.append([_number(row[i], f"{path}, line {line}, column {header[i]!r}", dtype) for i in places])
+        values.append([_number(row[i], limit, (path, line, header[i])) for i in places])
     if not values:
         raise DataError(f"{path}: got a header and no rows, wanted at least one row")
     return np.array(values, dtype)
@@ -121,14 +123,14 @@ def _place(path, header: list[str], column: str) -> int:
     return header.index(column)
 
 
-def _number(cell: str, where: str, dtype: np.dtype) -> float:
-    text = cell.strip()
-    if not text:
-        raise DataError(f"{where}: got an empty cell, wanted a number")
+def _number(cell: str, limit: float, where: tuple) -> float:
+    """The number in `cell`, of a magnitude of at most `limit`; an error tells `where` it stands."""
     try:
-        number = float(text.replace("_", "?"))  # Python reads 1_000 as a number, CSV does not
+        number = float(cell.replace("_", "?"))  # Python reads 1_000 as a number, CSV does not
     except ValueError:
-        raise DataError(f"{where}: got {cell!r}, wanted a number") from None
-    if not abs(number) <= np.finfo(dtype).max:
-        raise DataError(f"{where}: got {cell!r}, wanted a finite number of {dtype}")
-    return number
+        number = math.nan
+    if abs(number) <= limit:
+        return number
+    path, line, name = where
+    got = repr(cell) if cell.strip() else "an empty cell"
+    raise DataError(f"{path}, line {line}, column {name!r}: got {got}, wanted a finite number <= {limit:.2g}")
