@@ -1,6 +1,6 @@
 """tinygrad_rnn: recurrent networks on the CPU, from an autodiff tape on NumPy."""
 
-from . import errors
+from . import errors, ops
 from .config import (
     enable_grad,
     get_default_dtype,
@@ -14,3 +14,23 @@ from .core import OUT, Lowering, Op, Tensor, as_tensor, grad, primitive, tensor
 from .ops import *  # noqa: F403
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "OUT",
+    "Lowering",
+    "Op",
+    "Tensor",
+    "as_tensor",
+    "enable_grad",
+    "errors",
+    "get_default_dtype",
+    "grad",
+    "is_grad_enabled",
+    "no_grad",
+    "primitive",
+    "seed",
+    "set_default_dtype",
+    "set_grad_enabled",
+    "tensor",
+]
+__all__ += ops.__all__

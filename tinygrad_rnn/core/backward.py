@@ -1,7 +1,7 @@
 """The backward walk: reverse-mode differentiation over the graph, without recursion.
 
-Cotangents are plain arrays, unless the walk itself is to be recorded (``create_graph``); the rules of the operations
-serve both.
+Cotangents are plain arrays, unless the walk itself is to be recorded (``create_graph``); the rules of the
+operations serve both.
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ class _Walk:
         args: Any = node.args
         if args is None:
             raise GraphError(
-                f"backward: the graph behind {op.name} was freed by an earlier walk; pass retain_graph=True to it"
+                f"backward: the graph behind {op.name} was freed by an earlier walk; "
+                "pass retain_graph=True to that one"
             )
         if op is PICK:  # an operation with several outputs gets {index: cotangent}
             bundle = self.cotangents.setdefault(parents[0], {})

@@ -1,7 +1,7 @@
 """One rule for dtypes: a float tensor keeps its dtype, whatever it meets.
 
-Python numbers, integer tensors and plain NumPy arrays adopt the dtype of the float tensor that they meet. Two float
-tensors of different dtypes are an error, because one of them would be cast silently.
+Python numbers, integer tensors and plain NumPy arrays adopt the dtype of the float tensor that they meet.
+Two float tensors of different dtypes are an error, because one of them would be cast silently.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ class Lowering(NamedTuple):
     kind : str
         The class of operation ("elementwise", "matmul", "reduce", ...): what the scheduler has to know.
     code : str
-        For elementwise operations and reductions, an expression on SIMD lanes: ``{0}``, ``{1}`` stand for the
-        inputs, ``{name}`` for a static parameter.
+        For elementwise operations and reductions, an expression on SIMD lanes: ``{0}``, ``{1}`` stand for
+        the inputs, ``{name}`` for a static parameter.
     cost : int
         Rough price per vector in multiples of an addition: whether to save or to recompute.
     """
@@ -47,7 +47,7 @@ class Op:
     joint_vjp : callable or None
         ``joint_vjp(g, out, *args, needs, **static)`` gives the cotangents of all inputs at once.
     saves : tuple
-        Positions of the inputs whose *values* the rules read, and ``OUT``. The other inputs reach the rules as
+        Positions of the inputs whose *values* the rules read, and ``OUT``. The others reach the rules as
         :class:`Aval` (shape and dtype only) and are not kept alive.
     lowering : Lowering or None
     view : bool
@@ -144,8 +144,8 @@ def primitive(**record) -> Callable[[Callable], Any]:
     ----------
     vjps : sequence of callables, optional
         One rule per array: ``rule(g, out, *args, **static)``, written in tensor operations so that it can be
-        differentiated again and compiled. ``None`` for an array without gradient. No rules at all: the operation
-        has no gradient.
+        differentiated again and compiled. ``None`` for an array without gradient. No rules at all: the
+        operation has no gradient.
     joint_vjp : callable, optional
         Instead of `vjps`: ``rule(g, out, *args, needs, **static)`` returning one cotangent per array.
     saves : tuple, optional

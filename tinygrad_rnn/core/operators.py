@@ -1,7 +1,7 @@
 """NumPy's operators and methods for everything that flows through operations: tensors and symbols.
 
-Each line names the function of :mod:`tinygrad_rnn.ops` that does the work. The functions are filled in by that room,
-which stands above this one.
+Each line names the function of :mod:`tinygrad_rnn.ops` that does the work. The functions are filled in by
+that room, which stands above this one.
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ class Operators(Carrier):
     def abs(self): return functions.abs(self)
     # fmt: on
 
-    shape: tuple
+    @property
+    def shape(self) -> tuple[int, ...]:
+        raise NotImplementedError
 
     def __len__(self) -> int:
         if not self.shape:

@@ -25,7 +25,8 @@ class Tensor(Operators):
     Attributes
     ----------
     data : numpy.ndarray
-        The values. Writing into it by hand bypasses the graph's bookkeeping; use :meth:`copy_` or ``t[...] = v``.
+        The values. Writing into it by hand bypasses the graph's bookkeeping; use :meth:`copy_` or
+        ``t[...] = v``.
     requires_grad : bool
         Whether gradients flow to this tensor.
     grad : Tensor or None
@@ -51,7 +52,7 @@ class Tensor(Operators):
     def _record(op, args, static):
         arrays = []
         needs = plain = False
-        dtype = None
+        dtype: Any = None
         for a in args:
             if isinstance(a, Tensor):
                 d = a.data

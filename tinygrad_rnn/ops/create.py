@@ -52,4 +52,4 @@ def arange(start, stop=None, step=1, dtype=None) -> Tensor:
 
 def randn(shape, dtype=None) -> Tensor:
     """Standard normal values from the package's generator (:func:`tinygrad_rnn.seed`)."""
-    return Tensor(np.asarray(config.generator().standard_normal(shape, dtype=_dtype(dtype))))  # type: ignore[arg-type]
+    return Tensor(np.asarray(config.generator().standard_normal(shape, dtype=_dtype(dtype))))

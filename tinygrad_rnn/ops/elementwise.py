@@ -111,19 +111,23 @@ def sqrt(x):
 # ---- signs and trigonometry
 
 
-@primitive(vjps=[lambda g, y, x: g * sign(x)], saves=(0,), lowering=lanes("vabs({0})"))
-def abs(x):
-    """The absolute value; its derivative at zero is zero."""
-    return np.abs(x)
-
-
 @primitive(vjps=[lambda g, y, x: g * 0], saves=(), lowering=lanes("sign({0})", 3))
 def sign(x):
     """-1, 0 or 1; NaN stays NaN."""
     return np.sign(x)
 
 
-@primitive(vjps=[lambda g, y, x: g * cos(x)], saves=(0,), lowering=lanes("sin({0})", 12), floats=True)
+@primitive(vjps=[lambda g, y, x: g * sign(x)], saves=(0,), lowering=lanes("vabs({0})"))
+def abs(x):
+    """The absolute value; its derivative at zero is zero."""
+    return np.abs(x)
+
+
+def _sin_vjp(g, y, x):
+    return g * cos(x)
+
+
+@primitive(vjps=[_sin_vjp], saves=(0,), lowering=lanes("sin({0})", 12), floats=True)
 def sin(x):
     """The sine."""
     return np.sin(x)
@@ -155,7 +159,11 @@ def sigmoid(x):
     return np.reciprocal(y)
 
 
-@primitive(vjps=[lambda g, y, x: where(y > 0, g, 0.0)], saves=(OUT,), lowering=lanes("relu({0})"))
+def _relu_vjp(g, y, x):
+    return where(y > 0, g, 0.0)
+
+
+@primitive(vjps=[_relu_vjp], saves=(OUT,), lowering=lanes("relu({0})"))
 def relu(x):
     """``maximum(x, 0)``; its derivative at zero is zero."""
     return np.maximum(x, 0)
@@ -215,6 +223,25 @@ def hard_tanh(x, min=-1.0, max=1.0):
 # ---- comparison and selection
 
 
+def _where_left(g, y, c, a, b):
+    return where(c, g, 0.0)
+
+
+def _where_right(g, y, c, a, b):
+    return where(c, 0.0, g)
+
+
+@primitive(
+    vjps=[None, _where_left, _where_right],
+    saves=(0,),
+    lowering=lanes("vselect({0}, {1}, {2})"),
+    untyped=(0,),
+)
+def where(condition, a, b):
+    """`a` where `condition` holds, else `b`, with broadcasting."""
+    return np.where(condition, a, b)
+
+
 def _tie(g, x, other):
     """Cotangent of the input `x` of a maximum or minimum that `x` beats: ties share it."""
     return where(x == other, 0.5 * g, 0.0)
@@ -244,17 +271,6 @@ def maximum(a, b):
 def minimum(a, b):
     """The smaller of `a` and `b`; NaN wins, and a tie shares the gradient."""
     return np.minimum(a, b)
-
-
-@primitive(
-    vjps=[None, lambda g, y, c, a, b: where(c, g, 0.0), lambda g, y, c, a, b: where(c, 0.0, g)],
-    saves=(0,),
-    lowering=lanes("vselect({0}, {1}, {2})"),
-    untyped=(0,),
-)
-def where(condition, a, b):
-    """`a` where `condition` holds, else `b`, with broadcasting."""
-    return np.where(condition, a, b)
 
 
 def clip(x, min=None, max=None):

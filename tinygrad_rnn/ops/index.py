@@ -12,8 +12,12 @@ def _is_basic(index: tuple) -> bool:
     return all(isinstance(i, int | np.integer | slice) or i is None or i is Ellipsis for i in index)
 
 
+def _getitem_vjp(g, y, x, index):
+    return scatter_add(g, index=index, shape=tuple(x.shape))
+
+
 @primitive(
-    vjps=[lambda g, y, x, index: scatter_add(g, index=index, shape=tuple(x.shape))],
+    vjps=[_getitem_vjp],
     saves=(),
     view=True,
     lowering=Lowering("slice"),
@@ -67,10 +71,11 @@ def take(x, indices, axis=None):
     return getitem(x, (*(slice(None),) * (axis % n), np.asarray(_plain(indices))))
 
 
-@primitive(
-    vjps=[lambda g, y, w, indices: _scatter_rows(g, indices=indices, rows=w.shape[0])],
-    saves=(),
-)
+def _embedding_vjp(g, y, weight, indices):
+    return _scatter_rows(g, indices=indices, rows=weight.shape[0])
+
+
+@primitive(vjps=[_embedding_vjp], saves=())
 def _embedding(weight, indices):
     return weight[indices]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..core import Lowering, primitive
@@ -41,7 +43,7 @@ def _matmul(a, b):
 
 
 def matmul(a, b):
-    """Matrix product over the last two axes, as ``numpy.matmul``: leading axes broadcast, 1-D operands allowed.
+    """Matrix product over the last two axes, as ``numpy.matmul``: leading axes broadcast, 1-D allowed.
 
     Raises
     ------
@@ -65,11 +67,11 @@ def outer(a, b):
 def _einsum_vjp(g, y, *xs, needs, subscripts):
     terms, out = subscripts.split("->")
     inputs = terms.split(",")
-    sizes = {}
+    sizes: dict[str, int] = {}
     for labels, x in zip(inputs, xs):
         for label, n in zip(labels, x.shape):
             sizes[label] = max(n, sizes.get(label, 1))
-    result = []
+    result: list[Any] = []
     for i, (labels, need) in enumerate(zip(inputs, needs)):
         if not need:
             result.append(None)
@@ -91,7 +93,7 @@ def _einsum(*xs, subscripts):
 
 
 def einsum(subscripts, *operands):
-    """Sum of products over labelled axes, as ``numpy.einsum`` (string form, with ``...`` and repeated labels).
+    """Sum of products over labelled axes, as ``numpy.einsum`` (string form; ``...`` and repeated labels too).
 
     Examples
     --------
@@ -99,18 +101,18 @@ def einsum(subscripts, *operands):
     >>> tr.einsum("ij,j->i", tr.tensor(np.eye(2)), tr.tensor(np.array([3.0, 4.0])))
     tensor([3., 4.], dtype=float64)
     """
-    text, operands = subscripts.replace(" ", ""), list(operands)
+    text, arrays = subscripts.replace(" ", ""), list(operands)
     terms, arrow, out = text.partition("->")
     inputs = terms.split(",")
-    if len(inputs) != len(operands):
-        raise ShapeError(f"einsum: got {len(operands)} operands for {subscripts!r}, wanted {len(inputs)}")
+    if len(inputs) != len(arrays):
+        raise ShapeError(f"einsum: got {len(arrays)} operands for {subscripts!r}, wanted {len(inputs)}")
     spare = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" if c not in text]
     dots = ""
     for i, labels in enumerate(inputs):
-        width = len(operands[i].shape) - len(labels.replace("...", ""))
+        width = len(arrays[i].shape) - len(labels.replace("...", ""))
         if width < 0 or ("..." not in labels and width):
             raise ShapeError(
-                f"einsum: got shape {tuple(operands[i].shape)} for {labels!r}, wanted an axis for each label"
+                f"einsum: got shape {tuple(arrays[i].shape)} for {labels!r}, wanted an axis for each label"
             )
         if "..." in labels:
             while len(dots) < width:
@@ -125,8 +127,8 @@ def einsum(subscripts, *operands):
         for c in sorted(set(labels)):
             while inputs[i].count(c) > 1:  # a diagonal, as a product with the identity
                 fresh = spare.pop()
-                n = operands[i].shape[inputs[i].index(c)]
+                n = arrays[i].shape[inputs[i].index(c)]
                 inputs[i] = inputs[i].replace(c, fresh, 1)
                 inputs.append(c + fresh)
-                operands.append(np.eye(n, dtype=operands[i].dtype))
-    return _einsum(*operands, subscripts=",".join(inputs) + "->" + out)
+                arrays.append(np.eye(n, dtype=arrays[i].dtype))
+    return _einsum(*arrays, subscripts=",".join(inputs) + "->" + out)

@@ -177,10 +177,11 @@ def log_softmax(x, axis=-1):
     return _log_softmax(x, axis=_nonempty(x, axis, "log_softmax"))
 
 
-@primitive(
-    vjps=[lambda g, y, x, axis: flip(_cumsum(flip(g, axis), axis=axis), axis)],
-    saves=(),
-)
+def _cumsum_vjp(g, y, x, axis):
+    return flip(_cumsum(flip(g, axis), axis=axis), axis)
+
+
+@primitive(vjps=[_cumsum_vjp], saves=())
 def _cumsum(x, axis):
     return np.cumsum(x, axis=axis, dtype=x.dtype)
 

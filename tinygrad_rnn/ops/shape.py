@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Any
+
 import numpy as np
 
 from ..core import Lowering, primitive
@@ -35,8 +38,12 @@ def _inverse(axes):
     return tuple(int(i) for i in np.argsort(axes))
 
 
+def _transpose_vjp(g, y, x, axes):
+    return _transpose(g, axes=_inverse(axes))
+
+
 @primitive(
-    vjps=[lambda g, y, x, axes: _transpose(g, axes=_inverse(axes))],
+    vjps=[_transpose_vjp],
     saves=(),
     view=True,
     lowering=Lowering("transpose"),
@@ -77,7 +84,7 @@ def moveaxis(x, source, destination):
     return _transpose(x, axes=tuple(order))
 
 
-def _check_axis(axis: int, n: int, shape) -> int:
+def _check_axis(axis: Any, n: int, shape) -> int:
     if not -n <= axis < n:
         raise ShapeError(f"axis: got {axis}, wanted an axis of shape {tuple(shape)}")
     return axis % n
@@ -122,7 +129,11 @@ def broadcast_to(x, shape):
     return _broadcast_to(x, shape=shape)
 
 
-@primitive(vjps=[lambda g, y, x, axes: _flip(g, axes=axes)], saves=(), view=True)
+def _flip_vjp(g, y, x, axes):
+    return _flip(g, axes=axes)
+
+
+@primitive(vjps=[_flip_vjp], saves=(), view=True)
 def _flip(x, axes):
     return np.flip(x, axes)
 
@@ -276,7 +287,7 @@ def unstack(x, axis=0):
 
 def _split_vjp(gs, y, x, needs, bounds, axis):
     example, parts = next(iter(gs.values())), []
-    for i, (start, stop) in enumerate(zip(bounds[:-1], bounds[1:])):
+    for i, (start, stop) in enumerate(pairwise(bounds)):
         shape = (*x.shape[:axis], stop - start, *x.shape[axis + 1 :])
         parts.append(gs[i] if i in gs else _zeros_like(shape, example))
     return (_concat(*parts, axis=axis),)
@@ -285,7 +296,7 @@ def _split_vjp(gs, y, x, needs, bounds, axis):
 @primitive(joint_vjp=_split_vjp, saves=(), view=True, lowering=Lowering("split"))
 def _split(x, bounds, axis):
     lead = (slice(None),) * axis
-    return tuple(x[(*lead, slice(a, b))] for a, b in zip(bounds[:-1], bounds[1:]))
+    return tuple(x[(*lead, slice(a, b))] for a, b in pairwise(bounds))
 
 
 def split(x, indices_or_sections, axis=0):
@@ -301,7 +312,7 @@ def split(x, indices_or_sections, axis=0):
         bounds = tuple(range(0, length + 1, length // n)) if length else (0,) * (n + 1)
     else:
         bounds = (0, *(int(i) for i in indices_or_sections), length)
-        if any(a > b for a, b in zip(bounds[:-1], bounds[1:])) or bounds[1] < 0:
+        if any(a > b for a, b in pairwise(bounds)) or bounds[1] < 0:
             raise ShapeError(
                 f"split: got indices {indices_or_sections}, wanted rising indices within {length}"
             )
