@@ -55,6 +55,7 @@ def test_a_constant_column_stays_put(make, value):
     scaler = make()
     np.testing.assert_array_equal(scaler.fit_transform(x), np.zeros((3, 1)))
     np.testing.assert_array_equal(scaler.inverse_transform(np.zeros((3, 1))), x)
+    np.testing.assert_array_equal(scaler.transform(x + 1), x + 1 - x)  # shifted only
 
 
 def test_a_variance_that_underflows():
@@ -68,6 +69,7 @@ def test_a_scaler_of_a_series_fits_every_shape():
     one_column = MinMaxScaler().fit([[10.0], [30.0]])
     np.testing.assert_array_equal(one_column.inverse_transform([0.0, 0.5]), [10, 20])
     assert one_column.inverse_transform(np.float64(0.5)) == 20
+    assert one_column.inverse_transform(np.float64(0.5)).dtype == np.float64
     with pytest.raises(ShapeError, match=r"x: got shape \(2, 3\), wanted \(\.\.\., 1\)"):
         one_column.transform(np.ones((2, 3)))
 

@@ -274,7 +274,7 @@ def _buckets(lengths, bucket, count: int) -> list[np.ndarray]:
     if np.ndim(bucket) == 0:
         bounds = np.arange(integer("bucket", bucket, 1), lengths.max(), bucket)
     else:
-        bounds = integer_array("bucket", bucket).astype(np.int64)
+        bounds = integer_array("bucket", bucket)
         if bounds.ndim != 1 or (np.diff(bounds, prepend=0) <= 0).any():
             raise ValueError(f"bucket: got {bucket}, wanted a width or increasing bounds >= 1")
     bins = np.digitize(lengths, bounds, right=True)
