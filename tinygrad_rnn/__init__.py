@@ -1,6 +1,6 @@
 """tinygrad_rnn: recurrent networks on the CPU, from an autodiff tape on NumPy."""
 
-from . import errors, ops
+from . import errors, nn, ops
 from .config import (
     enable_grad,
     get_default_dtype,
@@ -26,6 +26,7 @@ __all__ = [
     "get_default_dtype",
     "grad",
     "is_grad_enabled",
+    "nn",
     "no_grad",
     "primitive",
     "seed",

@@ -1,0 +1,71 @@
+"""Neural network layers: parameters, modules, losses, and the recurrent layers, in PyTorch's names."""
+
+from . import functional, init
+from .containers import ModuleDict, ModuleList, Sequential
+from .dropout import Dropout
+from .embedding import Embedding
+from .functional import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    huber_loss,
+    l1_loss,
+    mse_loss,
+    nll_loss,
+)
+from .linear import Linear, linear
+from .losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss, NLLLoss
+from .module import Module
+from .norm import LayerNorm, layer_norm
+from .parameter import Parameter
+
+# the room above, so that users find all layers in one place; it needs the names above, hence last
+from ..recurrent import (  # isort: skip
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    Cell,
+    GRUCell,
+    LSTMCell,
+    RNNCell,
+    Recurrent,
+    Stacked,
+)
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "BCEWithLogitsLoss",
+    "Bidirectional",
+    "Cell",
+    "CrossEntropyLoss",
+    "Dropout",
+    "Embedding",
+    "GRUCell",
+    "HuberLoss",
+    "L1Loss",
+    "LSTMCell",
+    "LayerNorm",
+    "Linear",
+    "MSELoss",
+    "Module",
+    "ModuleDict",
+    "ModuleList",
+    "NLLLoss",
+    "Parameter",
+    "RNNCell",
+    "Recurrent",
+    "Sequential",
+    "Stacked",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "functional",
+    "huber_loss",
+    "init",
+    "l1_loss",
+    "layer_norm",
+    "linear",
+    "mse_loss",
+    "nll_loss",
+]

@@ -1,0 +1,119 @@
+"""Modules that hold other modules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from .module import Module
+
+
+def _check_module(module, owner: str) -> Module:
+    if not isinstance(module, Module):
+        raise TypeError(f"{owner}: got {type(module).__name__}, wanted an nn.Module")
+    return module
+
+
+class ModuleList(Module):
+    """A list of modules, named "0", "1", ...
+
+    Parameters
+    ----------
+    modules : iterable of Module
+    """
+
+    def __init__(self, modules: Iterable[Module] = ()):
+        self.extend(modules)
+
+    def append(self, module: Module) -> ModuleList:
+        setattr(self, str(len(self)), _check_module(module, type(self).__name__))
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> ModuleList:
+        for module in modules:
+            self.append(module)
+        return self
+
+    def _index(self, index: int) -> str:
+        n = len(self)
+        if not -n <= index < n:
+            raise IndexError(f"{type(self).__name__}: got index {index}, wanted one of {n} modules")
+        return str(index % n)
+
+    def __getitem__(self, index):
+        if isinstance(index, slice):
+            return list(self)[index]
+        return getattr(self, self._index(index))
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        setattr(self, self._index(index), _check_module(module, type(self).__name__))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self.children())
+
+    def __iter__(self) -> Iterator[Module]:
+        return self.children()
+
+
+class Sequential(ModuleList):
+    """Modules applied one after the other.
+
+    Parameters
+    ----------
+    *modules : Module
+
+    Examples
+    --------
+    >>> from tinygrad_rnn import nn
+    >>> nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4))
+    Sequential(
+      (0): Linear(in_features=3, out_features=4, bias=True)
+      (1): LayerNorm((4,), eps=1e-05, elementwise_affine=True)
+    )
+    """
+
+    def __init__(self, *modules: Module):
+        super().__init__(modules)
+
+    def forward(self, x):
+        for module in self.children():
+            x = module(x)
+        return x
+
+
+class ModuleDict(Module):
+    """Modules by name.
+
+    Parameters
+    ----------
+    modules : mapping of str to Module
+    """
+
+    def __init__(self, modules: Mapping[str, Module] | None = None):
+        for name, module in (modules or {}).items():
+            self[name] = module
+
+    def __getitem__(self, name: str) -> Module:
+        return dict(self.named_children())[name]
+
+    def __setitem__(self, name: str, module: Module) -> None:
+        if hasattr(type(self), name) or "." in name or not name:
+            raise KeyError(f"ModuleDict: got the name {name!r}, wanted one that is not taken and has no dot")
+        setattr(self, name, _check_module(module, "ModuleDict"))
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.keys()
+
+    def __len__(self) -> int:
+        return len(self.keys())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def keys(self) -> list[str]:
+        return [name for name, _ in self.named_children()]
+
+    def values(self) -> list[Module]:
+        return list(self.children())
+
+    def items(self) -> list[tuple[str, Module]]:
+        return list(self.named_children())

@@ -1,0 +1,255 @@
+"""Losses as functions, in PyTorch's names.
+
+Classes stand on the **last** axis, whatever the rank: logits are (..., C) and targets (...), so that outputs
+over sequences, (T, B, C), go in as they are. (PyTorch puts the classes on axis 1; for (N, C) the two agree.)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import ops
+from ..core import Tensor, as_tensor, is_float
+from ..errors import DTypeError, ShapeError
+from ..ops.loss import pick_class, squared_error
+
+
+def _check_shapes(name: str, input, target) -> None:
+    shape, wanted = getattr(target, "shape", ()), input.shape
+    if shape != wanted:
+        raise ShapeError(f"{name}: target: got shape {tuple(shape)}, wanted {tuple(wanted)} as the input")
+
+
+def _reduce(loss, reduction: str):
+    if reduction == "mean":
+        return loss.mean()
+    if reduction == "sum":
+        return loss.sum()
+    _check_reduction(reduction)
+    return loss
+
+
+def _check_reduction(reduction: str) -> None:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction: got {reduction!r}, wanted 'mean', 'sum' or 'none'")
+
+
+def mse_loss(input, target, reduction: str = "mean"):
+    """Squared error ``(input - target)**2``.
+
+    Parameters
+    ----------
+    input, target : Tensor or array, of one shape
+    reduction : {"mean", "sum", "none"}
+
+    Raises
+    ------
+    ShapeError
+        If the shapes differ; nothing is broadcast.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_rnn as tr
+    >>> float(tr.nn.mse_loss(tr.tensor([1.0, 2.0]), np.array([1.0, 4.0])))
+    2.0
+    """
+    if getattr(target, "shape", ()) != input.shape:
+        _check_shapes("mse_loss", input, target)
+    if reduction == "mean" and input.size:
+        return squared_error(input, target, scale=1.0 / input.size)
+    if reduction == "sum":
+        return squared_error(input, target, scale=1.0)
+    d = input - target
+    return _reduce(d * d, reduction)
+
+
+def l1_loss(input, target, reduction: str = "mean"):
+    """Absolute error ``|input - target|``; parameters as :func:`mse_loss`."""
+    _check_shapes("l1_loss", input, target)
+    return _reduce(ops.abs(as_tensor(input) - target), reduction)
+
+
+def huber_loss(input, target, reduction: str = "mean", delta: float = 1.0):
+    """Squared error near zero, absolute error beyond `delta` (Huber 1964).
+
+    ``d**2 / 2`` where ``|d| < delta``, else ``delta * (|d| - delta / 2)``; parameters as :func:`mse_loss`.
+    """
+    _check_shapes("huber_loss", input, target)
+    if not delta > 0:
+        raise ValueError(f"delta: got {delta}, wanted a positive number")
+    d = as_tensor(input) - target
+    size = ops.abs(d)
+    return _reduce(ops.where(size < delta, 0.5 * (d * d), delta * (size - 0.5 * delta)), reduction)
+
+
+def binary_cross_entropy_with_logits(input, target, weight=None, reduction: str = "mean", pos_weight=None):
+    """Cross-entropy of independent yes/no decisions, from logits, without overflow.
+
+    ``-(pos_weight * t * log(sigmoid(x)) + (1 - t) * log(1 - sigmoid(x)))``
+
+    Parameters
+    ----------
+    input : Tensor
+        Logits.
+    target : Tensor or array, shaped as `input`
+        Probabilities, 0 or 1 as a rule.
+    weight, pos_weight : Tensor or array, optional
+        Constant factors of the loss, and of its positive part; broadcast against `input`.
+    reduction : {"mean", "sum", "none"}
+    """
+    _check_shapes("binary_cross_entropy_with_logits", input, target)
+    input = as_tensor(input)
+    target = _cast(target, input.dtype)
+    softplus = ops.softplus(-input)
+    if pos_weight is not None:
+        softplus = softplus * ((_constant(pos_weight, input.dtype) - 1.0) * target + 1.0)
+    loss = (1.0 - target) * input + softplus
+    if weight is not None:
+        loss = loss * _constant(weight, input.dtype)
+    return _reduce(loss, reduction)
+
+
+def _cast(value, dtype):
+    """Arrays and integers in `dtype`; tensors as they are."""
+    return value if isinstance(value, Tensor) and is_float(value.dtype) else as_tensor(value, dtype)
+
+
+def _constant(value, dtype) -> np.ndarray:
+    return np.asarray(value.data if isinstance(value, Tensor) else value, dtype)
+
+
+def _class_weight(weight, classes: int, dtype) -> np.ndarray:
+    array = _constant(weight, dtype)
+    if array.shape != (classes,):
+        raise ShapeError(f"weight: got shape {array.shape}, wanted ({classes},), one for each class")
+    return array
+
+
+def _class_rows(name: str, input, target, weight, ignore_index: int):
+    """Indices that are safe to read, and the weight of each row: the class's, or zero where it is ignored."""
+    index = np.asarray(target.data if isinstance(target, Tensor) else target)
+    if index.dtype.kind not in "iu":
+        raise DTypeError(f"{name}: target: got {index.dtype}, wanted integer class indices")
+    if not input.shape or index.shape != input.shape[:-1]:
+        raise ShapeError(
+            f"{name}: target: got shape {index.shape} for logits of shape {tuple(input.shape)}, "
+            f"wanted {tuple(input.shape[:-1])}: classes stand on the last axis"
+        )
+    classes = input.shape[-1]
+    valid = index != ignore_index
+    index = np.where(valid, index, 0)
+    if index.size and (index.min() < 0 or index.max() >= classes):
+        bad = int(index.min()) if index.min() < 0 else int(index.max())
+        raise IndexError(f"{name}: target: got class {bad}, wanted 0 to {classes - 1}, or {ignore_index}")
+    per_class = None if weight is None else _class_weight(weight, classes, input.dtype)
+    rows = valid.astype(input.dtype) if per_class is None else per_class[index] * valid
+    return index, valid, rows, per_class
+
+
+def _mean_over(total, rows: np.ndarray):
+    """``total / rows.sum()``; NaN if every row is ignored, as in PyTorch."""
+    weight = float(rows.sum(dtype=np.float64))
+    return total * (1.0 / weight if weight else float("nan"))
+
+
+def nll_loss(input, target, weight=None, ignore_index: int = -100, reduction: str = "mean"):
+    """Negative log-likelihood ``-input[..., target]`` of log-probabilities.
+
+    Parameters
+    ----------
+    input : Tensor, (..., C)
+        Log-probabilities, classes on the last axis.
+    target : integer Tensor or array, (...)
+        Class indices.
+    weight : array, (C,), optional
+        A factor for each class; the mean is then weighted.
+    ignore_index : int
+        Targets with this value count for nothing.
+    reduction : {"mean", "sum", "none"}
+    """
+    _check_reduction(reduction)
+    input = as_tensor(input)
+    index, valid, rows, _ = _class_rows("nll_loss", input, target, weight, ignore_index)
+    return _nll(input, index, valid, rows, reduction)
+
+
+def _nll(logp, index, valid, rows, reduction):
+    loss = -pick_class(logp, index=index) * rows
+    if not valid.all():  # a product would carry infinities into the sum
+        loss = ops.where(valid, loss, 0.0)
+    if reduction == "none":
+        return loss
+    return loss.sum() if reduction == "sum" else _mean_over(loss.sum(), rows)
+
+
+def cross_entropy(
+    input,
+    target,
+    weight=None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+):
+    """Cross-entropy between softmax(`input`) and `target`, classes on the last axis.
+
+    Parameters
+    ----------
+    input : Tensor, (..., C)
+        Logits.
+    target : Tensor or array
+        Class indices, integers of shape (...); or probabilities, floats of shape (..., C).
+    weight : array, (C,), optional
+        A factor for each class; with indices, the mean is then weighted.
+    ignore_index : int
+        Class indices with this value count for nothing.
+    reduction : {"mean", "sum", "none"}
+    label_smoothing : float
+        The share of the target that is spread evenly over all classes, in [0, 1] (Szegedy et al. 2016).
+
+    Raises
+    ------
+    ShapeError
+        If the shapes do not fit.
+    IndexError
+        If a class index is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_rnn as tr
+    >>> logits = tr.zeros((7, 2, 5))                       # (T, B, C)
+    >>> round(float(tr.nn.cross_entropy(logits, np.ones((7, 2), int))), 4)   # log(5)
+    1.6094
+    """
+    _check_reduction(reduction)
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"label_smoothing: got {label_smoothing}, wanted a number between 0 and 1")
+    input = as_tensor(input)
+    dtype = target.dtype if isinstance(target, Tensor | np.ndarray) else np.asarray(target).dtype
+    if is_float(dtype):
+        return _soft_cross_entropy(input, target, weight, reduction, label_smoothing)
+    index, valid, rows, per_class = _class_rows("cross_entropy", input, target, weight, ignore_index)
+    logp = ops.log_softmax(input, -1)
+    loss = _nll(logp, index, valid, rows, reduction)
+    if label_smoothing == 0.0:
+        return loss
+    spread = -(logp if per_class is None else logp * per_class).sum(-1)
+    spread = spread * (label_smoothing / input.shape[-1])
+    if not valid.all():
+        spread = ops.where(valid, spread, 0.0)
+    if reduction == "sum":
+        spread = spread.sum()
+    elif reduction == "mean":
+        spread = _mean_over(spread.sum(), rows)
+    return loss * (1.0 - label_smoothing) + spread
+
+
+def _soft_cross_entropy(input, target, weight, reduction, label_smoothing):
+    _check_shapes("cross_entropy", input, target)
+    target = _cast(target, input.dtype)
+    classes = input.shape[-1]
+    if label_smoothing:
+        target = target * (1.0 - label_smoothing) + label_smoothing / classes
+    logp = ops.log_softmax(input, -1)
+    if weight is not None:
+        logp = logp * _class_weight(weight, classes, input.dtype)
+    return _reduce(-(target * logp).sum(-1), reduction)

@@ -1,0 +1,131 @@
+"""Initialisers: they fill a tensor in place, from the package's generator, and return it.
+
+Weights are laid out (fan_out, fan_in, ...), as in PyTorch. The same seed gives the same values in float32 and
+float64, up to rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from .. import config
+from ..core import Tensor
+from ..errors import ShapeError
+
+Initialiser = Callable[[Tensor], Tensor]
+
+
+def _fill(tensor: Tensor, values) -> Tensor:
+    with config.no_grad():
+        tensor.data[...] = values
+        tensor.touch()
+    return tensor
+
+
+def constant(tensor: Tensor, value: float) -> Tensor:
+    """Fill with `value`."""
+    return _fill(tensor, value)
+
+
+def uniform(tensor: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
+    """Draw from the uniform distribution on [low, high)."""
+    return _fill(tensor, config.generator().uniform(low, high, tensor.shape))
+
+
+def normal(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
+    """Draw from the normal distribution."""
+    return _fill(tensor, config.generator().normal(mean, std, tensor.shape))
+
+
+def fans(tensor: Tensor) -> tuple[int, int]:
+    """(fan_in, fan_out) of a weight of shape (fan_out, fan_in, ...)."""
+    if tensor.ndim < 2:
+        raise ShapeError(f"tensor: got shape {tensor.shape}, wanted a weight of at least two axes")
+    rest = math.prod(tensor.shape[2:])
+    return tensor.shape[1] * rest, tensor.shape[0] * rest
+
+
+def gain(nonlinearity: str, slope: float = 0.01) -> float:
+    """The factor on weights that keeps the variance behind `nonlinearity`; `slope` is leaky_relu's."""
+    gains = {
+        "linear": 1.0,
+        "sigmoid": 1.0,
+        "tanh": 5.0 / 3.0,
+        "relu": math.sqrt(2.0),
+        "leaky_relu": math.sqrt(2.0 / (1.0 + slope * slope)),
+    }
+    if nonlinearity not in gains:
+        raise ValueError(f"nonlinearity: got {nonlinearity!r}, wanted one of {', '.join(gains)}")
+    return gains[nonlinearity]
+
+
+def xavier_uniform(tensor: Tensor, gain: float = 1.0) -> Tensor:
+    """Uniform with variance ``2 gain**2 / (fan_in + fan_out)`` (Glorot and Bengio 2010)."""
+    bound = gain * math.sqrt(6.0 / max(1, sum(fans(tensor))))
+    return uniform(tensor, -bound, bound)
+
+
+def xavier_normal(tensor: Tensor, gain: float = 1.0) -> Tensor:
+    """Normal with variance ``2 gain**2 / (fan_in + fan_out)`` (Glorot and Bengio 2010)."""
+    return normal(tensor, 0.0, gain * math.sqrt(2.0 / max(1, sum(fans(tensor)))))
+
+
+def _kaiming_std(tensor: Tensor, slope: float, mode: str, nonlinearity: str) -> float:
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"mode: got {mode!r}, wanted 'fan_in' or 'fan_out'")
+    fan = fans(tensor)[mode == "fan_out"]
+    return gain(nonlinearity, slope) / math.sqrt(max(1, fan))
+
+
+def kaiming_uniform(
+    tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
+) -> Tensor:
+    """Uniform with variance ``gain**2 / fan`` (He et al. 2015); `a` is the negative slope of leaky_relu."""
+    bound = math.sqrt(3.0) * _kaiming_std(tensor, a, mode, nonlinearity)
+    return uniform(tensor, -bound, bound)
+
+
+def kaiming_normal(
+    tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
+) -> Tensor:
+    """Normal with variance ``gain**2 / fan`` (He et al. 2015); `a` is the negative slope of leaky_relu."""
+    return normal(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity))
+
+
+def orthogonal(tensor: Tensor, gain: float = 1.0) -> Tensor:
+    """Orthonormal rows or columns, whichever are fewer, times `gain` (Saxe et al. 2014).
+
+    The matrix is distributed uniformly (Haar): the signs of the QR factors are fixed (Mezzadri 2007).
+    """
+    fans(tensor)
+    rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
+    flat = config.generator().standard_normal((max(rows, columns), min(rows, columns)))
+    q, r = np.linalg.qr(flat)
+    q *= np.sign(np.diagonal(r))
+    return _fill(tensor, gain * (q if rows >= columns else q.T).reshape(tensor.shape))
+
+
+def per_gate(init: Callable[..., Tensor], n_gates: int) -> Callable[..., Tensor]:
+    """An initialiser that applies `init` to each of `n_gates` equal blocks of rows.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_rnn as tr
+    >>> from tinygrad_rnn.nn import init
+    >>> w = init.per_gate(init.orthogonal, 4)(tr.zeros((8, 2), dtype="float64")).numpy()
+    >>> bool(np.allclose(w[2:4] @ w[2:4].T, np.eye(2)))
+    True
+    """
+
+    def initialise(tensor: Tensor, *args, **kwargs) -> Tensor:
+        if not tensor.ndim or tensor.shape[0] % n_gates:
+            raise ShapeError(f"tensor: got shape {tensor.shape}, wanted {n_gates} equal blocks of rows")
+        for block in np.split(tensor.data, n_gates):
+            init(Tensor(block), *args, **kwargs)
+        tensor.touch()
+        return tensor
+
+    return initialise

@@ -1,0 +1,63 @@
+"""The affine layer."""
+
+from __future__ import annotations
+
+import math
+
+from ..errors import ShapeError
+from . import init
+from .module import Module
+from .parameter import Parameter, empty
+
+
+def linear(x, weight, bias=None):
+    """``x @ weight.T + bias``: (..., in) with weight (out, in) and bias (out,) to (..., out)."""
+    y = x @ weight.T
+    return y if bias is None else y + bias
+
+
+class Linear(Module):
+    """An affine map of the last axis, ``x @ weight.T + bias``.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+    bias : bool
+    dtype : float32 or float64, optional
+
+    Attributes
+    ----------
+    weight : Parameter, (out_features, in_features)
+    bias : Parameter, (out_features,), or None
+        Both drawn uniformly from ``±1/sqrt(in_features)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_rnn import nn
+    >>> nn.Linear(3, 2)(np.zeros((5, 3))).shape
+    (5, 2)
+    """
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype=None):
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = empty(out_features, in_features, dtype=dtype)
+        self.bias: Parameter | None = empty(out_features, dtype=dtype) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters anew."""
+        bound = 1.0 / math.sqrt(max(1, self.in_features))
+        for parameter in self.parameters():
+            init.uniform(parameter, -bound, bound)
+
+    def forward(self, x):
+        shape = x.shape
+        if not shape or shape[-1] != self.in_features:
+            raise ShapeError(f"Linear: x: got shape {tuple(shape)}, wanted (..., {self.in_features})")
+        return linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        )

@@ -1,0 +1,263 @@
+"""Modules: objects whose attributes are parameters, buffers and other modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import config
+from ..core import Tensor, as_tensor, is_float
+from ..errors import CheckpointError
+from .parameter import Parameter, float_dtype
+
+
+class LoadReport(NamedTuple):
+    """What :meth:`Module.load_state_dict` skipped with ``strict=False``."""
+
+    missing_keys: list[str]
+    unexpected_keys: list[str]
+
+
+class Module:
+    """Base of everything that owns parameters.
+
+    Attributes that are a :class:`Parameter`, a registered buffer or a module are found by looking at the
+    instance, in the order in which they were set; no ``super().__init__()`` is needed. Modules in a plain
+    list, tuple or dict would not be found and are an error: use :class:`ModuleList` or :class:`ModuleDict`.
+    (Unless the attribute's name starts with an underscore: such a container is private.)
+
+    Attributes
+    ----------
+    training : bool
+        Whether layers such as :class:`Dropout` are active; see :meth:`train` and :meth:`eval`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_rnn import nn
+    >>> class Scale(nn.Module):
+    ...     def __init__(self):
+    ...         self.factor = nn.Parameter([2.0])
+    ...     def forward(self, x):
+    ...         return x * self.factor
+    >>> Scale()(np.ones(3)).tolist()
+    [2.0, 2.0, 2.0]
+    """
+
+    training: bool = True
+    _buffers: Mapping[str, bool] = {}  # name -> whether it is part of the state dict
+
+    def forward(self, *args, **kwargs) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} does not define forward()")
+
+    def __call__(self, *args, **kwargs) -> Any:
+        return self.forward(*args, **kwargs)
+
+    # ---- what it owns
+
+    def register_buffer(self, name: str, value, persistent: bool = True) -> None:
+        """Own a tensor that is not trained (running statistics, fixed weights) under ``self.name``.
+
+        Parameters
+        ----------
+        name : str
+        value : Tensor, array_like or None
+        persistent : bool
+            Whether it is part of the state dict.
+        """
+        self._buffers = {**self._buffers, name: bool(persistent)}
+        setattr(self, name, None if value is None else as_tensor(value).detach())
+
+    def _own(self) -> Iterator[tuple[str, Any]]:
+        """Parameters and buffers of this module itself: parameters first."""
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter):
+                yield name, value
+        for name in self._buffers:
+            value = getattr(self, name)
+            if value is not None:
+                yield name, value
+
+    def named_children(self) -> Iterator[tuple[str, Module]]:
+        """Modules that are attributes of this one, by name."""
+        for name, value in vars(self).items():
+            if isinstance(value, Module):
+                yield name, value
+            elif isinstance(value, list | tuple | dict) and value and not name.startswith("_"):
+                first = next(iter(value.values() if isinstance(value, dict) else value))
+                if isinstance(first, Module | Parameter):
+                    raise TypeError(
+                        f"{type(self).__name__}.{name}: got a {type(value).__name__} of modules or "
+                        "parameters, which would not be trained; wanted an nn.ModuleList or nn.ModuleDict"
+                    )
+
+    def children(self) -> Iterator[Module]:
+        """Modules that are attributes of this one."""
+        for _, child in self.named_children():
+            yield child
+
+    def named_modules(self, prefix: str = "", _seen: set | None = None) -> Iterator[tuple[str, Module]]:
+        """This module and all below it, each once, by dotted name."""
+        seen = set() if _seen is None else _seen
+        if id(self) in seen:
+            return
+        seen.add(id(self))
+        yield prefix, self
+        for name, child in self.named_children():
+            yield from child.named_modules(_join(prefix, name), seen)
+
+    def modules(self) -> Iterator[Module]:
+        """This module and all below it, each once."""
+        for _, module in self.named_modules():
+            yield module
+
+    def named_parameters(self, prefix: str = "", recurse: bool = True) -> Iterator[tuple[str, Parameter]]:
+        """Parameters by dotted name; one that is shared appears once, under its first name."""
+        seen: set[int] = set()
+        for path, module in self.named_modules(prefix) if recurse else ((prefix, self),):
+            for name, value in module._own():
+                if isinstance(value, Parameter) and id(value) not in seen:
+                    seen.add(id(value))
+                    yield _join(path, name), value
+
+    def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
+        """Parameters, each once."""
+        for _, parameter in self.named_parameters(recurse=recurse):
+            yield parameter
+
+    def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        """Buffers by dotted name."""
+        for path, module in self.named_modules(prefix):
+            for name, value in module._own():
+                if not isinstance(value, Parameter):
+                    yield _join(path, name), value
+
+    # ---- what is done to all of it
+
+    def train(self, mode: bool = True) -> Module:
+        """Switch this module and all below it to training (or, with False, to evaluation)."""
+        for module in self.modules():
+            module.training = bool(mode)
+        return self
+
+    def eval(self) -> Module:
+        """Switch this module and all below it to evaluation."""
+        return self.train(False)
+
+    def apply(self, fn: Callable[[Module], Any]) -> Module:
+        """Call ``fn(module)`` on every module below this one, then on this one."""
+        for child in self.children():
+            child.apply(fn)
+        fn(self)
+        return self
+
+    def to(self, dtype) -> Module:
+        """Cast floating-point parameters, gradients and buffers in place, before an optimiser is made.
+
+        Parameters
+        ----------
+        dtype : float32 or float64
+        """
+        dtype = float_dtype(dtype)
+        for _, module in self.named_modules():
+            for _, value in module._own():
+                if is_float(value.dtype):
+                    value.data = value.data.astype(dtype, copy=False)
+                    value.touch()
+                    if value.grad is not None:
+                        value.grad = value.grad.detach().astype(dtype)
+        return self
+
+    def requires_grad_(self, requires_grad: bool = True) -> Module:
+        """Freeze (False) or unfreeze all parameters."""
+        for parameter in self.parameters():
+            parameter.requires_grad_(requires_grad)
+        return self
+
+    def zero_grad(self) -> None:
+        """Forget the gradients of all parameters."""
+        for parameter in self.parameters():
+            parameter.grad = None
+
+    # ---- saving and loading
+
+    def _state(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+        """Parameters and persistent buffers; what is shared appears under each of its names."""
+        for name, value in self._own():
+            if self._buffers.get(name, True):
+                yield _join(prefix, name), value
+        for name, child in self.named_children():
+            yield from child._state(_join(prefix, name))
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all parameters and persistent buffers as NumPy arrays, by dotted name."""
+        return {name: value.data.copy() for name, value in self._state()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> LoadReport:
+        """Copy values into the parameters and buffers; nothing is written unless everything fits.
+
+        Parameters
+        ----------
+        state_dict : mapping of str to array_like
+            Values are cast to this module's dtypes. Tensors of PyTorch on the CPU are accepted as they are.
+        strict : bool
+            Whether missing and unexpected keys are errors.
+
+        Returns
+        -------
+        LoadReport
+            ``missing_keys`` and ``unexpected_keys``, which are empty if `strict`.
+
+        Raises
+        ------
+        CheckpointError
+            If keys are missing or unexpected, or a value has another shape or is not numeric; all are named.
+        """
+        own = dict(self._state())
+        missing = [key for key in own if key not in state_dict]
+        unexpected = [key for key in state_dict if key not in own]
+        problems = []
+        if strict and missing:
+            problems.append("missing keys: " + ", ".join(missing))
+        if strict and unexpected:
+            problems.append("unexpected keys: " + ", ".join(unexpected))
+        arrays = {}
+        for key, target in own.items():
+            if key in state_dict:
+                try:
+                    array = arrays[key] = np.asarray(state_dict[key])
+                except (TypeError, ValueError, RuntimeError) as e:
+                    problems.append(f"{key}: cannot be read as an array: {e}")
+                    continue
+                if array.shape != target.shape:
+                    problems.append(f"{key}: got shape {array.shape}, wanted {target.shape}")
+                elif not np.can_cast(array.dtype, target.dtype, "same_kind"):
+                    problems.append(f"{key}: got dtype {array.dtype}, wanted {target.dtype}")
+        if problems:
+            raise CheckpointError(
+                f"state_dict: does not fit {type(self).__name__}:\n  " + "\n  ".join(problems)
+            )
+        with config.no_grad():
+            for key, array in arrays.items():
+                own[key].copy_(array)
+        return LoadReport(missing, unexpected)
+
+    # ---- printing
+
+    def extra_repr(self) -> str:
+        """What stands between the brackets of ``repr`` besides the submodules."""
+        return ""
+
+    def __repr__(self) -> str:
+        extra = self.extra_repr()
+        lines = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
+        if not lines:
+            return f"{type(self).__name__}({extra})"
+        head = [extra] if extra else []
+        return f"{type(self).__name__}(\n  " + "\n  ".join(head + lines) + "\n)"
+
+
+def _join(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name

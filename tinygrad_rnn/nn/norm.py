@@ -1,0 +1,78 @@
+"""Normalisation."""
+
+from __future__ import annotations
+
+import math
+
+from ..errors import ShapeError
+from ..ops import sqrt
+from . import init
+from .module import Module
+from .parameter import Parameter, empty
+
+
+def layer_norm(x, axes, weight=None, bias=None, eps: float = 1e-5):
+    """Bring `x` to mean 0 and variance 1 over `axes`, then scale and shift."""
+    centred = x - x.mean(axes, keepdims=True)
+    y = centred / sqrt((centred * centred).mean(axes, keepdims=True) + eps)
+    if weight is not None:
+        y = y * weight
+    return y if bias is None else y + bias
+
+
+class LayerNorm(Module):
+    """Layer normalisation over the trailing axes (Ba, Kiros and Hinton 2016).
+
+    ``(x - mean) / sqrt(var + eps) * weight + bias``, with the biased variance.
+
+    Parameters
+    ----------
+    normalized_shape : int or tuple of int
+        The trailing axes of the input.
+    eps : float
+    elementwise_affine : bool
+        Whether to learn `weight` and `bias`, both of `normalized_shape`.
+    bias : bool
+    dtype : float32 or float64, optional
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_rnn import nn
+    >>> y = nn.LayerNorm(4, dtype="float64")(np.arange(8.0).reshape(2, 4))
+    >>> np.abs(y.numpy().mean(-1)).round(6).tolist()
+    [0.0, 0.0]
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | tuple[int, ...],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        dtype=None,
+    ):
+        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        if not shape or math.prod(shape) < 1:
+            raise ShapeError(f"normalized_shape: got {normalized_shape}, wanted positive lengths")
+        self.normalized_shape, self.eps = shape, float(eps)
+        self.weight: Parameter | None = empty(*shape, dtype=dtype) if elementwise_affine else None
+        self.bias: Parameter | None = empty(*shape, dtype=dtype) if elementwise_affine and bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Set the scale to one and the shift to zero."""
+        if self.weight is not None:
+            init.constant(self.weight, 1.0)
+        if self.bias is not None:
+            init.constant(self.bias, 0.0)
+
+    def forward(self, x):
+        n = len(self.normalized_shape)
+        if tuple(x.shape[-n:]) != self.normalized_shape:
+            wanted = ", ".join(("...", *map(str, self.normalized_shape)))
+            raise ShapeError(f"LayerNorm: x: got shape {tuple(x.shape)}, wanted ({wanted})")
+        return layer_norm(x, tuple(range(-n, 0)), self.weight, self.bias, self.eps)
+
+    def extra_repr(self) -> str:
+        return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.weight is not None}"

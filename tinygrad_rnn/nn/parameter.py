@@ -1,0 +1,55 @@
+"""Parameters: leaf tensors that a module owns and an optimiser updates."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import config
+from ..core import Tensor, as_array, check_dtype, is_float
+from ..errors import DTypeError
+
+
+class Parameter(Tensor):
+    """A floating-point tensor that a :class:`Module` registers when it is set as an attribute.
+
+    Parameters
+    ----------
+    data : array_like or Tensor
+        Copied. A NumPy array keeps its dtype; Python floats become the default dtype.
+    requires_grad : bool
+        False freezes it.
+
+    Raises
+    ------
+    DTypeError
+        If the values are not floating-point numbers.
+
+    Examples
+    --------
+    >>> from tinygrad_rnn import nn
+    >>> nn.Parameter([0.5, 1.0]).requires_grad
+    True
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data, requires_grad: bool = True):
+        array = np.array(as_array(data.data if isinstance(data, Tensor) else data, "data"), order="C")
+        if not is_float(array.dtype):
+            raise DTypeError(f"data: got {array.dtype} values, wanted float32 or float64 for a parameter")
+        super().__init__(array, bool(requires_grad))
+
+
+def float_dtype(dtype) -> np.dtype:
+    """`dtype` as float32 or float64; None is the default dtype."""
+    if dtype is None:
+        return config.get_default_dtype()
+    out = check_dtype(dtype)
+    if not is_float(out):
+        raise DTypeError(f"dtype: got {out}, wanted float32 or float64")
+    return out
+
+
+def empty(*shape: int, dtype=None) -> Parameter:
+    """A parameter of `shape` that an initialiser is about to fill."""
+    return Parameter(np.zeros(shape, float_dtype(dtype)))

@@ -1,0 +1,99 @@
+"""The protocol of a recurrent cell: one time step in plain tensor maths."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import config, ops
+from ..core import is_float
+from ..nn.module import Module
+
+
+class Cell(Module):
+    """One time step. Subclass it, write :meth:`step`, and run it over sequences with :class:`Recurrent`.
+
+    Attributes
+    ----------
+    input_size : int, optional
+        The features of the input at one step; checked before a sequence runs, if set.
+    hidden_size : int, optional
+        The features of the default state.
+
+    Notes
+    -----
+    Rows of the batch are independent: every tensor of the state and of the output has the batch as its first
+    axis.
+    A step should branch on the cell's own settings only, never on the values of tensors.
+
+    Examples
+    --------
+    A minimal gated unit (Zhou et al. 2016), which nobody shipped:
+
+    >>> import numpy as np, tinygrad_rnn as tr
+    >>> from tinygrad_rnn import nn
+    >>> class MGU(nn.Cell):
+    ...     def __init__(self, input_size, hidden_size):
+    ...         self.input_size, self.hidden_size = input_size, hidden_size
+    ...         self.gate = nn.Linear(input_size + hidden_size, hidden_size)
+    ...         self.new = nn.Linear(input_size + hidden_size, hidden_size)
+    ...     def step(self, x, h):
+    ...         f = tr.sigmoid(self.gate(tr.concat([x, h], axis=-1)))
+    ...         n = tr.tanh(self.new(tr.concat([x, f * h], axis=-1)))
+    ...         h = (1 - f) * h + f * n
+    ...         return h, h
+    >>> ys, h = nn.Recurrent(MGU(3, 4))(np.zeros((7, 2, 3)))
+    >>> ys.shape, h.shape
+    ((7, 2, 4), (2, 4))
+    """
+
+    input_size: int | None = None
+    hidden_size: int | None = None
+
+    def step(self, x, state) -> tuple[Any, Any]:
+        """One time step, in tensor operations.
+
+        Parameters
+        ----------
+        x : Tensor, (B, features), or a nest of such
+        state : nest of tensors, (B, ...)
+
+        Returns
+        -------
+        output : Tensor, (B, ...), or a nest of such
+        next_state : nest of tensors
+            Of the same structure, shapes and dtypes as `state`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define step(x, state)")
+
+    def initial_state(self, batch_size: int) -> Any:
+        """The state before the first step: any nest of tensors (B, ...). Default: zeros, (B, hidden_size)."""
+        if self.hidden_size is None:
+            raise NotImplementedError(
+                f"{type(self).__name__} sets no hidden_size; set it, or define initial_state(batch_size)"
+            )
+        return ops.zeros((batch_size, self.hidden_size), self.dtype)
+
+    def begin_sequence(self, batch_size: int) -> None:
+        """Called once before the first step of a sequence.
+
+        Here a cell draws what stays constant over the sequence, such as a dropout mask, and keeps it as a
+        plain tensor attribute that :meth:`step` reads.
+        """
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The dtype of the cell's parameters; of a cell without any, the default dtype."""
+        return next((p.dtype for p in self.parameters() if is_float(p.dtype)), config.get_default_dtype())
+
+    def forward(self, x, state=None) -> tuple[Any, Any]:
+        """One step from `state`, or, without one, the first step of a new sequence."""
+        if state is None:
+            self.begin_sequence(x.shape[0])
+            state = self.initial_state(x.shape[0])
+        return self.step(x, state)
+
+    def extra_repr(self) -> str:
+        sizes = (self.input_size, self.hidden_size)
+        return ", ".join(str(n) for n in sizes if n is not None)

@@ -1,0 +1,352 @@
+"""RNN, LSTM and GRU: layers of built-in cells behind the interface of ``torch.nn``."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from .. import ops
+from ..core import Tensor, as_tensor
+from ..errors import ShapeError
+from ..nn.dropout import check_probability, dropout_mask
+from ..nn.module import Module
+from ..nn.parameter import Parameter
+from . import nest
+from .cells import GRUCell, Init, LSTMCell, RNNCell
+from .scan import as_input, check_mode, scan
+
+
+class Layered(Module):
+    """One cell for each layer and direction; parameters as ``torch.nn`` names, orders and shapes them.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+    num_layers : int
+        Layers on top of each other.
+    bias : bool
+    batch_first : bool
+        Inputs and outputs are (B, T, features). States are (num_layers * directions, B, hidden_size) either
+        way, as PyTorch has them.
+    dropout : float
+        Probability of dropout on the output of each layer but the last, in training.
+    bidirectional : bool
+        Every layer runs both ways and joins the outputs: (T, B, 2 * hidden_size).
+    mode : {"auto", "compiled", "eager"}
+        How to run the cells; "auto" compiles what it can.
+    init : {"default", "torch"} or callable
+        See :class:`~tinygrad_rnn.recurrent.cells.GatedCell`.
+    dtype : float32 or float64, optional
+
+    Attributes
+    ----------
+    weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, ... : Parameter
+        Of layer 0; backwards with the suffix ``_reverse``. They are the parameters of the cells themselves;
+        setting one sets it in its cell too.
+    """
+
+    cell_type: type
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        mode: str = "auto",
+        dtype=None,
+        init: Init = "default",
+        **options,
+    ):
+        name = type(self).__name__
+        if not isinstance(num_layers, int) or num_layers < 1:
+            raise ValueError(f"{name}: num_layers: got {num_layers!r}, wanted a positive integer")
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.bias, self.batch_first, self.bidirectional = bool(bias), bool(batch_first), bool(bidirectional)
+        self.dropout, self.mode = check_probability(dropout, f"{name}: dropout"), check_mode(mode)
+        if self.dropout and num_layers == 1:
+            warnings.warn(
+                f"{name}: dropout={dropout} acts between layers, and there is one layer", stacklevel=3
+            )
+        self._cells: list = []  # layer by layer, forwards then backwards
+        self._owners: dict = {}  # parameter name -> cell, name there
+        suffixes = ("", "_reverse") if bidirectional else ("",)
+        for layer in range(num_layers):
+            width = input_size if layer == 0 else hidden_size * len(suffixes)
+            for suffix in suffixes:
+                cell = self.cell_type(width, hidden_size, bias, init=init, dtype=dtype, **options)
+                self._cells.append(cell)
+                for key, parameter in cell.named_parameters():
+                    self._owners[f"{key}_l{layer}{suffix}"] = cell, key
+                    setattr(self, f"{key}_l{layer}{suffix}", parameter)
+
+    def __setattr__(self, name: str, value) -> None:
+        object.__setattr__(self, name, value)
+        if isinstance(value, Parameter) and name in self._owners:  # the cells read their own attributes
+            cell, key = self._owners[name]
+            setattr(cell, key, value)
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters anew."""
+        for cell in self._cells:
+            cell.reset_parameters()
+
+    def train(self, mode: bool = True) -> Module:
+        for cell in self._cells:
+            cell.train(mode)
+        return super().train(mode)
+
+    def forward(self, input, state=None) -> tuple[Any, Any]:
+        """Run over a sequence.
+
+        Parameters
+        ----------
+        input : Tensor or array, (T, B, input_size), or without a batch (T, input_size)
+            (B, T, input_size) with ``batch_first``.
+        state : Tensor, (num_layers * directions, B, hidden_size), optional
+            h_0, for an LSTM the pair (h_0, c_0); without the axis B where the input has none. Default: zeros.
+
+        Returns
+        -------
+        output : Tensor, (T, B, directions * hidden_size)
+            The last layer's hidden states.
+        state : Tensor or pair of tensors
+            The final states, shaped as the initial ones.
+
+        Raises
+        ------
+        ShapeError, DTypeError
+            If the input or a state does not fit.
+        """
+        x = as_input(input, self._cells[0].dtype, f"{type(self).__name__}: input")
+        batched = len(x.shape) == 3
+        self._check_input(x)
+        if not batched:
+            x = ops.expand_dims(x, 1)
+        elif self.batch_first:
+            x = x.swapaxes(0, 1)
+        states = self._split_state(state, x.shape[1], batched)
+        finals = []
+        directions = 1 + self.bidirectional
+        for first in range(0, len(self._cells), directions):
+            if first and self.dropout and self.training:
+                x = x * dropout_mask(x.shape, self.dropout, x.dtype)
+            runs = [
+                scan(self._cells[first + d], x, states[first + d], self.mode, reverse=d == 1)
+                for d in range(directions)
+            ]
+            finals += [final for _, final in runs]
+            x = runs[0][0] if directions == 1 else ops.concat([y for y, _ in runs], axis=-1)
+        if not batched:
+            x = ops.squeeze(x, 1)
+        elif self.batch_first:
+            x = x.swapaxes(0, 1)
+        return x, nest.map(lambda *s: self._join_state(s, batched), *finals)
+
+    # ---- checks and shapes
+
+    def _check_input(self, x: Tensor) -> None:
+        shape, size = x.shape, self.input_size
+        time_batch = "(B, T, " if self.batch_first else "(T, B, "
+        if len(shape) not in (2, 3) or shape[-1] != size:
+            raise ShapeError(
+                f"{type(self).__name__}: input: got shape {shape}, wanted {time_batch}{size}) or (T, {size})"
+            )
+        if 0 in shape:
+            raise ShapeError(
+                f"{type(self).__name__}: input: got shape {shape}, wanted at least one step and one row"
+            )
+
+    def _split_state(self, state, batch: int, batched: bool) -> list:
+        """One state for each cell, or None for each."""
+        count = len(self._cells)
+        if state is None:
+            return [None] * count
+        template, structure = nest.flatten(self._cells[0].initial_state(1))
+        leaves, its = nest.flatten(state)
+        if its != structure:
+            raise ShapeError(
+                f"{type(self).__name__}: state: got {nest.describe(its)}, wanted {nest.describe(structure)}"
+            )
+        columns = []
+        for s, t in zip(leaves, template):
+            s = s if isinstance(s, Tensor) else as_tensor(s, t.dtype)
+            wanted = (count, batch, *t.shape[1:]) if batched else (count, *t.shape[1:])
+            if s.shape != wanted:
+                raise ShapeError(f"{type(self).__name__}: state: got shape {s.shape}, wanted {wanted}")
+            columns.append(ops.unstack(s if batched else ops.expand_dims(s, 1)))
+        return [nest.unflatten(structure, [column[i] for column in columns]) for i in range(count)]
+
+    def _join_state(self, states, batched: bool) -> Tensor:
+        joined = ops.stack(states)
+        return joined if batched else ops.squeeze(joined, 1)
+
+    def extra_repr(self) -> str:
+        text = f"{self.input_size}, {self.hidden_size}"
+        if self.num_layers > 1:
+            text += f", num_layers={self.num_layers}"
+        if not self.bias:
+            text += ", bias=False"
+        if self.dropout:
+            text += f", dropout={self.dropout}"
+        for name in ("batch_first", "bidirectional"):
+            text += f", {name}=True" if getattr(self, name) else ""
+        return text
+
+
+class RNN(Layered):
+    """Layers of :class:`RNNCell`, as ``torch.nn.RNN``.
+
+    Parameters
+    ----------
+    nonlinearity : {"tanh", "relu", "sigmoid"}
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, mode, dtype, init
+        See :class:`Layered`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_rnn import nn
+    >>> output, h_n = nn.RNN(3, 4, num_layers=2)(np.zeros((7, 2, 3)))
+    >>> output.shape, h_n.shape
+    ((7, 2, 4), (2, 2, 4))
+    """
+
+    cell_type = RNNCell
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        mode: str = "auto",
+        dtype=None,
+        init: Init = "default",
+    ):
+        self.nonlinearity = nonlinearity
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            mode,
+            dtype,
+            init,
+            nonlinearity=nonlinearity,
+        )
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + (
+            "" if self.nonlinearity == "tanh" else f", nonlinearity={self.nonlinearity!r}"
+        )
+
+
+class LSTM(Layered):
+    """Layers of :class:`LSTMCell`, as ``torch.nn.LSTM``; states are pairs (h, c).
+
+    Parameters
+    ----------
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, mode, dtype, init
+        See :class:`Layered`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_rnn import nn
+    >>> output, (h_n, c_n) = nn.LSTM(3, 4, bidirectional=True)(np.zeros((7, 2, 3)))
+    >>> output.shape, c_n.shape
+    ((7, 2, 8), (2, 2, 4))
+    """
+
+    cell_type = LSTMCell
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        mode: str = "auto",
+        dtype=None,
+        init: Init = "default",
+    ):
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            mode,
+            dtype,
+            init,
+        )
+
+
+class GRU(Layered):
+    """Layers of :class:`GRUCell`, as ``torch.nn.GRU``.
+
+    Parameters
+    ----------
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, mode, dtype, init
+        See :class:`Layered`.
+    reset_after : bool
+        True as PyTorch; False as the original paper, see :class:`GRUCell`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_rnn import nn
+    >>> output, h_n = nn.GRU(3, 4, batch_first=True)(np.zeros((2, 7, 3)))
+    >>> output.shape, h_n.shape
+    ((2, 7, 4), (1, 2, 4))
+    """
+
+    cell_type = GRUCell
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        mode: str = "auto",
+        dtype=None,
+        init: Init = "default",
+        reset_after: bool = True,
+    ):
+        self.reset_after = bool(reset_after)
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            batch_first,
+            dropout,
+            bidirectional,
+            mode,
+            dtype,
+            init,
+            reset_after=reset_after,
+        )
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + ("" if self.reset_after else ", reset_after=False")

@@ -1,0 +1,88 @@
+"""Nests: values inside tuples, named tuples, lists and dicts, such as the state of an LSTM, ``(h, c)``.
+
+A structure is what remains when the values are taken out; two nests fit if their structures are equal. None
+is an empty nest (a cell without state). Dicts are ordered by key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+LEAF = "*"
+Structure = Any  # LEAF, or (type, keys, structures of the items)
+
+
+def flatten(nest) -> tuple[list, Structure]:
+    """The values in `nest`, depth first, and its structure."""
+    if not isinstance(nest, tuple | list | dict) and nest is not None:
+        return [nest], LEAF
+    leaves: list = []
+    return leaves, _walk(nest, leaves)
+
+
+def _walk(nest, leaves: list) -> Structure:
+    if isinstance(nest, tuple | list):
+        return type(nest), None, tuple(_walk(item, leaves) for item in nest)
+    if isinstance(nest, dict):
+        keys = tuple(sorted(nest, key=str))
+        return dict, keys, tuple(_walk(nest[key], leaves) for key in keys)
+    if nest is None:
+        return type(None), None, ()
+    leaves.append(nest)
+    return LEAF
+
+
+def unflatten(structure: Structure, leaves: Sequence) -> Any:
+    """The nest of `structure` that holds `leaves`; the inverse of :func:`flatten`."""
+    if structure is LEAF:
+        (leaf,) = leaves
+        return leaf
+    rest = iter(leaves)
+    return _build(structure, rest)
+
+
+def _build(structure: Structure, leaves) -> Any:
+    if structure is LEAF:
+        return next(leaves)
+    kind, keys, items = structure
+    if kind is type(None):
+        return None
+    values = [_build(item, leaves) for item in items]
+    if keys is not None:
+        return dict(zip(keys, values))
+    return kind(*values) if hasattr(kind, "_fields") else kind(values)
+
+
+def map(fn: Callable, first, *others) -> Any:
+    """Apply `fn` to the values of one or several nests that fit.
+
+    Raises
+    ------
+    ValueError
+        If the structures differ; both are spelled out.
+    """
+    leaves, structure = flatten(first)
+    columns = [leaves]
+    for other in others:
+        more, its = flatten(other)
+        if its != structure:
+            raise ValueError(f"nest: got {describe(its)}, wanted {describe(structure)}")
+        columns.append(more)
+    return unflatten(structure, [fn(*items) for items in zip(*columns)])
+
+
+def describe(structure: Structure) -> str:
+    """`structure` in words: ``(*, *)`` for a pair, ``{h: *, c: *}`` for a dict, ``*`` for a single value."""
+    if structure is LEAF:
+        return "*"
+    kind, keys, items = structure
+    if kind is type(None):
+        return "None"
+    inner = [describe(item) for item in items]
+    if keys is not None:
+        return "{" + ", ".join(f"{key}: {item}" for key, item in zip(keys, inner)) + "}"
+    if issubclass(kind, list):
+        return "[" + ", ".join(inner) + "]"
+    name = kind.__name__ if hasattr(kind, "_fields") else ""
+    return f"{name}({', '.join(inner)}{',' if len(inner) == 1 and not name else ''})"

@@ -1,0 +1,192 @@
+"""Layers and stacks of any cell, the user's own included."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..core import Tensor
+from ..errors import ShapeError
+from ..nn.containers import ModuleList
+from ..nn.module import Module
+from . import nest
+from .cell import Cell
+from .scan import check_mode, scan
+
+
+def check_cell_type(cell, owner: str) -> Cell:
+    if not isinstance(cell, Cell):
+        raise TypeError(f"{owner}: cell: got {type(cell).__name__}, wanted an nn.Cell")
+    return cell
+
+
+def swap_time(xs, owner: str = "xs") -> Any:
+    """Exchange the first two axes of every sequence in a nest: time first, or batch first."""
+
+    def swap(x):
+        x = x if isinstance(x, Tensor) else np.asarray(x)
+        if len(x.shape) < 2:
+            raise ShapeError(f"{owner}: xs: got shape {x.shape}, wanted (B, T, ...)")
+        return x.swapaxes(0, 1)
+
+    return nest.map(swap, xs)
+
+
+class Recurrent(Module):
+    """A cell as a layer over sequences.
+
+    Parameters
+    ----------
+    cell : Cell
+    mode : {"auto", "compiled", "eager"}
+        How to run it; "auto" compiles what it can.
+    batch_first : bool
+        Inputs and outputs are (B, T, ...) instead of (T, B, ...). States have no time axis and stay as they
+        are.
+    reverse : bool
+        Run from the last step to the first; outputs stay at their inputs' places.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_rnn import nn
+    >>> ys, (h, c) = nn.Recurrent(nn.LSTMCell(3, 4), batch_first=True)(np.zeros((2, 7, 3)))
+    >>> ys.shape, h.shape
+    ((2, 7, 4), (2, 4))
+    """
+
+    def __init__(self, cell: Cell, mode: str = "auto", batch_first: bool = False, reverse: bool = False):
+        self.cell = check_cell_type(cell, type(self).__name__)
+        self.mode = check_mode(mode)
+        self.batch_first, self.reverse = bool(batch_first), bool(reverse)
+
+    def forward(self, xs, state=None) -> tuple[Any, Any]:
+        """Run over `xs`, (T, B, ...), from `state`; see :func:`~tinygrad_rnn.recurrent.scan`.
+
+        Returns
+        -------
+        ys : nest of tensors, (T, B, ...)
+        state : nest of tensors
+            After the last step.
+        """
+        if not self.batch_first:
+            return scan(self.cell, xs, state, self.mode, self.reverse)
+        ys, state = scan(self.cell, swap_time(xs, type(self.cell).__name__), state, self.mode, self.reverse)
+        return swap_time(ys), state
+
+    def extra_repr(self) -> str:
+        flags = [f"mode={self.mode!r}"] if self.mode != "auto" else []
+        flags += [f"{name}=True" for name in ("batch_first", "reverse") if getattr(self, name)]
+        return ", ".join(flags)
+
+
+MERGES = {
+    "concat": lambda a, b: ops.concat([a, b], axis=-1),
+    "sum": lambda a, b: a + b,
+    "mean": lambda a, b: (a + b) * 0.5,
+}
+
+
+class Bidirectional(Module):
+    """Two cells over one sequence, one forwards and one backwards (Schuster and Paliwal 1997).
+
+    Parameters
+    ----------
+    cell_fw, cell_bw : Cell
+    merge : {"concat", "sum", "mean"}
+        How the two outputs at a step become one; "concat" joins the features.
+    mode, batch_first
+        As for :class:`Recurrent`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_rnn import nn
+    >>> ys, (fw, bw) = nn.Bidirectional(nn.GRUCell(3, 4), nn.GRUCell(3, 4))(np.zeros((7, 2, 3)))
+    >>> ys.shape, bw.shape
+    ((7, 2, 8), (2, 4))
+    """
+
+    def __init__(
+        self,
+        cell_fw: Cell,
+        cell_bw: Cell,
+        merge: str = "concat",
+        mode: str = "auto",
+        batch_first: bool = False,
+    ):
+        if merge not in MERGES:
+            raise ValueError(f"merge: got {merge!r}, wanted one of {', '.join(MERGES)}")
+        self.merge = merge
+        self.cell_fw = check_cell_type(cell_fw, "Bidirectional")
+        self.cell_bw = check_cell_type(cell_bw, "Bidirectional")
+        self.mode, self.batch_first = check_mode(mode), bool(batch_first)
+
+    def forward(self, xs, state=None) -> tuple[Any, tuple[Any, Any]]:
+        """Run over `xs`, (T, B, ...); `state` and the final state are the pair (forwards, backwards)."""
+        if state is not None and (not isinstance(state, tuple | list) or len(state) != 2):
+            raise ShapeError("Bidirectional: state: wanted the pair (forwards, backwards)")
+        fw, bw = (None, None) if state is None else state
+        if self.batch_first:
+            xs = swap_time(xs, "Bidirectional")
+        ys_fw, fw = scan(self.cell_fw, xs, fw, self.mode)
+        ys_bw, bw = scan(self.cell_bw, xs, bw, self.mode, reverse=True)
+        ys = nest.map(MERGES[self.merge], ys_fw, ys_bw)
+        return swap_time(ys) if self.batch_first else ys, (fw, bw)
+
+    def extra_repr(self) -> str:
+        return f"merge={self.merge!r}"
+
+
+class Stacked(Cell):
+    """Several cells as one: each takes the output of the one before.
+
+    The state is the tuple of their states. Being a cell, the stack runs (and compiles) as one step.
+
+    Parameters
+    ----------
+    cells : sequence of Cell
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_rnn import nn
+    >>> cell = nn.Stacked([nn.GRUCell(3, 4), nn.GRUCell(4, 5)])
+    >>> ys, (first, second) = nn.Recurrent(cell)(np.zeros((7, 2, 3)))
+    >>> ys.shape, first.shape
+    ((7, 2, 5), (2, 4))
+    """
+
+    def __init__(self, cells: Sequence[Cell]):
+        cells = [check_cell_type(cell, "Stacked") for cell in cells]
+        if not cells:
+            raise ValueError("Stacked: cells: got none, wanted at least one")
+        for i, (a, b) in enumerate(pairwise(cells)):
+            if a.hidden_size is not None and b.input_size not in (None, a.hidden_size):
+                raise ShapeError(
+                    f"Stacked: cells[{i + 1}]: got input_size {b.input_size}, "
+                    f"wanted {a.hidden_size} as the cell before it puts out"
+                )
+        self.input_size, self.hidden_size = cells[0].input_size, cells[-1].hidden_size
+        self.cells: Any = ModuleList(cells)
+
+    def initial_state(self, batch_size: int):
+        return tuple(cell.initial_state(batch_size) for cell in self.cells)
+
+    def begin_sequence(self, batch_size: int) -> None:
+        for cell in self.cells:
+            cell.begin_sequence(batch_size)
+
+    def step(self, x, state):
+        states = []
+        for cell, s in zip(self.cells, state):
+            x, s = cell.step(x, s)
+            states.append(s)
+        return x, tuple(states)
+
+    def extra_repr(self) -> str:
+        return ""
