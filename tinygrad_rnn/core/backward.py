@@ -55,10 +55,15 @@ def backward(roots, seeds, wrap, *, create_graph: bool, retain_graph: bool, inpu
         cotangents[key] = cotangents[key] + g if key in cotangents else g
 
     nodes, leaves = _reach(cotangents)
-    wanted = None if inputs is None else {t._node or t for t in inputs}
-    if wanted is not None:
-        nodes = _on_path(nodes, wanted)
-    walk = _Walk(cotangents, wrap, create_graph)
+    wanted = targets = None
+    if inputs is not None:
+        wanted = {t._node or t for t in inputs}
+        for node in nodes if not wanted.issubset({*nodes, *leaves}) else ():
+            if node.args is None:  # the way to the inputs may have been there
+                raise _freed(node)
+        targets = _leading_to(nodes, wanted)
+        nodes = [n for n in nodes if n in targets]
+    walk = _Walk(cotangents, wrap, create_graph, targets)
     with config.set_grad_enabled(create_graph):
         for node in nodes:
             g = cotangents.get(node)
@@ -87,10 +92,11 @@ def backward(roots, seeds, wrap, *, create_graph: bool, retain_graph: bool, inpu
 class _Walk:
     """Cotangents in flight: which exist, and which arrays are ours to add to in place."""
 
-    def __init__(self, cotangents: dict, wrap, create_graph: bool):
+    def __init__(self, cotangents: dict, wrap, create_graph: bool, targets: set | None):
         self.cotangents = cotangents
         self.wrap = wrap
         self.create_graph = create_graph
+        self.targets = targets  # nodes and leaves worth a cotangent; None: all
         self.owned: set = set()
 
     def through(self, node: Node, g: Any) -> None:
@@ -98,16 +104,13 @@ class _Walk:
         op, parents = node.op, node.parents
         args: Any = node.args
         if args is None:
-            raise GraphError(
-                f"backward: the graph behind {op.name} was freed by an earlier walk; "
-                "pass retain_graph=True to that one"
-            )
+            raise _freed(node)
         if op is PICK:  # an operation with several outputs gets {index: cotangent}
             bundle = self.cotangents.setdefault(parents[0], {})
             bundle[node.static["index"]] = g
             return
         for counter in node.counters:
-            if counter[0] > node.seq:
+            if counter is not None and counter[0] > node.seq:
                 raise GraphError(
                     f"backward: a value that {op.name} (shape {node.shape}) saved was overwritten in place; "
                     "write to a copy, or after the backward walk"
@@ -115,6 +118,8 @@ class _Walk:
         out = node.out
         if self.create_graph:
             args, out = self._tensors(node)
+        if self.targets is not None:
+            parents = tuple(p if p in self.targets else None for p in parents)
         if op.joint_vjp is not None:
             needs = tuple(p is not None for p in parents)
             gs = op.joint_vjp(g, out, *args, needs=needs, **node.static)
@@ -128,6 +133,9 @@ class _Walk:
                 self.add(parent, vjps[i](g, out, *args, **node.static))
 
     def add(self, parent: Any, g: Any) -> None:
+        """Add `g`, perhaps still broadcast, to the cotangent of `parent`."""
+        if g.dtype is not parent.dtype and g.dtype != parent.dtype:
+            raise DTypeError(f"vjp: a rule returned {g.dtype}, wanted {parent.dtype} as the value")
         if g.shape != parent.shape:
             g = unbroadcast(g, parent.shape)
         cotangents = self.cotangents
@@ -143,17 +151,18 @@ class _Walk:
             self.owned.add(parent)
 
     def _tensors(self, node: Node) -> tuple[tuple, Any]:
-        """The saved values of `node` as tensors that are still linked to the graph."""
-        wrap = self.wrap
-        args = tuple(
-            a
-            if p is None or not isinstance(a, np.ndarray)
-            else wrap(a, True, p)
-            if isinstance(p, Node)
-            else p
-            for a, p in zip(node.args or (), node.parents)
-        )
-        return args, None if node.out is None else wrap(node.out, True, node)
+        """The saved values of `node` as tensors that are still linked to the graph and its write counters."""
+        wrap, args = self.wrap, []
+        for a, parent, counter in zip(node.args or (), node.parents, node.counters):
+            if isinstance(a, np.ndarray):
+                if isinstance(parent, Node):
+                    a = wrap(a, True, parent, counter)
+                elif parent is not None:
+                    a = parent
+                elif counter is not None:
+                    a = wrap(a, False, None, counter)
+            args.append(a)
+        return tuple(args), None if node.out is None else wrap(node.out, True, node, node.counters[-1])
 
 
 def _seed(root, seed, wrap, create_graph: bool):
@@ -193,13 +202,20 @@ def _reach(roots) -> tuple[list[Node], list]:
     return nodes, leaves
 
 
-def _on_path(nodes: list[Node], wanted: set) -> list[Node]:
-    """Those of `nodes` (latest first) that lead to a wanted node or leaf."""
-    leads: set = set()
+def _leading_to(nodes: list[Node], wanted: set) -> set:
+    """The wanted nodes and leaves, and those of `nodes` (latest first) that lead to one."""
+    targets = set(wanted)
     for node in reversed(nodes):
-        if any(p in wanted or p in leads for p in node.parents if p is not None):
-            leads.add(node)
-    return [n for n in nodes if n in leads or n in wanted]
+        if any(p in targets for p in node.parents if p is not None):
+            targets.add(node)
+    return targets
+
+
+def _freed(node: Node) -> GraphError:
+    return GraphError(
+        f"backward: the graph behind {node.name} was freed by an earlier walk; "
+        "pass retain_graph=True to that one"
+    )
 
 
 def _run_hooks(hooks: list, g):
@@ -208,6 +224,8 @@ def _run_hooks(hooks: list, g):
         if out is not None:
             if out.shape != g.shape:
                 raise ShapeError(f"hook: returned shape {out.shape}, wanted {g.shape} as the gradient")
+            if out.dtype != g.dtype:
+                raise DTypeError(f"hook: returned {out.dtype}, wanted {g.dtype} as the gradient")
             g = out
     return g
 

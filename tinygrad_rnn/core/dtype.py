@@ -38,27 +38,39 @@ def promote(op, args: list, tensor_at: list[bool]) -> list:
     if floats:
         (target,) = floats
     else:
-        fractional = any(
-            isinstance(a, float) or (isinstance(a, np.ndarray | np.generic) and is_float(a.dtype))
-            for i, a in enumerate(args)
-            if i not in op.untyped
-        )
-        target = config.get_default_dtype() if fractional or op.floats else None
-    out = []
+        target = _without_float_tensors(op, args)
+    out: list = []
     for i, a in enumerate(args):
-        if isinstance(a, bool | int | float):
+        if isinstance(a, (bool, int, float)):
             out.append(a)
             continue
         if isinstance(a, np.generic):
             out.append(a.item())
             continue
-        if not isinstance(a, np.ndarray):
+        if not isinstance(a, np.ndarray) or a.dtype.kind not in "fiub":
             a = as_array(a, op.name)
         if i in op.untyped or target is None or a.dtype == target:
             out.append(a)
         else:
             out.append(a.astype(target))
+    if target is not None and not any(isinstance(a, np.ndarray) for a in _typed(op, out)):
+        i = next(i for i in range(len(out)) if i not in op.untyped)  # of Python numbers, one carries it
+        out[i] = np.asarray(out[i], target)
     return out
+
+
+def _typed(op, args: list) -> list:
+    return [a for i, a in enumerate(args) if i not in op.untyped]
+
+
+def _without_float_tensors(op, args: list) -> np.dtype | None:
+    """Integer tensors next to float arrays or numbers: the arrays decide, else the default dtype."""
+    typed = _typed(op, args)
+    arrays = [a.dtype for a in typed if isinstance(a, np.ndarray) and is_float(a.dtype)]
+    if arrays:
+        return check_dtype(np.result_type(*arrays), op.name)
+    fractional = any(isinstance(a, float) or (isinstance(a, np.generic) and is_float(a.dtype)) for a in typed)
+    return config.get_default_dtype() if fractional or op.floats else None
 
 
 def as_array(value, argument: str) -> np.ndarray:
@@ -71,7 +83,7 @@ def as_array(value, argument: str) -> np.ndarray:
         ) from e
     if array.dtype.kind not in "fiub":
         raise DTypeError(f"{argument}: got {type(value).__name__} of dtype {array.dtype}, wanted numbers")
-    if array.dtype.kind == "f" and not isinstance(value, np.ndarray | np.generic):
+    if array.dtype.kind == "f" and not isinstance(value, (np.ndarray, np.generic)):
         array = array.astype(config.get_default_dtype())
     if array.dtype == np.float16 or array.dtype.itemsize > 8:
         raise DTypeError(f"{argument}: got dtype {array.dtype}, wanted float32 or float64; cast it first")

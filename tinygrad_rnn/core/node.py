@@ -178,8 +178,11 @@ def primitive(**record) -> Callable[[Callable], Any]:
         registry[op.name] = op
 
         @functools.wraps(forward)
-        def call(*args, **static):
-            return apply(op, args, static)
+        def call(*args, **static):  # apply(), without one more call: this is the hottest line of the tape
+            for a in args:
+                if isinstance(a, Carrier):
+                    return a._record(op, args, static)
+            return op.forward(*args, **static)
 
         call.op = op  # type: ignore[attr-defined]
         return call
@@ -191,8 +194,11 @@ class Node:
     """One application of an operation: what its vjp needs, and where its cotangents go.
 
     ``parents[i]`` is the node that produced input ``i``, a leaf tensor, or None where no gradient flows.
+    ``args`` holds raw arrays where the rules read the values, and otherwise what stands in for them: the
+    parent node, or an :class:`Aval`; both know shape and dtype.
     Values are raw arrays, so a node never refers to its own output and graphs are freed without the garbage
-    collector's help.
+    collector's help. ``counters`` holds the write counter of each saved value, inputs first, the result last
+    (None: nothing to watch).
     """
 
     __slots__ = ("args", "counters", "dtype", "hooks", "op", "out", "parents", "seq", "shape", "static")
@@ -209,13 +215,21 @@ class Node:
         self.hooks: list | None = None
         self.seq: int = next(clock)
 
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def name(self) -> str:
+        return self.static["of"] if self.op is PICK else self.op.name
+
     def release(self) -> None:
         """Forget saved values, so that memory is freed as the backward walk proceeds."""
         self.args = self.out = None
         self.parents = self.counters = ()
 
     def __repr__(self) -> str:
-        return f"Node({self.op.name}, shape={self.shape})"
+        return f"Node({self.name}, shape={self.shape})"
 
 
-PICK = Op("pick", None)  # one output of an operation with several: static {"index": i}, parent the bundle
+PICK = Op("pick", None)  # one output of an operation with several: static {"index", "of"}, parent the bundle

@@ -50,6 +50,8 @@ class Tensor(Operators):
 
     @staticmethod
     def _record(op, args, static):
+        if grad_mode.tracer is not None:
+            return grad_mode.tracer.record(op, args, static)
         arrays = []
         needs = plain = False
         dtype: Any = None
@@ -71,14 +73,17 @@ class Tensor(Operators):
                     plain = True
         if plain or dtype.kind != "f":  # dtypes to reconcile: off the fast path
             arrays = promote(op, arrays, [isinstance(a, Tensor) for a in args])
-        out = op.forward(*arrays, **static)
+        try:
+            out = op.forward(*arrays, **static)
+        except ValueError as e:
+            raise _explain(op, arrays, e) from None
         if type(out) is not ndarray and type(out) is not tuple:
             out = np.asarray(out)
         if needs and grad_mode.enabled and (op.vjps is not None or op.joint_vjp is not None):
             return _link(op, args, arrays, static, out)
         if type(out) is tuple:
-            return tuple(Tensor(np.asarray(o)) for o in out)
-        return Tensor(out, False, None, args[0]._counter if op.view and isinstance(args[0], Tensor) else None)
+            return tuple(Tensor(o, False, None, _shared(op, args, o)) for o in map(np.asarray, out))
+        return Tensor(out, False, None, _shared(op, args, out) if op.view else None)
 
     # ---- what it is
 
@@ -137,7 +142,7 @@ class Tensor(Operators):
         body = np.array2string(self.data, separator=", ", prefix="tensor(", threshold=200, edgeitems=3)
         dtype = "" if self.dtype in (np.int64, np.bool_) else f", dtype={self.dtype}"
         grad = (
-            f", from={self._node.op.name}"
+            f", from={self._node.name}"
             if self._node
             else ", requires_grad=True"
             if self.requires_grad
@@ -213,7 +218,7 @@ class Tensor(Operators):
 
             def keep(g):
                 if (tensor := this()) is not None:
-                    value = g if isinstance(g, Tensor) else Tensor(g)
+                    value = g if isinstance(g, Tensor) else Tensor(np.array(g))
                     tensor.grad = value if tensor.grad is None else tensor.grad + value
 
             self._add_hook(keep)
@@ -235,10 +240,12 @@ class Tensor(Operators):
             raise GraphError("register_hook: this tensor does not require gradients")
 
         def on_tensor(g):
-            out = hook(g if isinstance(g, Tensor) else Tensor(g))
-            if out is None or isinstance(g, Tensor):
-                return out
-            return out.data if isinstance(out, Tensor) else np.asarray(out)
+            out = hook(g if isinstance(g, Tensor) else Tensor(np.array(g)))
+            if out is None:
+                return None
+            if not isinstance(out, Tensor):
+                out = Tensor(np.asarray(out, g.dtype))
+            return out if isinstance(g, Tensor) else out.data
 
         hooks = self._add_hook(on_tensor)
         return lambda: hooks.remove(on_tensor) if on_tensor in hooks else None
@@ -303,21 +310,31 @@ def _plain(value):
 def _link(op, args, arrays, static, out):
     """Attach the outputs of `op` to the graph."""
     saves = op.saves
-    parents, kept, counters = [], [], []
+    parents: list = []
+    kept: list = []
+    counters: list = []
     for i, a in enumerate(args):
-        tensor = isinstance(a, Tensor)
-        array = arrays[i]
-        parents.append((a._node or a) if tensor and a.requires_grad else None)
-        if saves is None or i in saves:
-            kept.append(array)
-            if tensor:
-                counters.append(a._counter)
-        else:
-            kept.append(Aval(array.shape, array.dtype) if isinstance(array, ndarray) else array)
+        parent = counter = None
+        kept_value = arrays[i]
+        if isinstance(a, Tensor):
+            if a.requires_grad:
+                parent = a._node or a
+            counter = a._counter
+        if saves is not None and i not in saves:
+            counter = None
+            if type(parent) is Node:
+                kept_value = parent
+            elif isinstance(kept_value, ndarray):
+                kept_value = Aval(kept_value.shape, kept_value.dtype)
+        parents.append(parent)
+        kept.append(kept_value)
+        counters.append(counter)
     if type(out) is tuple:
         bundle = Node(op, tuple(kept), static, tuple(parents), None, tuple(counters), None, None)
-        return tuple(_pick(bundle, i, np.asarray(o)) for i, o in enumerate(out))
-    counter = args[0]._counter if op.view and isinstance(args[0], Tensor) else [0]
+        return tuple(_pick(bundle, i, o, _shared(op, args, o)) for i, o in enumerate(map(np.asarray, out)))
+    if out.dtype.kind != "f":  # a cast to integers ends the graph
+        return Tensor(out)
+    counter = (_shared(op, args, out) if op.view else None) or [0]
     saved = None
     if op.saves_out:
         saved = out
@@ -326,11 +343,28 @@ def _link(op, args, arrays, static, out):
     return Tensor(out, True, node, counter)
 
 
-def _pick(bundle: Node, index: int, array: ndarray) -> Tensor:
+def _pick(bundle: Node, index: int, array: ndarray, counter) -> Tensor:
     if array.dtype.kind != "f":
-        return Tensor(array)
-    node = Node(PICK, (), {"index": index}, (bundle,), None, (), array.shape, array.dtype)
-    return Tensor(array, True, node)
+        return Tensor(array, False, None, counter)
+    static = {"index": index, "of": bundle.op.name}
+    node = Node(PICK, (), static, (bundle,), None, (), array.shape, array.dtype)
+    return Tensor(array, True, node, counter)
+
+
+def _shared(op, args, out: ndarray):
+    """The write counter of the first input where `out` is a view of it."""
+    first = args[0]
+    if op.view and isinstance(first, Tensor) and np.may_share_memory(first.data, out):
+        return first._counter
+    return None
+
+
+def _explain(op, arrays, error: ValueError) -> ValueError:
+    """NumPy's complaint about shapes, with the operation's name and the shapes."""
+    if type(error) is not ValueError or "broadcast" not in str(error):
+        return error
+    shapes = " and ".join(str(np.shape(a)) for a in arrays)
+    return ShapeError(f"{op.name}: got shapes {shapes}, which do not broadcast together")
 
 
 def _check_differentiable(array: ndarray) -> None:

@@ -54,13 +54,13 @@ def negative(a):
 
 
 def _power_base(g, y, a, b):
-    if isinstance(b, int | float):  # the common case, without a special point at zero
+    if isinstance(b, (int, float)):  # the common case, without a special point at zero
         return g * 0 if b == 0 else g if b == 1 else g * (2 * a) if b == 2 else g * (b * power(a, b - 1))
     return g * where(b == 0, 0 * b, b * power(a, where(b == 0, 0 * b + 1, b - 1)))
 
 
 def _power_exponent(g, y, a, b):
-    if isinstance(a, int | float):
+    if isinstance(a, (int, float)):
         return g * (y * (math.log(a) if a > 0 else 0.0 if a == 0 else math.nan))
     return g * (y * log(where(a == 0, 1.0, a)))
 
@@ -277,7 +277,7 @@ def clip(x, min=None, max=None):
     """Limit `x` to ``[min, max]`` (numbers or None); the gradient passes inside and on the bounds."""
     if min is None and max is None:
         return x
-    if not all(bound is None or isinstance(bound, int | float) for bound in (min, max)):
+    if not all(bound is None or isinstance(bound, (int, float)) for bound in (min, max)):
         lower = x if min is None else maximum(x, min)
         return lower if max is None else minimum(lower, max)
     if max is None:
@@ -402,7 +402,7 @@ def remainder(a, b):
     return np.remainder(a, b)
 
 
-@primitive(vjps=[lambda g, y, x, dtype: g.astype(x.dtype)], saves=())
+@primitive(vjps=[lambda g, y, x, dtype: g.astype(x.dtype)], saves=(), lowering=Lowering("cast"))
 def _astype(x, dtype):
     return x.astype(dtype)
 

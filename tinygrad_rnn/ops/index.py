@@ -9,7 +9,7 @@ from ..errors import DTypeError, ShapeError
 
 
 def _is_basic(index: tuple) -> bool:
-    return all(isinstance(i, int | np.integer | slice) or i is None or i is Ellipsis for i in index)
+    return all(isinstance(i, (int, np.integer, slice)) or i is None or i is Ellipsis for i in index)
 
 
 def _getitem_vjp(g, y, x, index):

@@ -13,7 +13,9 @@ from .shape import broadcast_to, concat, flip, reshape
 def _axes(x, axis) -> tuple[int, ...]:
     """`axis` (None, int or tuple) as a tuple of non-negative axes of `x`."""
     n = len(x.shape)
-    axes = tuple(range(n)) if axis is None else (axis,) if isinstance(axis, int | np.integer) else tuple(axis)
+    if axis is None:
+        return tuple(range(n))
+    axes = (axis,) if isinstance(axis, (int, np.integer)) else tuple(axis)
     for a in axes:
         if not -n <= a < n:
             raise ShapeError(f"axis: got {a}, wanted an axis of shape {tuple(x.shape)}")

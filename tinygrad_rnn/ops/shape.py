@@ -20,7 +20,7 @@ def _reshape(x, shape):
 
 def reshape(x, *shape):
     """The same elements in another shape; one length may be -1."""
-    if len(shape) == 1 and not isinstance(shape[0], int | np.integer):
+    if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)):
         shape = tuple(shape[0])
     size, wanted = int(np.prod(x.shape, dtype=int)), tuple(int(n) for n in shape)
     if wanted.count(-1) == 1:
@@ -55,7 +55,7 @@ def _transpose(x, axes):
 def transpose(x, *axes):
     """Permute the axes; without arguments, reverse them."""
     n = len(x.shape)
-    if len(axes) == 1 and not isinstance(axes[0], int | np.integer):
+    if len(axes) == 1 and not isinstance(axes[0], (int, np.integer)):
         axes = () if axes[0] is None else tuple(axes[0])
     order = tuple(range(n))[::-1] if not axes else tuple(int(a) % n if -n <= a < n else -1 for a in axes)
     if sorted(order) != list(range(n)):
@@ -92,7 +92,7 @@ def _check_axis(axis: Any, n: int, shape) -> int:
 
 def expand_dims(x, axis):
     """Insert an axis of length 1 at `axis` (an int or a tuple)."""
-    axes = (axis,) if isinstance(axis, int | np.integer) else tuple(axis)
+    axes = (axis,) if isinstance(axis, (int, np.integer)) else tuple(axis)
     n = len(x.shape) + len(axes)
     new = {_check_axis(a, n, (1,) * n) for a in axes}
     rest = iter(x.shape)
@@ -105,7 +105,8 @@ def squeeze(x, axis=None):
     if axis is None:
         gone = {i for i, length in enumerate(x.shape) if length == 1}
     else:
-        gone = {_check_axis(a, n, x.shape) for a in ((axis,) if isinstance(axis, int | np.integer) else axis)}
+        axes = (axis,) if isinstance(axis, (int, np.integer)) else axis
+        gone = {_check_axis(a, n, x.shape) for a in axes}
         for a in gone:
             if x.shape[a] != 1:
                 raise ShapeError(
@@ -141,7 +142,7 @@ def _flip(x, axes):
 def flip(x, axis=None):
     """Reverse the order along `axis` (None: all axes)."""
     n = len(x.shape)
-    axes = range(n) if axis is None else (axis,) if isinstance(axis, int | np.integer) else axis
+    axes = range(n) if axis is None else (axis,) if isinstance(axis, (int, np.integer)) else axis
     return _flip(x, axes=tuple(_check_axis(a, n, x.shape) for a in axes))
 
 
@@ -194,7 +195,7 @@ def repeat(x, repeats, axis=None):
 
 def tile(x, reps):
     """Lay copies of `x` side by side, ``reps[i]`` along axis i."""
-    reps = (reps,) if isinstance(reps, int | np.integer) else tuple(reps)
+    reps = (reps,) if isinstance(reps, (int, np.integer)) else tuple(reps)
     n = max(len(reps), len(x.shape))
     reps = (1,) * (n - len(reps)) + tuple(int(r) for r in reps)
     shape = (1,) * (n - len(x.shape)) + tuple(x.shape)
@@ -303,7 +304,7 @@ def split(x, indices_or_sections, axis=0):
     """Cut along `axis` into equal parts (a number) or at the given indices, as ``numpy.split``."""
     axis = _check_axis(axis, len(x.shape), x.shape)
     length = x.shape[axis]
-    if isinstance(indices_or_sections, int | np.integer):
+    if isinstance(indices_or_sections, (int, np.integer)):
         n = int(indices_or_sections)
         if n < 1 or length % n:
             raise ShapeError(

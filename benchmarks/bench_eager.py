@@ -1,0 +1,138 @@
+"""The tape against PyTorch's eager mode: one GRU, unrolled by hand; and what importing the package costs.
+
+Both run the same Python loop over the same operations on one BLAS thread, in turn, so that a change in the
+machine's speed hits both. The ratio of the medians is what counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+import tinygrad_rnn as tr
+
+LAZY = ("numba", "tqdm", "safetensors", "threadpoolctl", "hypothesis", "torch", "matplotlib")
+
+
+def gru(lib, split, xs, h, w_ih, w_hh, b_ih, b_hh):
+    """The unrolled loop; `lib` is either package, and `split` cuts a matrix into three along its columns."""
+    for x in xs:
+        i_r, i_z, i_n = split(x @ w_ih + b_ih)
+        h_r, h_z, h_n = split(h @ w_hh + b_hh)
+        r = lib.sigmoid(i_r + h_r)
+        z = lib.sigmoid(i_z + h_z)
+        n = lib.tanh(i_n + r * h_n)
+        h = n + z * (h - n)
+    return (h * h).sum()
+
+
+def make_data(T: int, B: int, H: int) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray]]:
+    rng = np.random.default_rng(0)
+    scale = 1 / np.sqrt(H)
+    shapes = [(H, 3 * H), (H, 3 * H), (3 * H,), (3 * H,)]
+    params = [rng.uniform(-scale, scale, s).astype(np.float32) for s in shapes]
+    xs = list(rng.standard_normal((T, B, H)).astype(np.float32))
+    return xs, np.zeros((B, H), np.float32), params
+
+
+def ours(T: int, B: int, H: int):
+    """A function that runs forward and backward once and returns the gradients."""
+    xs, h, params = make_data(T, B, H)
+    inputs, state = [tr.as_tensor(x) for x in xs], tr.as_tensor(h)
+    weights = [tr.tensor(p, requires_grad=True) for p in params]
+
+    def run() -> list[np.ndarray]:
+        for w in weights:
+            w.grad = None
+        gru(tr, lambda a: tr.split(a, 3, axis=1), inputs, state, *weights).backward()
+        return [w.grad.numpy() for w in weights if w.grad is not None]
+
+    return run
+
+
+def theirs(T: int, B: int, H: int):
+    """The same in PyTorch."""
+    import torch
+
+    torch.set_num_threads(1)
+    xs, h, params = make_data(T, B, H)
+    inputs, state = [torch.from_numpy(x) for x in xs], torch.from_numpy(h)
+    weights = [torch.from_numpy(p).requires_grad_() for p in params]
+
+    def run() -> list[np.ndarray]:
+        for w in weights:
+            w.grad = None
+        gru(torch, lambda a: a.chunk(3, 1), inputs, state, *weights).backward()
+        return [w.grad.numpy() for w in weights]
+
+    return run
+
+
+def interleave(functions, repeats: int) -> list[float]:
+    """Median seconds of each function, called in turn."""
+    times: list[list[float]] = [[] for _ in functions]
+    for f in functions:
+        f()
+    for _ in range(repeats):
+        for f, t in zip(functions, times):
+            start = time.perf_counter()
+            f()
+            t.append(time.perf_counter() - start)
+    return [statistics.median(t) for t in times]
+
+
+def compare_gru(T: int, B: int, H: int, repeats: int) -> float | None:
+    """Print the times; return the ratio, or None without PyTorch."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, user_api="blas"):
+        try:
+            functions = [ours(T, B, H), theirs(T, B, H)]
+        except ImportError:
+            (seconds,) = interleave([ours(T, B, H)], repeats)
+            print(f"unrolled GRU T={T} B={B} H={H}: {seconds * 1e3:.1f} ms (torch is not installed)")
+            return None
+        for a, b in zip(*(f() for f in functions)):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+        mine, other = interleave(functions, repeats)
+    print(
+        f"unrolled GRU T={T} B={B} H={H}, forward+backward: "
+        f"{mine * 1e3:.1f} ms, torch {other * 1e3:.1f} ms, ratio {mine / other:.2f}"
+    )
+    return mine / other
+
+
+def import_time(repeats: int) -> float:
+    """Median milliseconds of ``import tinygrad_rnn`` once NumPy is there; print it and what it pulled in."""
+    code = (
+        "import time, sys, numpy; start = time.perf_counter(); import tinygrad_rnn; "
+        "print((time.perf_counter() - start) * 1e3); "
+        f"print(*[m for m in {LAZY} if m in sys.modules])"
+    )
+    times, eager = [], ""
+    for _ in range(repeats):
+        out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+        first, eager = out.split("\n", 1)
+        times.append(float(first))
+    median = statistics.median(times)
+    print(f"import tinygrad_rnn over numpy: {median:.1f} ms; heavy modules: {eager.strip() or None}")
+    return median
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks eager", description=__doc__)
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--shape", type=int, nargs=3, default=[100, 16, 64], metavar=("T", "B", "H"))
+    args = parser.parse_args(argv)
+    compare_gru(*args.shape, repeats=args.repeats)
+    import_time(args.repeats)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
