@@ -67,8 +67,8 @@ class Operators(Carrier):
     def min(self, axis=None, keepdims=False): return functions.min(self, axis, keepdims)
     def prod(self, axis=None, keepdims=False): return functions.prod(self, axis, keepdims)
     def cumsum(self, axis=None): return functions.cumsum(self, axis)
-    def argmax(self, axis=None): return functions.argmax(self, axis)
-    def argmin(self, axis=None): return functions.argmin(self, axis)
+    def argmax(self, axis=None, keepdims=False): return functions.argmax(self, axis, keepdims)
+    def argmin(self, axis=None, keepdims=False): return functions.argmin(self, axis, keepdims)
     def all(self, axis=None, keepdims=False): return functions.all(self, axis, keepdims)
     def any(self, axis=None, keepdims=False): return functions.any(self, axis, keepdims)
 

@@ -49,11 +49,9 @@ def getitem(x, index):
 
 
 def _plain(i):
-    if isinstance(i, Tensor):
-        i = i.data
-    elif isinstance(i, list):
-        i = np.asarray(i)
-    if isinstance(i, np.ndarray):
+    """One index without tensors; arrays are copied, as the graph keeps them."""
+    if isinstance(i, (Tensor, list, np.ndarray)):
+        i = np.array(i.data if isinstance(i, Tensor) else i)
         if i.size == 0 and i.dtype.kind == "f":
             i = i.astype(int)
         if i.dtype.kind not in "iub":
@@ -68,7 +66,7 @@ def take(x, indices, axis=None):
     n = len(x.shape)
     if not -n <= axis < n:
         raise ShapeError(f"axis: got {axis}, wanted an axis of shape {tuple(x.shape)}")
-    return getitem(x, (*(slice(None),) * (axis % n), np.asarray(_plain(indices))))
+    return getitem(x, (*(slice(None),) * (axis % n), _plain(np.asarray(indices))))
 
 
 def _embedding_vjp(g, y, weight, indices):
@@ -97,7 +95,7 @@ def embedding(weight, indices):
     IndexError
         If an index lies outside the table; it is named.
     """
-    indices = np.asarray(_plain(indices))
+    indices = _plain(np.asarray(indices))
     if indices.dtype.kind not in "iu":
         raise DTypeError(f"indices: got {indices.dtype}, wanted integers")
     if indices.size:

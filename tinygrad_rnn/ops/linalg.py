@@ -12,7 +12,7 @@ from ..errors import ShapeError
 
 def _flat(x):
     """All but the last axis as one: large products instead of many small ones."""
-    return x.reshape((-1, x.shape[-1]))
+    return x if len(x.shape) == 2 else x.reshape((int(np.prod(x.shape[:-1], dtype=int)), x.shape[-1]))
 
 
 def _left(g, y, a, b):
@@ -38,7 +38,7 @@ def _right(g, y, a, b):
 @primitive(vjps=[_left, _right], saves=(0, 1), lowering=Lowering("matmul"))
 def _matmul(a, b):
     if b.ndim == 2 and a.ndim > 2:
-        return (a.reshape(-1, a.shape[-1]) @ b).reshape(*a.shape[:-1], b.shape[1])
+        return (_flat(a) @ b).reshape(*a.shape[:-1], b.shape[1])
     return a @ b
 
 
@@ -89,7 +89,9 @@ def _einsum_vjp(g, y, *xs, needs, subscripts):
 
 @primitive(joint_vjp=_einsum_vjp)
 def _einsum(*xs, subscripts):
-    return np.asarray(np.einsum(subscripts, *xs, optimize=len(xs) > 2))
+    large = len(xs) > 2 or xs[0].size > 4096  # planning the contraction costs as much as a small product
+    y = np.asarray(np.einsum(subscripts, *xs, optimize=large))
+    return y.copy() if y.base is not None else y  # NumPy may give a view
 
 
 def einsum(subscripts, *operands):

@@ -123,12 +123,12 @@ def prod(x, axis=None, keepdims=False):
             pairs = x[(*lead, slice(0, half))] * x[(*lead, slice(half, 2 * half))]
             x = concat([pairs, x[(*lead, slice(2 * half, n))]], axis=a) if n % 2 else pairs
         if n == 0:
-            x = broadcast_to(1, (*x.shape[:a], 1, *x.shape[a + 1 :])) + _sum(x, axis=(a,), keepdims=True)
+            x = _sum(x, axis=(a,), keepdims=True) + 1
     shape = kept if keepdims else tuple(n for i, n in enumerate(kept) if i not in axes)
     return reshape(x, shape)
 
 
-def _logsumexp(x, axis):
+def _log_sum_exp(x, axis):
     top = np.maximum.reduce(x, axis=axis, keepdims=True)
     top = np.where(np.isfinite(top), top, x.dtype.type(0))
     with np.errstate(divide="ignore"):
@@ -138,13 +138,13 @@ def _logsumexp(x, axis):
 def logsumexp(x, axis=None, keepdims=False):
     """``log(sum(exp(x)))`` over `axis`, without overflow."""
     axes = _nonempty(x, axis, "logsumexp")
-    y = _logsumexp_op(x, axis=axes)
+    y = _logsumexp(x, axis=axes)
     return y if keepdims else reshape(y, tuple(n for i, n in enumerate(x.shape) if i not in axes))
 
 
 @primitive(vjps=[lambda g, y, x, axis: g * exp(x - y)], floats=True)
-def _logsumexp_op(x, axis):
-    return _logsumexp(x, axis)
+def _logsumexp(x, axis):
+    return _log_sum_exp(x, axis)
 
 
 @primitive(
@@ -171,7 +171,7 @@ def softmax(x, axis=-1):
     floats=True,
 )
 def _log_softmax(x, axis):
-    return x - _logsumexp(x, axis)
+    return x - _log_sum_exp(x, axis)
 
 
 def log_softmax(x, axis=-1):
@@ -185,7 +185,7 @@ def _cumsum_vjp(g, y, x, axis):
 
 @primitive(vjps=[_cumsum_vjp], saves=())
 def _cumsum(x, axis):
-    return np.cumsum(x, axis=axis, dtype=x.dtype)
+    return np.cumsum(x, axis=axis)
 
 
 def cumsum(x, axis=None):
@@ -199,13 +199,13 @@ def cumsum(x, axis=None):
 
 
 @primitive()
-def _argmax(x, axis):
-    return np.argmax(x, axis=axis)
+def _argmax(x, axis, keepdims):
+    return np.argmax(x, axis=axis, keepdims=keepdims)
 
 
 @primitive()
-def _argmin(x, axis):
-    return np.argmin(x, axis=axis)
+def _argmin(x, axis, keepdims):
+    return np.argmin(x, axis=axis, keepdims=keepdims)
 
 
 @primitive()
@@ -223,21 +223,21 @@ def _any(x, axis, keepdims):
     return np.any(x, axis=axis, keepdims=keepdims)
 
 
-def argmax(x, axis=None):
+def argmax(x, axis=None, keepdims=False):
     """Index of the largest element along `axis` (None: in the flattened tensor)."""
     _nonempty(x, axis, "argmax")
-    return _argmax(x, axis=axis)
+    return _argmax(x, axis=axis, keepdims=keepdims)
 
 
-def argmin(x, axis=None):
+def argmin(x, axis=None, keepdims=False):
     """Index of the smallest element along `axis` (None: in the flattened tensor)."""
     _nonempty(x, axis, "argmin")
-    return _argmin(x, axis=axis)
+    return _argmin(x, axis=axis, keepdims=keepdims)
 
 
 def argsort(x, axis=-1):
     """Indices that sort `x` along `axis`, ties in their order."""
-    return _argsort(x, axis=axis)
+    return _argsort(x, axis=_one_axis(x, axis))
 
 
 def all(x, axis=None, keepdims=False):

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core import Lowering, primitive
 from ..errors import ShapeError
+from .index import scatter_add, take
 
 
 @primitive(
@@ -155,14 +156,23 @@ def _pad(x, widths, value):
     return np.pad(x, widths, constant_values=value)
 
 
-def pad(x, pad_width, constant_values=0):
-    """Surround with a constant.
+def pad(x, pad_width, mode="constant", constant_values=0):
+    """Surround with a constant, or with values taken from the array itself.
 
     Parameters
     ----------
     pad_width : int, (before, after), or one such pair for each axis
+    mode : {"constant", "edge", "reflect", "symmetric", "wrap"}
     constant_values : number
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tr
+    >>> tr.pad(tr.tensor([1.0, 2.0]), (1, 0), mode="edge")
+    tensor([1., 1., 2.], dtype=float32)
     """
+    if mode not in ("constant", "edge", "reflect", "symmetric", "wrap"):
+        raise ValueError(f"mode: got {mode!r}, wanted constant, edge, reflect, symmetric or wrap")
     n = len(x.shape)
     try:
         widths = np.broadcast_to(np.asarray(pad_width, dtype=int), (n, 2))
@@ -172,13 +182,17 @@ def pad(x, pad_width, constant_values=0):
         ) from e
     if (widths < 0).any():
         raise ShapeError(f"pad_width: got {pad_width}, wanted no negative width")
-    return _pad(x, widths=tuple((int(a), int(b)) for a, b in widths), value=constant_values)
+    pairs = tuple((int(a), int(b)) for a, b in widths)
+    if mode == "constant":
+        return _pad(x, widths=pairs, value=constant_values)
+    for axis, pair in enumerate(pairs):
+        if any(pair):
+            x = take(x, np.pad(np.arange(x.shape[axis]), pair, mode=mode), axis)
+    return x
 
 
 def repeat(x, repeats, axis=None):
     """Repeat each element `repeats` times (a number, or one number for each) along `axis`."""
-    from .index import take
-
     if axis is None:
         x, axis = reshape(x, -1), 0
     axis = _check_axis(axis, len(x.shape), x.shape)
@@ -264,16 +278,10 @@ def stack(xs, axis=0):
     return _stack(*xs, axis=_check_axis(axis, len(xs[0].shape) + 1, xs[0].shape))
 
 
-def _zeros_like(shape, example):
-    return broadcast_to((example.reshape(-1)[:1] * 0).reshape((1,) * len(shape)), shape)
-
-
 def _unstack_vjp(gs, y, x, needs, axis):
     shape = tuple(n for i, n in enumerate(x.shape) if i != axis)
-    example = next(iter(gs.values()))
-    return (
-        _stack(*(gs[i] if i in gs else _zeros_like(shape, example) for i in range(x.shape[axis])), axis=axis),
-    )
+    zero = None if len(gs) == x.shape[axis] else np.zeros(shape, x.dtype)  # for slices that nothing used
+    return (_stack(*(gs.get(i, zero) for i in range(x.shape[axis])), axis=axis),)
 
 
 @primitive(joint_vjp=_unstack_vjp, saves=(), view=True)
@@ -287,17 +295,19 @@ def unstack(x, axis=0):
 
 
 def _split_vjp(gs, y, x, needs, bounds, axis):
-    example, parts = next(iter(gs.values())), []
-    for i, (start, stop) in enumerate(pairwise(bounds)):
-        shape = (*x.shape[:axis], stop - start, *x.shape[axis + 1 :])
-        parts.append(gs[i] if i in gs else _zeros_like(shape, example))
-    return (_concat(*parts, axis=axis),)
+    if len(gs) == len(bounds) - 1 and bounds[-1] == x.shape[axis]:
+        return (_concat(*(gs[i] for i in range(len(gs))), axis=axis),)
+    lead, total = (slice(None),) * axis, None  # parts that nothing used stay zero
+    for i, g in gs.items():
+        part = scatter_add(g, index=(*lead, slice(bounds[i], bounds[i + 1])), shape=tuple(x.shape))
+        total = part if total is None else total + part
+    return (total,)
 
 
 @primitive(joint_vjp=_split_vjp, saves=(), view=True, lowering=Lowering("split"))
 def _split(x, bounds, axis):
     lead = (slice(None),) * axis
-    return tuple(x[(*lead, slice(a, b))] for a, b in pairwise(bounds))
+    return tuple([x[(*lead, slice(a, b))] for a, b in pairwise(bounds)])
 
 
 def split(x, indices_or_sections, axis=0):
