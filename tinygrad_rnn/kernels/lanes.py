@@ -159,6 +159,15 @@ def vget(typingctx, v, lane):
 
 
 @intrinsic
+def vlanes(typingctx, like):
+    """Return the number of lanes of a vector, or of the vectors of an array."""
+    vec = vec_of(like)
+    if vec is None:
+        return None
+    return types.intp(like), lambda context, builder, sig, args: context.get_constant(types.intp, vec.lanes)
+
+
+@intrinsic
 def vput(typingctx, v, lane, x):
     """Return v with one lane replaced by the scalar x."""
     if not isinstance(v, Vec):
@@ -266,12 +275,12 @@ def vpoly(typingctx, x, coefficients32, coefficients64):
     chosen = 1 if x.dtype == types.float32 else 2
 
     def codegen(context, builder, sig, args):
-        tuple_type = sig.args[chosen]
-        result = None
-        for i in range(len(tuple_type)):
-            c = builder.extract_value(args[chosen], i)
-            c = as_vec(context, builder, c, tuple_type.types[i], x)
-            result = c if result is None else fma(builder, result, args[0], c)
+        given = sig.args[chosen]
+        terms = [builder.extract_value(args[chosen], i) for i in range(len(given))]
+        terms = [as_vec(context, builder, c, t, x) for c, t in zip(terms, given.types)]
+        result = terms[0]
+        for term in terms[1:]:
+            result = fma(builder, result, args[0], term)
         return result
 
     return x(x, coefficients32, coefficients64), codegen
@@ -289,20 +298,21 @@ def vpick(typingctx, like, for32, for64):
     )
 
 
-@intrinsic
-def vpow2(typingctx, n):
-    """``2 ** n`` for integers n within the exponents of normal numbers, built from bits."""
-    if not isinstance(n, Vec):
+@intrinsic(prefer_literal=True)
+def vpow2(typingctx, x, factor, shift):
+    """Return ``n = round(x * factor)`` and ``2 ** (n + shift)``, both normal; shift is a literal."""
+    if not isinstance(x, Vec) or not isinstance(shift, types.IntegerLiteral):
         return None
 
     def codegen(context, builder, sig, args):
-        fraction, bias = float_layout(n)
-        # adding 1.5 * 2**fraction leaves the integer in the low bits
-        shifted = builder.fadd(args[0], constant(n.llvm, 1.5 * 2.0**fraction + bias))
-        bits = builder.shl(builder.bitcast(shifted, n.llvm_int), constant(n.llvm_int, fraction))
-        return builder.bitcast(bits, n.llvm)
+        fraction, bias = float_layout(x)
+        # adding 1.5 * 2**fraction rounds to an integer and leaves it, biased, in the low bits
+        magic = constant(x.llvm, 1.5 * 2.0**fraction + bias + shift.literal_value)
+        biased = fma(builder, args[0], as_vec(context, builder, args[1], sig.args[1], x), magic)
+        power = builder.shl(builder.bitcast(biased, x.llvm_int), constant(x.llvm_int, fraction))
+        return cgutils.pack_array(builder, [builder.fsub(biased, magic), builder.bitcast(power, x.llvm)])
 
-    return n(n), codegen
+    return types.UniTuple(x, 2)(x, factor, shift), codegen
 
 
 @intrinsic
