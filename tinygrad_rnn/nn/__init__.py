@@ -12,10 +12,10 @@ from .functional import (
     mse_loss,
     nll_loss,
 )
-from .linear import Linear, linear
+from .linear import Linear
 from .losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss, NLLLoss
 from .module import Module
-from .norm import LayerNorm, layer_norm
+from .norm import LayerNorm
 from .parameter import Parameter
 
 # the room above, so that users find all layers in one place; it needs the names above, hence last
@@ -64,8 +64,6 @@ __all__ = [
     "huber_loss",
     "init",
     "l1_loss",
-    "layer_norm",
-    "linear",
     "mse_loss",
     "nll_loss",
 ]

@@ -1,7 +1,7 @@
-"""Losses as functions, in PyTorch's names.
+"""Layers and losses as functions, in PyTorch's names.
 
-Classes stand on the **last** axis, whatever the rank: logits are (..., C) and targets (...), so that outputs
-over sequences, (T, B, C), go in as they are. (PyTorch puts the classes on axis 1; for (N, C) the two agree.)
+In the losses, classes stand on the **last** axis: logits are (..., C) and targets (...), so that outputs over
+sequences, (T, B, C), go in as they are. (PyTorch puts the classes on axis 1; for (N, C) the two agree.)
 """
 
 from __future__ import annotations
@@ -11,7 +11,17 @@ import numpy as np
 from .. import ops
 from ..core import Tensor, as_tensor, is_float
 from ..errors import DTypeError, ShapeError
+from ..ops.linear import linear as linear
 from ..ops.loss import pick_class, squared_error
+
+
+def layer_norm(x, axes, weight=None, bias=None, eps: float = 1e-5):
+    """Bring `x` to mean 0 and variance 1 over `axes`, then scale and shift."""
+    centred = x - x.mean(axes, keepdims=True)
+    y = centred / ops.sqrt((centred * centred).mean(axes, keepdims=True) + eps)
+    if weight is not None:
+        y = y * weight
+    return y if bias is None else y + bias
 
 
 def _check_shapes(name: str, input, target) -> None:

@@ -5,15 +5,10 @@ from __future__ import annotations
 import math
 
 from ..errors import ShapeError
+from ..ops.linear import linear
 from . import init
 from .module import Module
 from .parameter import Parameter, empty
-
-
-def linear(x, weight, bias=None):
-    """``x @ weight.T + bias``: (..., in) with weight (out, in) and bias (out,) to (..., out)."""
-    y = x @ weight.T
-    return y if bias is None else y + bias
 
 
 class Linear(Module):

@@ -5,19 +5,10 @@ from __future__ import annotations
 import math
 
 from ..errors import ShapeError
-from ..ops import sqrt
 from . import init
+from .functional import layer_norm
 from .module import Module
 from .parameter import Parameter, empty
-
-
-def layer_norm(x, axes, weight=None, bias=None, eps: float = 1e-5):
-    """Bring `x` to mean 0 and variance 1 over `axes`, then scale and shift."""
-    centred = x - x.mean(axes, keepdims=True)
-    y = centred / sqrt((centred * centred).mean(axes, keepdims=True) + eps)
-    if weight is not None:
-        y = y * weight
-    return y if bias is None else y + bias
 
 
 class LayerNorm(Module):

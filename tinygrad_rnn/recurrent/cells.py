@@ -8,9 +8,9 @@ from collections.abc import Callable
 import numpy as np
 
 from ..nn import init as initialisers
-from ..nn.linear import linear
 from ..nn.parameter import Parameter, empty
 from ..ops import relu, sigmoid, split, tanh, zeros
+from ..ops.linear import linear
 from .cell import Cell
 
 Init = str | Callable[["GatedCell"], None]

@@ -1,0 +1,53 @@
+"""The affine map of a layer, as one node: eager steps spend their time on nodes, not on arithmetic."""
+
+from __future__ import annotations
+
+from ..core import Lowering, primitive
+from ..errors import ShapeError
+from .reduce import expansions
+
+
+def _vjp(g, y, x, weight, *bias, needs):
+    rows = g.reshape((-1, g.shape[-1]))
+    return [
+        g @ weight if needs[0] else None,
+        rows.swapaxes(0, 1) @ x.reshape((-1, x.shape[-1])) if needs[1] else None,
+        *(rows.sum(axis=0) if need else None for need in needs[2:]),
+    ]
+
+
+@primitive(joint_vjp=_vjp, saves=(0, 1), lowering=Lowering("expand"), floats=True)
+def _linear(x, weight, *bias):
+    if x.ndim > 2:
+        y = (x.reshape(-1, x.shape[-1]) @ weight.T).reshape(*x.shape[:-1], weight.shape[0])
+    else:
+        y = x @ weight.T
+    for b in bias:
+        y += b
+    return y
+
+
+def linear(x, weight, bias=None):
+    """``x @ weight.T + bias``: (..., in) with weight (out, in) and bias (out,) to (..., out).
+
+    Raises
+    ------
+    ShapeError
+        If the shapes do not fit.
+    """
+    shape, wanted = x.shape, weight.shape
+    if len(wanted) != 2 or not shape or shape[-1] != wanted[1]:
+        raise ShapeError(f"linear: got x {tuple(shape)}, weight {tuple(wanted)}, wanted (..., in), (out, in)")
+    if bias is None:
+        return _linear(x, weight)
+    if bias.shape != wanted[:1]:
+        raise ShapeError(f"linear: bias: got shape {tuple(bias.shape)}, wanted {tuple(wanted[:1])}")
+    return _linear(x, weight, bias)
+
+
+def _expand_linear(x, weight, *bias):
+    y = x @ weight.T
+    return y + bias[0] if bias else y
+
+
+expansions["linear"] = _expand_linear  # what the compiler sees
