@@ -34,11 +34,14 @@ from .vector import (  # noqa: F401 - for callers
     as_vec,
     call_intrinsic,
     constant,
+    first_lanes,
     float_layout,
     fma,
     is_array,
     lanes_of,
     load,
+    masked_load,
+    masked_store,
     splat,
     store,
     vec_of,
@@ -77,18 +80,6 @@ def vstore(typingctx, array, index, value):
     return types.void(array, types.intp, value), codegen
 
 
-def _first_lanes(builder, vec, n):
-    index = n.type
-    iota = ir.Constant(ir.VectorType(index, vec.lanes), list(range(vec.lanes)))
-    return builder.icmp_signed("<", iota, splat(builder, ir.VectorType(index, vec.lanes), n))
-
-
-def _masked(builder, name, result, args):
-    # LLVM completes the overloaded name by itself, whatever way it spells pointers
-    function = ir.FunctionType(result, [a.type for a in args])
-    return builder.call(cgutils.get_or_insert_function(builder.module, function, name), args)
-
-
 @intrinsic
 def vload_n(typingctx, array, index, n):
     """Load ``array[index : index + n]`` into the first n lanes; the others are 0."""
@@ -98,10 +89,7 @@ def vload_n(typingctx, array, index, n):
 
     def codegen(context, builder, sig, args):
         pointer = address(context, builder, sig.args[0], *args)
-        pointer = builder.bitcast(pointer, vec.llvm.as_pointer())
-        align, mask = ir.Constant(I32, vec.dtype.bitwidth // 8), _first_lanes(builder, vec, args[2])
-        name = f"llvm.masked.load.v{vec.lanes}f{vec.dtype.bitwidth}.p0"
-        return _masked(builder, name, vec.llvm, [pointer, align, mask, constant(vec.llvm, 0.0)])
+        return masked_load(builder, pointer, first_lanes(builder, vec, args[2]), vec)
 
     return vec(array, types.intp, types.intp), codegen
 
@@ -115,11 +103,8 @@ def vstore_n(typingctx, array, index, value, n):
 
     def codegen(context, builder, sig, args):
         pointer = address(context, builder, sig.args[0], args[0], args[1], args[3])
-        pointer = builder.bitcast(pointer, vec.llvm.as_pointer())
-        value = as_vec(context, builder, args[2], sig.args[2], vec)
-        align, mask = ir.Constant(I32, vec.dtype.bitwidth // 8), _first_lanes(builder, vec, args[3])
-        name = f"llvm.masked.store.v{vec.lanes}f{vec.dtype.bitwidth}.p0"
-        _masked(builder, name, ir.VoidType(), [value, pointer, align, mask])
+        v = as_vec(context, builder, args[2], sig.args[2], vec)
+        masked_store(builder, pointer, v, first_lanes(builder, vec, args[3]), vec)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value, types.intp), codegen

@@ -141,6 +141,33 @@ def store(builder: ir.IRBuilder, pointer: Any, value: Any, vec: Vec) -> None:
     builder.store(value, builder.bitcast(pointer, vec.llvm.as_pointer())).align = vec.dtype.bitwidth // 8
 
 
+def first_lanes(builder: ir.IRBuilder, vec: Vec, n: Any) -> Any:
+    """The mask of the first n lanes; n may be negative or larger than the number of lanes."""
+    indices = ir.VectorType(n.type, vec.lanes)
+    return builder.icmp_signed("<", ir.Constant(indices, list(range(vec.lanes))), splat(builder, indices, n))
+
+
+def _masked(builder: ir.IRBuilder, name: str, result: Any, vec: Vec, args: list[Any]) -> Any:
+    # the alignment comes after the pointer; LLVM renames the intrinsic for the way it spells pointers itself
+    name = f"llvm.masked.{name}.v{vec.lanes}f{vec.dtype.bitwidth}.p0"
+    function = ir.FunctionType(result, [a.type for a in args])
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, name), args)
+
+
+def masked_load(builder: ir.IRBuilder, pointer: Any, mask: Any, vec: Vec) -> Any:
+    """Load the lanes of the mask; the others are 0."""
+    pointer = builder.bitcast(pointer, vec.llvm.as_pointer())
+    align = ir.Constant(I32, vec.dtype.bitwidth // 8)
+    return _masked(builder, "load", vec.llvm, vec, [pointer, align, mask, constant(vec.llvm, 0.0)])
+
+
+def masked_store(builder: ir.IRBuilder, pointer: Any, value: Any, mask: Any, vec: Vec) -> None:
+    """Store the lanes of the mask."""
+    pointer = builder.bitcast(pointer, vec.llvm.as_pointer())
+    align = ir.Constant(I32, vec.dtype.bitwidth // 8)
+    _masked(builder, "store", ir.VoidType(), vec, [value, pointer, align, mask])
+
+
 def is_array(array: Any) -> bool:
     """Whether this is a type that lanes can be loaded from: a 1-D contiguous float array."""
     return (
