@@ -1,0 +1,190 @@
+"""Where parameters live while they are optimised: side by side in one flat buffer.
+
+One update is then one call of one kernel, however many parameters there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from ..core import Tensor
+from ..errors import DTypeError, ShapeError
+
+LARGE = 16384  # from this many elements on, copying the gradient costs more than a kernel call
+State = dict[str, np.ndarray]
+
+
+class Bucket:
+    """Parameters of one group and one dtype, in order.
+
+    Attributes
+    ----------
+    values, grads : ndarray, shape (n,)
+        All values and all gradients; every parameter's ``data`` is a view of `values`.
+    state : tuple of ndarray, shape (n,) or (0,)
+        The state arrays, as the kernel takes them; (0,) for one that is not in use.
+    steps : list of int
+        For every parameter, how many updates it has had.
+    """
+
+    def __init__(self, params: list[Tensor], labels: list[str], slots: tuple[str, ...], fills: tuple):
+        self.params = params
+        self.labels = labels
+        self.slots = slots
+        self.fills = fills
+        dtype = params[0].data.dtype
+        self.bounds = np.cumsum([0] + [p.data.size for p in params]).tolist()
+        total = self.bounds[-1]
+        self.shapes = [p.data.shape for p in params]
+        self.values = np.empty(total, dtype)
+        self.grads = np.zeros(total, dtype)
+        self.state = tuple(np.full(0 if fill is None else total, fill or 0, dtype) for fill in fills)
+        self.steps = [0] * len(params)
+        self.missing = False
+        self._rows: list[tuple[Tensor, np.ndarray, np.ndarray, int]] = []
+        for i, p in enumerate(params):
+            view, grad = self._part(self.values, i), self._part(self.grads, i)
+            view[...] = p.data
+            p.data = view
+            self._rows.append((p, view, grad, view.nbytes))
+
+    def _part(self, array: np.ndarray, i: int) -> np.ndarray:
+        return array[self.bounds[i] : self.bounds[i + 1]].reshape(self.shapes[i])
+
+    def gather(self) -> bool:
+        """Fetch the gradients; False if a parameter no longer fits its place in the buffer."""
+        self.missing = False
+        for p, view, grad, nbytes in self._rows:
+            if p.data is not view and not _take_over(p, view):
+                return False
+            g = p.grad
+            if g is None:
+                self.missing = True
+                continue
+            array = g.data
+            if array.nbytes != nbytes:
+                self._refuse(p)
+            grad[...] = array
+            p.touch()
+        return True
+
+    def _refuse(self, p: Tensor) -> None:
+        label = next(name for name, q in zip(self.labels, self.params) if q is p)
+        g = p.grad
+        assert g is not None
+        if g.shape != p.shape:
+            raise ShapeError(f"{label}.grad: got shape {g.shape}, wanted {p.shape} as the parameter")
+        raise DTypeError(f"{label}.grad: got {g.dtype}, wanted {p.dtype} as the parameter")
+
+    def update(self, run: Callable[..., None], group: dict[str, Any]) -> None:
+        """Call ``run(group, step, values, grads, *state)`` for all parameters that have a gradient."""
+        step = self.steps[0] + 1
+        if not self.missing and self.steps.count(step - 1) == len(self.steps):
+            self.steps = [step] * len(self.steps)
+            run(group, step, self.values, self.grads, *self.state)
+            return
+        for first, last, step in self._runs():
+            self.steps[first:last] = [step] * (last - first)
+            part = slice(self.bounds[first], self.bounds[last])
+            run(group, step, self.values[part], self.grads[part], *(s[part] for s in self.state))
+
+    def _runs(self) -> Iterator[tuple[int, int, int]]:
+        """Neighbours that have gradients and have been updated equally often."""
+        first = 0
+        keys = [(p.grad is not None, step) for p, step in zip(self.params, self.steps)]
+        for (present, step), run in groupby(keys):
+            last = first + len(list(run))
+            if present:
+                yield first, last, step + 1
+            first = last
+
+    def saved(self) -> dict[Tensor, tuple[int, State]]:
+        """Copies of the states of all parameters that have been updated."""
+        out = {}
+        for i, p in enumerate(self.params):
+            if self.steps[i]:
+                state = {
+                    n: self._part(a, i).copy()
+                    for n, a, f in zip(self.slots, self.state, self.fills)
+                    if f is not None
+                }
+                out[p] = (self.steps[i], state)
+        return out
+
+    def restore(self, saved: dict[Tensor, tuple[int, State]]) -> None:
+        """Take up the states of those parameters that have one; a new state array starts as at step 0."""
+        for i, p in enumerate(self.params):
+            if p not in saved:
+                continue
+            step, state = saved[p]
+            used = [n for n, fill in zip(self.slots, self.fills) if fill is not None]
+            if used and not any(n in state for n in used):
+                continue  # momentum that was switched on later
+            self.steps[i] = step
+            for name, array in zip(self.slots, self.state):
+                if array.size and name in state:
+                    if state[name].shape != self.shapes[i]:
+                        raise ShapeError(
+                            f"{self.labels[i]}: got a new shape {self.shapes[i]}, "
+                            f"wanted {state[name].shape} as its {name}"
+                        )
+                    self._part(array, i)[...] = state[name]
+
+
+class LargeBucket(Bucket):
+    """One large parameter: its gradient is read where it is, without a copy."""
+
+    def __init__(self, params: list[Tensor], labels: list[str], slots: tuple[str, ...], fills: tuple):
+        super().__init__(params, labels, slots, fills)
+        self.grads = self.values[:0]
+        ((p, view, _, nbytes),) = self._rows
+        self._rows = [(p, view, self.grads, nbytes)]
+
+    def gather(self) -> bool:
+        p, view, _, nbytes = self._rows[0]
+        if p.data is not view and not _take_over(p, view):
+            return False
+        self.missing = p.grad is None
+        if p.grad is not None:
+            array = p.grad.data
+            if array.nbytes != nbytes or array.shape != view.shape:
+                self._refuse(p)
+            flags = array.flags
+            if not (flags.c_contiguous and flags.writeable and flags.aligned):  # one kernel type serves all
+                array = array.copy(order="C")
+            self.grads = array.reshape(-1)
+            p.touch()
+        return True
+
+    def update(self, run: Callable[..., None], group: dict[str, Any]) -> None:
+        if not self.missing:
+            self.steps[0] += 1
+            run(group, self.steps[0], self.values, self.grads, *self.state)
+        self.grads = self.values[:0]  # the gradient is not ours to keep
+
+
+def _take_over(p: Tensor, view: np.ndarray) -> bool:
+    """Move values that somebody put into ``p.data`` to their place in the buffer."""
+    if p.data.shape != view.shape or p.data.dtype != view.dtype:
+        return False
+    view[...] = p.data
+    p.data = view
+    return True
+
+
+def lay_out(params: list[Tensor], labels: list[str], slots: tuple[str, ...], fills: tuple) -> list[Bucket]:
+    """Distribute the parameters of one group over buckets: one per dtype, and one per large parameter."""
+    small: dict[np.dtype, list[int]] = {}
+    buckets: list[Bucket] = []
+    for i, p in enumerate(params):
+        if p.data.size >= LARGE:
+            buckets.append(LargeBucket([p], [labels[i]], slots, fills))
+        else:
+            small.setdefault(p.data.dtype, []).append(i)
+    for members in small.values():
+        buckets.append(Bucket([params[i] for i in members], [labels[i] for i in members], slots, fills))
+    return buckets

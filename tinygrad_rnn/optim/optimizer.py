@@ -1,0 +1,312 @@
+"""What all optimisers share: parameter groups, state, and one kernel call per flat buffer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..core import Tensor
+from ..errors import CheckpointError, DTypeError, GraphError
+from .buckets import Bucket, State, lay_out
+
+
+class Optimizer:
+    """Base of the optimisers.
+
+    A new one names its kernel and the state arrays that the kernel takes (`slots`), and defines `_check`,
+    `_fills` and `_update`.
+
+    Parameters
+    ----------
+    params : iterable of Tensor, or of dict
+        Leaf tensors; or groups ``{"params": iterable of Tensor, "lr": ..., ...}`` with options of their own.
+    defaults : dict
+        The options of groups that do not set them.
+
+    Attributes
+    ----------
+    param_groups : list of dict
+        ``"params"`` and the options of every group. Options may be changed between steps.
+
+    Raises
+    ------
+    ValueError
+        If there are no parameters, one comes twice, two share memory, or an option is out of range.
+    GraphError
+        If a parameter was computed by the graph.
+    DTypeError
+        If a parameter is not floating-point.
+
+    Notes
+    -----
+    At the first step, the values of all parameters of a group move side by side into one flat buffer (one
+    per dtype), of which each parameter's ``data`` is then a view. A NumPy array that was taken from a
+    parameter before that keeps the old values.
+    """
+
+    kernel: ClassVar[str]
+    slots: ClassVar[tuple[str, ...]] = ()
+    counts_steps: ClassVar[bool] = True
+
+    def __init__(self, params: Iterable[Any], defaults: dict[str, Any]):
+        self.defaults = defaults
+        self.param_groups: list[dict[str, Any]] = []
+        self._buckets: list[tuple[dict[str, Any], list[Bucket]]] | None = None
+        self._saved: dict[Tensor, tuple[int, State]] = {}  # states that are not in buckets yet
+        self._run: Any = None
+        entries = _listed(params)
+        if not entries:
+            raise ValueError("params: got no parameters, wanted at least one")
+        if isinstance(entries[0], Mapping):
+            for i, group in enumerate(entries):
+                if not isinstance(group, Mapping):
+                    raise TypeError(f"params[{i}]: got {type(group).__name__} among groups, wanted a dict")
+                self.add_param_group(group)
+        else:
+            self.add_param_group({"params": entries})
+
+    # ---- what a new optimiser defines
+
+    def _check(self, group: dict[str, Any]) -> None:
+        """Raise ValueError if an option of `group` is out of range."""
+
+    def _fills(self, group: dict[str, Any]) -> tuple[float | None, ...]:
+        """For each of `slots` its initial value, None if `group` does not need it."""
+        return (0.0,) * len(self.slots)
+
+    def _update(self, group, step, values, grads, *state) -> None:
+        """Call the kernel ``self._run``; `step` counts from 1."""
+        raise NotImplementedError
+
+    # ---- parameters
+
+    def add_param_group(self, group: Mapping[str, Any]) -> None:
+        """Add parameters, with options of their own, to those that are optimised.
+
+        Parameters
+        ----------
+        group : dict
+            ``"params"`` (a Tensor or an iterable of them), and options that differ from the defaults.
+        """
+        if "params" not in group:
+            raise ValueError(f"group: got the keys {sorted(group)}, wanted 'params' among them")
+        entries = group["params"]
+        params = [entries] if isinstance(entries, Tensor) else _listed(entries)
+        unknown = sorted(set(group) - set(self.defaults) - {"params", "initial_lr"})
+        if unknown:
+            raise ValueError(
+                f"group: got the option {unknown[0]!r}, wanted one of {', '.join(self.defaults)}"
+            )
+        number = len(self.param_groups)
+        known = {id(p) for other in self.param_groups for p in other["params"]}
+        for i, p in enumerate(params):
+            label = _label(number, i)
+            if not isinstance(p, Tensor):
+                raise TypeError(f"{label}: got {type(p).__name__}, wanted a Tensor")
+            if not p.is_leaf:
+                raise GraphError(f"{label}: got a tensor computed by the graph, wanted a leaf")
+            if p.dtype.kind != "f":
+                raise DTypeError(f"{label}: got {p.dtype}, wanted float32 or float64")
+            if id(p) in known:
+                raise ValueError(f"{label}: got a parameter that is already here, wanted each one once")
+            known.add(id(p))
+        new = {**self.defaults, **group, "params": params}
+        self._check(new)
+        self._dissolve()
+        self.param_groups.append(new)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Forget the gradients of all parameters, or set them to zero."""
+        for group in self.param_groups:
+            for p in group["params"]:
+                if set_to_none:
+                    p.grad = None
+                elif p.grad is not None:
+                    p.grad = Tensor(np.zeros_like(p.data))
+
+    # ---- updates
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Update all parameters that have a gradient.
+
+        Parameters
+        ----------
+        closure : callable, optional
+            Called first, to compute the loss and its gradients anew.
+
+        Returns
+        -------
+        What `closure` returns, or None.
+
+        Raises
+        ------
+        ShapeError, DTypeError
+            If a gradient does not fit its parameter; nothing is updated then.
+        """
+        loss = None if closure is None else closure()
+        if not self._gather():
+            self._lay_out()
+            self._gather()
+        update = self._update
+        for group, buckets in self._buckets or ():
+            for bucket in buckets:
+                bucket.update(update, group)
+        return loss
+
+    def _gather(self) -> bool:
+        """Fetch all gradients; False if the buckets do not fit the parameters and options."""
+        if self._buckets is None:
+            return False
+        for group, buckets in self._buckets:
+            fills = self._fills(group)
+            for bucket in buckets:
+                if bucket.fills != fills or not bucket.gather():
+                    return False
+        return True
+
+    def _lay_out(self) -> None:
+        """Move the parameters into flat buffers, with the states that they have."""
+        from ..kernels import optimizers  # imports numba
+
+        self._run = getattr(optimizers, self.kernel)
+        self._dissolve()
+        _check_memory([p for group in self.param_groups for p in group["params"]])
+        buckets = []
+        for number, group in enumerate(self.param_groups):
+            labels = [_label(number, i) for i in range(len(group["params"]))]
+            buckets.append((group, lay_out(group["params"], labels, self.slots, self._fills(group))))
+        for _, members in buckets:
+            for bucket in members:
+                bucket.restore(self._saved)
+        self._buckets, self._saved = buckets, {}
+
+    def _states(self) -> dict[Tensor, tuple[int, State]]:
+        out = dict(self._saved)
+        for _, buckets in self._buckets or ():
+            for bucket in buckets:
+                out.update(bucket.saved())
+        return out
+
+    def _dissolve(self) -> None:
+        """Give up the buckets, but not the states."""
+        self._saved, self._buckets = self._states(), None
+
+    # ---- state
+
+    def state_dict(self) -> dict[str, Any]:
+        """A copy of the state of every updated parameter (by its number) and the options of every group.
+
+        Returns
+        -------
+        dict
+            ``"state"``: for every parameter's number a dict of arrays and numbers; ``"param_groups"``: the
+            options, with numbers in place of the parameters. Nothing but arrays, numbers, tuples, lists and
+            dicts.
+        """
+        numbers: dict[Tensor, int] = {}
+        groups = []
+        for group in self.param_groups:
+            for p in group["params"]:
+                numbers[p] = len(numbers)
+            options = {k: v for k, v in group.items() if k != "params"}
+            groups.append({**options, "params": [numbers[p] for p in group["params"]]})
+        state: dict[int, dict[str, Any]] = {}
+        for p, (step, arrays) in self._states().items():
+            entry: dict[str, Any] = {"step": step} if self.counts_steps else {}
+            entry.update((name, array.copy()) for name, array in arrays.items())
+            if entry:
+                state[numbers[p]] = entry
+        return {"state": dict(sorted(state.items())), "param_groups": groups}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take up a state where :meth:`state_dict` was taken; torch's state dicts fit as well.
+
+        Raises
+        ------
+        CheckpointError
+            If groups, numbers of parameters or shapes differ; nothing is changed then.
+        """
+        if not {"state", "param_groups"} <= set(state_dict):
+            raise CheckpointError(
+                f"state_dict: got the keys {sorted(state_dict)}, wanted 'state' and 'param_groups'"
+            )
+        groups = state_dict["param_groups"]
+        sizes, own = [len(g["params"]) for g in groups], [len(g["params"]) for g in self.param_groups]
+        if sizes != own:
+            raise CheckpointError(f"state_dict: got groups of {sizes} parameters, wanted {own}")
+        by_number = {
+            int(number): p
+            for saved, group in zip(groups, self.param_groups)
+            for number, p in zip(saved["params"], group["params"])
+        }
+        found = {}
+        for key, entry in state_dict["state"].items():
+            if int(key) not in by_number:
+                raise CheckpointError(
+                    f"state_dict: got a state for parameter {key}, wanted 0 to {len(by_number) - 1}"
+                )
+            p = by_number[int(key)]
+            arrays = {n: np.array(entry[n], p.dtype) for n in self.slots if entry.get(n) is not None}
+            for name, array in arrays.items():
+                if array.shape != p.shape:
+                    raise CheckpointError(
+                        f"state_dict: {name} of parameter {key}: got shape {array.shape}, wanted {p.shape}"
+                    )
+            step = int(entry["step"]) if "step" in entry else 1
+            if step and (arrays or not self.slots):
+                found[p] = (step, arrays)
+        self._buckets, self._saved = None, found
+        for saved, group in zip(groups, self.param_groups):
+            for key, value in saved.items():
+                if key in self.defaults or key == "initial_lr":
+                    group[key] = tuple(value) if isinstance(value, list) else value
+
+    def __getstate__(self) -> dict[str, Any]:
+        # buffers are views of one another, which neither a copy nor a pickle would keep
+        return {**self.__dict__, "_saved": self._states(), "_buckets": None, "_run": None}
+
+    def __repr__(self) -> str:
+        lines = [type(self).__name__ + " ("]
+        for i, group in enumerate(self.param_groups):
+            options = ", ".join(f"{k}={v}" for k, v in group.items() if k != "params")
+            lines.append(f"  group {i}: {len(group['params'])} parameters, {options}")
+        return "\n".join([*lines, ")"])
+
+
+def check_range(group: Mapping[str, Any], **limits: float) -> None:
+    """Raise ValueError unless ``0 <= group[name] < limit`` for each of `limits`."""
+    for name, limit in limits.items():
+        values = group[name] if isinstance(group[name], tuple | list) else (group[name],)
+        for value in values:
+            if not 0 <= value < limit:
+                wanted = "at least 0 and finite" if limit == math.inf else f"at least 0 and below {limit:g}"
+                raise ValueError(f"{name}: got {group[name]}, wanted {wanted}")
+
+
+def _label(group: int, number: int) -> str:
+    return f"params[{number}]" if group == 0 else f"params[{number}] of group {group}"
+
+
+def _listed(params: Any) -> list:
+    if isinstance(params, Tensor | Mapping) or not isinstance(params, Iterable):
+        raise TypeError(f"params: got {type(params).__name__}, wanted an iterable of tensors or of dicts")
+    if isinstance(params, set | frozenset):
+        raise TypeError("params: got a set, wanted an order that does not change, such as a list")
+    return list(params)
+
+
+def _check_memory(params: list[Tensor]) -> None:
+    """Refuse parameters that are views of one another: apart in the buffer, they would no longer agree."""
+    spans = sorted(
+        (p.data.__array_interface__["data"][0], p.data.nbytes, i) for i, p in enumerate(params) if p.size
+    )
+    for (start, nbytes, i), (following, _, j) in pairwise(spans):
+        if following < start + nbytes and np.shares_memory(params[i].data, params[j].data):
+            raise ValueError(
+                f"params: got two parameters of shapes {params[i].shape} and {params[j].shape} that share "
+                "memory, wanted each to own its values; use one tensor in both places"
+            )

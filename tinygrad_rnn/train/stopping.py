@@ -1,0 +1,70 @@
+"""When to stop."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass
+class Stopping:
+    """The rules of one run; each is off while it is None.
+
+    Attributes
+    ----------
+    below : float
+        Stop after an epoch with a loss (of the validation, if there is one) below this.
+    patience : int
+        Stop after so many epochs in a row that did not improve the best loss by more than `min_delta`.
+    max_steps : int
+        Stop after so many updates, counted from the trainer's beginning.
+    max_seconds : float
+        Stop after so many seconds of training, counted from the trainer's beginning.
+    """
+
+    below: float | None = None
+    patience: int | None = None
+    min_delta: float = 0.0
+    max_steps: int | None = None
+    max_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("patience", "max_steps", "max_seconds"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name}: got {value}, wanted a positive number or None")
+        if not self.min_delta >= 0:
+            raise ValueError(f"min_delta: got {self.min_delta}, wanted at least 0")
+
+    def after_step(self, steps: int, seconds: float) -> str | None:
+        """Why to stop after this update, if so."""
+        if self.max_steps is not None and steps >= self.max_steps:
+            return f"max_steps: {steps} updates"
+        if self.max_seconds is not None and seconds >= self.max_seconds:
+            return f"max_seconds: {seconds:.1f} seconds"
+        return None
+
+    def after_epoch(self, loss: float, best: Best) -> str | None:
+        """Why to stop after this epoch, if so."""
+        if self.below is not None and loss < self.below:
+            return f"below: a loss of {loss:.6g}"
+        if self.patience is not None and best.bad_epochs >= self.patience:
+            return f"patience: {best.bad_epochs} epochs without improvement on {best.loss:.6g}"
+        return None
+
+
+@dataclass
+class Best:
+    """The best loss so far, and how many epochs ago it was."""
+
+    loss: float = math.inf
+    epoch: int = 0
+    bad_epochs: int = 0
+
+    def update(self, loss: float, epoch: int, min_delta: float) -> bool:
+        """Count one epoch; True if it is the best so far."""
+        if loss < self.loss - min_delta:
+            self.loss, self.epoch, self.bad_epochs = loss, epoch, 0
+            return True
+        self.bad_epochs += 1
+        return False

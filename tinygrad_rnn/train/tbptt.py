@@ -1,0 +1,186 @@
+"""Truncated backpropagation through time over long streams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import config
+from ..core import Tensor
+from ..errors import CheckpointError, ShapeError
+from ..ops import concat
+from ..recurrent import nest
+
+
+class Window(NamedTuple):
+    """One update: run from `start`, keep the state at `carry`, take the loss from `first` to `stop`."""
+
+    start: int
+    carry: int
+    first: int
+    stop: int
+
+
+class TruncatedBPTT:
+    """Streams that a model runs through with its state carried along, and gradients that go back a little.
+
+    After every `k1` time steps there is one update. Its loss is that of these `k1` steps, so each step
+    counts once per epoch; its gradient goes back through `k2` steps. With ``k1 == k2`` the stream is cut
+    into chunks, and the state at the end of a chunk, cut off from the graph, is where the next begins. With
+    ``k2 > k1`` the model runs again, with its present parameters, over the ``k2 - k1`` steps before.
+
+    Pass it to :meth:`Trainer.fit` in place of a loader. The model takes ``model(inputs, state)``, with the
+    state None at the beginning of the stream, and returns ``(predictions, state)``; the state is a tensor
+    or any nest of tuples, lists and dicts of them.
+
+    Parameters
+    ----------
+    inputs, targets : ndarray, shape (T, B, ...)
+        B parallel streams of T time steps, time first.
+    k1 : int
+        Time steps from one update to the next.
+    k2 : int, optional
+        Time steps that gradients go back, at least `k1`. Default: `k1`.
+
+    Raises
+    ------
+    ShapeError
+        If the streams are empty or disagree in T.
+    ValueError
+        If ``k1 < 1`` or ``k2 < k1``.
+
+    References
+    ----------
+    Williams, Peng, "An efficient gradient-based algorithm for on-line training of recurrent network
+    trajectories", 1990: there BPTT(h; h') with h = k2 and h' = k1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_rnn.train import TruncatedBPTT
+    >>> stream = np.zeros((10, 2, 1), np.float32)
+    >>> for window in TruncatedBPTT(stream, stream, k1=4, k2=6):
+    ...     print(window)
+    Window(start=0, carry=2, first=0, stop=4)
+    Window(start=2, carry=6, first=4, stop=8)
+    Window(start=6, carry=10, first=8, stop=10)
+    """
+
+    def __init__(self, inputs: Any, targets: Any, k1: int, k2: int | None = None):
+        self.inputs, self.targets = np.asarray(inputs), np.asarray(targets)
+        self.k1 = k1
+        self.k2 = k1 if k2 is None else k2
+        if k1 < 1:
+            raise ValueError(f"k1: got {k1}, wanted at least 1")
+        if self.k2 < k1:
+            raise ValueError(f"k2: got {k2}, wanted at least k1 = {k1}")
+        for name, array in (("inputs", self.inputs), ("targets", self.targets)):
+            if array.ndim < 2 or array.size == 0:
+                raise ShapeError(
+                    f"{name}: got shape {array.shape}, wanted (T, B, ...) with T and B at least 1"
+                )
+        if self.inputs.shape[0] != self.targets.shape[0]:
+            raise ShapeError(
+                f"targets: got {len(self.targets)} time steps, wanted {len(self.inputs)} as the inputs"
+            )
+        self._state: Any = None  # at the start of the next window, off the graph
+        self._position = 0  # of the next window
+        self._resumed = False
+
+    def __len__(self) -> int:
+        """Updates per epoch."""
+        return -(-len(self.inputs) // self.k1)
+
+    def __iter__(self) -> Iterator[Window]:
+        if not self._resumed:
+            self._state, self._position = None, 0
+        self._resumed = False
+        for i in range(self._position, len(self)):
+            self._position = i + 1
+            yield self._window(i)
+
+    def _window(self, i: int) -> Window:
+        steps, k1, k2 = len(self.inputs), self.k1, self.k2
+        stop = min((i + 1) * k1, steps)
+        start = max(0, (i + 1) * k1 - k2)
+        return Window(start, min(max(0, (i + 2) * k1 - k2), stop), i * k1, stop)
+
+    def loss(self, model: Callable, loss: Callable, window: Window, tensor: Callable[[Any], Any]) -> Tensor:
+        """The loss of one window; the state of the next one is kept.
+
+        Parameters
+        ----------
+        model, loss : callable
+        window : Window
+            The windows of one epoch in order.
+        tensor : callable
+            Makes what the model and the loss take out of an array.
+        """
+        start, carry, first, stop = window
+        state = self._state
+        outputs = []
+        cuts = sorted({start, carry, first, stop})
+        for begin, end in pairwise(cuts):
+            if begin == carry:
+                self._state = _detached(state)
+            result = model(tensor(self.inputs[begin:end]), state)
+            if not (isinstance(result, tuple) and len(result) == 2):
+                raise TypeError(
+                    f"model: got {type(result).__name__} as its result, wanted (predictions, state)"
+                )
+            output, state = result
+            if begin >= first:
+                outputs.append(output)
+        if carry == stop:
+            self._state = _detached(state)
+        prediction = outputs[0] if len(outputs) == 1 else concat(outputs, axis=0)
+        return loss(prediction, tensor(self.targets[first:stop]))
+
+    def evaluate(self, model: Callable, loss: Callable, tensor: Callable[[Any], Any]) -> float:
+        """The mean loss over the stream, every time step weighing the same, in chunks of `k1` steps."""
+        kept = self._state
+        self._state, total = None, 0.0
+        try:
+            with config.no_grad():
+                for i in range(len(self)):
+                    first, stop = i * self.k1, min((i + 1) * self.k1, len(self.inputs))
+                    value = self.loss(model, loss, Window(first, stop, first, stop), tensor)
+                    total += value.item() * (stop - first)
+        finally:
+            self._state = kept
+        return total / len(self.inputs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The next window and the state carried to it, as numbers and arrays."""
+        state, position = self._state, self._position
+        if position == len(self):
+            state, position = None, 0
+        leaves, _ = nest.flatten(state)
+        arrays = nest.map(lambda t: t.data.copy(), state) if leaves else None
+        return {
+            "position": position,
+            "steps": len(self.inputs),
+            "k1": self.k1,
+            "k2": self.k2,
+            "state": arrays,
+        }
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Go on where :meth:`state_dict` was taken: the next iteration begins there."""
+        own = {"steps": len(self.inputs), "k1": self.k1, "k2": self.k2}
+        for name, value in own.items():
+            if state_dict.get(name) != value:
+                raise CheckpointError(
+                    f"state_dict: got {name}={state_dict.get(name)}, wanted {value} as here"
+                )
+        self._position = state_dict["position"]
+        state = state_dict["state"]
+        self._state = None if state is None else nest.map(lambda a: Tensor(np.array(a)), state)
+        self._resumed = True
+
+
+def _detached(state: Any) -> Any:
+    return nest.map(lambda t: t.detach(), state)
