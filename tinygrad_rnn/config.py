@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from .errors import DTypeError
 
 class _GradMode(threading.local):
     enabled = True
+    tracer: Any = None  # while a step is traced: what records operations instead of the tape
 
 
 grad_mode = _GradMode()

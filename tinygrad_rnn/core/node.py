@@ -226,6 +226,7 @@ class Node:
     def release(self) -> None:
         """Forget saved values, so that memory is freed as the backward walk proceeds."""
         self.args = self.out = None
+        self.static = {}
         self.parents = self.counters = ()
 
     def __repr__(self) -> str:

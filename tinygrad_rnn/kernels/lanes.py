@@ -111,6 +111,17 @@ def vstore_n(typingctx, array, index, value, n):
 
 
 @intrinsic
+def vfirst(typingctx, n, like):
+    """Return the mask of the first n lanes of a vector of the type of `like`."""
+    vec = vec_of(like)
+    if vec is None:
+        return None
+    return Mask(vec.dtype)(types.intp, like), lambda context, builder, sig, args: first_lanes(
+        builder, vec, args[0]
+    )
+
+
+@intrinsic
 def vbroadcast(typingctx, array, index):
     """Copy ``array[index]`` into every lane."""
     if not is_array(array):
@@ -340,7 +351,30 @@ def vhmax(typingctx, v):
     )
 
 
+@intrinsic
+def vhmin(typingctx, v):
+    """Smallest lane as a scalar; NaN if any lane is."""
+    if not isinstance(v, Vec):
+        return None
+    return v.dtype(v), lambda context, builder, sig, args: _halves(
+        builder, args[0], lambda a, b: _greater_or_nan(builder, a, b, "<")
+    )
+
+
 # Masks
+
+
+@intrinsic
+def vfirst(typingctx, n, like):
+    """The mask of the first n lanes."""
+    vec = vec_of(like)
+    if vec is None:
+        return None
+
+    def codegen(context, builder, sig, args):
+        return first_lanes(builder, vec, args[0])
+
+    return Mask(vec.dtype)(types.intp, like), codegen
 
 
 @intrinsic

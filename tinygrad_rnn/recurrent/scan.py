@@ -57,7 +57,12 @@ def scan(cell: Cell, xs, state=None, mode: str = "auto", reverse: bool = False) 
     state = check_state(cell, state, batch)
     cell.begin_sequence(batch)
     if mode == "compiled":
-        raise CompileError(f"{type(cell).__name__}: no compiler yet")
+        from .compiled import scan_compiled
+
+        result = scan_compiled(cell, [ops.flip(x, 0) for x in inputs] if reverse else inputs, structure, state, mode)
+        if result is not None:
+            ys, state = result
+            return (nest.map(lambda y: ops.flip(y, 0), ys) if reverse else ys), state
     return _eager(cell, inputs, structure, state, reverse)
 
 

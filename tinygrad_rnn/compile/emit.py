@@ -1,0 +1,325 @@
+"""Emission: a schedule becomes the readable source of one Numba function on SIMD lanes.
+
+The source holds no sizes. Row strides, part offsets and widths come in as integers ``d``, numbers of the step as ``k``,
+so that one program in one dtype is one file, whatever T, the batch and the layer sizes are.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .program import describe
+from .schedule import Buffer, Place, Product, Schedule, Store
+from .symbol import Symbol
+from .trace import CAST
+
+
+LITERALS = (0.0, 1.0, 2.0, 0.5, -1.0)  # written into the source; other numbers may be a cell's settings
+
+
+class Emitter:
+    """Writes the source of one loop, and notes which integers, numbers and vectors it wants.
+
+    Attributes
+    ----------
+    ints : list of tuple
+        What to put into ``d``: ("ld", buffer), ("part", buffer, i), ("width", n), ("start", n), ("packed", product,
+        source), ("bias", product), ("vector", uid), ("vector_ld", uid), ...
+    numbers : list of float
+        What to put into ``k``.
+    vectors : dict
+        uid -> Symbol: invariants that elementwise maths reads.
+    """
+
+    def __init__(self, schedule: Schedule, name: str, reverse: bool):
+        self.schedule = schedule
+        self.name = name
+        self.reverse = reverse
+        self.ints: list[tuple] = []
+        self.int_names: dict[tuple, str] = {}
+        self.numbers: list[float] = []
+        self.vectors: dict[int, Symbol] = {}
+        self.arrays: list[Buffer] = []
+        self.width_class = _width_classes(schedule)
+        self.source = self._emit()
+
+    # ---- names
+
+    def array(self, buffer: Buffer) -> str:
+        if not any(buffer is b for b in self.arrays):
+            self.arrays.append(buffer)
+        return buffer.name
+
+    def int(self, *key) -> str:
+        if key not in self.int_names:
+            kind = key[0]
+            label = {
+                "ld": lambda: f"{key[1].name}_ld",
+                "part": lambda: f"{key[1].name}_p{key[2]}",
+            }.get(kind, lambda: f"{kind}_{sum(k[0] == kind for k in self.ints)}")()
+            self.int_names[key] = label
+            self.ints.append(key)
+        return self.int_names[key]
+
+    def number(self, value: float) -> str:
+        value = float(value)
+        if value in LITERALS:
+            return f"vsplat({value!r}, k)"
+        if value not in self.numbers:
+            self.numbers.append(value)
+        return f"k_{self.numbers.index(value)}"
+
+    def width(self, s: Symbol) -> str:
+        return "1" if s.width == 1 else self.int("width", self.width_class[s.uid])
+
+    # ---- addresses
+
+    def row(self, place: Place, b: str) -> str:
+        """Element offset of row `b` of a place at this time step."""
+        buffer = place.buffer
+        ld = self.int("ld", buffer)
+        time = "s" if self.reverse and buffer.kind == "ring" else "t"
+        slot = f"({time} + 1)" if place.late else time
+        if buffer.kind in ("scratch", "total"):
+            base = f"{b} * {ld}"
+        elif buffer.kind == "ring":
+            base = f"(({slot} & 1) * B + {b}) * {ld}"
+        else:
+            base = f"({slot} * B + {b}) * {ld}"
+        if place.part:
+            base += f" + {self.int('part', buffer, place.part)}"
+        if place.start:
+            base += f" + {self.int('start', buffer, place.part, place.start)}"
+        return base
+
+    # ---- the function
+
+    def _emit(self) -> str:
+        body: list[str] = []
+        schedule = self.schedule
+        level = 0
+        while level < schedule.levels:
+            for product in schedule.products:
+                if product.level == level:
+                    body += self._product(product)
+            last = level + 1
+            while last < schedule.levels and not any(p.level == last for p in schedule.products):
+                last += 1
+            body += self._rows(range(level, last))
+            level = last
+        time = ["for s in range(T):", "    t = T - 1 - s"] if self.reverse else ["for t in range(T):"]
+        loop = time + ["    " + line for line in body] if body else ["pass"]
+        head = [f"k_{i} = vsplat(k[{i}], k)" for i in range(len(self.numbers))]
+        head += [f"{name} = d[{i + 2}]" for i, name in enumerate(self.int_names[key] for key in self.ints)]
+        arrays = "".join(f", {b.name}" for b in self.arrays)
+        lines = [
+            f"def {self.name}(b0, b1, d, k, v, w, bias{arrays}):",
+            *(f"    # {line}" for line in describe(schedule)),
+            "    T = d[0]",
+            "    B = d[1]",
+            *("    " + line for line in head + loop),
+        ]
+        return "\n".join(lines) + "\n"
+
+    def _product(self, product: Product) -> list[str]:
+        lead = product.members[0]
+        out = self.array(product.buffer)
+        assert lead.place is not None
+        offset, ldc = self.row(lead.place, "b0"), self.int("ld", product.buffer)
+        columns = self.int("columns", product)
+        lines = [f"# {', '.join(m.out.name for m in product.members)}"]
+        operands = []
+        for i, run in enumerate(product.sources):
+            place = self.schedule.place_of(lead.terms[run[0]][0])
+            depth, packed = self.int("depth", product, i), self.int("packed", product, i)
+            a = f"{self.array(place.buffer)}, {self.row(place, 'b0')}, {self.int('ld', place.buffer)}"
+            operands.append((a, depth, packed))
+        if not any(m.before for m in product.members):
+            (a, depth, packed), second = operands[0], operands[1:2]
+            a2, depth2, packed2 = second[0] if second else (a, "0", packed)
+            lines.append(
+                f"gemm2({a}, {depth}, w, {packed}, {a2}, {depth2}, w, {packed2}, bias, {self.int('bias', product)}, "
+                f"b1 - b0, {columns}, {out}, {offset}, {ldc})"
+            )
+            operands = operands[2:]
+        for a, depth, packed in operands:
+            lines.append(f"gemm({a}, b1 - b0, {depth}, w, {packed}, {columns}, {out}, {offset}, {ldc}, True)")
+        return lines
+
+    # ---- elementwise maths, row by row
+
+    def _rows(self, levels) -> list[str]:
+        lines: list[str] = []
+        for level in levels:
+            stores = [s for s in self.schedule.stores if s.level == level]
+            reductions = [
+                s for s in self.schedule.order if _is_reduce(s) and self.schedule.level_of(s.args[0]) == level
+            ]
+            groups: dict[Any, tuple[list, list]] = {}
+            for store in stores:
+                key = "1" if store.width == 1 else self.width_class[_first(store.value).uid]
+                groups.setdefault(key, ([], []))[0].append(store)
+            for r in reductions:
+                groups.setdefault(self.width_class[r.args[0].uid], ([], []))[1].append(r)
+            for key in sorted(groups, key=str):
+                lines += _Loop(self, level, key).emit(*groups[key])
+        return ["for b in range(b0, b1):", *("    " + line for line in lines)] if lines else []
+
+
+class _Loop:
+    """One sweep over the features of one row: the values of one level and one width."""
+
+    def __init__(self, emitter: Emitter, level: int, key: Any):
+        self.e = emitter
+        self.level = level
+        self.scalar = key == "1"
+        self.key = key
+        self.head: list[str] = []  # once per row
+        self.body: list[str] = []  # once per vector of features
+        self.names: dict[int, str] = {}
+
+    def emit(self, stores: list[Store], reductions: list[Symbol]) -> list[str]:
+        e = self.e
+        for store in stores:
+            self._store(store)
+        tail: list[str] = []
+        for r in reductions:
+            total = f"r{r.uid}"
+            x = self.value(r.args[0], False)
+            start, combine, finish, idle = {
+                "sum": ("0.0", f"{total} + {{}}", "vsum", "0.0"),
+                "max": ("-INF", f"vmax({total}, {{}})", "vhmax", "-INF"),
+                "min": ("INF", f"vmin({total}, {{}})", "-vhmax(-", "INF"),
+            }[r.op.name if r.op else ""]
+            self.head.append(f"{total} = vsplat({start}, k)")
+            self.body.append(f"{total} = {combine.format(f'vselect(live, {x}, vsplat({idle}, k))')}")
+            place = e.schedule.places[r.uid]
+            tail.append(f"vstore({e.array(place.buffer)}, {e.row(place, 'b')}, vsplat({finish}({total}){')' if finish.endswith('(-') else ''}, k))")
+        if self.scalar:
+            return self.head + self.body + tail
+        n = e.int("width", self.key)
+        lanes = ["live = vfirst(" + n + " - j, k)"] if any("live" in line for line in self.body) else []
+        loop = [f"for j in range(0, {n}, LANES):", *("    " + line for line in lanes + self.body)]
+        return self.head + loop + tail
+
+    def _store(self, store: Store) -> None:
+        e, place = self.e, store.place
+        if isinstance(store.value, Symbol) and e.schedule.places.get(store.value.uid) == place and (
+            _is_reduce(store.value) or store.value.uid in e.schedule.sources
+        ):
+            return
+        if isinstance(store.value, tuple):
+            terms = [self.value(t, self.scalar) for t in store.value[1]]
+            x = " + ".join(terms)
+        else:
+            x = self.value(store.value, self.scalar, fresh=True)
+        array, at = e.array(place.buffer), e.row(place, "b") + ("" if self.scalar else " + j")
+        if store.add:
+            x = f"vload({array}, {at}) + {x}"
+        if store.exact:
+            left = "1" if self.scalar else f"min(LANES, {e.int('width', self.key)} - j)"
+            self.body.append(f"vstore_n({array}, {at}, {x}, {left})")
+            return
+        if store.clean:
+            live = "vfirst(1, k)" if self.scalar else "live"
+            x = f"vselect({live}, {x}, vsplat(0.0, k))"
+        self.body.append(f"vstore({array}, {at}, {x})")
+
+    def value(self, s: Any, scalar: bool, fresh: bool = False) -> str:
+        """The name of a variable that holds `s`; writes the code that computes it where there is none."""
+        e = self.e
+        if not isinstance(s, Symbol):
+            return e.number(float(s))
+        if s.uid in self.names:
+            return self.names[s.uid]
+        scalar = scalar or (s.width == 1 if s.varying else False)
+        out = self.body if self.scalar or not scalar else self.head
+        name = s.name if s.leaf is not None else f"v{s.uid}"
+        if not s.varying:
+            code = self._invariant(s)
+        elif s.uid in e.schedule.sources:
+            code = self._load(s, e.schedule.sources[s.uid], scalar)
+        elif s.uid in e.schedule.places and (
+            not fresh or _is_reduce(s) or s.uid in e.schedule.accumulations
+        ) and self._stored(s):
+            code = self._load(s, e.schedule.places[s.uid], scalar)
+        elif s.uid in e.schedule.accumulations:
+            acc = e.schedule.accumulations[s.uid]
+            assert acc.place is not None
+            code = " + ".join([self._load(s, acc.place, scalar), *(self.value(t, scalar) for t in acc.after)])
+        else:
+            code = self._compute(s, scalar)
+        self.names[s.uid] = name
+        out.append(f"{name} = {code}")
+        return name
+
+    def _stored(self, s: Symbol) -> bool:
+        """Whether the place of `s` has been written by the time this loop runs."""
+        schedule = self.e.schedule
+        acc = schedule.accumulations.get(s.uid)
+        if acc is not None:
+            return not acc.after or schedule.level_of(s) < self.level
+        return _is_reduce(s) or schedule.level_of(s) < self.level
+
+    def _compute(self, s: Symbol, scalar: bool) -> str:
+        op: Any = s.op
+        if op is CAST:
+            x = self.value(s.args[0], scalar)
+            return f"vselect({x}, vsplat(1.0, k), vsplat(0.0, k))" if s.dtype.kind == "f" else f"{x} != 0.0"
+        args = [self.value(a, scalar) for a in s.args]
+        return op.lowering.code.format(*args)
+
+    def _load(self, s: Symbol, place: Place, scalar: bool) -> str:
+        e = self.e
+        array, at = e.array(place.buffer), e.row(place, "b")
+        if scalar:
+            code = f"vbroadcast({array}, {at})"
+        elif place.buffer.kind == "user":
+            code = f"vload_n({array}, {at} + j, min(LANES, {e.width(s)} - j))"
+        else:
+            code = f"vload({array}, {at} + j)"
+        return f"{code} != 0.0" if s.dtype.kind == "b" else code
+
+    def _invariant(self, s: Symbol) -> str:
+        e = self.e
+        e.vectors[s.uid] = s
+        at = e.int("vector", s.uid)
+        if s.ndim == 2 and s.shape[0] != 1:
+            at = f"{at} + b * {e.int('vector_ld', s.uid)}"
+        if s.size > 1 and s.shape[-1] > 1:
+            at += " + j"
+        code = f"vload(v, {at})"
+        return f"{code} != 0.0" if s.dtype.kind == "b" else code
+
+
+def _is_reduce(s: Any) -> bool:
+    return isinstance(s, Symbol) and s.op is not None and s.varying and s.op.lowering is not None and (
+        s.op.lowering.kind == "reduce"
+    )
+
+
+def _first(value: Any) -> Symbol:
+    if isinstance(value, tuple):
+        return next(t for t in value[1] if isinstance(t, Symbol) and t.varying)
+    return value
+
+
+def _width_classes(schedule: Schedule) -> dict[int, int]:
+    """Values that meet elementwise have one width, and share a loop; others may differ from call to call."""
+    parent: dict[int, int] = {}
+
+    def find(u: int) -> int:
+        while parent.setdefault(u, u) != u:
+            u = parent[u]
+        return u
+
+    for s in schedule.live.values():
+        find(s.uid)
+        if s.uid in schedule.sources or s.op is None or s.op.lowering.kind not in ("elementwise", "matmul"):
+            continue
+        for a in s.args:
+            if isinstance(a, Symbol) and a.varying and a.width == s.width > 1 and s.op.lowering.kind == "elementwise":
+                parent[find(a.uid)] = find(s.uid)
+    return {s.uid: min(u for u in schedule.live if find(u) == find(s.uid)) for s in schedule.live.values()}
+
+

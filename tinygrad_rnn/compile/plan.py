@@ -1,0 +1,313 @@
+"""The plan of a step: its program, its adjoint, what is saved between the two, and the schedules of its loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..core import Tensor
+from ..errors import CompileError
+from .adjoint import ZERO, adjoint
+from .schedule import Buffer, Place, Root, Schedule
+from .symbol import Symbol
+from .trace import BATCH, Trace, recording
+from .views import resolve
+
+SAVE_ABOVE = 12  # the backward loop recomputes what costs at most this much (a tanh and a little)
+
+
+@dataclass(eq=False)
+class Traced:
+    """A step in normal form.
+
+    ``inputs``, ``states``: leaves; ``outputs``, ``new_states``: results; ``invariants``: the tensors that the step
+    reads, by the uid of their symbol.
+    """
+
+    trace: Trace
+    inputs: list[Symbol]
+    states: list[Symbol]
+    outputs: list[Symbol]
+    new_states: list[Symbol]
+    invariants: dict[int, Tensor]
+
+
+def trace_step(step: Callable, input_widths: Sequence, state_widths: Sequence, dtype) -> Traced:
+    """Run `step` once on symbols.
+
+    Parameters
+    ----------
+    step : callable
+        ``step(inputs, states) -> (outputs, new_states)``, flat lists.
+    input_widths, state_widths : sequences of (shape of a row, dtype)
+    dtype : float32 or float64
+    """
+    trace = Trace(dtype)
+
+    def leaves(kind, rows):
+        out = []
+        for i, (shape, kind_of) in enumerate(rows):
+            if len(shape) > 1 or np.dtype(kind_of).kind not in "fb":
+                raise CompileError(
+                    f"{kind} {i}: got rows of shape {tuple(shape)} and dtype {np.dtype(kind_of)}; a compiled loop takes "
+                    "one row of float or bool features for each batch row"
+                )
+            out.append(trace.leaf(kind, i, (BATCH, *shape), kind_of, True))
+        return out
+
+    inputs, states = leaves("input", input_widths), leaves("state", state_widths)
+    with recording(trace):
+        outputs, new_states = step(inputs, states)
+        outputs = [_row(trace, o, f"output {i}") for i, o in enumerate(outputs)]
+        new_states = [_row(trace, s, f"state {i}") for i, s in enumerate(new_states)]
+        for i, (old, new) in enumerate(zip(states, new_states)):
+            if old.shape != new.shape or old.dtype != new.dtype:
+                raise CompileError(
+                    f"state {i}: the step got {old.dtype}{list(old.shape)} and returned {new.dtype}{list(new.shape)}"
+                )
+    invariants = {symbol.uid: tensor for tensor, symbol in trace.captured.values()}
+    return Traced(trace, inputs, states, outputs, new_states, invariants)
+
+
+def bases(traced: Traced) -> list[Symbol]:
+    """The invariants that the loops read: leaves, or what is computed from them before the loop."""
+    found: dict[int, Symbol] = {}
+    seen: set[int] = set()
+    stack = traced.outputs + traced.new_states
+    while stack:
+        s = stack.pop()
+        if s.uid in seen:
+            continue
+        seen.add(s.uid)
+        if s.varying:
+            stack = stack + [a for a in s.args if isinstance(a, Symbol)]
+        else:
+            base = resolve(s).base
+            found[base.uid] = base
+    return [found[uid] for uid in sorted(found)]
+
+
+def _row(trace: Trace, value: Any, what: str) -> Symbol:
+    value = trace.lift(value)
+    if not isinstance(value, Symbol):
+        raise CompileError(f"{what}: got the number {value}, wanted a tensor with a row for each batch row")
+    if not value.varying:
+        if value.ndim != 2 or value.shape[0] != BATCH or value.dtype.kind != "f":
+            raise CompileError(f"{what}: got a constant of shape {value.shape}, wanted a row for each batch row")
+        zero = trace.make(ZERO, (), {"shape": value.shape}, value.shape, trace.dtype)
+        return zero + value
+    if value.dtype.kind == "b":
+        raise CompileError(f"{what}: got a bool tensor, wanted floats; multiply it, or use tr.where()")
+    return value
+
+
+class Plan:
+    """Everything about one traced step that does not depend on T, on the batch or on values.
+
+    Parameters
+    ----------
+    traced : Traced
+    wanted_inputs : tuple of bool
+        Inputs that need gradients.
+    wanted : set of uids
+        Invariant leaves that need gradients.
+    """
+
+    def __init__(self, traced: Traced, wanted_inputs: tuple, wanted: set[int]):
+        self.traced = traced
+        self.wanted_inputs = wanted_inputs
+        self.wanted = wanted | _computed_from(traced, wanted)
+        self.history: set[int] = set()  # states kept for all steps
+        self.aliases: dict[int, int] = {}  # output -> state it equals
+        for i, output in enumerate(traced.outputs):
+            for j, state in enumerate(traced.new_states):
+                if output is state and j not in self.aliases.values() and i not in self.aliases:
+                    self.aliases[i] = j
+
+    # ---- forward
+
+    def state_buffers(self, history: set[int]) -> list[Buffer]:
+        return [
+            Buffer(f"h{i}", "history" if i in history else "ring", [s.width])
+            for i, s in enumerate(self.traced.states)
+        ]
+
+    def schedule_forward(self, saved: dict[int, Symbol], history: set[int]) -> tuple[Schedule, list[Buffer], list[Buffer]]:
+        """The forward loop, with the buffers of its states and outputs."""
+        t = self.traced
+        history = history | set(self.aliases.values())
+        states = self.state_buffers(history)
+        sources = {x.uid: Place(Buffer(f"x{i}", "user", [x.width])) for i, x in enumerate(t.inputs)}
+        sources |= {s.uid: Place(b) for s, b in zip(t.states, states)}
+        roots = [Root(s, Place(b, late=True)) for s, b in zip(t.new_states, states)]
+        outputs = []
+        for i, y in enumerate(t.outputs):
+            if i in self.aliases:
+                outputs.append(states[self.aliases[i]])
+                continue
+            buffer = Buffer(f"y{i}", "series", [y.width])
+            outputs.append(buffer)
+            roots.append(Root(y, Place(buffer)))
+        return Schedule(roots, sources, "f_", saved.values()), states, outputs
+
+    def inference(self) -> tuple[Schedule, list[Buffer], list[Buffer]]:
+        return self.schedule_forward({}, set())
+
+    # ---- backward
+
+    def differentiate(self) -> None:
+        """Find the adjoint, decide what the forward loop saves, and schedule both."""
+        t = self.traced
+        limit = t.trace.next_uid()
+        with recording(t.trace):
+            adj = adjoint(
+                t.trace, t.outputs, t.new_states, t.inputs, t.states, self.wanted_inputs, self.wanted
+            )
+        self.adjoint = adj
+        self.sunk: dict[int, list[tuple[Symbol, Symbol]]] = {}  # input -> products done after the loop
+        for i, dx in enumerate(adj.inputs):
+            terms = _pure_products(dx) if dx is not None else None
+            if terms is not None:
+                self.sunk[i] = terms
+        free = {s.uid for s in (*t.inputs, *t.states, *t.new_states)}
+        roots = self._reverse_values()
+        saved = self._choose_saved(roots, limit, free)
+        saved |= {p.a.uid: p.a for p in adj.products if p.a.uid < limit and p.a.uid not in free}
+        used = _reached(roots, free | set(saved)) | {p.a.uid for p in adj.products}
+        self.saved = saved
+        self.history = {
+            i for i, (old, new) in enumerate(zip(t.states, t.new_states)) if old.uid in used or new.uid in used
+        }
+        self.forward, self.states, self.outputs = self.schedule_forward(saved, self.history)
+        self._schedule_reverse()
+
+    def _reverse_values(self) -> list[Symbol]:
+        adj = self.adjoint
+        out = list(adj.states)
+        out += [g for i, g in enumerate(adj.inputs) if g is not None and i not in self.sunk]
+        out += [g for terms in self.sunk.values() for g, _ in terms]
+        out += [p.g for p in adj.products] + [r.g for r in adj.reductions]
+        return out
+
+    def _choose_saved(self, roots: list[Symbol], limit: int, free: set[int]) -> dict[int, Symbol]:
+        """Forward values that the reverse step reads and that are dear to compute again."""
+        direct: dict[int, Symbol] = {}
+        seen: set[int] = set()
+        stack = list(roots)
+        while stack:
+            s = stack.pop()
+            if s.uid in seen:
+                continue
+            seen.add(s.uid)
+            if s.uid < limit and s.op is not None:
+                direct[s.uid] = s
+                continue
+            stack += [a for a in s.args if isinstance(a, Symbol) and a.varying]
+        saved: dict[int, Symbol] = {}
+        for uid in sorted(direct):
+            s = direct[uid]
+            if uid not in free and s.varying and _cost(s, free | set(saved), SAVE_ABOVE) > SAVE_ABOVE:
+                saved[uid] = s
+        return saved
+
+    def _schedule_reverse(self) -> None:
+        t, adj = self.traced, self.adjoint
+        sources = {x.uid: Place(Buffer(f"x{i}", "user", [x.width])) for i, x in enumerate(t.inputs)}
+        for i, (new, buffer) in enumerate(zip(t.new_states, self.states)):
+            if i in self.history:
+                sources[new.uid] = Place(buffer, late=True)
+        for i, (old, buffer) in enumerate(zip(t.states, self.states)):
+            if i in self.history:
+                sources[old.uid] = Place(buffer)
+        for uid in self.saved:
+            sources.setdefault(uid, self.forward.kept[uid])
+        self.carries = [Buffer(f"c{i}", "ring", [s.width]) for i, s in enumerate(t.states)]
+        self.seeds = [Buffer(f"g{i}", "user", [y.width]) for i, y in enumerate(t.outputs)]
+        for s in _leaves(self._reverse_values()):
+            kind, index = s.leaf or ("", 0)
+            if kind == "cotangent":
+                sources[s.uid] = Place(self.seeds[index])
+            elif kind == "carry":
+                sources[s.uid] = Place(self.carries[index])
+        roots = [Root(g, Place(b, late=True)) for g, b in zip(adj.states, self.carries)]
+        self.input_buffers: dict[int, Buffer] = {}
+        for i, g in enumerate(adj.inputs):
+            if g is not None and i not in self.sunk:
+                self.input_buffers[i] = Buffer(f"dx{i}", "series", [g.width])
+                roots.append(Root(g, Place(self.input_buffers[i])))
+        series = {p.g.uid: p.g for p in adj.products}
+        series |= {g.uid: g for terms in self.sunk.values() for g, _ in terms}
+        self.totals: dict[int, Buffer] = {}  # reductions that the loop adds up itself
+        for i, r in enumerate(adj.reductions):
+            if r.g.uid not in series or not _is_vector(r.v):
+                self.totals[i] = Buffer(f"total{i}", "total", [r.g.width])
+                roots.append(Root(r.g, Place(self.totals[i]), add=True))
+        self.reverse = Schedule(roots, sources, "r_", series.values())
+
+
+def _is_vector(v: Symbol) -> bool:
+    return v.ndim == 1 or (v.ndim == 2 and v.shape[0] == 1)
+
+
+def _computed_from(traced: Traced, wanted: set[int]) -> set[int]:
+    """Invariants computed from wanted leaves are wanted too."""
+    out: set[int] = set()
+    symbols = sorted((s for s in traced.trace._seen.values() if not s.varying), key=lambda s: s.uid)
+    for s in symbols:
+        if any(isinstance(a, Symbol) and (a.uid in wanted or a.uid in out) for a in s.args):
+            out.add(s.uid)
+    return out
+
+
+def _pure_products(s: Symbol) -> list[tuple[Symbol, Symbol]] | None:
+    """The terms of a sum of products, or None."""
+    if s.op is None:
+        return None
+    if s.op.name == "matmul":
+        return [(s.args[0], s.args[1])]
+    if s.op.name == "add" and all(isinstance(a, Symbol) and a.varying for a in s.args):
+        sides = [_pure_products(a) for a in s.args]
+        if sides[0] is not None and sides[1] is not None:
+            return sides[0] + sides[1]
+    return None
+
+
+def _leaves(roots: list[Symbol]) -> list[Symbol]:
+    seen: dict[int, Symbol] = {}
+    stack = list(roots)
+    while stack:
+        s = stack.pop()
+        if s.uid not in seen:
+            seen[s.uid] = s
+            stack += [a for a in s.args if isinstance(a, Symbol)]
+    return [s for s in seen.values() if s.leaf is not None]
+
+
+def _reached(roots: list[Symbol], stop: set[int]) -> set[int]:
+    seen: set[int] = set()
+    stack = list(roots)
+    while stack:
+        s = stack.pop()
+        if s.uid in seen:
+            continue
+        seen.add(s.uid)
+        if s.uid not in stop:
+            stack += [a for a in s.args if isinstance(a, Symbol) and a.varying]
+    return seen
+
+
+def _cost(s: Any, known: set[int], budget: int) -> int:
+    """Price of computing `s` from `known` values, counting no further than `budget`."""
+    if not isinstance(s, Symbol) or not s.varying or s.uid in known or s.op is None:
+        return 0
+    if s.op.lowering is None or s.op.lowering.kind in ("matmul", "reduce"):
+        return budget + 1
+    total = s.op.lowering.cost
+    for a in s.args:
+        if total > budget:
+            break
+        total += _cost(a, known, budget - total)
+    return total

@@ -1,0 +1,402 @@
+"""The schedule: in which order, in which loop and in which buffer each value of a step is computed.
+
+A step becomes *levels*. A level is some matrix products over all rows, then elementwise maths row by row. A value's
+level is the first at which its operands are ready: a product comes one level after its left operand, a reduction one
+level after its operand's loop. Sums of products and what is added to them are one accumulation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .symbol import Symbol
+from .trace import CONCAT
+from .views import resolve
+
+CHEAP = 2  # recompute rather than store what costs no more than this
+
+
+@dataclass(eq=False)
+class Buffer:
+    """An array of the generated kernel; rows of `parts` side by side, each padded to whole vectors.
+
+    kind: "user" (T, B, F), unpadded, the caller's; "history" (T + 1, B, ...); "ring" (2, B, ...); "series" (T, B, ...);
+    "scratch" (B, ...); "total" (B, ...), added to at each step.
+    """
+
+    name: str
+    kind: str
+    parts: list[int] = field(default_factory=list)  # width of each part
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a value lies: columns from `start` of part `part` of a buffer; `late`: one time step further."""
+
+    buffer: Buffer
+    part: int = 0
+    start: int = 0
+    late: bool = False
+
+
+@dataclass(eq=False)
+class Accumulation:
+    """``out = sum(a @ w) + bias + earlier values (+ values that come too late to be accumulated onto)``."""
+
+    out: Symbol
+    terms: list[tuple[Symbol, Symbol]]
+    bias: list[Symbol] = field(default_factory=list)
+    before: list[Any] = field(default_factory=list)
+    after: list[Any] = field(default_factory=list)
+    level: int = 0
+    place: Place | None = None
+
+
+@dataclass(eq=False)
+class Product:
+    """One call of the matrix tile: accumulations with the same left operands, side by side."""
+
+    level: int
+    members: list[Accumulation]
+    buffer: Buffer
+    sources: list[list[int]] = field(default_factory=list)  # runs of term indices whose operands lie side by side
+
+
+@dataclass(eq=False)
+class Store:
+    """Write a value at the end of its loop; `add` accumulates, `exact` must not touch columns beyond."""
+
+    value: Any
+    place: Place
+    level: int
+    width: int
+    add: bool = False
+    exact: bool = False
+    clean: bool = False  # lanes beyond the width must be zero: the row is read by a product as a whole
+
+
+@dataclass(eq=False)
+class Root:
+    """Something a loop has to leave behind: `value` in `place`."""
+
+    value: Symbol
+    place: Place
+    add: bool = False
+
+
+class Schedule:
+    """The levels of one loop.
+
+    Parameters
+    ----------
+    roots : list of Root
+        What has to be stored.
+    sources : dict
+        uid -> Place of time-varying values that are there before the step runs.
+    prefix : str
+        Names of new buffers start with it.
+    series : iterable of Symbol
+        Values that must be kept for all time steps; ``kept[uid]`` says where.
+    """
+
+    def __init__(self, roots: list[Root], sources: dict[int, Place], prefix: str = "", series: Iterable[Symbol] = ()):
+        self.sources = dict(sources)
+        self.prefix = prefix
+        self.series = {s.uid: s for s in series}
+        self.kept: dict[int, Place] = {}
+        self.roots = _split_roots(roots)
+        self.buffers: list[Buffer] = []
+        self.accumulations: dict[int, Accumulation] = {}
+        self.products: list[Product] = []
+        self.stores: list[Store] = []
+        self.places: dict[int, Place] = {}  # of values computed in this loop
+        self.level: dict[int, int] = {}
+        self._find_uses()
+        self._find_accumulations()
+        self._find_levels()
+        self._place_roots()
+        self._place_operands()
+        self._form_products()
+        self._place_shared()
+        self.stores.sort(key=lambda s: s.level)
+        self.levels = 1 + max([0, *(p.level for p in self.products), *(s.level for s in self.stores)])
+
+    # ---- the graph between sources and roots
+
+    def _args(self, s: Symbol) -> list[Symbol]:
+        """Varying operands of `s` inside this loop."""
+        if s.uid in self.sources or not s.varying:
+            return []
+        return [a for a in s.args if isinstance(a, Symbol) and a.varying]
+
+    def _find_uses(self) -> None:
+        self.live: dict[int, Symbol] = {}
+        self.uses: dict[int, int] = {}
+        stack = [r.value for r in self.roots] + list(self.series.values())
+        for s in stack:
+            self.uses[s.uid] = self.uses.get(s.uid, 0) + 1
+        while stack:
+            s = stack.pop()
+            if s.uid in self.live:
+                continue
+            self.live[s.uid] = s
+            for a in self._args(s):
+                self.uses[a.uid] = self.uses.get(a.uid, 0) + 1
+                stack.append(a)
+        self.order = [self.live[uid] for uid in sorted(self.live) if uid not in self.sources]
+
+    def _terms(self, s: Symbol, top: bool = True) -> list[Any]:
+        absorbable = top or (self.uses[s.uid] == 1 and s.uid not in self.series)
+        if isinstance(s, Symbol) and s.uid not in self.sources and s.op.name == "add" and absorbable:
+            out = []
+            for a in s.args:
+                out += self._terms(a, False) if isinstance(a, Symbol) and a.varying and a.shape == s.shape else [a]
+            return out
+        return [s]
+
+    def _find_accumulations(self) -> None:
+        absorbed: set[int] = set()
+        for s in reversed(self.order):
+            if s.uid in absorbed or s.op.name not in ("add", "matmul"):
+                continue
+            found = self._terms(s)
+            mine = [
+                t
+                for t in found
+                if isinstance(t, Symbol)
+                and t.varying
+                and t.uid not in self.sources
+                and t.op.name == "matmul"
+                and (t is s or (self.uses[t.uid] == 1 and t.uid not in self.series))
+            ]
+            if not mine:
+                continue
+            rest = [t for t in found if not any(t is m for m in mine)]
+            bias = [t for t in rest if isinstance(t, Symbol) and not t.varying and _is_row(t, s)]
+            others = [t for t in rest if not any(t is b for b in bias)]
+            terms = sorted(((m.args[0], m.args[1]) for m in mine), key=_matrix_order)
+            self.accumulations[s.uid] = Accumulation(s, terms, bias, others)
+            absorbed.update(m.uid for m in mine)
+            self._absorb(s, absorbed, top=True)
+
+    def _absorb(self, s: Symbol, absorbed: set[int], top: bool) -> None:
+        if s.op is not None and s.op.name == "add" and (top or self.uses[s.uid] == 1) and s.uid not in self.sources:
+            if not top:
+                absorbed.add(s.uid)
+            for a in s.args:
+                if isinstance(a, Symbol) and a.varying and a.shape == s.shape and a.op is not None:
+                    if a.op.name == "add" and self.uses[a.uid] == 1 and a.uid not in self.series:
+                        self._absorb(a, absorbed, top=False)
+
+    def _find_levels(self) -> None:
+        for s in self.order:
+            acc = self.accumulations.get(s.uid)
+            if acc is not None:
+                ready = max(self.level_of(a) for a, _ in acc.terms)
+                early = [t for t in acc.before if self.level_of(t) <= ready]
+                acc.after = [t for t in acc.before if not any(t is e for e in early)]
+                acc.before = early
+                acc.level = ready + 1
+                self.level[s.uid] = max([acc.level, *(self.level_of(t) for t in acc.after)])
+            elif s.op.lowering is not None and s.op.lowering.kind == "reduce":
+                self.level[s.uid] = self.level_of(s.args[0]) + 1
+            else:
+                self.level[s.uid] = max([0, *(self.level_of(a) for a in self._args(s))])
+
+    def level_of(self, s: Any) -> int:
+        return self.level.get(s.uid, 0) if isinstance(s, Symbol) else 0
+
+    # ---- places
+
+    def buffer(self, kind: str, name: str = "") -> Buffer:
+        b = Buffer(f"{self.prefix}{name or kind}{len(self.buffers)}", kind)
+        self.buffers.append(b)
+        return b
+
+    def _new_part(self, buffer: Buffer, s: Symbol) -> Place:
+        buffer.parts.append(s.width)
+        return Place(buffer, len(buffer.parts) - 1)
+
+    def _place_roots(self) -> None:
+        for r in self.roots:
+            acc = self.accumulations.get(r.value.uid)
+            whole = r.place.start == 0 and r.place.buffer.parts[r.place.part] == r.value.width and not r.add
+            if acc is not None and not acc.after and acc.place is None and whole and r.place.buffer.kind != "user":
+                acc.place = r.place
+                self.places.setdefault(r.value.uid, r.place)
+                continue
+            exact = not whole and not r.add
+            self.stores.append(Store(r.value, r.place, self.level_of(r.value), r.value.width, r.add, exact))
+            if whole and r.value.uid not in self.sources:
+                self.places.setdefault(r.value.uid, r.place)
+
+    def _place_operands(self) -> None:
+        """Left operands of products need a place; those of one accumulation are laid side by side."""
+        for s in self.order:
+            acc = self.accumulations.get(s.uid)
+            if acc is None:
+                continue
+            loose = []
+            for a, _ in acc.terms:
+                inner = self.accumulations.get(a.uid)
+                if a.uid in self.sources or a.uid in self.places or (inner is not None and not inner.after):
+                    continue
+                if not any(a is b for b in loose):
+                    loose.append(a)
+            if loose:
+                self._lay_out(loose)
+        for uid, s in sorted(self.series.items()):
+            acc = self.accumulations.get(uid)
+            place = self.sources.get(uid) or self.places.get(uid)
+            if place is None or place.buffer.kind in ("ring", "scratch"):
+                if acc is not None and not acc.after and acc.place is None:
+                    acc.place = self.places[uid] = self._new_part(self.buffer("series"), s)
+                elif place is None:
+                    self._lay_out([s])
+                else:  # it lies where the next step overwrites it
+                    place = self._new_part(self.buffer("series"), s)
+                    self.stores.append(Store(s, place, self.level_of(s), s.width, clean=True))
+                    self.kept[uid] = place
+            self.kept.setdefault(uid, self.sources.get(uid) or self.places[uid])
+
+    def _lay_out(self, values: list[Symbol]) -> None:
+        kind = "series" if any(v.uid in self.series for v in values) else "scratch"
+        buffer = self.buffer(kind, "rows")
+        for v in values:
+            place = self.places[v.uid] = self._new_part(buffer, v)
+            self.stores.append(Store(v, place, self.level_of(v), v.width, clean=True))
+
+    def _form_products(self) -> None:
+        groups: dict[Any, list[Accumulation]] = {}
+        for s in self.order:
+            acc = self.accumulations.get(s.uid)
+            if acc is None:
+                continue
+            fixed = s.uid if acc.place is not None else None
+            key = (acc.level, tuple(a.uid for a, _ in acc.terms), bool(acc.before), fixed)
+            groups.setdefault(key, []).append(acc)
+        for (level, _, _, fixed), members in sorted(groups.items(), key=lambda kv: kv[0][0]):
+            members.sort(key=lambda m: resolve(m.terms[0][1]).axes[1][1:])
+            if fixed is None:
+                buffer = self.buffer("scratch", "sums")
+                for acc in members:
+                    acc.place = self._new_part(buffer, acc.out)
+                    if not acc.after:
+                        self.places.setdefault(acc.out.uid, acc.place)
+            else:
+                assert members[0].place is not None
+                buffer = members[0].place.buffer
+            for acc in members:
+                if acc.before:
+                    when = max([0, *(self.level_of(t) for t in acc.before)])
+                    value = ("sum", tuple(acc.before + acc.bias))
+                    assert acc.place is not None
+                    self.stores.append(Store(value, acc.place, when, acc.out.width))
+                    acc.bias = []
+            product = Product(level, members, buffer)
+            product.sources = self._runs(members[0])
+            self.products.append(product)
+
+    def _runs(self, acc: Accumulation) -> list[list[int]]:
+        """Terms whose operands are neighbouring parts of one buffer are one operand."""
+        runs: list[list[int]] = []
+        for i, (a, _) in enumerate(acc.terms):
+            place = self.place_of(a)
+            if runs:
+                last = self.place_of(acc.terms[runs[-1][-1]][0])
+                if (
+                    last.buffer is place.buffer
+                    and place.part == last.part + 1
+                    and last.start == place.start == 0
+                    and last.late == place.late
+                    and place.buffer.kind in ("series", "scratch")
+                    and place.buffer.name.startswith(f"{self.prefix}rows")
+                ):
+                    runs[-1].append(i)
+                    continue
+            runs.append([i])
+        return runs
+
+    def place_of(self, s: Symbol) -> Place:
+        if s.uid in self.sources:
+            return self.sources[s.uid]
+        return self.places[s.uid]
+
+    # ---- values that several loops need
+
+    def cost(self, s: Any, known: set[int], budget: int) -> int:
+        """Price of recomputing `s` from what is stored, counting no further than `budget`."""
+        if not isinstance(s, Symbol) or not s.varying or s.uid in self.sources or s.uid in self.places or s.uid in known:
+            return 0
+        if s.uid in self.accumulations or s.op.lowering.kind == "reduce":
+            return budget + 1
+        total = s.op.lowering.cost
+        for a in s.args:
+            if total > budget:
+                break
+            total += self.cost(a, known, budget - total)
+        return total
+
+    def _place_shared(self) -> None:
+        """Store what is needed at a later level or in a loop of another width, unless it is cheap to redo."""
+        scratch: Buffer | None = None
+        work = [(s.value, s.level, s.width) for s in self.stores]
+        for s in self.order:
+            if s.op.lowering is not None and s.op.lowering.kind == "reduce":
+                work.append((s.args[0], self.level_of(s.args[0]), s.args[0].width))
+                scratch = scratch or self.buffer("scratch", "shared")
+                self.places.setdefault(s.uid, self._new_part(scratch, s))
+        seen: set = set()
+        while work:
+            value, level, width = work.pop()
+            if isinstance(value, tuple):
+                work += [(t, level, width) for t in value[1]]
+                continue
+            if not isinstance(value, Symbol) or not value.varying or value.uid in self.sources:
+                continue
+            if (value.uid, level, width) in seen:
+                continue
+            seen.add((value.uid, level, width))
+            acc = self.accumulations.get(value.uid)
+            if acc is not None:
+                work += [(t, level, width) for t in acc.after]
+                continue
+            if value.op.lowering.kind == "reduce":
+                continue
+            mine = self.level_of(value)
+            if mine < level and value.uid not in self.places and self.cost(value, set(), CHEAP) > CHEAP:
+                scratch = scratch or self.buffer("scratch", "shared")
+                place = self.places[value.uid] = self._new_part(scratch, value)
+                self.stores.append(Store(value, place, mine, value.width))
+                work.append((value, mine, value.width))
+                continue
+            if mine < level and value.uid in self.places:
+                continue
+            work += [(a, level, width) for a in self._args(value)]
+
+
+def _matrix_order(term: tuple[Symbol, Symbol]):
+    """Operands that meet neighbouring rows of one matrix lie side by side."""
+    a, w = term
+    view = resolve(w)
+    return view.base.uid, view.axes[0][1:], a.uid
+
+
+def _is_row(v: Symbol, out: Symbol) -> bool:
+    """Whether `v` is one row that is added to every row of `out`."""
+    return v.shape in ((out.width,), (1, out.width)) and out.ndim == 2
+
+
+def _split_roots(roots: list[Root]) -> list[Root]:
+    out = []
+    for r in roots:
+        if r.value.op is not CONCAT:
+            out.append(r)
+            continue
+        start = r.place.start
+        for part in r.value.args:
+            out.append(Root(part, Place(r.place.buffer, r.place.part, start, r.place.late), r.add))
+            start += part.width
+    return out

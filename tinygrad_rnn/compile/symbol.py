@@ -1,0 +1,134 @@
+"""Symbols: what a step computes with while it is traced, in place of tensors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import numpy as np
+
+from ..core import Op, Operators
+from ..errors import CompileError
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_INNER = tuple(os.path.join(_PACKAGE, room) + os.sep for room in ("core", "ops", "compile", "nn"))
+
+
+class Symbol(Operators):
+    """One value of a program: an operation and its arguments, or a leaf.
+
+    Attributes
+    ----------
+    op : Op or None
+        None for a leaf.
+    args : tuple
+        Symbols and Python numbers.
+    static : dict
+        Static parameters of the operation.
+    leaf : tuple or None
+        ``(kind, index)``: "input", "state", "cotangent" (time-varying) or "invariant".
+    shape, dtype
+        As in the trace; the first axis of a time-varying value is the batch.
+    varying : bool
+        Whether the value differs from step to step (and row to row).
+    where : str
+        "file:line" of the user's code that asked for it.
+    """
+
+    __slots__ = ("args", "dtype", "leaf", "op", "shape", "static", "trace", "uid", "varying", "where")
+
+    def __init__(self, trace, op, args, static, shape, dtype, varying, leaf=None, where=""):
+        self.trace = trace
+        self.op: Op | None = op
+        self.args: tuple = args
+        self.static: dict = static
+        self.shape: tuple = tuple(shape)
+        self.dtype = np.dtype(dtype)
+        self.varying: bool = varying
+        self.leaf: tuple | None = leaf
+        self.where: str = where
+        self.uid: int = trace.next_uid()
+
+    @staticmethod
+    def _record(op, args, static):
+        for a in args:
+            if isinstance(a, Symbol):
+                return a.trace.record(op, args, static)
+        raise AssertionError("no symbol among the arguments")
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=int))
+
+    @property
+    def width(self) -> int:
+        """Features of one row of a time-varying value."""
+        return self.shape[1] if len(self.shape) > 1 else 1
+
+    @property
+    def name(self) -> str:
+        if self.leaf is not None:
+            return f"{self.leaf[0]}{self.leaf[1]}"
+        return f"v{self.uid}"
+
+    def __repr__(self) -> str:
+        return f"Symbol({self.name}: {self.dtype}{list(self.shape)})"
+
+    # ---- what a traced value cannot do
+
+    def _refuse(self, what: str, instead: str) -> Any:
+        raise CompileError(f"{what} at {location()}: a traced value has no number yet; {instead}")
+
+    def __bool__(self):
+        return self._refuse("a Python branch on a tensor's value", "write it with tr.where()")
+
+    def __float__(self):
+        return self._refuse("float() of a tensor", "keep it a tensor")
+
+    def __int__(self):
+        return self._refuse("int() of a tensor", "keep it a tensor")
+
+    def __index__(self):
+        return self._refuse("a tensor used as an index", "index with Python numbers, or move the lookup out of the step")
+
+    def __array__(self, dtype=None, copy=None):
+        return self._refuse("conversion of a tensor to NumPy", "use this package's operations")
+
+    def __setitem__(self, index, value):
+        return self._refuse("an in-place write", "build a new value with tr.where() or tr.concat()")
+
+    def item(self):
+        return self._refuse("item()", "keep it a tensor")
+
+    def numpy(self):
+        return self._refuse("numpy()", "use this package's operations")
+
+    def tolist(self):
+        return self._refuse("tolist()", "use this package's operations")
+
+    @property
+    def data(self):
+        return self._refuse("an access to .data", "use this package's operations")
+
+    @property
+    def requires_grad(self) -> bool:
+        return True
+
+    def detach(self):
+        return self._refuse("detach()", "cut gradients outside the step, or compute the value eagerly")
+
+
+def location() -> str:
+    """ "file:line" of the innermost frame outside the tape, the operations and the compiler."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        path = frame.f_code.co_filename
+        if not path.startswith(_INNER):
+            return f"{path}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "?"

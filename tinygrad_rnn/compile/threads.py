@@ -1,0 +1,60 @@
+"""Threads: each takes a range of rows through the whole sequence, without a barrier in between."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_pool: ThreadPoolExecutor | None = None
+_pool_size = 0
+
+WORTH = 300_000  # multiply-adds that a second thread has to have to itself, or it costs more than it brings
+
+
+def set_num_threads(n: int) -> None:
+    """Let compiled loops use up to `n` threads; results do not depend on it, to the last bit.
+
+    Parameters
+    ----------
+    n : int
+        At least 1. The default is the number of processors that this process may use.
+    """
+    global _threads
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        raise ValueError(f"n: got {n!r}, wanted a whole number of threads, at least 1")
+    _threads = n
+
+
+def get_num_threads() -> int:
+    """How many threads compiled loops may use."""
+    return _threads
+
+
+def run(function: Callable[[int, int], None], rows: int, work: float) -> None:
+    """Call ``function(start, stop)`` on ranges that cover `rows`, one for each thread that is worth it."""
+    global _pool, _pool_size
+    n = max(1, min(_threads, rows, int(work / WORTH)))
+    if n == 1:
+        function(0, rows)
+        return
+    if _pool is None or _pool_size < n - 1:
+        if _pool is not None:
+            _pool.shutdown(wait=False)
+        _pool, _pool_size = ThreadPoolExecutor(n - 1, thread_name_prefix="tinygrad_rnn"), n - 1
+    bounds = [rows * i // n for i in range(n + 1)]
+    others = [_pool.submit(function, a, b) for a, b in zip(bounds[1:-1], bounds[2:])]
+    function(bounds[0], bounds[1])
+    for other in others:
+        other.result()
+
+
+def _after_fork() -> None:
+    """Threads do not survive a fork; the child makes its own."""
+    global _pool, _pool_size
+    _pool, _pool_size = None, 0
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

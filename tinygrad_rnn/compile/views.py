@@ -1,0 +1,40 @@
+"""Which part of which parameter an invariant is: transposes and slices cost nothing, so they are not computed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .symbol import Symbol
+
+
+class View(NamedTuple):
+    """A rectangle of `base`: ``axes[i]`` is (axis of base, start, stop) for axis i of the view."""
+
+    base: Symbol
+    axes: tuple[tuple[int, int, int], ...]
+
+    @property
+    def transposed(self) -> bool:
+        return len(self.axes) == 2 and self.axes[0][0] == 1
+
+
+def resolve(s: Symbol) -> View:
+    """Follow transposes and plain slices down to what has to be computed or is given."""
+    if s.leaf is None and not s.varying and s.op is not None:
+        if s.op.name == "transpose" and s.ndim == 2:
+            inner = resolve(s.args[0])
+            return View(inner.base, tuple(inner.axes[i] for i in s.static["axes"]))
+        if s.op.name == "getitem":
+            source = s.args[0]
+            index = list(s.static["index"])
+            if index and index[0] is Ellipsis:
+                index = [slice(None)] * (source.ndim - len(index) + 1) + index[1:]
+            index += [slice(None)] * (source.ndim - len(index))
+            if len(index) == source.ndim and all(isinstance(i, slice) and i.step in (None, 1) for i in index):
+                inner = resolve(source)
+                axes = []
+                for (axis, start, stop), i in zip(inner.axes, index):
+                    a, b, _ = i.indices(stop - start)
+                    axes.append((axis, start + a, start + b))
+                return View(inner.base, tuple(axes))
+    return View(s, tuple((i, 0, n) for i, n in enumerate(s.shape)))
