@@ -181,7 +181,7 @@ class Layered(Module):
         return [nest.unflatten(structure, [column[i] for column in columns]) for i in range(count)]
 
     def _join_state(self, states, batched: bool) -> Tensor:
-        joined = ops.stack(states)
+        joined = ops.stack(states) if len(states) > 1 else ops.expand_dims(states[0], 0)
         return joined if batched else ops.squeeze(joined, 1)
 
     def extra_repr(self) -> str:

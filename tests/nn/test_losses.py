@@ -1,0 +1,257 @@
+"""Losses: equal to torch.nn.functional, equal to finite differences, and clear about what does not fit."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tinygrad_rnn as tr
+from tinygrad_rnn import nn
+from tinygrad_rnn.errors import DTypeError, ShapeError
+from tinygrad_rnn.nn import functional as F
+
+from ..differences import check_gradients
+
+REDUCTIONS = ["mean", "sum", "none"]
+
+
+def draw(shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape)
+
+
+def classes(shape, n, seed=1, ignore=None):
+    index = np.random.default_rng(seed).integers(0, n, shape)
+    if ignore is not None:
+        index.reshape(-1)[::3] = ignore
+    return index
+
+
+def shares(shape, seed=2):
+    p = np.exp(draw(shape, seed))
+    return p / p.sum(-1, keepdims=True)
+
+
+W = np.array([0.5, 2.0, 1.0, 0.1])
+X, Y = (5, 4), (3, 2, 4)
+
+# one row: our function, the name of torch's, input, target, options
+TABLE = {
+    "mse": ("mse_loss", draw(X), draw(X, 1), {}),
+    "mse-flat": ("mse_loss", draw(3), draw(3, 1), {}),
+    "l1": ("l1_loss", draw(Y), draw(Y, 1), {}),
+    "huber": ("huber_loss", 3 * draw(X), draw(X, 1), {}),
+    "huber-delta": ("huber_loss", 3 * draw(X), draw(X, 1), {"delta": 0.3}),
+    "bce": ("binary_cross_entropy_with_logits", 5 * draw(X), shares(X), {}),
+    "bce-weights": (
+        "binary_cross_entropy_with_logits",
+        draw(X),
+        (draw(X, 1) > 0).astype(float),
+        {"weight": W, "pos_weight": np.array([3.0, 0.2, 1.0, 2.0])},
+    ),
+    "nll": ("nll_loss", np.log(shares(X)), classes(5, 4), {}),
+    "nll-weight-ignore": (
+        "nll_loss",
+        np.log(shares(X)),
+        classes(5, 4, ignore=-100),
+        {"weight": W},
+    ),
+    "ce": ("cross_entropy", draw(X), classes(5, 4), {}),
+    "ce-sequence": ("cross_entropy", draw(Y), classes((3, 2), 4), {}),
+    "ce-ignore": ("cross_entropy", draw(Y), classes((3, 2), 4, ignore=2), {"ignore_index": 2}),
+    "ce-weight": ("cross_entropy", draw(X), classes(5, 4), {"weight": W}),
+    "ce-smooth": ("cross_entropy", draw(X), classes(5, 4), {"label_smoothing": 0.2}),
+    "ce-everything": (
+        "cross_entropy",
+        draw(Y),
+        classes((3, 2), 4, ignore=-1),
+        {"label_smoothing": 0.3, "weight": W, "ignore_index": -1},
+    ),
+    "ce-shares": ("cross_entropy", draw(X), shares(X), {}),
+    "ce-shares-everything": ("cross_entropy", draw(Y), shares(Y), {"label_smoothing": 0.1, "weight": W}),
+    "ce-large-logits": ("cross_entropy", 1000 * draw(X), classes(5, 4), {}),
+    "ce-vector": ("cross_entropy", draw(4), classes((), 4), {}),
+}
+every_loss = pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
+every_reduction = pytest.mark.parametrize("reduction", REDUCTIONS)
+
+
+@every_loss
+@every_reduction
+def test_losses_equal_torch(row, reduction):
+    torch = pytest.importorskip("torch")
+    name, x, target, options = row
+    many = name in ("cross_entropy", "nll_loss") and x.ndim > 2  # torch has the classes on axis 1
+    a, b = tr.tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    t = torch.tensor(target)
+    if many:
+        logits = torch.movedim(b, -1, 1)
+        t = torch.movedim(t, -1, 1) if target.dtype.kind == "f" else t
+    else:
+        logits = b
+    more = {k: torch.tensor(v) if isinstance(v, np.ndarray) else v for k, v in options.items()}
+    loss = getattr(F, name)(a, target, reduction=reduction, **options)
+    expected = getattr(torch.nn.functional, name)(logits, t, reduction=reduction, **more)
+    assert loss.shape == tuple(expected.shape)
+    np.testing.assert_allclose(loss.numpy(), expected.detach().numpy(), rtol=1e-11, atol=1e-12)
+    loss.sum().backward()
+    expected.sum().backward()
+    np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("row", [row for k, row in TABLE.items() if k != "ce-large-logits"])  # no digits left
+@every_reduction
+def test_gradients_equal_finite_differences(row, reduction):
+    name, x, target, options = row
+    a = tr.tensor(x, requires_grad=True)
+    wanted = [a]
+    if target.dtype.kind == "f":
+        target = tr.tensor(target, requires_grad=True)
+        wanted.append(target)
+    check_gradients(lambda: [getattr(F, name)(a, target, reduction=reduction, **options)], wanted)
+
+
+@pytest.mark.parametrize("name", ["mse", "huber", "bce-weights", "nll", "ce-everything", "ce-shares"])
+def test_losses_differentiate_twice(name):
+    function, x, target, options = TABLE[name]
+    a = tr.tensor(x, requires_grad=True)
+
+    def first():
+        with tr.enable_grad():
+            return tr.grad(getattr(F, function)(a * a, target, **options), a, create_graph=True)
+
+    check_gradients(first, [a], tol=1e-7)
+
+
+@every_loss
+def test_float32_stays_float32(row):
+    name, x, target, options = row
+    wide = getattr(F, name)(tr.tensor(x), target, **options)
+    narrow = getattr(F, name)(tr.tensor(x, dtype="float32"), target, **options)
+    assert narrow.dtype == np.float32
+    np.testing.assert_allclose(narrow.numpy(), wide.numpy(), rtol=1e-5, atol=1e-6)
+
+
+MODULES = {
+    "mse": (nn.MSELoss, {}),
+    "l1": (nn.L1Loss, {}),
+    "huber-delta": (nn.HuberLoss, {"delta": 0.3}),
+    "bce-weights": (nn.BCEWithLogitsLoss, TABLE["bce-weights"][3]),
+    "nll-weight-ignore": (nn.NLLLoss, {"weight": W}),
+    "ce-everything": (nn.CrossEntropyLoss, TABLE["ce-everything"][3]),
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+@every_reduction
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_modules_call_the_functions(name, reduction, dtype):
+    function, x, target, options = TABLE[name]
+    kind, settings = MODULES[name]
+    module = kind(reduction=reduction, **settings)
+    a = tr.tensor(x, dtype=dtype)
+    expected = getattr(F, function)(a, target, reduction=reduction, **options)
+    np.testing.assert_array_equal(module(a, target).numpy(), expected.numpy())
+    assert f"reduction={reduction!r}" in repr(module)
+    assert list(module.parameters()) == []
+
+
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(0, 2**31))
+def test_cross_entropy_of_classes_equals_that_of_one_hot_shares(n, c, seed):
+    logits, index = draw((n, c), seed), classes(n, c, seed)
+    a = F.cross_entropy(tr.tensor(logits), index)
+    b = F.cross_entropy(tr.tensor(logits), np.eye(c)[index])
+    np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-12, atol=1e-14)
+
+
+def test_extreme_logits_stay_finite():
+    x = tr.tensor([[1e4, -1e4]], dtype="float32", requires_grad=True)
+    for loss in (
+        F.cross_entropy(x, np.array([0])),
+        F.binary_cross_entropy_with_logits(x, np.array([[1, 0]])),
+    ):
+        assert float(loss) == 0.0
+    assert float(F.cross_entropy(x, np.array([1]))) == pytest.approx(2e4)
+
+
+def test_ignored_rows_count_for_nothing():
+    x = tr.tensor([[0.0, 1.0], [-np.inf, np.inf]], dtype="float64")
+    with np.errstate(invalid="ignore"):
+        loss = F.nll_loss(x, np.array([1, -100]), reduction="sum")
+    assert float(loss) == -1.0
+    logits = tr.tensor(draw((2, 2)), requires_grad=True)
+    F.cross_entropy(logits, np.array([0, -100])).backward()
+    assert not logits.grad.numpy()[1].any()
+    assert np.isnan(float(F.cross_entropy(logits, np.array([-100, -100]))))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: F.mse_loss(tr.zeros((3, 1)), np.zeros(3)),
+            ShapeError,
+            r"mse_loss: target: got shape \(3,\), wanted \(3, 1\) as the input",
+        ),
+        (
+            lambda: F.l1_loss(tr.zeros(3), np.zeros(1)),
+            ShapeError,
+            r"l1_loss: target: got shape \(1,\), wanted \(3,\)",
+        ),
+        (
+            lambda: F.huber_loss(tr.zeros(3), tr.zeros(3), delta=0),
+            ValueError,
+            r"delta: got 0, wanted a positive",
+        ),
+        (lambda: nn.HuberLoss(delta=-1), ValueError, r"delta: got -1, wanted a positive"),
+        (
+            lambda: F.mse_loss(tr.zeros(3), tr.zeros(3), "max"),
+            ValueError,
+            r"reduction: got 'max', wanted 'mean'",
+        ),
+        (lambda: nn.NLLLoss(reduction="max"), ValueError, r"reduction: got 'max', wanted 'mean'"),
+        (
+            lambda: F.mse_loss(tr.zeros(3), tr.zeros(3, "float64")),
+            DTypeError,
+            r"squared_error: got float32 and float64 tensors",
+        ),
+        (
+            lambda: F.cross_entropy(tr.zeros((2, 3)), np.array([0, 3])),
+            IndexError,
+            r"cross_entropy: target: got class 3, wanted 0 to 2, or -100",
+        ),
+        (
+            lambda: F.nll_loss(tr.zeros((2, 3)), np.array([0, -1])),
+            IndexError,
+            r"nll_loss: target: got class -1, wanted 0 to 2",
+        ),
+        (
+            lambda: F.cross_entropy(tr.zeros((2, 5, 3)), np.zeros((2, 3), int)),
+            ShapeError,
+            r"cross_entropy: target: got shape \(2, 3\) for logits of shape \(2, 5, 3\), wanted \(2, 5\)",
+        ),
+        (
+            lambda: F.cross_entropy(tr.zeros((2, 3)), np.zeros(2)),
+            ShapeError,
+            r"cross_entropy: target: got shape \(2,\), wanted \(2, 3\) as the input",
+        ),
+        (
+            lambda: F.nll_loss(tr.zeros((2, 3)), np.zeros(2)),
+            DTypeError,
+            r"nll_loss: target: got float64, wanted integer class indices",
+        ),
+        (
+            lambda: F.cross_entropy(tr.zeros((2, 3)), np.zeros(2, int), weight=W),
+            ShapeError,
+            r"weight: got shape \(4,\), wanted \(3,\), one for each class",
+        ),
+        (
+            lambda: F.cross_entropy(tr.zeros((2, 3)), np.zeros(2, int), label_smoothing=2),
+            ValueError,
+            r"label_smoothing: got 2, wanted a number between 0 and 1",
+        ),
+        (lambda: F.mse_loss(tr.zeros((0, 2)), np.zeros((0, 2))), ShapeError, r"mean: got an empty axis"),
+    ],
+)
+def test_misfits_are_explained(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
