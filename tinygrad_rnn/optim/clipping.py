@@ -58,14 +58,15 @@ def clip_grad_norm_(
     if not norm_type > 0:
         raise ValueError(f"norm_type: got {norm_type}, wanted a positive number or math.inf")
     grads = _grads(parameters)
-    norm = _total_norm([g.data for g in grads], float(norm_type))
-    if error_if_nonfinite and not math.isfinite(norm):
-        raise FloatingPointError(f"gradients: got a norm of {norm}, wanted a finite one")
-    scale = max_norm / (norm + 1e-6)
-    if not scale >= 1:  # NaN too
-        for g in grads:
-            g.data *= scale
-            g.touch()
+    with np.errstate(over="ignore", invalid="ignore"):  # the norm itself says so
+        norm = _total_norm([g.data for g in grads], float(norm_type))
+        if error_if_nonfinite and not math.isfinite(norm):
+            raise FloatingPointError(f"gradients: got a norm of {norm}, wanted a finite one")
+        scale = max_norm / (norm + 1e-6)
+        if not scale >= 1:  # NaN too
+            for g in grads:
+                g.data *= scale
+                g.touch()
     return norm
 
 

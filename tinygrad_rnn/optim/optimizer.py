@@ -250,7 +250,9 @@ class Optimizer:
                     f"state_dict: got a state for parameter {key}, wanted 0 to {len(by_number) - 1}"
                 )
             p = by_number[int(key)]
-            arrays = {n: np.array(entry[n], p.dtype) for n in self.slots if entry.get(n) is not None}
+            arrays = {
+                n: np.array(np.asarray(entry[n]), p.dtype) for n in self.slots if entry.get(n) is not None
+            }
             for name, array in arrays.items():
                 if array.shape != p.shape:
                     raise CheckpointError(
