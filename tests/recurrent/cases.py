@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 import tinygrad_rnn as tr
-from tinygrad_rnn import nn
+from tinygrad_rnn import nn, recurrent
 from tinygrad_rnn.recurrent import nest
 
 
@@ -164,6 +164,11 @@ def draw_state(cell, batch, seed=1):
         lambda s: tr.tensor(rng.standard_normal(s.shape), dtype=s.dtype, requires_grad=True),
         cell.initial_state(batch),
     )
+
+
+def scan(cell, xs, state=None, reverse=False):
+    """The driver on the tape; the compiled road is held against this one elsewhere."""
+    return recurrent.scan(cell, xs, state, mode="eager", reverse=reverse)
 
 
 def leaves(*nests):

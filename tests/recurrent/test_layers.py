@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,16 +12,20 @@ from hypothesis import strategies as st
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.errors import CheckpointError, DTypeError, ShapeError
-from tinygrad_rnn.recurrent import nest, scan
+from tinygrad_rnn.recurrent import nest
 
 from ..differences import check_gradients
-from .cases import draw, leaves
+from .cases import draw, leaves, scan
+
+# these tests are of the layers around the cells, so all run on the tape
+RNN, LSTM, GRU = (partial(kind, mode="eager") for kind in (nn.RNN, nn.LSTM, nn.GRU))
+Recurrent, Bidirectional = (partial(kind, mode="eager") for kind in (nn.Recurrent, nn.Bidirectional))
 
 LAYERS = {
-    "rnn": nn.RNN,
-    "lstm": nn.LSTM,
-    "gru": nn.GRU,
-    "gru-before": lambda *a, **k: nn.GRU(*a, reset_after=False, **k),
+    "rnn": RNN,
+    "lstm": LSTM,
+    "gru": GRU,
+    "gru-before": lambda *a, **k: GRU(*a, reset_after=False, **k),
 }
 every_layer = pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
 
@@ -39,7 +44,7 @@ def same(first, second):
 def test_gradients_equal_finite_differences(make):
     layer = make(2, 2, num_layers=2, bidirectional=True, dtype="float64")
     x, h = draw((3, 2, 2)), draw((4, 2, 2), seed=1)
-    state = (h, draw((4, 2, 2), seed=2)) if make is nn.LSTM else h
+    state = (h, draw((4, 2, 2), seed=2)) if make is LSTM else h
     check_gradients(lambda: leaves(*layer(x, state)), [*layer.parameters(), x, *leaves(state)])
 
 
@@ -103,7 +108,7 @@ def test_integer_and_float64_arrays_take_the_dtype_of_the_layer(make):
 
 
 def test_dropout_acts_between_layers_in_training_only():
-    layer = nn.GRU(3, 4, num_layers=2, dropout=0.5)
+    layer = GRU(3, 4, num_layers=2, dropout=0.5)
     x = draw((6, 2, 3), np.float32, requires_grad=False)
     tr.seed(1)
     first = layer(x)
@@ -113,14 +118,14 @@ def test_dropout_acts_between_layers_in_training_only():
     same(first, again)
     assert not np.array_equal(first[0].numpy(), other[0].numpy())
     layer.eval()
-    plain = nn.GRU(3, 4, num_layers=2)
+    plain = GRU(3, 4, num_layers=2)
     plain.load_state_dict(layer.state_dict())
     same(layer(x), plain(x))
     assert layer.train()._cells[0].training
 
 
 def test_dropout_masks_the_lower_layer_elementwise():
-    layer = nn.RNN(2, 3, num_layers=2, dropout=0.25, dtype="float64")
+    layer = RNN(2, 3, num_layers=2, dropout=0.25, dtype="float64")
     x = draw((4, 5, 2), requires_grad=False)
     lower, upper = layer._cells
     tr.seed(7)
@@ -133,14 +138,14 @@ def test_dropout_masks_the_lower_layer_elementwise():
 
 
 def test_full_dropout_leaves_the_biases():
-    layer = nn.RNN(2, 3, num_layers=2, dropout=1.0)
+    layer = RNN(2, 3, num_layers=2, dropout=1.0)
     y, _ = layer(np.random.default_rng(0).standard_normal((4, 1, 2)))
     np.testing.assert_array_equal(y.numpy(), 0)
 
 
 def test_dropout_on_one_layer_is_pointed_out():
     with pytest.warns(UserWarning, match=r"LSTM: dropout=0\.5 acts between layers"):
-        nn.LSTM(2, 3, dropout=0.5)
+        LSTM(2, 3, dropout=0.5)
 
 
 # ---- parameters
@@ -158,7 +163,7 @@ def test_the_cells_hold_the_same_parameters(make):
 
 
 def test_setting_a_parameter_sets_it_in_its_cell():
-    layer = nn.GRU(3, 4, bidirectional=True)
+    layer = GRU(3, 4, bidirectional=True)
     layer.weight_ih_l0_reverse = layer.weight_ih_l0
     assert layer._cells[1].weight_ih is layer._cells[0].weight_ih
     assert len(list(layer.parameters())) == 7
@@ -167,17 +172,17 @@ def test_setting_a_parameter_sets_it_in_its_cell():
 
 
 def test_loading_and_casting_reach_the_cells():
-    layer, other = nn.LSTM(3, 4, num_layers=2), nn.LSTM(3, 4, num_layers=2)
+    layer, other = LSTM(3, 4, num_layers=2), LSTM(3, 4, num_layers=2)
     other.load_state_dict(layer.state_dict())
     x = np.ones((3, 1, 3))
     same(layer(x), other(x))
     assert layer.to("float64")(x)[0].dtype == np.float64
     with pytest.raises(CheckpointError, match=r"does not fit LSTM[\s\S]*missing keys: weight_ih_l1"):
-        layer.load_state_dict(nn.LSTM(3, 4).state_dict())
+        layer.load_state_dict(LSTM(3, 4).state_dict())
 
 
 def test_reset_parameters_draws_anew():
-    layer = nn.LSTM(3, 4, init="torch")
+    layer = LSTM(3, 4, init="torch")
     before = layer.state_dict()
     layer.reset_parameters()
     assert not np.array_equal(before["weight_ih_l0"], layer.weight_ih_l0.numpy())
@@ -187,18 +192,18 @@ def test_reset_parameters_draws_anew():
 @pytest.mark.parametrize(
     ("module", "text"),
     [
-        (nn.LSTM(3, 4), "LSTM(3, 4)"),
+        (LSTM(3, 4), "LSTM(3, 4)"),
         (
-            nn.GRU(3, 4, num_layers=2, bias=False, dropout=0.1, batch_first=True, reset_after=False),
+            GRU(3, 4, num_layers=2, bias=False, dropout=0.1, batch_first=True, reset_after=False),
             "GRU(3, 4, num_layers=2, bias=False, dropout=0.1, batch_first=True, reset_after=False)",
         ),
-        (nn.RNN(3, 4, nonlinearity="relu"), "RNN(3, 4, nonlinearity='relu')"),
+        (RNN(3, 4, nonlinearity="relu"), "RNN(3, 4, nonlinearity='relu')"),
         (
-            nn.Recurrent(nn.GRUCell(3, 4, bias=False), mode="eager", reverse=True),
+            Recurrent(nn.GRUCell(3, 4, bias=False), reverse=True),
             "Recurrent(\n  mode='eager', reverse=True\n  (cell): GRUCell(3, 4, bias=False)\n)",
         ),
         (
-            nn.Bidirectional(nn.RNNCell(3, 4), nn.RNNCell(3, 4), merge="sum"),
+            Bidirectional(nn.RNNCell(3, 4), nn.RNNCell(3, 4), merge="sum"),
             "Bidirectional(\n  merge='sum'\n  (cell_fw): RNNCell(3, 4, nonlinearity='tanh')\n"
             "  (cell_bw): RNNCell(3, 4, nonlinearity='tanh')\n)",
         ),
@@ -215,7 +220,7 @@ def test_repr_reads_like_the_architecture(module, text):
 @pytest.mark.parametrize("reverse", [False, True])
 def test_recurrent_runs_any_cell(batch_first, reverse):
     cell = nn.LSTMCell(3, 4, dtype="float64")
-    layer = nn.Recurrent(cell, batch_first=batch_first, reverse=reverse)
+    layer = Recurrent(cell, batch_first=batch_first, reverse=reverse)
     x = draw((5, 2, 3))
     y, state = layer(x.swapaxes(0, 1) if batch_first else x)
     expected, final = scan(cell, x, reverse=reverse)
@@ -228,7 +233,7 @@ def test_recurrent_runs_any_cell(batch_first, reverse):
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_bidirectional_merges_both_directions(merge, batch_first):
     fw, bw = nn.GRUCell(3, 4, dtype="float64"), nn.GRUCell(3, 4, dtype="float64")
-    layer = nn.Bidirectional(fw, bw, merge=merge, batch_first=batch_first)
+    layer = Bidirectional(fw, bw, merge=merge, batch_first=batch_first)
     x = draw((5, 2, 3))
     start = draw((2, 4), seed=3), draw((2, 4), seed=4)
     y, (a, b) = layer(x.swapaxes(0, 1) if batch_first else x, start)
@@ -241,19 +246,19 @@ def test_bidirectional_merges_both_directions(merge, batch_first):
 
 
 def test_bidirectional_equals_the_built_in_layer():
-    layer = nn.LSTM(3, 4, bidirectional=True, dtype="float64")
+    layer = LSTM(3, 4, bidirectional=True, dtype="float64")
     x = draw((5, 2, 3))
     y, (h, c) = layer(x)
-    z, (fw, bw) = nn.Bidirectional(*layer._cells)(x)
+    z, (fw, bw) = Bidirectional(*layer._cells)(x)
     same(y, z)
     same((h, c), nest.map(lambda a, b: tr.stack([a, b]), fw, bw))
 
 
 def test_stacked_cells_equal_layers():
-    layer = nn.GRU(3, 4, num_layers=2, dtype="float64")
+    layer = GRU(3, 4, num_layers=2, dtype="float64")
     x = draw((5, 2, 3))
     y, h = layer(x)
-    z, states = nn.Recurrent(nn.Stacked(layer._cells))(x)
+    z, states = Recurrent(nn.Stacked(layer._cells))(x)
     same(y, z)
     same(h, tr.stack(states))
 
@@ -309,42 +314,42 @@ def test_stacked_cells_equal_layers():
 )
 def test_bad_calls_are_explained(call, error, message):
     with pytest.raises(error, match=message):
-        call(nn.LSTM(3, 4))
+        call(LSTM(3, 4))
 
 
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
         (
-            lambda: nn.GRU(3, 4, num_layers=0),
+            lambda: GRU(3, 4, num_layers=0),
             ValueError,
             r"GRU: num_layers: got 0, wanted a positive integer",
         ),
-        (lambda: nn.GRU(3, 4, 2, dropout=1.5), ValueError, r"GRU: dropout: got 1\.5, wanted a probability"),
+        (lambda: GRU(3, 4, 2, dropout=1.5), ValueError, r"GRU: dropout: got 1\.5, wanted a probability"),
         (
-            lambda: nn.GRU(3, 4, mode="fast"),
+            lambda: GRU(3, 4, mode="fast"),
             ValueError,
             r"mode: got 'fast', wanted 'auto', 'compiled' or 'eager'",
         ),
-        (lambda: nn.GRU(3, 4, dtype="int64"), DTypeError, r"dtype: got int64, wanted float32 or float64"),
+        (lambda: GRU(3, 4, dtype="int64"), DTypeError, r"dtype: got int64, wanted float32 or float64"),
         (
-            lambda: nn.Recurrent(nn.Linear(3, 4)),
+            lambda: Recurrent(nn.Linear(3, 4)),
             TypeError,
             r"Recurrent: cell: got Linear, wanted an nn\.Cell",
         ),
-        (lambda: nn.Bidirectional(None, None), TypeError, r"Bidirectional: cell: got NoneType"),
+        (lambda: Bidirectional(None, None), TypeError, r"Bidirectional: cell: got NoneType"),
         (
-            lambda: nn.Bidirectional(nn.GRUCell(1, 1), nn.GRUCell(1, 1), merge="max"),
+            lambda: Bidirectional(nn.GRUCell(1, 1), nn.GRUCell(1, 1), merge="max"),
             ValueError,
             r"merge: got 'max', wanted one of concat, sum, mean",
         ),
         (
-            lambda: nn.Bidirectional(nn.GRUCell(1, 1), nn.GRUCell(1, 1))(np.ones((2, 1, 1)), np.ones(3)),
+            lambda: Bidirectional(nn.GRUCell(1, 1), nn.GRUCell(1, 1))(np.ones((2, 1, 1)), np.ones(3)),
             ShapeError,
             r"Bidirectional: state: wanted the pair",
         ),
         (
-            lambda: nn.Recurrent(nn.GRUCell(3, 4), batch_first=True)(np.ones(3)),
+            lambda: Recurrent(nn.GRUCell(3, 4), batch_first=True)(np.ones(3)),
             ShapeError,
             r"GRUCell: xs: got shape \(3,\), wanted \(B, T, \.\.\.\)",
         ),

@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tr
-from tinygrad_rnn import nn
+from tinygrad_rnn import nn, recurrent
 from tinygrad_rnn.errors import DTypeError, ShapeError
-from tinygrad_rnn.recurrent import nest, scan
+from tinygrad_rnn.recurrent import nest
+
+from .cases import scan
 
 
 class Step(nn.Cell):
@@ -34,10 +36,10 @@ X = np.ones((3, 2, 4), np.float32)
 
 def test_modes():
     for mode in ("auto", "eager"):
-        ys, _ = scan(nn.GRUCell(4, 2), X, mode=mode)
+        ys, _ = recurrent.scan(nn.GRUCell(4, 2), X, mode=mode)
         assert ys.shape == (3, 2, 2)
     with pytest.raises(ValueError, match=r"mode: got 'jit', wanted 'auto', 'compiled' or 'eager'"):
-        scan(nn.GRUCell(4, 2), X, mode="jit")
+        recurrent.scan(nn.GRUCell(4, 2), X, mode="jit")
 
 
 def test_integer_sequences_stay_integers():
@@ -74,7 +76,7 @@ def test_nothing_is_recorded_without_gradients():
 def test_long_sequences_do_not_reach_the_recursion_limit():
     cell = nn.GRUCell(1, 1)
     x = tr.tensor(np.zeros((3000, 1, 1)), dtype="float32", requires_grad=True)
-    ys, _ = scan(cell, x, mode="eager")
+    ys, _ = scan(cell, x)
     ys[-1].sum().backward()
     assert x.grad.shape == x.shape
 
@@ -203,7 +205,7 @@ BAD_STEPS = {
 @pytest.mark.parametrize(("step", "error", "message"), BAD_STEPS.values(), ids=BAD_STEPS)
 def test_what_a_step_returns_is_checked(step, error, message):
     with pytest.raises(error, match=r"Step\." + message):
-        scan(Step(step), X, mode="eager")
+        scan(Step(step), X)
 
 
 # ---- nests

@@ -16,13 +16,19 @@ KINDS = {
     "gru": ("GRU", {}),
 }
 T, B, I, H = 5, 3, 4, 2
+MODES = ["eager"]
 
 
-def twins(kind, dtype="float64", **options):
+@pytest.fixture(params=MODES)
+def mode(request):
+    return request.param
+
+
+def twins(kind, mode, dtype="float64", **options):
     name, more = KINDS[kind]
     torch.manual_seed(0)
     theirs = getattr(torch.nn, name)(I, H, **more, **options, dtype=getattr(torch, dtype))
-    ours = getattr(nn, name)(I, H, **more, **options, dtype=dtype)
+    ours = getattr(nn, name)(I, H, **more, **options, dtype=dtype, mode=mode)
     ours.load_state_dict(theirs.state_dict())
     return ours, theirs
 
@@ -70,9 +76,9 @@ def draw_inputs(kind, layers, bidirectional, batch_first, with_state, batched=Tr
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["uni", "bi"])
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("kind", KINDS)
-def test_parity(kind, layers, bidirectional, batch_first, bias, with_state):
+def test_parity(kind, mode, layers, bidirectional, batch_first, bias, with_state):
     ours, theirs = twins(
-        kind, num_layers=layers, bidirectional=bidirectional, batch_first=batch_first, bias=bias
+        kind, mode, num_layers=layers, bidirectional=bidirectional, batch_first=batch_first, bias=bias
     )
     x, states = draw_inputs(kind, layers, bidirectional, batch_first, with_state)
     run_both(ours, theirs, x, states, 1e-10)
@@ -81,23 +87,23 @@ def test_parity(kind, layers, bidirectional, batch_first, bias, with_state):
 @pytest.mark.parametrize("with_state", [False, True], ids=["zeros", "h0"])
 @pytest.mark.parametrize("batch_first", [False, True], ids=["TB", "BT"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_parity_without_a_batch(kind, batch_first, with_state):
-    ours, theirs = twins(kind, num_layers=2, bidirectional=True, batch_first=batch_first)
+def test_parity_without_a_batch(kind, mode, batch_first, with_state):
+    ours, theirs = twins(kind, mode, num_layers=2, bidirectional=True, batch_first=batch_first)
     x, states = draw_inputs(kind, 2, True, batch_first, with_state, batched=False)
     run_both(ours, theirs, x, states, 1e-10)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_parity_in_float32(kind):
-    ours, theirs = twins(kind, dtype="float32", num_layers=2)
+def test_parity_in_float32(kind, mode):
+    ours, theirs = twins(kind, mode, dtype="float32", num_layers=2)
     x, states = draw_inputs(kind, 2, False, False, True, dtype="float32")
     run_both(ours, theirs, x, states, 1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("options", [{}, {"num_layers": 3, "bidirectional": True}, {"bias": False}], ids=str)
-def test_state_dict_moves_across(kind, options):
-    ours, theirs = twins(kind, **options)
+def test_state_dict_moves_across(kind, mode, options):
+    ours, theirs = twins(kind, mode, **options)
     assert list(ours.state_dict()) == list(theirs.state_dict())
     for name, value in theirs.state_dict().items():
         np.testing.assert_array_equal(ours.state_dict()[name], value.numpy())

@@ -16,6 +16,12 @@ from .cell import Cell
 Init = str | Callable[["GatedCell"], None]
 
 
+def check_count(value, argument: str) -> int:
+    if not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{argument}: got {value!r}, wanted a positive integer")
+    return int(value)
+
+
 class GatedCell(Cell):
     """The parameters that the built-in cells share.
 
@@ -43,9 +49,8 @@ class GatedCell(Cell):
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool = True, init: Init = "default", dtype=None
     ):
-        for name, value in (("input_size", input_size), ("hidden_size", hidden_size)):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{type(self).__name__}: {name}: got {value!r}, wanted a positive integer")
+        input_size = check_count(input_size, f"{type(self).__name__}: input_size")
+        hidden_size = check_count(hidden_size, f"{type(self).__name__}: hidden_size")
         rows = self.gates * hidden_size
         self.input_size, self.hidden_size, self.init = input_size, hidden_size, init
         self.weight_ih = empty(rows, input_size, dtype=dtype)

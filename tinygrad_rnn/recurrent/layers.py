@@ -12,7 +12,7 @@ from ..nn.dropout import check_probability, dropout_mask
 from ..nn.module import Module
 from ..nn.parameter import Parameter
 from . import nest
-from .cells import GRUCell, Init, LSTMCell, RNNCell
+from .cells import GRUCell, Init, LSTMCell, RNNCell, check_count
 from .scan import as_input, check_mode, scan
 
 
@@ -46,6 +46,7 @@ class Layered(Module):
     """
 
     cell_type: type
+    _owners: dict = {}  # noqa: RUF012  parameter name -> cell, name there
 
     def __init__(
         self,
@@ -62,8 +63,9 @@ class Layered(Module):
         **options,
     ):
         name = type(self).__name__
-        if not isinstance(num_layers, int) or num_layers < 1:
-            raise ValueError(f"{name}: num_layers: got {num_layers!r}, wanted a positive integer")
+        input_size = check_count(input_size, f"{name}: input_size")
+        hidden_size = check_count(hidden_size, f"{name}: hidden_size")
+        num_layers = check_count(num_layers, f"{name}: num_layers")
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.bidirectional = bool(bias), bool(batch_first), bool(bidirectional)
         self.dropout, self.mode = check_probability(dropout, f"{name}: dropout"), check_mode(mode)
@@ -72,7 +74,7 @@ class Layered(Module):
                 f"{name}: dropout={dropout} acts between layers, and there is one layer", stacklevel=3
             )
         self._cells: list = []  # layer by layer, forwards then backwards
-        self._owners: dict = {}  # parameter name -> cell, name there
+        self._owners = {}
         suffixes = ("", "_reverse") if bidirectional else ("",)
         for layer in range(num_layers):
             width = input_size if layer == 0 else hidden_size * len(suffixes)
