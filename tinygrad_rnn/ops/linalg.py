@@ -10,9 +10,11 @@ from ..core import Lowering, primitive
 from ..errors import ShapeError
 
 
-def _flat(x):
+def flat(x):
     """All but the last axis as one: large products instead of many small ones."""
-    return x if len(x.shape) == 2 else x.reshape((int(np.prod(x.shape[:-1], dtype=int)), x.shape[-1]))
+    if len(x.shape) == 2:
+        return x
+    return x.reshape((int(np.prod(x.shape[:-1], dtype=int)), x.shape[-1]))  # -1 fails where an axis is empty
 
 
 def _left(g, y, a, b):
@@ -27,18 +29,18 @@ def _left(g, y, a, b):
 
 def _right(g, y, a, b):
     if len(b.shape) == 1:
-        return _flat(a).swapaxes(0, 1) @ g.reshape(-1) if len(a.shape) > 1 else a * g
+        return flat(a).swapaxes(0, 1) @ g.reshape(-1) if len(a.shape) > 1 else a * g
     if len(a.shape) == 1:
         return a.reshape((-1, 1)) * g.reshape((*g.shape[:-1], 1, g.shape[-1]))
     if len(b.shape) == 2:
-        return _flat(a).swapaxes(0, 1) @ _flat(g)
+        return flat(a).swapaxes(0, 1) @ flat(g)
     return a.swapaxes(-1, -2) @ g
 
 
 @primitive(vjps=[_left, _right], saves=(0, 1), lowering=Lowering("matmul"))
 def _matmul(a, b):
     if b.ndim == 2 and a.ndim > 2:
-        return (_flat(a) @ b).reshape(*a.shape[:-1], b.shape[1])
+        return (flat(a) @ b).reshape(*a.shape[:-1], b.shape[1])
     return a @ b
 
 

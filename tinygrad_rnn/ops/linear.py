@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from ..core import Lowering, primitive
 from ..errors import ShapeError
+from .linalg import flat
 from .reduce import expansions
 
 
 def _vjp(g, y, x, weight, *bias, needs):
-    rows = g.reshape((-1, g.shape[-1]))
+    rows = flat(g)
     return [
         g @ weight if needs[0] else None,
-        rows.swapaxes(0, 1) @ x.reshape((-1, x.shape[-1])) if needs[1] else None,
+        rows.swapaxes(0, 1) @ flat(x) if needs[1] else None,
         *(rows.sum(axis=0) if need else None for need in needs[2:]),
     ]
 
@@ -19,7 +20,7 @@ def _vjp(g, y, x, weight, *bias, needs):
 @primitive(joint_vjp=_vjp, saves=(0, 1), lowering=Lowering("expand"), floats=True)
 def _linear(x, weight, *bias):
     if x.ndim > 2:
-        y = (x.reshape(-1, x.shape[-1]) @ weight.T).reshape(*x.shape[:-1], weight.shape[0])
+        y = (flat(x) @ weight.T).reshape(*x.shape[:-1], weight.shape[0])
     else:
         y = x @ weight.T
     for b in bias:

@@ -1,0 +1,237 @@
+"""Argument strategies of the table of operations: each gives (arrays, options)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from tinygrad_rnn.testing import strategies as ts
+
+Case = tuple[tuple[np.ndarray, ...], dict[str, Any]]
+
+
+def unary(lo: float = -2.0, hi: float = 2.0, avoid=(), specials: bool = False, of=np.float64, **options):
+    """One array with elements `of` a dtype, possibly empty or 0-d; `options` are strategies or constants."""
+    return st.tuples(
+        st.tuples(ts.arrays(ts.shapes(min_side=0), of, lo, hi, avoid, specials)), _options(options)
+    )
+
+
+def _options(options: dict) -> st.SearchStrategy[dict]:
+    return st.fixed_dictionaries(
+        {k: v if isinstance(v, st.SearchStrategy) else st.just(v) for k, v in options.items()}
+    )
+
+
+@st.composite
+def nary(draw, *ranges: dict) -> Case:
+    """Arrays that broadcast together, each with its own range (the arguments of ``strategies.arrays``)."""
+    shapes = draw(ts.broadcastable_shapes(len(ranges), max_dims=3, min_side=0, max_side=3))
+    return tuple(draw(ts.arrays(s, **r)) for s, r in zip(shapes, ranges)), {}
+
+
+def floats(lo: float = -2.0, hi: float = 2.0, avoid=()) -> dict:
+    return {"min_value": lo, "max_value": hi, "avoid": avoid}
+
+
+def apart(lo: float = -2.0, hi: float = 2.0) -> dict:
+    """A range whose grid never meets that of ``floats()``: no ties."""
+    return floats(lo + 0.00123, hi + 0.00123)
+
+
+SMALL_INTEGERS = {"dtype": np.int64, "min_value": -2, "max_value": 2}
+BOOLEANS = {"dtype": np.bool_}
+
+
+def integral(lo: float = -2.0, hi: float = 2.0):
+    """Floats that are often equal."""
+    return nary(SMALL_INTEGERS, SMALL_INTEGERS).map(lambda c: (tuple(a.astype(float) for a in c[0]), c[1]))
+
+
+@st.composite
+def reduced(
+    draw,
+    lo=-2.0,
+    hi=2.0,
+    unique=False,
+    min_side=1,
+    min_dims=0,
+    several=True,
+    none=True,
+    keepdims=True,
+    empty=False,
+    dtype=np.float64,
+    ddof=False,
+) -> Case:
+    """An array and an ``axis`` (from either end, a tuple, or None), perhaps ``keepdims`` and ``ddof``."""
+    if empty:
+        min_side = 0
+    shape = draw(ts.shapes(min_dims=min_dims, min_side=min_side, max_side=3))
+    options: dict[str, Any] = {}
+    if shape or none:
+        options["axis"] = draw(ts.axes(len(shape), allow_none=none, several=several))
+    if keepdims:
+        options["keepdims"] = draw(st.booleans())
+    if ddof:
+        options["ddof"] = draw(st.integers(0, 1))
+    return (draw(ts.arrays(shape, dtype, lo, hi, unique=unique)),), options
+
+
+@st.composite
+def reshaped(draw) -> Case:
+    array = draw(ts.arrays(ts.shapes(min_dims=1, min_side=1)))
+    shape = list(draw(st.permutations(array.shape)))
+    if draw(st.booleans()):
+        shape = [int(np.prod(shape[:1])), *shape[1:], 1]
+    if draw(st.booleans()):
+        shape[draw(st.integers(0, len(shape) - 1))] = -1
+    return (array,), {"shape": tuple(shape)}
+
+
+@st.composite
+def transposed(draw) -> Case:
+    array = draw(ts.arrays(ts.shapes(min_side=0)))
+    axes = draw(st.none() | st.permutations(range(array.ndim)).map(tuple))
+    return (array,), {"axes": axes}
+
+
+@st.composite
+def two_axes(draw, names=("a", "b")) -> Case:
+    array = draw(ts.arrays(ts.shapes(min_dims=1, min_side=0)))
+    axis = st.integers(-array.ndim, array.ndim - 1)
+    return (array,), {names[0]: draw(axis), names[1]: draw(axis)}
+
+
+@st.composite
+def squeezed(draw) -> Case:
+    shape = draw(st.lists(st.sampled_from([1, 1, 2, 3]), max_size=4).map(tuple))
+    ones = [i for i, n in enumerate(shape) if n == 1]
+    axis = draw(st.none() | (st.sampled_from(ones) if ones else st.none()) | st.just(tuple(ones)))
+    return (draw(ts.arrays(shape)),), {"axis": axis}
+
+
+@st.composite
+def expanded(draw) -> Case:
+    array = draw(ts.arrays(ts.shapes(max_dims=2, min_side=0)))
+    n = array.ndim
+    axis = draw(st.integers(-n - 1, n) | st.sampled_from([(0, 1), (0, -1), (-1, -2)]))
+    return (array,), {"axis": axis}
+
+
+@st.composite
+def broadcasted(draw) -> Case:
+    shapes = draw(ts.broadcastable_shapes(2, min_side=0))
+    return (draw(ts.arrays(shapes[0])),), {"shape": np.broadcast_shapes(*shapes)}
+
+
+@st.composite
+def padded(draw, constant=True) -> Case:
+    array = draw(ts.arrays(ts.shapes(min_dims=1, max_dims=2, min_side=2)))
+    pair = st.tuples(st.integers(0, 3), st.integers(0, 3))
+    pads: Any = st.integers(0, 3) | pair | st.lists(pair, min_size=array.ndim, max_size=array.ndim)
+    options: dict[str, Any] = {"pad_width": draw(pads)}
+    if constant:
+        options["constant_values"] = draw(st.sampled_from([0, 1.5]))
+    else:
+        options["mode"] = draw(st.sampled_from(["edge", "reflect", "symmetric", "wrap"]))
+    return (array,), options
+
+
+@st.composite
+def repeated(draw) -> Case:
+    array = draw(ts.arrays(ts.shapes(min_dims=1, min_side=1, max_side=3)))
+    axis = draw(ts.axes(array.ndim, several=False))
+    n = array.size if axis is None else array.shape[axis]
+    counts = draw(st.integers(0, 3) | st.lists(st.integers(0, 3), min_size=n, max_size=n))
+    return (array,), {"repeats": counts, "axis": axis}
+
+
+@st.composite
+def tiled(draw) -> Case:
+    array = draw(ts.arrays(ts.shapes(max_dims=2, min_side=0, max_side=3)))
+    return (array,), {"reps": draw(st.integers(0, 3) | st.lists(st.integers(0, 3), max_size=3).map(tuple))}
+
+
+@st.composite
+def joined(draw, new_axis=False) -> Case:
+    shape = draw(ts.shapes(min_dims=0 if new_axis else 1, max_dims=2, min_side=0, max_side=3))
+    n = len(shape) + new_axis
+    axis = draw(st.integers(-n, n - 1))
+    found = []
+    for _ in range(draw(st.integers(1, 3))):
+        own = list(shape)
+        if not new_axis:
+            own[axis] = draw(st.integers(0, 3))
+        found.append(draw(ts.arrays(tuple(own))))
+    return tuple(found), {"axis": axis}
+
+
+@st.composite
+def cut(draw) -> Case:
+    array = draw(ts.arrays(ts.shapes(min_dims=1, max_dims=3, min_side=1, max_side=6)))
+    axis = draw(st.integers(-array.ndim, array.ndim - 1))
+    n = array.shape[axis]
+    equal = st.sampled_from([k for k in range(1, n + 1) if n % k == 0])
+    points = st.lists(st.integers(0, n), max_size=3).map(sorted)
+    return (array,), {"at": draw(equal | points), "axis": axis}
+
+
+@st.composite
+def unstacked(draw) -> Case:
+    array = draw(ts.arrays(ts.shapes(min_dims=1, max_dims=3, min_side=1, max_side=4)))
+    return (array,), {"axis": draw(st.integers(-array.ndim, array.ndim - 1))}
+
+
+@st.composite
+def indexed(draw) -> Case:
+    array = draw(ts.arrays(ts.shapes(min_side=0)))
+    return (array,), {"index": draw(ts.indices(array.shape))}
+
+
+@st.composite
+def taken(draw) -> Case:
+    array = draw(ts.arrays(ts.shapes(min_dims=1)))
+    axis = draw(ts.axes(array.ndim, several=False))
+    n = array.size if axis is None else array.shape[axis]
+    indices = draw(ts.arrays(ts.shapes(max_dims=2, min_side=0), np.int64, -n, n - 1))
+    return (array,), {"indices": indices, "axis": axis}
+
+
+@st.composite
+def looked_up(draw) -> Case:
+    table = draw(ts.arrays(ts.shapes(min_dims=2, max_dims=2)))
+    ids = draw(ts.arrays(ts.shapes(max_dims=2, min_side=0), np.int64, 0, len(table) - 1))
+    return (table,), {"indices": ids}
+
+
+@st.composite
+def picked(draw) -> Case:
+    array = draw(ts.arrays(ts.shapes(min_dims=1)))
+    index = draw(ts.arrays(array.shape[:-1], np.int64, 0, array.shape[-1] - 1))
+    return (array,), {"index": index}
+
+
+@st.composite
+def same_shape(draw, **options) -> Case:
+    shape = draw(ts.shapes(min_side=0))
+    return (draw(ts.arrays(shape)), draw(ts.arrays(shape))), draw(_options(options))
+
+
+@st.composite
+def of_shapes(draw, *choices: tuple) -> Case:
+    """Arrays of one of several lists of shapes; a leading string becomes the option ``subscripts``."""
+    choice = draw(st.sampled_from(choices))
+    options = {"subscripts": choice[0]} if isinstance(choice[0], str) else {}
+    return tuple(draw(ts.arrays(s)) for s in choice if not isinstance(s, str)), options
+
+
+@st.composite
+def divided(draw) -> Case:
+    """A dividend that stays away from multiples of the divisor."""
+    shapes = draw(ts.broadcastable_shapes(2, max_side=3))
+    whole = draw(ts.arrays(shapes[0], np.int64, -3, 3))
+    part = draw(ts.arrays(shapes[0], min_value=0.1, max_value=0.9))
+    divisor = draw(st.sampled_from([-2.0, -0.5, 0.5, 1.0, 2.0]))
+    return ((whole + part) * abs(divisor), np.full(shapes[1], divisor)), {}

@@ -1,0 +1,402 @@
+"""The one table of operations. To test a new one, add a row.
+
+A row runs through every check in ``tests/ops/test_table.py``: values and dtypes against NumPy, first and
+second gradients against finite differences, float32 gradients, arrays as well as tensors, and PyTorch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+import tinygrad_rnn as tr
+from tinygrad_rnn.ops.linear import linear
+from tinygrad_rnn.ops.loss import pick_class, squared_error
+
+from . import op_cases as on
+
+
+@dataclass(frozen=True)
+class Row:
+    """One operation, or one way to call it.
+
+    Attributes
+    ----------
+    name : str
+        The public name, and after a colon what is special about this row.
+    call, numpy : callable
+        ``f(*arrays, **options)``, on tensors (or arrays) and on arrays.
+    cases : strategy
+        Draws ``(arrays, options)``. Float arrays are float64, within a domain where `call` is smooth.
+    torch : callable, optional
+        The same with PyTorch's tensors.
+    smooth : bool
+        Whether gradients are checked.
+    """
+
+    name: str
+    call: Callable[..., Any]
+    numpy: Callable[..., Any]
+    cases: st.SearchStrategy[on.Case]
+    torch: Callable[..., Any] | None = None
+    smooth: bool = True
+
+    @property
+    def public_name(self) -> str:
+        return self.name.split(":")[0]
+
+
+def T(name: str, **renamed: str) -> Callable[..., Any]:
+    """A function of PyTorch, looked up at the call; options are renamed."""
+
+    def call(*args, **options):
+        import torch
+
+        f = torch
+        for part in name.split("."):
+            f = getattr(f, part)
+        return f(*args, **{renamed.get(k, k): v for k, v in options.items() if v is not None})
+
+    return call
+
+
+def torch_reduction(name: str) -> Callable[..., Any]:
+    """PyTorch takes an empty tuple of axes for all axes, NumPy for none."""
+
+    def call(x, axis=None, keepdims=False):
+        import torch
+
+        axis = tuple(range(x.ndim)) if axis is None else axis
+        return x if axis == () else getattr(torch, name)(x, dim=axis, keepdim=keepdims)
+
+    return call
+
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def _logsumexp(x, axis, keepdims):
+    return np.log(np.sum(np.exp(x), axis=axis, keepdims=keepdims))
+
+
+def _softmax(x, axis):
+    return np.exp(x) / np.sum(np.exp(x), axis=axis, keepdims=True)
+
+
+def _log_softmax(x, axis):
+    return np.log(_softmax(x, axis))
+
+
+def _argsort(x, axis):
+    return np.argsort(x, axis=axis, kind="stable")
+
+
+MATMUL = [
+    ((2, 3), (3, 4)),
+    ((3,), (3,)),
+    ((2, 3), (3,)),
+    ((3,), (3, 2)),
+    ((2, 1, 3, 2), (3, 2, 4)),
+    ((2, 2, 3), (3,)),
+    ((3,), (2, 3, 2)),
+    ((2, 2, 3), (3, 4)),
+    ((2, 3), (2, 3, 4)),
+    ((1, 2, 3), (4, 3, 1)),
+    ((0, 3), (3, 2)),
+    ((2, 0), (0, 3)),
+    ((2, 3, 0), (0, 2)),
+    ((0, 2, 3), (3, 4)),
+    ((2, 3), (3, 0)),
+]
+EINSUM = [
+    ("ij,jk->ik", (2, 3), (3, 4)),
+    ("ij,jk", (2, 3), (3, 2)),
+    ("bij,bjk->bik", (2, 2, 3), (2, 3, 2)),
+    ("i,i", (3,), (3,)),
+    ("i,j->ij", (2,), (3,)),
+    ("ij->ji", (2, 3)),
+    ("ij->", (2, 3)),
+    ("ij->j", (2, 3)),
+    ("ii->i", (3, 3)),
+    ("ii", (3, 3)),
+    ("iij->j", (2, 2, 3)),
+    ("ij,ij,j->i", (2, 3), (2, 3), (3,)),
+    ("...ij,...jk->...ik", (2, 2, 3), (3, 2)),
+    ("...i->...", (2, 3, 2)),
+    ("i...,i->...", (2, 3), (2,)),
+    ("ij,kl->i", (2, 2), (2, 3)),
+    ("ij,jk->ik", (0, 3), (3, 2)),
+    ("ij,j->i", (2, 1), (3,)),
+    ("ba,b", (3, 2), (3,)),
+    (",i->i", (), (3,)),
+]
+LINEAR = [
+    ((2, 3), (4, 3), (4,)),
+    ((2, 3), (4, 3)),
+    ((3,), (2, 3), (2,)),
+    ((2, 2, 3), (4, 3), (4,)),
+    ((0, 3), (2, 3), (2,)),
+    ((2, 2, 0), (3, 0), (3,)),
+]
+_ties = (-2.5, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5)
+
+ELEMENTWISE = [
+    Row("negative", tr.negative, np.negative, on.unary(), T("neg")),
+    Row("exp", tr.exp, np.exp, on.unary(), T("exp")),
+    Row("expm1", tr.expm1, np.expm1, on.unary(), T("expm1")),
+    Row("log", tr.log, np.log, on.unary(0.2, 3.0), T("log")),
+    Row("log1p", tr.log1p, np.log1p, on.unary(-0.8, 2.0), T("log1p")),
+    Row("sqrt", tr.sqrt, np.sqrt, on.unary(0.2, 3.0), T("sqrt")),
+    Row("abs", tr.abs, np.abs, on.unary(avoid=(0.0,)), T("abs")),
+    Row("sign", tr.sign, np.sign, on.unary(avoid=(0.0,)), T("sign")),
+    Row("sin", tr.sin, np.sin, on.unary(-4.0, 4.0), T("sin")),
+    Row("cos", tr.cos, np.cos, on.unary(-4.0, 4.0), T("cos")),
+    Row("tanh", tr.tanh, np.tanh, on.unary(-4.0, 4.0), T("tanh")),
+    Row("sigmoid", tr.sigmoid, lambda x: 1 / (1 + np.exp(-x)), on.unary(-6.0, 6.0), T("sigmoid")),
+    Row("relu", tr.relu, lambda x: np.maximum(x, 0), on.unary(avoid=(0.0,)), T("relu")),
+    Row("softplus", tr.softplus, lambda x: np.log1p(np.exp(x)), on.unary(), T("nn.functional.softplus")),
+    Row("erf", tr.erf, _erf, on.unary(), T("erf")),
+    Row("gelu", tr.gelu, lambda x: x / 2 * (1 + _erf(x / 2**0.5)), on.unary(), T("nn.functional.gelu")),
+    Row("silu", tr.silu, lambda x: x / (1 + np.exp(-x)), on.unary(), T("nn.functional.silu")),
+    Row(
+        "leaky_relu",
+        tr.leaky_relu,
+        lambda x, negative_slope: np.where(x > 0, x, negative_slope * x),
+        on.unary(avoid=(0.0,), negative_slope=st.sampled_from([0.01, 0.5])),
+        T("nn.functional.leaky_relu"),
+    ),
+    Row(
+        "elu",
+        tr.elu,
+        lambda x, alpha: np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0))),
+        on.unary(avoid=(0.0,), alpha=st.sampled_from([0.5, 1.0])),
+        T("nn.functional.elu"),
+    ),
+    Row(
+        "hard_sigmoid",
+        tr.hard_sigmoid,
+        lambda x: np.clip(x / 6 + 0.5, 0, 1),
+        on.unary(-5.0, 5.0, avoid=(-3.0, 3.0)),
+        lambda x: T("nn.functional.relu6")(x + 3) / 6,  # the gradient of its hardsigmoid is a float32 sixth
+    ),
+    Row(
+        "hard_tanh",
+        tr.hard_tanh,
+        lambda x: np.clip(x, -1, 1),
+        on.unary(avoid=(-1.0, 1.0)),
+        T("nn.functional.hardtanh"),
+    ),
+    Row(
+        "clip",
+        tr.clip,
+        lambda x, min, max: np.clip(x, min, max),
+        on.unary(avoid=(-1.0, 1.5), min=st.sampled_from([None, -1.0]), max=st.just(1.5)),
+        T("clamp"),
+    ),
+    Row("clip:below", lambda x: tr.clip(x, min=0.5), lambda x: np.clip(x, 0.5, None), on.unary(avoid=(0.5,))),
+    Row(
+        "clip:arrays",
+        tr.clip,
+        np.clip,
+        on.nary(on.floats(), on.floats(-1.0, -0.5), on.apart(0.5, 1.0)),
+    ),
+    Row("floor", tr.floor, np.floor, on.unary(-2.2, 2.2, avoid=_ties), T("floor")),
+    Row("ceil", tr.ceil, np.ceil, on.unary(-2.2, 2.2, avoid=_ties), T("ceil")),
+    Row("round", tr.round, np.round, on.unary(-2.2, 2.2, avoid=_ties), T("round")),
+    Row("round:ties", tr.round, np.round, on.unary(specials=True), smooth=False),
+    Row("isnan", tr.isnan, np.isnan, on.unary(specials=True), T("isnan"), smooth=False),
+    Row("isinf", tr.isinf, np.isinf, on.unary(specials=True), T("isinf"), smooth=False),
+    Row("isfinite", tr.isfinite, np.isfinite, on.unary(specials=True), T("isfinite"), smooth=False),
+    Row(
+        "astype",
+        tr.astype,
+        lambda x, dtype: x.astype(dtype),
+        on.unary(dtype=st.sampled_from([np.int32, np.bool_])),
+        smooth=False,
+    ),
+    Row("logical_not", tr.logical_not, np.logical_not, on.unary(of=np.bool_), smooth=False),
+]
+BINARY = [
+    Row("add", tr.add, np.add, on.nary(on.floats(), on.floats()), T("add")),
+    Row("subtract", tr.subtract, np.subtract, on.nary(on.floats(), on.floats()), T("sub")),
+    Row("multiply", tr.multiply, np.multiply, on.nary(on.floats(), on.floats()), T("mul")),
+    Row("divide", tr.divide, np.divide, on.nary(on.floats(), on.floats(0.5, 2.0)), T("div")),
+    Row("divide:number", lambda x: 2.0 / x, lambda x: 2.0 / x, on.unary(-2.0, -0.5), lambda x: 2.0 / x),
+    Row("power", tr.power, np.power, on.nary(on.floats(0.3, 2.0), on.floats()), T("pow")),
+    Row(
+        "power:to a number",
+        lambda x, p: x**p,
+        lambda x, p: x**p,
+        on.unary(0.3, 2.0, p=st.sampled_from([-1, 0, 1, 2, 3, 0.5, -1.5])),
+        lambda x, p: x**p,
+    ),
+    Row("power:whole, negative base", lambda x: x**3, lambda x: x**3, on.unary(), lambda x: x**3),
+    Row("power:of a number", lambda x: 2.0**x, lambda x: 2.0**x, on.unary(), lambda x: 2.0**x),
+    Row("maximum", tr.maximum, np.maximum, on.nary(on.floats(), on.apart()), T("maximum")),
+    Row("minimum", tr.minimum, np.minimum, on.nary(on.floats(), on.apart()), T("minimum")),
+    Row("where", tr.where, np.where, on.nary(on.BOOLEANS, on.floats(), on.floats()), T("where")),
+    Row(
+        "where:numbers",
+        lambda c, x: tr.where(c, x, 0.5),
+        lambda c, x: np.where(c, x, 0.5),
+        on.nary(on.BOOLEANS, on.floats()),
+    ),
+    Row("remainder", tr.remainder, np.remainder, on.divided()),
+    Row("floor_divide", tr.floor_divide, np.floor_divide, on.divided(), T("floor_divide"), smooth=False),
+    Row("less", tr.less, np.less, on.integral(), T("less"), smooth=False),
+    Row("less_equal", tr.less_equal, np.less_equal, on.integral(), T("less_equal"), smooth=False),
+    Row("greater", tr.greater, np.greater, on.integral(), T("greater"), smooth=False),
+    Row("greater_equal", tr.greater_equal, np.greater_equal, on.integral(), T("greater_equal"), smooth=False),
+    Row("equal", tr.equal, np.equal, on.integral(), T("eq"), smooth=False),
+    Row("not_equal", tr.not_equal, np.not_equal, on.integral(), T("ne"), smooth=False),
+    Row("logical_and", tr.logical_and, np.logical_and, on.nary(on.BOOLEANS, on.BOOLEANS), smooth=False),
+    Row("logical_or", tr.logical_or, np.logical_or, on.nary(on.BOOLEANS, on.BOOLEANS), smooth=False),
+    Row("logical_xor", tr.logical_xor, np.logical_xor, on.nary(on.BOOLEANS, on.BOOLEANS), smooth=False),
+]
+
+REDUCE = [
+    Row("sum", tr.sum, np.sum, on.reduced(empty=True), torch_reduction("sum")),
+    Row("mean", tr.mean, np.mean, on.reduced(), torch_reduction("mean")),
+    Row("var", tr.var, np.var, on.reduced(min_side=2, min_dims=1, ddof=True, unique=True, several=False)),
+    Row("std", tr.std, np.std, on.reduced(min_side=2, min_dims=1, ddof=True, unique=True, several=False)),
+    Row("max", tr.max, np.max, on.reduced(unique=True), torch_reduction("amax")),
+    Row("min", tr.min, np.min, on.reduced(unique=True), torch_reduction("amin")),
+    Row("prod", tr.prod, np.prod, on.reduced(empty=True)),
+    Row("logsumexp", tr.logsumexp, _logsumexp, on.reduced()),
+    Row(
+        "softmax",
+        tr.softmax,
+        _softmax,
+        on.reduced(none=False, min_dims=1, several=False, keepdims=False),
+        T("softmax", axis="dim"),
+    ),
+    Row(
+        "log_softmax",
+        tr.log_softmax,
+        _log_softmax,
+        on.reduced(none=False, min_dims=1, several=False, keepdims=False),
+        T("log_softmax", axis="dim"),
+    ),
+    Row("cumsum", tr.cumsum, np.cumsum, on.reduced(several=False, keepdims=False, empty=True)),
+    Row("argmax", tr.argmax, np.argmax, on.reduced(several=False), smooth=False),
+    Row("argmin", tr.argmin, np.argmin, on.reduced(several=False), smooth=False),
+    Row(
+        "argsort",
+        tr.argsort,
+        _argsort,
+        on.reduced(several=False, none=False, min_dims=1, keepdims=False),
+        smooth=False,
+    ),
+    Row("all", tr.all, np.all, on.reduced(dtype=np.bool_, empty=True), smooth=False),
+    Row("any", tr.any, np.any, on.reduced(dtype=np.bool_, empty=True), smooth=False),
+]
+
+SHAPE = [
+    Row("reshape", lambda x, shape: tr.reshape(x, shape), np.reshape, on.reshaped(), T("reshape")),
+    Row("transpose", lambda x, axes: tr.transpose(x, axes), np.transpose, on.transposed()),
+    Row(
+        "swapaxes",
+        lambda x, a, b: tr.swapaxes(x, a, b),
+        lambda x, a, b: np.swapaxes(x, a, b),
+        on.two_axes(),
+        lambda x, a, b: x.swapaxes(a, b),
+    ),
+    Row("moveaxis", tr.moveaxis, np.moveaxis, on.two_axes(("source", "destination")), T("moveaxis")),
+    Row("squeeze", tr.squeeze, np.squeeze, on.squeezed(), T("squeeze", axis="dim")),
+    Row("expand_dims", tr.expand_dims, np.expand_dims, on.expanded()),
+    Row("broadcast_to", tr.broadcast_to, np.broadcast_to, on.broadcasted(), T("broadcast_to", shape="size")),
+    Row("flip", tr.flip, np.flip, on.reduced(keepdims=False, empty=True)),
+    Row("pad", tr.pad, np.pad, on.padded()),
+    Row("pad:modes", tr.pad, np.pad, on.padded(constant=False)),
+    Row("repeat", tr.repeat, np.repeat, on.repeated()),
+    Row("tile", tr.tile, np.tile, on.tiled()),
+    Row(
+        "concat",
+        lambda *xs, axis: tr.concat(xs, axis),
+        lambda *xs, axis: np.concatenate(xs, axis),
+        on.joined(),
+        lambda *xs, axis: T("cat")(xs, dim=axis),
+    ),
+    Row(
+        "stack",
+        lambda *xs, axis: tr.stack(xs, axis),
+        lambda *xs, axis: np.stack(xs, axis),
+        on.joined(new_axis=True),
+        lambda *xs, axis: T("stack")(xs, dim=axis),
+    ),
+    Row(
+        "split",
+        lambda x, at, axis: tr.split(x, at, axis),
+        lambda x, at, axis: np.split(x, at, axis),
+        on.cut(),
+        lambda x, at, axis: T("tensor_split")(x, at, dim=axis),
+    ),
+    Row(
+        "unstack",
+        tr.unstack,
+        lambda x, axis: tuple(np.moveaxis(x, axis, 0)),
+        on.unstacked(),
+        T("unbind", axis="dim"),
+    ),
+]
+
+INDEX = [
+    Row("getitem", lambda x, index: x[index], lambda x, index: x[index], on.indexed()),
+    Row("getitem:function", tr.getitem, lambda x, index: x[index], on.indexed()),
+    Row("take", tr.take, np.take, on.taken()),
+    Row(
+        "embedding",
+        tr.embedding,
+        lambda w, indices: w[indices],
+        on.looked_up(),
+        lambda w, indices: w[indices],
+    ),
+]
+
+LINALG = [
+    Row("matmul", tr.matmul, np.matmul, on.of_shapes(*MATMUL), T("matmul")),
+    Row(
+        "outer",
+        tr.outer,
+        lambda a, b: a[..., :, None] * b[..., None, :],
+        on.of_shapes(((2,), (3,)), ((4, 2), (4, 3)), ((1,), (0,))),
+    ),
+    Row(
+        "einsum",
+        lambda *xs, subscripts: tr.einsum(subscripts, *xs),
+        lambda *xs, subscripts: np.einsum(subscripts, *xs),
+        on.of_shapes(*EINSUM),
+    ),
+    Row(
+        "linear",
+        linear,
+        lambda x, w, *b: x @ w.T + (b[0] if b else 0),
+        on.of_shapes(*LINEAR),
+        T("nn.functional.linear"),
+    ),
+]
+
+LOSS = [
+    Row(
+        "squared_error",
+        squared_error,
+        lambda x, y, scale: scale * np.sum((x - y) ** 2),
+        on.same_shape(scale=st.sampled_from([1.0, 0.25])),
+    ),
+    Row(
+        "pick_class",
+        pick_class,
+        lambda x, index: np.take_along_axis(x, index[..., None], -1)[..., 0],
+        on.picked(),
+    ),
+]
+
+TABLE = [*ELEMENTWISE, *BINARY, *REDUCE, *SHAPE, *INDEX, *LINALG, *LOSS]
+
+# Constructors have no arguments to differentiate; tests/ops/test_create.py has them.
+CONSTRUCTORS = {"arange", "eye", "full", "ones", "ones_like", "randn", "zeros", "zeros_like"}
