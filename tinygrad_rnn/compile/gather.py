@@ -82,11 +82,11 @@ class Gather:
             ldc = self.sizes.row([symbol.width])
             c = np.empty(rows * ldc + self.sizes.panel, self.dtype)
 
-            def some_rows(start, stop, runs=runs, c=c, ldc=ldc, width=symbol.width):
+            def some_rows(start, stop, runs=runs, c=c, ldc=ldc):
                 for n, (place, depth, packed) in enumerate(runs):
                     a, lda = arrays[place.buffer.name], self.reverse.ld(place.buffer)
                     at = self._offset(place, batch) + start * lda
-                    product(a, at, lda, stop - start, depth, w, packed, width, c, start * ldc, ldc, n > 0)
+                    product(a, at, lda, stop - start, depth, w, packed, ldc, c, start * ldc, ldc, n > 0)
 
             threads.run(some_rows, rows, rows * ldc * sum(depth for _, depth, _ in runs))
             out[i] = c[: rows * ldc].reshape(time, batch, ldc)[:, :, : symbol.width]

@@ -31,7 +31,9 @@ class Sizes(NamedTuple):
 
 def sizes(dtype) -> Sizes:
     from ..kernels.gemm import lanes_of, panel_width
+    from ..kernels.linked import link
 
+    link(np.dtype(dtype))
     return Sizes(lanes_of(np.dtype(dtype)), panel_width(np.dtype(dtype)))
 
 
@@ -43,10 +45,10 @@ Generated from a traced step; edit the step, not this file. Buffers are flat; a 
 import numpy as np
 
 from tinygrad_rnn.kernels.fingerprint import kernel
-from tinygrad_rnn.kernels.gemm import gemm, gemm2
 from tinygrad_rnn.kernels.lanes import (
     vabs, vbroadcast, vfirst, vhmax, vload, vload_n, vmax, vmin, vselect, vsplat, vstore, vstore_n, vsum,
 )
+from tinygrad_rnn.kernels.linked import gemm, gemm2
 from tinygrad_rnn.kernels.mathfn import cos, erf, exp, expm1, log, log1p, sigmoid, sin, softplus, sqrt, tanh
 
 LANES = {lanes}  # of {dtype}
@@ -138,8 +140,7 @@ class Layout:
         for member in product.members:
             starts.append(at)
             at += self.sizes.part(member.out.width)
-        self.columns[id(product)] = at
-        width = self.sizes.row([at])
+        width = self.columns[id(product)] = self.sizes.row([at])  # whole panels are faster
         for i, run in enumerate(product.sources):
             depths = [product.members[0].terms[j][0].width for j in run]
             rows = depths if len(run) == 1 else [self.sizes.part(n) for n in depths]

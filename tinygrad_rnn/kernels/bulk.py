@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .fingerprint import kernel
-from .gemm import gemm, gemm_tn
+from .gemm import gemm_tn
+from .linked import gemm
 
 
 @kernel
