@@ -1,0 +1,1 @@
+"""Models of the tutorials, one file each: ``python -m models`` lists them."""

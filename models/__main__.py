@@ -1,0 +1,60 @@
+"""``python -m models [NAME ...]``: list the models, or run one.
+
+A model is a file beside this one whose name does not start with an underscore. The first line of its
+docstring is what the list shows, and ``main(argv)`` runs it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+from types import ModuleType
+
+from tinygrad_rnn.errors import TinygradError
+
+from . import __path__ as FOLDER
+
+
+def names() -> list[str]:
+    """The models that there are."""
+    return sorted(m.name for m in pkgutil.iter_modules(FOLDER) if not m.name.startswith("_"))
+
+
+def load(name: str) -> ModuleType:
+    """Import the model called `name`."""
+    try:
+        return importlib.import_module(f"models.{name}")
+    except ModuleNotFoundError as e:
+        raise SystemExit(
+            f'models: {name} needs {e.name}, which is not installed; run: pip install -e ".[models]"'
+        ) from e
+
+
+def summary(name: str) -> str:
+    """What the model called `name` does, in a line."""
+    return (load(name).__doc__ or "").strip().split("\n")[0]
+
+
+def main(argv: list[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print("usage: python -m models NAME [--epochs N] [--seed N] [--out FOLDER] [...]\n")
+        for name in names():
+            print(f"  {name:<10}  {summary(name)}")
+        print("\npython -m models NAME --help shows all options of one model.")
+        return 0
+    name, *rest = argv
+    if name not in names():
+        print(f"models: got {name!r}, wanted one of {', '.join(names())}", file=sys.stderr)
+        return 2
+    try:
+        load(name).main(rest)
+    except (TinygradError, OSError) as e:  # the user's files and sizes; anything else is our mistake
+        print(f"models {name}: {e}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,161 @@
+"""models/airline: the tutorial's numbers, its files, and series of the user's own."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from models import __main__ as command
+from models import _common, airline
+from tinygrad_rnn.data import read_column
+from tinygrad_rnn.errors import DataError
+
+PNG = b"\x89PNG"
+
+
+@pytest.fixture(scope="module")
+def series():
+    return read_column(airline.PASSENGERS, "passengers")
+
+
+def test_the_series(series):
+    assert series.shape == (144,)
+    assert series[[0, 1, -2, -1]].tolist() == [112, 118, 390, 432]
+    assert series.sum() == 40363
+    assert series.argmax() == 138  # July 1960
+    assert series.max() == 622
+
+
+def test_windows(series):
+    data = airline.Windows(series, look_back=3)
+    (train_x, train_y), (test_x, test_y) = data.train, data.test
+    assert data.cut == 96
+    assert train_x.shape == (93, 3, 1)
+    assert test_x.shape == (45, 3, 1)
+    np.testing.assert_allclose(data.scaler.inverse_transform(train_x[0, :, 0]), [112, 118, 132])
+    np.testing.assert_allclose(data.scaler.inverse_transform(train_y[0]), [129])
+    np.testing.assert_allclose(data.scaler.inverse_transform(test_x[0, :, 0]), series[96:99])
+    np.testing.assert_allclose(data.scaler.inverse_transform(test_y[-1]), [432])
+
+
+def test_initial_weights_are_those_of_keras():
+    lstm = airline.Forecaster(4).lstm
+    hidden = lstm.weight_hh_l0.numpy()
+    np.testing.assert_allclose(hidden.T @ hidden, np.eye(4), atol=1e-6)  # over all gates at once
+    bound = math.sqrt(6 / (1 + 16))
+    assert 0.5 * bound < abs(lstm.weight_ih_l0.numpy()).max() <= bound
+    assert lstm.bias_ih_l0.tolist() == [0.0] * 4 + [1.0] * 4 + [0.0] * 8
+    assert lstm.bias_hh_l0.tolist() == [0.0] * 16
+    assert not lstm.bias_hh_l0.requires_grad
+
+
+def test_persistence_is_the_difference_to_the_month_before(series):
+    data = airline.Windows(series, look_back=2)
+    errors = airline.evaluate(airline.Forecaster(4), data)
+    steps = np.diff(series.astype(np.float64))
+    assert errors["train_persistence_rmse"] == pytest.approx(np.sqrt(np.mean(steps[1:95] ** 2)), rel=1e-4)
+    assert errors["test_persistence_rmse"] == pytest.approx(np.sqrt(np.mean(steps[97:] ** 2)), rel=1e-4)
+
+
+def test_a_moment_of_training_lowers_the_loss_and_writes_what_it_names(tmp_path, capsys):
+    out = tmp_path / "new" / "folder"
+    assert command.main(["airline", "--epochs", "3", "--seed", "1", "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    files = ["forecast.png", "weights.safetensors", "metrics.json"]
+    assert text.splitlines()[-4:] == ["wrote:", *(f"  {out / name}" for name in files)]
+    assert sorted(p.name for p in out.iterdir()) == sorted(files)
+    assert (out / "forecast.png").read_bytes().startswith(PNG)
+    errors = json.loads((out / "metrics.json").read_text())
+    assert f"{errors['test_rmse']:8.1f}" in text
+    assert errors["train_rmse"] < 60  # 90 and more before training
+
+
+def test_weights_give_the_same_forecasts(tmp_path, series):
+    errors = airline.main(["--epochs", "2", "--out", str(tmp_path)])
+    state = load_file(tmp_path / "weights.safetensors")
+    model = airline.Forecaster(4)
+    model.load_state_dict({key: value for key, value in state.items() if not key.startswith("scaler.")})
+    data = airline.Windows(series, look_back=1)
+    assert airline.evaluate(model, data) == errors
+    assert state["scaler.shift"] == 104
+    assert state["scaler.scale"] == 622 - 104
+
+
+def test_one_seed_one_result(tmp_path):
+    first, again, other = (
+        airline.main(["--epochs", "1", "--seed", seed, "--out", str(tmp_path)]) for seed in "112"
+    )
+    assert first == again
+    assert first != other
+
+
+def test_a_series_of_the_users_own(tmp_path, capsys):
+    table = tmp_path / "demand.csv"
+    table.write_text("week,sold\n" + "".join(f"{i},{10 + i % 7}\n" for i in range(40)))
+    errors = airline.main(
+        [
+            "--data",
+            str(table),
+            "--column",
+            "sold",
+            "--look-back",
+            "7",
+            "--epochs",
+            "2",
+            "--out",
+            str(tmp_path),
+        ]
+    )
+    assert capsys.readouterr().out.startswith("sold: 40 values, 19 windows to train on, 7 to test")
+    assert all(math.isfinite(e) for e in errors.values())
+    assert (tmp_path / "forecast.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("month,sold\n1,5\n2,\n", "line 3, column 'sold': got an empty cell"),
+        ("month,passengers\n1,5\n", "got the column 'sold' nowhere"),
+        ("month,sold\n1,5\n2,6\n3,7\n", "series: got 2 steps, wanted at least look_back + horizon = 13"),
+        ("", "got an empty file"),
+    ],
+)
+def test_bad_files(tmp_path, capsys, content, message):
+    table, out = tmp_path / "table.csv", tmp_path / "out"
+    table.write_text(content)
+    arguments = ["--data", str(table), "--column", "sold", "--look-back", "12", "--out", str(out)]
+    assert command.main(["airline", *arguments]) == 1
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.out == ""
+    assert not out.exists()
+
+
+def test_missing_file(tmp_path, capsys):
+    assert command.main(["airline", "--data", str(tmp_path / "none.csv")]) == 1
+    assert "none.csv" in capsys.readouterr().err
+
+
+def test_errors_are_those_of_the_framework(tmp_path):
+    (tmp_path / "t.csv").write_text("passengers\nmany\n")
+    with pytest.raises(DataError, match="line 2, column 'passengers': got 'many'"):
+        airline.main(["--data", str(tmp_path / "t.csv"), "--out", str(tmp_path)])
+
+
+@pytest.mark.slow
+def test_the_tutorials_numbers(tmp_path):
+    """22.9 and 47.5 passengers (Keras), within 10 %, for three seeds."""
+    for seed in range(3):
+        errors = airline.main(["--seed", str(seed), "--out", str(tmp_path)])
+        assert errors["train_rmse"] == pytest.approx(22.9, rel=0.1)
+        assert errors["test_rmse"] == pytest.approx(47.5, rel=0.1)
+
+
+def test_predict_keeps_no_graph(series):
+    data = airline.Windows(series, look_back=1)
+    model = airline.Forecaster(4)
+    predictions = _common.predict(model, data.test[0])
+    assert predictions.shape == (47, 1)
+    assert all(p.grad is None for p in model.parameters())

@@ -1,0 +1,67 @@
+"""models/sine: the waves, the bar, and the files."""
+
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from models import __main__ as command
+from models import _common, sine
+
+
+def test_waves():
+    inputs, targets = sine.waves(50, 25, seed=3)
+    assert inputs.shape == (50, 25, 1)
+    assert targets.shape == (50, 1)
+    assert inputs.dtype == targets.dtype == np.float32
+    wave = np.concatenate([inputs[:, :, 0], targets], axis=1).astype(np.float64)
+    assert 0.99 < abs(wave).max() <= 1
+    # a sine fulfils w[t+1] + w[t-1] = 2 cos(2 pi / period) w[t], target included
+    factor = ((wave[:, 2:] + wave[:, :-2]) * wave[:, 1:-1]).sum(1) / (wave[:, 1:-1] ** 2).sum(1)
+    np.testing.assert_allclose(wave[:, 2:] + wave[:, :-2], factor[:, None] * wave[:, 1:-1], atol=1e-5)
+    periods = 2 * np.pi / np.arccos(factor / 2)
+    assert periods.min() > 19.9
+    assert periods.max() < 30.1
+    assert np.ptp(periods) > 8
+
+
+def test_a_moment_of_training_lowers_the_loss_and_writes_what_it_names(tmp_path, capsys):
+    arguments = ["--epochs", "5", "--samples", "100", "--out", str(tmp_path)]
+    assert command.main(["sine", *arguments]) == 0
+    files = ["loss.png", "predictions.png", "weights.safetensors", "metrics.json"]
+    assert capsys.readouterr().out.splitlines()[-5:] == ["wrote:", *(f"  {tmp_path / n}" for n in files)]
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(files)
+    for name in files[:2]:
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    errors = json.loads((tmp_path / "metrics.json").read_text())
+    assert errors["mae"] < 0.2  # 0.64 for a forecast of zero
+
+
+def test_weights_give_the_same_error(tmp_path):
+    errors = sine.main(["--epochs", "1", "--samples", "20", "--seed", "2", "--out", str(tmp_path)])
+    model = sine.Predictor(32)
+    model.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    inputs, targets = sine.waves(20, 25, seed=2)
+    error = np.abs(_common.predict(model, inputs[16:]) - targets[16:]).mean()
+    assert error == pytest.approx(errors["mae"], rel=1e-5)
+
+
+@pytest.mark.parametrize(("samples", "steps"), [(5, 25), (6, 1)])
+def test_the_smallest_sizes(samples, steps, tmp_path):
+    arguments = ["--samples", str(samples), "--steps", str(steps), "--epochs", "1", "--out", str(tmp_path)]
+    assert np.isfinite(sine.main(arguments)["mae"])
+
+
+def test_too_few_samples(capsys):
+    with pytest.raises(SystemExit):
+        sine.main(["--samples", "4"])
+    assert "argument --samples: got '4', wanted an integer of at least 5" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_half_a_percent_of_the_amplitude(tmp_path):
+    for seed in range(3):
+        errors = sine.main(["--seed", str(seed), "--out", str(tmp_path)])
+        assert errors["mae"] <= 0.005
+        assert errors["persistence_mae"] > 0.1
