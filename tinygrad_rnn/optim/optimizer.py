@@ -44,8 +44,8 @@ class Optimizer:
     Notes
     -----
     At the first step, the values of all parameters of a group move side by side into one flat buffer (one
-    per dtype), of which each parameter's ``data`` is then a view. A NumPy array that was taken from a
-    parameter before that keeps the old values.
+    per dtype; a large parameter has one to itself), of which each parameter's ``data`` is then a view. A
+    NumPy array or a detached tensor that was taken from a parameter before that keeps the old values.
     """
 
     kernel: ClassVar[str]
