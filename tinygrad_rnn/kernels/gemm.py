@@ -13,12 +13,12 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from .lanes import vlanes, vload, vload_n, vstore
-from .tile import PANEL_VECTORS, TILE_ROWS, Place, emit_bias, emit_fma, emit_load, emit_store
+from .fingerprint import kernel
+from .lanes import vlanes, vload, vload_n, vstore, vstore_n
+from .tile import PANEL_VECTORS, TILE_ROWS, Place, emit_fma, emit_load, emit_store, never_inline
 from .vector import I32, Vec, is_array, lanes_of, load, store
 
-K_BLOCK = 256  # of gemm_tn: a panel of B stays in the first-level cache
-ZERO, BIAS, ADD = 0, 1, 2  # what a product is added to: nothing, a bias, or what C holds
+K_BLOCK, M_BLOCK = 256, 192  # of gemm_tn: a panel of B stays in the first-level cache, a block of A in the second
 
 
 def panel_width(dtype: Any) -> int:
@@ -79,7 +79,7 @@ def _transpose_block(typingctx, source, offset, stride, target, target_offset, t
     return types.void(source, n, n, target, n, n), codegen
 
 
-@njit(error_model="numpy")
+@kernel
 def pack(w, offset, row_stride, col_stride, K, N, packed, packed_offset):
     """Pack the (K, N) matrix ``w[offset + k * row_stride + n * col_stride]`` into panels.
 
@@ -87,20 +87,21 @@ def pack(w, offset, row_stride, col_stride, K, N, packed, packed_offset):
     """
     lanes = vlanes(w)
     width = PANEL_VECTORS * lanes
-    for first in range(0, N, width):
-        base = packed_offset + first * K
-        columns = min(width, N - first)
-        source = offset + first * col_stride
-        if col_stride == 1:
+    if col_stride == 1:
+        # a few panels at a time: they take all of a cache line, and a row does not cost a page for each panel
+        for first in range(0, N, 4 * width):
+            last = min(first + 4 * width, (N + width - 1) // width * width)
             for k in range(K):
-                for v in range(0, width, lanes):
-                    if v + lanes <= columns:
-                        vstore(packed, base + k * width + v, vload(w, source + k * row_stride + v))
+                source = offset + k * row_stride
+                for n in range(first, last, lanes):
+                    target = packed_offset + n // width * width * K + k * width + n % width
+                    if n + lanes <= N:
+                        vstore(packed, target, vload(w, source + n))
                     else:
-                        n = max(columns - v, 0)
-                        tail = vload_n(w, source + k * row_stride + min(v, columns), n)
-                        vstore(packed, base + k * width + v, tail)
-            continue
+                        vstore(packed, target, vload_n(w, source + min(n, N), max(N - n, 0)))
+        return
+    for first in range(0, N, width):
+        base, source, columns = packed_offset + first * K, offset + first * col_stride, min(width, N - first)
         done_n = done_k = 0
         if row_stride == 1:
             done_n, done_k = columns // lanes * lanes, K // lanes * lanes
@@ -117,178 +118,197 @@ def pack(w, offset, row_stride, col_stride, K, N, packed, packed_offset):
 
 @intrinsic(prefer_literal=True)
 def _tile_product(
-    typingctx, rows, panels, a1, a1_offset, a1_row, a1_k, K1, p1, p1_offset, p1_k, p1_panel,
-    a2, a2_offset, a2_row, K2, p2, p2_offset, p2_panel, start, bias, bias_offset, c, c_offset, ldc, columns,
+    typingctx, rows, panels, a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at,
+    start, begin, begin_at, begin_ld, c, c_at, ldc,
 ):  # fmt: skip
-    """One tile of ``C = start + A1 @ P1 + A2 @ P2``: the first `columns` columns of rows by panels * width."""
+    """One tile of ``C = begin + A1 @ P1 + A2 @ P2``, of rows by whole panels; without `start`, begin is 0."""
     n_rows, vectors = rows.literal_value, panels.literal_value * PANEL_VECTORS
 
     def codegen(context, builder, sig, args):
-        place = lambda i: Place(context, sig.args[i], args[i], args[i + 1])
-        (
-            _, _, _, _, a1_row, a1_k, K1, _, _, p1_k, p1_panel, _, _, a2_row, K2, _, _, p2_panel, start,
-            _, _, _, _, ldc, columns,
-        ) = args  # fmt: skip
-        a1, p1, a2, p2, bias, c = (place(i) for i in (2, 7, 11, 15, 19, 21))
-        intp, vec = columns.type, c.vec
-        full = builder.icmp_signed(">=", columns, intp(vectors * vec.lanes))
-
-        tile = [ir.Constant(vec.llvm, [0.0] * vec.lanes)] * (n_rows * vectors)
-        choices = [(BIAS, None, lambda: emit_bias(builder, bias, n_rows, vectors))]
-        choices += [(ADD, True, lambda: emit_load(builder, c, ldc, n_rows, vectors))]
-        choices += [(ADD, False, lambda: emit_load(builder, c, ldc, n_rows, vectors, columns))]
-        for which, needs_full, emit in choices:
-            chosen = builder.icmp_signed("==", start, intp(which))
-            if needs_full is not None:
-                chosen = builder.and_(chosen, full if needs_full else builder.not_(full))
-            before = builder.block
-            with builder.if_then(chosen):
-                loaded = emit()
-                inside = builder.block
-            merged = [builder.phi(vec.llvm) for _ in tile]
-            for phi, old, new in zip(merged, tile, loaded):
-                phi.add_incoming(old, before)
-                phi.add_incoming(new, inside)
-            tile = merged
-        tile = emit_fma(builder, tile, n_rows, PANEL_VECTORS, a1, a1_row, a1_k, K1, p1, p1_k, p1_panel)
-        width = intp(PANEL_VECTORS * vec.lanes)
-        tile = emit_fma(builder, tile, n_rows, PANEL_VECTORS, a2, a2_row, intp(1), K2, p2, width, p2_panel)
-        with builder.if_else(full) as (whole, tail):
-            with whole:
-                emit_store(builder, tile, c, ldc, n_rows)
-            with tail:
-                emit_store(builder, tile, c, ldc, n_rows, columns)
+        _, _, _, _, lda1, K1, _, _, _, _, lda2, K2, _, _, start, _, _, begin_ld, _, _, ldc = args
+        a1, p1, a2, p2, begin, c = (
+            Place(context, sig.args[i], args[i], args[i + 1]) for i in (2, 6, 8, 12, 15, 18)
+        )
+        before = builder.block
+        with builder.if_then(start):
+            loaded = emit_load(builder, begin, begin_ld, n_rows, vectors)
+            inside = builder.block
+        tile = [builder.phi(c.vec.llvm) for _ in loaded]
+        for phi, value in zip(tile, loaded):
+            phi.add_incoming(ir.Constant(c.vec.llvm, [0.0] * c.vec.lanes), before)
+            phi.add_incoming(value, inside)
+        width, one = c.intp(PANEL_VECTORS * c.vec.lanes), c.intp(1)
+        for a, lda, K, p in ((a1, lda1, K1, p1), (a2, lda2, K2, p2)):
+            panel = builder.mul(K, width)
+            tile = emit_fma(builder, tile, n_rows, PANEL_VECTORS, a, lda, one, K, p, width, panel)
+        emit_store(builder, tile, c, ldc, n_rows)
         return context.get_dummy_value()
 
     n = types.intp
     return types.void(
-        rows, panels, a1, n, n, n, n, p1, n, n, n, a2, n, n, n, p2, n, n, n, bias, n, c, n, n, n
+        rows, panels, a1, n, n, n, p1, n, a2, n, n, n, p2, n, types.boolean, begin, n, n, c, n, n
     ), codegen  # fmt: skip
 
 
 @njit(error_model="numpy")
-def _rows_by_panels(
-    a1, a1_offset, a1_row, a1_k, K1, p1, p1_offset, p1_k, p1_panel,
-    a2, a2_offset, a2_row, K2, p2, p2_offset, p2_panel, start, bias, bias_offset, c, c_offset, ldc, rows, N,
+def _whole_panels(
+    a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin, begin_at, begin_ld, c, c_at, ldc,
+    rows, panels,
 ):  # fmt: skip
+    """Cut C into tiles: panel by panel, which stays in the cache while the rows pass."""
+    never_inline()
     width = PANEL_VECTORS * vlanes(c)
-    first = 0
-    # few rows take several panels at once: the more accumulators, the better the latency is hidden
-    while rows == 1 and first + 3 * width < N:
-        _tile_product(
-            1, 4, a1, a1_offset, a1_row, a1_k, K1, p1, p1_offset + first // width * p1_panel, p1_k, p1_panel,
-            a2, a2_offset, a2_row, K2, p2, p2_offset + first // width * p2_panel, p2_panel,
-            start, bias, bias_offset + first, c, c_offset + first, ldc, N - first,
-        )  # fmt: skip
-        first += 4 * width
-    while rows == 2 and first + width < N:
-        _tile_product(
-            2, 2, a1, a1_offset, a1_row, a1_k, K1, p1, p1_offset + first // width * p1_panel, p1_k, p1_panel,
-            a2, a2_offset, a2_row, K2, p2, p2_offset + first // width * p2_panel, p2_panel,
-            start, bias, bias_offset + first, c, c_offset + first, ldc, N - first,
-        )  # fmt: skip
-        first += 2 * width
-    for j in range(first // width, (N + width - 1) // width):
-        p1_at, p2_at, j0 = p1_offset + j * p1_panel, p2_offset + j * p2_panel, j * width
-        done = 0
+    panel1, panel2 = K1 * width, K2 * width
+    # one or two rows take several panels at once: the more accumulators, the better the latency is hidden
+    while (rows == 1 and panels >= 4) or (rows == 2 and panels >= 2):
+        if rows == 1:
+            _tile_product(
+                1, 4, a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin, begin_at, begin_ld,
+                c, c_at, ldc,
+            )  # fmt: skip
+        else:
+            _tile_product(
+                2, 2, a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin, begin_at, begin_ld,
+                c, c_at, ldc,
+            )  # fmt: skip
+        taken = 4 if rows == 1 else 2
+        panels -= taken
+        p1_at += taken * panel1
+        p2_at += taken * panel2
+        begin_at += taken * width
+        c_at += taken * width
+    for j in range(panels):
+        p, q = p1_at + j * panel1, p2_at + j * panel2
+        row = 0
         for tiles in range((rows + TILE_ROWS - 1) // TILE_ROWS, 0, -1):
-            n = (rows - done + tiles - 1) // tiles  # as even as can be: 8 rows are 4 + 4
-            a1_at, a2_at, c_at = (
-                a1_offset + done * a1_row,
-                a2_offset + done * a2_row,
-                c_offset + done * ldc + j0,
-            )
+            n = (rows - row + tiles - 1) // tiles  # as even as can be: 8 rows are 4 + 4
+            x, h = a1_at + row * lda1, a2_at + row * lda2
+            b, o = begin_at + row * begin_ld + j * width, c_at + row * ldc + j * width
             if n == 6:
                 _tile_product(
-                    6, 1, a1, a1_at, a1_row, a1_k, K1, p1, p1_at, p1_k, p1_panel, a2, a2_at, a2_row, K2, p2, p2_at,
-                    p2_panel, start, bias, bias_offset + j0, c, c_at, ldc, N - j0,
+                    6, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld,
+                    c, o, ldc,
                 )  # fmt: skip
             elif n == 5:
                 _tile_product(
-                    5, 1, a1, a1_at, a1_row, a1_k, K1, p1, p1_at, p1_k, p1_panel, a2, a2_at, a2_row, K2, p2, p2_at,
-                    p2_panel, start, bias, bias_offset + j0, c, c_at, ldc, N - j0,
+                    5, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld,
+                    c, o, ldc,
                 )  # fmt: skip
             elif n == 4:
                 _tile_product(
-                    4, 1, a1, a1_at, a1_row, a1_k, K1, p1, p1_at, p1_k, p1_panel, a2, a2_at, a2_row, K2, p2, p2_at,
-                    p2_panel, start, bias, bias_offset + j0, c, c_at, ldc, N - j0,
+                    4, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld,
+                    c, o, ldc,
                 )  # fmt: skip
             elif n == 3:
                 _tile_product(
-                    3, 1, a1, a1_at, a1_row, a1_k, K1, p1, p1_at, p1_k, p1_panel, a2, a2_at, a2_row, K2, p2, p2_at,
-                    p2_panel, start, bias, bias_offset + j0, c, c_at, ldc, N - j0,
+                    3, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld,
+                    c, o, ldc,
                 )  # fmt: skip
             elif n == 2:
                 _tile_product(
-                    2, 1, a1, a1_at, a1_row, a1_k, K1, p1, p1_at, p1_k, p1_panel, a2, a2_at, a2_row, K2, p2, p2_at,
-                    p2_panel, start, bias, bias_offset + j0, c, c_at, ldc, N - j0,
+                    2, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld,
+                    c, o, ldc,
                 )  # fmt: skip
             else:
                 _tile_product(
-                    1, 1, a1, a1_at, a1_row, a1_k, K1, p1, p1_at, p1_k, p1_panel, a2, a2_at, a2_row, K2, p2, p2_at,
-                    p2_panel, start, bias, bias_offset + j0, c, c_at, ldc, N - j0,
+                    1, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld,
+                    c, o, ldc,
                 )  # fmt: skip
-            done += n
+            row += n
 
 
 @njit(error_model="numpy")
-def gemm(a, a_offset, lda, rows, K, packed, p_offset, N, c, c_offset, ldc, accumulate):
+def _copy(source, source_at, source_ld, target, target_at, target_ld, rows, columns):
+    lanes = vlanes(target)
+    for r in range(rows):
+        for j in range(0, columns, lanes):
+            n, x, y = min(lanes, columns - j), source_at + r * source_ld + j, target_at + r * target_ld + j
+            if n == lanes:
+                vstore(target, y, vload(source, x))
+            else:
+                vstore_n(target, y, vload_n(source, x, n), n)
+
+
+@njit(error_model="numpy", inline="always")  # saves LLVM one more pass over the product
+def _product(
+    a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin, begin_at, begin_ld, c, c_at, ldc,
+    rows, N,
+):  # fmt: skip
+    """Whole panels go to C; what is left of the columns takes the way through a panel of its own."""
+    width = PANEL_VECTORS * vlanes(c)
+    done = N // width * width
+    _whole_panels(
+        a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin, begin_at, begin_ld, c, c_at, ldc,
+        rows, N // width,
+    )  # fmt: skip
+    if done < N:
+        tail = np.empty(rows * width, c.dtype)
+        if start:
+            _copy(begin, begin_at + done, begin_ld, tail, 0, width, rows, N - done)
+        _whole_panels(
+            a1, a1_at, lda1, K1, p1, p1_at + done * K1, a2, a2_at, lda2, K2, p2, p2_at + done * K2, start,
+            tail, np.intp(0), width, tail, np.intp(0), width, rows, np.intp(1),
+        )  # fmt: skip
+        _copy(tail, 0, width, c, c_at + done, ldc, rows, N - done)
+
+
+# Below, np.intp(0) and np.bool_(True) are not literals, for which Numba would compile the product once more.
+
+
+@kernel
+def gemm(a, a_at, lda, rows, K, packed, p_at, N, c, c_at, ldc, accumulate):
     """``C[rows, N] = A[rows, K] @ packed``, or ``+=`` if `accumulate`.
 
-    With N = `padded(N)` (and such an ldc) every column of the panels is stored, which is faster; otherwise only N.
+    With N = `padded(N)`, and such an ldc, there are whole panels only, which is faster.
     """
-    panel = K * PANEL_VECTORS * vlanes(c)
-    _rows_by_panels(
-        a, a_offset, lda, 1, K, packed, p_offset, PANEL_VECTORS * vlanes(c), panel, a, 0, 0, 0, packed, 0, 0,
-        ADD if accumulate else ZERO, c, 0, c, c_offset, ldc, rows, N,
+    zero = np.intp(0)
+    _product(
+        a, np.intp(a_at), np.intp(lda), np.intp(K), packed, np.intp(p_at), a, zero, zero, zero, packed, zero,
+        np.bool_(accumulate), c, np.intp(c_at), np.intp(ldc), c, np.intp(c_at), np.intp(ldc), np.intp(rows), np.intp(N),
     )  # fmt: skip
 
 
-@njit(error_model="numpy")
+@kernel
 def gemm2(
-    a1, a1_offset, lda1, K1, p1, p1_offset, a2, a2_offset, lda2, K2, p2, p2_offset, bias, bias_offset,
-    rows, N, c, c_offset, ldc,
-):  # fmt: skip
-    """``C[rows, N] = bias + A1 @ P1 + A2 @ P2`` with C written once; the bias is padded to whole panels."""
-    width = PANEL_VECTORS * vlanes(c)
-    _rows_by_panels(
-        a1, a1_offset, lda1, 1, K1, p1, p1_offset, width, K1 * width, a2, a2_offset, lda2, K2, p2, p2_offset,
-        K2 * width, BIAS, bias, bias_offset, c, c_offset, ldc, rows, N,
+    a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, bias, bias_at, rows, N, c, c_at, ldc
+):
+    """``C[rows, N] = bias + A1 @ P1 + A2 @ P2``; C is written once."""
+    _product(
+        a1, np.intp(a1_at), np.intp(lda1), np.intp(K1), p1, np.intp(p1_at),
+        a2, np.intp(a2_at), np.intp(lda2), np.intp(K2), p2, np.intp(p2_at),
+        np.bool_(True), bias, np.intp(bias_at), np.intp(0), c, np.intp(c_at), np.intp(ldc), np.intp(rows), np.intp(N),
     )  # fmt: skip
 
 
 @njit(error_model="numpy")
-def gemm_tn(a, a_offset, lda, b, b_offset, ldb, K, M, N, c, c_offset, ldc, accumulate):
+def _transpose(a, a_at, lda, rows, columns, target, ld):
+    """``target[columns, rows] = A[rows, columns].T``."""
+    lanes = vlanes(a)
+    whole_rows, whole_columns = rows // lanes * lanes, columns // lanes * lanes
+    for i in range(0, whole_rows, lanes):
+        for j in range(0, whole_columns, lanes):
+            _transpose_block(a, a_at + i * lda + j, lda, target, j * ld + i, ld)
+    for i in range(rows):
+        for j in range(whole_columns if i < whole_rows else 0, columns):
+            target[j * ld + i] = a[a_at + i * lda + j]
+
+
+@kernel
+def gemm_tn(a, a_at, lda, b, b_at, ldb, K, M, N, c, c_at, ldc, accumulate):
     """``C[M, N] = A[K, M].T @ B[K, N]``, or ``+=`` if `accumulate`; all row-major.
 
     To split the work over threads, call it for ranges of rows and columns of C by moving the offsets.
     """
     width = PANEL_VECTORS * vlanes(c)
-    pack_a = 4 * width < N  # worth a copy if it is read by many panels; otherwise read in place
-    block = np.empty(min(K, K_BLOCK) * width, c.dtype)
-    a_tiles = np.empty(min(K, K_BLOCK) * (M + TILE_ROWS) if pack_a else 0, c.dtype)
-    for k0 in range(0, max(K, 1), K_BLOCK):
-        k_size = min(K_BLOCK, K - k0)
-        start = ADD if accumulate or k0 > 0 else ZERO
-        if pack_a:
-            for m0 in range(0, M, TILE_ROWS):
-                m_size = min(TILE_ROWS, M - m0)
-                for k in range(k_size):
-                    for m in range(m_size):
-                        a_tiles[m0 * k_size + k * TILE_ROWS + m] = a[a_offset + (k0 + k) * lda + m0 + m]
-        for first in range(0, N, width):
-            n = min(width, N - first)
-            pack(b, b_offset + k0 * ldb + first, ldb, 1, k_size, n, block, 0)
-            for m0 in range(0, M, TILE_ROWS):
-                m_size = min(TILE_ROWS, M - m0)
-                c_at = c_offset + m0 * ldc + first
-                if pack_a:
-                    _rows_by_panels(
-                        a_tiles, m0 * k_size, 1, TILE_ROWS, k_size, block, 0, width, 0, a, 0, 0, 0, block, 0, 0,
-                        start, c, 0, c, c_at, ldc, m_size, n,
-                    )  # fmt: skip
-                else:
-                    _rows_by_panels(
-                        a, a_offset + k0 * lda + m0, 1, lda, k_size, block, 0, width, 0, a, 0, 0, 0, block, 0, 0,
-                        start, c, 0, c, c_at, ldc, m_size, n,
-                    )  # fmt: skip
+    a_block = np.empty(min(M, M_BLOCK) * min(K, K_BLOCK), c.dtype)
+    b_block = np.empty(min(K, K_BLOCK) * ((N + width - 1) // width * width), c.dtype)
+    for k in range(0, max(K, 1), K_BLOCK):
+        depth, zero = min(K_BLOCK, K - k), np.intp(0)
+        pack(b, b_at + k * ldb, ldb, np.intp(1), depth, N, b_block, zero)
+        for m in range(0, M, M_BLOCK):
+            rows, c_m = min(M_BLOCK, M - m), c_at + m * ldc
+            _transpose(a, a_at + k * lda + m, lda, depth, rows, a_block, depth)
+            _product(
+                a_block, zero, depth, depth, b_block, zero, a_block, zero, zero, zero, b_block, zero,
+                np.bool_(accumulate or k > 0), c, c_m, ldc, c, c_m, ldc, rows, N,
+            )  # fmt: skip

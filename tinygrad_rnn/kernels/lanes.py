@@ -365,19 +365,6 @@ def vhmin(typingctx, v):
 
 
 @intrinsic
-def vfirst(typingctx, n, like):
-    """The mask of the first n lanes."""
-    vec = vec_of(like)
-    if vec is None:
-        return None
-
-    def codegen(context, builder, sig, args):
-        return first_lanes(builder, vec, args[0])
-
-    return Mask(vec.dtype)(types.intp, like), codegen
-
-
-@intrinsic
 def vselect(typingctx, mask, a, b):
     """a where the mask is true, b elsewhere; either may be a number."""
     vec = vec_of(mask, a, b)

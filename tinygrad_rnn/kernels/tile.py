@@ -24,12 +24,9 @@ from .vector import (
     BOUNDSCHECK,
     Vec,
     address,
-    first_lanes,
     fma,
     is_array,
     load,
-    masked_load,
-    masked_store,
     splat,
     store,
 )
@@ -59,42 +56,44 @@ class Place:
         return address(self.context, builder, self.array_type, self.array, index, count)
 
 
-def emit_bias(builder: ir.IRBuilder, bias: Place, rows: int, vectors: int) -> list[Any]:
-    """Load one row of vectors, for every row of the tile."""
-    lanes = bias.vec.lanes
-    start = bias.at(builder, [], bias.intp(vectors * lanes))
-    return [
-        load(builder, builder.gep(start, [bias.intp(v * lanes)]), bias.vec) for v in range(vectors)
-    ] * rows
+def keep_rolled(builder: ir.IRBuilder, branch: Any) -> None:
+    """Tell LLVM not to unroll the loop that ends with this branch: tiles are wide enough, and code size is time."""
+    module = builder.module
+    disable = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
+    unique = module.add_metadata([ir.MetaDataString(module, f"loop {len(module.metadata)}")])
+    loop = module.add_metadata([unique, disable])
+    loop.operands = (loop, disable)  # a loop is identified by metadata that refer to themselves
+    branch.set_metadata("llvm.loop", loop)
 
 
-def emit_load(builder: ir.IRBuilder, c: Place, ldc: Any, rows: int, vectors: int, n: Any = None) -> list[Any]:
-    """Load the tile from C; with n, only n columns, and 0 beyond."""
-    lanes, tile = c.vec.lanes, []
+@intrinsic
+def never_inline(typingctx):
+    """Keep the function that calls this out of its callers: large kernels are compiled once."""
+
+    def codegen(context, builder, sig, args):
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+def emit_load(builder: ir.IRBuilder, c: Place, ldc: Any, rows: int, vectors: int) -> list[Any]:
+    """Load a tile from C; with ldc = 0, every row is the same."""
+    tile = []
     for r in range(rows):
-        start = c.at(builder, [(ldc, r)], c.intp(vectors * lanes) if n is None else n)
-        for v in range(vectors):
-            pointer = builder.gep(start, [c.intp(v * lanes)])
-            if n is None:
-                tile.append(load(builder, pointer, c.vec))
-            else:
-                mask = first_lanes(builder, c.vec, builder.sub(n, c.intp(v * lanes)))
-                tile.append(masked_load(builder, pointer, mask, c.vec))
+        start = c.at(builder, [(ldc, r)], c.intp(vectors * c.vec.lanes))
+        tile += [load(builder, builder.gep(start, [c.intp(v * c.vec.lanes)]), c.vec) for v in range(vectors)]
     return tile
 
 
-def emit_store(builder: ir.IRBuilder, tile: list[Any], c: Place, ldc: Any, rows: int, n: Any = None) -> None:
-    """Store the tile to C; with n, only n columns."""
-    lanes, vectors = c.vec.lanes, len(tile) // rows
+def emit_store(builder: ir.IRBuilder, tile: list[Any], c: Place, ldc: Any, rows: int) -> None:
+    """Store a tile to C."""
+    vectors = len(tile) // rows
     for r in range(rows):
-        start = c.at(builder, [(ldc, r)], c.intp(vectors * lanes) if n is None else n)
+        start = c.at(builder, [(ldc, r)], c.intp(vectors * c.vec.lanes))
         for v in range(vectors):
-            pointer, value = builder.gep(start, [c.intp(v * lanes)]), tile[r * vectors + v]
-            if n is None:
-                store(builder, pointer, value, c.vec)
-            else:
-                mask = first_lanes(builder, c.vec, builder.sub(n, c.intp(v * lanes)))
-                masked_store(builder, pointer, value, mask, c.vec)
+            pointer = builder.gep(start, [c.intp(v * c.vec.lanes)])
+            store(builder, pointer, tile[r * vectors + v], c.vec)
 
 
 def emit_fma(
@@ -141,7 +140,8 @@ def emit_fma(
     for phi, first, step in zip(counters + sums, [intp(0)] * 3 + tile, nexts + results):
         phi.add_incoming(first, before)
         phi.add_incoming(step, body)
-    builder.cbranch(builder.icmp_signed("<", nexts[0], K), body, after)
+    again = builder.cbranch(builder.icmp_signed("<", nexts[0], K), body, after)
+    keep_rolled(builder, again)
 
     builder.position_at_end(after)
     ends = [builder.phi(vec.llvm) for _ in tile]
@@ -175,7 +175,7 @@ def tile_bias(typingctx, bias, offset, rows, vectors):
     def codegen(context, builder, sig, args):
         place = Place(context, sig.args[0], args[0], args[1])
         return cgutils.pack_array(
-            builder, emit_bias(builder, place, rows.literal_value, vectors.literal_value)
+            builder, emit_load(builder, place, args[1].type(0), rows.literal_value, vectors.literal_value)
         )
 
     return _tile_type(bias, rows, vectors)(bias, types.intp, rows, vectors), codegen
