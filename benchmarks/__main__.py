@@ -1,0 +1,45 @@
+"""``python -m benchmarks [NAME ...]``: list the benchmarks, or run one.
+
+A benchmark is a file ``bench_NAME.py`` beside this one. The first line of its docstring is what the list
+shows, and ``main(argv)`` runs it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+
+from . import __path__ as FOLDER
+
+PREFIX = "bench_"
+
+
+def names() -> list[str]:
+    """The benchmarks that there are."""
+    found = (m.name for m in pkgutil.iter_modules(FOLDER))
+    return sorted(name.removeprefix(PREFIX) for name in found if name.startswith(PREFIX))
+
+
+def load(name: str):
+    """Import the benchmark called `name`."""
+    return importlib.import_module(f"benchmarks.{PREFIX}{name}")
+
+
+def main(argv: list[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print("usage: python -m benchmarks NAME [--quick] [--json FILE] [...]\n")
+        for name in names():
+            print(f"  {name:<12}  {(load(name).__doc__ or '').strip().splitlines()[0]}")
+        print("\npython -m benchmarks NAME --help shows all options of one benchmark.")
+        return 0
+    name, *rest = argv
+    if name not in names():
+        print(f"benchmarks: got {name!r}, wanted one of {', '.join(names())}", file=sys.stderr)
+        return 2
+    return load(name).main(rest)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
