@@ -1,9 +1,9 @@
 """Matrix products on the register tile, for flat arrays with offsets and leading dimensions.
 
-`pack` brings a matrix of any strides into panels ``[ceil(N / width)][K][width]``, padded with zeros; `gemm` and
-`gemm2` multiply by packed matrices, as often as wanted; `gemm_tn` is ``A.T @ B`` for long A and B, as in gradients
-of weights. Results are bit-identical however rows and columns are split over calls (see `tile`). All functions are
-for jitted code and hold no Python objects.
+`pack` brings a matrix of any strides into panels ``[ceil(N / width)][K][width]``, padded with zeros;
+`gemm` and `gemm2` multiply by packed matrices, as often as wanted; `gemm_tn` is ``A.T @ B`` for long A
+and B, as in gradients of weights. Results are bit-identical however rows and columns are split over calls
+(see `tile`). All functions are for jitted code and hold no Python objects.
 """
 
 from typing import Any
@@ -18,7 +18,8 @@ from .lanes import vlanes, vload, vload_n, vstore, vstore_n
 from .tile import PANEL_VECTORS, TILE_ROWS, Place, emit_fma, emit_load, emit_store, never_inline
 from .vector import I32, Vec, is_array, lanes_of, load, store
 
-K_BLOCK, M_BLOCK = 256, 192  # of gemm_tn: a panel of B stays in the first-level cache, a block of A in the second
+# of gemm_tn: a panel of B stays in the first-level cache, a block of A in the second
+K_BLOCK, M_BLOCK = 384, 96
 
 
 def panel_width(dtype: Any) -> int:
@@ -88,17 +89,20 @@ def pack(w, offset, row_stride, col_stride, K, N, packed, packed_offset):
     lanes = vlanes(w)
     width = PANEL_VECTORS * lanes
     if col_stride == 1:
-        # a few panels at a time: they take all of a cache line, and a row does not cost a page for each panel
-        for first in range(0, N, 4 * width):
-            last = min(first + 4 * width, (N + width - 1) // width * width)
+        # some panels at a time, or each row would cost a page for each panel
+        whole = N // width * width
+        for first in range(0, whole, 8 * width):
+            last = min(first + 8 * width, whole)
             for k in range(K):
                 source = offset + k * row_stride
-                for n in range(first, last, lanes):
-                    target = packed_offset + n // width * width * K + k * width + n % width
-                    if n + lanes <= N:
-                        vstore(packed, target, vload(w, source + n))
-                    else:
-                        vstore(packed, target, vload_n(w, source + min(n, N), max(N - n, 0)))
+                for n in range(first, last, width):
+                    for v in range(0, width, lanes):
+                        vstore(packed, packed_offset + n * K + k * width + v, vload(w, source + n + v))
+        for k in range(K if whole < N else 0):
+            for v in range(0, width, lanes):
+                n = min(whole + v, N)
+                tail = vload_n(w, offset + k * row_stride + n, N - n)
+                vstore(packed, packed_offset + whole * K + k * width + v, tail)
         return
     for first in range(0, N, width):
         base, source, columns = packed_offset + first * K, offset + first * col_stride, min(width, N - first)
@@ -118,8 +122,8 @@ def pack(w, offset, row_stride, col_stride, K, N, packed, packed_offset):
 
 @intrinsic(prefer_literal=True)
 def _tile_product(
-    typingctx, rows, panels, a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at,
-    start, begin, begin_at, begin_ld, c, c_at, ldc,
+    typingctx, rows, panels, a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin,
+    begin_at, begin_ld, c, c_at, ldc,
 ):  # fmt: skip
     """One tile of ``C = begin + A1 @ P1 + A2 @ P2``, of rows by whole panels; without `start`, begin is 0."""
     n_rows, vectors = rows.literal_value, panels.literal_value * PANEL_VECTORS
@@ -152,8 +156,8 @@ def _tile_product(
 
 @njit(error_model="numpy")
 def _whole_panels(
-    a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin, begin_at, begin_ld, c, c_at, ldc,
-    rows, panels,
+    a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin, begin_at, begin_ld, c,
+    c_at, ldc, rows, panels,
 ):  # fmt: skip
     """Cut C into tiles: panel by panel, which stays in the cache while the rows pass."""
     never_inline()
@@ -163,13 +167,13 @@ def _whole_panels(
     while (rows == 1 and panels >= 4) or (rows == 2 and panels >= 2):
         if rows == 1:
             _tile_product(
-                1, 4, a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin, begin_at, begin_ld,
-                c, c_at, ldc,
+                1, 4, a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin,
+                begin_at, begin_ld, c, c_at, ldc,
             )  # fmt: skip
         else:
             _tile_product(
-                2, 2, a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin, begin_at, begin_ld,
-                c, c_at, ldc,
+                2, 2, a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin,
+                begin_at, begin_ld, c, c_at, ldc,
             )  # fmt: skip
         taken = 4 if rows == 1 else 2
         panels -= taken
@@ -186,33 +190,33 @@ def _whole_panels(
             b, o = begin_at + row * begin_ld + j * width, c_at + row * ldc + j * width
             if n == 6:
                 _tile_product(
-                    6, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld,
-                    c, o, ldc,
+                    6, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld, c, o,
+                    ldc,
                 )  # fmt: skip
             elif n == 5:
                 _tile_product(
-                    5, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld,
-                    c, o, ldc,
+                    5, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld, c, o,
+                    ldc,
                 )  # fmt: skip
             elif n == 4:
                 _tile_product(
-                    4, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld,
-                    c, o, ldc,
+                    4, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld, c, o,
+                    ldc,
                 )  # fmt: skip
             elif n == 3:
                 _tile_product(
-                    3, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld,
-                    c, o, ldc,
+                    3, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld, c, o,
+                    ldc,
                 )  # fmt: skip
             elif n == 2:
                 _tile_product(
-                    2, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld,
-                    c, o, ldc,
+                    2, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld, c, o,
+                    ldc,
                 )  # fmt: skip
             else:
                 _tile_product(
-                    1, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld,
-                    c, o, ldc,
+                    1, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld, c, o,
+                    ldc,
                 )  # fmt: skip
             row += n
 
@@ -231,15 +235,15 @@ def _copy(source, source_at, source_ld, target, target_at, target_ld, rows, colu
 
 @njit(error_model="numpy", inline="always")  # saves LLVM one more pass over the product
 def _product(
-    a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin, begin_at, begin_ld, c, c_at, ldc,
-    rows, N,
+    a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin, begin_at, begin_ld, c,
+    c_at, ldc, rows, N,
 ):  # fmt: skip
     """Whole panels go to C; what is left of the columns takes the way through a panel of its own."""
     width = PANEL_VECTORS * vlanes(c)
     done = N // width * width
     _whole_panels(
-        a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin, begin_at, begin_ld, c, c_at, ldc,
-        rows, N // width,
+        a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin, begin_at, begin_ld,
+        c, c_at, ldc, rows, N // width,
     )  # fmt: skip
     if done < N:
         tail = np.empty(rows * width, c.dtype)
@@ -252,7 +256,7 @@ def _product(
         _copy(tail, 0, width, c, c_at + done, ldc, rows, N - done)
 
 
-# Below, np.intp(0) and np.bool_(True) are not literals, for which Numba would compile the product once more.
+# np.intp(0) and np.bool_(True) are no literals, for which Numba would compile the product once more
 
 
 @kernel
@@ -263,8 +267,9 @@ def gemm(a, a_at, lda, rows, K, packed, p_at, N, c, c_at, ldc, accumulate):
     """
     zero = np.intp(0)
     _product(
-        a, np.intp(a_at), np.intp(lda), np.intp(K), packed, np.intp(p_at), a, zero, zero, zero, packed, zero,
-        np.bool_(accumulate), c, np.intp(c_at), np.intp(ldc), c, np.intp(c_at), np.intp(ldc), np.intp(rows), np.intp(N),
+        a, np.intp(a_at), np.intp(lda), np.intp(K), packed, np.intp(p_at), a, zero, zero, zero, packed,
+        zero, np.bool_(accumulate), c, np.intp(c_at), np.intp(ldc), c, np.intp(c_at), np.intp(ldc),
+        np.intp(rows), np.intp(N),
     )  # fmt: skip
 
 
@@ -274,9 +279,9 @@ def gemm2(
 ):
     """``C[rows, N] = bias + A1 @ P1 + A2 @ P2``; C is written once."""
     _product(
-        a1, np.intp(a1_at), np.intp(lda1), np.intp(K1), p1, np.intp(p1_at),
-        a2, np.intp(a2_at), np.intp(lda2), np.intp(K2), p2, np.intp(p2_at),
-        np.bool_(True), bias, np.intp(bias_at), np.intp(0), c, np.intp(c_at), np.intp(ldc), np.intp(rows), np.intp(N),
+        a1, np.intp(a1_at), np.intp(lda1), np.intp(K1), p1, np.intp(p1_at), a2, np.intp(a2_at),
+        np.intp(lda2), np.intp(K2), p2, np.intp(p2_at), np.bool_(True), bias, np.intp(bias_at),
+        np.intp(0), c, np.intp(c_at), np.intp(ldc), np.intp(rows), np.intp(N),
     )  # fmt: skip
 
 

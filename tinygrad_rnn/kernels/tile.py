@@ -1,15 +1,18 @@
-"""The register tile of matrix products: rows of A by a few vectors of columns of B, accumulated in registers.
+"""The register tile of matrix products: rows of A by a few vectors of columns of B, accumulated in
+registers.
 
-A tile is a tuple of ``rows * vectors`` vectors, row by row. The steps below are intrinsics, so the tile stays in
-registers between them; `rows`, `vectors` and `group` must be literals in the calling source. With w = vectors * lanes:
+A tile is a tuple of ``rows * vectors`` vectors, row by row. The steps below are intrinsics, so the tile
+stays in registers between them; `rows`, `vectors` and `group` must be literals in the calling source.
+With w = vectors * lanes:
 
     acc = tile_bias(bias, j, 6, 2)                             # start with a bias, zeros, or what is in C
     acc = tile_fma(acc, 6, 2, x, i, ldx, 1, I, wx, p, w, 0)    # add x @ panel of W_x
     acc = tile_fma(acc, 6, 2, h, i, ldh, 1, H, wh, q, w, 0)    # and h @ panel of W_h, in the same registers
     tile_store(acc, c, o, ldc, 6)                              # or go on with acc[r * vectors + v]
 
-Each output element is one chain of fused multiply-adds in the order of k, whatever tile it is computed in. So results
-do not depend on the number of rows, on their position, or on how work is split over threads.
+Each output element is one chain of fused multiply-adds in the order of k, whatever tile it is computed
+in. So results do not depend on the number of rows, on their position, or on how work is split over
+threads.
 """
 
 from typing import Any
@@ -49,7 +52,7 @@ class Place:
         self.intp = offset.type
 
     def at(self, builder: ir.IRBuilder, steps: list[tuple[Any, int]], count: Any) -> Any:
-        """The address of ``array[offset + sum(stride * times)]``, checked to be followed by `count` elements."""
+        """The address of ``array[offset + sum(stride * times)]``, with `count` elements behind it."""
         index = self.offset
         for stride, times in steps:
             index = builder.add(index, builder.mul(stride, self.intp(times)))
@@ -57,7 +60,7 @@ class Place:
 
 
 def keep_rolled(builder: ir.IRBuilder, branch: Any) -> None:
-    """Tell LLVM not to unroll the loop that ends with this branch: tiles are wide enough, and code size is time."""
+    """Tell LLVM not to unroll the loop of this branch: tiles are wide enough, and code size is time."""
     module = builder.module
     disable = module.add_metadata([ir.MetaDataString(module, "llvm.loop.unroll.disable")])
     unique = module.add_metadata([ir.MetaDataString(module, f"loop {len(module.metadata)}")])
@@ -97,8 +100,8 @@ def emit_store(builder: ir.IRBuilder, tile: list[Any], c: Place, ldc: Any, rows:
 
 
 def emit_fma(
-    builder: ir.IRBuilder, tile: list[Any], rows: int, group: int, a: Place, a_row: Any, a_k: Any, K: Any, b: Place,
-    b_k: Any, b_group: Any,
+    builder: ir.IRBuilder, tile: list[Any], rows: int, group: int, a: Place, a_row: Any, a_k: Any, K: Any,
+    b: Place, b_k: Any, b_group: Any,
 ) -> list[Any]:  # fmt: skip
     """Emit the loop over k; see `tile_fma`."""
     vec, intp, vectors = b.vec, K.type, len(tile) // rows
@@ -106,11 +109,8 @@ def emit_fma(
     if BOUNDSCHECK:
         with builder.if_then(some):
             last = builder.sub(K, intp(1))
-            a.at(
-                builder,
-                [],
-                builder.add(builder.mul(last, a_k), builder.add(builder.mul(a_row, intp(rows - 1)), intp(1))),
-            )
+            size = builder.add(builder.mul(last, a_k), builder.mul(a_row, intp(rows - 1)))
+            a.at(builder, [], builder.add(size, intp(1)))
             size = builder.add(builder.mul(last, b_k), builder.mul(b_group, intp(vectors // group - 1)))
             b.at(builder, [], builder.add(size, intp(group * vec.lanes)))
     a_data, b_data = (x.context.make_array(x.array_type)(x.context, builder, x.array).data for x in (a, b))
@@ -124,7 +124,7 @@ def emit_fma(
 
     builder.position_at_end(body)
     counters = [builder.phi(intp) for _ in range(3)]
-    k, a_at, b_at = counters
+    _, a_at, b_at = counters
     sums = [builder.phi(vec.llvm) for _ in tile]
     row = [
         load(
@@ -216,15 +216,10 @@ def tile_fma(typingctx, acc, rows, group, a, a_offset, a_row, a_k, K, b, b_offse
     """Add K outer products to a tile: ``acc[r, v] += a[r, k] * b[k, v]`` for k = 0 .. K - 1, in this order.
 
     ``a[r, k]`` is at ``a_offset + r * a_row + k * a_k``. Vector v of row k of b is at
-    ``b_offset + k * b_k + (v // group) * b_group + (v % group) * lanes``: with packed panels, `group` is the number
-    of vectors of a panel, `b_k` its width and `b_group` its size. Strides must not be negative.
+    ``b_offset + k * b_k + (v // group) * b_group + (v % group) * lanes``: with packed panels, `group` is the
+    number of vectors of a panel, `b_k` its width and `b_group` its size. Strides must not be negative.
     """
-    if (
-        not is_array(a)
-        or not is_array(b)
-        or not _literals(rows, group)
-        or not isinstance(acc, types.UniTuple)
-    ):
+    if not (is_array(a) and is_array(b) and _literals(rows, group) and isinstance(acc, types.UniTuple)):
         return None
 
     def codegen(context, builder, sig, args):
@@ -232,8 +227,8 @@ def tile_fma(typingctx, acc, rows, group, a, a_offset, a_row, a_k, K, b, b_offse
         a_place = Place(context, sig.args[3], args[3], args[4])
         b_place = Place(context, sig.args[8], args[8], args[9])
         tile = emit_fma(
-            builder, tile, rows.literal_value, group.literal_value, a_place, args[5], args[6], args[7], b_place,
-            args[10], args[11],
+            builder, tile, rows.literal_value, group.literal_value, a_place, args[5], args[6], args[7],
+            b_place, args[10], args[11],
         )  # fmt: skip
         return cgutils.pack_array(builder, tile)
 
