@@ -102,6 +102,14 @@ def test_captured_tensors_are_perturbed_and_restored():
     assert w.grad is None
 
 
+def test_graphs_made_before_the_check_stay_valid():
+    w = leaf(2.0, 3.0)
+    y = (w * w).sum()
+    gradcheck(lambda w: w * w, w)
+    y.backward()
+    assert w.grad.tolist() == [4.0, 6.0]
+
+
 def test_inputs_are_restored_when_fn_raises():
     w, calls = leaf(2.0), []
 

@@ -41,11 +41,10 @@ def promote(op, args: list, tensor_at: list[bool]) -> list:
         target = _without_float_tensors(op, args)
     out: list = []
     for i, a in enumerate(args):
+        if isinstance(a, np.generic):  # first: np.float64 is a float too, but one that upcasts
+            a = a.item()
         if isinstance(a, (bool, int, float)):
             out.append(a)
-            continue
-        if isinstance(a, np.generic):
-            out.append(a.item())
             continue
         if not isinstance(a, np.ndarray) or a.dtype.kind not in "fiub":
             a = as_array(a, op.name)

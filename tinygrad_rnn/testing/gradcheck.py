@@ -202,17 +202,14 @@ def _analytical(outputs: list[Tensor], x: Tensor) -> list[np.ndarray]:
 
 def _shifted(fn, inputs, x: Tensor, shift: np.ndarray) -> list[np.ndarray]:
     """The outputs with `x` moved by `shift`, in place, and moved back."""
-    before = x.data.copy()
-    _overwrite(x, before + shift)
+    before, last_write = x.data.copy(), x._counter[0]
+    with no_grad():
+        x.copy_(before + shift)
     try:
         return [y.data.copy() for y in _outputs(fn, inputs)]
     finally:
-        _overwrite(x, before)
-
-
-def _overwrite(x: Tensor, values: np.ndarray) -> None:
-    with no_grad():
-        x.copy_(values)
+        x.data[...] = before
+        x._counter[0] = last_write  # to graphs that exist already, nothing happened
 
 
 def _difference(fn, inputs, x: Tensor, shift: np.ndarray, eps: float) -> list[np.ndarray]:
