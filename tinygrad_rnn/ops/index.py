@@ -95,7 +95,7 @@ def embedding(weight, indices):
     IndexError
         If an index lies outside the table; it is named.
     """
-    indices = _plain(np.asarray(indices))
+    indices = np.array(indices)  # a copy, as the graph keeps it
     if indices.dtype.kind not in "iu":
         raise DTypeError(f"indices: got {indices.dtype}, wanted integers")
     if indices.size:

@@ -96,6 +96,20 @@ def _einsum(*xs, subscripts):
     return y.copy() if y.base is not None else y  # NumPy may give a view
 
 
+def _check_labels(subscripts: str, inputs: list[str], out: str, arrays: list) -> None:
+    sizes: dict[str, int] = {}
+    for labels, x in zip(inputs, arrays):
+        for c, n in zip(labels, x.shape):
+            if sizes.setdefault(c, n) != n and 1 not in (n, sizes[c]):
+                raise ShapeError(f"einsum: got lengths {sizes[c]} and {n} for {c!r} in {subscripts!r}")
+            sizes[c] = n if sizes[c] == 1 else sizes[c]
+    for c in out:
+        if c not in sizes or out.count(c) > 1:
+            raise ShapeError(
+                f"einsum: got {c!r} in the output of {subscripts!r}, wanted inputs' labels, once"
+            )
+
+
 def einsum(subscripts, *operands):
     """Sum of products over labelled axes, as ``numpy.einsum`` (string form; ``...`` and repeated labels too).
 
@@ -127,6 +141,7 @@ def einsum(subscripts, *operands):
     else:
         joined = "".join(inputs)
         out = dots + "".join(sorted(c for c in set(joined) if joined.count(c) == 1 and c not in dots))
+    _check_labels(subscripts, inputs, out, arrays)
     for i, labels in enumerate(inputs):
         for c in sorted(set(labels)):
             while inputs[i].count(c) > 1:  # a diagonal, as a product with the identity
