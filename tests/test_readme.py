@@ -1,0 +1,42 @@
+"""The README: its commands stand near the top, and its examples run."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmarks import __main__ as benchmarks
+from models import __main__ as models
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ['pip install -e ".[models]" && python -m models airline', 'pip install -e ".[test]" && pytest'],
+)
+def test_commands_near_the_top(command):
+    assert f"    {command}" in README.splitlines()[:20]
+
+
+def test_examples_run():
+    blocks = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 4
+    namespace: dict = {}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), namespace)
+
+
+@pytest.mark.parametrize("kind", ["models", "benchmarks"])
+def test_named_commands_exist(kind):
+    known = {"models": models.names(), "benchmarks": benchmarks.names()}[kind]
+    named = re.findall(rf"python -m {kind} (\w+)", README)
+    assert named
+    assert set(named) <= set(known)
+
+
+def test_rooms_exist():
+    layout = README[README.index("## Layout") :]
+    for room in re.findall(r"^ {4,6}(\w+)/ ", layout, re.MULTILINE):
+        assert (ROOT / "tinygrad_rnn" / room).is_dir() or (ROOT / room).is_dir(), room
