@@ -19,7 +19,7 @@ class _GradMode(threading.local):
 
 grad_mode = _GradMode()
 _default_dtype = np.dtype(np.float32)
-_generator = np.random.default_rng()
+_generator: np.random.Generator | None = None  # made at first use: importing numpy.random takes a while
 
 
 def is_grad_enabled() -> bool:
@@ -89,4 +89,7 @@ def seed(value: int) -> None:
 
 def generator() -> np.random.Generator:
     """The random generator that every part of this package draws from unless it is given its own."""
+    global _generator
+    if _generator is None:
+        _generator = np.random.default_rng()
     return _generator
