@@ -81,7 +81,11 @@ def _embedding(weight, indices):
 @primitive(vjps=[lambda g, y, x, indices, rows: _embedding(g, indices=indices)], saves=())
 def _scatter_rows(x, indices, rows):
     out = np.zeros((rows, x.shape[-1]), x.dtype)
-    np.add.at(out, indices.reshape(-1), x.reshape(-1, x.shape[-1]))
+    if indices.size:  # sums of runs of equal indices: up to five times as fast as np.add.at
+        order = np.argsort(indices, axis=None, kind="stable")
+        runs = indices.reshape(-1)[order]
+        starts = np.flatnonzero(np.concatenate(([True], runs[1:] != runs[:-1])))
+        out[runs[starts]] = np.add.reduceat(x.reshape(indices.size, x.shape[-1])[order], starts, axis=0)
     return out
 
 
