@@ -155,6 +155,8 @@ class _Reverse:
                 if a.varying:
                     self.add(a, unbroadcast(ga, a.shape))
                 else:
+                    if ga.ndim == 2 and ga.width > 1 and a.shape[-1:] in ((), (1,)):
+                        ga = ga.sum(axis=1, keepdims=True)
                     self.reductions.append(Reduction(a, ga))
 
     def leaf_cotangent(self, leaf: Symbol) -> Symbol:

@@ -23,8 +23,10 @@ class Emitter:
     Attributes
     ----------
     ints : list of tuple
-        What to put into ``d``: ("ld", buffer), ("part", buffer, i), ("width", n), ("start", n), ("packed", product,
+        What to put into ``d``: ("at", buffer), ("ld", buffer), ("part", buffer, i), ("width", uid), ("packed", product,
         source), ("bias", product), ("vector", uid), ("vector_ld", uid), ...
+    buffers : list of Buffer
+        Those that the loop reads or writes.
     numbers : list of float
         What to put into ``k``.
     vectors : dict
@@ -39,21 +41,23 @@ class Emitter:
         self.int_names: dict[tuple, str] = {}
         self.numbers: list[float] = []
         self.vectors: dict[int, Symbol] = {}
-        self.arrays: list[Buffer] = []
+        self.buffers: list[Buffer] = []
         self.width_class = _width_classes(schedule)
         self.source = self._emit()
 
     # ---- names
 
     def array(self, buffer: Buffer) -> str:
-        if not any(buffer is b for b in self.arrays):
-            self.arrays.append(buffer)
-        return buffer.name
+        """The array that holds `buffer`: its own, this loop's workspace, or the forward loop's."""
+        if not any(buffer is b for b in self.buffers):
+            self.buffers.append(buffer)
+        return buffer.name if buffer.alone else "ws" if buffer.home == self.schedule.prefix else "fw"
 
     def int(self, *key) -> str:
         if key not in self.int_names:
             kind = key[0]
             label = {
+                "at": lambda: f"{key[1].name}_at",
                 "ld": lambda: f"{key[1].name}_ld",
                 "part": lambda: f"{key[1].name}_p{key[2]}",
             }.get(kind, lambda: f"{kind}_{sum(k[0] == kind for k in self.ints)}")()
@@ -86,6 +90,8 @@ class Emitter:
             base = f"(({slot} & 1) * B + {b}) * {ld}"
         else:
             base = f"({slot} * B + {b}) * {ld}"
+        if not buffer.alone:
+            base = f"{self.int('at', buffer)} + {base}"
         if place.part:
             base += f" + {self.int('part', buffer, place.part)}"
         if place.start:
@@ -111,9 +117,9 @@ class Emitter:
         loop = time + ["    " + line for line in body] if body else ["pass"]
         head = [f"k_{i} = vsplat(k[{i}], k)" for i in range(len(self.numbers))]
         head += [f"{name} = d[{i + 2}]" for i, name in enumerate(self.int_names[key] for key in self.ints)]
-        arrays = "".join(f", {b.name}" for b in self.arrays)
+        arrays = "".join(f", {b.name}" for b in self.buffers if b.alone)
         lines = [
-            f"def {self.name}(b0, b1, d, k, v, w, bias{arrays}):",
+            f"def {self.name}(b0, b1, d, k, w, ws{', fw' if self.reverse else ''}{arrays}):",
             *(f"    # {line}" for line in describe(schedule)),
             "    T = d[0]",
             "    B = d[1]",
@@ -138,7 +144,7 @@ class Emitter:
             (a, depth, packed), second = operands[0], operands[1:2]
             a2, depth2, packed2 = second[0] if second else (a, "0", packed)
             lines.append(
-                f"gemm2({a}, {depth}, w, {packed}, {a2}, {depth2}, w, {packed2}, bias, {self.int('bias', product)}, "
+                f"gemm2({a}, {depth}, w, {packed}, {a2}, {depth2}, w, {packed2}, w, {self.int('bias', product)}, "
                 f"b1 - b0, {columns}, {out}, {offset}, {ldc})"
             )
             operands = operands[2:]
@@ -288,7 +294,7 @@ class _Loop:
             at = f"{at} + b * {e.int('vector_ld', s.uid)}"
         if s.size > 1 and s.shape[-1] > 1:
             at += " + j"
-        code = f"vload(v, {at})"
+        code = f"vload(w, {at})"
         return f"{code} != 0.0" if s.dtype.kind == "b" else code
 
 

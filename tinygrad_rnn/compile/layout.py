@@ -1,4 +1,8 @@
-"""Layout: how a loop's matrices and vectors are packed, and the integers that tell the generated code about it."""
+"""Layout: where everything that a loop reads or writes lies, and the jobs that prepare it.
+
+A loop has two arrays of its own: ``w``, packed matrices, biases and vectors, which one call needs; and ``ws``, the
+workspace, which the backward loop needs too. The caller's arrays and the results are arrays by themselves.
+"""
 
 from __future__ import annotations
 
@@ -8,38 +12,16 @@ import numpy as np
 
 from . import cache
 from .emit import Emitter
-from .schedule import Buffer, Place, Product, Schedule
+from .schedule import Buffer, Product, Schedule
 from .symbol import Symbol
 from .views import View, resolve
 
-
-class Sizes(NamedTuple):
-    """Elements of a vector register and of a panel of packed columns, for one dtype."""
-
-    lanes: int
-    panel: int
-
-    def part(self, width: int) -> int:
-        """A part of a row, padded to whole vectors."""
-        return -(-width // self.lanes) * self.lanes
-
-    def row(self, parts: list[int]) -> int:
-        """A row of a buffer, padded to whole panels: products write whole panels."""
-        total = sum(self.part(p) for p in parts)
-        return -(-total // self.panel) * self.panel
-
-
-def sizes(dtype) -> Sizes:
-    from ..kernels.gemm import lanes_of, panel_width
-    from ..kernels.linked import link
-
-    link(np.dtype(dtype))
-    return Sizes(lanes_of(np.dtype(dtype)), panel_width(np.dtype(dtype)))
-
-
 HEADER = '''"""{title}
 
-Generated from a traced step; edit the step, not this file. Buffers are flat; a row has {{name}}_ld elements.
+Generated from a traced step; edit the step, not this file.
+
+``d`` holds sizes and offsets, ``k`` numbers of the step, ``w`` packed parameters, ``ws`` the workspace, ``fw`` that of the
+forward loop. All arrays are flat; row b of a buffer at step t starts at ``NAME_at + (t * B + b) * NAME_ld``.
 """
 
 import numpy as np
@@ -59,16 +41,89 @@ INF = np.{dtype}(np.inf)
 '''
 
 
-class Layout:
-    """One loop of a plan, ready to be called.
+class Sizes(NamedTuple):
+    """Elements of a vector register and of a panel of packed columns, for one dtype."""
 
-    Attributes
-    ----------
-    source : str
-        The generated module.
-    template : int64 array
-        ``d``: T, B, then what the emitter asked for; T and B are filled in for each call.
-    """
+    lanes: int
+    panel: int
+
+    def part(self, width: int) -> int:
+        """A part of a row, padded to whole vectors."""
+        return -(-width // self.lanes) * self.lanes
+
+    def row(self, parts: list[int]) -> int:
+        """A row of a buffer, padded to whole panels: products write whole panels."""
+        total = sum(self.part(p) for p in parts)
+        return -(-total // self.panel) * self.panel
+
+    def ld(self, buffer: Buffer) -> int:
+        """Elements of a row."""
+        return buffer.parts[0] if buffer.kind == "user" else self.row(buffer.parts)
+
+    def part_at(self, buffer: Buffer, index: int) -> int:
+        return sum(self.part(p) for p in buffer.parts[:index])
+
+    def elements(self, buffer: Buffer, time: int, batch: int) -> int:
+        slots = {"history": time + 1, "ring": 2, "series": time, "user": time}.get(buffer.kind, 1)
+        return slots * batch * self.ld(buffer)
+
+
+def sizes(dtype) -> Sizes:
+    """Those of this machine; the first call for a dtype makes the matrix tile ready."""
+    from ..kernels.gemm import lanes_of, panel_width
+    from ..kernels.linked import link
+
+    link(np.dtype(dtype))
+    return Sizes(lanes_of(np.dtype(dtype)), panel_width(np.dtype(dtype)))
+
+
+class Packing:
+    """Offsets in ``w``, and the jobs that fill it; the array of base `uid` is named ``b{uid}``."""
+
+    def __init__(self, sizes: Sizes, target: str):
+        self.sizes = sizes
+        self.target = target
+        self.size = 0
+        self.jobs: list[tuple] = []
+
+    def reserve(self, n: int) -> int:
+        self.size += n
+        return self.size - n
+
+    def matrix(self, view: View, offset: int, depth: int, row: int, column: int) -> None:
+        """Pack `view` to (row, column) of the matrix at `offset`, which has `depth` rows."""
+        from ..kernels.jobs import PACK
+
+        (_, r0, r1), (_, c0, c1) = view.axes
+        ld = view.base.shape[1]
+        self.jobs.append(
+            (PACK, f"b{view.base.uid}", self.target, ld, int(view.transposed), r0, c0, r1 - r0, c1 - c0)
+            + (offset, depth, row, column)
+        )
+
+    def vector(self, view: View, at: int) -> None:
+        """Add a row vector, or copy a number to every lane, at `at`."""
+        from ..kernels.jobs import ADD, SPLAT
+
+        name = f"b{view.base.uid}"
+        start = row_start(view)
+        if all(b - a == 1 for _, a, b in view.axes):
+            self.jobs.append((SPLAT, name, self.target, start, self.sizes.lanes, at))
+        else:
+            _, a, b = view.axes[-1]
+            self.jobs.append((ADD, name, self.target, start, b - a, at))
+
+
+def row_start(view: View) -> int:
+    """Offset of the first element of a view of one row in its (contiguous) base."""
+    shape, at = view.base.shape, 0
+    for axis, start, _ in view.axes:
+        at += start * int(np.prod(shape[axis + 1 :], dtype=int))
+    return at
+
+
+class Layout:
+    """One loop of a plan, generated for one dtype; what depends on T and on the batch is `bind`."""
 
     def __init__(self, schedule: Schedule, name: str, reverse: bool, dtype, title: str):
         self.schedule = schedule
@@ -81,10 +136,10 @@ class Layout:
         self.path: Any = None
         self._function: Any = None
         self.numbers = np.array(self.emitter.numbers or [0.0], self.dtype)
+        self.alone = [b for b in self.emitter.buffers if b.alone]
+        self.packing = Packing(self.sizes, "w")
         self._pack_products()
         self._pack_vectors()
-        self.template = np.array([0, 0, *(self._int(key) for key in self.emitter.ints)], np.int64)
-        self.vector_lds = [i + 2 for i, key in enumerate(self.emitter.ints) if key[0] == "vector_ld"]
 
     @property
     def function(self):
@@ -92,48 +147,15 @@ class Layout:
             self._function, self.path = cache.load(self.source, self.name)
         return self._function
 
-    def ld(self, buffer: Buffer) -> int:
-        return buffer.parts[0] if buffer.kind == "user" else self.sizes.row(buffer.parts)
-
-    def part(self, buffer: Buffer, index: int) -> int:
-        return sum(self.sizes.part(p) for p in buffer.parts[:index])
-
-    def _int(self, key: tuple) -> int:
-        kind = key[0]
-        if kind == "ld":
-            return self.ld(key[1])
-        if kind == "part":
-            return self.part(key[1], key[2])
-        if kind == "start":
-            return key[3]
-        if kind == "width":
-            return self.schedule.live[key[1]].width
-        if kind == "columns":
-            return self.columns[id(key[1])]
-        if kind == "depth":
-            return self.packed[id(key[1]), key[2]][1]
-        if kind == "packed":
-            return self.packed[id(key[1]), key[2]][0]
-        if kind == "bias":
-            return self.bias_at[id(key[1])]
-        if kind == "vector":
-            return self.vector_at[key[1]]
-        return 0  # vector_ld: depends on the batch
-
-    # ---- matrices
+    # ---- matrices, biases, vectors
 
     def _pack_products(self) -> None:
-        """Where each operand of each product goes in ``w``, and which rectangles of which matrix it is made of."""
         self.packed: dict[tuple[int, int], tuple[int, int]] = {}
         self.columns: dict[int, int] = {}
         self.bias_at: dict[int, int] = {}
-        self.matrices: dict[int, list] = {}  # base uid -> rows of pack_blocks' table
-        self.biases: dict[int, list] = {}  # base uid -> rows of add_segments' table
-        self.w_size = self.bias_size = 0
         for product in self.schedule.products:
             self._pack_product(product)
-        self.matrix_tables = {uid: np.array(rows, np.int64) for uid, rows in self.matrices.items()}
-        self.bias_tables = {uid: np.array(rows, np.int64) for uid, rows in self.biases.items()}
+        self.multiplications = self.packing.size  # of one row
 
     def _pack_product(self, product: Product) -> None:
         starts, at = [], 0
@@ -145,96 +167,74 @@ class Layout:
             depths = [product.members[0].terms[j][0].width for j in run]
             rows = depths if len(run) == 1 else [self.sizes.part(n) for n in depths]
             depth = sum(rows)
-            self.packed[id(product), i] = (self.w_size, depth)
+            offset = self.packing.reserve(depth * width)
+            self.packed[id(product), i] = (offset, depth)
             for member, column in zip(product.members, starts):
                 row = 0
                 for j, n in zip(run, rows):
-                    block(self.matrices, resolve(member.terms[j][1]), self.w_size, depth, row, column)
+                    self.packing.matrix(resolve(member.terms[j][1]), offset, depth, row, column)
                     row += n
-            self.w_size += depth * width
         if not any(m.before for m in product.members):
-            self.bias_at[id(product)] = self.bias_size
+            offset = self.bias_at[id(product)] = self.packing.reserve(width)
             for member, column in zip(product.members, starts):
                 for v in member.bias:
-                    view = resolve(v)
-                    _, start, stop = view.axes[-1]
-                    self.biases.setdefault(view.base.uid, []).append((start, stop - start, self.bias_size + column))
-            self.bias_size += width
-
-    # ---- vectors that elementwise maths reads
+                    self.packing.vector(resolve(v), offset + column)
 
     def _pack_vectors(self) -> None:
         self.vector_at: dict[int, int] = {}
-        self.vectors: list[tuple[Symbol, View]] = []
-        self.rows: list[tuple[Symbol, View]] = []  # one row for each batch row: they come last
-        size = 0
+        self.rows: list[Symbol] = []  # constants with a row for each batch row: they come last
         for uid, s in self.emitter.vectors.items():
-            view = resolve(s)
             if s.ndim == 2 and s.shape[0] != 1:
-                self.rows.append((s, view))
-                self.vector_at[uid] = -1
+                self.rows.append(s)
                 continue
-            self.vectors.append((s, view))
-            self.vector_at[uid] = size
-            size += self.sizes.part(s.size)
-        self.v_size = size
+            self.vector_at[uid] = self.packing.reserve(self.sizes.part(s.size))
+            self.packing.vector(resolve(s), self.vector_at[uid])
 
-    def fill(self, values: dict[int, np.ndarray], batch: int, time: int) -> tuple:
-        """``(d, k, v, w, bias)`` for one call; `values` are the arrays of invariants by uid."""
-        from ..kernels.bulk import add_segments, pack_blocks
+    # ---- for one T and one batch
 
-        d = self.template.copy()
-        d[0], d[1] = time, batch
-        w = np.zeros(self.w_size, self.dtype)
-        for uid, table in self.matrix_tables.items():
-            base = values[uid]
-            pack_blocks(base.reshape(-1), base.shape[1], table, w, self.sizes.panel)
-        bias = np.zeros(max(self.bias_size, self.sizes.panel), self.dtype)
-        for uid, table in self.bias_tables.items():
-            add_segments(values[uid].reshape(-1), table, bias)
-        v = self._fill_vectors(values, batch, d)
-        return d, self.numbers, v, w, bias
+    def bind(self, time: int, batch: int) -> tuple[np.ndarray, int, int, dict[Buffer, int], list[tuple]]:
+        """``d``, the sizes of ``w`` and ``ws``, offsets of buffers in ``ws``, and the jobs that fill ``w``."""
+        from ..kernels.jobs import ROWS
 
-    def _fill_vectors(self, values, batch: int, d) -> np.ndarray:
-        lanes = self.sizes.lanes
-        extra = sum(self.sizes.part(s.shape[1]) * batch for s, _ in self.rows)
-        v = np.zeros(self.v_size + extra + lanes, self.dtype)
-        for s, view in self.vectors:
-            at, source = self.vector_at[s.uid], select(values[view.base.uid], view)
-            if s.size == 1:
-                v[at : at + lanes] = source.reshape(-1)[0]
-            else:
-                v[at : at + s.size] = source.reshape(-1)
-        at = self.v_size
-        for s, view in self.rows:
-            ld = self.sizes.part(s.shape[1])
-            rows = select(values[view.base.uid], view._replace(axes=((0, 0, batch), *view.axes[1:])))
-            v[at : at + ld * batch].reshape(batch, ld)[:, : s.shape[1]] = rows
-            for i, key in enumerate(self.emitter.ints):
-                if key == ("vector", s.uid):
-                    d[i + 2] = at
-                elif key == ("vector_ld", s.uid):
-                    d[i + 2] = ld
-            at += ld * batch
-        return v
+        at, offsets = 0, {}
+        for buffer in self.emitter.buffers:
+            if not buffer.alone and buffer.home == self.schedule.prefix:
+                offsets[buffer] = at
+                at += self.sizes.elements(buffer, time, batch)
+        jobs, vectors = list(self.packing.jobs), dict(self.vector_at)
+        w_size = self.packing.size
+        for s in self.rows:
+            view, width = resolve(s), s.shape[1]
+            _, start, stop = view.axes[1]
+            vectors[s.uid] = w_size
+            source_ld = view.base.shape[1]
+            ld = self.sizes.part(width)
+            jobs.append((ROWS, f"b{view.base.uid}", "w", start, source_ld, batch, stop - start, w_size, ld))
+            w_size += batch * ld
+        d = [time, batch, *(self._int(key, offsets, vectors) for key in self.emitter.ints)]
+        slack = self.sizes.panel
+        return np.array(d, np.int64), w_size + slack, at + slack, offsets, jobs
 
-
-def block(tables: dict, view: View, offset: int, depth: int, row: int, column: int) -> None:
-    """Note that `view` goes to (row, column) of the packed matrix at `offset`."""
-    (_, r0, r1), (_, c0, c1) = view.axes
-    tables.setdefault(view.base.uid, []).append(
-        (int(view.transposed), r0, c0, r1 - r0, c1 - c0, offset, depth, row, column)
-    )
-
-
-def select(array: np.ndarray, view: View) -> np.ndarray:
-    """The part of `array` that `view` shows."""
-    index = [slice(None)] * array.ndim
-    for axis, start, stop in view.axes:
-        index[axis] = slice(start, stop)
-    out = array[tuple(index)]
-    return out.T if view.transposed else out
-
-
-def place_offset(layout: Layout, place: Place) -> int:
-    return layout.part(place.buffer, place.part) + place.start
+    def _int(self, key: tuple, offsets: dict, vectors: dict) -> int:
+        kind, what = key[0], key[1]
+        if kind == "at":
+            return offsets.get(what, -1)  # -1: in the forward loop's workspace, filled in by the caller
+        if kind == "ld":
+            return self.sizes.ld(what)
+        if kind == "part":
+            return self.sizes.part_at(what, key[2])
+        if kind == "start":
+            return key[3]
+        if kind == "width":
+            return self.schedule.live[what].width
+        if kind == "columns":
+            return self.columns[id(what)]
+        if kind == "depth":
+            return self.packed[id(what), key[2]][1]
+        if kind == "packed":
+            return self.packed[id(what), key[2]][0]
+        if kind == "bias":
+            return self.bias_at[id(what)]
+        if kind == "vector":
+            return vectors[what]
+        return self.sizes.part(self.emitter.vectors[what].shape[1])  # vector_ld

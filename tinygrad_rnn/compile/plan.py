@@ -129,17 +129,15 @@ class Plan:
 
     # ---- forward
 
-    def state_buffers(self, history: set[int]) -> list[Buffer]:
-        return [
-            Buffer(f"h{i}", "history" if i in history else "ring", [s.width])
-            for i, s in enumerate(self.traced.states)
-        ]
-
     def schedule_forward(self, saved: dict[int, Symbol], history: set[int]) -> tuple[Schedule, list[Buffer], list[Buffer]]:
         """The forward loop, with the buffers of its states and outputs."""
         t = self.traced
-        history = history | set(self.aliases.values())
-        states = self.state_buffers(history)
+        results = set(self.aliases.values())
+        kept = history | results
+        states = [
+            Buffer(f"h{i}", "history" if i in kept else "ring", [s.width], "f_", i in results)
+            for i, s in enumerate(t.states)
+        ]
         sources = {x.uid: Place(Buffer(f"x{i}", "user", [x.width])) for i, x in enumerate(t.inputs)}
         sources |= {s.uid: Place(b) for s, b in zip(t.states, states)}
         roots = [Root(s, Place(b, late=True)) for s, b in zip(t.new_states, states)]
@@ -148,7 +146,7 @@ class Plan:
             if i in self.aliases:
                 outputs.append(states[self.aliases[i]])
                 continue
-            buffer = Buffer(f"y{i}", "series", [y.width])
+            buffer = Buffer(f"y{i}", "series", [y.width], "f_", True)
             outputs.append(buffer)
             roots.append(Root(y, Place(buffer)))
         return Schedule(roots, sources, "f_", saved.values()), states, outputs
@@ -224,7 +222,7 @@ class Plan:
                 sources[old.uid] = Place(buffer)
         for uid in self.saved:
             sources.setdefault(uid, self.forward.kept[uid])
-        self.carries = [Buffer(f"c{i}", "ring", [s.width]) for i, s in enumerate(t.states)]
+        self.carries = [Buffer(f"c{i}", "ring", [s.width], "r_") for i, s in enumerate(t.states)]
         self.seeds = [Buffer(f"g{i}", "user", [y.width]) for i, y in enumerate(t.outputs)]
         for s in _leaves(self._reverse_values()):
             kind, index = s.leaf or ("", 0)
@@ -236,14 +234,14 @@ class Plan:
         self.input_buffers: dict[int, Buffer] = {}
         for i, g in enumerate(adj.inputs):
             if g is not None and i not in self.sunk:
-                self.input_buffers[i] = Buffer(f"dx{i}", "series", [g.width])
+                self.input_buffers[i] = Buffer(f"dx{i}", "series", [g.width], "r_", True)
                 roots.append(Root(g, Place(self.input_buffers[i])))
         series = {p.g.uid: p.g for p in adj.products}
         series |= {g.uid: g for terms in self.sunk.values() for g, _ in terms}
         self.totals: dict[int, Buffer] = {}  # reductions that the loop adds up itself
         for i, r in enumerate(adj.reductions):
             if r.g.uid not in series or not _is_vector(r.v):
-                self.totals[i] = Buffer(f"total{i}", "total", [r.g.width])
+                self.totals[i] = Buffer(f"total{i}", "total", [r.g.width], "r_")
                 roots.append(Root(r.g, Place(self.totals[i]), add=True))
         self.reverse = Schedule(roots, sources, "r_", series.values())
 

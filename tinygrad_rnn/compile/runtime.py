@@ -1,4 +1,4 @@
-"""Running a plan: buffers, the loops themselves, and what is left to do after them."""
+"""Running a plan: three jitted calls forward or backward - prepare, loop, gather - and the arrays between them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import numpy as np
 
 from ..errors import CompileError
 from . import threads
-from .gather import Gather
+from .after import After
 from .layout import Layout
 from .plan import Plan
-from .schedule import Buffer
+from .schedule import Buffer, Place
+
+BINDINGS = 64  # pairs of T and batch whose tables are kept
 
 
 def check_available() -> None:
@@ -21,13 +23,112 @@ def check_available() -> None:
         raise CompileError("Numba's JIT is switched off (NUMBA_DISABLE_JIT)")
 
 
+class Jobs:
+    """A table of jobs over arrays that are known by name."""
+
+    def __init__(self, phases: list[list[tuple]], sizes, dtype):
+        from ..kernels.jobs import COLUMNS, run_jobs
+
+        self.run_jobs, self.panel, self.like = run_jobs, sizes.panel, np.zeros(1, dtype)
+        self.names: list[str] = []
+        self.phases, rows, work = [], [], []
+        for phase in phases:
+            start = len(rows)
+            for job in phase:
+                row = [self._index(x) if isinstance(x, str) else x for x in job]
+                rows.append(row + [0] * (COLUMNS - len(row)))
+                work.append(_work(job))
+            if len(rows) > start:
+                self.phases.append((start, len(rows)))
+        self.table = np.array(rows, np.int64).reshape(-1, COLUMNS)
+        self.work = np.concatenate([[0], np.cumsum(work)]) if work else np.zeros(1)
+
+    def _index(self, name: str) -> int:
+        if name not in self.names:
+            self.names.append(name)
+        return self.names.index(name)
+
+    def run(self, arrays: dict[str, np.ndarray]) -> None:
+        if not self.phases:
+            return
+        addresses = np.array([arrays[name].ctypes.data for name in self.names], np.int64)
+        for i, (start, stop) in enumerate(self.phases):
+            total = self.work[stop] - self.work[start]
+            if i or total < 2 * threads.WORTH or threads.get_num_threads() == 1:
+                self.run_jobs(self.table, start, stop, addresses, self.panel, self.like)
+                continue
+
+            def some(a, b, start=start):
+                self.run_jobs(self.table, start + a, start + b, addresses, self.panel, self.like)
+
+            threads.run_weighted(some, self.work[start : stop + 1] - self.work[start])
+
+
+def _work(job: tuple) -> float:
+    """Multiply-adds of a product; other jobs count a little for each element."""
+    from ..kernels.jobs import PRODUCT, PRODUCT_TN, SUM_ROWS
+
+    if job[0] == PRODUCT:
+        return job[5] * job[6] * job[9]
+    if job[0] == PRODUCT_TN:
+        return job[8] * job[9] * job[10]
+    return 4.0 * job[5] * job[6] if job[0] == SUM_ROWS else 1.0
+
+
+class Forward(NamedTuple):
+    """A forward loop for one T and one batch."""
+
+    d: np.ndarray
+    w_size: int
+    ws_size: int
+    offsets: dict[Buffer, int]
+    prepare: Jobs
+    results: list[tuple[str, int]]  # arrays that are handed out, and their sizes
+    alone: list[str]  # array arguments after the workspace
+    outputs: list  # views to make
+    finals: list
+
+
+class Backward(NamedTuple):
+    """The backward loop and what comes after it, for one T and one batch."""
+
+    d: np.ndarray
+    w_size: int
+    ws_size: int
+    wx_size: int
+    grads_size: int
+    prepare: Jobs
+    after: Jobs
+    results: list[tuple[str, int]]
+    alone: list[str]
+    inputs: list
+    finals: list
+    grads: list[tuple[int, int, int, tuple]]  # uid of a base, its range in grads, its shape
+
+
+class View(NamedTuple):
+    """Rows of a buffer as an array (slots, batch, width), or (slots, batch) for a number per row."""
+
+    name: str  # of the array
+    start: int
+    slots: int
+    batch: int
+    ld: int
+    width: int
+    flat: bool
+
+    def of(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        stop = self.start + self.slots * self.batch * self.ld
+        rows = arrays[self.name][self.start : stop].reshape(self.slots, self.batch, self.ld)
+        return rows[:, :, 0] if self.flat else rows if self.width == self.ld else rows[:, :, : self.width]
+
+
 class Context(NamedTuple):
     """What the backward loop needs of a forward one."""
 
     time: int
     batch: int
-    arrays: dict[str, np.ndarray]  # by buffer name
-    values: dict[int, np.ndarray]  # invariants by uid
+    arrays: dict[str, np.ndarray]
 
 
 class Executable:
@@ -42,11 +143,13 @@ class Executable:
         self.dtype = plan.traced.trace.dtype
         self._inference: tuple | None = None
         self._training: tuple | None = None
+        self._bound: dict[tuple, Any] = {}
 
-    # ---- the three loops
+    # ---- the loops
 
     @property
     def inference(self) -> tuple[Layout, list[Buffer], list[Buffer]]:
+        """The forward loop that saves nothing, with the buffers of its states and outputs."""
         if self._inference is None:
             schedule, states, outputs = self.plan.inference()
             layout = Layout(schedule, "inference", False, self.dtype, f"{self.title}: forward, nothing saved.")
@@ -54,88 +157,168 @@ class Executable:
         return self._inference
 
     @property
-    def training(self) -> tuple[Layout, Layout, Gather]:
+    def training(self) -> tuple[Layout, Layout, After]:
+        """The forward loop, the backward loop, and what comes after it."""
         if self._training is None:
             plan = self.plan
             plan.differentiate()
             forward = Layout(plan.forward, "forward", False, self.dtype, f"{self.title}: forward.")
             reverse = Layout(plan.reverse, "reverse", True, self.dtype, f"{self.title}: backward through time.")
-            self._training = forward, reverse, Gather(plan, forward, reverse)
+            self._training = forward, reverse, After(plan, reverse)
         return self._training
 
-    # ---- buffers
+    # ---- tables for one T and one batch
 
-    def _allocate(self, layout: Layout, arrays: dict, time: int, batch: int) -> list[np.ndarray]:
-        """The arrays that the generated function takes, in its order; those not given are made."""
-        for buffer in layout.emitter.arrays:
-            if buffer.name not in arrays:
-                arrays[buffer.name] = self.make(layout, buffer, time, batch)
-        return [arrays[b.name] for b in layout.emitter.arrays]
+    def _binding(self, kind: str, time: int, batch: int) -> Any:
+        key = (kind, time, batch)
+        found = self._bound.get(key)
+        if found is None:
+            if len(self._bound) >= BINDINGS:
+                self._bound.pop(next(iter(self._bound)))
+            make = self._bind_backward if kind == "backward" else self._bind_forward
+            found = self._bound[key] = make(kind, time, batch)
+        return found
 
-    def make(self, layout: Layout, buffer: Buffer, time: int, batch: int) -> np.ndarray:
-        slots = {"history": time + 1, "ring": 2, "series": time}.get(buffer.kind, 1)
-        size = slots * batch * layout.ld(buffer) + layout.sizes.panel
-        return np.zeros(size, self.dtype) if buffer.kind == "total" else np.empty(size, self.dtype)
+    def _bind_forward(self, kind: str, time: int, batch: int) -> Forward:
+        plan, t = self.plan, self.plan.traced
+        if kind == "training":
+            layout, states, outputs = self.training[0], plan.states, plan.outputs
+        else:
+            layout, states, outputs = self.inference
+        d, w_size, ws_size, offsets, jobs = layout.bind(time, batch)
+        for i, (buffer, s) in enumerate(zip(states, t.states)):
+            jobs.append(self._begin(layout, f"s{i}", buffer, s.width, offsets, batch))
+        results = [
+            (b.name, layout.sizes.elements(b, time, batch) + layout.sizes.panel)
+            for b in dict.fromkeys([*outputs, *states])
+            if b.result
+        ]
+        views = [
+            self._view(layout, b, offsets, "ws", int(b.kind == "history"), time, batch, y.shape)
+            for b, y in zip(outputs, t.outputs)
+        ]
+        finals = [
+            self._view(layout, b, offsets, "ws", time if b.kind == "history" else time & 1, 1, batch, s.shape)
+            for b, s in zip(states, t.states)
+        ]
+        alone = [b.name for b in layout.alone]
+        prepare = Jobs([jobs], layout.sizes, self.dtype)
+        return Forward(d, w_size, ws_size, offsets, prepare, results, alone, views, finals)
 
-    def _begin(self, layout: Layout, buffers: list[Buffer], values: list, arrays: dict, time: int, batch: int) -> None:
-        """Put initial values into the first slot of states or carries."""
-        for buffer, value in zip(buffers, values):
-            array = arrays[buffer.name] = self.make(layout, buffer, time, batch)
-            ld, width = layout.ld(buffer), buffer.parts[0]
-            rows = array[: batch * ld].reshape(batch, ld)
-            rows[:, :width] = value.reshape(batch, width)
-            rows[:, width:] = 0
+    def _begin(self, layout: Layout, source: str, buffer: Buffer, width: int, offsets, batch: int) -> tuple:
+        """The job that copies initial values to the first slot of a state or a carry."""
+        from ..kernels.jobs import ROWS
 
-    def _result(self, layout: Layout, buffer: Buffer, arrays, time: int, batch: int, shape, first: int = 0):
-        ld, width = layout.ld(buffer), buffer.parts[0]
-        start = first * batch * ld
-        rows = arrays[buffer.name][start : start + time * batch * ld].reshape(time, batch, ld)[:, :, :width]
-        return rows if len(shape) > 1 else rows[:, :, 0]
+        target, at = (buffer.name, 0) if buffer.result else ("ws", offsets.setdefault(buffer, 0))
+        return (ROWS, source, target, 0, width, batch, width, at, layout.sizes.ld(buffer))
 
-    def _last(self, layout: Layout, buffer: Buffer, arrays, time: int, batch: int, shape) -> np.ndarray:
-        """The state after the last step, as an array of its own."""
-        slot = time if buffer.kind == "history" else time & 1
-        return np.ascontiguousarray(self._result(layout, buffer, arrays, 1, batch, shape, slot)[0])
+    def _view(self, layout: Layout, buffer: Buffer, offsets, work: str, slot: int, slots: int, batch: int, shape) -> View:
+        name, at = (buffer.name, 0) if buffer.result else (work, offsets[buffer])
+        ld = layout.sizes.ld(buffer)
+        return View(name, at + slot * batch * ld, slots, batch, ld, buffer.parts[0], len(shape) == 1)
+
+    def _bind_backward(self, kind: str, time: int, batch: int) -> Backward:
+        plan, t = self.plan, self.plan.traced
+        _, reverse, after = self.training
+        given = self._binding("training", time, batch).offsets
+        d, w_size, ws_size, offsets, jobs = reverse.bind(time, batch)
+        for i, key in enumerate(reverse.emitter.ints):
+            if key[0] == "at" and key[1] in given:
+                d[i + 2] = given[key[1]]
+        for i, (buffer, s) in enumerate(zip(plan.carries, t.states)):
+            jobs.append(self._begin(reverse, f"s{i}", buffer, s.width, offsets, batch))
+
+        def at(place: Place) -> tuple[str, int]:
+            b = place.buffer
+            row = reverse.sizes.part_at(b, place.part) + place.start
+            row += batch * reverse.sizes.ld(b) if place.late else 0
+            if b.alone:
+                return b.name, row
+            return ("ws", offsets[b] + row) if b in offsets else ("fw", given[b] + row)
+
+        phases = after.bind(time, batch, at)
+        prepare = Jobs([jobs + after.packing.jobs], reverse.sizes, self.dtype)
+        results, inputs = [], []
+        for i, x in enumerate(t.inputs):
+            if not plan.wanted_inputs[i]:
+                inputs.append(None)
+                continue
+            ld = reverse.sizes.row([x.width])
+            results.append((f"dx{i}", time * batch * ld + reverse.sizes.panel))
+            inputs.append(View(f"dx{i}", 0, time, batch, ld, x.width, len(x.shape) == 1))
+        finals = [
+            self._view(reverse, b, offsets, "ws", time & 1, 1, batch, s.shape) for b, s in zip(plan.carries, t.states)
+        ]
+        grads = []
+        for uid, shape in after.shapes.items():
+            start = after.grad_at[uid]
+            stop = min((o for o in after.grad_at.values() if o > start), default=after.grads_size)
+            full = (batch, *shape[1:]) if int(np.prod(shape, dtype=int)) != stop - start else shape
+            grads.append((uid, start, stop, full))
+        alone = [b.name for b in reverse.alone]
+        after_jobs = Jobs(phases, reverse.sizes, self.dtype)
+        return Backward(
+            d, w_size, ws_size, after.packing.size, after.grads_size, prepare, after_jobs, results, alone, inputs,
+            finals, grads,
+        )  # fmt: skip
 
     # ---- running
 
-    def forward(self, inputs, states, values, time: int, batch: int, train: bool) -> tuple[list, list, Context | None]:
-        """Outputs (T, B, ...), final states (B, ...), and what the backward loop needs."""
-        plan, t = self.plan, self.plan.traced
-        if train:
-            layout, state_buffers, outputs = self.training[0], plan.states, plan.outputs
-        else:
-            layout, state_buffers, outputs = self.inference
-        arrays = {f"x{i}": x.reshape(-1) for i, x in enumerate(inputs)}
-        self._begin(layout, state_buffers, states, arrays, time, batch)
-        self._loop(layout, arrays, values, time, batch)
-        ys = [
-            self._result(layout, b, arrays, time, batch, y.shape, int(b.kind == "history"))
-            for b, y in zip(outputs, t.outputs)
-        ]
-        finals = [self._last(layout, b, arrays, time, batch, s.shape) for b, s in zip(state_buffers, t.states)]
-        return ys, finals, Context(time, batch, arrays, values) if train else None
+    def forward(self, inputs, states, bases: dict[str, np.ndarray], time: int, batch: int, train: bool):
+        """Outputs (T, B, ...), final states (B, ...), and what the backward loop needs.
+
+        Parameters
+        ----------
+        inputs, states : lists of arrays
+        bases : dict
+            Arrays of the invariants that the loops read, as ``b{uid}``.
+        """
+        bound: Forward = self._binding("training" if train else "inference", time, batch)
+        layout = self.training[0] if train else self.inference[0]
+        arrays = dict(bases)
+        for i, x in enumerate(inputs):
+            arrays[f"x{i}"] = x.reshape(-1)
+        for i, s in enumerate(states):
+            arrays[f"s{i}"] = s
+        for name, size in bound.results:
+            arrays[name] = np.empty(size, self.dtype)
+        arrays["ws"] = np.empty(bound.ws_size, self.dtype)
+        self._loop(layout, bound, arrays, time, batch)
+        ys = [view.of(arrays) for view in bound.outputs]
+        finals = [view.of(arrays)[0].copy() for view in bound.finals]
+        return ys, finals, Context(time, batch, arrays) if train else None
 
     def backward(self, context: Context, output_grads: list, state_grads: list) -> tuple[list, list, dict]:
         """Cotangents of inputs, of initial states, and of invariants by uid."""
-        _, reverse, gather = self.training
-        plan = self.plan
-        time, batch = context.time, context.batch
-        arrays = dict(context.arrays)
+        time, batch, given = context
+        bound: Backward = self._binding("backward", time, batch)
+        arrays = dict(given)
+        arrays["fw"] = given["ws"]
         for i, g in enumerate(output_grads):
             arrays[f"g{i}"] = g.reshape(-1)
-        self._begin(reverse, plan.carries, state_grads, arrays, time, batch)
-        self._loop(reverse, arrays, context.values, time, batch)
-        t = plan.traced
-        states = [self._last(reverse, b, arrays, time, batch, s.shape) for b, s in zip(plan.carries, t.states)]
-        inputs: list[Any] = [None] * len(t.inputs)
-        for i, buffer in plan.input_buffers.items():
-            inputs[i] = self._result(reverse, buffer, arrays, time, batch, t.inputs[i].shape)
-        gather.inputs(arrays, context.values, time, batch, inputs)
-        return inputs, states, gather.invariants(arrays, context.values, time, batch)
+        for i, g in enumerate(state_grads):
+            arrays[f"s{i}"] = g
+        for name, size in bound.results:
+            arrays[name] = np.empty(size, self.dtype)
+        arrays["ws"] = np.empty(bound.ws_size, self.dtype)
+        arrays["wx"] = np.zeros(bound.wx_size, self.dtype)
+        grads = arrays["grads"] = np.zeros(bound.grads_size, self.dtype)
+        self._loop(self.training[1], bound, arrays, time, batch)
+        bound.after.run(arrays)
+        inputs = [None if view is None else view.of(arrays) for view in bound.inputs]
+        states = [view.of(arrays)[0].copy() for view in bound.finals]
+        return inputs, states, {uid: grads[a:b].reshape(shape) for uid, a, b, shape in bound.grads}
 
-    def _loop(self, layout: Layout, arrays: dict, values: dict, time: int, batch: int) -> None:
-        d, k, v, w, bias = layout.fill(values, batch, time)
-        buffers = self._allocate(layout, arrays, time, batch)
-        function = layout.function
-        threads.run(lambda b0, b1: function(b0, b1, d, k, v, w, bias, *buffers), batch, time * batch * layout.w_size)
+    def _loop(self, layout: Layout, bound: Any, arrays: dict, time: int, batch: int) -> None:
+        w = arrays["w"] = np.zeros(bound.w_size, self.dtype)
+        bound.prepare.run(arrays)
+        del arrays["w"]
+        function, d, k, ws = layout.function, bound.d, layout.numbers, arrays["ws"]
+        others = [arrays[name] for name in bound.alone]
+        if layout.name == "reverse":
+            others.insert(0, arrays["fw"])
+        work = time * batch * layout.multiplications
+        if work < 2 * threads.WORTH:
+            function(0, batch, d, k, w, ws, *others)
+        else:
+            threads.run(lambda b0, b1: function(b0, b1, d, k, w, ws, *others), batch, work)

@@ -23,12 +23,19 @@ class Buffer:
     """An array of the generated kernel; rows of `parts` side by side, each padded to whole vectors.
 
     kind: "user" (T, B, F), unpadded, the caller's; "history" (T + 1, B, ...); "ring" (2, B, ...); "series" (T, B, ...);
-    "scratch" (B, ...); "total" (B, ...), added to at each step.
+    "scratch" (B, ...); "total" (B, ...), added to at each step. All but the caller's arrays and results lie in the
+    workspace of the loop that makes them.
     """
 
     name: str
     kind: str
     parts: list[int] = field(default_factory=list)  # width of each part
+    home: str = ""  # prefix of the loop that makes it
+    result: bool = False  # handed to the caller: an array of its own
+
+    @property
+    def alone(self) -> bool:
+        return self.result or self.kind == "user"
 
 
 @dataclass(frozen=True)
@@ -211,7 +218,7 @@ class Schedule:
     # ---- places
 
     def buffer(self, kind: str, name: str = "") -> Buffer:
-        b = Buffer(f"{self.prefix}{name or kind}{len(self.buffers)}", kind)
+        b = Buffer(f"{self.prefix}{name or kind}{len(self.buffers)}", kind, home=self.prefix)
         self.buffers.append(b)
         return b
 

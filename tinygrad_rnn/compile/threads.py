@@ -34,16 +34,28 @@ def get_num_threads() -> int:
 
 def run(function: Callable[[int, int], None], rows: int, work: float) -> None:
     """Call ``function(start, stop)`` on ranges that cover `rows`, one for each thread that is worth it."""
-    global _pool, _pool_size
     n = max(1, min(_threads, rows, int(work / WORTH)))
+    _run(function, [rows * i // n for i in range(n + 1)])
+
+
+def run_weighted(function: Callable[[int, int], None], work) -> None:
+    """The same for tasks of unequal size: ``work[i]`` is that of all tasks before task i."""
+    tasks, total = len(work) - 1, float(work[-1])
+    n = max(1, min(_threads, tasks, int(total / WORTH)))
+    bounds = [int(work.searchsorted(total * i / n)) for i in range(n)] + [tasks]
+    _run(function, sorted(bounds))
+
+
+def _run(function: Callable[[int, int], None], bounds: list[int]) -> None:
+    global _pool, _pool_size
+    n = len(bounds) - 1
     if n == 1:
-        function(0, rows)
+        function(bounds[0], bounds[1])
         return
     if _pool is None or _pool_size < n - 1:
         if _pool is not None:
             _pool.shutdown(wait=False)
         _pool, _pool_size = ThreadPoolExecutor(n - 1, thread_name_prefix="tinygrad_rnn"), n - 1
-    bounds = [rows * i // n for i in range(n + 1)]
     others = [_pool.submit(function, a, b) for a, b in zip(bounds[1:-1], bounds[2:])]
     function(bounds[0], bounds[1])
     for other in others:

@@ -70,8 +70,8 @@ class _Run:
         states = arrays[self.n_inputs : self.n_arguments]
         bases = arrays[self.n_arguments :]
         time, batch = arrays[0].shape[:2]
-        values = {s.uid: np.ascontiguousarray(a) for s, a in zip(self.program.bases, bases)}
-        ys, finals, tape["context"] = self.executable.forward(inputs, states, values, time, batch, self.train)
+        named = {f"b{s.uid}": np.ascontiguousarray(a) for s, a in zip(self.program.bases, bases)}
+        ys, finals, tape["context"] = self.executable.forward(inputs, states, named, time, batch, self.train)
         return (*ys, *finals)
 
     def backward(self, gs: dict, out, *args, needs, tape):

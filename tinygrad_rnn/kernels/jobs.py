@@ -1,0 +1,125 @@
+"""What is done before and after a compiled loop, as a table of jobs that one jitted call works off.
+
+A small network's training step consists of calls, not of arithmetic: so packing, large products and sums are rows of
+a table, and arrays are given by their addresses. Whoever fills the table answers for every offset in it.
+"""
+
+from __future__ import annotations
+
+
+from numba import carray, types
+from numba.extending import intrinsic
+
+from .fingerprint import kernel
+from .gemm import gemm_tn
+from .lanes import vlanes, vload, vload_n, vstore, vstore_n
+from .linked import HUGE, gemm
+
+COLUMNS = 14  # of the table: kind, source, target, then
+PACK = 0  # ld, transposed, first row, first column, rows, columns, offset, depth, row, column (of a packed matrix)
+ADD = 1  # start, n, to
+SPLAT = 2  # start, n, to
+ROWS = 3  # start, ld, rows, width, to, target ld: the rest of a row becomes zero
+PRODUCT = 4  # start, ld, rows, depth, packed matrix, its offset, columns, to, target ld, accumulate
+PRODUCT_TN = 5  # start, ld, other, its start, its ld, depth, rows, columns, to, target ld, accumulate
+SUM_ROWS = 6  # start, ld, rows, columns, to
+ADD_ROWS = 7  # start, ld, rows, width, to, target ld
+
+
+@intrinsic
+def _pointer(typingctx, address, like):
+    """The integer `address` as a pointer to elements like those of the array `like`."""
+    pointer = types.CPointer(like.dtype)
+
+    def codegen(context, builder, sig, args):
+        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
+
+    return pointer(types.intp, like), codegen
+
+
+@kernel
+def run_jobs(jobs, first, last, addresses, panel, like):
+    """Do the jobs ``first .. last - 1`` of the table.
+
+    Parameters
+    ----------
+    jobs : (n, COLUMNS) int64
+    first, last : int
+    addresses : 1-D int64
+        Of the arrays that the table names by index: contiguous, and of the dtype of `like`.
+    panel : int
+        Columns of a panel of a packed matrix.
+    like : 1-D array
+        Any array of the dtype.
+    """
+    for i in range(first, last):
+        job = jobs[i]
+        kind = job[0]
+        x = carray(_pointer(addresses[job[1]], like), HUGE)
+        out = carray(_pointer(addresses[job[2]], like), HUGE)
+        if kind == PACK:
+            _pack(x, out, job, panel)
+        elif kind == ADD:
+            for j in range(job[4]):
+                out[job[5] + j] += x[job[3] + j]
+        elif kind == SPLAT:
+            for j in range(job[4]):
+                out[job[5] + j] = x[job[3]]
+        elif kind == ROWS:
+            for r in range(job[5]):
+                source, target = job[3] + r * job[4], job[7] + r * job[8]
+                for j in range(job[6]):
+                    out[target + j] = x[source + j]
+                for j in range(job[6], job[8]):
+                    out[target + j] = 0
+        elif kind == PRODUCT:
+            w = carray(_pointer(addresses[job[7]], like), HUGE)
+            gemm(x, job[3], job[4], job[5], job[6], w, job[8], job[9], out, job[10], job[11], job[12])
+        elif kind == PRODUCT_TN:
+            y = carray(_pointer(addresses[job[5]], like), HUGE)
+            gemm_tn(
+                x, job[3], job[4], y, job[6], job[7], job[8], job[9], job[10], out, job[11], job[12], job[13] != 0
+            )
+        elif kind == SUM_ROWS:
+            for r in range(job[5]):
+                _add(x, job[3] + r * job[4], out, job[7], job[6])
+        elif kind == ADD_ROWS:
+            for r in range(job[5]):
+                _add(x, job[3] + r * job[4], out, job[7] + r * job[8], job[6])
+
+
+@kernel
+def _add(x, start, out, to, n):
+    """``out[to : to + n] += x[start : start + n]``."""
+    lanes = vlanes(x)
+    whole = n // lanes * lanes
+    for j in range(0, whole, lanes):
+        vstore(out, to + j, vload(out, to + j) + vload(x, start + j))
+    if whole < n:
+        rest = n - whole
+        vstore_n(out, to + whole, vload_n(out, to + whole, rest) + vload_n(x, start + whole, rest), rest)
+
+
+@kernel
+def _pack(w, packed, job, panel):
+    """Copy a rectangle of a matrix into panels ``[columns // panel][row][panel]``."""
+    ld, transposed, r0, c0, rows, columns = job[3], job[4], job[5], job[6], job[7], job[8]
+    offset, depth, row, column = job[9], job[10], job[11], job[12]
+    n = 0
+    while n < columns:
+        lane = (column + n) % panel
+        count = min(panel - lane, columns - n)
+        at = offset + ((column + n) // panel) * depth * panel + row * panel + lane
+        if transposed:
+            for k in range(rows):
+                source = (c0 + n) * ld + r0 + k
+                for m in range(count):
+                    packed[at + k * panel + m] = w[source + m * ld]
+        else:
+            for k in range(rows):
+                source = (r0 + k) * ld + c0 + n
+                for m in range(count):
+                    packed[at + k * panel + m] = w[source + m]
+        n += count
+
+
