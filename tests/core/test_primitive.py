@@ -55,6 +55,25 @@ def test_worked_example():
     assert bump.__name__ == "bump"
 
 
+def test_names_of_built_in_operations_are_taken():
+    """The compiler knows operations by name."""
+    with pytest.raises(ValueError, match="got the name 'power', which tinygrad_rnn.ops.elementwise has"):
+
+        @tr.primitive()
+        def power(a, b):
+            return a
+
+
+def test_one_s_own_operations_may_be_defined_again():
+    for factor in (2, 3):
+
+        @tr.primitive()
+        def scaled(x, factor=factor):
+            return x * factor
+
+        assert scaled(tr.tensor([1])).tolist() == [factor]
+
+
 def test_broadcast_results_are_summed_back():
     """A rule returns its cotangent in the shape of the result; the walk sums it to the input's."""
 

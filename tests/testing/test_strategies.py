@@ -8,7 +8,7 @@ from hypothesis.errors import NoSuchExample
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
-from tinygrad_rnn.testing import strategies
+from tinygrad_rnn.testing import gradcheck, gradgradcheck, strategies
 
 SEARCH = settings(max_examples=2000, derandomize=True, database=None, phases=[Phase.generate])
 
@@ -137,3 +137,22 @@ def test_cells_take_a_step(cell):
 @pytest.mark.parametrize("bias", [False, True])
 def test_kinds_of_cells_are_reached(kind, bias):
     assert reaches(strategies.cells(), lambda c: isinstance(c, kind) and (c.bias_ih is not None) == bias)
+
+
+@settings(max_examples=30)
+@given(strategies.cells(), st.integers(1, 3))
+def test_cells_pass_the_gradient_checks(cell, batch):
+    rng = np.random.default_rng(1)
+    state = cell.initial_state(batch)
+    several = isinstance(state, tuple)
+    leaves = [tr.tensor(rng.normal(size=(batch, cell.input_size)), requires_grad=True)]
+    leaves += [
+        tr.tensor(rng.normal(size=s.shape), requires_grad=True) for s in (state if several else (state,))
+    ]
+
+    def step(x, *rest):
+        hs = rest[: len(leaves) - 1]
+        return cell.step(x, hs if several else hs[0])
+
+    assert gradcheck(step, [*leaves, *cell.parameters()])
+    assert gradgradcheck(step, [*leaves, *cell.parameters()], fast=True)

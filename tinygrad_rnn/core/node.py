@@ -160,6 +160,11 @@ def primitive(**record) -> Callable[[Callable], Any]:
     callable
         The public function; its record is its attribute ``op``.
 
+    Raises
+    ------
+    ValueError
+        If a built-in operation has the function's name.
+
     Examples
     --------
     >>> import numpy as np, tinygrad_rnn as tr
@@ -175,6 +180,9 @@ def primitive(**record) -> Callable[[Callable], Any]:
 
     def wrap(forward: Callable) -> Callable:
         op = Op(forward.__name__.strip("_"), forward, **record)
+        owner = registry[op.name].forward.__module__ if op.name in registry else ""
+        if owner.startswith("tinygrad_rnn.") and owner != forward.__module__:
+            raise ValueError(f"primitive: got the name {op.name!r}, which {owner} has; choose another")
         registry[op.name] = op
 
         @functools.wraps(forward)
