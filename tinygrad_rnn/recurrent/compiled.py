@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import threading
 import warnings
 import weakref
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -17,61 +18,77 @@ from ..nn.module import Module
 from . import nest
 from .cell import Cell
 
-_programs: weakref.WeakKeyDictionary[Cell, dict] = weakref.WeakKeyDictionary()
 _tracing = threading.RLock()
 
 
-class Program(NamedTuple):
-    """One compiled form of a cell: for one structure of inputs and states, one dtype and one set of settings."""
+class Program:
+    """One compiled form of a cell: for one structure of inputs and states, one dtype and one set of settings.
 
-    traced: Any
-    sources: list[tuple[int, Any]]  # uid of an invariant, and how to find its tensor today
-    bases: list  # symbols that the loops read: invariants, and what is computed from them before the loop
-    output_structure: Any
-    executables: dict  # (inputs that need gradients, bases that do) -> Executable
-
-
-def scan_compiled(cell: Cell, inputs: list[Tensor], structure, state, mode: str) -> tuple[Any, Any] | None:
-    """Outputs and final state; None where ``mode="auto"`` has to run eagerly.
-
-    Raises
-    ------
-    CompileError
-        With ``mode="compiled"``, if the step cannot be compiled.
+    Attributes
+    ----------
+    traced : Traced
+    bases : list of Symbol
+        What the loops read: invariants, and what is computed from them before the loop.
+    sources : list
+        (uid, where to find its tensor) of each invariant.
+    plain : list or None
+        Where to find each base, if none has to be computed.
     """
-    states, state_structure = nest.flatten(state)
-    program = program_of(cell, inputs, structure, states, state_structure, mode)
-    if program is None:
-        return None
-    bases = _evaluate_bases(cell, program)
-    args = (*inputs, *states, *bases)
-    train = config.is_grad_enabled() and any(a.requires_grad for a in args)
-    wanted = tuple(bool(train and a.requires_grad) for a in args)
-    executable = program.executables.get(wanted)
-    if executable is None:
-        executable = program.executables[wanted] = _executable(cell, program, wanted, len(inputs), len(states))
-    run = _Run(program, executable, len(inputs), len(states), train)
-    op = Op("recurrent_loop", run.forward, joint_vjp=run.backward, untyped=tuple(range(len(args))))
-    results = apply(op, args, {"tape": {}})
-    n = len(program.traced.outputs)
-    return nest.unflatten(program.output_structure, results[:n]), nest.unflatten(state_structure, results[n:])
+
+    def __init__(self, traced, sources, output_structure):
+        self.traced = traced
+        self.sources = sources
+        self.output_structure = output_structure
+        self.bases = compiler.bases(traced)
+        self.names = [f"b{s.uid}" for s in self.bases]
+        self.loops: dict[tuple, _Loop] = {}
+        where = dict(sources)
+        self.plain = [where[s.uid] for s in self.bases] if all(s.uid in where for s in self.bases) else None
+
+    def base_tensors(self) -> list[Tensor]:
+        """Today's tensors; what is computed from parameters alone runs on the tape here."""
+        if self.plain is not None:
+            return [_look_up(source) for source in self.plain]
+        return compiler.evaluate(self.bases, {uid: _look_up(source) for uid, source in self.sources})
+
+    def loop(self, title: str, n_inputs: int, n_states: int, train: bool, args) -> _Loop:
+        """The loop for these arguments: which of them need gradients decides what it computes."""
+        wanted = tuple([a.requires_grad for a in args]) if train else ()
+        found = self.loops.get(wanted)
+        if found is None:
+            flags = wanted or (False,) * len(args)
+            uids = {s.uid for s, w in zip(self.bases, flags[n_inputs + n_states :]) if w}
+            executable = compiler.Executable(compiler.Plan(self.traced, flags[:n_inputs], uids), title)
+            found = self.loops[wanted] = _Loop(self, executable, n_inputs, n_states, train)
+        return found
 
 
-class _Run:
-    """One call of a compiled loop, as the operation that the tape records."""
+def _look_up(source) -> Tensor:
+    if isinstance(source, Tensor):
+        return source
+    attributes, name, key = source
+    return attributes[name] if key is None else attributes[name][key]
+
+
+class _Loop:
+    """A compiled loop as an operation of the tape."""
 
     def __init__(self, program: Program, executable, n_inputs: int, n_states: int, train: bool):
         self.program, self.executable, self.train = program, executable, train
         self.n_inputs, self.n_arguments = n_inputs, n_inputs + n_states
+        everything = tuple(range(self.n_arguments + len(program.bases)))
+        self.op = Op("recurrent_loop", self.forward, joint_vjp=self.backward, untyped=everything)
 
     def forward(self, *arrays, tape):
-        dtype = self.executable.dtype
-        inputs = [np.ascontiguousarray(x, dtype) for x in arrays[: self.n_inputs]]
-        states = arrays[self.n_inputs : self.n_arguments]
-        bases = arrays[self.n_arguments :]
+        n, dtype = self.n_inputs, self.executable.dtype
         time, batch = arrays[0].shape[:2]
-        named = {f"b{s.uid}": np.ascontiguousarray(a) for s, a in zip(self.program.bases, bases)}
-        ys, finals, tape["context"] = self.executable.forward(inputs, states, named, time, batch, self.train)
+        solid = [
+            a if a.dtype is dtype and a.flags.c_contiguous else np.ascontiguousarray(a, dtype) for a in arrays
+        ]
+        named = dict(zip(self.program.names, solid[self.n_arguments :]))
+        ys, finals, tape["context"] = self.executable.forward(
+            solid[:n], solid[n : self.n_arguments], named, time, batch, self.train
+        )
         return (*ys, *finals)
 
     def backward(self, gs: dict, out, *args, needs, tape):
@@ -88,8 +105,7 @@ class _Run:
         outputs = [cotangent(i, (*lead, *y.shape[1:])) for i, y in enumerate(traced.outputs)]
         finals = [cotangent(n + i, (lead[1], *s.shape[1:])) for i, s in enumerate(traced.states)]
         inputs, states, invariants = self.executable.backward(context, outputs, finals)
-        grads = [*inputs, *states, *(invariants.get(s.uid) for s in self.program.bases)]
-        return [g if need else None for g, need in zip(grads, needs)]
+        return [*inputs, *states, *(invariants.get(s.uid) for s in self.program.bases)]
 
     def _replay(self, gs: dict, args, needs):
         """Gradients that can be differentiated again: run the program on the tape."""
@@ -106,30 +122,76 @@ class _Run:
         return [next(found) if need else None for need in needs]
 
 
-# ---- programs
+def scan_compiled(cell: Cell, inputs: list[Tensor], structure, state, mode: str) -> tuple[Any, Any] | None:
+    """Outputs and final state; None where ``mode="auto"`` has to run eagerly.
+
+    Raises
+    ------
+    CompileError
+        With ``mode="compiled"``, if the step cannot be compiled.
+    """
+    states, state_structure = nest.flatten(state)
+    program = program_of(cell, inputs, structure, states, state_structure, mode)
+    if program is None:
+        return None
+    args = (*inputs, *states, *program.base_tensors())
+    train = config.is_grad_enabled() and any([a.requires_grad for a in args])
+    loop = program.loop(type(cell).__name__, len(inputs), len(states), train, args)
+    results = apply(loop.op, args, {"tape": {}})
+    n = len(program.traced.outputs)
+    return nest.unflatten(program.output_structure, results[:n]), nest.unflatten(state_structure, results[n:])
+
+
+# ---- programs of a cell
+
+
+class _Known:
+    """The programs of one cell, and the settings that it had when they were last looked up."""
+
+    def __init__(self):
+        self.programs: dict[tuple, Program | str] = {}
+        self.settings: tuple = ()
+        self.seen: list[tuple[dict, list]] = []  # attributes of the cell and its parts; holding them keeps ids unique
+        self.changing = False
+
+    def refresh(self, cell: Cell) -> tuple:
+        """The cell's settings; read anew only where an attribute was set since the last time."""
+        if self.seen and not self.changing:
+            for attributes, values in self.seen:
+                if len(attributes) != len(values) or not all(map(operator.is_, attributes.values(), values)):
+                    break
+            else:
+                return self.settings
+        self.settings = _settings(cell)
+        self.seen = [(vars(m), list(vars(m).values())) for m in cell.modules()]
+        self.changing = any(isinstance(v, list | dict | set) for _, values in self.seen for v in values)
+        return self.settings
+
+
+_known: weakref.WeakKeyDictionary[Cell, _Known] = weakref.WeakKeyDictionary()
 
 
 def program_of(cell: Cell, inputs, structure, states, state_structure, mode: str) -> Program | None:
     """The cell's program for arguments like these, traced if need be."""
-    known = _programs.get(cell)
+    known = _known.get(cell)
     if known is None:
-        known = _programs[cell] = {}
+        known = _known[cell] = _Known()
     key = (
         structure,
         state_structure,
-        tuple((x.data.shape[2:], x.data.dtype) for x in inputs),
-        tuple((s.data.shape[1:], s.data.dtype) for s in states),
-        _settings(cell),
+        *[(x.data.shape[2:], x.data.dtype) for x in inputs],
+        *[(s.data.shape[1:], s.data.dtype) for s in states],
+        known.refresh(cell),
     )
-    program = known.get(key)
+    program = known.programs.get(key)
     if program is None:
         try:
             program = _trace(cell, inputs, structure, states, state_structure)
         except CompileError as error:
             program = str(error)
             if mode == "auto":
-                warnings.warn(f"{type(cell).__name__} runs eagerly: {error}", RuntimeWarning, stacklevel=2)
-        known[key] = program
+                warnings.warn(f"{type(cell).__name__} runs eagerly: {error}", RuntimeWarning, stacklevel=4)
+        known.programs[key] = program
     if isinstance(program, str):
         if mode == "compiled":
             raise CompileError(f"{type(cell).__name__}: {program}")
@@ -138,23 +200,25 @@ def program_of(cell: Cell, inputs, structure, states, state_structure, mode: str
 
 
 def _settings(cell: Cell) -> tuple:
-    """Everything plain that a step may read: numbers, flags and strings of the cell and of its parts."""
-    out = []
-    for module in cell.modules():
-        for name, value in vars(module).items():
-            if isinstance(value, bool | int | float | str | tuple) and not name.startswith("_"):
-                out.append((name, type(value), value) if _hashable(value) else (name, repr(value)))
-            elif callable(value) and not isinstance(value, Module):
-                out.append((name, id(value)))
-    return tuple(out)
+    """Everything plain that a step may read: numbers, flags, strings and functions of the cell and its parts."""
+    return tuple(
+        (name, _setting(value))
+        for module in cell.modules()
+        for name, value in vars(module).items()
+        if not isinstance(value, Tensor | Module)
+    )
 
 
-def _hashable(value) -> bool:
-    try:
-        hash(value)
-    except TypeError:
-        return False
-    return True
+def _setting(value) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value), tuple(_setting(v) for v in value)
+    if isinstance(value, dict):
+        return dict, tuple((k, _setting(v)) for k, v in value.items())
+    if isinstance(value, Tensor | Module):
+        return None
+    if isinstance(value, bool | int | float | str | bytes | None):
+        return type(value), value
+    return id(value)
 
 
 def _trace(cell: Cell, inputs, structure, states, state_structure) -> Program:
@@ -195,7 +259,7 @@ def _trace(cell: Cell, inputs, structure, states, state_structure) -> Program:
         finally:
             _restore(before)
             generator.bit_generator.state = random
-    return Program(traced, sources, compiler.bases(traced), shape["outputs"], {})
+    return Program(traced, sources, shape["outputs"])
 
 
 def _snapshot(cell: Cell) -> list[tuple[Module, dict]]:
@@ -213,33 +277,14 @@ def _holds_symbols(cell: Cell) -> bool:
 
 
 def _find(cell: Cell, tensor: Tensor):
-    """Where the cell keeps `tensor`, as (module, attribute, key); the tensor itself if it is not an attribute."""
+    """Where the cell keeps `tensor`, as (attributes, name, key); the tensor itself if it is not an attribute."""
     for module in cell.modules():
         for name, value in vars(module).items():
             if value is tensor:
-                return module, name, None
+                return vars(module), name, None
             if isinstance(value, list | tuple | dict):
                 items = value.items() if isinstance(value, dict) else enumerate(value)
                 for key, item in items:
                     if item is tensor:
-                        return module, name, key
+                        return vars(module), name, key
     return tensor
-
-
-def _evaluate_bases(cell: Cell, program: Program) -> list[Tensor]:
-    """Today's tensors that the loops read; what is computed from parameters alone runs on the tape here."""
-    values: dict[int, Any] = {}
-    for uid, source in program.sources:
-        if isinstance(source, Tensor):
-            values[uid] = source
-            continue
-        module, name, key = source
-        value = vars(module)[name]
-        values[uid] = value if key is None else value[key]
-    return compiler.evaluate(program.bases, values)
-
-
-def _executable(cell: Cell, program: Program, wanted: tuple, n_inputs: int, n_states: int):
-    uids = {s.uid for s, w in zip(program.bases, wanted[n_inputs + n_states :]) if w}
-    plan = compiler.Plan(program.traced, wanted[:n_inputs], uids)
-    return compiler.Executable(plan, type(cell).__name__)
