@@ -126,7 +126,6 @@ class After:
         """Jobs in phases; those of a phase are independent. ``at(place)`` gives (array, offset of row 0)."""
         from ..kernels.jobs import ADD, ADD_ROWS, PRODUCT, PRODUCT_TN, SUM_ROWS
 
-        self._place_grads(batch)
         rows, ld = time * batch, self.sizes.ld
         first: list[tuple] = []
         for i, runs in self.sunk:
@@ -171,7 +170,8 @@ class After:
         # a phase whose jobs write to the same places runs in order, on one thread
         return [first, later, last]
 
-    def _place_grads(self, batch: int) -> None:
+    def place_grads(self, batch: int) -> None:
+        """Lay out ``grads`` for a batch."""
         rows = {resolve(r.v).base.uid for r in self.plan.adjoint.reductions if r.v.ndim == 2 and r.v.shape[0] != 1}
         self.grads_size = 0
         for uid, shape in self.shapes.items():

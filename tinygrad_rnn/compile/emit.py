@@ -119,7 +119,7 @@ class Emitter:
         head += [f"{name} = d[{i + 2}]" for i, name in enumerate(self.int_names[key] for key in self.ints)]
         arrays = "".join(f", {b.name}" for b in self.buffers if b.alone)
         lines = [
-            f"def {self.name}(b0, b1, d, k, w, ws{', fw' if self.reverse else ''}{arrays}):",
+            f"def {self.name}(b0, b1, d, k, ws{', fw' if self.reverse else ''}{arrays}):",
             *(f"    # {line}" for line in describe(schedule)),
             "    T = d[0]",
             "    B = d[1]",
@@ -144,12 +144,12 @@ class Emitter:
             (a, depth, packed), second = operands[0], operands[1:2]
             a2, depth2, packed2 = second[0] if second else (a, "0", packed)
             lines.append(
-                f"gemm2({a}, {depth}, w, {packed}, {a2}, {depth2}, w, {packed2}, w, {self.int('bias', product)}, "
+                f"gemm2({a}, {depth}, ws, {packed}, {a2}, {depth2}, ws, {packed2}, ws, {self.int('bias', product)}, "
                 f"b1 - b0, {columns}, {out}, {offset}, {ldc})"
             )
             operands = operands[2:]
         for a, depth, packed in operands:
-            lines.append(f"gemm({a}, b1 - b0, {depth}, w, {packed}, {columns}, {out}, {offset}, {ldc}, True)")
+            lines.append(f"gemm({a}, b1 - b0, {depth}, ws, {packed}, {columns}, {out}, {offset}, {ldc}, True)")
         return lines
 
     # ---- elementwise maths, row by row
@@ -294,7 +294,7 @@ class _Loop:
             at = f"{at} + b * {e.int('vector_ld', s.uid)}"
         if s.size > 1 and s.shape[-1] > 1:
             at += " + j"
-        code = f"vload(w, {at})"
+        code = f"vload(ws, {at})"
         return f"{code} != 0.0" if s.dtype.kind == "b" else code
 
 

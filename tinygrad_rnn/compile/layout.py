@@ -1,7 +1,7 @@
 """Layout: where everything that a loop reads or writes lies, and the jobs that prepare it.
 
-A loop has two arrays of its own: ``w``, packed matrices, biases and vectors, which one call needs; and ``ws``, the
-workspace, which the backward loop needs too. The caller's arrays and the results are arrays by themselves.
+Each call has an arena, one array with all that is its own: packed matrices, biases and vectors (``w``), then the buffers
+of its schedule. The caller's arrays and the results are arrays by themselves.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ HEADER = '''"""{title}
 
 Generated from a traced step; edit the step, not this file.
 
-``d`` holds sizes and offsets, ``k`` numbers of the step, ``w`` packed parameters, ``ws`` the workspace, ``fw`` that of the
-forward loop. All arrays are flat; row b of a buffer at step t starts at ``NAME_at + (t * B + b) * NAME_ld``.
+``d`` holds sizes and offsets, ``k`` numbers of the step, ``ws`` packed parameters and buffers, ``fw`` those of the forward
+loop. All arrays are flat; row b of a buffer at step t starts at ``NAME_at + (t * B + b) * NAME_ld``.
 """
 
 import numpy as np
@@ -192,15 +192,23 @@ class Layout:
 
     # ---- for one T and one batch
 
-    def bind(self, time: int, batch: int) -> tuple[np.ndarray, int, int, dict[Buffer, int], list[tuple]]:
-        """``d``, the sizes of ``w`` and ``ws``, offsets of buffers in ``ws``, and the jobs that fill ``w``."""
+    def bind(self, time: int, batch: int, extra: int = 0) -> tuple[np.ndarray, int, int, dict[Buffer, int], list[tuple]]:
+        """Everything for one T and one batch.
+
+        The arena of a call begins with ``w`` and `extra` elements, which are cleared; the workspace follows.
+
+        Returns
+        -------
+        d : int64 array
+        w_size, size : int
+            Elements of ``w``, and of the arena.
+        offsets : dict
+            Of buffers in the arena.
+        jobs : list
+            Those that fill ``w``.
+        """
         from ..kernels.jobs import ROWS
 
-        at, offsets = 0, {}
-        for buffer in self.emitter.buffers:
-            if not buffer.alone and buffer.home == self.schedule.prefix:
-                offsets[buffer] = at
-                at += self.sizes.elements(buffer, time, batch)
         jobs, vectors = list(self.packing.jobs), dict(self.vector_at)
         w_size = self.packing.size
         for s in self.rows:
@@ -211,9 +219,14 @@ class Layout:
             ld = self.sizes.part(width)
             jobs.append((ROWS, f"b{view.base.uid}", "w", start, source_ld, batch, stop - start, w_size, ld))
             w_size += batch * ld
+        w_size = self.sizes.row([w_size])
+        at, offsets = w_size + extra, {}
+        for buffer in self.emitter.buffers:
+            if not buffer.alone and buffer.home == self.schedule.prefix:
+                offsets[buffer] = at
+                at += self.sizes.elements(buffer, time, batch)
         d = [time, batch, *(self._int(key, offsets, vectors) for key in self.emitter.ints)]
-        slack = self.sizes.panel
-        return np.array(d, np.int64), w_size + slack, at + slack, offsets, jobs
+        return np.array(d, np.int64), w_size, at + self.sizes.panel, offsets, jobs
 
     def _int(self, key: tuple, offsets: dict, vectors: dict) -> int:
         kind, what = key[0], key[1]

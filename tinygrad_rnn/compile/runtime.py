@@ -24,37 +24,61 @@ def check_available() -> None:
 
 
 class Jobs:
-    """A table of jobs over arrays that are known by name."""
+    """A table of jobs over arrays that are known by name.
 
-    def __init__(self, phases: list[list[tuple]], sizes, dtype):
+    Parameters
+    ----------
+    phases : lists of jobs
+        Those of one phase are independent; phases are done in order.
+    arena : dict
+        Offsets of the arrays that lie in the call's arena; the others are arrays by themselves.
+    """
+
+    def __init__(self, phases: list[list[tuple]], arena: dict[str, int], sizes, dtype):
         from ..kernels.jobs import COLUMNS, run_jobs
 
         self.run_jobs, self.panel, self.like = run_jobs, sizes.panel, np.zeros(1, dtype)
-        self.names: list[str] = []
+        self.names: list[str] = ["arena"]
+        self.known: dict[str, tuple] = {}  # addresses of parameters, which seldom move
         self.phases, rows, work = [], [], []
         for phase in phases:
             start = len(rows)
             for job in phase:
-                row = [self._index(x) if isinstance(x, str) else x for x in job]
-                rows.append(row + [0] * (COLUMNS - len(row)))
+                rows.append(self._row(job, arena) + [0] * (COLUMNS - len(job)))
                 work.append(_work(job))
             if len(rows) > start:
                 self.phases.append((start, len(rows)))
         self.table = np.array(rows, np.int64).reshape(-1, COLUMNS)
         self.work = np.concatenate([[0], np.cumsum(work)]) if work else np.zeros(1)
 
-    def _index(self, name: str) -> int:
-        if name not in self.names:
-            self.names.append(name)
-        return self.names.index(name)
+    def _row(self, job: tuple, arena: dict[str, int]) -> list[int]:
+        from ..kernels.jobs import OFFSETS
+
+        row = list(job)
+        for name_at, offset_at in OFFSETS[job[0]]:
+            name = job[name_at]
+            if name in arena:
+                row[offset_at] += arena[name]
+                name = "arena"
+            if name not in self.names:
+                self.names.append(name)
+            row[name_at] = self.names.index(name)
+        return row
+
+    def _address(self, name: str, array: np.ndarray) -> int:
+        if name[0] != "b":
+            return array.ctypes.data
+        known = self.known.get(name)
+        if known is None or known[0] is not array:
+            known = self.known[name] = (array, array.ctypes.data)
+        return known[1]
 
     def run(self, arrays: dict[str, np.ndarray]) -> None:
         if not self.phases:
             return
-        addresses = np.array([arrays[name].ctypes.data for name in self.names], np.int64)
+        addresses = np.array([self._address(name, arrays[name]) for name in self.names], np.int64)
         for i, (start, stop) in enumerate(self.phases):
-            total = self.work[stop] - self.work[start]
-            if i or total < 2 * threads.WORTH or threads.get_num_threads() == 1:
+            if i or self.work[stop] - self.work[start] < 2 * threads.WORTH:
                 self.run_jobs(self.table, start, stop, addresses, self.panel, self.like)
                 continue
 
@@ -79,8 +103,8 @@ class Forward(NamedTuple):
     """A forward loop for one T and one batch."""
 
     d: np.ndarray
-    w_size: int
-    ws_size: int
+    arena: int  # elements
+    zeros: int  # of them, to be cleared at its beginning
     offsets: dict[Buffer, int]
     prepare: Jobs
     results: list[tuple[str, int]]  # arrays that are handed out, and their sizes
@@ -93,10 +117,8 @@ class Backward(NamedTuple):
     """The backward loop and what comes after it, for one T and one batch."""
 
     d: np.ndarray
-    w_size: int
-    ws_size: int
-    wx_size: int
-    grads_size: int
+    arena: int
+    zeros: int
     prepare: Jobs
     after: Jobs
     results: list[tuple[str, int]]
@@ -185,7 +207,7 @@ class Executable:
             layout, states, outputs = self.training[0], plan.states, plan.outputs
         else:
             layout, states, outputs = self.inference
-        d, w_size, ws_size, offsets, jobs = layout.bind(time, batch)
+        d, zeros, size, offsets, jobs = layout.bind(time, batch)
         for i, (buffer, s) in enumerate(zip(states, t.states)):
             jobs.append(self._begin(layout, f"s{i}", buffer, s.width, offsets, batch))
         results = [
@@ -194,26 +216,26 @@ class Executable:
             if b.result
         ]
         views = [
-            self._view(layout, b, offsets, "ws", int(b.kind == "history"), time, batch, y.shape)
+            self._view(layout, b, offsets, int(b.kind == "history"), time, batch, y.shape)
             for b, y in zip(outputs, t.outputs)
         ]
         finals = [
-            self._view(layout, b, offsets, "ws", time if b.kind == "history" else time & 1, 1, batch, s.shape)
+            self._view(layout, b, offsets, time if b.kind == "history" else time & 1, 1, batch, s.shape)
             for b, s in zip(states, t.states)
         ]
         alone = [b.name for b in layout.alone]
-        prepare = Jobs([jobs], layout.sizes, self.dtype)
-        return Forward(d, w_size, ws_size, offsets, prepare, results, alone, views, finals)
+        prepare = Jobs([jobs], {"w": 0}, layout.sizes, self.dtype)
+        return Forward(d, size, zeros, offsets, prepare, results, alone, views, finals)
 
     def _begin(self, layout: Layout, source: str, buffer: Buffer, width: int, offsets, batch: int) -> tuple:
         """The job that copies initial values to the first slot of a state or a carry."""
         from ..kernels.jobs import ROWS
 
-        target, at = (buffer.name, 0) if buffer.result else ("ws", offsets.setdefault(buffer, 0))
+        target, at = (buffer.name, 0) if buffer.result else ("arena", offsets.setdefault(buffer, 0))
         return (ROWS, source, target, 0, width, batch, width, at, layout.sizes.ld(buffer))
 
-    def _view(self, layout: Layout, buffer: Buffer, offsets, work: str, slot: int, slots: int, batch: int, shape) -> View:
-        name, at = (buffer.name, 0) if buffer.result else (work, offsets[buffer])
+    def _view(self, layout: Layout, buffer: Buffer, offsets, slot: int, slots: int, batch: int, shape) -> View:
+        name, at = (buffer.name, 0) if buffer.result else ("arena", offsets[buffer])
         ld = layout.sizes.ld(buffer)
         return View(name, at + slot * batch * ld, slots, batch, ld, buffer.parts[0], len(shape) == 1)
 
@@ -221,7 +243,10 @@ class Executable:
         plan, t = self.plan, self.plan.traced
         _, reverse, after = self.training
         given = self._binding("training", time, batch).offsets
-        d, w_size, ws_size, offsets, jobs = reverse.bind(time, batch)
+        after.place_grads(batch)
+        extra = reverse.sizes.row([after.packing.size + after.grads_size])
+        d, w_size, size, offsets, jobs = reverse.bind(time, batch, extra)
+        grads_at = w_size + after.packing.size
         for i, key in enumerate(reverse.emitter.ints):
             if key[0] == "at" and key[1] in given:
                 d[i + 2] = given[key[1]]
@@ -234,10 +259,11 @@ class Executable:
             row += batch * reverse.sizes.ld(b) if place.late else 0
             if b.alone:
                 return b.name, row
-            return ("ws", offsets[b] + row) if b in offsets else ("fw", given[b] + row)
+            return ("arena", offsets[b] + row) if b in offsets else ("fw", given[b] + row)
 
         phases = after.bind(time, batch, at)
-        prepare = Jobs([jobs + after.packing.jobs], reverse.sizes, self.dtype)
+        arena = {"w": 0, "wx": w_size, "grads": grads_at}
+        prepare = Jobs([jobs + after.packing.jobs], arena, reverse.sizes, self.dtype)
         results, inputs = [], []
         for i, x in enumerate(t.inputs):
             if not plan.wanted_inputs[i]:
@@ -247,20 +273,19 @@ class Executable:
             results.append((f"dx{i}", time * batch * ld + reverse.sizes.panel))
             inputs.append(View(f"dx{i}", 0, time, batch, ld, x.width, len(x.shape) == 1))
         finals = [
-            self._view(reverse, b, offsets, "ws", time & 1, 1, batch, s.shape) for b, s in zip(plan.carries, t.states)
+            self._view(reverse, b, offsets, time & 1, 1, batch, s.shape) for b, s in zip(plan.carries, t.states)
         ]
         grads = []
         for uid, shape in after.shapes.items():
             start = after.grad_at[uid]
             stop = min((o for o in after.grad_at.values() if o > start), default=after.grads_size)
             full = (batch, *shape[1:]) if int(np.prod(shape, dtype=int)) != stop - start else shape
-            grads.append((uid, start, stop, full))
+            grads.append((uid, grads_at + start, grads_at + stop, full))
         alone = [b.name for b in reverse.alone]
-        after_jobs = Jobs(phases, reverse.sizes, self.dtype)
+        after_jobs = Jobs(phases, arena, reverse.sizes, self.dtype)
         return Backward(
-            d, w_size, ws_size, after.packing.size, after.grads_size, prepare, after_jobs, results, alone, inputs,
-            finals, grads,
-        )  # fmt: skip
+            d, size, w_size + extra, prepare, after_jobs, results, alone, inputs, finals, grads
+        )
 
     # ---- running
 
@@ -282,7 +307,6 @@ class Executable:
             arrays[f"s{i}"] = s
         for name, size in bound.results:
             arrays[name] = np.empty(size, self.dtype)
-        arrays["ws"] = np.empty(bound.ws_size, self.dtype)
         self._loop(layout, bound, arrays, time, batch)
         ys = [view.of(arrays) for view in bound.outputs]
         finals = [view.of(arrays)[0].copy() for view in bound.finals]
@@ -293,32 +317,30 @@ class Executable:
         time, batch, given = context
         bound: Backward = self._binding("backward", time, batch)
         arrays = dict(given)
-        arrays["fw"] = given["ws"]
+        arrays["fw"] = given["arena"]
         for i, g in enumerate(output_grads):
             arrays[f"g{i}"] = g.reshape(-1)
         for i, g in enumerate(state_grads):
             arrays[f"s{i}"] = g
         for name, size in bound.results:
             arrays[name] = np.empty(size, self.dtype)
-        arrays["ws"] = np.empty(bound.ws_size, self.dtype)
-        arrays["wx"] = np.zeros(bound.wx_size, self.dtype)
-        grads = arrays["grads"] = np.zeros(bound.grads_size, self.dtype)
         self._loop(self.training[1], bound, arrays, time, batch)
         bound.after.run(arrays)
+        arena = arrays["arena"]
         inputs = [None if view is None else view.of(arrays) for view in bound.inputs]
         states = [view.of(arrays)[0].copy() for view in bound.finals]
-        return inputs, states, {uid: grads[a:b].reshape(shape) for uid, a, b, shape in bound.grads}
+        return inputs, states, {uid: arena[a:b].reshape(shape) for uid, a, b, shape in bound.grads}
 
     def _loop(self, layout: Layout, bound: Any, arrays: dict, time: int, batch: int) -> None:
-        w = arrays["w"] = np.zeros(bound.w_size, self.dtype)
+        ws = arrays["arena"] = np.empty(bound.arena, self.dtype)
+        ws[: bound.zeros] = 0
         bound.prepare.run(arrays)
-        del arrays["w"]
-        function, d, k, ws = layout.function, bound.d, layout.numbers, arrays["ws"]
+        function, d, k = layout.function, bound.d, layout.numbers
         others = [arrays[name] for name in bound.alone]
         if layout.name == "reverse":
             others.insert(0, arrays["fw"])
         work = time * batch * layout.multiplications
         if work < 2 * threads.WORTH:
-            function(0, batch, d, k, w, ws, *others)
+            function(0, batch, d, k, ws, *others)
         else:
-            threads.run(lambda b0, b1: function(b0, b1, d, k, w, ws, *others), batch, work)
+            threads.run(lambda b0, b1: function(b0, b1, d, k, ws, *others), batch, work)

@@ -25,6 +25,19 @@ PRODUCT_TN = 5  # start, ld, other, its start, its ld, depth, rows, columns, to,
 SUM_ROWS = 6  # start, ld, rows, columns, to
 ADD_ROWS = 7  # start, ld, rows, width, to, target ld
 
+# for each kind: columns of (array, offset of its first element)
+_FIRST = (1, 3)
+OFFSETS = {
+    PACK: [(2, 9), (1, 0)],
+    ADD: [_FIRST, (2, 5)],
+    SPLAT: [_FIRST, (2, 5)],
+    ROWS: [_FIRST, (2, 7)],
+    PRODUCT: [_FIRST, (2, 10), (7, 8)],
+    PRODUCT_TN: [_FIRST, (2, 11), (5, 6)],
+    SUM_ROWS: [_FIRST, (2, 7)],
+    ADD_ROWS: [_FIRST, (2, 7)],
+}
+
 
 @intrinsic
 def _pointer(typingctx, address, like):
