@@ -37,5 +37,5 @@ def test_examples(name):
 
 def test_examples_are_found():
     assert all(
-        examples(m) for m in ("tinygrad_rnn.config", "tinygrad_rnn.core.tensor", "tinygrad_rnn.ops.shape")
+        examples(m) for m in ("tinygrad_rnn.config", "tinygrad_rnn.core.construct", "tinygrad_rnn.ops.shape")
     )

@@ -1,9 +1,10 @@
 """The autodiff core: operation records, the tape, the backward walk."""
 
+from .construct import as_tensor, grad, tensor
 from .dtype import as_array, check_dtype, is_float
 from .node import OUT, Aval, Carrier, Lowering, Op, apply, primitive, registry
 from .operators import Operators, functions
-from .tensor import Tensor, as_tensor, grad, tensor
+from .tensor import Tensor
 
 __all__ = [
     "OUT",

@@ -10,8 +10,7 @@ import numpy as np
 from .. import config
 from ..errors import DTypeError, GraphError, ShapeError
 from .backward import backward as run_backward
-from .backward import grad as run_grad
-from .dtype import as_array, check_dtype, is_float, promote
+from .dtype import is_float, promote
 from .node import PICK, Aval, Carrier, Node, clock
 from .operators import Operators
 
@@ -207,7 +206,7 @@ class Tensor(Operators):
                 "requires_grad_: got a tensor computed by the graph, wanted a leaf; use detach()"
             )
         if requires_grad:
-            _check_differentiable(self.data)
+            check_differentiable(self.data)
         self.requires_grad = requires_grad
         return self
 
@@ -277,14 +276,14 @@ class Tensor(Operators):
 
     def __setitem__(self, index, value) -> None:
         self._writable("t[index] = value", value)
-        plain = tuple(_plain(i) for i in index) if isinstance(index, tuple) else _plain(index)
-        self.data[plain] = _plain(value)
+        where = tuple(values_of(i) for i in index) if isinstance(index, tuple) else values_of(index)
+        self.data[where] = values_of(value)
         self.touch()
 
     def copy_(self, value) -> Tensor:
         """Overwrite the values, in place; `value` must have this tensor's shape."""
         self._writable("copy_", value)
-        value = np.asarray(_plain(value))
+        value = np.asarray(values_of(value))
         if value.shape != self.shape:
             raise ShapeError(f"copy_: got shape {value.shape}, wanted {self.shape}")
         self.data[...] = value
@@ -294,7 +293,7 @@ class Tensor(Operators):
     def fill_(self, value: float) -> Tensor:
         """Set every element to `value`, in place."""
         self._writable("fill_", value)
-        self.data[...] = _plain(value)
+        self.data[...] = values_of(value)
         self.touch()
         return self
 
@@ -303,7 +302,7 @@ class Tensor(Operators):
         return self.fill_(0)
 
 
-def _plain(value):
+def values_of(value):
     return value.data if isinstance(value, Tensor) else value
 
 
@@ -367,101 +366,6 @@ def _explain(op, arrays, error: ValueError) -> ValueError:
     return ShapeError(f"{op.name}: got shapes {shapes}, which do not broadcast together")
 
 
-def _check_differentiable(array: ndarray) -> None:
+def check_differentiable(array: ndarray) -> None:
     if array.dtype.kind != "f":
         raise DTypeError(f"requires_grad: got a {array.dtype} tensor, wanted float32 or float64")
-
-
-def tensor(data, requires_grad: bool = False, dtype=None) -> Tensor:
-    """Make a leaf tensor; the values are copied.
-
-    Parameters
-    ----------
-    data : array_like or Tensor
-        A NumPy array keeps its dtype; Python floats become the default dtype (float32).
-    requires_grad : bool
-        Whether gradients flow to it; floating-point dtypes only.
-    dtype : float32, float64, an integer dtype or bool, optional
-
-    Returns
-    -------
-    Tensor
-
-    Raises
-    ------
-    DTypeError
-        If the values are not numbers, or integers are asked for gradients.
-
-    Examples
-    --------
-    >>> import tinygrad_rnn as tr
-    >>> tr.tensor([1.0, 2.0]).dtype
-    dtype('float32')
-    """
-    array = np.array(as_array(_plain(data), "data"), order="C")
-    if dtype is not None:
-        array = array.astype(check_dtype(dtype), copy=False)
-    if requires_grad:
-        _check_differentiable(array)
-    return Tensor(array, bool(requires_grad))
-
-
-def as_tensor(data, dtype=None) -> Tensor:
-    """`data` as a tensor, without a copy where it already is one (or an array) of the right dtype."""
-    if isinstance(data, Tensor) and (dtype is None or data.dtype == dtype):
-        return data
-    if isinstance(data, Tensor):
-        return data.astype(dtype)
-    array = as_array(data, "data")
-    return Tensor(array if dtype is None else array.astype(check_dtype(dtype), copy=False))
-
-
-def grad(
-    outputs,
-    inputs,
-    grad_outputs=None,
-    create_graph: bool = False,
-    retain_graph: bool | None = None,
-    allow_unused: bool = False,
-) -> tuple[Tensor | None, ...]:
-    """Gradients of `outputs` with respect to `inputs`, without touching any ``grad``.
-
-    Parameters
-    ----------
-    outputs, inputs : Tensor or sequence of tensors
-        Inputs may be leaves or computed tensors.
-    grad_outputs : sequence of Tensor or array, optional
-        Cotangents of the outputs; may be left out for outputs with one element.
-    create_graph : bool
-        Record the walk, so that the results can be differentiated again (to any order).
-    retain_graph : bool, optional
-        Keep what the graph saved. Default: as `create_graph`.
-    allow_unused : bool
-        Give None for an input on which no output depends, instead of raising.
-
-    Returns
-    -------
-    tuple of Tensor
-        One for each input.
-
-    Examples
-    --------
-    >>> import tinygrad_rnn as tr
-    >>> x = tr.tensor(3.0, requires_grad=True)
-    >>> (dx,) = tr.grad(x ** 3, x, create_graph=True)
-    >>> float(dx), float(tr.grad(dx, x)[0])
-    (27.0, 18.0)
-    """
-    outputs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
-    inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
-    if grad_outputs is not None and (isinstance(grad_outputs, Tensor | ndarray)):
-        grad_outputs = (grad_outputs,)
-    return run_grad(
-        outputs,
-        inputs,
-        grad_outputs,
-        wrap=Tensor,
-        create_graph=create_graph,
-        retain_graph=retain_graph,
-        allow_unused=allow_unused,
-    )

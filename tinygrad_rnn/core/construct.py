@@ -1,0 +1,104 @@
+"""Tensors from data, and gradients as a function."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .backward import grad as run_grad
+from .dtype import as_array, check_dtype
+from .tensor import Tensor, check_differentiable, values_of
+
+
+def tensor(data, requires_grad: bool = False, dtype=None) -> Tensor:
+    """Make a leaf tensor; the values are copied.
+
+    Parameters
+    ----------
+    data : array_like or Tensor
+        A NumPy array keeps its dtype; Python floats become the default dtype (float32).
+    requires_grad : bool
+        Whether gradients flow to it; floating-point dtypes only.
+    dtype : float32, float64, an integer dtype or bool, optional
+
+    Returns
+    -------
+    Tensor
+
+    Raises
+    ------
+    DTypeError
+        If the values are not numbers, or integers are asked for gradients.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tr
+    >>> tr.tensor([1.0, 2.0]).dtype
+    dtype('float32')
+    """
+    array = np.array(as_array(values_of(data), "data"), order="C")
+    if dtype is not None:
+        array = array.astype(check_dtype(dtype), copy=False)
+    if requires_grad:
+        check_differentiable(array)
+    return Tensor(array, bool(requires_grad))
+
+
+def as_tensor(data, dtype=None) -> Tensor:
+    """`data` as a tensor, without a copy where it already is one (or an array) of the right dtype."""
+    if isinstance(data, Tensor) and (dtype is None or data.dtype == dtype):
+        return data
+    if isinstance(data, Tensor):
+        return data.astype(dtype)
+    array = as_array(data, "data")
+    return Tensor(array if dtype is None else array.astype(check_dtype(dtype), copy=False))
+
+
+def grad(
+    outputs,
+    inputs,
+    grad_outputs=None,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+    allow_unused: bool = False,
+) -> tuple[Tensor | None, ...]:
+    """Gradients of `outputs` with respect to `inputs`, without touching any ``grad``.
+
+    Parameters
+    ----------
+    outputs, inputs : Tensor or sequence of tensors
+        Inputs may be leaves or computed tensors.
+    grad_outputs : sequence of Tensor or array, optional
+        Cotangents of the outputs; may be left out for outputs with one element.
+    create_graph : bool
+        Record the walk, so that the results can be differentiated again (to any order).
+    retain_graph : bool, optional
+        Keep what the graph saved. Default: as `create_graph`.
+    allow_unused : bool
+        Give None for an input on which no output depends, instead of raising.
+
+    Returns
+    -------
+    tuple of Tensor
+        One for each input.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tr
+    >>> x = tr.tensor(3.0, requires_grad=True)
+    >>> (dx,) = tr.grad(x ** 3, x, create_graph=True)
+    >>> float(dx), float(tr.grad(dx, x)[0])
+    (27.0, 18.0)
+    """
+    outputs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
+    inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
+    if grad_outputs is not None and isinstance(grad_outputs, (Tensor, np.ndarray)):
+        grad_outputs = (grad_outputs,)
+    return run_grad(
+        outputs,
+        inputs,
+        grad_outputs,
+        wrap=Tensor,
+        create_graph=create_graph,
+        retain_graph=retain_graph,
+        allow_unused=allow_unused,
+    )

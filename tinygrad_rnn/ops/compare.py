@@ -1,0 +1,90 @@
+"""Comparisons and logic: bool results, without gradients."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..core import primitive
+from .elementwise import lanes
+
+
+def _predicate(code: str):
+    return {"lowering": lanes(code), "saves": ()}
+
+
+@primitive(**_predicate("{0} < {1}"))
+def less(a, b):
+    """``a < b`` as a bool tensor."""
+    return np.less(a, b)
+
+
+@primitive(**_predicate("{0} <= {1}"))
+def less_equal(a, b):
+    """``a <= b`` as a bool tensor."""
+    return np.less_equal(a, b)
+
+
+@primitive(**_predicate("{0} > {1}"))
+def greater(a, b):
+    """``a > b`` as a bool tensor."""
+    return np.greater(a, b)
+
+
+@primitive(**_predicate("{0} >= {1}"))
+def greater_equal(a, b):
+    """``a >= b`` as a bool tensor."""
+    return np.greater_equal(a, b)
+
+
+@primitive(**_predicate("{0} == {1}"))
+def equal(a, b):
+    """``a == b`` as a bool tensor."""
+    return np.equal(a, b)
+
+
+@primitive(**_predicate("{0} != {1}"))
+def not_equal(a, b):
+    """``a != b`` as a bool tensor."""
+    return np.not_equal(a, b)
+
+
+@primitive(**_predicate("{0} & {1}"))
+def logical_and(a, b):
+    """Elementwise ``and``."""
+    return np.logical_and(a, b)
+
+
+@primitive(**_predicate("{0} | {1}"))
+def logical_or(a, b):
+    """Elementwise ``or``."""
+    return np.logical_or(a, b)
+
+
+@primitive(**_predicate("{0} ^ {1}"))
+def logical_xor(a, b):
+    """Elementwise exclusive ``or``."""
+    return np.logical_xor(a, b)
+
+
+@primitive(**_predicate("~{0}"))
+def logical_not(a):
+    """Elementwise ``not``."""
+    return np.logical_not(a)
+
+
+@primitive(**_predicate("{0} != {0}"))
+def isnan(x):
+    """Whether each element is NaN."""
+    return np.isnan(x)
+
+
+@primitive()
+def isfinite(x):
+    """Whether each element is neither NaN nor infinite."""
+    return np.isfinite(x)
+
+
+@primitive()
+def isinf(x):
+    """Whether each element is infinite."""
+    return np.isinf(x)
