@@ -97,16 +97,18 @@ def threads(n: int) -> Iterator[None]:
     """Everything that computes uses at most `n` threads."""
     from threadpoolctl import threadpool_limits
 
-    library = torch()
-    before = library.get_num_threads() if library else None
+    from tinygrad_rnn import compile
+
+    libraries = [library for library in (compile, torch()) if library]
+    before = [library.get_num_threads() for library in libraries]
     with threadpool_limits(n):
-        if library:
+        for library in libraries:
             library.set_num_threads(n)
         try:
             yield
         finally:
-            if library:
-                library.set_num_threads(before)
+            for library, threads in zip(libraries, before):
+                library.set_num_threads(threads)
 
 
 def machine() -> dict[str, Any]:
@@ -180,8 +182,19 @@ class Report:
             flush=True,
         )
 
-    def add(self, case: str, timings: Mapping[str, Timing], **extra) -> dict[str, Any]:
-        """A row: times of all candidates; of all but the first also how many times as long they take."""
+    def add(self, case: str, timings: Mapping[str, Timing], note: str = "", **extra) -> dict[str, Any]:
+        """A row: times of all candidates; of all but the first also how many times as long they take.
+
+        Parameters
+        ----------
+        case : str
+        timings : mapping
+            By candidate; the first is what the others are compared with.
+        note : str
+            Printed at the end of the row.
+        **extra
+            Goes to the JSON file.
+        """
         (first, reference), *others = timings.items()
         row = {
             "case": case,
@@ -193,7 +206,7 @@ class Report:
         self.rows.append(row)
         cells = [f"{case:<{self.width}} {first} {reference!s:<14}"]
         cells += [f"{name} {t!s:<14} {row['ratio'][name]:5.2f}x" for name, t in others]
-        print("   ".join(cells), flush=True)
+        print("   ".join([*cells, note] if note else cells).rstrip(), flush=True)
         return row
 
     def finish(self) -> None:

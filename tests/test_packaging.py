@@ -1,0 +1,75 @@
+"""The metadata is true: what the code imports is declared, and the version is one."""
+
+import ast
+import configparser
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import tinygrad_rnn
+
+ROOT = Path(__file__).parents[1]
+SETUP = configparser.ConfigParser()
+SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
+OURS = {"tinygrad_rnn", "models", "benchmarks", "tests"}
+OPTIONAL = {"torch"}  # what results are compared with, where it is installed
+NAMES = {"llvmlite": "numba"}  # comes with
+
+
+def declared(*extras: str) -> set[str]:
+    """Distributions that an installation with `extras` brings."""
+    text = SETUP["options"]["install_requires"]
+    text += "".join(SETUP["options.extras_require"][extra] for extra in extras)
+    return {re.match(r"[\w-]+", line)[0] for line in text.split("\n") if line}
+
+
+def imported(folder: Path) -> set[str]:
+    """Top-level names of other packages that the files below `folder` import, anywhere."""
+    found = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                found.add(node.module.partition(".")[0])
+    return {NAMES.get(name, name) for name in found - OURS - OPTIONAL - set(sys.stdlib_module_names)}
+
+
+@pytest.mark.parametrize(
+    ("folder", "extras"),
+    [("tinygrad_rnn", ["test"]), ("models", ["models"]), ("benchmarks", ["bench"]), ("tests", ["test"])],
+)
+def test_imports_are_declared(folder, extras):
+    assert imported(ROOT / folder) <= declared(*extras)
+
+
+def test_the_core_needs_no_extra():
+    """Only the strategies for Hypothesis may need more than the core dependencies."""
+    for path in (ROOT / "tinygrad_rnn").iterdir():
+        if path.is_dir() and path.name != "testing":
+            assert imported(path) <= declared()
+
+
+def test_every_core_dependency_is_used():
+    assert declared() <= imported(ROOT / "tinygrad_rnn") | imported(ROOT / "models") | imported(
+        ROOT / "benchmarks"
+    )
+
+
+def test_one_version():
+    assert SETUP["metadata"]["version"] == tinygrad_rnn.__version__
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"## {tinygrad_rnn.__version__}" in changelog
+
+
+def test_data_and_marker_files_exist():
+    assert (ROOT / "tinygrad_rnn" / "py.typed").exists()
+    assert (ROOT / SETUP["metadata"]["license_files"]).exists()
+    assert (ROOT / "models" / "data" / "airline.csv").exists()
+
+
+def test_every_room_is_a_package():
+    for path in (ROOT / "tinygrad_rnn").rglob("*.py"):
+        assert (path.parent / "__init__.py").exists(), path
