@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from typing import Any, NamedTuple
 
@@ -35,55 +36,63 @@ class Jobs:
     """
 
     def __init__(self, phases: list[list[tuple]], arena: dict[str, int], sizes, dtype):
-        from ..kernels.jobs import COLUMNS, run_jobs
+        from ..kernels.jobs import COLUMNS, LOOSE, run_jobs
 
-        self.run_jobs, self.panel, self.like = run_jobs, sizes.panel, np.zeros(1, dtype)
-        self.names: list[str] = ["arena"]
-        self.known: dict[str, tuple] = {}  # addresses of parameters, which seldom move
-        self.phases, rows, work = [], [], []
+        self.run_jobs, self.panel = run_jobs, sizes.panel
+        self.phases, work = [], []
         for phase in phases:
-            start = len(rows)
-            for job in phase:
-                rows.append(self._row(job, arena) + [0] * (COLUMNS - len(job)))
-                work.append(_work(job))
-            if len(rows) > start:
-                self.phases.append((start, len(rows)))
-        self.table = np.array(rows, np.int64).reshape(-1, COLUMNS)
-        self.work = np.concatenate([[0], np.cumsum(work)]) if work else np.zeros(1)
+            if phase:
+                self.phases.append((len(work), len(work) + len(phase)))
+                work += [_work(job) for job in phase]
+        self.work = np.concatenate([[0], np.cumsum(work)])
+        jobs = [self._resolve(job, arena) for phase in phases for job in phase]
+        names = dict.fromkeys(name for _, named in jobs for name in named.values() if name != "arena")
+        loose = [name for name in names if name[0] != "b"]
+        self.loose, self.fixed = loose[:LOOSE], loose[LOOSE:] + [name for name in names if name[0] == "b"]
+        places = {"arena": 0}
+        places |= {name: 1 + i for i, name in enumerate(self.loose)}
+        places |= {name: 1 + LOOSE + i for i, name in enumerate(self.fixed)}
+        self.table = np.zeros((len(jobs), COLUMNS), np.int64)
+        for row, (job, named) in zip(self.table, jobs):
+            row[: len(job)] = [places[named[i]] if i in named else x for i, x in enumerate(job)]
+        self.spare = (np.zeros(1, dtype),) * (LOOSE - len(self.loose))
+        self.addresses = np.zeros(1 + LOOSE + len(self.fixed), np.int64)
+        self.known: list = [None] * len(self.fixed)  # parameters seldom move
 
-    def _row(self, job: tuple, arena: dict[str, int]) -> list[int]:
+    def _resolve(self, job: tuple, arena: dict[str, int]) -> tuple[list, dict[int, str]]:
+        """The job with offsets in the arena, and the names in it by position."""
         from ..kernels.jobs import OFFSETS
 
-        row = list(job)
+        row, named = list(job), {}
         for name_at, offset_at in OFFSETS[job[0]]:
             name = job[name_at]
             if name in arena:
                 row[offset_at] += arena[name]
                 name = "arena"
-            if name not in self.names:
-                self.names.append(name)
-            row[name_at] = self.names.index(name)
-        return row
+            named[name_at] = name
+        return row, named
 
-    def _address(self, name: str, array: np.ndarray) -> int:
-        if name[0] != "b":
-            return array.ctypes.data
-        known = self.known.get(name)
-        if known is None or known[0] is not array:
-            known = self.known[name] = (array, array.ctypes.data)
-        return known[1]
+    def _addresses(self, arrays: dict[str, np.ndarray]) -> np.ndarray:
+        fixed = [arrays[name] for name in self.fixed]
+        if not all(map(operator.is_, fixed, self.known)):
+            addresses = self.addresses.copy()  # another thread may be reading the old ones
+            addresses[len(addresses) - len(fixed) :] = [a.ctypes.data for a in fixed]
+            self.addresses, self.known = addresses, fixed
+            return addresses
+        return self.addresses
 
     def run(self, arrays: dict[str, np.ndarray]) -> None:
         if not self.phases:
             return
-        addresses = np.array([self._address(name, arrays[name]) for name in self.names], np.int64)
+        given = (self.panel, arrays["arena"], *[arrays[name] for name in self.loose], *self.spare)
+        addresses = self._addresses(arrays)
         for i, (start, stop) in enumerate(self.phases):
             if i or self.work[stop] - self.work[start] < 2 * threads.WORTH:
-                self.run_jobs(self.table, start, stop, addresses, self.panel, self.like)
+                self.run_jobs(self.table, start, stop, addresses, *given)
                 continue
 
             def some(a, b, start=start):
-                self.run_jobs(self.table, start + a, start + b, addresses, self.panel, self.like)
+                self.run_jobs(self.table, start + a, start + b, addresses, *given)
 
             threads.run_weighted(some, self.work[start : stop + 1] - self.work[start])
 
@@ -304,7 +313,7 @@ class Executable:
         for i, x in enumerate(inputs):
             arrays[f"x{i}"] = x.reshape(-1)
         for i, s in enumerate(states):
-            arrays[f"s{i}"] = s
+            arrays[f"s{i}"] = s.reshape(-1)
         for name, size in bound.results:
             arrays[name] = np.empty(size, self.dtype)
         self._loop(layout, bound, arrays, time, batch)
@@ -321,7 +330,7 @@ class Executable:
         for i, g in enumerate(output_grads):
             arrays[f"g{i}"] = g.reshape(-1)
         for i, g in enumerate(state_grads):
-            arrays[f"s{i}"] = g
+            arrays[f"s{i}"] = g.reshape(-1)
         for name, size in bound.results:
             arrays[name] = np.empty(size, self.dtype)
         self._loop(self.training[1], bound, arrays, time, batch)

@@ -15,6 +15,7 @@ from .gemm import gemm_tn
 from .lanes import vlanes, vload, vload_n, vstore, vstore_n
 from .linked import HUGE, gemm
 
+LOOSE = 6  # arrays that a call gives directly
 COLUMNS = 14  # of the table: kind, source, target, then
 PACK = 0  # ld, transposed, first row, first column, rows, columns, offset, depth, row, column (of a packed matrix)
 ADD = 1  # start, n, to
@@ -51,7 +52,7 @@ def _pointer(typingctx, address, like):
 
 
 @kernel
-def run_jobs(jobs, first, last, addresses, panel, like):
+def run_jobs(jobs, first, last, addresses, panel, arena, e0, e1, e2, e3, e4, e5):
     """Do the jobs ``first .. last - 1`` of the table.
 
     Parameters
@@ -59,17 +60,22 @@ def run_jobs(jobs, first, last, addresses, panel, like):
     jobs : (n, COLUMNS) int64
     first, last : int
     addresses : 1-D int64
-        Of the arrays that the table names by index: contiguous, and of the dtype of `like`.
+        Of the arrays that the table names by index, from ``1 + LOOSE`` on: contiguous, of the dtype of `arena`.
     panel : int
         Columns of a panel of a packed matrix.
-    like : 1-D array
-        Any array of the dtype.
+    arena, e0, ..., e5 : 1-D arrays
+        Arrays 0 to LOOSE: those that are new with each call.
     """
+    like = arena
+    known = addresses.copy()
+    known[0] = arena.ctypes.data
+    known[1], known[2], known[3] = e0.ctypes.data, e1.ctypes.data, e2.ctypes.data
+    known[4], known[5], known[6] = e3.ctypes.data, e4.ctypes.data, e5.ctypes.data
     for i in range(first, last):
         job = jobs[i]
         kind = job[0]
-        x = carray(_pointer(addresses[job[1]], like), HUGE)
-        out = carray(_pointer(addresses[job[2]], like), HUGE)
+        x = carray(_pointer(known[job[1]], like), HUGE)
+        out = carray(_pointer(known[job[2]], like), HUGE)
         if kind == PACK:
             _pack(x, out, job, panel)
         elif kind == ADD:
@@ -86,10 +92,10 @@ def run_jobs(jobs, first, last, addresses, panel, like):
                 for j in range(job[6], job[8]):
                     out[target + j] = 0
         elif kind == PRODUCT:
-            w = carray(_pointer(addresses[job[7]], like), HUGE)
+            w = carray(_pointer(known[job[7]], like), HUGE)
             gemm(x, job[3], job[4], job[5], job[6], w, job[8], job[9], out, job[10], job[11], job[12])
         elif kind == PRODUCT_TN:
-            y = carray(_pointer(addresses[job[5]], like), HUGE)
+            y = carray(_pointer(known[job[5]], like), HUGE)
             gemm_tn(
                 x, job[3], job[4], y, job[6], job[7], job[8], job[9], job[10], out, job[11], job[12], job[13] != 0
             )

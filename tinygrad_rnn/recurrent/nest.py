@@ -10,27 +10,28 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 LEAF = "*"
+_CONTAINERS = (tuple, list, dict, type(None))
 Structure = Any  # LEAF, or (type, keys, structures of the items)
 
 
 def flatten(nest) -> tuple[list, Structure]:
     """The values in `nest`, depth first, and its structure."""
-    if not isinstance(nest, tuple | list | dict) and nest is not None:
+    if not isinstance(nest, _CONTAINERS):
         return [nest], LEAF
     leaves: list = []
     return leaves, _walk(nest, leaves)
 
 
 def _walk(nest, leaves: list) -> Structure:
-    if isinstance(nest, tuple | list):
-        return type(nest), None, tuple(_walk(item, leaves) for item in nest)
+    if not isinstance(nest, _CONTAINERS):
+        leaves.append(nest)
+        return LEAF
+    if isinstance(nest, (tuple, list)):  # noqa: UP038 - a union is made anew at each call
+        return type(nest), None, tuple([_walk(item, leaves) for item in nest])
     if isinstance(nest, dict):
         keys = tuple(sorted(nest, key=str))
         return dict, keys, tuple(_walk(nest[key], leaves) for key in keys)
-    if nest is None:
-        return type(None), None, ()
-    leaves.append(nest)
-    return LEAF
+    return type(None), None, ()
 
 
 def unflatten(structure: Structure, leaves: Sequence) -> Any:
