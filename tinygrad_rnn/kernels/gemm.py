@@ -234,7 +234,7 @@ def _copy(source, source_at, source_ld, target, target_at, target_ld, rows, colu
 
 
 @njit(error_model="numpy", inline="always")  # saves LLVM one more pass over the product
-def _product(
+def product(
     a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin, begin_at, begin_ld, c,
     c_at, ldc, rows, N,
 ):  # fmt: skip
@@ -266,7 +266,7 @@ def gemm(a, a_at, lda, rows, K, packed, p_at, N, c, c_at, ldc, accumulate):
     With N = `padded(N)`, and such an ldc, there are whole panels only, which is faster.
     """
     zero = np.intp(0)
-    _product(
+    product(
         a, np.intp(a_at), np.intp(lda), np.intp(K), packed, np.intp(p_at), a, zero, zero, zero, packed,
         zero, np.bool_(accumulate), c, np.intp(c_at), np.intp(ldc), c, np.intp(c_at), np.intp(ldc),
         np.intp(rows), np.intp(N),
@@ -278,7 +278,7 @@ def gemm2(
     a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, bias, bias_at, rows, N, c, c_at, ldc
 ):
     """``C[rows, N] = bias + A1 @ P1 + A2 @ P2``; C is written once."""
-    _product(
+    product(
         a1, np.intp(a1_at), np.intp(lda1), np.intp(K1), p1, np.intp(p1_at), a2, np.intp(a2_at),
         np.intp(lda2), np.intp(K2), p2, np.intp(p2_at), np.bool_(True), bias, np.intp(bias_at),
         np.intp(0), c, np.intp(c_at), np.intp(ldc), np.intp(rows), np.intp(N),
@@ -298,12 +298,9 @@ def _transpose(a, a_at, lda, rows, columns, target, ld):
             target[j * ld + i] = a[a_at + i * lda + j]
 
 
-@kernel
-def gemm_tn(a, a_at, lda, b, b_at, ldb, K, M, N, c, c_at, ldc, accumulate):
-    """``C[M, N] = A[K, M].T @ B[K, N]``, or ``+=`` if `accumulate`; all row-major.
-
-    To split the work over threads, call it for ranges of rows and columns of C by moving the offsets.
-    """
+@njit(error_model="numpy")
+def product_tn(a, a_at, lda, b, b_at, ldb, K, M, N, c, c_at, ldc, accumulate):
+    """What `gemm_tn` computes."""
     width = PANEL_VECTORS * vlanes(c)
     a_block = np.empty(min(M, M_BLOCK) * min(K, K_BLOCK), c.dtype)
     b_block = np.empty(min(K, K_BLOCK) * ((N + width - 1) // width * width), c.dtype)
@@ -313,7 +310,19 @@ def gemm_tn(a, a_at, lda, b, b_at, ldb, K, M, N, c, c_at, ldc, accumulate):
         for m in range(0, M, M_BLOCK):
             rows, c_m = min(M_BLOCK, M - m), c_at + m * ldc
             _transpose(a, a_at + k * lda + m, lda, depth, rows, a_block, depth)
-            _product(
+            product(
                 a_block, zero, depth, depth, b_block, zero, a_block, zero, zero, zero, b_block, zero,
                 np.bool_(accumulate or k > 0), c, c_m, ldc, c, c_m, ldc, rows, N,
             )  # fmt: skip
+
+
+@kernel
+def gemm_tn(a, a_at, lda, b, b_at, ldb, K, M, N, c, c_at, ldc, accumulate):
+    """``C[M, N] = A[K, M].T @ B[K, N]``, or ``+=`` if `accumulate`; all row-major.
+
+    To split the work over threads, call it for ranges of rows and columns of C by moving the offsets.
+    """
+    product_tn(
+        a, np.intp(a_at), np.intp(lda), b, np.intp(b_at), np.intp(ldb), np.intp(K), np.intp(M), np.intp(N),
+        c, np.intp(c_at), np.intp(ldc), np.bool_(accumulate),
+    )  # fmt: skip
