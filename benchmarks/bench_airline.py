@@ -8,7 +8,6 @@ default Adam and with its fused one.
 
 from __future__ import annotations
 
-import argparse
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
@@ -146,9 +145,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = harness.options(__name__, __doc__, repeats=5)
     parser.add_argument("--epochs", type=int, default=100, help="of one sample; default: 100, with --quick 3")
     parser.add_argument("--profile", action="store_true", help="time the parts of a training step instead")
-    args: argparse.Namespace = parser.parse_args(argv)
+    args = harness.parse(parser, argv)
     if args.quick:
-        args.epochs, args.repeats = min(args.epochs, 3), min(args.repeats, 3)
+        args.epochs = min(args.epochs, 3)
     with harness.threads(args.threads):
         if args.profile:
             print_profile(5 if args.quick else 50)

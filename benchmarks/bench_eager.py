@@ -1,7 +1,6 @@
-"""The tape against PyTorch's eager mode: one GRU, unrolled by hand; and what importing the package costs.
+"""The tape beside PyTorch's eager mode, on an unrolled GRU; and what importing the package costs.
 
-Both run the same Python loop over the same operations on one BLAS thread, in turn, so that a change in the
-machine's speed hits both. The ratio of the medians is what counts.
+Both run the same Python loop over the same operations, forward and backward.
 """
 
 from __future__ import annotations
@@ -10,11 +9,12 @@ import argparse
 import statistics
 import subprocess
 import sys
-import time
 
 import numpy as np
 
 import tinygrad_rnn as tr
+
+from . import harness
 
 LAZY = ("numba", "tqdm", "safetensors", "threadpoolctl", "hypothesis", "torch", "matplotlib")
 
@@ -55,11 +55,8 @@ def ours(T: int, B: int, H: int):
     return run
 
 
-def theirs(T: int, B: int, H: int):
+def theirs(torch, T: int, B: int, H: int):
     """The same in PyTorch."""
-    import torch
-
-    torch.set_num_threads(1)
     xs, h, params = make_data(T, B, H)
     inputs, state = [torch.from_numpy(x) for x in xs], torch.from_numpy(h)
     weights = [torch.from_numpy(p).requires_grad_() for p in params]
@@ -73,38 +70,17 @@ def theirs(T: int, B: int, H: int):
     return run
 
 
-def interleave(functions, repeats: int) -> list[float]:
-    """Median seconds of each function, called in turn."""
-    times: list[list[float]] = [[] for _ in functions]
-    for f in functions:
-        f()
-    for _ in range(repeats):
-        for f, t in zip(functions, times):
-            start = time.perf_counter()
-            f()
-            t.append(time.perf_counter() - start)
-    return [statistics.median(t) for t in times]
-
-
-def compare_gru(T: int, B: int, H: int, repeats: int) -> float | None:
-    """Print the times; return the ratio, or None without PyTorch."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1, user_api="blas"):
-        try:
-            functions = [ours(T, B, H), theirs(T, B, H)]
-        except ImportError:
-            (seconds,) = interleave([ours(T, B, H)], repeats)
-            print(f"unrolled GRU T={T} B={B} H={H}: {seconds * 1e3:.1f} ms (torch is not installed)")
-            return None
-        for a, b in zip(*(f() for f in functions)):
+def compare_gru(args: argparse.Namespace) -> None:
+    """Time both sides, which have to agree."""
+    functions = {"ours": ours(*args.shape)}
+    torch = harness.torch()
+    if torch:
+        functions["torch"] = theirs(torch, *args.shape)
+        for a, b in zip(*(f() for f in functions.values())):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
-        mine, other = interleave(functions, repeats)
-    print(
-        f"unrolled GRU T={T} B={B} H={H}, forward+backward: "
-        f"{mine * 1e3:.1f} ms, torch {other * 1e3:.1f} ms, ratio {mine / other:.2f}"
-    )
-    return mine / other
+    report = harness.Report("unrolled GRU, forward and backward, shapes TxBxH", args)
+    report.add("x".join(map(str, args.shape)), harness.measure(functions, args.repeats))
+    report.finish()
 
 
 def import_time(repeats: int) -> float:
@@ -125,14 +101,10 @@ def import_time(repeats: int) -> float:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks eager", description=__doc__)
-    parser.add_argument("--repeats", type=int, default=15)
+    parser = harness.options(__name__, __doc__, repeats=15)
     parser.add_argument("--shape", type=int, nargs=3, default=[100, 16, 64], metavar=("T", "B", "H"))
-    args = parser.parse_args(argv)
-    compare_gru(*args.shape, repeats=args.repeats)
+    args = harness.parse(parser, argv)
+    with harness.threads(args.threads):
+        compare_gru(args)
     import_time(args.repeats)
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

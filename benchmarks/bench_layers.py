@@ -8,7 +8,6 @@ large matrix product in NumPy that takes turns with the layers.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 
 import numpy as np
@@ -104,9 +103,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--shape", type=int, nargs=4, metavar=("T", "B", "I", "H"), help="only this one")
     parser.add_argument("--mode", choices=("auto", "compiled", "eager"), default="auto")
-    args: argparse.Namespace = parser.parse_args(argv)
-    if args.quick:
-        args.repeats = min(args.repeats, 3)
+    args = harness.parse(parser, argv)
     shapes = [Shape(*args.shape)] if args.shape else QUICK if args.quick else SHAPES
     torch = harness.torch()
     with harness.threads(args.threads):

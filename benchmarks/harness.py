@@ -159,6 +159,17 @@ def options(module: str, doc: str | None, repeats: int) -> argparse.ArgumentPars
     return parser
 
 
+def parse(parser: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
+    """The options, checked; --quick allows three samples at most."""
+    args = parser.parse_args(argv)
+    for name in ("repeats", "threads"):
+        if getattr(args, name) < 1:
+            parser.error(f"argument --{name}: got {getattr(args, name)}, wanted at least 1")
+    if args.quick:
+        args.repeats = min(args.repeats, 3)
+    return args
+
+
 class Report:
     """Prints a row as soon as it is measured, and writes all of them to JSON at the end.
 
@@ -178,7 +189,8 @@ class Report:
         print(title)
         print(", ".join(f"{key} {value}" for key, value in self.machine.items() if value))
         print(
-            f"threads {args.threads}, medians of {args.repeats} samples ± half the quartile distance",
+            f"threads {args.threads}; medians of {args.repeats} samples ± half the quartile distance; "
+            "2x: takes twice as long as the first",
             flush=True,
         )
 

@@ -83,6 +83,16 @@ def test_report(tmp_path, capsys):
     assert content["rows"][0]["flops"] == 7
 
 
+def test_options(capsys):
+    parser = harness.options("benchmarks.bench_some", "Some benchmark.", repeats=9)
+    assert harness.parse(parser, []).repeats == 9
+    assert harness.parse(parser, ["--quick"]).repeats == 3
+    assert harness.parse(parser, ["--quick", "--repeats", "2"]).repeats == 2
+    with pytest.raises(SystemExit):
+        harness.parse(parser, ["--repeats", "0"])
+    assert "some: error: argument --repeats: got 0, wanted at least 1" in capsys.readouterr().err
+
+
 def test_threads_are_put_back():
     libraries = [compile, *filter(None, [harness.torch()])]
     before = [library.get_num_threads() for library in libraries]
