@@ -16,7 +16,7 @@ KINDS = {
     "gru": ("GRU", {}),
 }
 T, B, I, H = 5, 3, 4, 2
-MODES = ["eager"]
+MODES = ["eager", "compiled"]
 
 
 @pytest.fixture(params=MODES)

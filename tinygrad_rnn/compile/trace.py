@@ -87,7 +87,7 @@ class Trace:
     def make(self, op: Op, args: tuple, static: dict, shape, dtype, varying=True) -> Symbol:
         """The symbol of this expression: an old one where there is one."""
         key: Any = (
-            op.name,
+            id(op),
             tuple(a.uid if isinstance(a, Symbol) else (type(a).__name__, a) for a in args),
             tuple(sorted(static.items())),
             tuple(shape),

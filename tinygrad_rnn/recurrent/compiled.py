@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import compile as compiler
-from .. import config
+from .. import config, ops
 from ..core import Op, Tensor, apply, grad
 from ..errors import CompileError
 from ..nn.module import Module
@@ -122,7 +122,9 @@ class _Loop:
         return [next(found) if need else None for need in needs]
 
 
-def scan_compiled(cell: Cell, inputs: list[Tensor], structure, state, mode: str) -> tuple[Any, Any] | None:
+def scan_compiled(
+    cell: Cell, inputs: list[Tensor], structure, states: list[Tensor], state_structure, mode: str, reverse: bool
+) -> tuple[Any, Any] | None:
     """Outputs and final state; None where ``mode="auto"`` has to run eagerly.
 
     Raises
@@ -130,16 +132,18 @@ def scan_compiled(cell: Cell, inputs: list[Tensor], structure, state, mode: str)
     CompileError
         With ``mode="compiled"``, if the step cannot be compiled.
     """
-    states, state_structure = nest.flatten(state)
     program = program_of(cell, inputs, structure, states, state_structure, mode)
     if program is None:
         return None
+    if reverse:
+        inputs = [ops.flip(x, 0) for x in inputs]
     args = (*inputs, *states, *program.base_tensors())
     train = config.is_grad_enabled() and any([a.requires_grad for a in args])
     loop = program.loop(type(cell).__name__, len(inputs), len(states), train, args)
     results = apply(loop.op, args, {"tape": {}})
     n = len(program.traced.outputs)
-    return nest.unflatten(program.output_structure, results[:n]), nest.unflatten(state_structure, results[n:])
+    ys = [ops.flip(y, 0) for y in results[:n]] if reverse else results[:n]
+    return nest.unflatten(program.output_structure, ys), nest.unflatten(state_structure, results[n:])
 
 
 # ---- programs of a cell

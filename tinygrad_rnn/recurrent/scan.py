@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import ops
 from ..core import Tensor, as_tensor, is_float
-from ..errors import CompileError, DTypeError, ShapeError
+from ..errors import DTypeError, ShapeError
 from . import nest
 from .cell import Cell
 
@@ -53,23 +53,22 @@ def scan(cell: Cell, xs, state=None, mode: str = "auto", reverse: bool = False) 
     """
     check_mode(mode)
     inputs, structure = _check_inputs(cell, xs)
-    batch = inputs[0].shape[1]
-    state = check_state(cell, state, batch)
+    batch = inputs[0].data.shape[1]
+    states, state_structure = check_state(cell, state, batch)
     cell.begin_sequence(batch)
-    if mode == "compiled":
-        from .compiled import scan_compiled
+    if mode != "eager":
+        from .compiled import scan_compiled  # the compiler is loaded at first use
 
-        result = scan_compiled(cell, [ops.flip(x, 0) for x in inputs] if reverse else inputs, structure, state, mode)
+        result = scan_compiled(cell, inputs, structure, states, state_structure, mode, reverse)
         if result is not None:
-            ys, state = result
-            return (nest.map(lambda y: ops.flip(y, 0), ys) if reverse else ys), state
-    return _eager(cell, inputs, structure, state, reverse)
+            return result
+    return _eager(cell, inputs, structure, states, state_structure, reverse)
 
 
-def _eager(cell: Cell, inputs: list[Tensor], structure, state, reverse: bool) -> tuple[Any, Any]:
+def _eager(cell: Cell, inputs: list[Tensor], structure, leaves, state_structure, reverse: bool) -> tuple[Any, Any]:
     """Unroll the step on the tape; the backward walk over it is backpropagation through time."""
+    state = nest.unflatten(state_structure, leaves)
     steps = list(zip(*(ops.unstack(x) for x in inputs)))
-    leaves, state_structure = nest.flatten(state)
     wanted = _specs(leaves)
     collected, output_structure, outputs = [], None, None
     for t in range(len(steps))[:: -1 if reverse else 1]:
@@ -137,16 +136,16 @@ def as_input(x, dtype: np.dtype, argument: str) -> Tensor:
     return x
 
 
-def check_state(cell: Cell, state, batch: int) -> Any:
-    """`state` as a nest of tensors that fits the cell; without one, the cell's initial state."""
-    name = type(cell).__name__
-    initial = cell.initial_state(batch)
-    template, structure = nest.flatten(initial)
+def check_state(cell: Cell, state, batch: int) -> tuple[list[Tensor], nest.Structure]:
+    """The tensors of `state`, which fits the cell, and its structure; without one, the cell's initial state."""
+    template, structure = nest.flatten(cell.initial_state(batch))
     for s in template:
-        if not isinstance(s, Tensor) or not s.shape or s.shape[0] != batch:
+        if not isinstance(s, Tensor) or not s.data.ndim or s.data.shape[0] != batch:
+            name = type(cell).__name__
             raise ShapeError(f"{name}.initial_state({batch}): got {_kind(s)}, wanted tensors ({batch}, ...)")
     if state is None:
-        return initial
+        return template, structure
+    name = type(cell).__name__
     leaves, its = nest.flatten(state)
     if its != structure:
         raise ShapeError(f"{name}: state: got {nest.describe(its)}, wanted {nest.describe(structure)}")
@@ -159,7 +158,7 @@ def check_state(cell: Cell, state, batch: int) -> Any:
         if s.dtype != t.dtype:
             raise DTypeError(f"{name}: state: got a {s.dtype} tensor, wanted {t.dtype}")
         checked.append(s)
-    return nest.unflatten(structure, checked)
+    return checked, structure
 
 
 # ---- checks of what a step returns
