@@ -4,11 +4,13 @@ from . import errors, nn, ops
 from .config import (
     enable_grad,
     get_default_dtype,
+    get_num_threads,
     is_grad_enabled,
     no_grad,
     seed,
     set_default_dtype,
     set_grad_enabled,
+    set_num_threads,
 )
 from .core import OUT, Lowering, Op, Tensor, as_tensor, grad, primitive, tensor
 from .ops import *  # noqa: F403
@@ -24,6 +26,7 @@ __all__ = [
     "enable_grad",
     "errors",
     "get_default_dtype",
+    "get_num_threads",
     "grad",
     "is_grad_enabled",
     "nn",
@@ -32,6 +35,7 @@ __all__ = [
     "seed",
     "set_default_dtype",
     "set_grad_enabled",
+    "set_num_threads",
     "tensor",
 ]
 __all__ += ops.__all__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ class _GradMode(threading.local):
 
 grad_mode = _GradMode()
 _default_dtype = np.dtype(np.float32)
+_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 _generator: np.random.Generator | None = None  # made at first use: importing numpy.random takes a while
 
 
@@ -93,3 +95,22 @@ def generator() -> np.random.Generator:
     if _generator is None:
         _generator = np.random.default_rng()
     return _generator
+
+
+def set_num_threads(n: int) -> None:
+    """Let compiled loops use up to `n` threads; results do not depend on it, to the last bit.
+
+    Parameters
+    ----------
+    n : int
+        At least 1. The default is the number of processors that this process may use.
+    """
+    global _num_threads
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        raise ValueError(f"n: got {n!r}, wanted a whole number of threads, at least 1")
+    _num_threads = n
+
+
+def get_num_threads() -> int:
+    """How many threads compiled loops may use."""
+    return _num_threads

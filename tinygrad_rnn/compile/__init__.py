@@ -7,11 +7,19 @@ This room is handed callables and shapes; it knows nothing of cells and modules.
 from .plan import Plan, bases, trace_step
 from .replay import evaluate, replay
 from .runtime import Executable, check_available
+from .stepper import Stepper
 from .symbol import Symbol
-from .threads import get_num_threads, set_num_threads
 from .trace import BATCH
 
 __all__ = [
-    "BATCH", "Executable", "Plan", "Symbol", "bases", "check_available", "evaluate", "get_num_threads", "replay",
-    "set_num_threads", "trace_step",
+    "BATCH",
+    "Executable",
+    "Plan",
+    "Stepper",
+    "Symbol",
+    "bases",
+    "check_available",
+    "evaluate",
+    "replay",
+    "trace_step",
 ]  # fmt: skip

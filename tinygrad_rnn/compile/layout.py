@@ -192,7 +192,9 @@ class Layout:
 
     # ---- for one T and one batch
 
-    def bind(self, time: int, batch: int, extra: int = 0) -> tuple[np.ndarray, int, int, dict[Buffer, int], list[tuple]]:
+    def bind(
+        self, time: int, batch: int, extra: int = 0
+    ) -> tuple[np.ndarray, int, int, dict[Buffer, int], list[tuple]]:
         """Everything for one T and one batch.
 
         The arena of a call begins with ``w`` and `extra` elements, which are cleared; the workspace follows.

@@ -183,7 +183,9 @@ class Executable:
         """The forward loop that saves nothing, with the buffers of its states and outputs."""
         if self._inference is None:
             schedule, states, outputs = self.plan.inference()
-            layout = Layout(schedule, "inference", False, self.dtype, f"{self.title}: forward, nothing saved.")
+            layout = Layout(
+                schedule, "inference", False, self.dtype, f"{self.title}: forward, nothing saved."
+            )
             self._inference = layout, states, outputs
         return self._inference
 
@@ -194,7 +196,9 @@ class Executable:
             plan = self.plan
             plan.differentiate()
             forward = Layout(plan.forward, "forward", False, self.dtype, f"{self.title}: forward.")
-            reverse = Layout(plan.reverse, "reverse", True, self.dtype, f"{self.title}: backward through time.")
+            reverse = Layout(
+                plan.reverse, "reverse", True, self.dtype, f"{self.title}: backward through time."
+            )
             self._training = forward, reverse, After(plan, reverse)
         return self._training
 
@@ -243,7 +247,9 @@ class Executable:
         target, at = (buffer.name, 0) if buffer.result else ("arena", offsets.setdefault(buffer, 0))
         return (ROWS, source, target, 0, width, batch, width, at, layout.sizes.ld(buffer))
 
-    def _view(self, layout: Layout, buffer: Buffer, offsets, slot: int, slots: int, batch: int, shape) -> View:
+    def _view(
+        self, layout: Layout, buffer: Buffer, offsets, slot: int, slots: int, batch: int, shape
+    ) -> View:
         name, at = (buffer.name, 0) if buffer.result else ("arena", offsets[buffer])
         ld = layout.sizes.ld(buffer)
         return View(name, at + slot * batch * ld, slots, batch, ld, buffer.parts[0], len(shape) == 1)
@@ -282,7 +288,8 @@ class Executable:
             results.append((f"dx{i}", time * batch * ld + reverse.sizes.panel))
             inputs.append(View(f"dx{i}", 0, time, batch, ld, x.width, len(x.shape) == 1))
         finals = [
-            self._view(reverse, b, offsets, time & 1, 1, batch, s.shape) for b, s in zip(plan.carries, t.states)
+            self._view(reverse, b, offsets, time & 1, 1, batch, s.shape)
+            for b, s in zip(plan.carries, t.states)
         ]
         grads = []
         for uid, shape in after.shapes.items():
@@ -292,9 +299,7 @@ class Executable:
             grads.append((uid, grads_at + start, grads_at + stop, full))
         alone = [b.name for b in reverse.alone]
         after_jobs = Jobs(phases, arena, reverse.sizes, self.dtype)
-        return Backward(
-            d, size, w_size + extra, prepare, after_jobs, results, alone, inputs, finals, grads
-        )
+        return Backward(d, size, w_size + extra, prepare, after_jobs, results, alone, inputs, finals, grads)
 
     # ---- running
 

@@ -6,42 +6,24 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from .. import config
+
 _pool: ThreadPoolExecutor | None = None
 _pool_size = 0
 
 WORTH = 300_000  # multiply-adds that a second thread has to have to itself, or it costs more than it brings
 
 
-def set_num_threads(n: int) -> None:
-    """Let compiled loops use up to `n` threads; results do not depend on it, to the last bit.
-
-    Parameters
-    ----------
-    n : int
-        At least 1. The default is the number of processors that this process may use.
-    """
-    global _threads
-    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-        raise ValueError(f"n: got {n!r}, wanted a whole number of threads, at least 1")
-    _threads = n
-
-
-def get_num_threads() -> int:
-    """How many threads compiled loops may use."""
-    return _threads
-
-
 def run(function: Callable[[int, int], None], rows: int, work: float) -> None:
     """Call ``function(start, stop)`` on ranges that cover `rows`, one for each thread that is worth it."""
-    n = max(1, min(_threads, rows, int(work / WORTH)))
+    n = max(1, min(config.get_num_threads(), rows, int(work / WORTH)))
     _run(function, [rows * i // n for i in range(n + 1)])
 
 
 def run_weighted(function: Callable[[int, int], None], work) -> None:
     """The same for tasks of unequal size: ``work[i]`` is that of all tasks before task i."""
     tasks, total = len(work) - 1, float(work[-1])
-    n = max(1, min(_threads, tasks, int(total / WORTH)))
+    n = max(1, min(config.get_num_threads(), tasks, int(total / WORTH)))
     bounds = [int(work.searchsorted(total * i / n)) for i in range(n)] + [tasks]
     _run(function, sorted(bounds))
 

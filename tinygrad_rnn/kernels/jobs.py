@@ -6,7 +6,6 @@ a table, and arrays are given by their addresses. Whoever fills the table answer
 
 from __future__ import annotations
 
-
 from numba import carray, types
 from numba.extending import intrinsic
 
@@ -97,7 +96,19 @@ def run_jobs(jobs, first, last, addresses, panel, arena, e0, e1, e2, e3, e4, e5)
         elif kind == PRODUCT_TN:
             y = carray(_pointer(known[job[5]], like), HUGE)
             gemm_tn(
-                x, job[3], job[4], y, job[6], job[7], job[8], job[9], job[10], out, job[11], job[12], job[13] != 0
+                x,
+                job[3],
+                job[4],
+                y,
+                job[6],
+                job[7],
+                job[8],
+                job[9],
+                job[10],
+                out,
+                job[11],
+                job[12],
+                job[13] != 0,
             )
         elif kind == SUM_ROWS:
             for r in range(job[5]):
@@ -140,5 +151,3 @@ def _pack(w, packed, job, panel):
                 for m in range(count):
                     packed[at + k * panel + m] = w[source + m]
         n += count
-
-

@@ -31,7 +31,18 @@ def _symbol(name: str, dtype) -> str:
 
 def _gemm(a, lda, rows, depth, packed, columns, c, ldc, accumulate):
     tile.gemm(
-        carray(a, HUGE), 0, lda, rows, depth, carray(packed, HUGE), 0, columns, carray(c, HUGE), 0, ldc, accumulate != 0
+        carray(a, HUGE),
+        0,
+        lda,
+        rows,
+        depth,
+        carray(packed, HUGE),
+        0,
+        columns,
+        carray(c, HUGE),
+        0,
+        ldc,
+        accumulate != 0,
     )
 
 
@@ -92,15 +103,56 @@ def _extern(name: str, pointers: tuple[int, ...]):
 
 @intrinsic
 def _call_gemm(typingctx, a, a_at, lda, rows, depth, packed, at, columns, c, c_at, ldc, accumulate):
-    return _extern("_gemm", (0, 5, 8))((a, a_at, lda, rows, depth, packed, at, columns, c, c_at, ldc, accumulate))
+    return _extern("_gemm", (0, 5, 8))(
+        (a, a_at, lda, rows, depth, packed, at, columns, c, c_at, ldc, accumulate)
+    )
 
 
 @intrinsic
 def _call_gemm2(
-    typingctx, a, a_at, lda, depth, p, p_at, a2, a2_at, lda2, depth2, p2, p2_at, bias, b_at, rows, columns, c, c_at, ldc
+    typingctx,
+    a,
+    a_at,
+    lda,
+    depth,
+    p,
+    p_at,
+    a2,
+    a2_at,
+    lda2,
+    depth2,
+    p2,
+    p2_at,
+    bias,
+    b_at,
+    rows,
+    columns,
+    c,
+    c_at,
+    ldc,
 ):
     return _extern("_gemm2", (0, 4, 6, 10, 12, 16))(
-        (a, a_at, lda, depth, p, p_at, a2, a2_at, lda2, depth2, p2, p2_at, bias, b_at, rows, columns, c, c_at, ldc)
+        (
+            a,
+            a_at,
+            lda,
+            depth,
+            p,
+            p_at,
+            a2,
+            a2_at,
+            lda2,
+            depth2,
+            p2,
+            p2_at,
+            bias,
+            b_at,
+            rows,
+            columns,
+            c,
+            c_at,
+            ldc,
+        )
     )
 
 

@@ -123,7 +123,13 @@ class _Loop:
 
 
 def scan_compiled(
-    cell: Cell, inputs: list[Tensor], structure, states: list[Tensor], state_structure, mode: str, reverse: bool
+    cell: Cell,
+    inputs: list[Tensor],
+    structure,
+    states: list[Tensor],
+    state_structure,
+    mode: str,
+    reverse: bool,
 ) -> tuple[Any, Any] | None:
     """Outputs and final state; None where ``mode="auto"`` has to run eagerly.
 
@@ -155,7 +161,9 @@ class _Known:
     def __init__(self):
         self.programs: dict[tuple, Program | str] = {}
         self.settings: tuple = ()
-        self.seen: list[tuple[dict, list]] = []  # attributes of the cell and its parts; holding them keeps ids unique
+        self.seen: list[
+            tuple[dict, list]
+        ] = []  # attributes of the cell and its parts; holding them keeps ids unique
         self.changing = False
 
     def refresh(self, cell: Cell) -> tuple:

@@ -148,6 +148,14 @@ class Layered(Module):
             x = x.swapaxes(0, 1)
         return x, nest.map(lambda *s: self._join_state(s, batched), *finals)
 
+    def stepper(self, batch_size: int = 1):
+        """One step per call, for streams; see :class:`~tinygrad_rnn.recurrent.stepper.Stepper`."""
+        from .stepper import Stepper  # the compiler is loaded at first use
+
+        if self.bidirectional:
+            raise ValueError("stepper: this layer is bidirectional, which a stream cannot be")
+        return Stepper(list(self._cells), batch_size, mode=self.mode)
+
     # ---- checks and shapes
 
     def _check_input(self, x: Tensor) -> None:

@@ -26,7 +26,7 @@ def _walk(nest, leaves: list) -> Structure:
     if not isinstance(nest, _CONTAINERS):
         leaves.append(nest)
         return LEAF
-    if isinstance(nest, (tuple, list)):  # noqa: UP038 - a union is made anew at each call
+    if isinstance(nest, (tuple, list)):
         return type(nest), None, tuple([_walk(item, leaves) for item in nest])
     if isinstance(nest, dict):
         keys = tuple(sorted(nest, key=str))

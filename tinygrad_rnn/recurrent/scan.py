@@ -65,7 +65,9 @@ def scan(cell: Cell, xs, state=None, mode: str = "auto", reverse: bool = False) 
     return _eager(cell, inputs, structure, states, state_structure, reverse)
 
 
-def _eager(cell: Cell, inputs: list[Tensor], structure, leaves, state_structure, reverse: bool) -> tuple[Any, Any]:
+def _eager(
+    cell: Cell, inputs: list[Tensor], structure, leaves, state_structure, reverse: bool
+) -> tuple[Any, Any]:
     """Unroll the step on the tape; the backward walk over it is backpropagation through time."""
     state = nest.unflatten(state_structure, leaves)
     steps = list(zip(*(ops.unstack(x) for x in inputs)))

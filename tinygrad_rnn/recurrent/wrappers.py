@@ -78,6 +78,14 @@ class Recurrent(Module):
         ys, state = scan(self.cell, swap_time(xs, type(self.cell).__name__), state, self.mode, self.reverse)
         return swap_time(ys), state
 
+    def stepper(self, batch_size: int = 1, example: Any = None):
+        """One step per call, for streams; see :class:`~tinygrad_rnn.recurrent.stepper.Stepper`."""
+        from .stepper import Stepper  # the compiler is loaded at first use
+
+        if self.reverse:
+            raise ValueError("stepper: this layer runs in reverse, which a stream cannot")
+        return Stepper([self.cell], batch_size, example, self.mode)
+
     def extra_repr(self) -> str:
         flags = [f"mode={self.mode!r}"] if self.mode != "auto" else []
         flags += [f"{name}=True" for name in ("batch_first", "reverse") if getattr(self, name)]

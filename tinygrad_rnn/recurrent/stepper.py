@@ -1,0 +1,192 @@
+"""Streaming: one step per call, for data that arrive one at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import compile as compiler
+from .. import config, ops
+from ..core import Tensor, as_tensor
+from ..errors import ShapeError
+from . import nest
+from .cell import Cell
+from .compiled import program_of
+
+
+class Stepper:
+    """Runs cells one step per call, each on the output of the one before; made by ``layer.stepper(batch_size)``.
+
+    State and packed parameters are kept between calls, and the kernel allocates nothing. T calls give exactly what
+    one call of the layer over T steps gives. No gradients are recorded. Steps that do not compile run eagerly.
+
+    Parameters
+    ----------
+    cells : list of Cell
+    batch_size : int
+    example : Tensor or array or nest of such, (B, ...), optional
+        An input of one step; needed where the first cell has no ``input_size``.
+    mode : {"auto", "compiled", "eager"}
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_rnn import nn
+    >>> step = nn.GRU(3, 4).stepper(batch_size=2)
+    >>> step(np.zeros((2, 3), np.float32)).shape
+    (2, 4)
+    """
+
+    def __init__(self, cells: list[Cell], batch_size: int, example: Any = None, mode: str = "auto"):
+        if not isinstance(batch_size, int | np.integer) or batch_size < 1:
+            raise ShapeError(f"batch_size: got {batch_size!r}, wanted a whole number, at least 1")
+        self.batch_size = int(batch_size)
+        self._links: list[_Link] = []
+        for cell in cells:
+            if example is None:
+                if cell.input_size is None:
+                    raise ShapeError(
+                        f"{type(cell).__name__}: sets no input_size; pass example=, an input of one step"
+                    )
+                example = ops.zeros((self.batch_size, cell.input_size), cell.dtype)
+            link = _Link(cell, self.batch_size, example, mode)
+            self._links.append(link)
+            example = link.example_output()
+
+    def __call__(self, x: Any) -> Any:
+        """One step.
+
+        Parameters
+        ----------
+        x : array or Tensor, (B, ...), or a nest of such
+
+        Returns
+        -------
+        array or nest of arrays, (B, ...)
+            The output; Tensors if `x` held Tensors.
+        """
+        first = x
+        for link in self._links:
+            x = link.run(x)
+        if isinstance(first, Tensor) or not isinstance(first, np.ndarray):
+            leaves, _ = nest.flatten(first)
+            if any(isinstance(leaf, Tensor) for leaf in leaves):
+                return nest.map(Tensor, x)
+        return x
+
+    @property
+    def state(self) -> Any:
+        """A copy of the present state (of several cells: a list of theirs), as a nest of arrays."""
+        states = [link.state() for link in self._links]
+        return states[0] if len(states) == 1 else states
+
+    def reset(self, state: Any = None) -> None:
+        """Begin a new sequence, from `state` (as :attr:`state` gives it) or from the cells' initial states."""
+        given = (
+            [None] * len(self._links) if state is None else [state] if len(self._links) == 1 else list(state)
+        )
+        if len(given) != len(self._links):
+            raise ShapeError(f"state: got {len(given)} states, wanted {len(self._links)}, one for each cell")
+        for link, s in zip(self._links, given):
+            link.reset(s)
+
+    def refresh(self) -> None:
+        """Take over parameters that have changed; the state is kept."""
+        for link in self._links:
+            link.refresh()
+
+
+class _Link:
+    """One cell of a stepper."""
+
+    def __init__(self, cell: Cell, batch: int, example: Any, mode: str):
+        self.cell, self.batch = cell, batch
+        leaves, self.structure = nest.flatten(example)
+        self.rows = []
+        for x in leaves:
+            shape = tuple(getattr(x, "shape", ()))
+            if not shape or shape[0] != batch:
+                raise ShapeError(f"example: got shape {shape}, wanted ({batch}, ...)")
+            self.rows.append(ops.expand_dims(as_tensor(x), 0).detach())
+        states, self.state_structure = nest.flatten(cell.initial_state(batch))
+        cell.begin_sequence(batch)
+        self.program = None
+        if mode != "eager":
+            self.program = program_of(cell, self.rows, self.structure, states, self.state_structure, mode)
+        if self.program is not None:
+            with config.no_grad():
+                args = (*self.rows, *states, *self.program.base_tensors())
+                loop = self.program.loop(type(cell).__name__, len(self.rows), len(states), False, args)
+                self.kernel = compiler.Stepper(loop.executable, self._bases(), batch)
+        self.reset(None)
+
+    def _bases(self) -> dict[str, np.ndarray]:
+        assert self.program is not None
+        tensors = self.program.base_tensors()
+        dtype = self.program.traced.trace.dtype
+        return {name: np.ascontiguousarray(t.data, dtype) for name, t in zip(self.program.names, tensors)}
+
+    def example_output(self) -> Any:
+        kept, x = self.state(), nest.unflatten(self.structure, [r.data[0] for r in self.rows])
+        y = self.run(x)
+        self.reset(kept)
+        return y
+
+    def refresh(self) -> None:
+        if self.program is not None:
+            with config.no_grad():
+                self.kernel.refresh(self._bases())
+
+    def state(self) -> Any:
+        if self.program is None:
+            return nest.map(lambda s: s.data.copy(), self._state)
+        return nest.unflatten(self.state_structure, [s.copy() for s in self.kernel.states])
+
+    def reset(self, state: Any) -> None:
+        self.cell.begin_sequence(self.batch)
+        wanted, _ = nest.flatten(self.cell.initial_state(self.batch))
+        leaves, its = nest.flatten(state) if state is not None else (wanted, self.state_structure)
+        name = type(self.cell).__name__
+        if its != self.state_structure:
+            raise ShapeError(
+                f"{name}: state: got {nest.describe(its)}, wanted {nest.describe(self.state_structure)}"
+            )
+        for s, t in zip(leaves, wanted):
+            if tuple(s.shape) != t.shape:
+                raise ShapeError(f"{name}: state: got shape {tuple(s.shape)}, wanted {t.shape}")
+        if self.program is None:
+            self._state = nest.unflatten(
+                self.state_structure, [as_tensor(s, t.dtype).detach() for s, t in zip(leaves, wanted)]
+            )
+            return
+        self.refresh()  # a new sequence may have new constants
+        for target, s in zip(self.kernel.states, leaves):
+            target[...] = s.data if isinstance(s, Tensor) else s
+
+    def run(self, x: Any) -> Any:
+        if self.structure is nest.LEAF:
+            leaves = (x,)
+        else:
+            leaves, its = nest.flatten(x)
+            if its != self.structure:
+                raise ShapeError(f"x: got {nest.describe(its)}, wanted {nest.describe(self.structure)}")
+        for leaf, row in zip(leaves, self.rows):
+            if leaf.shape != row.data.shape[1:]:
+                name = type(self.cell).__name__
+                raise ShapeError(f"{name}: x: got shape {tuple(leaf.shape)}, wanted {row.data.shape[1:]}")
+        if self.program is None:
+            return self._run_eagerly(leaves)
+        kernel = self.kernel
+        for target, leaf in zip(kernel.inputs, leaves):
+            target[...] = leaf.data if isinstance(leaf, Tensor) else leaf
+        kernel.run()
+        if self.program.output_structure is nest.LEAF:
+            return kernel.outputs[0].copy()
+        return nest.unflatten(self.program.output_structure, [y.copy() for y in kernel.outputs])
+
+    def _run_eagerly(self, leaves) -> Any:
+        with config.no_grad():
+            tensors = [as_tensor(x, row.dtype) for x, row in zip(leaves, self.rows)]
+            y, self._state = self.cell.step(nest.unflatten(self.structure, tensors), self._state)
+        return nest.map(lambda t: t.data, y)
