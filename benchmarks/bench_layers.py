@@ -95,21 +95,15 @@ def agree(a: list[np.ndarray], b: list[np.ndarray]) -> None:
 def main(argv: list[str] | None = None) -> int:
     parser = harness.options(__name__, __doc__, repeats=15)
     known = [*BUILTIN, *CUSTOM]
-    parser.add_argument(
-        "--cells", nargs="+", choices=known, default=known, metavar="CELL", help=", ".join(known)
-    )
-    parser.add_argument(
-        "--tasks", nargs="+", choices=TASKS, default=TASKS, metavar="TASK", help=", ".join(TASKS)
-    )
+    parser.add_argument("--cells", nargs="+", choices=known, default=known, metavar="CELL", help=", ".join(known))
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, metavar="TASK", help=", ".join(TASKS))
     parser.add_argument("--shape", type=int, nargs=4, metavar=("T", "B", "I", "H"), help="only this one")
     parser.add_argument("--mode", choices=("auto", "compiled", "eager"), default="auto")
     args = harness.parse(parser, argv)
     shapes = [Shape(*args.shape)] if args.shape else QUICK if args.quick else SHAPES
     torch = harness.torch()
     with harness.threads(args.threads):
-        report = harness.Report(
-            f"recurrent layers, mode={args.mode}, float32, shapes TxBxIxH", args, width=34
-        )
+        report = harness.Report(f"recurrent layers, mode={args.mode}, float32, shapes TxBxIxH", args, width=34)
         for name in args.cells:
             for shape in shapes:
                 compare(report, name, shape, args, torch)
@@ -133,6 +127,4 @@ def compare(report: harness.Report, name: str, shape: Shape, args, torch) -> Non
         flops = cases.matrix_flops(ours.parameters(), shape) * (3 if task == "train" else 1)
         gflops = {side: flops / t.median / 1e9 for side, t in timings.items()}
         share = gflops["ours"] * 1e9 / rate
-        report.add(
-            f"{name} {task} {shape}", timings, f"{share:4.0%} of sgemm", gflops=gflops, sgemm=rate / 1e9
-        )
+        report.add(f"{name} {task} {shape}", timings, f"{share:4.0%} of sgemm", gflops=gflops, sgemm=rate / 1e9)

@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import tinygrad_rnn as tr
+
 LEAST = 0.002  # seconds that a sample lasts: short functions are called several times
 
 
@@ -97,9 +99,7 @@ def threads(n: int) -> Iterator[None]:
     """Everything that computes uses at most `n` threads."""
     from threadpoolctl import threadpool_limits
 
-    from tinygrad_rnn import compile
-
-    libraries = [library for library in (compile, torch()) if library]
+    libraries = [library for library in (tr, torch()) if library]
     before = [library.get_num_threads() for library in libraries]
     with threadpool_limits(n):
         for library in libraries:
@@ -127,9 +127,7 @@ def machine() -> dict[str, Any]:
         "cores": len(affinity(0)) if affinity else os.cpu_count(),
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "blas": sorted(
-            {f"{i['internal_api']} {i['version']}" for i in threadpool_info() if i["user_api"] == "blas"}
-        ),
+        "blas": sorted({f"{i['internal_api']} {i['version']}" for i in threadpool_info() if i["user_api"] == "blas"}),
         **versions,
     }
 
@@ -151,9 +149,7 @@ def options(module: str, doc: str | None, repeats: int) -> argparse.ArgumentPars
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--quick", action="store_true", help="fewer cases and samples: a smoke test")
-    parser.add_argument(
-        "--repeats", type=int, default=repeats, metavar="N", help=f"samples; default: {repeats}"
-    )
+    parser.add_argument("--repeats", type=int, default=repeats, metavar="N", help=f"samples; default: {repeats}")
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="default: 1")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the numbers to this file")
     return parser

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
+import tinygrad_rnn as tr
 from benchmarks import harness
 from benchmarks.harness import Timing
-from tinygrad_rnn import compile
 
 
 def test_candidates_take_turns(monkeypatch):
@@ -94,7 +94,7 @@ def test_options(capsys):
 
 
 def test_threads_are_put_back():
-    libraries = [compile, *filter(None, [harness.torch()])]
+    libraries = [tr, *filter(None, [harness.torch()])]
     before = [library.get_num_threads() for library in libraries]
     with harness.threads(1):
         assert [library.get_num_threads() for library in libraries] == [1] * len(libraries)
