@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .program import describe
+from .program import Printer, describe
 from .schedule import Buffer, Place, Product, Schedule, Store
 from .symbol import Symbol
 from .trace import CAST
-
 
 LITERALS = (0.0, 1.0, 2.0, 0.5, -1.0)  # written into the source; other numbers may be a cell's settings
 
@@ -42,6 +41,7 @@ class Emitter:
         self.numbers: list[float] = []
         self.vectors: dict[int, Symbol] = {}
         self.buffers: list[Buffer] = []
+        self.loops: list[tuple[int, list[Symbol]]] = []  # level, and what is computed in each sweep over a row
         self.width_class = _width_classes(schedule)
         self.source = self._emit()
 
@@ -120,7 +120,7 @@ class Emitter:
         arrays = "".join(f", {b.name}" for b in self.buffers if b.alone)
         lines = [
             f"def {self.name}(b0, b1, d, k, ws{', fw' if self.reverse else ''}{arrays}):",
-            *(f"    # {line}" for line in describe(schedule)),
+            *(f"    # {line}".rstrip() for line in describe(schedule, self.buffers)),
             "    T = d[0]",
             "    B = d[1]",
             *("    " + line for line in head + loop),
@@ -133,7 +133,7 @@ class Emitter:
         assert lead.place is not None
         offset, ldc = self.row(lead.place, "b0"), self.int("ld", product.buffer)
         columns = self.int("columns", product)
-        lines = [f"# {', '.join(m.out.name for m in product.members)}"]
+        lines = [f"# {Printer(sizes=False).product(product)}"]
         operands = []
         for i, run in enumerate(product.sources):
             place = self.schedule.place_of(lead.terms[run[0]][0])
@@ -183,6 +183,8 @@ class _Loop:
         self.head: list[str] = []  # once per row
         self.body: list[str] = []  # once per vector of features
         self.names: dict[int, str] = {}
+        self.computed: list[Symbol] = []
+        emitter.loops.append((level, self.computed))
 
     def emit(self, stores: list[Store], reductions: list[Symbol]) -> list[str]:
         e = self.e
@@ -269,6 +271,7 @@ class _Loop:
 
     def _compute(self, s: Symbol, scalar: bool) -> str:
         op: Any = s.op
+        self.computed.append(s)
         if op is CAST:
             x = self.value(s.args[0], scalar)
             return f"vselect({x}, vsplat(1.0, k), vsplat(0.0, k))" if s.dtype.kind == "f" else f"{x} != 0.0"
