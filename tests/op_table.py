@@ -143,6 +143,13 @@ LINEAR = [
     ((0, 3), (2, 3), (2,)),
     ((2, 2, 0), (3, 0), (3,)),
 ]
+MATMUL_TANH = [
+    ((2, 3), (3, 4), (2, 4), (4, 4), (4,)),
+    ((2, 3), (3, 4), (2, 4), (4, 4), (4,), (4,)),
+    ((1, 1), (1, 1), (1, 1), (1, 1)),
+    ((14, 2), (2, 3), (14, 3), (3, 3), (3,)),
+    ((2, 0), (0, 3), (2, 3), (3, 3), (3,)),
+]
 _ties = (-2.5, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5)
 
 ELEMENTWISE = [
@@ -378,6 +385,12 @@ LINALG = [
         lambda x, w, *b: x @ w.T + (b[0] if b else 0),
         on.of_shapes(*LINEAR),
         T("nn.functional.linear"),
+    ),
+    Row(
+        "matmul_tanh",
+        tr.matmul_tanh,
+        lambda x, w_x, h, w_h, *b: np.tanh(x @ w_x + h @ w_h + sum(b)),
+        on.of_shapes(*MATMUL_TANH),
     ),
 ]
 

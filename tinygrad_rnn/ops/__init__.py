@@ -57,6 +57,7 @@ from .elementwise import (
     subtract,
     where,
 )  # fmt: skip
+from .fused import matmul_tanh
 from .index import embedding, getitem, take
 from .linalg import einsum, matmul, outer
 from .reduce import (
@@ -146,6 +147,7 @@ __all__ = [
     "logical_xor",
     "logsumexp",
     "matmul",
+    "matmul_tanh",
     "max",
     "maximum",
     "mean",

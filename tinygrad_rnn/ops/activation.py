@@ -29,7 +29,7 @@ def _relu_vjp(g, y, x):
     return where(y > 0, g, 0.0)
 
 
-@primitive(vjps=[_relu_vjp], saves=(OUT,), lowering=lanes("relu({0})"))
+@primitive(vjps=[_relu_vjp], saves=(OUT,), lowering=lanes("vmax({0}, vsplat(0.0, k))"))
 def relu(x):
     """``maximum(x, 0)``; its derivative at zero is zero."""
     return np.maximum(x, 0)

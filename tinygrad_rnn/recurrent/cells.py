@@ -9,7 +9,7 @@ import numpy as np
 
 from ..nn import init as initialisers
 from ..nn.parameter import Parameter, empty
-from ..ops import relu, sigmoid, split, tanh, zeros
+from ..ops import matmul_tanh, relu, sigmoid, split, tanh, zeros
 from ..ops.linear import linear
 from .cell import Cell
 
@@ -117,6 +117,10 @@ class RNNCell(GatedCell):
         super().__init__(input_size, hidden_size, bias, init, dtype)
 
     def step(self, x, h):
+        if self.nonlinearity == "tanh":  # one jitted kernel on the tape
+            biases = () if self.bias_ih is None else (self.bias_ih, self.bias_hh)
+            h = matmul_tanh(x, self.weight_ih, h, self.weight_hh, *biases, transposed=True)
+            return h, h
         act = self.activations[self.nonlinearity]
         h = act(linear(x, self.weight_ih, self.bias_ih) + linear(h, self.weight_hh, self.bias_hh))
         return h, h
