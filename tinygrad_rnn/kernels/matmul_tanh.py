@@ -18,7 +18,7 @@ from .lanes import vlanes, vload, vload_n, vstore, vstore_n
 from .mathfn import tanh
 from .thin import DOTS, thin_dots, thin_rows
 
-THIN = 12  # rows from which on packing pays
+THIN = 12  # the number of rows from which on packing pays
 
 Array = np.ndarray
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
@@ -45,7 +45,8 @@ def _cotangent(g, y, B, H, db):
         vstore(a, i, vload(g, i) * (1.0 - v * v))
     v = vload_n(y, whole, n - whole)
     vstore_n(a, whole, vload_n(g, whole, n - whole) * (1.0 - v * v), n - whole)
-    db[:] = 0
+    for j in range(db.size):
+        db[j] = 0
     for r in range(B if db.size else 0):
         for j in range(H):
             db[j] += a[r * H + j]
@@ -55,8 +56,9 @@ def _cotangent(g, y, B, H, db):
 @njit(error_model="numpy")
 def _padded(bias, N):
     """The bias, or zeros if it is empty, with space for reading it in whole panels."""
-    padded = np.zeros(N + max(PANEL_VECTORS * vlanes(bias), DOTS), bias.dtype)
-    padded[: bias.size] = bias
+    padded = np.empty(N + max(PANEL_VECTORS * vlanes(bias), DOTS), bias.dtype)
+    for i in range(padded.size):
+        padded[i] = bias[i] if i < bias.size else 0
     return padded
 
 
@@ -82,9 +84,7 @@ def _forward_thin(x, I, w_x, x_row, x_column, h, w_h, h_row, h_column, bias, y, 
 def _forward_packed(x, I, w_x, x_row, x_column, h, w_h, h_row, h_column, bias, y, B, H):
     start, out, zero = _padded(bias, H), y.ravel(), np.intp(0)
     p, q = _packed(w_x, x_row, x_column, I, H), _packed(w_h, h_row, h_column, H, H)
-    product(
-        x, zero, I, I, p, zero, h, zero, H, H, q, zero, np.bool_(True), start, zero, zero, out, zero, H, B, H
-    )
+    product(x, zero, I, I, p, zero, h, zero, H, H, q, zero, np.bool_(True), start, zero, zero, out, zero, H, B, H)
     _tanh(out, B * H)
 
 
@@ -117,9 +117,7 @@ def _packed_gradients(a, x, w, row, column, B, I, H, dx, dw):
     zero = np.intp(0)
     if dx.size:
         p = _packed(w, column, row, H, I)
-        product(
-            a, zero, H, H, p, zero, a, zero, H, zero, p, zero, np.bool_(False), dx, zero, I, dx, zero, I, B, I
-        )
+        product(a, zero, H, H, p, zero, a, zero, H, zero, p, zero, np.bool_(False), dx, zero, I, dx, zero, I, B, I)
     if dw.size and column == 1:
         product_tn(x, zero, I, a, zero, H, B, I, H, dw, zero, H, np.bool_(False))
     elif dw.size:
@@ -135,12 +133,18 @@ def _backward_packed(
     _packed_gradients(a, h, w_h, h_row, h_column, B, H, H, dh.ravel(), dw_h.ravel())
 
 
+def _flat(a: Array) -> Array:
+    """The elements in C order. Read-only arrays are copied: Numba would compile everything again for them."""
+    a = a.ravel()
+    return a if a.flags.writeable else a.copy()
+
+
 def _matrix(w: Array) -> tuple[Array, int, int]:
     """The elements of a matrix as they lie in memory, and the strides of rows and columns."""
     rows, columns = w.shape
     if w.strides == (w.itemsize, w.itemsize * rows) and columns > 1:
-        return w.ravel("K"), 1, rows
-    return w.ravel(), columns, 1
+        return _flat(w.T), 1, rows
+    return _flat(w), columns, 1
 
 
 def _check(x: Array, w_x: Array, h: Array, w_h: Array, **others: Array) -> None:
@@ -154,9 +158,7 @@ def _check(x: Array, w_x: Array, h: Array, w_h: Array, **others: Array) -> None:
     shapes = {"w_x": (I, H), "h": (B, H), "w_h": (H, H), "b": (H,), "g": (B, H), "y": (B, H)}
     for name, array in {"w_x": w_x, "h": h, "w_h": w_h, **others}.items():
         if array.shape != shapes[name]:
-            raise ValueError(
-                f"matmul_tanh: {name} is {array.shape}, wanted {shapes[name]} beside x {x.shape}"
-            )
+            raise ValueError(f"matmul_tanh: {name} is {array.shape}, wanted {shapes[name]} beside x {x.shape}")
         if array.dtype != dtype:
             raise TypeError(f"matmul_tanh: {name} has dtype {array.dtype}, wanted {dtype} as x")
 
@@ -214,8 +216,8 @@ def matmul_tanh(x: Array, w_x: Array, h: Array, w_h: Array, b: Array | None) -> 
     flat_w_h, h_row, h_column = _matrix(w_h)
     thin = B < THIN and (x_column == h_column == 1 or x_row == h_row == 1)
     (_forward_thin if thin else _forward_packed)(
-        x.ravel(), I, flat_w_x, x_row, x_column, h.ravel(), flat_w_h, h_row, h_column,
-        _NOTHING[x.dtype][1] if b is None else b.ravel(), y, B, H,
+        _flat(x), I, flat_w_x, x_row, x_column, _flat(h), flat_w_h, h_row, h_column,
+        _NOTHING[x.dtype][1] if b is None else _flat(b), y, B, H,
     )  # fmt: skip
     return y
 
@@ -262,8 +264,8 @@ def matmul_tanh_vjp(
     dw_h = np.empty((H, H), dtype) if needs[3] else matrix
     db = np.empty(H, dtype) if needs[4] else vector
     (_backward_thin if B < THIN else _backward_packed)(
-        g.ravel(), y.ravel(), x.ravel(), I, flat_w_x, x_row, x_column, h.ravel(), flat_w_h, h_row, h_column,
-        B, H, dx, dw_x, dh, dw_h, db,
+        _flat(g), _flat(y), _flat(x), I, flat_w_x, x_row, x_column, _flat(h), flat_w_h, h_row, h_column, B, H,
+        dx, dw_x, dh, dw_h, db,
     )  # fmt: skip
     if x_column != 1:
         dw_x = dw_x.T

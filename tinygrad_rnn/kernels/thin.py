@@ -20,9 +20,7 @@ DOTS = max(8, LANES_F32)  # dot products at a time: enough to hide the latency o
 
 
 @njit(error_model="numpy")
-def _thin_tail(
-    a1, a1_at, k1, K1, w1, w1_at, ldw1, a2, a2_at, k2, K2, w2, w2_at, ldw2, bias, bias_at, c, c_at, n
-):
+def _thin_tail(a1, a1_at, k1, K1, w1, w1_at, ldw1, a2, a2_at, k2, K2, w2, w2_at, ldw2, bias, bias_at, c, c_at, n):
     """The last n columns of one row, fewer than lanes."""
     acc = vload(bias, bias_at)
     for k in range(K1):
@@ -70,10 +68,8 @@ def thin_rows(a1, r1, k1, K1, w1, ldw1, a2, r2, k2, K2, w2, ldw2, bias, c, rows,
             j += n
 
 
-def _emit_dots(
-    builder: ir.IRBuilder, sums: list[Any], a: Place, K: Any, w: Place, ldw: Any, last: Any
-) -> list[Any]:
-    """Add ``a * w[i]`` lane by lane to ``sums[i]``, over K elements; rows beyond the last are the last again."""
+def _emit_dots(builder: ir.IRBuilder, sums: list[Any], a: Place, K: Any, w: Place, ldw: Any, last: Any) -> list[Any]:
+    """Add ``a * w[i]`` to ``sums[i]``, lane by lane, over K elements; rows beyond the last are the last."""
     vec, intp = a.vec, K.type
     a_data, w_data = (x.context.make_array(x.array_type)(x.context, builder, x.array).data for x in (a, w))
     a.at(builder, [], K)  # only for the bounds check
@@ -91,10 +87,7 @@ def _emit_dots(
     builder.position_at_end(body)
     k, *old = builder.phi(intp), *(builder.phi(vec.llvm) for _ in sums)
     x = load(builder, builder.gep(a_data, [builder.add(a.offset, k)]), vec)
-    new = [
-        fma(builder, x, load(builder, builder.gep(w_data, [builder.add(i, k)]), vec), s)
-        for i, s in zip(at, old)
-    ]
+    new = [fma(builder, x, load(builder, builder.gep(w_data, [builder.add(i, k)]), vec), s) for i, s in zip(at, old)]
     following = builder.add(k, step)
     for phi, first, value in zip([k, *old], [intp(0), *sums], [following, *new]):
         phi.add_incoming(first, before)
