@@ -304,7 +304,7 @@ class Executable:
     # ---- running
 
     def forward(self, inputs, states, bases: dict[str, np.ndarray], time: int, batch: int, train: bool):
-        """Outputs (T, B, ...), final states (B, ...), and what the backward loop needs.
+        """Outputs (T, B, ...), final states (1, B, ...), and what the backward loop needs.
 
         Parameters
         ----------
@@ -323,7 +323,7 @@ class Executable:
             arrays[name] = np.empty(size, self.dtype)
         self._loop(layout, bound, arrays, time, batch)
         ys = [view.of(arrays) for view in bound.outputs]
-        finals = [view.of(arrays)[0].copy() for view in bound.finals]
+        finals = [view.of(arrays).copy() for view in bound.finals]
         return ys, finals, Context(time, batch, arrays) if train else None
 
     def backward(self, context: Context, output_grads: list, state_grads: list) -> tuple[list, list, dict]:

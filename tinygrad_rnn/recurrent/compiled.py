@@ -89,11 +89,11 @@ class _Loop:
         ys, finals, tape["context"] = self.executable.forward(
             solid[:n], solid[n : self.n_arguments], named, time, batch, self.train
         )
-        return (*ys, *finals)
+        return (*ys, *finals) if tape["stacked"] else (*ys, *[s[0] for s in finals])
 
     def backward(self, gs: dict, out, *args, needs, tape):
         if any(isinstance(g, Tensor) for g in gs.values()):
-            return self._replay(gs, args, needs)
+            return self._replay(gs, args, needs, tape)
         traced, context = self.program.traced, tape["context"]
         dtype, n = self.executable.dtype, len(traced.outputs)
         lead = (context.time, context.batch)
@@ -107,13 +107,16 @@ class _Loop:
         inputs, states, invariants = self.executable.backward(context, outputs, finals)
         return [*inputs, *states, *(invariants.get(s.uid) for s in self.program.bases)]
 
-    def _replay(self, gs: dict, args, needs):
+    def _replay(self, gs: dict, args, needs, tape):
         """Gradients that can be differentiated again: run the program on the tape."""
         tensors = [a if isinstance(a, Tensor) else Tensor(a) for a in args]
         bases = {s.uid: a for s, a in zip(self.program.bases, tensors[self.n_arguments :])}
         results = compiler.replay(
             self.program.traced, tensors[: self.n_inputs], tensors[self.n_inputs : self.n_arguments], bases
         )
+        if tape["stacked"]:
+            n = len(self.program.traced.outputs)
+            results[n:] = [ops.expand_dims(s, 0) for s in results[n:]]
         pairs = [(results[i], g) for i, g in gs.items() if results[i].requires_grad]
         wanted = [t for t, need in zip(tensors, needs) if need]
         found = iter(
@@ -130,8 +133,9 @@ def scan_compiled(
     state_structure,
     mode: str,
     reverse: bool,
+    stacked: bool,
 ) -> tuple[Any, Any] | None:
-    """Outputs and final state; None where ``mode="auto"`` has to run eagerly.
+    """Outputs and final state (`stacked`: with a first axis of length 1); None if ``mode="auto"`` must run eagerly.
 
     Raises
     ------
@@ -146,7 +150,7 @@ def scan_compiled(
     args = (*inputs, *states, *program.base_tensors())
     train = config.is_grad_enabled() and any([a.requires_grad for a in args])
     loop = program.loop(type(cell).__name__, len(inputs), len(states), train, args)
-    results = apply(loop.op, args, {"tape": {}})
+    results = apply(loop.op, args, {"tape": {"stacked": stacked}})
     n = len(program.traced.outputs)
     ys = [ops.flip(y, 0) for y in results[:n]] if reverse else results[:n]
     return nest.unflatten(program.output_structure, ys), nest.unflatten(state_structure, results[n:])
@@ -160,6 +164,7 @@ class _Known:
 
     def __init__(self):
         self.programs: dict[tuple, Program | str] = {}
+        self.warned: set[tuple] = set()
         self.settings: tuple = ()
         self.seen: list[
             tuple[dict, list]
@@ -201,12 +206,13 @@ def program_of(cell: Cell, inputs, structure, states, state_structure, mode: str
             program = _trace(cell, inputs, structure, states, state_structure)
         except CompileError as error:
             program = str(error)
-            if mode == "auto":
-                warnings.warn(f"{type(cell).__name__} runs eagerly: {error}", RuntimeWarning, stacklevel=4)
         known.programs[key] = program
     if isinstance(program, str):
         if mode == "compiled":
             raise CompileError(f"{type(cell).__name__}: {program}")
+        if mode == "auto" and key not in known.warned:
+            known.warned.add(key)
+            warnings.warn(f"{type(cell).__name__} runs eagerly: {program}", RuntimeWarning, stacklevel=4)
         return None
     return program
 

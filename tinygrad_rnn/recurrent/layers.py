@@ -132,12 +132,12 @@ class Layered(Module):
             x = x.swapaxes(0, 1)
         states = self._split_state(state, x.shape[1], batched)
         finals = []
-        directions = 1 + self.bidirectional
+        directions, stacked = 1 + self.bidirectional, len(self._cells) == 1
         for first in range(0, len(self._cells), directions):
             if first and self.dropout and self.training:
                 x = x * dropout_mask(x.shape, self.dropout, x.dtype)
             runs = [
-                scan(self._cells[first + d], x, states[first + d], self.mode, reverse=d == 1)
+                scan(self._cells[first + d], x, states[first + d], self.mode, d == 1, stacked)
                 for d in range(directions)
             ]
             finals += [final for _, final in runs]
@@ -146,6 +146,8 @@ class Layered(Module):
             x = ops.squeeze(x, 1)
         elif self.batch_first:
             x = x.swapaxes(0, 1)
+        if stacked:
+            return x, finals[0] if batched else nest.map(lambda s: ops.squeeze(s, 1), finals[0])
         return x, nest.map(lambda *s: self._join_state(s, batched), *finals)
 
     def stepper(self, batch_size: int = 1):
@@ -155,6 +157,15 @@ class Layered(Module):
         if self.bidirectional:
             raise ValueError("stepper: this layer is bidirectional, which a stream cannot be")
         return Stepper(list(self._cells), batch_size, mode=self.mode)
+
+    def explain(self, x=None):
+        """What became of the cells: programs, loops, saved bytes, FLOPs, source; why something does not compile.
+
+        See :func:`~tinygrad_rnn.recurrent.explain.explain`; `x` is an example of the input, or the pair (T, B).
+        """
+        from .explain import explain_layers
+
+        return explain_layers(self._cells, 1 + self.bidirectional, x, self.mode, self.batch_first)
 
     # ---- checks and shapes
 
@@ -191,7 +202,7 @@ class Layered(Module):
         return [nest.unflatten(structure, [column[i] for column in columns]) for i in range(count)]
 
     def _join_state(self, states, batched: bool) -> Tensor:
-        joined = ops.stack(states) if len(states) > 1 else ops.expand_dims(states[0], 0)
+        joined = ops.stack(states)
         return joined if batched else ops.squeeze(joined, 1)
 
     def extra_repr(self) -> str:

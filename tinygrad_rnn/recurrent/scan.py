@@ -21,7 +21,9 @@ def check_mode(mode: str) -> str:
     return mode
 
 
-def scan(cell: Cell, xs, state=None, mode: str = "auto", reverse: bool = False) -> tuple[Any, Any]:
+def scan(
+    cell: Cell, xs, state=None, mode: str = "auto", reverse: bool = False, stacked: bool = False
+) -> tuple[Any, Any]:
     """Run `cell` over a sequence, time first.
 
     Parameters
@@ -35,6 +37,8 @@ def scan(cell: Cell, xs, state=None, mode: str = "auto", reverse: bool = False) 
         How to run it; "auto" compiles what it can.
     reverse : bool
         Run from the last step to the first; outputs stay at their inputs' places.
+    stacked : bool
+        Give the final state a first axis of length 1, as layers stack theirs.
 
     Returns
     -------
@@ -59,10 +63,11 @@ def scan(cell: Cell, xs, state=None, mode: str = "auto", reverse: bool = False) 
     if mode != "eager":
         from .compiled import scan_compiled  # the compiler is loaded at first use
 
-        result = scan_compiled(cell, inputs, structure, states, state_structure, mode, reverse)
+        result = scan_compiled(cell, inputs, structure, states, state_structure, mode, reverse, stacked)
         if result is not None:
             return result
-    return _eager(cell, inputs, structure, states, state_structure, reverse)
+    ys, state = _eager(cell, inputs, structure, states, state_structure, reverse)
+    return ys, nest.map(lambda s: ops.expand_dims(s, 0), state) if stacked else state
 
 
 def _eager(

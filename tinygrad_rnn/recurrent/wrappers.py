@@ -86,6 +86,15 @@ class Recurrent(Module):
             raise ValueError("stepper: this layer runs in reverse, which a stream cannot")
         return Stepper([self.cell], batch_size, example, self.mode)
 
+    def explain(self, x: Any = None):
+        """What became of the cell: programs, loops, saved bytes, FLOPs, source; why something does not compile.
+
+        See :func:`~tinygrad_rnn.recurrent.explain.explain`; `x` is an example of the input, or the pair (T, B).
+        """
+        from .explain import explain_cells
+
+        return explain_cells([("reverse" if self.reverse else "", self.cell)], x, self.mode, self.batch_first)
+
     def extra_repr(self) -> str:
         flags = [f"mode={self.mode!r}"] if self.mode != "auto" else []
         flags += [f"{name}=True" for name in ("batch_first", "reverse") if getattr(self, name)]
@@ -145,6 +154,16 @@ class Bidirectional(Module):
         ys_bw, bw = scan(self.cell_bw, xs, bw, self.mode, reverse=True)
         ys = nest.map(MERGES[self.merge], ys_fw, ys_bw)
         return swap_time(ys) if self.batch_first else ys, (fw, bw)
+
+    def explain(self, x: Any = None):
+        """What became of the cells: programs, loops, saved bytes, FLOPs, source; why something does not compile.
+
+        See :func:`~tinygrad_rnn.recurrent.explain.explain`; `x` is an example of the input, or the pair (T, B).
+        """
+        from .explain import explain_cells
+
+        cells = [("forwards", self.cell_fw), ("backwards", self.cell_bw)]
+        return explain_cells(cells, x, self.mode, self.batch_first)
 
     def extra_repr(self) -> str:
         return f"merge={self.merge!r}"

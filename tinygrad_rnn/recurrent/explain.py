@@ -1,0 +1,236 @@
+"""What became of a cell: its program, its loops, what they save and cost; or why it does not compile."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, NamedTuple
+
+from .. import ops
+from ..compile.explain import StepReport
+from ..compile.symbol import Symbol
+from ..core import Tensor
+from ..errors import CompileError
+from . import nest
+from .cell import Cell
+from .compiled import Program, program_of
+from .scan import _check_inputs as check_inputs
+from .scan import as_input, check_state
+from .wrappers import swap_time
+
+RULE = "=" * 100
+
+
+class CellReport(NamedTuple):
+    """One cell, explained.
+
+    Attributes
+    ----------
+    where : str
+        Which of the layer's cells: ``"layer 0, reverse"``; "" if there is one only.
+    cell : Cell
+    step : StepReport or None
+        What the compiler made of its step; None if it does not compile.
+    reason : str
+        Why not: the operation, file and line, and what to write instead.
+    """
+
+    where: str
+    cell: Cell
+    step: StepReport | None
+    reason: str
+
+    def text(self, sources: bool = True) -> str:
+        name = f"{self.where}: {self.cell!r}" if self.where else repr(self.cell)
+        head = f"{RULE}\n{name}, {self.cell.dtype}"
+        if self.step is None:
+            return f"{head}\ndoes not compile: {self.reason}"
+        sections = self.step.sections(sources)
+        body = "\n\n".join("\n".join([title, *("  " + s for s in lines)]) for title, lines in sections)
+        return f"{head}\n\n{body}"
+
+    def __str__(self) -> str:
+        return self.text()
+
+
+class Explanation:
+    """What ``layer.explain()`` returns; printing it gives the whole report.
+
+    Attributes
+    ----------
+    cells : list of CellReport
+        One for each layer and direction.
+    mode : str
+        How the layer runs its cells.
+    compiled : bool
+        Whether all of them compile.
+    reasons : list of str
+        Why some do not.
+    """
+
+    def __init__(self, cells: list[CellReport], mode: str):
+        self.cells, self.mode = cells, mode
+
+    @property
+    def compiled(self) -> bool:
+        return not self.reasons
+
+    @property
+    def reasons(self) -> list[str]:
+        return [c.reason for c in self.cells if c.step is None]
+
+    def __str__(self) -> str:
+        shown: set = set()
+        lines = [f'mode="{self.mode}"' + (": runs on the tape; compiled, it would be:" if self.mode == "eager" else "")]
+        for report in self.cells:
+            path = report.step and report.step.inference.path
+            lines.append(report.text(sources=path not in shown))
+            if path in shown:
+                lines.append(f"generated source: {path}, as above")
+            shown.add(path)
+        return "\n\n".join(lines) + "\n"
+
+    __repr__ = __str__
+
+
+def explain(target: Any, x: Any = None) -> Explanation:
+    """Explain a cell, or a layer of cells.
+
+    Parameters
+    ----------
+    target : Cell, or a recurrent layer
+        It need not have run before.
+    x : nest of tensors or arrays, or the pair of numbers (T, B), optional
+        An example of the input, (T, B, ...), which is needed where a cell has no ``input_size``. Only its shape and dtype
+        matter, and whether it requires gradients. Totals are told for its T and B.
+
+    Returns
+    -------
+    Explanation
+
+    Raises
+    ------
+    ValueError
+        If a cell has no ``input_size`` and there is no example.
+    ShapeError, DTypeError
+        If the example does not fit the cell.
+
+    Examples
+    --------
+    >>> from tinygrad_rnn import nn
+    >>> report = nn.LSTM(8, 16).explain((100, 32))
+    >>> report.compiled
+    True
+    >>> step = report.cells[0].step
+    >>> step.saved_bytes  # of a row at a step: four gates and the cell state, 16 numbers each, in float32
+    320
+    >>> print(*step.results, sep="\\n")
+    output = v58
+    next state[0] = v58
+    next state[1] = v55
+    """
+    return explain_cells([("", target)], x) if isinstance(target, Cell) else target.explain(x)
+
+
+def explain_cells(
+    cells: list[tuple[str, Cell]], x: Any = None, mode: str = "auto", batch_first: bool = False
+) -> Explanation:
+    """Explain cells that read the same input; `batch_first` says how an example lies."""
+    if batch_first and _size_of(x) is None and x is not None:
+        x = swap_time(x, "explain")
+    return Explanation([_explain_cell(where, cell, x, False) for where, cell in cells], mode)
+
+
+def explain_layers(cells: list[Cell], directions: int, x: Any, mode: str, batch_first: bool) -> Explanation:
+    """Explain layers on top of each other; an example is the input of the first."""
+    reports, size, grad = [], _size_of(x), False
+    if size is None and x is not None:
+        x = as_input(x, cells[0].dtype, "explain: x")
+        x = ops.expand_dims(x, 1) if len(x.shape) == 2 else swap_time(x) if batch_first else x
+        check_inputs(cells[0], x)
+        size, grad = x.shape[:2], x.requires_grad
+    for i, cell in enumerate(cells):
+        where = "" if len(cells) == 1 else f"layer {i // directions}{', reverse' if i % directions else ''}"
+        if i == directions:  # from here on, inputs are outputs of cells with parameters
+            grad = grad or any(p.requires_grad for c in cells[:i] for p in c.parameters())
+        reports.append(_explain_cell(where, cell, size, grad))
+    return Explanation(reports, mode)
+
+
+def _explain_cell(where: str, cell: Cell, x: Any, grad: bool) -> CellReport:
+    size = _size_of(x)
+    example = _example(cell, size) if size is not None or x is None else x
+    inputs, structure = check_inputs(cell, example)
+    if example is x:
+        size = inputs[0].shape[:2]
+    states, state_structure = check_state(cell, None, inputs[0].shape[1])
+    try:
+        program = program_of(cell, inputs, structure, states, state_structure, "compiled")
+        assert program is not None
+        known = {uid: t.requires_grad for uid, t in program.traced.invariants.items()}
+        flags = [grad or t.requires_grad for t in inputs] + [s.requires_grad for s in states]
+        flags += [_needs(s, known) for s in program.bases]
+        train = any(flags)
+        loop = program.loop(type(cell).__name__, len(inputs), len(states), train, [_Flag(f) for f in flags])
+        names, outputs, state_names = _names(cell, program, structure, state_structure)
+        step = StepReport(loop.executable, names, outputs, state_names, train, size)
+    except CompileError as error:
+        return CellReport(where, cell, None, str(error).removeprefix(f"{type(cell).__name__}: "))
+    return CellReport(where, cell, step, "")
+
+
+def _size_of(x: Any) -> tuple[int, int] | None:
+    """(T, B), if that is what `x` is."""
+    return x if isinstance(x, tuple) and len(x) == 2 and all(isinstance(n, int) for n in x) else None
+
+
+def _example(cell: Cell, size: tuple[int, int] | None) -> Tensor:
+    if cell.input_size is None:
+        raise ValueError(f"{type(cell).__name__} sets no input_size: pass an example x, (T, B, ...)")
+    return ops.zeros((1, size[1] if size else 1, cell.input_size), cell.dtype)
+
+
+class _Flag(NamedTuple):
+    """What stands in for an argument of a loop, of which only this is asked."""
+
+    requires_grad: bool
+
+
+def _needs(s: Symbol, known: dict[int, bool]) -> bool:
+    if s.uid not in known:
+        known[s.uid] = any(_needs(a, known) for a in s.args if isinstance(a, Symbol))
+    return known[s.uid]
+
+
+# ---- names
+
+
+def _names(cell: Cell, program: Program, structure, state_structure) -> tuple[dict[int, str], list[str], list[str]]:
+    """Names of the leaves by uid; of outputs; of states."""
+    x, state = _arguments(cell)
+    traced = program.traced
+    state_names = _paths(state, state_structure)
+    names = {s.uid: name for s, name in zip(traced.inputs, _paths(x, structure))}
+    names |= {s.uid: name for s, name in zip(traced.states, state_names)}
+    modules = {id(vars(m)): path for path, m in cell.named_modules()}
+    for uid, source in program.sources:
+        if not isinstance(source, Tensor):
+            attributes, name, key = source
+            path = modules[id(attributes)]
+            names[uid] = (f"{path}." if path else "") + name + ("" if key is None else f"[{key!r}]")
+    return names, _paths("output", program.output_structure), state_names
+
+
+def _arguments(cell: Cell) -> tuple[str, str]:
+    """What the step calls its input and its state."""
+    found = [p.name for p in inspect.signature(cell.step).parameters.values() if p.kind == p.POSITIONAL_OR_KEYWORD]
+    return (found[0], found[1]) if len(found) == 2 else ("x", "state")
+
+
+def _paths(name: str, structure) -> list[str]:
+    """Names of the values of a nest: ``state[0]``, ``state['h']``."""
+    if structure is nest.LEAF:
+        return [name]
+    kind, keys, items = structure
+    fields = getattr(kind, "_fields", None)
+    steps = [f".{f}" for f in fields] if fields else [f"[{k!r}]" for k in (keys or range(len(items)))]
+    return [path for step, item in zip(steps, items) for path in _paths(name + step, item)]
