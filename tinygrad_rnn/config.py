@@ -98,17 +98,22 @@ def generator() -> np.random.Generator:
 
 
 def set_num_threads(n: int) -> None:
-    """Let compiled loops use up to `n` threads; results do not depend on it, to the last bit.
+    """Let compiled loops, and the BLAS behind NumPy, use up to `n` threads.
+
+    Results of compiled loops do not depend on it, to the last bit.
 
     Parameters
     ----------
     n : int
         At least 1. The default is the number of processors that this process may use.
     """
+    import threadpoolctl
+
     global _num_threads
     if not isinstance(n, int) or isinstance(n, bool) or n < 1:
         raise ValueError(f"n: got {n!r}, wanted a whole number of threads, at least 1")
     _num_threads = n
+    threadpoolctl.threadpool_limits(n, user_api="blas")
 
 
 def get_num_threads() -> int:
