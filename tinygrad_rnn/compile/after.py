@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from .layout import Layout, Packing, row_start
+from .layout import Layout, Packing, Sizes, row_start
 from .plan import Plan
 from .schedule import Place
 from .symbol import Symbol
-from .views import resolve
+from .views import View, resolve
 
 # Pieces that threads share out. They depend on shapes alone, so that results do not depend on the threads.
 INPUT_ROWS = 240
@@ -76,32 +76,25 @@ class After:
             self.sunk.append((i, runs))
 
     def _merge_products(self) -> None:
-        """One product for each rectangle of a parameter; cotangents that lie side by side are taken together."""
-        jobs: list[list[Any]] = []  # base, transposed, a, g, first row, first column, rows, columns
+        """Cotangents that lie side by side, and meet the same left operand, are taken together."""
+        jobs = []
         for p in self.plan.adjoint.products:
             view = resolve(p.w)
-            (_, r0, r1), (_, c0, c1) = view.axes
-            jobs.append(
-                [
-                    view.base.uid,
-                    view.transposed,
-                    self._locate(p.a),
-                    self._locate(p.g),
-                    r0,
-                    c0,
-                    r1 - r0,
-                    c1 - c0,
-                ]
-            )
-        jobs.sort(key=lambda j: (j[0], j[1], j[2].buffer.name, j[4], j[5]))
-        self.products: list[list[Any]] = []
-        for job in jobs:
+            jobs.append((view, self._locate(p.a), self._locate(p.g)))
+        jobs.sort(key=lambda j: (j[0].base.uid, j[1].buffer.name, j[1].part, j[0].axes[0], j[2].buffer.name, j[2].part))
+        self.products: list[_Product] = []
+        self.temp_size = 0
+        for view, a, g in jobs:
             last = self.products[-1] if self.products else None
-            if last is not None and last[:3] == job[:3] and last[4] == job[4] and last[6] == job[6]:
-                if last[5] + last[7] == job[5] and self._follows(last[3], last[7], job[3]):
-                    last[7] += job[7]
-                    continue
-            self.products.append(job)
+            if last is None or not last.takes(view, a, g):
+                last = _Product(view, a, g)
+                self.products.append(last)
+            last.pieces.append((self._column(g), view.axes[1]))
+        for product in self.products:
+            product.settle(self.sizes)
+            if not product.direct:
+                product.temp = self.temp_size
+                self.temp_size += product.rows * product.columns
 
     def _merge_reductions(self) -> None:
         """Sums of cotangents over rows; of vectors that get the same, one is summed and the others are copied."""
@@ -150,37 +143,31 @@ class After:
                         + (start * ldc, ldc, int(n > 0))
                     )
         later: list[tuple] = []
+        last: list[tuple] = []
         written: list[tuple] = []
-        for base, transposed, a, g, r0, c0, m, n in self.products:
-            left, right = (g, a) if transposed else (a, g)
-            if transposed:
-                r0, c0, m, n = c0, r0, n, m
-            (x, x_at), (y, y_at) = at(left), at(right)
-            ldx, ldy, ldc = ld(left.buffer), ld(right.buffer), self.shapes[base][1]
-            target = self.grad_at[base] + r0 * ldc + c0
-            again = any(w[0] == base and _overlap(w[1:], (r0, c0, m, n)) for w in written)
-            written.append((base, r0, c0, m, n))
-            for i in range(0, m, GRADIENT_ROWS):
-                job = (
-                    PRODUCT_TN,
-                    x,
-                    "grads",
-                    x_at + i,
-                    ldx,
-                    y,
-                    y_at,
-                    ldy,
-                    rows,
-                    min(GRADIENT_ROWS, m - i),
-                    n,
-                )
-                (later if again else first).append((*job, target + i * ldc, ldc, int(again)))
+        for p in self.products:
+            (a, a_at), (g, g_at) = at(p.a), at(p.g)
+            left, right = (a, a_at, ld(p.a.buffer)), (g, g_at, ld(p.g.buffer))
+            if p.cotangent_left:
+                left, right = right, left
+            base, ldc = p.view.base.uid, self.shapes[p.view.base.uid][1]
+            again = False
+            if p.direct:
+                name, target, width = "grads", self.grad_at[base] + p.corner[0] * ldc + p.corner[1], ldc
+                again = any(w[0] == base and _overlap(w[1:], (*p.corner, p.rows, p.columns)) for w in written)
+                written.append((base, *p.corner, p.rows, p.columns))
+            else:
+                name, target, width = "temp", p.temp, p.columns
+                last += p.copies(self.grad_at[base], ldc)
+            for i in range(0, p.rows, GRADIENT_ROWS):
+                n = min(GRADIENT_ROWS, p.rows - i)
+                job = (PRODUCT_TN, left[0], name, left[1] + i, left[2], *right, rows, n, p.columns)
+                (later if again else first).append((*job, target + i * width, width, int(again)))
         for place, width, base, offset in self.sums:
             name, start = at(place)
             first.append(
                 (SUM_ROWS, name, "grads", start, ld(place.buffer), rows, width, self.grad_at[base] + offset)
             )
-        last: list[tuple] = []
         for buffer, view, r in self.totals:
             (name, start), width = at(Place(buffer)), r.g.width
             target = self.grad_at[view.base.uid]
@@ -206,6 +193,71 @@ class After:
         for uid, shape in self.shapes.items():
             self.grad_at[uid] = self.grads_size
             self.grads_size += int(np.prod((batch, *shape[1:]) if uid in rows else shape, dtype=int))
+
+
+class _Product:
+    """``d(w) = a.T @ g`` over all steps, for one left operand and cotangents side by side.
+
+    Attributes
+    ----------
+    pieces : list
+        (column of the cotangent in its buffer, axis of the view that it is the gradient of).
+    cotangent_left : bool
+        Whether ``g.T @ a`` is computed instead: what suits the layout, or what is cheaper.
+    direct : bool
+        Whether the product is written to the gradient at once; else it goes through a temporary matrix.
+    rows, columns : int
+        Of the product, with the padding between pieces.
+    corner : (int, int)
+        Where it goes in the gradient, if it is direct.
+    """
+
+    def __init__(self, view: View, a: Place, g: Place):
+        self.view, self.a, self.g = view, a, g
+        self.end = g
+        self.pieces: list[tuple[int, tuple[int, int, int]]] = []
+        self.temp = 0
+
+    def takes(self, view: View, a: Place, g: Place) -> bool:
+        same = view.base is self.view.base and view.transposed == self.view.transposed
+        if same and a == self.a and view.axes[0] == self.view.axes[0] and _neighbours(self.end, g):
+            self.end = g
+            return True
+        return False
+
+    def settle(self, sizes: Sizes) -> None:
+        """Choose the orientation, and whether a temporary matrix is needed."""
+        first, (_, _, _) = self.pieces[0]
+        column, (_, start, stop) = self.pieces[-1]
+        span = column - first + stop - start
+        _, r0, r1 = self.view.axes[0]
+
+        def cost(m: int, n: int) -> int:
+            return -(-m // 6) * 6 * sizes.row([n])
+
+        natural = self.view.transposed  # a transposed matrix has the cotangent's axis first
+        by_cotangent, by_operand = cost(span, r1 - r0), cost(r1 - r0, span)
+        mine, other = (by_cotangent, by_operand) if natural else (by_operand, by_cotangent)
+        self.cotangent_left = natural if other > 0.7 * mine else not natural
+        self.rows, self.columns = (span, r1 - r0) if self.cotangent_left else (r1 - r0, span)
+        c0 = self.pieces[0][1][1]
+        together = all(at - first == axis[1] - c0 for at, axis in self.pieces)
+        self.direct = together and self.cotangent_left == natural
+        self.corner = (c0, r0) if natural else (r0, c0)
+
+    def copies(self, grad: int, ldc: int) -> list[tuple]:
+        """The jobs that add the pieces of the temporary matrix to the gradient."""
+        from ..kernels.jobs import ADD_COLUMNS, ADD_ROWS
+
+        _, r0, r1 = self.view.axes[0]
+        first, jobs = self.pieces[0][0], []
+        for column, (_, c0, c1) in self.pieces:
+            lead = column - first
+            start = self.temp + (lead * self.columns if self.cotangent_left else lead)
+            rows, width, to = (c1 - c0, r1 - r0, (c0, r0)) if self.view.transposed else (r1 - r0, c1 - c0, (r0, c0))
+            kind = ADD_ROWS if self.cotangent_left == self.view.transposed else ADD_COLUMNS
+            jobs.append((kind, "temp", "grads", start, self.columns, rows, width, grad + to[0] * ldc + to[1], ldc))
+        return jobs
 
 
 def _neighbours(a: Place, b: Place) -> bool:

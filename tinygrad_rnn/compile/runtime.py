@@ -259,7 +259,7 @@ class Executable:
         _, reverse, after = self.training
         given = self._binding("training", time, batch).offsets
         after.place_grads(batch)
-        extra = reverse.sizes.row([after.packing.size + after.grads_size])
+        extra = reverse.sizes.row([after.packing.size + after.grads_size + after.temp_size])
         d, w_size, size, offsets, jobs = reverse.bind(time, batch, extra)
         grads_at = w_size + after.packing.size
         for i, key in enumerate(reverse.emitter.ints):
@@ -277,7 +277,7 @@ class Executable:
             return ("arena", offsets[b] + row) if b in offsets else ("fw", given[b] + row)
 
         phases = after.bind(time, batch, at)
-        arena = {"w": 0, "wx": w_size, "grads": grads_at}
+        arena = {"w": 0, "wx": w_size, "grads": grads_at, "temp": grads_at + after.grads_size}
         prepare = Jobs([jobs + after.packing.jobs], arena, reverse.sizes, self.dtype)
         results, inputs = [], []
         for i, x in enumerate(t.inputs):

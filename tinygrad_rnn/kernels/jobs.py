@@ -24,6 +24,7 @@ PRODUCT = 4  # start, ld, rows, depth, packed matrix, its offset, columns, to, t
 PRODUCT_TN = 5  # start, ld, other, its start, its ld, depth, rows, columns, to, target ld, accumulate
 SUM_ROWS = 6  # start, ld, rows, columns, to
 ADD_ROWS = 7  # start, ld, rows, width, to, target ld
+ADD_COLUMNS = 8  # start, ld, rows, width, to, target ld: the columns of the source become rows of the target
 
 # for each kind: columns of (array, offset of its first element)
 _FIRST = (1, 3)
@@ -36,6 +37,7 @@ OFFSETS = {
     PRODUCT_TN: [_FIRST, (2, 11), (5, 6)],
     SUM_ROWS: [_FIRST, (2, 7)],
     ADD_ROWS: [_FIRST, (2, 7)],
+    ADD_COLUMNS: [_FIRST, (2, 7)],
 }
 
 
@@ -116,6 +118,10 @@ def run_jobs(jobs, first, last, addresses, panel, arena, e0, e1, e2, e3, e4, e5)
         elif kind == ADD_ROWS:
             for r in range(job[5]):
                 _add(x, job[3] + r * job[4], out, job[7] + r * job[8], job[6])
+        elif kind == ADD_COLUMNS:
+            for r in range(job[5]):
+                for j in range(job[6]):
+                    out[job[7] + r * job[8] + j] += x[job[3] + j * job[4] + r]
 
 
 @kernel
