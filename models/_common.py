@@ -44,9 +44,7 @@ def options(module: str, doc: str | None, epochs: int) -> argparse.ArgumentParse
     )
     count(parser, "--epochs", epochs)
     count(parser, "--seed", 0, "of everything random", least=0)
-    parser.add_argument(
-        "--out", type=Path, default=Path("out", name), metavar="FOLDER", help=f"default: out/{name}"
-    )
+    parser.add_argument("--out", type=Path, default=Path("out", name), metavar="FOLDER", help=f"default: out/{name}")
     return parser
 
 

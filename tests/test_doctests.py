@@ -38,6 +38,4 @@ def test_examples(name, monkeypatch):
 
 
 def test_examples_are_found():
-    assert all(
-        examples(m) for m in ("tinygrad_rnn.config", "tinygrad_rnn.core.construct", "tinygrad_rnn.ops.shape")
-    )
+    assert all(examples(m) for m in ("tinygrad_rnn.config", "tinygrad_rnn.core.construct", "tinygrad_rnn.ops.shape"))

@@ -53,9 +53,7 @@ def test_the_core_needs_no_extra():
 
 
 def test_every_core_dependency_is_used():
-    assert declared() <= imported(ROOT / "tinygrad_rnn") | imported(ROOT / "models") | imported(
-        ROOT / "benchmarks"
-    )
+    assert declared() <= imported(ROOT / "tinygrad_rnn") | imported(ROOT / "models") | imported(ROOT / "benchmarks")
 
 
 def test_one_version():

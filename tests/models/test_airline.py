@@ -84,9 +84,7 @@ def test_weights_give_the_same_forecasts(tmp_path, series):
 
 
 def test_one_seed_one_result(tmp_path):
-    first, again, other = (
-        airline.main(["--epochs", "1", "--seed", seed, "--out", str(tmp_path)]) for seed in "112"
-    )
+    first, again, other = (airline.main(["--epochs", "1", "--seed", seed, "--out", str(tmp_path)]) for seed in "112")
     assert first == again
     assert first != other
 

@@ -62,8 +62,6 @@ def test_missing_package():
 
 
 def test_from_the_shell():
-    run = subprocess.run(
-        [sys.executable, "-m", "models"], cwd=ROOT, check=True, capture_output=True, text=True
-    )
+    run = subprocess.run([sys.executable, "-m", "models"], cwd=ROOT, check=True, capture_output=True, text=True)
     assert "airline" in run.stdout
     assert run.stderr == ""
