@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
 OURS = {"tinygrad_rnn", "models", "benchmarks", "tests"}
-OPTIONAL = {"torch"}  # what results are compared with, where it is installed
+OPTIONAL = {"torch", "jax"}  # what results are compared with, where it is installed
 NAMES = {"llvmlite": "numba"}  # comes with
 
 
