@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tinygrad_rnn.kernels import reference
 from tinygrad_rnn.kernels.matmul_tanh import THIN, matmul_tanh, matmul_tanh_vjp
 
-from .jit import dtypes
+from .jit import dtypes, needs_jit
 
 batches = st.sampled_from([0, 1, 2, 5, THIN - 1, THIN, 17])
 widths = st.integers(0, 20) | st.sampled_from([32, 33, 65, 100])
@@ -112,6 +112,7 @@ def test_saturated_steps_are_exact():
     assert_array_equal(matmul_tanh_vjp(np.ones((2, 2)), y, x, w, h, np.zeros((2, 2)))[0], [[0], [0]])
 
 
+@needs_jit
 def test_gradients_of_transposed_views_are_transposed_views(rng):
     for B in (2, THIN):
         x, h = rng.normal(size=(B, 3)), rng.normal(size=(B, 4))

@@ -26,17 +26,21 @@ class Host(NamedTuple):
 
 _PROBE = """
 define void @probe(ptr %p) {
-  %a = load <16 x float>, ptr %p, align 4
-  %b = call <16 x float> @llvm.fma.v16f32(<16 x float> %a, <16 x float> %a, <16 x float> %a)
-  store <16 x float> %b, ptr %p, align 4
+  %a = load <16 x float>, ptr %p, align 64
+  %b = fadd <16 x float> %a, %a
+  store <16 x float> %b, ptr %p, align 64
   ret void
 }
-declare <16 x float> @llvm.fma.v16f32(<16 x float>, <16 x float>, <16 x float>)
+define float @fused(float %x) {
+  %y = call float @llvm.fma.f32(float %x, float %x, float %x)
+  ret float %y
+}
+declare float @llvm.fma.f32(float, float, float)
 """
 
 
 def probe() -> Host:
-    """Ask LLVM how it compiles a 16-wide fused multiply-add for the CPU that Numba will use."""
+    """Ask LLVM how it compiles a sum of 16 numbers and a fused multiply-add for the CPU that Numba will use."""
     cpu = config.CPU_NAME or llvm.get_host_cpu_name()
     if config.CPU_FEATURES is not None:
         features = config.CPU_FEATURES
