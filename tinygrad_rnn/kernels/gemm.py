@@ -111,9 +111,7 @@ def pack(w, offset, row_stride, col_stride, K, N, packed, packed_offset):
             done_n, done_k = columns // lanes * lanes, K // lanes * lanes
             for k in range(0, done_k, lanes):
                 for n in range(0, done_n, lanes):
-                    _transpose_block(
-                        w, source + k + n * col_stride, col_stride, packed, base + k * width + n, width
-                    )
+                    _transpose_block(w, source + k + n * col_stride, col_stride, packed, base + k * width + n, width)
         for n in range(width):
             for k in range(done_k if n < done_n else 0, K):
                 x = w[source + k * row_stride + n * col_stride] if n < columns else 0
@@ -130,9 +128,7 @@ def _tile_product(
 
     def codegen(context, builder, sig, args):
         _, _, _, _, lda1, K1, _, _, _, _, lda2, K2, _, _, start, _, _, begin_ld, _, _, ldc = args
-        a1, p1, a2, p2, begin, c = (
-            Place(context, sig.args[i], args[i], args[i + 1]) for i in (2, 6, 8, 12, 15, 18)
-        )
+        a1, p1, a2, p2, begin, c = (Place(context, sig.args[i], args[i], args[i + 1]) for i in (2, 6, 8, 12, 15, 18))
         before = builder.block
         with builder.if_then(start):
             loaded = emit_load(builder, begin, begin_ld, n_rows, vectors)
@@ -274,9 +270,7 @@ def gemm(a, a_at, lda, rows, K, packed, p_at, N, c, c_at, ldc, accumulate):
 
 
 @kernel
-def gemm2(
-    a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, bias, bias_at, rows, N, c, c_at, ldc
-):
+def gemm2(a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, bias, bias_at, rows, N, c, c_at, ldc):
     """``C[rows, N] = bias + A1 @ P1 + A2 @ P2``; C is written once."""
     product(
         a1, np.intp(a1_at), np.intp(lda1), np.intp(K1), p1, np.intp(p1_at), a2, np.intp(a2_at),

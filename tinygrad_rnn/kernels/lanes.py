@@ -116,9 +116,7 @@ def vfirst(typingctx, n, like):
     vec = vec_of(like)
     if vec is None:
         return None
-    return Mask(vec.dtype)(types.intp, like), lambda context, builder, sig, args: first_lanes(
-        builder, vec, args[0]
-    )
+    return Mask(vec.dtype)(types.intp, like), lambda context, builder, sig, args: first_lanes(builder, vec, args[0])
 
 
 @intrinsic
@@ -141,9 +139,7 @@ def vsplat(typingctx, x, like):
     vec = vec_of(like)
     if vec is None or not isinstance(x, types.Number):
         return None
-    return vec(x, like), lambda context, builder, sig, args: as_vec(
-        context, builder, args[0], sig.args[0], vec
-    )
+    return vec(x, like), lambda context, builder, sig, args: as_vec(context, builder, args[0], sig.args[0], vec)
 
 
 @intrinsic
@@ -218,9 +214,7 @@ def _halves(builder, v, combine):
     while count > 1:
         count //= 2
         lanes = [count + i if i < count else i for i in range(v.type.count)]
-        v = combine(
-            v, builder.shuffle_vector(v, undefined, ir.Constant(ir.VectorType(I32, len(lanes)), lanes))
-        )
+        v = combine(v, builder.shuffle_vector(v, undefined, ir.Constant(ir.VectorType(I32, len(lanes)), lanes)))
     return builder.extract_element(v, ir.Constant(I32, 0))
 
 

@@ -116,8 +116,7 @@ def emit_fma(
     a_data, b_data = (x.context.make_array(x.array_type)(x.context, builder, x.array).data for x in (a, b))
     a_rows = [builder.gep(a_data, [builder.add(a.offset, builder.mul(a_row, intp(r)))]) for r in range(rows)]
     b_groups = [
-        builder.gep(b_data, [builder.add(b.offset, builder.mul(b_group, intp(g)))])
-        for g in range(vectors // group)
+        builder.gep(b_data, [builder.add(b.offset, builder.mul(b_group, intp(g)))]) for g in range(vectors // group)
     ]
     before, body, after = builder.block, builder.append_basic_block("k"), builder.append_basic_block("k.end")
     builder.cbranch(some, body, after)
@@ -127,9 +126,7 @@ def emit_fma(
     _, a_at, b_at = counters
     sums = [builder.phi(vec.llvm) for _ in tile]
     row = [
-        load(
-            builder, builder.gep(b_groups[v // group], [builder.add(b_at, intp(v % group * vec.lanes))]), vec
-        )
+        load(builder, builder.gep(b_groups[v // group], [builder.add(b_at, intp(v % group * vec.lanes))]), vec)
         for v in range(vectors)
     ]
     results = []

@@ -111,9 +111,7 @@ def call_intrinsic(builder: ir.IRBuilder, name: str, args: list[Any], result: An
     vec = args[0].type
     suffix = f"v{vec.count}{'f32' if isinstance(vec.element, ir.FloatType) else 'f64'}"
     function = ir.FunctionType(result or vec, [a.type for a in args])
-    return builder.call(
-        cgutils.get_or_insert_function(builder.module, function, f"llvm.{name}.{suffix}"), args
-    )
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, f"llvm.{name}.{suffix}"), args)
 
 
 def address(context: Any, builder: ir.IRBuilder, array_type: Any, array: Any, index: Any, count: Any) -> Any:
@@ -170,12 +168,7 @@ def masked_store(builder: ir.IRBuilder, pointer: Any, value: Any, mask: Any, vec
 
 def is_array(array: Any) -> bool:
     """Whether this is a type that lanes can be loaded from: a 1-D contiguous float array."""
-    return (
-        isinstance(array, types.Array)
-        and array.ndim == 1
-        and array.layout == "C"
-        and vec_of(array) is not None
-    )
+    return isinstance(array, types.Array) and array.ndim == 1 and array.layout == "C" and vec_of(array) is not None
 
 
 def float_layout(vec: Vec) -> tuple[int, int]:
