@@ -13,6 +13,7 @@ from . import threads
 from .after import After
 from .layout import Layout
 from .plan import Plan
+from .pool import Pool
 from .schedule import Buffer, Place
 
 BINDINGS = 64  # pairs of T and batch whose tables are kept
@@ -175,6 +176,7 @@ class Executable:
         self._inference: tuple | None = None
         self._training: tuple | None = None
         self._bound: dict[tuple, Any] = {}
+        self.pool = Pool(self.dtype)
 
     # ---- the loops
 
@@ -210,6 +212,7 @@ class Executable:
         if found is None:
             if len(self._bound) >= BINDINGS:
                 self._bound.pop(next(iter(self._bound)))
+                self.pool.clear()
             make = self._bind_backward if kind == "backward" else self._bind_forward
             found = self._bound[key] = make(kind, time, batch)
         return found
@@ -320,7 +323,7 @@ class Executable:
         for i, s in enumerate(states):
             arrays[f"s{i}"] = s.reshape(-1)
         for name, size in bound.results:
-            arrays[name] = np.empty(size, self.dtype)
+            arrays[name] = self.pool.empty(size)
         self._loop(layout, bound, arrays, time, batch)
         ys = [view.of(arrays) for view in bound.outputs]
         finals = [view.of(arrays).copy() for view in bound.finals]
@@ -337,7 +340,7 @@ class Executable:
         for i, g in enumerate(state_grads):
             arrays[f"s{i}"] = g.reshape(-1)
         for name, size in bound.results:
-            arrays[name] = np.empty(size, self.dtype)
+            arrays[name] = self.pool.empty(size)
         self._loop(self.training[1], bound, arrays, time, batch)
         bound.after.run(arrays)
         arena = arrays["arena"]
@@ -346,7 +349,7 @@ class Executable:
         return inputs, states, {uid: arena[a:b].reshape(shape) for uid, a, b, shape in bound.grads}
 
     def _loop(self, layout: Layout, bound: Any, arrays: dict, time: int, batch: int) -> None:
-        ws = arrays["arena"] = np.empty(bound.arena, self.dtype)
+        ws = arrays["arena"] = self.pool.empty(bound.arena)
         ws[: bound.zeros] = 0
         bound.prepare.run(arrays)
         function, d, k = layout.function, bound.d, layout.numbers

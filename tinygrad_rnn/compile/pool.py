@@ -1,0 +1,38 @@
+"""Arrays that are used again: a fresh large array costs a page fault for every 4 KiB of it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+
+import numpy as np
+
+KEPT = 3  # arrays of one size
+
+
+class Pool:
+    """Uninitialised arrays; one that nobody refers to any more is handed out again.
+
+    Views refer to their array, so whoever still holds a result holds its array too.
+    """
+
+    def __init__(self, dtype):
+        self.dtype = np.dtype(dtype)
+        self._arrays: dict[int, list[np.ndarray]] = {}
+        self._lock = threading.Lock()
+
+    def empty(self, size: int) -> np.ndarray:
+        with self._lock:
+            arrays = self._arrays.setdefault(size, [])
+            for i in range(len(arrays)):
+                if sys.getrefcount(arrays[i]) == 2:  # the list, and the call
+                    return arrays[i]
+            array = np.empty(size, self.dtype)
+            if len(arrays) < KEPT:
+                arrays.append(array)
+            return array
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        with self._lock:
+            self._arrays.clear()
