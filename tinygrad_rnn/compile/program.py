@@ -71,6 +71,8 @@ class Printer:
             return f"{args[0]}[:, {s.static['start']}:{s.static['stop']}]"
         if name == "alias":
             return f"{args[0]}[:, 0]" if s.ndim == 1 else f"{args[0]}[:, None]"
+        if name.startswith("output") and "index" in s.static:  # of an operation with several results
+            return f"{args[0]}[{s.static['index']}]"
         if name == "zero":
             return "0"
         if name == "getitem":
@@ -102,19 +104,19 @@ class Printer:
         for run in product.sources:
             if len(members) == 1:
                 a = _side_by_side([self.name(lead.terms[i][0]) for i in run])
-                terms.append(f"{a} @ {self._joined([lead.terms[i][1] for i in run], 0)}")
+                terms.append(f"{a} @ {self.joined([lead.terms[i][1] for i in run], 0)}")
                 continue
             for i in run:
-                terms.append(f"{self.name(lead.terms[i][0])} @ {self._joined([m.terms[i][1] for m in members], 1)}")
+                terms.append(f"{self.name(lead.terms[i][0])} @ {self.joined([m.terms[i][1] for m in members], 1)}")
         if len({len(m.bias) for m in members}) == 1:
-            terms += [self._joined(list(biases), -1) for biases in zip(*(m.bias for m in members))]
+            terms += [self.joined(list(biases), -1) for biases in zip(*(m.bias for m in members))]
         else:
             terms.append(" | ".join(" + ".join(self.name(v) for v in m.bias) or "0" for m in members).join("[]"))
-        out = _side_by_side([m.out.name for m in members])
+        out = _side_by_side([m.out.name + (f" without {self._sum(m.after)}" if m.after else "") for m in members])
         verb = "+=" if lead.before else "="
         return f"{out} {verb} {' + '.join(terms)} -> {product.buffer.name}"
 
-    def _joined(self, parts: list[Symbol], axis: int) -> str:
+    def joined(self, parts: list[Symbol], axis: int) -> str:
         """Parts of parameters next to each other along `axis`; neighbours are printed as one."""
         views = [resolve(p) for p in parts]
         out = [views[0]]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import ops
@@ -39,14 +41,13 @@ class CellReport(NamedTuple):
     step: StepReport | None
     reason: str
 
-    def text(self, sources: bool = True) -> str:
+    def text(self, shown: Collection[Path] = ()) -> str:
+        """The report; sources whose files are in `shown` are named only."""
         name = f"{self.where}: {self.cell!r}" if self.where else repr(self.cell)
         head = f"{RULE}\n{name}, {self.cell.dtype}"
         if self.step is None:
             return f"{head}\ndoes not compile: {self.reason}"
-        sections = self.step.sections(sources)
-        body = "\n\n".join("\n".join([title, *("  " + s for s in lines)]) for title, lines in sections)
-        return f"{head}\n\n{body}"
+        return f"{head}\n\n{self.step.text(shown)}"
 
     def __str__(self) -> str:
         return self.text()
@@ -79,14 +80,11 @@ class Explanation:
         return [c.reason for c in self.cells if c.step is None]
 
     def __str__(self) -> str:
-        shown: set = set()
+        shown: set[Path] = set()
         lines = [f'mode="{self.mode}"' + (": runs on the tape; compiled, it would be:" if self.mode == "eager" else "")]
         for report in self.cells:
-            path = report.step and report.step.inference.path
-            lines.append(report.text(sources=path not in shown))
-            if path in shown:
-                lines.append(f"generated source: {path}, as above")
-            shown.add(path)
+            lines.append(report.text(shown))
+            shown.update(loop.path for loop in (report.step.loops if report.step else []))
         return "\n\n".join(lines) + "\n"
 
     __repr__ = __str__
@@ -100,8 +98,8 @@ def explain(target: Any, x: Any = None) -> Explanation:
     target : Cell, or a recurrent layer
         It need not have run before.
     x : nest of tensors or arrays, or the pair of numbers (T, B), optional
-        An example of the input, (T, B, ...), which is needed where a cell has no ``input_size``. Only its shape and dtype
-        matter, and whether it requires gradients. Totals are told for its T and B.
+        An example of the input, (T, B, ...), which is needed where a cell has no ``input_size``. Only its shape and
+        dtype matter, and whether it requires gradients. Totals are told for its T and B.
 
     Returns
     -------
@@ -147,7 +145,7 @@ def explain_layers(cells: list[Cell], directions: int, x: Any, mode: str, batch_
         x = as_input(x, cells[0].dtype, "explain: x")
         x = ops.expand_dims(x, 1) if len(x.shape) == 2 else swap_time(x) if batch_first else x
         check_inputs(cells[0], x)
-        size, grad = x.shape[:2], x.requires_grad
+        size, grad = _lead(x), x.requires_grad
     for i, cell in enumerate(cells):
         where = "" if len(cells) == 1 else f"layer {i // directions}{', reverse' if i % directions else ''}"
         if i == directions:  # from here on, inputs are outputs of cells with parameters
@@ -161,7 +159,7 @@ def _explain_cell(where: str, cell: Cell, x: Any, grad: bool) -> CellReport:
     example = _example(cell, size) if size is not None or x is None else x
     inputs, structure = check_inputs(cell, example)
     if example is x:
-        size = inputs[0].shape[:2]
+        size = _lead(inputs[0])
     states, state_structure = check_state(cell, None, inputs[0].shape[1])
     try:
         program = program_of(cell, inputs, structure, states, state_structure, "compiled")
@@ -181,6 +179,10 @@ def _explain_cell(where: str, cell: Cell, x: Any, grad: bool) -> CellReport:
 def _size_of(x: Any) -> tuple[int, int] | None:
     """(T, B), if that is what `x` is."""
     return x if isinstance(x, tuple) and len(x) == 2 and all(isinstance(n, int) for n in x) else None
+
+
+def _lead(x: Tensor) -> tuple[int, int]:
+    return x.shape[0], x.shape[1]
 
 
 def _example(cell: Cell, size: tuple[int, int] | None) -> Tensor:
