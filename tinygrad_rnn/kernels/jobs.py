@@ -10,7 +10,7 @@ from numba import carray, types
 from numba.extending import intrinsic
 
 from .fingerprint import kernel
-from .gemm import gemm_tn
+from .gemm import _transpose_block, gemm_tn
 from .lanes import vlanes, vload, vload_n, vstore, vstore_n
 from .linked import HUGE, gemm
 
@@ -147,13 +147,27 @@ def _pack(w, packed, job, panel):
         count = min(panel - lane, columns - n)
         at = offset + ((column + n) // panel) * depth * panel + row * panel + lane
         if transposed:
-            for k in range(rows):
-                source = (c0 + n) * ld + r0 + k
-                for m in range(count):
-                    packed[at + k * panel + m] = w[source + m * ld]
+            _pack_transposed(w, (c0 + n) * ld + r0, ld, rows, count, packed, at, panel)
         else:
+            lanes = vlanes(w)
+            whole = count // lanes * lanes
             for k in range(rows):
-                source = (r0 + k) * ld + c0 + n
-                for m in range(count):
-                    packed[at + k * panel + m] = w[source + m]
+                source, target = (r0 + k) * ld + c0 + n, at + k * panel
+                for m in range(0, whole, lanes):
+                    vstore(packed, target + m, vload(w, source + m))
+                for m in range(whole, count):
+                    packed[target + m] = w[source + m]
         n += count
+
+
+@kernel
+def _pack_transposed(w, start, ld, rows, count, packed, at, panel):
+    """``packed[at + k * panel + m] = w[start + m * ld + k]``, in square blocks of whole vectors where there are any."""
+    lanes = vlanes(w)
+    whole_columns, whole_rows = count // lanes * lanes, rows // lanes * lanes
+    for k in range(0, whole_rows, lanes):
+        for m in range(0, whole_columns, lanes):
+            _transpose_block(w, start + m * ld + k, ld, packed, at + k * panel + m, panel)
+    for k in range(rows):
+        for m in range(whole_columns if k < whole_rows else 0, count):
+            packed[at + k * panel + m] = w[start + m * ld + k]
