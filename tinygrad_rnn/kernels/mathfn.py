@@ -25,6 +25,7 @@ from .lanes import (
     vpoly,
     vpow2,
     vput,
+    vround,
     vselect,
     vsplit,
     vsqrt,
@@ -70,7 +71,7 @@ _EXPM1_64 = (
     2.4801587171856117e-5, 1.984126988820867e-4, 1.3888888888962882e-3, 8.333333333321607e-3,
     4.166666666666651e-2, 0.16666666666666677, 0.5,
 )  # fmt: skip
-_LOG2_E = 1.4426950408889634
+_LOG2_E, _LN2 = 1.4426950408889634, 0.6931471805599453
 # ln(2) in two pieces; the products of the first with the integers that occur are exact
 _LN2_HIGH_32, _LN2_LOW_32 = 0.693359375, -2.1219444005469057e-4
 _LN2_HIGH_64, _LN2_LOW_64 = 6.93147180369123816490e-01, 1.90821492927058770002e-10
@@ -100,20 +101,14 @@ def _exp_of_minus_abs(v):
 
 
 @_vector_function
-def _expm1_reduced(v):
-    """expm1(r), where ``r = v - n * ln(2)`` is within ln(2) / 2 of 0."""
-    n, _ = vpow2(v, _LOG2_E, 0)
-    r = vfma(n, vpick(v, -_LN2_HIGH_32, -_LN2_HIGH_64), v)
-    r = vfma(n, vpick(v, -_LN2_LOW_32, -_LN2_LOW_64), r)
-    return vfma(r * r, vpoly(r, _EXPM1_32, _EXPM1_64), r)
-
-
-@_vector_function
 def expm1(v):
     """``exp(v) - 1`` without cancellation near 0."""
     x = vclamp(v, vpick(v, -20.0, -40.0), vpick(v, 89.0, 710.0))
-    _, half = vpow2(x, _LOG2_E, -1)  # half of 2**n, which may overflow
-    y = vfma(half, _expm1_reduced(x), half - 0.5)
+    n, half = vpow2(x, _LOG2_E, -1)  # half of 2**n, which may overflow
+    r = vfma(n, vpick(v, -_LN2_HIGH_32, -_LN2_HIGH_64), x)
+    r = vfma(n, vpick(v, -_LN2_LOW_32, -_LN2_LOW_64), r)
+    p = vfma(r * r, vpoly(r, _EXPM1_32, _EXPM1_64), r)
+    y = vfma(half, p, half - 0.5)
     return vcopysign(y + y, v)
 
 
@@ -122,8 +117,10 @@ def tanh(v):
     """Hyperbolic tangent."""
     x, low = -2.0 * vabs(v), vpick(v, -20.0, -40.0)
     x = vselect(low > x, low, x)
-    _, power = vpow2(x, _LOG2_E, 0)
-    e = vfma(power, _expm1_reduced(x), power - 1.0)
+    n, power = vpow2(x, _LOG2_E, 0)
+    r = vfma(n, -_LN2, x)  # one piece of ln(2) is enough: where n is large, exp(x) is small
+    p = vfma(r * r, vpoly(r, _EXPM1_32, _EXPM1_64), r)
+    e = vfma(power, p, power - 1.0)
     return vcopysign(e / (e + 2.0), v)
 
 
@@ -181,6 +178,28 @@ def log1p(v):
 def softplus(v):
     """``log(1 + exp(v))`` without overflow."""
     return vselect(v < 0.0, 0.0, v) + log1p(_exp_of_minus_abs(v))
+
+
+def power(v, w):
+    """v to the power of w; for v below zero, w must be a whole number, or the result is NaN."""
+    return _lanes_only(v)
+
+
+@overload(power)
+def _power(v, w):
+    if not (isinstance(v, Vec) and isinstance(w, Vec)):
+        return None
+
+    def implementation(v, w):
+        scale = log(vabs(v))
+        y = exp(vselect(scale == 0.0, 0.0, w * scale))  # a base of -1 or 1 stays that for infinite w
+        half = 0.5 * w
+        whole = vround(w) == w
+        y = vselect(whole & (vround(half) != half), vcopysign(y, v), y)
+        y = vselect((v < 0.0) & (~whole) & (v > -math.inf), math.nan, y)
+        return vselect((w == 0.0) | (v == 1.0), 1.0, y)
+
+    return implementation
 
 
 # erf(x) = x + x P(x^2) for |x| < 1: 0.02 and 0.07 ulp; otherwise 1 - exp(-Q(|x|)): 0.02 and 0.07 ulp
