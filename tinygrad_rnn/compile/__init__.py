@@ -8,8 +8,7 @@ from .plan import Plan, bases, trace_step
 from .replay import evaluate, replay
 from .runtime import Executable, check_available
 from .stepper import Stepper
-from .symbol import Symbol
-from .trace import BATCH
+from .symbol import BATCH, Symbol
 
 __all__ = [
     "BATCH",

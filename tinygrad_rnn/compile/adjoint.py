@@ -5,12 +5,10 @@ from __future__ import annotations
 import heapq
 from typing import Any, NamedTuple
 
-from ..core import Lowering, Op
 from ..core.backward import unbroadcast
+from .rules import ALIAS, CAST, CONCAT, SLICE, SPREAD
 from .symbol import Symbol
-from .trace import ALIAS, CAST, CONCAT, SLICE, SPREAD, Trace
-
-ZERO = Op("zero", None, lowering=Lowering("elementwise", "zero", 0))
+from .trace import Trace
 
 
 class MatrixProduct(NamedTuple):
@@ -148,10 +146,9 @@ class _Reverse:
             if self.needed(a):
                 self.add(a, g @ w.T)
         else:
-            for i, a in enumerate(x.args):
-                if op.vjps is None or op.vjps[i] is None or not self.needed(a):
+            for a, ga in zip(x.args, self.cotangents_of(op, x, g)):
+                if ga is None:
                     continue
-                ga = op.vjps[i](g, x, *x.args, **x.static)
                 if a.varying:
                     self.add(a, unbroadcast(ga, a.shape))
                 else:
@@ -159,12 +156,20 @@ class _Reverse:
                         ga = ga.sum(axis=1, keepdims=True)
                     self.reductions.append(Reduction(a, ga))
 
+    def cotangents_of(self, op: Any, x: Symbol, g: Symbol) -> list:
+        """What the rules of an elementwise operation or a reduction give its operands."""
+        needs = [self.needed(a) for a in x.args]
+        if op.joint_vjp is not None:
+            return [ga if n else None for ga, n in zip(op.joint_vjp(g, x, *x.args, needs=needs, **x.static), needs)]
+        rules = op.vjps or (None,) * len(needs)
+        return [rule(g, x, *x.args, **x.static) if n and rule else None for rule, n in zip(rules, needs)]
+
     def leaf_cotangent(self, leaf: Symbol) -> Symbol:
         """The cotangent of a step's argument, put together from those of its column ranges."""
         whole = self.cotangents.get(leaf.uid)
         slices = self.leaf_slices.get(leaf.uid, [])
         if not slices:
-            return self.zero(leaf.shape) if whole is None else whole
+            return self.trace.zero(leaf.shape) if whole is None else whole
         cuts = sorted({0, leaf.width}.union(*({a, b} for a, b, _ in slices)))
         pieces = []
         for start, stop in zip(cuts[:-1], cuts[1:]):
@@ -173,8 +178,5 @@ class _Reverse:
                 if a <= start and stop <= b:
                     part = self.trace.columns(g, start - a, stop - a)
                     total = part if total is None else total + part
-            pieces.append(self.zero((leaf.shape[0], stop - start)) if total is None else total)
+            pieces.append(self.trace.zero((leaf.shape[0], stop - start)) if total is None else total)
         return self.trace.concat(pieces)
-
-    def zero(self, shape) -> Symbol:
-        return self.trace.make(ZERO, (), {"shape": tuple(shape)}, shape, self.trace.dtype)

@@ -49,7 +49,7 @@ class After:
     def _locate(self, s: Symbol) -> Place:
         """Where the values of `s` at all time steps lie."""
         reverse = self.plan.reverse
-        return reverse.kept.get(s.uid) or reverse.sources[s.uid]
+        return reverse.kept.get(s.uid) or reverse.place_of(s)
 
     # ---- what does not depend on T and the batch
 

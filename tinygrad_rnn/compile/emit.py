@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from .program import Printer, describe
+from .rules import CAST
 from .schedule import Buffer, Place, Product, Schedule, Store
 from .symbol import Symbol
-from .trace import CAST
 
 LITERALS = (0.0, 1.0, 2.0, 0.5, -1.0)  # written into the source; other numbers may be a cell's settings
 
@@ -163,7 +163,7 @@ class Emitter:
             ]
             groups: dict[Any, tuple[list, list]] = {}
             for store in stores:
-                key = "1" if store.width == 1 else self.width_class[_first(store.value).uid]
+                key = "1" if store.width == 1 else self.width_class[store.shaped.uid]
                 groups.setdefault(key, ([], []))[0].append(store)
             for r in reductions:
                 groups.setdefault(self.width_class[r.args[0].uid], ([], []))[1].append(r)
@@ -194,15 +194,15 @@ class _Loop:
         for r in reductions:
             total = f"r{r.uid}"
             x = self.value(r.args[0], False)
-            start, combine, finish, idle = {
-                "sum": ("0.0", f"{total} + {{}}", "vsum", "0.0"),
-                "max": ("-INF", f"vmax({total}, {{}})", "vhmax", "-INF"),
-                "min": ("INF", f"vmin({total}, {{}})", "-vhmax(-", "INF"),
+            start, combine, finish = {
+                "sum": ("0.0", f"{total} + {{}}", "vsum"),
+                "max": ("-INF", f"vmax({total}, {{}})", "vhmax"),
+                "min": ("INF", f"vmin({total}, {{}})", "vhmin"),
             }[r.op.name if r.op else ""]
             self.head.append(f"{total} = vsplat({start}, k)")
-            self.body.append(f"{total} = {combine.format(f'vselect(live, {x}, vsplat({idle}, k))')}")
+            self.body.append(f"{total} = {combine.format(f'vselect(live, {x}, vsplat({start}, k))')}")
             place = e.schedule.places[r.uid]
-            tail.append(f"vstore({e.array(place.buffer)}, {e.row(place, 'b')}, vsplat({finish}({total}){')' if finish.endswith('(-') else ''}, k))")
+            tail.append(f"vstore({e.array(place.buffer)}, {e.row(place, 'b')}, vsplat({finish}({total}), k))")
         if self.scalar:
             return self.head + self.body + tail
         n = e.int("width", self.key)
@@ -221,6 +221,8 @@ class _Loop:
             x = " + ".join(terms)
         else:
             x = self.value(store.value, self.scalar, fresh=True)
+            if store.value.dtype.kind == "b":
+                x = f"vselect({x}, vsplat(1.0, k), vsplat(0.0, k))"
         array, at = e.array(place.buffer), e.row(place, "b") + ("" if self.scalar else " + j")
         if store.add:
             x = f"vload({array}, {at}) + {x}"
@@ -240,7 +242,7 @@ class _Loop:
             return e.number(float(s))
         if s.uid in self.names:
             return self.names[s.uid]
-        scalar = scalar or (s.width == 1 if s.varying else False)
+        scalar = scalar or (s.width == 1 if s.varying else s.shape[-1:] in ((), (1,)))
         out = self.body if self.scalar or not scalar else self.head
         name = s.name if s.leaf is not None else f"v{s.uid}"
         if not s.varying:
@@ -270,13 +272,15 @@ class _Loop:
         return _is_reduce(s) or schedule.level_of(s) < self.level
 
     def _compute(self, s: Symbol, scalar: bool) -> str:
-        op: Any = s.op
+        e, op = self.e, s.op
+        assert op is not None and op.lowering is not None
         self.computed.append(s)
         if op is CAST:
             x = self.value(s.args[0], scalar)
             return f"vselect({x}, vsplat(1.0, k), vsplat(0.0, k))" if s.dtype.kind == "f" else f"{x} != 0.0"
         args = [self.value(a, scalar) for a in s.args]
-        return op.lowering.code.format(*args)
+        static = {name: e.number(x) for name, x in s.static.items() if isinstance(x, int | float)}
+        return op.lowering.code.format(*args, **static)
 
     def _load(self, s: Symbol, place: Place, scalar: bool) -> str:
         e = self.e
@@ -293,11 +297,12 @@ class _Loop:
         e = self.e
         e.vectors[s.uid] = s
         at = e.int("vector", s.uid)
-        if s.ndim == 2 and s.shape[0] != 1:
+        rows = s.ndim == 2 and s.shape[0] != 1
+        if rows:
             at = f"{at} + b * {e.int('vector_ld', s.uid)}"
-        if s.size > 1 and s.shape[-1] > 1:
+        if s.shape[-1:] not in ((), (1,)):
             at += " + j"
-        code = f"vload(ws, {at})"
+        code = f"vbroadcast(ws, {at})" if rows and s.shape[1] == 1 else f"vload(ws, {at})"
         return f"{code} != 0.0" if s.dtype.kind == "b" else code
 
 
@@ -305,12 +310,6 @@ def _is_reduce(s: Any) -> bool:
     return isinstance(s, Symbol) and s.op is not None and s.varying and s.op.lowering is not None and (
         s.op.lowering.kind == "reduce"
     )
-
-
-def _first(value: Any) -> Symbol:
-    if isinstance(value, tuple):
-        return next(t for t in value[1] if isinstance(t, Symbol) and t.varying)
-    return value
 
 
 def _width_classes(schedule: Schedule) -> dict[int, int]:

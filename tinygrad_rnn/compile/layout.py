@@ -12,33 +12,10 @@ import numpy as np
 
 from . import cache
 from .emit import Emitter
+from .header import TEXT
 from .schedule import Buffer, Product, Schedule
 from .symbol import Symbol
 from .views import View, resolve
-
-HEADER = '''"""{title}
-
-Generated from a traced step; edit the step, not this file.
-
-``d`` holds sizes and offsets, ``k`` numbers of the step, ``ws`` packed parameters and buffers, ``fw`` those of the forward
-loop. All arrays are flat; row b of a buffer at step t starts at ``NAME_at + (t * B + b) * NAME_ld``.
-"""
-
-import numpy as np
-
-from tinygrad_rnn.kernels.fingerprint import kernel
-from tinygrad_rnn.kernels.lanes import (
-    vabs, vbroadcast, vfirst, vhmax, vload, vload_n, vmax, vmin, vselect, vsplat, vstore, vstore_n, vsum,
-)
-from tinygrad_rnn.kernels.linked import gemm, gemm2
-from tinygrad_rnn.kernels.mathfn import cos, erf, exp, expm1, log, log1p, sigmoid, sin, softplus, sqrt, tanh
-
-LANES = {lanes}  # of {dtype}
-INF = np.{dtype}(np.inf)
-
-
-@kernel
-'''
 
 
 class Sizes(NamedTuple):
@@ -85,6 +62,7 @@ class Packing:
         self.target = target
         self.size = 0
         self.jobs: list[tuple] = []
+        self.bases: dict[int, Symbol] = {}  # whose arrays the jobs read
 
     def reserve(self, n: int) -> int:
         self.size += n
@@ -94,6 +72,7 @@ class Packing:
         """Pack `view` to (row, column) of the matrix at `offset`, which has `depth` rows."""
         from ..kernels.jobs import PACK
 
+        self.bases[view.base.uid] = view.base
         (_, r0, r1), (_, c0, c1) = view.axes
         ld = view.base.shape[1]
         self.jobs.append(
@@ -105,6 +84,7 @@ class Packing:
         """Add a row vector, or copy a number to every lane, at `at`."""
         from ..kernels.jobs import ADD, SPLAT
 
+        self.bases[view.base.uid] = view.base
         name = f"b{view.base.uid}"
         start = row_start(view)
         if all(b - a == 1 for _, a, b in view.axes):
@@ -131,7 +111,7 @@ class Layout:
         self.dtype = np.dtype(dtype)
         self.sizes = sizes(dtype)
         self.emitter = Emitter(schedule, name, reverse)
-        header = HEADER.format(title=title, lanes=self.sizes.lanes, dtype=self.dtype.name)
+        header = TEXT.format(title=title, lanes=self.sizes.lanes, dtype=self.dtype.name)
         self.source = header + self.emitter.source
         self.path: Any = None
         self._function: Any = None
@@ -186,6 +166,7 @@ class Layout:
         for uid, s in self.emitter.vectors.items():
             if s.ndim == 2 and s.shape[0] != 1:
                 self.rows.append(s)
+                self.packing.bases[resolve(s).base.uid] = resolve(s).base
                 continue
             self.vector_at[uid] = self.packing.reserve(self.sizes.part(s.size))
             self.packing.vector(resolve(s), self.vector_at[uid])
@@ -223,7 +204,7 @@ class Layout:
             w_size += batch * ld
         w_size = self.sizes.row([w_size])
         at, offsets = w_size + extra, {}
-        for buffer in self.emitter.buffers:
+        for buffer in sorted(self.emitter.buffers, key=lambda b: b.kind != "total"):  # sums begin at zero
             if not buffer.alone and buffer.home == self.schedule.prefix:
                 offsets[buffer] = at
                 at += self.sizes.elements(buffer, time, batch)

@@ -10,10 +10,11 @@ import numpy as np
 
 from ..core import Tensor
 from ..errors import CompileError
-from .adjoint import ZERO, adjoint
+from .adjoint import adjoint
+from .rules import SLICE
 from .schedule import Buffer, Place, Root, Schedule
-from .symbol import Symbol
-from .trace import BATCH, Trace, recording
+from .symbol import BATCH, Symbol
+from .trace import Trace, recording
 from .views import resolve
 
 SAVE_ABOVE = 12  # the backward loop recomputes what costs at most this much (a tanh and a little)
@@ -35,7 +36,13 @@ class Traced:
     invariants: dict[int, Tensor]
 
 
-def trace_step(step: Callable, input_widths: Sequence, state_widths: Sequence, dtype) -> Traced:
+def trace_step(
+    step: Callable,
+    input_widths: Sequence,
+    state_widths: Sequence,
+    dtype,
+    owned: Callable[[Tensor], bool] = lambda tensor: True,
+) -> Traced:
     """Run `step` once on symbols.
 
     Parameters
@@ -44,8 +51,10 @@ def trace_step(step: Callable, input_widths: Sequence, state_widths: Sequence, d
         ``step(inputs, states) -> (outputs, new_states)``, flat lists.
     input_widths, state_widths : sequences of (shape of a row, dtype)
     dtype : float32 or float64
+    owned : callable
+        Whether a tensor that the step reads is kept outside it, so that it is looked up anew at each call.
     """
-    trace = Trace(dtype)
+    trace = Trace(dtype, owned)
 
     def leaves(kind, rows):
         out = []
@@ -95,10 +104,9 @@ def _row(trace: Trace, value: Any, what: str) -> Symbol:
     if not isinstance(value, Symbol):
         raise CompileError(f"{what}: got the number {value}, wanted a tensor with a row for each batch row")
     if not value.varying:
-        if value.ndim != 2 or value.shape[0] != BATCH or value.dtype.kind != "f":
+        if value.ndim not in (1, 2) or value.shape[0] != BATCH or value.dtype.kind != "f":
             raise CompileError(f"{what}: got a constant of shape {value.shape}, wanted a row for each batch row")
-        zero = trace.make(ZERO, (), {"shape": value.shape}, value.shape, trace.dtype)
-        return zero + value
+        return trace.zero(value.shape) + value
     if value.dtype.kind == "b":
         raise CompileError(f"{what}: got a bool tensor, wanted floats; multiply it, or use tr.where()")
     return value
@@ -173,8 +181,9 @@ class Plan:
         free = {s.uid for s in (*t.inputs, *t.states, *t.new_states)}
         roots = self._reverse_values()
         saved = self._choose_saved(roots, limit, free)
-        saved |= {p.a.uid: p.a for p in adj.products if p.a.uid < limit and p.a.uid not in free}
-        used = _reached(roots, free | set(saved)) | {p.a.uid for p in adj.products}
+        operands = [_whole(p.a) for p in adj.products]
+        saved |= {a.uid: a for a in operands if a.uid < limit and a.uid not in free}
+        used = _reached(roots, free | set(saved)) | {a.uid for a in operands}
         self.saved = saved
         self.history = {
             i for i, (old, new) in enumerate(zip(t.states, t.new_states)) if old.uid in used or new.uid in used
@@ -244,6 +253,11 @@ class Plan:
                 self.totals[i] = Buffer(f"total{i}", "total", [r.g.width], "r_")
                 roots.append(Root(r.g, Place(self.totals[i]), add=True))
         self.reverse = Schedule(roots, sources, "r_", series.values())
+
+
+def _whole(s: Symbol) -> Symbol:
+    """What `s` is columns of."""
+    return s.args[0] if s.op is SLICE else s
 
 
 def _is_vector(v: Symbol) -> bool:

@@ -12,7 +12,8 @@ from ..errors import CompileError
 from . import threads
 from .after import After
 from .layout import Layout
-from .plan import Plan
+from .plan import Plan, bases
+from .replay import evaluate
 from .pool import Pool
 from .schedule import Buffer, Place
 
@@ -201,8 +202,19 @@ class Executable:
             reverse = Layout(
                 plan.reverse, "reverse", True, self.dtype, f"{self.title}: backward through time."
             )
-            self._training = forward, reverse, After(plan, reverse)
+            after = After(plan, reverse)
+            self._training = forward, reverse, after
+            given = {s.uid: s for s in bases(plan.traced)}
+            wanted = reverse.packing.bases | after.packing.bases
+            self._given, self._derived = given, [s for uid, s in wanted.items() if uid not in given]
         return self._training
+
+    def _derive(self, arrays: dict[str, np.ndarray]) -> None:
+        """Add what only the backward loop reads of the parameters, such as an exponent less one."""
+        if self._derived:
+            values: dict = {uid: arrays[f"b{uid}"].reshape(s.shape) for uid, s in self._given.items()}
+            for s, value in zip(self._derived, evaluate(self._derived, values)):
+                arrays[f"b{s.uid}"] = np.ascontiguousarray(value, self.dtype)
 
     # ---- tables for one T and one batch
 
@@ -302,7 +314,8 @@ class Executable:
             grads.append((uid, grads_at + start, grads_at + stop, full))
         alone = [b.name for b in reverse.alone]
         after_jobs = Jobs(phases, arena, reverse.sizes, self.dtype)
-        return Backward(d, size, w_size + extra, prepare, after_jobs, results, alone, inputs, finals, grads)
+        totals = [at + reverse.sizes.elements(b, time, batch) for b, at in offsets.items() if b.kind == "total"]
+        return Backward(d, size, max([w_size + extra, *totals]), prepare, after_jobs, results, alone, inputs, finals, grads)
 
     # ---- running
 
@@ -335,6 +348,7 @@ class Executable:
         bound: Backward = self._binding("backward", time, batch)
         arrays = dict(given)
         arrays["fw"] = given["arena"]
+        self._derive(arrays)
         for i, g in enumerate(output_grads):
             arrays[f"g{i}"] = g.reshape(-1)
         for i, g in enumerate(state_grads):

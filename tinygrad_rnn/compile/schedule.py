@@ -8,11 +8,11 @@ level after its operand's loop. Sums of products and what is added to them are o
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .rules import CONCAT, SLICE
 from .symbol import Symbol
-from .trace import CONCAT
 from .views import resolve
 
 CHEAP = 2  # recompute rather than store what costs no more than this
@@ -73,7 +73,10 @@ class Product:
 
 @dataclass(eq=False)
 class Store:
-    """Write a value at the end of its loop; `add` accumulates, `exact` must not touch columns beyond."""
+    """Write a value at the end of its loop; `add` accumulates, `exact` must not touch columns beyond.
+
+    The value is a symbol, or ``("sum", terms)``, part of the accumulation `out`.
+    """
 
     value: Any
     place: Place
@@ -82,6 +85,12 @@ class Store:
     add: bool = False
     exact: bool = False
     clean: bool = False  # lanes beyond the width must be zero: the row is read by a product as a whole
+    out: Symbol | None = None
+
+    @property
+    def shaped(self) -> Symbol:
+        """A symbol of this width."""
+        return self.value if self.out is None else self.out
 
 
 @dataclass(eq=False)
@@ -149,6 +158,8 @@ class Schedule:
             if s.uid in self.live:
                 continue
             self.live[s.uid] = s
+            if s.op is SLICE:  # columns of what is there already
+                self.sources[s.uid] = self.place_of(s)
             for a in self._args(s):
                 self.uses[a.uid] = self.uses.get(a.uid, 0) + 1
                 stack.append(a)
@@ -234,7 +245,7 @@ class Schedule:
                 acc.place = r.place
                 self.places.setdefault(r.value.uid, r.place)
                 continue
-            exact = not whole and not r.add
+            exact = not whole
             self.stores.append(Store(r.value, r.place, self.level_of(r.value), r.value.width, r.add, exact))
             if whole and r.value.uid not in self.sources:
                 self.places.setdefault(r.value.uid, r.place)
@@ -300,7 +311,7 @@ class Schedule:
                     when = max([0, *(self.level_of(t) for t in acc.before)])
                     value = ("sum", tuple(acc.before + acc.bias))
                     assert acc.place is not None
-                    self.stores.append(Store(value, acc.place, when, acc.out.width))
+                    self.stores.append(Store(value, acc.place, when, acc.out.width, out=acc.out))
                     acc.bias = []
             product = Product(level, members, buffer)
             product.sources = self._runs(members[0])
@@ -329,6 +340,9 @@ class Schedule:
     def place_of(self, s: Symbol) -> Place:
         if s.uid in self.sources:
             return self.sources[s.uid]
+        if s.op is SLICE:
+            whole = self.place_of(s.args[0])
+            return replace(whole, start=whole.start + s.static["start"])
         return self.places[s.uid]
 
     # ---- values that several loops need

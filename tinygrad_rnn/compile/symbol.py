@@ -11,6 +11,8 @@ import numpy as np
 from ..core import Op, Operators
 from ..errors import CompileError
 
+BATCH = 1009  # rows while tracing: a prime that no feature width is likely to have
+
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _INNER = tuple(os.path.join(_PACKAGE, room) + os.sep for room in ("core", "ops", "compile", "nn"))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .symbol import Symbol
+from .symbol import BATCH, Symbol
 
 
 class View(NamedTuple):
@@ -19,7 +19,21 @@ class View(NamedTuple):
 
 
 def resolve(s: Symbol) -> View:
-    """Follow transposes and plain slices down to what has to be computed or is given."""
+    """Follow transposes and plain slices down to what has to be computed or is given.
+
+    Rows lie in one piece: a row that is a column of something is computed, not viewed.
+    """
+    view = _follow(s)
+    if view.transposed and (view.axes[0][2] - view.axes[0][1] == 1 or s.shape[0] == BATCH):
+        return _whole(s)
+    return view
+
+
+def _whole(s: Symbol) -> View:
+    return View(s, tuple((i, 0, n) for i, n in enumerate(s.shape)))
+
+
+def _follow(s: Symbol) -> View:
     if s.leaf is None and not s.varying and s.op is not None:
         if s.op.name == "transpose" and s.ndim == 2:
             inner = resolve(s.args[0])
@@ -37,4 +51,4 @@ def resolve(s: Symbol) -> View:
                     a, b, _ = i.indices(stop - start)
                     axes.append((axis, start + a, start + b))
                 return View(inner.base, tuple(axes))
-    return View(s, tuple((i, 0, n) for i, n in enumerate(s.shape)))
+    return _whole(s)

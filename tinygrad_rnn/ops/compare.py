@@ -78,13 +78,13 @@ def isnan(x):
     return np.isnan(x)
 
 
-@primitive()
+@primitive(**_predicate("vabs({0}) < INF"))
 def isfinite(x):
     """Whether each element is neither NaN nor infinite."""
     return np.isfinite(x)
 
 
-@primitive()
+@primitive(**_predicate("vabs({0}) == INF"))
 def isinf(x):
     """Whether each element is infinite."""
     return np.isinf(x)

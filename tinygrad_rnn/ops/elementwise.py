@@ -68,7 +68,7 @@ def _power_exponent(g, y, a, b):
 @primitive(
     vjps=[_power_base, _power_exponent],
     saves=(0, 1, OUT),
-    lowering=lanes("exp({1} * log({0}))", 20),
+    lowering=lanes("power({0}, {1})", 24),
 )
 def power(a, b):
     """``a ** b``, with broadcasting."""
@@ -209,19 +209,19 @@ def clip(x, min=None, max=None):
 # ---- rounding and casting
 
 
-@primitive(vjps=[lambda g, y, x: g * 0], saves=())
+@primitive(vjps=[lambda g, y, x: g * 0], saves=(), lowering=lanes("vfloor({0})"))
 def floor(x):
     """Round down; the gradient is zero."""
     return np.floor(x)
 
 
-@primitive(vjps=[lambda g, y, x: g * 0], saves=())
+@primitive(vjps=[lambda g, y, x: g * 0], saves=(), lowering=lanes("-vfloor(-{0})"))
 def ceil(x):
     """Round up; the gradient is zero."""
     return np.ceil(x)
 
 
-@primitive(vjps=[lambda g, y, x: g * 0], saves=())
+@primitive(vjps=[lambda g, y, x: g * 0], saves=(), lowering=lanes("vround({0})"))
 def round(x):
     """Round to the nearest integer, ties to even; the gradient is zero."""
     return np.round(x)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..core import OUT, Lowering, primitive
+from ..core import OUT, Lowering, Op, apply, primitive
 from ..errors import ShapeError
-from .elementwise import exp, log, sqrt
+from .compare import isfinite
+from .elementwise import exp, log, sqrt, where
 from .shape import broadcast_to, concat, flip, reshape
 
 
@@ -142,7 +143,7 @@ def logsumexp(x, axis=None, keepdims=False):
     return y if keepdims else reshape(y, tuple(n for i, n in enumerate(x.shape) if i not in axes))
 
 
-@primitive(vjps=[lambda g, y, x, axis: g * exp(x - y)], floats=True)
+@primitive(vjps=[lambda g, y, x, axis: g * exp(x - y)], lowering=Lowering("expand"), floats=True)
 def _logsumexp(x, axis):
     return _log_sum_exp(x, axis)
 
@@ -250,15 +251,28 @@ def any(x, axis=None, keepdims=False):
     return _any(x, axis=_axes(x, axis), keepdims=keepdims)
 
 
-# softmax, taken apart for the compiler: along features it becomes two reductions and elementwise maths
+# softmax and its kin, taken apart for the compiler: along features they become two reductions and elementwise maths
+_CONSTANT = Op("constant", lambda x: x, vjps=[None], saves=(), view=True, lowering=Lowering("elementwise", "{0}", 0))
+
+
+def _constant(x):
+    """`x`, through which no gradient flows: the shift of a softmax does not change it."""
+    return apply(_CONSTANT, (x,), {})
+
+
 def expand_softmax(x, axis):
-    e = exp(x - _max(x, axis=axis, keepdims=True))
+    e = exp(x - _constant(_max(x, axis=axis, keepdims=True)))
     return e / _sum(e, axis=axis, keepdims=True)
 
 
+def expand_logsumexp(x, axis):
+    top = _constant(_max(x, axis=axis, keepdims=True))
+    top = where(isfinite(top), top, 0.0)
+    return log(_sum(exp(x - top), axis=axis, keepdims=True)) + top
+
+
 def expand_log_softmax(x, axis):
-    shifted = x - _max(x, axis=axis, keepdims=True)
-    return shifted - log(_sum(exp(shifted), axis=axis, keepdims=True))
+    return x - expand_logsumexp(x, axis)
 
 
-expansions = {"softmax": expand_softmax, "log_softmax": expand_log_softmax}
+expansions = {"softmax": expand_softmax, "log_softmax": expand_log_softmax, "logsumexp": expand_logsumexp}

@@ -266,6 +266,7 @@ def _trace(cell: Cell, inputs, structure, states, state_structure) -> Program:
                 [(x.shape[2:], x.dtype) for x in inputs],
                 [(s.shape[1:], s.dtype) for s in states],
                 states[0].dtype if states else cell.dtype,
+                lambda tensor: _find(cell, tensor) is not tensor,
             )
             if generator.bit_generator.state != drawn:
                 raise CompileError(

@@ -1,0 +1,488 @@
+"""One row for each custom cell; tests of the compiler (and benchmarks) run over all rows. To cover a new cell, add one.
+
+A row is a step in plain tensor maths and the shapes of what it reads; `Case.cell` makes an `nn.Cell` of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import tinygrad_rnn as tr
+from tinygrad_rnn import nn
+from tinygrad_rnn.recurrent import nest
+
+
+class Case(NamedTuple):
+    """A cell.
+
+    Attributes
+    ----------
+    step : callable
+        ``step(p, x, state)``; `p` holds the weights.
+    weights : callable
+        ``weights(I, H)``: shapes by name.
+    state : callable
+        ``state(I, H)``: a nest of shapes without the batch; default one state (H,).
+    inputs : callable
+        ``inputs(I, H)``: a nest of shapes without time and batch; default one input (I,).
+    begin : callable, optional
+        ``begin(p, batch_size)``, called at the beginning of a sequence.
+    """
+
+    name: str
+    step: Callable
+    weights: Callable
+    state: Callable = lambda I, H: Shape(H)
+    inputs: Callable = lambda I, H: Shape(I)
+    begin: Callable | None = None
+
+    def cell(self, I=3, H=5, dtype="float64", seed=0) -> TableCell:
+        return TableCell(self, I, H, dtype, seed)
+
+    def sequences(self, T, B, I=3, H=5, dtype="float64", seed=1, requires_grad=True) -> Any:
+        return draw(self.inputs(I, H), (T, B), dtype, seed, requires_grad)
+
+    def states(self, B, I=3, H=5, dtype="float64", seed=2, requires_grad=True) -> Any:
+        return draw(self.state(I, H), (B,), dtype, seed, requires_grad)
+
+
+class Shape:
+    """The shape of a leaf of a nest."""
+
+    def __init__(self, *sizes, dtype=None):
+        self.sizes, self.dtype = sizes, dtype
+
+
+def draw(shapes, lead, dtype, seed, requires_grad=True) -> Any:
+    """Random tensors in a nest of shapes; bool ones where a shape says so."""
+    rng = np.random.default_rng(seed)
+
+    def one(s):
+        if s.dtype == "bool":
+            return tr.tensor(rng.random((*lead, *s.sizes)) < 0.7)
+        values = rng.uniform(-1, 1, (*lead, *s.sizes))
+        return tr.tensor(values, dtype=dtype, requires_grad=requires_grad)
+
+    return nest.map(one, shapes)
+
+
+class TableCell(nn.Cell):
+    """The cell of a row."""
+
+    def __init__(self, case: Case, I, H, dtype="float64", seed=0):
+        self.case, self.sizes, self.kind = case, (I, H), dtype
+        self.training_noise = 0.5
+        rng = np.random.default_rng(seed)
+        for name, shape in case.weights(I, H).items():
+            bound = 1.0 if len(shape) < 2 else 1.5 / np.sqrt(shape[0])
+            setattr(self, name, nn.Parameter(rng.uniform(-bound, bound, shape).astype(dtype)))
+
+    @property
+    def dtype(self):
+        return next((p.dtype for p in self.parameters()), np.dtype(self.kind))
+
+    def initial_state(self, batch_size):
+        shapes = self.case.state(*self.sizes)
+        return nest.map(lambda s: tr.zeros((batch_size, *s.sizes), self.dtype), shapes)
+
+    def begin_sequence(self, batch_size):
+        if self.case.begin is not None:
+            self.case.begin(self, batch_size)
+
+    def step(self, x, state):
+        return self.case.step(self, x, state)
+
+
+def gates(n, **more):
+    """Shapes of `n` gates' weights; each of `more` is a vector of so many times H."""
+    return lambda I, H: {"w": (I, n * H), "u": (H, n * H), "b": (n * H,), **{k: (m * H,) for k, m in more.items()}}
+
+
+def pair(I, H):
+    return (Shape(H), Shape(H))
+
+
+def tanh_rnn(I, H):
+    return {"w": (I, H), "u": (H, H), "b": (H,)}
+
+
+CASES: list[Case] = []
+
+
+def row(weights, **more):
+    def add(step):
+        CASES.append(Case(step.__name__, step, weights, **more))
+        return step
+
+    return add
+
+
+# ---- cells from the literature
+
+
+@row(gates(4, pi=1, pf=1, po=1), state=pair)
+def peephole_lstm(p, x, state):
+    """Gers and Schmidhuber 2000."""
+    h, c = state
+    i, f, g, o = tr.split(x @ p.w + h @ p.u + p.b, 4, axis=-1)
+    c = tr.sigmoid(f + p.pf * c) * c + tr.sigmoid(i + p.pi * c) * tr.tanh(g)
+    h = tr.sigmoid(o + p.po * c) * tr.tanh(c)
+    return h, (h, c)
+
+
+@row(gates(3), state=pair)
+def cifg_lstm(p, x, state):
+    """Coupled input and forget gates, Greff et al. 2017."""
+    h, c = state
+    f, g, o = tr.split(x @ p.w + h @ p.u + p.b, 3, axis=-1)
+    f = tr.sigmoid(f)
+    c = f * c + (1 - f) * tr.tanh(g)
+    h = tr.sigmoid(o) * tr.tanh(c)
+    return h, (h, c)
+
+
+@row(lambda I, H: {"wf": (I + H, H), "bf": (H,), "wn": (I + H, H), "bn": (H,)})
+def mgu(p, x, h):
+    """Minimal gated unit, Zhou et al. 2016."""
+    f = tr.sigmoid(tr.concat([x, h], axis=-1) @ p.wf + p.bf)
+    n = tr.tanh(tr.concat([x, f * h], axis=-1) @ p.wn + p.bn)
+    h = (1 - f) * h + f * n
+    return h, h
+
+
+def normalised(z, gain, shift):
+    z = z - z.mean(axis=-1, keepdims=True)
+    return z / tr.sqrt((z * z).mean(axis=-1, keepdims=True) + 1e-3) * gain + shift
+
+
+@row(gates(4, gx=4, gh=4, sh=4, gc=1, sc=1), state=pair)
+def layernorm_lstm(p, x, state):
+    """Ba et al. 2016."""
+    h, c = state
+    z = normalised(x @ p.w, p.gx, p.b) + normalised(h @ p.u, p.gh, p.sh)
+    i, f, g, o = tr.split(z, 4, axis=-1)
+    c = tr.sigmoid(f) * c + tr.sigmoid(i) * tr.tanh(g)
+    h = tr.sigmoid(o) * tr.tanh(normalised(c, p.gc, p.sc))
+    return h, (h, c)
+
+
+@row(lambda I, H: {"w": (I, H), "u": (H,), "b": (H,)})
+def indrnn(p, x, h):
+    """Independently recurrent network, Li et al. 2018."""
+    h = tr.relu(x @ p.w + p.u * h + p.b)
+    return h, h
+
+
+@row(gates(2))
+def ugrnn(p, x, h):
+    """Update-gate network, Collins et al. 2017."""
+    g, n = tr.split(x @ p.w + h @ p.u + p.b, 2, axis=-1)
+    g = tr.sigmoid(g)
+    h = g * h + (1 - g) * tr.tanh(n)
+    return h, h
+
+
+@row(lambda I, H: {"w": (I, 3 * H), "u": (H, 2 * H), "b": (2 * H,)})
+def cfn(p, x, h):
+    """Chaos-free network, Laurent and von Brecht 2017."""
+    H = h.shape[1]
+    z = x @ p.w
+    t, i = tr.split(tr.sigmoid(z[:, : 2 * H] + h @ p.u + p.b), 2, axis=-1)
+    h = t * tr.tanh(h) + i * tr.tanh(z[:, 2 * H :])
+    return h, h
+
+
+@row(gates(2))
+def ligru(p, x, h):
+    """Light GRU, Ravanelli et al. 2018."""
+    z, n = tr.split(x @ p.w + h @ p.u + p.b, 2, axis=-1)
+    z = tr.sigmoid(z)
+    h = z * h + (1 - z) * tr.relu(n)
+    return h, h
+
+
+@row(
+    lambda I, H: {"wm": (I, H), "um": (H, H), "w": (I, 4 * H), "u": (H, 4 * H), "b": (4 * H,)},
+    state=pair,
+)
+def multiplicative_lstm(p, x, state):
+    """Krause et al. 2016: the state is multiplied by the input before the gates."""
+    h, c = state
+    m = (x @ p.wm) * (h @ p.um)
+    i, f, o, g = tr.split(x @ p.w + m @ p.u + p.b, 4, axis=-1)
+    c = tr.sigmoid(f) * c + tr.sigmoid(i) * g
+    h = tr.sigmoid(o) * tr.tanh(c)
+    return h, (h, c)
+
+
+def lstm(p, prefix, x, h, c):
+    w, u, b = (getattr(p, prefix + name) for name in ("w", "u", "b"))
+    i, f, g, o = tr.split(x @ w + h @ u + b, 4, axis=-1)
+    c = tr.sigmoid(f) * c + tr.sigmoid(i) * tr.tanh(g)
+    return tr.sigmoid(o) * tr.tanh(c), c
+
+
+@row(
+    lambda I, H: {
+        "aw": (I, 4 * H), "au": (H, 4 * H), "ab": (4 * H,),
+        "bw": (H, 4 * (H + 1)), "bu": (H + 1, 4 * (H + 1)), "bb": (4 * (H + 1),),
+    },
+    state=lambda I, H: {"first": (Shape(H), Shape(H)), "second": [Shape(H + 1), Shape(H + 1)]},
+)  # fmt: skip
+def two_lstms(p, x, state):
+    """Two layers inside one step, with a nested state."""
+    h1, c1 = lstm(p, "a", x, *state["first"])
+    h2, c2 = lstm(p, "b", h1, *state["second"])
+    return h2, {"first": (h1, c1), "second": [h2, c2]}
+
+
+@row(lambda I, H: {"w1": (I, H), "u1": (H, H), "w2": (H, 2 * H), "u2": (2 * H, 2 * H), "b": (2 * H,)},
+     state=lambda I, H: (Shape(H), Shape(2 * H)))  # fmt: skip
+def two_rnns(p, x, state):
+    """Two simple layers of different widths, the second fed back to the first through a slice."""
+    h1, h2 = state
+    h1 = tr.tanh(x @ p.w1 + h1 @ p.u1 + 0.1 * h2[:, : h1.shape[1]])
+    h2 = tr.tanh(h1 @ p.w2 + h2 @ p.u2 + p.b)
+    return tr.concat([h1, h2], axis=-1), (h1, h2)
+
+
+@row(lambda I, H: {"w": (I, H), "u": (H, H), "b": (H,), "v": (H, 3)})
+def softmax_inside(p, x, h):
+    a = tr.softmax(x @ p.w + h @ p.u, axis=-1)
+    h = tr.tanh(h + a * 3.0 + p.b)
+    return tr.log_softmax(h @ p.v, axis=-1), h
+
+
+@row(tanh_rnn)
+def antisymmetric(p, x, h):
+    """Chang et al. 2019."""
+    eye = np.eye(h.shape[1])
+    h = h + 0.1 * tr.tanh(x @ p.w + h @ (p.u - p.u.T - 0.01 * eye) + p.b)
+    return h, h
+
+
+@row(lambda I, H: {"w": (I, H), "v": (H, H), "g": (H,), "b": (H,)})
+def weight_normalised(p, x, h):
+    """Salimans and Kingma 2016."""
+    u = p.v * (p.g / tr.sqrt((p.v * p.v).sum(axis=0)))
+    h = tr.tanh(x @ p.w + h @ u + p.b)
+    return h, h
+
+
+def draw_masks(p, batch_size):
+    H = p.sizes[1]
+    noise = tr.randn((batch_size, H), p.dtype).numpy()
+    p.mask = tr.tensor((noise > -0.5) / 0.7, dtype=p.dtype)
+    p.offset = tr.tensor(noise[:, :1].copy(), dtype=p.dtype, requires_grad=True)
+
+
+@row(tanh_rnn, begin=draw_masks)
+def variational_dropout(p, x, h):
+    """One mask for the whole sequence (Gal and Ghahramani 2016), and a number for each row."""
+    h = tr.tanh(x @ p.w + (h * p.mask) @ p.u + p.b + 0.1 * p.offset)
+    return h * (1 - 0.5 * p.mask), h
+
+
+# ---- corners
+
+
+@row(lambda I, H: {"u": (H, H), "b": (H,)})
+def no_input_use(p, x, h):
+    h = tr.tanh(h @ p.u + p.b)
+    return h, h
+
+
+@row(lambda I, H: {"w": (I, H), "b": (H,)})
+def no_state_use(p, x, h):
+    y = tr.tanh(x @ p.w + p.b)
+    return y, y
+
+
+@row(lambda I, H: {"w": (I, H)}, state=lambda I, H: None)
+def stateless(p, x, state):
+    return tr.tanh(x @ p.w), None
+
+
+@row(lambda I, H: {}, state=lambda I, H: (Shape(I), Shape(H)))
+def passed_through(p, x, state):
+    """No parameter: the next state is the input, or the state unchanged."""
+    before, same = state
+    return x - before, (x, same)
+
+
+@row(lambda I, H: {}, state=lambda I, H: (Shape(H), Shape(H)))
+def swapped(p, x, state):
+    """The states change places."""
+    a, b = state
+    return a + 2 * b, (b, a)
+
+
+@row(lambda I, H: {"u": (H, H)})
+def bare_product(p, x, h):
+    h = h @ p.u
+    return h, h
+
+
+@row(lambda I, H: {"w": (I, H), "u": (H, H), "b": (H,)})
+def linear_rnn(p, x, h):
+    h = h @ p.u + x @ p.w + p.b
+    return tr.tanh(h), h
+
+
+@row(lambda I, H: {"w": (I, H), "u": (H, H), "a": (H, H + 2), "b": (H + 2, H)})
+def three_products(p, x, h):
+    """Products of products of products."""
+    z = tr.tanh(x @ p.w + h @ p.u)
+    h = tr.tanh(tr.sigmoid(z @ p.a) @ p.b)
+    return h, h
+
+
+@row(lambda I, H: {"w": (I, H), "u": (H, H), "v": (H, H)})
+def products_without_maths(p, x, h):
+    h = tr.tanh(x @ p.w + (h @ p.u) @ p.v)
+    return h @ p.u, h
+
+
+@row(lambda I, H: {"u": (H, H), "w": (I, H)})
+def shared_matrix(p, x, h):
+    """One matrix used three times, once transposed."""
+    a = tr.tanh(x @ p.w + h @ p.u)
+    b = tr.sigmoid(a @ p.u.T)
+    h = tr.tanh((a * b) @ p.u)
+    return h, h
+
+
+@row(tanh_rnn, inputs=lambda I, H: {"a": Shape(I), "b": (Shape(H), Shape())})
+def several_inputs(p, x, h):
+    """A nest of sequences, one of numbers."""
+    b, scale = x["b"]
+    h = tr.tanh(x["a"] @ p.w + h @ p.u + p.b + b * scale[:, None])
+    return {"h": h, "sums": [h.sum(axis=-1), scale * 2]}, h
+
+
+@row(tanh_rnn, inputs=lambda I, H: (Shape(I), Shape(dtype="bool")),
+     state=lambda I, H: {"h": Shape(H), "count": Shape()})  # fmt: skip
+def masked_counter(p, x, state):
+    """A bool mask as input, and a counter as a state."""
+    x, mask = x
+    new = tr.tanh(x @ p.w + state["h"] @ p.u + p.b)
+    h = tr.where(mask[:, None], new, state["h"])
+    count = state["count"] + mask
+    return h / (1 + count)[:, None], {"count": count, "h": h}
+
+
+@row(lambda I, H: {"w": (I, 3 * H + 2), "u": (H, 3 * H + 2)})
+def odd_slices(p, x, h):
+    H = h.shape[1]
+    z = x @ p.w + h @ p.u
+    a, b, c = tr.split(z, [H - 1, 2 * H], axis=-1)
+    joined = tr.concat([tr.tanh(a), tr.sigmoid(b), c * 0.1], axis=1)
+    h = tr.tanh(joined[:, 1 : H + 1] + joined[:, H + 2 : 2 * H + 2])
+    return joined[:, 2:-1], h
+
+
+@row(lambda I, H: {"w": (I, H), "u": (H, H), "scale": (), "shift": (1,), "temperature": ()})
+def scalars(p, x, h):
+    """Parameters that are numbers."""
+    z = x @ p.w + h @ p.u
+    h = tr.tanh(p.scale * z + p.shift)
+    return tr.softmax(h / tr.exp(p.temperature), axis=-1), h
+
+
+@row(tanh_rnn)
+def comparisons(p, x, h):
+    z = x @ p.w + h @ p.u + p.b
+    up = (z > 0) & (h < 0.5) | ~(z <= h)
+    h = tr.where(up, tr.tanh(z), 0.3 * z)
+    return h * up, h
+
+
+@row(tanh_rnn)
+def extrema(p, x, h):
+    z = x @ p.w + h @ p.u + p.b
+    top, low = z.max(axis=-1, keepdims=True), z.min(axis=-1)
+    h = tr.tanh(z - top) + tr.maximum(z, h) * 0.2 - 0.1 * tr.minimum(h, low[:, None])
+    return top, h
+
+
+@row(lambda I, H: {"w": (I, H), "u": (H, H), "e": (H,)})
+def powers(p, x, h):
+    z = x @ p.w + h @ p.u
+    h = tr.tanh(z**2 - 0.1 * z**3 + (1 + z * z) ** 0.5 - (1.5 + tr.sigmoid(z)) ** p.e + (2 + h) ** -1)
+    return (1.5 + h) ** 1.5, h
+
+
+@row(tanh_rnn)
+def activations(p, x, h):
+    z = x @ p.w + h @ p.u + p.b
+    a, b = tr.silu(z), tr.gelu(z) + tr.elu(z) + tr.leaky_relu(z, 0.2)
+    h = tr.tanh(a - b) + 0.1 * tr.softplus(z) - 0.1 * tr.hard_sigmoid(z) + tr.hard_tanh(h) * 0.2
+    return tr.sin(z) * tr.cos(h) + tr.log1p(tr.abs(z)) + tr.expm1(h) + tr.log(2 + h) + tr.sign(z) * h, h
+
+
+@row(tanh_rnn)
+def rounding(p, x, h):
+    z = x @ p.w + h @ p.u + p.b
+    h = tr.tanh(z + 0.1 * tr.floor(3 * z) - 0.1 * tr.ceil(2 * h) + tr.round(4 * z) / 8)
+    return tr.isfinite(z) * h + tr.isnan(z) + tr.isinf(h), h
+
+
+@row(tanh_rnn)
+def row_statistics(p, x, h):
+    """Numbers for each row of rank one and two, broadcast back."""
+    z = x @ p.w + h @ p.u + p.b
+    m = z.mean(axis=-1)
+    s = z.std(axis=-1, keepdims=True) + 0.1
+    h = tr.tanh((z - m[:, None]) / s * (1 + m * m).reshape((-1, 1)))
+    return (m, s[:, 0], tr.logsumexp(z, axis=-1)), h
+
+
+@row(lambda I, H: {"w": (I, H), "u": (H, H), "key": (H,)})
+def vector_product(p, x, h):
+    """A product with a vector is a number for each row."""
+    a = tr.sigmoid(h @ p.key)
+    h = tr.tanh(x @ p.w + a[:, None] * (h @ p.u))
+    return a, h
+
+
+@row(tanh_rnn, state=pair)
+def several_outputs(p, x, state):
+    h, c = state
+    z = x @ p.w + h @ p.u + p.b
+    c = 0.9 * c + tr.tanh(z)
+    return (tr.sigmoid(z), c, x), (tr.tanh(c), c)
+
+
+@row(lambda I, H: {"w": (I, H), "u": (H, H), "first": (1, H)})
+def row_vectors(p, x, h):
+    """Vectors as matrices of one row, and computed vectors."""
+    h = tr.tanh(x @ p.w + h @ p.u + p.first) * tr.exp(-tr.abs(p.first)) + p.u[0] * p.u.sum(axis=1)
+    return h, h
+
+
+@row(lambda I, H: {"a": (H, H), "b": (H, H), "w": (I, H)}, state=pair)
+def crossed(p, x, state):
+    """Each state is computed from the other's old value."""
+    a, b = state
+    return a * b, (tr.tanh(b @ p.a + x @ p.w), tr.sigmoid(a @ p.b))
+
+
+@row(lambda I, H: {"w": (I + 2 * H, H)}, state=lambda I, H: {"h": Shape(H), "old": Shape(H), "z": [Shape(1)]})
+def delayed(p, x, state):
+    """A state two steps old, and a state of one feature."""
+    h = tr.tanh(tr.concat([state["old"], x, state["h"]], axis=-1) @ p.w + state["z"][0])
+    return h, {"h": h, "old": state["h"], "z": [h[:, :1] * 0.5]}
+
+
+@row(lambda I, H: {"w": (I, H), "u": (H, H)})
+def constants(p, x, h):
+    """Tensors made inside the step."""
+    ones = tr.ones_like(h)
+    h = tr.tanh(x @ p.w + h @ p.u) * (ones - 0.5) + tr.zeros((h.shape[0], 1), h.dtype)
+    return tr.full((h.shape[0], 2), 0.5, h.dtype), h
+
+
+BY_NAME = {case.name: case for case in CASES}

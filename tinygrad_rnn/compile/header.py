@@ -1,0 +1,63 @@
+"""The head of every generated file, and what the code of a lowering may call."""
+
+from __future__ import annotations
+
+import ast
+import functools
+
+from ..core import Op
+from ..errors import CompileError
+
+TEXT = '''"""{title}
+
+Generated from a traced step; edit the step, not this file.
+
+``d`` holds sizes and offsets, ``k`` numbers of the step, ``ws`` packed parameters and buffers, ``fw`` those of the forward
+loop. All arrays are flat; row b of a buffer at step t starts at ``NAME_at + (t * B + b) * NAME_ld``.
+"""
+
+import numpy as np
+
+from tinygrad_rnn.kernels.fingerprint import kernel
+from tinygrad_rnn.kernels.lanes import (
+    vabs, vbroadcast, vfirst, vfloor, vhmax, vhmin, vload, vload_n, vmax, vmin, vround, vselect, vsplat, vstore, vstore_n,
+    vsum,
+)
+from tinygrad_rnn.kernels.linked import gemm, gemm2
+from tinygrad_rnn.kernels.mathfn import (
+    cos, erf, exp, expm1, log, log1p, power, sigmoid, sin, softplus, sqrt, tanh,
+)
+
+LANES = {lanes}  # of {dtype}
+INF = np.{dtype}(np.inf)
+
+
+@kernel
+'''
+
+CALLABLE = ("vabs", "vfloor", "vmax", "vmin", "vround", "vselect", "vsplat") + (
+    "cos", "erf", "exp", "expm1", "log", "log1p", "power", "sigmoid", "sin", "softplus", "sqrt", "tanh",
+)  # fmt: skip
+NUMBERS = ("INF", "k")  # k: what vsplat() takes the type of
+
+
+@functools.cache
+def check_code(op: Op, arity: int, static: tuple[str, ...]) -> None:
+    """Say before anything is generated if the code of an elementwise lowering cannot be emitted.
+
+    Raises
+    ------
+    CompileError
+        If it is no expression, or calls what generated code does not know.
+    """
+    assert op.lowering is not None
+    code = op.lowering.code
+    try:
+        tree = ast.parse(code.format(*["x"] * arity, **dict.fromkeys(static, "x")), mode="eval")
+    except (SyntaxError, IndexError, KeyError) as e:
+        raise CompileError(f"{op.name}: lowering: got {code!r}, wanted an expression in its {arity} inputs: {e}") from None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and node.id not in ("x", *CALLABLE, *NUMBERS):
+            raise CompileError(
+                f"{op.name}: lowering: got {node.id!r} in {code!r}, wanted inputs as {{0}} and any of {', '.join(CALLABLE)}"
+            )

@@ -1,0 +1,295 @@
+"""The rules that bring operations into normal form, one for each kind of lowering."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from ..core import Lowering, Op
+from ..core.dtype import promote
+from ..ops import astype, getitem, logical_and, logical_not, logical_or, maximum, minimum, not_equal, sqrt
+from .header import check_code
+from .symbol import BATCH, Symbol
+
+SLICE = Op("slice", None, lowering=Lowering("elementwise", "{0}", 0))  # columns of a leaf: static start, stop
+CAST = Op("cast", None, lowering=Lowering("elementwise", "{0}", 0))  # between bool and float
+ALIAS = Op("alias", None, lowering=Lowering("elementwise", "{0}", 0))  # (B,) <-> (B, 1)
+SPREAD = Op("spread", None, lowering=Lowering("elementwise", "{0}", 0))  # (B, 1) -> (B, F)
+ZERO = Op("zero", None, lowering=Lowering("elementwise", "vsplat(0.0, k)", 0))
+CONCAT = Op("concat", None, lowering=Lowering("concat"))
+
+LOGICAL = ("logical_and", "logical_or", "logical_xor", "logical_not")
+ON_MASKS = {"multiply": logical_and, "minimum": logical_and, "add": logical_or, "maximum": logical_or}
+POWERS = 64  # whole exponents up to this are products
+
+
+class Rules:
+    """What :class:`Trace` does with each kind of operation; all of it is written in terms of ``make``."""
+
+    dtype: np.dtype
+    make: Any
+    fail: Any
+    zero: Any
+
+    # ---- elementwise
+
+    def _rule_elementwise(self, op, args, static):
+        if op.name == "power" and isinstance(args[1], int | float):
+            expanded = self._power(args[0], args[1])
+            if expanded is not None:
+                return expanded
+        check_code(op, len(args), tuple(static))
+        shape, dtype = self._infer_elementwise(op, args, static)
+        if any(_is_row_number(a) for a in args) and len(shape) == 1:  # a constant for each row
+            column = [self._column(a) for a in args]
+            return self._alias(self._rule_elementwise(op, tuple(column), static), (BATCH,))
+        self._check_rows(op, args, shape)
+        joined = next((a for a in args if isinstance(a, Symbol) and a.op is CONCAT), None)
+        if joined is not None and joined.shape == shape:
+            pieces, start = [], 0
+            for part in joined.args:
+                stop = start + part.width
+                columns = tuple(self._columns_of(a, start, stop, shape) for a in args)
+                pieces.append(self._rule_elementwise(op, columns, static))
+                start = stop
+            return self.concat(pieces)
+        if dtype.kind == "f" and dtype == self.dtype:
+            args = tuple(self._mask(a, shape) if i in op.untyped else self._number(a) for i, a in enumerate(args))
+        elif dtype.kind == "b":
+            if op.name == "where":
+                c, a, b = (self._mask(a, shape) for a in args)
+                return logical_or(logical_and(c, a), logical_and(logical_not(c), b))
+            if op.name in ON_MASKS:
+                return ON_MASKS[op.name](*args)
+            as_wanted = self._mask if op.name in LOGICAL else lambda a, shape: self._number(a)
+            args = tuple(as_wanted(a, shape) for a in args)
+        else:
+            self.fail(op, args, f"{self.dtype} or bool, not {dtype}; cast bools to {self.dtype} with .astype()")
+        return self.make(op, args, static, shape, dtype)
+
+    def _infer_elementwise(self, op, args, static) -> tuple[tuple, np.dtype]:
+        tiny = [np.ones((1,), a.dtype) if isinstance(a, Symbol) else a for a in args]
+        with np.errstate(all="ignore"):
+            out = op.forward(*promote(op, tiny, [isinstance(a, Symbol) for a in args]), **static)
+        try:
+            shape = np.broadcast_shapes(*(a.shape for a in args if isinstance(a, Symbol)))
+        except ValueError:
+            self.fail(op, args, "shapes that broadcast")
+        return shape, np.asarray(out).dtype
+
+    def _check_rows(self, op, args, shape):
+        if len(shape) not in (1, 2) or shape[0] != BATCH:
+            self.fail(op, args, "one row of features for each batch row, (B, F)")
+        for a in args:
+            if isinstance(a, Symbol) and a.varying and a.ndim != len(shape):
+                self.fail(op, args, "operands with a row for each batch row; write v[:, None] for a number per row")
+            if isinstance(a, Symbol) and not a.varying and len(shape) == 1 and a.size != 1:
+                self.fail(op, args, "operands with a row for each batch row")
+
+    def _number(self, a):
+        """A mask that meets numbers counts as 0 and 1."""
+        if not isinstance(a, Symbol):
+            return a
+        if not a.varying:
+            return astype(a, self.dtype) if a.dtype.kind == "b" else a
+        return self.cast(a, self.dtype)
+
+    def _mask(self, a, shape):
+        """Numbers that meet masks count as whether they are not 0."""
+        if isinstance(a, Symbol):
+            return a if a.dtype.kind == "b" else not_equal(a, 0)
+        return not_equal(self.zero(shape), 0.0 if not a else 1.0)
+
+    def _column(self, a):
+        if not isinstance(a, Symbol) or a.ndim != 1:
+            return a
+        return self._alias(a, (BATCH, 1)) if a.varying else a if a.size == 1 else getitem(a, (slice(None), None))
+
+    def _power(self, x, exponent):
+        if exponent == 0:
+            return self.zero(x.shape) + 1.0
+        if exponent == 0.5:
+            return sqrt(x)
+        if not float(exponent).is_integer() or abs(exponent) > POWERS:
+            return None
+        n, square, out = int(abs(exponent)), x, None
+        while n:
+            if n & 1:
+                out = square if out is None else out * square
+            n >>= 1
+            square = square * square if n else square
+        return out if exponent > 0 else 1.0 / out
+
+    # ---- columns
+
+    def _columns_of(self, a, start, stop, shape):
+        """Columns of an operand that broadcasts to `shape`."""
+        if not isinstance(a, Symbol) or a.ndim == 0 or a.shape[-1] != shape[-1] or shape[-1] == 1:
+            return a
+        return self.columns(a, start, stop)
+
+    def columns(self, x: Symbol, start: int, stop: int) -> Symbol:
+        """``x[..., start:stop]``, pushed as far up as it goes."""
+        if start == 0 and stop == x.shape[-1]:
+            return x
+        if not x.varying:
+            return getitem(x, (Ellipsis, slice(start, stop)))
+        shape = (*x.shape[:-1], stop - start)
+        if x.op is CONCAT:
+            pieces, at = [], 0
+            for part in x.args:
+                a, b = max(start, at), min(stop, at + part.width)
+                if a < b:
+                    pieces.append(self.columns(part, a - at, b - at))
+                at += part.width
+            return self.concat(pieces)
+        if x.op is ZERO:
+            return self.zero(shape)
+        if x.op is SLICE:
+            offset = x.static["start"]
+            return self.make(SLICE, x.args, {"start": offset + start, "stop": offset + stop}, shape, x.dtype)
+        if x.leaf is not None:
+            return self.make(SLICE, (x,), {"start": start, "stop": stop}, shape, x.dtype)
+        assert x.op is not None and x.op.lowering is not None
+        if x.op.lowering.kind == "matmul":
+            return self.make(x.op, (x.args[0], self.columns(x.args[1], start, stop)), {}, shape, x.dtype)
+        args = tuple(self._columns_of(a, start, stop, x.shape) for a in x.args)
+        return self.make(x.op, args, x.static, shape, x.dtype)
+
+    def rows(self, w: Symbol, start: int, stop: int) -> Symbol:
+        return w if start == 0 and stop == w.shape[0] else getitem(w, slice(start, stop))
+
+    def concat(self, pieces: list[Symbol]) -> Symbol:
+        flat = [p for piece in pieces for p in (piece.args if piece.op is CONCAT else (piece,))]
+        if len(flat) == 1:
+            return flat[0]
+        width = sum(p.width for p in flat)
+        return self.make(CONCAT, tuple(flat), {}, (BATCH, width), flat[0].dtype)
+
+    def map_pieces(self, x: Symbol, function) -> Symbol:
+        return self.concat([function(p) for p in x.args]) if x.op is CONCAT else function(x)
+
+    # ---- casts
+
+    def cast(self, x: Symbol, dtype) -> Symbol:
+        return x if x.dtype == dtype else self.make(CAST, (x,), {"dtype": str(dtype)}, x.shape, dtype)
+
+    def _rule_cast(self, op, args, static):
+        (x,), dtype = args, np.dtype(static["dtype"])
+        if dtype.kind not in "fb" or (dtype.kind == "f" and dtype != self.dtype):
+            self.fail(op, args, f"a cast to {self.dtype} or bool, not to {dtype}")
+        return self.map_pieces(x, lambda p: self.cast(p, dtype))
+
+    # ---- products and reductions
+
+    def _rule_matmul(self, op, args, static):
+        a, w = args
+        if not isinstance(w, Symbol) or w.varying or not isinstance(a, Symbol):
+            self.fail(op, args, "a time-varying value (B, K) times a matrix that does not vary in time (K, N)")
+        if a.ndim == 2 and w.ndim == 1:
+            return (a * w).sum(axis=1)
+        if a.ndim != 2 or w.ndim != 2:
+            self.fail(op, args, "a time-varying value (B, K) times a matrix (K, N)")
+        if a.op is CONCAT:
+            total, start = None, 0
+            for part in a.args:
+                term = self._rule_matmul(op, (part, self.rows(w, start, start + part.width)), static)
+                total = term if total is None else total + term
+                start += part.width
+            return total
+        return self.make(op, (self.cast(a, self.dtype), w), {}, (BATCH, w.shape[1]), self.dtype)
+
+    def _rule_reduce(self, op, args, static):
+        (x,) = args
+        if x.ndim != 2 or static["axis"] != (1,):
+            self.fail(op, args, "a reduction along features (axis=-1); rows of the batch stay apart")
+        if x.dtype.kind != "f":
+            self.fail(op, args, f"floats; cast bools to {self.dtype} with .astype()")
+        if x.op is CONCAT:
+            pieces = [self._rule_reduce(op, (p,), {"axis": (1,), "keepdims": True}) for p in x.args]
+            combine = {"sum": lambda a, b: a + b, "max": maximum, "min": minimum}[op.name]
+            total = pieces[0]
+            for p in pieces[1:]:
+                total = combine(total, p)
+        elif x.width == 1:
+            total = x
+        else:
+            total = self.make(op, (x,), {"axis": (1,), "keepdims": True}, (BATCH, 1), x.dtype)
+        return total if static["keepdims"] else self._alias(total, (BATCH,))
+
+    # ---- shapes
+
+    def _alias(self, x: Symbol, shape: tuple) -> Symbol:
+        if x.op is ALIAS and x.args[0].shape == shape:
+            return x.args[0]
+        return x if x.shape == shape else self.make(ALIAS, (x,), {"rank": len(shape)}, shape, x.dtype)
+
+    def _rule_reshape(self, op, args, static):
+        (x,), shape = args, static["shape"]
+        if x.shape == shape:
+            return x
+        if {x.shape, shape} != {(BATCH,), (BATCH, 1)}:
+            self.fail(op, args, "no reshape of features inside the step; take columns, such as v[:, :3]")
+        return self._alias(x, shape)
+
+    def _rule_broadcast(self, op, args, static):
+        (x,), shape = args, static["shape"]
+        if x.ndim != 2 or len(shape) != 2 or shape[0] != BATCH or x.width != 1:
+            self.fail(op, args, "a broadcast from (B, 1) to (B, F)")
+        return self.make(SPREAD, (x,), {}, shape, x.dtype)
+
+    def _rule_slice(self, op, args, static):
+        (x,), index = args, list(static["index"])
+        want = "a slice along features with step 1 that keeps all rows, such as v[:, 2:5]"
+        if any(isinstance(i, np.ndarray) for i in index):
+            self.fail(op, args, want)
+        if Ellipsis in index:
+            at = index.index(Ellipsis)
+            consumed = sum(i is not None for i in index) - 1
+            index[at : at + 1] = [slice(None)] * (x.ndim - consumed)
+        if not index or index[0] != slice(None):
+            self.fail(op, args, want)
+        rest = index[1:]
+        if not rest:
+            return x
+        if x.ndim == 1 and rest == [None]:
+            return self._alias(x, (BATCH, 1))
+        if x.ndim == 2 and len(rest) == 1 and isinstance(rest[0], slice) and rest[0].step in (None, 1):
+            start, stop, _ = rest[0].indices(x.width)
+            if stop <= start:
+                self.fail(op, args, f"a slice that is not empty, got {rest[0]}")
+            return self.columns(x, start, stop)
+        if x.ndim == 2 and len(rest) == 1 and isinstance(rest[0], int | np.integer):
+            if not -x.width <= rest[0] < x.width:
+                raise IndexError(f"index: got {static['index']} for {x.width} features")
+            i = int(rest[0]) % x.width
+            return self._alias(self.columns(x, i, i + 1), (BATCH,))
+        return self.fail(op, args, want)
+
+    def _rule_split(self, op, args, static):
+        (x,), bounds = args, static["bounds"]
+        if x.ndim != 2 or static["axis"] != 1:
+            self.fail(op, args, "a split along features (axis=1 or -1)")
+        if any(a == b for a, b in itertools.pairwise(bounds)):
+            self.fail(op, args, f"parts that are not empty, got {bounds}")
+        return tuple(self.columns(x, a, b) for a, b in itertools.pairwise(bounds))
+
+    def _rule_concat(self, op, args, static):
+        if static["axis"] != 1 or any(not isinstance(a, Symbol) or a.ndim != 2 for a in args):
+            self.fail(op, args, "a concatenation along features (axis=1 or -1)")
+        kinds = {a.dtype.kind for a in args}
+        if not kinds <= {"f", "b"}:
+            self.fail(op, args, f"{self.dtype} or bool")
+        parts = []
+        for a in args:
+            if not a.varying:  # the same in all steps
+                a = self.zero((BATCH, a.shape[1])) + a
+            parts.append(a if kinds == {"b"} else self.map_pieces(a, lambda p: self.cast(p, self.dtype)))
+        return self.concat(parts)
+
+
+def _is_row_number(a: Any) -> bool:
+    """A constant with a number for each batch row."""
+    return isinstance(a, Symbol) and not a.varying and a.shape == (BATCH,)
