@@ -1,5 +1,7 @@
 """tinygrad_rnn: recurrent networks on the CPU, from an autodiff tape on NumPy."""
 
+import importlib
+
 from . import errors, nn, ops
 from .config import (
     enable_grad,
@@ -39,3 +41,10 @@ __all__ = [
     "tensor",
 ]
 __all__ += ops.__all__
+
+
+def __getattr__(name: str):
+    """The other rooms, imported at first use."""
+    if name in ("compile", "data", "io", "optim", "recurrent", "testing", "train", "viz"):
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
