@@ -45,6 +45,6 @@ __all__ += ops.__all__
 
 def __getattr__(name: str):
     """The other rooms, imported at first use."""
-    if name in ("compile", "data", "io", "optim", "recurrent", "testing", "train", "viz"):
+    if name in ("compile", "data", "optim", "recurrent", "testing", "train", "viz"):
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
