@@ -14,15 +14,11 @@ Case = tuple[tuple[np.ndarray, ...], dict[str, Any]]
 
 def unary(lo: float = -2.0, hi: float = 2.0, avoid=(), specials: bool = False, of=np.float64, **options):
     """One array with elements `of` a dtype, possibly empty or 0-d; `options` are strategies or constants."""
-    return st.tuples(
-        st.tuples(ts.arrays(ts.shapes(min_side=0), of, lo, hi, avoid, specials)), _options(options)
-    )
+    return st.tuples(st.tuples(ts.arrays(ts.shapes(min_side=0), of, lo, hi, avoid, specials)), _options(options))
 
 
 def _options(options: dict) -> st.SearchStrategy[dict]:
-    return st.fixed_dictionaries(
-        {k: v if isinstance(v, st.SearchStrategy) else st.just(v) for k, v in options.items()}
-    )
+    return st.fixed_dictionaries({k: v if isinstance(v, st.SearchStrategy) else st.just(v) for k, v in options.items()})
 
 
 @st.composite

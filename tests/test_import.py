@@ -8,11 +8,7 @@ HEAVY = {"numba", "tqdm", "safetensors", "threadpoolctl", "hypothesis", "torch",
 
 def loaded_by(code: str) -> set[str]:
     code += f"\nimport sys\nprint(*[m for m in {sorted(HEAVY)} if m in sys.modules])"
-    return set(
-        subprocess.run(
-            [sys.executable, "-c", code], check=True, capture_output=True, text=True
-        ).stdout.split()
-    )
+    return set(subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split())
 
 
 def test_import_loads_nothing_heavy():

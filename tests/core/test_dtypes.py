@@ -77,9 +77,7 @@ def test_unknown_dtype_name():
     ],
     ids=repr,
 )
-@pytest.mark.parametrize(
-    "op", [tr.add, tr.multiply, tr.subtract, tr.maximum, tr.power], ids=lambda f: f.__name__
-)
+@pytest.mark.parametrize("op", [tr.add, tr.multiply, tr.subtract, tr.maximum, tr.power], ids=lambda f: f.__name__)
 def test_everything_adopts_the_float_tensor(dtype, other, op):
     x = tr.tensor(np.array([1.0, 2.0], dtype), requires_grad=True)
     plain = np.asarray(other.numpy() if isinstance(other, tr.Tensor) else other, dtype)

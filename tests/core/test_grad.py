@@ -109,9 +109,7 @@ def test_wrong_number_of_cotangents():
 def test_unused_input():
     x, z = leaf([1.0]), leaf([1.0])
     y = (x * 2).sum()
-    with pytest.raises(
-        GraphError, match=r"inputs\[1\]: the outputs do not depend on it; pass allow_unused=True"
-    ):
+    with pytest.raises(GraphError, match=r"inputs\[1\]: the outputs do not depend on it; pass allow_unused=True"):
         tr.grad(y, [x, z])
     gx, gz = tr.grad((x * 2).sum(), [x, z], allow_unused=True)
     assert gx.tolist() == [2.0]

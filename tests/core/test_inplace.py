@@ -30,9 +30,7 @@ def test_overwritten_input(write):
     x, c = leaf([1.0, 2.0]), constant([3.0, 4.0])
     y = (x * c).sum()
     write(c)
-    with pytest.raises(
-        GraphError, match=r"a value that multiply \(shape \(2,\)\) saved was overwritten in place"
-    ):
+    with pytest.raises(GraphError, match=r"a value that multiply \(shape \(2,\)\) saved was overwritten in place"):
         y.backward()
 
 

@@ -181,21 +181,15 @@ def test_errors():
         DataLoader(np.ones((3, 0)), batch_axis=1)
     with pytest.raises(DataError, match=r"data: got an empty tuple"):
         DataLoader(())
-    with pytest.raises(
-        ShapeError, match=r"data: got the shapes \(6,\), \(5,\), wanted the same number .* \[6, 5\]"
-    ):
+    with pytest.raises(ShapeError, match=r"data: got the shapes \(6,\), \(5,\), wanted the same number .* \[6, 5\]"):
         DataLoader((x, x[:5]))
-    with pytest.raises(
-        TypeError, match=r"data: got a tuple that holds list, wanted arrays; examples go in a list"
-    ):
+    with pytest.raises(TypeError, match=r"data: got a tuple that holds list, wanted arrays; examples go in a list"):
         DataLoader((x, [1, 2]))
     with pytest.raises(TypeError, match=r"data: got generator, wanted arrays or a sequence of examples"):
         DataLoader(i for i in range(3))
     with pytest.raises(ValueError, match=r"batch_size: got 0, wanted an integer >= 1"):
         DataLoader(x, 0)
-    with pytest.raises(
-        ValueError, match=r"batch_size: got 7 with drop_last=True for 6 examples, which leaves no"
-    ):
+    with pytest.raises(ValueError, match=r"batch_size: got 7 with drop_last=True for 6 examples, which leaves no"):
         DataLoader(x, 7, drop_last=True)
     with pytest.raises(ValueError, match=r"seed: got -1, wanted an integer >= 0"):
         DataLoader(x, seed=-1)
@@ -203,13 +197,9 @@ def test_errors():
         DataLoader(x, batch_axis=1)
     with pytest.raises(ValueError, match=r"batch_axis: got 2 axes, wanted one for each of 1 arrays"):
         DataLoader(x, batch_axis=(0, 1))
-    with pytest.raises(
-        ValueError, match=r"batch_axis: got 1 for a sequence of examples, wanted arrays to slice"
-    ):
+    with pytest.raises(ValueError, match=r"batch_axis: got 1 for a sequence of examples, wanted arrays to slice"):
         DataLoader([1, 2], batch_axis=1)
-    with pytest.raises(
-        ShapeError, match=r"examples: got the shapes \(1,\), \(2,\) in one batch, wanted one shape"
-    ):
+    with pytest.raises(ShapeError, match=r"examples: got the shapes \(1,\), \(2,\) in one batch, wanted one shape"):
         list(DataLoader([[1], [1, 2]], 2))
 
 
@@ -233,9 +223,7 @@ def test_errors_of_buckets():
 def test_errors_of_states():
     loader = DataLoader(np.arange(6), 2, shuffle=True, seed=0)
     state = loader.state_dict()
-    with pytest.raises(
-        CheckpointError, match=r"state: got the keys \['seed'\], wanted \['batches', 'epoch', "
-    ):
+    with pytest.raises(CheckpointError, match=r"state: got the keys \['seed'\], wanted \['batches', 'epoch', "):
         loader.load_state_dict({"seed": 0})
     with pytest.raises(CheckpointError, match=r"state: got 7 examples, wanted 6 as this loader has"):
         loader.load_state_dict(DataLoader(np.arange(7), 3, seed=0).state_dict())

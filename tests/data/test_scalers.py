@@ -107,9 +107,7 @@ def test_errors(make):
     scaler = make()
     name = make.__name__
     for call in (scaler.transform, scaler.inverse_transform):
-        with pytest.raises(
-            RuntimeError, match=rf"this {name} is not fitted: call fit\(\) or load_state_dict\(\)"
-        ):
+        with pytest.raises(RuntimeError, match=rf"this {name} is not fitted: call fit\(\) or load_state_dict\(\)"):
             call([1.0])
     with pytest.raises(RuntimeError, match="not fitted"):
         scaler.state_dict()
@@ -130,9 +128,7 @@ def test_errors(make):
     with pytest.raises(DataError, match=r"x\[0, 2\]: got nan"):
         scaler.transform([[1.0, 2.0, np.nan]])
     assert np.isnan(scaler.inverse_transform([[1.0, 2.0, np.nan]])[0, 2])
-    with pytest.raises(
-        ShapeError, match=r"x: got shape \(4, 2\), wanted \(\.\.\., 3\), one entry per column"
-    ):
+    with pytest.raises(ShapeError, match=r"x: got shape \(4, 2\), wanted \(\.\.\., 3\), one entry per column"):
         scaler.inverse_transform(np.ones((4, 2)))
     with pytest.raises(ShapeError, match=r"x: got shape \(4, 3\), wanted \(\.\.\., 2\)"):
         scaler.inverse_transform(np.ones((4, 3)), columns=[0, 1])
@@ -156,9 +152,7 @@ def test_errors_of_states():
         StandardScaler().load_state_dict(state)
     with pytest.raises(CheckpointError, match=r"got the keys \['scale'\], wanted \['feature_range', "):
         MinMaxScaler().load_state_dict({"scale": state["scale"]})
-    with pytest.raises(
-        CheckpointError, match=r"shift of shape \(2,\) and scale of shape \(\), wanted the same"
-    ):
+    with pytest.raises(CheckpointError, match=r"shift of shape \(2,\) and scale of shape \(\), wanted the same"):
         MinMaxScaler().load_state_dict({**state, "shift": np.ones(2)})
     with pytest.raises(CheckpointError, match=r"got shift nan and scale 1.0, wanted finite"):
         MinMaxScaler().load_state_dict({**state, "shift": np.array(np.nan)})

@@ -173,9 +173,7 @@ def test_split_of_several_arrays():
 
 def test_errors_of_train_test_split():
     x = np.arange(10)
-    with pytest.raises(
-        TypeError, match=r"got test_size=None and train_size=None, wanted exactly one of the two"
-    ):
+    with pytest.raises(TypeError, match=r"got test_size=None and train_size=None, wanted exactly one of the two"):
         train_test_split(x)
     with pytest.raises(TypeError, match=r"got test_size=3 and train_size=7, wanted exactly one of the two"):
         train_test_split(x, test_size=3, train_size=7)

@@ -33,9 +33,7 @@ def test_pieces_are_contiguous_in_memory_and_share_it():
 
 
 def test_errors():
-    with pytest.raises(
-        ShapeError, match=r"stream: got shape \(4,\), wanted at least batch_size \+ 1 = 5 steps"
-    ):
+    with pytest.raises(ShapeError, match=r"stream: got shape \(4,\), wanted at least batch_size \+ 1 = 5 steps"):
         contiguous_batches([1, 2, 3, 4], 4, 2)
     with pytest.raises(ShapeError, match=r"stream: got shape \(\), wanted at least"):
         contiguous_batches(1, 4, 2)

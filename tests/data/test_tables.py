@@ -12,17 +12,13 @@ from tinygrad_rnn.data import read_column, read_csv_columns
 from tinygrad_rnn.errors import DataError, DTypeError
 
 AIRLINE = Path(__file__).parents[2] / "models" / "data" / "airline.csv"
-names = st.lists(
-    st.from_regex(r'[a-z," ]*[a-z]', fullmatch=True), min_size=1, max_size=4, unique_by=str.strip
-)
+names = st.lists(st.from_regex(r'[a-z," ]*[a-z]', fullmatch=True), min_size=1, max_size=4, unique_by=str.strip)
 
 
 @given(names, st.integers(1, 5), st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]), st.data())
 def test_reading_undoes_writing(header, count, encoding, data):
     shape = (count, len(header))
-    table = data.draw(
-        hnp.arrays(np.float64, shape, elements=st.floats(allow_nan=False, allow_infinity=False))
-    )
+    table = data.draw(hnp.arrays(np.float64, shape, elements=st.floats(allow_nan=False, allow_infinity=False)))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "table.csv")
         with open(path, "w", newline="", encoding=encoding) as file:
@@ -59,9 +55,7 @@ def test_forms_of_files(tmp_path):
     for text in ("a,b\n1,2\n3,4\n", "a,b\r\n1,2\r\n3,4", "a, b\n 1 , 2\n3,4\n\n\n", 'a,b\n"1",2\n3,"4"'):
         np.testing.assert_array_equal(read(tmp_path, text), [[1, 2], [3, 4]])
     np.testing.assert_array_equal(read(tmp_path, "n;a;b\nx;-1e3;.5\n", delimiter=";"), [[-1000, 0.5]])
-    np.testing.assert_array_equal(
-        read(tmp_path, "n,a\n,1\nnan,2\n", ["a"]), [[1], [2]]
-    )  # others may be empty
+    np.testing.assert_array_equal(read(tmp_path, "n,a\n,1\nnan,2\n", ["a"]), [[1], [2]])  # others may be empty
 
 
 @pytest.mark.parametrize(

@@ -146,9 +146,7 @@ def test_errors_of_the_vocabulary():
 def test_a_file_that_holds_no_vocabulary(tmp_path, text, why):
     path = tmp_path / "v.json"
     path.write_text(text)
-    with pytest.raises(
-        DataError, match=rf"v\.json: got no vocabulary \(.*{why}.*\), wanted the JSON of save"
-    ):
+    with pytest.raises(DataError, match=rf"v\.json: got no vocabulary \(.*{why}.*\), wanted the JSON of save"):
         Vocabulary.load(path)
 
 

@@ -13,9 +13,7 @@ from tinygrad_rnn.errors import CheckpointError, DTypeError
 
 class Net(nn.Module):
     def __init__(self, dtype=None):
-        self.inner = nn.Sequential(
-            nn.Linear(3, 4, dtype=dtype), nn.Dropout(0.1), nn.Linear(4, 2, dtype=dtype)
-        )
+        self.inner = nn.Sequential(nn.Linear(3, 4, dtype=dtype), nn.Dropout(0.1), nn.Linear(4, 2, dtype=dtype))
         self.scale = nn.Parameter(np.ones(2, dtype or np.float32))
         self.register_buffer("mean", np.zeros(3, dtype or np.float32))
         self.register_buffer("counter", np.array(0), persistent=False)
@@ -238,9 +236,7 @@ def test_parameters_copy_and_check():
     assert not nn.Parameter(0.5, requires_grad=False).requires_grad
     assert nn.Parameter(tr.tensor([1.0])).is_leaf
     assert type(p * 2) is tr.Tensor
-    with pytest.raises(
-        DTypeError, match=r"data: got int64 values, wanted float32 or float64 for a parameter"
-    ):
+    with pytest.raises(DTypeError, match=r"data: got int64 values, wanted float32 or float64 for a parameter"):
         nn.Parameter([1, 2])
 
 

@@ -255,9 +255,7 @@ def test_scalars_stay_arrays():
         assert (g.shape, g.dtype) == ((), np.float32)
 
 
-@pytest.mark.parametrize(
-    "shapes", [((1,), (0,)), ((3, 1), (0,)), ((), (2, 0)), ((1, 1), (2, 3)), ((2, 3), (3,))]
-)
+@pytest.mark.parametrize("shapes", [((1,), (0,)), ((3, 1), (0,)), ((), (2, 0)), ((1, 1), (2, 3)), ((2, 3), (3,))])
 def test_broadcast_gradients_are_summed_back(shapes):
     a, b = (tr.tensor(np.ones(s), requires_grad=True) for s in shapes)
     y = a * 2 + b * 3

@@ -54,9 +54,7 @@ def run_both(ours, theirs, x, states, tol):
     reference = dict(theirs.named_parameters())
     assert [n for n, _ in ours.named_parameters()] == list(reference)
     for name, p in ours.named_parameters():
-        np.testing.assert_allclose(
-            p.grad.numpy(), reference[name].grad.numpy(), rtol=tol, atol=tol, err_msg=name
-        )
+        np.testing.assert_allclose(p.grad.numpy(), reference[name].grad.numpy(), rtol=tol, atol=tol, err_msg=name)
 
 
 def draw_inputs(kind, layers, bidirectional, batch_first, with_state, batched=True, dtype="float64"):
@@ -65,9 +63,7 @@ def draw_inputs(kind, layers, bidirectional, batch_first, with_state, batched=Tr
     count = layers * (1 + bidirectional)
     state = (count, B, H) if batched else (count, H)
     many = (2 if kind == "lstm" else 1) if with_state else 0
-    return rng.standard_normal(shape).astype(dtype), [
-        rng.standard_normal(state).astype(dtype) for _ in range(many)
-    ]
+    return rng.standard_normal(shape).astype(dtype), [rng.standard_normal(state).astype(dtype) for _ in range(many)]
 
 
 @pytest.mark.parametrize("with_state", [False, True], ids=["zeros", "h0"])
@@ -77,9 +73,7 @@ def draw_inputs(kind, layers, bidirectional, batch_first, with_state, batched=Tr
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("kind", KINDS)
 def test_parity(kind, mode, layers, bidirectional, batch_first, bias, with_state):
-    ours, theirs = twins(
-        kind, mode, num_layers=layers, bidirectional=bidirectional, batch_first=batch_first, bias=bias
-    )
+    ours, theirs = twins(kind, mode, num_layers=layers, bidirectional=bidirectional, batch_first=batch_first, bias=bias)
     x, states = draw_inputs(kind, layers, bidirectional, batch_first, with_state)
     run_both(ours, theirs, x, states, 1e-10)
 

@@ -146,9 +146,7 @@ def test_cells_pass_the_gradient_checks(cell, batch):
     state = cell.initial_state(batch)
     several = isinstance(state, tuple)
     leaves = [tr.tensor(rng.normal(size=(batch, cell.input_size)), requires_grad=True)]
-    leaves += [
-        tr.tensor(rng.normal(size=s.shape), requires_grad=True) for s in (state if several else (state,))
-    ]
+    leaves += [tr.tensor(rng.normal(size=s.shape), requires_grad=True) for s in (state if several else (state,))]
 
     def step(x, *rest):
         hs = rest[: len(leaves) - 1]

@@ -45,9 +45,7 @@ class Recurrent:
     def __init__(self, features=2, hidden=3, seed=0, nested=False):
         rng = np.random.default_rng(seed)
         shapes = (features, hidden), (hidden, hidden), (hidden, 1)
-        self.w_x, self.w_h, self.w_y = (
-            tr.tensor(0.5 * rng.normal(size=s), requires_grad=True) for s in shapes
-        )
+        self.w_x, self.w_h, self.w_y = (tr.tensor(0.5 * rng.normal(size=s), requires_grad=True) for s in shapes)
         self.hidden = hidden
         self.nested = nested
 

@@ -161,9 +161,7 @@ def test_plain_functions_save_the_optimizers_parameters(tmp_path):
     other.load(tmp_path / "a")
     np.testing.assert_array_equal(v.data, w.data)
     u = tr.tensor([1.0], requires_grad=True)
-    with pytest.raises(
-        CheckpointError, match=r"model: got parameters of shapes \[\(2, 1\)\], wanted \[\(1,\)\]"
-    ):
+    with pytest.raises(CheckpointError, match=r"model: got parameters of shapes \[\(2, 1\)\], wanted \[\(1,\)\]"):
         Trainer(None, optim.SGD([u]), mse).load(tmp_path / "a")
 
 
@@ -207,9 +205,7 @@ leaves = (
     | st.integers()
     | st.floats(allow_nan=False)
     | st.text()
-    | st.sampled_from(
-        [np.arange(3), np.ones((2, 0)), np.array(1.5), np.ones((2, 3), np.float32).T, np.array([True])]
-    )
+    | st.sampled_from([np.arange(3), np.ones((2, 0)), np.array(1.5), np.ones((2, 3), np.float32).T, np.array([True])])
 )
 trees = st.recursive(
     leaves,

@@ -230,9 +230,7 @@ def test_callbacks():
             events.append(f"epoch {trainer.epoch}")
 
         def on_step_end(self, trainer):
-            events.append(
-                f"step {trainer.steps} {trainer.optimizer.param_groups[0]['params'][0].grad is not None}"
-            )
+            events.append(f"step {trainer.steps} {trainer.optimizer.param_groups[0]['params'][0].grad is not None}")
 
         def on_epoch_end(self, trainer):
             events.append(f"end {trainer.epoch} {len(trainer.history['loss'])}")

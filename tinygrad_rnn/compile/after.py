@@ -54,9 +54,7 @@ class After:
     # ---- what does not depend on T and the batch
 
     def _pack_inputs(self) -> None:
-        self.sunk: list[
-            tuple[int, list[tuple[Place, int, int]]]
-        ] = []  # input, (left operand, depth, offset in wx)
+        self.sunk: list[tuple[int, list[tuple[Place, int, int]]]] = []  # input, (left operand, depth, offset in wx)
         for i, terms in self.plan.sunk.items():
             panels = self.sizes.row([self.plan.traced.inputs[i].width])
             runs = []
@@ -165,9 +163,7 @@ class After:
                 (later if again else first).append((*job, target + i * width, width, int(again)))
         for place, width, base, offset in self.sums:
             name, start = at(place)
-            first.append(
-                (SUM_ROWS, name, "grads", start, ld(place.buffer), rows, width, self.grad_at[base] + offset)
-            )
+            first.append((SUM_ROWS, name, "grads", start, ld(place.buffer), rows, width, self.grad_at[base] + offset))
         for buffer, view, r in self.totals:
             (name, start), width = at(Place(buffer)), r.g.width
             target = self.grad_at[view.base.uid]
@@ -176,9 +172,7 @@ class After:
                 ldc = self.shapes[view.base.uid][1]
                 last.append((ADD_ROWS, name, "grads", start, ld(buffer), batch, width, target + a, ldc))
             else:
-                last.append(
-                    (SUM_ROWS, name, "grads", start, ld(buffer), batch, width, target + row_start(view))
-                )
+                last.append((SUM_ROWS, name, "grads", start, ld(buffer), batch, width, target + row_start(view)))
         for base, offset, width, other, to in self.copies:
             last.append((ADD, "grads", "grads", self.grad_at[base] + offset, width, self.grad_at[other] + to))
         # a phase whose jobs write to the same places runs in order, on one thread
@@ -186,9 +180,7 @@ class After:
 
     def place_grads(self, batch: int) -> None:
         """Lay out ``grads`` for a batch."""
-        rows = {
-            resolve(r.v).base.uid for r in self.plan.adjoint.reductions if r.v.ndim == 2 and r.v.shape[0] != 1
-        }
+        rows = {resolve(r.v).base.uid for r in self.plan.adjoint.reductions if r.v.ndim == 2 and r.v.shape[0] != 1}
         self.grads_size = 0
         for uid, shape in self.shapes.items():
             self.grad_at[uid] = self.grads_size
@@ -261,9 +253,7 @@ class _Product:
 
 
 def _neighbours(a: Place, b: Place) -> bool:
-    return (
-        a.buffer is b.buffer and b.part == a.part + 1 and a.start == b.start == 0 and "rows" in a.buffer.name
-    )
+    return a.buffer is b.buffer and b.part == a.part + 1 and a.start == b.start == 0 and "rows" in a.buffer.name
 
 
 def _overlap(a: tuple, b: tuple) -> bool:
@@ -274,12 +264,7 @@ def _overlap(a: tuple, b: tuple) -> bool:
 def _merge(sums: list[list[Any]], follows) -> list[list[Any]]:
     out: list[list[Any]] = []
     for s in sums:
-        if (
-            out
-            and out[-1][2] == s[2]
-            and out[-1][3] + out[-1][1] == s[3]
-            and follows(out[-1][0], out[-1][1], s[0])
-        ):
+        if out and out[-1][2] == s[2] and out[-1][3] + out[-1][1] == s[3] and follows(out[-1][0], out[-1][1], s[0]):
             out[-1][1] += s[1]
         else:
             out.append(list(s))
@@ -290,12 +275,7 @@ def _merge_copies(copies: list[tuple]) -> list[list[Any]]:
     out: list[list[Any]] = []
     for base, offset, width, other, to in copies:
         last = out[-1] if out else None
-        if (
-            last
-            and (last[0], last[3]) == (base, other)
-            and last[1] + last[2] == offset
-            and last[4] + last[2] == to
-        ):
+        if last and (last[0], last[3]) == (base, other) and last[1] + last[2] == offset and last[4] + last[2] == to:
             last[2] += width
         else:
             out.append([base, offset, width, other, to])

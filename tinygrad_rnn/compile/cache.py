@@ -22,19 +22,13 @@ _loaded: dict[str, Callable] = {}
 def directory() -> Path:
     """Where generated files live: ``TINYGRAD_RNN_CACHE``, or the user's cache directory; made if need be."""
     given = os.environ.get("TINYGRAD_RNN_CACHE")
-    base = (
-        Path(given)
-        if given
-        else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinygrad_rnn"
-    )
+    base = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinygrad_rnn"
     try:
         base.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=base):
             return base
     except OSError:  # a read-only home: a place of this process's own
-        fallback = (
-            Path(tempfile.gettempdir()) / f"tinygrad_rnn-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
-        )
+        fallback = Path(tempfile.gettempdir()) / f"tinygrad_rnn-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
         fallback.mkdir(mode=0o700, exist_ok=True)
         return fallback
 

@@ -55,7 +55,9 @@ def check_code(op: Op, arity: int, static: tuple[str, ...]) -> None:
     try:
         tree = ast.parse(code.format(*["x"] * arity, **dict.fromkeys(static, "x")), mode="eval")
     except (SyntaxError, IndexError, KeyError) as e:
-        raise CompileError(f"{op.name}: lowering: got {code!r}, wanted an expression in its {arity} inputs: {e}") from None
+        raise CompileError(
+            f"{op.name}: lowering: got {code!r}, wanted an expression in its {arity} inputs: {e}"
+        ) from None
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id not in ("x", *CALLABLE, *NUMBERS):
             raise CompileError(

@@ -27,9 +27,7 @@ def evaluate(roots: list[Symbol], values: dict[int, Any]) -> list[Any]:
             if missing:
                 stack += missing
                 continue
-            values[s.uid] = _compute(
-                s, [values[a.uid] if isinstance(a, Symbol) else a for a in s.args], batch
-            )
+            values[s.uid] = _compute(s, [values[a.uid] if isinstance(a, Symbol) else a for a in s.args], batch)
             stack.pop()
     return [values[r.uid] for r in roots]
 

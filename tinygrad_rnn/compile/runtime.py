@@ -13,8 +13,8 @@ from . import threads
 from .after import After
 from .layout import Layout
 from .plan import Plan, bases
-from .replay import evaluate
 from .pool import Pool
+from .replay import evaluate
 from .schedule import Buffer, Place
 
 BINDINGS = 64  # pairs of T and batch whose tables are kept
@@ -186,9 +186,7 @@ class Executable:
         """The forward loop that saves nothing, with the buffers of its states and outputs."""
         if self._inference is None:
             schedule, states, outputs = self.plan.inference()
-            layout = Layout(
-                schedule, "inference", False, self.dtype, f"{self.title}: forward, nothing saved."
-            )
+            layout = Layout(schedule, "inference", False, self.dtype, f"{self.title}: forward, nothing saved.")
             self._inference = layout, states, outputs
         return self._inference
 
@@ -199,9 +197,7 @@ class Executable:
             plan = self.plan
             plan.differentiate()
             forward = Layout(plan.forward, "forward", False, self.dtype, f"{self.title}: forward.")
-            reverse = Layout(
-                plan.reverse, "reverse", True, self.dtype, f"{self.title}: backward through time."
-            )
+            reverse = Layout(plan.reverse, "reverse", True, self.dtype, f"{self.title}: backward through time.")
             after = After(plan, reverse)
             self._training = forward, reverse, after
             given = {s.uid: s for s in bases(plan.traced)}
@@ -262,9 +258,7 @@ class Executable:
         target, at = (buffer.name, 0) if buffer.result else ("arena", offsets.setdefault(buffer, 0))
         return (ROWS, source, target, 0, width, batch, width, at, layout.sizes.ld(buffer))
 
-    def _view(
-        self, layout: Layout, buffer: Buffer, offsets, slot: int, slots: int, batch: int, shape
-    ) -> View:
+    def _view(self, layout: Layout, buffer: Buffer, offsets, slot: int, slots: int, batch: int, shape) -> View:
         name, at = (buffer.name, 0) if buffer.result else ("arena", offsets[buffer])
         ld = layout.sizes.ld(buffer)
         return View(name, at + slot * batch * ld, slots, batch, ld, buffer.parts[0], len(shape) == 1)
@@ -302,10 +296,7 @@ class Executable:
             ld = reverse.sizes.row([x.width])
             results.append((f"dx{i}", time * batch * ld + reverse.sizes.panel))
             inputs.append(View(f"dx{i}", 0, time, batch, ld, x.width, len(x.shape) == 1))
-        finals = [
-            self._view(reverse, b, offsets, time & 1, 1, batch, s.shape)
-            for b, s in zip(plan.carries, t.states)
-        ]
+        finals = [self._view(reverse, b, offsets, time & 1, 1, batch, s.shape) for b, s in zip(plan.carries, t.states)]
         grads = []
         for uid, shape in after.shapes.items():
             start = after.grad_at[uid]
@@ -315,7 +306,9 @@ class Executable:
         alone = [b.name for b in reverse.alone]
         after_jobs = Jobs(phases, arena, reverse.sizes, self.dtype)
         totals = [at + reverse.sizes.elements(b, time, batch) for b, at in offsets.items() if b.kind == "total"]
-        return Backward(d, size, max([w_size + extra, *totals]), prepare, after_jobs, results, alone, inputs, finals, grads)
+        return Backward(
+            d, size, max([w_size + extra, *totals]), prepare, after_jobs, results, alone, inputs, finals, grads
+        )
 
     # ---- running
 

@@ -168,9 +168,7 @@ class _Walk:
 def _seed(root, seed, wrap, create_graph: bool):
     if seed is None:
         if root.size != 1:
-            raise ShapeError(
-                f"backward: got an output of shape {root.shape}, wanted a scalar; pass gradient="
-            )
+            raise ShapeError(f"backward: got an output of shape {root.shape}, wanted a scalar; pass gradient=")
         seed = np.ones(root.shape, root.dtype)
     tensor = isinstance(seed, wrap)
     values = seed.data if tensor else np.asarray(seed)
@@ -213,8 +211,7 @@ def _leading_to(nodes: list[Node], wanted: set) -> set:
 
 def _freed(node: Node) -> GraphError:
     return GraphError(
-        f"backward: the graph behind {node.name} was freed by an earlier walk; "
-        "pass retain_graph=True to that one"
+        f"backward: the graph behind {node.name} was freed by an earlier walk; pass retain_graph=True to that one"
     )
 
 
@@ -255,8 +252,6 @@ def grad(
     for i, t in enumerate(inputs):
         g = found.get(t._node or t)
         if g is None and not allow_unused:
-            raise GraphError(
-                f"inputs[{i}]: the outputs do not depend on it; pass allow_unused=True to get None"
-            )
+            raise GraphError(f"inputs[{i}]: the outputs do not depend on it; pass allow_unused=True to get None")
         result.append(g if g is None or isinstance(g, wrap) else wrap(np.array(g)))
     return tuple(result)

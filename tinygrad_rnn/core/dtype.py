@@ -29,9 +29,7 @@ def check_dtype(dtype, argument: str = "dtype") -> np.dtype:
 
 def promote(op, args: list, tensor_at: list[bool]) -> list:
     """Bring the inputs of `op` to one dtype; ``tensor_at[i]`` says which came from tensors."""
-    floats = {
-        a.dtype for i, a in enumerate(args) if tensor_at[i] and i not in op.untyped and is_float(a.dtype)
-    }
+    floats = {a.dtype for i, a in enumerate(args) if tensor_at[i] and i not in op.untyped and is_float(a.dtype)}
     if len(floats) > 1:
         names = " and ".join(sorted(str(d) for d in floats))
         raise DTypeError(f"{op.name}: got {names} tensors, wanted one float dtype; cast one with .astype()")
@@ -77,9 +75,7 @@ def as_array(value, argument: str) -> np.ndarray:
     try:
         array = np.asarray(value)
     except ValueError as e:
-        raise DTypeError(
-            f"{argument}: got nested sequences of unequal lengths, wanted a rectangular array"
-        ) from e
+        raise DTypeError(f"{argument}: got nested sequences of unequal lengths, wanted a rectangular array") from e
     if array.dtype.kind not in "fiub":
         raise DTypeError(f"{argument}: got {type(value).__name__} of dtype {array.dtype}, wanted numbers")
     if array.dtype.kind == "f" and not isinstance(value, (np.ndarray, np.generic)):

@@ -140,20 +140,12 @@ class Tensor(Operators):
     def __repr__(self) -> str:
         body = np.array2string(self.data, separator=", ", prefix="tensor(", threshold=200, edgeitems=3)
         dtype = "" if self.dtype in (np.int64, np.bool_) else f", dtype={self.dtype}"
-        grad = (
-            f", from={self._node.name}"
-            if self._node
-            else ", requires_grad=True"
-            if self.requires_grad
-            else ""
-        )
+        grad = f", from={self._node.name}" if self._node else ", requires_grad=True" if self.requires_grad else ""
         return f"tensor({body}{dtype}{grad})"
 
     def __deepcopy__(self, memo):
         if self._node is not None:
-            raise GraphError(
-                "deepcopy: got a tensor computed by the graph, wanted a leaf; copy t.detach() instead"
-            )
+            raise GraphError("deepcopy: got a tensor computed by the graph, wanted a leaf; copy t.detach() instead")
         out = type(self)(self.data.copy(), self.requires_grad)
         out.grad = None if self.grad is None else Tensor(self.grad.data.copy())
         memo[id(self)] = out
@@ -161,9 +153,7 @@ class Tensor(Operators):
 
     def __reduce__(self):
         if self._node is not None:
-            raise GraphError(
-                "pickle: got a tensor computed by the graph, wanted a leaf; pickle t.detach() instead"
-            )
+            raise GraphError("pickle: got a tensor computed by the graph, wanted a leaf; pickle t.detach() instead")
         return type(self), (self.data, self.requires_grad)
 
     # ---- gradients
@@ -202,9 +192,7 @@ class Tensor(Operators):
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Switch gradients of a leaf on or off, in place."""
         if self._node is not None:
-            raise GraphError(
-                "requires_grad_: got a tensor computed by the graph, wanted a leaf; use detach()"
-            )
+            raise GraphError("requires_grad_: got a tensor computed by the graph, wanted a leaf; use detach()")
         if requires_grad:
             check_differentiable(self.data)
         self.requires_grad = requires_grad
@@ -266,9 +254,7 @@ class Tensor(Operators):
                 f"{what}: this tensor is part of the graph; write to it inside tr.no_grad(), or to t.detach()"
             )
         if grad_mode.enabled and isinstance(value, Tensor) and value.requires_grad:
-            raise GraphError(
-                f"{what}: the value requires gradients, which an in-place write loses; use tr.where()"
-            )
+            raise GraphError(f"{what}: the value requires gradients, which an in-place write loses; use tr.where()")
 
     def touch(self) -> None:
         """Note an in-place write to ``data``, so that graphs that still need the old values refuse to run."""

@@ -122,9 +122,7 @@ class DataLoader:
             self._count = self._arrays[0][0].shape[self._arrays[0][1]]
         else:
             if batch_axis != 0:
-                raise ValueError(
-                    f"batch_axis: got {batch_axis} for a sequence of examples, wanted arrays to slice"
-                )
+                raise ValueError(f"batch_axis: got {batch_axis} for a sequence of examples, wanted arrays to slice")
             if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
                 raise TypeError(f"data: got {type(data).__name__}, wanted arrays or a sequence of examples")
             self._count = len(data)
@@ -164,9 +162,7 @@ class DataLoader:
         size = self.batch_size
         rng = None if self.seed is None or not self.shuffle else np.random.default_rng([self.seed, epoch])
         if len(self._buckets) == 1 and (rng is None or size == 1):
-            firsts = (
-                range(0, self._batches * size, size) if rng is None else rng.permutation(self._count).tolist()
-            )
+            firsts = range(0, self._batches * size, size) if rng is None else rng.permutation(self._count).tolist()
             return (slice(first, first + size) for first in firsts)
         batches = []
         for members in self._buckets:
@@ -233,9 +229,7 @@ class DataLoader:
         self._started = False
 
 
-def _with_axes(
-    arrays: tuple[np.ndarray, ...], batch_axis: int | tuple[int, ...]
-) -> list[tuple[np.ndarray, int]]:
+def _with_axes(arrays: tuple[np.ndarray, ...], batch_axis: int | tuple[int, ...]) -> list[tuple[np.ndarray, int]]:
     """Arrays with their batch axes, counted from the front; all hold as many examples."""
     for array in arrays:
         if not isinstance(array, np.ndarray):

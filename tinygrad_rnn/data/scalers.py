@@ -120,9 +120,7 @@ class _Scaler:
 
     def _statistics(self) -> tuple[np.ndarray, np.ndarray]:
         if self.shift is None or self.scale is None:
-            raise RuntimeError(
-                f"this {type(self).__name__} is not fitted: call fit() or load_state_dict() first"
-            )
+            raise RuntimeError(f"this {type(self).__name__} is not fitted: call fit() or load_state_dict() first")
         return self.shift, self.scale
 
     @staticmethod
@@ -184,9 +182,7 @@ class MinMaxScaler(_Scaler):
     def __init__(self, feature_range: tuple[float, float] = (0.0, 1.0)):
         low, high = map(float, feature_range)
         if not -np.inf < low < high < np.inf:
-            raise ValueError(
-                f"feature_range: got {(low, high)}, wanted (low, high) with low < high, both finite"
-            )
+            raise ValueError(f"feature_range: got {(low, high)}, wanted (low, high) with low < high, both finite")
         self._set_range(low, high)
 
     def _set_range(self, low: float, high: float) -> None:

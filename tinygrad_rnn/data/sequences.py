@@ -171,9 +171,7 @@ def windows(series, look_back: int, horizon: int = 1, stride: int = 1) -> tuple[
     if array.ndim == 0:
         raise ShapeError("series: got a single number, wanted shape (T,) or (T, F)")
     if len(array) < look_back + horizon:
-        raise ShapeError(
-            f"series: got {len(array)} steps, wanted at least look_back + horizon = {look_back + horizon}"
-        )
+        raise ShapeError(f"series: got {len(array)} steps, wanted at least look_back + horizon = {look_back + horizon}")
     spans = sliding_window_view(array, look_back + horizon, axis=0)[::stride]  # (N, ..., look_back + horizon)
     spans = np.moveaxis(spans, -1, 1)
     return spans[:, :look_back].copy(), spans[:, look_back:].copy()
@@ -207,9 +205,7 @@ def train_test_split(
     if not arrays:
         raise TypeError("arrays: got none, wanted at least one")
     if (test_size is None) == (train_size is None):
-        raise TypeError(
-            f"got test_size={test_size} and train_size={train_size}, wanted exactly one of the two"
-        )
+        raise TypeError(f"got test_size={test_size} and train_size={train_size}, wanted exactly one of the two")
     parts = [np.asarray(array) for array in arrays]
     for i, part in enumerate(parts):
         if part.shape[:1] != parts[0].shape[:1] or part.ndim == 0:

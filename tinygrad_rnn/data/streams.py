@@ -53,9 +53,7 @@ def contiguous_batches(stream, batch_size: int, seq_len: int) -> list[tuple[np.n
     batch_size = integer("batch_size", batch_size, 1)
     seq_len = integer("seq_len", seq_len, 1)
     if array.ndim == 0 or len(array) <= batch_size:
-        raise ShapeError(
-            f"stream: got shape {array.shape}, wanted at least batch_size + 1 = {batch_size + 1} steps"
-        )
+        raise ShapeError(f"stream: got shape {array.shape}, wanted at least batch_size + 1 = {batch_size + 1} steps")
     steps = (len(array) - 1) // batch_size
     parallel = (batch_size, steps, *array.shape[1:])
     inputs, targets = (

@@ -117,9 +117,7 @@ def _place(path, header: list[str], column: str) -> int:
     """Position of `column` in the header."""
     if header.count(column) != 1:
         found = "several times" if column in header else "nowhere"
-        raise DataError(
-            f"{path}, line 1: got the column {column!r} {found}, wanted it once in: {', '.join(header)}"
-        )
+        raise DataError(f"{path}, line 1: got the column {column!r} {found}, wanted it once in: {', '.join(header)}")
     return header.index(column)
 
 

@@ -103,9 +103,7 @@ def _extern(name: str, pointers: tuple[int, ...]):
 
 @intrinsic
 def _call_gemm(typingctx, a, a_at, lda, rows, depth, packed, at, columns, c, c_at, ldc, accumulate):
-    return _extern("_gemm", (0, 5, 8))(
-        (a, a_at, lda, rows, depth, packed, at, columns, c, c_at, ldc, accumulate)
-    )
+    return _extern("_gemm", (0, 5, 8))((a, a_at, lda, rows, depth, packed, at, columns, c, c_at, ldc, accumulate))
 
 
 @intrinsic

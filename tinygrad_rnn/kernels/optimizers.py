@@ -73,9 +73,7 @@ def adam(
 
 
 @kernel
-def rmsprop(
-    values, grads, square_avg, grad_avg, momentum_buffer, lr, alpha, eps, weight_decay, momentum, centered
-):
+def rmsprop(values, grads, square_avg, grad_avg, momentum_buffer, lr, alpha, eps, weight_decay, momentum, centered):
     """RMSprop; `grad_avg` is in use when `centered`, `momentum_buffer` when `momentum` is not 0."""
     number = values.dtype.type
     rate, decay, small, mu = number(lr), number(weight_decay), number(eps), number(momentum)

@@ -41,9 +41,7 @@ def adam(
     values -= lr * m_hat / (np.sqrt(v_hat) + eps)
 
 
-def rmsprop(
-    values, grads, square_avg, grad_avg, momentum_buffer, lr, alpha, eps, weight_decay, momentum, centered
-):
+def rmsprop(values, grads, square_avg, grad_avg, momentum_buffer, lr, alpha, eps, weight_decay, momentum, centered):
     g = grads + weight_decay * values
     square_avg[:] = alpha * square_avg + (1 - alpha) * g**2
     variance = square_avg

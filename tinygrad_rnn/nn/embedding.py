@@ -42,9 +42,7 @@ class Embedding(Module):
 
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, dtype=None):
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
-            raise IndexError(
-                f"padding_idx: got {padding_idx}, wanted an id of a table with {num_embeddings} rows"
-            )
+            raise IndexError(f"padding_idx: got {padding_idx}, wanted an id of a table with {num_embeddings} rows")
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
         self.weight = empty(num_embeddings, embedding_dim, dtype=dtype)

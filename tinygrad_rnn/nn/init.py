@@ -80,17 +80,13 @@ def _kaiming_std(tensor: Tensor, slope: float, mode: str, nonlinearity: str) -> 
     return gain(nonlinearity, slope) / math.sqrt(max(1, fan))
 
 
-def kaiming_uniform(
-    tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
-) -> Tensor:
+def kaiming_uniform(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
     """Uniform with variance ``gain**2 / fan`` (He et al. 2015); `a` is the negative slope of leaky_relu."""
     bound = math.sqrt(3.0) * _kaiming_std(tensor, a, mode, nonlinearity)
     return uniform(tensor, -bound, bound)
 
 
-def kaiming_normal(
-    tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu"
-) -> Tensor:
+def kaiming_normal(tensor: Tensor, a: float = 0.0, mode: str = "fan_in", nonlinearity: str = "leaky_relu") -> Tensor:
     """Normal with variance ``gain**2 / fan`` (He et al. 2015); `a` is the negative slope of leaky_relu."""
     return normal(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity))
 

@@ -80,14 +80,10 @@ class CrossEntropyLoss(_Loss):
 
     weight: Tensor | None
 
-    def __init__(
-        self, weight=None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
-    ):
+    def __init__(self, weight=None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0):
         super().__init__(reduction)
         self.register_buffer("weight", weight)
         self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
 
     def forward(self, input, target):
-        return F.cross_entropy(
-            input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing
-        )
+        return F.cross_entropy(input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing)

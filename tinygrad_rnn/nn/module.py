@@ -236,9 +236,7 @@ class Module:
                 elif not np.can_cast(array.dtype, target.dtype, "same_kind"):
                     problems.append(f"{key}: got dtype {array.dtype}, wanted {target.dtype}")
         if problems:
-            raise CheckpointError(
-                f"state_dict: does not fit {type(self).__name__}:\n  " + "\n  ".join(problems)
-            )
+            raise CheckpointError(f"state_dict: does not fit {type(self).__name__}:\n  " + "\n  ".join(problems))
         with config.no_grad():
             for key, array in arrays.items():
                 own[key].copy_(array)

@@ -14,9 +14,7 @@ def tanh(x):
     return np.tanh(x)
 
 
-@primitive(
-    vjps=[lambda g, y, x: g * (y * (1 - y))], saves=(OUT,), lowering=lanes("sigmoid({0})", 8), floats=True
-)
+@primitive(vjps=[lambda g, y, x: g * (y * (1 - y))], saves=(OUT,), lowering=lanes("sigmoid({0})", 8), floats=True)
 def sigmoid(x):
     """The logistic function ``1 / (1 + exp(-x))``."""
     with np.errstate(over="ignore"):  # exp(-x) = inf gives the right 0
@@ -35,9 +33,7 @@ def relu(x):
     return np.maximum(x, 0)
 
 
-@primitive(
-    vjps=[lambda g, y, x: g * sigmoid(x)], saves=(0,), lowering=lanes("softplus({0})", 16), floats=True
-)
+@primitive(vjps=[lambda g, y, x: g * sigmoid(x)], saves=(0,), lowering=lanes("softplus({0})", 16), floats=True)
 def softplus(x):
     """``log(1 + exp(x))``, without overflow."""
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))

@@ -28,9 +28,7 @@ def subtract(a, b):
     return np.subtract(a, b)
 
 
-@primitive(
-    vjps=[lambda g, y, a, b: g * b, lambda g, y, a, b: g * a], saves=(0, 1), lowering=lanes("{0} * {1}")
-)
+@primitive(vjps=[lambda g, y, a, b: g * b, lambda g, y, a, b: g * a], saves=(0, 1), lowering=lanes("{0} * {1}"))
 def multiply(a, b):
     """``a * b``, with broadcasting."""
     return np.multiply(a, b)
@@ -111,7 +109,11 @@ def sqrt(x):
 # ---- signs and trigonometry
 
 
-@primitive(vjps=[lambda g, y, x: g * 0], saves=(), lowering=lanes("vselect({0} > 0.0, vsplat(1.0, k), vselect({0} < 0.0, vsplat(-1.0, k), {0}))", 3))
+@primitive(
+    vjps=[lambda g, y, x: g * 0],
+    saves=(),
+    lowering=lanes("vselect({0} > 0.0, vsplat(1.0, k), vselect({0} < 0.0, vsplat(-1.0, k), {0}))", 3),
+)
 def sign(x):
     """-1, 0 or 1; NaN stays NaN."""
     return np.sign(x)

@@ -26,9 +26,7 @@ def _getitem(x, index):
     return x[index]
 
 
-@primitive(
-    vjps=[lambda g, y, x, index, shape: _getitem(g, index=index)], saves=(), lowering=Lowering("unslice")
-)
+@primitive(vjps=[lambda g, y, x, index, shape: _getitem(g, index=index)], saves=(), lowering=Lowering("unslice"))
 def scatter_add(x, index, shape):
     """Zeros of `shape` with `x` added at `index`: the transpose of indexing."""
     out = np.zeros(shape, x.dtype)
@@ -105,7 +103,5 @@ def embedding(weight, indices):
     if indices.size:
         low, high = int(indices.min()), int(indices.max())
         if low < 0 or high >= weight.shape[0]:
-            raise IndexError(
-                f"indices: got {low if low < 0 else high}, wanted ids from 0 to {weight.shape[0] - 1}"
-            )
+            raise IndexError(f"indices: got {low if low < 0 else high}, wanted ids from 0 to {weight.shape[0] - 1}")
     return _embedding(weight, indices=indices)

@@ -21,9 +21,7 @@ def _left(g, y, a, b):
     if len(b.shape) == 1:  # (..., k) @ (k,)
         return g.reshape((*g.shape, 1)) * b if len(a.shape) > 1 else g * b
     if len(a.shape) == 1:  # (k,) @ (..., k, n)
-        return (g.reshape((*g.shape[:-1], 1, g.shape[-1])) @ b.swapaxes(-1, -2)).reshape(
-            (*g.shape[:-1], a.shape[0])
-        )
+        return (g.reshape((*g.shape[:-1], 1, g.shape[-1])) @ b.swapaxes(-1, -2)).reshape((*g.shape[:-1], a.shape[0]))
     return g @ b.swapaxes(-1, -2)
 
 
@@ -83,9 +81,7 @@ def _einsum_vjp(g, y, *xs, needs, subscripts):
         # a label that only this input has was summed alone: every element gets the same cotangent
         missing = [(c, np.ones(sizes[c], g.dtype)) for c in labels if c not in seen]
         operands = [(out, g), *others, *missing]
-        result.append(
-            _einsum(*(x for _, x in operands), subscripts=",".join(s for s, _ in operands) + "->" + labels)
-        )
+        result.append(_einsum(*(x for _, x in operands), subscripts=",".join(s for s, _ in operands) + "->" + labels))
     return result
 
 
@@ -105,9 +101,7 @@ def _check_labels(subscripts: str, inputs: list[str], out: str, arrays: list) ->
             sizes[c] = n if sizes[c] == 1 else sizes[c]
     for c in out:
         if c not in sizes or out.count(c) > 1:
-            raise ShapeError(
-                f"einsum: got {c!r} in the output of {subscripts!r}, wanted inputs' labels, once"
-            )
+            raise ShapeError(f"einsum: got {c!r} in the output of {subscripts!r}, wanted inputs' labels, once")
 
 
 def einsum(subscripts, *operands):

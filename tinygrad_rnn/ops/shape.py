@@ -12,9 +12,7 @@ from ..errors import ShapeError
 from .index import scatter_add, take
 
 
-@primitive(
-    vjps=[lambda g, y, x, shape: g.reshape(x.shape)], saves=(), view=True, lowering=Lowering("reshape")
-)
+@primitive(vjps=[lambda g, y, x, shape: g.reshape(x.shape)], saves=(), view=True, lowering=Lowering("reshape"))
 def _reshape(x, shape):
     return np.reshape(x, shape)
 
@@ -29,9 +27,7 @@ def reshape(x, *shape):
         if rest and size % rest == 0:
             wanted = tuple(size // rest if n == -1 else n for n in wanted)
     if min(wanted, default=0) < 0 or int(np.prod(wanted, dtype=int)) != size:
-        raise ShapeError(
-            f"reshape: got shape {tuple(x.shape)}, which has {size} elements, wanted {tuple(shape)}"
-        )
+        raise ShapeError(f"reshape: got shape {tuple(x.shape)}, which has {size} elements, wanted {tuple(shape)}")
     return x if wanted == tuple(x.shape) else _reshape(x, shape=wanted)
 
 
@@ -60,9 +56,7 @@ def transpose(x, *axes):
         axes = () if axes[0] is None else tuple(axes[0])
     order = tuple(range(n))[::-1] if not axes else tuple(int(a) % n if -n <= a < n else -1 for a in axes)
     if sorted(order) != list(range(n)):
-        raise ShapeError(
-            f"transpose: got axes {tuple(axes)}, wanted a permutation of the {n} axes of {tuple(x.shape)}"
-        )
+        raise ShapeError(f"transpose: got axes {tuple(axes)}, wanted a permutation of the {n} axes of {tuple(x.shape)}")
     return _transpose(x, axes=order)
 
 
@@ -110,9 +104,7 @@ def squeeze(x, axis=None):
         gone = {_check_axis(a, n, x.shape) for a in axes}
         for a in gone:
             if x.shape[a] != 1:
-                raise ShapeError(
-                    f"squeeze: got axis {a} of shape {tuple(x.shape)}, wanted an axis of length 1"
-                )
+                raise ShapeError(f"squeeze: got axis {a} of shape {tuple(x.shape)}, wanted an axis of length 1")
     return reshape(x, tuple(length for i, length in enumerate(x.shape) if i not in gone))
 
 
@@ -177,9 +169,7 @@ def pad(x, pad_width, mode="constant", constant_values=0):
     try:
         widths = np.broadcast_to(np.asarray(pad_width, dtype=int), (n, 2))
     except ValueError as e:
-        raise ShapeError(
-            f"pad_width: got {pad_width}, wanted a pair for each axis of {tuple(x.shape)}"
-        ) from e
+        raise ShapeError(f"pad_width: got {pad_width}, wanted a pair for each axis of {tuple(x.shape)}") from e
     if (widths < 0).any():
         raise ShapeError(f"pad_width: got {pad_width}, wanted no negative width")
     pairs = tuple((int(a), int(b)) for a, b in widths)
@@ -197,12 +187,7 @@ def repeat(x, repeats, axis=None):
         x, axis = reshape(x, -1), 0
     axis = _check_axis(axis, len(x.shape), x.shape)
     counts = np.asarray(repeats)
-    if (
-        counts.ndim > 1
-        or counts.dtype.kind not in "iu"
-        or counts.size not in (1, x.shape[axis])
-        or (counts < 0).any()
-    ):
+    if counts.ndim > 1 or counts.dtype.kind not in "iu" or counts.size not in (1, x.shape[axis]) or (counts < 0).any():
         raise ShapeError(f"repeats: got {repeats}, wanted a count, or {x.shape[axis]} counts")
     return take(x, np.repeat(np.arange(x.shape[axis]), counts), axis)
 
@@ -243,9 +228,7 @@ def concat(xs, axis=0):
     n = len(xs[0].shape)
     axis = _check_axis(axis, n, xs[0].shape)
     for x in xs:
-        if len(x.shape) != n or any(
-            i != axis and a != b for i, (a, b) in enumerate(zip(x.shape, xs[0].shape))
-        ):
+        if len(x.shape) != n or any(i != axis and a != b for i, (a, b) in enumerate(zip(x.shape, xs[0].shape))):
             shapes = ", ".join(str(tuple(x.shape)) for x in xs)
             raise ShapeError(f"concat: got shapes {shapes}, wanted equal shapes but for axis {axis}")
     return _concat(*xs, axis=axis)
@@ -272,9 +255,7 @@ def stack(xs, axis=0):
         raise ShapeError("stack: got no tensors, wanted at least one")
     for x in xs:
         if tuple(x.shape) != tuple(xs[0].shape):
-            raise ShapeError(
-                f"stack: got shapes {tuple(xs[0].shape)} and {tuple(x.shape)}, wanted equal shapes"
-            )
+            raise ShapeError(f"stack: got shapes {tuple(xs[0].shape)} and {tuple(x.shape)}, wanted equal shapes")
     return _stack(*xs, axis=_check_axis(axis, len(xs[0].shape) + 1, xs[0].shape))
 
 
@@ -317,14 +298,10 @@ def split(x, indices_or_sections, axis=0):
     if isinstance(indices_or_sections, (int, np.integer)):
         n = int(indices_or_sections)
         if n < 1 or length % n:
-            raise ShapeError(
-                f"split: got {n} sections of axis {axis} with length {length}, wanted equal parts"
-            )
+            raise ShapeError(f"split: got {n} sections of axis {axis} with length {length}, wanted equal parts")
         bounds = tuple(range(0, length + 1, length // n)) if length else (0,) * (n + 1)
     else:
         bounds = (0, *(int(i) for i in indices_or_sections), length)
         if any(a > b for a, b in pairwise(bounds)) or bounds[1] < 0:
-            raise ShapeError(
-                f"split: got indices {indices_or_sections}, wanted rising indices within {length}"
-            )
+            raise ShapeError(f"split: got indices {indices_or_sections}, wanted rising indices within {length}")
     return _split(x, bounds=bounds, axis=axis)

@@ -108,9 +108,7 @@ class Bucket:
         for i, p in enumerate(self.params):
             if self.steps[i]:
                 state = {
-                    n: self._part(a, i).copy()
-                    for n, a, f in zip(self.slots, self.state, self.fills)
-                    if f is not None
+                    n: self._part(a, i).copy() for n, a, f in zip(self.slots, self.state, self.fills) if f is not None
                 }
                 out[p] = (self.steps[i], state)
         return out

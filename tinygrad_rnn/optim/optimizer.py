@@ -98,9 +98,7 @@ class Optimizer:
         params = [entries] if isinstance(entries, Tensor) else _listed(entries)
         unknown = sorted(set(group) - set(self.defaults) - {"params", "initial_lr"})
         if unknown:
-            raise ValueError(
-                f"group: got the option {unknown[0]!r}, wanted one of {', '.join(self.defaults)}"
-            )
+            raise ValueError(f"group: got the option {unknown[0]!r}, wanted one of {', '.join(self.defaults)}")
         number = len(self.param_groups)
         known = {id(p) for other in self.param_groups for p in other["params"]}
         for i, p in enumerate(params):
@@ -231,9 +229,7 @@ class Optimizer:
             If groups, numbers of parameters or shapes differ; nothing is changed then.
         """
         if not {"state", "param_groups"} <= set(state_dict):
-            raise CheckpointError(
-                f"state_dict: got the keys {sorted(state_dict)}, wanted 'state' and 'param_groups'"
-            )
+            raise CheckpointError(f"state_dict: got the keys {sorted(state_dict)}, wanted 'state' and 'param_groups'")
         groups = state_dict["param_groups"]
         sizes, own = [len(g["params"]) for g in groups], [len(g["params"]) for g in self.param_groups]
         if sizes != own:
@@ -246,13 +242,9 @@ class Optimizer:
         found = {}
         for key, entry in state_dict["state"].items():
             if int(key) not in by_number:
-                raise CheckpointError(
-                    f"state_dict: got a state for parameter {key}, wanted 0 to {len(by_number) - 1}"
-                )
+                raise CheckpointError(f"state_dict: got a state for parameter {key}, wanted 0 to {len(by_number) - 1}")
             p = by_number[int(key)]
-            arrays = {
-                n: np.array(np.asarray(entry[n]), p.dtype) for n in self.slots if entry.get(n) is not None
-            }
+            arrays = {n: np.array(np.asarray(entry[n]), p.dtype) for n in self.slots if entry.get(n) is not None}
             for name, array in arrays.items():
                 if array.shape != p.shape:
                     raise CheckpointError(
@@ -303,9 +295,7 @@ def _listed(params: Any) -> list:
 
 def _check_memory(params: list[Tensor]) -> None:
     """Refuse parameters that are views of one another: apart in the buffer, they would no longer agree."""
-    spans = sorted(
-        (p.data.__array_interface__["data"][0], p.data.nbytes, i) for i, p in enumerate(params) if p.size
-    )
+    spans = sorted((p.data.__array_interface__["data"][0], p.data.nbytes, i) for i, p in enumerate(params) if p.size)
     for (start, nbytes, i), (following, _, j) in pairwise(spans):
         if following < start + nbytes and np.shares_memory(params[i].data, params[j].data):
             raise ValueError(

@@ -62,9 +62,7 @@ class Schedule:
         """Go on where :meth:`state_dict` was taken; the options stay those of this schedule."""
         missing = [name for name in self._moving if name not in state_dict]
         if missing:
-            raise CheckpointError(
-                f"state_dict: got the keys {sorted(state_dict)}, wanted {missing[0]!r} among them"
-            )
+            raise CheckpointError(f"state_dict: got the keys {sorted(state_dict)}, wanted {missing[0]!r} among them")
         for name in self._moving:
             setattr(self, name, state_dict[name])
 
@@ -298,9 +296,7 @@ class ReduceLROnPlateau(Schedule):
             raise ValueError(f"threshold_mode: got {threshold_mode!r}, wanted 'rel' or 'abs'")
         super().__init__(optimizer)
         groups = len(optimizer.param_groups)
-        self.min_lrs = (
-            [float(m) for m in min_lr] if isinstance(min_lr, Iterable) else [float(min_lr)] * groups
-        )
+        self.min_lrs = [float(m) for m in min_lr] if isinstance(min_lr, Iterable) else [float(min_lr)] * groups
         if len(self.min_lrs) != groups:
             raise ValueError(f"min_lr: got {len(self.min_lrs)} values, wanted {groups}, one for each group")
         self.mode, self.factor, self.patience = mode, factor, patience

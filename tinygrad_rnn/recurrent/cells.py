@@ -46,9 +46,7 @@ class GatedCell(Cell):
     input_size: int
     hidden_size: int
 
-    def __init__(
-        self, input_size: int, hidden_size: int, bias: bool = True, init: Init = "default", dtype=None
-    ):
+    def __init__(self, input_size: int, hidden_size: int, bias: bool = True, init: Init = "default", dtype=None):
         input_size = check_count(input_size, f"{type(self).__name__}: input_size")
         hidden_size = check_count(hidden_size, f"{type(self).__name__}: hidden_size")
         rows = self.gates * hidden_size
@@ -74,9 +72,7 @@ class GatedCell(Cell):
                 if bias is not None:
                     initialisers.constant(bias, 0.0)
         else:
-            raise ValueError(
-                f"{type(self).__name__}: init: got {self.init!r}, wanted 'default', 'torch' or a callable"
-            )
+            raise ValueError(f"{type(self).__name__}: init: got {self.init!r}, wanted 'default', 'torch' or a callable")
 
     @property
     def dtype(self) -> np.dtype:

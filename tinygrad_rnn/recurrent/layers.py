@@ -70,9 +70,7 @@ class Layered(Module):
         self.bias, self.batch_first, self.bidirectional = bool(bias), bool(batch_first), bool(bidirectional)
         self.dropout, self.mode = check_probability(dropout, f"{name}: dropout"), check_mode(mode)
         if self.dropout and num_layers == 1:
-            warnings.warn(
-                f"{name}: dropout={dropout} acts between layers, and there is one layer", stacklevel=3
-            )
+            warnings.warn(f"{name}: dropout={dropout} acts between layers, and there is one layer", stacklevel=3)
         self._cells: list = []  # layer by layer, forwards then backwards
         self._owners = {}
         suffixes = ("", "_reverse") if bidirectional else ("",)
@@ -177,9 +175,7 @@ class Layered(Module):
                 f"{type(self).__name__}: input: got shape {shape}, wanted {time_batch}{size}) or (T, {size})"
             )
         if 0 in shape:
-            raise ShapeError(
-                f"{type(self).__name__}: input: got shape {shape}, wanted at least one step and one row"
-            )
+            raise ShapeError(f"{type(self).__name__}: input: got shape {shape}, wanted at least one step and one row")
 
     def _split_state(self, state, batch: int, batched: bool) -> list:
         """One state for each cell, or None for each."""
@@ -268,9 +264,7 @@ class RNN(Layered):
         )
 
     def extra_repr(self) -> str:
-        return super().extra_repr() + (
-            "" if self.nonlinearity == "tanh" else f", nonlinearity={self.nonlinearity!r}"
-        )
+        return super().extra_repr() + ("" if self.nonlinearity == "tanh" else f", nonlinearity={self.nonlinearity!r}")
 
 
 class LSTM(Layered):

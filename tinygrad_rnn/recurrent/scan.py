@@ -70,9 +70,7 @@ def scan(
     return ys, nest.map(lambda s: ops.expand_dims(s, 0), state) if stacked else state
 
 
-def _eager(
-    cell: Cell, inputs: list[Tensor], structure, leaves, state_structure, reverse: bool
-) -> tuple[Any, Any]:
+def _eager(cell: Cell, inputs: list[Tensor], structure, leaves, state_structure, reverse: bool) -> tuple[Any, Any]:
     """Unroll the step on the tape; the backward walk over it is backpropagation through time."""
     state = nest.unflatten(state_structure, leaves)
     steps = list(zip(*(ops.unstack(x) for x in inputs)))
@@ -108,9 +106,7 @@ def _check_inputs(cell: Cell, xs) -> tuple[list[Tensor], nest.Structure]:
     name = type(cell).__name__
     leaves, structure = nest.flatten(xs)
     if not leaves:
-        raise ShapeError(
-            f"{name}: xs: got no sequence, wanted at least one; for a cell without input, (T, B, 0)"
-        )
+        raise ShapeError(f"{name}: xs: got no sequence, wanted at least one; for a cell without input, (T, B, 0)")
     tensors = [as_input(x, cell.dtype, f"{name}: xs") for x in leaves]
     size = cell.input_size
     lead = tensors[0].shape[:2]
@@ -127,9 +123,7 @@ def _check_inputs(cell: Cell, xs) -> tuple[list[Tensor], nest.Structure]:
                 f"{name}: xs: got sequences of shapes {tensors[0].shape} and {shape}, wanted one T and one B"
             )
     if size is not None and structure is nest.LEAF and tensors[0].shape[2] != size:
-        raise ShapeError(
-            f"{name}: xs: got {tensors[0].shape[2]} features in shape {tensors[0].shape}, wanted {size}"
-        )
+        raise ShapeError(f"{name}: xs: got {tensors[0].shape[2]} features in shape {tensors[0].shape}, wanted {size}")
     return tensors, structure
 
 

@@ -150,9 +150,7 @@ def _checked(inputs: tuple) -> list[int]:
             raise GraphError(f"inputs[{i}]: got a computed tensor, wanted a leaf; use t.detach()")
         found.append(i)
     if not found:
-        raise GraphError(
-            "inputs: none requires gradients, wanted at least one tensor with requires_grad=True"
-        )
+        raise GraphError("inputs: none requires gradients, wanted at least one tensor with requires_grad=True")
     return found
 
 

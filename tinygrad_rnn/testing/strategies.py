@@ -26,9 +26,7 @@ Shape = tuple[int, ...]
 STEPS = 1000  # values of one range lie on a grid of so many steps
 
 
-def shapes(
-    min_dims: int = 0, max_dims: int = 3, min_side: int = 1, max_side: int = 4
-) -> st.SearchStrategy[Shape]:
+def shapes(min_dims: int = 0, max_dims: int = 3, min_side: int = 1, max_side: int = 4) -> st.SearchStrategy[Shape]:
     """Shapes of arrays; ``min_side=0`` allows empty ones."""
     return hnp.array_shapes(min_dims=min_dims, max_dims=max_dims, min_side=min_side, max_side=max_side)
 
@@ -99,9 +97,7 @@ def arrays(
             odd = [np.nan, np.inf, -np.inf, 0.0, -0.0, tiny, -tiny]
             elements = elements | st.sampled_from(odd).map(dtype.type)
     # without `fill`, Hypothesis would repeat one value over most of a large array
-    return hnp.arrays(
-        dtype, shapes() if shape is None else shape, elements=elements, fill=st.nothing(), unique=unique
-    )
+    return hnp.arrays(dtype, shapes() if shape is None else shape, elements=elements, fill=st.nothing(), unique=unique)
 
 
 @st.composite
@@ -154,18 +150,14 @@ def _integer_arrays(draw, shape: Shape) -> tuple:
     """One integer array for each of the leading axes, broadcasting together, and perhaps a slice."""
     count = draw(st.integers(1, len(shape)))
     sizes = draw(broadcastable_shapes(count, max_dims=2, min_side=0, max_side=3))
-    found: list = [
-        draw(hnp.arrays(np.int64, s, elements=st.integers(-n, n - 1))) for s, n in zip(sizes, shape)
-    ]
+    found: list = [draw(hnp.arrays(np.int64, s, elements=st.integers(-n, n - 1))) for s, n in zip(sizes, shape)]
     if count < len(shape) and draw(st.booleans()):
         found.append(draw(st.slices(shape[count])))
     return tuple(found)
 
 
 @st.composite
-def cells(
-    draw, input_size: int | None = None, hidden_size: int | None = None, dtype: Any = np.float64
-) -> nn.Cell:
+def cells(draw, input_size: int | None = None, hidden_size: int | None = None, dtype: Any = np.float64) -> nn.Cell:
     """The built-in cells with small random sizes, every option, and random biases.
 
     Parameters

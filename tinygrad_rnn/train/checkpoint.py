@@ -34,9 +34,7 @@ def pack(tree: Any, arrays: dict[str, np.ndarray], path: str = "") -> Any:
         return tree.item()
     if tree is None or isinstance(tree, bool | int | float | str):
         return tree
-    raise TypeError(
-        f"{path}: got {type(tree).__name__}, wanted arrays, numbers, strings, lists, tuples or dicts"
-    )
+    raise TypeError(f"{path}: got {type(tree).__name__}, wanted arrays, numbers, strings, lists, tuples or dicts")
 
 
 def unpack(tree: Any, arrays: dict[str, np.ndarray]) -> Any:

@@ -79,13 +79,9 @@ class TruncatedBPTT:
             raise ValueError(f"k2: got {k2}, wanted at least k1 = {k1}")
         for name, array in (("inputs", self.inputs), ("targets", self.targets)):
             if array.ndim < 2 or array.size == 0:
-                raise ShapeError(
-                    f"{name}: got shape {array.shape}, wanted (T, B, ...) with T and B at least 1"
-                )
+                raise ShapeError(f"{name}: got shape {array.shape}, wanted (T, B, ...) with T and B at least 1")
         if self.inputs.shape[0] != self.targets.shape[0]:
-            raise ShapeError(
-                f"targets: got {len(self.targets)} time steps, wanted {len(self.inputs)} as the inputs"
-            )
+            raise ShapeError(f"targets: got {len(self.targets)} time steps, wanted {len(self.inputs)} as the inputs")
         self._state: Any = None  # at the start of the next window, off the graph
         self._position = 0  # of the next window
         self._resumed = False
@@ -128,9 +124,7 @@ class TruncatedBPTT:
                 self._state = _detached(state)
             result = model(tensor(self.inputs[begin:end]), state)
             if not (isinstance(result, tuple) and len(result) == 2):
-                raise TypeError(
-                    f"model: got {type(result).__name__} as its result, wanted (predictions, state)"
-                )
+                raise TypeError(f"model: got {type(result).__name__} as its result, wanted (predictions, state)")
             output, state = result
             if begin >= first:
                 outputs.append(output)
@@ -173,9 +167,7 @@ class TruncatedBPTT:
         own = {"steps": len(self.inputs), "k1": self.k1, "k2": self.k2}
         for name, value in own.items():
             if state_dict.get(name) != value:
-                raise CheckpointError(
-                    f"state_dict: got {name}={state_dict.get(name)}, wanted {value} as here"
-                )
+                raise CheckpointError(f"state_dict: got {name}={state_dict.get(name)}, wanted {value} as here")
         self._position = state_dict["position"]
         state = state_dict["state"]
         self._state = None if state is None else nest.map(lambda a: Tensor(np.array(a)), state)

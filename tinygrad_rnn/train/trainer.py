@@ -98,8 +98,7 @@ class Trainer:
             raise ValueError(f"loss: got {'neither' if loss is None else 'both'}, wanted either loss or step")
         if step_schedule is not None and step_schedule.needs_metric:
             raise ValueError(
-                f"step_schedule: got {type(step_schedule).__name__}, which needs a loss per epoch; "
-                "pass it as schedule"
+                f"step_schedule: got {type(step_schedule).__name__}, which needs a loss per epoch; pass it as schedule"
             )
         for name, value in (("clip_norm", clip_norm), ("clip_value", clip_value)):
             if value is not None and not value > 0:
@@ -110,9 +109,7 @@ class Trainer:
         self.callbacks = list(callbacks)
         for c in self.callbacks:
             if not callable(c) and not any(hasattr(c, event) for event in EVENTS):
-                raise TypeError(
-                    f"callbacks: got {type(c).__name__}, wanted a function or one of {', '.join(EVENTS)}"
-                )
+                raise TypeError(f"callbacks: got {type(c).__name__}, wanted a function or one of {', '.join(EVENTS)}")
         self.progress = progress
         self.history: dict[str, list[float]] = {}
         self.epoch = self.steps = self.step_in_epoch = 0
@@ -190,9 +187,7 @@ class Trainer:
         self._loader = train
         length = len(train) if isinstance(train, Sized) else None
         total = None if length is None or epochs is None else length * epochs
-        bar = Progress(
-            total if max_steps is None else min(total or max_steps, max_steps), self.steps, self.progress
-        )
+        bar = Progress(total if max_steps is None else min(total or max_steps, max_steps), self.steps, self.progress)
         self._mode(training=True)
         try:
             self._call("on_fit_start")
@@ -230,9 +225,7 @@ class Trainer:
             loss = loss_of(batch)
             value = loss.item()
             if check and not math.isfinite(value):
-                raise FloatingPointError(
-                    f"loss: got {value} for {self._batch_name()}, wanted a finite number"
-                )
+                raise FloatingPointError(f"loss: got {value} for {self._batch_name()}, wanted a finite number")
             optimizer.zero_grad()
             loss.backward()
             if clipping:
