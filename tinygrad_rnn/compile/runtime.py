@@ -41,7 +41,8 @@ class Jobs:
         from ..kernels.jobs import COLUMNS, LOOSE, run_jobs
 
         self.run_jobs, self.panel = run_jobs, sizes.panel
-        self.phases, work = [], []
+        self.phases: list[tuple[int, int]] = []
+        work: list[float] = []
         for phase in phases:
             if phase:
                 self.phases.append((len(work), len(work) + len(phase)))
@@ -288,7 +289,8 @@ class Executable:
         phases = after.bind(time, batch, at)
         arena = {"w": 0, "wx": w_size, "grads": grads_at, "temp": grads_at + after.grads_size}
         prepare = Jobs([jobs + after.packing.jobs], arena, reverse.sizes, self.dtype)
-        results, inputs = [], []
+        results: list[tuple[str, int]] = []
+        inputs: list[View | None] = []
         for i, x in enumerate(t.inputs):
             if not plan.wanted_inputs[i]:
                 inputs.append(None)

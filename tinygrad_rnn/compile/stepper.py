@@ -29,7 +29,7 @@ class Stepper:
 
     def __init__(self, executable: Executable, bases: dict[str, np.ndarray], batch: int):
         bound = executable._binding("inference", 1, batch)
-        layout, state_buffers, _ = executable.inference
+        layout, _, _ = executable.inference
         traced, dtype = executable.plan.traced, executable.dtype
         self._bound, self._batch = bound, batch
         arrays = dict(bases)
@@ -41,7 +41,7 @@ class Stepper:
         self.inputs = [arrays[f"x{i}"].reshape(batch, *x.shape[1:]) for i, x in enumerate(traced.inputs)]
         self.outputs = [view.of(arrays)[0] for view in bound.outputs]
         self.states, self._moves = [], []
-        for view, buffer in zip(bound.finals, state_buffers):
+        for view in bound.finals:
             after = view.of(arrays)[0]
             before = view._replace(start=view.start - batch * view.ld).of(arrays)[0]
             self.states.append(before)

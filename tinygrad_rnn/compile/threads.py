@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -38,7 +39,7 @@ def _run(function: Callable[[int, int], None], bounds: list[int]) -> None:
         if _pool is not None:
             _pool.shutdown(wait=False)
         _pool, _pool_size = ThreadPoolExecutor(n - 1, thread_name_prefix="tinygrad_rnn"), n - 1
-    others = [_pool.submit(function, a, b) for a, b in zip(bounds[1:-1], bounds[2:])]
+    others = [_pool.submit(function, a, b) for a, b in itertools.pairwise(bounds[1:])]
     function(bounds[0], bounds[1])
     for other in others:
         other.result()
