@@ -4,11 +4,11 @@ The road: `trace` (run the step on symbols) -> normal form -> `adjoint` -> `sche
 This room is handed callables and shapes; it knows nothing of cells and modules.
 """
 
-from .plan import Plan, bases, trace_step
+from .plan import Plan, bases, leaves, row_constants, trace_step
 from .replay import evaluate, replay
 from .runtime import Executable, check_available
 from .stepper import Stepper
-from .symbol import BATCH, Symbol
+from .symbol import BATCH, Symbol, raised_at
 
 __all__ = [
     "BATCH",
@@ -19,6 +19,9 @@ __all__ = [
     "bases",
     "check_available",
     "evaluate",
+    "leaves",
+    "raised_at",
     "replay",
+    "row_constants",
     "trace_step",
 ]  # fmt: skip

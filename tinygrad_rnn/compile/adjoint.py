@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import heapq
+import itertools
+import itertools
 from typing import Any, NamedTuple
 
 from ..core.backward import unbroadcast
@@ -172,7 +174,7 @@ class _Reverse:
             return self.trace.zero(leaf.shape) if whole is None else whole
         cuts = sorted({0, leaf.width}.union(*({a, b} for a, b, _ in slices)))
         pieces = []
-        for start, stop in zip(cuts[:-1], cuts[1:]):
+        for start, stop in itertools.pairwise(cuts):
             total = None if whole is None else self.trace.columns(whole, start, stop)
             for a, b, g in slices:
                 if a <= start and stop <= b:

@@ -272,15 +272,14 @@ class _Loop:
         return _is_reduce(s) or schedule.level_of(s) < self.level
 
     def _compute(self, s: Symbol, scalar: bool) -> str:
-        e, op = self.e, s.op
-        assert op is not None and op.lowering is not None
+        e = self.e
         self.computed.append(s)
-        if op is CAST:
+        if s.op is CAST:
             x = self.value(s.args[0], scalar)
             return f"vselect({x}, vsplat(1.0, k), vsplat(0.0, k))" if s.dtype.kind == "f" else f"{x} != 0.0"
         args = [self.value(a, scalar) for a in s.args]
         static = {name: e.number(x) for name, x in s.static.items() if isinstance(x, int | float)}
-        return op.lowering.code.format(*args, **static)
+        return s.lowering.code.format(*args, **static)
 
     def _load(self, s: Symbol, place: Place, scalar: bool) -> str:
         e = self.e
@@ -307,9 +306,7 @@ class _Loop:
 
 
 def _is_reduce(s: Any) -> bool:
-    return isinstance(s, Symbol) and s.op is not None and s.varying and s.op.lowering is not None and (
-        s.op.lowering.kind == "reduce"
-    )
+    return isinstance(s, Symbol) and s.op is not None and s.varying and s.lowering.kind == "reduce"
 
 
 def _width_classes(schedule: Schedule) -> dict[int, int]:
@@ -323,10 +320,10 @@ def _width_classes(schedule: Schedule) -> dict[int, int]:
 
     for s in schedule.live.values():
         find(s.uid)
-        if s.uid in schedule.sources or s.op is None or s.op.lowering.kind not in ("elementwise", "matmul"):
+        if s.uid in schedule.sources or s.op is None or s.lowering.kind not in ("elementwise", "matmul"):
             continue
         for a in s.args:
-            if isinstance(a, Symbol) and a.varying and a.width == s.width > 1 and s.op.lowering.kind == "elementwise":
+            if isinstance(a, Symbol) and a.varying and a.width == s.width > 1 and s.lowering.kind == "elementwise":
                 parent[find(a.uid)] = find(s.uid)
     return {s.uid: min(u for u in schedule.live if find(u) == find(s.uid)) for s in schedule.live.values()}
 

@@ -56,7 +56,7 @@ def trace_step(
     """
     trace = Trace(dtype, owned)
 
-    def leaves(kind, rows):
+    def arguments(kind, rows):
         out = []
         for i, (shape, kind_of) in enumerate(rows):
             if len(shape) > 1 or np.dtype(kind_of).kind not in "fb":
@@ -67,7 +67,7 @@ def trace_step(
             out.append(trace.leaf(kind, i, (BATCH, *shape), kind_of, True))
         return out
 
-    inputs, states = leaves("input", input_widths), leaves("state", state_widths)
+    inputs, states = arguments("input", input_widths), arguments("state", state_widths)
     with recording(trace):
         outputs, new_states = step(inputs, states)
         outputs = [_row(trace, o, f"output {i}") for i, o in enumerate(outputs)]
@@ -83,7 +83,22 @@ def trace_step(
 
 def bases(traced: Traced) -> list[Symbol]:
     """The invariants that the loops read: leaves, or what is computed from them before the loop."""
-    found: dict[int, Symbol] = {}
+    found = {base.uid: base for base in (resolve(v).base for v, _ in _invariants(traced))}
+    return [found[uid] for uid in sorted(found)]
+
+
+def row_constants(traced: Traced) -> set[int]:
+    """Which of the bases (by uid) have a row for each batch row."""
+    return {resolve(v).base.uid for v, user in _invariants(traced) if _has_rows(v, user)}
+
+
+def _has_rows(v: Symbol, user: Symbol) -> bool:
+    return v.ndim == 2 and v.shape[0] == BATCH and user.lowering.kind == "elementwise"
+
+
+def _invariants(traced: Traced) -> list[tuple[Symbol, Symbol]]:
+    """The invariants that time-varying values are computed from, each with one that is."""
+    found: list[tuple[Symbol, Symbol]] = []
     seen: set[int] = set()
     stack = traced.outputs + traced.new_states
     while stack:
@@ -91,12 +106,10 @@ def bases(traced: Traced) -> list[Symbol]:
         if s.uid in seen:
             continue
         seen.add(s.uid)
-        if s.varying:
-            stack = stack + [a for a in s.args if isinstance(a, Symbol)]
-        else:
-            base = resolve(s).base
-            found[base.uid] = base
-    return [found[uid] for uid in sorted(found)]
+        arguments = [a for a in s.args if isinstance(a, Symbol)]
+        stack += [a for a in arguments if a.varying]
+        found += [(a, s) for a in arguments if not a.varying]
+    return found
 
 
 def _row(trace: Trace, value: Any, what: str) -> Symbol:
@@ -233,7 +246,7 @@ class Plan:
             sources.setdefault(uid, self.forward.kept[uid])
         self.carries = [Buffer(f"c{i}", "ring", [s.width], "r_") for i, s in enumerate(t.states)]
         self.seeds = [Buffer(f"g{i}", "user", [y.width]) for i, y in enumerate(t.outputs)]
-        for s in _leaves(self._reverse_values()):
+        for s in leaves(self._reverse_values()):
             kind, index = s.leaf or ("", 0)
             if kind == "cotangent":
                 sources[s.uid] = Place(self.seeds[index])
@@ -287,7 +300,8 @@ def _pure_products(s: Symbol) -> list[tuple[Symbol, Symbol]] | None:
     return None
 
 
-def _leaves(roots: list[Symbol]) -> list[Symbol]:
+def leaves(roots: list[Symbol]) -> list[Symbol]:
+    """The leaves behind `roots`."""
     seen: dict[int, Symbol] = {}
     stack = list(roots)
     while stack:
@@ -315,9 +329,9 @@ def _cost(s: Any, known: set[int], budget: int) -> int:
     """Price of computing `s` from `known` values, counting no further than `budget`."""
     if not isinstance(s, Symbol) or not s.varying or s.uid in known or s.op is None:
         return 0
-    if s.op.lowering is None or s.op.lowering.kind in ("matmul", "reduce"):
+    if s.lowering.kind in ("matmul", "reduce"):
         return budget + 1
-    total = s.op.lowering.cost
+    total = s.lowering.cost
     for a in s.args:
         if total > budget:
             break

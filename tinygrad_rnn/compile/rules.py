@@ -114,7 +114,8 @@ class Rules:
             return sqrt(x)
         if not float(exponent).is_integer() or abs(exponent) > POWERS:
             return None
-        n, square, out = int(abs(exponent)), x, None
+        out: Any = None
+        n, square = int(abs(exponent)), x
         while n:
             if n & 1:
                 out = square if out is None else out * square
@@ -152,8 +153,7 @@ class Rules:
             return self.make(SLICE, x.args, {"start": offset + start, "stop": offset + stop}, shape, x.dtype)
         if x.leaf is not None:
             return self.make(SLICE, (x,), {"start": start, "stop": stop}, shape, x.dtype)
-        assert x.op is not None and x.op.lowering is not None
-        if x.op.lowering.kind == "matmul":
+        if x.lowering.kind == "matmul":
             return self.make(x.op, (x.args[0], self.columns(x.args[1], start, stop)), {}, shape, x.dtype)
         args = tuple(self._columns_of(a, start, stop, x.shape) for a in x.args)
         return self.make(x.op, args, x.static, shape, x.dtype)

@@ -204,9 +204,10 @@ class Schedule:
             if not top:
                 absorbed.add(s.uid)
             for a in s.args:
-                if isinstance(a, Symbol) and a.varying and a.shape == s.shape and a.op is not None:
-                    if a.op.name == "add" and self.uses[a.uid] == 1 and a.uid not in self.series:
-                        self._absorb(a, absorbed, top=False)
+                if not isinstance(a, Symbol) or not a.varying or a.shape != s.shape or a.op is None:
+                    continue
+                if a.op.name == "add" and self.uses[a.uid] == 1 and a.uid not in self.series:
+                    self._absorb(a, absorbed, top=False)
 
     def _find_levels(self) -> None:
         for s in self.order:
@@ -218,7 +219,7 @@ class Schedule:
                 acc.before = early
                 acc.level = ready + 1
                 self.level[s.uid] = max([acc.level, *(self.level_of(t) for t in acc.after)])
-            elif s.op.lowering is not None and s.op.lowering.kind == "reduce":
+            elif s.lowering.kind == "reduce":
                 self.level[s.uid] = self.level_of(s.args[0]) + 1
             else:
                 self.level[s.uid] = max([0, *(self.level_of(a) for a in self._args(s))])
@@ -256,7 +257,7 @@ class Schedule:
             acc = self.accumulations.get(s.uid)
             if acc is None:
                 continue
-            loose = []
+            loose: list[Symbol] = []
             for a, _ in acc.terms:
                 inner = self.accumulations.get(a.uid)
                 if a.uid in self.sources or a.uid in self.places or (inner is not None and not inner.after):
@@ -351,9 +352,9 @@ class Schedule:
         """Price of recomputing `s` from what is stored, counting no further than `budget`."""
         if not isinstance(s, Symbol) or not s.varying or s.uid in self.sources or s.uid in self.places or s.uid in known:
             return 0
-        if s.uid in self.accumulations or s.op.lowering.kind == "reduce":
+        if s.uid in self.accumulations or s.lowering.kind == "reduce":
             return budget + 1
-        total = s.op.lowering.cost
+        total = s.lowering.cost
         for a in s.args:
             if total > budget:
                 break
@@ -365,7 +366,7 @@ class Schedule:
         scratch: Buffer | None = None
         work = [(s.value, s.level, s.width) for s in self.stores]
         for s in self.order:
-            if s.op.lowering is not None and s.op.lowering.kind == "reduce":
+            if s.lowering.kind == "reduce":
                 work.append((s.args[0], self.level_of(s.args[0]), s.args[0].width))
                 scratch = scratch or self.buffer("scratch", "shared")
                 self.places.setdefault(s.uid, self._new_part(scratch, s))
@@ -384,7 +385,7 @@ class Schedule:
             if acc is not None:
                 work += [(t, level, width) for t in acc.after]
                 continue
-            if value.op.lowering.kind == "reduce":
+            if value.lowering.kind == "reduce":
                 continue
             mine = self.level_of(value)
             if mine < level and value.uid not in self.places and self.cost(value, set(), CHEAP) > CHEAP:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import Op, Operators
+from ..core import Lowering, Op, Operators
 from ..errors import CompileError
 
 BATCH = 1009  # rows while tracing: a prime that no feature width is likely to have
@@ -73,6 +73,13 @@ class Symbol(Operators):
         return self.shape[1] if len(self.shape) > 1 else 1
 
     @property
+    def lowering(self) -> Lowering:
+        """Of the operation; leaves have none."""
+        assert self.op is not None
+        assert self.op.lowering is not None
+        return self.op.lowering
+
+    @property
     def name(self) -> str:
         if self.leaf is not None:
             return f"{self.leaf[0]}{self.leaf[1]}"
@@ -134,3 +141,14 @@ def location() -> str:
             return f"{path}:{frame.f_lineno}"
         frame = frame.f_back
     return "?"
+
+
+def raised_at(error: BaseException) -> str:
+    """ "file:line" of the innermost frame of the user's code in an error's traceback."""
+    where, trace = "?", error.__traceback__
+    while trace is not None:
+        path = trace.tb_frame.f_code.co_filename
+        if not path.startswith(_PACKAGE):
+            where = f"{path}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return where

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import threading
 import warnings
 import weakref
@@ -14,9 +13,9 @@ from .. import compile as compiler
 from .. import config, ops
 from ..core import Op, Tensor, apply, grad
 from ..errors import CompileError
-from ..nn.module import Module
 from . import nest
 from .cell import Cell
+from .settings import Settings, drawn, find, look_up, read_settings, trial
 
 _tracing = threading.RLock()
 
@@ -44,12 +43,26 @@ class Program:
         self.loops: dict[tuple, _Loop] = {}
         where = dict(sources)
         self.plain = [where[s.uid] for s in self.bases] if all(s.uid in where for s in self.bases) else None
+        self._leaves = {s.uid: s for s in compiler.leaves(self.bases)}
+        self._wanted: tuple[int, list] = (0, [])
 
-    def base_tensors(self) -> list[Tensor]:
-        """Today's tensors; what is computed from parameters alone runs on the tape here."""
+    def base_tensors(self, batch: int) -> list[Tensor] | None:
+        """Today's tensors, or None if they no longer have the shapes and dtypes of the trace.
+
+        What is computed from parameters alone runs on the tape here.
+        """
         if self.plain is not None:
-            return [_look_up(source) for source in self.plain]
-        return compiler.evaluate(self.bases, {uid: _look_up(source) for uid, source in self.sources})
+            tensors = [look_up(source) for source in self.plain]
+        else:
+            values = {uid: look_up(source) for uid, source in self.sources}
+            if not all(_fits(t, self._leaves[uid], batch) for uid, t in values.items() if uid in self._leaves):
+                return None
+            tensors = compiler.evaluate(self.bases, values)
+        if self._wanted[0] != batch:
+            rows = compiler.row_constants(self.traced)
+            shapes = [(batch, *s.shape[1:]) if s.uid in rows else s.shape for s in self.bases]
+            self._wanted = batch, [(shape, s.dtype) for shape, s in zip(shapes, self.bases)]
+        return tensors if [(t.data.shape, t.data.dtype) for t in tensors] == self._wanted[1] else None
 
     def loop(self, title: str, n_inputs: int, n_states: int, train: bool, args) -> _Loop:
         """The loop for these arguments: which of them need gradients decides what it computes."""
@@ -63,11 +76,9 @@ class Program:
         return found
 
 
-def _look_up(source) -> Tensor:
-    if isinstance(source, Tensor):
-        return source
-    attributes, name, key = source
-    return attributes[name] if key is None else attributes[name][key]
+def _fits(tensor: Tensor, symbol, batch: int) -> bool:
+    shape = tuple(batch if n == compiler.BATCH else n for n in symbol.shape)
+    return tensor.shape in (shape, symbol.shape) and tensor.dtype == symbol.dtype
 
 
 class _Loop:
@@ -142,12 +153,13 @@ def scan_compiled(
     CompileError
         With ``mode="compiled"``, if the step cannot be compiled.
     """
-    program = program_of(cell, inputs, structure, states, state_structure, mode)
-    if program is None:
+    found = program_of(cell, inputs, structure, states, state_structure, mode)
+    if found is None:
         return None
+    program, tensors = found
     if reverse:
         inputs = [ops.flip(x, 0) for x in inputs]
-    args = (*inputs, *states, *program.base_tensors())
+    args = (*inputs, *states, *tensors)
     train = config.is_grad_enabled() and any([a.requires_grad for a in args])
     loop = program.loop(type(cell).__name__, len(inputs), len(states), train, args)
     results = apply(loop.op, args, {"tape": {"stacked": stacked}})
@@ -160,36 +172,21 @@ def scan_compiled(
 
 
 class _Known:
-    """The programs of one cell, and the settings that it had when they were last looked up."""
+    """The programs of one cell."""
 
     def __init__(self):
         self.programs: dict[tuple, Program | str] = {}
         self.warned: set[tuple] = set()
-        self.settings: tuple = ()
-        self.seen: list[
-            tuple[dict, list]
-        ] = []  # attributes of the cell and its parts; holding them keeps ids unique
-        self.changing = False
-
-    def refresh(self, cell: Cell) -> tuple:
-        """The cell's settings; read anew only where an attribute was set since the last time."""
-        if self.seen and not self.changing:
-            for attributes, values in self.seen:
-                if len(attributes) != len(values) or not all(map(operator.is_, attributes.values(), values)):
-                    break
-            else:
-                return self.settings
-        self.settings = _settings(cell)
-        self.seen = [(vars(m), list(vars(m).values())) for m in cell.modules()]
-        self.changing = any(isinstance(v, list | dict | set) for _, values in self.seen for v in values)
-        return self.settings
+        self.settings = Settings()
 
 
 _known: weakref.WeakKeyDictionary[Cell, _Known] = weakref.WeakKeyDictionary()
 
 
-def program_of(cell: Cell, inputs, structure, states, state_structure, mode: str) -> Program | None:
-    """The cell's program for arguments like these, traced if need be."""
+def program_of(
+    cell: Cell, inputs, structure, states, state_structure, mode: str
+) -> tuple[Program, list[Tensor]] | None:
+    """The cell's program for arguments like these, traced if need be, and the tensors that it reads."""
     known = _known.get(cell)
     if known is None:
         known = _known[cell] = _Known()
@@ -198,49 +195,53 @@ def program_of(cell: Cell, inputs, structure, states, state_structure, mode: str
         state_structure,
         *[(x.data.shape[2:], x.data.dtype) for x in inputs],
         *[(s.data.shape[1:], s.data.dtype) for s in states],
-        known.refresh(cell),
+        known.settings.read(cell),
     )
-    program = known.programs.get(key)
-    if program is None:
-        try:
+    batch = inputs[0].data.shape[1]
+    for retry in (False, True):
+        program = None if retry else known.programs.get(key)
+        if program is None:
             program = _trace(cell, inputs, structure, states, state_structure)
-        except CompileError as error:
-            program = str(error)
-        known.programs[key] = program
-    if isinstance(program, str):
-        if mode == "compiled":
-            raise CompileError(f"{type(cell).__name__}: {program}")
-        if mode == "auto" and key not in known.warned:
-            known.warned.add(key)
-            warnings.warn(f"{type(cell).__name__} runs eagerly: {program}", RuntimeWarning, stacklevel=4)
-        return None
-    return program
+            known.programs[key] = program
+        if isinstance(program, str):
+            break
+        tensors = program.base_tensors(batch)
+        if tensors is not None:
+            return program, tensors
+    else:  # not even those that it was traced with: a constant that does not have a row for each batch row
+        _raise_as_eager(cell, inputs, structure, states, state_structure)
+        program = "a constant has other rows than the batch; make it in begin_sequence(batch_size)"
+    if mode == "compiled":
+        raise CompileError(f"{type(cell).__name__}: {program}")
+    if mode == "auto" and key not in known.warned:
+        known.warned.add(key)
+        warnings.warn(f"{type(cell).__name__} runs eagerly: {program}", RuntimeWarning, stacklevel=4)
+    return None
 
 
-def _settings(cell: Cell) -> tuple:
-    """Everything plain that a step may read: numbers, flags, strings and functions of the cell and its parts."""
-    return tuple(
-        (name, _setting(value))
-        for module in cell.modules()
-        for name, value in vars(module).items()
-        if not isinstance(value, Tensor | Module)
-    )
+def _raise_as_eager(cell: Cell, inputs, structure, states, state_structure) -> None:
+    """Run one step on the tape: what eager mode rejects is rejected with the same error."""
+    from .scan import _eager
+
+    with trial(cell), config.no_grad():
+        _eager(cell, [Tensor(x.data[:1]) for x in inputs], structure, states, state_structure, False)
 
 
-def _setting(value) -> Any:
-    if isinstance(value, list | tuple):
-        return type(value), tuple(_setting(v) for v in value)
-    if isinstance(value, dict):
-        return dict, tuple((k, _setting(v)) for k, v in value.items())
-    if isinstance(value, Tensor | Module):
-        return None
-    if isinstance(value, bool | int | float | str | bytes | None):
-        return type(value), value
-    return id(value)
-
-
-def _trace(cell: Cell, inputs, structure, states, state_structure) -> Program:
+def _trace(cell: Cell, inputs, structure, states, state_structure) -> Program | str:
+    """The program of a step, or why there is none."""
     compiler.check_available()
+    try:
+        with _tracing:
+            return _trace_step(cell, inputs, structure, states, state_structure)
+    except CompileError as error:
+        reason = str(error)
+    except Exception as error:  # whatever Python met that only tensors have
+        reason = f"{type(error).__name__}: {error}, at {compiler.raised_at(error)}"
+    _raise_as_eager(cell, inputs, structure, states, state_structure)
+    return reason
+
+
+def _trace_step(cell: Cell, inputs, structure, states, state_structure) -> Program:
     shape: dict = {}
 
     def step(xs, ss):
@@ -250,60 +251,29 @@ def _trace(cell: Cell, inputs, structure, states, state_structure) -> Program:
         ys, shape["outputs"] = nest.flatten(result[0])
         new, its = nest.flatten(result[1])
         if its != state_structure:
-            raise CompileError(
-                f"step: next_state: got {nest.describe(its)}, wanted {nest.describe(state_structure)}"
-            )
+            raise CompileError(f"step: next_state: got {nest.describe(its)}, wanted {nest.describe(state_structure)}")
         return ys, new
 
-    generator = config.generator()
-    with _tracing:
-        before, random = _snapshot(cell), generator.bit_generator.state
-        try:
-            cell.begin_sequence(compiler.BATCH)
-            drawn, settings = generator.bit_generator.state, _settings(cell)
-            traced = compiler.trace_step(
-                step,
-                [(x.shape[2:], x.dtype) for x in inputs],
-                [(s.shape[1:], s.dtype) for s in states],
-                states[0].dtype if states else cell.dtype,
-                lambda tensor: _find(cell, tensor) is not tensor,
+    with trial(cell) as before:
+        cell.begin_sequence(compiler.BATCH)
+        before.keep_plain()
+        settings, random = read_settings(cell), drawn(cell)
+        traced = compiler.trace_step(
+            step,
+            [(x.shape[2:], x.dtype) for x in inputs],
+            [(s.shape[1:], s.dtype) for s in states],
+            states[0].dtype if states else cell.dtype,
+            lambda tensor: find(cell, tensor) is not tensor,
+        )
+        if drawn(cell) != random:
+            raise CompileError(
+                "step draws random numbers: draw them in begin_sequence(), and keep them as a tensor attribute"
             )
-            if generator.bit_generator.state != drawn:
-                raise CompileError(
-                    "step draws random numbers: draw them in begin_sequence(), and keep them as a tensor attribute"
-                )
-            if _settings(cell) != settings or _holds_symbols(cell):
-                raise CompileError("step writes to the cell's attributes: carry what changes in the state")
-            sources = [(uid, _find(cell, tensor)) for uid, tensor in traced.invariants.items()]
-        finally:
-            _restore(before)
-            generator.bit_generator.state = random
+        if read_settings(cell) != settings or _holds_symbols(cell):
+            raise CompileError("step writes to the cell's attributes: carry what changes in the state")
+        sources = [(uid, find(cell, tensor)) for uid, tensor in traced.invariants.items()]
     return Program(traced, sources, shape["outputs"])
-
-
-def _snapshot(cell: Cell) -> list[tuple[Module, dict]]:
-    return [(module, dict(vars(module))) for module in cell.modules()]
-
-
-def _restore(snapshot: list[tuple[Module, dict]]) -> None:
-    for module, attributes in snapshot:
-        vars(module).clear()
-        vars(module).update(attributes)
 
 
 def _holds_symbols(cell: Cell) -> bool:
     return any(isinstance(v, compiler.Symbol) for module in cell.modules() for v in vars(module).values())
-
-
-def _find(cell: Cell, tensor: Tensor):
-    """Where the cell keeps `tensor`, as (attributes, name, key); the tensor itself if it is not an attribute."""
-    for module in cell.modules():
-        for name, value in vars(module).items():
-            if value is tensor:
-                return vars(module), name, None
-            if isinstance(value, list | tuple | dict):
-                items = value.items() if isinstance(value, dict) else enumerate(value)
-                for key, item in items:
-                    if item is tensor:
-                        return vars(module), name, key
-    return tensor

@@ -17,6 +17,7 @@ from .cell import Cell
 from .compiled import Program, program_of
 from .scan import _check_inputs as check_inputs
 from .scan import as_input, check_state
+from .settings import trial
 from .wrappers import swap_time
 
 RULE = "=" * 100
@@ -162,8 +163,11 @@ def _explain_cell(where: str, cell: Cell, x: Any, grad: bool) -> CellReport:
         size = _lead(inputs[0])
     states, state_structure = check_state(cell, None, inputs[0].shape[1])
     try:
-        program = program_of(cell, inputs, structure, states, state_structure, "compiled")
-        assert program is not None
+        with trial(cell):
+            cell.begin_sequence(inputs[0].shape[1])
+            found = program_of(cell, inputs, structure, states, state_structure, "compiled")
+        assert found is not None
+        program, _ = found
         known = {uid: t.requires_grad for uid, t in program.traced.invariants.items()}
         flags = [grad or t.requires_grad for t in inputs] + [s.requires_grad for s in states]
         flags += [_needs(s, known) for s in program.bases]

@@ -113,17 +113,21 @@ class _Link:
         cell.begin_sequence(batch)
         self.program = None
         if mode != "eager":
-            self.program = program_of(cell, self.rows, self.structure, states, self.state_structure, mode)
+            found = program_of(cell, self.rows, self.structure, states, self.state_structure, mode)
+            self.program, tensors = found or (None, [])
         if self.program is not None:
             with config.no_grad():
-                args = (*self.rows, *states, *self.program.base_tensors())
+                args = (*self.rows, *states, *tensors)
                 loop = self.program.loop(type(cell).__name__, len(self.rows), len(states), False, args)
                 self.kernel = compiler.Stepper(loop.executable, self._bases(), batch)
         self.reset(None)
 
     def _bases(self) -> dict[str, np.ndarray]:
         assert self.program is not None
-        tensors = self.program.base_tensors()
+        tensors = self.program.base_tensors(self.batch)
+        if tensors is None:
+            name = type(self.cell).__name__
+            raise ShapeError(f"{name}: stepper: parameters changed their shapes or dtypes; make a new stepper")
         dtype = self.program.traced.trace.dtype
         return {name: np.ascontiguousarray(t.data, dtype) for name, t in zip(self.program.names, tensors)}
 

@@ -1,0 +1,162 @@
+"""What a cell holds besides tensors: settings that a compiled step has taken over, and what a trial run may change."""
+
+from __future__ import annotations
+
+import operator
+import pickle
+import random
+import sys
+import types
+from typing import Any
+
+import numpy as np
+
+from .. import config
+from ..core import Tensor
+from ..nn.module import Module
+from .cell import Cell
+
+_FIXED = (Tensor, Module, bool, int, float, complex, str, bytes, types.NoneType, np.generic, np.dtype, type)
+_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+_CONTAINERS = (list, tuple, dict, set, frozenset)
+SMALL = 4096  # elements of an array that is compared by its values
+
+
+class Settings:
+    """The settings of one cell, read anew only where an attribute was set since the last time."""
+
+    def __init__(self):
+        self._known: tuple = ()
+        self._seen: list[tuple[dict, list]] = []  # attributes of the cell and its parts; held, so that ids stay unique
+        self._changing = False
+
+    def read(self, cell: Cell) -> tuple:
+        if self._seen and not self._changing:
+            for attributes, values in self._seen:
+                if len(attributes) != len(values) or not all(map(operator.is_, attributes.values(), values)):
+                    break
+            else:
+                return self._known
+        self._known = read_settings(cell)
+        self._seen = [(vars(m), list(vars(m).values())) for m in cell.modules()]
+        self._changing = not all(_is_fixed(v) for _, values in self._seen for v in values)
+        return self._known
+
+
+def read_settings(cell: Cell) -> tuple:
+    """Everything plain that a step may read: numbers, flags, strings and functions of the cell and its parts."""
+    return tuple(
+        (name, _setting(value, 0))
+        for module in cell.modules()
+        for name, value in vars(module).items()
+        if not isinstance(value, Tensor | Module)
+    )
+
+
+def _is_fixed(value: Any) -> bool:
+    """Whether `value` can only change by being replaced."""
+    if isinstance(value, tuple | frozenset):
+        return all(_is_fixed(v) for v in value)
+    return isinstance(value, _FIXED + _FUNCTIONS)
+
+
+def _setting(value: Any, depth: int) -> Any:
+    if isinstance(value, Tensor | Module):
+        return None
+    if isinstance(value, np.generic):
+        return type(value), value.item()
+    if isinstance(value, np.ndarray):
+        return value.shape, value.dtype.str, value.tobytes() if value.size <= SMALL else id(value)
+    if isinstance(value, list | tuple):
+        return type(value), tuple(_setting(v, depth) for v in value)
+    if isinstance(value, dict):
+        return dict, tuple((k, _setting(v, depth)) for k, v in value.items())
+    if isinstance(value, set | frozenset):
+        return type(value), frozenset(value)
+    if isinstance(value, bool | int | float | complex | str | bytes | None):
+        return type(value), value
+    if depth < 4 and hasattr(value, "__dict__") and not isinstance(value, (type, *_FUNCTIONS)):  # an object of options
+        return id(value), tuple((k, _setting(v, depth + 1)) for k, v in vars(value).items())
+    return id(value)
+
+
+# ---- trial runs
+
+
+class trial:
+    """While active, a cell may be run to see what it does; its attributes and all random generators are put back."""
+
+    def __init__(self, cell: Cell):
+        self.cell = cell
+
+    def __enter__(self) -> trial:
+        self._attributes = [(module, dict(vars(module))) for module in self.cell.modules()]
+        self._generators = generators(self.cell)
+        self._states = [get() for get, _ in self._generators]
+        return self
+
+    def keep_plain(self) -> None:
+        """Put back what is no tensor: numbers that ``begin_sequence`` has set belong to the sequence at hand."""
+        for module, attributes in self._attributes:
+            for name, value in list(vars(module).items()):
+                if name in attributes and not _holds_tensors(value):
+                    vars(module)[name] = attributes[name]
+
+    def __exit__(self, *exc) -> None:
+        for module, attributes in self._attributes:
+            for name in list(vars(module)):
+                if name not in attributes:
+                    del vars(module)[name]
+            vars(module).update(attributes)
+        for (_, put), state in zip(self._generators, self._states):
+            put(state)
+
+
+def _holds_tensors(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_holds_tensors, value.values()))
+    if isinstance(value, _CONTAINERS):
+        return any(map(_holds_tensors, value))
+    return isinstance(value, Tensor | Module)
+
+
+def generators(cell: Cell) -> list[tuple]:
+    """How to read and set the state of every random generator that a step may draw from."""
+
+    def of(generator):
+        bits = generator.bit_generator
+        return lambda: bits.state, lambda state: setattr(bits, "state", state)
+
+    found = [of(config.generator()), (random.getstate, random.setstate)]
+    if "numpy.random" in sys.modules:
+        found.append((np.random.get_state, np.random.set_state))
+        for module in cell.modules():
+            found += [of(v) for v in vars(module).values() if isinstance(v, np.random.Generator)]
+    return found
+
+
+def drawn(cell: Cell) -> bytes:
+    """Something that differs if anything was drawn in between."""
+    return pickle.dumps([get() for get, _ in generators(cell)])
+
+
+def find(cell: Cell, tensor: Tensor):
+    """Where the cell keeps `tensor`, as (attributes, name, key); the tensor itself if it is not an attribute."""
+    for module in cell.modules():
+        for name, value in vars(module).items():
+            if value is tensor:
+                return vars(module), name, None
+            if isinstance(value, list | tuple | dict):
+                items = value.items() if isinstance(value, dict) else enumerate(value)
+                for key, item in items:
+                    if item is tensor:
+                        return vars(module), name, key
+    return tensor
+
+
+def look_up(source) -> Tensor:
+    """The tensor at a place that :func:`find` has found."""
+    if isinstance(source, Tensor):
+        return source
+    attributes, name, key = source
+    return attributes[name] if key is None else attributes[name][key]
