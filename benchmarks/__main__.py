@@ -1,7 +1,7 @@
 """``python -m benchmarks [NAME ...]``: list the benchmarks, or run one.
 
 A benchmark is a file ``bench_NAME.py`` beside this one. The first line of its docstring is what the list
-shows, and ``main(argv)`` runs it.
+shows, and ``main(argv)`` runs it. ``results`` runs all that RESULTS.md is made of.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import pkgutil
 import sys
 
 from . import __path__ as FOLDER
+from . import results
 
 PREFIX = "bench_"
 
@@ -32,9 +33,12 @@ def main(argv: list[str] | None = None) -> int:
         print("usage: python -m benchmarks NAME [--quick] [--json FILE] [...]\n")
         for name in names():
             print(f"  {name:<12}  {(load(name).__doc__ or '').strip().splitlines()[0]}")
+        print(f"  {'results':<12}  {(results.__doc__ or '').strip().splitlines()[0]}")
         print("\npython -m benchmarks NAME --help shows all options of one benchmark.")
         return 0
     name, *rest = argv
+    if name == "results":
+        return results.main(rest)
     if name not in names():
         print(f"benchmarks: got {name!r}, wanted one of {', '.join(names())}", file=sys.stderr)
         return 2

@@ -60,8 +60,12 @@ def duration(seconds: float) -> str:
     return f"{value:.{digits}f} {unit}"
 
 
-def measure(functions: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, Timing]:
-    """Time functions in turn, `repeats` times each, after a call to warm up."""
+def measure(functions: Mapping[str, Callable[[], Any]], repeats: int, pause: float = 0.0) -> dict[str, Timing]:
+    """Time functions in turn, `repeats` times each, after a call to warm up.
+
+    Between them it sleeps for `pause` seconds, in which another library's waiting threads fall asleep too, which
+    otherwise take a processor from whoever comes next.
+    """
     calls = {}
     for name, function in functions.items():
         function()
@@ -69,6 +73,9 @@ def measure(functions: Mapping[str, Callable[[], Any]], repeats: int) -> dict[st
     samples: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repeats):
         for name, function in functions.items():
+            if pause:
+                time.sleep(pause)
+                function()  # what has cooled down meanwhile is nobody's fault
             samples[name].append(_time(function, calls[name]))
     return {name: Timing(s) for name, s in samples.items()}
 

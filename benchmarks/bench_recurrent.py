@@ -1,0 +1,80 @@
+"""RNN, LSTM and GRU, training and inference, beside PyTorch's fused layers and JAX's ``lax.scan``.
+
+Training is forward and backward with gradients of all weights, not of the inputs. FLOPs are those of the
+products of matrices. "of sgemm" is their rate as a share of that of a large product in NumPy, which takes turns
+with the layers; "at best" says how many times as long PyTorch would take if those products ran at that rate
+and nothing else took any time.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import harness, plot, sides
+from .cases import BUILTIN, QUICK, SHAPES, Shape
+from .custom_cells import STEPS, work
+
+LARGE = 2e9  # FLOPs from which on a third of the samples is enough
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = harness.options(__name__, __doc__, repeats=21)
+    names = list(BUILTIN)
+    parser.add_argument("--cells", nargs="+", choices=names, default=names, metavar="CELL", help=", ".join(names))
+    parser.add_argument("--tasks", nargs="+", choices=sides.TASKS, default=sides.TASKS, metavar="TASK")
+    parser.add_argument("--shape", type=int, nargs=4, metavar=("T", "B", "I", "H"), help="only this one")
+    add_options(parser)
+    args = harness.parse(parser, argv)
+    shapes = [Shape(*args.shape)] if args.shape else QUICK if args.quick else SHAPES
+    jax, torch = load(args)
+    with harness.threads(args.threads):
+        report = harness.Report("built-in layers, float32, shapes TxBxIxH", args, width=28)
+        for name in args.cells:
+            for shape in shapes:
+                compare(report, name, shape, args, torch, jax)
+        report.finish()
+    if args.plot:
+        plot.speedups(report.rows, args.plot)
+    return 0
+
+
+def add_options(parser) -> None:
+    """What this benchmark shares with that of custom cells."""
+    known = ("torch", "jax")
+    parser.add_argument("--against", nargs="*", choices=known, default=known, help="default: what is installed")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw the speed-ups to this file")
+
+
+def load(args):
+    """JAX and PyTorch, or None for what is not there or not wanted."""
+    return sides.load_jax(args.threads) if "jax" in args.against else None, (
+        harness.torch() if "torch" in args.against else None
+    )
+
+
+def compare(report: harness.Report, name: str, shape: Shape, args, torch, jax) -> None:
+    """One row for each task."""
+    candidates = {"ours": sides.ours(name, shape)}
+    if torch:
+        candidates["torch"] = sides.torch_side(torch, name, shape)
+    if jax:
+        candidates["jax"] = sides.jax_side(jax, name, shape)
+    for task in args.tasks:
+        sides.agree(candidates, task)
+        flops = work(STEPS[name], shape, task == "train").products
+        timings = measure({k: getattr(v, task) for k, v in candidates.items()}, flops, args)
+        rate = 2 * sides.SGEMM**3 / timings.pop("sgemm").median
+        gflops = {side: flops / t.median / 1e9 for side, t in timings.items()}
+        share = gflops["ours"] * 1e9 / rate
+        extra = {"cell": name, "task": task, "shape": list(shape), "gflops": gflops, "sgemm": rate / 1e9}
+        note = f"{share:4.0%} of sgemm"
+        if torch:
+            extra["at_best"] = timings["torch"].median * rate / flops
+            note += f", torch {gflops['torch'] * 1e9 / rate:4.0%}"
+        report.add(f"{name} {task} {shape}", timings, note, share=share, **extra)
+
+
+def measure(functions, flops: float, args) -> dict[str, harness.Timing]:
+    """Time the functions, and a large product with them."""
+    repeats = args.repeats if flops < LARGE else max(3, args.repeats // 3)
+    return harness.measure({**functions, "sgemm": sides.sgemm()}, repeats, pause=0.03 if args.threads > 1 else 0.0)

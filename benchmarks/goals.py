@@ -1,0 +1,152 @@
+"""The goals in numbers, and whether a set of results reaches them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import geometric_mean
+from typing import Any, NamedTuple
+
+from .harness import duration
+
+Row = dict[str, Any]
+NOISE = 0.03
+WIDE = 128  # hidden units from which on the products decide
+
+
+class Verdict(NamedTuple):
+    """One goal.
+
+    Attributes
+    ----------
+    goal, wanted, measured : str
+    reached : bool
+    short : list of str
+        What falls short, line by line.
+    """
+
+    goal: str
+    wanted: str
+    measured: str
+    reached: bool
+    short: list[str]
+
+
+def check(runs: dict[str, Any]) -> list[Verdict]:
+    """All goals for which there are numbers; those of several runs of one benchmark are taken together."""
+    rows: dict[str, list[Row]] = {}
+    for name, run in runs.items():
+        benchmark, _, variant = name.partition(", ")
+        for row in run.get("rows", []):
+            rows.setdefault(benchmark, []).append({**row, "where": row["case"] + (f" ({variant})" if variant else "")})
+    return [v for goal in GOALS for v in [goal(rows)] if v]
+
+
+def _least(
+    goal: str, rows: list[Row], value: Callable[[Row], float | None], bound: float, why: Callable[[Row], str], unit="x"
+) -> Verdict | None:
+    """Every row has to have at least `bound`."""
+    known = [(x, row) for row in rows if (x := value(row)) is not None]
+    if not known:
+        return None
+    below = sorted(((x, row) for x, row in known if x < bound), key=lambda pair: pair[0])
+    show = (lambda x: f"{x:.0%}") if unit == "%" else (lambda x: f"{x:.2f}{unit}")
+    measured = f"lowest {show(min(x for x, _ in known))}; {len(known) - len(below)} of {len(known)}"
+    short = [f"{goal}: {row['where']}: {show(x)}{why(row)}" for x, row in below]
+    return Verdict(goal, f"at least {show(bound)}", measured, not below, short)
+
+
+def _most(goal: str, rows: list[Row], value: Callable[[Row], float | None], bound: float, show) -> Verdict | None:
+    """No row may have more than `bound`."""
+    known = [(x, row) for row in rows if (x := value(row)) is not None]
+    if not known:
+        return None
+    above = sorted(((x, row) for x, row in known if x > bound), key=lambda pair: -pair[0])
+    measured = f"highest {show(max(x for x, _ in known))}; {len(known) - len(above)} of {len(known)}"
+    short = [f"{goal}: {row['where']}: {show(x)}" for x, row in above]
+    return Verdict(goal, f"at most {show(bound)}", measured, not above, short)
+
+
+def _mean(goal: str, rows: list[Row], other: str, bound: float, note: str = "") -> Verdict | None:
+    ratios = [row["ratio"][other] for row in rows if other in row["ratio"]]
+    if not ratios:
+        return None
+    mean = geometric_mean(ratios)
+    short = [f"{goal}: {mean:.2f}x{note}"]
+    return Verdict(goal, f"at least {bound:.2f}x", f"{mean:.2f}x", mean >= bound, short)
+
+
+def _to(other: str) -> Callable[[Row], float | None]:
+    return lambda row: row["ratio"].get(other)
+
+
+def _why(row: Row) -> str:
+    torch = row["gflops"]["torch"] / row["sgemm"]
+    return f", at {row['share']:.0%} of sgemm, PyTorch at {torch:.0%}; {row['at_best']:.2f}x at best"
+
+
+def _wide(rows: list[Row]) -> list[Row]:
+    return [row for row in rows if row["shape"][3] >= WIDE]
+
+
+def _builtin_mean(rows: dict[str, list[Row]]) -> Verdict | None:
+    mine = rows.get("recurrent", [])
+    best = [row["at_best"] for row in _wide(mine) if "at_best" in row]
+    note = f"; at best {geometric_mean(best):.2f}x where H >= {WIDE}" if best else ""
+    return _mean("built-in layers and PyTorch, geometric mean", mine, "torch", 3.0, note)
+
+
+def _long(rows: list[Row]) -> list[Row]:
+    """Without those that torch.compile was measured at."""
+    return [row for row in rows if "torch_compile_seconds" not in row]
+
+
+def _compiled(kinds: tuple[str, ...]) -> Callable[[Row], float | None]:
+    return lambda row: row["seconds"] if row.get("kind") in kinds else None
+
+
+def _seconds(side: str) -> Callable[[Row], float | None]:
+    return lambda row: row["seconds"].get(side)
+
+
+GOALS: tuple[Callable[[dict[str, list[Row]]], Verdict | None], ...] = (
+    lambda rows: _least(
+        "built-in layers, never slower than PyTorch (but for noise)",
+        rows.get("recurrent", []), _to("torch"), 1 - NOISE, _why,
+    ),
+    _builtin_mean,
+    lambda rows: _least(
+        f"built-in layers at H >= {WIDE}, share of sgemm",
+        _wide(rows.get("recurrent", [])), lambda row: row["share"], 0.9, lambda row: "", "%",
+    ),
+    lambda rows: _least(
+        "custom cells, training, and PyTorch's eager mode",
+        [r for r in rows.get("cells", []) if r["task"] == "train" and r in _long(rows["cells"])],
+        _to("torch"), 3.0, lambda row: f", at {row['share']:.0%} of sgemm",
+    ),
+    lambda rows: _least(
+        "custom cells, training, and JAX",
+        [r for r in rows.get("cells", []) if r["task"] == "train"],
+        _to("jax"), 1.3, lambda row: f", at {row['share']:.0%} of sgemm",
+    ),
+    lambda rows: _most(
+        "custom cells, training, time per FLOP and that of the built-in LSTM",
+        [r for r in rows.get("cells", []) if r["task"] == "train"],
+        lambda row: row.get("per_flop"), 1.15, lambda x: f"{x:.2f}x",
+    ),
+    lambda rows: _most(
+        "compile a cell, cold", rows.get("compile", []), _compiled(("cold", "cold later")), 3.0, lambda x: f"{x:.2f} s",
+    ),
+    lambda rows: _most(
+        "load a compiled cell from the disk", rows.get("compile", []), _compiled(("cached", "cached later")), 0.1,
+        lambda x: f"{x:.2f} s",
+    ),
+    lambda rows: _most("a streamed step, kernel", rows.get("stepper", []), _seconds("kernel"), 5e-6, duration),
+    lambda rows: _most("a streamed step, API", rows.get("stepper", []), _seconds("api"), 15e-6, duration),
+    lambda rows: _least(
+        "peak memory of a training step, PyTorch's",
+        rows.get("memory", []), lambda row: row.get("ratio", {}).get("torch"), 1.0, lambda row: "",
+    ),
+    lambda rows: _least("training at batch size 1 and PyTorch", rows.get("airline", []), _to("torch"), 10.0,
+        lambda row: ""),
+    lambda rows: _least("the tape alone and PyTorch", rows.get("eager", []), _to("torch"), 0.5, lambda row: ""),
+)  # fmt: skip

@@ -1,0 +1,175 @@
+"""RESULTS.md from the numbers of all runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from statistics import geometric_mean
+from typing import Any
+
+from . import goals
+from .harness import duration
+
+Row = dict[str, Any]
+Runs = dict[str, Any]
+
+SECTIONS = {
+    "recurrent": (
+        "Built-in layers",
+        "Training is forward and backward with gradients of all weights, not of the inputs; inference records "
+        "nothing. `x` is how many times as long the other side takes. FLOPs are those of the matrix products; the "
+        "share is of the rate of a large product in NumPy that takes turns with the layers. `at best` is the "
+        "ratio to PyTorch if those products ran at that rate and nothing else took time.",
+    ),
+    "cells": (
+        "Custom cells",
+        "The same step function runs on every side: compiled here, in an eager loop in PyTorch, under `lax.scan` in "
+        "JAX. `per FLOP` is the time for an operation as a multiple of that of the built-in LSTM of the same shape; "
+        "elementwise operations are counted here, tanh and sigmoid as 20.",
+    ),
+    "stepper": (
+        "Streaming, batch size 1",
+        "`api` is `layer.stepper(1)` called with an array, `kernel` the compiled loop alone.",
+    ),
+    "memory": (
+        "Peak memory of a training step",
+        "How far resident memory rises during one step; inputs and weights are there before.",
+    ),
+    "compile": (
+        "Time to compile",
+        "Forward and backward loops, in new processes with cache folders of their own. The library of kernels is "
+        "shared by all cells. `cold`: the cell is new, the library is on the disk; `cached`: both are.",
+    ),
+    "airline": ("Training at batch size 1", "An LSTM with four units on the airline data, 20 epochs from scratch."),
+    "eager": ("The tape alone", "An unrolled GRU in eager mode, forward and backward."),
+}
+
+
+def document(content: dict[str, Any], plots: dict[str, str], limits: str = "") -> str:
+    """The whole file.
+
+    Parameters
+    ----------
+    content : dict
+        ``machine``, ``date`` and ``runs``: the JSON of each run by name.
+    plots : dict
+        File names by run.
+    limits : str
+        Prose on what bounds the numbers that fall short.
+    """
+    runs = content["runs"]
+    parts = ["# Results", "", f"Made by `python -m benchmarks results` on {content.get('date', 'an unknown day')}."]
+    parts += ["All sides take turns in one process; times are medians of samples, ± half the distance between the"]
+    parts += ["quartiles, and a ratio is the median of the ratios within turns.", ""]
+    machine = {key: value for key, value in content["machine"].items() if value}
+    parts += table(("machine", ""), [(k, ", ".join(v) if isinstance(v, list) else v) for k, v in machine.items()])
+    parts += ["", "## Goals", ""]
+    verdicts = goals.check(runs)
+    parts += table(
+        ("goal", "wanted", "measured", "reached"),
+        [(v.goal, v.wanted, v.measured, "yes" if v.reached else "**no**") for v in verdicts],
+    )
+    short = [line for v in verdicts if not v.reached for line in v.short]
+    if short:
+        parts += ["", "### What falls short", "", *(f"- {line}" for line in short)]
+    if limits.strip():
+        parts += ["", limits.strip()]
+    for name, run in runs.items():
+        benchmark, _, variant = name.partition(", ")
+        title, text = SECTIONS[benchmark]
+        parts += ["", f"## {title}" + (f": {variant}" if variant else ""), ""]
+        parts += [text] if not variant else []
+        if name in plots:
+            parts += ["", f"![Speed-ups]({plots[name]})"]
+        parts += ["", *body(benchmark, run)]
+    return "\n".join(parts) + "\n"
+
+
+def body(benchmark: str, run: Runs) -> list[str]:
+    if "rows" not in run:
+        return [f"Not measured: {run.get('skipped') or run.get('error')}"]
+    return RENDER[benchmark](run["rows"])
+
+
+def table(head: Iterable[Any], rows: Iterable[Iterable[Any]]) -> list[str]:
+    """A Markdown table; all columns but the first are aligned to the right."""
+    head = list(head)
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return ["| " + " | ".join(str(cell) for cell in line) + " |" for line in lines]
+
+
+def _times(row: Row, name: str) -> str:
+    if name not in row["seconds"]:
+        return ""
+    return f"{duration(row['seconds'][name])} ±{row['spread'][name]:.0%}"
+
+
+def _ratio(row: Row, name: str) -> str:
+    return f"{row['ratio'][name]:.2f}" if name in row["ratio"] else ""
+
+
+def _others(rows: list[Row]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row["ratio"]))
+
+
+def comparison(rows: list[Row], more: dict[str, Callable[[Row], str]], first: str = "ours") -> list[str]:
+    """A table of times and ratios, with further columns, and the geometric means of the ratios."""
+    others = _others(rows)
+    head = ["", first, *(cell for name in others for cell in (name, "x")), *more]
+    lines = []
+    for row in rows:
+        cells = [cell for name in others for cell in (_times(row, name), _ratio(row, name))]
+        lines.append([row["case"], _times(row, first), *cells, *(text(row) for text in more.values())])
+    result = table(head, lines)
+    means = [
+        f"{name} {geometric_mean(ratios):.2f} (lowest {min(ratios):.2f})"
+        for name in others
+        if len(ratios := [row["ratio"][name] for row in rows if name in row["ratio"]]) > 1
+    ]
+    return [*result, "", f"Geometric means: {', '.join(means)}."] if means else result
+
+
+def _recurrent(rows: list[Row]) -> list[str]:
+    more = {
+        "GFLOP/s": lambda r: f"{r['gflops']['ours']:.1f}",
+        "of sgemm": lambda r: f"{r['share']:.0%}",
+        "torch of sgemm": lambda r: f"{r['gflops']['torch'] / r['sgemm']:.0%}" if "torch" in r["gflops"] else "",
+        "at best": lambda r: f"{r['at_best']:.2f}" if r.get("at_best", 100) < 100 else "",
+    }
+    return comparison(rows, more)
+
+
+def _cells(rows: list[Row]) -> list[str]:
+    more = {
+        "per FLOP": lambda r: f"{r['per_flop']:.2f}",
+        "of sgemm": lambda r: f"{r['share']:.0%}",
+    }
+    compiled = [row for row in rows if "torch_compile_seconds" in row]
+    result = comparison([row for row in rows if row not in compiled], more)
+    if compiled:
+        note = {"torch.compile compiles for": lambda r: duration(r["torch_compile_seconds"])}
+        result += ["", "With `torch.compile`, which unrolls the loop, at ten steps:", "", *comparison(compiled, note)]
+    return result
+
+
+def _memory(rows: list[Row]) -> list[str]:
+    sides = list(rows[0]["bytes"])
+    lines = [
+        [r["case"], *(f"{r['bytes'][s] / 2**20:.1f} MiB" for s in sides), *(f"{x:.2f}" for x in r["ratio"].values())]
+        for r in rows
+    ]
+    return table(["", *sides, *(["x"] if "torch" in sides else [])], lines)
+
+
+def _compile(rows: list[Row]) -> list[str]:
+    return table(("", "seconds"), [(row["case"], f"{row['seconds']:.2f}") for row in rows])
+
+
+RENDER: dict[str, Callable[[list[Row]], list[str]]] = {
+    "recurrent": _recurrent,
+    "cells": _cells,
+    "stepper": lambda rows: comparison(rows, {}, "api"),
+    "memory": _memory,
+    "compile": _compile,
+    "airline": lambda rows: comparison(rows, {}),
+    "eager": lambda rows: comparison(rows, {}),
+}

@@ -1,0 +1,219 @@
+"""The benchmarks that RESULTS.md is made of: what they count and compare, what they write, and that they run."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tr
+from benchmarks import __main__ as command
+from benchmarks import bench_memory, cases, custom_cells, goals, plot, results, sides, tables
+from benchmarks.cases import Shape
+from tinygrad_rnn.testing import gradcheck
+
+SMALL = Shape(3, 2, 3, 4)
+NEW = [name for name in custom_cells.CELLS if name not in cases.CUSTOM]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+# ---- cells and their operations
+
+
+@pytest.mark.parametrize("name", NEW)
+def test_cells_have_right_gradients(name):
+    custom = custom_cells.CELLS[name]
+    cell = cases.cell(custom, SMALL).to("float64")
+    rng = np.random.default_rng(3)
+    state = [tr.tensor(rng.standard_normal((2, 4)), requires_grad=True) for _ in range(custom.states)]
+    x = tr.tensor(rng.standard_normal((2, 3)), requires_grad=True)
+
+    def step(x, *state):
+        return cell.step(x, state if len(state) > 1 else state[0])[0]
+
+    assert gradcheck(step, [x, *state])
+
+
+@pytest.mark.parametrize("name", cases.BUILTIN)
+def test_steps_of_built_in_cells_are_those_of_the_layers(name):
+    """JAX runs these steps; here they run on the tape with the layer's weights."""
+    layer = sides.our_layer(name, SMALL, "eager")
+    values, custom = layer.state_dict(), custom_cells.STEPS[name]
+    for i, key in enumerate(("bias_ih_l0", "bias_hh_l0")):
+        values[key] = values[key] + np.float32(0.1 + i)
+    layer.load_state_dict(values)
+    p = SimpleNamespace(**{k: tr.as_tensor(values[custom_cells.NAMES[k]].T.copy()) for k in custom.weights(3, 4)})
+    x, _ = sides.data(SMALL)
+    zeros = tuple(tr.zeros((2, 4)) for _ in range(custom.states))
+    state = zeros if custom.states > 1 else zeros[0]
+    with tr.no_grad():
+        wanted = layer(x)[0].numpy()
+        for t in range(SMALL.T):
+            y, state = custom.step(tr, p, tr.as_tensor(x[t]), state)
+            np.testing.assert_allclose(y.numpy(), wanted[t], rtol=1e-5, atol=1e-6)
+
+
+def test_operations_of_an_lstm():
+    T, B, I, H = shape = Shape(5, 3, 2, 4)
+    infer = custom_cells.work(custom_cells.STEPS["lstm"], shape, train=False)
+    train = custom_cells.work(custom_cells.STEPS["lstm"], shape, train=True)
+    assert infer.products == 2 * T * B * 4 * H * (I + H)
+    assert train.products == 2 * T * B * 4 * H * (2 * I + 3 * H)  # no gradient of the inputs
+    elementwise = 2 * 4 * H + 5 * custom_cells.ACTIVATION * H + 4 * H  # sums of gates; activations; c and h
+    assert infer.total - infer.products == T * B * elementwise
+    assert train.total - train.products == 3 * T * B * elementwise
+
+
+def test_operations_of_a_product_with_a_vector():
+    T, B, I, H = shape = Shape(5, 3, 2, 4)
+    count = custom_cells.work(custom_cells.CELLS["indrnn"], shape, train=False)
+    assert count == (2 * T * B * I * H, 2 * T * B * I * H + T * B * 4 * H)
+
+
+@pytest.mark.parametrize("name", [*cases.BUILTIN, *custom_cells.CELLS])
+def test_torch_computes_the_same(name):
+    torch = pytest.importorskip("torch")
+    compared = {"ours": sides.ours(name, SMALL, "eager"), "torch": sides.torch_side(torch, name, SMALL)}
+    for task in sides.TASKS:
+        sides.agree(compared, task)
+
+
+def test_disagreement_is_an_error():
+    right = sides.Side(lambda: [np.ones((2, 3))], lambda: [np.ones(3)])
+    wrong = sides.Side(lambda: [np.ones((3, 2))], lambda: [np.array([1.0, 1.0, 1.1])], transposed=True)
+    sides.agree({"a": right, "b": wrong}, "train")
+    with pytest.raises(AssertionError, match="infer: a and b disagree"):
+        sides.agree({"a": right, "b": wrong}, "infer")
+
+
+# ---- goals and tables
+
+
+def row(**more) -> dict:
+    base = {
+        "case": "lstm train 50x32x64x128", "cell": "lstm", "task": "train", "shape": [50, 32, 64, 128],
+        "seconds": {"ours": 1.0, "torch": 2.0}, "spread": {"ours": 0.01, "torch": 0.02}, "ratio": {"torch": 2.0},
+        "gflops": {"ours": 50.0, "torch": 25.0}, "sgemm": 100.0, "share": 0.5, "at_best": 4.0,
+    }  # fmt: skip
+    return base | more
+
+
+def verdicts(**runs) -> dict[str, goals.Verdict]:
+    return {v.goal: v for v in goals.check({name: {"rows": rows} for name, rows in runs.items()})}
+
+
+def test_goals_are_reached_or_not():
+    slower = row(ratio={"torch": 0.5}, where="", share=0.95)
+    slower_than_torch, mean, share = verdicts(recurrent=[row(), slower]).values()
+    assert (slower_than_torch.reached, slower_than_torch.measured) == (False, "lowest 0.50x; 1 of 2")
+    assert slower_than_torch.short == [
+        f"{slower_than_torch.goal}: {slower['case']}: 0.50x, at 95% of sgemm, PyTorch at 25%; 4.00x at best"
+    ]
+    assert (mean.reached, mean.measured) == (False, "1.00x")
+    assert (share.reached, share.measured) == (False, "lowest 50%; 1 of 2")
+    good = row(ratio={"torch": 3.1}, share=0.9)
+    assert all(v.reached for v in verdicts(recurrent=[good]).values())
+
+
+def test_goals_of_two_runs_are_taken_together_and_told_apart():
+    runs = {"recurrent": {"rows": [row()]}, "recurrent, 2 threads": {"rows": [row(ratio={"torch": 0.1})]}}
+    verdict = goals.check(runs)[0]
+    assert verdict.measured == "lowest 0.10x; 1 of 2"
+    assert "lstm train 50x32x64x128 (2 threads): 0.10x" in verdict.short[0]
+
+
+def test_goals_that_are_upper_bounds():
+    found = verdicts(
+        compile=[
+            {"case": "a", "kind": "cold", "seconds": 4.0},
+            {"case": "b", "kind": "cached", "seconds": 0.05},
+            {"case": "library", "kind": "library", "seconds": 99.0},
+        ],
+        stepper=[row(seconds={"api": 1e-5, "kernel": 6e-6})],
+    )
+    cold, cached, kernel, api = found.values()
+    assert (cold.reached, cold.measured, cold.short) == (False, "highest 4.00 s; 0 of 1", [f"{cold.goal}: a: 4.00 s"])
+    assert cached.reached
+    assert api.reached
+    assert not kernel.reached
+
+
+def test_document():
+    content = {
+        "date": "2000-01-02",
+        "machine": {"cpu": "some cpu", "blas": ["a", "b"]},
+        "runs": {
+            "recurrent": {"rows": [row(), row(ratio={"torch": 8.0})]},
+            "cells, 2 threads": {"skipped": "no second processor"},
+            "memory": {"rows": [{"case": "m", "bytes": {"ours": 2**20, "torch": 2**21}, "ratio": {"torch": 2.0}}]},
+            "compile": {"error": "it broke"},
+        },
+    }
+    text = tables.document(content, {"recurrent": "plot.png"}, "Memory bounds it.\n")
+    assert "on 2000-01-02" in text
+    assert "| cpu | some cpu |" in text
+    assert "| lstm train 50x32x64x128 | 1.00 s ±1% | 2.00 s ±2% | 2.00 | 50.0 | 50% | 25% | 4.00 |" in text
+    assert "Geometric means: torch 4.00 (lowest 2.00)." in text
+    assert "![Speed-ups](plot.png)" in text
+    assert "| m | 1.0 MiB | 2.0 MiB | 2.00 |" in text
+    assert "\nMemory bounds it.\n" in text
+    assert "Not measured: no second processor" in text
+    assert "Not measured: it broke" in text
+
+
+def test_plot(tmp_path):
+    pytest.importorskip("matplotlib")
+    plot.speedups([row(), row(task="infer", ratio={"torch": 1.0, "jax": 2.0})], tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+# ---- running them
+
+
+def benchmark(*arguments: str) -> str:
+    """Run in a process of its own: JAX keeps threads, and wants its settings before it is imported."""
+    process = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    return process.stdout
+
+
+@pytest.mark.skipif(not bench_memory.CLEAR.exists(), reason="needs Linux")
+def test_memory_of_a_step_grows_with_its_length():
+    sizes = [
+        int(benchmark("memory", "--side", "ours", "--cells", "rnn", "--shape", T, "64", "16", "128"))
+        for T in ("50", "400")
+    ]
+    assert sizes[1] - sizes[0] > 350 * 64 * 128 * 4  # the outputs alone
+
+
+@pytest.mark.slow
+def test_results_end_to_end(tmp_path):
+    assert "cells, 2 threads" in results.RUNS
+    benchmark("results", "--quick", "--out", str(tmp_path), "--only", "recurrent", "cells", "stepper", "compile")
+    content = json.loads((tmp_path / "results.json").read_text())
+    runs = content["runs"]
+    assert list(runs) == ["recurrent", "cells", "stepper", "compile"]
+    assert len(runs["recurrent"]["rows"]) == 2 * len(cases.BUILTIN) * len(cases.QUICK)
+    assert all(row["per_flop"] > 0 for row in runs["cells"]["rows"])
+    kinds = {row["kind"]: row["seconds"] for row in runs["compile"]["rows"]}
+    assert kinds["cold"] > kinds["cached"]
+    assert "## Streaming" in (tmp_path / "RESULTS.md").read_text()
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "RESULTS.md", "results.json", *sorted(results.PLOTS.values()),
+    ]  # fmt: skip
+    before = (tmp_path / "RESULTS.md").read_text()
+    benchmark("results", "--render", "--out", str(tmp_path))
+    assert (tmp_path / "RESULTS.md").read_text() == before
+
+
+def test_failing_runs_are_told(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(results.RUNS, "memory", ("memory", "--cells", "nonsense"))
+    assert command.main(["results", "--quick", "--out", str(tmp_path), "--only", "memory"]) == 1
+    assert "nonsense" in capsys.readouterr().err
+    assert "invalid choice: 'nonsense'" in (tmp_path / "RESULTS.md").read_text()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["RESULTS.md", "results.json"]
