@@ -7,12 +7,14 @@ first.
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 from numba import njit
 
 from . import reference
 from .fingerprint import kernel
-from .gemm import PANEL_VECTORS, pack, product, product_tn
+from .gemm import PANEL_VECTORS, aligned_empty, pack, packed_size, padded, product, product_tn
 from .host import config
 from .lanes import vlanes, vload, vload_n, vstore, vstore_n
 from .mathfn import tanh
@@ -62,14 +64,6 @@ def _padded(bias, N):
     return padded
 
 
-@njit(error_model="numpy")
-def _packed(w, row, column, K, N):
-    width = PANEL_VECTORS * vlanes(w)
-    packed = np.empty(K * ((N + width - 1) // width * width), w.dtype)
-    pack(w, np.intp(0), row, column, K, N, packed, np.intp(0))
-    return packed
-
-
 @kernel
 def _forward_thin(x, I, w_x, x_row, x_column, h, w_h, h_row, h_column, bias, y, B, H):
     start, out = _padded(bias, H), y.ravel()
@@ -81,10 +75,13 @@ def _forward_thin(x, I, w_x, x_row, x_column, h, w_h, h_row, h_column, bias, y, 
 
 
 @kernel
-def _forward_packed(x, I, w_x, x_row, x_column, h, w_h, h_row, h_column, bias, y, B, H):
+def _forward_packed(x, I, w_x, x_row, x_column, h, w_h, h_row, h_column, bias, y, B, H, work, second):
     start, out, zero = _padded(bias, H), y.ravel(), np.intp(0)
-    p, q = _packed(w_x, x_row, x_column, I, H), _packed(w_h, h_row, h_column, H, H)
-    product(x, zero, I, I, p, zero, h, zero, H, H, q, zero, np.bool_(True), start, zero, zero, out, zero, H, B, H)
+    pack(w_x, zero, x_row, x_column, I, H, work, zero)
+    pack(w_h, zero, h_row, h_column, H, H, work, second)
+    product(
+        x, zero, I, I, work, zero, h, zero, H, H, work, second, np.bool_(True), start, zero, zero, out, zero, H, B, H
+    )
     _tanh(out, B * H)
 
 
@@ -113,11 +110,13 @@ def _backward_thin(
 
 
 @njit(error_model="numpy")
-def _packed_gradients(a, x, w, row, column, B, I, H, dx, dw):
+def _packed_gradients(a, x, w, row, column, B, I, H, dx, dw, work):
     zero = np.intp(0)
     if dx.size:
-        p = _packed(w, column, row, H, I)
-        product(a, zero, H, H, p, zero, a, zero, H, zero, p, zero, np.bool_(False), dx, zero, I, dx, zero, I, B, I)
+        pack(w, zero, column, row, H, I, work, zero)
+        product(
+            a, zero, H, H, work, zero, a, zero, H, zero, work, zero, np.bool_(False), dx, zero, I, dx, zero, I, B, I
+        )
     if dw.size and column == 1:
         product_tn(x, zero, I, a, zero, H, B, I, H, dw, zero, H, np.bool_(False))
     elif dw.size:
@@ -126,11 +125,22 @@ def _packed_gradients(a, x, w, row, column, B, I, H, dx, dw):
 
 @kernel
 def _backward_packed(
-    g, y, x, I, w_x, x_row, x_column, h, w_h, h_row, h_column, B, H, dx, dw_x, dh, dw_h, db
+    g, y, x, I, w_x, x_row, x_column, h, w_h, h_row, h_column, B, H, dx, dw_x, dh, dw_h, db, work
 ):  # fmt: skip
     a = _cotangent(g, y, B, H, db)
-    _packed_gradients(a, x, w_x, x_row, x_column, B, I, H, dx.ravel(), dw_x.ravel())
-    _packed_gradients(a, h, w_h, h_row, h_column, B, H, H, dh.ravel(), dw_h.ravel())
+    _packed_gradients(a, x, w_x, x_row, x_column, B, I, H, dx.ravel(), dw_x.ravel(), work)
+    _packed_gradients(a, h, w_h, h_row, h_column, B, H, H, dh.ravel(), dw_h.ravel(), work)
+
+
+_own = threading.local()
+
+
+def _workspace(size: int, dtype: np.dtype) -> Array:
+    """Memory for packed weights, kept by each thread: fresh memory costs more than packing."""
+    kept = _own.__dict__.get(dtype.char)
+    if kept is None or kept.size < size:
+        kept = _own.__dict__[dtype.char] = aligned_empty(size, dtype)
+    return kept
 
 
 def _flat(a: Array) -> Array:
@@ -214,11 +224,15 @@ def matmul_tanh(x: Array, w_x: Array, h: Array, w_h: Array, b: Array | None) -> 
     y = np.empty((B, H), x.dtype)
     flat_w_x, x_row, x_column = _matrix(w_x)
     flat_w_h, h_row, h_column = _matrix(w_h)
-    thin = B < THIN and (x_column == h_column == 1 or x_row == h_row == 1)
-    (_forward_thin if thin else _forward_packed)(
+    arguments = (
         _flat(x), I, flat_w_x, x_row, x_column, _flat(h), flat_w_h, h_row, h_column,
         _NOTHING[x.dtype][1] if b is None else _flat(b), y, B, H,
     )  # fmt: skip
+    if B < THIN and (x_column == h_column == 1 or x_row == h_row == 1):
+        _forward_thin(*arguments)
+    else:
+        first = packed_size(I, H, x.dtype)
+        _forward_packed(*arguments, _workspace(first + packed_size(H, H, x.dtype), x.dtype), first)
     return y
 
 
@@ -263,10 +277,14 @@ def matmul_tanh_vjp(
     dh = np.empty((B, H), dtype) if needs[2] else matrix
     dw_h = np.empty((H, H), dtype) if needs[3] else matrix
     db = np.empty(H, dtype) if needs[4] else vector
-    (_backward_thin if B < THIN else _backward_packed)(
+    arguments = (
         _flat(g), _flat(y), _flat(x), I, flat_w_x, x_row, x_column, _flat(h), flat_w_h, h_row, h_column, B, H,
         dx, dw_x, dh, dw_h, db,
     )  # fmt: skip
+    if B < THIN:
+        _backward_thin(*arguments)
+    else:
+        _backward_packed(*arguments, _workspace(H * max(padded(I, dtype), padded(H, dtype)), dtype))
     if x_column != 1:
         dw_x = dw_x.T
     if h_column != 1:
