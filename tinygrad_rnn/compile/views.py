@@ -24,7 +24,8 @@ def resolve(s: Symbol) -> View:
     Rows lie in one piece: a row that is a column of something is computed, not viewed.
     """
     view = _follow(s)
-    if view.transposed and (view.axes[0][2] - view.axes[0][1] == 1 or s.shape[0] == BATCH):
+    scattered = view.transposed and view.base.shape[1] > 1
+    if scattered and (view.axes[0][2] - view.axes[0][1] == 1 or s.shape[0] == BATCH):
         return _whole(s)
     return view
 

@@ -18,7 +18,7 @@ LOOSE = 6  # arrays that a call gives directly
 COLUMNS = 14  # of the table: kind, source, target, then
 PACK = 0  # ld, transposed, first row, first column, rows, columns, offset, depth, row, column (of a packed matrix)
 ADD = 1  # start, n, to
-SPLAT = 2  # start, n, to
+SPLAT = 2  # start, n, to: adds one element to n
 ROWS = 3  # start, ld, rows, width, to, target ld: the rest of a row becomes zero
 PRODUCT = 4  # start, ld, rows, depth, packed matrix, its offset, columns, to, target ld, accumulate
 PRODUCT_TN = 5  # start, ld, other, its start, its ld, depth, rows, columns, to, target ld, accumulate
@@ -84,7 +84,7 @@ def run_jobs(jobs, first, last, addresses, panel, arena, e0, e1, e2, e3, e4, e5)
                 out[job[5] + j] += x[job[3] + j]
         elif kind == SPLAT:
             for j in range(job[4]):
-                out[job[5] + j] = x[job[3]]
+                out[job[5] + j] += x[job[3]]
         elif kind == ROWS:
             for r in range(job[5]):
                 source, target = job[3] + r * job[4], job[7] + r * job[8]
