@@ -25,7 +25,7 @@ SHORT_CELLS = ("peephole", "mgu")
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = harness.options(__name__, __doc__, repeats=11)
+    parser = harness.options(__name__, __doc__, repeats=15)
     names = list(CELLS)
     parser.add_argument("--cells", nargs="+", choices=names, metavar="CELL", help=", ".join(names))
     parser.add_argument("--tasks", nargs="+", choices=sides.TASKS, default=sides.TASKS, metavar="TASK")
@@ -68,7 +68,7 @@ def compare(report: harness.Report, name: str, shape: Shape, args, torch, jax) -
         train = task == "train"
         flops, reference = work(CELLS[name], shape, train), work(STEPS["lstm"], shape, train)
         functions = {k: getattr(v, task) for k, v in candidates.items()} | {"lstm": getattr(lstm, task)}
-        timings = measure(functions, flops.products, args)
+        timings = measure(functions, args)
         rate = 2 * sides.SGEMM**3 / timings.pop("sgemm").median
         per_flop = harness.ratio(timings["ours"], timings.pop("lstm")) * reference.total / flops.total
         share = flops.products / timings["ours"].median / rate
@@ -100,7 +100,7 @@ def compare_compiled(report: harness.Report, name: str, args, torch) -> None:
         }
         sides.agree(candidates, "train")
         functions = {k: v.train for k, v in candidates.items()}
-        timings = measure(functions, 0.0, args)
+        timings = measure(functions, args)
         timings.pop("sgemm")
         note = f"torch.compile took {harness.duration(seconds)} to compile"
         row = {"cell": name, "task": "train", "shape": list(SHORT), "torch_compile_seconds": seconds}

@@ -5,6 +5,7 @@ The steps of the built-in cells are here too, in the same form: JAX has no recur
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,6 +86,38 @@ STEPS = {
     "gru": Custom(gated(3, b_h=3), 1, gru),
 }
 NAMES = {"w": "weight_ih_l0", "u": "weight_hh_l0", "b": "bias_ih_l0", "b_h": "bias_hh_l0"}  # in PyTorch, transposed
+
+
+# ---- the same without products: what their gates cost, and the call itself
+
+
+def rnn_gates(lib, p, x, h):
+    h = lib.tanh(p.b_0 + p.u_0 * h)
+    return h, h
+
+
+def lstm_gates(lib, p, x, state):
+    h, c = state
+    c = lib.sigmoid(p.b_1 + p.u_1 * h) * c + lib.sigmoid(p.b_0 + p.u_0 * h) * lib.tanh(p.b_2 + p.u_2 * h)
+    h = lib.sigmoid(p.b_3 + p.u_3 * h) * lib.tanh(c)
+    return h, (h, c)
+
+
+def gru_gates(lib, p, x, h):
+    n = lib.tanh(p.b_2 + lib.sigmoid(p.b_0 + p.u_0 * h) * (p.b_3 + p.u_2 * h))
+    h = n + lib.sigmoid(p.b_1 + p.u_1 * h) * (h - n)
+    return h, h
+
+
+def _vectors(n: int) -> Callable[[int, int], dict[str, tuple[int, ...]]]:
+    return lambda I, H: {f"{name}_{i}": (H,) for i in range(n) for name in "bu"}
+
+
+GATES = {
+    "rnn": Custom(_vectors(1), 1, rnn_gates),
+    "lstm": Custom(_vectors(4), 2, lstm_gates),
+    "gru": Custom(lambda I, H: _vectors(3)(I, H) | {"b_3": (H,)}, 1, gru_gates),
+}
 
 
 # ---- operations

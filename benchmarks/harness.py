@@ -60,18 +60,23 @@ def duration(seconds: float) -> str:
     return f"{value:.{digits}f} {unit}"
 
 
-def measure(functions: Mapping[str, Callable[[], Any]], repeats: int, pause: float = 0.0) -> dict[str, Timing]:
+def measure(
+    functions: Mapping[str, Callable[[], Any]], repeats: int, pause: float = 0.0, limit: float = math.inf
+) -> dict[str, Timing]:
     """Time functions in turn, `repeats` times each, after a call to warm up.
 
     Between them it sleeps for `pause` seconds, in which another library's waiting threads fall asleep too, which
-    otherwise take a processor from whoever comes next.
+    otherwise take a processor from whoever comes next. After `limit` seconds three turns are enough.
     """
+    start = time.perf_counter()
     calls = {}
     for name, function in functions.items():
         function()
         calls[name] = max(1, math.ceil(LEAST / max(_time(function, 1), 1e-9)))
     samples: dict[str, list[float]] = {name: [] for name in functions}
-    for _ in range(repeats):
+    for turn in range(repeats):
+        if turn >= 3 and time.perf_counter() - start > limit:
+            break
         for name, function in functions.items():
             if pause:
                 time.sleep(pause)

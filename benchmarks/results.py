@@ -44,6 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         content = json.loads(numbers.read_text(encoding="utf-8"))
     if not args.render:
         content["date"] = time.strftime("%Y-%m-%d")
+        content["load"] = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         for name in args.only or RUNS:
             content["runs"][name] = run(name, args.quick, args.out)
         numbers.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

@@ -18,7 +18,7 @@ from tinygrad_rnn import nn
 
 from . import cases
 from .cases import BUILTIN, Shape
-from .custom_cells import CELLS, NAMES, STEPS
+from .custom_cells import CELLS, GATES, NAMES, STEPS
 
 SGEMM = 768  # rows and columns of the matrices that measure the machine
 TASKS = ("train", "infer")
@@ -45,9 +45,20 @@ def our_layer(name: str, shape: Shape, mode: str = "compiled"):
 
 
 def ours(name: str, shape: Shape, mode: str = "compiled") -> Side:
-    layer = our_layer(name, shape, mode)
+    return _our_side(our_layer(name, shape, mode), shape)
+
+
+def gates(name: str, shape: Shape) -> Side:
+    """A built-in cell without its products; only its biases are trained."""
+    layer = nn.Recurrent(cases.cell(GATES[name], shape), mode="compiled")
+    for key, p in layer.named_parameters():
+        p.requires_grad_(".b_" in key)
+    return _our_side(layer, shape)
+
+
+def _our_side(layer, shape: Shape) -> Side:
     x, g = (tr.as_tensor(a) for a in data(shape))
-    weights = list(layer.parameters())
+    weights = [p for p in layer.parameters() if p.requires_grad]
 
     def train():
         for w in weights:

@@ -11,14 +11,17 @@ from .harness import duration
 
 Row = dict[str, Any]
 Runs = dict[str, Any]
+BUSY = 0.5  # load from which on the reader is warned
 
 SECTIONS = {
     "recurrent": (
         "Built-in layers",
         "Training is forward and backward with gradients of all weights, not of the inputs; inference records "
         "nothing. `x` is how many times as long the other side takes. FLOPs are those of the matrix products; the "
-        "share is of the rate of a large product in NumPy that takes turns with the layers. `at best` is the "
-        "ratio to PyTorch if those products ran at that rate and nothing else took time.",
+        "share is of the rate of a large product in NumPy that takes turns with the layers. `floor` is what the "
+        "products take at that rate, and the same layer without them, which is its gates and the call itself; its "
+        "share of our time says how close a row is to what the machine allows. `x at floor` is how many times as "
+        "long PyTorch takes as that.",
     ),
     "cells": (
         "Custom cells",
@@ -61,6 +64,10 @@ def document(content: dict[str, Any], plots: dict[str, str], limits: str = "") -
     parts += ["All sides take turns in one process; times are medians of samples, ± half the distance between the"]
     parts += ["quartiles, and a ratio is the median of the ratios within turns.", ""]
     machine = {key: value for key, value in content["machine"].items() if value}
+    load = content.get("load") or 0.0
+    if load > BUSY:
+        busy = f"**The machine was busy (a load of {load:.1f} before the first run): do not rely on these numbers,"
+        parts += [busy, "least of all on those with two threads.**", ""]
     parts += table(("machine", ""), [(k, ", ".join(v) if isinstance(v, list) else v) for k, v in machine.items()])
     parts += ["", "## Goals", ""]
     verdicts = goals.check(runs)
@@ -133,7 +140,8 @@ def _recurrent(rows: list[Row]) -> list[str]:
         "GFLOP/s": lambda r: f"{r['gflops']['ours']:.1f}",
         "of sgemm": lambda r: f"{r['share']:.0%}",
         "torch of sgemm": lambda r: f"{r['gflops']['torch'] / r['sgemm']:.0%}" if "torch" in r["gflops"] else "",
-        "at best": lambda r: f"{r['at_best']:.2f}" if r.get("at_best", 100) < 100 else "",
+        "floor": lambda r: f"{r['floor'] / r['seconds']['ours']:.0%}",
+        "x at floor": lambda r: f"{r['seconds']['torch'] / r['floor']:.2f}" if "torch" in r["seconds"] else "",
     }
     return comparison(rows, more)
 

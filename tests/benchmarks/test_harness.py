@@ -19,6 +19,11 @@ def test_candidates_take_turns(monkeypatch):
     assert calls[-6:] == ["a", "b"] * 3
 
 
+def test_a_limit_of_time_leaves_three_turns():
+    timings = harness.measure({"a": lambda: time.sleep(0.003)}, repeats=50, limit=0.001)
+    assert len(timings["a"].samples) == 3
+
+
 def test_a_time_is_that_of_one_call():
     timings = harness.measure({"long": lambda: time.sleep(0.004), "short": lambda: None}, repeats=3)
     assert 0.004 <= timings["long"].median < 0.1
