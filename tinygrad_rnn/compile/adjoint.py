@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import itertools
 from typing import Any, NamedTuple
 
 from ..core.backward import unbroadcast
@@ -88,13 +87,19 @@ class _Needed:
             if top.leaf is not None or not top.varying:
                 self.known[top.uid] = top.dtype.kind == "f" and (top.varying or top.uid in self.invariants)
                 continue
-            args = [a for a in top.args if isinstance(a, Symbol)]
+            args = _differentiable(top)
             open_args = [a for a in args if a.uid not in self.known]
             if open_args:
                 stack.extend(open_args)
                 continue
             self.known[top.uid] = top.dtype.kind == "f" and any(self.known[a.uid] for a in args)
         return self.known[s.uid]
+
+
+def _differentiable(s: Symbol) -> list[Symbol]:
+    """The operands that gradients of `s` reach."""
+    rules = s.op.vjps if s.op is not None and s.op.vjps is not None else (True,) * len(s.args)
+    return [a for a, rule in zip(s.args, rules) if isinstance(a, Symbol) and rule is not None]
 
 
 class _Reverse:

@@ -212,8 +212,10 @@ class _Loop:
 
     def _store(self, store: Store) -> None:
         e, place = self.e, store.place
-        if isinstance(store.value, Symbol) and e.schedule.places.get(store.value.uid) == place and (
-            _is_reduce(store.value) or store.value.uid in e.schedule.sources
+        if (
+            isinstance(store.value, Symbol)
+            and e.schedule.places.get(store.value.uid) == place
+            and (_is_reduce(store.value) or store.value.uid in e.schedule.sources)
         ):
             return
         if isinstance(store.value, tuple):
@@ -249,9 +251,11 @@ class _Loop:
             code = self._invariant(s)
         elif s.uid in e.schedule.sources:
             code = self._load(s, e.schedule.sources[s.uid], scalar)
-        elif s.uid in e.schedule.places and (
-            not fresh or _is_reduce(s) or s.uid in e.schedule.accumulations
-        ) and self._stored(s):
+        elif (
+            s.uid in e.schedule.places
+            and (not fresh or _is_reduce(s) or s.uid in e.schedule.accumulations)
+            and self._stored(s)
+        ):
             code = self._load(s, e.schedule.places[s.uid], scalar)
         elif s.uid in e.schedule.accumulations:
             acc = e.schedule.accumulations[s.uid]
@@ -326,5 +330,3 @@ def _width_classes(schedule: Schedule) -> dict[int, int]:
             if isinstance(a, Symbol) and a.varying and a.width == s.width > 1 and s.lowering.kind == "elementwise":
                 parent[find(a.uid)] = find(s.uid)
     return {s.uid: min(u for u in schedule.live if find(u) == find(s.uid)) for s in schedule.live.values()}
-
-

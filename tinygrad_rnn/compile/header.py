@@ -12,16 +12,16 @@ TEXT = '''"""{title}
 
 Generated from a traced step; edit the step, not this file.
 
-``d`` holds sizes and offsets, ``k`` numbers of the step, ``ws`` packed parameters and buffers, ``fw`` those of the forward
-loop. All arrays are flat; row b of a buffer at step t starts at ``NAME_at + (t * B + b) * NAME_ld``.
+``d`` holds sizes and offsets, ``k`` numbers of the step, ``ws`` packed parameters and buffers, ``fw`` those of the
+forward loop. All arrays are flat; row b of a buffer at step t starts at ``NAME_at + (t * B + b) * NAME_ld``.
 """
 
 import numpy as np
 
 from tinygrad_rnn.kernels.fingerprint import kernel
 from tinygrad_rnn.kernels.lanes import (
-    vabs, vbroadcast, vfirst, vfloor, vhmax, vhmin, vload, vload_n, vmax, vmin, vround, vselect, vsplat, vstore, vstore_n,
-    vsum,
+    vabs, vbroadcast, vfirst, vfloor, vhmax, vhmin, vload, vload_n, vmax, vmin, vround, vselect, vsplat, vstore,
+    vstore_n, vsum,
 )
 from tinygrad_rnn.kernels.linked import gemm, gemm2
 from tinygrad_rnn.kernels.mathfn import (
@@ -61,5 +61,6 @@ def check_code(op: Op, arity: int, static: tuple[str, ...]) -> None:
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id not in ("x", *CALLABLE, *NUMBERS):
             raise CompileError(
-                f"{op.name}: lowering: got {node.id!r} in {code!r}, wanted inputs as {{0}} and any of {', '.join(CALLABLE)}"
+                f"{op.name}: lowering: got {node.id!r} in {code!r}, "
+                f"wanted inputs as {{0}} and any of {', '.join(CALLABLE)}"
             )

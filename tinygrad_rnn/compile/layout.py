@@ -1,7 +1,7 @@
 """Layout: where everything that a loop reads or writes lies, and the jobs that prepare it.
 
-Each call has an arena, one array with all that is its own: packed matrices, biases and vectors (``w``), then the buffers
-of its schedule. The caller's arrays and the results are arrays by themselves.
+Each call has an arena, one array with all that is its own: packed matrices, biases and vectors (``w``), then the
+buffers of its schedule. The caller's arrays and the results are arrays by themselves.
 """
 
 from __future__ import annotations

@@ -61,8 +61,8 @@ def trace_step(
         for i, (shape, kind_of) in enumerate(rows):
             if len(shape) > 1 or np.dtype(kind_of).kind not in "fb":
                 raise CompileError(
-                    f"{kind} {i}: got rows of shape {tuple(shape)} and dtype {np.dtype(kind_of)}; a compiled loop takes "
-                    "one row of float or bool features for each batch row"
+                    f"{kind} {i}: got rows of shape {tuple(shape)} and dtype {np.dtype(kind_of)}; a compiled loop "
+                    "takes one row of float or bool features for each batch row"
                 )
             out.append(trace.leaf(kind, i, (BATCH, *shape), kind_of, True))
         return out
@@ -150,7 +150,9 @@ class Plan:
 
     # ---- forward
 
-    def schedule_forward(self, saved: dict[int, Symbol], history: set[int]) -> tuple[Schedule, list[Buffer], list[Buffer]]:
+    def schedule_forward(
+        self, saved: dict[int, Symbol], history: set[int]
+    ) -> tuple[Schedule, list[Buffer], list[Buffer]]:
         """The forward loop, with the buffers of its states and outputs."""
         t = self.traced
         results = set(self.aliases.values())
@@ -182,9 +184,7 @@ class Plan:
         t = self.traced
         limit = t.trace.next_uid()
         with recording(t.trace):
-            adj = adjoint(
-                t.trace, t.outputs, t.new_states, t.inputs, t.states, self.wanted_inputs, self.wanted
-            )
+            adj = adjoint(t.trace, t.outputs, t.new_states, t.inputs, t.states, self.wanted_inputs, self.wanted)
         self.adjoint = adj
         self.sunk: dict[int, list[tuple[Symbol, Symbol]]] = {}  # input -> products done after the loop
         for i, dx in enumerate(adj.inputs):

@@ -13,9 +13,8 @@ from .rules import ALIAS, CAST, CONCAT, SLICE, SPREAD, ZERO
 from .symbol import Symbol
 
 
-def evaluate(roots: list[Symbol], values: dict[int, Any]) -> list[Any]:
+def evaluate(roots: list[Symbol], values: dict[int, Any], batch: int = 1) -> list[Any]:
     """The values of `roots`, given those of leaves (or of any other symbols) by uid; `values` is filled in."""
-    batch = next((v.shape[0] for v in values.values() if isinstance(v, Tensor) and v.ndim), 1)
     for root in roots:
         stack = [root]
         while stack:
@@ -59,7 +58,7 @@ def replay(traced: Traced, inputs: list[Tensor], states: list[Tensor], bases: di
         values: dict[int, Any] = dict(bases)
         values |= {x.uid: column[t] for x, column in zip(traced.inputs, columns)}
         values |= {s.uid: v for s, v in zip(traced.states, states)}
-        results = evaluate(traced.outputs + traced.new_states, values)
+        results = evaluate(traced.outputs + traced.new_states, values, inputs[0].shape[1])
         for ys, y in zip(collected, results):
             ys.append(y)
         states = results[len(traced.outputs) :]

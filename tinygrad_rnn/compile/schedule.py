@@ -167,7 +167,7 @@ class Schedule:
 
     def _terms(self, s: Symbol, top: bool = True) -> list[Any]:
         absorbable = top or (self.uses[s.uid] == 1 and s.uid not in self.series)
-        if isinstance(s, Symbol) and s.uid not in self.sources and s.op.name == "add" and absorbable:
+        if isinstance(s, Symbol) and s.uid not in self.sources and s.operation == "add" and absorbable:
             out = []
             for a in s.args:
                 out += self._terms(a, False) if isinstance(a, Symbol) and a.varying and a.shape == s.shape else [a]
@@ -177,7 +177,7 @@ class Schedule:
     def _find_accumulations(self) -> None:
         absorbed: set[int] = set()
         for s in reversed(self.order):
-            if s.uid in absorbed or s.op.name not in ("add", "matmul"):
+            if s.uid in absorbed or s.operation not in ("add", "matmul"):
                 continue
             found = self._terms(s)
             mine = [
@@ -186,7 +186,7 @@ class Schedule:
                 if isinstance(t, Symbol)
                 and t.varying
                 and t.uid not in self.sources
-                and t.op.name == "matmul"
+                and t.operation == "matmul"
                 and (t is s or (self.uses[t.uid] == 1 and t.uid not in self.series))
             ]
             if not mine:
@@ -350,7 +350,9 @@ class Schedule:
 
     def cost(self, s: Any, known: set[int], budget: int) -> int:
         """Price of recomputing `s` from what is stored, counting no further than `budget`."""
-        if not isinstance(s, Symbol) or not s.varying or s.uid in self.sources or s.uid in self.places or s.uid in known:
+        if not isinstance(s, Symbol) or not s.varying:
+            return 0
+        if s.uid in self.sources or s.uid in self.places or s.uid in known:
             return 0
         if s.uid in self.accumulations or s.lowering.kind == "reduce":
             return budget + 1

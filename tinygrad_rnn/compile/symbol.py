@@ -73,6 +73,11 @@ class Symbol(Operators):
         return self.shape[1] if len(self.shape) > 1 else 1
 
     @property
+    def operation(self) -> str:
+        """Name of the operation; empty for a leaf."""
+        return self.op.name if self.op is not None else ""
+
+    @property
     def lowering(self) -> Lowering:
         """Of the operation; leaves have none."""
         assert self.op is not None
@@ -103,7 +108,9 @@ class Symbol(Operators):
         return self._refuse("int() of a tensor", "keep it a tensor")
 
     def __index__(self):
-        return self._refuse("a tensor used as an index", "index with Python numbers, or move the lookup out of the step")
+        return self._refuse(
+            "a tensor used as an index", "index with Python numbers, or move the lookup out of the step"
+        )
 
     def __array__(self, dtype=None, copy=None):
         return self._refuse("conversion of a tensor to NumPy", "use this package's operations")
@@ -129,7 +136,8 @@ class Symbol(Operators):
         return True
 
     def detach(self):
-        return self._refuse("detach()", "cut gradients outside the step, or compute the value eagerly")
+        """The same values, through which no gradient flows."""
+        return self.trace.detach(self)
 
 
 def location() -> str:

@@ -22,6 +22,7 @@ from ..core import Op, Tensor
 from ..core.dtype import promote
 from ..errors import CompileError
 from ..ops import getitem
+from ..ops.elementwise import CONSTANT
 from ..ops.reduce import expansions
 from .rules import ZERO, Rules
 from .symbol import BATCH, Symbol, location
@@ -97,6 +98,8 @@ class Trace(Rules):
     # ---- recording
 
     def record(self, op: Op, args: tuple, static: dict) -> Any:
+        if not grad_mode.enabled:
+            raise CompileError(f"no_grad() inside the step at {location()}: cut gradients with .detach()")
         lifted = tuple(self.lift(a) for a in args)
         if not any(isinstance(a, Symbol) and a.varying for a in lifted):
             return self._invariant(op, lifted, static)
@@ -127,6 +130,16 @@ class Trace(Rules):
             found = self._seen[key] = Symbol(self, op, args, static, shape, dtype, varying, where=location())
         return found
 
+    def detach(self, x: Any) -> Any:
+        return self.record(CONSTANT, (x,), {})
+
+    def refuse(self, what: str) -> None:
+        """Called by a tensor whose value is read: a parameter's, which may change from call to call."""
+        raise CompileError(
+            f"{what} at {location()}: its value would be frozen into the compiled step; compute with the tensor "
+            "itself, or keep a Python number as the attribute"
+        )
+
     def fail(self, op, args, want: str):
         def describe(a):
             if not isinstance(a, Symbol):
@@ -153,7 +166,8 @@ class Trace(Rules):
             lead = self.make(op, args, static, (), self.dtype, False)
             pick = Op(f"output{len(results)}", None)
             return tuple(self.make(pick, (lead,), {"index": i}, s, d, False) for i, (s, d) in enumerate(results))
-        return self.make(op, args, static, *results, False)
+        shape, dtype = results
+        return self.make(op, args, static, shape, dtype, False)
 
 
 def _infer(op: Op, args: tuple, static: dict) -> Any:
@@ -178,7 +192,7 @@ class recording:
     def __enter__(self):
         if grad_mode.tracer is not None:
             raise CompileError("a step that is being traced runs a compiled layer; call the layer's cell instead")
-        grad_mode.tracer = self.trace
+        grad_mode.tracer, self.enabled, grad_mode.enabled = self.trace, grad_mode.enabled, True
 
     def __exit__(self, *exc):
-        grad_mode.tracer = None
+        grad_mode.tracer, grad_mode.enabled = None, self.enabled

@@ -109,19 +109,23 @@ class Tensor(Operators):
 
     def numpy(self) -> ndarray:
         """The values as a NumPy array that shares this tensor's memory."""
+        if grad_mode.tracer is not None:
+            grad_mode.tracer.refuse("numpy()")
         return self.data
 
     def item(self) -> Any:
         """The value of a tensor with one element, as a Python number."""
+        if grad_mode.tracer is not None:
+            grad_mode.tracer.refuse("the number in a tensor")
         if self.data.size != 1:
             raise ShapeError(f"item(): got a tensor of shape {self.shape}, wanted one element")
         return self.data.item()
 
     def tolist(self) -> Any:
-        return self.data.tolist()
+        return self.numpy().tolist()
 
     def __array__(self, dtype=None, copy=None):
-        return np.array(self.data, dtype=dtype, copy=copy)
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     def __bool__(self) -> bool:
         return bool(self.item())
@@ -187,6 +191,8 @@ class Tensor(Operators):
 
     def detach(self) -> Tensor:
         """The same values (and memory) outside the graph."""
+        if grad_mode.tracer is not None:
+            return grad_mode.tracer.detach(self)
         return Tensor(self.data, False, None, self._counter)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:

@@ -8,6 +8,8 @@ functions, whose addresses LLVM learns in `link`. With ``NUMBA_BOUNDSCHECK=1`` t
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -58,15 +60,15 @@ def link(dtype) -> tuple:
     """Compile the tile for `dtype` (or load it from the disk) and make its symbols known to LLVM."""
     dtype = np.dtype(dtype)
     p = types.CPointer(types.float32 if dtype == np.float32 else types.float64)
-    signatures = {
+    signatures: dict[Callable, tuple] = {
         _gemm: (p, _n, _n, _n, p, _n, p, _n, _n),
         _gemm2: (p, _n, _n, p, p, _n, _n, p, p, _n, _n, p, _n),
     }
-    made = []
+    made: list[Any] = []
     for function, arguments in signatures.items():
         name = function.__name__
         function.__qualname__ = f"{name}_{fingerprint()}"
-        compiled = cfunc(types.void(*arguments), cache=True, error_model="numpy")(function)
+        compiled: Any = cfunc(types.void(*arguments), cache=True, error_model="numpy")(function)
         llvm.add_symbol(_symbol(name, dtype), compiled.address)
         made.append(compiled)
     return tuple(made)  # kept alive by the cache

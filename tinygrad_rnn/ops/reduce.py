@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
-from ..core import OUT, Lowering, Op, apply, primitive
+from ..core import OUT, Lowering, primitive
 from ..errors import ShapeError
 from .compare import isfinite
-from .elementwise import exp, log, sqrt, where
+from .elementwise import constant, exp, log, sqrt, where
 from .shape import broadcast_to, concat, flip, reshape
 
 
@@ -252,21 +255,13 @@ def any(x, axis=None, keepdims=False):
 
 
 # softmax and its kin, taken apart for the compiler: along features they become two reductions and elementwise maths
-_CONSTANT = Op("constant", lambda x: x, vjps=[None], saves=(), view=True, lowering=Lowering("elementwise", "{0}", 0))
-
-
-def _constant(x):
-    """`x`, through which no gradient flows: the shift of a softmax does not change it."""
-    return apply(_CONSTANT, (x,), {})
-
-
 def expand_softmax(x, axis):
-    e = exp(x - _constant(_max(x, axis=axis, keepdims=True)))
+    e = exp(x - constant(_max(x, axis=axis, keepdims=True)))
     return e / _sum(e, axis=axis, keepdims=True)
 
 
 def expand_logsumexp(x, axis):
-    top = _constant(_max(x, axis=axis, keepdims=True))
+    top = constant(_max(x, axis=axis, keepdims=True))
     top = where(isfinite(top), top, 0.0)
     return log(_sum(exp(x - top), axis=axis, keepdims=True)) + top
 
@@ -275,4 +270,8 @@ def expand_log_softmax(x, axis):
     return x - expand_logsumexp(x, axis)
 
 
-expansions = {"softmax": expand_softmax, "log_softmax": expand_log_softmax, "logsumexp": expand_logsumexp}
+expansions: dict[str, Callable[..., Any]] = {
+    "softmax": expand_softmax,
+    "log_softmax": expand_log_softmax,
+    "logsumexp": expand_logsumexp,
+}

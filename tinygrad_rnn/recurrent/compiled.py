@@ -93,9 +93,7 @@ class _Loop:
     def forward(self, *arrays, tape):
         n, dtype = self.n_inputs, self.executable.dtype
         time, batch = arrays[0].shape[:2]
-        solid = [
-            a if a.dtype is dtype and a.flags.c_contiguous else np.ascontiguousarray(a, dtype) for a in arrays
-        ]
+        solid = [a if a.dtype is dtype and a.flags.c_contiguous else np.ascontiguousarray(a, dtype) for a in arrays]
         named = dict(zip(self.program.names, solid[self.n_arguments :]))
         ys, finals, tape["context"] = self.executable.forward(
             solid[:n], solid[n : self.n_arguments], named, time, batch, self.train
@@ -130,9 +128,7 @@ class _Loop:
             results[n:] = [ops.expand_dims(s, 0) for s in results[n:]]
         pairs = [(results[i], g) for i, g in gs.items() if results[i].requires_grad]
         wanted = [t for t, need in zip(tensors, needs) if need]
-        found = iter(
-            grad([y for y, _ in pairs], wanted, [g for _, g in pairs], create_graph=True, allow_unused=True)
-        )
+        found = iter(grad([y for y, _ in pairs], wanted, [g for _, g in pairs], create_graph=True, allow_unused=True))
         return [next(found) if need else None for need in needs]
 
 
@@ -160,7 +156,7 @@ def scan_compiled(
     if reverse:
         inputs = [ops.flip(x, 0) for x in inputs]
     args = (*inputs, *states, *tensors)
-    train = config.is_grad_enabled() and any([a.requires_grad for a in args])
+    train = config.is_grad_enabled() and any(a.requires_grad for a in args)
     loop = program.loop(type(cell).__name__, len(inputs), len(states), train, args)
     results = apply(loop.op, args, {"tape": {"stacked": stacked}})
     n = len(program.traced.outputs)

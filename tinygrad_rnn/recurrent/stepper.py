@@ -46,9 +46,7 @@ class Stepper:
         for cell in cells:
             if example is None:
                 if cell.input_size is None:
-                    raise ShapeError(
-                        f"{type(cell).__name__}: sets no input_size; pass example=, an input of one step"
-                    )
+                    raise ShapeError(f"{type(cell).__name__}: sets no input_size; pass example=, an input of one step")
                 example = ops.zeros((self.batch_size, cell.input_size), cell.dtype)
             link = _Link(cell, self.batch_size, example, mode)
             self._links.append(link)
@@ -83,9 +81,7 @@ class Stepper:
 
     def reset(self, state: Any = None) -> None:
         """Begin a new sequence, from `state` (as :attr:`state` gives it) or from the cells' initial states."""
-        given = (
-            [None] * len(self._links) if state is None else [state] if len(self._links) == 1 else list(state)
-        )
+        given = [None] * len(self._links) if state is None else [state] if len(self._links) == 1 else list(state)
         if len(given) != len(self._links):
             raise ShapeError(f"state: got {len(given)} states, wanted {len(self._links)}, one for each cell")
         for link, s in zip(self._links, given):
@@ -153,9 +149,7 @@ class _Link:
         leaves, its = nest.flatten(state) if state is not None else (wanted, self.state_structure)
         name = type(self.cell).__name__
         if its != self.state_structure:
-            raise ShapeError(
-                f"{name}: state: got {nest.describe(its)}, wanted {nest.describe(self.state_structure)}"
-            )
+            raise ShapeError(f"{name}: state: got {nest.describe(its)}, wanted {nest.describe(self.state_structure)}")
         for s, t in zip(leaves, wanted):
             if tuple(s.shape) != t.shape:
                 raise ShapeError(f"{name}: state: got shape {tuple(s.shape)}, wanted {t.shape}")
@@ -169,9 +163,8 @@ class _Link:
             target[...] = s.data if isinstance(s, Tensor) else s
 
     def run(self, x: Any) -> Any:
-        if self.structure is nest.LEAF:
-            leaves = (x,)
-        else:
+        leaves: Any = (x,)
+        if self.structure is not nest.LEAF:
             leaves, its = nest.flatten(x)
             if its != self.structure:
                 raise ShapeError(f"x: got {nest.describe(its)}, wanted {nest.describe(self.structure)}")
