@@ -163,7 +163,10 @@ def sgemm() -> Callable[[], np.ndarray]:
 
 
 def agree(sides: Mapping[str, Side], task: str) -> None:
-    """Raise if not all sides compute what the first one does."""
+    """Raise if not all sides compute what the first one does, to 1 % of each array's norm.
+
+    Rounding alone gets that far in float32: a relu next to zero is on in one order of summation, off in another.
+    """
     results = {
         name: [_numpy(v).T if side.transposed and task == "train" else _numpy(v) for v in getattr(side, task)()]
         for name, side in sides.items()
@@ -171,8 +174,11 @@ def agree(sides: Mapping[str, Side], task: str) -> None:
     (first, mine), *others = results.items()
     for name, other in others:
         for a, b in zip(mine, other, strict=True):
-            message = f"{task}: {first} and {name} disagree"
-            np.testing.assert_allclose(a, b, rtol=1e-2, atol=2e-3 * float(abs(b).max()), err_msg=message)
+            error = np.linalg.norm(a - b) / np.linalg.norm(b) if a.shape == b.shape else np.inf
+            if not error < 0.01:
+                raise AssertionError(
+                    f"{task}: {first} and {name} disagree in an array of shape {a.shape}: {error:.1%} of its norm"
+                )
 
 
 def _numpy(value: Any) -> np.ndarray:

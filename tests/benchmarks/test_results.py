@@ -95,6 +95,9 @@ def test_disagreement_is_an_error():
     sides.agree({"a": right, "b": wrong}, "train")
     with pytest.raises(AssertionError, match="infer: a and b disagree"):
         sides.agree({"a": right, "b": wrong}, "infer")
+    nan = sides.Side(lambda: [np.full((2, 3), np.nan)], list)
+    with pytest.raises(AssertionError, match="train: a and c disagree"):
+        sides.agree({"a": right, "c": nan}, "train")
 
 
 # ---- goals and tables
@@ -147,6 +150,15 @@ def test_goals_that_are_upper_bounds():
     assert cached.reached
     assert api.reached
     assert not kernel.reached
+
+
+def test_goals_of_custom_cells_leave_out_what_is_not_theirs():
+    wide, narrow = row(per_flop=1.0), row(per_flop=9.0, shape=[25, 32, 1, 32])
+    compiled = row(case="short", torch_compile_seconds=1.0, ratio={"torch": 0.1})
+    eager, per_flop = verdicts(cells=[wide, narrow, compiled, row(task="infer", per_flop=9.0)]).values()
+    assert eager.measured == "lowest 2.00x; 0 of 2"
+    assert eager.short[0].endswith("2.00x; of sgemm: ours 50%, torch 25%")
+    assert (per_flop.reached, per_flop.measured) == (True, "highest 1.00x; 1 of 1")
 
 
 def test_document():
