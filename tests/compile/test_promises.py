@@ -1,4 +1,4 @@
-"""What compiled layers promise beside their numbers: threads, padding, second derivatives, settings, refusals, streams."""
+"""What compiled layers promise beside their numbers: threads, padding, second derivatives, refusals, streams."""
 
 import numpy as np
 import pytest
