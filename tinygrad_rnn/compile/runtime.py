@@ -209,7 +209,7 @@ class Executable:
     def _derive(self, arrays: dict[str, np.ndarray]) -> None:
         """Add what only the backward loop reads of the parameters, such as an exponent less one."""
         if self._derived:
-            values: dict = {uid: arrays[f"b{uid}"].reshape(s.shape) for uid, s in self._given.items()}
+            values: dict = {uid: arrays[f"b{uid}"] for uid in self._given}
             for s, value in zip(self._derived, evaluate(self._derived, values)):
                 arrays[f"b{s.uid}"] = np.ascontiguousarray(value, self.dtype)
 

@@ -225,8 +225,8 @@ def _raise_as_eager(cell: Cell, inputs, structure, states, state_structure) -> N
 
 def _trace(cell: Cell, inputs, structure, states, state_structure) -> Program | str:
     """The program of a step, or why there is none."""
-    compiler.check_available()
     try:
+        compiler.check_available()
         with _tracing:
             return _trace_step(cell, inputs, structure, states, state_structure)
     except CompileError as error:
