@@ -74,7 +74,7 @@ class TableCell(nn.Cell):
 
     def __init__(self, case: Case, I, H, dtype="float64", seed=0):
         self.case, self.sizes, self.kind = case, (I, H), dtype
-        self.training_noise = 0.5
+        self.input_size = I if case.inputs is Case._field_defaults["inputs"] else None
         rng = np.random.default_rng(seed)
         for name, shape in case.weights(I, H).items():
             bound = 1.0 if len(shape) < 2 else 1.5 / np.sqrt(shape[0])

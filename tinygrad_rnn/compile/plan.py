@@ -280,7 +280,7 @@ def _is_vector(v: Symbol) -> bool:
 def _computed_from(traced: Traced, wanted: set[int]) -> set[int]:
     """Invariants computed from wanted leaves are wanted too."""
     out: set[int] = set()
-    symbols = sorted((s for s in traced.trace._seen.values() if not s.varying), key=lambda s: s.uid)
+    symbols = sorted((s for s in list(traced.trace._seen.values()) if not s.varying), key=lambda s: s.uid)
     for s in symbols:
         if any(isinstance(a, Symbol) and (a.uid in wanted or a.uid in out) for a in s.args):
             out.add(s.uid)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import threading
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from .replay import evaluate
 from .schedule import Buffer, Place
 
 BINDINGS = 64  # pairs of T and batch whose tables are kept
+_building = threading.RLock()  # several threads may make the first call
 
 
 def check_available() -> None:
@@ -185,26 +187,28 @@ class Executable:
     @property
     def inference(self) -> tuple[Layout, list[Buffer], list[Buffer]]:
         """The forward loop that saves nothing, with the buffers of its states and outputs."""
-        if self._inference is None:
-            schedule, states, outputs = self.plan.inference()
-            layout = Layout(schedule, "inference", False, self.dtype, f"{self.title}: forward, nothing saved.")
-            self._inference = layout, states, outputs
-        return self._inference
+        with _building:
+            if self._inference is None:
+                schedule, states, outputs = self.plan.inference()
+                layout = Layout(schedule, "inference", False, self.dtype, f"{self.title}: forward, nothing saved.")
+                self._inference = layout, states, outputs
+            return self._inference
 
     @property
     def training(self) -> tuple[Layout, Layout, After]:
         """The forward loop, the backward loop, and what comes after it."""
-        if self._training is None:
-            plan = self.plan
-            plan.differentiate()
-            forward = Layout(plan.forward, "forward", False, self.dtype, f"{self.title}: forward.")
-            reverse = Layout(plan.reverse, "reverse", True, self.dtype, f"{self.title}: backward through time.")
-            after = After(plan, reverse)
-            self._training = forward, reverse, after
-            given = {s.uid: s for s in bases(plan.traced)}
-            wanted = reverse.packing.bases | after.packing.bases
-            self._given, self._derived = given, [s for uid, s in wanted.items() if uid not in given]
-        return self._training
+        with _building:
+            if self._training is None:
+                plan = self.plan
+                plan.differentiate()
+                forward = Layout(plan.forward, "forward", False, self.dtype, f"{self.title}: forward.")
+                reverse = Layout(plan.reverse, "reverse", True, self.dtype, f"{self.title}: backward through time.")
+                after = After(plan, reverse)
+                given = {s.uid: s for s in bases(plan.traced)}
+                wanted = reverse.packing.bases | after.packing.bases
+                self._given, self._derived = given, [s for uid, s in wanted.items() if uid not in given]
+                self._training = forward, reverse, after
+            return self._training
 
     def _derive(self, arrays: dict[str, np.ndarray]) -> None:
         """Add what only the backward loop reads of the parameters, such as an exponent less one."""
@@ -218,13 +222,16 @@ class Executable:
     def _binding(self, kind: str, time: int, batch: int) -> Any:
         key = (kind, time, batch)
         found = self._bound.get(key)
-        if found is None:
-            if len(self._bound) >= BINDINGS:
-                self._bound.pop(next(iter(self._bound)))
-                self.pool.clear()
-            make = self._bind_backward if kind == "backward" else self._bind_forward
-            found = self._bound[key] = make(kind, time, batch)
-        return found
+        if found is not None:
+            return found
+        with _building:
+            if key not in self._bound:
+                if len(self._bound) >= BINDINGS:
+                    self._bound.pop(next(iter(self._bound)))
+                    self.pool.clear()
+                make = self._bind_backward if kind == "backward" else self._bind_forward
+                self._bound[key] = make(kind, time, batch)
+            return self._bound[key]
 
     def _bind_forward(self, kind: str, time: int, batch: int) -> Forward:
         plan, t = self.plan, self.plan.traced

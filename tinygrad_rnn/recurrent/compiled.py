@@ -58,22 +58,27 @@ class Program:
             if not all(_fits(t, self._leaves[uid], batch) for uid, t in values.items() if uid in self._leaves):
                 return None
             tensors = compiler.evaluate(self.bases, values)
-        if self._wanted[0] != batch:
+        known, wanted = self._wanted
+        if known != batch:
             rows = compiler.row_constants(self.traced)
             shapes = [(batch, *s.shape[1:]) if s.uid in rows else s.shape for s in self.bases]
-            self._wanted = batch, [(shape, s.dtype) for shape, s in zip(shapes, self.bases)]
-        return tensors if [(t.data.shape, t.data.dtype) for t in tensors] == self._wanted[1] else None
+            wanted = [(shape, s.dtype) for shape, s in zip(shapes, self.bases)]
+            self._wanted = batch, wanted
+        return tensors if [(t.data.shape, t.data.dtype) for t in tensors] == wanted else None
 
     def loop(self, title: str, n_inputs: int, n_states: int, train: bool, args) -> _Loop:
         """The loop for these arguments: which of them need gradients decides what it computes."""
         wanted = tuple([a.requires_grad for a in args]) if train else ()
         found = self.loops.get(wanted)
-        if found is None:
-            flags = wanted or (False,) * len(args)
-            uids = {s.uid for s, w in zip(self.bases, flags[n_inputs + n_states :]) if w}
-            executable = compiler.Executable(compiler.Plan(self.traced, flags[:n_inputs], uids), title)
-            found = self.loops[wanted] = _Loop(self, executable, n_inputs, n_states, train)
-        return found
+        if found is not None:
+            return found
+        with _tracing:
+            if wanted not in self.loops:
+                flags = wanted or (False,) * len(args)
+                uids = {s.uid for s, w in zip(self.bases, flags[n_inputs + n_states :]) if w}
+                executable = compiler.Executable(compiler.Plan(self.traced, flags[:n_inputs], uids), title)
+                self.loops[wanted] = _Loop(self, executable, n_inputs, n_states, train)
+            return self.loops[wanted]
 
 
 def _fits(tensor: Tensor, symbol, batch: int) -> bool:
@@ -197,8 +202,10 @@ def program_of(
     for retry in (False, True):
         program = None if retry else known.programs.get(key)
         if program is None:
-            program = _trace(cell, inputs, structure, states, state_structure)
-            known.programs[key] = program
+            with _tracing:
+                program = None if retry else known.programs.get(key)
+                if program is None:
+                    program = known.programs[key] = _trace(cell, inputs, structure, states, state_structure)
         if isinstance(program, str):
             break
         tensors = program.base_tensors(batch)
@@ -219,7 +226,7 @@ def _raise_as_eager(cell: Cell, inputs, structure, states, state_structure) -> N
     """Run one step on the tape: what eager mode rejects is rejected with the same error."""
     from .scan import _eager
 
-    with trial(cell), config.no_grad():
+    with _tracing, trial(cell), config.no_grad():
         _eager(cell, [Tensor(x.data[:1]) for x in inputs], structure, states, state_structure, False)
 
 
@@ -227,8 +234,7 @@ def _trace(cell: Cell, inputs, structure, states, state_structure) -> Program | 
     """The program of a step, or why there is none."""
     try:
         compiler.check_available()
-        with _tracing:
-            return _trace_step(cell, inputs, structure, states, state_structure)
+        return _trace_step(cell, inputs, structure, states, state_structure)
     except CompileError as error:
         reason = str(error)
     except Exception as error:  # whatever Python met that only tensors have
