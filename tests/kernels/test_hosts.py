@@ -76,7 +76,8 @@ def test_vectors_follow_forced_features():
 
 @x86
 @needs_jit
-@pytest.mark.parametrize("cpu", ["nehalem", pytest.param("haswell", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("cpu", ["nehalem", "haswell"])
 def test_sample_on_another_cpu(cpu):
     if cpu == "haswell" and not (HOST.has_fma and HOST.vector_bytes >= 32):
         pytest.skip("this machine has no AVX2")

@@ -8,6 +8,7 @@ Examples
 >>> from tinygrad_rnn.testing.programs import random_cells
 >>> @given(random_cells())
 ... def test_one_step(cell):
+...     cell.begin_sequence(2)
 ...     x, state = cell.example_inputs(1, 2), cell.initial_state(2)
 ...     cell.step({k: v[0] for k, v in x.items()}, state)
 >>> test_one_step()
