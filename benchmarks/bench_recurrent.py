@@ -14,7 +14,7 @@ from . import harness, plot, sides
 from .cases import BUILTIN, QUICK, SHAPES, Shape
 from .custom_cells import STEPS, work
 
-LIMIT = 4.0  # seconds for a row, after which three samples are enough
+LIMIT = 2.5  # seconds for a row, after which three samples are enough
 
 
 def main(argv: list[str] | None = None) -> int:
