@@ -77,6 +77,7 @@ def trace_step(
                 raise CompileError(
                     f"state {i}: the step got {old.dtype}{list(old.shape)} and returned {new.dtype}{list(new.shape)}"
                 )
+    trace.owned = lambda tensor: True  # it may hold on to the step
     invariants = {symbol.uid: tensor for tensor, symbol in trace.captured.values()}
     return Traced(trace, inputs, states, outputs, new_states, invariants)
 

@@ -212,8 +212,9 @@ def program_of(
         if tensors is not None:
             return program, tensors
     else:  # not even those that it was traced with: a constant that does not have a row for each batch row
-        _raise_as_eager(cell, inputs, structure, states, state_structure)
         program = "a constant has other rows than the batch; make it in begin_sequence(batch_size)"
+    if mode == "compiled" or key not in known.warned:
+        _raise_as_eager(cell, inputs, structure, states, state_structure)
     if mode == "compiled":
         raise CompileError(f"{type(cell).__name__}: {program}")
     if mode == "auto" and key not in known.warned:
@@ -236,11 +237,9 @@ def _trace(cell: Cell, inputs, structure, states, state_structure) -> Program | 
         compiler.check_available()
         return _trace_step(cell, inputs, structure, states, state_structure)
     except CompileError as error:
-        reason = str(error)
+        return str(error)
     except Exception as error:  # whatever Python met that only tensors have
-        reason = f"{type(error).__name__}: {error}, at {compiler.raised_at(error)}"
-    _raise_as_eager(cell, inputs, structure, states, state_structure)
-    return reason
+        return f"{type(error).__name__}: {error}, at {compiler.raised_at(error)}"
 
 
 def _trace_step(cell: Cell, inputs, structure, states, state_structure) -> Program:
