@@ -121,6 +121,8 @@ def _row(trace: Trace, value: Any, what: str) -> Symbol:
         if value.ndim not in (1, 2) or value.shape[0] != BATCH or value.dtype.kind != "f":
             raise CompileError(f"{what}: got a constant of shape {value.shape}, wanted a row for each batch row")
         return trace.zero(value.shape) + value
+    if value.leaf is not None and value.leaf[0] == "unusable":
+        raise CompileError(value.static["reason"])
     if value.dtype.kind == "b":
         raise CompileError(f"{what}: got a bool tensor, wanted floats; multiply it, or use tr.where()")
     return value

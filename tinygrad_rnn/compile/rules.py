@@ -31,6 +31,7 @@ class Rules:
     dtype: np.dtype
     make: Any
     fail: Any
+    unusable: Any
     zero: Any
 
     # ---- elementwise
@@ -204,7 +205,7 @@ class Rules:
     def _rule_reduce(self, op, args, static):
         (x,) = args
         if x.ndim != 2 or static["axis"] != (1,):
-            self.fail(op, args, "a reduction along features (axis=-1); rows of the batch stay apart")
+            return self.unusable(op, args, static, "a reduction along features (axis=-1); rows of the batch stay apart")
         if x.dtype.kind != "f":
             self.fail(op, args, f"floats; cast bools to {self.dtype} with .astype()")
         if x.op is CONCAT:
@@ -234,6 +235,9 @@ class Rules:
             self.fail(op, args, "no reshape of features inside the step; take columns, such as v[:, :3]")
         return self._alias(x, shape)
 
+    def _rule_transpose(self, op, args, static):
+        self.fail(op, args, "rows that stay rows; only what does not vary in time can be transposed")
+
     def _rule_broadcast(self, op, args, static):
         (x,), shape = args, static["shape"]
         if x.ndim != 2 or len(shape) != 2 or shape[0] != BATCH or x.width != 1:
@@ -250,7 +254,7 @@ class Rules:
             consumed = sum(i is not None for i in index) - 1
             index[at : at + 1] = [slice(None)] * (x.ndim - consumed)
         if not index or index[0] != slice(None):
-            self.fail(op, args, want)
+            return self.unusable(op, args, static, want)
         rest = index[1:]
         if not rest:
             return x

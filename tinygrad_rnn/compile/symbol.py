@@ -11,10 +11,25 @@ import numpy as np
 from ..core import Lowering, Op, Operators
 from ..errors import CompileError
 
-BATCH = 1009  # rows while tracing: a prime that no feature width is likely to have
-
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 _INNER = tuple(os.path.join(_PACKAGE, room) + os.sep for room in ("core", "ops", "compile", "nn"))
+_INNER += (os.path.dirname(os.path.abspath(np.__file__)) + os.sep,)
+
+
+class Rows(int):
+    """The size of the batch in the shape of a symbol; nothing may be computed from it, as it differs between calls."""
+
+    def _refuse(self, *others):
+        raise CompileError(
+            f"arithmetic on the size of the batch at {location()}: it differs from call to call; "
+            "compute it in begin_sequence(batch_size), and keep it as an attribute"
+        )
+
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
+    __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __neg__ = __float__ = _refuse
+
+
+BATCH = Rows(1009)  # rows while tracing: a prime that no feature width is likely to have
 
 
 class Symbol(Operators):
@@ -45,7 +60,7 @@ class Symbol(Operators):
         self.op: Op | None = op
         self.args: tuple = args
         self.static: dict = static
-        self.shape: tuple = tuple(shape)
+        self.shape: tuple = tuple(BATCH if n == BATCH else n for n in shape) if varying else tuple(shape)
         self.dtype = np.dtype(dtype)
         self.varying: bool = varying
         self.leaf: tuple | None = leaf

@@ -25,7 +25,7 @@ from ..ops import getitem
 from ..ops.elementwise import CONSTANT
 from ..ops.reduce import expansions
 from .rules import ZERO, Rules
-from .symbol import BATCH, Symbol, location
+from .symbol import BATCH, Rows, Symbol, location
 
 
 class Trace(Rules):
@@ -57,7 +57,7 @@ class Trace(Rules):
     def lift(self, value: Any) -> Any:
         """Symbols and numbers as they are; tensors and arrays as invariants of the sequence."""
         if isinstance(value, Symbol | bool | int | float):
-            return value
+            return value + 0 if isinstance(value, Rows) else value  # it refuses arithmetic
         if isinstance(value, np.generic):
             return value.item()
         if id(value) in self.captured:
@@ -103,6 +103,11 @@ class Trace(Rules):
         lifted = tuple(self.lift(a) for a in args)
         if not any(isinstance(a, Symbol) and a.varying for a in lifted):
             return self._invariant(op, lifted, static)
+        for a in lifted:
+            if isinstance(a, Symbol) and a.leaf is not None and a.leaf[0] == "unusable":
+                if all(isinstance(b, bool | int | float) for b in lifted if b is not a):
+                    return a  # a comparison, on the way to a branch
+                raise CompileError(a.static["reason"])
         if op.name in expansions:
             return expansions[op.name](*lifted, **static)
         kind = op.lowering.kind if op.lowering is not None else ""
@@ -149,6 +154,17 @@ class Trace(Rules):
 
         raise CompileError(f"{op.name} at {location()}: got {', '.join(map(describe, args))}; wanted {want}")
 
+    def unusable(self, op, args, static, want: str) -> Symbol:
+        """Fail; but one number for the whole batch may be on the way to a branch: then that is the reason to give."""
+        try:
+            self.fail(op, args, want)
+        except CompileError as error:
+            if _infer(op, args, static)[0] != ():
+                raise
+            symbol = self.leaf("unusable", 0, (), self.dtype, True)
+            symbol.static = {"reason": str(error)}
+            return symbol
+
     def _invariant(self, op, args, static):
         """What depends on parameters alone runs on the tape, before the loop."""
         if op.name == "broadcast_to" and static["shape"][:1] == (BATCH,):
@@ -172,7 +188,9 @@ class Trace(Rules):
 
 def _infer(op: Op, args: tuple, static: dict) -> Any:
     """Shape and dtype of a result, by running the forward on arrays that take no memory."""
-    arrays: list = [np.broadcast_to(np.ones((), a.dtype), a.shape) if isinstance(a, Symbol) else a for a in args]
+    arrays: list = [
+        np.broadcast_to(np.ones((), a.dtype), tuple(map(int, a.shape))) if isinstance(a, Symbol) else a for a in args
+    ]
     if op.lowering is not None and op.lowering.kind == "matmul":  # sums of nothing cost nothing
         a, b = arrays
         arrays = [a[..., :0], b[:0] if b.ndim == 1 else b[..., :0, :]]

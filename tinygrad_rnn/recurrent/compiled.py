@@ -154,6 +154,10 @@ def scan_compiled(
     CompileError
         With ``mode="compiled"``, if the step cannot be compiled.
     """
+    if config.grad_mode.tracer is not None:  # the step of another cell is being traced
+        raise CompileError(
+            f"{type(cell).__name__}: a layer runs inside a step: call its cell's step(), or run it in begin_sequence()"
+        )
     found = program_of(cell, inputs, structure, states, state_structure, mode)
     if found is None:
         return None
@@ -256,7 +260,7 @@ def _trace_step(cell: Cell, inputs, structure, states, state_structure) -> Progr
         return ys, new
 
     with trial(cell) as before:
-        cell.begin_sequence(compiler.BATCH)
+        cell.begin_sequence(int(compiler.BATCH))
         before.keep_plain()
         settings, random = read_settings(cell), drawn(cell)
         traced = compiler.trace_step(
