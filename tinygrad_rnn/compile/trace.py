@@ -161,9 +161,10 @@ class Trace(Rules):
         except CompileError as error:
             if _infer(op, args, static)[0] != ():
                 raise
-            symbol = self.leaf("unusable", 0, (), self.dtype, True)
-            symbol.static = {"reason": str(error)}
-            return symbol
+            reason = str(error)
+        symbol = self.leaf("unusable", 0, (), self.dtype, True)
+        symbol.static = {"reason": reason}
+        return symbol
 
     def _invariant(self, op, args, static):
         """What depends on parameters alone runs on the tape, before the loop."""
