@@ -179,11 +179,11 @@ class RandomCell(nn.Cell):
             a, v = values[args[0]], getattr(self, args[1])
             return a + v if name == "vector_add" else a * v if name == "vector_multiply" else (1.2 + a * a) ** v
         if name == "slice":
-            return values[args[0]][:, args[1] : args[2]]
+            return values[args[0]][:, slice(*args[1])]
         if name == "concat":
             return ops.concat([values[i] for i in args], axis=-1)
         if name == "spread":
-            return ops.broadcast_to(values[args[0]], (values[args[0]].shape[0], args[1]))
+            return ops.broadcast_to(values[args[0]], (values[args[0]].shape[0], *args[1]))
         if name == "where":
             c, compare, a, b = args
             return ops.where(COMPARE[compare](values[c], values[a]), values[a], values[b])
@@ -247,10 +247,10 @@ class _Writer:
         if v.width == width:
             return v
         if v.width == 1:
-            return self.add(width, v.bound, "spread", v.at, width)
+            return self.add(width, v.bound, "spread", v.at, (width,))
         if v.width > width and self.draw(st.booleans()):
             start = self.draw(st.integers(0, v.width - width))
-            return self.add(width, v.bound, "slice", v.at, start, start + width)
+            return self.add(width, v.bound, "slice", v.at, (start, start + width))
         return self.product(v, width)
 
     def product(self, v: Value, width: int) -> Value:
@@ -283,7 +283,7 @@ class _Writer:
         elif kind == "slice":
             start = self.draw(st.integers(0, a.width - 1))
             stop = self.draw(st.integers(start + 1, a.width))
-            self.add(stop - start, a.bound, "slice", a.at, start, stop)
+            self.add(stop - start, a.bound, "slice", a.at, (start, stop))
         elif kind == "concat":
             parts = [a, *(self.pick(self.values) for _ in range(self.draw(st.integers(1, 2))))]
             self.add(sum(p.width for p in parts), max(p.bound for p in parts), "concat", *(p.at for p in parts))

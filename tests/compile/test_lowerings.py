@@ -1,0 +1,206 @@
+"""The lane code of every elementwise operation and reduction gives what NumPy gives, special values included."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tr
+from tinygrad_rnn import nn
+from tinygrad_rnn.core import Lowering, Op
+from tinygrad_rnn.core.node import registry
+from tinygrad_rnn.recurrent import scan
+
+from .agreement import close, leaves_of, loss_of
+
+WIDTH = 11
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 2.0, -3.0, np.inf, -np.inf, np.nan, 1e-300]
+LOGICAL = {"logical_and", "logical_or", "logical_xor", "logical_not", "where"}  # have masks among their operands
+OPS = {
+    name: op
+    for name, op in sorted(registry.items())
+    if op.lowering is not None
+    and op.lowering.kind == "elementwise"
+    and op.forward.__module__.startswith("tinygrad_rnn.")
+    and name not in LOGICAL
+}
+ARITY = {name: len(inspect.signature(op.forward).parameters) for name, op in OPS.items()}
+UNARY = [name for name, n in ARITY.items() if n == 1]
+BINARY = [name for name, n in ARITY.items() if n == 2]
+
+
+class Everything(nn.Cell):
+    """Applies every operation of a list to its inputs; masks become numbers."""
+
+    def __init__(self, functions, dtype):
+        self.functions, self.kind = functions, dtype
+
+    @property
+    def dtype(self):
+        return np.dtype(self.kind)
+
+    def initial_state(self, batch_size):
+        return None
+
+    def step(self, x, state):
+        return [y.astype(self.kind) for y in (f(*x) for f in self.functions)], None
+
+
+def apply(name):
+    return lambda *args: tr.core.apply(OPS[name], args, {})
+
+
+def both(functions, arrays, dtype):
+    """Outputs on both roads."""
+    found = []
+    for mode in ("compiled", "eager"):
+        xs = [tr.tensor(np.asarray(a, dtype)) for a in arrays]
+        with np.errstate(all="ignore"):
+            ys, _ = scan(Everything(functions, dtype), xs, mode=mode)
+        found.append([y.numpy() for y in leaves_of(ys)])
+    return found
+
+
+def grid(dtype, *shape):
+    rng = np.random.default_rng(0)
+    return rng.uniform(-3, 3, shape).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
+def test_unary(dtype):
+    values = np.concatenate([grid(dtype, 3, 5, WIDTH), np.array(SPECIAL, dtype).reshape(1, 1, -1).repeat(5, 1)])
+    actual, wanted = both([apply(name) for name in UNARY], [values], dtype)
+    for name, a, b in zip(UNARY, actual, wanted):
+        with np.errstate(invalid="ignore"):
+            np.testing.assert_allclose(a, b, rtol=1e-14 if dtype == "float64" else 1e-6, atol=1e-300, err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
+def test_binary(dtype):
+    pairs = np.array([(a, b) for a in SPECIAL for b in [*SPECIAL, 3.0, -0.5]], dtype).reshape(-1, WIDTH, 2)
+    a = np.concatenate([grid(dtype, 4, WIDTH), pairs[..., 0]])[None]
+    b = np.concatenate([grid(dtype, 8, WIDTH)[4:], pairs[..., 1]])[None]
+    actual, wanted = both([apply(name) for name in BINARY], [a, b], dtype)
+    for name, x, y in zip(BINARY, actual, wanted):
+        np.testing.assert_allclose(x, y, rtol=1e-13 if dtype == "float64" else 2e-6, atol=1e-300, err_msg=name)
+
+
+LOGIC = {
+    "and": lambda a, b: (a > 0) & (b > 0),
+    "or of numbers": tr.logical_or,
+    "xor with a number": lambda a, b: tr.logical_xor(a > b, b),
+    "not a number": lambda a, b: tr.logical_not(a),
+    "not": lambda a, b: ~(a < b),
+    "true": lambda a, b: (a < b) | True,
+    "where of masks": lambda a, b: tr.where(a > 0, b > 0, a < b),
+    "where of a number": lambda a, b: tr.where(a, b, 2.0),
+    "where of a flag": lambda a, b: tr.where(True, b, a),
+    "sum of masks": lambda a, b: (a > 0) + (b > 0),
+    "product of masks": lambda a, b: (a > 0) * (b > 0),
+    "maximum of masks": lambda a, b: tr.maximum(a > 0, b > 0),
+    "equal masks": lambda a, b: (a > 0) == (b > 0),
+    "mask and number": lambda a, b: (a > 0) * b - (b > 0),
+    "mask less than number": lambda a, b: (a > 0) < b,
+    "cast there and back": lambda a, b: a.astype(bool).astype(b.dtype),
+    "joined masks": lambda a, b: tr.concat([a > 0, b > 0], axis=-1)[:, 3:17],
+    "mask joined with numbers": lambda a, b: tr.concat([a > 0, b], axis=-1),
+    "column of a mask": lambda a, b: (a > 0)[:, 2] * b[:, 1],
+}
+
+
+def test_masks():
+    a, b = (np.round(grid("float64", 2, 5, 3, WIDTH)[i]) for i in (0, 1))  # with ties and zeros
+    actual, wanted = both(list(LOGIC.values()), [a, b], "float64")
+    for name, x, y in zip(LOGIC, actual, wanted):
+        np.testing.assert_array_equal(x, y, err_msg=name)
+
+
+POWERS = [0, 1, 2, 3, 7, 8, 64, 65, -1, -2, 0.5, 1.5, -0.5, 2.0, -3.0]
+
+
+def test_powers_by_numbers():
+    x = np.concatenate([grid("float64", 1, 4, WIDTH), np.array(SPECIAL).reshape(1, 1, -1).repeat(4, 1)])
+    functions = [lambda a, e=e: a**e for e in POWERS] + [lambda a: 2.0**a, lambda a: 0.5**a]
+    actual, wanted = both(functions, [x], "float64")
+    for name, a, b in zip([*POWERS, "2 **", "0.5 **"], actual, wanted):
+        if name == 0.5:  # the square root: NaN of a negative infinity, as sqrt() has it
+            a, b = np.where(x == -np.inf, 0, a), np.where(x == -np.inf, 0, b)
+        np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-300, err_msg=str(name))
+
+
+REDUCTIONS = {
+    "sum": lambda a: a.sum(axis=-1),
+    "mean": lambda a: a.mean(axis=1, keepdims=True),
+    "max": lambda a: a.max(axis=-1),
+    "min": lambda a: a.min(axis=-1, keepdims=True),
+    "var": lambda a: a.var(axis=-1),
+    "std": lambda a: a.std(axis=-1, ddof=1),
+    "softmax": lambda a: tr.softmax(a, axis=-1),
+    "log_softmax": lambda a: tr.log_softmax(a, axis=-1),
+    "logsumexp": lambda a: tr.logsumexp(a, axis=-1),
+    "prod": lambda a: a.prod(axis=-1),
+    "of joined": lambda a: tr.concat([a, a * a], axis=-1).max(axis=-1),
+    "sum of joined": lambda a: tr.concat([a, a * a], axis=-1).sum(axis=-1),
+}
+
+
+def test_reductions():
+    actual, wanted = both(list(REDUCTIONS.values()), [grid("float64", 3, 4, WIDTH)], "float64")
+    for name, a, b in zip(REDUCTIONS, actual, wanted):
+        close(a, b, 1e-12, name)
+
+
+@pytest.mark.parametrize("special", [[np.nan], [np.inf], [-np.inf], [np.inf, -np.inf], [-np.inf] * WIDTH], ids=str)
+def test_reductions_of_special_values(special):
+    x = grid("float64", 1, 2, WIDTH)
+    x[0, 0, : len(special)] = special
+    actual, wanted = both(list(REDUCTIONS.values()), [x], "float64")
+    for name, a, b in zip(REDUCTIONS, actual, wanted):
+        np.testing.assert_allclose(a, b, rtol=1e-12, err_msg=name)
+
+
+def test_ties_share_gradients():
+    """Maxima, minima and comparisons where operands are equal."""
+    functions = [
+        tr.maximum,
+        tr.minimum,
+        lambda a, b: tr.relu(a) + tr.abs(b),
+        lambda a, b: a.max(axis=-1) - b.min(axis=-1),
+        lambda a, b: tr.clip(a, -1.0, 1.0) * tr.where(a > b, a, b),
+    ]
+    a, b = (np.round(grid("float64", 2, 3, 4, WIDTH)[i]) for i in (0, 1))
+    for f in functions:
+        grads = []
+        for mode in ("compiled", "eager"):
+            xs = [tr.tensor(v, requires_grad=True) for v in (a, b)]
+            ys, _ = scan(Everything([f], "float64"), xs, mode=mode)
+            grads.append([g.numpy() for g in tr.grad(loss_of(ys), xs, allow_unused=True)])
+        for x, y in zip(*grads):
+            close(x, y, 1e-12)
+
+
+# ---- a primitive of one's own
+
+
+def test_own_primitives():
+    """With rules for each operand, with one for all, without any, and with static parameters."""
+    def joint(g, y, a, b, needs, scale):
+        return [g * b * scale if needs[0] else None, g * a * scale if needs[1] else None]
+
+    ours = Lowering("elementwise", "{0} * {1} * {scale}", 2)
+    scaled = Op("scaled_product", lambda a, b, scale: a * b * scale, joint_vjp=joint, lowering=ours)
+    cube = Op("own_cube", lambda x: x * x * x, vjps=[lambda g, y, x: g * 3 * x * x],
+              lowering=Lowering("elementwise", "{0} * {0} * {0}"))  # fmt: skip
+    step = Op("own_step", lambda x: (x > 0) * 1.0, lowering=Lowering("elementwise", "vselect({0} > 0.0, 1.0, 0.0)"))
+    functions = [
+        lambda a, b: tr.core.apply(scaled, (a, b), {"scale": 0.3}),
+        lambda a, b: tr.core.apply(scaled, (a, b), {"scale": 0.4}) + tr.core.apply(cube, (a,), {}),
+        lambda a, b: tr.core.apply(step, (a,), {}) * b,
+    ]
+    found = []
+    for mode in ("compiled", "eager"):
+        xs = [tr.tensor(grid("float64", 3, 2, WIDTH) + i, requires_grad=True) for i in range(2)]
+        ys, _ = scan(Everything(functions, "float64"), xs, mode=mode)
+        found.append([t.numpy() for t in (*ys, *tr.grad(loss_of(ys), xs))])
+    for a, b in zip(*found):
+        close(a, b, 1e-12)
