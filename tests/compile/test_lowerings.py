@@ -184,6 +184,7 @@ def test_ties_share_gradients():
 
 def test_own_primitives():
     """With rules for each operand, with one for all, without any, and with static parameters."""
+
     def joint(g, y, a, b, needs, scale):
         return [g * b * scale if needs[0] else None, g * a * scale if needs[1] else None]
 

@@ -1,0 +1,64 @@
+"""One step per call gives, to the last bit, what one call over all steps gives."""
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tr
+from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.recurrent import nest, scan
+from tinygrad_rnn.recurrent.stepper import Stepper
+
+from .agreement import leaves_of
+from .cells import BY_NAME, CASES
+
+FEW = ["peephole_lstm", "delayed", "several_inputs", "masked_counter", "swapped", "variational_dropout"]
+some = [pytest.param(c, id=c.name, marks=() if c.name in FEW else pytest.mark.slow) for c in CASES]
+
+
+def stepper(case, cell, batch, mode="compiled"):
+    example = nest.map(lambda x: x[0], case.sequences(1, batch, requires_grad=False))
+    return Stepper([cell], batch, example, mode=mode)
+
+
+@pytest.mark.parametrize("case", some)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_steps_equal_the_loop(case, batch):
+    cell, xs = case.cell(), case.sequences(5, batch, requires_grad=False)
+    step = stepper(case, cell, batch)
+    tr.seed(0)
+    step.reset()
+    tr.seed(0)
+    with tr.no_grad():
+        ys, final = scan(cell, xs, mode="compiled")
+    for t in range(5):
+        y = step(nest.map(lambda x, t=t: x[t], xs))
+        for a, b in zip(leaves_of(y), leaves_of(ys), strict=True):
+            np.testing.assert_array_equal(np.asarray(a), b.numpy()[t])
+    for a, b in zip(leaves_of(step.state), leaves_of(final), strict=True):
+        np.testing.assert_array_equal(a, b.numpy())
+
+
+def test_changed_parameters_are_taken_over_on_request():
+    case = BY_NAME["peephole_lstm"]
+    cell = case.cell()
+    step, x = stepper(case, cell, 2), case.sequences(1, 2).numpy()[0]
+    before = step(x)
+    with tr.no_grad():
+        cell.w.copy_(cell.w.data * 2)
+    step.reset()
+    np.testing.assert_array_equal(step(x), scan(cell, x[None])[0].numpy()[0])
+    assert not np.array_equal(before, step(x))
+    cell.w.data = np.zeros((7, 20))
+    with pytest.raises(ShapeError, match="new stepper"):
+        step.refresh()
+
+
+def test_several_steppers_of_one_cell():
+    """Each has its own state."""
+    case = BY_NAME["peephole_lstm"]
+    cell, x = case.cell(), case.sequences(3, 2).numpy()
+    one, two = stepper(case, cell, 2), stepper(case, cell, 2)
+    found = [[one(x[t]), two(x[2 - t])] for t in range(3)]
+    for i, order in enumerate((x, x[::-1])):
+        wanted = scan(cell, order)[0].numpy()
+        np.testing.assert_array_equal(np.stack([f[i] for f in found]), wanted)
