@@ -65,21 +65,21 @@ def test_compiled_programs(cell):
 
 
 @pytest.mark.slow
-@settings(max_examples=1500, suppress_health_check=CAREFREE)
+@settings(max_examples=1000, suppress_health_check=CAREFREE)
 @given(random_cells(max_instructions=16))
 def test_many_programs_and_their_adjoints(cell):
     check_twin(cell)
 
 
 @pytest.mark.slow
-@settings(max_examples=60, suppress_health_check=CAREFREE, phases=[Phase.generate])
+@settings(max_examples=12, suppress_health_check=CAREFREE, phases=[Phase.generate])
 @given(random_cells(max_instructions=14))
 def test_many_compiled_programs(cell):
     check_compiled(cell)
 
 
 @pytest.mark.slow
-@settings(max_examples=25, suppress_health_check=CAREFREE, phases=[Phase.generate])
+@settings(max_examples=6, suppress_health_check=CAREFREE, phases=[Phase.generate])
 @given(random_cells(dtype=np.float32))
 def test_compiled_programs_in_float32(cell):
     xs, state = cell.example_inputs(3, 5), cell.example_state(5)
