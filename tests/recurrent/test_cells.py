@@ -271,3 +271,30 @@ def test_sizes_may_be_numpy_integers():
 def test_settings_are_checked(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+# ---- cells by name
+
+
+def test_cells_are_found_by_name():
+    assert {"rnn", "lstm", "gru"} <= set(nn.cell_names())
+    assert nn.cell_by_name("gru") is nn.GRUCell
+    with pytest.raises(ValueError, match=r"name: got 'gru2', wanted one of [\w, ]*gru, [\w, ]*lstm"):
+        nn.cell_by_name("gru2")
+
+
+@pytest.mark.parametrize("name", nn.cell_names())
+def test_every_named_cell_runs_and_is_public(name):
+    kind = nn.cell_by_name(name)
+    assert getattr(nn, kind.__name__) is kind
+    assert kind.__name__ in nn.__all__
+    cell = kind(3, 4, dtype="float64")
+    ys, _ = scan(cell, draw((2, 2, 3)))
+    assert ys.shape == (2, 2, 4)
+    assert ys.dtype == np.float64
+
+
+def test_names_of_cells_are_taken_once():
+    with pytest.raises(ValueError, match=r"name: got 'gru', which is GRUCell; wanted another name"):
+        nn.register_cell("gru")(Masked)
+    assert nn.register_cell("gru")(nn.GRUCell) is nn.GRUCell

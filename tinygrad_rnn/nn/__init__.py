@@ -19,17 +19,14 @@ from .norm import LayerNorm
 from .parameter import Parameter
 
 # the room above, so that users find all layers in one place; it needs the names above, hence last
-from ..recurrent import (  # isort: skip
-    GRU,
-    LSTM,
-    RNN,
-    Bidirectional,
-    Cell,
+from ..recurrent import GRU, LSTM, RNN, Bidirectional, Cell, Recurrent, Stacked  # isort: skip
+from ..recurrent.cells import (  # isort: skip
     GRUCell,
     LSTMCell,
     RNNCell,
-    Recurrent,
-    Stacked,
+    cell_by_name,
+    cell_names,
+    register_cell,
 )
 
 __all__ = [
@@ -59,6 +56,8 @@ __all__ = [
     "Sequential",
     "Stacked",
     "binary_cross_entropy_with_logits",
+    "cell_by_name",
+    "cell_names",
     "cross_entropy",
     "functional",
     "huber_loss",
@@ -66,4 +65,5 @@ __all__ = [
     "l1_loss",
     "mse_loss",
     "nll_loss",
+    "register_cell",
 ]

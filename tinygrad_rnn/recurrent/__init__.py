@@ -1,21 +1,8 @@
 """Recurrence: the cell protocol, built-in cells, and the layers that run any cell over a sequence."""
 
 from .cell import Cell
-from .cells import GRUCell, LSTMCell, RNNCell
 from .layers import GRU, LSTM, RNN
 from .scan import scan
 from .wrappers import Bidirectional, Recurrent, Stacked
 
-__all__ = [
-    "GRU",
-    "LSTM",
-    "RNN",
-    "Bidirectional",
-    "Cell",
-    "GRUCell",
-    "LSTMCell",
-    "RNNCell",
-    "Recurrent",
-    "Stacked",
-    "scan",
-]
+__all__ = ["GRU", "LSTM", "RNN", "Bidirectional", "Cell", "Recurrent", "Stacked", "scan"]

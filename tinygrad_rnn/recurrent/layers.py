@@ -12,7 +12,8 @@ from ..nn.dropout import check_probability, dropout_mask
 from ..nn.module import Module
 from ..nn.parameter import Parameter
 from . import nest
-from .cells import GRUCell, Init, LSTMCell, RNNCell, check_count
+from .cells import GRUCell, LSTMCell, RNNCell
+from .cells.base import Init, check_count
 from .scan import as_input, check_mode, scan
 
 
@@ -35,7 +36,7 @@ class Layered(Module):
     mode : {"auto", "compiled", "eager"}
         How to run the cells; "auto" compiles what it can.
     init : {"default", "torch"} or callable
-        See :class:`~tinygrad_rnn.recurrent.cells.GatedCell`.
+        See :class:`~tinygrad_rnn.recurrent.cells.base.GatedCell`.
     dtype : float32 or float64, optional
 
     Attributes
