@@ -2,6 +2,9 @@
 
 The source holds no sizes. Row strides, part offsets and widths come in as integers ``d``, numbers of the step as ``k``,
 so that one program in one dtype is one file, whatever T, the batch and the layer sizes are.
+
+Sequences need not be of one length: they end together, the longest first, so that a step takes the first rows of the
+batch only. The end of ``d`` holds the number of rows before each step, of which step t has ``d[.. + t + 1] - d[.. + t]``.
 """
 
 from __future__ import annotations
@@ -82,14 +85,13 @@ class Emitter:
         """Element offset of row `b` of a place at this time step."""
         buffer = place.buffer
         ld = self.int("ld", buffer)
-        time = "s" if self.reverse and buffer.kind == "ring" else "t"
-        slot = f"({time} + 1)" if place.late else time
         if buffer.kind in ("scratch", "total"):
             base = f"{b} * {ld}"
         elif buffer.kind == "ring":
-            base = f"(({slot} & 1) * B + {b}) * {ld}"
+            slot = "s" if self.reverse else "t"
+            base = f"(({f'({slot} + 1)' if place.late else slot} & 1) * B + {b}) * {ld}"
         else:
-            base = f"({slot} * B + {b}) * {ld}"
+            base = f"({'after' if place.late else 'first'} + {b}) * {ld}"
         if not buffer.alone:
             base = f"{self.int('at', buffer)} + {base}"
         if place.part:
@@ -114,6 +116,9 @@ class Emitter:
             body += self._rows(range(level, last))
             level = last
         time = ["for s in range(T):", "    t = T - 1 - s"] if self.reverse else ["for t in range(T):"]
+        table = 2 + len(self.ints)
+        time += [f"    first, after = d[{table} + t], d[{table + 1} + t]", "    end = min(b1, after - first)"]
+        time += ["    if end <= b0:", "        continue"]
         loop = time + ["    " + line for line in body] if body else ["pass"]
         head = [f"k_{i} = vsplat(k[{i}], k)" for i in range(len(self.numbers))]
         head += [f"{name} = d[{i + 2}]" for i, name in enumerate(self.int_names[key] for key in self.ints)]
@@ -145,11 +150,11 @@ class Emitter:
             a2, depth2, packed2 = second[0] if second else (a, "0", packed)
             lines.append(
                 f"gemm2({a}, {depth}, ws, {packed}, {a2}, {depth2}, ws, {packed2}, ws, {self.int('bias', product)}, "
-                f"b1 - b0, {columns}, {out}, {offset}, {ldc})"
+                f"end - b0, {columns}, {out}, {offset}, {ldc})"
             )
             operands = operands[2:]
         for a, depth, packed in operands:
-            lines.append(f"gemm({a}, b1 - b0, {depth}, ws, {packed}, {columns}, {out}, {offset}, {ldc}, True)")
+            lines.append(f"gemm({a}, end - b0, {depth}, ws, {packed}, {columns}, {out}, {offset}, {ldc}, True)")
         return lines
 
     # ---- elementwise maths, row by row
@@ -169,7 +174,7 @@ class Emitter:
                 groups.setdefault(self.width_class[r.args[0].uid], ([], []))[1].append(r)
             for key in sorted(groups, key=str):
                 lines += _Loop(self, level, key).emit(*groups[key])
-        return ["for b in range(b0, b1):", *("    " + line for line in lines)] if lines else []
+        return ["for b in range(b0, end):", *("    " + line for line in lines)] if lines else []
 
 
 class _Loop:

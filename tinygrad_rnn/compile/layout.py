@@ -209,6 +209,7 @@ class Layout:
                 offsets[buffer] = at
                 at += self.sizes.elements(buffer, time, batch)
         d = [time, batch, *(self._int(key, offsets, vectors) for key in self.emitter.ints)]
+        d += range(0, (time + 1) * batch, batch)  # rows before each step
         return np.array(d, np.int64), w_size, at + self.sizes.panel, offsets, jobs
 
     def _int(self, key: tuple, offsets: dict, vectors: dict) -> int:
