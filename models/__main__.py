@@ -1,7 +1,7 @@
 """``python -m models [NAME ...]``: list the models, or run one.
 
 A model is a file beside this one whose name does not start with an underscore. The first line of its
-docstring is what the list shows, and ``main(argv)`` runs it.
+docstring is what the list shows, and ``main(argv)``, a ``_command.Command``, runs it.
 """
 
 from __future__ import annotations
@@ -39,10 +39,11 @@ def summary(name: str) -> str:
 def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
-        print("usage: python -m models NAME [--epochs N] [--seed N] [--out FOLDER] [...]\n")
+        print("usage: python -m models NAME [--epochs N] [--seed N] [--cell CELL] [--out FOLDER] [--resume] [...]\n")
+        width = max(map(len, names()))
         for name in names():
-            print(f"  {name:<10}  {summary(name)}")
-        print("\npython -m models NAME --help shows all options of one model.")
+            print(f"  {name:<{width}}  {summary(name)}")
+        print("\npython -m models NAME --help shows all options of one model, and what it can do after training.")
         return 0
     name, *rest = argv
     if name not in names():

@@ -2,8 +2,8 @@
 
 The series is the classic of Box and Jenkins: thousands of passengers per month, January 1949 to December
 1960. The set-up is that of the well-known Keras tutorial: min-max scaling, windows of one month, the first
-two thirds to train on, the rest to test, batches of one, Adam, 100 epochs. With --data and --column it
-forecasts a series of yours.
+two thirds to train on, the rest to test, batches of one, Adam, 100 epochs. Fed with its own forecasts it
+looks further ahead. With --data and --column it forecasts a series of yours.
 """
 
 from __future__ import annotations
@@ -13,13 +13,22 @@ from pathlib import Path
 
 import numpy as np
 
-import tinygrad_rnn as tr
 from tinygrad_rnn import nn, optim
-from tinygrad_rnn.data import DataLoader, MinMaxScaler, read_column, train_test_split, windows
+from tinygrad_rnn.data import (
+    DataLoader,
+    MinMaxScaler,
+    persistence,
+    read_column,
+    roll_forward,
+    train_test_split,
+    walk_forward,
+    windows,
+)
+from tinygrad_rnn.errors import DataError
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.train import Trainer
 
-from . import _common
+from . import _command, _pictures
 
 PASSENGERS = Path(__file__).parent / "data" / "airline.csv"
 TRAIN_SIZE = 0.67
@@ -40,11 +49,11 @@ class Windows:
     """
 
     def __init__(self, series: np.ndarray, look_back: int):
-        self.series = series
+        self.series, self.look_back = series, look_back
         # as in the tutorial, the range is that of the whole series: the scale tells how high the test goes
         self.scaler = MinMaxScaler()
-        scaled = self.scaler.fit_transform(series)[:, None]
-        past, future = train_test_split(scaled, train_size=TRAIN_SIZE)
+        self.scaled = self.scaler.fit_transform(series)[:, None]
+        past, future = train_test_split(self.scaled, train_size=TRAIN_SIZE)
         self.train, self.test = pairs(past, look_back), pairs(future, look_back)
         self.cut = len(past)
 
@@ -65,14 +74,15 @@ def pairs(series: np.ndarray, look_back: int) -> tuple[np.ndarray, np.ndarray]:
 class Forecaster(nn.Module):
     """(N, look_back, 1) to (N, 1)."""
 
-    def __init__(self, hidden_size: int):
-        self.lstm = nn.LSTM(1, hidden_size, batch_first=True, init=like_keras)
+    def __init__(self, hidden_size: int, cell: str = "lstm"):
+        options = {"init": like_keras} if cell == "lstm" else {}
+        self.rnn = _command.layer(cell, 1, hidden_size, **options)
         self.head = nn.Linear(hidden_size, 1)
         init.xavier_uniform(self.head.weight)
         init.constant(self.head.bias, 0.0)
 
     def forward(self, x):
-        outputs, _ = self.lstm(x)
+        outputs, _ = self.rnn(x)
         return self.head(outputs[:, -1])
 
 
@@ -100,80 +110,135 @@ def batches(data: Windows, seed: int | None = None) -> DataLoader:
     return DataLoader(data.train, batch_size=1, shuffle=True, seed=seed)
 
 
+def train(run: _command.Run) -> dict[str, float]:
+    args = run.args
+    series = read_column(args.data, args.column)
+    data = Windows(series, args.look_back)
+    counts = f"{len(data.train[0])} windows to train on, {len(data.test[0])} to test"
+    print(f"{args.column}: {len(series)} values, {counts}")
+    settings = {"hidden_size": args.hidden_size, "cell": args.cell}
+    model = Forecaster(**settings)
+    print(model)
+    history = run.fit(trainer(model), batches(data))
+
+    errors = evaluate(model, data, args.steps)
+    print("root mean squared error:")
+    print(f"{'':<24}{'train':>8}{'test':>8}{f'{args.steps} ahead':>12}")
+    for label, name in ((args.cell.upper(), "rmse"), ("repeating the last value", "persistence_rmse")):
+        cells = "".join(f"{errors[f'{part}_{name}']:8.1f}" for part in ("train", "test"))
+        print(f"{label:<24}{cells}{errors[f'ahead_{name}']:12.1f}")
+
+    ahead = data.scaler.inverse_transform(
+        roll_forward(lambda x: _command.predict(model, x), data.scaled[None, -args.look_back :], args.steps)[0, :, 0]
+    )
+    months = np.datetime64("1949-01") + np.arange(len(series) + args.steps)
+    time = months if args.data == PASSENGERS else np.arange(len(series) + args.steps)
+    draw(run, model, data, time, ahead, f"{args.column}, one step ahead, and {args.steps} at the end", history)
+    run.save(
+        model,
+        settings,
+        column=args.column,
+        look_back=args.look_back,
+        last=series[-args.look_back :],
+        scaler=data.scaler.state_dict(),
+    )
+    return errors
+
+
 # ---- 4. Result: errors beside those of the simplest forecast, and a picture
 
 
-def evaluate(model: nn.Module, data: Windows) -> dict[str, float]:
-    """Errors of the model, and of a forecast that repeats the last value."""
-    return {
+def evaluate(model: nn.Module, data: Windows, steps: int = 12) -> dict[str, float]:
+    """Errors of the model, and of a forecast that repeats the last value: one step ahead, and over `steps`."""
+    errors = {
         f"{part}_{name}": data.rmse(predictions, targets)
         for part, (inputs, targets) in (("train", data.train), ("test", data.test))
         for name, predictions in (
-            ("rmse", _common.predict(model, inputs)),
+            ("rmse", _command.predict(model, inputs)),
             ("persistence_rmse", inputs[:, -1]),
         )
     }
+    steps = min(steps, len(data.series) - data.cut)
+    folds = list(walk_forward(len(data.series), data.cut, steps, stride=1))
+    past = np.stack([data.scaled[known][-data.look_back :] for known, _ in folds])
+    future = np.stack([data.scaled[coming] for _, coming in folds])
+    ahead = roll_forward(lambda x: _command.predict(model, x), past, steps)
+    errors["ahead_rmse"] = data.rmse(ahead, future)
+    errors["ahead_persistence_rmse"] = data.rmse(persistence(past[..., 0], steps)[..., None], future)
+    return errors
 
 
-def draw(path: Path, model: nn.Module, data: Windows, time: np.ndarray, title: str, history: dict) -> Path:
-    """The series with the predictions for both parts, and the loss."""
-    figure, (ax, loss) = _common.picture(widths=(9, 3.5))
-    ax.plot(time, data.series, color=_common.GREY, linewidth=2.5, label="series")
+def draw(run: _command.Run, model, data: Windows, time: np.ndarray, ahead: np.ndarray, title: str, history) -> None:
+    """The series with the predictions for both parts and what comes after its end, and the loss."""
+    figure, (ax, loss) = _pictures.picture(widths=(9, 3.5))
+    steps = len(data.series)
+    ax.plot(time[:steps], data.series, color=_pictures.GREY, linewidth=2.5, label="series")
     for part, color, stop, (inputs, _) in (
-        ("training", _common.BLUE, data.cut, data.train),
-        ("test", _common.ORANGE, len(time), data.test),
+        ("training", _pictures.BLUE, data.cut, data.train),
+        ("test", _pictures.ORANGE, steps, data.test),
     ):
-        values = data.scaler.inverse_transform(_common.predict(model, inputs))
-        ax.plot(
-            time[stop - len(values) : stop],
-            values,
-            color=color,
-            linewidth=1.5,
-            label=f"forecast, {part} part",
-        )
-    ax.axvline(time[data.cut], color=_common.INK, linewidth=0.8, linestyle=":")
+        values = data.scaler.inverse_transform(_command.predict(model, inputs))
+        label = f"forecast, {part} part"
+        ax.plot(time[stop - len(values) : stop], values, color=color, linewidth=1.5, label=label)
+    ax.plot(time[steps:], ahead, ".-", color=_pictures.RED, linewidth=1, markersize=4, label="fed with itself")
+    ax.axvline(time[data.cut], color=_pictures.INK, linewidth=0.8, linestyle=":")
     ax.set(title=title)
     ax.legend(frameon=False, loc="upper left")
-    _common.draw_loss(loss, history)
-    return _common.save_picture(figure, path)
+    _pictures.draw_loss(loss, history, "Mean squared error")
+    run.picture(figure, "forecast.png")
 
 
-def main(argv: list[str] | None = None) -> dict[str, float]:
-    """Train, print and draw; returns the errors."""
-    parser = _common.options(__name__, __doc__, epochs=100)
+# ---- 5. Use: the months to come
+
+
+def predict(args) -> np.ndarray:
+    """Forecast the steps that follow the series it was trained on, or a series of yours."""
+    model, facts = _command.load(args, "airline", Forecaster)
+    scaler = MinMaxScaler()
+    scaler.load_state_dict(facts["scaler"])
+    look_back = facts["look_back"]
+    series = np.array(facts["last"])
+    if args.data is not None:
+        series = read_column(args.data, args.column or facts["column"])
+        if len(series) < look_back:
+            raise DataError(f"{args.data}: got {len(series)} rows, wanted at least the {look_back} that it looks back")
+    window = scaler.transform(series[None, -look_back:, None].astype(np.float32))
+    forecast = roll_forward(lambda x: _command.predict(model, x), window, args.steps)[0, :, 0]
+    values = scaler.inverse_transform(forecast)
+    print(*(f"{value:.1f}" for value in values))
+    return values
+
+
+def options(parser) -> None:
     parser.add_argument("--data", type=Path, default=PASSENGERS, metavar="CSV", help="a file with a header")
     parser.add_argument("--column", default="passengers", help="the series in it; default: passengers")
-    _common.count(parser, "--look-back", 1, "steps that it sees")
-    _common.count(parser, "--hidden-size", 4)
-    args = parser.parse_args(argv)
-    tr.seed(args.seed)
-    series = read_column(args.data, args.column)
-    data = Windows(series, args.look_back)
-    args.out.mkdir(parents=True, exist_ok=True)
+    _command.count(parser, "--look-back", 1, "steps that it sees")
+    _command.count(parser, "--hidden-size", 4)
+    _command.count(parser, "--steps", 12, "how far ahead the longer forecast goes")
 
-    model = Forecaster(args.hidden_size)
-    counts = f"{len(data.train[0])} windows to train on, {len(data.test[0])} to test"
-    print(f"{args.column}: {len(series)} values, {counts}")
-    print(model)
-    history = trainer(model).fit(batches(data), epochs=args.epochs)
 
-    errors = evaluate(model, data)
-    print(f"after {args.epochs} epochs in {sum(history['seconds']):.1f} s, root mean squared error:")
-    print(f"{'':<24}{'train':>8}{'test':>8}")
-    for label, name in (("LSTM", "rmse"), ("repeating the last value", "persistence_rmse")):
-        print(f"{label:<24}{errors[f'train_{name}']:8.1f}{errors[f'test_{name}']:8.1f}")
-    title = (
-        f"{args.column}, one step ahead: test RMSE {errors['test_rmse']:.1f} "
-        f"(repeating the last value: {errors['test_persistence_rmse']:.1f})"
-    )
-    months = np.datetime64("1949-01") + np.arange(len(series))
-    time = months if args.data == PASSENGERS else np.arange(len(series))
-    scaling = {f"scaler.{key}": value for key, value in data.scaler.state_dict().items()}
-    _common.name_files(
-        [
-            draw(args.out / "forecast.png", model, data, time, title, history),
-            _common.save_weights(args.out / "weights.safetensors", model.state_dict() | scaling),
-            _common.save_metrics(args.out / "metrics.json", errors),
-        ]
-    )
-    return errors
+def predict_options(parser) -> None:
+    _command.count(parser, "--steps", 12, "how far ahead")
+    parser.add_argument("--data", type=Path, metavar="CSV", help="whose last values to start from")
+    parser.add_argument("--column", help="the series in it; default: that of the training")
+
+
+main = _command.Command(
+    __name__,
+    __doc__,
+    train,
+    options=options,
+    epochs=100,
+    cell="lstm",
+    card=_command.Card(
+        form="many to one",
+        data="passengers per month, 1949 to 1960",
+        metric="test RMSE, one month ahead",
+        score="test_rmse",
+        baseline="repeating the last month",
+        baseline_score="test_persistence_rmse",
+        style=".1f",
+        picture="forecast.png",
+    ),
+    predict=_command.Use(predict, predict_options, "the steps to come"),
+)

@@ -2,37 +2,37 @@
 
 Every sample is a wave of its own phase and period, so a single value tells nothing: the network has to find
 out from the steps before where in which wave it stands. Backpropagation through time goes through all 25
-steps; gradients are clipped by their norm, as they may grow on the way.
+steps; gradients are clipped by their norm, as they may grow on the way. Fed with its own predictions it draws
+the wave on.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 
-import tinygrad_rnn as tr
 from tinygrad_rnn import nn, optim
-from tinygrad_rnn.data import DataLoader, train_test_split
+from tinygrad_rnn.data import DataLoader, roll_forward, train_test_split
+from tinygrad_rnn.errors import DataError
 from tinygrad_rnn.train import Trainer
 
-from . import _common
+from . import _command, _pictures
 
 PERIODS = 20.0, 30.0  # steps
 HELD_OUT = 0.2
 BATCH_SIZE = 16
+AHEAD = 50  # steps of the longer forecast
 
 
-# ---- 1. Data: waves of amplitude one, and the value that follows each
+# ---- 1. Data: waves of amplitude one, and the values that follow each
 
 
-def waves(samples: int, steps: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Inputs (samples, steps, 1) and targets (samples, 1)."""
+def waves(samples: int, steps: int, seed: int, ahead: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs (samples, steps, 1) and the values after them (samples, ahead)."""
     rng = np.random.default_rng(seed)
     phase = rng.uniform(0, 2 * np.pi, (samples, 1))
     period = rng.uniform(*PERIODS, (samples, 1))
-    wave = np.sin(phase + 2 * np.pi * np.arange(steps + 1) / period).astype(np.float32)
-    return wave[:, :-1, None], wave[:, -1:]
+    wave = np.sin(phase + 2 * np.pi * np.arange(steps + ahead) / period).astype(np.float32)
+    return wave[:, :steps, None], wave[:, steps:]
 
 
 # ---- 2. Model: a simple recurrent network, and a linear layer on its last output
@@ -41,8 +41,8 @@ def waves(samples: int, steps: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 class Predictor(nn.Module):
     """(N, steps, 1) to (N, 1)."""
 
-    def __init__(self, hidden_size: int):
-        self.rnn = nn.RNN(1, hidden_size, nonlinearity="tanh", batch_first=True)
+    def __init__(self, hidden_size: int, cell: str = "rnn"):
+        self.rnn = _command.layer(cell, 1, hidden_size)
         self.head = nn.Linear(hidden_size, 1)
 
     def forward(self, x):
@@ -53,76 +53,114 @@ class Predictor(nn.Module):
 # ---- 3. Training
 
 
-def trainer(model: nn.Module, epochs: int) -> Trainer:
-    """Adam on the squared error, with a learning rate that falls along a cosine."""
+def trainer(model: nn.Module) -> Trainer:
+    """Adam on the squared error, with a learning rate that falls by 1.5 % every epoch."""
     optimizer = optim.Adam(model.parameters(), lr=1e-2)
-    schedule = optim.CosineAnnealingLR(optimizer, epochs)
+    schedule = optim.ExponentialLR(optimizer, 0.985)
     return Trainer(model, optimizer, nn.mse_loss, schedule=schedule, clip_norm=1.0)
 
 
-# ---- 4. Result: the error on waves that the network has never seen, and two pictures
+def train(run: _command.Run) -> dict[str, float]:
+    args = run.args
+    inputs, future = waves(args.samples, args.steps, args.seed, AHEAD)
+    train_x, test_x, train_future, test_future = train_test_split(inputs, future, test_size=HELD_OUT)
+    train_y, test_y = train_future[:, :1], test_future[:, :1]
+    print(f"{args.samples} waves of {args.steps} steps: {len(train_x)} to train on, {len(test_x)} held out")
+    settings = {"hidden_size": args.hidden_size, "cell": args.cell}
+    model = Predictor(**settings)
+    print(model)
+    loader = DataLoader((train_x, train_y), BATCH_SIZE, shuffle=True)
+    history = run.fit(trainer(model), loader, [(test_x, test_y)])
+
+    ahead = continued(model, test_x, AHEAD)
+    errors = {
+        "mae": float(np.abs(ahead[:, :1] - test_y).mean()),
+        "persistence_mae": float(np.abs(test_x[:, -1] - test_y).mean()),
+        "ahead_mae": float(np.abs(ahead - test_future).mean()),
+    }
+    print("mean absolute error on held-out waves:")
+    print(f"{args.cell.upper():<24}{errors['mae']:8.2%} of the amplitude")
+    print(f"{'repeating the last value':<24}{errors['persistence_mae']:8.2%}")
+    print(f"{f'fed with itself, {AHEAD} steps':<24}{errors['ahead_mae']:8.2%}")
+    draw_predictions(run, test_x, test_future, ahead, f"Held-out waves: mean error {errors['mae']:.2%}")
+    figure, (ax,) = _pictures.picture(widths=(7,))
+    _pictures.draw_loss(ax, history, "Mean squared error")
+    run.picture(figure, "loss.png")
+    run.save(model, settings, steps=args.steps)
+    return errors
 
 
-def draw_loss(path: Path, history: dict) -> Path:
-    figure, (ax,) = _common.picture(widths=(7,))
-    _common.draw_loss(ax, history)
-    return _common.save_picture(figure, path)
+# ---- 4. Result: the error on waves that the network has never seen, and a picture
 
 
-def draw_predictions(path: Path, inputs, targets, predictions, title: str) -> Path:
-    """Prediction against truth for all held-out waves, and three of them with the value that follows."""
-    figure, (scatter, wave) = _common.picture(widths=(4.8, 6.2))
-    scatter.axline((0, 0), slope=1, color=_common.GREY, linewidth=1, label="truth")
-    scatter.plot(targets, predictions, ".", color=_common.ORANGE, markersize=8, label="prediction")
+def continued(model: nn.Module, inputs: np.ndarray, steps: int) -> np.ndarray:
+    """The next values of waves (N, T, 1), as the network sees them: (N, steps)."""
+    return roll_forward(lambda x: _command.predict(model, x), inputs, steps)[:, :, 0]
+
+
+def draw_predictions(run: _command.Run, inputs, future, ahead, title: str) -> None:
+    """Prediction against truth for all held-out waves, and three of them drawn on."""
+    figure, (scatter, wave) = _pictures.picture(widths=(4.8, 7.2))
+    scatter.axline((0, 0), slope=1, color=_pictures.GREY, linewidth=1, label="truth")
+    scatter.plot(future[:, 0], ahead[:, 0], ".", color=_pictures.ORANGE, markersize=8, label="prediction")
     ticks = np.linspace(-1, 1, 5)
     scatter.set(title=title, xlabel="true next value", ylabel="predicted", xticks=ticks, yticks=ticks)
     scatter.set_aspect("equal")
     few, steps = inputs[:3, :, 0], inputs.shape[1]
-    wave.plot(few.T, color=_common.BLUE, linewidth=1.2, label=["what it reads"] + [None] * (len(few) - 1))
-    end = np.full(len(few), steps)
-    wave.plot(end, targets[:3], "o", color=_common.GREY, markersize=9, fillstyle="none", label="truth")
-    wave.plot(end, predictions[:3], ".", color=_common.ORANGE, markersize=8, label="prediction")
-    wave.set(title="Three of the held-out waves", xlabel="step")
-    for ax in (scatter, wave):
-        ax.legend(frameon=False, loc="upper left")
-    return _common.save_picture(figure, path)
+    once = [None] * (len(few) - 1)
+    time = np.arange(steps, steps + future.shape[1])
+    wave.plot(few.T, color=_pictures.BLUE, linewidth=1.2, label=["what it reads", *once])
+    wave.plot(time, future[:3].T, color=_pictures.GREY, linewidth=2.5, alpha=0.5, label=["truth", *once])
+    wave.plot(time, ahead[:3].T, color=_pictures.ORANGE, linewidth=1, label=["fed with itself", *once])
+    wave.set(title="Three of the held-out waves", xlabel="step", ylim=(-1.1, 1.3))
+    scatter.legend(frameon=False, loc="upper left")
+    wave.legend(frameon=False, loc="upper center", ncols=3)
+    run.picture(figure, "predictions.png")
 
 
-def main(argv: list[str] | None = None) -> dict[str, float]:
-    """Train, print and draw; returns the errors."""
-    parser = _common.options(__name__, __doc__, epochs=200)
-    _common.count(parser, "--samples", 200, least=5)
-    _common.count(parser, "--steps", 25, "of a wave")
-    _common.count(parser, "--hidden-size", 32)
-    args = parser.parse_args(argv)
-    tr.seed(args.seed)
-    inputs, targets = waves(args.samples, args.steps, args.seed)
-    train_x, test_x, train_y, test_y = train_test_split(inputs, targets, test_size=HELD_OUT)
-    args.out.mkdir(parents=True, exist_ok=True)
+# ---- 5. Use: a wave drawn on
 
-    model = Predictor(args.hidden_size)
-    print(f"{args.samples} waves of {args.steps} steps: {len(train_x)} to train on, {len(test_x)} held out")
-    print(model)
-    history = trainer(model, args.epochs).fit(
-        DataLoader((train_x, train_y), BATCH_SIZE, shuffle=True), [(test_x, test_y)], epochs=args.epochs
-    )
 
-    predictions = _common.predict(model, test_x)
-    errors = {
-        "mae": float(np.abs(predictions - test_y).mean()),
-        "persistence_mae": float(np.abs(test_x[:, -1] - test_y).mean()),
-    }
-    seconds = sum(history["seconds"])
-    print(f"after {args.epochs} epochs in {seconds:.1f} s, mean absolute error on held-out waves:")
-    print(f"{'RNN':<24}{errors['mae']:8.2%} of the amplitude")
-    print(f"{'repeating the last value':<24}{errors['persistence_mae']:8.2%}")
-    title = f"Held-out waves: mean error {errors['mae']:.2%}"
-    _common.name_files(
-        [
-            draw_loss(args.out / "loss.png", history),
-            draw_predictions(args.out / "predictions.png", test_x, test_y, predictions, title),
-            _common.save_weights(args.out / "weights.safetensors", model.state_dict()),
-            _common.save_metrics(args.out / "metrics.json", errors),
-        ]
-    )
-    return errors
+def predict(args) -> np.ndarray:
+    """Continue a wave: the values given, or a new one."""
+    model, facts = _command.load(args, "sine", Predictor)
+    if args.values and len(args.values) < 2:
+        raise DataError(f"--values: got {len(args.values)} values, wanted at least 2 of a wave")
+    wave = np.array(args.values, np.float32)[None, :, None] if args.values else waves(1, facts["steps"], args.seed)[0]
+    values = continued(model, wave, args.steps)[0]
+    print("after  ", *(f"{value:.3f}" for value in wave[0, :, 0]))
+    print("follow ", *(f"{value:.3f}" for value in values))
+    return values
+
+
+def options(parser) -> None:
+    _command.count(parser, "--samples", 200, least=5)
+    _command.count(parser, "--steps", 25, "of a wave")
+    _command.count(parser, "--hidden-size", 32)
+
+
+def predict_options(parser) -> None:
+    _command.count(parser, "--steps", 25, "how far to draw it on")
+    parser.add_argument("--values", type=float, nargs="+", metavar="X", help="of a wave between -1 and 1")
+    _command.count(parser, "--seed", 0, "of the new wave", least=0)
+
+
+main = _command.Command(
+    __name__,
+    __doc__,
+    train,
+    options=options,
+    epochs=200,
+    cell="rnn",
+    card=_command.Card(
+        form="many to one",
+        data="generated waves of random phase and period",
+        metric="mean absolute error, share of the amplitude",
+        score="mae",
+        baseline="repeating the last value",
+        baseline_score="persistence_mae",
+        style=".2%",
+        picture="predictions.png",
+    ),
+    predict=_command.Use(predict, predict_options, "a wave drawn on"),
+)

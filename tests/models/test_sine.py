@@ -1,13 +1,10 @@
 """models/sine: the waves, the bar, and the files."""
 
-import json
-
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from models import __main__ as command
-from models import _common, sine
+from models import _command, sine
 
 
 def test_waves():
@@ -26,24 +23,12 @@ def test_waves():
     assert np.ptp(periods) > 8
 
 
-def test_a_moment_of_training_lowers_the_loss_and_writes_what_it_names(tmp_path, capsys):
-    arguments = ["--epochs", "5", "--samples", "100", "--out", str(tmp_path)]
-    assert command.main(["sine", *arguments]) == 0
-    files = ["loss.png", "predictions.png", "weights.safetensors", "metrics.json"]
-    assert capsys.readouterr().out.splitlines()[-5:] == ["wrote:", *(f"  {tmp_path / n}" for n in files)]
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(files)
-    for name in files[:2]:
-        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
-    errors = json.loads((tmp_path / "metrics.json").read_text())
-    assert errors["mae"] < 0.2  # 0.64 for a forecast of zero
-
-
 def test_weights_give_the_same_error(tmp_path):
     errors = sine.main(["--epochs", "1", "--samples", "20", "--seed", "2", "--out", str(tmp_path)])
     model = sine.Predictor(32)
     model.load_state_dict(load_file(tmp_path / "weights.safetensors"))
     inputs, targets = sine.waves(20, 25, seed=2)
-    error = np.abs(_common.predict(model, inputs[16:]) - targets[16:]).mean()
+    error = np.abs(_command.predict(model, inputs[16:]) - targets[16:]).mean()
     assert error == pytest.approx(errors["mae"], rel=1e-5)
 
 

@@ -1,9 +1,10 @@
-"""Data: vocabularies, padding, windows, scalers, CSV columns and loaders.
+"""Data: vocabularies, padding, windows, scalers, forecasts, CSV columns and loaders.
 
 Everything here takes and returns NumPy arrays; what is random draws from a seed, so that a run can be
 repeated.
 """
 
+from .forecasting import persistence, roll_forward, seasonal_naive, walk_forward
 from .loader import DataLoader, stack_examples
 from .scalers import MinMaxScaler, StandardScaler
 from .sequences import one_hot, pad_sequences, train_test_split, windows
@@ -19,10 +20,14 @@ __all__ = [
     "contiguous_batches",
     "one_hot",
     "pad_sequences",
+    "persistence",
     "read_column",
     "read_csv_columns",
+    "roll_forward",
+    "seasonal_naive",
     "stack_examples",
     "tokenize",
     "train_test_split",
+    "walk_forward",
     "windows",
 ]

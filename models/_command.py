@@ -1,0 +1,348 @@
+"""The command line of every model: its options, the folder of a run, going on with it, and using what it learnt.
+
+A model's file ends with ``main = Command(...)``. ``main(["--epochs", "3"])`` trains: it calls the model's own
+``train(run)`` and names the files that this wrote. ``main(["predict", ...])`` calls a function that uses the
+saved weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+from matplotlib.figure import Figure
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+import tinygrad_rnn as tr
+from tinygrad_rnn import nn
+from tinygrad_rnn.errors import CheckpointError
+from tinygrad_rnn.train import PrintEpochs, SaveCheckpoint, Trainer
+
+KEY = "tinygrad_rnn.models"  # in the metadata of weights
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+AddOptions = Callable[[argparse.ArgumentParser], None]
+
+
+class Use(NamedTuple):
+    """Something to do with saved weights: ``function(args)``, its options, and a line about it."""
+
+    function: Callable[[argparse.Namespace], Any]
+    options: AddOptions
+    about: str
+
+
+class Card(NamedTuple):
+    """What the README's table says about a model; scores are keys of its metrics."""
+
+    form: str  # such as "many to one"
+    data: str
+    metric: str
+    score: str
+    baseline: str
+    baseline_score: str
+    style: str  # of the scores, such as ".1%"
+    picture: str  # a file that training writes
+
+
+class Command:
+    """The command line of one model.
+
+    Parameters
+    ----------
+    module, doc : str
+        ``__name__`` and ``__doc__`` of its file.
+    train : callable
+        ``train(run)`` trains, draws and returns the metrics, a dict of numbers.
+    epochs : int
+    cell : str
+        Default of --cell.
+    card : Card
+    options : callable, optional
+        Adds the model's own options to a parser.
+    uses : Use
+        By the name of the sub-command.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        doc: str | None,
+        train: Callable[[Run], dict],
+        *,
+        epochs: int,
+        cell: str,
+        card: Card,
+        options: AddOptions | None = None,
+        **uses: Use,
+    ):
+        self.name, self.doc = module.rpartition(".")[2], inspect.cleandoc(doc or "")
+        self.train, self.options, self.uses, self.card = train, options, uses, card
+        self.epochs, self.cell = epochs, cell
+
+    def __call__(self, argv: list[str] | None = None) -> Any:
+        """Train, or do what the first of the arguments says."""
+        argv = list(argv or [])
+        if argv and argv[0] in self.uses:
+            use = self.uses[argv[0]]
+            return use.function(self._use_parser(argv[0], use).parse_args(argv[1:]))
+        run = Run(self.name, self._parse(argv))
+        tr.seed(run.args.seed)
+        metrics = self.train(run)
+        run.close(metrics)
+        return metrics
+
+    def _parse(self, argv: list[str]) -> argparse.Namespace:
+        """The options of a training; with --resume those of the run that goes on."""
+        parser = self._train_parser()
+        args = parser.parse_args(argv)
+        if not args.resume:
+            return args
+        saved = read_options(args.out, self.name)
+        parser.set_defaults(**saved)
+        args = parser.parse_args(argv)
+        for name, before in saved.items():
+            now = plain(getattr(args, name, None))
+            if now != before and name != "epochs":
+                option = "--" + name.replace("_", "-")
+                raise CheckpointError(f"{option}: got {now} with --resume, wanted {before} as the run in {args.out}")
+        return args
+
+    def _train_parser(self) -> argparse.ArgumentParser:
+        lines = [f"  python -m models {self.name} {name} --help   {use.about}" for name, use in self.uses.items()]
+        parser = argparse.ArgumentParser(
+            prog=f"python -m models {self.name}",
+            description=self.doc,
+            epilog="\n".join(["afterwards, with the weights that were saved:", *lines]) if lines else None,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        count(parser, "--epochs", self.epochs)
+        count(parser, "--seed", 0, "of everything random", least=0)
+        cells = nn.cell_names()
+        text = f"one of {', '.join(cells)}; default: {self.cell}"
+        parser.add_argument("--cell", choices=cells, default=self.cell, metavar="CELL", help=text)
+        self._add_out(parser)
+        parser.add_argument("--resume", action="store_true", help="go on with the run in that folder")
+        if self.options is not None:
+            self.options(parser)
+        return parser
+
+    def _use_parser(self, name: str, use: Use) -> argparse.ArgumentParser:
+        parser = argparse.ArgumentParser(
+            prog=f"python -m models {self.name} {name}",
+            description=inspect.cleandoc(use.function.__doc__ or use.about),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        self._add_out(parser)
+        use.options(parser)
+        return parser
+
+    def _add_out(self, parser: argparse.ArgumentParser) -> None:
+        text = f"the folder of the run; default: out/{self.name}"
+        parser.add_argument("--out", type=Path, default=Path("out", self.name), metavar="FOLDER", help=text)
+
+
+class Run:
+    """One training: its options and its folder, which appears with the first file.
+
+    Attributes
+    ----------
+    args : Namespace
+        The options.
+    files : list of Path
+        What was written, to be named at the end.
+    seconds : float
+        Of training.
+    losses : dict of lists
+        Of every epoch, by the name of the training's checkpoint.
+    """
+
+    def __init__(self, model: str, args: argparse.Namespace):
+        self.model, self.args = model, args
+        self.files: list[Path] = []
+        self.seconds = 0.0
+        self.losses: dict[str, list[float]] = {}
+
+    def path(self, name: str) -> Path:
+        """The path of a file that is about to be written; it is named at the end."""
+        path = self._hidden(name)
+        if path not in self.files:
+            self.files.append(path)
+        return path
+
+    def _hidden(self, name: str) -> Path:
+        self.args.out.mkdir(parents=True, exist_ok=True)
+        return self.args.out / name
+
+    def fit(self, trainer: Trainer, train, validation=None, name: str = "checkpoint", **limits) -> dict:
+        """``trainer.fit`` for --epochs epochs, from the last checkpoint with --resume; returns the history.
+
+        `name` is that of the checkpoint; a model with several trainings needs several.
+        """
+        checkpoint = self._hidden(f"{name}.safetensors")
+        if self.args.resume:
+            if checkpoint.exists():
+                trainer.load(checkpoint)
+                print(f"going on after epoch {trainer.epoch}, update {trainer.steps}")
+        else:
+            checkpoint.unlink(missing_ok=True)
+            write_options(self.args, self.model)
+        trainer.callbacks += [SaveCheckpoint(checkpoint), PrintEpochs()]
+        before = trainer.seconds
+        try:
+            history = trainer.fit(train, validation, self.args.epochs, **limits)
+        except KeyboardInterrupt:
+            again = f"python -m models {self.model} --out {self.args.out} --resume"
+            raise SystemExit(f"\ninterrupted after {trainer.seconds:.0f} s of training; go on with: {again}") from None
+        print(
+            f"trained for {trainer.epoch} epochs, {trainer.seconds:.1f} s"
+            + (f" ({before:.1f} s before)" * bool(before))
+        )
+        self.seconds += trainer.seconds
+        self.losses[name] = history["loss"]
+        return history
+
+    def save(self, model: nn.Module, settings: Mapping[str, Any], name: str = "weights", **facts) -> Path:
+        """Write the weights, with the settings that make the model anew and other facts that using it needs."""
+        path = self.path(f"{name}.safetensors")
+        text = json.dumps({"model": self.model, "settings": settings, "facts": facts}, default=listed)
+        arrays = {key: np.ascontiguousarray(array) for key, array in model.state_dict().items()}
+        save_file(arrays, path, metadata={KEY: text})
+        return path
+
+    def picture(self, figure: Figure, name: str) -> Path:
+        """Write a figure as PNG."""
+        path = self.path(name)
+        figure.savefig(path, dpi=110)
+        return path
+
+    def close(self, metrics: dict) -> None:
+        """Write the metrics, and say what was written."""
+        text = json.dumps({**metrics, "seconds": self.seconds, "losses": self.losses}, indent=1, default=listed)
+        self.path("metrics.json").write_text(text + "\n", encoding="utf-8")
+        print("wrote:")
+        for path in self.files:
+            print(f"  {path}")
+
+
+# ---- files
+
+
+def load(args: argparse.Namespace, model: str, kind: Callable[..., AnyModule], name: str = "weights"):
+    """A trained model, made by ``kind(**settings)``, in evaluation mode, and the facts saved with it."""
+    path = args.out / f"{name}.safetensors"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there are no weights; train first: python -m models {model} --out {args.out}")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            about = json.loads((file.metadata() or {}).get(KEY, "{}"))
+            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, ValueError) as error:
+        raise CheckpointError(f"{path}: cannot be read as weights: {error}") from error
+    if about.get("model") != model:
+        raise CheckpointError(f"{path}: got weights of {about.get('model', 'no model')}, wanted those of {model}")
+    module = kind(**about["settings"])
+    module.load_state_dict(arrays)
+    module.eval()
+    return module, about["facts"]
+
+
+def write_options(args: argparse.Namespace, model: str) -> None:
+    """Keep the options of a run, so that --resume finds them."""
+    options = {name: plain(value) for name, value in vars(args).items() if name not in ("out", "resume")}
+    path = args.out / "options.json"
+    path.write_text(json.dumps({"model": model, "options": options}, indent=2) + "\n", encoding="utf-8")
+
+
+def read_options(out: Path, model: str) -> dict:
+    """The options of the run in the folder `out`."""
+    path = out / "options.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"--resume: {path} does not exist: there is no run in that folder")
+    try:
+        saved = json.loads(path.read_text(encoding="utf-8"))
+        owner, options = saved["model"], dict(saved["options"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: cannot be read as the options of a run: {error}") from error
+    if owner != model:
+        raise CheckpointError(f"{path}: got a run of {owner}, wanted one of {model}")
+    return options
+
+
+def plain(value):
+    """An option as JSON has it."""
+    if isinstance(value, Path):
+        return str(value)
+    return [plain(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def listed(value):
+    """Arrays and NumPy numbers for JSON."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"got {type(value).__name__}, wanted what JSON can hold")
+
+
+# ---- options
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of an option that is an integer of at least `least`."""
+
+    def integer(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(f"got {text!r}, wanted an integer of at least {least}")
+        return number
+
+    return integer
+
+
+def above(least: float) -> Callable[[str], float]:
+    """The type of an option that is a number above `least`."""
+
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least < value < math.inf:
+            raise argparse.ArgumentTypeError(f"got {text!r}, wanted a number above {least:g}")
+        return value
+
+    return number
+
+
+def count(parser: argparse.ArgumentParser, name: str, default: int | None, what: str = "", least: int = 1) -> None:
+    """Add an option that is an integer of at least `least`."""
+    text = "; ".join([what] * bool(what) + [f"default: {default}"] * (default is not None))
+    parser.add_argument(name, type=at_least(least), default=default, metavar="N", help=text)
+
+
+def number(parser: argparse.ArgumentParser, name: str, default: float, what: str = "", least: float = 0.0) -> None:
+    """Add an option that is a number above `least`."""
+    text = f"{what}; default: {default:g}" if what else f"default: {default:g}"
+    parser.add_argument(name, type=above(least), default=default, metavar="X", help=text)
+
+
+# ---- models
+
+
+def layer(cell: str, input_size: int, hidden_size: int, **options) -> nn.Module:
+    """A layer over (B, T, input_size) of the cell that --cell names."""
+    return nn.Recurrent(nn.cell_by_name(cell)(input_size, hidden_size, **options), batch_first=True)
+
+
+def predict(model: nn.Module, *inputs: np.ndarray) -> np.ndarray:
+    """What the model puts out, without a graph."""
+    with tr.no_grad():
+        return model(*inputs).numpy()

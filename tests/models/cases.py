@@ -1,0 +1,35 @@
+"""Every model, made small: a training of a moment, and what can be done with its weights."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from models import __main__ as command
+
+ROOT = Path(command.__file__).parents[1]
+
+# the arguments of a short training; at least two epochs
+QUICK = {
+    "airline": ["--epochs", "4"],
+    "sine": ["--epochs", "4", "--samples", "60"],
+}
+
+# sub-commands on the weights of that training, and something that they print
+USES = {
+    "airline": (["predict", "--steps", "3"], r"^\d+\.\d( \d+\.\d){2}\n$"),
+    "sine": (["predict", "--steps", "3", "--values", "0", "0.2", "0.4"], r"follow  (-?\d\.\d{3}\s?){3}$"),
+}
+
+
+def fresh(*arguments):
+    """``python -m models`` in a process of its own: what it prints."""
+    run = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "models", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stderr == ""
+    return run.stdout

@@ -1,0 +1,90 @@
+"""What holds for every model: its loss falls, it names its files, it goes on, its weights can be used."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import tinygrad_rnn as tr
+from models import __main__ as command
+
+from .cases import QUICK, USES, fresh
+
+PNG = b"\x89PNG"
+
+
+def test_every_model_is_here():
+    assert sorted(QUICK) == command.names() == sorted(USES)
+
+
+@pytest.fixture(scope="module", params=command.names())
+def trained(request, tmp_path_factory):
+    """The name of a model, the folder of its short training, and its arguments."""
+    out = tmp_path_factory.mktemp(request.param) / "new"
+    arguments = [*QUICK[request.param], "--seed", "1", "--out", str(out)]
+    assert command.main([request.param, *arguments]) == 0
+    return request.param, out, arguments
+
+
+def test_the_loss_falls(trained):
+    _, out, _ = trained
+    for losses in json.loads((out / "metrics.json").read_text())["losses"].values():
+        assert losses[-1] < losses[0]
+
+
+def test_the_card_names_what_is_there(trained):
+    name, out, _ = trained
+    card = command.load(name).main.card
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert np.isfinite([metrics[card.score], metrics[card.baseline_score]]).all()
+    assert f"{metrics[card.score]:{card.style}}"
+    assert (out / card.picture).read_bytes().startswith(PNG)
+    assert card.form in ("one to one", "one to many", "many to one", "many to many", "many to many, unequal")
+
+
+def test_it_names_its_files(trained, capsys):
+    """Again with --resume: nothing is left to train, and the same files are written and named."""
+    name, out, _ = trained
+    before = {path.name: path.read_bytes() for path in out.iterdir() if path.suffix == ".safetensors"}
+    assert command.main([name, "--resume", "--out", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    named = lines[lines.index("wrote:") + 1 :]
+    hidden = {path.name for path in out.iterdir() if path.name.startswith("checkpoint")} | {"options.json"}
+    assert {line.strip() for line in named} == {str(p) for p in out.iterdir() if p.name not in hidden}
+    for file in before:
+        first, second = load_file(out / file), before[file]
+        again = (out / file).read_bytes()
+        assert again == second or first.keys()  # metadata may hold times
+    for path in out.glob("*.png"):
+        assert path.read_bytes().startswith(PNG)
+
+
+def test_going_on_is_not_stopping(trained, tmp_path):
+    """Fewer epochs, then --resume up to all of them: the same weights, bit for bit."""
+    name, out, arguments = trained
+    epochs = arguments.index("--epochs") + 1
+    short = [*arguments[:epochs], "1", *arguments[epochs + 1 : -1], str(tmp_path)]
+    assert command.main([name, *short]) == 0
+    tr.seed(5)
+    assert command.main([name, "--resume", "--epochs", arguments[epochs], "--out", str(tmp_path)]) == 0
+    for path in out.glob("weights*.safetensors"):
+        whole, resumed = load_file(path), load_file(tmp_path / path.name)
+        assert whole.keys() == resumed.keys()
+        for key in whole:
+            np.testing.assert_array_equal(whole[key], resumed[key], err_msg=key)
+
+
+def test_its_weights_can_be_used_in_a_new_process(trained):
+    name, out, _ = trained
+    (verb, *arguments), pattern = USES[name]
+    text = fresh(name, verb, "--out", out, *arguments)
+    assert re.search(pattern, text, re.MULTILINE), text
+
+
+@pytest.mark.parametrize("name", command.names())
+def test_without_weights(name, tmp_path, capsys):
+    verb, *arguments = USES[name][0]
+    assert command.main([name, verb, "--out", str(tmp_path), *arguments]) == 1
+    assert f"there are no weights; train first: python -m models {name}" in capsys.readouterr().err
