@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -231,3 +232,25 @@ def divided(draw) -> Case:
     part = draw(ts.arrays(shapes[0], min_value=0.1, max_value=0.9))
     divisor = draw(st.sampled_from([-2.0, -0.5, 0.5, 1.0, 2.0]))
     return ((whole + part) * abs(divisor), np.full(shapes[1], divisor)), {}
+
+
+@st.composite
+def alignments(draw) -> Case:
+    """Logits (T, B, C), and labels that fit into the time steps of their rows."""
+    time, batch, classes = draw(st.tuples(st.integers(1, 4), st.integers(1, 2), st.integers(2, 3)))
+    blank = draw(st.integers(0, classes - 1))
+    label = st.sampled_from([c for c in range(classes) if c != blank])
+    rows, lengths = [], []
+    for _ in range(batch):
+        lengths.append(draw(st.integers(1, time)))
+        row = draw(st.lists(label, max_size=lengths[-1]))
+        while len(row) + sum(a == b for a, b in pairwise(row)) > lengths[-1]:
+            row.pop()
+        rows.append(row)
+    options = {
+        "labels": np.array([c for row in rows for c in row], np.int64),
+        "offsets": np.cumsum([0, *map(len, rows)]),
+        "lengths": np.array(lengths),
+        "blank": blank,
+    }
+    return (draw(ts.arrays((time, batch, classes))),), options

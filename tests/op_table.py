@@ -15,10 +15,12 @@ import numpy as np
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tr
+from tinygrad_rnn.ops.ctc import ctc
 from tinygrad_rnn.ops.linear import linear
 from tinygrad_rnn.ops.loss import pick_class, squared_error
 
 from . import op_cases as on
+from .alignments import losses_by_enumeration, torch_ctc
 
 
 @dataclass(frozen=True)
@@ -406,6 +408,13 @@ LOSS = [
         pick_class,
         lambda x, index: np.take_along_axis(x, index[..., None], -1)[..., 0],
         on.picked(),
+    ),
+    Row(
+        "ctc",
+        lambda x, **alignment: ctc(tr.log_softmax(x, -1), **alignment),
+        lambda x, **alignment: losses_by_enumeration(tr.log_softmax(x, -1), **alignment),
+        on.alignments(),
+        torch_ctc,
     ),
 ]
 

@@ -4,6 +4,7 @@
 - `mathfn`: exp, tanh, sigmoid and the like on vectors, within 4 units in the last place.
 - `tile`, `gemm`, `thin`: matrix products; packed ones, and those of a few rows.
 - `matmul_tanh`: a step of a tanh RNN and its gradients.
+- `ctc`: sums over the alignments of labels with time steps.
 - `fingerprint`: what the cache files of compiled code are named by.
 - `reference`: a plain NumPy twin of every kernel.
 

@@ -7,13 +7,16 @@ from .embedding import Embedding
 from .functional import (
     binary_cross_entropy_with_logits,
     cross_entropy,
+    ctc_beam_search,
+    ctc_greedy_decode,
+    ctc_loss,
     huber_loss,
     l1_loss,
     mse_loss,
     nll_loss,
 )
 from .linear import Linear
-from .losses import BCEWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, MSELoss, NLLLoss
+from .losses import BCEWithLogitsLoss, CrossEntropyLoss, CTCLoss, HuberLoss, L1Loss, MSELoss, NLLLoss
 from .module import Module
 from .norm import LayerNorm
 from .parameter import Parameter
@@ -35,6 +38,7 @@ __all__ = [
     "RNN",
     "BCEWithLogitsLoss",
     "Bidirectional",
+    "CTCLoss",
     "Cell",
     "CrossEntropyLoss",
     "Dropout",
@@ -59,6 +63,9 @@ __all__ = [
     "cell_by_name",
     "cell_names",
     "cross_entropy",
+    "ctc_beam_search",
+    "ctc_greedy_decode",
+    "ctc_loss",
     "functional",
     "huber_loss",
     "init",

@@ -13,6 +13,9 @@ from ..core import Tensor, as_tensor, is_float
 from ..errors import DTypeError, ShapeError
 from ..ops.linear import linear as linear
 from ..ops.loss import pick_class, squared_error
+from .ctc import ctc_loss as ctc_loss
+from .ctc_decoding import ctc_beam_search as ctc_beam_search
+from .ctc_decoding import ctc_greedy_decode as ctc_greedy_decode
 
 
 def layer_norm(x, axes, weight=None, bias=None, eps: float = 1e-5):
