@@ -124,7 +124,7 @@ class Emitter:
         head += [f"{name} = d[{i + 2}]" for i, name in enumerate(self.int_names[key] for key in self.ints)]
         arrays = "".join(f", {b.name}" for b in self.buffers if b.alone)
         lines = [
-            f"def {self.name}(b0, b1, d, k, ws{', fw' if self.reverse else ''}{arrays}):",
+            f"def {self.name}(b0, b1, d, k, w, ws{', fw' if self.reverse else ''}{arrays}):",
             *(f"    # {line}".rstrip() for line in describe(schedule, self.buffers)),
             "    T = d[0]",
             "    B = d[1]",
@@ -149,12 +149,12 @@ class Emitter:
             (a, depth, packed), second = operands[0], operands[1:2]
             a2, depth2, packed2 = second[0] if second else (a, "0", packed)
             lines.append(
-                f"gemm2({a}, {depth}, ws, {packed}, {a2}, {depth2}, ws, {packed2}, ws, {self.int('bias', product)}, "
+                f"gemm2({a}, {depth}, w, {packed}, {a2}, {depth2}, w, {packed2}, w, {self.int('bias', product)}, "
                 f"end - b0, {columns}, {out}, {offset}, {ldc})"
             )
             operands = operands[2:]
         for a, depth, packed in operands:
-            lines.append(f"gemm({a}, end - b0, {depth}, ws, {packed}, {columns}, {out}, {offset}, {ldc}, True)")
+            lines.append(f"gemm({a}, end - b0, {depth}, w, {packed}, {columns}, {out}, {offset}, {ldc}, True)")
         return lines
 
     # ---- elementwise maths, row by row
@@ -310,7 +310,7 @@ class _Loop:
             at = f"{at} + b * {e.int('vector_ld', s.uid)}"
         if s.shape[-1:] not in ((), (1,)):
             at += " + j"
-        code = f"vbroadcast(ws, {at})" if rows and s.shape[1] == 1 else f"vload(ws, {at})"
+        code = f"vbroadcast(w, {at})" if rows and s.shape[1] == 1 else f"vload(w, {at})"
         return f"{code} != 0.0" if s.dtype.kind == "b" else code
 
 

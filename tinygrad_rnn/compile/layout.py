@@ -1,7 +1,8 @@
 """Layout: where everything that a loop reads or writes lies, and the jobs that prepare it.
 
-Each call has an arena, one array with all that is its own: packed matrices, biases and vectors (``w``), then the
-buffers of its schedule. The caller's arrays and the results are arrays by themselves.
+Each call has two arrays of its own: ``w`` holds packed matrices, biases and vectors; the arena (``ws``) holds the
+buffers of its schedule, and outlives the call if the backward loop reads them. The caller's arrays and the results are
+arrays by themselves.
 """
 
 from __future__ import annotations
@@ -102,6 +103,30 @@ def row_start(view: View) -> int:
     return at
 
 
+class Bound(NamedTuple):
+    """A loop for one T and one batch.
+
+    Attributes
+    ----------
+    d : int64 array
+    w, arena : int
+        Elements of the two arrays.
+    zeros : int
+        How many at the beginning of the arena are cleared before a call; all of ``w`` is.
+    offsets : dict
+        Of buffers in the arena.
+    jobs : list
+        Those that fill ``w``.
+    """
+
+    d: np.ndarray
+    w: int
+    arena: int
+    zeros: int
+    offsets: dict[Buffer, int]
+    jobs: list[tuple]
+
+
 class Layout:
     """One loop of a plan, generated for one dtype; what depends on T and on the batch is `bind`."""
 
@@ -173,23 +198,8 @@ class Layout:
 
     # ---- for one T and one batch
 
-    def bind(
-        self, time: int, batch: int, extra: int = 0
-    ) -> tuple[np.ndarray, int, int, dict[Buffer, int], list[tuple]]:
-        """Everything for one T and one batch.
-
-        The arena of a call begins with ``w`` and `extra` elements, which are cleared; the workspace follows.
-
-        Returns
-        -------
-        d : int64 array
-        w_size, size : int
-            Elements of ``w``, and of the arena.
-        offsets : dict
-            Of buffers in the arena.
-        jobs : list
-            Those that fill ``w``.
-        """
+    def bind(self, time: int, batch: int) -> Bound:
+        """Everything for one T and one batch."""
         from ..kernels.jobs import ROWS
 
         jobs, vectors = list(self.packing.jobs), dict(self.vector_at)
@@ -202,15 +212,16 @@ class Layout:
             ld = self.sizes.part(width)
             jobs.append((ROWS, f"b{view.base.uid}", "w", start, source_ld, batch, stop - start, w_size, ld))
             w_size += batch * ld
-        w_size = self.sizes.row([w_size])
-        at, offsets = w_size + extra, {}
+        at, zeros, offsets = 0, 0, {}
         for buffer in sorted(self.emitter.buffers, key=lambda b: b.kind != "total"):  # sums begin at zero
             if not buffer.alone and buffer.home == self.schedule.prefix:
                 offsets[buffer] = at
                 at += self.sizes.elements(buffer, time, batch)
+                zeros = at if buffer.kind == "total" else zeros
         d = [time, batch, *(self._int(key, offsets, vectors) for key in self.emitter.ints)]
         d += range(0, (time + 1) * batch, batch)  # rows before each step
-        return np.array(d, np.int64), w_size, at + self.sizes.panel, offsets, jobs
+        panel = self.sizes.panel
+        return Bound(np.array(d, np.int64), self.sizes.row([w_size]) + panel, at + panel, zeros, offsets, jobs)
 
     def _int(self, key: tuple, offsets: dict, vectors: dict) -> int:
         kind, what = key[0], key[1]

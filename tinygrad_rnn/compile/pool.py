@@ -8,6 +8,7 @@ import threading
 import numpy as np
 
 KEPT = 3  # arrays of one size
+SMALL = 4096  # elements; smaller arrays are cheap to make
 
 
 class Pool:
@@ -21,7 +22,16 @@ class Pool:
         self._arrays: dict[int, list[np.ndarray]] = {}
         self._lock = threading.Lock()
 
+    def zeros(self, size: int) -> np.ndarray:
+        if size < SMALL:
+            return np.zeros(size, self.dtype)
+        array = self.empty(size)
+        array.fill(0)
+        return array
+
     def empty(self, size: int) -> np.ndarray:
+        if size < SMALL:
+            return np.empty(size, self.dtype)
         with self._lock:
             arrays = self._arrays.setdefault(size, [])
             for i in range(len(arrays)):

@@ -13,8 +13,8 @@ class Stepper:
     Parameters
     ----------
     executable : Executable
-    bases : dict
-        Arrays of the invariants that the loop reads, as ``b{uid}``.
+    bases : list of arrays
+        Values of the executable's bases.
     batch : int
 
     Attributes
@@ -27,35 +27,36 @@ class Stepper:
         Views of the last step's outputs.
     """
 
-    def __init__(self, executable: Executable, bases: dict[str, np.ndarray], batch: int):
-        bound = executable._binding("inference", 1, batch)
+    def __init__(self, executable: Executable, bases: list[np.ndarray], batch: int):
+        bound = executable.binding("inference", 1, batch)
         layout, _, _ = executable.inference
         traced, dtype = executable.plan.traced, executable.dtype
-        self._bound, self._batch = bound, batch
-        arrays = dict(bases)
-        arrays |= {f"x{i}": np.zeros(batch * x.width, dtype) for i, x in enumerate(traced.inputs)}
-        arrays |= {f"s{i}": np.zeros(batch * s.width, dtype) for i, s in enumerate(traced.states)}
-        arrays |= {name: np.empty(size, dtype) for name, size in bound.results}
-        arrays["arena"] = np.zeros(bound.arena, dtype)
-        self._arrays = arrays
-        self.inputs = [arrays[f"x{i}"].reshape(batch, *x.shape[1:]) for i, x in enumerate(traced.inputs)]
+        self._bound = bound
+        inputs = [np.zeros(batch * x.width, dtype) for x in traced.inputs]
+        states = [np.zeros(batch * s.width, dtype) for s in traced.states]
+        results = [np.empty(size, dtype) for size in bound.results]
+        arrays = [np.zeros(bound.arena, dtype), np.zeros(bound.w, dtype), *inputs, *states, *results]
+        self._own = len(arrays)
+        self._arrays = [*arrays, *bases]
+        self.inputs = [array.reshape(batch, *x.shape[1:]) for array, x in zip(inputs, traced.inputs)]
         self.outputs = [view.of(arrays)[0] for view in bound.outputs]
         self.states, self._moves = [], []
         for view in bound.finals:
             after = view.of(arrays)[0]
-            before = view._replace(start=view.start - batch * view.ld).of(arrays)[0]
+            before = view._replace(offset=view.offset - view.strides[0]).of(arrays)[0]
             self.states.append(before)
             self._moves.append((before, after))
-        others = [arrays[name] for name in bound.alone]
-        self._call = (0, batch, bound.d, layout.numbers, arrays["arena"], *others)
+        others = [self._arrays[i] for i in bound.alone]
+        self._call = (0, batch, bound.d, layout.numbers, arrays[1], arrays[0], *others)
         self._function = layout.function
         self.refresh(bases)
 
-    def refresh(self, bases: dict[str, np.ndarray]) -> None:
+    def refresh(self, bases: list[np.ndarray]) -> None:
         """Pack the parameters anew; the state is kept."""
         kept = [s.copy() for s in self.states]
-        self._arrays.update(bases)
-        self._arrays["arena"][: self._bound.zeros] = 0
+        self._arrays[self._own :] = bases
+        self._arrays[0][: self._bound.zeros] = 0
+        self._arrays[1].fill(0)
         self._bound.prepare.run(self._arrays)
         for state, value in zip(self.states, kept):
             state[...] = value

@@ -64,7 +64,9 @@ def backward(roots, seeds, wrap, *, create_graph: bool, retain_graph: bool, inpu
         targets = _leading_to(nodes, wanted)
         nodes = [n for n in nodes if n in targets]
     walk = _Walk(cotangents, wrap, create_graph, targets)
-    with config.set_grad_enabled(create_graph):
+    grad_mode = config.grad_mode
+    before, grad_mode.enabled = grad_mode.enabled, create_graph  # as set_grad_enabled(), which costs more
+    try:
         for node in nodes:
             g = cotangents.get(node)
             if g is None:
@@ -77,6 +79,8 @@ def backward(roots, seeds, wrap, *, create_graph: bool, retain_graph: bool, inpu
             walk.through(node, g)
             if not retain_graph:
                 node.release()
+    finally:
+        grad_mode.enabled = before
     for leaf in leaves:
         if leaf in cotangents and leaf._hooks:
             cotangents[leaf] = _run_hooks(leaf._hooks, cotangents[leaf])
@@ -123,9 +127,13 @@ class _Walk:
         if op.joint_vjp is not None:
             needs = tuple(p is not None for p in parents)
             gs = op.joint_vjp(g, out, *args, needs=needs, **node.static)
+            fresh = op.fresh and not self.create_graph
             for parent, gi in zip(parents, gs, strict=True):
                 if parent is not None and gi is not None:
+                    new = fresh and parent not in self.cotangents
                     self.add(parent, gi)
+                    if new:
+                        self.owned.add(parent)
             return
         vjps: Any = op.vjps
         for i, parent in enumerate(parents):
@@ -165,11 +173,19 @@ class _Walk:
         return tuple(args), None if node.out is None else wrap(node.out, True, node, node.counters[-1])
 
 
+_ones: dict = {}  # the cotangents of losses
+
+
 def _seed(root, seed, wrap, create_graph: bool):
     if seed is None:
         if root.size != 1:
             raise ShapeError(f"backward: got an output of shape {root.shape}, wanted a scalar; pass gradient=")
-        seed = np.ones(root.shape, root.dtype)
+        seed = _ones.get((root.shape, root.dtype))
+        if seed is None:
+            seed = _ones[root.shape, root.dtype] = np.ones(root.shape, root.dtype)
+            seed.flags.writeable = False
+        if not create_graph:
+            return seed
     tensor = isinstance(seed, wrap)
     values = seed.data if tensor else np.asarray(seed)
     if values.shape != root.shape:

@@ -54,6 +54,8 @@ class Op:
         The result may share memory with the first input.
     floats : bool
         Integer inputs are first cast to the default float dtype (division, exp, mean, ...).
+    fresh : bool
+        The cotangents that `joint_vjp` returns are new arrays, which the walk may keep and write to.
     untyped : tuple of int
         Positions that keep their own dtype (conditions).
     """
@@ -61,6 +63,7 @@ class Op:
     __slots__ = (
         "floats",
         "forward",
+        "fresh",
         "joint_vjp",
         "lowering",
         "name",
@@ -82,6 +85,7 @@ class Op:
         view=False,
         floats=False,
         untyped=(),
+        fresh=False,
     ):
         self.name: str = name
         self.forward: Callable = forward
@@ -93,6 +97,7 @@ class Op:
         self.view = view
         self.floats = floats
         self.untyped = untyped
+        self.fresh = fresh
 
     @property
     def differentiable(self) -> bool:

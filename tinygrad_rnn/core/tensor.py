@@ -301,6 +301,28 @@ def values_of(value):
 def _link(op, args, arrays, static, out):
     """Attach the outputs of `op` to the graph."""
     saves = op.saves
+    if saves is None:
+        kept = tuple(arrays)
+        parents = tuple([(a._node or a) if isinstance(a, Tensor) and a.requires_grad else None for a in args])
+        counters = [a._counter if isinstance(a, Tensor) else None for a in args]
+    else:
+        parents, kept, counters = _link_inputs(args, arrays, saves)
+    if type(out) is tuple:
+        bundle = Node(op, kept, static, parents, None, tuple(counters), None, None)
+        return tuple([_pick(bundle, i, o, _shared(op, args, o) if op.view else None) for i, o in enumerate(out)])
+    if out.dtype.kind != "f":  # a cast to integers ends the graph
+        return Tensor(out)
+    counter = (_shared(op, args, out) if op.view else None) or [0]
+    saved = None
+    if op.saves_out:
+        saved = out
+        counters.append(counter)
+    node = Node(op, kept, static, parents, saved, tuple(counters), out.shape, out.dtype)
+    return Tensor(out, True, node, counter)
+
+
+def _link_inputs(args, arrays, saves) -> tuple[tuple, tuple, list]:
+    """Parents, saved values and their write counters of an operation that reads some of its inputs only."""
     parents: list = []
     kept: list = []
     counters: list = []
@@ -311,7 +333,7 @@ def _link(op, args, arrays, static, out):
             if a.requires_grad:
                 parent = a._node or a
             counter = a._counter
-        if saves is not None and i not in saves:
+        if i not in saves:
             counter = None
             if type(parent) is Node:
                 kept_value = parent
@@ -320,21 +342,12 @@ def _link(op, args, arrays, static, out):
         parents.append(parent)
         kept.append(kept_value)
         counters.append(counter)
-    if type(out) is tuple:
-        bundle = Node(op, tuple(kept), static, tuple(parents), None, tuple(counters), None, None)
-        return tuple(_pick(bundle, i, o, _shared(op, args, o)) for i, o in enumerate(map(np.asarray, out)))
-    if out.dtype.kind != "f":  # a cast to integers ends the graph
-        return Tensor(out)
-    counter = (_shared(op, args, out) if op.view else None) or [0]
-    saved = None
-    if op.saves_out:
-        saved = out
-        counters.append(counter)
-    node = Node(op, tuple(kept), static, tuple(parents), saved, tuple(counters), out.shape, out.dtype)
-    return Tensor(out, True, node, counter)
+    return tuple(parents), tuple(kept), counters
 
 
 def _pick(bundle: Node, index: int, array: ndarray, counter) -> Tensor:
+    if type(array) is not ndarray:
+        array = np.asarray(array)
     if array.dtype.kind != "f":
         return Tensor(array, False, None, counter)
     static = {"index": index, "of": bundle.op.name}

@@ -14,6 +14,7 @@ from .. import config, ops
 from ..core import Op, Tensor, apply, grad
 from ..errors import CompileError
 from . import nest
+from .arrange import Arrangement
 from .cell import Cell
 from .settings import Settings, drawn, find, look_up, read_settings, trial
 
@@ -39,7 +40,6 @@ class Program:
         self.sources = sources
         self.output_structure = output_structure
         self.bases = compiler.bases(traced)
-        self.names = [f"b{s.uid}" for s in self.bases]
         self.loops: dict[tuple, _Loop] = {}
         where = dict(sources)
         self.plain = [where[s.uid] for s in self.bases] if all(s.uid in where for s in self.bases) else None
@@ -87,49 +87,70 @@ def _fits(tensor: Tensor, symbol, batch: int) -> bool:
 
 
 class _Loop:
-    """A compiled loop as an operation of the tape."""
+    """A compiled loop as an operation of the tape.
+
+    How the caller wants its axes (:class:`Arrangement`) is done on arrays here: moved on the tape, each would be a
+    node more.
+    """
 
     def __init__(self, program: Program, executable, n_inputs: int, n_states: int, train: bool):
         self.program, self.executable, self.train = program, executable, train
         self.n_inputs, self.n_arguments = n_inputs, n_inputs + n_states
+        self.output_shapes = [y.shape[1:] for y in program.traced.outputs]
+        self.state_shapes = [s.shape[1:] for s in program.traced.states]
         everything = tuple(range(self.n_arguments + len(program.bases)))
-        self.op = Op("recurrent_loop", self.forward, joint_vjp=self.backward, untyped=everything)
+        self.op = Op("recurrent_loop", self.forward, joint_vjp=self.backward, untyped=everything, fresh=True)
 
     def forward(self, *arrays, tape):
         n, dtype = self.n_inputs, self.executable.dtype
+        arrange = tape["arrange"]
+        if arrange.moves:
+            arrays = (*map(arrange.inward, arrays[:n]), *arrays[n:])
         time, batch = arrays[0].shape[:2]
         solid = [a if a.dtype is dtype and a.flags.c_contiguous else np.ascontiguousarray(a, dtype) for a in arrays]
-        named = dict(zip(self.program.names, solid[self.n_arguments :]))
         ys, finals, tape["context"] = self.executable.forward(
-            solid[:n], solid[n : self.n_arguments], named, time, batch, self.train
+            solid[:n], solid[n : self.n_arguments], solid[self.n_arguments :], time, batch, self.train
         )
-        return (*ys, *finals) if tape["stacked"] else (*ys, *[s[0] for s in finals])
+        if arrange.moves:
+            ys = map(arrange.outward, ys)
+        return (*ys, *finals) if arrange.stacked else (*ys, *[s[0] for s in finals])
 
     def backward(self, gs: dict, out, *args, needs, tape):
         if any(isinstance(g, Tensor) for g in gs.values()):
             return self._replay(gs, args, needs, tape)
-        traced, context = self.program.traced, tape["context"]
-        dtype, n = self.executable.dtype, len(traced.outputs)
-        lead = (context.time, context.batch)
+        time, batch, _ = context = tape["context"]
+        arrange, dtype, n = tape["arrange"], self.executable.dtype, len(self.output_shapes)
 
-        def cotangent(i, shape):
+        outputs, finals = [], []
+        for i, shape in enumerate(self.output_shapes):
             g = gs.get(i)
-            return np.zeros(shape, dtype) if g is None else np.ascontiguousarray(g, dtype)
-
-        outputs = [cotangent(i, (*lead, *y.shape[1:])) for i, y in enumerate(traced.outputs)]
-        finals = [cotangent(n + i, (lead[1], *s.shape[1:])) for i, s in enumerate(traced.states)]
+            if g is None:
+                g = np.zeros((time, batch, *shape), dtype)
+            elif arrange.moves:
+                g = arrange.inward(g)
+            outputs.append(np.ascontiguousarray(g, dtype))
+        for i, shape in enumerate(self.state_shapes, n):
+            g = gs.get(i)
+            finals.append(np.zeros((batch, *shape), dtype) if g is None else np.ascontiguousarray(g, dtype))
         inputs, states, invariants = self.executable.backward(context, outputs, finals)
-        return [*inputs, *states, *(invariants.get(s.uid) for s in self.program.bases)]
+        if arrange.moves:
+            inputs = [g if g is None else arrange.outward(g) for g in inputs]
+        return [*inputs, *states, *[invariants.get(s.uid) for s in self.program.bases]]
 
     def _replay(self, gs: dict, args, needs, tape):
         """Gradients that can be differentiated again: run the program on the tape."""
+        arrange = tape["arrange"]
         tensors = [a if isinstance(a, Tensor) else Tensor(a) for a in args]
         bases = {s.uid: a for s, a in zip(self.program.bases, tensors[self.n_arguments :])}
         results = compiler.replay(
-            self.program.traced, tensors[: self.n_inputs], tensors[self.n_inputs : self.n_arguments], bases
+            self.program.traced,
+            [arrange.inward(x) for x in tensors[: self.n_inputs]],
+            tensors[self.n_inputs : self.n_arguments],
+            bases,
         )
-        if tape["stacked"]:
-            n = len(self.program.traced.outputs)
+        n = len(self.output_shapes)
+        results[:n] = [arrange.outward(y) for y in results[:n]]
+        if arrange.stacked:
             results[n:] = [ops.expand_dims(s, 0) for s in results[n:]]
         pairs = [(results[i], g) for i, g in gs.items() if results[i].requires_grad]
         wanted = [t for t, need in zip(tensors, needs) if need]
@@ -144,10 +165,9 @@ def scan_compiled(
     states: list[Tensor],
     state_structure,
     mode: str,
-    reverse: bool,
-    stacked: bool,
+    arrange: Arrangement,
 ) -> tuple[Any, Any] | None:
-    """Outputs and final state (`stacked`: with a first axis of length 1); None if ``mode="auto"`` must run eagerly.
+    """Outputs and final state; None if ``mode="auto"`` must run eagerly.
 
     Raises
     ------
@@ -158,19 +178,16 @@ def scan_compiled(
         raise CompileError(
             f"{type(cell).__name__}: a layer runs inside a step: call its cell's step(), or run it in begin_sequence()"
         )
-    found = program_of(cell, inputs, structure, states, state_structure, mode)
+    found = program_of(cell, inputs, structure, states, state_structure, mode, arrange.batch_axis)
     if found is None:
         return None
     program, tensors = found
-    if reverse:
-        inputs = [ops.flip(x, 0) for x in inputs]
     args = (*inputs, *states, *tensors)
     train = config.is_grad_enabled() and any(a.requires_grad for a in args)
     loop = program.loop(type(cell).__name__, len(inputs), len(states), train, args)
-    results = apply(loop.op, args, {"tape": {"stacked": stacked}})
-    n = len(program.traced.outputs)
-    ys = [ops.flip(y, 0) for y in results[:n]] if reverse else results[:n]
-    return nest.unflatten(program.output_structure, ys), nest.unflatten(state_structure, results[n:])
+    results = apply(loop.op, args, {"tape": {"arrange": arrange}})
+    n = len(loop.output_shapes)
+    return nest.unflatten(program.output_structure, results[:n]), nest.unflatten(state_structure, results[n:])
 
 
 # ---- programs of a cell
@@ -189,7 +206,7 @@ _known: weakref.WeakKeyDictionary[Cell, _Known] = weakref.WeakKeyDictionary()
 
 
 def program_of(
-    cell: Cell, inputs, structure, states, state_structure, mode: str
+    cell: Cell, inputs, structure, states, state_structure, mode: str, batch_axis: int = 1
 ) -> tuple[Program, list[Tensor]] | None:
     """The cell's program for arguments like these, traced if need be, and the tensors that it reads."""
     known = _known.get(cell)
@@ -202,7 +219,7 @@ def program_of(
         *[(s.data.shape[1:], s.data.dtype) for s in states],
         known.settings.read(cell),
     )
-    batch = inputs[0].data.shape[1]
+    batch = inputs[0].data.shape[batch_axis]
     for retry in (False, True):
         program = None if retry else known.programs.get(key)
         if program is None:
@@ -218,7 +235,7 @@ def program_of(
     else:  # not even those that it was traced with: a constant that does not have a row for each batch row
         program = "a constant has other rows than the batch; make it in begin_sequence(batch_size)"
     if mode == "compiled" or key not in known.warned:
-        _raise_as_eager(cell, inputs, structure, states, state_structure)
+        _raise_as_eager(cell, inputs, structure, states, state_structure, batch_axis)
     if mode == "compiled":
         raise CompileError(f"{type(cell).__name__}: {program}")
     if mode == "auto" and key not in known.warned:
@@ -227,12 +244,13 @@ def program_of(
     return None
 
 
-def _raise_as_eager(cell: Cell, inputs, structure, states, state_structure) -> None:
+def _raise_as_eager(cell: Cell, inputs, structure, states, state_structure, batch_axis: int) -> None:
     """Run one step on the tape: what eager mode rejects is rejected with the same error."""
     from .scan import _eager
 
     with _tracing, trial(cell), config.no_grad():
-        _eager(cell, [Tensor(x.data[:1]) for x in inputs], structure, states, state_structure, False)
+        firsts = [Tensor(x.data[:1] if batch_axis else x.data[:, :1].swapaxes(0, 1)) for x in inputs]
+        _eager(cell, firsts, structure, states, state_structure)
 
 
 def _trace(cell: Cell, inputs, structure, states, state_structure) -> Program | str:

@@ -7,18 +7,19 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from .. import ops
 from ..compile.explain import StepReport
 from ..compile.symbol import Symbol
 from ..core import Tensor
-from ..errors import CompileError
+from ..errors import CompileError, ShapeError
 from . import nest
 from .cell import Cell
 from .compiled import Program, program_of
 from .scan import _check_inputs as check_inputs
 from .scan import as_input, check_state
 from .settings import trial
-from .wrappers import swap_time
 
 RULE = "=" * 100
 
@@ -135,8 +136,15 @@ def explain_cells(
 ) -> Explanation:
     """Explain cells that read the same input; `batch_first` says how an example lies."""
     if batch_first and _size_of(x) is None and x is not None:
-        x = swap_time(x, "explain")
+        x = nest.map(_time_first, x)
     return Explanation([_explain_cell(where, cell, x, False) for where, cell in cells], mode)
+
+
+def _time_first(x: Any) -> Any:
+    x = x if isinstance(x, Tensor) else np.asarray(x)
+    if len(x.shape) < 2:
+        raise ShapeError(f"explain: x: got shape {x.shape}, wanted (B, T, ...)")
+    return x.swapaxes(0, 1)
 
 
 def explain_layers(cells: list[Cell], directions: int, x: Any, mode: str, batch_first: bool) -> Explanation:
@@ -144,7 +152,7 @@ def explain_layers(cells: list[Cell], directions: int, x: Any, mode: str, batch_
     reports, size, grad = [], _size_of(x), False
     if size is None and x is not None:
         x = as_input(x, cells[0].dtype, "explain: x")
-        x = ops.expand_dims(x, 1) if len(x.shape) == 2 else swap_time(x) if batch_first else x
+        x = ops.expand_dims(x, 1) if len(x.shape) == 2 else _time_first(x) if batch_first else x
         check_inputs(cells[0], x)
         size, grad = _lead(x), x.requires_grad
     for i, cell in enumerate(cells):

@@ -125,26 +125,23 @@ class Layered(Module):
         x = as_input(input, self._cells[0].dtype, f"{type(self).__name__}: input")
         batched = len(x.shape) == 3
         self._check_input(x)
+        batch_first = self.batch_first and batched
         if not batched:
             x = ops.expand_dims(x, 1)
-        elif self.batch_first:
-            x = x.swapaxes(0, 1)
-        states = self._split_state(state, x.shape[1], batched)
+        states = self._split_state(state, x.shape[0 if batch_first else 1], batched)
         finals = []
         directions, stacked = 1 + self.bidirectional, len(self._cells) == 1
         for first in range(0, len(self._cells), directions):
             if first and self.dropout and self.training:
                 x = x * dropout_mask(x.shape, self.dropout, x.dtype)
             runs = [
-                scan(self._cells[first + d], x, states[first + d], self.mode, d == 1, stacked)
+                scan(self._cells[first + d], x, states[first + d], self.mode, d == 1, batch_first, stacked)
                 for d in range(directions)
             ]
             finals += [final for _, final in runs]
             x = runs[0][0] if directions == 1 else ops.concat([y for y, _ in runs], axis=-1)
         if not batched:
             x = ops.squeeze(x, 1)
-        elif self.batch_first:
-            x = x.swapaxes(0, 1)
         if stacked:
             return x, finals[0] if batched else nest.map(lambda s: ops.squeeze(s, 1), finals[0])
         return x, nest.map(lambda *s: self._join_state(s, batched), *finals)

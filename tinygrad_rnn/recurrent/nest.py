@@ -39,8 +39,9 @@ def unflatten(structure: Structure, leaves: Sequence) -> Any:
     if structure is LEAF:
         (leaf,) = leaves
         return leaf
-    rest = iter(leaves)
-    return _build(structure, rest)
+    if structure[0] is tuple and structure[2] == (LEAF,) * len(leaves):  # the most frequent nest
+        return tuple(leaves)
+    return _build(structure, iter(leaves))
 
 
 def _build(structure: Structure, leaves) -> Any:

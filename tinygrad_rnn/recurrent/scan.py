@@ -10,6 +10,7 @@ from .. import ops
 from ..core import Tensor, as_tensor, is_float
 from ..errors import DTypeError, ShapeError
 from . import nest
+from .arrange import Arrangement
 from .cell import Cell
 
 MODES = ("auto", "compiled", "eager")
@@ -22,9 +23,15 @@ def check_mode(mode: str) -> str:
 
 
 def scan(
-    cell: Cell, xs, state=None, mode: str = "auto", reverse: bool = False, stacked: bool = False
+    cell: Cell,
+    xs,
+    state=None,
+    mode: str = "auto",
+    reverse: bool = False,
+    batch_first: bool = False,
+    stacked: bool = False,
 ) -> tuple[Any, Any]:
-    """Run `cell` over a sequence, time first.
+    """Run `cell` over a sequence.
 
     Parameters
     ----------
@@ -37,6 +44,8 @@ def scan(
         How to run it; "auto" compiles what it can.
     reverse : bool
         Run from the last step to the first; outputs stay at their inputs' places.
+    batch_first : bool
+        Inputs and outputs are (B, T, ...) instead of (T, B, ...).
     stacked : bool
         Give the final state a first axis of length 1, as layers stack theirs.
 
@@ -56,28 +65,42 @@ def scan(
         With ``mode="compiled"``, if the step cannot be compiled.
     """
     check_mode(mode)
-    inputs, structure = _check_inputs(cell, xs)
-    batch = inputs[0].data.shape[1]
+    inputs, structure = _check_inputs(cell, xs, batch_first)
+    arrange = Arrangement(batch_first, reverse, stacked)
+    batch = inputs[0].data.shape[arrange.batch_axis]
     states, state_structure = check_state(cell, state, batch)
     cell.begin_sequence(batch)
     if mode != "eager":
-        from .compiled import scan_compiled  # the compiler is loaded at first use
-
-        result = scan_compiled(cell, inputs, structure, states, state_structure, mode, reverse, stacked)
+        result = _compiled()(cell, inputs, structure, states, state_structure, mode, arrange)
         if result is not None:
             return result
-    ys, state = _eager(cell, inputs, structure, states, state_structure, reverse)
+    inputs = [arrange.inward(x) for x in inputs] if arrange.moves else inputs
+    ys, state = _eager(cell, inputs, structure, states, state_structure)
+    ys = nest.map(arrange.outward, ys) if arrange.moves else ys
     return ys, nest.map(lambda s: ops.expand_dims(s, 0), state) if stacked else state
 
 
-def _eager(cell: Cell, inputs: list[Tensor], structure, leaves, state_structure, reverse: bool) -> tuple[Any, Any]:
+_road: Any = None
+
+
+def _compiled() -> Any:
+    """The compiled road; the compiler is loaded at first use."""
+    global _road
+    if _road is None:
+        from .compiled import scan_compiled
+
+        _road = scan_compiled
+    return _road
+
+
+def _eager(cell: Cell, inputs: list[Tensor], structure, leaves, state_structure) -> tuple[Any, Any]:
     """Unroll the step on the tape; the backward walk over it is backpropagation through time."""
     state = nest.unflatten(state_structure, leaves)
     steps = list(zip(*(ops.unstack(x) for x in inputs)))
     wanted = _specs(leaves)
     collected, output_structure, outputs = [], None, None
-    for t in range(len(steps))[:: -1 if reverse else 1]:
-        result = cell.step(nest.unflatten(structure, steps[t]), state)
+    for t, xs in enumerate(steps):
+        result = cell.step(nest.unflatten(structure, xs), state)
         if type(result) is not tuple or len(result) != 2:
             raise ShapeError(
                 f"{type(cell).__name__}.step: returned {_kind(result)}, wanted the pair (output, next_state)"
@@ -93,37 +116,37 @@ def _eager(cell: Cell, inputs: list[Tensor], structure, leaves, state_structure,
         elif its != output_structure or _specs(ys) != outputs:
             _reject(cell, "output", t, ys, its, outputs, output_structure)
         collected.append(ys)
-    if reverse:
-        collected.reverse()
     return nest.unflatten(output_structure, [ops.stack(column) for column in zip(*collected)]), state
 
 
 # ---- checks, before any work
 
 
-def _check_inputs(cell: Cell, xs) -> tuple[list[Tensor], nest.Structure]:
+def _check_inputs(cell: Cell, xs, batch_first: bool = False) -> tuple[list[Tensor], nest.Structure]:
     """The sequences in `xs` as tensors that fit the cell, and the structure of one step's input."""
     name = type(cell).__name__
     leaves, structure = nest.flatten(xs)
     if not leaves:
         raise ShapeError(f"{name}: xs: got no sequence, wanted at least one; for a cell without input, (T, B, 0)")
-    tensors = [as_input(x, cell.dtype, f"{name}: xs") for x in leaves]
-    size = cell.input_size
-    lead = tensors[0].shape[:2]
+    dtype, size = cell.dtype, cell.input_size
+    tensors = [as_input(x, dtype, f"{name}: xs") for x in leaves]
+    plain = size is not None and structure is nest.LEAF
+    lead = tensors[0].data.shape[:2]
     for x in tensors:
-        shape = x.shape
-        if len(shape) < 2 or (size is not None and structure is nest.LEAF and len(shape) != 3):
-            wanted = "(T, B, ...)" if size is None else f"(T, B, {size})"
+        shape = x.data.shape
+        if len(shape) < 2 or (plain and len(shape) != 3):
+            axes = "B, T" if batch_first else "T, B"
+            wanted = f"({axes}, {size})" if size is not None else f"({axes}, ...)"
             raise ShapeError(f"{name}: xs: got shape {shape}, wanted {wanted}")
         if shape[0] < 1 or shape[1] < 1:
-            what = "an empty sequence" if shape[0] < 1 else "an empty batch"
+            what = "an empty sequence" if shape[1 if batch_first else 0] < 1 else "an empty batch"
             raise ShapeError(f"{name}: xs: got shape {shape}, {what}, wanted T >= 1 and B >= 1")
         if shape[:2] != lead:
             raise ShapeError(
                 f"{name}: xs: got sequences of shapes {tensors[0].shape} and {shape}, wanted one T and one B"
             )
-    if size is not None and structure is nest.LEAF and tensors[0].shape[2] != size:
-        raise ShapeError(f"{name}: xs: got {tensors[0].shape[2]} features in shape {tensors[0].shape}, wanted {size}")
+    if plain and shape[2] != size:
+        raise ShapeError(f"{name}: xs: got {shape[2]} features in shape {shape}, wanted {size}")
     return tensors, structure
 
 

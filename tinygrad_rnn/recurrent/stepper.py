@@ -118,14 +118,14 @@ class _Link:
                 self.kernel = compiler.Stepper(loop.executable, self._bases(), batch)
         self.reset(None)
 
-    def _bases(self) -> dict[str, np.ndarray]:
+    def _bases(self) -> list[np.ndarray]:
         assert self.program is not None
         tensors = self.program.base_tensors(self.batch)
         if tensors is None:
             name = type(self.cell).__name__
             raise ShapeError(f"{name}: stepper: parameters changed their shapes or dtypes; make a new stepper")
         dtype = self.program.traced.trace.dtype
-        return {name: np.ascontiguousarray(t.data, dtype) for name, t in zip(self.program.names, tensors)}
+        return [np.ascontiguousarray(t.data, dtype).reshape(-1) for t in tensors]
 
     def example_output(self) -> Any:
         kept, x = self.state(), nest.unflatten(self.structure, [r.data[0] for r in self.rows])

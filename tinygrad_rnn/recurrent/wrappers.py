@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
-
 from .. import ops
-from ..core import Tensor
 from ..errors import ShapeError
 from ..nn.containers import ModuleList
 from ..nn.module import Module
@@ -22,18 +19,6 @@ def check_cell_type(cell, owner: str) -> Cell:
     if not isinstance(cell, Cell):
         raise TypeError(f"{owner}: cell: got {type(cell).__name__}, wanted an nn.Cell")
     return cell
-
-
-def swap_time(xs, owner: str = "xs") -> Any:
-    """Exchange the first two axes of every sequence in a nest: time first, or batch first."""
-
-    def swap(x):
-        x = x if isinstance(x, Tensor) else np.asarray(x)
-        if len(x.shape) < 2:
-            raise ShapeError(f"{owner}: xs: got shape {x.shape}, wanted (B, T, ...)")
-        return x.swapaxes(0, 1)
-
-    return nest.map(swap, xs)
 
 
 class Recurrent(Module):
@@ -73,10 +58,7 @@ class Recurrent(Module):
         state : nest of tensors
             After the last step.
         """
-        if not self.batch_first:
-            return scan(self.cell, xs, state, self.mode, self.reverse)
-        ys, state = scan(self.cell, swap_time(xs, type(self.cell).__name__), state, self.mode, self.reverse)
-        return swap_time(ys), state
+        return scan(self.cell, xs, state, self.mode, self.reverse, self.batch_first)
 
     def stepper(self, batch_size: int = 1, example: Any = None):
         """One step per call, for streams; see :class:`~tinygrad_rnn.recurrent.stepper.Stepper`."""
@@ -148,12 +130,9 @@ class Bidirectional(Module):
         if state is not None and (not isinstance(state, tuple | list) or len(state) != 2):
             raise ShapeError("Bidirectional: state: wanted the pair (forwards, backwards)")
         fw, bw = (None, None) if state is None else state
-        if self.batch_first:
-            xs = swap_time(xs, "Bidirectional")
-        ys_fw, fw = scan(self.cell_fw, xs, fw, self.mode)
-        ys_bw, bw = scan(self.cell_bw, xs, bw, self.mode, reverse=True)
-        ys = nest.map(MERGES[self.merge], ys_fw, ys_bw)
-        return swap_time(ys) if self.batch_first else ys, (fw, bw)
+        ys_fw, fw = scan(self.cell_fw, xs, fw, self.mode, False, self.batch_first)
+        ys_bw, bw = scan(self.cell_bw, xs, bw, self.mode, True, self.batch_first)
+        return nest.map(MERGES[self.merge], ys_fw, ys_bw), (fw, bw)
 
     def explain(self, x: Any = None):
         """What became of the cells: programs, loops, saved bytes, FLOPs, source; why something does not compile.
