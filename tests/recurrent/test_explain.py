@@ -134,12 +134,11 @@ def test_memory_is_what_the_arrays_take(make, monkeypatch):
     x = np.zeros((9, 3, 5), np.float32)
     nn.Recurrent(cell)(x)
     step = explain(cell, x).cells[0].step
-    arena = contexts[0].arrays["arena"].nbytes
+    arena = contexts[0].arrays[0].nbytes
     assert step.saved_total < arena
-    parameters = sum(p.numpy().nbytes for p in cell.parameters())
     results = 10 * 3 * 16 * 4  # the states, padded to whole panels of some width
     assert step.forward.workspace <= arena + 4 * results
-    assert arena <= step.forward.workspace + 16 * parameters  # packed parameters lie there too
+    assert arena <= step.forward.workspace + 4 * 64  # and room for a vector too many
 
 
 def test_the_files_are_those_that_run():

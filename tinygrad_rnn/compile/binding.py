@@ -14,9 +14,9 @@ from .schedule import Buffer, Place
 
 
 class View(NamedTuple):
-    """Rows of a buffer as an array: where they lie in the array at `index` of a call's arrays, in bytes."""
+    """Rows of a buffer as an array: where they lie in the array number `array` of a call's arrays, in bytes."""
 
-    index: int
+    array: int
     shape: tuple[int, ...]
     dtype: np.dtype
     offset: int
@@ -24,7 +24,7 @@ class View(NamedTuple):
 
     def of(self, arrays: list) -> np.ndarray:
         _, shape, dtype, offset, strides = self
-        return np.ndarray(shape, dtype, arrays[self.index], offset, strides)
+        return np.ndarray(shape, dtype, arrays[self.array], offset, strides)
 
 
 class Forward(NamedTuple):

@@ -4,7 +4,7 @@ The source holds no sizes. Row strides, part offsets and widths come in as integ
 so that one program in one dtype is one file, whatever T, the batch and the layer sizes are.
 
 Sequences need not be of one length: they end together, the longest first, so that a step takes the first rows of the
-batch only. The end of ``d`` holds the number of rows before each step, of which step t has ``d[.. + t + 1] - d[.. + t]``.
+batch only. The end of ``d`` holds the number of rows before each step; step t has ``d[.. + t + 1] - d[.. + t]`` rows.
 """
 
 from __future__ import annotations

@@ -129,7 +129,7 @@ class Executable:
         bound: Forward = self.binding("training" if train else "inference", time, batch)
         layout = (self._training or self.training)[0] if train else (self._inference or self.inference)[0]
         empty = self.pool.empty
-        arrays = [empty(bound.arena), self.pool.zeros(bound.w)]
+        arrays: list[Any] = [empty(bound.arena), self.pool.zeros(bound.w)]
         arrays += [x.reshape(-1) for x in inputs]
         arrays += [s.reshape(-1) for s in states]
         arrays += [empty(size) for size in bound.results]
