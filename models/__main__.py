@@ -26,9 +26,12 @@ def load(name: str) -> ModuleType:
     try:
         return importlib.import_module(f"models.{name}")
     except ModuleNotFoundError as e:
-        raise SystemExit(
-            f'models: {name} needs {e.name}, which is not installed; run: pip install -e ".[models]"'
-        ) from e
+        raise SystemExit(missing(name, e)) from e
+
+
+def missing(name: str, error: ModuleNotFoundError) -> str:
+    """What to install for the model called `name`."""
+    return f'models: {name} needs {error.name}, which is not installed; run: pip install -e ".[models]"'
 
 
 def summary(name: str) -> str:
@@ -53,6 +56,9 @@ def main(argv: list[str] | None = None) -> int:
         load(name).main(rest)
     except (TinygradError, OSError) as e:  # the user's files and sizes; anything else is our mistake
         print(f"models {name}: {e}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as e:
+        print(missing(name, e), file=sys.stderr)
         return 1
     return 0
 

@@ -15,7 +15,7 @@ SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
 OURS = {"tinygrad_rnn", "models", "benchmarks", "tests"}
 OPTIONAL = {"torch", "jax"}  # what results are compared with, where it is installed
-NAMES = {"llvmlite": "numba"}  # comes with
+NAMES = {"llvmlite": "numba", "sklearn": "scikit-learn"}  # comes with; is called
 
 
 def declared(*extras: str) -> set[str]:

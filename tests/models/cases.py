@@ -11,12 +11,14 @@ ROOT = Path(command.__file__).parents[1]
 # the arguments of a short training; at least two epochs
 QUICK = {
     "airline": ["--epochs", "4"],
+    "digits": ["--epochs", "2"],
     "sine": ["--epochs", "4", "--samples", "60"],
 }
 
 # sub-commands on the weights of that training, and something that they print
 USES = {
     "airline": (["predict", "--steps", "3"], r"^\d+\.\d( \d+\.\d){2}\n$"),
+    "digits": (["predict", str(ROOT / "tests" / "models" / "seven.png"), "--dark-on-light"], r"seven.png: \d \(\d+%\)"),
     "sine": (["predict", "--steps", "3", "--values", "0", "0.2", "0.4"], r"follow  (-?\d\.\d{3}\s?){3}$"),
 }
 

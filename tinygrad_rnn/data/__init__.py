@@ -1,9 +1,10 @@
-"""Data: vocabularies, padding, windows, scalers, forecasts, CSV columns and loaders.
+"""Data: vocabularies, padding, windows, scalers, forecasts, files and loaders.
 
 Everything here takes and returns NumPy arrays; what is random draws from a seed, so that a run can be
 repeated.
 """
 
+from .files import download, read_idx, read_text
 from .forecasting import persistence, roll_forward, seasonal_naive, walk_forward
 from .loader import DataLoader, stack_examples
 from .scalers import MinMaxScaler, StandardScaler
@@ -18,11 +19,14 @@ __all__ = [
     "StandardScaler",
     "Vocabulary",
     "contiguous_batches",
+    "download",
     "one_hot",
     "pad_sequences",
     "persistence",
     "read_column",
     "read_csv_columns",
+    "read_idx",
+    "read_text",
     "roll_forward",
     "seasonal_naive",
     "stack_examples",

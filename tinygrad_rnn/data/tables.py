@@ -7,12 +7,12 @@ import io
 import math
 from collections.abc import Sequence
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 
 from ..config import get_default_dtype
 from ..errors import DataError, DTypeError
+from .files import decode
 
 
 def read_column(
@@ -94,16 +94,8 @@ def read_csv_columns(
 
 def _rows(path, delimiter: str, encoding: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header, and the other rows with the numbers of their last lines."""
-    raw = Path(path).read_bytes()
-    try:
-        text = raw.decode(encoding).removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{path}, line {line}: got the byte 0x{raw[error.start]:02x}, wanted {encoding} text; "
-            "pass encoding= of the file"
-        ) from None
-    reader = csv.reader(io.StringIO(text.rstrip("\r\n"), newline=""), delimiter=delimiter, strict=True)
+    text = decode(path, encoding)
+    reader = csv.reader(io.StringIO(text.rstrip("\n"), newline=""), delimiter=delimiter, strict=True)
     try:
         rows = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
