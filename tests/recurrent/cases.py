@@ -125,20 +125,34 @@ CASES = [
     Case("rnn-sigmoid-nobias", cell_of(nn.RNNCell, nonlinearity="sigmoid", bias=False)),
     Case("lstm", cell_of(nn.LSTMCell)),
     Case("lstm-nobias", cell_of(nn.LSTMCell, bias=False)),
+    Case("lstm-projected", lambda i, h, dtype: nn.LSTMCell(i, h + 1, proj_size=h, dtype=dtype)),
     Case("gru", cell_of(nn.GRUCell)),
     Case("gru-before", cell_of(nn.GRUCell, reset_after=False)),
     Case("gru-before-nobias", cell_of(nn.GRUCell, reset_after=False, bias=False)),
+    Case("peephole-lstm", cell_of(nn.PeepholeLSTMCell)),
+    Case("cifg", cell_of(nn.CIFGCell)),
+    Case("mgu", cell_of(nn.MGUCell)),
+    Case("ugrnn", cell_of(nn.UGRNNCell)),
+    Case("fastgrnn", cell_of(nn.FastGRNNCell)),
+    Case("layernorm-lstm", cell_of(nn.LayerNormLSTMCell, eps=0.1)),
+    Case("layernorm-gru-nobias", cell_of(nn.LayerNormGRUCell, eps=0.1, bias=False)),
+    Case("indrnn", cell_of(nn.IndRNNCell, max_steps=3, init="torch")),
+    Case("mingru", cell_of(nn.MinGRUCell)),
+    Case("minlstm", cell_of(nn.MinLSTMCell)),
+    Case("lru", cell_of(nn.LRUCell)),
     Case(
         "stacked",
         lambda i, h, dtype: nn.Stacked([nn.LSTMCell(i, h, dtype=dtype), nn.GRUCell(h, h + 1, dtype=dtype)]),
     ),
-    Case("mgu", cell_of(MGU)),
-    Case("peephole", cell_of(Peephole)),
+    Case("own-mgu", cell_of(MGU)),
+    Case("own-peephole", cell_of(Peephole)),
     Case("learned-start", cell_of(LearnedStart)),
     Case("fast-weights", cell_of(FastWeights)),
     Case("stateless", cell_of(Stateless)),
     Case("two-inputs", cell_of(TwoInputs), lambda T, B, I, H: {"a": (T, B, I), "b": (T, B, 2, H)}),
 ]
+NOT_COMPILED = {"fast-weights", "two-inputs"}  # matrices in the state or the input
+COMPILED = [case for case in CASES if case.name not in NOT_COMPILED]
 
 
 def is_shape(value):

@@ -222,19 +222,6 @@ def test_gru_before_equals_a_naive_loop():
     np.testing.assert_allclose(scan(cell, x)[0].numpy(), np.stack(ys), rtol=1e-13, atol=1e-14)
 
 
-@pytest.mark.parametrize("kind", [nn.RNNCell, nn.LSTMCell, nn.GRUCell])
-def test_default_initialisation(kind):
-    cell = kind(5, 4, dtype=np.float64)
-    for block in np.split(cell.weight_hh.numpy(), cell.gates):
-        np.testing.assert_allclose(block @ block.T, np.eye(4), atol=1e-12)
-    assert np.abs(cell.weight_ih.numpy()).max() <= np.sqrt(6 / 9)
-    forget = np.zeros(4 * cell.gates)
-    if kind is nn.LSTMCell:
-        forget[4:8] = 1
-    np.testing.assert_array_equal(cell.bias_ih.numpy(), forget)
-    np.testing.assert_array_equal(cell.bias_hh.numpy(), 0)
-
-
 def test_other_initialisations():
     tr.seed(3)
     cell = nn.GRUCell(5, 4, init="torch", dtype=np.float64)

@@ -6,13 +6,11 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tr
-from tests.recurrent.cases import CASES, Peephole, draw
+from tests.recurrent.cases import CASES, NOT_COMPILED, Peephole, draw
 from tinygrad_rnn import compile as compiler
 from tinygrad_rnn import nn
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.recurrent.explain import explain
-
-NOT_COMPILED = {"fast-weights", "two-inputs"}  # matrices in the state or the input
 
 
 class Branching(nn.Cell):

@@ -13,10 +13,12 @@ KINDS = {
     "rnn-tanh": ("RNN", {}),
     "rnn-relu": ("RNN", {"nonlinearity": "relu"}),
     "lstm": ("LSTM", {}),
+    "lstm-projected": ("LSTM", {"proj_size": 1}),
     "gru": ("GRU", {}),
 }
 T, B, I, H = 5, 3, 4, 2
 MODES = ["eager", "compiled"]
+pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")  # PyTorch's own
 
 
 @pytest.fixture(params=MODES)
@@ -61,9 +63,9 @@ def draw_inputs(kind, layers, bidirectional, batch_first, with_state, batched=Tr
     rng = np.random.default_rng(1)
     shape = ((B, T, I) if batch_first else (T, B, I)) if batched else (T, I)
     count = layers * (1 + bidirectional)
-    state = (count, B, H) if batched else (count, H)
-    many = (2 if kind == "lstm" else 1) if with_state else 0
-    return rng.standard_normal(shape).astype(dtype), [rng.standard_normal(state).astype(dtype) for _ in range(many)]
+    widths = {"lstm": (H, H), "lstm-projected": (1, H)}.get(kind, (H,)) if with_state else ()
+    states = [(count, B, n) if batched else (count, n) for n in widths]
+    return rng.standard_normal(shape).astype(dtype), [rng.standard_normal(s).astype(dtype) for s in states]
 
 
 @pytest.mark.parametrize("with_state", [False, True], ids=["zeros", "h0"])

@@ -18,7 +18,8 @@ from ..errors import ShapeError
 Initialiser = Callable[[Tensor], Tensor]
 
 
-def _fill(tensor: Tensor, values) -> Tensor:
+def set_to(tensor: Tensor, values) -> Tensor:
+    """Fill with `values`, an array that broadcasts to the tensor's shape."""
     with config.no_grad():
         tensor.data[...] = values
         tensor.touch()
@@ -27,17 +28,17 @@ def _fill(tensor: Tensor, values) -> Tensor:
 
 def constant(tensor: Tensor, value: float) -> Tensor:
     """Fill with `value`."""
-    return _fill(tensor, value)
+    return set_to(tensor, value)
 
 
 def uniform(tensor: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
     """Draw from the uniform distribution on [low, high)."""
-    return _fill(tensor, config.generator().uniform(low, high, tensor.shape))
+    return set_to(tensor, config.generator().uniform(low, high, tensor.shape))
 
 
 def normal(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Draw from the normal distribution."""
-    return _fill(tensor, config.generator().normal(mean, std, tensor.shape))
+    return set_to(tensor, config.generator().normal(mean, std, tensor.shape))
 
 
 def fans(tensor: Tensor) -> tuple[int, int]:
@@ -101,7 +102,7 @@ def orthogonal(tensor: Tensor, gain: float = 1.0) -> Tensor:
     flat = config.generator().standard_normal((max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(flat)
     q *= np.sign(np.diagonal(r))
-    return _fill(tensor, gain * (q if rows >= columns else q.T).reshape(tensor.shape))
+    return set_to(tensor, gain * (q if rows >= columns else q.T).reshape(tensor.shape))
 
 
 def per_gate(init: Callable[..., Tensor], n_gates: int) -> Callable[..., Tensor]:

@@ -20,6 +20,8 @@ class Cell(Module):
         The features of the input at one step; checked before a sequence runs, if set.
     hidden_size : int, optional
         The features of the default state.
+    output_size : int, optional
+        The features of the output, where they are not `hidden_size`.
 
     Notes
     -----
@@ -29,7 +31,7 @@ class Cell(Module):
 
     Examples
     --------
-    A minimal gated unit (Zhou et al. 2016), which nobody shipped:
+    A minimal gated unit (Zhou et al. 2016):
 
     >>> import numpy as np, tinygrad_rnn as tr
     >>> from tinygrad_rnn import nn
@@ -50,6 +52,7 @@ class Cell(Module):
 
     input_size: int | None = None
     hidden_size: int | None = None
+    output_size: int | None = None
 
     def step(self, x, state) -> tuple[Any, Any]:
         """One time step, in tensor operations.

@@ -236,7 +236,8 @@ def _names(cell: Cell, program: Program, structure, state_structure) -> tuple[di
 
 def _arguments(cell: Cell) -> tuple[str, str]:
     """What the step calls its input and its state."""
-    found = [p.name for p in inspect.signature(cell.step).parameters.values() if p.kind == p.POSITIONAL_OR_KEYWORD]
+    parameters = inspect.signature(cell.step).parameters.values()
+    found = [p.name for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
     return (found[0], found[1]) if len(found) == 2 else ("x", "state")
 
 

@@ -14,6 +14,7 @@ from ..nn.parameter import Parameter
 from . import nest
 from .cells import GRUCell, LSTMCell, RNNCell
 from .cells.base import Init, check_count
+from .cells.lstm import check_projection
 from .scan import as_input, check_mode, scan
 
 
@@ -74,9 +75,10 @@ class Layered(Module):
             warnings.warn(f"{name}: dropout={dropout} acts between layers, and there is one layer", stacklevel=3)
         self._cells: list = []  # layer by layer, forwards then backwards
         self._owners = {}
-        suffixes = ("", "_reverse") if bidirectional else ("",)
+        suffixes, width = ("", "_reverse") if bidirectional else ("",), input_size
         for layer in range(num_layers):
-            width = input_size if layer == 0 else hidden_size * len(suffixes)
+            if layer:
+                width = len(suffixes) * (self._cells[-1].output_size or hidden_size)
             for suffix in suffixes:
                 cell = self.cell_type(width, hidden_size, bias, init=init, dtype=dtype, **options)
                 self._cells.append(cell)
@@ -272,6 +274,9 @@ class LSTM(Layered):
     ----------
     input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, mode, dtype, init
         See :class:`Layered`.
+    proj_size : int
+        If positive, h and the outputs are projections to so many features, with parameters ``weight_hr_l0``, ...; see
+        :class:`LSTMCell`. h_0 is then (num_layers * directions, B, proj_size).
 
     Examples
     --------
@@ -293,10 +298,12 @@ class LSTM(Layered):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
+        proj_size: int = 0,
         mode: str = "auto",
         dtype=None,
         init: Init = "default",
     ):
+        self.proj_size = check_projection(proj_size, hidden_size, "LSTM")
         super().__init__(
             input_size,
             hidden_size,
@@ -308,7 +315,11 @@ class LSTM(Layered):
             mode,
             dtype,
             init,
+            proj_size=proj_size,
         )
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + (f", proj_size={self.proj_size}" if self.proj_size else "")
 
 
 class GRU(Layered):

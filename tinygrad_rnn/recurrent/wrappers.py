@@ -172,12 +172,14 @@ class Stacked(Cell):
         if not cells:
             raise ValueError("Stacked: cells: got none, wanted at least one")
         for i, (a, b) in enumerate(pairwise(cells)):
-            if a.hidden_size is not None and b.input_size not in (None, a.hidden_size):
+            width = a.output_size or a.hidden_size
+            if width is not None and b.input_size not in (None, width):
                 raise ShapeError(
                     f"Stacked: cells[{i + 1}]: got input_size {b.input_size}, "
-                    f"wanted {a.hidden_size} as the cell before it puts out"
+                    f"wanted {width} as the cell before it puts out"
                 )
-        self.input_size, self.hidden_size = cells[0].input_size, cells[-1].hidden_size
+        self.input_size, last = cells[0].input_size, cells[-1]
+        self.hidden_size, self.output_size = last.hidden_size, last.output_size
         self.cells: Any = ModuleList(cells)
 
     def initial_state(self, batch_size: int):

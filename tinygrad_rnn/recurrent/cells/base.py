@@ -9,19 +9,31 @@ import numpy as np
 
 from ...nn import init as initialisers
 from ...nn.parameter import Parameter, empty
+from ...ops import zeros
 from ..cell import Cell
 
 Init = str | Callable[["GatedCell"], None]
 
 
 def check_count(value, argument: str) -> int:
-    if not isinstance(value, int | np.integer) or value < 1:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{argument}: got {value!r}, wanted a positive integer")
     return int(value)
 
 
+def masked(h, mask):
+    """`h` as recurrent products see it: under the mask of variational dropout, if there is one."""
+    return h if mask is None else h * mask
+
+
+def pair_of_zeros(cell: Cell, batch_size: int):
+    """The initial state ``(h, c)``."""
+    shape = (batch_size, cell.hidden_size)
+    return zeros(shape, cell.dtype), zeros(shape, cell.dtype)
+
+
 class GatedCell(Cell):
-    """The parameters that the built-in cells share.
+    """The parameters that the built-in cells share; gates lie one after the other along their rows.
 
     Parameters
     ----------
@@ -29,52 +41,88 @@ class GatedCell(Cell):
     bias : bool
     init : {"default", "torch"} or callable
         "default": orthogonal recurrent weights and Xavier input weights, gate by gate, zero biases (and one
-        for an LSTM's forget gate, after Jozefowicz et al. 2015). "torch": all uniform within
-        ``±1/sqrt(hidden_size)``. A callable gets the cell and fills its parameters.
+        for a forget gate, after Jozefowicz et al. 2015), and what else the cell's paper says. "torch": all
+        uniform within ``±1/sqrt(hidden_size)``, but for layer normalisation. A callable gets the cell with its
+        default values and changes them.
     dtype : float32 or float64, optional
 
     Attributes
     ----------
     weight_ih : Parameter, (gates * hidden_size, input_size)
     weight_hh : Parameter, (gates * hidden_size, hidden_size)
-    bias_ih, bias_hh : Parameter, (gates * hidden_size,), or None
+    bias : Parameter, (gates * hidden_size,), or None
+        RNNCell, LSTMCell and GRUCell have two of them, bias_ih and bias_hh, as PyTorch.
+
+    Notes
+    -----
+    Cells with recurrent products take ``step(x, state, recurrent_mask=None)``: what the state is multiplied with
+    in these products, see :class:`~tinygrad_rnn.nn.VariationalDropout`.
     """
 
     gates = 1
+    forget_gate: int | None = None  # the one whose bias begins at one
+    biases: tuple[str, ...] = ("bias",)
     input_size: int
     hidden_size: int
+    weight_ih: Parameter
+    weight_hh: Parameter
+    bias: Parameter | None
+    bias_ih: Parameter | None
+    bias_hh: Parameter | None
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True, init: Init = "default", dtype=None):
-        input_size = check_count(input_size, f"{type(self).__name__}: input_size")
-        hidden_size = check_count(hidden_size, f"{type(self).__name__}: hidden_size")
-        rows = self.gates * hidden_size
-        self.input_size, self.hidden_size, self.init = input_size, hidden_size, init
-        self.weight_ih = empty(rows, input_size, dtype=dtype)
-        self.weight_hh = empty(rows, hidden_size, dtype=dtype)
-        self.bias_ih: Parameter | None = empty(rows, dtype=dtype) if bias else None
-        self.bias_hh: Parameter | None = empty(rows, dtype=dtype) if bias else None
+        name = type(self).__name__
+        self.input_size = check_count(input_size, f"{name}: input_size")
+        self.hidden_size = check_count(hidden_size, f"{name}: hidden_size")
+        if not callable(init) and init not in ("default", "torch"):
+            raise ValueError(f"{name}: init: got {init!r}, wanted 'default', 'torch' or a callable")
+        self.init = init
+        self.build(bool(bias), dtype)
         self.reset_parameters()
+
+    def build(self, bias: bool, dtype) -> None:
+        """Make the parameters, in the order of the state dict."""
+        rows = self.gates * self.hidden_size
+        self.weight_ih = empty(rows, self.input_size, dtype=dtype)
+        self.weight_hh = empty(rows, self.hidden_size, dtype=dtype)
+        self.build_biases(bias, dtype)
+
+    def build_biases(self, bias: bool, dtype) -> None:
+        for name in self.biases:
+            setattr(self, name, empty(self.gates * self.hidden_size, dtype=dtype) if bias else None)
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew, as `init` says."""
+        if self.init == "torch":
+            bound = 1.0 / math.sqrt(self.hidden_size)
+            for parameter in self.parameters(recurse=False):
+                initialisers.uniform(parameter, -bound, bound)
+            return
+        self.draw_parameters()
         if callable(self.init):
             self.init(self)
-        elif self.init == "torch":
-            bound = 1.0 / math.sqrt(self.hidden_size)
-            for parameter in self.parameters():
-                initialisers.uniform(parameter, -bound, bound)
-        elif self.init == "default":
-            initialisers.per_gate(initialisers.xavier_uniform, self.gates)(self.weight_ih)
-            initialisers.per_gate(initialisers.orthogonal, self.gates)(self.weight_hh)
-            for bias in (self.bias_ih, self.bias_hh):
-                if bias is not None:
-                    initialisers.constant(bias, 0.0)
-        else:
-            raise ValueError(f"{type(self).__name__}: init: got {self.init!r}, wanted 'default', 'torch' or a callable")
+
+    def draw_parameters(self) -> None:
+        """The default initialisation."""
+        initialisers.per_gate(initialisers.xavier_uniform, self.gates)(self.weight_ih)
+        self.draw_recurrent()
+        for name in self.biases:
+            if getattr(self, name) is not None:
+                initialisers.constant(getattr(self, name), 0.0)
+        first = getattr(self, self.biases[0])
+        if self.forget_gate is not None and first is not None:
+            at = self.forget_gate * self.hidden_size
+            first.data[at : at + self.hidden_size] = 1.0
+            first.touch()
+
+    def draw_recurrent(self) -> None:
+        initialisers.per_gate(initialisers.orthogonal, self.gates)(self.weight_hh)
 
     @property
     def dtype(self) -> np.dtype:
-        return self.weight_hh.dtype
+        return self.weight_ih.dtype
 
     def extra_repr(self) -> str:
-        return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias_ih is not None else ", bias=False")
+        return f"{self.input_size}, {self.hidden_size}" + (
+            "" if getattr(self, self.biases[0]) is not None else ", bias=False"
+        )

@@ -1,10 +1,12 @@
-"""Gated recurrent units."""
+"""The gated recurrent unit, and smaller units in its manner."""
 
 from __future__ import annotations
 
+from ...nn import init as initialisers
+from ...nn.parameter import Parameter, empty
 from ...ops import sigmoid, split, tanh
 from ...ops.linear import linear
-from .base import GatedCell, Init
+from .base import GatedCell, Init, masked
 from .registry import register_cell
 
 
@@ -27,6 +29,7 @@ class GRUCell(GatedCell):
     """
 
     gates = 3
+    biases = ("bias_ih", "bias_hh")
 
     def __init__(
         self,
@@ -40,15 +43,16 @@ class GRUCell(GatedCell):
         self.reset_after = bool(reset_after)
         super().__init__(input_size, hidden_size, bias, init, dtype)
 
-    def step(self, x, h):
+    def step(self, x, h, recurrent_mask=None):
+        u = masked(h, recurrent_mask)
         xr, xz, xn = split(linear(x, self.weight_ih, self.bias_ih), 3, axis=-1)
         if self.reset_after:
-            hr, hz, hn = split(linear(h, self.weight_hh, self.bias_hh), 3, axis=-1)
+            hr, hz, hn = split(linear(u, self.weight_hh, self.bias_hh), 3, axis=-1)
             n = tanh(xn + sigmoid(xr + hr) * hn)
         else:
             (w_rz, w_n), (b_rz, b_n) = self._split_hidden()
-            hr, hz = split(linear(h, w_rz, b_rz), 2, axis=-1)
-            n = tanh(xn + linear(sigmoid(xr + hr) * h, w_n, b_n))
+            hr, hz = split(linear(u, w_rz, b_rz), 2, axis=-1)
+            n = tanh(xn + linear(sigmoid(xr + hr) * u, w_n, b_n))
         h = n + sigmoid(xz + hz) * (h - n)
         return h, h
 
@@ -60,3 +64,118 @@ class GRUCell(GatedCell):
 
     def extra_repr(self) -> str:
         return super().extra_repr() + ("" if self.reset_after else ", reset_after=False")
+
+
+@register_cell("mgu")
+class MGUCell(GatedCell):
+    """The minimal gated unit (Zhou, Wu, Zhang and Zhou 2016, "Minimal gated unit for recurrent neural networks").
+
+    ``f = sigmoid(W_if x + W_hf h + b_f)``
+    ``n = tanh(W_in x + W_hn (f * h) + b_n)``
+    ``h' = (1 - f) * h + f * n``
+
+    Parameters
+    ----------
+    input_size, hidden_size, bias, init, dtype
+        See :class:`GatedCell`; the gates are f, n.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_rnn import nn
+    >>> y, h = nn.MGUCell(3, 4)(np.ones((2, 3)))
+    >>> h.shape
+    (2, 4)
+    """
+
+    gates = 2
+
+    def step(self, x, h, recurrent_mask=None):
+        u = masked(h, recurrent_mask)
+        w_f, w_n = split(self.weight_hh, 2)
+        xf, xn = split(linear(x, self.weight_ih, self.bias), 2, axis=-1)
+        f = sigmoid(xf + linear(u, w_f))
+        n = tanh(xn + linear(f * u, w_n))
+        h = h + f * (n - h)
+        return h, h
+
+
+@register_cell("ugrnn")
+class UGRNNCell(GatedCell):
+    """The update gate network (Collins, Sohl-Dickstein and Sussillo 2017, "Capacity and trainability in RNNs").
+
+    ``g, n = W_ih x + W_hh h + b``
+    ``h' = sigmoid(g) * h + (1 - sigmoid(g)) * tanh(n)``
+
+    Parameters
+    ----------
+    input_size, hidden_size, bias, init, dtype
+        See :class:`GatedCell`. The bias of the update gate begins at one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_rnn import nn
+    >>> y, h = nn.UGRNNCell(3, 4)(np.ones((2, 3)))
+    >>> h.shape
+    (2, 4)
+    """
+
+    gates = 2
+    forget_gate = 0
+
+    def step(self, x, h, recurrent_mask=None):
+        u = masked(h, recurrent_mask)
+        g, n = split(linear(x, self.weight_ih, self.bias) + linear(u, self.weight_hh), 2, axis=-1)
+        n = tanh(n)
+        h = n + sigmoid(g) * (h - n)
+        return h, h
+
+
+@register_cell("fastgrnn")
+class FastGRNNCell(GatedCell):
+    """One product for gate and new value (Kusupati et al. 2018, "FastGRNN: a fast, accurate, stable and tiny ...").
+
+    ``a = W_ih x + W_hh h``
+    ``z = sigmoid(a + b_z)``, ``n = tanh(a + b_n)``
+    ``h' = (zeta * (1 - z) + nu) * n + z * h``
+
+    ``zeta`` and ``nu`` are numbers between 0 and 1, the sigmoids of the parameters of these names.
+
+    Parameters
+    ----------
+    input_size, hidden_size, init, dtype
+        See :class:`GatedCell`. Biases begin at one, ``zeta`` at 1 and ``nu`` at -4, as in the authors' code.
+    bias : bool
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_rnn import nn
+    >>> y, h = nn.FastGRNNCell(3, 4)(np.ones((2, 3)))
+    >>> h.shape
+    (2, 4)
+    """
+
+    biases = ("bias_z", "bias_n")
+    bias_z: Parameter | None
+    bias_n: Parameter | None
+
+    def build(self, bias: bool, dtype) -> None:
+        super().build(bias, dtype)
+        self.zeta, self.nu = empty(1, dtype=dtype), empty(1, dtype=dtype)
+
+    def draw_parameters(self) -> None:
+        super().draw_parameters()
+        initialisers.constant(self.zeta, 1.0)
+        initialisers.constant(self.nu, -4.0)
+        for bias in (self.bias_z, self.bias_n):
+            if bias is not None:
+                initialisers.constant(bias, 1.0)
+
+    def step(self, x, h, recurrent_mask=None):
+        a = linear(x, self.weight_ih) + linear(masked(h, recurrent_mask), self.weight_hh)
+        z, n = (a, a) if self.bias_z is None else (a + self.bias_z, a + self.bias_n)
+        z, n = sigmoid(z), tanh(n)
+        h = (sigmoid(self.zeta) * (1 - z) + sigmoid(self.nu)) * n + z * h
+        return h, h

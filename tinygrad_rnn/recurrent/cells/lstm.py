@@ -1,10 +1,12 @@
-"""Long short-term memory."""
+"""Long short-term memory and its variants. The state is ``(h, c)``."""
 
 from __future__ import annotations
 
+from ...nn import init as initialisers
+from ...nn.parameter import Parameter, empty
 from ...ops import sigmoid, split, tanh, zeros
 from ...ops.linear import linear
-from .base import GatedCell
+from .base import GatedCell, Init, masked, pair_of_zeros
 from .registry import register_cell
 
 
@@ -14,27 +16,163 @@ class LSTMCell(GatedCell):
 
     ``i, f, g, o = W_ih x + b_ih + W_hh h + b_hh``
     ``c' = sigmoid(f) * c + sigmoid(i) * tanh(g)``
-    ``h' = sigmoid(o) * tanh(c')``
+    ``h' = sigmoid(o) * tanh(c')``, and with `proj_size` ``h' = W_hr (sigmoid(o) * tanh(c'))``
 
-    The state is ``(h, c)``. Parameters: see :class:`GatedCell`.
+    The state is ``(h, c)``.
+
+    Parameters
+    ----------
+    input_size, hidden_size, bias, init, dtype
+        See :class:`GatedCell`.
+    proj_size : int
+        If positive, the features of h and of the output, less than `hidden_size` (Sak, Senior and Beaufays 2014).
+        ``weight_hh`` is then (4 * hidden_size, proj_size), and ``weight_hr`` (proj_size, hidden_size).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_rnn import nn
+    >>> y, (h, c) = nn.LSTMCell(3, 8, proj_size=2)(np.ones((5, 3)))
+    >>> h.shape, c.shape
+    ((5, 2), (5, 8))
     """
 
     gates = 4
+    forget_gate = 1
+    biases = ("bias_ih", "bias_hh")
 
-    def reset_parameters(self) -> None:
-        super().reset_parameters()
-        if self.init == "default" and self.bias_ih is not None:
-            forget = slice(self.hidden_size, 2 * self.hidden_size)
-            self.bias_ih.data[forget] = 1.0
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        proj_size: int = 0,
+        init: Init = "default",
+        dtype=None,
+    ):
+        self.proj_size = check_projection(proj_size, hidden_size, "LSTMCell")
+        if self.proj_size:
+            self.output_size = self.proj_size
+        super().__init__(input_size, hidden_size, bias, init, dtype)
+
+    def build(self, bias: bool, dtype) -> None:
+        rows = self.gates * self.hidden_size
+        self.weight_ih = empty(rows, self.input_size, dtype=dtype)
+        self.weight_hh = empty(rows, self.proj_size or self.hidden_size, dtype=dtype)
+        self.build_biases(bias, dtype)
+        self.weight_hr: Parameter | None = None
+        if self.proj_size:
+            self.weight_hr = empty(self.proj_size, self.hidden_size, dtype=dtype)
+
+    def draw_parameters(self) -> None:
+        super().draw_parameters()
+        if self.weight_hr is not None:
+            initialisers.xavier_uniform(self.weight_hr)
 
     def initial_state(self, batch_size: int):
-        shape = (batch_size, self.hidden_size)
-        return zeros(shape, self.dtype), zeros(shape, self.dtype)
+        sizes = self.proj_size or self.hidden_size, self.hidden_size
+        return tuple(zeros((batch_size, n), self.dtype) for n in sizes)
 
-    def step(self, x, state):
+    def step(self, x, state, recurrent_mask=None):
         h, c = state
+        h = masked(h, recurrent_mask)
         gates = linear(x, self.weight_ih, self.bias_ih) + linear(h, self.weight_hh, self.bias_hh)
         i, f, g, o = split(gates, 4, axis=-1)
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)
+        h = sigmoid(o) * tanh(c)
+        if self.weight_hr is not None:
+            h = linear(h, self.weight_hr)
+        return h, (h, c)
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + (f", proj_size={self.proj_size}" if self.proj_size else "")
+
+
+def check_projection(value: int, hidden_size: int, owner: str) -> int:
+    if not isinstance(value, int) or not 0 <= value < hidden_size:
+        raise ValueError(f"{owner}: proj_size: got {value!r}, wanted 0 or less than hidden_size, {hidden_size}")
+    return value
+
+
+@register_cell("peephole_lstm")
+class PeepholeLSTMCell(GatedCell):
+    """An LSTM whose gates see the memory cell (Gers and Schmidhuber 2000, "Recurrent nets that time and count").
+
+    ``i, f, g, o = W_ih x + W_hh h + b``
+    ``c' = sigmoid(f + p_f * c) * c + sigmoid(i + p_i * c) * tanh(g)``
+    ``h' = sigmoid(o + p_o * c') * tanh(c')``
+
+    Parameters
+    ----------
+    input_size, hidden_size, bias, init, dtype
+        See :class:`GatedCell`. The peepholes ``weight_c`` (3 * hidden_size,), for i, f, o, begin as normal numbers of
+        deviation 0.1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_rnn import nn
+    >>> y, (h, c) = nn.PeepholeLSTMCell(3, 4)(np.ones((2, 3)))
+    >>> c.shape
+    (2, 4)
+    """
+
+    gates = 4
+    forget_gate = 1
+
+    def build(self, bias: bool, dtype) -> None:
+        super().build(bias, dtype)
+        self.weight_c = empty(3 * self.hidden_size, dtype=dtype)
+
+    def draw_parameters(self) -> None:
+        super().draw_parameters()
+        initialisers.normal(self.weight_c, 0.0, 0.1)
+
+    def initial_state(self, batch_size: int):
+        return pair_of_zeros(self, batch_size)
+
+    def step(self, x, state, recurrent_mask=None):
+        h, c = state
+        h = masked(h, recurrent_mask)
+        i, f, g, o = split(linear(x, self.weight_ih, self.bias) + linear(h, self.weight_hh), 4, axis=-1)
+        p_i, p_f, p_o = split(self.weight_c, 3)
+        c = sigmoid(f + p_f * c) * c + sigmoid(i + p_i * c) * tanh(g)
+        h = sigmoid(o + p_o * c) * tanh(c)
+        return h, (h, c)
+
+
+@register_cell("cifg")
+class CIFGCell(GatedCell):
+    """An LSTM with coupled input and forget gates (Greff et al. 2017, "LSTM: a search space odyssey", as CIFG).
+
+    ``f, g, o = W_ih x + W_hh h + b``
+    ``c' = sigmoid(f) * c + (1 - sigmoid(f)) * tanh(g)``
+    ``h' = sigmoid(o) * tanh(c')``
+
+    Parameters
+    ----------
+    input_size, hidden_size, bias, init, dtype
+        See :class:`GatedCell`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_rnn import nn
+    >>> nn.CIFGCell(3, 4).weight_ih.shape
+    (12, 3)
+    """
+
+    gates = 3
+    forget_gate = 0
+
+    def initial_state(self, batch_size: int):
+        return pair_of_zeros(self, batch_size)
+
+    def step(self, x, state, recurrent_mask=None):
+        h, c = state
+        h = masked(h, recurrent_mask)
+        f, g, o = split(linear(x, self.weight_ih, self.bias) + linear(h, self.weight_hh), 3, axis=-1)
+        g = tanh(g)
+        c = g + sigmoid(f) * (c - g)
         h = sigmoid(o) * tanh(c)
         return h, (h, c)

@@ -1,11 +1,21 @@
-"""The simple recurrent unit."""
+"""The simple recurrent unit, and units that are connected to themselves only."""
 
 from __future__ import annotations
 
+from ...nn import init as initialisers
+from ...nn.parameter import empty
 from ...ops import matmul_tanh, relu, sigmoid, tanh
 from ...ops.linear import linear
-from .base import GatedCell, Init
+from .base import GatedCell, Init, check_count, masked
 from .registry import register_cell
+
+ACTIVATIONS = {"tanh": tanh, "relu": relu, "sigmoid": sigmoid}
+
+
+def check_nonlinearity(value: str, owner: str) -> str:
+    if value not in ACTIVATIONS:
+        raise ValueError(f"{owner}: nonlinearity: got {value!r}, wanted one of {', '.join(ACTIVATIONS)}")
+    return value
 
 
 @register_cell("rnn")
@@ -21,7 +31,7 @@ class RNNCell(GatedCell):
     nonlinearity : {"tanh", "relu", "sigmoid"}
     """
 
-    activations = {"tanh": tanh, "relu": relu, "sigmoid": sigmoid}  # noqa: RUF012
+    biases = ("bias_ih", "bias_hh")
 
     def __init__(
         self,
@@ -32,21 +42,72 @@ class RNNCell(GatedCell):
         init: Init = "default",
         dtype=None,
     ):
-        if nonlinearity not in self.activations:
-            raise ValueError(
-                f"RNNCell: nonlinearity: got {nonlinearity!r}, wanted one of {', '.join(self.activations)}"
-            )
-        self.nonlinearity = nonlinearity
+        self.nonlinearity = check_nonlinearity(nonlinearity, "RNNCell")
         super().__init__(input_size, hidden_size, bias, init, dtype)
 
-    def step(self, x, h):
+    def step(self, x, h, recurrent_mask=None):
+        h = masked(h, recurrent_mask)
         if self.nonlinearity == "tanh":  # one jitted kernel on the tape
             biases = () if self.bias_ih is None else (self.bias_ih, self.bias_hh)
             h = matmul_tanh(x, self.weight_ih, h, self.weight_hh, *biases, transposed=True)
             return h, h
-        act = self.activations[self.nonlinearity]
+        act = ACTIVATIONS[self.nonlinearity]
         h = act(linear(x, self.weight_ih, self.bias_ih) + linear(h, self.weight_hh, self.bias_hh))
         return h, h
 
     def extra_repr(self) -> str:
         return super().extra_repr() + f", nonlinearity={self.nonlinearity!r}"
+
+
+@register_cell("indrnn")
+class IndRNNCell(GatedCell):
+    """Independently recurrent units (Li, Li, Cook, Zhu and Gao 2018, "Independently recurrent neural network").
+
+    ``h' = act(W_ih x + weight_hh * h + b)``, elementwise in ``h``
+
+    Parameters
+    ----------
+    input_size, hidden_size, bias, init, dtype
+        See :class:`GatedCell`; here ``weight_hh`` is a vector.
+    nonlinearity : {"relu", "tanh", "sigmoid"}
+    max_steps : int, optional
+        The longest sequence that is expected. Recurrent weights begin uniform in ``[0, 2**(1 / max_steps)]``, so
+        that a relu unit at most doubles its state over that many steps. Default: ``[0, 1]``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_rnn import nn
+    >>> y, h = nn.IndRNNCell(3, 4)(np.ones((2, 3)))
+    >>> h.shape
+    (2, 4)
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: str = "relu",
+        max_steps: int | None = None,
+        init: Init = "default",
+        dtype=None,
+    ):
+        self.nonlinearity = check_nonlinearity(nonlinearity, "IndRNNCell")
+        self.max_steps = None if max_steps is None else check_count(max_steps, "IndRNNCell: max_steps")
+        super().__init__(input_size, hidden_size, bias, init, dtype)
+
+    def build(self, bias: bool, dtype) -> None:
+        self.weight_ih = empty(self.hidden_size, self.input_size, dtype=dtype)
+        self.weight_hh = empty(self.hidden_size, dtype=dtype)
+        self.build_biases(bias, dtype)
+
+    def draw_recurrent(self) -> None:
+        initialisers.uniform(self.weight_hh, 0.0, 1.0 if self.max_steps is None else 2.0 ** (1.0 / self.max_steps))
+
+    def step(self, x, h):
+        h = ACTIVATIONS[self.nonlinearity](linear(x, self.weight_ih, self.bias) + self.weight_hh * h)
+        return h, h
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + ("" if self.nonlinearity == "relu" else f", nonlinearity={self.nonlinearity!r}")

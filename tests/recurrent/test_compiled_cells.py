@@ -1,0 +1,53 @@
+"""Every cell of the table that compiles: the loop gives what the tape gives, also in pieces and step by step."""
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tr
+from tests.compile.agreement import agree
+from tinygrad_rnn import recurrent
+from tinygrad_rnn.recurrent import nest
+from tinygrad_rnn.recurrent.stepper import Stepper
+
+from .cases import COMPILED, draw, draw_state, leaves
+
+# packing has corners: one unit, one input, no multiple of a vector
+SIZES = [(1, 1), (1, 4), (3, 1), (9, 17)]
+
+every_cell = pytest.mark.parametrize("case", COMPILED, ids=lambda c: c.name)
+
+
+def make(case, I=3, H=4):
+    cell = case.make(I, H, np.float64)
+    rng = np.random.default_rng(0)
+    for p in cell.parameters():  # all of them count: none may stay zero
+        p.data += 0.3 * rng.normal(size=p.shape)
+        p.touch()
+    return cell
+
+
+@every_cell
+def test_compiled_equals_eager(case):
+    for I, H in SIZES:
+        cell = make(case, I, H)
+        for name, p in cell.named_parameters():
+            assert p.data.any(), name
+        agree(cell, draw(case.shapes(4, 3, I, H)), draw_state(cell, 3))
+
+
+@every_cell
+def test_pieces_and_single_steps_equal_the_whole(case):
+    cell = make(case)
+    xs = draw(case.shapes(5, 2, 3, 4), requires_grad=False)
+    with tr.no_grad():
+        ys, final = recurrent.scan(cell, xs, mode="compiled")
+        first, state = recurrent.scan(cell, nest.map(lambda x: x[:2], xs), mode="compiled")
+        second, state = recurrent.scan(cell, nest.map(lambda x: x[2:], xs), state, mode="compiled")
+    whole = [y.numpy() for y in leaves(ys, final)]
+    pieces = leaves(nest.map(lambda a, b: tr.concat([a, b]), first, second), state)
+    step = Stepper([cell], 2, nest.map(lambda x: x[0], xs), mode="compiled")
+    streamed = [leaves(step(nest.map(lambda x, t=t: x[t], xs))) for t in range(5)]
+    streamed = [np.stack([np.asarray(y) for y in column]) for column in zip(*streamed)] + leaves(step.state)
+    for a, b, c in zip(whole, pieces, streamed, strict=True):
+        np.testing.assert_array_equal(a, b.numpy())
+        np.testing.assert_array_equal(a, np.asarray(c))
