@@ -351,7 +351,7 @@ def test_bad_calls_are_explained(call, error, message):
         (
             lambda: Recurrent(nn.GRUCell(3, 4), batch_first=True)(np.ones(3)),
             ShapeError,
-            r"GRUCell: xs: got shape \(3,\), wanted \(B, T, \.\.\.\)",
+            r"GRUCell: xs: got shape \(3,\), wanted \(B, T, 3\)",
         ),
     ],
 )
