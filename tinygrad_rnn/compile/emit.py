@@ -334,4 +334,7 @@ def _width_classes(schedule: Schedule) -> dict[int, int]:
         for a in s.args:
             if isinstance(a, Symbol) and a.varying and a.width == s.width > 1 and s.lowering.kind == "elementwise":
                 parent[find(a.uid)] = find(s.uid)
-    return {s.uid: min(u for u in schedule.live if find(u) == find(s.uid)) for s in schedule.live.values()}
+    first: dict[int, int] = {}
+    for uid in sorted(schedule.live):
+        first.setdefault(find(uid), uid)
+    return {uid: first[find(uid)] for uid in schedule.live}

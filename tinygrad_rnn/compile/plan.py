@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from .adjoint import adjoint
 from .rules import SLICE
 from .schedule import Buffer, Place, Root, Schedule
 from .symbol import BATCH, Symbol
-from .trace import Trace, recording
+from .trace import Trace, overlaps, recording
 from .views import resolve
 
 SAVE_ABOVE = 12  # the backward loop recomputes what costs at most this much (a tanh and a little)
@@ -42,8 +42,9 @@ def trace_step(
     state_widths: Sequence,
     dtype,
     owned: Callable[[Tensor], bool] = lambda tensor: True,
+    cuts: Mapping[int, list[int]] = {},
 ) -> Traced:
-    """Run `step` once on symbols.
+    """Run `step` on symbols: once, or a second time to cut products of which it uses overlapping columns.
 
     Parameters
     ----------
@@ -53,8 +54,10 @@ def trace_step(
     dtype : float32 or float64
     owned : callable
         Whether a tensor that the step reads is kept outside it, so that it is looked up anew at each call.
+    cuts : mapping of int to list of int
+        Where to cut products, see :class:`Trace`; known after a first run.
     """
-    trace = Trace(dtype, owned)
+    trace = Trace(dtype, owned, cuts)
 
     def arguments(kind, rows):
         out = []
@@ -77,6 +80,9 @@ def trace_step(
                 raise CompileError(
                     f"state {i}: the step got {old.dtype}{list(old.shape)} and returned {new.dtype}{list(new.shape)}"
                 )
+    found = {} if cuts else overlaps(trace.products, outputs + new_states)
+    if found:
+        return trace_step(step, input_widths, state_widths, dtype, owned, found)
     trace.owned = lambda tensor: True  # it may hold on to the step
     invariants = {symbol.uid: tensor for tensor, symbol in trace.captured.values()}
     return Traced(trace, inputs, states, outputs, new_states, invariants)

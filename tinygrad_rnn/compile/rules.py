@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ class Rules:
     """What :class:`Trace` does with each kind of operation; all of it is written in terms of ``make``."""
 
     dtype: np.dtype
+    products: list[Symbol]
+    cuts: Mapping[int, list[int]]
     make: Any
     fail: Any
     unusable: Any
@@ -193,14 +196,22 @@ class Rules:
             return (a * w).sum(axis=1)
         if a.ndim != 2 or w.ndim != 2:
             self.fail(op, args, "a time-varying value (B, K) times a matrix (K, N)")
-        if a.op is CONCAT:
-            total, start = None, 0
-            for part in a.args:
-                term = self._rule_matmul(op, (part, self.rows(w, start, start + part.width)), static)
-                total = term if total is None else total + term
-                start += part.width
-            return total
-        return self.make(op, (self.cast(a, self.dtype), w), {}, (BATCH, w.shape[1]), self.dtype)
+        product = self._product(op, a, w)
+        self.products.append(product)
+        cuts = self.cuts.get(len(self.products) - 1)
+        if cuts is None:
+            return product
+        return self.concat([self.columns(product, start, stop) for start, stop in itertools.pairwise(cuts)])
+
+    def _product(self, op, a, w):
+        if a.op is not CONCAT:
+            return self.make(op, (self.cast(a, self.dtype), w), {}, (BATCH, w.shape[1]), self.dtype)
+        total, start = None, 0
+        for part in a.args:
+            term = self._product(op, part, self.rows(w, start, start + part.width))
+            total = term if total is None else total + term
+            start += part.width
+        return total
 
     def _rule_reduce(self, op, args, static):
         (x,) = args

@@ -12,7 +12,7 @@ symbol.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from ..ops.elementwise import CONSTANT
 from ..ops.reduce import expansions
 from .rules import ZERO, Rules
 from .symbol import BATCH, Rows, Symbol, location
+from .views import resolve
 
 
 class Trace(Rules):
@@ -36,10 +37,19 @@ class Trace(Rules):
     dtype : float32 or float64
     owned : callable
         Whether a tensor is kept by the cell, so that it is looked up anew at each call.
+    cuts : mapping of int to list of int
+        At which columns to cut the n-th product from the start, as :func:`overlaps` of an earlier trace says.
     """
 
-    def __init__(self, dtype, owned: Callable[[Tensor], bool] = lambda tensor: True):
+    def __init__(
+        self,
+        dtype,
+        owned: Callable[[Tensor], bool] = lambda tensor: True,
+        cuts: Mapping[int, list[int]] = {},
+    ):
         self.dtype = np.dtype(dtype)
+        self.cuts = cuts
+        self.products: list[Symbol] = []  # as the step asked for them
         self.owned = owned
         self.captured: dict[int, tuple[Tensor, Symbol]] = {}
         self._uids = itertools.count()
@@ -185,6 +195,42 @@ class Trace(Rules):
             return tuple(self.make(pick, (lead,), {"index": i}, s, d, False) for i, (s, d) in enumerate(results))
         shape, dtype = results
         return self.make(op, args, static, shape, dtype, False)
+
+
+def overlaps(products: list[Symbol], roots: list[Symbol]) -> dict[int, list[int]]:
+    """Where to cut products of which `roots` use overlapping columns, so that none is computed twice.
+
+    A layer normalisation before a split is such a case: its mean needs all columns, each gate some.
+    """
+    used: dict[tuple, set[tuple[int, int]]] = {}  # of what times which rows of which matrix: the columns
+    seen: set[int] = set()
+    stack = list(roots)
+    while stack:
+        s = stack.pop()
+        if s.uid in seen:
+            continue
+        seen.add(s.uid)
+        stack += [a for a in s.args if isinstance(a, Symbol) and a.varying]
+        if s.operation == "matmul":
+            key, columns = _column_range(s)
+            used.setdefault(key, set()).add(columns)
+    cuts = {}
+    for i, product in enumerate(products):
+        while product.operation == "add":  # of the pieces of a concatenation: all are cut alike
+            product = product.args[0]
+        key, (first, last) = _column_range(product)
+        inside = sorted((a, b) for a, b in used.get(key, ()) if first <= a and b <= last)
+        if any(b > c for (_, b), (c, _) in itertools.pairwise(inside)):
+            cuts[i] = sorted({n - first for n in itertools.chain((first, last), *inside)})
+    return cuts
+
+
+def _column_range(product: Symbol) -> tuple[tuple, tuple[int, int]]:
+    """What is multiplied with which rows of which matrix; and which columns of it."""
+    a, w = product.args
+    view = resolve(w)
+    axis, start, stop = view.axes[1]
+    return (a.uid, view.base.uid, axis, view.axes[0]), (start, stop)
 
 
 def _infer(op: Op, args: tuple, static: dict) -> Any:
