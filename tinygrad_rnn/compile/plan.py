@@ -44,7 +44,7 @@ def trace_step(
     owned: Callable[[Tensor], bool] = lambda tensor: True,
     cuts: Mapping[int, list[int]] = {},
 ) -> Traced:
-    """Run `step` on symbols: once, or a second time to cut products of which it uses overlapping columns.
+    """Run `step` on symbols: once, or again to cut products of which it uses overlapping columns.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def trace_step(
     owned : callable
         Whether a tensor that the step reads is kept outside it, so that it is looked up anew at each call.
     cuts : mapping of int to list of int
-        Where to cut products, see :class:`Trace`; known after a first run.
+        Where to cut products, see :class:`Trace`; known after an earlier run.
     """
     trace = Trace(dtype, owned, cuts)
 
@@ -80,9 +80,10 @@ def trace_step(
                 raise CompileError(
                     f"state {i}: the step got {old.dtype}{list(old.shape)} and returned {new.dtype}{list(new.shape)}"
                 )
-    found = {} if cuts else overlaps(trace.products, outputs + new_states)
-    if found:
-        return trace_step(step, input_widths, state_widths, dtype, owned, found)
+    found = overlaps(trace.products, outputs + new_states)
+    if any(not set(at) <= set(cuts.get(i, ())) for i, at in found.items()):
+        more = {i: sorted({*found.get(i, ()), *cuts.get(i, ())}) for i in {*found, *cuts}}
+        return trace_step(step, input_widths, state_widths, dtype, owned, more)
     trace.owned = lambda tensor: True  # it may hold on to the step
     invariants = {symbol.uid: tensor for tensor, symbol in trace.captured.values()}
     return Traced(trace, inputs, states, outputs, new_states, invariants)
