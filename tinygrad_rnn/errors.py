@@ -30,4 +30,33 @@ class DataError(TinygradError, ValueError):
 
 
 class GradcheckError(TinygradError, AssertionError):
-    """An analytical gradient differs from its finite difference."""
+    """An analytical gradient differs from its finite difference.
+
+    Attributes
+    ----------
+    input : int
+        The position of the input.
+    at : tuple of int
+        The entry in it.
+    analytical, numerical : float
+    """
+
+    input: int = -1
+    at: tuple = ()
+    analytical: float = float("nan")
+    numerical: float = float("nan")
+
+
+class CellCheckError(TinygradError, AssertionError):
+    """A recurrent cell does not keep one of the promises that layers rely on.
+
+    Attributes
+    ----------
+    check : str
+        The name of the check that failed.
+    case : object
+        The smallest failing case that was found: ``case.cell``, ``case.xs``, ``case.state``.
+    """
+
+    check: str = ""
+    case: object = None

@@ -78,7 +78,7 @@ def gradcheck(
         for k, (a, n) in enumerate(zip(analytical, numerical)):
             bad = ~_close(a, n, atol, rtol)
             if bad.any():
-                raise GradcheckError(_complain(a, n, bad, i, k, inputs[i].shape, outputs[k].shape))
+                raise _complaint(a, n, bad, i, k, inputs[i].shape, outputs[k].shape)
         if off is not None:
             k, a, n = off
             raise GradcheckError(
@@ -255,14 +255,18 @@ def _close(a, n, atol: float, rtol: float) -> Any:
         return np.isfinite(a) & np.isfinite(n) & (np.abs(a - n) <= atol + rtol * np.abs(n))
 
 
-def _complain(a, n, bad, i: int, k: int, in_shape: tuple, out_shape: tuple) -> str:
+def _complaint(a, n, bad, i: int, k: int, in_shape: tuple, out_shape: tuple) -> GradcheckError:
+    """What to raise about the entry that is off by most."""
     with np.errstate(invalid="ignore"):
-        error = np.where(bad, np.nan_to_num(np.abs(a - n), nan=np.inf), -1.0)
-    row, column = np.unravel_index(int(np.argmax(error)), error.shape)
+        off = np.where(bad, np.nan_to_num(np.abs(a - n), nan=np.inf), -1.0)
+    row, column = np.unravel_index(int(np.argmax(off)), off.shape)
     out_at = tuple(int(j) for j in np.unravel_index(row, out_shape)) if out_shape else ()
     in_at = tuple(int(j) for j in np.unravel_index(column, in_shape)) if in_shape else ()
-    return (
+    error = GradcheckError(
         f"gradcheck: output {k} at {out_at} with respect to input {i} at {in_at}: "
         f"analytical {a[row, column]:.10g}, numerical {n[row, column]:.10g} "
         f"({int(bad.sum())} of {bad.size} entries differ)"
     )
+    error.input, error.at = i, in_at
+    error.analytical, error.numerical = float(a[row, column]), float(n[row, column])
+    return error
