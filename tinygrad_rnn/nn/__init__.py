@@ -22,7 +22,18 @@ from .norm import LayerNorm
 from .parameter import Parameter
 
 # the room above, so that users find all layers in one place; it needs the names above, hence last
-from ..recurrent import GRU, LSTM, RNN, Bidirectional, Cell, Recurrent, Stacked  # isort: skip
+from ..recurrent import (  # isort: skip
+    GRU,
+    LSTM,
+    RNN,
+    Bidirectional,
+    Cell,
+    LearnedInitialState,
+    Modifier,
+    Recurrent,
+    Stacked,
+    detach_state,
+)
 from ..recurrent.cells import (  # isort: skip
     CIFGCell,
     FastGRNNCell,
@@ -65,11 +76,13 @@ __all__ = [
     "LayerNorm",
     "LayerNormGRUCell",
     "LayerNormLSTMCell",
+    "LearnedInitialState",
     "Linear",
     "MGUCell",
     "MSELoss",
     "MinGRUCell",
     "MinLSTMCell",
+    "Modifier",
     "Module",
     "ModuleDict",
     "ModuleList",
@@ -88,6 +101,7 @@ __all__ = [
     "ctc_beam_search",
     "ctc_greedy_decode",
     "ctc_loss",
+    "detach_state",
     "functional",
     "huber_loss",
     "init",

@@ -2,7 +2,21 @@
 
 from .cell import Cell
 from .layers import GRU, LSTM, RNN
+from .modifiers import LearnedInitialState, Modifier
+from .nest import detach_state
 from .scan import scan
 from .wrappers import Bidirectional, Recurrent, Stacked
 
-__all__ = ["GRU", "LSTM", "RNN", "Bidirectional", "Cell", "Recurrent", "Stacked", "scan"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Bidirectional",
+    "Cell",
+    "LearnedInitialState",
+    "Modifier",
+    "Recurrent",
+    "Stacked",
+    "detach_state",
+    "scan",
+]

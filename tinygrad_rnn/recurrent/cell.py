@@ -100,3 +100,9 @@ class Cell(Module):
     def extra_repr(self) -> str:
         sizes = (self.input_size, self.hidden_size)
         return ", ".join(str(n) for n in sizes if n is not None)
+
+
+def check_cell_type(cell, owner: str) -> Cell:
+    if not isinstance(cell, Cell):
+        raise TypeError(f"{owner}: cell: got {type(cell).__name__}, wanted an nn.Cell")
+    return cell

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 from .. import ops
@@ -15,7 +16,9 @@ from . import nest
 from .cells import GRUCell, LSTMCell, RNNCell
 from .cells.base import Init, check_count
 from .cells.lstm import check_projection
+from .modifiers import LearnedInitialState, check_return_states, with_states
 from .scan import as_input, check_mode, scan
+from .wrappers import MERGES, check_merge
 
 
 class Layered(Module):
@@ -33,12 +36,18 @@ class Layered(Module):
     dropout : float
         Probability of dropout on the output of each layer but the last, in training.
     bidirectional : bool
-        Every layer runs both ways and joins the outputs: (T, B, 2 * hidden_size).
+        Every layer runs both ways.
     mode : {"auto", "compiled", "eager"}
         How to run the cells; "auto" compiles what it can.
     init : {"default", "torch"} or callable
         See :class:`~tinygrad_rnn.recurrent.cells.base.GatedCell`.
     dtype : float32 or float64, optional
+    merge : {"concat", "sum", "mean"}
+        How the outputs of both directions become one: "concat" gives 2 * hidden_size features.
+    reverse : bool
+        Run from the last step to the first; outputs stay at their inputs' places. Not with `bidirectional`.
+    learn_initial_state : bool
+        Make the initial states parameters, ``initial_state_0_l0``, ...; see :class:`LearnedInitialState`.
 
     Attributes
     ----------
@@ -62,9 +71,14 @@ class Layered(Module):
         mode: str = "auto",
         dtype=None,
         init: Init = "default",
-        **options,
+        merge: str = "concat",
+        reverse: bool = False,
+        learn_initial_state: bool = False,
+        cell_options: Mapping[str, Any] | None = None,
     ):
         name = type(self).__name__
+        if reverse and bidirectional:
+            raise ValueError(f"{name}: reverse: got True for a bidirectional layer, which runs both ways")
         input_size = check_count(input_size, f"{name}: input_size")
         hidden_size = check_count(hidden_size, f"{name}: hidden_size")
         num_layers = check_count(num_layers, f"{name}: num_layers")
@@ -73,18 +87,28 @@ class Layered(Module):
         self.dropout, self.mode = check_probability(dropout, f"{name}: dropout"), check_mode(mode)
         if self.dropout and num_layers == 1:
             warnings.warn(f"{name}: dropout={dropout} acts between layers, and there is one layer", stacklevel=3)
+        self.merge, self.reverse = check_merge(merge), bool(reverse)
+        self.learn_initial_state = bool(learn_initial_state)
         self._cells: list = []  # layer by layer, forwards then backwards
         self._owners = {}
         suffixes, width = ("", "_reverse") if bidirectional else ("",), input_size
         for layer in range(num_layers):
             if layer:
-                width = len(suffixes) * (self._cells[-1].output_size or hidden_size)
+                width = self._cells[-1].output_size or hidden_size
+                width *= 2 if bidirectional and merge == "concat" else 1
             for suffix in suffixes:
-                cell = self.cell_type(width, hidden_size, bias, init=init, dtype=dtype, **options)
+                cell = self.cell_type(width, hidden_size, bias, init=init, dtype=dtype, **(cell_options or {}))
+                if learn_initial_state:
+                    cell = LearnedInitialState(cell)
                 self._cells.append(cell)
-                for key, parameter in cell.named_parameters():
-                    self._owners[f"{key}_l{layer}{suffix}"] = cell, key
-                    setattr(self, f"{key}_l{layer}{suffix}", parameter)
+                self._adopt(cell, f"_l{layer}{suffix}")
+
+    def _adopt(self, cell, suffix: str) -> None:
+        """Own the parameters of a cell (and of what is wrapped around it) under names with `suffix`."""
+        for module in reversed(list(cell.modules())):
+            for key, parameter in module.named_parameters(recurse=False):
+                self._owners[key + suffix] = module, key
+                setattr(self, key + suffix, parameter)
 
     def __setattr__(self, name: str, value) -> None:
         object.__setattr__(self, name, value)
@@ -102,7 +126,7 @@ class Layered(Module):
             cell.train(mode)
         return super().train(mode)
 
-    def forward(self, input, state=None) -> tuple[Any, Any]:
+    def forward(self, input, state=None, return_states: str = "final") -> tuple[Any, Any]:
         """Run over a sequence.
 
         Parameters
@@ -110,14 +134,18 @@ class Layered(Module):
         input : Tensor or array, (T, B, input_size), or without a batch (T, input_size)
             (B, T, input_size) with ``batch_first``.
         state : Tensor, (num_layers * directions, B, hidden_size), optional
-            h_0, for an LSTM the pair (h_0, c_0); without the axis B where the input has none. Default: zeros.
+            h_0, for an LSTM the pair (h_0, c_0); without the axis B where the input has none. Default: zeros, or
+            what has been learned.
+        return_states : {"final", "all"}
+            "all": the states after every step, instead of the final ones alone.
 
         Returns
         -------
         output : Tensor, (T, B, directions * hidden_size)
             The last layer's hidden states.
         state : Tensor or pair of tensors
-            The final states, shaped as the initial ones.
+            The final states, shaped as the initial ones; with ``return_states="all"``
+            (num_layers * directions, T, B, hidden_size), each layer's laid out as the output.
 
         Raises
         ------
@@ -131,22 +159,25 @@ class Layered(Module):
         if not batched:
             x = ops.expand_dims(x, 1)
         states = self._split_state(state, x.shape[0 if batch_first else 1], batched)
+        every = check_return_states(return_states)
+        cells = [with_states(self, cell) for cell in self._cells] if every else self._cells
         finals = []
         directions, stacked = 1 + self.bidirectional, len(self._cells) == 1
         for first in range(0, len(self._cells), directions):
             if first and self.dropout and self.training:
                 x = x * dropout_mask(x.shape, self.dropout, x.dtype)
             runs = [
-                scan(self._cells[first + d], x, states[first + d], self.mode, d == 1, batch_first, stacked)
-                for d in range(directions)
+                scan(cells[i], x, states[i], self.mode, self.reverse or i != first, batch_first, stacked and not every)
+                for i in range(first, first + directions)
             ]
+            runs = [ys for ys, _ in runs] if every else runs
             finals += [final for _, final in runs]
-            x = runs[0][0] if directions == 1 else ops.concat([y for y, _ in runs], axis=-1)
+            x = runs[0][0] if directions == 1 else MERGES[self.merge](*[y for y, _ in runs])
         if not batched:
             x = ops.squeeze(x, 1)
-        if stacked:
+        if stacked and not every:
             return x, finals[0] if batched else nest.map(lambda s: ops.squeeze(s, 1), finals[0])
-        return x, nest.map(lambda *s: self._join_state(s, batched), *finals)
+        return x, nest.map(lambda *s: ops.stack([t if batched else ops.squeeze(t, -2) for t in s]), *finals)
 
     def stepper(self, batch_size: int = 1):
         """One step per call, for streams; see :class:`~tinygrad_rnn.recurrent.stepper.Stepper`."""
@@ -154,6 +185,8 @@ class Layered(Module):
 
         if self.bidirectional:
             raise ValueError("stepper: this layer is bidirectional, which a stream cannot be")
+        if self.reverse:
+            raise ValueError("stepper: this layer runs in reverse, which a stream cannot")
         return Stepper(list(self._cells), batch_size, mode=self.mode)
 
     def explain(self, x=None):
@@ -197,10 +230,6 @@ class Layered(Module):
             columns.append(ops.unstack(s if batched else ops.expand_dims(s, 1)))
         return [nest.unflatten(structure, [column[i] for column in columns]) for i in range(count)]
 
-    def _join_state(self, states, batched: bool) -> Tensor:
-        joined = ops.stack(states)
-        return joined if batched else ops.squeeze(joined, 1)
-
     def extra_repr(self) -> str:
         text = f"{self.input_size}, {self.hidden_size}"
         if self.num_layers > 1:
@@ -209,8 +238,12 @@ class Layered(Module):
             text += ", bias=False"
         if self.dropout:
             text += f", dropout={self.dropout}"
-        for name in ("batch_first", "bidirectional"):
+        for name in ("batch_first", "bidirectional", "reverse"):
             text += f", {name}=True" if getattr(self, name) else ""
+        if self.merge != "concat":
+            text += f", merge={self.merge!r}"
+        if self.learn_initial_state:
+            text += ", learn_initial_state=True"
         return text
 
 
@@ -220,7 +253,7 @@ class RNN(Layered):
     Parameters
     ----------
     nonlinearity : {"tanh", "relu", "sigmoid"}
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, mode, dtype, init
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, mode, dtype, init, **options
         See :class:`Layered`.
 
     Examples
@@ -247,6 +280,7 @@ class RNN(Layered):
         mode: str = "auto",
         dtype=None,
         init: Init = "default",
+        **options,
     ):
         self.nonlinearity = nonlinearity
         super().__init__(
@@ -260,7 +294,8 @@ class RNN(Layered):
             mode,
             dtype,
             init,
-            nonlinearity=nonlinearity,
+            cell_options={"nonlinearity": nonlinearity},
+            **options,
         )
 
     def extra_repr(self) -> str:
@@ -272,7 +307,7 @@ class LSTM(Layered):
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, mode, dtype, init
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, mode, dtype, init, **options
         See :class:`Layered`.
     proj_size : int
         If positive, h and the outputs are projections to so many features, with parameters ``weight_hr_l0``, ...; see
@@ -302,6 +337,7 @@ class LSTM(Layered):
         mode: str = "auto",
         dtype=None,
         init: Init = "default",
+        **options,
     ):
         self.proj_size = check_projection(proj_size, hidden_size, "LSTM")
         super().__init__(
@@ -315,7 +351,8 @@ class LSTM(Layered):
             mode,
             dtype,
             init,
-            proj_size=proj_size,
+            cell_options={"proj_size": proj_size},
+            **options,
         )
 
     def extra_repr(self) -> str:
@@ -327,7 +364,7 @@ class GRU(Layered):
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, mode, dtype, init
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, mode, dtype, init, **options
         See :class:`Layered`.
     reset_after : bool
         True as PyTorch; False as the original paper, see :class:`GRUCell`.
@@ -356,6 +393,7 @@ class GRU(Layered):
         dtype=None,
         init: Init = "default",
         reset_after: bool = True,
+        **options,
     ):
         self.reset_after = bool(reset_after)
         super().__init__(
@@ -369,7 +407,8 @@ class GRU(Layered):
             mode,
             dtype,
             init,
-            reset_after=reset_after,
+            cell_options={"reset_after": reset_after},
+            **options,
         )
 
     def extra_repr(self) -> str:

@@ -88,3 +88,24 @@ def describe(structure: Structure) -> str:
         return "[" + ", ".join(inner) + "]"
     name = kind.__name__ if hasattr(kind, "_fields") else ""
     return f"{name}({', '.join(inner)}{',' if len(inner) == 1 and not name else ''})"
+
+
+def detach_state(state: Any) -> Any:
+    """The same state, through which no gradient flows: to carry it over to the next piece of a stream.
+
+    Parameters
+    ----------
+    state : nest of tensors
+        As a layer returned it; None stays None.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_rnn import nn
+    >>> layer, state = nn.LSTM(3, 4), None
+    >>> for piece in np.zeros((5, 7, 2, 3), np.float32):
+    ...     ys, state = layer(piece, nn.detach_state(state))
+    >>> state[0].shape
+    (1, 2, 4)
+    """
+    return map(lambda s: s.detach(), state)

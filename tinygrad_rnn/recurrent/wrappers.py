@@ -11,14 +11,9 @@ from ..errors import ShapeError
 from ..nn.containers import ModuleList
 from ..nn.module import Module
 from . import nest
-from .cell import Cell
+from .cell import Cell, check_cell_type
+from .modifiers import LearnedInitialState, check_return_states, with_states
 from .scan import check_mode, scan
-
-
-def check_cell_type(cell, owner: str) -> Cell:
-    if not isinstance(cell, Cell):
-        raise TypeError(f"{owner}: cell: got {type(cell).__name__}, wanted an nn.Cell")
-    return cell
 
 
 class Recurrent(Module):
@@ -34,6 +29,8 @@ class Recurrent(Module):
         are.
     reverse : bool
         Run from the last step to the first; outputs stay at their inputs' places.
+    learn_initial_state : bool
+        Make the initial state a parameter: `cell` is wrapped in :class:`LearnedInitialState`.
 
     Examples
     --------
@@ -44,21 +41,37 @@ class Recurrent(Module):
     ((2, 7, 4), (2, 4))
     """
 
-    def __init__(self, cell: Cell, mode: str = "auto", batch_first: bool = False, reverse: bool = False):
-        self.cell = check_cell_type(cell, type(self).__name__)
+    def __init__(
+        self,
+        cell: Cell,
+        mode: str = "auto",
+        batch_first: bool = False,
+        reverse: bool = False,
+        learn_initial_state: bool = False,
+    ):
+        check_cell_type(cell, type(self).__name__)
+        self.cell = LearnedInitialState(cell) if learn_initial_state else cell
         self.mode = check_mode(mode)
         self.batch_first, self.reverse = bool(batch_first), bool(reverse)
 
-    def forward(self, xs, state=None) -> tuple[Any, Any]:
+    def forward(self, xs, state=None, return_states: str = "final") -> tuple[Any, Any]:
         """Run over `xs`, (T, B, ...), from `state`; see :func:`~tinygrad_rnn.recurrent.scan`.
+
+        Parameters
+        ----------
+        return_states : {"final", "all"}
+            "all": the states after every step, sequences as the outputs are, instead of the final one alone.
 
         Returns
         -------
         ys : nest of tensors, (T, B, ...)
         state : nest of tensors
-            After the last step.
+            After the last step; (T, B, ...) with ``return_states="all"``.
         """
-        return scan(self.cell, xs, state, self.mode, self.reverse, self.batch_first)
+        every = check_return_states(return_states)
+        cell = with_states(self, self.cell) if every else self.cell
+        ys, state = scan(cell, xs, state, self.mode, self.reverse, self.batch_first)
+        return ys if every else (ys, state)
 
     def stepper(self, batch_size: int = 1, example: Any = None):
         """One step per call, for streams; see :class:`~tinygrad_rnn.recurrent.stepper.Stepper`."""
@@ -90,6 +103,12 @@ MERGES = {
 }
 
 
+def check_merge(merge: str) -> str:
+    if merge not in MERGES:
+        raise ValueError(f"merge: got {merge!r}, wanted one of {', '.join(MERGES)}")
+    return merge
+
+
 class Bidirectional(Module):
     """Two cells over one sequence, one forwards and one backwards (Schuster and Paliwal 1997).
 
@@ -98,7 +117,7 @@ class Bidirectional(Module):
     cell_fw, cell_bw : Cell
     merge : {"concat", "sum", "mean"}
         How the two outputs at a step become one; "concat" joins the features.
-    mode, batch_first
+    mode, batch_first, learn_initial_state
         As for :class:`Recurrent`.
 
     Examples
@@ -117,21 +136,29 @@ class Bidirectional(Module):
         merge: str = "concat",
         mode: str = "auto",
         batch_first: bool = False,
+        learn_initial_state: bool = False,
     ):
-        if merge not in MERGES:
-            raise ValueError(f"merge: got {merge!r}, wanted one of {', '.join(MERGES)}")
-        self.merge = merge
-        self.cell_fw = check_cell_type(cell_fw, "Bidirectional")
-        self.cell_bw = check_cell_type(cell_bw, "Bidirectional")
+        self.merge = check_merge(merge)
+        for cell in (cell_fw, cell_bw):
+            check_cell_type(cell, "Bidirectional")
+        self.cell_fw = LearnedInitialState(cell_fw) if learn_initial_state else cell_fw
+        self.cell_bw = LearnedInitialState(cell_bw) if learn_initial_state else cell_bw
         self.mode, self.batch_first = check_mode(mode), bool(batch_first)
 
-    def forward(self, xs, state=None) -> tuple[Any, tuple[Any, Any]]:
-        """Run over `xs`, (T, B, ...); `state` and the final state are the pair (forwards, backwards)."""
+    def forward(self, xs, state=None, return_states: str = "final") -> tuple[Any, tuple[Any, Any]]:
+        """Run over `xs`, (T, B, ...); `state` and the states returned are the pair (forwards, backwards).
+
+        See :meth:`Recurrent.forward`.
+        """
         if state is not None and (not isinstance(state, tuple | list) or len(state) != 2):
             raise ShapeError("Bidirectional: state: wanted the pair (forwards, backwards)")
         fw, bw = (None, None) if state is None else state
-        ys_fw, fw = scan(self.cell_fw, xs, fw, self.mode, False, self.batch_first)
-        ys_bw, bw = scan(self.cell_bw, xs, bw, self.mode, True, self.batch_first)
+        every = check_return_states(return_states)
+        cells = [with_states(self, cell) if every else cell for cell in (self.cell_fw, self.cell_bw)]
+        ys_fw, fw = scan(cells[0], xs, fw, self.mode, False, self.batch_first)
+        ys_bw, bw = scan(cells[1], xs, bw, self.mode, True, self.batch_first)
+        if every:
+            (ys_fw, fw), (ys_bw, bw) = ys_fw, ys_bw
         return nest.map(MERGES[self.merge], ys_fw, ys_bw), (fw, bw)
 
     def explain(self, x: Any = None):

@@ -121,7 +121,7 @@ class TruncatedBPTT:
         cuts = sorted({start, carry, first, stop})
         for begin, end in pairwise(cuts):
             if begin == carry:
-                self._state = _detached(state)
+                self._state = nest.detach_state(state)
             result = model(tensor(self.inputs[begin:end]), state)
             if not (isinstance(result, tuple) and len(result) == 2):
                 raise TypeError(f"model: got {type(result).__name__} as its result, wanted (predictions, state)")
@@ -129,7 +129,7 @@ class TruncatedBPTT:
             if begin >= first:
                 outputs.append(output)
         if carry == stop:
-            self._state = _detached(state)
+            self._state = nest.detach_state(state)
         prediction = outputs[0] if len(outputs) == 1 else concat(outputs, axis=0)
         return loss(prediction, tensor(self.targets[first:stop]))
 
@@ -172,7 +172,3 @@ class TruncatedBPTT:
         state = state_dict["state"]
         self._state = None if state is None else nest.map(lambda a: Tensor(np.array(a)), state)
         self._resumed = True
-
-
-def _detached(state: Any) -> Any:
-    return nest.map(lambda t: t.detach(), state)
