@@ -256,6 +256,24 @@ def softmax_inside(p, x, h):
     return tr.log_softmax(h @ p.v, axis=-1), h
 
 
+@row(gates(2, gain=2))
+def normalised_sum(p, x, h):
+    """Gates are columns of what reductions need as a whole, with a bias that reaches them as a whole."""
+    z = x @ p.w + h @ p.u + p.b
+    z = (z - tr.max(z, axis=-1, keepdims=True)) / (1.0 + tr.sum(z * z, axis=-1, keepdims=True)) * p.gain
+    f, n = tr.split(z, 2, axis=-1)
+    h = tr.sigmoid(f) * h + tr.tanh(n)
+    return h, h
+
+
+@row(lambda I, H: {"w": (I, H), "u": (H, H), "v": (H, H)})
+def columns_of_operands(p, x, h):
+    m = tr.tanh(x @ p.w + h @ p.u)
+    left, right = m[:, :1], m[:, 1:]
+    h = tr.tanh(m @ p.v + tr.concat([right, left], axis=-1) * h)
+    return left * m.mean(axis=-1, keepdims=True), h
+
+
 @row(tanh_rnn)
 def antisymmetric(p, x, h):
     """Chang et al. 2019."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from .program import Printer, describe
-from .rules import CAST
+from .rules import CAST, SLICE
 from .schedule import Buffer, Place, Product, Schedule, Store
 from .symbol import Symbol
 
@@ -39,14 +39,23 @@ class Emitter:
         self.schedule = schedule
         self.name = name
         self.reverse = reverse
+        self.width_class = _width_classes(schedule)
+        self.local: set[tuple] = set()  # parts of scratch buffers that only one loop over rows touches
+        self._begin()
+        self._emit()
+        self.local = {part for part, loops in self.touched.items() if len(loops) == 1 and None not in loops}
+        self._begin()
+        self.source = self._emit()
+
+    def _begin(self) -> None:
         self.ints: list[tuple] = []
         self.int_names: dict[tuple, str] = {}
         self.numbers: list[float] = []
         self.vectors: dict[int, Symbol] = {}
         self.buffers: list[Buffer] = []
         self.loops: list[tuple[int, list[Symbol]]] = []  # level, and what is computed in each sweep over a row
-        self.width_class = _width_classes(schedule)
-        self.source = self._emit()
+        self.touched: dict[tuple, set] = {}  # (buffer, part) -> loops over rows; None: a product
+        self.loop: int | None = None
 
     # ---- names
 
@@ -85,7 +94,11 @@ class Emitter:
         """Element offset of row `b` of a place at this time step."""
         buffer = place.buffer
         ld = self.int("ld", buffer)
-        if buffer.kind in ("scratch", "total"):
+        if buffer.kind == "scratch":
+            key = buffer, place.part
+            self.touched.setdefault(key, set()).add(self.loop)
+            base = f"{'b0' if key in self.local else b} * {ld}"  # one row for all of them stays in the cache
+        elif buffer.kind == "total":
             base = f"{b} * {ld}"
         elif buffer.kind == "ring":
             slot = "s" if self.reverse else "t"
@@ -113,8 +126,9 @@ class Emitter:
             last = level + 1
             while last < schedule.levels and not any(p.level == last for p in schedule.products):
                 last += 1
+            self.loop = level
             body += self._rows(range(level, last))
-            level = last
+            self.loop, level = None, last
         time = ["for s in range(T):", "    t = T - 1 - s"] if self.reverse else ["for t in range(T):"]
         table = 2 + len(self.ints)
         time += [f"    first, after = d[{table} + t], d[{table + 1} + t]", "    end = min(b1, after - first)"]
@@ -134,6 +148,9 @@ class Emitter:
 
     def _product(self, product: Product) -> list[str]:
         lead = product.members[0]
+        for place in (*(m.place for m in product.members), *(self.schedule.place_of(a) for a, _ in lead.terms)):
+            assert place is not None
+            self.touched.setdefault((place.buffer, place.part), set()).add(None)
         out = self.array(product.buffer)
         assert lead.place is not None
         offset, ldc = self.row(lead.place, "b0"), self.int("ld", product.buffer)
@@ -256,6 +273,8 @@ class _Loop:
             code = self._invariant(s)
         elif s.uid in e.schedule.sources:
             code = self._load(s, e.schedule.sources[s.uid], scalar)
+        elif s.op is SLICE:
+            code = self._load(s, e.schedule.place_of(s), scalar)
         elif (
             s.uid in e.schedule.places
             and (not fresh or _is_reduce(s) or s.uid in e.schedule.accumulations)

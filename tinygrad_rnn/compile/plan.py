@@ -271,10 +271,13 @@ class Plan:
         series = {p.g.uid: p.g for p in adj.products}
         series |= {g.uid: g for terms in self.sunk.values() for g, _ in terms}
         self.totals: dict[int, Buffer] = {}  # reductions that the loop adds up itself
+        buffers: dict[int, Buffer] = {}  # equal ones share a buffer
         for i, r in enumerate(adj.reductions):
             if r.g.uid not in series or not _is_vector(r.v):
-                self.totals[i] = Buffer(f"total{i}", "total", [r.g.width], "r_")
-                roots.append(Root(r.g, Place(self.totals[i]), add=True))
+                if r.g.uid not in buffers:
+                    buffers[r.g.uid] = Buffer(f"total{i}", "total", [r.g.width], "r_")
+                    roots.append(Root(r.g, Place(buffers[r.g.uid]), add=True))
+                self.totals[i] = buffers[r.g.uid]
         self.reverse = Schedule(roots, sources, "r_", series.values())
 
 

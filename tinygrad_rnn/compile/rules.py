@@ -59,6 +59,10 @@ class Rules:
                 pieces.append(self._rule_elementwise(op, columns, static))
                 start = stop
             return self.concat(pieces)
+        if op.name == "add" and all(isinstance(a, Symbol) and a.varying and a.operation == "sum" for a in args):
+            a, b = args
+            if a.args[0].shape == b.args[0].shape:  # one reduction instead of two
+                return self._rule_reduce(a.op, (a.args[0] + b.args[0],), {"axis": (1,), "keepdims": True})
         if dtype.kind == "f" and dtype == self.dtype:
             args = tuple(self._mask(a, shape) if i in op.untyped else self._number(a) for i, a in enumerate(args))
         elif dtype.kind == "b":

@@ -15,7 +15,7 @@ from .rules import CONCAT, SLICE
 from .symbol import Symbol
 from .views import resolve
 
-CHEAP = 2  # recompute rather than store what costs no more than this
+CHEAP = 5  # recompute rather than store what costs no more than this
 
 
 @dataclass(eq=False)
