@@ -3,6 +3,7 @@
 import ast
 import configparser
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -46,10 +47,16 @@ def test_imports_are_declared(folder, extras):
 
 
 def test_the_core_needs_no_extra():
-    """Only the strategies for Hypothesis may need more than the core dependencies."""
+    """Only checks that draw with Hypothesis and pictures may need more than the core dependencies."""
     for path in (ROOT / "tinygrad_rnn").iterdir():
-        if path.is_dir() and path.name != "testing":
+        if path.is_dir() and path.name not in ("testing", "viz"):
             assert imported(path) <= declared()
+
+
+def test_extras_are_imported_at_first_use():
+    code = "import sys, tinygrad_rnn.testing, tinygrad_rnn.viz as v; print({'hypothesis', 'matplotlib'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == "set()\n"
 
 
 def test_every_core_dependency_is_used():

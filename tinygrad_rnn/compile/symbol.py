@@ -12,7 +12,7 @@ from ..core import Lowering, Op, Operators
 from ..errors import CompileError
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-_INNER = tuple(os.path.join(_PACKAGE, room) + os.sep for room in ("core", "ops", "compile", "nn"))
+_INNER = tuple(os.path.join(_PACKAGE, room) + os.sep for room in ("core", "ops", "compile", "nn", "viz"))
 _INNER += (os.path.dirname(os.path.abspath(np.__file__)) + os.sep,)
 
 

@@ -86,7 +86,7 @@ def _setting(value: Any, depth: int) -> Any:
 class trial:
     """While active, a cell may be run to see what it does; its attributes and all random generators are put back."""
 
-    def __init__(self, cell: Cell):
+    def __init__(self, cell: Module):
         self.cell = cell
 
     def __enter__(self) -> trial:
@@ -120,7 +120,7 @@ def _holds_tensors(value: Any) -> bool:
     return isinstance(value, Tensor | Module)
 
 
-def generators(cell: Cell) -> list[tuple]:
+def generators(cell: Module) -> list[tuple]:
     """How to read and set the state of every random generator that a step may draw from."""
 
     def of(generator):

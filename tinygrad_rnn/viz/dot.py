@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .core import Tensor
-from .nn.module import Module
+from ..core import Tensor
+from ..nn.module import Module
 
 HEAD = ["digraph {", '  rankdir="BT"', '  node [fontname="monospace", fontsize=10, shape=box, style=rounded]']
 
