@@ -54,7 +54,8 @@ def test_the_core_needs_no_extra():
 
 
 def test_extras_are_imported_at_first_use():
-    code = "import sys, tinygrad_rnn.testing, tinygrad_rnn.viz as v; print({'hypothesis', 'matplotlib'} & {*sys.modules})"
+    imports = "import sys, tinygrad_rnn.testing, tinygrad_rnn.viz"
+    code = f"{imports}; print({{'hypothesis', 'matplotlib'}} & {{*sys.modules}})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == "set()\n"
 
