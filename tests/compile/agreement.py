@@ -26,10 +26,10 @@ def loss_of(tensors, pick=None):
     return total
 
 
-def run(cell, xs, state, mode, pick=None, reverse=False, seed=0):
+def run(cell, xs, state, mode, pick=None, seed=0, **how):
     """Outputs and final states as arrays, then gradients of inputs, states, parameters and other constants."""
     tr.seed(seed)
-    ys, final = scan(cell, xs, state, mode=mode, reverse=reverse)
+    ys, final = scan(cell, xs, state, mode=mode, **how)
     results = leaves_of(ys, final)
     constants = [v for m in cell.modules() for v in vars(m).values() if isinstance(v, tr.Tensor) and v.requires_grad]
     wanted = [t for t in leaves_of(xs, state) if t.requires_grad] + constants

@@ -15,10 +15,10 @@ SIZES = [(3, 2), (1, 1), (4, 7), (2, 5)]  # T, B
 CAREFREE = list(HealthCheck)
 
 
-def eager(cell, xs, state):
+def eager(cell, xs, state, **how):
     """What the tape gives; programs with values that rounding errors would dominate are passed over."""
     with np.errstate(all="ignore"):
-        results, grads = run(cell, xs, state, "eager")
+        results, grads = run(cell, xs, state, "eager", **how)
     arrays = [*results, *(g for g in grads if g is not None)]
     assume(all(np.isfinite(a).all() and np.abs(a).max() < 1e6 for a in arrays))
     return results, grads

@@ -5,7 +5,9 @@ This room is handed callables and shapes; it knows nothing of cells and modules.
 """
 
 from .plan import Plan, bases, leaves, row_constants, trace_step
-from .replay import evaluate, replay
+from .ragged import Ragged
+from .ragged_loop import RaggedExecutable
+from .replay import evaluate, replay, replay_ragged
 from .runtime import Executable, check_available
 from .stepper import Stepper
 from .symbol import BATCH, Symbol, raised_at
@@ -14,6 +16,8 @@ __all__ = [
     "BATCH",
     "Executable",
     "Plan",
+    "Ragged",
+    "RaggedExecutable",
     "Stepper",
     "Symbol",
     "bases",
@@ -22,6 +26,7 @@ __all__ = [
     "leaves",
     "raised_at",
     "replay",
+    "replay_ragged",
     "row_constants",
     "trace_step",
 ]  # fmt: skip

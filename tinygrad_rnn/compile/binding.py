@@ -64,6 +64,7 @@ class Backward(NamedTuple):
     inputs: list[View | None]
     states: list[View]
     grads: list[tuple[int, View]]  # uid of a base
+    late: list[View]  # of sequences of different lengths: states after a step that products read, (rows, ld)
 
 
 def bind_forward(
@@ -100,9 +101,20 @@ def bind_forward(
 
 
 def bind_backward(
-    reverse: Layout, after: After, plan: Plan, forward: Forward, derived: list[str], time: int, batch: int
+    reverse: Layout,
+    after: After,
+    plan: Plan,
+    forward: Forward,
+    derived: list[str],
+    time: int,
+    batch: int,
+    ragged: bool = False,
 ) -> Backward:
-    """Tables of the backward loop that belongs to `forward`; `derived` are names of arrays."""
+    """Tables of the backward loop that belongs to `forward`; `derived` are names of arrays.
+
+    If sequences are of different lengths (`ragged`), the state after a step does not lie where the step's other rows
+    do; where products read it, it is copied to there, to the last of the loop's arrays.
+    """
     t, sizes = plan.traced, reverse.sizes
     bound = reverse.bind(time, batch)
     after.place_grads(batch)
@@ -119,9 +131,15 @@ def bind_backward(
     names += [*(f"dx{i}" for i in wanted), "grads", "fw", *forward.names[2 : 2 + n], *forward.names[2 + n + m :]]
     names += derived
 
+    late: list[Buffer] = []
+
     def at(place: Place) -> tuple[str, int]:
         b = place.buffer
         row = sizes.part_at(b, place.part) + place.start
+        if place.late and ragged:
+            if b not in late:
+                late.append(b)
+            return f"late_{b.name}", row
         row += batch * sizes.ld(b) if place.late else 0
         if b.alone:
             return b.name, row
@@ -147,6 +165,9 @@ def bind_backward(
         full = (batch, *shape[1:]) if int(np.prod(shape, dtype=int)) != stop - start else shape
         strides = np.empty(full, reverse.dtype).strides
         grads.append((uid, View(names.index("grads"), full, reverse.dtype, start * item, strides)))
+    phases = after.bind(time, batch, at)
+    copies = [table(reverse, names, b, forward.offsets, time, batch) for b in late]
+    names += [f"late_{b.name}" for b in late]
     return Backward(
         bound.d,
         bound.w + after.packing.size,
@@ -156,12 +177,25 @@ def bind_backward(
         Jobs([begin + bound.jobs + after.packing.jobs], names, sizes, inside),
         [names.index(name) for name in ("fw", *(b.name for b in reverse.alone))],
         time * batch * reverse.multiplications,
-        Jobs(after.bind(time, batch, at), names, sizes, inside),
+        Jobs(phases, names, sizes, inside),
         after.grads_size,
         inputs,
         [v._replace(shape=v.shape[1:], strides=v.strides[1:]) for v in states],
         grads,
+        copies,
     )
+
+
+def table(
+    layout: Layout, names: list[str], buffer: Buffer, offsets: dict[Buffer, int], time: int, batch: int, width: int = 0
+) -> View:
+    """All rows of `buffer`, whatever step they belong to; their first columns, or all of them with their padding."""
+    where, at = (buffer.name, 0) if buffer.result else ("arena", offsets[buffer])
+    if not buffer.result and buffer.home != layout.schedule.prefix:
+        where = "fw"
+    ld, item = layout.sizes.ld(buffer), layout.dtype.itemsize
+    rows = layout.sizes.elements(buffer, time, batch) // ld
+    return View(names.index(where), (rows, width or ld), layout.dtype, at * item, (ld * item, item))
 
 
 def _begin(layout: Layout, source: str, buffer: Buffer, width: int, offsets: dict[Buffer, int], batch: int) -> tuple:

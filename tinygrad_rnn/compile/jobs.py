@@ -61,22 +61,37 @@ class Jobs:
             return addresses
         return self.addresses
 
-    def run(self, arrays: Sequence[np.ndarray]) -> None:
+    def run(self, arrays: Sequence[np.ndarray], rows: int | None = None) -> None:
+        """Do them; with `rows`, over no more rows of all steps than these."""
         if not self.phases:
             return
+        table = self.table if rows is None else _limited(self.table, rows)
         given = (self._addresses(arrays), self.panel, arrays[0], *[arrays[i] for i in self.loose])
         if self.small:
-            self.run_jobs(self.table, 0, len(self.table), *given)
+            self.run_jobs(table, 0, len(table), *given)
             return
         for i, (start, stop) in enumerate(self.phases):
             if i or self.work[stop] - self.work[start] < 2 * threads.WORTH:
-                self.run_jobs(self.table, start, stop, *given)
+                self.run_jobs(table, start, stop, *given)
                 continue
 
             def some(a, b, start=start):
-                self.run_jobs(self.table, start + a, start + b, *given)
+                self.run_jobs(table, start + a, start + b, *given)
 
             threads.run_weighted(some, self.work[start : stop + 1] - self.work[start])
+
+
+def _limited(table: np.ndarray, rows: int) -> np.ndarray:
+    """The table with the counts of rows cut down to `rows`."""
+    from ..kernels.jobs import PRODUCT, PRODUCT_TN, SUM_ROWS
+
+    table, kind = table.copy(), table[:, 0]
+    product = kind == PRODUCT  # of a piece of the rows, which begins at that of its target
+    table[product, 5] = np.clip(rows - table[product, 10] // table[product, 11], 0, table[product, 5])
+    table[kind == PRODUCT_TN, 8] = rows
+    sums = kind == SUM_ROWS
+    table[sums, 5] = np.minimum(table[sums, 5], rows)
+    return table
 
 
 def _resolve(job: tuple, inside: dict[str, tuple[str, int]]) -> tuple[list, dict[int, str]]:

@@ -19,7 +19,7 @@ from .replay import evaluate
 from .schedule import Buffer
 
 BINDINGS = 64  # pairs of T and batch whose tables are kept
-_building = threading.RLock()  # several threads may make the first call
+building = threading.RLock()  # held while tables and loops are made: several threads may make the first call
 
 
 def check_available() -> None:
@@ -59,7 +59,7 @@ class Executable:
     @property
     def inference(self) -> tuple[Layout, list[Buffer], list[Buffer]]:
         """The forward loop that saves nothing, with the buffers of its states and outputs."""
-        with _building:
+        with building:
             if self._inference is None:
                 schedule, states, outputs = self.plan.inference()
                 layout = Layout(schedule, "inference", False, self.dtype, f"{self.title}: forward, nothing saved.")
@@ -69,7 +69,7 @@ class Executable:
     @property
     def training(self) -> tuple[Layout, Layout, After]:
         """The forward loop, the backward loop, and what comes after it."""
-        with _building:
+        with building:
             if self._training is None:
                 plan = self.plan
                 plan.differentiate()
@@ -82,7 +82,12 @@ class Executable:
                 self._training = forward, reverse, after
             return self._training
 
-    def _derive(self, given: list[np.ndarray]) -> list[np.ndarray]:
+    @property
+    def derived(self) -> list[str]:
+        """Names of the arrays that :meth:`derive` makes."""
+        return [f"b{s.uid}" for s in self._derived or ()]
+
+    def derive(self, given: list[np.ndarray]) -> list[np.ndarray]:
         """What only the backward loop reads of the parameters, such as an exponent less one."""
         if not self._derived:
             return []
@@ -96,7 +101,7 @@ class Executable:
         found = self._bound.get((kind, time, batch))
         if found is not None:
             return found
-        with _building:
+        with building:
             key = (kind, time, batch)
             if key not in self._bound:
                 if len(self._bound) >= BINDINGS:
@@ -113,8 +118,7 @@ class Executable:
         layout, reverse, after = self.training
         if kind == "training":
             return bind_forward(layout, plan, plan.states, plan.outputs, self.names, time, batch)
-        forward, derived = self.binding("training", time, batch), [f"b{s.uid}" for s in self._derived or ()]
-        return bind_backward(reverse, after, plan, forward, derived, time, batch)
+        return bind_backward(reverse, after, plan, self.binding("training", time, batch), self.derived, time, batch)
 
     # ---- running
 
@@ -156,7 +160,7 @@ class Executable:
         arrays.append(given[0])
         arrays += given[2 : 2 + n]
         arrays += given[2 + n + m :]
-        arrays += self._derive(given[len(given) - len(self.bases) :])
+        arrays += self.derive(given[len(given) - len(self.bases) :])
         self._loop(self.training[1], bound, arrays, batch)
         bound.after.run(arrays)
         inputs = [None if view is None else view.of(arrays) for view in bound.inputs]

@@ -16,7 +16,10 @@ from ..errors import CompileError
 from . import nest
 from .arrange import Arrangement
 from .cell import Cell
+from .eager import scan_eager
+from .ragged import RaggedLoop
 from .settings import Settings, drawn, find, look_up, read_settings, trial
+from .steps import Steps
 
 _tracing = threading.RLock()
 
@@ -99,6 +102,7 @@ class _Loop:
         self.output_shapes = [y.shape[1:] for y in program.traced.outputs]
         self.state_shapes = [s.shape[1:] for s in program.traced.states]
         everything = tuple(range(self.n_arguments + len(program.bases)))
+        self.ragged = RaggedLoop(program.traced, program.bases, executable, train)
         self.op = Op("recurrent_loop", self.forward, joint_vjp=self.backward, untyped=everything, fresh=True)
 
     def forward(self, *arrays, tape):
@@ -166,8 +170,12 @@ def scan_compiled(
     state_structure,
     mode: str,
     arrange: Arrangement,
+    steps: Steps | None = None,
+    fresh: list[Tensor] | None = None,
 ) -> tuple[Any, Any] | None:
     """Outputs and final state; None if ``mode="auto"`` must run eagerly.
+
+    `steps` says which steps count; `fresh` is the state of rows that begin anew, if it is not `states`.
 
     Raises
     ------
@@ -185,7 +193,10 @@ def scan_compiled(
     args = (*inputs, *states, *tensors)
     train = config.is_grad_enabled() and any(a.requires_grad for a in args)
     loop = program.loop(type(cell).__name__, len(inputs), len(states), train, args)
-    results = apply(loop.op, args, {"tape": {"arrange": arrange}})
+    if steps is None:
+        results = apply(loop.op, args, {"tape": {"arrange": arrange}})
+    else:
+        results = loop.ragged.run(inputs, states, fresh, tensors, steps.ragged(arrange), arrange.stacked)
     n = len(loop.output_shapes)
     return nest.unflatten(program.output_structure, results[:n]), nest.unflatten(state_structure, results[n:])
 
@@ -246,11 +257,9 @@ def program_of(
 
 def _raise_as_eager(cell: Cell, inputs, structure, states, state_structure, batch_axis: int) -> None:
     """Run one step on the tape: what eager mode rejects is rejected with the same error."""
-    from .scan import _eager
-
     with _tracing, trial(cell), config.no_grad():
         firsts = [Tensor(x.data[:1] if batch_axis else x.data[:, :1].swapaxes(0, 1)) for x in inputs]
-        _eager(cell, firsts, structure, states, state_structure)
+        scan_eager(cell, firsts, structure, states, state_structure)
 
 
 def _trace(cell: Cell, inputs, structure, states, state_structure) -> Program | str:

@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from .. import ops
 from ..core import Tensor, as_tensor
 from ..errors import ShapeError
@@ -13,11 +15,13 @@ from ..nn.dropout import check_probability, dropout_mask
 from ..nn.module import Module
 from ..nn.parameter import Parameter
 from . import nest
+from .arrange import Arrangement
 from .cells import GRUCell, LSTMCell, RNNCell
 from .cells.base import Init, check_count
 from .cells.lstm import check_projection
 from .modifiers import LearnedInitialState, check_return_states, with_states
-from .scan import as_input, check_mode, scan
+from .scan import as_input, check_mode, run
+from .steps import read_steps
 from .wrappers import MERGES, check_merge
 
 
@@ -126,7 +130,9 @@ class Layered(Module):
             cell.train(mode)
         return super().train(mode)
 
-    def forward(self, input, state=None, return_states: str = "final") -> tuple[Any, Any]:
+    def forward(
+        self, input, state=None, lengths=None, mask=None, resets=None, return_states: str = "final"
+    ) -> tuple[Any, Any]:
         """Run over a sequence.
 
         Parameters
@@ -136,21 +142,33 @@ class Layered(Module):
         state : Tensor, (num_layers * directions, B, hidden_size), optional
             h_0, for an LSTM the pair (h_0, c_0); without the axis B where the input has none. Default: zeros, or
             what has been learned.
+        lengths : ints (B,), optional
+            Steps of each row that count, from the first on, instead of a packed sequence: zero is allowed, and
+            nothing has to be sorted.
+        mask : bools (T, B), optional
+            Steps that count; at the others the state is carried through, and outputs are zero.
+        resets : bools (T, B), optional
+            Before which steps a row begins anew, with the cell's initial state.
         return_states : {"final", "all"}
             "all": the states after every step, instead of the final ones alone.
 
         Returns
         -------
         output : Tensor, (T, B, directions * hidden_size)
-            The last layer's hidden states.
+            The last layer's hidden states; zero where steps do not count.
         state : Tensor or pair of tensors
             The final states, shaped as the initial ones; with ``return_states="all"``
-            (num_layers * directions, T, B, hidden_size), each layer's laid out as the output.
+            (num_layers * directions, T, B, hidden_size), each layer's laid out as the output, and zero where it is.
 
         Raises
         ------
-        ShapeError, DTypeError
-            If the input or a state does not fit.
+        ShapeError, DTypeError, ValueError
+            If the input, a state, lengths or masks do not fit.
+
+        Notes
+        -----
+        `mask` and `resets` are (B, T) with ``batch_first``, and (T,) without a batch. See
+        :func:`~tinygrad_rnn.recurrent.scan` for what steps that do not count and new beginnings mean.
         """
         x = as_input(input, self._cells[0].dtype, f"{type(self).__name__}: input")
         batched = len(x.shape) == 3
@@ -158,6 +176,8 @@ class Layered(Module):
         batch_first = self.batch_first and batched
         if not batched:
             x = ops.expand_dims(x, 1)
+            lengths, mask, resets = (a if a is None else _add_axis(a) for a in (lengths, mask, resets))
+        steps = read_steps(type(self).__name__, x.shape[:2], lengths, mask, resets, batch_first)
         states = self._split_state(state, x.shape[0 if batch_first else 1], batched)
         every = check_return_states(return_states)
         cells = [with_states(self, cell) for cell in self._cells] if every else self._cells
@@ -167,7 +187,14 @@ class Layered(Module):
             if first and self.dropout and self.training:
                 x = x * dropout_mask(x.shape, self.dropout, x.dtype)
             runs = [
-                scan(cells[i], x, states[i], self.mode, self.reverse or i != first, batch_first, stacked and not every)
+                run(
+                    cells[i],
+                    x,
+                    states[i],
+                    self.mode,
+                    Arrangement(batch_first, self.reverse or i != first, stacked and not every),
+                    steps,
+                )
                 for i in range(first, first + directions)
             ]
             runs = [ys for ys, _ in runs] if every else runs
@@ -245,6 +272,11 @@ class Layered(Module):
         if self.learn_initial_state:
             text += ", learn_initial_state=True"
         return text
+
+
+def _add_axis(a) -> np.ndarray:
+    """Lengths, masks or resets of the only row as those of a batch of one."""
+    return np.expand_dims(a.data if isinstance(a, Tensor) else np.asarray(a), -1)
 
 
 class RNN(Layered):

@@ -12,6 +12,8 @@ from ..errors import DTypeError, ShapeError
 from . import nest
 from .arrange import Arrangement
 from .cell import Cell
+from .eager import Masks, kind_of, scan_eager
+from .steps import Steps, read_steps
 
 MODES = ("auto", "compiled", "eager")
 
@@ -29,7 +31,10 @@ def scan(
     mode: str = "auto",
     reverse: bool = False,
     batch_first: bool = False,
-    stacked: bool = False,
+    lengths=None,
+    mask=None,
+    resets=None,
+    reset_state=None,
 ) -> tuple[Any, Any]:
     """Run `cell` over a sequence.
 
@@ -46,8 +51,19 @@ def scan(
         Run from the last step to the first; outputs stay at their inputs' places.
     batch_first : bool
         Inputs and outputs are (B, T, ...) instead of (T, B, ...).
-    stacked : bool
-        Give the final state a first axis of length 1, as layers stack theirs.
+    lengths : ints (B,), optional
+        Steps of each row that count, from the first on: from 0 to T, in any order. Rows end there: what lies behind
+        is not read, outputs there are zero, the final state is that after the last step that counts (the first state
+        of a row without any), and with `reverse` a row starts there.
+    mask : bools (T, B), optional
+        Steps that count. At the others the state is carried through, and outputs are zero. With `lengths` too, those
+        count that both let pass.
+    resets : bools (T, B), optional
+        Before which steps a row begins anew, as at the beginning of an episode: with `reset_state`, and without
+        gradients into what was before. The sequence is cut between steps t - 1 and t, whichever way it is run.
+    reset_state : nest of tensors, optional
+        What a row that begins anew begins with; ``cell.initial_state(B)`` is the default, whatever `state` is carried
+        over from before.
 
     Returns
     -------
@@ -58,26 +74,45 @@ def scan(
 
     Raises
     ------
-    ShapeError, DTypeError
-        If inputs or states do not fit the cell, before any step runs; or if a step changes the structure, a
-        shape or a dtype of its output or state.
+    ShapeError, DTypeError, ValueError
+        If inputs, states, lengths or masks do not fit the cell and each other, before any step runs; or if a step
+        changes the structure, a shape or a dtype of its output or state.
     CompileError
         With ``mode="compiled"``, if the step cannot be compiled.
+
+    Notes
+    -----
+    Where not all steps count, compiled loops take rows of the batch out of the way that have nothing to do; the time
+    depends on the number of steps that count. Neither results nor gradients depend on the others.
     """
+    steps = None
+    if not (lengths is None and mask is None and resets is None):
+        inputs, _ = _check_inputs(cell, xs, batch_first)
+        steps = read_steps(type(cell).__name__, inputs[0].shape[:2], lengths, mask, resets, batch_first)
+    return run(cell, xs, state, mode, Arrangement(batch_first, reverse), steps, reset_state)
+
+
+def run(
+    cell: Cell, xs, state, mode: str, arrange: Arrangement, steps: Steps | None = None, reset_state: Any = None
+) -> tuple[Any, Any]:
+    """What :func:`scan` does, for layers: the same `steps` may serve several cells."""
     check_mode(mode)
-    inputs, structure = _check_inputs(cell, xs, batch_first)
-    arrange = Arrangement(batch_first, reverse, stacked)
+    inputs, structure = _check_inputs(cell, xs, arrange.batch_first)
     batch = inputs[0].data.shape[arrange.batch_axis]
     states, state_structure = check_state(cell, state, batch)
+    fresh = None  # the same
+    if steps is not None and steps.resets is not None and not (state is None and reset_state is None):
+        fresh, _ = check_state(cell, reset_state, batch, "reset_state")
     cell.begin_sequence(batch)
     if mode != "eager":
-        result = _compiled()(cell, inputs, structure, states, state_structure, mode, arrange)
+        result = _compiled()(cell, inputs, structure, states, state_structure, mode, arrange, steps, fresh)
         if result is not None:
             return result
     inputs = [arrange.inward(x) for x in inputs] if arrange.moves else inputs
-    ys, state = _eager(cell, inputs, structure, states, state_structure)
+    masks = None if steps is None else Masks(*steps.running(arrange.reverse), fresh)
+    ys, state = scan_eager(cell, inputs, structure, states, state_structure, masks)
     ys = nest.map(arrange.outward, ys) if arrange.moves else ys
-    return ys, nest.map(lambda s: ops.expand_dims(s, 0), state) if stacked else state
+    return ys, nest.map(lambda s: ops.expand_dims(s, 0), state) if arrange.stacked else state
 
 
 _road: Any = None
@@ -91,32 +126,6 @@ def _compiled() -> Any:
 
         _road = scan_compiled
     return _road
-
-
-def _eager(cell: Cell, inputs: list[Tensor], structure, leaves, state_structure) -> tuple[Any, Any]:
-    """Unroll the step on the tape; the backward walk over it is backpropagation through time."""
-    state = nest.unflatten(state_structure, leaves)
-    steps = list(zip(*(ops.unstack(x) for x in inputs)))
-    wanted = _specs(leaves)
-    collected, output_structure, outputs = [], None, None
-    for t, xs in enumerate(steps):
-        result = cell.step(nest.unflatten(structure, xs), state)
-        if type(result) is not tuple or len(result) != 2:
-            raise ShapeError(
-                f"{type(cell).__name__}.step: returned {_kind(result)}, wanted the pair (output, next_state)"
-            )
-        y, state = result
-        leaves, its = nest.flatten(state)
-        if its != state_structure or _specs(leaves) != wanted:
-            _reject(cell, "next_state", t, leaves, its, wanted, state_structure)
-        ys, its = nest.flatten(y)
-        if outputs is None:
-            output_structure, outputs = its, _specs(ys)
-            _check_output(cell, t, ys, inputs[0].shape[1])
-        elif its != output_structure or _specs(ys) != outputs:
-            _reject(cell, "output", t, ys, its, outputs, output_structure)
-        collected.append(ys)
-    return nest.unflatten(output_structure, [ops.stack(column) for column in zip(*collected)]), state
 
 
 # ---- checks, before any work
@@ -160,64 +169,26 @@ def as_input(x, dtype: np.dtype, argument: str) -> Tensor:
     return x
 
 
-def check_state(cell: Cell, state, batch: int) -> tuple[list[Tensor], nest.Structure]:
+def check_state(cell: Cell, state, batch: int, argument: str = "state") -> tuple[list[Tensor], nest.Structure]:
     """The tensors of `state`, which fits the cell, and its structure; without one, the cell's initial state."""
     template, structure = nest.flatten(cell.initial_state(batch))
     for s in template:
         if not isinstance(s, Tensor) or not s.data.ndim or s.data.shape[0] != batch:
             name = type(cell).__name__
-            raise ShapeError(f"{name}.initial_state({batch}): got {_kind(s)}, wanted tensors ({batch}, ...)")
+            raise ShapeError(f"{name}.initial_state({batch}): got {kind_of(s)}, wanted tensors ({batch}, ...)")
     if state is None:
         return template, structure
     name = type(cell).__name__
     leaves, its = nest.flatten(state)
     if its != structure:
-        raise ShapeError(f"{name}: state: got {nest.describe(its)}, wanted {nest.describe(structure)}")
+        raise ShapeError(f"{name}: {argument}: got {nest.describe(its)}, wanted {nest.describe(structure)}")
     checked = []
     for s, t in zip(leaves, template):
         if not isinstance(s, Tensor):
             s = as_tensor(s, t.dtype)
         if s.shape != t.shape:
-            raise ShapeError(f"{name}: state: got shape {s.shape}, wanted {t.shape}")
+            raise ShapeError(f"{name}: {argument}: got shape {s.shape}, wanted {t.shape}")
         if s.dtype != t.dtype:
-            raise DTypeError(f"{name}: state: got a {s.dtype} tensor, wanted {t.dtype}")
+            raise DTypeError(f"{name}: {argument}: got a {s.dtype} tensor, wanted {t.dtype}")
         checked.append(s)
     return checked, structure
-
-
-# ---- checks of what a step returns
-
-
-def _specs(leaves) -> list:
-    return [(x.data.shape, x.data.dtype) if isinstance(x, Tensor) else type(x) for x in leaves]
-
-
-def _check_output(cell: Cell, t: int, leaves, batch: int) -> None:
-    for y in leaves:
-        if not isinstance(y, Tensor) or not y.shape or y.shape[0] != batch:
-            raise ShapeError(
-                f"{type(cell).__name__}.step: output at t={t}: got {_kind(y)}, wanted tensors ({batch}, ...)"
-            )
-
-
-def _reject(cell: Cell, what: str, t: int, leaves, structure, wanted, wanted_structure) -> None:
-    """Say how a step's output or state differs from what it was before."""
-    place = f"{type(cell).__name__}.step: {what} at t={t}"
-    if structure != wanted_structure:
-        raise ShapeError(f"{place}: got {nest.describe(structure)}, wanted {nest.describe(wanted_structure)}")
-    for x, spec in zip(leaves, wanted):
-        shape, dtype = spec
-        if not isinstance(x, Tensor):
-            raise DTypeError(f"{place}: got {_kind(x)}, wanted a tensor")
-        if x.shape != shape:
-            raise ShapeError(f"{place}: got shape {x.shape}, wanted {shape} as before the step")
-        if x.dtype != dtype:
-            raise DTypeError(f"{place}: got {x.dtype}, wanted {dtype} as before the step")
-
-
-def _kind(value) -> str:
-    if isinstance(value, Tensor):
-        return f"a tensor of shape {value.shape}"
-    if isinstance(value, tuple):
-        return f"a tuple of {len(value)}"
-    return type(value).__name__

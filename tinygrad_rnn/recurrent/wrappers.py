@@ -54,13 +54,24 @@ class Recurrent(Module):
         self.mode = check_mode(mode)
         self.batch_first, self.reverse = bool(batch_first), bool(reverse)
 
-    def forward(self, xs, state=None, return_states: str = "final") -> tuple[Any, Any]:
+    def forward(
+        self, xs, state=None, lengths=None, mask=None, resets=None, return_states: str = "final"
+    ) -> tuple[Any, Any]:
         """Run over `xs`, (T, B, ...), from `state`; see :func:`~tinygrad_rnn.recurrent.scan`.
 
         Parameters
         ----------
+        xs : Tensor or array, or a nest of such, (T, B, ...)
+        state : nest of tensors, (B, ...), optional
+        lengths : ints (B,), optional
+            Steps of each row that count, from the first on; zero is allowed, and nothing has to be sorted.
+        mask : bools (T, B), optional
+            Steps that count; at the others the state is carried through, and outputs are zero.
+        resets : bools (T, B), optional
+            Before which steps a row begins anew, with the cell's initial state.
         return_states : {"final", "all"}
-            "all": the states after every step, sequences as the outputs are, instead of the final one alone.
+            "all": the states after every step, sequences as the outputs are, instead of the final one alone; zero
+            where steps do not count.
 
         Returns
         -------
@@ -70,7 +81,7 @@ class Recurrent(Module):
         """
         every = check_return_states(return_states)
         cell = with_states(self, self.cell) if every else self.cell
-        ys, state = scan(cell, xs, state, self.mode, self.reverse, self.batch_first)
+        ys, state = scan(cell, xs, state, self.mode, self.reverse, self.batch_first, lengths, mask, resets)
         return ys if every else (ys, state)
 
     def stepper(self, batch_size: int = 1, example: Any = None):
@@ -145,18 +156,21 @@ class Bidirectional(Module):
         self.cell_bw = LearnedInitialState(cell_bw) if learn_initial_state else cell_bw
         self.mode, self.batch_first = check_mode(mode), bool(batch_first)
 
-    def forward(self, xs, state=None, return_states: str = "final") -> tuple[Any, tuple[Any, Any]]:
+    def forward(
+        self, xs, state=None, lengths=None, mask=None, resets=None, return_states: str = "final"
+    ) -> tuple[Any, tuple[Any, Any]]:
         """Run over `xs`, (T, B, ...); `state` and the states returned are the pair (forwards, backwards).
 
-        See :meth:`Recurrent.forward`.
+        See :meth:`Recurrent.forward`; backwards, a row starts at its last step that counts.
         """
         if state is not None and (not isinstance(state, tuple | list) or len(state) != 2):
             raise ShapeError("Bidirectional: state: wanted the pair (forwards, backwards)")
         fw, bw = (None, None) if state is None else state
+        which = (lengths, mask, resets)
         every = check_return_states(return_states)
         cells = [with_states(self, cell) if every else cell for cell in (self.cell_fw, self.cell_bw)]
-        ys_fw, fw = scan(cells[0], xs, fw, self.mode, False, self.batch_first)
-        ys_bw, bw = scan(cells[1], xs, bw, self.mode, True, self.batch_first)
+        ys_fw, fw = scan(cells[0], xs, fw, self.mode, False, self.batch_first, *which)
+        ys_bw, bw = scan(cells[1], xs, bw, self.mode, True, self.batch_first, *which)
         if every:
             (ys_fw, fw), (ys_bw, bw) = ys_fw, ys_bw
         return nest.map(MERGES[self.merge], ys_fw, ys_bw), (fw, bw)

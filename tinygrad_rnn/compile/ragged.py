@@ -1,0 +1,118 @@
+"""Sequences of different lengths, with holes and with new beginnings: only the steps that count are run.
+
+A row of the batch falls into *segments*: the steps of one sequence that count. Segments are rows of the loop. They are
+sorted by length and end together, so that a step takes the first rows of the batch, and ever more of them:
+
+    segment 0   x x x x x x        step 0 has 1 row, steps 1 to 3 have 2, steps 4 and 5 have 3;
+    segment 1     x x x x x        rows lie one after the other without gaps, step by step
+    segment 2           x x
+
+Why they end and do not begin together: the state before a step then lies in the same place as the step's other rows,
+so that gradients of matrices are still one large product over all rows. What does not count is never read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+_NONE = np.zeros((0, 0), bool)
+
+
+class Ragged:
+    """Where the steps of a batch lie.
+
+    Parameters
+    ----------
+    time : int
+        T of the caller's arrays.
+    lengths, mask, resets, reverse, batch_first
+        See :func:`~tinygrad_rnn.kernels.ragged.lay_rows`; `mask` and `resets` may be None.
+
+    Attributes
+    ----------
+    lead : (int, int)
+        The first two axes of the caller's arrays.
+    time, batch, rows : int
+        Steps and rows of the loop, and how many (step, row) there are.
+    offsets : array (time + 1,)
+        Rows before each step.
+    source, now, late : arrays
+        Which row lies where, see :func:`~tinygrad_rnn.kernels.ragged.lay_rows`.
+    lengths, owner, fresh, begins : arrays (batch,)
+        Of each segment: its steps, its row of the caller's batch, whether it begins anew, and where the state before its
+        first step lies.
+    last : array (B,)
+        The segment whose final state is the row's.
+    """
+
+    def __init__(
+        self,
+        time: int,
+        lengths: np.ndarray,
+        mask: np.ndarray | None = None,
+        resets: np.ndarray | None = None,
+        reverse: bool = False,
+        batch_first: bool = False,
+    ):
+        from ..kernels.ragged import gather_rows, lay_rows
+
+        self._gather = gather_rows
+        self.lead = (len(lengths), time) if batch_first else (time, len(lengths))
+        self.cut = resets is not None
+        found = lay_rows(time, lengths, _or_none(mask), _or_none(resets), reverse, batch_first)
+        self.lengths, self.owner, self.begins, self.fresh, self.last, self.offsets = found[:6]
+        self.source, self.now, self.late = found[6:]
+        self.time, self.batch, self.rows = len(self.offsets) - 1, len(self.owner), len(self.source)
+
+    # ---- from the caller's rows to segments, and back
+
+    def begin(self, carried: np.ndarray, fresh: np.ndarray | None) -> np.ndarray:
+        """The state (batch, ...) that each segment begins with."""
+        state = carried[self.owner]
+        if fresh is not None:
+            state[self.fresh] = fresh[self.owner[self.fresh]]
+        return state
+
+    def begin_vjp(self, g: np.ndarray, fresh: bool) -> list[np.ndarray]:
+        """Cotangents of what :meth:`begin` takes; without `fresh`, of the first alone."""
+        out = [np.zeros((len(self.last), *g.shape[1:]), g.dtype) for _ in range(1 + fresh)]
+        if not self.cut:
+            out[0][self.owner] = g
+        elif not fresh:
+            np.add.at(out[0], self.owner, g)
+        else:
+            for total, some in zip(out, (~self.fresh, self.fresh)):
+                np.add.at(total, self.owner[some], g[some])
+        return out
+
+    def pack(self, x: np.ndarray, empty: Callable[[int], np.ndarray], slots: int) -> np.ndarray:
+        """The rows that count of an array (T, B, ...), in a flat array with room for `slots` rows of each segment.
+
+        ``empty(n)`` makes an array of n elements.
+        """
+        width = x.size // len(self.now)
+        out = empty(slots * self.batch * width)
+        self._gather(x.reshape(-1), self.source, out, width, 0, self.rows)
+        return out
+
+    def unpack(self, rows: np.ndarray, width: int, late: bool, out: np.ndarray) -> np.ndarray:
+        """Flat rows (T * B, width) of the caller's from those of the loop; zero where they do not count."""
+        self._gather(rows, self.late if late else self.now, out, width, 0, len(self.now))
+        return out
+
+    def late_rows(self) -> np.ndarray:
+        """For each row of each step, where the state after it lies."""
+        counts = np.diff(self.offsets)
+        return np.arange(self.rows) + np.repeat(counts, counts)
+
+
+def _or_none(a: np.ndarray | None) -> np.ndarray:
+    return _NONE if a is None else np.ascontiguousarray(a)
+
+
+def rounded(n: int) -> int:
+    """`n`, rounded up to four binary digits: so that few sizes occur."""
+    step = max(1, 1 << max(0, int(n).bit_length() - 4))
+    return -(-n // step) * step

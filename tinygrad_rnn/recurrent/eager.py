@@ -1,0 +1,167 @@
+"""The eager road of :func:`scan`: the step runs T times on the tape, and has to keep its promises each time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..core import Tensor
+from ..errors import DTypeError, ShapeError
+from . import nest
+from .cell import Cell
+
+
+def scan_eager(
+    cell: Cell, inputs: list[Tensor], structure, leaves: list[Tensor], state_structure, masks: Masks | None = None
+) -> tuple[Any, Any]:
+    """Unroll the step on the tape; the backward walk over it is backpropagation through time.
+
+    `inputs` and `masks` are time first and in running order.
+    """
+    runner = _Steps(cell, structure, state_structure, leaves)
+    steps = list(zip(*(ops.unstack(x) for x in inputs)))
+    if masks is None:
+        collected = [runner.step(t, xs) for t, xs in enumerate(steps)]
+    else:
+        collected = masks.run(runner, inputs, steps)
+    columns = zip(*collected)
+    ys = nest.unflatten(runner.output_structure, [ops.stack(column) for column in columns])
+    return ys, nest.unflatten(state_structure, runner.leaves)
+
+
+class _Steps:
+    """Runs steps, and checks that structures, shapes and dtypes stay what they were."""
+
+    def __init__(self, cell: Cell, structure, state_structure, leaves: list[Tensor]):
+        self.cell, self.structure, self.state_structure = cell, structure, state_structure
+        self.leaves = leaves  # the present state
+        self.batch = leaves[0].shape[0] if leaves else None
+        self.states = _specs(leaves)
+        self.output_structure: Any = None
+        self.outputs: list | None = None
+
+    def step(self, t: int, xs) -> list[Tensor]:
+        """The output of step `t`; the state moves on."""
+        cell = self.cell
+        result = cell.step(nest.unflatten(self.structure, xs), nest.unflatten(self.state_structure, self.leaves))
+        if type(result) is not tuple or len(result) != 2:
+            raise ShapeError(
+                f"{type(cell).__name__}.step: returned {kind_of(result)}, wanted the pair (output, next_state)"
+            )
+        leaves, its = nest.flatten(result[1])
+        if its != self.state_structure or _specs(leaves) != self.states:
+            _reject(cell, "next_state", t, leaves, its, self.states, self.state_structure)
+        ys, its = nest.flatten(result[0])
+        if self.outputs is None:
+            self.output_structure, self.outputs = its, _specs(ys)
+            _check_output(cell, t, ys, xs[0].shape[0])
+        elif its != self.output_structure or _specs(ys) != self.outputs:
+            _reject(cell, "output", t, ys, its, self.outputs, self.output_structure)
+        self.leaves = leaves
+        return ys
+
+
+class Masks:
+    """Which steps are run, in running order.
+
+    A step that does not count leaves the state alone and puts out zeros. It takes the whole batch all the same, so
+    rows that do not count are given an input and a state that some row really meets: what a cell makes of arbitrary
+    padding might be infinite, and its gradient of zero then NaN.
+
+    Parameters
+    ----------
+    valid, starts : bool arrays (T, B) or None
+        Steps that count, and before which a row begins anew; None for all, and for none.
+    fresh : list of tensors or None
+        What a row that begins anew begins with. Default: what all begin with.
+    """
+
+    def __init__(self, valid: np.ndarray | None, starts: np.ndarray | None, fresh: list[Tensor] | None = None):
+        self.valid, self.starts, self.fresh = valid, starts, fresh
+
+    def run(self, runner: _Steps, inputs: list[Tensor], steps: list[tuple]) -> list[list[Tensor]]:
+        """The outputs of all steps."""
+        fresh = runner.leaves if self.fresh is None else self.fresh
+        if self.valid is not None:
+            spare_inputs, spare_states = self._spare(inputs, runner.leaves, fresh)
+        collected: list = []
+        for t, xs in enumerate(steps):
+            if self.starts is not None and self.starts[t].any():
+                runner.leaves = _choose(self.starts[t], fresh, runner.leaves)
+            valid = None if self.valid is None else self.valid[t]
+            if valid is None or valid.all():
+                collected.append(runner.step(t, xs))
+            elif not valid.any() and not (runner.outputs is None and t == len(steps) - 1):
+                collected.append(None)
+            else:  # some rows count; or none ever did, and the last step shows what outputs look like
+                before = runner.leaves
+                runner.leaves = _choose(valid, before, spare_states)
+                ys = runner.step(t, _choose(valid, xs, spare_inputs))
+                runner.leaves = _choose(valid, runner.leaves, before)
+                collected.append(_choose(valid, ys, [np.zeros((), y.dtype) for y in ys]))
+        nothing = [Tensor(np.zeros(shape, dtype)) for shape, dtype in runner.outputs or ()]
+        return [nothing if ys is None else ys for ys in collected]
+
+    def _spare(self, inputs: list[Tensor], carried: list[Tensor], fresh: list[Tensor]) -> tuple[list, list]:
+        """An input and a state for each row: those of its first step that counts, or of another row's."""
+        valid: Any = self.valid
+        first, rows = valid.argmax(axis=0), np.arange(valid.shape[1])
+        some = valid.any(axis=0)
+        donor = np.where(some, rows, some.argmax())
+        first = first[donor]
+        spare = [x.data[first, donor] if some.any() else np.zeros(x.shape[1:], x.dtype) for x in inputs]
+        renewed = np.zeros(len(rows), bool)
+        if self.starts is not None:
+            renewed = np.logical_or.accumulate(self.starts, axis=0)[first, donor]
+        states = [np.where(_fit(renewed, s), f.data[donor], s.data[donor]) for s, f in zip(carried, fresh)]
+        return spare, states
+
+
+def _choose(condition: np.ndarray, those, others) -> list[Tensor]:
+    """For each row `those` where the condition holds, else `others`."""
+    return [ops.where(_fit(condition, a), a, b) for a, b in zip(those, others)]
+
+
+def _fit(condition: np.ndarray, like) -> np.ndarray:
+    return condition.reshape(-1, *(1,) * (len(like.shape) - 1))
+
+
+# ---- checks of what a step returns
+
+
+def _specs(leaves) -> list:
+    return [(x.data.shape, x.data.dtype) if isinstance(x, Tensor) else type(x) for x in leaves]
+
+
+def _check_output(cell: Cell, t: int, leaves, batch: int) -> None:
+    for y in leaves:
+        if not isinstance(y, Tensor) or not y.shape or y.shape[0] != batch:
+            raise ShapeError(
+                f"{type(cell).__name__}.step: output at t={t}: got {kind_of(y)}, wanted tensors ({batch}, ...)"
+            )
+
+
+def _reject(cell: Cell, what: str, t: int, leaves, structure, wanted, wanted_structure) -> None:
+    """Say how a step's output or state differs from what it was before."""
+    place = f"{type(cell).__name__}.step: {what} at t={t}"
+    if structure != wanted_structure:
+        raise ShapeError(f"{place}: got {nest.describe(structure)}, wanted {nest.describe(wanted_structure)}")
+    for x, spec in zip(leaves, wanted):
+        shape, dtype = spec
+        if not isinstance(x, Tensor):
+            raise DTypeError(f"{place}: got {kind_of(x)}, wanted a tensor")
+        if x.shape != shape:
+            raise ShapeError(f"{place}: got shape {x.shape}, wanted {shape} as before the step")
+        if x.dtype != dtype:
+            raise DTypeError(f"{place}: got {x.dtype}, wanted {dtype} as before the step")
+
+
+def kind_of(value) -> str:
+    """What `value` is, in words."""
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {value.shape}"
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
+    return type(value).__name__

@@ -1,0 +1,89 @@
+"""A compiled loop over sequences of different lengths, as an operation of the tape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import compile as compiler
+from .. import ops
+from ..core import Op, Tensor, apply, grad
+
+
+class RaggedLoop:
+    """Runs the steps that count, and puts outputs and final states where the caller expects them.
+
+    The arguments of the operation: inputs, states, the states of rows that begin anew (if they are others), bases.
+    """
+
+    def __init__(self, traced, bases: list, executable, train: bool):
+        self.traced, self.bases, self.train = traced, bases, train
+        self.executable = compiler.RaggedExecutable(executable)
+        self.dtype = executable.dtype
+        everything = tuple(range(len(traced.inputs) + 2 * len(traced.states) + len(bases)))
+        self.op = Op("ragged_loop", self._forward, joint_vjp=self._backward, untyped=everything)
+
+    def run(
+        self, inputs: list[Tensor], states: list[Tensor], fresh: list[Tensor] | None, bases: list[Tensor], ragged, stacked
+    ) -> Any:
+        """Outputs, then final states."""
+        args = (*inputs, *states, *(fresh or ()), *bases)
+        tape = {"ragged": ragged, "stacked": stacked, "fresh": fresh is not None}
+        return apply(self.op, args, {"tape": tape})
+
+    def _parts(self, args, tape) -> tuple[list, list, list, list]:
+        n, m = len(self.traced.inputs), len(self.traced.states)
+        cuts = [0, n, n + m, n + m + m * tape["fresh"], len(args)]
+        inputs, states, fresh, bases = ([*args[a:b]] for a, b in zip(cuts, cuts[1:]))
+        return inputs, states, fresh, bases
+
+    def _forward(self, *arrays, tape):
+        ragged = tape["ragged"]
+        inputs, states, fresh, bases = self._parts([np.ascontiguousarray(a, self.dtype) for a in arrays], tape)
+        begun = [ragged.begin(s, f) for s, f in zip(states, fresh or [None] * len(states))]
+        ys, ends, tape["context"] = self.executable.forward(ragged, inputs, begun, bases, self.train)
+        finals = [s[ragged.last] for s in ends]
+        return (*ys, *[s[None] for s in finals]) if tape["stacked"] else (*ys, *finals)
+
+    def _backward(self, gs: dict, out, *args, needs, tape):
+        if any(isinstance(g, Tensor) for g in gs.values()):
+            return self._replay(gs, args, needs, tape)
+        ragged, fresh = tape["ragged"], tape["fresh"]
+        outputs, ends = [], []
+        n = len(self.traced.outputs)
+        for i, y in enumerate(self.traced.outputs):
+            g = gs.get(i)
+            outputs.append(np.zeros((*ragged.lead, *y.shape[1:]), self.dtype) if g is None else np.ascontiguousarray(g, self.dtype))
+        for i, s in enumerate(self.traced.states, n):
+            end = np.zeros((ragged.batch, *s.shape[1:]), self.dtype)
+            if i in gs:
+                end[ragged.last] = gs[i].reshape(len(ragged.last), *s.shape[1:])
+            ends.append(end)
+        inputs, begun, invariants = self.executable.backward(tape["context"], outputs, ends)
+        carried, *others = zip(*[ragged.begin_vjp(g, fresh) for g in begun]) if begun else ((),)
+        states = [*carried, *(g for group in others for g in group)]
+        return [*inputs, *states, *[invariants.get(s.uid) for s in self.bases]]
+
+    def _replay(self, gs: dict, args, needs, tape):
+        """Gradients that can be differentiated again: run the program on the tape."""
+        ragged = tape["ragged"]
+        tensors = [a if isinstance(a, Tensor) else Tensor(a) for a in args]
+        inputs, states, fresh, bases = self._parts(tensors, tape)
+        begun = []
+        for i, s in enumerate(states):
+            state = s[ragged.owner]
+            if fresh:
+                condition = ragged.fresh.reshape(-1, *(1,) * (len(s.shape) - 1))
+                state = ops.where(condition, fresh[i][ragged.owner], state)
+            begun.append(state)
+        named = {s.uid: a for s, a in zip(self.bases, bases)}
+        results = compiler.replay_ragged(self.traced, ragged, inputs, begun, named)
+        n = len(self.traced.outputs)
+        results[n:] = [s[ragged.last] for s in results[n:]]
+        if tape["stacked"]:
+            results[n:] = [ops.expand_dims(s, 0) for s in results[n:]]
+        pairs = [(results[i], g) for i, g in gs.items() if results[i].requires_grad]
+        wanted = [t for t, need in zip(tensors, needs) if need]
+        found = iter(grad([y for y, _ in pairs], wanted, [g for _, g in pairs], create_graph=True, allow_unused=True))
+        return [next(found) if need else None for need in needs]
