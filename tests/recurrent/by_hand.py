@@ -30,7 +30,9 @@ def scan_by_hand(cell, xs, state, lengths=None, mask=None, resets=None, reset_st
         rows.append(ys)
     example = next((y for ys in rows for y in ys.values()), None)
     if example is None:
-        example, _ = cell.step(nest.unflatten(structure, [x[0, :1] for x in leaves]), nest.map(lambda s: s[:1], carried))
+        example, _ = cell.step(
+            nest.unflatten(structure, [x[0, :1] for x in leaves]), nest.map(lambda s: s[:1], carried)
+        )
     nothing = nest.map(lambda y: tr.zeros(y.shape, y.dtype), example)
     steps = [nest.map(lambda *y: tr.concat(y), *[ys.get(t, nothing) for ys in rows]) for t in range(T)]
     return nest.map(lambda *y: tr.stack(y), *steps), nest.map(lambda *s: tr.concat(s), *ends)

@@ -24,9 +24,9 @@ def cell_of(name):
     return CELLS[name](I, H, dtype="float64")
 
 
-def everything(run, inputs):
+def everything(run, inputs, *args, **how):
     """Results of a run, and gradients of a loss that reads them all."""
-    results = leaves(*run())
+    results = leaves(*run(*args, **how))
     rng = np.random.default_rng(7)
     loss = sum((r * rng.standard_normal(r.shape)).sum() for r in results)
     grads = tr.grad(loss, inputs, allow_unused=True) if loss.requires_grad else [None] * len(inputs)
@@ -49,8 +49,8 @@ def test_as_by_hand(mode, reverse, steps):
         inputs = [x, *leaves(state, fresh), *cell.parameters()]
         for more in ({"state": state}, {"state": state, "reset_state": fresh}, {"state": None}):
             how = {**steps, **more, "reverse": reverse}
-            got = everything(lambda: recurrent.scan(cell, x, mode=mode, **how), inputs)
-            assert_same(got, everything(lambda: scan_by_hand(cell, x, **how), inputs))
+            got = everything(recurrent.scan, inputs, cell, x, mode=mode, **how)
+            assert_same(got, everything(scan_by_hand, inputs, cell, x, **how))
 
 
 @directions
@@ -60,8 +60,8 @@ def test_nests_of_inputs(reverse, steps):
     cell = TwoInputs(I, H, dtype="float64")
     xs = draw({"a": (T, B, I), "b": (T, B, 2, H)})
     inputs = [*leaves(xs), *cell.parameters()]
-    got = everything(lambda: recurrent.scan(cell, xs, mode="eager", reverse=reverse, **steps), inputs)
-    assert_same(got, everything(lambda: scan_by_hand(cell, xs, None, reverse=reverse, **steps), inputs))
+    got = everything(recurrent.scan, inputs, cell, xs, mode="eager", reverse=reverse, **steps)
+    assert_same(got, everything(scan_by_hand, inputs, cell, xs, None, reverse=reverse, **steps))
 
 
 class Root(nn.Cell):

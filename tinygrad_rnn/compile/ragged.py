@@ -41,8 +41,8 @@ class Ragged:
     source, now, late : arrays
         Which row lies where, see :func:`~tinygrad_rnn.kernels.ragged.lay_rows`.
     lengths, owner, fresh, begins : arrays (batch,)
-        Of each segment: its steps, its row of the caller's batch, whether it begins anew, and where the state before its
-        first step lies.
+        Of each segment: its steps, its row of the caller's batch, whether it begins anew, and where the state before
+        its first step lies.
     last : array (B,)
         The segment whose final state is the row's.
     """

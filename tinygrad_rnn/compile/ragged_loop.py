@@ -77,9 +77,10 @@ class RaggedExecutable:
 
     def _bind_forward(self, kind: str, slots: int, batch: int) -> RaggedForward:
         executable, plan = self.executable, self.executable.plan
-        layout, states, outputs = executable.inference
         if kind == "training":
             layout, states, outputs = executable.training[0], plan.states, plan.outputs
+        else:
+            layout, states, outputs = executable.inference
         loop: Forward = executable.binding(kind, slots, batch)
 
         def view(b, width: int = 0) -> View:
@@ -99,15 +100,15 @@ class RaggedExecutable:
         _, layout, after = executable.training
         forward: Forward = executable.binding("training", slots, batch)
         loop = bind_backward(layout, after, plan, forward, executable.derived, slots, batch, True)
-        carries, inputs = [], []
+        item = layout.dtype.itemsize
+        carries: list[View] = []
+        inputs: list[tuple[View, int] | None] = []
         for v, s in zip(loop.states, plan.traced.states):
             start = v.offset - (slots & 1) * batch * v.strides[0]
-            strides = (v.strides[0], v.dtype.itemsize)
-            carries.append(View(v.index, (2 * batch, s.width), v.dtype, start, strides))
-        for v in loop.inputs:
-            item = layout.dtype.itemsize
-            shape = (slots * batch, v.strides[1] // item) if v else ()
-            inputs.append(v and _flat(v._replace(shape=shape, strides=(v.strides[1], item))))
+            carries.append(View(v.array, (2 * batch, s.width), v.dtype, start, (v.strides[0], item)))
+        for x in loop.inputs:
+            size = x.strides[1] // item if x else 0
+            inputs.append((x._replace(shape=(slots * batch * size,), strides=(item,)), size) if x else None)
         return RaggedBackward(loop, slots, carries, inputs)
 
     # ---- running
@@ -134,7 +135,7 @@ class RaggedExecutable:
         executable = self.executable
         bound: RaggedForward = self._binding("training" if train else "inference", ragged)
         loop, empty = bound.loop, executable.pool.empty
-        arrays = [empty(loop.arena), executable.pool.zeros(loop.w)]
+        arrays: list[Any] = [empty(loop.arena), executable.pool.zeros(loop.w)]
         arrays += [ragged.pack(x, empty, bound.slots) for x in inputs]
         arrays += [s.reshape(-1) for s in states]
         arrays += [empty(size) for size in loop.results]
@@ -180,8 +181,8 @@ class RaggedExecutable:
         arrays += given[2 : 2 + n]
         arrays += given[2 + n + m :]
         arrays += executable.derive(given[len(given) - len(executable.bases) :])
-        late = ragged.late_rows() if loop.late else None
-        arrays += [np.take(v.of(arrays), late, axis=0, mode="clip").reshape(-1) for v in loop.late]
+        for v in loop.late:
+            arrays.append(np.take(v.of(arrays), ragged.late_rows(), axis=0, mode="clip").reshape(-1))
         self._loop(executable.training[1], loop, bound.slots, ragged, arrays)
         loop.after.run(arrays, ragged.rows)
         inputs = [

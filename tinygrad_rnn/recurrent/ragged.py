@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,13 @@ class RaggedLoop:
         self.op = Op("ragged_loop", self._forward, joint_vjp=self._backward, untyped=everything)
 
     def run(
-        self, inputs: list[Tensor], states: list[Tensor], fresh: list[Tensor] | None, bases: list[Tensor], ragged, stacked
+        self,
+        inputs: list[Tensor],
+        states: list[Tensor],
+        fresh: list[Tensor] | None,
+        bases: list[Tensor],
+        ragged,
+        stacked,
     ) -> Any:
         """Outputs, then final states."""
         args = (*inputs, *states, *(fresh or ()), *bases)
@@ -35,7 +42,7 @@ class RaggedLoop:
     def _parts(self, args, tape) -> tuple[list, list, list, list]:
         n, m = len(self.traced.inputs), len(self.traced.states)
         cuts = [0, n, n + m, n + m + m * tape["fresh"], len(args)]
-        inputs, states, fresh, bases = ([*args[a:b]] for a, b in zip(cuts, cuts[1:]))
+        inputs, states, fresh, bases = ([*args[a:b]] for a, b in pairwise(cuts))
         return inputs, states, fresh, bases
 
     def _forward(self, *arrays, tape):
@@ -54,7 +61,9 @@ class RaggedLoop:
         n = len(self.traced.outputs)
         for i, y in enumerate(self.traced.outputs):
             g = gs.get(i)
-            outputs.append(np.zeros((*ragged.lead, *y.shape[1:]), self.dtype) if g is None else np.ascontiguousarray(g, self.dtype))
+            outputs.append(
+                np.zeros((*ragged.lead, *y.shape[1:]), self.dtype) if g is None else np.ascontiguousarray(g, self.dtype)
+            )
         for i, s in enumerate(self.traced.states, n):
             end = np.zeros((ragged.batch, *s.shape[1:]), self.dtype)
             if i in gs:

@@ -98,13 +98,13 @@ def _read_lengths(owner: str, lengths: Any, time: int, batch: int) -> tuple[np.n
     """The lengths, and whether all are T."""
     array = np.array(lengths.data if isinstance(lengths, Tensor) else lengths)
     if array.shape != (batch,):
-        raise ShapeError(f"{owner}: lengths: got shape {array.shape}, wanted ({batch},), one for each row of the batch")
+        raise ShapeError(f"{owner}: lengths: got shape {array.shape}, wanted ({batch},), one for each row")
     if array.dtype.kind not in "iu":
         raise DTypeError(f"{owner}: lengths: got {array.dtype}, wanted integers")
     low, high = array.min(), array.max()
     if low < 0 or high > time:
         row = int(np.argmin(array) if low < 0 else np.argmax(array))
-        raise ValueError(f"{owner}: lengths: got {array[row]} for row {row}, wanted 0 to {time}, the steps of the input")
+        raise ValueError(f"{owner}: lengths: got {array[row]} for row {row}, wanted 0 to {time}, the steps there are")
     return array.astype(np.int64, copy=False), low == time
 
 
