@@ -133,6 +133,28 @@ def test_second_derivatives(name):
         close(a, b, 1e-10)
 
 
+def test_a_matrix_that_is_read_as_it_is_and_computed_with():
+    """What the loop reads of it goes two ways, and no derivative counts one of them twice."""
+
+    class Antisymmetric(nn.Cell):
+        def __init__(self):
+            self.input_size = self.hidden_size = 3
+            self.w = nn.Parameter(np.random.default_rng(0).uniform(-1, 1, (3, 3)))
+
+        def step(self, x, h):
+            h = tr.tanh(x @ self.w + h @ (self.w - 2 * self.w.T))
+            return h, h
+
+    cell, xs, results = Antisymmetric(), LSTM.sequences(4, 2), []
+    for mode in ("compiled", "eager"):
+        ys, _ = scan(cell, xs, mode=mode)
+        (first,) = tr.grad((ys * ys).sum(), [cell.w], create_graph=True)
+        (second,) = tr.grad((first * first).sum(), [cell.w])
+        results.append((first.numpy(), second.numpy()))
+    for a, b in zip(*results):
+        close(a, b, 1e-12)
+
+
 def test_gradients_of_constants_of_the_sequence():
     """A tensor that begin_sequence draws may need a gradient too; `agree` compares it."""
     case = BY_NAME["variational_dropout"]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tr
+from tinygrad_rnn.core import partial_grad
 from tinygrad_rnn.errors import DTypeError, GraphError, ShapeError
 
 
@@ -78,6 +79,21 @@ def test_with_respect_to_a_computed_tensor():
     dh, dx = tr.grad(y, [h, x])
     assert dh.tolist() == [6.0, 12.0]
     assert dx.tolist() == [18.0, 36.0]
+
+
+def test_partial_gradients():
+    """Of independent variables: what one input does through another is not counted, and its hooks wait."""
+    x = tr.tensor([2.0, 3.0], requires_grad=True)
+    y = x * x
+    seen = []
+    y.register_hook(lambda g: seen.append(g))
+    for create_graph in (False, True):
+        dx, dy, none = partial_grad([(x * y).sum()], [x, y, tr.ones(2).requires_grad_()], [None], create_graph)
+        assert dx.tolist() == [4.0, 9.0]
+        assert dy.tolist() == [2.0, 3.0]
+        assert none is None
+    assert not seen
+    assert tr.grad(dx.sum(), x)[0].tolist() == [4.0, 6.0]
 
 
 def test_with_respect_to_one_output_of_several():

@@ -1,6 +1,6 @@
 """The autodiff core: operation records, the tape, the backward walk."""
 
-from .construct import as_tensor, grad, tensor
+from .construct import as_tensor, grad, partial_grad, tensor
 from .dtype import as_array, check_dtype, is_float
 from .node import OUT, Aval, Carrier, Lowering, Op, apply, primitive, registry
 from .operators import Operators, functions
@@ -21,6 +21,7 @@ __all__ = [
     "functions",
     "grad",
     "is_float",
+    "partial_grad",
     "primitive",
     "registry",
     "tensor",

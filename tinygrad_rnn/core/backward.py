@@ -28,7 +28,9 @@ def unbroadcast(g: Any, shape: tuple) -> Any:
     return g
 
 
-def backward(roots, seeds, wrap, *, create_graph: bool, retain_graph: bool, inputs=None) -> dict | None:
+def backward(
+    roots, seeds, wrap, *, create_graph: bool, retain_graph: bool, inputs=None, through: bool = True
+) -> dict | None:
     """Walk the graph from `roots` and deposit gradients.
 
     Parameters
@@ -40,6 +42,8 @@ def backward(roots, seeds, wrap, *, create_graph: bool, retain_graph: bool, inpu
     create_graph, retain_graph : bool
     inputs : sequence of tensors, optional
         Only these are differentiated, and nothing is added to any ``grad``.
+    through : bool
+        Whether the walk goes on behind an input, to others that it was computed from; if not, their hooks wait too.
 
     Returns
     -------
@@ -69,7 +73,7 @@ def backward(roots, seeds, wrap, *, create_graph: bool, retain_graph: bool, inpu
     try:
         for node in nodes:
             g = cotangents.get(node)
-            if g is None:
+            if g is None or (not through and node in (wanted or ())):
                 continue
             if node.hooks:
                 g = cotangents[node] = _run_hooks(node.hooks, g)
@@ -81,7 +85,7 @@ def backward(roots, seeds, wrap, *, create_graph: bool, retain_graph: bool, inpu
                 node.release()
     finally:
         grad_mode.enabled = before
-    for leaf in leaves:
+    for leaf in leaves if through else ():
         if leaf in cotangents and leaf._hooks:
             cotangents[leaf] = _run_hooks(leaf._hooks, cotangents[leaf])
             walk.owned.discard(leaf)
@@ -253,7 +257,7 @@ def _deposit(leaf, g, wrap, create_graph: bool, owned: bool) -> None:
 
 
 def grad(
-    outputs, inputs, grad_outputs=None, *, wrap, create_graph=False, retain_graph=None, allow_unused=False
+    outputs, inputs, grad_outputs=None, *, wrap, create_graph=False, retain_graph=None, allow_unused=False, through=True
 ) -> tuple:
     """Gradients of `outputs` with respect to `inputs`; see :func:`tinygrad_rnn.grad`."""
     retain = create_graph if retain_graph is None else retain_graph
@@ -263,7 +267,9 @@ def grad(
     seeds = [None] * len(outputs) if grad_outputs is None else grad_outputs
     if len(seeds) != len(outputs):
         raise ShapeError(f"grad_outputs: got {len(seeds)}, wanted {len(outputs)}, one for each output")
-    found: Any = backward(outputs, seeds, wrap, create_graph=create_graph, retain_graph=retain, inputs=inputs)
+    found: Any = backward(
+        outputs, seeds, wrap, create_graph=create_graph, retain_graph=retain, inputs=inputs, through=through
+    )
     result: list = []
     for i, t in enumerate(inputs):
         g = found.get(t._node or t)

@@ -102,3 +102,12 @@ def grad(
         retain_graph=retain_graph,
         allow_unused=allow_unused,
     )
+
+
+def partial_grad(outputs, inputs, grad_outputs, create_graph: bool = False) -> tuple[Tensor | None, ...]:
+    """The same with `inputs` as independent variables: what one of them does through another is not counted.
+
+    So a derivative rule has to give them, as the walk outside goes on from each; None where nothing depends on one.
+    """
+    how: dict = {"wrap": Tensor, "create_graph": create_graph, "retain_graph": create_graph, "allow_unused": True}
+    return run_grad(tuple(outputs), tuple(inputs), tuple(grad_outputs), through=False, **how)

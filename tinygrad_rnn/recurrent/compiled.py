@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import compile as compiler
 from .. import config, ops
-from ..core import Op, Tensor, apply, grad
+from ..core import Op, Tensor, apply, partial_grad
 from ..errors import CompileError
 from . import nest
 from .arrange import Arrangement
@@ -158,7 +158,7 @@ class _Loop:
             results[n:] = [ops.expand_dims(s, 0) for s in results[n:]]
         pairs = [(results[i], g) for i, g in gs.items() if results[i].requires_grad]
         wanted = [t for t, need in zip(tensors, needs) if need]
-        found = iter(grad([y for y, _ in pairs], wanted, [g for _, g in pairs], create_graph=True, allow_unused=True))
+        found = iter(partial_grad([y for y, _ in pairs], wanted, [g for _, g in pairs], create_graph=True))
         return [next(found) if need else None for need in needs]
 
 
