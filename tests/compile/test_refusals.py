@@ -212,11 +212,6 @@ def random_numbers_of_its_own(cell, x, h):
     return result(x * float(cell.generator.random()) + h)
 
 
-@refused("random.*begin_sequence|rows differ")
-def dropout(cell, x, h):
-    return result(x + nn.Dropout(0.5)(h))
-
-
 @refused("writes to the cell's attributes.*state")
 def counted(cell, x, h):
     cell.counter += 1

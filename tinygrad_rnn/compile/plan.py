@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ class Traced:
     """A step in normal form.
 
     ``inputs``, ``states``: leaves; ``outputs``, ``new_states``: results; ``invariants``: the tensors that the step
-    reads, by the uid of their symbol.
+    reads, by the uid of their symbol; ``drawn``: of the last inputs, which are random masks: the probability of False.
     """
 
     trace: Trace
@@ -34,6 +34,7 @@ class Traced:
     outputs: list[Symbol]
     new_states: list[Symbol]
     invariants: dict[int, Tensor]
+    drawn: list[float] = field(default_factory=list)
 
 
 def trace_step(
@@ -71,6 +72,7 @@ def trace_step(
         return out
 
     inputs, states = arguments("input", input_widths), arguments("state", state_widths)
+    trace.n_inputs = len(inputs)
     with recording(trace):
         outputs, new_states = step(inputs, states)
         outputs = [_row(trace, o, f"output {i}") for i, o in enumerate(outputs)]
@@ -86,7 +88,8 @@ def trace_step(
         return trace_step(step, input_widths, state_widths, dtype, owned, more)
     trace.owned = lambda tensor: True  # it may hold on to the step
     invariants = {symbol.uid: tensor for tensor, symbol in trace.captured.values()}
-    return Traced(trace, inputs, states, outputs, new_states, invariants)
+    inputs += [mask for mask, _ in trace.drawn]
+    return Traced(trace, inputs, states, outputs, new_states, invariants, [p for _, p in trace.drawn])
 
 
 def bases(traced: Traced) -> list[Symbol]:

@@ -50,6 +50,8 @@ class Trace(Rules):
         self.dtype = np.dtype(dtype)
         self.cuts = cuts
         self.products: list[Symbol] = []  # as the step asked for them
+        self.drawn: list[tuple[Symbol, float]] = []  # random masks, and how probable False is
+        self.n_inputs = 0
         self.owned = owned
         self.captured: dict[int, tuple[Tensor, Symbol]] = {}
         self._uids = itertools.count()
@@ -101,6 +103,17 @@ class Trace(Rules):
             row = row.reshape(-1)[:1].item()
         result = zero + row if row is True or row is False or isinstance(row, np.ndarray) or row != 0 else zero
         return result != 0 if array.dtype.kind == "b" else result
+
+    def draw(self, shape, p: float) -> Symbol:
+        """A random mask, False with probability `p`: one more input, which is drawn anew for every step."""
+        if not shape or shape[0] != BATCH or len(shape) > 2:
+            raise CompileError(
+                f"a random mask of shape {tuple(shape)} at {location()}: wanted one with a row for each batch row, "
+                "(B, F); draw others in begin_sequence(), and keep them as a tensor attribute"
+            )
+        symbol = self.leaf("input", self.n_inputs + len(self.drawn), shape, bool, True)
+        self.drawn.append((symbol, float(p)))
+        return symbol
 
     def zero(self, shape) -> Symbol:
         return self.make(ZERO, (), {"shape": tuple(shape)}, shape, self.dtype)

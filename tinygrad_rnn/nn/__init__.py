@@ -32,6 +32,9 @@ from ..recurrent import (  # isort: skip
     Modifier,
     Recurrent,
     Stacked,
+    VariationalDropout,
+    WeightDrop,
+    Zoneout,
     detach_state,
 )
 from ..recurrent.cells import (  # isort: skip
@@ -94,6 +97,9 @@ __all__ = [
     "Sequential",
     "Stacked",
     "UGRNNCell",
+    "VariationalDropout",
+    "WeightDrop",
+    "Zoneout",
     "binary_cross_entropy_with_logits",
     "cell_by_name",
     "cell_names",

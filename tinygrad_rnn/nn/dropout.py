@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 
 from .. import config
@@ -14,12 +18,35 @@ def check_probability(p: float, argument: str = "p") -> float:
     return float(p)
 
 
-def dropout_mask(shape, p: float, dtype) -> np.ndarray:
-    """Zeros with probability `p`, else ``1 / (1 - p)``, drawn from the package's generator."""
+def keep_mask(shape, p: float) -> Any:
+    """False with probability `p`, else True, drawn from the package's generator.
+
+    In a step that is being traced: a leaf of the program, to be drawn for all steps before the loop.
+    """
+    tracer = config.grad_mode.tracer
+    if tracer is not None:
+        return tracer.draw(shape, p)
     if p >= 1.0:
-        return np.zeros(shape, dtype)
-    keep = config.generator().random(shape, dtype=np.float32) >= p
-    return keep * np.dtype(dtype).type(1.0 / (1.0 - p))
+        return np.zeros(shape, bool)
+    return config.generator().random(shape, dtype=np.float32) >= p
+
+
+def keep_masks(row_shapes: Sequence[tuple[int, ...]], ps: Sequence[float], time: int, batch: int) -> list[np.ndarray]:
+    """What calls of :func:`keep_mask` give that draw at every step, one after the other: arrays (T, B, ...)."""
+    sizes = [0 if p >= 1.0 else batch * math.prod(shape) for shape, p in zip(row_shapes, ps)]
+    numbers = config.generator().random((time, sum(sizes)), dtype=np.float32)
+    masks, start = [], 0
+    for shape, p, size in zip(row_shapes, ps, sizes):
+        full = (time, batch, *shape)
+        masks.append((numbers[:, start : start + size] >= p).reshape(full) if size else np.zeros(full, bool))
+        start += size
+    return masks
+
+
+def dropout_mask(shape, p: float, dtype) -> Any:
+    """Zeros with probability `p`, else ``1 / (1 - p)``; see :func:`keep_mask`."""
+    scale = 0.0 if p >= 1.0 else 1.0 / (1.0 - p)
+    return keep_mask(shape, p).astype(dtype) * np.dtype(dtype).type(scale)
 
 
 class Dropout(Module):

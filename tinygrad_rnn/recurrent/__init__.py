@@ -4,6 +4,7 @@ from .cell import Cell
 from .layers import GRU, LSTM, RNN
 from .modifiers import LearnedInitialState, Modifier
 from .nest import detach_state
+from .regularisers import VariationalDropout, WeightDrop, Zoneout
 from .scan import scan
 from .wrappers import Bidirectional, Recurrent, Stacked
 
@@ -17,6 +18,9 @@ __all__ = [
     "Modifier",
     "Recurrent",
     "Stacked",
+    "VariationalDropout",
+    "WeightDrop",
+    "Zoneout",
     "detach_state",
     "scan",
 ]

@@ -13,6 +13,7 @@ from .. import compile as compiler
 from .. import config, ops
 from ..core import Op, Tensor, apply, partial_grad
 from ..errors import CompileError
+from ..nn.dropout import keep_masks
 from . import nest
 from .arrange import Arrangement
 from .cell import Cell
@@ -49,6 +50,13 @@ class Program:
         self._leaves = {s.uid: s for s in compiler.leaves(self.bases)}
         self._wanted: tuple[int, list] = (0, [])
 
+    def draw(self, time: int, batch: int) -> list[np.ndarray]:
+        """The random masks of a sequence, (T, B, ...), which the loops take as further inputs."""
+        drawn = self.traced.drawn
+        if not drawn:
+            return []
+        return keep_masks([x.shape[1:] for x in self.traced.inputs[-len(drawn) :]], drawn, time, batch)
+
     def base_tensors(self, batch: int) -> list[Tensor] | None:
         """Today's tensors, or None if they no longer have the shapes and dtypes of the trace.
 
@@ -69,8 +77,9 @@ class Program:
             self._wanted = batch, wanted
         return tensors if [(t.data.shape, t.data.dtype) for t in tensors] == wanted else None
 
-    def loop(self, title: str, n_inputs: int, n_states: int, train: bool, args) -> _Loop:
+    def loop(self, title: str, train: bool, args) -> _Loop:
         """The loop for these arguments: which of them need gradients decides what it computes."""
+        n_inputs, n_states = len(self.traced.inputs), len(self.traced.states)
         wanted = tuple([a.requires_grad for a in args]) if train else ()
         found = self.loops.get(wanted)
         if found is not None:
@@ -190,9 +199,12 @@ def scan_compiled(
     if found is None:
         return None
     program, tensors = found
+    if program.traced.drawn:
+        time, batch = (inputs[0].data.shape[axis] for axis in (1 - arrange.batch_axis, arrange.batch_axis))
+        inputs = [*inputs, *[Tensor(arrange.outward(mask)) for mask in program.draw(time, batch)]]
     args = (*inputs, *states, *tensors)
     train = config.is_grad_enabled() and any(a.requires_grad for a in args)
-    loop = program.loop(type(cell).__name__, len(inputs), len(states), train, args)
+    loop = program.loop(type(cell).__name__, train, args)
     if steps is None:
         results = apply(loop.op, args, {"tape": {"arrange": arrange}})
     else:
@@ -299,7 +311,8 @@ def _trace_step(cell: Cell, inputs, structure, states, state_structure) -> Progr
         )
         if drawn(cell) != random:
             raise CompileError(
-                "step draws random numbers: draw them in begin_sequence(), and keep them as a tensor attribute"
+                "step draws random numbers: use nn.Dropout, or draw them in begin_sequence() and keep them as a tensor "
+                "attribute"
             )
         if read_settings(cell) != settings or _holds_symbols(cell):
             raise CompileError("step writes to the cell's attributes: carry what changes in the state")

@@ -177,10 +177,11 @@ def _explain_cell(where: str, cell: Cell, x: Any, grad: bool) -> CellReport:
         assert found is not None
         program, _ = found
         known = {uid: t.requires_grad for uid, t in program.traced.invariants.items()}
-        flags = [grad or t.requires_grad for t in inputs] + [s.requires_grad for s in states]
+        flags = [grad or t.requires_grad for t in inputs] + [False for _ in program.traced.drawn]
+        flags += [s.requires_grad for s in states]
         flags += [_needs(s, known) for s in program.bases]
         train = any(flags)
-        loop = program.loop(type(cell).__name__, len(inputs), len(states), train, [_Flag(f) for f in flags])
+        loop = program.loop(type(cell).__name__, train, [_Flag(f) for f in flags])
         names, outputs, state_names = _names(cell, program, structure, state_structure)
         step = StepReport(loop.executable, names, outputs, state_names, train, size)
     except CompileError as error:
@@ -223,7 +224,8 @@ def _names(cell: Cell, program: Program, structure, state_structure) -> tuple[di
     x, state = _arguments(cell)
     traced = program.traced
     state_names = _paths(state, state_structure)
-    names = {s.uid: name for s, name in zip(traced.inputs, _paths(x, structure))}
+    paths = _paths(x, structure) + [f"mask{i}" for i in range(len(traced.drawn))]
+    names = {s.uid: name for s, name in zip(traced.inputs, paths)}
     names |= {s.uid: name for s, name in zip(traced.states, state_names)}
     modules = {id(vars(m)): path for path, m in cell.named_modules()}
     for uid, source in program.sources:

@@ -20,6 +20,7 @@ from .cells import GRUCell, LSTMCell, RNNCell
 from .cells.base import Init, check_count
 from .cells.lstm import check_projection
 from .modifiers import LearnedInitialState, check_return_states, with_states
+from .regularisers import VariationalDropout, WeightDrop, Zoneout
 from .scan import as_input, check_mode, run
 from .steps import read_steps
 from .wrappers import MERGES, check_merge
@@ -52,6 +53,13 @@ class Layered(Module):
         Run from the last step to the first; outputs stay at their inputs' places. Not with `bidirectional`.
     learn_initial_state : bool
         Make the initial states parameters, ``initial_state_0_l0``, ...; see :class:`LearnedInitialState`.
+    input_dropout, recurrent_dropout : float
+        Dropout of each layer's input and of its state in recurrent products, with one mask for all steps; see
+        :class:`VariationalDropout`.
+    weight_dropout : float
+        DropConnect on the recurrent weights; see :class:`WeightDrop`.
+    zoneout : float or nest of floats
+        Probability that a unit keeps its old state, for all states or each of them; see :class:`Zoneout`.
 
     Attributes
     ----------
@@ -78,6 +86,10 @@ class Layered(Module):
         merge: str = "concat",
         reverse: bool = False,
         learn_initial_state: bool = False,
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+        zoneout: Any = 0.0,
         cell_options: Mapping[str, Any] | None = None,
     ):
         name = type(self).__name__
@@ -92,7 +104,14 @@ class Layered(Module):
         if self.dropout and num_layers == 1:
             warnings.warn(f"{name}: dropout={dropout} acts between layers, and there is one layer", stacklevel=3)
         self.merge, self.reverse = check_merge(merge), bool(reverse)
-        self.learn_initial_state = bool(learn_initial_state)
+        self._extras = {
+            "merge": merge if merge != "concat" else None,
+            "learn_initial_state": bool(learn_initial_state),
+            "input_dropout": input_dropout,
+            "recurrent_dropout": recurrent_dropout,
+            "weight_dropout": weight_dropout,
+            "zoneout": zoneout if any(nest.flatten(zoneout)[0]) else None,
+        }
         self._cells: list = []  # layer by layer, forwards then backwards
         self._owners = {}
         suffixes, width = ("", "_reverse") if bidirectional else ("",), input_size
@@ -102,6 +121,12 @@ class Layered(Module):
                 width *= 2 if bidirectional and merge == "concat" else 1
             for suffix in suffixes:
                 cell = self.cell_type(width, hidden_size, bias, init=init, dtype=dtype, **(cell_options or {}))
+                if weight_dropout:
+                    cell = WeightDrop(cell, weight_dropout)
+                if input_dropout or recurrent_dropout:
+                    cell = VariationalDropout(cell, input_dropout, recurrent_dropout)
+                if any(nest.flatten(zoneout)[0]):
+                    cell = Zoneout(cell, zoneout)
                 if learn_initial_state:
                     cell = LearnedInitialState(cell)
                 self._cells.append(cell)
@@ -267,10 +292,8 @@ class Layered(Module):
             text += f", dropout={self.dropout}"
         for name in ("batch_first", "bidirectional", "reverse"):
             text += f", {name}=True" if getattr(self, name) else ""
-        if self.merge != "concat":
-            text += f", merge={self.merge!r}"
-        if self.learn_initial_state:
-            text += ", learn_initial_state=True"
+        for name, value in self._extras.items():
+            text += f", {name}={value!r}" if value else ""
         return text
 
 

@@ -12,7 +12,7 @@ from ..core import Tensor, as_tensor
 from ..errors import ShapeError
 from . import nest
 from .cell import Cell
-from .compiled import program_of
+from .compiled import Program, program_of
 
 
 class Stepper:
@@ -105,18 +105,22 @@ class _Link:
             if not shape or shape[0] != batch:
                 raise ShapeError(f"example: got shape {shape}, wanted ({batch}, ...)")
             self.rows.append(ops.expand_dims(as_tensor(x), 0).detach())
-        states, self.state_structure = nest.flatten(cell.initial_state(batch))
-        cell.begin_sequence(batch)
-        self.program = None
-        if mode != "eager":
-            found = program_of(cell, self.rows, self.structure, states, self.state_structure, mode)
-            self.program, tensors = found or (None, [])
-        if self.program is not None:
-            with config.no_grad():
-                args = (*self.rows, *states, *tensors)
-                loop = self.program.loop(type(cell).__name__, len(self.rows), len(states), False, args)
-                self.kernel = compiler.Stepper(loop.executable, self._bases(), batch)
+        self.mode = mode
+        self.program: Program | None = None
+        _, self.state_structure = nest.flatten(cell.initial_state(batch))
         self.reset(None)
+
+    def _compile(self, states: list[Tensor]) -> None:
+        """Take the program for the cell as it is now: in training it may be another than in evaluation."""
+        cell = self.cell
+        found = program_of(cell, self.rows, self.structure, states, self.state_structure, self.mode)
+        if found is None or found[0] is self.program:
+            return
+        self.program, tensors = found
+        with config.no_grad():
+            args = (*self.program.traced.inputs, *states, *tensors)
+            loop = self.program.loop(type(cell).__name__, False, args)
+            self.kernel = compiler.Stepper(loop.executable, self._bases(), self.batch)
 
     def _bases(self) -> list[np.ndarray]:
         assert self.program is not None
@@ -153,6 +157,8 @@ class _Link:
         for s, t in zip(leaves, wanted):
             if tuple(s.shape) != t.shape:
                 raise ShapeError(f"{name}: state: got shape {tuple(s.shape)}, wanted {t.shape}")
+        if self.mode != "eager":
+            self._compile(wanted)
         if self.program is None:
             self._state = nest.unflatten(
                 self.state_structure, [as_tensor(s, t.dtype).detach() for s, t in zip(leaves, wanted)]
@@ -177,6 +183,9 @@ class _Link:
         kernel = self.kernel
         for target, leaf in zip(kernel.inputs, leaves):
             target[...] = leaf.data if isinstance(leaf, Tensor) else leaf
+        if self.program.traced.drawn:
+            for target, mask in zip(kernel.inputs[len(self.rows) :], self.program.draw(1, self.batch)):
+                target[...] = mask[0]
         kernel.run()
         if self.program.output_structure is nest.LEAF:
             return kernel.outputs[0].copy()
