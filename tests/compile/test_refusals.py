@@ -285,7 +285,7 @@ def test_one_warning_and_then_silence():
     np.testing.assert_array_equal(again.numpy(), wanted.numpy())
 
 
-@pytest.mark.parametrize("function", [random_numbers, random_numbers_of_its_own, dropout])
+@pytest.mark.parametrize("function", [random_numbers, random_numbers_of_its_own])
 def test_looking_draws_nothing(function):
     """That a step cannot be compiled costs no random number: eager results stay the same."""
     found = []
