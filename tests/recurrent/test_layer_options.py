@@ -185,6 +185,22 @@ def test_all_states_of_both_directions():
     same([a[-1], b[0]], list(layer(x)[1]))
 
 
+def test_messages_name_the_cell():
+    with pytest.raises(ShapeError, match=r"^GRUCell: xs: got 2 features"):
+        nn.Recurrent(nn.GRUCell(I, H))(np.ones((T, B, 2)), return_states="all")
+
+
+@both_modes
+def test_all_states_where_not_all_steps_count(mode):
+    layer = nn.Recurrent(nn.LSTMCell(I, H, dtype="float64"), mode)
+    x, lengths = draw((T, B, I)), np.array([2, T])
+    ys, (h, c) = layer(x, lengths=lengths, return_states="all")
+    _, (h_n, c_n) = layer(x, lengths=lengths)
+    same([ys], [h])
+    same([h[lengths - 1, np.arange(B)], c[lengths - 1, np.arange(B)]], [h_n, c_n], tol=1e-13)
+    assert not c.numpy()[2:, 0].any()
+
+
 def test_which_states_is_checked():
     for layer in (nn.GRU(I, H), nn.Recurrent(nn.GRUCell(I, H))):
         with pytest.raises(ValueError, match=r"return_states: got 'last', wanted 'final' or 'all'"):

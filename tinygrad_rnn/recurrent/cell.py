@@ -97,6 +97,11 @@ class Cell(Module):
             state = self.initial_state(x.shape[0])
         return self.step(x, state)
 
+    @property
+    def _title(self) -> str:
+        """What messages call it."""
+        return type(self).__name__
+
     def extra_repr(self) -> str:
         sizes = (self.input_size, self.hidden_size)
         return ", ".join(str(n) for n in sizes if n is not None)

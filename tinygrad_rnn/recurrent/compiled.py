@@ -193,7 +193,7 @@ def scan_compiled(
     """
     if config.grad_mode.tracer is not None:  # the step of another cell is being traced
         raise CompileError(
-            f"{type(cell).__name__}: a layer runs inside a step: call its cell's step(), or run it in begin_sequence()"
+            f"{cell._title}: a layer runs inside a step: call its cell's step(), or run it in begin_sequence()"
         )
     found = program_of(cell, inputs, structure, states, state_structure, mode, arrange.batch_axis)
     if found is None:
@@ -204,7 +204,7 @@ def scan_compiled(
         inputs = [*inputs, *[Tensor(arrange.outward(mask)) for mask in program.draw(time, batch)]]
     args = (*inputs, *states, *tensors)
     train = config.is_grad_enabled() and any(a.requires_grad for a in args)
-    loop = program.loop(type(cell).__name__, train, args)
+    loop = program.loop(cell._title, train, args)
     if steps is None:
         results = apply(loop.op, args, {"tape": {"arrange": arrange}})
     else:
@@ -260,10 +260,10 @@ def program_of(
     if mode == "compiled" or key not in known.warned:
         _raise_as_eager(cell, inputs, structure, states, state_structure, batch_axis)
     if mode == "compiled":
-        raise CompileError(f"{type(cell).__name__}: {program}")
+        raise CompileError(f"{cell._title}: {program}")
     if mode == "auto" and key not in known.warned:
         known.warned.add(key)
-        warnings.warn(f"{type(cell).__name__} runs eagerly: {program}", RuntimeWarning, stacklevel=4)
+        warnings.warn(f"{cell._title} runs eagerly: {program}", RuntimeWarning, stacklevel=4)
     return None
 
 

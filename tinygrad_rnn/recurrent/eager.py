@@ -47,9 +47,7 @@ class _Steps:
         cell = self.cell
         result = cell.step(nest.unflatten(self.structure, xs), nest.unflatten(self.state_structure, self.leaves))
         if type(result) is not tuple or len(result) != 2:
-            raise ShapeError(
-                f"{type(cell).__name__}.step: returned {kind_of(result)}, wanted the pair (output, next_state)"
-            )
+            raise ShapeError(f"{cell._title}.step: returned {kind_of(result)}, wanted the pair (output, next_state)")
         leaves, its = nest.flatten(result[1])
         if its != self.state_structure or _specs(leaves) != self.states:
             _reject(cell, "next_state", t, leaves, its, self.states, self.state_structure)
@@ -138,14 +136,12 @@ def _specs(leaves) -> list:
 def _check_output(cell: Cell, t: int, leaves, batch: int) -> None:
     for y in leaves:
         if not isinstance(y, Tensor) or not y.shape or y.shape[0] != batch:
-            raise ShapeError(
-                f"{type(cell).__name__}.step: output at t={t}: got {kind_of(y)}, wanted tensors ({batch}, ...)"
-            )
+            raise ShapeError(f"{cell._title}.step: output at t={t}: got {kind_of(y)}, wanted tensors ({batch}, ...)")
 
 
 def _reject(cell: Cell, what: str, t: int, leaves, structure, wanted, wanted_structure) -> None:
     """Say how a step's output or state differs from what it was before."""
-    place = f"{type(cell).__name__}.step: {what} at t={t}"
+    place = f"{cell._title}.step: {what} at t={t}"
     if structure != wanted_structure:
         raise ShapeError(f"{place}: got {nest.describe(structure)}, wanted {nest.describe(wanted_structure)}")
     for x, spec in zip(leaves, wanted):

@@ -181,11 +181,11 @@ def _explain_cell(where: str, cell: Cell, x: Any, grad: bool) -> CellReport:
         flags += [s.requires_grad for s in states]
         flags += [_needs(s, known) for s in program.bases]
         train = any(flags)
-        loop = program.loop(type(cell).__name__, train, [_Flag(f) for f in flags])
+        loop = program.loop(cell._title, train, [_Flag(f) for f in flags])
         names, outputs, state_names = _names(cell, program, structure, state_structure)
         step = StepReport(loop.executable, names, outputs, state_names, train, size)
     except CompileError as error:
-        return CellReport(where, cell, None, str(error).removeprefix(f"{type(cell).__name__}: "))
+        return CellReport(where, cell, None, str(error).removeprefix(f"{cell._title}: "))
     return CellReport(where, cell, step, "")
 
 
@@ -200,7 +200,7 @@ def _lead(x: Tensor) -> tuple[int, int]:
 
 def _example(cell: Cell, size: tuple[int, int] | None) -> Tensor:
     if cell.input_size is None:
-        raise ValueError(f"{type(cell).__name__} sets no input_size: pass an example x, (T, B, ...)")
+        raise ValueError(f"{cell._title} sets no input_size: pass an example x, (T, B, ...)")
     return ops.zeros((1, size[1] if size else 1, cell.input_size), cell.dtype)
 
 

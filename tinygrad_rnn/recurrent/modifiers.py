@@ -123,6 +123,10 @@ class LearnedInitialState(Modifier):
 class WithStates(Modifier):
     """A cell that puts out ``(output, next state)``, for layers that return all states."""
 
+    @property
+    def _title(self) -> str:
+        return self.cell._title  # users did not make this one
+
     def step(self, x, state, **options) -> tuple[Any, Any]:
         y, state = self.cell.step(x, state, **options)
         return (y, state), state

@@ -88,7 +88,7 @@ def scan(
     steps = None
     if not (lengths is None and mask is None and resets is None):
         inputs, _ = _check_inputs(cell, xs, batch_first)
-        steps = read_steps(type(cell).__name__, inputs[0].shape[:2], lengths, mask, resets, batch_first)
+        steps = read_steps(cell._title, inputs[0].shape[:2], lengths, mask, resets, batch_first)
     return run(cell, xs, state, mode, Arrangement(batch_first, reverse), steps, reset_state)
 
 
@@ -133,7 +133,7 @@ def _compiled() -> Any:
 
 def _check_inputs(cell: Cell, xs, batch_first: bool = False) -> tuple[list[Tensor], nest.Structure]:
     """The sequences in `xs` as tensors that fit the cell, and the structure of one step's input."""
-    name = type(cell).__name__
+    name = cell._title
     leaves, structure = nest.flatten(xs)
     if not leaves:
         raise ShapeError(f"{name}: xs: got no sequence, wanted at least one; for a cell without input, (T, B, 0)")
@@ -174,11 +174,11 @@ def check_state(cell: Cell, state, batch: int, argument: str = "state") -> tuple
     template, structure = nest.flatten(cell.initial_state(batch))
     for s in template:
         if not isinstance(s, Tensor) or not s.data.ndim or s.data.shape[0] != batch:
-            name = type(cell).__name__
+            name = cell._title
             raise ShapeError(f"{name}.initial_state({batch}): got {kind_of(s)}, wanted tensors ({batch}, ...)")
     if state is None:
         return template, structure
-    name = type(cell).__name__
+    name = cell._title
     leaves, its = nest.flatten(state)
     if its != structure:
         raise ShapeError(f"{name}: {argument}: got {nest.describe(its)}, wanted {nest.describe(structure)}")

@@ -46,7 +46,7 @@ class Stepper:
         for cell in cells:
             if example is None:
                 if cell.input_size is None:
-                    raise ShapeError(f"{type(cell).__name__}: sets no input_size; pass example=, an input of one step")
+                    raise ShapeError(f"{cell._title}: sets no input_size; pass example=, an input of one step")
                 example = ops.zeros((self.batch_size, cell.input_size), cell.dtype)
             link = _Link(cell, self.batch_size, example, mode)
             self._links.append(link)
@@ -119,14 +119,14 @@ class _Link:
         self.program, tensors = found
         with config.no_grad():
             args = (*self.program.traced.inputs, *states, *tensors)
-            loop = self.program.loop(type(cell).__name__, False, args)
+            loop = self.program.loop(cell._title, False, args)
             self.kernel = compiler.Stepper(loop.executable, self._bases(), self.batch)
 
     def _bases(self) -> list[np.ndarray]:
         assert self.program is not None
         tensors = self.program.base_tensors(self.batch)
         if tensors is None:
-            name = type(self.cell).__name__
+            name = self.cell._title
             raise ShapeError(f"{name}: stepper: parameters changed their shapes or dtypes; make a new stepper")
         dtype = self.program.traced.trace.dtype
         return [np.ascontiguousarray(t.data, dtype).reshape(-1) for t in tensors]
@@ -151,7 +151,7 @@ class _Link:
         self.cell.begin_sequence(self.batch)
         wanted, _ = nest.flatten(self.cell.initial_state(self.batch))
         leaves, its = nest.flatten(state) if state is not None else (wanted, self.state_structure)
-        name = type(self.cell).__name__
+        name = self.cell._title
         if its != self.state_structure:
             raise ShapeError(f"{name}: state: got {nest.describe(its)}, wanted {nest.describe(self.state_structure)}")
         for s, t in zip(leaves, wanted):
@@ -176,7 +176,7 @@ class _Link:
                 raise ShapeError(f"x: got {nest.describe(its)}, wanted {nest.describe(self.structure)}")
         for leaf, row in zip(leaves, self.rows):
             if leaf.shape != row.data.shape[1:]:
-                name = type(self.cell).__name__
+                name = self.cell._title
                 raise ShapeError(f"{name}: x: got shape {tuple(leaf.shape)}, wanted {row.data.shape[1:]}")
         if self.program is None:
             return self._run_eagerly(leaves)
