@@ -105,7 +105,10 @@ class Command:
         if not args.resume:
             return args
         saved = read_options(args.out, self.name)
+        types = {action.dest: action.type for action in parser._actions}
+        lists = {name: value for name, value in saved.items() if isinstance(value, list)}  # argparse leaves them
         parser.set_defaults(**saved)
+        parser.set_defaults(**{name: [types[name](v) for v in value] for name, value in lists.items() if name in types})
         args = parser.parse_args(argv)
         for name, before in saved.items():
             now = plain(getattr(args, name, None))
@@ -337,9 +340,9 @@ def number(parser: argparse.ArgumentParser, name: str, default: float, what: str
 # ---- models
 
 
-def layer(cell: str, input_size: int, hidden_size: int, **options) -> nn.Module:
-    """A layer over (B, T, input_size) of the cell that --cell names."""
-    return nn.Recurrent(nn.cell_by_name(cell)(input_size, hidden_size, **options), batch_first=True)
+def layer(cell: str, input_size: int, hidden_size: int, batch_first: bool = True, **options) -> nn.Module:
+    """A layer of the cell that --cell names."""
+    return nn.Recurrent(nn.cell_by_name(cell)(input_size, hidden_size, **options), batch_first=batch_first)
 
 
 def predict(model: nn.Module, *inputs: np.ndarray) -> np.ndarray:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 INK, GREY, BLUE, ORANGE = "#222222", "#9a9a9a", "#2166ac", "#e08214"
 GREEN, RED, PURPLE = "#1b7837", "#b2182b", "#762a83"
@@ -29,7 +31,31 @@ def draw_loss(ax: Axes, history: dict[str, list[float]], title: str = "Loss") ->
         if key in history:
             marker = "." if len(history[key]) < 20 else None
             ax.plot(range(1, len(history[key]) + 1), history[key], color=color, label=label, marker=marker)
-    ax.set(title=title, xlabel="epoch", yscale="log")
-    ax.yaxis.set_minor_formatter("")
+    low, high = min(map(min, (history[k] for k in history if k.endswith("loss")))), max(history["loss"])
+    ax.set(title=title, xlabel="epoch", yscale="log" if low > 0 and high > 5 * low else "linear")
+    if ax.get_yscale() == "log":
+        ax.yaxis.set_minor_formatter("")
+    ax.xaxis.get_major_locator().set_params(integer=True)
     if "val_loss" in history:
         ax.legend(frameon=False)
+
+
+def rectangle(x: float, y: float, red: float, green: float, blue: float) -> Rectangle:
+    """A coloured cell of size 1 without an edge."""
+    return Rectangle((x, y), 1, 1, facecolor=(red, green, blue), linewidth=0)
+
+
+def draw_confusion(ax: Axes, confusion: np.ndarray, names: Sequence) -> None:
+    """A confusion matrix: rows are true classes, and sum to one in colour; the numbers are counts."""
+    share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
+    ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    ax.grid(False)
+    small = 9 if len(names) <= 10 else 6
+    for (i, j), count in np.ndenumerate(confusion):
+        if count:
+            color = "white" if share[i, j] > 0.5 else INK
+            ax.text(j, i, count, ha="center", va="center", color=color, fontsize=small)
+    ax.set(xlabel="taken for", ylabel="is")
+    turn = 90 if max(len(str(name)) for name in names) > 3 else 0
+    ax.set_xticks(range(len(names)), names, rotation=turn)
+    ax.set_yticks(range(len(names)), names)

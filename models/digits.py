@@ -151,17 +151,8 @@ def nearest_mean(images: np.ndarray, labels: np.ndarray, others: np.ndarray) -> 
 def draw(run: _command.Run, confusion: np.ndarray, images, labels, guesses) -> None:
     """The confusion matrix, and the images that were taken for something else."""
     figure, (ax, wrong) = _pictures.picture(widths=(5, 5.5))
-    share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
-    ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    ax.grid(False)
-    for (i, j), count in np.ndenumerate(confusion):
-        if count:
-            ax.text(j, i, count, ha="center", va="center", color="white" if share[i, j] > 0.5 else _pictures.INK)
-    ticks = range(len(confusion))
-    accuracy = (guesses == labels).mean()
-    ax.set(
-        title=f"Held-out digits: {accuracy:.1%} right", xlabel="taken for", ylabel="digit", xticks=ticks, yticks=ticks
-    )
+    _pictures.draw_confusion(ax, confusion, range(len(confusion)))
+    ax.set(title=f"Held-out digits: {(guesses == labels).mean():.1%} right", ylabel="digit")
     wrong.axis("off")
     places = np.flatnonzero(guesses != labels)[:20]
     rows, columns = images.shape[1:]

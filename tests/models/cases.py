@@ -11,15 +11,21 @@ ROOT = Path(command.__file__).parents[1]
 # the arguments of a short training; at least two epochs
 QUICK = {
     "airline": ["--epochs", "4"],
+    "charlm": ["--epochs", "2", "--characters", "12000", "--hidden-size", "16"],
     "digits": ["--epochs", "2"],
+    "sentiment": ["--epochs", "3", "--reviews", "200", "--hidden-size", "16"],
     "sine": ["--epochs", "4", "--samples", "60"],
+    "wordlm": ["--epochs", "2", "--hidden-size", "16", "--data", str(ROOT / "README.md"), str(ROOT / "docs")],
 }
 
 # sub-commands on the weights of that training, and something that they print
 USES = {
     "airline": (["predict", "--steps", "3"], r"^\d+\.\d( \d+\.\d){2}\n$"),
+    "charlm": (["complete", "import o", "--count", "3", "--beam-size", "3"], r"^( *\d+\.\d%  \w+\n){3}$"),
     "digits": (["predict", str(ROOT / "tests" / "models" / "seven.png"), "--dark-on-light"], r"seven.png: \d \(\d+%\)"),
+    "sentiment": (["predict", "the plot is dull , but the cast is not"], r"^(good|bad) \(\d+\.\d%\): the plot"),
     "sine": (["predict", "--steps", "3", "--values", "0", "0.2", "0.4"], r"follow  (-?\d\.\d{3}\s?){3}$"),
+    "wordlm": (["suggest", "the state of", "--count", "2"], r"^( *\d+\.\d%  \S+\n){2}$"),
 }
 
 

@@ -394,3 +394,20 @@ def test_recurrent_model_with_a_step_function():
     )
     history = trainer.fit([(x, y)], epochs=40)
     assert history["loss"][-1] < 0.5 * history["loss"][0]
+
+
+def test_inputs_that_are_a_tuple_are_several_arguments():
+    w = tr.tensor(np.zeros((2, 1)), requires_grad=True)
+    seen = []
+
+    def model(x, lengths):
+        seen.append((type(x), x.dtype, lengths.dtype))
+        return x @ w * lengths.astype("float64")[:, None]
+
+    x, lengths = np.eye(2, dtype=np.float32), np.array([1, 2])
+    trainer = Trainer(model, optim.SGD([w], lr=0.3), mse, check_finite=True, progress=False)
+    trainer.fit([((x, lengths), np.array([[3.0], [8.0]]))], epochs=80)
+    np.testing.assert_allclose(w.numpy(), [[3], [4]], rtol=1e-3)
+    assert seen[0] == (tr.Tensor, np.dtype(np.float64), np.dtype(np.int64))
+    with pytest.raises(DataError, match=r"inputs\[0\]: got nan at \(1, 0\)"):
+        trainer.fit([((np.array([[1.0, 0], [np.nan, 0]]), lengths), np.zeros((2, 1)))], epochs=99)

@@ -4,11 +4,13 @@ Everything here takes and returns NumPy arrays; what is random draws from a seed
 repeated.
 """
 
+from .corpora import read_class_folders, read_conll, read_pairs
 from .files import download, read_idx, read_text
 from .forecasting import persistence, roll_forward, seasonal_naive, walk_forward
 from .loader import DataLoader, stack_examples
+from .ngrams import NGramModel
 from .scalers import MinMaxScaler, StandardScaler
-from .sequences import one_hot, pad_sequences, train_test_split, windows
+from .sequences import collate_sequences, one_hot, pad_sequences, train_test_split, windows
 from .streams import contiguous_batches
 from .tables import read_column, read_csv_columns
 from .vocabulary import Vocabulary, tokenize
@@ -16,16 +18,21 @@ from .vocabulary import Vocabulary, tokenize
 __all__ = [
     "DataLoader",
     "MinMaxScaler",
+    "NGramModel",
     "StandardScaler",
     "Vocabulary",
+    "collate_sequences",
     "contiguous_batches",
     "download",
     "one_hot",
     "pad_sequences",
     "persistence",
+    "read_class_folders",
     "read_column",
+    "read_conll",
     "read_csv_columns",
     "read_idx",
+    "read_pairs",
     "read_text",
     "roll_forward",
     "seasonal_naive",

@@ -99,6 +99,41 @@ def _holds(dtype: np.dtype, value: float) -> bool:
     return low <= value <= high and int(value) == value
 
 
+def collate_sequences(examples: Sequence[tuple], value: float = 0, ignore_index: int = -100) -> tuple:
+    """Make a batch of sequences and their targets: what a :class:`DataLoader` takes as ``collate=``.
+
+    Parameters
+    ----------
+    examples : sequence of (sequence, target)
+        Sequences of different lengths. Targets are numbers, or sequences too.
+    value : number
+        Fills the places behind a sequence.
+    ignore_index : int
+        Fills the places behind a target; losses leave it out.
+
+    Returns
+    -------
+    (padded, lengths), targets
+        Batch first: (B, T, ...), (B,), and (B, ...) or (B, longest target).
+
+    Examples
+    --------
+    >>> (padded, lengths), targets = collate_sequences([([5, 6, 7], [1, 2, 3]), ([8], [4])])
+    >>> padded
+    array([[5, 6, 7],
+           [8, 0, 0]])
+    >>> lengths
+    array([3, 1])
+    >>> targets
+    array([[   1,    2,    3],
+           [   4, -100, -100]])
+    """
+    sequences, targets = zip(*examples)
+    if all(np.ndim(target) == 0 for target in targets):
+        return pad_sequences(sequences, value), np.asarray(targets)
+    return pad_sequences(sequences, value), pad_sequences(targets, ignore_index)[0]
+
+
 def one_hot(indices, depth: int, dtype=None) -> np.ndarray:
     """Vectors that are 1 at an index and 0 elsewhere.
 

@@ -35,7 +35,10 @@ from ..recurrent import (  # isort: skip
     VariationalDropout,
     WeightDrop,
     Zoneout,
+    beam_search,
     detach_state,
+    greedy_search,
+    sample,
 )
 from ..recurrent.cells import (  # isort: skip
     CIFGCell,
@@ -100,6 +103,7 @@ __all__ = [
     "VariationalDropout",
     "WeightDrop",
     "Zoneout",
+    "beam_search",
     "binary_cross_entropy_with_logits",
     "cell_by_name",
     "cell_names",
@@ -109,10 +113,12 @@ __all__ = [
     "ctc_loss",
     "detach_state",
     "functional",
+    "greedy_search",
     "huber_loss",
     "init",
     "l1_loss",
     "mse_loss",
     "nll_loss",
     "register_cell",
+    "sample",
 ]

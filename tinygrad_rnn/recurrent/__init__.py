@@ -1,6 +1,7 @@
-"""Recurrence: the cell protocol, built-in cells, and the layers that run any cell over a sequence."""
+"""Recurrence: the cell protocol, built-in cells, and the layers that run any cell over a sequence, searches."""
 
 from .cell import Cell
+from .decoding import Hypothesis, beam_search, greedy_search, sample
 from .layers import GRU, LSTM, RNN
 from .modifiers import LearnedInitialState, Modifier
 from .nest import detach_state
@@ -14,6 +15,7 @@ __all__ = [
     "RNN",
     "Bidirectional",
     "Cell",
+    "Hypothesis",
     "LearnedInitialState",
     "Modifier",
     "Recurrent",
@@ -21,6 +23,9 @@ __all__ = [
     "VariationalDropout",
     "WeightDrop",
     "Zoneout",
+    "beam_search",
     "detach_state",
+    "greedy_search",
+    "sample",
     "scan",
 ]

@@ -28,7 +28,7 @@ def tensor_maker(dtype: np.dtype) -> Callable[[Any], Any]:
 
 
 def pair_loss(model: Callable, loss: Callable, tensor: Callable) -> Callable[[Any], Tensor]:
-    """A function from a batch ``(inputs, targets)`` to its loss."""
+    """A function from a batch ``(inputs, targets)`` to its loss; inputs that are a tuple are several arguments."""
 
     def loss_of(batch):
         try:
@@ -36,6 +36,8 @@ def pair_loss(model: Callable, loss: Callable, tensor: Callable) -> Callable[[An
         except (TypeError, ValueError):
             kind = type(batch).__name__
             raise DataError(f"batch: got {kind}, wanted a pair (inputs, targets); else pass step=") from None
+        if type(inputs) is tuple:
+            return loss(model(*map(tensor, inputs)), tensor(targets))
         return loss(model(tensor(inputs)), tensor(targets))
 
     return loss_of
@@ -45,6 +47,9 @@ def check_finite(batch: Any, pair: bool, where: str) -> None:
     """Raise DataError if an array in `batch` holds NaN or infinity; `where` names the batch."""
     arrays = batch if isinstance(batch, tuple | list) else (batch,)
     names = ("inputs", "targets") if pair else tuple(f"array {i}" for i in range(len(arrays)))
+    if pair and type(arrays[0]) is tuple:
+        names = (*(f"inputs[{i}]" for i in range(len(arrays[0]))), "targets")
+        arrays = (*arrays[0], *arrays[1:])
     for name, array in zip(names, arrays):
         values = array.data if isinstance(array, Tensor) else np.asarray(array)
         if values.dtype.kind == "f" and not np.isfinite(values).all():

@@ -36,6 +36,7 @@ class Trainer:
     loss : callable, optional
         ``loss(predictions, targets)``, a tensor with one element. Batches are then pairs ``(inputs,
         targets)`` of arrays, which become tensors; floating-point arrays take the dtype of the parameters.
+        Inputs that are a tuple, such as ids and lengths, are handed to the model as several arguments.
     step : callable, optional
         Instead of `loss`: ``step(batch) -> loss``, given each batch as the loader yields it.
     schedule, step_schedule : Schedule, optional
