@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from .layout import Layout, Packing, Sizes, row_start
+from .places import Place
 from .plan import Plan
-from .schedule import Place
 from .symbol import Symbol
 from .views import View, resolve
 

@@ -9,8 +9,8 @@ import numpy as np
 from .after import After
 from .jobs import Jobs
 from .layout import Layout
+from .places import Buffer, Place
 from .plan import Plan
-from .schedule import Buffer, Place
 
 
 class View(NamedTuple):

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from .places import Buffer, Place, Store
 from .program import Printer, describe
 from .rules import CAST, SLICE
-from .schedule import Buffer, Place, Product, Schedule, Store
+from .schedule import Product, Schedule
 from .symbol import Symbol
 
 LITERALS = (0.0, 1.0, 2.0, 0.5, -1.0)  # written into the source; other numbers may be a cell's settings

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .layout import Layout
+from .places import Buffer
 from .plan import Plan
 from .program import Printer, computed, describe_buffer, is_reduction
 from .runtime import Executable
-from .schedule import Buffer
 from .symbol import Symbol
 from .views import resolve
 

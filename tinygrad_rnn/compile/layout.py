@@ -14,7 +14,8 @@ import numpy as np
 from . import cache
 from .emit import Emitter
 from .header import TEXT
-from .schedule import Buffer, Product, Schedule
+from .places import Buffer
+from .schedule import Product, Schedule
 from .symbol import Symbol
 from .views import View, resolve
 

@@ -11,8 +11,9 @@ import numpy as np
 from ..core import Tensor
 from ..errors import CompileError
 from .adjoint import adjoint
+from .places import Buffer, Place, Root
 from .rules import SLICE
-from .schedule import Buffer, Place, Root, Schedule
+from .schedule import Schedule
 from .symbol import BATCH, Symbol
 from .trace import Trace, overlaps, recording
 from .views import resolve

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .schedule import Buffer, Place, Product, Schedule
+from .places import Buffer, Place
+from .schedule import Product, Schedule
 from .symbol import Symbol
 from .views import View, resolve
 

@@ -13,10 +13,10 @@ from . import threads
 from .after import After
 from .binding import Backward, Forward, bind_backward, bind_forward
 from .layout import Layout
+from .places import Buffer
 from .plan import Plan, bases
 from .pool import Pool
 from .replay import evaluate
-from .schedule import Buffer
 
 BINDINGS = 64  # pairs of T and batch whose tables are kept
 building = threading.RLock()  # held while tables and loops are made: several threads may make the first call

@@ -11,54 +11,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from .accumulation import Accumulation, find_accumulations
+from .places import Buffer, Place, Root, Store
 from .rules import CONCAT, SLICE
 from .symbol import Symbol
 from .views import resolve
 
 CHEAP = 5  # recompute rather than store what costs no more than this
-
-
-@dataclass(eq=False)
-class Buffer:
-    """An array of the generated kernel; rows of `parts` side by side, each padded to whole vectors.
-
-    kind: "user" (T, B, F), unpadded, the caller's; "history" (T + 1, B, ...); "ring" (2, B, ...); "series" (T, B, ...);
-    "scratch" (B, ...); "total" (B, ...), added to at each step. All but the caller's arrays and results lie in the
-    workspace of the loop that makes them.
-    """
-
-    name: str
-    kind: str
-    parts: list[int] = field(default_factory=list)  # width of each part
-    home: str = ""  # prefix of the loop that makes it
-    result: bool = False  # handed to the caller: an array of its own
-
-    @property
-    def alone(self) -> bool:
-        return self.result or self.kind == "user"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a value lies: columns from `start` of part `part` of a buffer; `late`: one time step further."""
-
-    buffer: Buffer
-    part: int = 0
-    start: int = 0
-    late: bool = False
-
-
-@dataclass(eq=False)
-class Accumulation:
-    """``out = sum(a @ w) + bias + earlier values (+ values that come too late to be accumulated onto)``."""
-
-    out: Symbol
-    terms: list[tuple[Symbol, Symbol]]
-    bias: list[Symbol] = field(default_factory=list)
-    before: list[Any] = field(default_factory=list)
-    after: list[Any] = field(default_factory=list)
-    level: int = 0
-    place: Place | None = None
 
 
 @dataclass(eq=False)
@@ -69,37 +28,6 @@ class Product:
     members: list[Accumulation]
     buffer: Buffer
     sources: list[list[int]] = field(default_factory=list)  # runs of term indices whose operands lie side by side
-
-
-@dataclass(eq=False)
-class Store:
-    """Write a value at the end of its loop; `add` accumulates, `exact` must not touch columns beyond.
-
-    The value is a symbol, or ``("sum", terms)``, part of the accumulation `out`.
-    """
-
-    value: Any
-    place: Place
-    level: int
-    width: int
-    add: bool = False
-    exact: bool = False
-    clean: bool = False  # lanes beyond the width must be zero: the row is read by a product as a whole
-    out: Symbol | None = None
-
-    @property
-    def shaped(self) -> Symbol:
-        """A symbol of this width."""
-        return self.value if self.out is None else self.out
-
-
-@dataclass(eq=False)
-class Root:
-    """Something a loop has to leave behind: `value` in `place`."""
-
-    value: Symbol
-    place: Place
-    add: bool = False
 
 
 class Schedule:
@@ -124,13 +52,12 @@ class Schedule:
         self.kept: dict[int, Place] = {}
         self.roots = _split_roots(roots)
         self.buffers: list[Buffer] = []
-        self.accumulations: dict[int, Accumulation] = {}
         self.products: list[Product] = []
         self.stores: list[Store] = []
         self.places: dict[int, Place] = {}  # of values computed in this loop
         self.level: dict[int, int] = {}
         self._find_uses()
-        self._find_accumulations()
+        self.accumulations = find_accumulations(self.order, self.uses, self.sources, self.series)
         self._find_levels()
         self._place_roots()
         self._place_operands()
@@ -164,50 +91,6 @@ class Schedule:
                 self.uses[a.uid] = self.uses.get(a.uid, 0) + 1
                 stack.append(a)
         self.order = [self.live[uid] for uid in sorted(self.live) if uid not in self.sources]
-
-    def _terms(self, s: Symbol, top: bool = True) -> list[Any]:
-        absorbable = top or (self.uses[s.uid] == 1 and s.uid not in self.series)
-        if isinstance(s, Symbol) and s.uid not in self.sources and s.operation == "add" and absorbable:
-            out = []
-            for a in s.args:
-                out += self._terms(a, False) if isinstance(a, Symbol) and a.varying and a.shape == s.shape else [a]
-            return out
-        return [s]
-
-    def _find_accumulations(self) -> None:
-        absorbed: set[int] = set()
-        for s in reversed(self.order):
-            if s.uid in absorbed or s.operation not in ("add", "matmul"):
-                continue
-            found = self._terms(s)
-            mine = [
-                t
-                for t in found
-                if isinstance(t, Symbol)
-                and t.varying
-                and t.uid not in self.sources
-                and t.operation == "matmul"
-                and (t is s or (self.uses[t.uid] == 1 and t.uid not in self.series))
-            ]
-            if not mine:
-                continue
-            rest = [t for t in found if not any(t is m for m in mine)]
-            bias = [t for t in rest if isinstance(t, Symbol) and not t.varying and _is_row(t, s)]
-            others = [t for t in rest if not any(t is b for b in bias)]
-            terms = sorted(((m.args[0], m.args[1]) for m in mine), key=_matrix_order)
-            self.accumulations[s.uid] = Accumulation(s, terms, bias, others)
-            absorbed.update(m.uid for m in mine)
-            self._absorb(s, absorbed, top=True)
-
-    def _absorb(self, s: Symbol, absorbed: set[int], top: bool) -> None:
-        if s.op is not None and s.op.name == "add" and (top or self.uses[s.uid] == 1) and s.uid not in self.sources:
-            if not top:
-                absorbed.add(s.uid)
-            for a in s.args:
-                if not isinstance(a, Symbol) or not a.varying or a.shape != s.shape or a.op is None:
-                    continue
-                if a.op.name == "add" and self.uses[a.uid] == 1 and a.uid not in self.series:
-                    self._absorb(a, absorbed, top=False)
 
     def _find_levels(self) -> None:
         for s in self.order:
@@ -399,18 +282,6 @@ class Schedule:
             if mine < level and value.uid in self.places:
                 continue
             work += [(a, level, width) for a in self._args(value)]
-
-
-def _matrix_order(term: tuple[Symbol, Symbol]):
-    """Operands that meet neighbouring rows of one matrix lie side by side."""
-    a, w = term
-    view = resolve(w)
-    return view.base.uid, view.axes[0][1:], a.uid
-
-
-def _is_row(v: Symbol, out: Symbol) -> bool:
-    """Whether `v` is one row that is added to every row of `out`."""
-    return v.shape in ((out.width,), (1, out.width)) and out.ndim == 2
 
 
 def _split_roots(roots: list[Root]) -> list[Root]:
