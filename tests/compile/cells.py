@@ -120,7 +120,7 @@ def row(weights, **more):
     return add
 
 
-# ---- cells from the literature
+# ---- cells from the literature; more of them are built in, and tested in tests/recurrent
 
 
 @row(gates(4, pi=1, pf=1, po=1), state=pair)
@@ -133,17 +133,6 @@ def peephole_lstm(p, x, state):
     return h, (h, c)
 
 
-@row(gates(3), state=pair)
-def cifg_lstm(p, x, state):
-    """Coupled input and forget gates, Greff et al. 2017."""
-    h, c = state
-    f, g, o = tr.split(x @ p.w + h @ p.u + p.b, 3, axis=-1)
-    f = tr.sigmoid(f)
-    c = f * c + (1 - f) * tr.tanh(g)
-    h = tr.sigmoid(o) * tr.tanh(c)
-    return h, (h, c)
-
-
 @row(lambda I, H: {"wf": (I + H, H), "bf": (H,), "wn": (I + H, H), "bn": (H,)})
 def mgu(p, x, h):
     """Minimal gated unit, Zhou et al. 2016."""
@@ -151,22 +140,6 @@ def mgu(p, x, h):
     n = tr.tanh(tr.concat([x, f * h], axis=-1) @ p.wn + p.bn)
     h = (1 - f) * h + f * n
     return h, h
-
-
-def normalised(z, gain, shift):
-    z = z - z.mean(axis=-1, keepdims=True)
-    return z / tr.sqrt((z * z).mean(axis=-1, keepdims=True) + 1e-3) * gain + shift
-
-
-@row(gates(4, gx=4, gh=4, sh=4, gc=1, sc=1), state=pair)
-def layernorm_lstm(p, x, state):
-    """Ba et al. 2016."""
-    h, c = state
-    z = normalised(x @ p.w, p.gx, p.b) + normalised(h @ p.u, p.gh, p.sh)
-    i, f, g, o = tr.split(z, 4, axis=-1)
-    c = tr.sigmoid(f) * c + tr.sigmoid(i) * tr.tanh(g)
-    h = tr.sigmoid(o) * tr.tanh(normalised(c, p.gc, p.sc))
-    return h, (h, c)
 
 
 @row(lambda I, H: {"w": (I, H), "u": (H,), "b": (H,)})
@@ -192,15 +165,6 @@ def cfn(p, x, h):
     z = x @ p.w
     t, i = tr.split(tr.sigmoid(z[:, : 2 * H] + h @ p.u + p.b), 2, axis=-1)
     h = t * tr.tanh(h) + i * tr.tanh(z[:, 2 * H :])
-    return h, h
-
-
-@row(gates(2))
-def ligru(p, x, h):
-    """Light GRU, Ravanelli et al. 2018."""
-    z, n = tr.split(x @ p.w + h @ p.u + p.b, 2, axis=-1)
-    z = tr.sigmoid(z)
-    h = z * h + (1 - z) * tr.relu(n)
     return h, h
 
 

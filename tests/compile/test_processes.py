@@ -77,7 +77,7 @@ ONE = """
 import time
 from tests.compile.agreement import run
 from tests.compile.cells import BY_NAME
-case = BY_NAME["cifg_lstm"]
+case = BY_NAME["ugrnn"]
 cell, xs, state = case.cell(), case.sequences(3, 2), case.states(2)
 import tinygrad_rnn.compile
 start = time.perf_counter()

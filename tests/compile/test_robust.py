@@ -104,7 +104,7 @@ def test_nan_and_infinities_flow_as_on_the_tape(name, value):
     assert all(np.isfinite(r[..., :2, :]).all() for r in clean if r.ndim == 3), "other rows are not touched"
 
 
-@pytest.mark.parametrize("name", ["peephole_lstm", "layernorm_lstm", "variational_dropout", "two_rnns", "scalars"])
+@pytest.mark.parametrize("name", ["peephole_lstm", "row_statistics", "variational_dropout", "two_rnns", "scalars"])
 def test_bits_do_not_depend_on_threads(name, monkeypatch):
     monkeypatch.setattr(threads, "WORTH", 1)
     case, before, found = BY_NAME[name], tr.get_num_threads(), []
@@ -122,7 +122,7 @@ def test_bits_do_not_depend_on_threads(name, monkeypatch):
 
 def test_several_threads_call_one_cell():
     """From the first call on: tracing, compiling and running at once."""
-    case = BY_NAME["cifg_lstm"]
+    case = BY_NAME["two_lstms"]
     cell = case.cell()
     batches = (2, 3, 2, 5)
     wanted = [run(cell, case.sequences(3, n, seed=s), case.states(n, seed=s), "eager") for s, n in enumerate(batches)]
