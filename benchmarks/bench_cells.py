@@ -1,9 +1,9 @@
-"""Cells that nobody ships, compiled, beside PyTorch's eager loop, torch.compile and JAX's ``lax.scan``.
+"""Cells that PyTorch and JAX do not ship, compiled, beside PyTorch's eager loop, torch.compile and JAX's ``lax.scan``.
 
-Every side runs the same maths, from one function. Training is forward and backward with gradients of all
-weights, not of the inputs. "per FLOP" is the time for a floating-point operation as a multiple of that of our
-built-in LSTM of the same shape, which takes turns with the cells; operations are those of products and
-elementwise ones, where tanh and sigmoid count as 20.
+Every side runs the same maths, from one function; on ours it is the built-in cell, where there is one. Training is
+forward and backward with gradients of all weights, not of the inputs. "per FLOP" is the time for a floating-point
+operation as a multiple of that of our built-in LSTM of the same shape, which takes turns with the cells; operations are
+those of products and elementwise ones, where tanh and sigmoid count as 20.
 """
 
 from __future__ import annotations

@@ -96,18 +96,17 @@ def mgu(lib, p, x, h):
     return h, h
 
 
-def normalised(lib, z, gain, shift):
+def normalised(lib, z, gain):
     z = z - z.mean(-1)[:, None]
-    return z / lib.sqrt((z * z).mean(-1)[:, None] + 1e-5) * gain + shift
+    return z / lib.sqrt((z * z).mean(-1)[:, None] + 1e-5) * gain
 
 
 def layernorm_lstm(lib, p, x, state):
     """Ba et al. 2016."""
     h, c = state
-    z = normalised(lib, x @ p.w, p.gain_x, p.b) + normalised(lib, h @ p.u, p.gain_h, p.shift_h)
-    i, f, g, o = columns(z, 4)
+    i, f, g, o = columns(normalised(lib, x @ p.w, p.gain_x) + normalised(lib, h @ p.u, p.gain_h) + p.b, 4)
     c = lib.sigmoid(f) * c + lib.sigmoid(i) * lib.tanh(g)
-    h = lib.sigmoid(o) * lib.tanh(normalised(lib, c, p.gain_c, p.shift_c))
+    h = lib.sigmoid(o) * lib.tanh(normalised(lib, c, p.gain_c) + p.shift_c)
     return h, (h, c)
 
 
@@ -128,7 +127,7 @@ CUSTOM = {
         1,
         mgu,
     ),
-    "layernorm": Custom(gated(4, gain_x=4, gain_h=4, shift_h=4, gain_c=1, shift_c=1), 2, layernorm_lstm),
+    "layernorm": Custom(gated(4, gain_x=4, gain_h=4, gain_c=1, shift_c=1), 2, layernorm_lstm),
     "indrnn": Custom(lambda I, H: {"w": (I, H), "u": (H,), "b": (H,)}, 1, indrnn),
 }
 

@@ -1,4 +1,4 @@
-"""More cells that no library ships, beside those of :mod:`.cases`, and what a step costs in operations.
+"""More cells that PyTorch and JAX do not ship, beside those of :mod:`.cases`, and what a step costs in operations.
 
 The steps of the built-in cells are here too, in the same form: JAX has no recurrent layers to compare with.
 """
@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .cases import CUSTOM, Custom, Shape, columns, gated
+from tinygrad_rnn import nn
+
+from .cases import CUSTOM, Custom, Shape, arrays, columns, gated
 
 
 def coupled_lstm(lib, p, x, state):
@@ -53,6 +55,51 @@ CELLS = CUSTOM | {
     "ugrnn": Custom(gated(2), 1, ugrnn),
     "cfn": Custom(lambda I, H: gated(2)(I, H) | {"w_n": (I, H)}, 1, cfn),
     "mlstm": Custom(lambda I, H: gated(4)(I, H) | {"w_m": (I, H), "u_m": (H, H)}, 2, multiplicative_lstm),
+}
+
+
+# ---- those that this package has built in: their parameters, in the layout of the functions
+
+
+class Built(NamedTuple):
+    """A cell of ours that computes a custom one.
+
+    Attributes
+    ----------
+    kind : type
+    places : dict
+        Of each weight: the parameter, and which block of H of its rows, or None for all of it.
+    """
+
+    kind: type[nn.Cell]
+    places: dict[str, tuple[str, int | None]]
+
+    def cell(self, custom: Custom, shape: Shape) -> nn.Cell:
+        cell = self.kind(shape.I, shape.H)  # type: ignore[call-arg]
+        values = arrays(custom, shape)
+        for key, (parameter, rows) in self.parts(cell).items():
+            parameter.data[rows] = values[key].T
+        return cell
+
+    def parts(self, cell: nn.Cell) -> dict[str, tuple[nn.Parameter, slice]]:
+        """Of each weight: the parameter and its rows that hold it, transposed."""
+        parameters, size = dict(cell.named_parameters()), cell.hidden_size or 1
+        rows = {None: slice(None)} | {i: slice(i * size, (i + 1) * size) for i in range(4)}
+        return {key: (parameters[name], rows[block]) for key, (name, block) in self.places.items()}
+
+
+_gates: dict[str, tuple[str, int | None]] = {"w": ("weight_ih", None), "u": ("weight_hh", None), "b": ("bias", None)}
+_norms = {"gain_x": "norm_ih.weight", "gain_h": "norm_hh.weight", "gain_c": "norm_c.weight", "shift_c": "norm_c.bias"}
+BUILT = {
+    "peephole": Built(nn.PeepholeLSTMCell, _gates | {f"p_{k}": ("weight_c", i) for i, k in enumerate("ifo")}),
+    "mgu": Built(
+        nn.MGUCell,
+        {f"{k}_{g}": (name, i) for k, (name, _) in _gates.items() for i, g in enumerate("fn")},
+    ),
+    "layernorm": Built(nn.LayerNormLSTMCell, _gates | {k: (name, None) for k, name in _norms.items()}),
+    "indrnn": Built(nn.IndRNNCell, _gates),
+    "coupled": Built(nn.CIFGCell, _gates),
+    "ugrnn": Built(nn.UGRNNCell, _gates),
 }
 
 

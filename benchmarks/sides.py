@@ -18,7 +18,7 @@ from tinygrad_rnn import nn
 
 from . import cases
 from .cases import BUILTIN, Shape
-from .custom_cells import CELLS, GATES, NAMES, STEPS
+from .custom_cells import BUILT, CELLS, GATES, NAMES, STEPS
 
 SGEMM = 768  # rows and columns of the matrices that measure the machine
 TASKS = ("train", "infer")
@@ -38,6 +38,8 @@ def data(shape: Shape) -> tuple[np.ndarray, np.ndarray]:
 
 
 def our_layer(name: str, shape: Shape, mode: str = "compiled"):
+    if name in BUILT:
+        return nn.Recurrent(BUILT[name].cell(CELLS[name], shape), mode=mode)
     if name in CELLS:
         return nn.Recurrent(cases.cell(CELLS[name], shape), mode=mode)
     tr.seed(0)
@@ -45,7 +47,12 @@ def our_layer(name: str, shape: Shape, mode: str = "compiled"):
 
 
 def ours(name: str, shape: Shape, mode: str = "compiled") -> Side:
-    return _our_side(our_layer(name, shape, mode), shape)
+    layer = our_layer(name, shape, mode)
+    if name in BUILT:
+        found = BUILT[name].parts(layer.cell)
+        parts = [found[key] for key in CELLS[name].weights(1, 1)]
+        return _our_side(layer, shape, lambda: [p.grad.data[rows].T for p, rows in parts])
+    return _our_side(layer, shape)
 
 
 def gates(name: str, shape: Shape) -> Side:
@@ -56,7 +63,7 @@ def gates(name: str, shape: Shape) -> Side:
     return _our_side(layer, shape)
 
 
-def _our_side(layer, shape: Shape) -> Side:
+def _our_side(layer, shape: Shape, gradients: Callable[[], list] | None = None) -> Side:
     x, g = (tr.as_tensor(a) for a in data(shape))
     weights = [p for p in layer.parameters() if p.requires_grad]
 
@@ -65,7 +72,7 @@ def _our_side(layer, shape: Shape) -> Side:
             w.grad = None
         y, _ = layer(x)
         y.backward(g)
-        return [w.grad for w in weights]
+        return [w.grad for w in weights] if gradients is None else gradients()
 
     def infer():
         with tr.no_grad():
