@@ -15,6 +15,7 @@ QUICK = {
     "digits": ["--epochs", "2"],
     "sentiment": ["--epochs", "3", "--reviews", "200", "--hidden-size", "16"],
     "sine": ["--epochs", "4", "--samples", "60"],
+    "speech": ["--epochs", "3", "--recordings", "60", "--hidden-size", "16"],
     "wordlm": ["--epochs", "2", "--hidden-size", "16", "--data", str(ROOT / "README.md"), str(ROOT / "docs")],
 }
 
@@ -25,6 +26,7 @@ USES = {
     "digits": (["predict", str(ROOT / "tests" / "models" / "seven.png"), "--dark-on-light"], r"seven.png: \d \(\d+%\)"),
     "sentiment": (["predict", "the plot is dull , but the cast is not"], r"^(good|bad) \(\d+\.\d%\): the plot"),
     "sine": (["predict", "--steps", "3", "--values", "0", "0.2", "0.4"], r"follow  (-?\d\.\d{3}\s?){3}$"),
+    "speech": (["transcribe"], r"example\.wav: "),
     "wordlm": (["suggest", "the state of", "--count", "2"], r"^( *\d+\.\d%  \S+\n){2}$"),
 }
 

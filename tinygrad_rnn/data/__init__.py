@@ -4,6 +4,7 @@ Everything here takes and returns NumPy arrays; what is random draws from a seed
 repeated.
 """
 
+from .audio import log_mel, read_wav, write_wav
 from .corpora import read_class_folders, read_conll, read_pairs
 from .files import download, read_idx, read_text
 from .forecasting import persistence, roll_forward, seasonal_naive, walk_forward
@@ -24,6 +25,7 @@ __all__ = [
     "collate_sequences",
     "contiguous_batches",
     "download",
+    "log_mel",
     "one_hot",
     "pad_sequences",
     "persistence",
@@ -34,6 +36,7 @@ __all__ = [
     "read_idx",
     "read_pairs",
     "read_text",
+    "read_wav",
     "roll_forward",
     "seasonal_naive",
     "stack_examples",
@@ -41,4 +44,5 @@ __all__ = [
     "train_test_split",
     "walk_forward",
     "windows",
+    "write_wav",
 ]
