@@ -51,8 +51,11 @@ def torch_model(torch, fused: bool):
             return self.head(self.lstm(x)[0][:, -1])
 
     model = Forecaster()
-    source = airline.Forecaster(HIDDEN).state_dict()
-    model.load_state_dict({key: torch.from_numpy(array) for key, array in source.items()})
+    source = {
+        key.replace("rnn.cell.", "lstm.") + ("_l0" if "cell" in key else ""): torch.from_numpy(array)
+        for key, array in airline.Forecaster(HIDDEN).state_dict().items()
+    }
+    model.load_state_dict(source)
     model.lstm.bias_hh_l0.requires_grad_(False)
     trainable = [p for p in model.parameters() if p.requires_grad]
     return model, torch.optim.Adam(trainable, lr=1e-3, eps=1e-7, fused=fused)
