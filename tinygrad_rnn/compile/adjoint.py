@@ -87,7 +87,7 @@ class _Needed:
             if top.leaf is not None or not top.varying:
                 self.known[top.uid] = top.dtype.kind == "f" and (top.varying or top.uid in self.invariants)
                 continue
-            args = _differentiable(top)
+            args = differentiable_arguments(top)
             open_args = [a for a in args if a.uid not in self.known]
             if open_args:
                 stack.extend(open_args)
@@ -96,7 +96,7 @@ class _Needed:
         return self.known[s.uid]
 
 
-def _differentiable(s: Symbol) -> list[Symbol]:
+def differentiable_arguments(s: Symbol) -> list[Symbol]:
     """The operands that gradients of `s` reach."""
     rules = s.op.vjps if s.op is not None and s.op.vjps is not None else (True,) * len(s.args)
     return [a for a, rule in zip(s.args, rules) if isinstance(a, Symbol) and rule is not None]

@@ -154,7 +154,7 @@ class Plan:
     def __init__(self, traced: Traced, wanted_inputs: tuple, wanted: set[int]):
         self.traced = traced
         self.wanted_inputs = wanted_inputs
-        self.wanted = wanted | _computed_from(traced, wanted)
+        self.wanted = wanted_invariants(traced, wanted)
         self.history: set[int] = set()  # states kept for all steps
         self.aliases: dict[int, int] = {}  # output -> state it equals
         for i, output in enumerate(traced.outputs):
@@ -294,12 +294,12 @@ def _is_vector(v: Symbol) -> bool:
     return v.ndim == 1 or (v.ndim == 2 and v.shape[0] == 1)
 
 
-def _computed_from(traced: Traced, wanted: set[int]) -> set[int]:
-    """Invariants computed from wanted leaves are wanted too."""
-    out: set[int] = set()
+def wanted_invariants(traced: Traced, wanted: set[int]) -> set[int]:
+    """The uids in `wanted`, and of the invariants that are computed from them."""
+    out = set(wanted)
     symbols = sorted((s for s in list(traced.trace._seen.values()) if not s.varying), key=lambda s: s.uid)
     for s in symbols:
-        if any(isinstance(a, Symbol) and (a.uid in wanted or a.uid in out) for a in s.args):
+        if any(isinstance(a, Symbol) and a.uid in out for a in s.args):
             out.add(s.uid)
     return out
 

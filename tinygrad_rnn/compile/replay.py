@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from typing import Any
 
 import numpy as np
@@ -16,20 +17,33 @@ from .symbol import Symbol
 
 def evaluate(roots: list[Symbol], values: dict[int, Any], batch: int = 1) -> list[Any]:
     """The values of `roots`, given those of leaves (or of any other symbols) by uid; `values` is filled in."""
+    compute(order(roots, values), values, batch)
+    return [values[r.uid] for r in roots]
+
+
+def order(roots: Iterable[Symbol], known: Container[int]) -> list[Symbol]:
+    """What has to be computed to get at `roots`, and when; uids in `known` are given."""
+    found: dict[int, Symbol] = {}
     for root in roots:
         stack = [root]
         while stack:
             s = stack[-1]
-            if s.uid in values:
+            if s.uid in found or s.uid in known:
                 stack.pop()
                 continue
-            missing = [a for a in s.args if isinstance(a, Symbol) and a.uid not in values]
+            missing = [a for a in s.args if isinstance(a, Symbol) and a.uid not in found and a.uid not in known]
             if missing:
                 stack += missing
                 continue
-            values[s.uid] = _compute(s, [values[a.uid] if isinstance(a, Symbol) else a for a in s.args], batch)
+            found[s.uid] = s
             stack.pop()
-    return [values[r.uid] for r in roots]
+    return list(found.values())
+
+
+def compute(symbols: Iterable[Symbol], values: dict[int, Any], batch: int) -> None:
+    """Fill in the values of `symbols`, which are in order."""
+    for s in symbols:
+        values[s.uid] = _compute(s, [values[a.uid] if isinstance(a, Symbol) else a for a in s.args], batch)
 
 
 def _compute(s: Symbol, args: list, batch: int) -> Any:

@@ -6,6 +6,7 @@ from .layers import GRU, LSTM, RNN
 from .modifiers import LearnedInitialState, Modifier
 from .nest import detach_state
 from .regularisers import VariationalDropout, WeightDrop, Zoneout
+from .rtrl import RTRL
 from .scan import scan
 from .wrappers import Bidirectional, Recurrent, Stacked
 
@@ -13,6 +14,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "RTRL",
     "Bidirectional",
     "Cell",
     "Hypothesis",

@@ -249,7 +249,7 @@ def program_of(
             with _tracing:
                 program = None if retry else known.programs.get(key)
                 if program is None:
-                    program = known.programs[key] = _trace(cell, inputs, structure, states, state_structure)
+                    program = known.programs[key] = trace_program(cell, inputs, structure, states, state_structure)
         if isinstance(program, str):
             break
         tensors = program.base_tensors(batch)
@@ -274,11 +274,12 @@ def _raise_as_eager(cell: Cell, inputs, structure, states, state_structure, batc
         scan_eager(cell, firsts, structure, states, state_structure)
 
 
-def _trace(cell: Cell, inputs, structure, states, state_structure) -> Program | str:
+def trace_program(cell: Cell, inputs, structure, states, state_structure) -> Program | str:
     """The program of a step, or why there is none."""
     try:
         compiler.check_available()
-        return _trace_step(cell, inputs, structure, states, state_structure)
+        with _tracing:
+            return _trace_step(cell, inputs, structure, states, state_structure)
     except CompileError as error:
         return str(error)
     except Exception as error:  # whatever Python met that only tensors have
