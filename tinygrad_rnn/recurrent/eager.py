@@ -11,6 +11,7 @@ from ..core import Tensor
 from ..errors import DTypeError, ShapeError
 from . import nest
 from .cell import Cell
+from .settings import drawn
 
 
 def scan_eager(
@@ -85,22 +86,24 @@ class Masks:
         if self.valid is not None:
             spare_inputs, spare_states = self._spare(inputs, runner.leaves, fresh)
         collected: list = []
+        idle = False  # whether a step that no row counts may be left out
         for t, xs in enumerate(steps):
             if self.starts is not None and self.starts[t].any():
                 runner.leaves = _choose(self.starts[t], fresh, runner.leaves)
             valid = None if self.valid is None else self.valid[t]
             if valid is None or valid.all():
                 collected.append(runner.step(t, xs))
-            elif not valid.any() and not (runner.outputs is None and t == len(steps) - 1):
-                collected.append(None)
-            else:  # some rows count; or none ever did, and the last step shows what outputs look like
-                before = runner.leaves
+            elif idle and not valid.any():
+                collected.append([Tensor(np.zeros(shape, dtype)) for shape, dtype in runner.outputs or ()])
+            else:
+                before, empty = runner.leaves, not valid.any()
+                random = drawn(runner.cell) if empty else b""
                 runner.leaves = _choose(valid, before, spare_states)
                 ys = runner.step(t, _choose(valid, xs, spare_inputs))
                 runner.leaves = _choose(valid, runner.leaves, before)
                 collected.append(_choose(valid, ys, [np.zeros((), y.dtype) for y in ys]))
-        nothing = [Tensor(np.zeros(shape, dtype)) for shape, dtype in runner.outputs or ()]
-        return [nothing if ys is None else ys for ys in collected]
+                idle = idle or (empty and drawn(runner.cell) == random)  # random numbers are drawn for every step
+        return collected
 
     def _spare(self, inputs: list[Tensor], carried: list[Tensor], fresh: list[Tensor]) -> tuple[list, list]:
         """An input and a state for each row: those of its first step that counts, or of another row's."""

@@ -19,7 +19,7 @@ from .arrange import Arrangement
 from .cells.base import Init, check_count
 from .modifiers import LearnedInitialState, check_return_states, with_states
 from .regularisers import VariationalDropout, WeightDrop, Zoneout
-from .scan import as_input, check_mode, run
+from .scan import as_input, check_every, check_mode, run
 from .steps import read_steps
 from .wrappers import MERGES, check_merge
 
@@ -49,6 +49,9 @@ class Layered(Module):
         How the outputs of both directions become one: "concat" gives 2 * hidden_size features.
     reverse : bool
         Run from the last step to the first; outputs stay at their inputs' places. Not with `bidirectional`.
+    checkpoint_every : int, optional
+        Keep what gradients need of so many time steps only, and run the others once more; see
+        :func:`~tinygrad_rnn.recurrent.scan`.
     learn_initial_state : bool
         Make the initial states parameters, ``initial_state_0_l0``, ...; see :class:`LearnedInitialState`.
     input_dropout, recurrent_dropout : float
@@ -83,6 +86,7 @@ class Layered(Module):
         init: Init = "default",
         merge: str = "concat",
         reverse: bool = False,
+        checkpoint_every: int | None = None,
         learn_initial_state: bool = False,
         input_dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
@@ -102,8 +106,10 @@ class Layered(Module):
         if self.dropout and num_layers == 1:
             warnings.warn(f"{name}: dropout={dropout} acts between layers, and there is one layer", stacklevel=3)
         self.merge, self.reverse = check_merge(merge), bool(reverse)
+        self.checkpoint_every = check_every(checkpoint_every, name)
         self._extras = {
             "merge": merge if merge != "concat" else None,
+            "checkpoint_every": checkpoint_every,
             "learn_initial_state": bool(learn_initial_state),
             "input_dropout": input_dropout,
             "recurrent_dropout": recurrent_dropout,
@@ -217,6 +223,7 @@ class Layered(Module):
                     self.mode,
                     Arrangement(batch_first, self.reverse or i != first, stacked and not every),
                     steps,
+                    checkpoint_every=self.checkpoint_every,
                 )
                 for i in range(first, first + directions)
             ]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 
-from .. import ops
+from .. import config, ops
 from ..core import Tensor, as_tensor, is_float
 from ..errors import DTypeError, ShapeError
 from . import nest
@@ -24,6 +25,13 @@ def check_mode(mode: str) -> str:
     return mode
 
 
+def check_every(every: Any, owner: str) -> int | None:
+    """`checkpoint_every`, which is None or a whole number from 1 on."""
+    if every is not None and (isinstance(every, bool) or not isinstance(every, int | np.integer) or every < 1):
+        raise ValueError(f"{owner}: checkpoint_every: got {every!r}, wanted None or a whole number, at least 1")
+    return None if every is None else int(every)
+
+
 def scan(
     cell: Cell,
     xs,
@@ -35,6 +43,7 @@ def scan(
     mask=None,
     resets=None,
     reset_state=None,
+    checkpoint_every: int | None = None,
 ) -> tuple[Any, Any]:
     """Run `cell` over a sequence.
 
@@ -64,6 +73,10 @@ def scan(
     reset_state : nest of tensors, optional
         What a row that begins anew begins with; ``cell.initial_state(B)`` is the default, whatever `state` is carried
         over from before.
+    checkpoint_every : int, optional
+        Keep the state after so many steps, and nothing of what is between: the backward pass runs the steps between
+        two of them once more. Memory for T / checkpoint_every + checkpoint_every steps, which is least near the square
+        root of T, for the price of a second forward pass. Same results, same gradients.
 
     Returns
     -------
@@ -89,11 +102,19 @@ def scan(
     if not (lengths is None and mask is None and resets is None):
         inputs, _ = _check_inputs(cell, xs, batch_first)
         steps = read_steps(cell._title, inputs[0].shape[:2], lengths, mask, resets, batch_first)
-    return run(cell, xs, state, mode, Arrangement(batch_first, reverse), steps, reset_state)
+    check_every(checkpoint_every, cell._title)
+    return run(cell, xs, state, mode, Arrangement(batch_first, reverse), steps, reset_state, checkpoint_every)
 
 
 def run(
-    cell: Cell, xs, state, mode: str, arrange: Arrangement, steps: Steps | None = None, reset_state: Any = None
+    cell: Cell,
+    xs,
+    state,
+    mode: str,
+    arrange: Arrangement,
+    steps: Steps | None = None,
+    reset_state: Any = None,
+    checkpoint_every: int | None = None,
 ) -> tuple[Any, Any]:
     """What :func:`scan` does, for layers: the same `steps` may serve several cells."""
     check_mode(mode)
@@ -104,6 +125,30 @@ def run(
     if steps is not None and steps.resets is not None and not (state is None and reset_state is None):
         fresh, _ = check_state(cell, reset_state, batch, "reset_state")
     cell.begin_sequence(batch)
+    advance = functools.partial(_advance, cell, structure, state_structure, mode)
+    time = inputs[0].data.shape[1 - arrange.batch_axis]
+    if checkpoint_every is None or checkpoint_every >= time or not config.is_grad_enabled():
+        return advance(arrange, inputs, states, steps, fresh)
+    from .checkpoint import Checkpointed
+
+    flat = arrange._replace(stacked=False)
+    whole = Checkpointed(cell, functools.partial(advance, flat), flat, steps, checkpoint_every)
+    ys, last = whole.run(inputs, states, fresh)
+    return ys, nest.map(lambda s: ops.expand_dims(s, 0), last) if arrange.stacked else last
+
+
+def _advance(
+    cell: Cell,
+    structure,
+    state_structure,
+    mode: str,
+    arrange: Arrangement,
+    inputs: list[Tensor],
+    states: list[Tensor],
+    steps: Steps | None,
+    fresh: list[Tensor] | None,
+) -> tuple[Any, Any]:
+    """Run the cell, whose sequence has begun."""
     if mode != "eager":
         result = _compiled()(cell, inputs, structure, states, state_structure, mode, arrange, steps, fresh)
         if result is not None:

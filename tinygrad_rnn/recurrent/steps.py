@@ -44,6 +44,13 @@ class Steps:
                 starts = np.concatenate([np.zeros_like(starts[:1]), starts[:0:-1]])
         return None if valid.all() else valid, starts
 
+    def part(self, start: int, stop: int) -> Steps | None:
+        """Those of a stretch of time; None if every step of it counts and no row begins anew."""
+        lengths = np.clip(self.lengths - start, 0, stop - start)
+        mask, resets = (None if a is None else a[start:stop] for a in (self.mask, self.resets))
+        plain = (mask is None or mask.all()) and (resets is None or not resets.any())
+        return None if plain and lengths.min() == stop - start else Steps(stop - start, lengths, mask, resets)
+
     def ragged(self, arrange: Arrangement) -> Any:
         """The steps as a compiled loop takes them."""
         from ..compile import Ragged  # the compiler is loaded at first use

@@ -13,7 +13,7 @@ from ..nn.module import Module
 from . import nest
 from .cell import Cell, check_cell_type
 from .modifiers import LearnedInitialState, check_return_states, with_states
-from .scan import check_mode, scan
+from .scan import check_every, check_mode, scan
 
 
 class Recurrent(Module):
@@ -31,6 +31,9 @@ class Recurrent(Module):
         Run from the last step to the first; outputs stay at their inputs' places.
     learn_initial_state : bool
         Make the initial state a parameter: `cell` is wrapped in :class:`LearnedInitialState`.
+    checkpoint_every : int, optional
+        Keep what gradients need of so many time steps only, and run the others once more; see
+        :func:`~tinygrad_rnn.recurrent.scan`.
 
     Examples
     --------
@@ -48,8 +51,10 @@ class Recurrent(Module):
         batch_first: bool = False,
         reverse: bool = False,
         learn_initial_state: bool = False,
+        checkpoint_every: int | None = None,
     ):
         check_cell_type(cell, type(self).__name__)
+        self.checkpoint_every = check_every(checkpoint_every, type(self).__name__)
         self.cell = LearnedInitialState(cell) if learn_initial_state else cell
         self.mode = check_mode(mode)
         self.batch_first, self.reverse = bool(batch_first), bool(reverse)
@@ -81,7 +86,8 @@ class Recurrent(Module):
         """
         every = check_return_states(return_states)
         cell = with_states(self, self.cell) if every else self.cell
-        ys, state = scan(cell, xs, state, self.mode, self.reverse, self.batch_first, lengths, mask, resets)
+        which = {"lengths": lengths, "mask": mask, "resets": resets, "checkpoint_every": self.checkpoint_every}
+        ys, state = scan(cell, xs, state, self.mode, self.reverse, self.batch_first, **which)
         return ys if every else (ys, state)
 
     def stepper(self, batch_size: int = 1, example: Any = None):
@@ -104,6 +110,7 @@ class Recurrent(Module):
     def extra_repr(self) -> str:
         flags = [f"mode={self.mode!r}"] if self.mode != "auto" else []
         flags += [f"{name}=True" for name in ("batch_first", "reverse") if getattr(self, name)]
+        flags += [f"checkpoint_every={self.checkpoint_every}"] if self.checkpoint_every is not None else []
         return ", ".join(flags)
 
 
@@ -128,7 +135,7 @@ class Bidirectional(Module):
     cell_fw, cell_bw : Cell
     merge : {"concat", "sum", "mean"}
         How the two outputs at a step become one; "concat" joins the features.
-    mode, batch_first, learn_initial_state
+    mode, batch_first, learn_initial_state, checkpoint_every
         As for :class:`Recurrent`.
 
     Examples
@@ -148,8 +155,10 @@ class Bidirectional(Module):
         mode: str = "auto",
         batch_first: bool = False,
         learn_initial_state: bool = False,
+        checkpoint_every: int | None = None,
     ):
         self.merge = check_merge(merge)
+        self.checkpoint_every = check_every(checkpoint_every, "Bidirectional")
         for cell in (cell_fw, cell_bw):
             check_cell_type(cell, "Bidirectional")
         self.cell_fw = LearnedInitialState(cell_fw) if learn_initial_state else cell_fw
@@ -166,11 +175,11 @@ class Bidirectional(Module):
         if state is not None and (not isinstance(state, tuple | list) or len(state) != 2):
             raise ShapeError("Bidirectional: state: wanted the pair (forwards, backwards)")
         fw, bw = (None, None) if state is None else state
-        which = (lengths, mask, resets)
+        which = {"lengths": lengths, "mask": mask, "resets": resets, "checkpoint_every": self.checkpoint_every}
         every = check_return_states(return_states)
         cells = [with_states(self, cell) if every else cell for cell in (self.cell_fw, self.cell_bw)]
-        ys_fw, fw = scan(cells[0], xs, fw, self.mode, False, self.batch_first, *which)
-        ys_bw, bw = scan(cells[1], xs, bw, self.mode, True, self.batch_first, *which)
+        ys_fw, fw = scan(cells[0], xs, fw, self.mode, False, self.batch_first, **which)
+        ys_bw, bw = scan(cells[1], xs, bw, self.mode, True, self.batch_first, **which)
         if every:
             (ys_fw, fw), (ys_bw, bw) = ys_fw, ys_bw
         return nest.map(MERGES[self.merge], ys_fw, ys_bw), (fw, bw)
