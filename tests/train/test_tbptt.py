@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tr
-from tinygrad_rnn import optim
-from tinygrad_rnn.errors import CheckpointError, DataError, ShapeError
+from tinygrad_rnn import nn, optim
+from tinygrad_rnn.errors import CheckpointError, DataError, DTypeError, ShapeError
 from tinygrad_rnn.train import Trainer, TruncatedBPTT
 
 from .models import Recurrent, mse, streams
@@ -110,6 +110,57 @@ def test_every_time_step_counts_once():
                 assert w.first + k1 - w.start <= k2
 
 
+class Tagger(nn.Module):
+    """A layer of the library and a head, as users have them."""
+
+    def __init__(self, mode):
+        tr.seed(0)
+        self.layer, self.head = nn.LSTM(2, 3, dtype="float64", mode=mode), nn.Linear(3, 1, dtype="float64")
+        self.steps = 0
+
+    def forward(self, x, state=None, resets=None):
+        self.steps += x.shape[0]
+        ys, state = self.layer(x, state, resets=resets)
+        return self.head(ys), state
+
+
+@pytest.mark.parametrize(("k1", "k2"), [(4, 4), (2, 5), (3, 9)])
+@pytest.mark.parametrize("with_resets", [False, True])
+def test_compiled_layers(k1, k2, with_resets):
+    """The same on both roads, for k2 / k1 times the steps."""
+    x, y = streams(22)
+    resets = np.random.default_rng(0).random((22, 3)) < 0.2 if with_resets else None
+    found = []
+    for mode in ("eager", "compiled"):
+        model = Tagger(mode)
+        trainer = Trainer(model, optim.Adam(model.parameters(), lr=0.02), mse, progress=False)
+        trainer.fit(TruncatedBPTT(x, y, k1, k2, resets), epochs=2)
+        assert model.steps <= 2 * (22 * k2 / k1 + k2)
+        found.append([p.numpy() for p in model.parameters()] + [trainer.history["loss"]])
+    for a, b in zip(*found):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+def test_resets_part_streams():
+    """A stream with a reset is two streams, as long as no gradient goes back over it anyway."""
+    x, y = streams(12)
+    resets = np.zeros((12, 3), bool)
+    resets[8] = True
+    found = []
+    for parts in (slice(0, 12),), (slice(0, 8), slice(8, 12)):
+        model = Tagger("eager")
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        for part in parts:
+            data = TruncatedBPTT(x[part], y[part], 4, None, resets if len(parts) == 1 else None)
+            for window in data:
+                optimizer.zero_grad()
+                data.loss(model, mse, window, tr.tensor).backward()
+                optimizer.step()
+        found.append([p.numpy() for p in model.parameters()])
+    for a, b in zip(*found):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
 def test_validation_weighs_time_steps_and_leaves_the_state_alone():
     x, y = streams(22)
     held_out = TruncatedBPTT(*streams(13, seed=7), k1=4)
@@ -136,6 +187,14 @@ def test_check_finite():
     [
         (lambda x, y: TruncatedBPTT(x, y, 0), ValueError, "k1: got 0"),
         (lambda x, y: TruncatedBPTT(x, y, 4, 3), ValueError, "k2: got 3, wanted at least k1 = 4"),
+        (lambda x, y: TruncatedBPTT(x, y, 2.5), ValueError, "k1: got 2.5, wanted a whole number"),
+        (lambda x, y: TruncatedBPTT(x, y, 4, "5"), ValueError, "k2: got '5', wanted a whole number"),
+        (
+            lambda x, y: TruncatedBPTT(x, y, 4, None, x > 0),
+            ShapeError,
+            r"resets: got shape \(22, 3, 2\), wanted \(22, 3\)",
+        ),
+        (lambda x, y: TruncatedBPTT(x, y, 4, None, x[..., 0]), DTypeError, "resets: got float64, wanted bool"),
         (lambda x, y: TruncatedBPTT(x[0, 0], y, 4), ShapeError, r"inputs: got shape \(2,\)"),
         (lambda x, y: TruncatedBPTT(x[:0], y[:0], 4), ShapeError, r"inputs: got shape \(0, 3, 2\)"),
         (lambda x, y: TruncatedBPTT(x, y[1:], 4), ShapeError, "targets: got 21 time steps, wanted 22"),

@@ -10,7 +10,7 @@ import numpy as np
 
 from .. import config
 from ..core import Tensor
-from ..errors import CheckpointError, ShapeError
+from ..errors import CheckpointError, DTypeError, ShapeError
 from ..ops import concat
 from ..recurrent import nest
 
@@ -44,13 +44,20 @@ class TruncatedBPTT:
         Time steps from one update to the next.
     k2 : int, optional
         Time steps that gradients go back, at least `k1`. Default: `k1`.
+    resets : bool ndarray, shape (T, B), optional
+        Before which steps a stream begins anew, such as a document or an episode; the model then takes
+        ``model(inputs, state, resets=...)``, as every recurrent layer does.
 
     Raises
     ------
-    ShapeError
-        If the streams are empty or disagree in T.
+    ShapeError, DTypeError
+        If the streams are empty or disagree in T, or `resets` does not fit them.
     ValueError
-        If ``k1 < 1`` or ``k2 < k1``.
+        If `k1` is no whole number from 1 on, or `k2` none from `k1` on.
+
+    Notes
+    -----
+    An epoch runs the model over about ``T * k2 / k1`` time steps, forwards and backwards, and keeps the graph of `k2`.
 
     References
     ----------
@@ -67,21 +74,34 @@ class TruncatedBPTT:
     Window(start=0, carry=2, first=0, stop=4)
     Window(start=2, carry=6, first=4, stop=8)
     Window(start=6, carry=10, first=8, stop=10)
+
+    Without a trainer:
+
+    >>> from tinygrad_rnn import nn, optim
+    >>> import tinygrad_rnn as tr
+    >>> layer = nn.GRU(1, 1)
+    >>> optimizer, data = optim.Adam(layer.parameters()), TruncatedBPTT(stream, stream, k1=4, k2=6)
+    >>> for window in data:
+    ...     optimizer.zero_grad()
+    ...     data.loss(layer, nn.mse_loss, window, tr.tensor).backward()
+    ...     optimizer.step()
     """
 
-    def __init__(self, inputs: Any, targets: Any, k1: int, k2: int | None = None):
+    def __init__(self, inputs: Any, targets: Any, k1: int, k2: int | None = None, resets: Any = None):
         self.inputs, self.targets = np.asarray(inputs), np.asarray(targets)
-        self.k1 = k1
-        self.k2 = k1 if k2 is None else k2
-        if k1 < 1:
-            raise ValueError(f"k1: got {k1}, wanted at least 1")
-        if self.k2 < k1:
-            raise ValueError(f"k2: got {k2}, wanted at least k1 = {k1}")
+        self.k1 = _whole("k1", k1, 1, "1")
+        self.k2 = self.k1 if k2 is None else _whole("k2", k2, self.k1, f"k1 = {k1}")
         for name, array in (("inputs", self.inputs), ("targets", self.targets)):
             if array.ndim < 2 or array.size == 0:
                 raise ShapeError(f"{name}: got shape {array.shape}, wanted (T, B, ...) with T and B at least 1")
         if self.inputs.shape[0] != self.targets.shape[0]:
             raise ShapeError(f"targets: got {len(self.targets)} time steps, wanted {len(self.inputs)} as the inputs")
+        self.resets = None if resets is None else np.asarray(resets)
+        if self.resets is not None:
+            if self.resets.shape != self.inputs.shape[:2]:
+                raise ShapeError(f"resets: got shape {self.resets.shape}, wanted {self.inputs.shape[:2]} as the inputs")
+            if self.resets.dtype.kind != "b":
+                raise DTypeError(f"resets: got {self.resets.dtype}, wanted bool")
         self._state: Any = None  # at the start of the next window, off the graph
         self._position = 0  # of the next window
         self._resumed = False
@@ -122,7 +142,8 @@ class TruncatedBPTT:
         for begin, end in pairwise(cuts):
             if begin == carry:
                 self._state = nest.detach_state(state)
-            result = model(tensor(self.inputs[begin:end]), state)
+            more = {} if self.resets is None else {"resets": self.resets[begin:end]}
+            result = model(tensor(self.inputs[begin:end]), state, **more)
             if not (isinstance(result, tuple) and len(result) == 2):
                 raise TypeError(f"model: got {type(result).__name__} as its result, wanted (predictions, state)")
             output, state = result
@@ -172,3 +193,11 @@ class TruncatedBPTT:
         state = state_dict["state"]
         self._state = None if state is None else nest.map(lambda a: Tensor(np.array(a)), state)
         self._resumed = True
+
+
+def _whole(name: str, n: Any, least: int, what: str) -> int:
+    if isinstance(n, bool) or not isinstance(n, int | np.integer):
+        raise ValueError(f"{name}: got {n!r}, wanted a whole number")
+    if n < least:
+        raise ValueError(f"{name}: got {n}, wanted at least {what}")
+    return int(n)
