@@ -47,7 +47,8 @@ def check_cell(
 
     ``runs``, ``repeatable``, ``gradients_of_inputs``, ``gradients_of_states``, ``gradients_of_parameters``,
     ``rows_independent``, ``rows_permute``, ``chunked_equals_whole``, ``eager_equals_compiled``,
-    ``streamed_equals_whole``, ``float32_close_to_float64``, ``save_and_load``.
+    ``streamed_equals_whole``, ``padding_invariant``, ``resets_equal_splitting``, ``float32_close_to_float64``,
+    ``save_and_load``.
 
     Gradients, and the compiled loop, are checked in the mode (training or evaluation) that the cell is in, with
     random numbers held fixed; everything else in evaluation mode.
