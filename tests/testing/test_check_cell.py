@@ -30,7 +30,8 @@ def test_a_cell_keeps_its_promises():
     ],
 )
 def test_built_in_cells(name):
-    assert check_cell(nn.cell_by_name(name)).skipped == {}
+    long = () if name in {*DEFAULT, "mgu"} else ("padding_invariant", "resets_equal_splitting")
+    assert {*check_cell(nn.cell_by_name(name), skip=long).skipped} == {*long}
 
 
 @pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.name)
