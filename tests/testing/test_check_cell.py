@@ -12,6 +12,7 @@ from ..recurrent import cases
 from . import broken_cells as broken
 
 DEFAULT = {"lstm", "gru", "indrnn", "lru"}  # each cell compiles for a few seconds
+COMPILING = ["eager_equals_compiled", "streamed_equals_whole", "padding_invariant", "resets_equal_splitting"]
 LONG = {"layernorm_gru", "layernorm_lstm"}  # for half a minute, which other tests do
 
 
@@ -38,8 +39,20 @@ def test_built_in_cells(name):
 def test_cells_with_options_on_the_tape(case):
     example = {"a": np.zeros((1, 2)), "b": np.zeros((1, 2, 3))} if case.inputs else None
     cell = case.make(2, 3, np.float32)
-    compiled = ["eager_equals_compiled", "streamed_equals_whole", "padding_invariant", "resets_equal_splitting"]
-    check_cell(cell, example=example, skip=compiled, max_examples=5)  # other tests run these cells compiled
+    check_cell(cell, example=example, skip=COMPILING, max_examples=5)
+
+
+MODIFIERS = {
+    "zoneout": lambda i, h: nn.Zoneout(nn.GRUCell(i, h), 0.3),
+    "variational-dropout": lambda i, h: nn.VariationalDropout(nn.GRUCell(i, h), 0.3),
+    "weight-drop": lambda i, h: nn.WeightDrop(nn.GRUCell(i, h), 0.3),
+    "learned-start": lambda i, h: nn.LearnedInitialState(nn.LSTMCell(i, h)),
+}
+
+
+@pytest.mark.parametrize("name", MODIFIERS)
+def test_modified_cells_on_the_tape(name):
+    check_cell(MODIFIERS[name], skip=COMPILING, max_examples=5)
 
 
 class Oddities(nn.Cell):
