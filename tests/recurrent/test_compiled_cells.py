@@ -14,7 +14,14 @@ from .cases import COMPILED, draw, draw_state, leaves
 # packing has corners: one unit, one input, no multiple of a vector
 SIZES = [(1, 1), (1, 4), (3, 1), (9, 17)]
 
-every_cell = pytest.mark.parametrize("case", COMPILED, ids=lambda c: c.name)
+# variants of others, or of cells in tests/compile: each compiles for some seconds
+LONG = {
+    "rnn-relu", "rnn-sigmoid-nobias", "lstm-nobias", "gru-before-nobias", "layernorm-gru-nobias", "stateless",
+    "own-mgu", "own-peephole", "learned-start",
+}  # fmt: skip
+every_cell = pytest.mark.parametrize(
+    "case", [pytest.param(c, id=c.name, marks=[pytest.mark.slow] * (c.name in LONG)) for c in COMPILED]
+)
 
 
 def make(case, I=3, H=4):

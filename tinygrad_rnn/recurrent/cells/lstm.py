@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from ...nn import init as initialisers
 from ...nn.parameter import Parameter, empty
 from ...ops import sigmoid, split, tanh, zeros
@@ -89,9 +91,9 @@ class LSTMCell(GatedCell):
 
 
 def check_projection(value: int, hidden_size: int, owner: str) -> int:
-    if not isinstance(value, int) or not 0 <= value < hidden_size:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 0 <= value < hidden_size:
         raise ValueError(f"{owner}: proj_size: got {value!r}, wanted 0 or less than hidden_size, {hidden_size}")
-    return value
+    return int(value)
 
 
 @register_cell("peephole_lstm")
