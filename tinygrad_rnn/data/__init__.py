@@ -9,6 +9,7 @@ from .corpora import read_class_folders, read_conll, read_pairs
 from .files import download, read_idx, read_text
 from .forecasting import persistence, roll_forward, seasonal_naive, walk_forward
 from .loader import DataLoader, stack_examples
+from .midi import Note, read_midi, write_midi
 from .ngrams import NGramModel
 from .scalers import MinMaxScaler, StandardScaler
 from .sequences import collate_sequences, one_hot, pad_sequences, train_test_split, windows
@@ -20,6 +21,7 @@ __all__ = [
     "DataLoader",
     "MinMaxScaler",
     "NGramModel",
+    "Note",
     "StandardScaler",
     "Vocabulary",
     "collate_sequences",
@@ -34,6 +36,7 @@ __all__ = [
     "read_conll",
     "read_csv_columns",
     "read_idx",
+    "read_midi",
     "read_pairs",
     "read_text",
     "read_wav",
@@ -44,5 +47,6 @@ __all__ = [
     "train_test_split",
     "walk_forward",
     "windows",
+    "write_midi",
     "write_wav",
 ]

@@ -55,9 +55,7 @@ def read_wav(path: str | PathLike[str]) -> tuple[np.ndarray, int]:
         raise DataError(f"{path}: got {count} samples at a rate of {rate}, wanted some sound")
     if len(raw) != count * channels * width:
         raise DataError(f"{path}: got {len(raw)} bytes of samples, wanted {count * channels * width}: it was cut")
-    values = np.frombuffer(raw, np.uint8)
-    if width == 1:
-        values = values ^ 0x80  # unsigned, unlike wider samples
+    values = np.frombuffer(raw, np.uint8) ^ np.uint8(0x80 if width == 1 else 0)  # bytes alone are unsigned
     padded = np.zeros((len(raw) // width, 4), np.uint8)  # 32-bit integers, with the bits of shorter ones on top
     padded[:, 4 - width :] = values.reshape(-1, width)
     samples = padded.view("<i4").astype(np.float32) / np.float32(2**31)

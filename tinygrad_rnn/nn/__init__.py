@@ -1,6 +1,7 @@
 """Neural network layers: parameters, modules, losses, and the recurrent layers, in PyTorch's names."""
 
 from . import functional, init
+from .attention import LuongAttention
 from .containers import ModuleDict, ModuleList, Sequential
 from .dropout import Dropout
 from .embedding import Embedding
@@ -86,6 +87,7 @@ __all__ = [
     "LayerNormLSTMCell",
     "LearnedInitialState",
     "Linear",
+    "LuongAttention",
     "MGUCell",
     "MSELoss",
     "MinGRUCell",

@@ -1,0 +1,96 @@
+"""Attention: looking back at a whole sequence while writing another."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import ops
+from ..core import Tensor, as_tensor
+from ..errors import ShapeError
+from .ctc import check_lengths
+from .linear import Linear
+from .module import Module
+
+
+class LuongAttention(Module):
+    """Multiplicative attention over a memory (Luong, Pham and Manning 2015).
+
+    ``score(h, s) = h' W s`` (equation 8, "general"); the softmax of the scores weighs the memory, and the output is
+    ``tanh(W_c [context; h])`` (equation 5).
+
+    Parameters
+    ----------
+    query_size, memory_size : int
+        Features of what asks, such as a decoder's outputs, and of what is looked at, such as an encoder's.
+    output_size : int, optional
+        Default: query_size.
+    dtype : float32 or float64, optional
+
+    Attributes
+    ----------
+    score : Linear
+        W, from the memory to the features of a query; without a bias.
+    combine : Linear
+        W_c, without a bias.
+
+    Examples
+    --------
+    A query for each of four steps, over memories of which the second is shorter:
+
+    >>> import numpy as np
+    >>> from tinygrad_rnn import nn
+    >>> attention = nn.LuongAttention(8, 6)
+    >>> output, weights = attention(np.ones((2, 4, 8)), np.ones((2, 5, 6)), lengths=[5, 2])
+    >>> output.shape, weights.numpy()[1, 0].tolist()
+    ((2, 4, 8), [0.5, 0.5, 0.0, 0.0, 0.0])
+    """
+
+    def __init__(self, query_size: int, memory_size: int, output_size: int | None = None, dtype=None):
+        self.query_size, self.memory_size = query_size, memory_size
+        self.score = Linear(memory_size, query_size, bias=False, dtype=dtype)
+        self.combine = Linear(memory_size + query_size, output_size or query_size, bias=False, dtype=dtype)
+
+    def forward(self, query, memory, lengths=None) -> tuple[Tensor, Tensor]:
+        """Look back.
+
+        Parameters
+        ----------
+        query : Tensor or array, (B, S, query_size)
+        memory : Tensor or array, (B, T, memory_size)
+            Finite also where it does not count.
+        lengths : ints (B,), optional
+            Steps of each row's memory that count, from the first on; at least one.
+
+        Returns
+        -------
+        output : Tensor, (B, S, output_size)
+        weights : Tensor, (B, S, T)
+            How much each query looked at each step; they add up to one, and are zero where steps do not count.
+
+        Raises
+        ------
+        ShapeError
+            If a shape does not fit.
+        ValueError
+            If a length is not 1 to T.
+        """
+        query, memory = (as_tensor(a, self.score.weight.dtype) for a in (query, memory))
+        if query.ndim != 3 or query.shape[2] != self.query_size:
+            raise ShapeError(f"LuongAttention: query: got shape {query.shape}, wanted (B, S, {self.query_size})")
+        batch = query.shape[0]
+        if memory.ndim != 3 or memory.shape[::2] != (batch, self.memory_size) or not memory.shape[1]:
+            wanted = f"({batch}, T, {self.memory_size}) with T >= 1"
+            raise ShapeError(f"LuongAttention: memory: got shape {memory.shape}, wanted {wanted}")
+        scores = ops.matmul(query, ops.swapaxes(self.score(memory), 1, 2))
+        if lengths is not None:
+            steps = check_lengths("LuongAttention: lengths", lengths, batch, False, memory.shape[1])
+            if (steps == 0).any():
+                raise ValueError(f"LuongAttention: lengths: got 0 for row {steps.argmin()}, wanted at least 1")
+            counts = np.arange(memory.shape[1]) < steps[:, None, None]  # (B, 1, T)
+            scores = ops.where(counts, scores, -np.inf)
+        weights = ops.softmax(scores)
+        context = ops.matmul(weights, memory)
+        return ops.tanh(self.combine(ops.concat([context, query], axis=-1))), weights
+
+    def extra_repr(self) -> str:
+        return f"{self.query_size}, {self.memory_size}"
