@@ -21,7 +21,7 @@ from .ctc_decoding import ctc_greedy_decode as ctc_greedy_decode
 def layer_norm(x, axes, weight=None, bias=None, eps: float = 1e-5):
     """Bring `x` to mean 0 and variance 1 over `axes`, then scale and shift."""
     centred = x - x.mean(axes, keepdims=True)
-    y = centred / ops.sqrt((centred * centred).mean(axes, keepdims=True) + eps)
+    y = centred * (1.0 / ops.sqrt((centred * centred).mean(axes, keepdims=True) + eps))  # one division for each row
     if weight is not None:
         y = y * weight
     return y if bias is None else y + bias
