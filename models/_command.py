@@ -183,30 +183,31 @@ class Run:
         self.args.out.mkdir(parents=True, exist_ok=True)
         return self.args.out / name
 
-    def fit(self, trainer: Trainer, train, validation=None, name: str = "checkpoint", **limits) -> dict:
+    def fit(
+        self, trainer: Trainer, train, validation=None, name: str = "checkpoint", quiet: bool = False, **limits
+    ) -> dict:
         """``trainer.fit`` for --epochs epochs, from the last checkpoint with --resume; returns the history.
 
-        `name` is that of the checkpoint; a model with several trainings needs several.
+        `name` is that of the checkpoint; a model with several trainings needs several. `quiet` prints nothing.
         """
+        say = (lambda text: None) if quiet else print
         checkpoint = self._hidden(f"{name}.safetensors")
         if self.args.resume:
             if checkpoint.exists():
                 trainer.load(checkpoint)
-                print(f"going on after epoch {trainer.epoch}, update {trainer.steps}")
+                say(f"going on after epoch {trainer.epoch}, update {trainer.steps}")
         else:
             checkpoint.unlink(missing_ok=True)
             write_options(self.args, self.model)
-        trainer.callbacks += [SaveCheckpoint(checkpoint), PrintEpochs()]
+        trainer.callbacks += [SaveCheckpoint(checkpoint), *([] if quiet else [PrintEpochs()])]
         before = trainer.seconds
         try:
             history = trainer.fit(train, validation, self.args.epochs, **limits)
         except KeyboardInterrupt:
             again = f"python -m models {self.model} --out {self.args.out} --resume"
             raise SystemExit(f"\ninterrupted after {trainer.seconds:.0f} s of training; go on with: {again}") from None
-        print(
-            f"trained for {trainer.epoch} epochs, {trainer.seconds:.1f} s"
-            + (f" ({before:.1f} s before)" * bool(before))
-        )
+        earlier = f", {before:.1f} s of them before" if before else ""
+        say(f"trained for {trainer.epoch} epochs, {trainer.seconds:.1f} s{earlier}")
         self.seconds += trainer.seconds
         self.losses[name] = history["loss"]
         return history
@@ -340,9 +341,19 @@ def number(parser: argparse.ArgumentParser, name: str, default: float, what: str
 # ---- models
 
 
-def layer(cell: str, input_size: int, hidden_size: int, batch_first: bool = True, **options) -> nn.Module:
-    """A layer of the cell that --cell names."""
-    return nn.Recurrent(nn.cell_by_name(cell)(input_size, hidden_size, **options), batch_first=batch_first)
+def layer(
+    cell: str,
+    input_size: int,
+    hidden_size: int,
+    *,
+    batch_first: bool = True,
+    bidirectional: bool = False,
+    **options,
+) -> nn.Module:
+    """A layer of the cell that --cell names; both ways it puts out twice as many features."""
+    kind = nn.cell_by_name(cell)
+    cells = [kind(input_size, hidden_size, **options) for _ in range(1 + bidirectional)]
+    return (nn.Bidirectional if bidirectional else nn.Recurrent)(*cells, batch_first=batch_first)
 
 
 def predict(model: nn.Module, *inputs: np.ndarray) -> np.ndarray:

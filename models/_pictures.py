@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import NullLocator
 
 INK, GREY, BLUE, ORANGE = "#222222", "#9a9a9a", "#2166ac", "#e08214"
 GREEN, RED, PURPLE = "#1b7837", "#b2182b", "#762a83"
@@ -38,6 +39,11 @@ def draw_loss(ax: Axes, history: dict[str, list[float]], title: str = "Loss") ->
     ax.xaxis.get_major_locator().set_params(integer=True)
     if "val_loss" in history:
         ax.legend(frameon=False)
+
+
+def no_ticks() -> NullLocator:
+    """Takes away the small ticks of an axis."""
+    return NullLocator()
 
 
 def rectangle(x: float, y: float, red: float, green: float, blue: float) -> Rectangle:

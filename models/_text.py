@@ -44,11 +44,13 @@ def files(paths: Sequence[Path], suffixes: Sequence[str]) -> list[Path]:
     return found
 
 
-def split(texts: Sequence[str], held_out: float, seed: int, limit: int | None = None) -> tuple[list[str], list[str]]:
-    """Texts to train on, and texts held out: whole ones, in an order that the seed gives.
+def split(
+    texts: Sequence[str], held_out: float, seed: int, limit: int | None = None, whole: bool = False
+) -> tuple[list[str], list[str]]:
+    """Texts to train on, and texts held out, in an order that the seed gives.
 
-    `held_out` is the share of the characters to hold out, `limit` bounds the characters in all. Of a single
-    text the end is held out.
+    `held_out` is the share of the characters to hold out, `limit` bounds the characters in all. The last text
+    of each part is cut to fit, unless all are to stay `whole`. Of a single text the end is held out.
     """
     total = sum(map(len, texts))
     total = total if limit is None else min(total, limit)
@@ -62,7 +64,8 @@ def split(texts: Sequence[str], held_out: float, seed: int, limit: int | None = 
     parts: tuple[list[str], list[str]] = ([], [])
     for part, room in ((parts[1], wanted), (parts[0], total - wanted)):
         while order and room > 0:
-            part.append(order.pop()[:room])
+            text = order.pop()
+            part.append(text if whole else text[:room])
             room -= len(part[-1])
     return parts
 
