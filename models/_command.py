@@ -106,13 +106,14 @@ class Command:
             return args
         saved = read_options(args.out, self.name)
         types = {action.dest: action.type for action in parser._actions}
-        lists = {name: value for name, value in saved.items() if isinstance(value, list)}  # argparse leaves them
+        for name, value in saved.items():
+            if isinstance(value, list):  # which argparse leaves as they are
+                saved[name] = list(map(types.get(name) or str, value))
         parser.set_defaults(**saved)
-        parser.set_defaults(**{name: [types[name](v) for v in value] for name, value in lists.items() if name in types})
         args = parser.parse_args(argv)
         for name, before in saved.items():
             now = plain(getattr(args, name, None))
-            if now != before and name != "epochs":
+            if now != plain(before) and name != "epochs":
                 option = "--" + name.replace("_", "-")
                 raise CheckpointError(f"{option}: got {now} with --resume, wanted {before} as the run in {args.out}")
         return args

@@ -86,9 +86,7 @@ class Task:
 
 TASKS = {
     "adding": Task(adding, 2, 1, sum_error, 0.005, sum_score, 0.94, "Adding problem: variance explained", 0),
-    "copy": Task(
-        copying, SYMBOLS + 2, SYMBOLS, copy_error, 0.1, copy_score, 0.95, "Copy task: symbols recalled", 1
-    ),
+    "copy": Task(copying, SYMBOLS + 2, SYMBOLS, copy_error, 0.1, copy_score, 0.95, "Copy task: symbols recalled", 1),
 }
 
 
@@ -237,7 +235,7 @@ main = _command.Command(
     epochs=25,
     cell="all of --cells",
     card=_command.Card(
-        form="many to one, many to many",
+        form="many to one",
         data="generated: adding problem, copy task",
         metric="longest gap solved, adding problem, LSTM",
         score="adding_lstm",

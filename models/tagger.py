@@ -102,19 +102,32 @@ def train(run: _command.Run) -> dict:
     tags = sorted({tag for _, marks in sentences for tag in marks if tag is not None})
     vocabulary = Vocabulary(
         [tokens for tokens, _ in sentences] + [map(shape, tokens) for tokens, _ in sentences],
-        min_count=args.min_count, sos=None, eos=None,
+        min_count=args.min_count,
+        sos=None,
+        eos=None,
     )
     examples, held_out_examples = (
-        [(ids_of(vocabulary, tokens), [tags.index(t) if t in tags else IGNORED for t in marks]) for tokens, marks in part]
+        [
+            (ids_of(vocabulary, tokens), [tags.index(t) if t in tags else IGNORED for t in marks])
+            for tokens, marks in part
+        ]
         for part in (sentences, held_out)
     )
     total = sum(len(tokens) for tokens, _ in sentences)
-    print(f"{total:,} tokens in {len(sentences):,} sentences to train on, {len(held_out):,} held out; {len(vocabulary)} words")
+    print(
+        f"{total:,} tokens in {len(sentences):,} sentences to train on, {len(held_out):,} sentences held out; "
+        f"{len(vocabulary)} words"
+    )
     settings = {"words": len(vocabulary), "tags": len(tags), "hidden_size": args.hidden_size, "cell": args.cell}
     model = Tagger(**settings)
     print(model)
     loader = DataLoader(
-        examples, BATCH_SIZE, shuffle=True, lengths=[len(ids) for ids, _ in examples], bucket=8, collate=collate_sequences
+        examples,
+        BATCH_SIZE,
+        shuffle=True,
+        lengths=[len(ids) for ids, _ in examples],
+        bucket=8,
+        collate=collate_sequences,
     )
     run.fit(trainer(model), loader, DataLoader(held_out_examples, 200, collate=collate_sequences))
 
@@ -133,7 +146,12 @@ def train(run: _command.Run) -> dict:
     print(f"{args.cell.upper():<24}{metrics['accuracy']:8.1%}")
     print(f"{'most frequent tag':<24}{metrics['most_frequent_accuracy']:8.1%}")
     print("F1: " + ", ".join(f"{tag} {score:.3f}" for tag, score in metrics["f1"].items()))
-    draw(run, confusion, metrics["f1"], [(tokens, tags_of(model, vocabulary, tags, tokens)) for tokens, _ in held_out[:60]])
+    draw(
+        run,
+        confusion,
+        metrics["f1"],
+        [(tokens, tags_of(model, vocabulary, tags, tokens)) for tokens, _ in held_out[:60]],
+    )
     run.save(model, settings, tags=tags, python=args.data is None)
     vocabulary.save(run.path("vocabulary.json"))
     return metrics

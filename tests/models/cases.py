@@ -13,9 +13,13 @@ QUICK = {
     "airline": ["--epochs", "4"],
     "charlm": ["--epochs", "2", "--characters", "12000", "--hidden-size", "16"],
     "digits": ["--epochs", "2"],
+    "memory": [
+        *("--epochs", "2", "--sequences", "300", "--hidden-size", "8", "--gaps", "4", "6", "--cells", "rnn", "lstm")
+    ],
     "sentiment": ["--epochs", "3", "--reviews", "200", "--hidden-size", "16"],
     "sine": ["--epochs", "4", "--samples", "60"],
     "speech": ["--epochs", "3", "--recordings", "60", "--hidden-size", "16"],
+    "tagger": ["--epochs", "2", "--characters", "60000", "--hidden-size", "16"],
     "wordlm": ["--epochs", "2", "--hidden-size", "16", "--data", str(ROOT / "README.md"), str(ROOT / "docs")],
 }
 
@@ -24,9 +28,11 @@ USES = {
     "airline": (["predict", "--steps", "3"], r"^\d+\.\d( \d+\.\d){2}\n$"),
     "charlm": (["complete", "import o", "--count", "3", "--beam-size", "3"], r"^( *\d+\.\d%  \w+\n){3}$"),
     "digits": (["predict", str(ROOT / "tests" / "models" / "seven.png"), "--dark-on-light"], r"seven.png: \d \(\d+%\)"),
+    "memory": (["recall", "--task", "adding", "--gap", "5"], r"(\d\.\d{3} \+ .* it says .*\n){5}.*over 5 steps"),
     "sentiment": (["predict", "the plot is dull , but the cast is not"], r"^(good|bad) \(\d+\.\d%\): the plot"),
     "sine": (["predict", "--steps", "3", "--values", "0", "0.2", "0.4"], r"follow  (-?\d\.\d{3}\s?){3}$"),
     "speech": (["transcribe"], r"example\.wav: "),
+    "tagger": (["tag", str(ROOT / "models" / "__main__.py")], r"^def\t\w+\nmain\t\w+$"),
     "wordlm": (["suggest", "the state of", "--count", "2"], r"^( *\d+\.\d%  \S+\n){2}$"),
 }
 
