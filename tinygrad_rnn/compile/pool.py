@@ -8,6 +8,7 @@ import threading
 import numpy as np
 
 KEPT = 3  # arrays of one size
+SIZES = 24  # kept; a loop needs up to ten for each T and batch, and sequences may be of many lengths
 SMALL = 4096  # elements; smaller arrays are cheap to make
 
 
@@ -33,7 +34,12 @@ class Pool:
         if size < SMALL:
             return np.empty(size, self.dtype)
         with self._lock:
-            arrays = self._arrays.setdefault(size, [])
+            arrays = self._arrays.pop(size, None)
+            if arrays is None:
+                arrays = []
+                if len(self._arrays) >= SIZES:
+                    del self._arrays[next(iter(self._arrays))]  # what has not been asked for the longest
+            self._arrays[size] = arrays
             for i in range(len(arrays)):
                 if sys.getrefcount(arrays[i]) == 2:  # the list, and the call
                     return arrays[i]

@@ -40,9 +40,10 @@ class Ragged:
         Rows before each step.
     source, now, late : arrays
         Which row lies where, see :func:`~tinygrad_rnn.kernels.ragged.lay_rows`.
-    lengths, owner, fresh, begins : arrays (batch,)
-        Of each segment: its steps, its row of the caller's batch, whether it begins anew, and where the state before
-        its first step lies.
+    lengths, owner, begins : arrays (batch,)
+        Of each segment: its steps, its row of the caller's batch, and where the state before its first step lies.
+    fresh : bool array (batch,), or None if there are no resets
+        Whether it begins anew.
     last : array (B,)
         The segment whose final state is the row's.
     """
@@ -59,26 +60,35 @@ class Ragged:
         from ..kernels.ragged import gather_rows, lay_rows
 
         self._gather = gather_rows
-        self.lead = (len(lengths), time) if batch_first else (time, len(lengths))
-        self.cut = resets is not None
-        found = lay_rows(time, lengths, _or_none(mask), _or_none(resets), reverse, batch_first)
-        self.lengths, self.owner, self.begins, self.fresh, self.last, self.offsets = found[:6]
-        self.source, self.now, self.late = found[6:]
-        self.time, self.batch, self.rows = len(self.offsets) - 1, len(self.owner), len(self.source)
+        T, B = time, len(lengths)
+        self.lead = (B, T) if batch_first else (T, B)
+        most = B if resets is None else rounded(B + int(np.count_nonzero(resets)))
+        found = np.empty(4 * most + B + T + 1 + 3 * T * B, np.int64)
+        S, T = lay_rows(T, lengths, _or_none(mask), _or_none(resets), reverse, batch_first, found)
+        self.time, self.batch = T, S
+        self.lengths, self.owner, self.begins, self.fresh = found[:S], found[S : 2 * S], found[2 * S : 3 * S], None
+        if resets is not None:
+            self.fresh = found[3 * S : 4 * S].astype(bool)
+        at = 4 * S + B
+        self.last, self.offsets = found[at - B : at], found[at : at + T + 1]
+        self.rows = rows = int(self.offsets[T])
+        at += T + 1
+        self.source, at, size = found[at : at + rows], at + rows, time * B
+        self.now, self.late = found[at : at + size], found[at + size : at + 2 * size]
 
     # ---- from the caller's rows to segments, and back
 
     def begin(self, carried: np.ndarray, fresh: np.ndarray | None) -> np.ndarray:
         """The state (batch, ...) that each segment begins with."""
         state = carried[self.owner]
-        if fresh is not None:
+        if fresh is not None and self.fresh is not None:
             state[self.fresh] = fresh[self.owner[self.fresh]]
         return state
 
     def begin_vjp(self, g: np.ndarray, fresh: bool) -> list[np.ndarray]:
         """Cotangents of what :meth:`begin` takes; without `fresh`, of the first alone."""
         out = [np.zeros((len(self.last), *g.shape[1:]), g.dtype) for _ in range(1 + fresh)]
-        if not self.cut:
+        if self.fresh is None:
             out[0][self.owner] = g
         elif not fresh:
             np.add.at(out[0], self.owner, g)

@@ -6,11 +6,11 @@ import numpy as np
 from numba import njit
 
 from .fingerprint import kernel
-from .lanes import vlanes, vload, vload_n, vstore, vstore_n
+from .lanes import vlanes, vload, vstore
 
 
 @kernel
-def lay_rows(steps, lengths, mask, resets, reverse, batch_first):
+def lay_rows(steps, lengths, mask, resets, reverse, batch_first, out):
     """Cut rows of a batch into segments, sort these by length, and lay their steps so that they end together.
 
     Parameters
@@ -29,20 +29,31 @@ def lay_rows(steps, lengths, mask, resets, reverse, batch_first):
     batch_first : bool
         The caller's arrays are (B, T).
 
+    out : int64
+        ``4 * S + B + T + 1 + 3 * T * B`` elements, where S is the rounded sum of B and the number of cuts. What is found
+        goes there, array after array (each array that a jitted function returns would take a microsecond).
+
     Returns
     -------
-    length, owner, begins : (S,) int64
+    S, longest : int
+        Segments, and the steps of the longest.
+
+    Notes
+    -----
+    What is found:
+
+    length, owner, begins : (S,)
         Of each segment, the longest first: its steps, its row, and where the state before its first step lies. If there
         are more than B, some empty ones are added: S is a rounded number.
-    fresh : (S,) bool
+    fresh : (S,)
         Whether there was a cut before it.
-    last : (B,) int64
+    last : (B,)
         The segment that is the last of each row.
-    offsets : (longest + 1,) int64
+    offsets : (longest + 1,)
         Rows before each step.
-    source : (rows,) int64
+    source : (rows,)
         The row of the caller's arrays, of all its T * B, at each row of each step.
-    now, late : (T * B,) int64
+    now, late : (T * B,)
         The inverse: where each row lies, and where the state after it lies; -1 where it does not count.
     """
     T, B = steps, len(lengths)
@@ -53,13 +64,13 @@ def lay_rows(steps, lengths, mask, resets, reverse, batch_first):
             for b in range(B):
                 most += resets[t, b]
     length, owner, fresh = np.zeros(most, np.int64), np.empty(most, np.int64), np.empty(most, np.bool_)
-    head, last = np.empty(B, np.int64), np.empty(B, np.int64)
+    head, ends = np.empty(B, np.int64), np.empty(B, np.int64)
     n = 0
     for b in range(B):
         mine, anew = -1, False
         head[b] = n
         if not holes and not cuts:  # the most frequent case
-            owner[n], fresh[n], length[n], last[b] = b, False, lengths[b], n
+            owner[n], fresh[n], length[n], ends[b] = b, False, lengths[b], n
             n += 1
             continue
         for t in range(T):
@@ -76,7 +87,7 @@ def lay_rows(steps, lengths, mask, resets, reverse, batch_first):
             mine = n
             owner[n], fresh[n] = b, anew
             n += 1
-        last[b] = mine
+        ends[b] = mine
 
     longest = 0
     for s in range(n):
@@ -86,18 +97,21 @@ def lay_rows(steps, lengths, mask, resets, reverse, batch_first):
         begin[longest - length[s] + 1] += 1
     for i in range(1, longest + 2):
         begin[i] += begin[i - 1]
-    offsets = np.zeros(longest + 1, np.int64)
-    for t in range(longest):
-        offsets[t + 1] = offsets[t] + begin[t + 1]
     size = n
     if n > B:
         unit = 1
         while unit * 16 <= n:
             unit *= 2
         size = (n + unit - 1) // unit * unit
+    lengths_out, owner_out, begins = out[:size], out[size : 2 * size], out[2 * size : 3 * size]
+    fresh_out, last = out[3 * size : 4 * size], out[4 * size : 4 * size + B]
+    offsets = out[4 * size + B : 4 * size + B + longest + 1]
+    offsets[0] = 0
+    for t in range(longest):
+        offsets[t + 1] = offsets[t] + begin[t + 1]
     rank = np.empty(n, np.int64)
-    lengths_out, owner_out, fresh_out = np.zeros(size, np.int64), np.zeros(size, np.int64), np.ones(size, np.bool_)
-    begins = np.arange(offsets[longest], offsets[longest] + size)
+    for s in range(n, size):
+        lengths_out[s], owner_out[s], fresh_out[s], begins[s] = 0, 0, 1, offsets[longest] + s
     for s in range(n):
         at = begin[longest - length[s]]
         begin[longest - length[s]] += 1
@@ -106,10 +120,12 @@ def lay_rows(steps, lengths, mask, resets, reverse, batch_first):
         begins[at] = offsets[longest - length[s]] + at
 
     for b in range(B):
-        last[b] = rank[last[b]]
+        last[b] = rank[ends[b]]
 
-    source = np.empty(offsets[longest], np.int64)
-    now, late = np.full(T * B, -1), np.full(T * B, -1)
+    at = 4 * size + B + longest + 1
+    source, at = out[at : at + offsets[longest]], at + offsets[longest]
+    now, late = out[at : at + T * B], out[at + T * B : at + 2 * T * B]
+    now[:], late[:] = -1, -1
     along, across = (1, T) if batch_first else (B, 1)
     if not holes and not cuts:
         for t in range(longest):
@@ -118,7 +134,7 @@ def lay_rows(steps, lengths, mask, resets, reverse, batch_first):
                 flat = (lengths_out[r] - 1 - step if reverse else step) * along + owner_out[r] * across
                 source[offsets[t] + r] = flat
                 now[flat], late[flat] = offsets[t] + r, offsets[t + 1] + r
-        return lengths_out, owner_out, begins, fresh_out, last, offsets, source, now, late
+        return size, longest
     left = np.zeros(B, np.int64)
     for t in range(T):
         step = T - 1 - t if reverse else t
@@ -132,7 +148,7 @@ def lay_rows(steps, lengths, mask, resets, reverse, batch_first):
             left[b] -= 1
             source[offsets[time] + r] = flat
             now[flat], late[flat] = offsets[time] + r, offsets[time + 1] + r
-    return lengths_out, owner_out, begins, fresh_out, last, offsets, source, now, late
+    return size, longest
 
 
 @njit(error_model="numpy")
@@ -146,14 +162,16 @@ def _cut(resets, step, b, length, reverse):
 def gather_rows(x, index, out, width, start, stop):
     """``out[i] = x[index[i]]`` for rows `start` to `stop` of `width` elements in flat arrays; zeros where it is -1."""
     lanes = vlanes(x)
-    whole = width // lanes * lanes
     for i in range(start, stop):
         at, to = index[i] * width, i * width
         if at < 0:
             for j in range(width):
                 out[to + j] = 0
             continue
-        for j in range(0, whole, lanes):
+        if width < lanes:
+            for j in range(width):
+                out[to + j] = x[at + j]
+            continue
+        for j in range(0, width - lanes + 1, lanes):
             vstore(out, to + j, vload(x, at + j))
-        if whole < width:
-            vstore_n(out, to + whole, vload_n(x, at + whole, width - whole), width - whole)
+        vstore(out, to + width - lanes, vload(x, at + width - lanes))  # what is left, and some of it again

@@ -39,6 +39,9 @@ class RaggedLoop:
         tape = {"ragged": ragged, "stacked": stacked, "fresh": fresh is not None}
         return apply(self.op, args, {"tape": tape})
 
+    def _solid(self, a: np.ndarray) -> np.ndarray:
+        return a if a.dtype is self.dtype and a.flags.c_contiguous else np.ascontiguousarray(a, self.dtype)
+
     def _parts(self, args, tape) -> tuple[list, list, list, list]:
         n, m = len(self.traced.inputs), len(self.traced.states)
         cuts = [0, n, n + m, n + m + m * tape["fresh"], len(args)]
@@ -47,7 +50,7 @@ class RaggedLoop:
 
     def _forward(self, *arrays, tape):
         ragged = tape["ragged"]
-        inputs, states, fresh, bases = self._parts([np.ascontiguousarray(a, self.dtype) for a in arrays], tape)
+        inputs, states, fresh, bases = self._parts([self._solid(a) for a in arrays], tape)
         begun = [ragged.begin(s, f) for s, f in zip(states, fresh or [None] * len(states))]
         ys, ends, tape["context"] = self.executable.forward(ragged, inputs, begun, bases, self.train)
         finals = [s[ragged.last] for s in ends]
@@ -82,7 +85,7 @@ class RaggedLoop:
         begun = []
         for i, s in enumerate(states):
             state = s[ragged.owner]
-            if fresh:
+            if fresh and ragged.fresh is not None:
                 condition = ragged.fresh.reshape(-1, *(1,) * (len(s.shape) - 1))
                 state = ops.where(condition, fresh[i][ragged.owner], state)
             begun.append(state)

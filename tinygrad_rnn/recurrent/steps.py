@@ -28,7 +28,7 @@ class Steps:
 
     def __init__(self, time: int, lengths: np.ndarray, mask: np.ndarray | None, resets: np.ndarray | None):
         self.time, self.lengths, self.mask, self.resets = time, lengths, mask, resets
-        self._ragged: dict[Arrangement, Any] = {}
+        self._ragged: dict[tuple, Any] = {}
 
     def running(self, reverse: bool) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Which steps count, and before which a row begins anew, as (T, B) in running order; None for all and for none.
@@ -55,11 +55,11 @@ class Steps:
         """The steps as a compiled loop takes them."""
         from ..compile import Ragged  # the compiler is loaded at first use
 
-        key = arrange._replace(stacked=False)
-        if key not in self._ragged:
-            arrays = self.lengths, self.mask, self.resets
-            self._ragged[key] = Ragged(self.time, *arrays, arrange.reverse, arrange.batch_first)
-        return self._ragged[key]
+        key = arrange.reverse, arrange.batch_first
+        found = self._ragged.get(key)
+        if found is None:
+            found = self._ragged[key] = Ragged(self.time, self.lengths, self.mask, self.resets, *key)
+        return found
 
 
 def read_steps(
@@ -108,7 +108,8 @@ def _read_lengths(owner: str, lengths: Any, time: int, batch: int) -> tuple[np.n
         raise ShapeError(f"{owner}: lengths: got shape {array.shape}, wanted ({batch},), one for each row")
     if array.dtype.kind not in "iu":
         raise DTypeError(f"{owner}: lengths: got {array.dtype}, wanted integers")
-    low, high = array.min(), array.max()
+    some = array.tolist() if batch < 64 else None  # of a few numbers, Python's least is found faster
+    low, high = (min(some), max(some)) if some else (array.min(), array.max())
     if low < 0 or high > time:
         row = int(np.argmin(array) if low < 0 else np.argmax(array))
         raise ValueError(f"{owner}: lengths: got {array[row]} for row {row}, wanted 0 to {time}, the steps there are")
