@@ -10,6 +10,7 @@ from tinygrad_rnn.compile import pool, runtime, threads
 from tinygrad_rnn.errors import DTypeError, ShapeError
 from tinygrad_rnn.recurrent import scan
 
+from ..recurrent.by_hand import some_steps
 from .agreement import agree, leaves_of, loss_of, run
 from .cells import BY_NAME, CASES
 
@@ -39,6 +40,8 @@ def test_poisoned_memory(case, poisoned):
     """What nobody has written is never read, in padding nor anywhere else."""
     agree(case.cell(), case.sequences(3, 2), case.states(2))
     agree(case.cell(), case.sequences(2, 7), case.states(7))
+    agree(case.cell(), case.sequences(5, 6), case.states(6), **some_steps(5, 6)["all"])
+    agree(case.cell(), case.sequences(5, 6), case.states(6), reverse=True, **some_steps(5, 6)["lengths"])
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
@@ -60,6 +63,13 @@ def test_results_are_not_overwritten():
     before = [a.copy() for a in (*held[0], *held[1])]
     for seed in range(5, 12):
         run(cell, LSTM.sequences(3, 2, seed=seed), LSTM.states(2, seed=seed), "compiled")
+        run(cell, LSTM.sequences(3, 2, seed=seed), LSTM.states(2, seed=seed), "compiled", lengths=[2, 3])
+    for a, b in zip((*held[0], *held[1]), before):
+        np.testing.assert_array_equal(a, b)
+    held = run(cell, LSTM.sequences(3, 2), LSTM.states(2), "compiled", lengths=[2, 3])
+    before = [a.copy() for a in (*held[0], *held[1])]
+    for seed in range(5, 12):
+        run(cell, LSTM.sequences(3, 2, seed=seed), LSTM.states(2, seed=seed), "compiled", lengths=[3, 1])
     for a, b in zip((*held[0], *held[1]), before):
         np.testing.assert_array_equal(a, b)
 

@@ -30,8 +30,8 @@ def lay_rows(steps, lengths, mask, resets, reverse, batch_first, out):
         The caller's arrays are (B, T).
 
     out : int64
-        ``4 * S + B + T + 1 + 3 * T * B`` elements, where S is the rounded sum of B and the number of cuts. What is found
-        goes there, array after array (each array that a jitted function returns would take a microsecond).
+        ``4 * S + B + T + 1 + 3 * T * B`` elements, where S is the rounded sum of B and the number of cuts. What is
+        found goes there, array after array (each array that a jitted function returns would take a microsecond).
 
     Returns
     -------
