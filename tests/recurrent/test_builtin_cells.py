@@ -161,8 +161,8 @@ def test_gates_begin_orthogonal_and_open_to_the_past(kind, gates, forget):
 
 def test_what_papers_say_of_other_parameters():
     tr.seed(0)
-    peepholes = nn.PeepholeLSTMCell(3, 400).weight_c.numpy()
-    assert abs(peepholes.std() - 0.1) < 0.01
+    peepholes = nn.PeepholeLSTMCell(3, 100).weight_c.numpy()
+    assert abs(peepholes.std() - 0.1) < 0.02
     cell = nn.FastGRNNCell(3, 4)
     assert (cell.zeta.item(), cell.nu.item()) == (1.0, -4.0)
     assert (cell.bias_z.numpy() == 1).all()
@@ -185,18 +185,18 @@ def test_independent_units_begin_within_the_range_of_their_sequences():
 @pytest.mark.parametrize(("r_min", "r_max", "phase"), [(0.0, 1.0, 2 * np.pi), (0.9, 0.99, 0.3)])
 def test_eigenvalues_begin_in_a_ring(r_min, r_max, phase):
     tr.seed(0)
-    cell = nn.LRUCell(3, 4000, r_min, r_max, phase, dtype="float64")
+    cell = nn.LRUCell(3, 800, r_min, r_max, phase, dtype="float64")
     size, angle = np.exp(-np.exp(cell.nu_log.numpy())), np.exp(cell.theta_log.numpy())
     assert r_min <= size.min()
     assert size.max() <= r_max
     area = (size**2 - r_min**2) / (r_max**2 - r_min**2)
-    assert abs(area.mean() - 1 / 2) < 0.02  # uniform on the ring, not on its radius
-    assert abs(area.std() - np.sqrt(1 / 12)) < 0.01
+    assert abs(area.mean() - 1 / 2) < 0.04  # uniform on the ring, not on its radius
+    assert abs(area.std() - np.sqrt(1 / 12)) < 0.02
     assert angle.min() > 0
     assert angle.max() <= phase
-    assert abs(angle.mean() - phase / 2) < 0.02 * phase
+    assert abs(angle.mean() - phase / 2) < 0.04 * phase
     np.testing.assert_allclose(np.exp(cell.gamma_log.numpy()), np.sqrt(1 - size**2), rtol=1e-9)
-    assert abs(cell.weight_b.numpy().std() - np.sqrt(1 / 6)) < 0.01
+    assert abs(cell.weight_b.numpy().std() - np.sqrt(1 / 6)) < 0.02
     assert nn.LRUCell(3, 8).nu_log.dtype == np.float32
 
 
