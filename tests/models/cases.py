@@ -16,6 +16,7 @@ QUICK = {
     "memory": [
         *("--epochs", "2", "--sequences", "300", "--hidden-size", "8", "--gaps", "4", "6", "--cells", "rnn", "lstm")
     ],
+    "forecast": ["--epochs", "2", "--days", "250", "--hidden-size", "16"],
     "sentiment": ["--epochs", "3", "--reviews", "200", "--hidden-size", "16"],
     "sine": ["--epochs", "4", "--samples", "60"],
     "speech": ["--epochs", "3", "--recordings", "60", "--hidden-size", "16"],
@@ -29,6 +30,7 @@ USES = {
     "charlm": (["complete", "import o", "--count", "3", "--beam-size", "3"], r"^( *\d+\.\d%  \w+\n){3}$"),
     "digits": (["predict", str(ROOT / "tests" / "models" / "seven.png"), "--dark-on-light"], r"seven.png: \d \(\d+%\)"),
     "memory": (["recall", "--task", "adding", "--gap", "5"], r"(\d\.\d{3} \+ .* it says .*\n){5}.*over 5 steps"),
+    "forecast": (["predict"], r"^(\d+(\.\d+)? ?){14}$"),
     "sentiment": (["predict", "the plot is dull , but the cast is not"], r"^(good|bad) \(\d+\.\d%\): the plot"),
     "sine": (["predict", "--steps", "3", "--values", "0", "0.2", "0.4"], r"follow  (-?\d\.\d{3}\s?){3}$"),
     "speech": (["transcribe"], r"example\.wav: "),
