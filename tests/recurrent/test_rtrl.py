@@ -121,6 +121,19 @@ def compare(found, expected, tolerance):
         np.testing.assert_allclose(found[1][name], g, rtol=tolerance, atol=tolerance * scale, err_msg=name)
 
 
+@pytest.mark.parametrize("kind", [nn.LRUCell, nn.MinLSTMCell])
+def test_noise_of_each_step(kind):
+    """Zoneout draws masks step by step, as the unrolled step does with the same seed."""
+    cell = nn.Zoneout(kind(3, 4, dtype=np.float64), 0.4)
+    xs = draw(8, 2, 3)
+    weights = weights_of(cell, xs)
+    tr.seed(5)
+    found = online(cell, xs, weights)
+    tr.seed(5)
+    compare(found, through_time(cell, xs, weights), 1e-11)
+    assert not np.allclose(online(cell, xs, weights)[0][0], found[0][0])
+
+
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize(("T", "B", "I", "H"), [(12, 2, 3, 4), (1, 2, 1, 3), (30, 2, 2, 2)])
 def test_the_gradients_of_backpropagation_through_time(name, T, B, I, H):

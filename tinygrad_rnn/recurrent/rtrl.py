@@ -190,6 +190,7 @@ class RTRL:
             if t.requires_grad:
                 raise GraphError(f"{self._name}: x: requires gradients, wanted data or a detached tensor")
             inputs.append(t.data.copy())  # kept until the next step
+        inputs += [mask[0] for mask in self._program.draw(1, self.batch_size)]
         self._advance()
         self._bases = self._base_tensors()
         bases = {s.uid: t.data for s, t in zip(self._program.bases, self._bases)}
