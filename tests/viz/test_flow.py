@@ -227,6 +227,23 @@ def png_size(path):
     return struct.unpack(">II", data[16:24])
 
 
+@pytest.mark.parametrize("make", [lambda **o: nn.GRU(2, 3, **o), lambda **o: nn.Recurrent(nn.GRUCell(2, 3), **o)])
+def test_checkpoints_and_all_states_make_no_difference(make):
+    layer, x = make(checkpoint_every=2), np.random.default_rng(0).standard_normal((5, 2, 2)).astype(np.float32)
+
+    def flow():
+        return viz.gradient_flow(layer, x, lambda ys: (ys[-1] ** 2).sum())
+
+    found = flow()
+    assert layer.checkpoint_every == 2
+    layer.checkpoint_every = None
+    expected = flow()
+    layer(x, return_states="all")
+    for other in (found, flow()):
+        assert list(other.gradients) == list(expected.gradients) == ["GRUCell state"]
+        np.testing.assert_array_equal(other.gradients["GRUCell state"], expected.gradients["GRUCell state"])
+
+
 def test_pictures(tmp_path):
     pytest.importorskip("matplotlib")
     flows = {"RNN": flow_of(nn.RNN(2, 3), draw(5, 2, 2)), "LSTM": flow_of(nn.LSTM(2, 3), draw(5, 2, 2))}

@@ -161,6 +161,8 @@ def gradient_flow(layer: Module, x: Any, loss: Callable, state: Any = None, rows
         for module in layer.modules():
             if hasattr(module, "mode"):
                 module.mode = "eager"
+            if hasattr(module, "checkpoint_every"):  # its states are not kept on the tape
+                module.checkpoint_every = None
         watches = [_Watch(name, cell) for name, cell in cells]
         result = layer(x) if state is None else layer(x, state)
         watches = [watch for watch in watches if watch.states]
@@ -182,7 +184,9 @@ def _cells(layer: Module) -> list[tuple[str, Cell]]:
         if isinstance(module, Cell):
             inside |= {id(part) for part in module.modules()}
             found.append((path, module))
-        for value in vars(module).values():
+        for name, value in vars(module).items():
+            if name == "_with_states":  # the same cells, for return_states="all"
+                continue
             if isinstance(value, list) and value and isinstance(value[0], Cell):  # of an RNN, LSTM or GRU
                 found += [(f"{path}[{i}]" if len(value) > 1 or path else "", cell) for i, cell in enumerate(value)]
     if len(found) == 1:
