@@ -360,6 +360,7 @@ def test_masks_without_a_row_for_each_batch_row_do_not_compile():
         (lambda: nn.WeightDrop(nn.GRUCell(I, H), -0.1), r"WeightDrop: p: got -0\.1"),
         (lambda: nn.WeightDrop(nn.GRUCell(I, H), 0.1, "w"), r"WeightDrop: names: got 'w', wanted one of weight_ih, "),
         (lambda: nn.Zoneout(nn.LSTMCell(I, H), (0.1, 2)), r"Zoneout: p: got 2, wanted a probability"),
+        (lambda: nn.Zoneout(nn.LSTMCell(I, H), "some"), r"Zoneout: p: got 'some', wanted a probability"),
         (
             lambda: nn.Zoneout(nn.LSTMCell(I, H), (0.1, 0.1, 0.1)),
             r"Zoneout: p: got \(\*, \*, \*\), wanted a number or \(\*, \*\)",

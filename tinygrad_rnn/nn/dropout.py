@@ -13,8 +13,8 @@ from .module import Module
 
 
 def check_probability(p: float, argument: str = "p") -> float:
-    if not 0.0 <= p <= 1.0:
-        raise ValueError(f"{argument}: got {p}, wanted a probability between 0 and 1")
+    if not isinstance(p, int | float | np.number) or not 0.0 <= p <= 1.0:
+        raise ValueError(f"{argument}: got {p!r}, wanted a probability between 0 and 1")
     return float(p)
 
 
