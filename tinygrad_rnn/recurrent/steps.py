@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..core import Tensor
+from ..core.dtype import as_array
 from ..errors import DTypeError, ShapeError
 from .arrange import Arrangement
 
@@ -78,7 +79,8 @@ def read_steps(
     mask : bools (T, B), optional
         Steps that count. With `lengths` too, those count that both let pass.
     resets : bools (T, B), optional
-        Before which steps a row begins anew. What lies past a row's length is not read.
+        Before which steps a row begins anew, also where `mask` leaves the step out. What lies past a row's length is
+        not read.
     batch_first : bool
         `mask` and `resets` are (B, T).
 
@@ -103,7 +105,7 @@ def read_steps(
 
 def _read_lengths(owner: str, lengths: Any, time: int, batch: int) -> tuple[np.ndarray, bool]:
     """The lengths, and whether all are T."""
-    array = np.array(lengths.data if isinstance(lengths, Tensor) else lengths)
+    array = np.array(lengths.data if isinstance(lengths, Tensor) else as_array(lengths, f"{owner}: lengths"))
     if array.shape != (batch,):
         raise ShapeError(f"{owner}: lengths: got shape {array.shape}, wanted ({batch},), one for each row")
     if array.dtype.kind not in "iu":
@@ -119,7 +121,8 @@ def _read_lengths(owner: str, lengths: Any, time: int, batch: int) -> tuple[np.n
 def _read_mask(owner: str, name: str, mask: Any, wanted: tuple, batch_first: bool) -> np.ndarray | None:
     if mask is None:
         return None
-    array = np.array(mask.data if isinstance(mask, Tensor) else mask)  # a copy: the backward pass reads it too
+    values = mask.data if isinstance(mask, Tensor) else as_array(mask, f"{owner}: {name}")
+    array = np.array(values)  # a copy: the backward pass reads it too
     if array.shape != wanted:
         axes = "(B, T)" if batch_first else "(T, B)"
         raise ShapeError(f"{owner}: {name}: got shape {array.shape}, wanted {wanted}, which is {axes} of the input")

@@ -122,7 +122,7 @@ MERGES = {
 
 
 def check_merge(merge: str) -> str:
-    if merge not in MERGES:
+    if not isinstance(merge, str) or merge not in MERGES:
         raise ValueError(f"merge: got {merge!r}, wanted one of {', '.join(MERGES)}")
     return merge
 
