@@ -19,7 +19,8 @@ class Stepper:
     """Runs cells one step per call, each on the output of the one before; made by ``layer.stepper(batch_size)``.
 
     State and packed parameters are kept between calls, and the kernel allocates nothing. T calls give exactly what
-    one call of the layer over T steps gives (if it draws noise, in evaluation mode). No gradients are recorded. Steps that do not compile run eagerly.
+    one call of the layer over T steps gives (if it draws noise, in evaluation mode). No gradients are recorded. Steps
+    that do not compile run eagerly.
 
     Parameters
     ----------
