@@ -69,7 +69,8 @@ def scan(
         count that both let pass.
     resets : bools (T, B), optional
         Before which steps, also those that `mask` leaves out, a row begins anew, as at the beginning of an episode:
-        with `reset_state`, and without gradients into what was before. The sequence is cut between steps t - 1 and t, whichever way it is run.
+        with `reset_state`, and without gradients into what was before. The sequence is cut between steps t - 1 and t,
+        whichever way it is run.
     reset_state : nest of tensors, optional
         What a row that begins anew begins with; ``cell.initial_state(B)`` is the default, whatever `state` is carried
         over from before.
