@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tr
-from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.errors import DTypeError, ShapeError
 from tinygrad_rnn.recurrent import nest, scan
 from tinygrad_rnn.recurrent.stepper import Stepper
 
@@ -62,3 +62,26 @@ def test_several_steppers_of_one_cell():
     for i, order in enumerate((x, x[::-1])):
         wanted = scan(cell, order)[0].numpy()
         np.testing.assert_array_equal(np.stack([f[i] for f in found]), wanted)
+
+
+@pytest.mark.parametrize("mode", ["compiled", "eager"])
+@pytest.mark.parametrize("name", ["peephole_lstm", "delayed"])
+def test_rows_that_begin_anew(mode, name):
+    """As the resets of a layer."""
+    case, (T, B) = BY_NAME[name], (6, 4)
+    cell, xs = case.cell(), case.sequences(T, B, requires_grad=False)
+    resets = np.random.default_rng(0).random((T, B)) < 0.4
+    step = stepper(case, cell, B, mode)
+    with tr.no_grad():
+        ys, final = scan(cell, xs, mode=mode, resets=resets)
+    for t in range(T):
+        y = step(nest.map(lambda x, t=t: x[t], xs), resets[t])
+        for a, b in zip(leaves_of(y), leaves_of(ys), strict=True):
+            np.testing.assert_allclose(np.asarray(a), b.numpy()[t], rtol=1e-14, atol=1e-15)
+    for a, b in zip(leaves_of(step.state), leaves_of(final), strict=True):
+        np.testing.assert_allclose(a, b.numpy(), rtol=1e-14, atol=1e-15)
+    x = nest.map(lambda x: x[0], xs)
+    with pytest.raises(ShapeError, match=r"resets: got shape \(3,\), wanted \(4,\), which is \(B,\)"):
+        step(x, [True] * 3)
+    with pytest.raises(DTypeError, match="resets: got int64, wanted bool"):
+        step(x, [0, 1, 0, 1])

@@ -13,6 +13,7 @@ from ..errors import ShapeError
 from . import nest
 from .cell import Cell
 from .compiled import Program, program_of
+from .steps import read_mask
 
 
 class Stepper:
@@ -53,12 +54,14 @@ class Stepper:
             self._links.append(link)
             example = link.example_output()
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Any, resets: Any = None) -> Any:
         """One step.
 
         Parameters
         ----------
         x : array or Tensor, (B, ...), or a nest of such
+        resets : bools (B,), optional
+            Which rows begin anew before the step, with the cells' initial states; the others go on.
 
         Returns
         -------
@@ -66,6 +69,10 @@ class Stepper:
             The output; Tensors if `x` held Tensors.
         """
         first = x
+        if resets is not None:
+            rows = read_mask(self._links[0].cell._title, "resets", resets, (self.batch_size,), "(B,)")
+            for link in self._links:
+                link.begin_anew(rows)
         for link in self._links:
             x = link.run(x)
         if isinstance(first, Tensor) or not isinstance(first, np.ndarray):
@@ -168,6 +175,19 @@ class _Link:
         self.refresh()  # a new sequence may have new constants
         for target, s in zip(self.kernel.states, leaves):
             target[...] = s.data if isinstance(s, Tensor) else s
+
+    def begin_anew(self, rows: np.ndarray) -> None:
+        """Put the state of some rows back to the initial one."""
+        wanted, _ = nest.flatten(self.cell.initial_state(self.batch))
+        if self.program is not None:
+            for target, s in zip(self.kernel.states, wanted):
+                target[rows] = s.data[rows]
+            return
+        states, _ = nest.flatten(self._state)
+        kept = [s.data.copy() for s in states]
+        for target, s in zip(kept, wanted):
+            target[rows] = s.data[rows]
+        self._state = nest.unflatten(self.state_structure, [Tensor(s) for s in kept])
 
     def run(self, x: Any) -> Any:
         leaves: Any = (x,)

@@ -92,8 +92,13 @@ def read_steps(
     if lengths is None and mask is None and resets is None:
         return None
     time, batch = lead[::-1] if batch_first else lead
-    mask = _read_mask(owner, "mask", mask, lead, batch_first)
-    resets = _read_mask(owner, "resets", resets, lead, batch_first)
+    axes = "(B, T)" if batch_first else "(T, B)"
+    mask = None if mask is None else read_mask(owner, "mask", mask, lead, axes)
+    resets = None if resets is None else read_mask(owner, "resets", resets, lead, axes)
+    if batch_first:
+        mask, resets = (None if a is None else a.T for a in (mask, resets))
+    mask = None if mask is None or mask.all() else mask
+    resets = None if resets is None or not resets.any() else resets
     if lengths is None:
         lengths, full = np.full(batch, time), True
     else:
@@ -118,16 +123,17 @@ def _read_lengths(owner: str, lengths: Any, time: int, batch: int) -> tuple[np.n
     return array.astype(np.int64, copy=False), low == time
 
 
-def _read_mask(owner: str, name: str, mask: Any, wanted: tuple, batch_first: bool) -> np.ndarray | None:
-    if mask is None:
-        return None
-    values = mask.data if isinstance(mask, Tensor) else as_array(mask, f"{owner}: {name}")
-    array = np.array(values)  # a copy: the backward pass reads it too
-    if array.shape != wanted:
-        axes = "(B, T)" if batch_first else "(T, B)"
-        raise ShapeError(f"{owner}: {name}: got shape {array.shape}, wanted {wanted}, which is {axes} of the input")
+def read_mask(owner: str, name: str, mask: Any, shape: tuple, axes: str) -> np.ndarray:
+    """A bool array of a shape whose axes have names; a copy, as the backward pass may read it too.
+
+    Raises
+    ------
+    ShapeError, DTypeError
+        If `mask` has another shape or dtype.
+    """
+    array = np.array(mask.data if isinstance(mask, Tensor) else as_array(mask, f"{owner}: {name}"))
+    if array.shape != shape:
+        raise ShapeError(f"{owner}: {name}: got shape {array.shape}, wanted {shape}, which is {axes} of the input")
     if array.dtype.kind != "b":
         raise DTypeError(f"{owner}: {name}: got {array.dtype}, wanted bool")
-    if array.all() if name == "mask" else not array.any():
-        return None
-    return array.T if batch_first else array
+    return array
