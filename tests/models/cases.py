@@ -17,10 +17,15 @@ QUICK = {
         *("--epochs", "2", "--sequences", "300", "--hidden-size", "8", "--gaps", "4", "6", "--cells", "rnn", "lstm")
     ],
     "forecast": ["--epochs", "2", "--days", "250", "--hidden-size", "16"],
+    "melody": ["--epochs", "2", "--tunes", "120", "--hidden-size", "16"],
+    "roommate": [
+        *("--epochs", "2", "--samples", "100", "--long-samples", "60", "--long-hidden-size", "16", "--meals", "6")
+    ],
     "sentiment": ["--epochs", "3", "--reviews", "200", "--hidden-size", "16"],
     "sine": ["--epochs", "4", "--samples", "60"],
     "speech": ["--epochs", "3", "--recordings", "60", "--hidden-size", "16"],
     "tagger": ["--epochs", "2", "--characters", "60000", "--hidden-size", "16"],
+    "transliterate": ["--epochs", "2", "--pairs", "400", "--hidden-size", "16"],
     "wordlm": ["--epochs", "2", "--hidden-size", "16", "--data", str(ROOT / "README.md"), str(ROOT / "docs")],
 }
 
@@ -31,10 +36,13 @@ USES = {
     "digits": (["predict", str(ROOT / "tests" / "models" / "seven.png"), "--dark-on-light"], r"seven.png: \d \(\d+%\)"),
     "memory": (["recall", "--task", "adding", "--gap", "5"], r"(\d\.\d{3} \+ .* it says .*\n){5}.*over 5 steps"),
     "forecast": (["predict"], r"^(\d+(\.\d+)? ?){14}$"),
+    "melody": (["generate", "--start", "A4"], r"new-1\.mid: A4:"),
+    "roommate": (["predict", "sunny", "rainy"], r"^sunny: .+\nrainy: .+\n$"),
     "sentiment": (["predict", "the plot is dull , but the cast is not"], r"^(good|bad) \(\d+\.\d%\): the plot"),
     "sine": (["predict", "--steps", "3", "--values", "0", "0.2", "0.4"], r"follow  (-?\d\.\d{3}\s?){3}$"),
     "speech": (["transcribe"], r"example\.wav: "),
     "tagger": (["tag", str(ROOT / "models" / "__main__.py")], r"^def\t\w+\nmain\t\w+$"),
+    "transliterate": (["translate", "한", "--beam", "2"], r"^한: [a-z]*$"),
     "wordlm": (["suggest", "the state of", "--count", "2"], r"^( *\d+\.\d%  \S+\n){2}$"),
 }
 
