@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tinygrad_rnn.kernels import ragged
 from tinygrad_rnn.kernels import reference_ragged as reference
-from tinygrad_rnn.kernels.ragged import gather_rows
+from tinygrad_rnn.kernels.ragged import add_rows, gather_rows
 
 from .jit import dtypes, needs_jit
 
@@ -84,3 +84,14 @@ def test_gathering(dtype, width, rows, seed):
     gather_rows(x, index, out, width, 0, rows)
     np.testing.assert_array_equal(out[: rows * width].reshape(rows, width), reference.gather_rows(x, index, width))
     assert np.isnan(out[rows * width :]).all(), "nothing is written behind the end"
+
+
+@given(dtypes, st.integers(1, 20), st.integers(0, 12), st.integers(0, 2**32 - 1))
+def test_adding(dtype, width, rows, seed):
+    rng = np.random.default_rng(seed)
+    x, index = rng.standard_normal(rows * width).astype(dtype), rng.integers(0, 5, rows)
+    found = [rng.standard_normal(5 * width).astype(dtype)]
+    found.append(found[0].copy())
+    for add, out in zip((add_rows, reference.add_rows), found):
+        add(x, index, out, width)
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5, atol=1e-6)

@@ -57,9 +57,9 @@ class Ragged:
         reverse: bool = False,
         batch_first: bool = False,
     ):
-        from ..kernels.ragged import gather_rows, lay_rows
+        from ..kernels.ragged import add_rows, gather_rows, lay_rows
 
-        self._gather = gather_rows
+        self._gather, self._add = gather_rows, add_rows
         T, B = time, len(lengths)
         self.lead = (B, T) if batch_first else (T, B)
         most = B if resets is None else rounded(B + int(np.count_nonzero(resets)))
@@ -87,15 +87,13 @@ class Ragged:
 
     def begin_vjp(self, g: np.ndarray, fresh: bool) -> list[np.ndarray]:
         """Cotangents of what :meth:`begin` takes; without `fresh`, of the first alone."""
-        out = [np.zeros((len(self.last), *g.shape[1:]), g.dtype) for _ in range(1 + fresh)]
+        out = np.zeros((1 + fresh, len(self.last), *g.shape[1:]), g.dtype)
         if self.fresh is None:
-            out[0][self.owner] = g
-        elif not fresh:
-            np.add.at(out[0], self.owner, g)
-        else:
-            for total, some in zip(out, (~self.fresh, self.fresh)):
-                np.add.at(total, self.owner[some], g[some])
-        return out
+            out[0, self.owner] = g
+            return list(out)
+        index = self.owner + len(self.last) * self.fresh if fresh else self.owner
+        self._add(np.ascontiguousarray(g).reshape(-1), index, out.reshape(-1), g[0].size)
+        return list(out)
 
     def pack(self, x: np.ndarray, empty: Callable[[int], np.ndarray], slots: int) -> np.ndarray:
         """The rows that count of an array (T, B, ...), in a flat array with room for `slots` rows of each segment.

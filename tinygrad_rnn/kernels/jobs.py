@@ -87,11 +87,7 @@ def run_jobs(jobs, first, last, addresses, panel, arena, e0, e1, e2, e3, e4, e5)
                 out[job[5] + j] += x[job[3]]
         elif kind == ROWS:
             for r in range(job[5]):
-                source, target = job[3] + r * job[4], job[7] + r * job[8]
-                for j in range(job[6]):
-                    out[target + j] = x[source + j]
-                for j in range(job[6], job[8]):
-                    out[target + j] = 0
+                _copy(x, job[3] + r * job[4], out, job[7] + r * job[8], job[6], job[8])
         elif kind == PRODUCT:
             w = carray(_pointer(known[job[7]], like), HUGE)
             gemm(x, job[3], job[4], job[5], job[6], w, job[8], job[9], out, job[10], job[11], job[12])
@@ -122,6 +118,19 @@ def run_jobs(jobs, first, last, addresses, panel, arena, e0, e1, e2, e3, e4, e5)
             for r in range(job[5]):
                 for j in range(job[6]):
                     out[job[7] + r * job[8] + j] += x[job[3] + j * job[4] + r]
+
+
+@kernel
+def _copy(x, start, out, to, n, width):
+    """``out[to : to + n] = x[start : start + n]``, and zeros up to `width`."""
+    lanes = vlanes(x)
+    whole = n // lanes * lanes
+    for j in range(0, whole, lanes):
+        vstore(out, to + j, vload(x, start + j))
+    for j in range(whole, n):
+        out[to + j] = x[start + j]
+    for j in range(n, width):
+        out[to + j] = 0
 
 
 @kernel

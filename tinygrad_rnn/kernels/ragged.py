@@ -175,3 +175,12 @@ def gather_rows(x, index, out, width, start, stop):
         for j in range(0, width - lanes + 1, lanes):
             vstore(out, to + j, vload(x, at + j))
         vstore(out, to + width - lanes, vload(x, at + width - lanes))  # what is left, and some of it again
+
+
+@kernel
+def add_rows(x, index, out, width):
+    """``out[index[i]] += x[i]`` for rows of `width` elements in flat arrays, in order."""
+    for i in range(len(index)):
+        at, to = i * width, index[i] * width
+        for j in range(width):
+            out[to + j] += x[at + j]

@@ -82,3 +82,8 @@ def rounded(n: int) -> int:
 def gather_rows(x: Array, index: Array, width: int) -> Array:
     """Rows of a flat array, zeros where the index is -1."""
     return np.where((index < 0)[:, None], x.dtype.type(0), x.reshape(-1, width)[index])
+
+
+def add_rows(x: Array, index: Array, out: Array, width: int) -> None:
+    """What `np.add.at` does for rows of flat arrays."""
+    np.add.at(out.reshape(-1, width), index, x.reshape(-1, width))
