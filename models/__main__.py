@@ -46,9 +46,14 @@ def main(argv: list[str] | None = None) -> int:
         width = max(map(len, names()))
         for name in names():
             print(f"  {name:<{width}}  {summary(name)}")
-        print("\npython -m models NAME --help shows all options of one model, and what it can do after training.")
+        print("\npython -m models report trains all of them with three seeds and writes the table of the README.")
+        print("python -m models NAME --help shows all options of one model, and what it can do after training.")
         return 0
     name, *rest = argv
+    if name == "report":
+        from . import _report
+
+        return _report.main(rest, {model: load(model).main for model in names()})
     if name not in names():
         print(f"models: got {name!r}, wanted one of {', '.join(names())}", file=sys.stderr)
         return 2

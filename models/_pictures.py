@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullLocator
 
 INK, GREY, BLUE, ORANGE = "#222222", "#9a9a9a", "#2166ac", "#e08214"
@@ -44,11 +43,6 @@ def draw_loss(ax: Axes, history: dict[str, list[float]], title: str = "Loss") ->
 def no_ticks() -> NullLocator:
     """Takes away the small ticks of an axis."""
     return NullLocator()
-
-
-def rectangle(x: float, y: float, red: float, green: float, blue: float) -> Rectangle:
-    """A coloured cell of size 1 without an edge."""
-    return Rectangle((x, y), 1, 1, facecolor=(red, green, blue), linewidth=0)
 
 
 def draw_confusion(ax: Axes, confusion: np.ndarray, names: Sequence) -> None:

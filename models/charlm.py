@@ -101,6 +101,7 @@ def draw(run: _command.Run, bits: np.ndarray, text: str, scores: dict, history: 
     figure, (page, bars, loss) = _pictures.picture(widths=(8, 3, 3.5))
     page.axis("off")
     columns, rows = 76, 18
+    colors = np.ones((rows, columns, 3))
     x = y = 0
     for character, surprise in zip(text[1:], bits):
         if character == "\n" or x == columns:
@@ -109,11 +110,12 @@ def draw(run: _command.Run, bits: np.ndarray, text: str, scores: dict, history: 
             break
         if character != "\n":
             shade = min(1.0, surprise / 8)
-            page.add_patch(_pictures.rectangle(x, y, 1 - 0.4 * shade, 1 - 0.75 * shade, 1 - shade))
-            if character.isprintable():
+            colors[y, x] = 1 - 0.4 * shade, 1 - 0.75 * shade, 1 - shade
+            if character.isprintable() and character != " ":
                 page.text(x + 0.5, y + 0.55, character, family="monospace", fontsize=6.5, ha="center", va="center")
             x += 1
-    page.set(xlim=(0, columns), ylim=(rows, 0), title="Held-out text: the darker, the more surprising")
+    page.imshow(colors, extent=(0, columns, rows, 0), aspect="auto", interpolation="nearest")
+    page.set_title("Held-out text: the darker, the more surprising")
     labels = {"bits": run.args.cell.upper(), "trigram_bits": "trigram", "gzip_bits": "gzip"}
     bars.bar([labels[key] for key in scores], scores.values(), color=[_pictures.ORANGE, *[_pictures.GREY] * 2])
     for i, value in enumerate(scores.values()):

@@ -32,7 +32,7 @@ def test_examples_run(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["models", "benchmarks"])
 def test_named_commands_exist(kind):
-    known = {"models": models.names(), "benchmarks": [*benchmarks.names(), "results"]}[kind]
+    known = {"models": [*models.names(), "report"], "benchmarks": [*benchmarks.names(), "results"]}[kind]
     named = re.findall(rf"python -m {kind} (\w+)", README)
     assert named
     assert set(named) <= set(known)

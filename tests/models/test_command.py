@@ -140,3 +140,18 @@ def test_interrupted(tmp_path, monkeypatch):
     assert command.main(["sine", "--out", str(tmp_path / "part"), "--resume"]) == 0
     a, b = (load_file(folder / "weights.safetensors") for folder in (whole, tmp_path / "part"))
     assert all((a[key] == b[key]).all() for key in a)
+
+
+@pytest.mark.slow
+def test_other_cells(tmp_path):
+    """--cell takes more than the classical ones, also where lengths differ."""
+    for cell in ("indrnn", "lru", "mgu", "peephole_lstm"):
+        arguments = ["--cell", cell, "--epochs", "2", "--reviews", "60", "--hidden-size", "8"]
+        assert command.main(["sentiment", *arguments, "--out", str(tmp_path / cell)]) == 0
+        assert command.main(["sentiment", "predict", "the plot is dull", "--out", str(tmp_path / cell)]) == 0
+
+
+def test_unknown_cell(capsys):
+    with pytest.raises(SystemExit):
+        command.main(["sine", "--cell", "elephant"])
+    assert "argument --cell: invalid choice: 'elephant'" in capsys.readouterr().err

@@ -1,0 +1,93 @@
+"""``python -m models report``: what it measures, the table, and its place in the README."""
+
+import json
+import subprocess
+
+import pytest
+
+from models import __main__ as command
+from models import _report, digits, sine
+from tests.models.cases import QUICK
+
+COMMANDS = {"digits": digits.main, "sine": sine.main}
+
+
+@pytest.fixture
+def places(monkeypatch, tmp_path):
+    """Results, pictures and README in a folder of the test; trainings of a moment in this process."""
+    monkeypatch.setattr(_report, "RESULTS", tmp_path / "results.json")
+    monkeypatch.setattr(_report, "PICTURES", tmp_path / "docs")
+    monkeypatch.setattr(_report, "README", tmp_path / "README.md")
+    (tmp_path / "README.md").write_text(f"before\n{_report.BEGIN}old\n{_report.END}after\n")
+
+    def run(line, **_):
+        name = line[3]
+        assert command.main([name, *QUICK[name], *line[4:]]) == 0
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return tmp_path
+
+
+def test_a_report(places, capsys):
+    assert command.main(["report", "sine", "--seeds", "3", "4", "--out", str(places / "out")]) == 0
+    results = json.loads((places / "results.json").read_text())
+    assert list(results) == ["sine"]
+    for i, seed in enumerate((3, 4)):
+        metrics = json.loads((places / "out" / f"sine-{seed}" / "metrics.json").read_text())
+        assert results["sine"]["score"][i] == metrics["mae"]
+        assert results["sine"]["baseline"][i] == metrics["persistence_mae"]
+    picture = (places / "out" / "sine-3" / "predictions.png").read_bytes()
+    assert (places / "docs" / "sine.png").read_bytes() == picture
+    page = (places / "README.md").read_text()
+    assert page.startswith("before\n")
+    assert page.endswith("after\n")
+    assert "old" not in page
+    assert "| [`sine`](models/sine.py) | A tanh RNN reads 25 steps of a wave" in page
+    assert "over 2 seeds" in page
+    # a second report keeps what the first one found
+    assert command.main(["report", "digits", "--seeds", "0"]) == 0
+    page = (places / "README.md").read_text()
+    assert page.index("`digits`") < page.index("`sine`")
+    assert "several seeds" in page
+
+
+def test_the_table_alone(places):
+    numbers = {
+        "score": [0.96, 0.98, 0.97],
+        "baseline": [0.9, 0.9, 0.9],
+        "seconds": [10.0, 20.0, 15.0],
+        "load": [0.5] * 3,
+    }
+    (places / "results.json").write_text(json.dumps({"digits": numbers}))
+    assert command.main(["report", "--table"]) == 0
+    page = (places / "README.md").read_text()
+    assert "| **97.0%** (96.0% to 98.0%) | 90.0% (nearest mean image) | 15 s |" in page
+    assert "busy" not in page
+    numbers["load"][1] = 4.0
+    assert "busy" in _report.table(COMMANDS, {"digits": numbers})
+
+
+def test_durations():
+    assert [_report.duration(s) for s in (4.4, 89, 200)] == ["4 s", "89 s", "3.3 min"]
+
+
+def test_a_readme_without_a_place(places):
+    (places / "README.md").write_text("nothing")
+    with pytest.raises(SystemExit, match="holds no place for the table"):
+        command.main(["report", "--table"])
+
+
+def test_unknown_models(capsys):
+    with pytest.raises(SystemExit):
+        command.main(["report", "elephant"])
+    assert "got elephant, wanted some of airline, " in capsys.readouterr().err
+
+
+def test_the_readme_shows_every_model_that_has_results():
+    page = (_report.ROOT / "README.md").read_text(encoding="utf-8")
+    assert _report.BEGIN in page
+    results = json.loads(_report.RESULTS.read_text(encoding="utf-8"))
+    assert set(results) <= set(command.names())
+    for name in results:
+        assert f"[`{name}`](models/{name}.py)" in page
+        assert (_report.PICTURES / f"{name}.png").read_bytes().startswith(b"\x89PNG")
