@@ -88,7 +88,7 @@ def table(commands: dict[str, _command.Command], results: dict[str, dict]) -> st
             card.data,
             card.metric,
             spread(result["score"], card.style),
-            f"{spread(result['baseline'], card.style)} ({card.baseline})",
+            f"{card.baseline}: {sum(result['baseline']) / len(result['baseline']):{card.style}}",
             duration(sum(result["seconds"]) / len(result["seconds"])),
             picture,
         )
@@ -97,7 +97,7 @@ def table(commands: dict[str, _command.Command], results: dict[str, dict]) -> st
     words = f"{seeds.pop()} seeds" if len(seeds) == 1 else "several seeds"
     note = f"Means over {words}, with the least and the greatest; training time includes compiling."
     if any(load > BUSY for result in results.values() for load in result["load"]):
-        note += " The machine was busy with other work: on two idle cores training takes a fraction of that time."
+        note += " The machine was busy with other work, so these times are too long."
     return "\n".join([*rows, "", note]) + "\n"
 
 

@@ -61,7 +61,7 @@ def test_the_table_alone(places):
     (places / "results.json").write_text(json.dumps({"digits": numbers}))
     assert command.main(["report", "--table"]) == 0
     page = (places / "README.md").read_text()
-    assert "| **97.0%** (96.0% to 98.0%) | 90.0% (nearest mean image) | 15 s |" in page
+    assert "| **97.0%** (96.0% to 98.0%) | nearest mean image: 90.0% | 15 s |" in page
     assert "busy" not in page
     numbers["load"][1] = 4.0
     assert "busy" in _report.table(COMMANDS, {"digits": numbers})
