@@ -260,6 +260,26 @@ def test_layers(make, mode):
     assert_same(*found)
 
 
+@modes
+@pytest.mark.parametrize("every", [None, 3])
+@pytest.mark.parametrize("make", list(LAYERS.values())[:2], ids=list(LAYERS)[:2])
+def test_without_outputs(make, every, mode):
+    """The same final states and gradients, and None in the place of the outputs."""
+    x, found = draw((T, B, I)), []
+    for more in ({}, {"return_outputs": False}):
+        tr.seed(0)
+        layer = make(every)
+        layer.mode = mode
+        outputs, state = layer(x, **STEPS["all"], **more)
+        assert (outputs is None) == bool(more)
+        grads = tr.grad(sum((s * s).sum() for s in leaves(state)), [x, *layer.parameters()])
+        found.append([a.numpy() for a in (*leaves(state), *grads)])
+        all_outputs, every_state = layer(x, return_states="all", **STEPS["all"], **more)
+        assert (all_outputs is None) == bool(more)
+        found[-1] += [s.numpy() for s in leaves(every_state)]
+    assert_same(*found, tol=0)
+
+
 @pytest.mark.parametrize("every", [0, -1, 2.0, True, "4"])
 def test_refused(every):
     for make in (

@@ -56,8 +56,10 @@ class Checkpointed:
         self.cell, self.advance, self.arrange, self.steps, self.every = cell, advance, arrange, steps, every
         self.chunks: list[Chunk] = []
 
-    def run(self, inputs: list[Tensor], states: list[Tensor], fresh: list[Tensor] | None) -> tuple[Any, Any]:
-        """Outputs and final state, as of `advance`; `fresh` is what rows begin anew with, if not with `states`."""
+    def run(
+        self, inputs: list[Tensor], states: list[Tensor], fresh: list[Tensor] | None, return_outputs: bool = True
+    ) -> tuple[Any, Any]:
+        """Outputs (or None) and final state, as of `advance`; `fresh` is what rows begin anew with, if not `states`."""
         fresh = states if fresh is None and self.steps is not None and self.steps.resets is not None else fresh
         self.counts = [len(inputs), len(states), len(fresh or ())]
         time = inputs[0].shape[self._axis]
@@ -76,7 +78,7 @@ class Checkpointed:
                 structures = output_structure, state_structure
                 self.read = _read([*pieces, *finals], begun, leaves)
                 others = self._tensors(self.read)
-                ys = [self._room(p, time) for p in pieces]
+                ys = [self._room(p, time) for p in pieces] if return_outputs else []
             for y, piece in zip(ys, pieces):
                 y[self._slice(start, stop)] = piece.data
             carried = [s.data for s in finals]
@@ -89,7 +91,8 @@ class Checkpointed:
         )
         out = apply(op, args, {})
         assert structures is not None
-        return nest.unflatten(structures[0], out[: len(ys)]), nest.unflatten(structures[1], out[len(ys) :])
+        last = nest.unflatten(structures[1], out[len(ys) :])
+        return nest.unflatten(structures[0], out[: len(ys)]) if return_outputs else None, last
 
     # ---- one chunk
 
@@ -157,7 +160,7 @@ class Checkpointed:
             begun = next(clock)
             with config.enable_grad(), self._as_then(chunk):
                 outputs, state = self._run(chunk, *leaves)
-            results = [*nest.flatten(outputs)[0], *nest.flatten(state)[0]]
+            results = [*nest.flatten(outputs)[0][: self.outputs], *nest.flatten(state)[0]]
             if not _read(results, begun, leaves).keys() <= self.read.keys():
                 raise GraphError(
                     f"{self.cell._title}: checkpoint_every: the steps from t={chunk.start} on read a tensor that needs "
@@ -185,7 +188,7 @@ class Checkpointed:
         with self._as_then(self.chunks[0]):
             fresh = tensors[n + m : n + m + k] or None
             outputs, state = self.advance(tensors[:n], tensors[n : n + m], self.steps, fresh)
-        results = [*nest.flatten(outputs)[0], *nest.flatten(state)[0]]
+        results = [*nest.flatten(outputs)[0][: self.outputs], *nest.flatten(state)[0]]
         pairs = [(results[i], g) for i, g in gs.items() if results[i].requires_grad]
         wanted = [t for t, need in zip(tensors, needs) if need]
         found = iter(partial_grad([y for y, _ in pairs], wanted, [g for _, g in pairs], create_graph=True))

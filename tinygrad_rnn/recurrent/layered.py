@@ -160,7 +160,14 @@ class Layered(Module):
         return super().train(mode)
 
     def forward(
-        self, input, state=None, lengths=None, mask=None, resets=None, return_states: str = "final"
+        self,
+        input,
+        state=None,
+        lengths=None,
+        mask=None,
+        resets=None,
+        return_states: str = "final",
+        return_outputs: bool = True,
     ) -> tuple[Any, Any]:
         """Run over a sequence.
 
@@ -180,6 +187,8 @@ class Layered(Module):
             Before which steps a row begins anew, with the cell's initial state.
         return_states : {"final", "all"}
             "all": the states after every step, instead of the final ones alone.
+        return_outputs : bool
+            False: None in the place of the output; with `checkpoint_every`, it takes no memory then.
 
         Returns
         -------
@@ -224,17 +233,18 @@ class Layered(Module):
                     Arrangement(batch_first, self.reverse or i != first, stacked and not every),
                     steps,
                     checkpoint_every=self.checkpoint_every,
+                    return_outputs=return_outputs or every or first + directions < len(self._cells),
                 )
                 for i in range(first, first + directions)
             ]
             runs = [ys for ys, _ in runs] if every else runs
             finals += [final for _, final in runs]
-            x = runs[0][0] if directions == 1 else MERGES[self.merge](*[y for y, _ in runs])
-        if not batched:
-            x = ops.squeeze(x, 1)
+            if return_outputs or first + directions < len(self._cells):
+                x = runs[0][0] if directions == 1 else MERGES[self.merge](*[y for y, _ in runs])
+        output = None if not return_outputs else x if batched else ops.squeeze(x, 1)
         if stacked and not every:
-            return x, finals[0] if batched else nest.map(lambda s: ops.squeeze(s, 1), finals[0])
-        return x, nest.map(lambda *s: ops.stack([t if batched else ops.squeeze(t, -2) for t in s]), *finals)
+            return output, finals[0] if batched else nest.map(lambda s: ops.squeeze(s, 1), finals[0])
+        return output, nest.map(lambda *s: ops.stack([t if batched else ops.squeeze(t, -2) for t in s]), *finals)
 
     def stepper(self, batch_size: int = 1):
         """One step per call, for streams; see :class:`~tinygrad_rnn.recurrent.stepper.Stepper`."""

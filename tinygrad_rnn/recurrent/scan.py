@@ -44,6 +44,7 @@ def scan(
     resets=None,
     reset_state=None,
     checkpoint_every: int | None = None,
+    return_outputs: bool = True,
 ) -> tuple[Any, Any]:
     """Run `cell` over a sequence.
 
@@ -78,6 +79,8 @@ def scan(
         Keep the state after so many steps, and nothing of what is between: the backward pass runs the steps between
         two of them once more. Memory for T / checkpoint_every + checkpoint_every steps, which is least near the square
         root of T, for the price of a second forward pass. Same results, same gradients.
+    return_outputs : bool
+        False: None in the place of the outputs; with `checkpoint_every`, they take no memory then.
 
     Returns
     -------
@@ -104,7 +107,9 @@ def scan(
         inputs, _ = _check_inputs(cell, xs, batch_first)
         steps = read_steps(cell._title, inputs[0].shape[:2], lengths, mask, resets, batch_first)
     check_every(checkpoint_every, cell._title)
-    return run(cell, xs, state, mode, Arrangement(batch_first, reverse), steps, reset_state, checkpoint_every)
+    return run(
+        cell, xs, state, mode, Arrangement(batch_first, reverse), steps, reset_state, checkpoint_every, return_outputs
+    )
 
 
 def run(
@@ -116,6 +121,7 @@ def run(
     steps: Steps | None = None,
     reset_state: Any = None,
     checkpoint_every: int | None = None,
+    return_outputs: bool = True,
 ) -> tuple[Any, Any]:
     """What :func:`scan` does, for layers: the same `steps` may serve several cells."""
     check_mode(mode)
@@ -129,12 +135,13 @@ def run(
     advance = functools.partial(_advance, cell, structure, state_structure, mode)
     time = inputs[0].data.shape[1 - arrange.batch_axis]
     if checkpoint_every is None or checkpoint_every >= time or not config.is_grad_enabled():
-        return advance(arrange, inputs, states, steps, fresh)
+        ys, last = advance(arrange, inputs, states, steps, fresh)
+        return ys if return_outputs else None, last
     from .checkpoint import Checkpointed
 
     flat = arrange._replace(stacked=False)
     whole = Checkpointed(cell, functools.partial(advance, flat), flat, steps, checkpoint_every)
-    ys, last = whole.run(inputs, states, fresh)
+    ys, last = whole.run(inputs, states, fresh, return_outputs)
     return ys, nest.map(lambda s: ops.expand_dims(s, 0), last) if arrange.stacked else last
 
 

@@ -60,7 +60,14 @@ class Recurrent(Module):
         self.batch_first, self.reverse = bool(batch_first), bool(reverse)
 
     def forward(
-        self, xs, state=None, lengths=None, mask=None, resets=None, return_states: str = "final"
+        self,
+        xs,
+        state=None,
+        lengths=None,
+        mask=None,
+        resets=None,
+        return_states: str = "final",
+        return_outputs: bool = True,
     ) -> tuple[Any, Any]:
         """Run over `xs`, (T, B, ...), from `state`; see :func:`~tinygrad_rnn.recurrent.scan`.
 
@@ -77,6 +84,8 @@ class Recurrent(Module):
         return_states : {"final", "all"}
             "all": the states after every step, sequences as the outputs are, instead of the final one alone; zero
             where steps do not count.
+        return_outputs : bool
+            False: None in the place of the outputs; with `checkpoint_every`, they take no memory then.
 
         Returns
         -------
@@ -87,8 +96,11 @@ class Recurrent(Module):
         every = check_return_states(return_states)
         cell = with_states(self, self.cell) if every else self.cell
         which = {"lengths": lengths, "mask": mask, "resets": resets, "checkpoint_every": self.checkpoint_every}
+        which["return_outputs"] = return_outputs or every
         ys, state = scan(cell, xs, state, self.mode, self.reverse, self.batch_first, **which)
-        return ys if every else (ys, state)
+        if every:
+            ys, state = ys
+        return ys if return_outputs else None, state
 
     def stepper(self, batch_size: int = 1, example: Any = None):
         """One step per call, for streams; see :class:`~tinygrad_rnn.recurrent.stepper.Stepper`."""
