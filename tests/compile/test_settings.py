@@ -84,7 +84,7 @@ def test_settings_changed_back_and_forth():
 def test_the_same_settings_are_traced_once(monkeypatch):
     cell = Settings()
     scan(cell, X, mode="compiled")
-    monkeypatch.setattr(compiled, "_trace", lambda *a: pytest.fail("traced again"))
+    monkeypatch.setattr(compiled, "trace_program", lambda *a: pytest.fail("traced again"))
     scan(cell, np.concatenate([X, X], 1), mode="compiled")
     scan(cell, X[:1], mode="compiled")
 
