@@ -197,8 +197,9 @@ class Run:
             if checkpoint.exists():
                 trainer.load(checkpoint)
                 say(f"going on after epoch {trainer.epoch}, update {trainer.steps}")
-        else:
-            checkpoint.unlink(missing_ok=True)
+        elif not self.losses:  # the first training of a new run: nothing of an older one is taken up later
+            for old in self.args.out.glob("checkpoint*.safetensors"):
+                old.unlink()
             write_options(self.args, self.model)
         trainer.callbacks += [SaveCheckpoint(checkpoint), *([] if quiet else [PrintEpochs()])]
         before = trainer.seconds

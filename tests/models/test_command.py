@@ -95,6 +95,16 @@ def test_resume_with_other_options(tmp_path, capsys):
     assert "going on after epoch 1" in capsys.readouterr().out
 
 
+def test_a_new_run_takes_nothing_from_an_old_one(tmp_path):
+    assert sine(tmp_path) == 0
+    stale = tmp_path / "checkpoint-other.safetensors"
+    stale.write_bytes(b"of an older run")
+    assert sine(tmp_path, "--resume", "--epochs", "1") == 0
+    assert stale.exists()
+    assert sine(tmp_path) == 0
+    assert not stale.exists()
+
+
 def test_folder_of_another_model(tmp_path, capsys):
     assert sine(tmp_path) == 0
     assert command.main(["airline", "--out", str(tmp_path), "--resume"]) == 1
