@@ -37,8 +37,8 @@ def test_outputs_and_every_gradient(case):
 @some(SINGLE)
 def test_one_feature(case):
     for I, H in ((1, 1), (1, 3), (3, 1)):
-        if H == 1 and case.name in ("odd_slices", "row_statistics"):
-            continue  # its slices would be empty; its standard deviation has no slope
+        if H == 1 and case.name in ("odd_slices", "columns_of_operands", "row_statistics"):
+            continue  # their slices would be empty; its standard deviation has no slope
         for T, B in ((3, 2), (1, 1)):
             agree(case.cell(I, H), case.sequences(T, B, I, H), case.states(B, I, H))
 
