@@ -197,3 +197,16 @@ class Reservoir(Elman):
 
     def new(self, x, h):
         return super().new(x, h) + h @ self.fixed
+
+
+class SharedClock(Elman):
+    """Counts the steps in its state, and all rows go by the clock that is furthest on."""
+
+    def initial_state(self, batch_size):
+        return {"h": super().initial_state(batch_size), "steps": tr.zeros((batch_size,), dtype="int64")}
+
+    def step(self, x, state):
+        steps = state["steps"] + 1
+        scale = 1.0 / steps.max(axis=0, keepdims=True).astype(x.dtype)
+        h = tr.tanh(self.new(x, state["h"])) * scale[:, None]
+        return h, {"h": h, "steps": steps}

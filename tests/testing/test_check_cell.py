@@ -12,7 +12,8 @@ from ..recurrent import cases
 from . import broken_cells as broken
 
 DEFAULT = {"lstm", "gru", "indrnn", "lru"}  # each cell compiles for a few seconds
-COMPILING = ["eager_equals_compiled", "streamed_equals_whole", "padding_invariant", "resets_equal_splitting"]
+LENGTHS = ("padding_invariant", "masked_equals_left_out", "resets_equal_splitting")
+COMPILING = ["eager_equals_compiled", "streamed_equals_whole", *LENGTHS]
 LONG = {"layernorm_gru", "layernorm_lstm"}  # for half a minute, which other tests do
 
 
@@ -31,7 +32,7 @@ def test_a_cell_keeps_its_promises():
     ],
 )
 def test_built_in_cells(name):
-    long = () if name in {*DEFAULT, "mgu"} else ("padding_invariant", "resets_equal_splitting")
+    long = () if name in {*DEFAULT, "mgu"} else LENGTHS
     assert {*check_cell(nn.cell_by_name(name), skip=long).skipped} == {*long}
 
 
@@ -97,8 +98,8 @@ def test_random_numbers_in_training_are_no_obstacle():
 FAILURES = [
     (broken.LogOfNegative, "runs", r"output at time 0, row 0, feature 0: got nan, expected a finite number", (1, 1)),
     (broken.GrowingState, "runs", r"ShapeError: GrowingState\.step: next_state at t=0: got shape \(1, 2\)", (1, 1)),
-    (broken.Hardwired, "runs", r"ValueError: no batch of one", (1, 1)),
-    (broken.FixedFloat32, "runs", r"DTypeError: .*\n.*\n.*a constant of the cell has a fixed dtype", (1, 1)),
+    (broken.Hardwired, "runs", r"ValueError: no batch of one, at .*broken_cells\.py:\d+\n", (1, 1)),
+    (broken.FixedFloat32, "runs", r"DTypeError: .*\n.*\n.*a tensor of the cell has a fixed dtype", (1, 1)),
     (broken.Counter, "repeatable", r"output at time 0.*: got .* in the second run.*\n.*\n.*a counter", (1, 1)),
     (broken.Sequences, "repeatable", r"in the second run, expected .* as in the first", (1, 1)),
     (broken.NoiseInEvaluation, "repeatable", r"usual cause: .*draws random numbers in evaluation mode", (1, 1)),
@@ -117,6 +118,9 @@ FAILURES = [
     (broken.Sequences, "streamed_equals_whole", r"got .* in a stream, expected .* as in one sequence", (1, 1)),
     (broken.BatchMean, "padding_invariant",
      r"at time 0, row 1.* with padding \(eager\), expected .* as cut and alone.*\n.*lengths \[[01], 1\]", (1, 2)),
+    (broken.SharedClock, "masked_equals_left_out",
+     r"output at time 1, row 0.* with a mask \(eager\), expected .* as alone without the steps left out.*\n"
+     r".*mask \(T, B\) \[\[0, 1\], \[1, 1\]\]\n.*row by row", (2, 2)),
     (broken.Clock, "resets_equal_splitting",
      r"output at time 1.* with resets \(eager\), expected .* as split.*\n.*resets \(T, B\) \[\[0\], \[1\]\]", (2, 1)),
     (broken.FixedFloat64, "float32_close_to_float64", r"DTypeError: .*\n.*\n.*register_buffer\(\)", (1, 1)),
@@ -139,9 +143,11 @@ def test_broken_cells_are_found_out(cell, name, message, smallest):
     assert isinstance(error.case.cell, cell)
 
 
-@pytest.mark.parametrize("cell", [broken.Counter, broken.BatchMean, broken.Clock, broken.WrongRule, broken.Overwriting])
+@pytest.mark.parametrize("cell", [
+    broken.Counter, broken.BatchMean, broken.Clock, broken.WrongRule, broken.Overwriting, broken.SharedClock
+])  # fmt: skip
 def test_the_first_broken_promise_is_told(cell):
-    order = {"Counter": 1, "BatchMean": 5, "Clock": 7, "WrongRule": 2, "Overwriting": 1}
+    order = {"Counter": 1, "BatchMean": 5, "Clock": 7, "WrongRule": 2, "Overwriting": 1, "SharedClock": 11}
     with pytest.raises(CellCheckError) as raised:
         check_cell(cell, skip=["eager_equals_compiled"])
     assert raised.value.check == CELL_CHECKS[order[cell.__name__]]

@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
 from ..config import no_grad
 from ..core import Tensor, is_float, tensor
 from ..errors import CellCheckError, GradcheckError
 from ..nn.module import Module
 from ..recurrent import Cell, Recurrent, nest
 from ..recurrent.settings import trial
-from .cell_case import Case, Runner, evaluate, joined, named, place, projection, require_equal, rows_of, whole
+from .cell_alone import require_as_alone
+from .cell_case import Case, evaluate, joined, named, place, projection, require_equal, rows_of, whole
 from .gradcheck import gradcheck
 
 Check = Callable[[Case], None]
@@ -212,18 +212,18 @@ def padding_invariant(case: Case) -> None:
     lengths = case.draw(st.lists(each, min_size=case.batch, max_size=case.batch))
     case.extra = f", lengths {lengths}"
     valid = np.arange(case.time)[:, None] < lengths
+    require_as_alone(case, "with padding", "as cut and alone", valid, lengths=lengths)
 
-    def padded(mode):
-        def run(cell, xs, state):
-            poisoned = nest.map(lambda x: ops.where(_fit(valid, x), x, np.nan) if is_float(x.dtype) else x, xs)
-            return Recurrent(cell, mode=mode)(poisoned, state, lengths=lengths)
 
-        return run
-
-    def pieces(b):
-        return [slice(0, lengths[b])] if lengths[b] else []
-
-    _require_both(case, padded, pieces, "with padding", "as cut and alone")
+@check(
+    "something is computed over axis 0, which is the batch, or from the number of the step: at a step that one row "
+    "leaves out others go on, so what rows count or remember has to be in the state, row by row"
+)
+def masked_equals_left_out(case: Case) -> None:
+    """With ``mask=``, each row gives what it gives alone without the steps left out, whatever lies there."""
+    mask = np.random.default_rng(case.seed).random((case.time, case.batch)) < 0.6
+    case.extra = f", mask (T, B) {mask.astype(int).tolist()}"
+    require_as_alone(case, "with a mask", "as alone without the steps left out", mask, mask=mask)
 
 
 @check("the cell carries something outside of the state, which a reset cannot put back")
@@ -231,59 +231,12 @@ def resets_equal_splitting(case: Case) -> None:
     """With ``resets=``, a row gives what it gives when it is split there and begins anew from its initial state."""
     resets = np.random.default_rng(case.seed).random((case.time, case.batch)) < 0.4
     case.extra = f", resets (T, B) {resets.astype(int).tolist()}"
-
-    def pieces(b):
-        starts = sorted({0, *np.flatnonzero(resets[:, b]).tolist()})
-        return [slice(i, j) for i, j in zip(starts, [*starts[1:], case.time])]
-
-    def reset(mode):
-        return lambda cell, xs, state: Recurrent(cell, mode=mode)(xs, state, resets=resets)
-
-    _require_both(case, reset, pieces, "with resets", "as split", resets)
-
-
-def _require_both(
-    case: Case,
-    runner: Callable[[str], Runner],
-    pieces: Callable[[int], list[slice]],
-    here: str,
-    there: str,
-    resets: np.ndarray | None = None,
-) -> None:
-    """Compare ``runner(mode)``, on the tape and compiled, with each row run alone, piece by piece."""
-
-    def by_hand(cell, xs, state):
-        layer = Recurrent(cell, mode="eager")
-        with no_grad():
-            like, _ = layer(xs, state)
-        rows = []
-        for b in range(case.batch):
-            row = slice(b, b + 1)
-            mine = cell.initial_state(1) if state is None else rows_of(state, row, 0)
-            ys, left = [], case.time
-            for piece in pieces(b):
-                if resets is not None and resets[piece.start, b]:
-                    mine = None
-                y, mine = layer(rows_of(rows_of(xs, row, 1), piece, 0), mine)
-                ys.append(y)
-                left -= piece.stop - piece.start
-            if left:
-                ys.append(nest.map(lambda y, n=left: Tensor(np.zeros((n, 1, *y.shape[2:]), y.dtype)), like))
-            rows.append((joined(ys, 0), mine))
-        return joined([y for y, _ in rows], 1), joined([s for _, s in rows], 0)
-
-    wanted = evaluate(case.evaluated(), by_hand)
-    for mode in ("eager",) if case.subject.reason else ("eager", "compiled"):
-        require_equal(evaluate(case, runner(mode)), wanted, f"{here} ({mode})", there)
-
-
-def _fit(mask: np.ndarray, x: Any) -> np.ndarray:
-    return mask.reshape(*mask.shape, *(1,) * (len(x.shape) - 2))
+    require_as_alone(case, "with resets", "as split", resets=resets)
 
 
 @check(
-    "a constant of the cell has a fixed dtype: keep it as a Python number or a NumPy array, or register it with "
-    "register_buffer(), so that .to(dtype) casts it; the dtype of new tensors comes from x.dtype or self.dtype"
+    "a tensor of the cell has a fixed dtype: make weights nn.Parameter; keep constants as numbers or arrays, or call "
+    "register_buffer(), so that .to(dtype) casts them; the dtype of new tensors comes from x.dtype or self.dtype"
 )
 def float32_close_to_float64(case: Case) -> None:
     """The cell runs in float32, and gives what it gives in float64, to rounding."""

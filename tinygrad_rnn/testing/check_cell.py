@@ -47,8 +47,8 @@ def check_cell(
 
     ``runs``, ``repeatable``, ``gradients_of_inputs``, ``gradients_of_states``, ``gradients_of_parameters``,
     ``rows_independent``, ``rows_permute``, ``chunked_equals_whole``, ``eager_equals_compiled``,
-    ``streamed_equals_whole``, ``padding_invariant``, ``resets_equal_splitting``, ``float32_close_to_float64``,
-    ``save_and_load``.
+    ``streamed_equals_whole``, ``padding_invariant``, ``masked_equals_left_out``, ``resets_equal_splitting``,
+    ``float32_close_to_float64``, ``save_and_load``.
 
     Gradients, and the compiled loop, are checked in the mode (training or evaluation) that the cell is in, with
     random numbers held fixed; everything else in evaluation mode.
@@ -172,6 +172,8 @@ def _hunt(name: str, subject: Subject, max_examples: int, max_time: int, max_bat
 
 def _failure(name: str, subject: Subject, case: Case | None, error: Exception) -> CellCheckError:
     """The whole story of one failure."""
+    from ..compile import raised_at
+
     cell = case.cell if case else subject.base(subject.smallest)
     promise = (CHECKS[name].__doc__ or "").splitlines()[0].rstrip(".")
     lines = [f"{type(cell).__name__}({cell.extra_repr()}) fails the check {name}: {promise[0].lower()}{promise[1:]}"]
@@ -179,7 +181,8 @@ def _failure(name: str, subject: Subject, case: Case | None, error: Exception) -
     if isinstance(error, CellCheckError):
         lines.append(str(error))
     else:
-        lines.append(f"{type(error).__name__}: {error}")
+        where = raised_at(error)  # "?" of what the package itself complains about
+        lines.append(f"{type(error).__name__}: {error}" + ("" if where == "?" else f", at {where}"))
         hint = HINTS["float32_close_to_float64"] if isinstance(error, DTypeError) else ""
     if case:
         lines.append(f"smallest case that fails (its arrays are in the error's .case): {case}")
