@@ -96,6 +96,13 @@ class LanguageModel(nn.Module):
         return self.head(outputs), state
 
 
+def create(vocabulary: Vocabulary, embedding: int, args: argparse.Namespace) -> tuple[LanguageModel, dict]:
+    """A new language model with the --hidden-size and --cell of the run, and the settings that make it anew."""
+    sizes = {"symbols": len(vocabulary), "embedding": embedding}
+    settings = {**sizes, "hidden_size": args.hidden_size, "cell": args.cell}
+    return LanguageModel(**settings), settings
+
+
 def stepper(model: LanguageModel, never: Sequence[int] = ()) -> Callable:
     """What :func:`nn.sample` and :func:`nn.beam_search` call: one symbol of each row, and the logits of the next.
 

@@ -24,11 +24,10 @@ from tinygrad_rnn.data import (
     walk_forward,
     windows,
 )
-from tinygrad_rnn.errors import DataError
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.train import Trainer
 
-from . import _command, _pictures
+from . import _command, _pictures, _series
 
 PASSENGERS = Path(__file__).parent / "data" / "airline.csv"
 TRAIN_SIZE = 0.67
@@ -134,14 +133,7 @@ def train(run: _command.Run) -> dict[str, float]:
     months = np.datetime64("1949-01") + np.arange(len(series) + args.steps)
     time = months if args.data == PASSENGERS else np.arange(len(series) + args.steps)
     draw(run, model, data, time, ahead, f"{args.column}, one step ahead, and {args.steps} at the end", history)
-    run.save(
-        model,
-        settings,
-        column=args.column,
-        look_back=args.look_back,
-        last=series[-args.look_back :],
-        scaler=data.scaler.state_dict(),
-    )
+    run.save(model, settings, **_series.facts(args, series, data.scaler))
     return errors
 
 
@@ -196,13 +188,7 @@ def predict(args) -> np.ndarray:
     model, facts = _command.load(args, "airline", Forecaster)
     scaler = MinMaxScaler()
     scaler.load_state_dict(facts["scaler"])
-    look_back = facts["look_back"]
-    series = np.array(facts["last"])
-    if args.data is not None:
-        series = read_column(args.data, args.column or facts["column"])
-        if len(series) < look_back:
-            raise DataError(f"{args.data}: got {len(series)} rows, wanted at least the {look_back} that it looks back")
-    window = scaler.transform(series[None, -look_back:, None].astype(np.float32))
+    window = scaler.transform(_series.last_values(args, facts)[None, :, None])
     forecast = roll_forward(lambda x: _command.predict(model, x), window, args.steps)[0, :, 0]
     values = scaler.inverse_transform(forecast)
     print(*(f"{value:.1f}" for value in values))
@@ -219,8 +205,7 @@ def options(parser) -> None:
 
 def predict_options(parser) -> None:
     _command.count(parser, "--steps", 12, "how far ahead")
-    parser.add_argument("--data", type=Path, metavar="CSV", help="whose last values to start from")
-    parser.add_argument("--column", help="the series in it; default: that of the training")
+    _series.options(parser)
 
 
 main = _command.Command(

@@ -60,13 +60,7 @@ def train(run: _command.Run) -> dict[str, float]:
     if len(held_out_ids) < 2 * STEPS:
         raise DataError(f"--data: got {len(text) + len(held_out)} characters in all, wanted some thousands")
     print(f"{len(text):,} characters to train on, {len(held_out):,} held out, {len(vocabulary)} different ones")
-    settings = {
-        "symbols": len(vocabulary),
-        "embedding": EMBEDDING,
-        "hidden_size": args.hidden_size,
-        "cell": args.cell,
-    }
-    model = _text.LanguageModel(**settings)
+    model, settings = _text.create(vocabulary, EMBEDDING, args)
     print(model)
     validation = _text.streams(held_out_ids, STREAMS, STEPS)
     learner = trainer(model)

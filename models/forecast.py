@@ -26,7 +26,7 @@ from tinygrad_rnn.data import (
 from tinygrad_rnn.errors import DataError
 from tinygrad_rnn.train import Trainer
 
-from . import _command, _pictures
+from . import _command, _pictures, _series
 
 TEST = 0.2  # of the series, to walk through
 BATCH_SIZE = 32
@@ -115,6 +115,8 @@ def trainer(model: nn.Module) -> Trainer:
 
 def train(run: _command.Run) -> dict[str, float]:
     args = run.args
+    if args.data is None and args.column is not None:
+        raise DataError(f"--column: got {args.column!r} without --data, wanted the file that it is in")
     if args.data is None:
         name, values = "the demand of a shop, by day", demand(args.days, args.seed)
     elif args.column is None:
@@ -151,14 +153,7 @@ def train(run: _command.Run) -> dict[str, float]:
         print(f"{label:<32}{e.mean():12.4g}{np.sqrt((e**2).mean()):20.4g}{e[:, 0].mean():14.4g}")
     print(verdict(args.cell.upper(), errors))
     draw(run, series, folds, rivals, errors)
-    run.save(
-        model,
-        settings,
-        column=args.column,
-        look_back=args.look_back,
-        last=values[-args.look_back :],
-        scaler=series.scaler.state_dict(),
-    )
+    run.save(model, settings, **_series.facts(args, values, series.scaler))
     return metrics
 
 
@@ -211,15 +206,7 @@ def predict(args) -> np.ndarray:
     model, facts = _command.load(args, "forecast", Forecaster)
     scaler = StandardScaler()
     scaler.load_state_dict(facts["scaler"])
-    values = np.array(facts["last"])
-    if args.data is not None:
-        column = args.column or facts["column"]
-        if column is None:
-            raise DataError("--column: got none with --data, wanted the name of the column to forecast")
-        values = read_column(args.data, column)
-        if len(values) < facts["look_back"]:
-            raise DataError(f"{args.data}: got {len(values)} rows, wanted the {facts['look_back']} that it looks back")
-    forecast = ahead(model, scaler, values[-facts["look_back"] :])
+    forecast = ahead(model, scaler, _series.last_values(args, facts))
     print(*(f"{value:.4g}" for value in forecast))
     return forecast
 
@@ -232,11 +219,6 @@ def options(parser) -> None:
     _command.count(parser, "--period", 7, "of the season, in steps: 7 for days, 12 for months, 24 for hours")
     _command.count(parser, "--hidden-size", 32)
     _command.count(parser, "--days", 1400, "of the shop", least=100)
-
-
-def predict_options(parser) -> None:
-    parser.add_argument("--data", type=Path, metavar="CSV", help="whose last values to start from")
-    parser.add_argument("--column", help="the series in it; default: that of the training")
 
 
 main = _command.Command(
@@ -256,5 +238,5 @@ main = _command.Command(
         style=".1f",
         picture="forecast.png",
     ),
-    predict=_command.Use(predict, predict_options, "what comes next"),
+    predict=_command.Use(predict, _series.options, "what comes next"),
 )

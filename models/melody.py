@@ -162,13 +162,7 @@ def train(run: _command.Run) -> dict[str, float]:
     known, new = ids[:cut], ids[cut:]
     print(f"{len(known)} tunes to train on, {len(new)} held out, {sum(map(len, tunes)):,} notes; ", end="")
     print(f"{len(vocabulary)} symbols; styles: {', '.join(sorted(set(styles)))}")
-    settings = {
-        "symbols": len(vocabulary),
-        "embedding": EMBEDDING,
-        "hidden_size": args.hidden_size,
-        "cell": args.cell,
-    }
-    model = _text.LanguageModel(**settings)
+    model, settings = _text.create(vocabulary, EMBEDDING, args)
     print(model)
     lengths = [len(tune) for tune in known]
     loader = DataLoader(known, BATCH_SIZE, shuffle=True, lengths=lengths, bucket=10, collate=collate)

@@ -84,13 +84,7 @@ def train(run: _command.Run) -> dict[str, float]:
     unknown = (held_out_ids == vocabulary.unk_id).mean()
     print(f"{len(ids):,} words to train on, {len(held_out_ids):,} held out; {len(vocabulary):,} different ones")
     print(f"{unknown:.1%} of the held-out words are not among them, and stand as <unk>")
-    settings = {
-        "symbols": len(vocabulary),
-        "embedding": EMBEDDING,
-        "hidden_size": args.hidden_size,
-        "cell": args.cell,
-    }
-    model = _text.LanguageModel(**settings)
+    model, settings = _text.create(vocabulary, EMBEDDING, args)
     print(model)
     validation = _text.streams(held_out_ids, STREAMS, STEPS)
     learner = trainer(model)

@@ -152,7 +152,7 @@ def test_the_longer_forecast(tmp_path, series, capsys):
 def test_a_series_shorter_than_it_looks_back(tmp_path):
     airline.main(["--epochs", "1", "--look-back", "3", "--out", str(tmp_path)])
     (tmp_path / "short.csv").write_text("passengers\n1\n2\n")
-    with pytest.raises(DataError, match=r"short.csv: got 2 rows, wanted at least the 3 that it looks back"):
+    with pytest.raises(DataError, match=r"short.csv: got 2 rows, wanted at least the 3 that it sees"):
         airline.main(["predict", "--out", str(tmp_path), "--data", str(tmp_path / "short.csv")])
 
 

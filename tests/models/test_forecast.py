@@ -68,7 +68,11 @@ def test_a_file_of_yours(tmp_path, capsys):
     assert capsys.readouterr().out == first  # its end is where the training stood
     short = csv(tmp_path / "short.csv", [1, 2, 3])
     assert command.main(["forecast", "predict", "--data", str(short), *out]) == 1
-    assert "short.csv: got 3 rows, wanted the 14 that it looks back" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "short.csv: got 3 rows, wanted at least the 14 that it sees" in error
+    for verb in ([], ["predict"]):
+        assert command.main(["forecast", *verb, "--column", "sold", *out]) == 1
+        assert "--column: got 'sold' without --data, wanted the file that it is in" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
