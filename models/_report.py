@@ -1,7 +1,8 @@
 """``python -m models report``: train the models with several seeds, and write the table of the README.
 
 Every training is a process of its own, with the defaults of its model. Results are kept in models/results.json,
-so that a part of the models can be run anew; pictures (of the first seed) go to docs/models.
+so that a part of the models can be run anew; pictures (of the first seed) go to docs/models. A training that fails
+is named at the end; what the others measured is kept.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ RESULTS = ROOT / "models" / "results.json"
 PICTURES = ROOT / "docs" / "models"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- written by python -m models report -->\n", "<!-- end -->\n"
+TAIL = 15  # lines of a training that failed
 BUSY = 2.5  # load beyond which times say little on two cores
 
 
@@ -43,32 +45,53 @@ def main(argv: list[str], commands: dict[str, _command.Command]) -> int:
     if unknown:
         parser.error(f"got {', '.join(sorted(unknown))}, wanted some of {', '.join(commands)}")
     results = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+    failures: list[str] = []
     if not args.table:
         with tempfile.TemporaryDirectory() as scratch:
             for name in args.models or commands:
-                results[name] = measure(name, commands[name].card, args.seeds, args.out or Path(scratch))
-                RESULTS.write_text(json.dumps(dict(sorted(results.items())), indent=1) + "\n", encoding="utf-8")
+                found, failed = measure(name, commands[name].card, args.seeds, args.out or Path(scratch))
+                failures += failed
+                if found["score"]:
+                    results[name] = found
+                    text = json.dumps(dict(sorted(results.items())), indent=1)
+                    RESULTS.write_text(text + "\n", encoding="utf-8")
     write_table(README, table(commands, results))
     print(f"wrote:\n  {RESULTS}\n  {README}\n  {PICTURES}")
-    return 0
+    print(*failures, sep="\n", end="", file=sys.stderr)
+    return 1 if failures else 0
 
 
-def measure(name: str, card: _command.Card, seeds: Sequence[int], out: Path) -> dict:
-    """Train a model with each seed; its scores, those of the baseline, and seconds."""
+def measure(name: str, card: _command.Card, seeds: Sequence[int], out: Path) -> tuple[dict, list[str]]:
+    """Train a model with each seed: its scores, those of the baseline, and seconds; and what is to be said of failures.
+
+    What a training prints goes to a file beside its folder.
+    """
     columns: dict[str, list[float]] = {"score": [], "baseline": [], "seconds": [], "load": []}
+    failures = []
     for seed in seeds:
-        folder = out / f"{name}-{seed}"
-        command = [sys.executable, "-m", "models", name, "--seed", str(seed), "--out", str(folder)]
-        print(" ".join(command[1:]), flush=True)
-        subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        folder, log = out / f"{name}-{seed}", out / f"{name}-{seed}.log"
+        arguments = ["-m", "models", name, "--seed", str(seed), "--out", str(folder)]
+        line = " ".join(["python", *arguments])
+        print(line, flush=True)
+        out.mkdir(parents=True, exist_ok=True)
+        with log.open("w", encoding="utf-8") as file:
+            code = subprocess.run(
+                [sys.executable, *arguments], cwd=ROOT, check=False, stdout=file, stderr=subprocess.STDOUT
+            ).returncode
+        if code:
+            end = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL:]
+            failures.append("\n".join([f"{name}, seed {seed}: failed with exit code {code}: {line}", *end, ""]))
+            print("  failed", flush=True)
+            continue
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         row = metrics[card.score], metrics[card.baseline_score], metrics["seconds"], os.getloadavg()[1]
         for column, value in zip(columns.values(), row):
             column.append(value)
         print(f"  {row[0]:{card.style}}, {card.baseline} {row[1]:{card.style}}, {row[2]:.0f} s", flush=True)
-    PICTURES.mkdir(parents=True, exist_ok=True)
-    shutil.copy(out / f"{name}-{seeds[0]}" / card.picture, PICTURES / f"{name}.png")
-    return columns
+        if len(columns["score"]) == 1:
+            PICTURES.mkdir(parents=True, exist_ok=True)
+            shutil.copy(folder / card.picture, PICTURES / f"{name}.png")
+    return columns, failures
 
 
 def table(commands: dict[str, _command.Command], results: dict[str, dict]) -> str:

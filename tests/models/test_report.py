@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 
 import pytest
 
@@ -20,9 +21,13 @@ def places(monkeypatch, tmp_path):
     monkeypatch.setattr(_report, "README", tmp_path / "README.md")
     (tmp_path / "README.md").write_text(f"before\n{_report.BEGIN}old\n{_report.END}after\n")
 
-    def run(line, **_):
-        name = line[3]
-        assert command.main([name, *QUICK[name], *line[4:]]) == 0
+    process = subprocess.run
+
+    def run(line, **options):
+        name, seed = line[3], line[5]
+        if seed == "13":  # a process that fails
+            return process([sys.executable, "-c", "print('epoch 1', flush=True); open('no such file')"], **options)
+        return subprocess.CompletedProcess(line, command.main([name, *QUICK[name], *line[4:]]))
 
     monkeypatch.setattr(subprocess, "run", run)
     return tmp_path
@@ -49,6 +54,27 @@ def test_a_report(places, capsys):
     page = (places / "README.md").read_text()
     assert page.index("`digits`") < page.index("`sine`")
     assert "several seeds" in page
+
+
+def test_a_training_that_fails(places, capsys):
+    """It is named, with its command and the end of what it said; all that is measured is kept."""
+    old = {"score": [0.9], "baseline": [0.8], "seconds": [1.0], "load": [0.1]}
+    (places / "results.json").write_text(json.dumps({"digits": old}))
+    assert command.main(["report", "digits", "sine", "--seeds", "13", "1"]) == 1
+    results = json.loads((places / "results.json").read_text())
+    assert len(results["sine"]["score"]) == len(results["digits"]["score"]) == 1
+    assert results["digits"] != old
+    assert (places / "docs" / "sine.png").exists()
+    errors = capsys.readouterr().err
+    for name in ("digits", "sine"):
+        assert f"{name}, seed 13: failed with exit code 1: python -m models {name} --seed 13 --out " in errors
+    assert errors.count("epoch 1\n") == 2
+    assert errors.count("FileNotFoundError: [Errno 2] No such file or directory: 'no such file'") == 2
+
+    before = (places / "results.json").read_text()
+    assert command.main(["report", "sine", "--seeds", "13"]) == 1
+    assert (places / "results.json").read_text() == before
+    assert "`sine`" in (places / "README.md").read_text()
 
 
 def test_the_table_alone(places):
