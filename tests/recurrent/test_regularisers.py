@@ -358,7 +358,9 @@ def test_masks_without_a_row_for_each_batch_row_do_not_compile():
     [
         (lambda: nn.VariationalDropout(nn.GRUCell(I, H), 1.2), r"VariationalDropout: inputs: got 1\.2, wanted a prob"),
         (lambda: nn.WeightDrop(nn.GRUCell(I, H), -0.1), r"WeightDrop: p: got -0\.1"),
-        (lambda: nn.WeightDrop(nn.GRUCell(I, H), 0.1, "w"), r"WeightDrop: names: got 'w', wanted one of weight_ih, "),
+        (lambda: nn.WeightDrop(nn.GRUCell(I, H), 0.1, "w"), r"WeightDrop: names: got 'w', wanted some of weight_ih, "),
+        (lambda: nn.WeightDrop(nn.GRUCell(I, H), 0.1, 3), r"WeightDrop: names: got 3, wanted some of weight_ih, "),
+        (lambda: nn.WeightDrop(nn.GRUCell(I, H), 0.1, ["weight_hh", 3]), r"WeightDrop: names: got 3, wanted some of"),
         (lambda: nn.Zoneout(nn.LSTMCell(I, H), (0.1, 2)), r"Zoneout: p: got 2, wanted a probability"),
         (lambda: nn.Zoneout(nn.LSTMCell(I, H), "some"), r"Zoneout: p: got 'some', wanted a probability"),
         (

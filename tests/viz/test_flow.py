@@ -271,6 +271,21 @@ def test_in_words():
     ("call", "error", "message"),
     [
         (lambda: flow_of(nn.Linear(2, 3), draw(5, 2, 2)), ValueError, "layer: no recurrent cell of Linear has run"),
+        (
+            lambda: viz.gradient_flow(lambda x: x, draw(5, 2, 2), lambda ys: ys),
+            TypeError,
+            "layer: got function, wanted a recurrent layer, or a module that calls some",
+        ),
+        (
+            lambda: viz.gradient_flow(nn.GRUCell(2, 3), draw(5, 2, 2), lambda ys: ys),
+            TypeError,
+            r"layer: got a cell, GRUCell; make it a layer with nn\.Recurrent\(cell\)",
+        ),
+        (
+            lambda: flow_of(nn.RNN(2, 3), draw(5, 2, 2), 3.0),
+            TypeError,
+            r"loss: got 3\.0, wanted a function of the outp",
+        ),
         (lambda: flow_of(nn.RNN(2, 3), draw(5, 2, 2), lambda ys: ys), GraphError, "loss: returned .*one element"),
         (lambda: flow_of(nn.RNN(2, 3), draw(5, 2, 2), lambda ys: 1.0), GraphError, r"loss: returned 1\.0, wanted"),
         (lambda: flow_of(nn.RNN(2, 3), draw(5, 2, 2), lambda ys: tr.ones(1)), GraphError, "loss: depends on no state"),

@@ -136,11 +136,11 @@ class WeightDrop(Modifier):
     def __init__(self, cell: Cell, p: float, names: str | Sequence[str] = "weight_hh"):
         super().__init__(cell)
         self.p = check_probability(p, "WeightDrop: p")
-        self.names = (names,) if isinstance(names, str) else tuple(names)
+        self.names = tuple(names) if isinstance(names, list | tuple) else (names,)
         known = dict(cell.named_parameters())
         for name in self.names:
-            if name not in known:
-                raise ValueError(f"WeightDrop: names: got {name!r}, wanted one of {', '.join(known)}")
+            if name not in list(known):
+                raise ValueError(f"WeightDrop: names: got {name!r}, wanted some of {', '.join(known)}")
         modules = dict(cell.named_modules())
         self._places = tuple((modules[path], key) for path, _, key in (name.rpartition(".") for name in self.names))
         self._dropped: tuple = ()  # the weights under their masks

@@ -132,6 +132,8 @@ def gradient_flow(layer: Module, x: Any, loss: Callable, state: Any = None, rows
 
     Raises
     ------
+    TypeError
+        If `layer` is no such module, or `loss` no function.
     ValueError
         If no recurrent cell has run.
     GraphError
@@ -152,6 +154,12 @@ def gradient_flow(layer: Module, x: Any, loss: Callable, state: Any = None, rows
     >>> flow.singular_values["IndRNNCell"][0].tolist()
     [[0.5, 0.5, 0.5]]
     """
+    if isinstance(layer, Cell):
+        raise TypeError(f"layer: got a cell, {type(layer).__name__}; make it a layer with nn.Recurrent(cell)")
+    if not isinstance(layer, Module):
+        raise TypeError(f"layer: got {type(layer).__name__}, wanted a recurrent layer, or a module that calls some")
+    if not callable(loss):
+        raise TypeError(f"loss: got {loss!r}, wanted a function of the outputs")
     cells = _cells(layer)
     with ExitStack() as stack:
         for module in (layer, *(cell for _, cell in cells)):
