@@ -1,6 +1,6 @@
 """The autodiff core: operation records, the tape, the backward walk."""
 
-from .construct import as_tensor, grad, partial_grad, tensor
+from .construct import as_tensor, grad, partial_grad, pull_back, tensor
 from .dtype import as_array, check_dtype, is_float
 from .node import OUT, Aval, Carrier, Lowering, Op, apply, primitive, registry
 from .operators import Operators, functions
@@ -23,6 +23,7 @@ __all__ = [
     "is_float",
     "partial_grad",
     "primitive",
+    "pull_back",
     "registry",
     "tensor",
 ]

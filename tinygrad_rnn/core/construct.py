@@ -111,3 +111,17 @@ def partial_grad(outputs, inputs, grad_outputs, create_graph: bool = False) -> t
     """
     how: dict = {"wrap": Tensor, "create_graph": create_graph, "retain_graph": create_graph, "allow_unused": True}
     return run_grad(tuple(outputs), tuple(inputs), tuple(grad_outputs), through=False, **how)
+
+
+def pull_back(results, gs: dict, inputs, needs, create_graph: bool = False) -> list[Tensor | None]:
+    """What the derivative rule of an operation returns that has just been run once more on the tape.
+
+    `gs` holds the gradients of some of its `results` by their places. A gradient for each input that needs one; None
+    for the others, and where nothing depends on one.
+    """
+    pairs = [(results[i], g) for i, g in gs.items() if results[i].requires_grad]
+    wanted = [t for t, need in zip(inputs, needs) if need]
+    if not pairs:
+        return [None] * len(needs)
+    found = iter(partial_grad([y for y, _ in pairs], wanted, [g for _, g in pairs], create_graph))
+    return [next(found) if need else None for need in needs]

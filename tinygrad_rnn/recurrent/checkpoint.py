@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import config, ops
-from ..core import Op, Tensor, apply, is_float, partial_grad
+from ..core import Op, Tensor, apply, is_float, pull_back
 from ..core.node import Node, clock
 from ..errors import GraphError
 from . import nest
@@ -153,8 +153,9 @@ class Checkpointed:
         totals += [None] * (m + k + len(self.others))
         for chunk in reversed(self.chunks):
             part = self._slice(chunk.start, chunk.stop)
-            seeds = [gs[i][part] if i in gs else None for i in range(count)] + carried
-            if all(g is None for g in seeds):
+            seeds = {i: gs[i][part] for i in range(count) if i in gs}
+            seeds |= {i: g for i, g in enumerate(carried, count) if g is not None}
+            if not seeds:
                 continue  # nothing depends on what this chunk has done
             leaves = self._leaves(chunk, inputs, chunk.states, fresh, flags)
             begun = next(clock)
@@ -166,11 +167,8 @@ class Checkpointed:
                     f"{self.cell._title}: checkpoint_every: the steps from t={chunk.start} on read a tensor that needs "
                     "gradients and that the first steps did not read; read it in every step"
                 )
-            pairs = [(y, g) for y, g in zip(results, seeds) if g is not None and y.requires_grad]
             mine = [*leaves[0], *leaves[1], *leaves[2], *self.others]
-            wanted = [t for t in mine if t.requires_grad]
-            found = iter(partial_grad([y for y, _ in pairs], wanted, [g for _, g in pairs]) if pairs else ())
-            grads = [next(found, None) if t.requires_grad else None for t in mine]
+            grads = pull_back(results, seeds, mine, [t.requires_grad for t in mine])
             for i, g in enumerate(grads[:n]):
                 if g is not None:
                     totals[i][part] = g.data
@@ -189,10 +187,7 @@ class Checkpointed:
             fresh = tensors[n + m : n + m + k] or None
             outputs, state = self.advance(tensors[:n], tensors[n : n + m], self.steps, fresh)
         results = [*nest.flatten(outputs)[0][: self.outputs], *nest.flatten(state)[0]]
-        pairs = [(results[i], g) for i, g in gs.items() if results[i].requires_grad]
-        wanted = [t for t, need in zip(tensors, needs) if need]
-        found = iter(partial_grad([y for y, _ in pairs], wanted, [g for _, g in pairs], create_graph=True))
-        return [next(found) if need else None for need in needs]
+        return pull_back(results, gs, tensors, needs, create_graph=True)
 
     @contextmanager
     def _as_then(self, chunk: Chunk) -> Iterator[None]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import compile as compiler
 from .. import config, ops
-from ..core import Op, Tensor, apply, partial_grad
+from ..core import Op, Tensor, apply, pull_back
 from ..errors import CompileError
 from ..nn.dropout import keep_masks
 from . import nest
@@ -165,10 +165,7 @@ class _Loop:
         results[:n] = [arrange.outward(y) for y in results[:n]]
         if arrange.stacked:
             results[n:] = [ops.expand_dims(s, 0) for s in results[n:]]
-        pairs = [(results[i], g) for i, g in gs.items() if results[i].requires_grad]
-        wanted = [t for t, need in zip(tensors, needs) if need]
-        found = iter(partial_grad([y for y, _ in pairs], wanted, [g for _, g in pairs], create_graph=True))
-        return [next(found) if need else None for need in needs]
+        return pull_back(results, gs, tensors, needs, create_graph=True)
 
 
 def scan_compiled(

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import compile as compiler
 from .. import ops
-from ..core import Op, Tensor, apply, partial_grad
+from ..core import Op, Tensor, apply, pull_back
 
 
 class RaggedLoop:
@@ -95,7 +95,4 @@ class RaggedLoop:
         results[n:] = [s[ragged.last] for s in results[n:]]
         if tape["stacked"]:
             results[n:] = [ops.expand_dims(s, 0) for s in results[n:]]
-        pairs = [(results[i], g) for i, g in gs.items() if results[i].requires_grad]
-        wanted = [t for t, need in zip(tensors, needs) if need]
-        found = iter(partial_grad([y for y, _ in pairs], wanted, [g for _, g in pairs], create_graph=True))
-        return [next(found) if need else None for need in needs]
+        return pull_back(results, gs, tensors, needs, create_graph=True)
