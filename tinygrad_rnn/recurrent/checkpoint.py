@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from ..errors import GraphError
 from . import nest
 from .arrange import Arrangement
 from .cell import Cell
-from .settings import generators
+from .settings import Snapshot, trial
 from .steps import Steps
 
 
@@ -25,8 +24,7 @@ class Chunk(NamedTuple):
     start: int
     stop: int
     states: list[np.ndarray]  # before the chunk
-    attributes: list  # of the cell's modules then
-    generators: list  # states of the random generators then
+    then: Snapshot  # of the cell
 
 
 class Checkpointed:
@@ -68,8 +66,7 @@ class Checkpointed:
         for start, stop in reversed(spans) if self.arrange.reverse else spans:
             first = structures is None
             begun = next(clock)
-            random = [get() for get, _ in generators(self.cell)]
-            self.chunks.append(Chunk(start, stop, carried, _attributes(self.cell), random))
+            self.chunks.append(Chunk(start, stop, carried, Snapshot(self.cell)))
             leaves = self._leaves(self.chunks[-1], [x.data for x in inputs], carried, [s.data for s in fresh or ()])
             with config.set_grad_enabled(first):  # its graph shows what the step reads
                 outputs, state = self._run(self.chunks[-1], *leaves)
@@ -128,9 +125,8 @@ class Checkpointed:
 
     def _tensors(self, items: dict[Any, None]) -> list[Tensor]:
         """Leaves, and tensors that nodes have made; of a node that is kept nowhere, one that stands for it."""
-        held = {
-            id(v._node): v for _, values in self.chunks[0].attributes for v in values.values() if isinstance(v, Tensor)
-        }
+        kept = self.chunks[0].then.attributes
+        held = {id(v._node): v for _, values in kept for v in values.values() if isinstance(v, Tensor)}
         out = []
         for item in items:
             if isinstance(item, Node):
@@ -159,7 +155,8 @@ class Checkpointed:
                 continue  # nothing depends on what this chunk has done
             leaves = self._leaves(chunk, inputs, chunk.states, fresh, flags)
             begun = next(clock)
-            with config.enable_grad(), self._as_then(chunk):
+            with config.enable_grad(), trial(self.cell):
+                chunk.then.restore()
                 outputs, state = self._run(chunk, *leaves)
             results = [*nest.flatten(outputs)[0][: self.outputs], *nest.flatten(state)[0]]
             if not _read(results, begun, leaves).keys() <= self.read.keys():
@@ -183,27 +180,12 @@ class Checkpointed:
         """Gradients that can be differentiated again: the whole sequence on the tape."""
         n, m, k = self.counts
         tensors = [a if isinstance(a, Tensor) else Tensor(a) for a in args[: n + m + k]] + self.others
-        with self._as_then(self.chunks[0]):
+        with trial(self.cell):
+            self.chunks[0].then.restore()
             fresh = tensors[n + m : n + m + k] or None
             outputs, state = self.advance(tensors[:n], tensors[n : n + m], self.steps, fresh)
         results = [*nest.flatten(outputs)[0][: self.outputs], *nest.flatten(state)[0]]
         return pull_back(results, gs, tensors, needs, create_graph=True)
-
-    @contextmanager
-    def _as_then(self, chunk: Chunk) -> Iterator[None]:
-        """The cell's attributes and the random generators as they were when the chunk was run first."""
-        before = _attributes(self.cell)
-        _put_back(chunk.attributes)
-        now = generators(self.cell)
-        states = [get() for get, _ in now]
-        try:
-            for (_, put), state in zip(now, chunk.generators):
-                put(state)
-            yield
-        finally:
-            for (_, put), state in zip(now, states):
-                put(state)
-            _put_back(before)
 
 
 def _read(results: list[Tensor], begun: int, own: tuple) -> dict[Any, None]:
@@ -223,15 +205,3 @@ def _read(results: list[Tensor], begun: int, own: tuple) -> dict[Any, None]:
                 seen.add(id(parent))
                 stack.append(parent)
     return found
-
-
-def _attributes(cell: Cell) -> list[tuple[Any, dict]]:
-    return [(module, dict(vars(module))) for module in cell.modules()]
-
-
-def _put_back(attributes: list[tuple[Any, dict]]) -> None:
-    for module, values in attributes:
-        held = vars(module)
-        for name in [name for name in held if name not in values]:
-            del held[name]
-        held.update(values)

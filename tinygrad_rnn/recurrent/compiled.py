@@ -298,7 +298,7 @@ def _trace_step(cell: Cell, inputs, structure, states, state_structure) -> Progr
 
     with trial(cell) as before:
         cell.begin_sequence(int(compiler.BATCH))
-        before.keep_plain()
+        before.restore_plain()
         settings, random = read_settings(cell), drawn(cell)
         traced = compiler.trace_step(
             step,

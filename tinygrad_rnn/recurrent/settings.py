@@ -7,6 +7,8 @@ import pickle
 import random
 import sys
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -83,33 +85,44 @@ def _setting(value: Any, depth: int) -> Any:
 # ---- trial runs
 
 
-class trial:
-    """While active, a cell may be run to see what it does; its attributes and all random generators are put back."""
+class Snapshot:
+    """A cell's attributes, and the states of all random generators that it may draw from.
+
+    Attributes
+    ----------
+    attributes : list of (Module, dict)
+        Of the cell and its parts.
+    """
 
     def __init__(self, cell: Module):
-        self.cell = cell
+        self._cell = cell
+        self.attributes = [(module, dict(vars(module))) for module in cell.modules()]
+        self._random = [get() for get, _ in generators(cell)]
 
-    def __enter__(self) -> trial:
-        self._attributes = [(module, dict(vars(module))) for module in self.cell.modules()]
-        self._generators = generators(self.cell)
-        self._states = [get() for get, _ in self._generators]
-        return self
+    def restore(self) -> None:
+        for module, attributes in self.attributes:
+            for name in vars(module).keys() - attributes.keys():
+                del vars(module)[name]
+            vars(module).update(attributes)
+        for (_, put), state in zip(generators(self._cell), self._random):
+            put(state)
 
-    def keep_plain(self) -> None:
+    def restore_plain(self) -> None:
         """Put back what is no tensor: numbers that ``begin_sequence`` has set belong to the sequence at hand."""
-        for module, attributes in self._attributes:
+        for module, attributes in self.attributes:
             for name, value in list(vars(module).items()):
                 if name in attributes and not _holds_tensors(value):
                     vars(module)[name] = attributes[name]
 
-    def __exit__(self, *exc) -> None:
-        for module, attributes in self._attributes:
-            for name in list(vars(module)):
-                if name not in attributes:
-                    del vars(module)[name]
-            vars(module).update(attributes)
-        for (_, put), state in zip(self._generators, self._states):
-            put(state)
+
+@contextmanager
+def trial(cell: Module) -> Iterator[Snapshot]:
+    """While active, a cell may be run to see what it does; its attributes and all random generators are put back."""
+    before = Snapshot(cell)
+    try:
+        yield before
+    finally:
+        before.restore()
 
 
 def _holds_tensors(value: Any) -> bool:
