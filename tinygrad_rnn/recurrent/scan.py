@@ -132,15 +132,15 @@ def run(
     if steps is not None and steps.resets is not None and not (state is None and reset_state is None):
         fresh, _ = check_state(cell, reset_state, batch, "reset_state")
     cell.begin_sequence(batch)
-    advance = functools.partial(_advance, cell, structure, state_structure, mode)
     time = inputs[0].data.shape[1 - arrange.batch_axis]
     if checkpoint_every is None or checkpoint_every >= time or not config.is_grad_enabled():
-        ys, last = advance(arrange, inputs, states, steps, fresh)
+        ys, last = _advance(cell, structure, state_structure, mode, arrange, inputs, states, steps, fresh)
         return ys if return_outputs else None, last
     from .checkpoint import Checkpointed
 
     flat = arrange._replace(stacked=False)
-    whole = Checkpointed(cell, functools.partial(advance, flat), flat, steps, checkpoint_every)
+    advance = functools.partial(_advance, cell, structure, state_structure, mode, flat)
+    whole = Checkpointed(cell, advance, flat, steps, checkpoint_every)
     ys, last = whole.run(inputs, states, fresh, return_outputs)
     return ys, nest.map(lambda s: ops.expand_dims(s, 0), last) if arrange.stacked else last
 
