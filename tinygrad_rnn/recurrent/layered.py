@@ -107,6 +107,7 @@ class Layered(Module):
             warnings.warn(f"{name}: dropout={dropout} acts between layers, and there is one layer", stacklevel=3)
         self.merge, self.reverse = check_merge(merge), bool(reverse)
         self.checkpoint_every = check_every(checkpoint_every, name)
+        zones = any(nest.flatten(zoneout)[0])
         self._extras = {
             "merge": merge if merge != "concat" else None,
             "checkpoint_every": checkpoint_every,
@@ -114,7 +115,7 @@ class Layered(Module):
             "input_dropout": input_dropout,
             "recurrent_dropout": recurrent_dropout,
             "weight_dropout": weight_dropout,
-            "zoneout": zoneout if any(nest.flatten(zoneout)[0]) else None,
+            "zoneout": zoneout if zones else None,
         }
         self._cells: list = []  # layer by layer, forwards then backwards
         self._owners = {}
@@ -129,7 +130,7 @@ class Layered(Module):
                     cell = WeightDrop(cell, weight_dropout)
                 if input_dropout or recurrent_dropout:
                     cell = VariationalDropout(cell, input_dropout, recurrent_dropout)
-                if any(nest.flatten(zoneout)[0]):
+                if zones:
                     cell = Zoneout(cell, zoneout)
                 if learn_initial_state:
                     cell = LearnedInitialState(cell)
@@ -224,6 +225,7 @@ class Layered(Module):
         for first in range(0, len(self._cells), directions):
             if first and self.dropout and self.training:
                 x = x * dropout_mask(x.shape, self.dropout, x.dtype)
+            feeds = first + directions < len(self._cells)  # another layer
             runs = [
                 run(
                     cells[i],
@@ -233,13 +235,13 @@ class Layered(Module):
                     Arrangement(batch_first, self.reverse or i != first, stacked and not every),
                     steps,
                     checkpoint_every=self.checkpoint_every,
-                    return_outputs=return_outputs or every or first + directions < len(self._cells),
+                    return_outputs=return_outputs or every or feeds,
                 )
                 for i in range(first, first + directions)
             ]
             runs = [ys for ys, _ in runs] if every else runs
             finals += [final for _, final in runs]
-            if return_outputs or first + directions < len(self._cells):
+            if return_outputs or feeds:
                 x = runs[0][0] if directions == 1 else MERGES[self.merge](*[y for y, _ in runs])
         output = None if not return_outputs else x if batched else ops.squeeze(x, 1)
         if stacked and not every:
