@@ -47,5 +47,10 @@ class Arrangement(NamedTuple):
         return y.swapaxes(0, 1) if self.batch_first else y
 
 
+def solid(a: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The array as loops take it: itself if it will do, else a copy."""
+    return a if a.dtype is dtype and a.flags.c_contiguous else np.ascontiguousarray(a, dtype)
+
+
 def _flip(x: Any) -> Any:
     return x[::-1] if isinstance(x, np.ndarray) else ops.flip(x, 0)

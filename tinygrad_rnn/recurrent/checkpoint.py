@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import config, ops
+from .. import config
 from ..core import Op, Tensor, apply, is_float, pull_back
 from ..core.node import Node, clock
 from ..errors import GraphError
 from . import nest
 from .arrange import Arrangement
 from .cell import Cell
+from .eager import choose
 from .settings import Snapshot, trial
 from .steps import Steps
 
@@ -118,8 +119,7 @@ class Checkpointed:
         if steps is not None:
             if self.arrange.reverse and steps.resets is not None and chunk.stop < steps.time:
                 cut = steps.resets[chunk.stop] & (chunk.stop < steps.lengths)  # between this chunk and the one before
-                column = [cut.reshape(-1, *(1,) * (len(s.shape) - 1)) for s in states]
-                states = [ops.where(c, f, s) for c, f, s in zip(column, fresh, states)]
+                states = choose(cut, fresh, states)
             steps = steps.part(chunk.start, chunk.stop)
         return self.advance(inputs, states, steps, fresh or None)
 

@@ -15,7 +15,7 @@ from ..core import Op, Tensor, apply, pull_back
 from ..errors import CompileError
 from ..nn.dropout import keep_masks
 from . import nest
-from .arrange import Arrangement
+from .arrange import Arrangement, solid
 from .cell import Cell
 from .eager import scan_eager
 from .ragged import RaggedLoop
@@ -120,9 +120,9 @@ class _Loop:
         if arrange.moves:
             arrays = (*map(arrange.inward, arrays[:n]), *arrays[n:])
         time, batch = arrays[0].shape[:2]
-        solid = [a if a.dtype is dtype and a.flags.c_contiguous else np.ascontiguousarray(a, dtype) for a in arrays]
+        values = [solid(a, dtype) for a in arrays]
         ys, finals, tape["context"] = self.executable.forward(
-            solid[:n], solid[n : self.n_arguments], solid[self.n_arguments :], time, batch, self.train
+            values[:n], values[n : self.n_arguments], values[self.n_arguments :], time, batch, self.train
         )
         if arrange.moves:
             ys = map(arrange.outward, ys)

@@ -89,7 +89,7 @@ class Masks:
         idle = False  # whether a step that no row counts may be left out
         for t, xs in enumerate(steps):
             if self.starts is not None and self.starts[t].any():
-                runner.leaves = _choose(self.starts[t], fresh, runner.leaves)
+                runner.leaves = choose(self.starts[t], fresh, runner.leaves)
             valid = None if self.valid is None else self.valid[t]
             if valid is None or valid.all():
                 collected.append(runner.step(t, xs))
@@ -98,10 +98,10 @@ class Masks:
             else:
                 before, empty = runner.leaves, not valid.any()
                 random = drawn(runner.cell) if empty else b""
-                runner.leaves = _choose(valid, before, spare_states)
-                ys = runner.step(t, _choose(valid, xs, spare_inputs))
-                runner.leaves = _choose(valid, runner.leaves, before)
-                collected.append(_choose(valid, ys, [np.zeros((), y.dtype) for y in ys]))
+                runner.leaves = choose(valid, before, spare_states)
+                ys = runner.step(t, choose(valid, xs, spare_inputs))
+                runner.leaves = choose(valid, runner.leaves, before)
+                collected.append(choose(valid, ys, [np.zeros((), y.dtype) for y in ys]))
                 idle = idle or (empty and drawn(runner.cell) == random)  # random numbers are drawn for every step
         return collected
 
@@ -120,7 +120,7 @@ class Masks:
         return spare, states
 
 
-def _choose(condition: np.ndarray, those, others) -> list[Tensor]:
+def choose(condition: np.ndarray, those, others) -> list[Tensor]:
     """For each row `those` where the condition holds, else `others`."""
     return [ops.where(_fit(condition, a), a, b) for a, b in zip(those, others)]
 

@@ -10,6 +10,8 @@ import numpy as np
 from .. import compile as compiler
 from .. import ops
 from ..core import Op, Tensor, apply, pull_back
+from .arrange import solid
+from .eager import choose
 
 
 class RaggedLoop:
@@ -39,9 +41,6 @@ class RaggedLoop:
         tape = {"ragged": ragged, "stacked": stacked, "fresh": fresh is not None}
         return apply(self.op, args, {"tape": tape})
 
-    def _solid(self, a: np.ndarray) -> np.ndarray:
-        return a if a.dtype is self.dtype and a.flags.c_contiguous else np.ascontiguousarray(a, self.dtype)
-
     def _parts(self, args, tape) -> tuple[list, list, list, list]:
         n, m = len(self.traced.inputs), len(self.traced.states)
         cuts = [0, n, n + m, n + m + m * tape["fresh"], len(args)]
@@ -50,7 +49,7 @@ class RaggedLoop:
 
     def _forward(self, *arrays, tape):
         ragged = tape["ragged"]
-        inputs, states, fresh, bases = self._parts([self._solid(a) for a in arrays], tape)
+        inputs, states, fresh, bases = self._parts([solid(a, self.dtype) for a in arrays], tape)
         begun = [ragged.begin(s, f) for s, f in zip(states, fresh or [None] * len(states))]
         ys, ends, tape["context"] = self.executable.forward(ragged, inputs, begun, bases, self.train)
         finals = [s[ragged.last] for s in ends]
@@ -82,13 +81,9 @@ class RaggedLoop:
         ragged = tape["ragged"]
         tensors = [a if isinstance(a, Tensor) else Tensor(a) for a in args]
         inputs, states, fresh, bases = self._parts(tensors, tape)
-        begun = []
-        for i, s in enumerate(states):
-            state = s[ragged.owner]
-            if fresh and ragged.fresh is not None:
-                condition = ragged.fresh.reshape(-1, *(1,) * (len(s.shape) - 1))
-                state = ops.where(condition, fresh[i][ragged.owner], state)
-            begun.append(state)
+        begun = [s[ragged.owner] for s in states]
+        if fresh and ragged.fresh is not None:
+            begun = choose(ragged.fresh, [s[ragged.owner] for s in fresh], begun)
         named = {s.uid: a for s, a in zip(self.bases, bases)}
         results = compiler.replay_ragged(self.traced, ragged, inputs, begun, named)
         n = len(self.traced.outputs)
