@@ -328,7 +328,7 @@ class _Aligned:
             if s.uid in self.known:
                 stack.pop()
                 continue
-            args = differentiable_arguments(s) if self.differentiable else [a for a in s.args if isinstance(a, Symbol)]
+            args = differentiable_arguments(s) if self.differentiable else s.operands
             missing = [a for a in args if a.uid not in self.known]
             if missing:
                 stack += missing

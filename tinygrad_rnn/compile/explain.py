@@ -310,5 +310,5 @@ def _prologue(printer: Printer, plan: Plan) -> list[str]:
     """What is computed from parameters alone, once per call."""
     t = plan.traced
     steps = computed(t.outputs + t.new_states)
-    bases = [resolve(a).base for s in steps if s.varying for a in s.args if isinstance(a, Symbol) and not a.varying]
+    bases = [resolve(a).base for s in steps if s.varying for a in s.operands if not a.varying]
     return printer.listing(bases)

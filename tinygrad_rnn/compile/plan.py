@@ -14,7 +14,7 @@ from .adjoint import adjoint
 from .places import Buffer, Place, Root
 from .rules import SLICE
 from .schedule import Schedule
-from .symbol import BATCH, Symbol
+from .symbol import BATCH, Symbol, behind
 from .trace import Trace, overlaps, recording
 from .views import resolve
 
@@ -110,18 +110,8 @@ def _has_rows(v: Symbol, user: Symbol) -> bool:
 
 def _invariants(traced: Traced) -> list[tuple[Symbol, Symbol]]:
     """The invariants that time-varying values are computed from, each with one that is."""
-    found: list[tuple[Symbol, Symbol]] = []
-    seen: set[int] = set()
-    stack = traced.outputs + traced.new_states
-    while stack:
-        s = stack.pop()
-        if s.uid in seen:
-            continue
-        seen.add(s.uid)
-        arguments = [a for a in s.args if isinstance(a, Symbol)]
-        stack += [a for a in arguments if a.varying]
-        found += [(a, s) for a in arguments if not a.varying]
-    return found
+    users = behind(traced.outputs + traced.new_states, lambda s: s.varying_operands)
+    return [(a, s) for s in users for a in s.operands if not a.varying]
 
 
 def _row(trace: Trace, value: Any, what: str) -> Symbol:
@@ -228,23 +218,15 @@ class Plan:
 
     def _choose_saved(self, roots: list[Symbol], limit: int, free: set[int]) -> dict[int, Symbol]:
         """Forward values that the reverse step reads and that are dear to compute again."""
-        direct: dict[int, Symbol] = {}
-        seen: set[int] = set()
-        stack = list(roots)
-        while stack:
-            s = stack.pop()
-            if s.uid in seen:
-                continue
-            seen.add(s.uid)
-            if s.uid < limit and s.op is not None:
-                direct[s.uid] = s
-                continue
-            stack += [a for a in s.args if isinstance(a, Symbol) and a.varying]
+
+        def forward(s: Symbol) -> bool:
+            return s.uid < limit and s.op is not None
+
+        read = [s for s in behind(roots, lambda s: [] if forward(s) else s.varying_operands) if forward(s)]
         saved: dict[int, Symbol] = {}
-        for uid in sorted(direct):
-            s = direct[uid]
-            if uid not in free and s.varying and _cost(s, free | set(saved), SAVE_ABOVE) > SAVE_ABOVE:
-                saved[uid] = s
+        for s in sorted(read, key=lambda s: s.uid):
+            if s.uid not in free and s.varying and _cost(s, free | set(saved), SAVE_ABOVE) > SAVE_ABOVE:
+                saved[s.uid] = s
         return saved
 
     def _schedule_reverse(self) -> None:
@@ -299,7 +281,7 @@ def wanted_invariants(traced: Traced, wanted: set[int]) -> set[int]:
     out = set(wanted)
     symbols = sorted((s for s in list(traced.trace._seen.values()) if not s.varying), key=lambda s: s.uid)
     for s in symbols:
-        if any(isinstance(a, Symbol) and a.uid in out for a in s.args):
+        if any(a.uid in out for a in s.operands):
             out.add(s.uid)
     return out
 
@@ -319,27 +301,11 @@ def _pure_products(s: Symbol) -> list[tuple[Symbol, Symbol]] | None:
 
 def leaves(roots: list[Symbol]) -> list[Symbol]:
     """The leaves behind `roots`."""
-    seen: dict[int, Symbol] = {}
-    stack = list(roots)
-    while stack:
-        s = stack.pop()
-        if s.uid not in seen:
-            seen[s.uid] = s
-            stack += [a for a in s.args if isinstance(a, Symbol)]
-    return [s for s in seen.values() if s.leaf is not None]
+    return [s for s in behind(roots, lambda s: s.operands) if s.leaf is not None]
 
 
 def _reached(roots: list[Symbol], stop: set[int]) -> set[int]:
-    seen: set[int] = set()
-    stack = list(roots)
-    while stack:
-        s = stack.pop()
-        if s.uid in seen:
-            continue
-        seen.add(s.uid)
-        if s.uid not in stop:
-            stack += [a for a in s.args if isinstance(a, Symbol) and a.varying]
-    return seen
+    return {s.uid for s in behind(roots, lambda s: [] if s.uid in stop else s.varying_operands)}
 
 
 def _cost(s: Any, known: set[int], budget: int) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from .places import Buffer, Place
 from .schedule import Product, Schedule
-from .symbol import Symbol
+from .symbol import Symbol, behind
 from .views import View, resolve
 
 INFIX = {
@@ -161,15 +161,9 @@ def _side_by_side(parts: list[str]) -> str:
 
 def computed(roots: Iterable[Symbol], known: Iterable[int] = ()) -> list[Symbol]:
     """Every value behind `roots` that is neither a leaf nor in `known`, in order of computation."""
-    seen: dict[int, Symbol] = {}
-    stack, stop = list(roots), set(known)
-    while stack:
-        s = stack.pop()
-        if s.uid in seen or s.uid in stop:
-            continue
-        seen[s.uid] = s
-        stack += [a for a in s.args if isinstance(a, Symbol)]
-    return [seen[uid] for uid in sorted(seen) if seen[uid].leaf is None]
+    stop = set(known)
+    found = behind(roots, lambda s: [] if s.uid in stop else s.operands)
+    return sorted((s for s in found if s.leaf is None and s.uid not in stop), key=lambda s: s.uid)
 
 
 def is_reduction(s: Symbol) -> bool:

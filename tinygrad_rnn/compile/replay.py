@@ -31,7 +31,7 @@ def order(roots: Iterable[Symbol], known: Container[int]) -> list[Symbol]:
             if s.uid in found or s.uid in known:
                 stack.pop()
                 continue
-            missing = [a for a in s.args if isinstance(a, Symbol) and a.uid not in found and a.uid not in known]
+            missing = [a for a in s.operands if a.uid not in found and a.uid not in known]
             if missing:
                 stack += missing
                 continue

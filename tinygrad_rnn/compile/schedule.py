@@ -72,7 +72,7 @@ class Schedule:
         """Varying operands of `s` inside this loop."""
         if s.uid in self.sources or not s.varying:
             return []
-        return [a for a in s.args if isinstance(a, Symbol) and a.varying]
+        return s.varying_operands
 
     def _find_uses(self) -> None:
         self.live: dict[int, Symbol] = {}

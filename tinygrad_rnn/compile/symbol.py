@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,15 @@ class Symbol(Operators):
         return self.op.name if self.op is not None else ""
 
     @property
+    def operands(self) -> list[Symbol]:
+        """The arguments that are symbols."""
+        return [a for a in self.args if isinstance(a, Symbol)]
+
+    @property
+    def varying_operands(self) -> list[Symbol]:
+        return [a for a in self.args if isinstance(a, Symbol) and a.varying]
+
+    @property
     def lowering(self) -> Lowering:
         """Of the operation; leaves have none."""
         assert self.op is not None
@@ -153,6 +163,18 @@ class Symbol(Operators):
     def detach(self):
         """The same values, through which no gradient flows."""
         return self.trace.detach(self)
+
+
+def behind(roots: Iterable[Symbol], into: Callable[[Symbol], list[Symbol]]) -> list[Symbol]:
+    """The roots and every value behind them, each once; `into` gives the operands of a value to go on with."""
+    found: dict[int, Symbol] = {}
+    stack = list(roots)
+    while stack:
+        s = stack.pop()
+        if s.uid not in found:
+            found[s.uid] = s
+            stack += into(s)
+    return list(found.values())
 
 
 def location() -> str:

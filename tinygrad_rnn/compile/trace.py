@@ -25,7 +25,7 @@ from ..ops import getitem
 from ..ops.elementwise import CONSTANT
 from ..ops.reduce import expansions
 from .rules import ZERO, Rules
-from .symbol import BATCH, Rows, Symbol, location
+from .symbol import BATCH, Rows, Symbol, behind, location
 from .views import resolve
 
 
@@ -216,14 +216,7 @@ def overlaps(products: list[Symbol], roots: list[Symbol]) -> dict[int, list[int]
     A layer normalisation before a split is such a case: its mean needs all columns, each gate some.
     """
     used: dict[tuple, set[tuple[int, int]]] = {}  # of what times which rows of which matrix: the columns
-    seen: set[int] = set()
-    stack = list(roots)
-    while stack:
-        s = stack.pop()
-        if s.uid in seen:
-            continue
-        seen.add(s.uid)
-        stack += [a for a in s.args if isinstance(a, Symbol) and a.varying]
+    for s in behind(roots, lambda s: s.varying_operands):
         if s.operation == "matmul":
             key, columns = _column_range(s)
             used.setdefault(key, set()).add(columns)
