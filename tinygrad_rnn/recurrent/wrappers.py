@@ -178,7 +178,14 @@ class Bidirectional(Module):
         self.mode, self.batch_first = check_mode(mode), bool(batch_first)
 
     def forward(
-        self, xs, state=None, lengths=None, mask=None, resets=None, return_states: str = "final"
+        self,
+        xs,
+        state=None,
+        lengths=None,
+        mask=None,
+        resets=None,
+        return_states: str = "final",
+        return_outputs: bool = True,
     ) -> tuple[Any, tuple[Any, Any]]:
         """Run over `xs`, (T, B, ...); `state` and the states returned are the pair (forwards, backwards).
 
@@ -189,12 +196,13 @@ class Bidirectional(Module):
         fw, bw = (None, None) if state is None else state
         which = {"lengths": lengths, "mask": mask, "resets": resets, "checkpoint_every": self.checkpoint_every}
         every = check_return_states(return_states)
+        which["return_outputs"] = return_outputs or every
         cells = [with_states(self, cell) if every else cell for cell in (self.cell_fw, self.cell_bw)]
         ys_fw, fw = scan(cells[0], xs, fw, self.mode, False, self.batch_first, **which)
         ys_bw, bw = scan(cells[1], xs, bw, self.mode, True, self.batch_first, **which)
         if every:
             (ys_fw, fw), (ys_bw, bw) = ys_fw, ys_bw
-        return nest.map(MERGES[self.merge], ys_fw, ys_bw), (fw, bw)
+        return nest.map(MERGES[self.merge], ys_fw, ys_bw) if return_outputs else None, (fw, bw)
 
     def explain(self, x: Any = None):
         """What became of the cells: programs, loops, saved bytes, FLOPs, source; why something does not compile.
