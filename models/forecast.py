@@ -2,9 +2,10 @@
 
 A recurrent network reads a window of the last values and says the next ones all at once. It is tried walking
 forward: at one origin after another it forecasts what it has never seen, and so do two rivals that cost nothing,
-the last value (persistence) and the value of one season before (seasonal-naive). Where the network does not beat
-them, it says so. The default is the daily demand of a shop that is made up: growth, weeks, years, Decembers and
-noise. With --data and --column it forecasts a series of yours.
+the last value (persistence) and the value of one season before (seasonal-naive). How long a season is shows in
+the training part, unless --period says it. Where the network does not beat the rivals, it says so. The default
+is the daily demand of a shop that is made up: growth, weeks, years, Decembers and noise. With --data and
+--column it forecasts a series of yours.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from tinygrad_rnn import nn, optim
 from tinygrad_rnn.data import (
     DataLoader,
     StandardScaler,
+    find_period,
     persistence,
     read_column,
     seasonal_naive,
@@ -56,14 +58,16 @@ class Series:
     values : ndarray, (T,)
     cut : int
         Where the test part begins.
+    period : int
+        Of the season: what was given, or what the training part shows; 1 for none.
     train : (ndarray, ndarray)
         Inputs (N, look_back, 1) and targets (N, horizon), scaled.
     """
 
-    def __init__(self, values: np.ndarray, look_back: int, horizon: int, period: int, name: str):
-        self.values, self.look_back, self.horizon, self.period = values, look_back, horizon, period
+    def __init__(self, values: np.ndarray, look_back: int, horizon: int, period: int | None, name: str):
+        self.values, self.look_back, self.horizon = values, look_back, horizon
         self.cut = int((1 - TEST) * len(values))
-        wanted = max(look_back + 4 * horizon, period + horizon, 10)
+        wanted = max(look_back + 4 * horizon, (period or 1) + horizon, 10)
         if self.cut < wanted or len(values) - self.cut < horizon:
             rows = max(int(wanted / (1 - TEST)), int(horizon / TEST)) + 2
             raise DataError(
@@ -72,6 +76,7 @@ class Series:
             )
         if np.ptp(values[: self.cut]) == 0:
             raise DataError(f"{name}: got the one value {values[0]:g} in the training part, wanted several")
+        self.period = find_period(values[: self.cut]) if period is None else period
         self.scaler = StandardScaler()
         self.scaler.fit(values[: self.cut])
         inputs, targets = windows(self.scaler.transform(values[: self.cut]).astype(np.float32), look_back, horizon)
@@ -126,32 +131,28 @@ def train(run: _command.Run) -> dict[str, float]:
     series = Series(values, args.look_back, args.horizon, args.period, name)
     folds = series.folds()
     print(f"{name}: {len(values)} values, {len(series.train[0])} windows to train on, {len(folds)} origins to test")
+    season = f"of {series.period} steps" if series.period > 1 else "none"
+    print(f"season: {season}" + (", as the training part shows; --period sets it" if args.period is None else ""))
     settings = {"horizon": args.horizon, "hidden_size": args.hidden_size, "cell": args.cell}
     model = Forecaster(**settings)
     print(model)
     run.fit(trainer(model), DataLoader(series.train, BATCH_SIZE, shuffle=True))
 
     model.eval()
+    own = args.cell.upper()
     future = np.stack([values[coming] for _, coming in folds])
-    rivals = {
-        args.cell.upper(): np.stack(
-            [ahead(model, series.scaler, values[known][-args.look_back :]) for known, _ in folds]
-        ),
-        "persistence": np.stack([persistence(values[known], args.horizon) for known, _ in folds]),
-        f"seasonal-naive, {args.period}": np.stack(
-            [seasonal_naive(values[known], args.period, args.horizon) for known, _ in folds]
-        ),
-    }
+    rivals = {own: np.stack([ahead(model, series.scaler, values[past][-args.look_back :]) for past, _ in folds])}
+    rivals |= naive(series, folds)
     errors = {label: np.abs(forecast - future) for label, forecast in rivals.items()}
-    metrics = dict(zip(("mae", "persistence_mae", "seasonal_mae"), (float(e.mean()) for e in errors.values())))
-    metrics |= dict(
-        zip(("rmse", "persistence_rmse", "seasonal_rmse"), (float(np.sqrt((e**2).mean())) for e in errors.values()))
+    metrics: dict[str, float] = {"period": series.period}
+    print(
+        f"{f'{args.horizon} steps ahead, walking forward:':<36}{'mean':>12}{'root mean square':>20}{'first step':>14}"
     )
-    metrics["best_baseline_mae"] = min(metrics["persistence_mae"], metrics["seasonal_mae"])
-    print(f"{args.horizon} steps ahead, walking forward:{'mean error':>14}{'root mean square':>20}{'first step':>14}")
-    for label, e in errors.items():
-        print(f"{label:<32}{e.mean():12.4g}{np.sqrt((e**2).mean()):20.4g}{e[:, 0].mean():14.4g}")
-    print(verdict(args.cell.upper(), errors))
+    for (label, e), key in zip(errors.items(), ("", "persistence_", "seasonal_")):
+        metrics |= {f"{key}mae": float(e.mean()), f"{key}rmse": float(np.sqrt((e**2).mean()))}
+        print(f"{label:<36}{metrics[f'{key}mae']:12.4g}{metrics[f'{key}rmse']:20.4g}{e[:, 0].mean():14.4g}")
+    metrics["best_baseline_mae"] = min(metrics.get(f"{key}mae", np.inf) for key in ("persistence_", "seasonal_"))
+    print(verdict(own, errors))
     draw(run, series, folds, rivals, errors)
     run.save(model, settings, **_series.facts(args, values, series.scaler))
     return metrics
@@ -164,6 +165,16 @@ def ahead(model: nn.Module, scaler: StandardScaler, past: np.ndarray) -> np.ndar
     """The next values after the last `look_back` ones, in the unit of the series."""
     window = scaler.transform(past.astype(np.float32))[None, :, None]
     return scaler.inverse_transform(_command.predict(model, window.astype(np.float32))[0])
+
+
+def naive(series: Series, folds: list[tuple[slice, slice]]) -> dict[str, np.ndarray]:
+    """Forecasts that cost nothing: that everything stays as it is, and, if there is a season, that it comes back."""
+    known = [series.values[past] for past, _ in folds]
+    found = {"persistence": np.stack([persistence(past, series.horizon) for past in known])}
+    if series.period > 1:
+        seasonal = [seasonal_naive(past, series.period, series.horizon) for past in known]
+        found[f"seasonal-naive, {series.period}"] = np.stack(seasonal)
+    return found
 
 
 def verdict(name: str, errors: dict[str, np.ndarray]) -> str:
@@ -216,7 +227,7 @@ def options(parser) -> None:
     parser.add_argument("--column", help="the series in it")
     _command.count(parser, "--look-back", 28, "steps that it sees")
     _command.count(parser, "--horizon", 14, "steps that it forecasts")
-    _command.count(parser, "--period", 7, "of the season, in steps: 7 for days, 12 for months, 24 for hours")
+    _command.count(parser, "--period", None, "of the season, in steps, such as 7 for days; default: found in the data")
     _command.count(parser, "--hidden-size", 32)
     _command.count(parser, "--days", 1400, "of the shop", least=100)
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_rnn.data import persistence, roll_forward, seasonal_naive, walk_forward
+from tinygrad_rnn.data import find_period, persistence, roll_forward, seasonal_naive, walk_forward
 from tinygrad_rnn.errors import ShapeError
 
 
@@ -66,3 +66,35 @@ def test_folds_never_see_the_future(first, horizon, stride, more):
 def test_folds_of_a_short_series():
     with pytest.raises(ShapeError, match=r"length: got 5 steps, wanted at least first \+ horizon = 6"):
         walk_forward(5, 4, 2)
+
+
+@given(st.integers(2, 30), st.integers(0, 10), st.floats(-5, 5))
+def test_the_period_of_a_season_with_trend_and_noise(period, seed, slope):
+    rng = np.random.default_rng(seed)
+    season = rng.permutation(period) * 10.0
+    steps = np.arange(12 * period + 20)
+    series = season[steps % period] + slope * steps + rng.normal(0, 0.3, len(steps))
+    assert find_period(series) == period
+    assert find_period(series.astype(np.float32) * 1e-3 + 7) == period
+    assert period == 2 or find_period(series, longest=period - 1) != period
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_walks_and_noise_have_no_period(seed):
+    noise = np.random.default_rng(seed).standard_normal(400)
+    assert find_period(np.cumsum(noise)) == 1
+    assert find_period(noise) == 1
+
+
+def test_the_strongest_of_several_periods():
+    hours = np.arange(24 * 7 * 8)
+    day, week = 10 * np.sin(2 * np.pi * hours / 24), 4.0 * (hours // 24 % 7 >= 5)
+    assert find_period(day) == 24
+    assert find_period(day * (1 + week)) == 168
+
+
+def test_no_period_in_what_stands_still_or_is_short():
+    for series in ([], [1.0], [1, 2, 1, 2, 1], np.full(50, 1e9), np.linspace(0, 1, 50), np.arange(50) / 3):
+        assert find_period(series) == 1
+    with pytest.raises(ShapeError, match=r"series: got shape \(2, 3\), wanted \(T,\)"):
+        find_period(np.ones((2, 3)))

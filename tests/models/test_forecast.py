@@ -52,7 +52,24 @@ def test_it_says_so_when_it_loses(tmp_path, capsys):
     data = csv(tmp_path / "x.csv", [3, 1, 4, 1, 5, 9, 2] * 20)
     arguments = ["--data", str(data), "--column", "sold", *SMALL, "--out", str(tmp_path / "out")]
     assert command.main(["forecast", *arguments]) == 0
-    assert "does NOT beat seasonal-naive, 7, which costs nothing" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "season: of 7 steps, as the training part shows" in text
+    assert "does NOT beat seasonal-naive, 7, which costs nothing" in text
+
+
+def test_seasons(tmp_path, capsys):
+    """What --period says counts; a walk has no season, and so only one rival."""
+    values = np.cumsum(np.random.default_rng(0).standard_normal(200)).round(3)
+    arguments = ["--data", str(csv(tmp_path / "x.csv", values)), "--column", "sold", *SMALL, "--out", str(tmp_path)]
+    assert command.main(["forecast", *arguments]) == 0
+    text = capsys.readouterr().out
+    assert "season: none, as the training part shows; --period sets it" in text
+    assert "seasonal-naive" not in text
+    assert command.main(["forecast", *arguments, "--period", "12"]) == 0
+    text = capsys.readouterr().out
+    assert "season: of 12 steps\n" in text
+    assert "seasonal-naive, 12" in text
+    assert forecast.Series(forecast.demand(1400, 0), 28, 14, None, "x").period == 7
 
 
 def test_a_file_of_yours(tmp_path, capsys):

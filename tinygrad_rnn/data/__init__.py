@@ -7,7 +7,7 @@ repeated.
 from .audio import log_mel, read_wav, write_wav
 from .corpora import read_class_folders, read_conll, read_pairs
 from .files import download, read_idx, read_text
-from .forecasting import persistence, roll_forward, seasonal_naive, walk_forward
+from .forecasting import find_period, persistence, roll_forward, seasonal_naive, walk_forward
 from .loader import DataLoader, stack_examples
 from .midi import Note, read_midi, write_midi
 from .ngrams import NGramModel
@@ -27,6 +27,7 @@ __all__ = [
     "collate_sequences",
     "contiguous_batches",
     "download",
+    "find_period",
     "log_mel",
     "one_hot",
     "pad_sequences",

@@ -106,6 +106,59 @@ def seasonal_naive(past, period: int, steps: int) -> np.ndarray:
     return past[..., past.shape[-1] - period :][..., np.arange(steps) % period]
 
 
+def find_period(series, longest: int | None = None) -> int:
+    """The season of a series: the lag at which its steps from value to value resemble themselves most.
+
+    Differences have no trend, and those of a random walk have no season. A lag counts if the autocorrelation of
+    the differences has a peak there that lies four standard errors above zero.
+
+    Parameters
+    ----------
+    series : array_like, shape (T,)
+    longest : int, optional
+        The longest season to look for. Default: a third of the series, so that three of them are seen.
+
+    Returns
+    -------
+    int
+        1 if there is no season.
+
+    Raises
+    ------
+    ShapeError
+        If `series` has other than one axis.
+
+    References
+    ----------
+    Box, Jenkins, "Time series analysis: forecasting and control", chapters 2 and 9.
+
+    Examples
+    --------
+    >>> find_period([3, 1, 4, 1, 5] * 6)
+    5
+    >>> find_period(range(30))
+    1
+    """
+    series = as_array("series", series).astype(np.float64)
+    if series.ndim != 1:
+        raise ShapeError(f"series: got shape {series.shape}, wanted (T,)")
+    longest = len(series) // 3 if longest is None else integer("longest", longest, 1)
+    longest = min(longest, len(series) - 3)
+    if longest < 2:
+        return 1
+    steps = np.diff(series)
+    steps -= steps.mean()
+    if not np.any(np.abs(steps) > 1e-9 * max(1.0, np.abs(series).max())):
+        return 1
+    spectrum = np.fft.rfft(steps, 2 * len(steps))  # twice as long: lags do not wrap around
+    correlation = np.fft.irfft(np.abs(spectrum) ** 2)[: longest + 2]
+    correlation /= correlation[0]
+    before, here, after = correlation[1:-2], correlation[2:-1], correlation[3:]
+    peaks = np.where((here >= before) & (here >= after), here, -1.0)
+    best = int(peaks.argmax())
+    return best + 2 if peaks[best] > 4 / np.sqrt(len(steps)) else 1
+
+
 def walk_forward(length: int, first: int, horizon: int, stride: int | None = None) -> Iterator[tuple[slice, slice]]:
     """The folds of a walk-forward evaluation: all that is known at an origin, and the steps to forecast.
 
