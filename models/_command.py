@@ -28,6 +28,13 @@ from tinygrad_rnn.train import PrintEpochs, SaveCheckpoint, Trainer
 KEY = "tinygrad_rnn.models"  # in the metadata of weights
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 AddOptions = Callable[[argparse.ArgumentParser], None]
+FORMS = {  # what goes in to what comes out, and an example
+    "one to one": "a value to the next value",
+    "one to many": "a style to a tune",
+    "many to one": "a sequence to a class or a value",
+    "many to many": "something for each step",
+    "many to many, unequal": "a sequence to another of its own length",
+}
 
 
 class Use(NamedTuple):
@@ -41,7 +48,7 @@ class Use(NamedTuple):
 class Card(NamedTuple):
     """What the README's table says about a model; scores are keys of its metrics."""
 
-    form: str  # such as "many to one"
+    form: str  # one of FORMS
     data: str
     metric: str
     score: str

@@ -95,7 +95,11 @@ def measure(name: str, card: _command.Card, seeds: Sequence[int], out: Path) -> 
 
 
 def table(commands: dict[str, _command.Command], results: dict[str, dict]) -> str:
-    """The table as Markdown: a row for each model that has results."""
+    """Models by form, and the table, as Markdown: a row for each model that has results."""
+    forms = []
+    for form, words in _command.FORMS.items():
+        links = ", ".join(link(name) for name, command in commands.items() if command.card.form == form)
+        forms.append(f"- **{form}**, {words}: {links}")
     rows = [
         "| model | task | data | measured | result | baseline | training | |",
         "|---|---|---|---|---|---|---|---|",
@@ -106,7 +110,7 @@ def table(commands: dict[str, _command.Command], results: dict[str, dict]) -> st
         card, result = command.card, results[name]
         picture = f'<a href="docs/models/{name}.png"><img src="docs/models/{name}.png" width="200" alt="{name}"></a>'
         cells = (
-            f"[`{name}`](models/{name}.py)",
+            link(name),
             f"{task(command.doc)} *({card.form})*",
             card.data,
             card.metric,
@@ -121,7 +125,11 @@ def table(commands: dict[str, _command.Command], results: dict[str, dict]) -> st
     note = f"Means over {words}, with the least and the greatest; training time includes compiling."
     if any(load > BUSY for result in results.values() for load in result["load"]):
         note += " The machine was busy with other work, so these times are too long."
-    return "\n".join([*rows, "", note]) + "\n"
+    return "\n".join([*forms, "", *rows, "", note]) + "\n"
+
+
+def link(name: str) -> str:
+    return f"[`{name}`](models/{name}.py)"
 
 
 def task(doc: str) -> str:

@@ -49,6 +49,7 @@ def test_a_report(places, capsys):
     assert "old" not in page
     assert "| [`sine`](models/sine.py) | A tanh RNN reads 25 steps of a wave" in page
     assert "over 2 seeds" in page
+    assert "- **many to one**, a sequence to a class or a value: [`digits`](models/digits.py), [`forecast`]" in page
     # a second report keeps what the first one found
     assert command.main(["report", "digits", "--seeds", "0"]) == 0
     page = (places / "README.md").read_text()
@@ -114,6 +115,8 @@ def test_the_readme_shows_every_model_that_has_results():
     assert _report.BEGIN in page
     results = json.loads(_report.RESULTS.read_text(encoding="utf-8"))
     assert set(results) <= set(command.names())
+    forms, table = page.split(_report.BEGIN)[1].split("\n| model |")
+    assert all(f"[`{name}`](models/{name}.py)" in forms for name in command.names())
     for name in results:
-        assert f"[`{name}`](models/{name}.py)" in page
+        assert f"[`{name}`](models/{name}.py)" in table
         assert (_report.PICTURES / f"{name}.png").read_bytes().startswith(b"\x89PNG")
