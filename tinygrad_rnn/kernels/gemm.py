@@ -121,13 +121,17 @@ def pack(w, offset, row_stride, col_stride, K, N, packed, packed_offset):
 @intrinsic(prefer_literal=True)
 def _tile_product(
     typingctx, rows, panels, a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin,
-    begin_at, begin_ld, c, c_at, ldc,
+    begin_at, begin_ld, c, c_at, ldc, part, step,
 ):  # fmt: skip
-    """One tile of ``C = begin + A1 @ P1 + A2 @ P2``, of rows by whole panels; without `start`, begin is 0."""
+    """One tile of ``C = begin + A1 @ P1 + A2 @ P2``, of rows by whole panels; without `start`, begin is 0.
+
+    Meanwhile a tile of a single panel fetches a part of the next one, `step` bytes for each k: panels of wide layers
+    come from far away, and the first tile to need one would wait for all of it.
+    """
     n_rows, vectors = rows.literal_value, panels.literal_value * PANEL_VECTORS
 
     def codegen(context, builder, sig, args):
-        _, _, _, _, lda1, K1, _, _, _, _, lda2, K2, _, _, start, _, _, begin_ld, _, _, ldc = args
+        _, _, _, _, lda1, K1, _, _, _, _, lda2, K2, _, _, start, _, _, begin_ld, _, _, ldc, part, step = args
         a1, p1, a2, p2, begin, c = (Place(context, sig.args[i], args[i], args[i + 1]) for i in (2, 6, 8, 12, 15, 18))
         before = builder.block
         with builder.if_then(start):
@@ -140,13 +144,18 @@ def _tile_product(
         width, one = c.intp(PANEL_VECTORS * c.vec.lanes), c.intp(1)
         for a, lda, K, p in ((a1, lda1, K1, p1), (a2, lda2, K2, p2)):
             panel = builder.mul(K, width)
-            tile = emit_fma(builder, tile, n_rows, PANEL_VECTORS, a, lda, one, K, p, width, panel)
+            ahead = None
+            if panels.literal_value == 1 and n_rows > 2:
+                following = builder.gep(p.at(builder, [], panel), [panel])
+                bytes_at = builder.bitcast(following, ir.IntType(8).as_pointer())
+                ahead = builder.gep(bytes_at, [builder.mul(part, builder.mul(step, K))]), step
+            tile = emit_fma(builder, tile, n_rows, PANEL_VECTORS, a, lda, one, K, p, width, panel, ahead)
         emit_store(builder, tile, c, ldc, n_rows)
         return context.get_dummy_value()
 
     n = types.intp
     return types.void(
-        rows, panels, a1, n, n, n, p1, n, a2, n, n, n, p2, n, types.boolean, begin, n, n, c, n, n
+        rows, panels, a1, n, n, n, p1, n, a2, n, n, n, p2, n, types.boolean, begin, n, n, c, n, n, n, n
     ), codegen  # fmt: skip
 
 
@@ -159,19 +168,26 @@ def _whole_panels(
     never_inline()
     width = PANEL_VECTORS * vlanes(c)
     panel1, panel2 = K1 * width, K2 * width
+    parts = (rows + TILE_ROWS - 1) // TILE_ROWS
+    step = width * c.itemsize // parts
     # one or two rows take several panels at once: the more accumulators, the better the latency is hidden
-    while (rows == 1 and panels >= 4) or (rows == 2 and panels >= 2):
-        if rows == 1:
+    while (rows == 1 or rows == 2) and panels >= 2:
+        if rows == 1 and panels >= 4:
             _tile_product(
                 1, 4, a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin,
-                begin_at, begin_ld, c, c_at, ldc,
+                begin_at, begin_ld, c, c_at, ldc, 0, 0,
+            )  # fmt: skip
+        elif rows == 1:
+            _tile_product(
+                1, 2, a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin,
+                begin_at, begin_ld, c, c_at, ldc, 0, 0,
             )  # fmt: skip
         else:
             _tile_product(
                 2, 2, a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin,
-                begin_at, begin_ld, c, c_at, ldc,
+                begin_at, begin_ld, c, c_at, ldc, 0, 0,
             )  # fmt: skip
-        taken = 4 if rows == 1 else 2
+        taken = 4 if rows == 1 and panels >= 4 else 2
         panels -= taken
         p1_at += taken * panel1
         p2_at += taken * panel2
@@ -180,39 +196,39 @@ def _whole_panels(
     for j in range(panels):
         p, q = p1_at + j * panel1, p2_at + j * panel2
         row = 0
-        for tiles in range((rows + TILE_ROWS - 1) // TILE_ROWS, 0, -1):
-            n = (rows - row + tiles - 1) // tiles  # as even as can be: 8 rows are 4 + 4
+        for part in range(parts):
+            n = (rows - row + parts - part - 1) // (parts - part)  # as even as can be: 8 rows are 4 + 4
             x, h = a1_at + row * lda1, a2_at + row * lda2
             b, o = begin_at + row * begin_ld + j * width, c_at + row * ldc + j * width
             if n == 6:
                 _tile_product(
                     6, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld, c, o,
-                    ldc,
+                    ldc, part, step,
                 )  # fmt: skip
             elif n == 5:
                 _tile_product(
                     5, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld, c, o,
-                    ldc,
+                    ldc, part, step,
                 )  # fmt: skip
             elif n == 4:
                 _tile_product(
                     4, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld, c, o,
-                    ldc,
+                    ldc, part, step,
                 )  # fmt: skip
             elif n == 3:
                 _tile_product(
                     3, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld, c, o,
-                    ldc,
+                    ldc, part, step,
                 )  # fmt: skip
             elif n == 2:
                 _tile_product(
                     2, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld, c, o,
-                    ldc,
+                    ldc, part, step,
                 )  # fmt: skip
             else:
                 _tile_product(
                     1, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld, c, o,
-                    ldc,
+                    ldc, part, step,
                 )  # fmt: skip
             row += n
 

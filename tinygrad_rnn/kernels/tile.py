@@ -30,6 +30,7 @@ from .vector import (
     fma,
     is_array,
     load,
+    prefetch,
     splat,
     store,
 )
@@ -101,9 +102,9 @@ def emit_store(builder: ir.IRBuilder, tile: list[Any], c: Place, ldc: Any, rows:
 
 def emit_fma(
     builder: ir.IRBuilder, tile: list[Any], rows: int, group: int, a: Place, a_row: Any, a_k: Any, K: Any,
-    b: Place, b_k: Any, b_group: Any,
+    b: Place, b_k: Any, b_group: Any, ahead: tuple[Any, Any] | None = None,
 ) -> list[Any]:  # fmt: skip
-    """Emit the loop over k; see `tile_fma`."""
+    """Emit the loop over k; see `tile_fma`. `ahead`: an address to prefetch from, and the bytes by which it moves on."""
     vec, intp, vectors = b.vec, K.type, len(tile) // rows
     some = builder.icmp_signed(">", K, intp(0))
     if BOUNDSCHECK:
@@ -122,8 +123,9 @@ def emit_fma(
     builder.cbranch(some, body, after)
 
     builder.position_at_end(body)
-    counters = [builder.phi(intp) for _ in range(3)]
-    _, a_at, b_at = counters
+    strides = [intp(1), a_k, b_k] + ([ahead[1]] if ahead else [])
+    counters = [builder.phi(intp) for _ in strides]
+    _, a_at, b_at = counters[:3]
     sums = [builder.phi(vec.llvm) for _ in tile]
     row = [
         load(builder, builder.gep(b_groups[v // group], [builder.add(b_at, intp(v % group * vec.lanes))]), vec)
@@ -133,8 +135,10 @@ def emit_fma(
     for r in range(rows):
         x = splat(builder, vec.llvm, builder.load(builder.gep(a_rows[r], [a_at])))
         results += [fma(builder, x, row[v], sums[r * vectors + v]) for v in range(vectors)]
-    nexts = [builder.add(x, step) for x, step in zip(counters, (intp(1), a_k, b_k))]
-    for phi, first, step in zip(counters + sums, [intp(0)] * 3 + tile, nexts + results):
+    if ahead:
+        prefetch(builder, builder.gep(ahead[0], [counters[3]]))
+    nexts = [builder.add(x, step) for x, step in zip(counters, strides)]
+    for phi, first, step in zip(counters + sums, [intp(0)] * len(strides) + tile, nexts + results):
         phi.add_incoming(first, before)
         phi.add_incoming(step, body)
     again = builder.cbranch(builder.icmp_signed("<", nexts[0], K), body, after)

@@ -139,6 +139,14 @@ def store(builder: ir.IRBuilder, pointer: Any, value: Any, vec: Vec) -> None:
     builder.store(value, builder.bitcast(pointer, vec.llvm.as_pointer())).align = vec.dtype.bitwidth // 8
 
 
+def prefetch(builder: ir.IRBuilder, pointer: Any) -> None:
+    """Fetch the line of an address, which need not be valid, into the second-level cache."""
+    hints = [I32(0), I32(2), I32(1)]  # read, locality, data
+    function = ir.FunctionType(ir.VoidType(), [pointer.type, I32, I32, I32])
+    call = cgutils.get_or_insert_function(builder.module, function, "llvm.prefetch.p0")
+    builder.call(call, [pointer, *hints])
+
+
 def first_lanes(builder: ir.IRBuilder, vec: Vec, n: Any) -> Any:
     """The mask of the first n lanes; n may be negative or larger than the number of lanes."""
     indices = ir.VectorType(n.type, vec.lanes)
