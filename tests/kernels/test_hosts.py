@@ -100,8 +100,8 @@ from numba import types
 from tinygrad_rnn.kernels import gemm
 f, n = types.Array(types.float32, 1, "C"), types.intp
 signature = (f, n, n, n, f, n, f, n, n, n, f, n, types.boolean, f, n, n, f, n, n, n, n)
-gemm._whole_panels.compile(signature)
-(assembly,) = gemm._whole_panels.inspect_asm().values()
+gemm.whole_panels.compile(signature)
+(assembly,) = gemm.whole_panels.inspect_asm().values()
 blocks = [b.count("vfmadd") for b in re.split(r"\\.LBB", assembly) if "(%rsp)" not in b]  # nothing is spilled
 print(blocks.count(24), len(set(re.findall("%zmm[0-9]+", assembly))))
 """

@@ -160,7 +160,7 @@ def _tile_product(
 
 
 @njit(error_model="numpy")
-def _whole_panels(
+def whole_panels(
     a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin, begin_at, begin_ld, c,
     c_at, ldc, rows, panels,
 ):  # fmt: skip
@@ -168,8 +168,6 @@ def _whole_panels(
     never_inline()
     width = PANEL_VECTORS * vlanes(c)
     panel1, panel2 = K1 * width, K2 * width
-    parts = (rows + TILE_ROWS - 1) // TILE_ROWS
-    step = width * c.itemsize // parts
     # one or two rows take several panels at once: the more accumulators, the better the latency is hidden
     while (rows == 1 or rows == 2) and panels >= 2:
         if rows == 1 and panels >= 4:
@@ -193,6 +191,10 @@ def _whole_panels(
         p2_at += taken * panel2
         begin_at += taken * width
         c_at += taken * width
+    if panels == 0:
+        return
+    parts = (rows + TILE_ROWS - 1) // TILE_ROWS
+    step = width * c.itemsize // parts
     for j in range(panels):
         p, q = p1_at + j * panel1, p2_at + j * panel2
         row = 0
@@ -253,7 +255,7 @@ def product(
     """Whole panels go to C; what is left of the columns takes the way through a panel of its own."""
     width = PANEL_VECTORS * vlanes(c)
     done = N // width * width
-    _whole_panels(
+    whole_panels(
         a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin, begin_at, begin_ld,
         c, c_at, ldc, rows, N // width,
     )  # fmt: skip
@@ -261,7 +263,7 @@ def product(
         tail = np.empty(rows * width, c.dtype)
         if start:
             _copy(begin, begin_at + done, begin_ld, tail, 0, width, rows, N - done)
-        _whole_panels(
+        whole_panels(
             a1, a1_at, lda1, K1, p1, p1_at + done * K1, a2, a2_at, lda2, K2, p2, p2_at + done * K2, start,
             tail, np.intp(0), width, tail, np.intp(0), width, rows, np.intp(1),
         )  # fmt: skip

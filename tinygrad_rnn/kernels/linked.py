@@ -20,6 +20,7 @@ from numba.extending import intrinsic
 
 from . import gemm as tile
 from .fingerprint import fingerprint
+from .lanes import vlanes
 from .vector import BOUNDSCHECK, is_array
 
 HUGE = 1 << 40  # elements: a pointer has no length
@@ -31,28 +32,35 @@ def _symbol(name: str, dtype) -> str:
     return f"tinygrad_rnn_{name}_{np.dtype(dtype).name}"
 
 
+# Without a rest of columns, they go straight to the tiles: for one row, a call less is a good part of the time.
+# np.intp(0) is no literal, for which Numba would compile the tiles once more.
+
+
 def _gemm(a, lda, rows, depth, packed, columns, c, ldc, accumulate):
-    tile.gemm(
-        carray(a, HUGE),
-        0,
-        lda,
-        rows,
-        depth,
-        carray(packed, HUGE),
-        0,
-        columns,
-        carray(c, HUGE),
-        0,
-        ldc,
-        accumulate != 0,
-    )
+    a, packed, c, zero = carray(a, HUGE), carray(packed, HUGE), carray(c, HUGE), np.intp(0)
+    width = tile.PANEL_VECTORS * vlanes(c)
+    if columns % width:
+        tile.gemm(a, zero, lda, rows, depth, packed, zero, columns, c, zero, ldc, accumulate != 0)
+    else:
+        tile.whole_panels(
+            a, zero, lda, depth, packed, zero, a, zero, zero, zero, packed, zero, accumulate != 0, c, zero, ldc,
+            c, zero, ldc, rows, columns // width,
+        )  # fmt: skip
 
 
 def _gemm2(a, lda, depth, p, a2, lda2, depth2, p2, bias, rows, columns, c, ldc):
-    tile.gemm2(
-        carray(a, HUGE), 0, lda, depth, carray(p, HUGE), 0, carray(a2, HUGE), 0, lda2, depth2, carray(p2, HUGE), 0,
-        carray(bias, HUGE), 0, rows, columns, carray(c, HUGE), 0, ldc,
-    )  # fmt: skip
+    a, p, a2, p2, zero = carray(a, HUGE), carray(p, HUGE), carray(a2, HUGE), carray(p2, HUGE), np.intp(0)
+    bias, c = carray(bias, HUGE), carray(c, HUGE)
+    width = tile.PANEL_VECTORS * vlanes(c)
+    if columns % width:
+        tile.gemm2(
+            a, zero, lda, depth, p, zero, a2, zero, lda2, depth2, p2, zero, bias, zero, rows, columns, c, zero, ldc
+        )
+    else:
+        tile.whole_panels(
+            a, zero, lda, depth, p, zero, a2, zero, lda2, depth2, p2, zero, np.bool_(True), bias, zero, zero,
+            c, zero, ldc, rows, columns // width,
+        )  # fmt: skip
 
 
 @functools.cache

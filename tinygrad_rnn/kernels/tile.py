@@ -104,7 +104,7 @@ def emit_fma(
     builder: ir.IRBuilder, tile: list[Any], rows: int, group: int, a: Place, a_row: Any, a_k: Any, K: Any,
     b: Place, b_k: Any, b_group: Any, ahead: tuple[Any, Any] | None = None,
 ) -> list[Any]:  # fmt: skip
-    """Emit the loop over k; see `tile_fma`. `ahead`: an address to prefetch from, and the bytes by which it moves on."""
+    """Emit the loop over k; see `tile_fma`. `ahead`: an address to prefetch from, and by how many bytes it moves on."""
     vec, intp, vectors = b.vec, K.type, len(tile) // rows
     some = builder.icmp_signed(">", K, intp(0))
     if BOUNDSCHECK:
