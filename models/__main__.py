@@ -60,7 +60,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         load(name).main(rest)
     except (TinygradError, OSError) as e:  # the user's files and sizes; anything else is our mistake
-        print(f"models {name}: {e}", file=sys.stderr)
+        of_system = isinstance(e, OSError) and e.filename is not None and e.strerror
+        print(f"models {name}: {f'{e.filename}: {e.strerror}' if of_system else e}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as e:
         print(missing(name, e), file=sys.stderr)

@@ -216,7 +216,8 @@ class Run:
             again = f"python -m models {self.model} --out {self.args.out} --resume"
             raise SystemExit(f"\ninterrupted after {trainer.seconds:.0f} s of training; go on with: {again}") from None
         earlier = f", {before:.1f} s of them before" if before else ""
-        say(f"trained for {trainer.epoch} epochs, {trainer.seconds:.1f} s{earlier}")
+        epochs = "1 epoch" if trainer.epoch == 1 else f"{trainer.epoch} epochs"
+        say(f"trained for {epochs}, {trainer.seconds:.1f} s{earlier}")
         self.seconds += trainer.seconds
         self.losses[name] = history["loss"]
         return history
@@ -333,6 +334,14 @@ def above(least: float) -> Callable[[str], float]:
         return value
 
     return number
+
+
+def folder(path: Path, what: str) -> Path:
+    """A folder of the user's; an error if there is none."""
+    if not path.is_dir():
+        found = "a file" if path.exists() else "no such folder"
+        raise NotADirectoryError(f"{path}: got {found}, wanted a folder of {what}")
+    return path
 
 
 def count(parser: argparse.ArgumentParser, name: str, default: int | None, what: str = "", least: int = 1) -> None:

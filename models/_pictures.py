@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 INK, GREY, BLUE, ORANGE = "#222222", "#9a9a9a", "#2166ac", "#e08214"
 GREEN, RED, PURPLE = "#1b7837", "#b2182b", "#762a83"
@@ -35,9 +36,14 @@ def draw_loss(ax: Axes, history: dict[str, list[float]], title: str = "Loss") ->
     ax.set(title=title, xlabel="epoch", yscale="log" if low > 0 and high > 5 * low else "linear")
     if ax.get_yscale() == "log":
         ax.yaxis.set_minor_formatter("")
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    whole_numbers(ax.xaxis)
     if "val_loss" in history:
         ax.legend(frameon=False)
+
+
+def whole_numbers(axis: Axis) -> None:
+    """Ticks at integers only, also where there is but one value."""
+    axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def no_ticks() -> NullLocator:

@@ -24,6 +24,7 @@ from tinygrad_rnn.data import (
     walk_forward,
     windows,
 )
+from tinygrad_rnn.errors import DataError
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.train import Trainer
 
@@ -113,6 +114,8 @@ def train(run: _command.Run) -> dict[str, float]:
     args = run.args
     series = read_column(args.data, args.column)
     data = Windows(series, args.look_back)
+    if args.steps > len(series):
+        raise DataError(f"--steps: got {args.steps}, wanted at most {len(series)}, as many as the series has")
     counts = f"{len(data.train[0])} windows to train on, {len(data.test[0])} to test"
     print(f"{args.column}: {len(series)} values, {counts}")
     settings = {"hidden_size": args.hidden_size, "cell": args.cell}

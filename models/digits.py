@@ -50,7 +50,7 @@ def mnist(folder: Path, fetch: bool = False) -> tuple[np.ndarray, ...]:
     if fetch:
         for name, checksum in FILES.items():
             download(f"{MNIST}{name}.gz", folder / f"{name}.gz", checksum)
-    paths = [find(folder, name) for name in FILES]
+    paths = [find(_command.folder(folder, "MNIST's files"), name) for name in FILES]
     arrays = [read_idx(path) for path in paths]
     for images, labels, image_path, label_path in zip(arrays[::2], arrays[1::2], paths[::2], paths[1::2]):
         if images.ndim != 3 or not images.size:

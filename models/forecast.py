@@ -70,9 +70,10 @@ class Series:
         wanted = max(look_back + 4 * horizon, (period or 1) + horizon, 10)
         if self.cut < wanted or len(values) - self.cut < horizon:
             rows = max(int(wanted / (1 - TEST)), int(horizon / TEST)) + 2
+            season = f", for a season of {period}" if period else ""
             raise DataError(
-                f"{name}: got {len(values)} values, wanted at least {rows} to look back {look_back}, ahead {horizon} "
-                "and to be tested; --look-back and --horizon make it fewer"
+                f"{name}: got {len(values)} values, wanted at least {rows} to look back {look_back}, ahead {horizon}"
+                f"{season} and to be tested; --look-back, --horizon and --period make it fewer"
             )
         if np.ptp(values[: self.cut]) == 0:
             raise DataError(f"{name}: got the one value {values[0]:g} in the training part, wanted several")

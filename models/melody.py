@@ -99,7 +99,11 @@ def composed(count: int, seed: int) -> tuple[list[str], list[Tune]]:
 
 def read(folder: Path) -> tuple[list[str], list[Tune]]:
     """Tunes of the user's own; their style is the name of the folder they are in."""
-    paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".mid", ".midi") and p.is_file())
+    paths = sorted(
+        p
+        for p in _command.folder(folder, "MIDI files").rglob("*")
+        if p.suffix.lower() in (".mid", ".midi") and p.is_file()
+    )
     if len(paths) < 2:
         raise DataError(f"{folder}: holds {len(paths)} MIDI files, wanted two or more")
     styles = [path.parent.relative_to(folder).as_posix().replace(".", folder.name) for path in paths]
@@ -266,6 +270,7 @@ def draw(run: _command.Run, examples: dict[str, Tune]) -> None:
         for line in range(0, at + 1, bar):
             ax.axvline(line - 0.15, color="#d0d0d0", linewidth=0.8, zorder=0)
         ax.set(title=style, xticks=[], ylabel="semitones", xlim=(-1, at + 1))
+        _pictures.whole_numbers(ax.yaxis)
         ax.spines[["top", "right", "bottom"]].set_visible(False)
     figure.suptitle("Tunes by the network; orange: the note that it ends on")
     run.picture(figure, "melodies.png")

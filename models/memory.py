@@ -213,10 +213,21 @@ def recall(args) -> float:
 def options(parser) -> None:
     parser.set_defaults(cell=None)
     cells = nn.cell_names()
-    parser.add_argument("--cells", nargs="+", choices=cells, default=CELLS, help=f"default: {' '.join(CELLS)}")
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS), help="default: all")
+    parser.add_argument(
+        "--cells", nargs="+", choices=cells, default=CELLS, metavar="CELL", help=f"default: {' '.join(CELLS)}"
+    )
+    parser.add_argument(
+        "--tasks",
+        nargs="+",
+        choices=TASKS,
+        default=list(TASKS),
+        metavar="TASK",
+        help="adding, copy or both; default: both",
+    )
     text = "steps to remember, growing; default: 25 50 100 200"
-    parser.add_argument("--gaps", nargs="+", type=_command.at_least(2), default=[25, 50, 100, 200], help=text)
+    parser.add_argument(
+        "--gaps", nargs="+", type=_command.at_least(2), default=[25, 50, 100, 200], metavar="N", help=text
+    )
     _command.count(parser, "--sequences", 5000, "to train on")
     _command.count(parser, "--hidden-size", 64)
 

@@ -127,8 +127,9 @@ def train(run: _command.Run) -> dict[str, float]:
     args = run.args
     rng = np.random.default_rng(args.seed)
     hand = nn.Recurrent(ByHand(), batch_first=True)
+    print("today = merge @ relu(meal @ yesterday + weather @ sky - 1), with these matrices:")
     for name, matrix in hand.cell.named_parameters():
-        print(f"{name}, by hand:\n{matrix.numpy().astype(int)}")
+        print(f"{name}:\n{matrix.numpy().astype(int)}")
 
     model = learn(run, *weeks(args.samples, DAYS, rng), {"kinds": WEATHER, "meals": MEALS})
     weather, first = rng.integers(0, 2, (200, 2 * DAYS)), rng.integers(0, len(MEALS), 200)

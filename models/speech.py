@@ -134,7 +134,7 @@ def synthesise(count: int, seed: int) -> list[Recording]:
 
 def read(folder: Path) -> list[Recording]:
     """Recordings of the user's own."""
-    table = folder / "transcripts.tsv"
+    table = _command.folder(folder, "WAV files") / "transcripts.tsv"
     if table.is_file():
         texts = {folder / name: text for name, text in zip(*read_pairs(table, ("file", "text")))}
     else:

@@ -179,7 +179,7 @@ def learn(run: _command.Run, direction: str, known: list, new: list) -> dict[str
         draw(run, model, source, target, held_out, direction)
     else:
         draw_lengths(run, held_out, greedy, direction)
-    run.save(model, settings, name=f"weights-{direction}", longest=longest)
+    run.save(model, settings, name=f"weights-{direction}", longest=longest, syllables=args.data is None)
     source.save(run.path(f"source-{direction}.json"))
     target.save(run.path(f"target-{direction}.json"))
     return metrics
@@ -269,20 +269,30 @@ def shown(parts: list[str]) -> list[str]:
 
 
 def translate_words(args) -> list[str]:
-    """Write words in the other script; with --back in the first one. A word is read syllable by syllable in Hangul."""
+    """Write words in the other script; with --back in the first one.
+
+    What has learnt the syllables of Hangul reads a word syllable by syllable; with --back, hyphens part them, as in
+    han-gug.
+    """
     direction = DIRECTIONS[args.back]
     model, facts = _command.load(args, "transliterate", EncoderDecoder, f"weights-{direction}")
     source = Vocabulary.load(args.out / f"source-{direction}.json")
     target = Vocabulary.load(args.out / f"target-{direction}.json")
+
+    def parts_of(word: str) -> list[str]:
+        if not facts["syllables"]:
+            return [word]
+        return word.split("-") if args.back else list(whole([word]))
+
     found = []
     for word in args.words:
-        if not word.strip():
+        if not word.strip(" -"):
             raise DataError(f"WORD: got {word!r}, wanted some letters")
-        unknown = sorted({c for c in letters(word) if c not in source})
+        unknown = sorted({c for part in parts_of(word) for c in letters(part) if c not in source})
         if unknown:
             raise DataError(f"WORD: got {word!r} with {', '.join(map(repr, unknown))}, which the training never showed")
-        pairs = Pairs([(word, "")], source, target)
-        found += translate(model, target, pairs, facts["longest"], args.beam)
+        parts = Pairs([(part, "") for part in parts_of(word)], source, target)
+        found.append("".join(translate(model, target, parts, facts["longest"], args.beam)))
         print(f"{word}: {found[-1]}")
     return found
 
@@ -299,7 +309,7 @@ def options(parser) -> None:
 
 
 def translate_options(parser) -> None:
-    parser.add_argument("words", nargs="+", metavar="WORD", help="such as 한")
+    parser.add_argument("words", nargs="+", metavar="WORD", help="such as 한국")
     parser.add_argument("--back", action="store_true", help="the other way round")
     _command.count(parser, "--beam", 4, "words to follow at a time; 1 is greedy")
 

@@ -137,6 +137,9 @@ def draw(run: _command.Run, model, vocabulary, perplexity: dict, labels, history
         ax.axhline(value, color=_pictures.GREY, linestyle=":")
         ax.text(1, value, label, va="bottom", color=_pictures.GREY)
     ax.set(title="Perplexity", xlabel="epoch", yscale="log")
+    ax.yaxis.set_major_formatter("{x:.0f}")
+    ax.yaxis.set_minor_formatter("{x:.0f}")
+    _pictures.whole_numbers(ax.xaxis)
     ax.legend(frameon=False)
     run.picture(figure, "words.png")
 

@@ -53,6 +53,9 @@ def test_broken_files(tmp_path):
         path.write_bytes(content)
         with pytest.raises(DataError, match=r"x\.wav: got no WAV file of PCM samples"):
             read_wav(path)
+    path.write_bytes(b"")
+    with pytest.raises(DataError, match=r"of PCM samples \(it was cut\)"):
+        read_wav(path)
     with pytest.raises(DataError, match="got 0 samples at a rate of 8000, wanted some sound"):
         read_wav(pcm(path, [], 2))
     pcm(path, range(100), 2)

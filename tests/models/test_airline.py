@@ -115,6 +115,12 @@ def test_bad_files(tmp_path, capsys, content, message):
     assert not out.exists()
 
 
+def test_a_forecast_too_far_ahead(tmp_path, capsys):
+    assert command.main(["airline", "--steps", "145", "--out", str(tmp_path / "out")]) == 1
+    assert "--steps: got 145, wanted at most 144, as many as the series has" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_missing_file(tmp_path, capsys):
     assert command.main(["airline", "--data", str(tmp_path / "none.csv")]) == 1
     assert "none.csv" in capsys.readouterr().err

@@ -61,6 +61,28 @@ def test_bad_option(name, arguments, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", [n for n in command.names() if n not in ("memory", "sine")])
+def test_data_that_are_not_there(name, tmp_path, capsys):
+    path, out = tmp_path / "nothing", tmp_path / "out"
+    column = ["--column", "x"] if name in ("airline", "forecast") else []
+    assert command.main([name, "--data", str(path), *column, "--out", str(out)]) == 1
+    folder = name in ("melody", "speech", "digits")
+    what = "got no such folder, wanted a folder of " if folder else "No such file or directory"
+    assert capsys.readouterr().err.startswith(f"models {name}: {path}: {what}")
+    path.write_text("a file")
+    if folder:
+        assert command.main([name, "--data", str(path), "--out", str(out)]) == 1
+        assert f"{path}: got a file, wanted a folder of " in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_file_where_the_run_should_go(tmp_path, capsys):
+    (tmp_path / "taken").write_text("mine")
+    assert command.main(["sine", "--epochs", "1", "--out", str(tmp_path / "taken")]) == 1
+    assert capsys.readouterr().err == f"models sine: {tmp_path / 'taken'}: File exists\n"
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
 def test_missing_package():
     code = "import sys; sys.modules['matplotlib'] = None; from models.__main__ import main; main(['airline'])"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -54,6 +54,18 @@ def test_pairs_of_yours(tmp_path, capsys, attention):
     assert "WORD: got ' ', wanted some letters" in capsys.readouterr().err
 
 
+def test_words_of_several_syllables(tmp_path, capsys, monkeypatch):
+    """Each syllable is read alone, as in training."""
+    out = ["--out", str(tmp_path / "out")]
+    assert command.main(["transliterate", "--pairs", "300", "--epochs", "1", "--hidden-size", "16", *out]) == 0
+    monkeypatch.setattr(transliterate, "translate", lambda model, target, pairs, *_: [s + s for s in pairs.sources])
+    capsys.readouterr()
+    assert command.main(["transliterate", "translate", "한국", *out]) == 0
+    assert capsys.readouterr().out == "한국: 한한국국\n"
+    assert command.main(["transliterate", "translate", "--back", "han-gug", *out]) == 0
+    assert capsys.readouterr().out == "han-gug: hanhanguggug\n"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -48,7 +48,7 @@ def read_wav(path: str | PathLike[str]) -> tuple[np.ndarray, int]:
             channels, width, rate, count = file.getparams()[:4]
             raw = file.readframes(count)
     except (wave.Error, EOFError) as error:
-        raise DataError(f"{path}: got no WAV file of PCM samples ({error or 'it was cut'})") from None
+        raise DataError(f"{path}: got no WAV file of PCM samples ({str(error) or 'it was cut'})") from None
     if width not in (1, 2, 3, 4):
         raise DataError(f"{path}: got samples of {8 * width} bits, wanted 8, 16, 24 or 32")
     if rate < 1 or not raw:

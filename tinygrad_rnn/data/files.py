@@ -41,7 +41,7 @@ def decode(path: str | PathLike[str], encoding: str) -> str:
         line = raw.count(b"\n", 0, error.start) + 1
         raise DataError(
             f"{path}, line {line}: got the byte 0x{raw[error.start]:02x}, wanted {encoding} text; "
-            "pass encoding= of the file"
+            "save the file so, or pass its encoding="
         ) from None
     return text.replace("\r\n", "\n")
 
