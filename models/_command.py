@@ -25,6 +25,8 @@ from tinygrad_rnn import nn
 from tinygrad_rnn.errors import CheckpointError
 from tinygrad_rnn.train import PrintEpochs, SaveCheckpoint, Trainer
 
+from . import _options
+
 KEY = "tinygrad_rnn.models"  # in the metadata of weights
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 AddOptions = Callable[[argparse.ArgumentParser], None]
@@ -111,7 +113,7 @@ class Command:
         args = parser.parse_args(argv)
         if not args.resume:
             return args
-        saved = read_options(args.out, self.name)
+        saved = _options.read(args.out, self.name)
         types = {action.dest: action.type for action in parser._actions}
         for name, value in saved.items():
             if isinstance(value, list):  # which argparse leaves as they are
@@ -119,8 +121,8 @@ class Command:
         parser.set_defaults(**saved)
         args = parser.parse_args(argv)
         for name, before in saved.items():
-            now = plain(getattr(args, name, None))
-            if now != plain(before) and name != "epochs":
+            now = _options.plain(getattr(args, name, None))
+            if now != _options.plain(before) and name != "epochs":
                 option = "--" + name.replace("_", "-")
                 raise CheckpointError(f"{option}: got {now} with --resume, wanted {before} as the run in {args.out}")
         return args
@@ -207,7 +209,7 @@ class Run:
         elif not self.losses:  # the first training of a new run: nothing of an older one is taken up later
             for old in self.args.out.glob("checkpoint*.safetensors"):
                 old.unlink()
-            write_options(self.args, self.model)
+            _options.write(self.args, self.model)
         trainer.callbacks += [SaveCheckpoint(checkpoint), *([] if quiet else [PrintEpochs()])]
         before = trainer.seconds
         try:
@@ -265,35 +267,6 @@ def load(args: argparse.Namespace, model: str, kind: Callable[..., AnyModule], n
     module.load_state_dict(arrays)
     module.eval()
     return module, about["facts"]
-
-
-def write_options(args: argparse.Namespace, model: str) -> None:
-    """Keep the options of a run, so that --resume finds them."""
-    options = {name: plain(value) for name, value in vars(args).items() if name not in ("out", "resume")}
-    path = args.out / "options.json"
-    path.write_text(json.dumps({"model": model, "options": options}, indent=2) + "\n", encoding="utf-8")
-
-
-def read_options(out: Path, model: str) -> dict:
-    """The options of the run in the folder `out`."""
-    path = out / "options.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"--resume: {path} does not exist: there is no run in that folder")
-    try:
-        saved = json.loads(path.read_text(encoding="utf-8"))
-        owner, options = saved["model"], dict(saved["options"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: cannot be read as the options of a run: {error}") from error
-    if owner != model:
-        raise CheckpointError(f"{path}: got a run of {owner}, wanted one of {model}")
-    return options
-
-
-def plain(value):
-    """An option as JSON has it."""
-    if isinstance(value, Path):
-        return str(value)
-    return [plain(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def listed(value):
