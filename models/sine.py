@@ -3,15 +3,17 @@
 Every sample is a wave of its own phase and period, so a single value tells nothing: the network has to find
 out from the steps before where in which wave it stands. Backpropagation through time goes through all 25
 steps; gradients are clipped by their norm, as they may grow on the way. Fed with its own predictions it draws
-the wave on.
+the wave on. With --data and --column it learns the waves of a series of yours, cut into windows.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from tinygrad_rnn import nn, optim
-from tinygrad_rnn.data import DataLoader, roll_forward, train_test_split
+from tinygrad_rnn.data import DataLoader, MinMaxScaler, read_column, roll_forward, train_test_split, windows
 from tinygrad_rnn.errors import DataError
 from tinygrad_rnn.train import Trainer
 
@@ -33,6 +35,19 @@ def waves(samples: int, steps: int, seed: int, ahead: int = 1) -> tuple[np.ndarr
     period = rng.uniform(*PERIODS, (samples, 1))
     wave = np.sin(phase + 2 * np.pi * np.arange(steps + ahead) / period).astype(np.float32)
     return wave[:, :steps, None], wave[:, steps:]
+
+
+def of_series(series: np.ndarray, steps: int, path: Path) -> tuple[list[np.ndarray], MinMaxScaler]:
+    """The same from a series, scaled to -1 and 1: its windows, those that are held out, and the values after both."""
+    wanted = int((steps + AHEAD) / HELD_OUT) + 1
+    if len(series) < wanted:
+        raise DataError(f"{path}: got {len(series)} values, wanted at least {wanted} for windows of {steps} steps")
+    past, held_out = train_test_split(series, test_size=HELD_OUT)
+    scaler = MinMaxScaler((-1, 1))
+    scaler.fit(past)
+    parts = [windows(scaler.transform(part), steps, AHEAD) for part in (past, held_out)]
+    (train_x, train_future), (test_x, test_future) = parts
+    return [train_x[..., None], test_x[..., None], train_future, test_future], scaler
 
 
 # ---- 2. Model: a simple recurrent network, and a linear layer on its last output
@@ -62,10 +77,19 @@ def trainer(model: nn.Module) -> Trainer:
 
 def train(run: _command.Run) -> dict[str, float]:
     args = run.args
-    inputs, future = waves(args.samples, args.steps, args.seed, AHEAD)
-    train_x, test_x, train_future, test_future = train_test_split(inputs, future, test_size=HELD_OUT)
+    if (args.data is None) != (args.column is None):
+        raise DataError("--data, --column: got only one of them, wanted both")
+    scaler, last = MinMaxScaler((-1, 1)), None
+    if args.data is None:
+        scaler.fit(np.array([-1.0, 1.0]))
+        parts = train_test_split(*waves(args.samples, args.steps, args.seed, AHEAD), test_size=HELD_OUT)
+    else:
+        series = read_column(args.data, args.column)
+        parts, scaler = of_series(series, args.steps, args.data)
+        last = series[-args.steps :]
+    train_x, test_x, train_future, test_future = parts
     train_y, test_y = train_future[:, :1], test_future[:, :1]
-    print(f"{args.samples} waves of {args.steps} steps: {len(train_x)} to train on, {len(test_x)} held out")
+    print(f"waves of {args.steps} steps: {len(train_x)} to train on, {len(test_x)} held out")
     settings = {"hidden_size": args.hidden_size, "cell": args.cell}
     model = Predictor(**settings)
     print(model)
@@ -86,7 +110,7 @@ def train(run: _command.Run) -> dict[str, float]:
     figure, (ax,) = _pictures.picture(widths=(7,))
     _pictures.draw_loss(ax, history, "Mean squared error")
     run.picture(figure, "loss.png")
-    run.save(model, settings, steps=args.steps)
+    run.save(model, settings, steps=args.steps, scaler=scaler.state_dict(), last=last)
     return errors
 
 
@@ -122,27 +146,34 @@ def draw_predictions(run: _command.Run, inputs, future, ahead, title: str) -> No
 
 
 def predict(args) -> np.ndarray:
-    """Continue a wave: the values given, or a new one."""
+    """Continue a wave: the values given, the end of your series, or a new wave."""
     model, facts = _command.load(args, "sine", Predictor)
+    scaler = MinMaxScaler((-1, 1))
+    scaler.load_state_dict(facts["scaler"])
     if args.values and len(args.values) < 2:
         raise DataError(f"--values: got {len(args.values)} values, wanted at least 2 of a wave")
-    wave = np.array(args.values, np.float32)[None, :, None] if args.values else waves(1, facts["steps"], args.seed)[0]
-    values = continued(model, wave, args.steps)[0]
-    print("after  ", *(f"{value:.3f}" for value in wave[0, :, 0]))
+    known = args.values or facts["last"] or waves(1, facts["steps"], args.seed)[0][0, :, 0]
+    wave = scaler.transform(np.array(known, np.float32))
+    values = scaler.inverse_transform(continued(model, wave[None, :, None], args.steps)[0])
+    print("after  ", *(f"{value:.3f}" for value in known))
     print("follow ", *(f"{value:.3f}" for value in values))
     return values
 
 
 def options(parser) -> None:
-    _command.count(parser, "--samples", 200, least=5)
+    parser.add_argument("--data", type=Path, metavar="CSV", help="a file with a header")
+    parser.add_argument("--column", help="the series in it")
+    _command.count(parser, "--samples", 200, "waves to generate", least=5)
     _command.count(parser, "--steps", 25, "of a wave")
     _command.count(parser, "--hidden-size", 32)
 
 
 def predict_options(parser) -> None:
     _command.count(parser, "--steps", 25, "how far to draw it on")
-    parser.add_argument("--values", type=float, nargs="+", metavar="X", help="of a wave between -1 and 1")
-    _command.count(parser, "--seed", 0, "of the new wave", least=0)
+    parser.add_argument(
+        "--values", type=float, nargs="+", metavar="X", help="of a wave between -1 and 1, or of your series"
+    )
+    _command.count(parser, "--seed", 0, "of a new wave", least=0)
 
 
 main = _command.Command(
