@@ -5,25 +5,37 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_rnn.kernels import ragged
+from tinygrad_rnn.kernels import jobs, ragged
 from tinygrad_rnn.kernels import reference_ragged as reference
-from tinygrad_rnn.kernels.ragged import add_rows, gather_rows
+from tinygrad_rnn.kernels.linked import link
 
 from .jit import dtypes, needs_jit
 
 NONE = np.zeros((0, 0), bool)
 
 
-def lay_rows(T, lengths, mask, resets, *more):
-    """The kernel, with what it finds taken apart."""
+def sections(T, lengths, mask, resets, *more):
+    """What the kernel finds, section by section."""
     B = len(lengths)
     most = reference.rounded(B + int(resets.sum()))
-    out = np.full(4 * most + B + T + 1 + 3 * T * B, -99)
+    size = ragged.HEADER + 7 * most + 3 * B + T + 1 + 3 * T * B
+    out = np.full(size + 5, -99)
     S, longest = ragged.lay_rows(T, lengths, mask, resets, *more, out)
-    rows = out[4 * S + B + longest]
-    sizes = [S, S, S, S, B, longest + 1, rows, T * B, T * B]
-    assert (out[sum(sizes) :] == -99).all(), "nothing is written behind the end"
-    return np.split(out[: sum(sizes)], np.cumsum(sizes)[:-1])
+    assert (out[size:] == -99).all(), "nothing is written behind the end"
+    found = {}
+    for name in [name for name in vars(ragged) if name.isupper() and name != "HEADER"]:
+        start, n = out[1 + 2 * getattr(ragged, name) :][:2]
+        found[name] = out[start : start + n]
+    assert (len(found["LENGTHS"]), len(found["OFFSETS"]) - 1, len(found["SOURCE"])) == (S, longest, out[0])
+    return found
+
+
+def lay_rows(*batch):
+    """The kernel, giving what its twin gives."""
+    found = sections(*batch)
+    fresh = found["FRESH"] >= 0 if len(found["FRESH"]) else np.zeros(len(found["OWNER"]), bool)
+    names = ["LENGTHS", "OWNER", "BEGINS", "FRESH", "LAST", "OFFSETS", "SOURCE", "NOW", "LATE"]
+    return [fresh if name == "FRESH" else found[name] for name in names]
 
 
 @st.composite
@@ -74,24 +86,49 @@ def test_what_the_layout_promises(lay, batch):
         assert not np.any(fresh)
 
 
+@given(batches())
+def test_where_states_lie(batch):
+    """What follows from the layout, for whoever brings states to segments and back."""
+    found = sections(*batch)
+    length, owner, last = found["LENGTHS"], found["OWNER"], found["LAST"]
+    S, longest, rows = len(length), len(found["OFFSETS"]) - 1, len(found["SOURCE"])
+    np.testing.assert_array_equal(found["ENDS"], length % 2 * S + np.arange(S))
+    np.testing.assert_array_equal(found["TURN"], longest % 2 * S + last)
+    np.testing.assert_array_equal(found["FINAL"], rows + last)
+    closes = np.full(S, -1)
+    closes[last] = np.arange(len(last))
+    np.testing.assert_array_equal(found["CLOSES"], closes)
+    fresh = found["FRESH"] if len(found["FRESH"]) else np.full(S, -1)
+    np.testing.assert_array_equal(np.maximum(found["CARRIED"], fresh), owner)
+    np.testing.assert_array_equal(found["CARRIED"] < 0, fresh >= 0)
+
+
+MODES = {"zero": jobs.ZERO, "skip": jobs.SKIP, "plus": jobs.PLUS}
+
+
 @needs_jit
-@given(dtypes, st.integers(1, 40), st.integers(0, 12), st.integers(0, 2**32 - 1))
-def test_gathering(dtype, width, rows, seed):
-    rng = np.random.default_rng(seed)
-    x = rng.standard_normal(7 * width).astype(dtype)
-    index = rng.integers(-1, 7, rows)
-    out = np.full((rows + 1) * width, np.nan, dtype)
-    gather_rows(x, index, out, width, 0, rows)
-    np.testing.assert_array_equal(out[: rows * width].reshape(rows, width), reference.gather_rows(x, index, width))
-    assert np.isnan(out[rows * width :]).all(), "nothing is written behind the end"
-
-
-@given(dtypes, st.integers(1, 20), st.integers(0, 12), st.integers(0, 2**32 - 1))
-def test_adding(dtype, width, rows, seed):
-    rng = np.random.default_rng(seed)
-    x, index = rng.standard_normal(rows * width).astype(dtype), rng.integers(0, 5, rows)
-    found = [rng.standard_normal(5 * width).astype(dtype)]
-    found.append(found[0].copy())
-    for add, out in zip((add_rows, reference.add_rows), found):
-        add(x, index, out, width)
-    np.testing.assert_allclose(found[0], found[1], rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("mode", MODES)
+@given(dtypes, st.integers(1, 40), st.integers(0, 6), st.booleans(), st.booleans(), st.integers(0, 2**32 - 1))
+def test_moving(mode, dtype, width, n, from_some, to_some, seed):
+    """Rows with padding, from a section to another; -1 and what is not given are as the mode says."""
+    if not (from_some or to_some):
+        return
+    rng, ld, ldt, start, to = np.random.default_rng(seed), width + 3, width + 2, 5, 7
+    source = rng.integers(-1, 6, n) if from_some else np.arange(n)
+    target = rng.permutation(np.r_[np.arange(6), -1])[:n] if to_some else np.arange(n)
+    if mode == "plus" and to_some:
+        target = rng.integers(-1, 6, n)  # several may be added to one
+    steps = np.concatenate([[n, 5, n, 5 + n, n], source, target]).astype(np.int64)
+    x = rng.standard_normal(start + 6 * ld).astype(dtype)
+    out = rng.standard_normal(to + 6 * ldt).astype(dtype)
+    wanted, spare = out.copy(), np.zeros(1, dtype)
+    for r, s in zip(source, target):
+        row, at = x[start + r * ld :][:width], slice(to + s * ldt, to + s * ldt + width)
+        if s >= 0 and (r >= 0 or mode == "zero"):
+            wanted[at] = 0 if r < 0 else row + wanted[at] if mode == "plus" else row
+    job = [jobs.MOVE, 1, 2, start, ld, 0 if from_some else -1, 1 if to_some else -1, to, ldt, width, MODES[mode]]
+    link(np.dtype(dtype))
+    table = np.zeros((1, jobs.COLUMNS), np.int64)
+    table[0, : len(job)] = job
+    jobs.run_jobs(table, 0, 1, np.zeros(7, np.int64), 16, steps, spare, x, out, spare, spare, spare, spare)
+    np.testing.assert_array_equal(out, wanted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,8 @@ from .jobs import Jobs
 from .layout import Layout
 from .places import Buffer, Place
 from .plan import Plan
+
+Places = Callable[[Buffer], tuple[str, int, int]]  # array, offset, elements of a row
 
 
 class View(NamedTuple):
@@ -25,6 +28,23 @@ class View(NamedTuple):
     def of(self, arrays: list) -> np.ndarray:
         _, shape, dtype, offset, strides = self
         return np.ndarray(shape, dtype, arrays[self.array], offset, strides)
+
+
+class Moves(NamedTuple):
+    """Sequences of different lengths: rows are brought from the caller's arrays to the loop's, and back.
+
+    Attributes
+    ----------
+    names : list of str
+        Of the caller's arrays; they come last.
+    enter, leave : callable
+        ``enter(places)`` gives the jobs before the loop, ``leave(places)`` those after it; ``places`` says in which
+        array, and from where on, the rows of each buffer lie.
+    """
+
+    names: list[str]
+    enter: Callable[[Places], list[tuple]]
+    leave: Callable[[Places], list[tuple]]
 
 
 class Forward(NamedTuple):
@@ -42,6 +62,7 @@ class Forward(NamedTuple):
     work: int  # multiply-adds
     names: list[str]
     offsets: dict[Buffer, int]
+    leave: Jobs | None = None  # of sequences of different lengths
 
 
 class Backward(NamedTuple):
@@ -68,18 +89,27 @@ class Backward(NamedTuple):
 
 
 def bind_forward(
-    layout: Layout, plan: Plan, states: list[Buffer], outputs: list[Buffer], bases: list[str], time: int, batch: int
+    layout: Layout,
+    plan: Plan,
+    states: list[Buffer],
+    outputs: list[Buffer],
+    bases: list[str],
+    time: int,
+    batch: int,
+    moves: Moves | None = None,
 ) -> Forward:
     """Tables of a forward loop; `states` and `outputs` are the buffers of its schedule, `bases` names."""
     t, sizes = plan.traced, layout.sizes
     bound = layout.bind(time, batch)
-    jobs = [
-        *bound.jobs,
-        *(_begin(layout, f"s{i}", b, s.width, bound.offsets, batch) for i, (b, s) in enumerate(zip(states, t.states))),
-    ]
+    places = _places(layout, bound.offsets)
+    if moves is None:
+        begin = [_begin(places, f"s{i}", b, s.width, batch) for i, (b, s) in enumerate(zip(states, t.states))]
+    else:
+        begin = moves.enter(places)
     results = [b for b in dict.fromkeys([*outputs, *states]) if b.result]
     names = ["arena", "w", *(f"x{i}" for i in range(len(t.inputs))), *(f"s{i}" for i in range(len(t.states)))]
     names += [*(b.name for b in results), *bases]
+    known = [*names, *moves.names] if moves else names
 
     def view(b: Buffer, slot: int, slots: int, shape: tuple) -> View:
         return _rows(layout, names, b, bound.offsets, slot, (slots, batch, *shape[1:]))
@@ -90,13 +120,14 @@ def bind_forward(
         bound.arena,
         bound.zeros,
         [sizes.elements(b, time, batch) + sizes.panel for b in results],
-        Jobs([jobs], names, sizes),
+        Jobs([[*begin, *bound.jobs]], known, sizes),
         [names.index(b.name) for b in layout.alone],
         [view(b, int(b.kind == "history"), time, y.shape) for b, y in zip(outputs, t.outputs)],
         [view(b, time if b.kind == "history" else time & 1, 1, s.shape) for b, s in zip(states, t.states)],
         time * batch * layout.multiplications,
         names,
         bound.offsets,
+        Jobs([moves.leave(places)], known, sizes) if moves else None,
     )
 
 
@@ -108,11 +139,11 @@ def bind_backward(
     derived: list[str],
     time: int,
     batch: int,
-    ragged: bool = False,
+    moves: Moves | None = None,
 ) -> Backward:
     """Tables of the backward loop that belongs to `forward`; `derived` are names of arrays.
 
-    If sequences are of different lengths (`ragged`), the state after a step does not lie where the step's other rows
+    If sequences are of different lengths (`moves`), the state after a step does not lie where the step's other rows
     do; where products read it, it is copied to there, to the last of the loop's arrays.
     """
     t, sizes = plan.traced, reverse.sizes
@@ -121,10 +152,11 @@ def bind_backward(
     for i, key in enumerate(reverse.emitter.ints):
         if key[0] == "at" and key[1] in forward.offsets:
             bound.d[i + 2] = forward.offsets[key[1]]
-    begin = [
-        _begin(reverse, f"s{i}", b, s.width, bound.offsets, batch)
-        for i, (b, s) in enumerate(zip(plan.carries, t.states))
-    ]
+    places = _places(reverse, bound.offsets)
+    if moves is None:
+        begin = [_begin(places, f"s{i}", b, s.width, batch) for i, (b, s) in enumerate(zip(plan.carries, t.states))]
+    else:
+        begin = moves.enter(places)
     n, m = len(t.inputs), len(t.states)
     names = ["arena", "w", *(f"g{i}" for i in range(len(t.outputs))), *(f"s{i}" for i in range(m))]
     wanted = [i for i in range(n) if plan.wanted_inputs[i]]
@@ -136,7 +168,7 @@ def bind_backward(
     def at(place: Place) -> tuple[str, int]:
         b = place.buffer
         row = sizes.part_at(b, place.part) + place.start
-        if place.late and ragged:
+        if place.late and moves:
             if b not in late:
                 late.append(b)
             return f"late_{b.name}", row
@@ -168,6 +200,9 @@ def bind_backward(
     phases = after.bind(time, batch, at)
     copies = [table(reverse, names, b, forward.offsets, time, batch) for b in late]
     names += [f"late_{b.name}" for b in late]
+    if moves is not None:
+        names += moves.names
+        phases.append(moves.leave(places))
     return Backward(
         bound.d,
         bound.w + after.packing.size,
@@ -190,20 +225,25 @@ def table(
     layout: Layout, names: list[str], buffer: Buffer, offsets: dict[Buffer, int], time: int, batch: int, width: int = 0
 ) -> View:
     """All rows of `buffer`, whatever step they belong to; their first columns, or all of them with their padding."""
-    where, at = (buffer.name, 0) if buffer.result else ("arena", offsets[buffer])
+    where, at, ld = _places(layout, offsets)(buffer)
     if not buffer.result and buffer.home != layout.schedule.prefix:
         where = "fw"
-    ld, item = layout.sizes.ld(buffer), layout.dtype.itemsize
+    item = layout.dtype.itemsize
     rows = layout.sizes.elements(buffer, time, batch) // ld
     return View(names.index(where), (rows, width or ld), layout.dtype, at * item, (ld * item, item))
 
 
-def _begin(layout: Layout, source: str, buffer: Buffer, width: int, offsets: dict[Buffer, int], batch: int) -> tuple:
+def _places(layout: Layout, offsets: dict[Buffer, int]) -> Places:
+    """For a buffer: the array in which its rows lie, from where on, and elements of a row."""
+    return lambda b: ((b.name, 0) if b.result else ("arena", offsets[b])) + (layout.sizes.ld(b),)
+
+
+def _begin(places: Places, source: str, buffer: Buffer, width: int, batch: int) -> tuple:
     """The job that copies initial values to the first slot of a state or a carry."""
     from ..kernels.jobs import ROWS
 
-    target, at = (buffer.name, 0) if buffer.result else ("arena", offsets[buffer])
-    return (ROWS, source, target, 0, width, batch, width, at, layout.sizes.ld(buffer))
+    target, at, ld = places(buffer)
+    return (ROWS, source, target, 0, width, batch, width, at, ld)
 
 
 def _rows(

@@ -8,8 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from .. import config
 from . import threads
 from .layout import Sizes
+
+ALL = np.full(1, np.iinfo(np.int64).max)  # as many rows as there are
 
 
 class Jobs:
@@ -61,13 +64,13 @@ class Jobs:
             return addresses
         return self.addresses
 
-    def run(self, arrays: Sequence[np.ndarray], rows: int | None = None) -> None:
-        """Do them; with `rows`, over no more rows of all steps than these."""
+    def run(self, arrays: Sequence[np.ndarray], steps: np.ndarray = ALL) -> None:
+        """Do them; `steps` says how many rows there are of all steps, and which are moved where to."""
         if not self.phases:
             return
-        table = self.table if rows is None else _limited(self.table, rows)
-        given = (self._addresses(arrays), self.panel, arrays[0], *[arrays[i] for i in self.loose])
-        if self.small:
+        table = self.table
+        given = (self._addresses(arrays), self.panel, steps, arrays[0], *[arrays[i] for i in self.loose])
+        if self.small or config.get_num_threads() == 1:
             self.run_jobs(table, 0, len(table), *given)
             return
         for i, (start, stop) in enumerate(self.phases):
@@ -79,19 +82,6 @@ class Jobs:
                 self.run_jobs(table, start + a, start + b, *given)
 
             threads.run_weighted(some, self.work[start : stop + 1] - self.work[start])
-
-
-def _limited(table: np.ndarray, rows: int) -> np.ndarray:
-    """The table with the counts of rows cut down to `rows`."""
-    from ..kernels.jobs import PRODUCT, PRODUCT_TN, SUM_ROWS
-
-    table, kind = table.copy(), table[:, 0]
-    product = kind == PRODUCT  # of a piece of the rows, which begins at that of its target
-    table[product, 5] = np.clip(rows - table[product, 10] // table[product, 11], 0, table[product, 5])
-    table[kind == PRODUCT_TN, 8] = rows
-    sums = kind == SUM_ROWS
-    table[sums, 5] = np.minimum(table[sums, 5], rows)
-    return table
 
 
 def _resolve(job: tuple, inside: dict[str, tuple[str, int]]) -> tuple[list, dict[int, str]]:

@@ -13,11 +13,30 @@ so that gradients of matrices are still one large product over all rows. What do
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from typing import Any
 
 import numpy as np
 
 _NONE = np.zeros((0, 0), bool)
+
+
+@functools.cache
+def _kernels() -> Any:
+    from ..kernels import ragged  # Numba is loaded at first use
+
+    return ragged
+
+
+def _section(name: str) -> functools.cached_property[np.ndarray]:
+    """A view of a section of the table."""
+
+    def view(self: Ragged) -> np.ndarray:
+        i = 1 + 2 * getattr(_kernels(), name)
+        start, size = self.table[i : i + 2].tolist()
+        return self.table[start : start + size]
+
+    return functools.cached_property(view)
 
 
 class Ragged:
@@ -36,16 +55,17 @@ class Ragged:
         The first two axes of the caller's arrays.
     time, batch, rows : int
         Steps and rows of the loop, and how many (step, row) there are.
+    table : array
+        All that was found, see :func:`~tinygrad_rnn.kernels.ragged.lay_rows`; what follows are views of it.
     offsets : array (time + 1,)
         Rows before each step.
-    source, now, late : arrays
-        Which row lies where, see :func:`~tinygrad_rnn.kernels.ragged.lay_rows`.
-    lengths, owner, begins : arrays (batch,)
-        Of each segment: its steps, its row of the caller's batch, and where the state before its first step lies.
-    fresh : bool array (batch,), or None if there are no resets
-        Whether it begins anew.
+    lengths, owner, fresh : arrays (batch,)
+        Of each segment: its steps, its row of the caller's batch, and, if there are resets, that row again where it
+        begins anew, else -1.
     last : array (B,)
         The segment whose final state is the row's.
+    source, now : arrays
+        Which row lies where.
     """
 
     def __init__(
@@ -57,58 +77,23 @@ class Ragged:
         reverse: bool = False,
         batch_first: bool = False,
     ):
-        from ..kernels.ragged import add_rows, gather_rows, lay_rows
-
-        self._gather, self._add = gather_rows, add_rows
-        T, B = time, len(lengths)
-        self.lead = (B, T) if batch_first else (T, B)
+        kernels = _kernels()
+        B = len(lengths)
+        self.lead = (B, time) if batch_first else (time, B)
         most = B if resets is None else rounded(B + int(np.count_nonzero(resets)))
-        found = np.empty(4 * most + B + T + 1 + 3 * T * B, np.int64)
-        S, T = lay_rows(T, lengths, _or_none(mask), _or_none(resets), reverse, batch_first, found)
-        self.time, self.batch = T, S
-        self.lengths, self.owner, self.begins, self.fresh = found[:S], found[S : 2 * S], found[2 * S : 3 * S], None
-        if resets is not None:
-            self.fresh = found[3 * S : 4 * S].astype(bool)
-        at = 4 * S + B
-        self.last, self.offsets = found[at - B : at], found[at : at + T + 1]
-        self.rows = rows = int(self.offsets[T])
-        at += T + 1
-        self.source, at, size = found[at : at + rows], at + rows, time * B
-        self.now, self.late = found[at : at + size], found[at + size : at + 2 * size]
+        self.table = np.empty(kernels.HEADER + 7 * most + 3 * B + time + 1 + 3 * time * B, np.int64)
+        self.batch, self.time = kernels.lay_rows(
+            time, lengths, _or_none(mask), _or_none(resets), reverse, batch_first, self.table
+        )
+        self.rows = int(self.table[0])
 
-    # ---- from the caller's rows to segments, and back
-
-    def begin(self, carried: np.ndarray, fresh: np.ndarray | None) -> np.ndarray:
-        """The state (batch, ...) that each segment begins with."""
-        state = carried[self.owner]
-        if fresh is not None and self.fresh is not None:
-            state[self.fresh] = fresh[self.owner[self.fresh]]
-        return state
-
-    def begin_vjp(self, g: np.ndarray, fresh: bool) -> list[np.ndarray]:
-        """Cotangents of what :meth:`begin` takes; without `fresh`, of the first alone."""
-        out = np.zeros((1 + fresh, len(self.last), *g.shape[1:]), g.dtype)
-        if self.fresh is None:
-            out[0, self.owner] = g
-            return list(out)
-        index = self.owner + len(self.last) * self.fresh if fresh else self.owner
-        self._add(np.ascontiguousarray(g).reshape(-1), index, out.reshape(-1), g[0].size)
-        return list(out)
-
-    def pack(self, x: np.ndarray, empty: Callable[[int], np.ndarray], slots: int) -> np.ndarray:
-        """The rows that count of an array (T, B, ...), in a flat array with room for `slots` rows of each segment.
-
-        ``empty(n)`` makes an array of n elements.
-        """
-        width = x.size // len(self.now)
-        out = empty(slots * self.batch * width)
-        self._gather(x.reshape(-1), self.source, out, width, 0, self.rows)
-        return out
-
-    def unpack(self, rows: np.ndarray, width: int, late: bool, out: np.ndarray) -> np.ndarray:
-        """Flat rows (T * B, width) of the caller's from those of the loop; zero where they do not count."""
-        self._gather(rows, self.late if late else self.now, out, width, 0, len(self.now))
-        return out
+    offsets = _section("OFFSETS")
+    lengths = _section("LENGTHS")
+    owner = _section("OWNER")
+    fresh = _section("FRESH")
+    last = _section("LAST")
+    source = _section("SOURCE")
+    now = _section("NOW")
 
     def late_rows(self) -> np.ndarray:
         """For each row of each step, where the state after it lies."""

@@ -25,6 +25,10 @@ PRODUCT_TN = 5  # start, ld, other, its start, its ld, depth, rows, columns, to,
 SUM_ROWS = 6  # start, ld, rows, columns, to
 ADD_ROWS = 7  # start, ld, rows, width, to, target ld
 ADD_COLUMNS = 8  # start, ld, rows, width, to, target ld: the columns of the source become rows of the target
+MOVE = 9  # start, ld, from, into, to, target ld, width, mode: rows listed in a section of `steps` to those in another
+
+# modes of MOVE: what becomes of a row that comes from -1 (one that goes to -1 is left out)
+ZERO, SKIP, PLUS = 0, 1, 2  # it becomes zero; it stays as it is; the same, and others are added to what is there
 
 # for each kind: columns of (array, offset of its first element)
 _FIRST = (1, 3)
@@ -38,6 +42,7 @@ OFFSETS = {
     SUM_ROWS: [_FIRST, (2, 7)],
     ADD_ROWS: [_FIRST, (2, 7)],
     ADD_COLUMNS: [_FIRST, (2, 7)],
+    MOVE: [_FIRST, (2, 7)],
 }
 
 
@@ -53,7 +58,7 @@ def _pointer(typingctx, address, like):
 
 
 @kernel
-def run_jobs(jobs, first, last, addresses, panel, arena, e0, e1, e2, e3, e4, e5):
+def run_jobs(jobs, first, last, addresses, panel, steps, arena, e0, e1, e2, e3, e4, e5):
     """Do the jobs ``first .. last - 1`` of the table.
 
     Parameters
@@ -64,10 +69,13 @@ def run_jobs(jobs, first, last, addresses, panel, arena, e0, e1, e2, e3, e4, e5)
         Of the arrays that the table names by index, from ``1 + LOOSE`` on: contiguous, of the dtype of `arena`.
     panel : int
         Columns of a panel of a packed matrix.
+    steps : 1-D int64
+        How many rows there are of all steps; products and sums go no further. For MOVE, see
+        :func:`~tinygrad_rnn.kernels.ragged.lay_rows`.
     arena, e0, ..., e5 : 1-D arrays
         Arrays 0 to LOOSE: those that are new with each call.
     """
-    like = arena
+    like, limit = arena, steps[0]
     known = addresses.copy()
     known[0] = arena.ctypes.data
     known[1], known[2], known[3] = e0.ctypes.data, e1.ctypes.data, e2.ctypes.data
@@ -90,7 +98,8 @@ def run_jobs(jobs, first, last, addresses, panel, arena, e0, e1, e2, e3, e4, e5)
                 _copy(x, job[3] + r * job[4], out, job[7] + r * job[8], job[6], job[8])
         elif kind == PRODUCT:
             w = carray(_pointer(known[job[7]], like), HUGE)
-            gemm(x, job[3], job[4], job[5], job[6], w, job[8], job[9], out, job[10], job[11], job[12])
+            rows = min(job[5], max(0, limit - job[10] // job[11]))  # a piece of the rows, which begins at its target
+            gemm(x, job[3], job[4], rows, job[6], w, job[8], job[9], out, job[10], job[11], job[12])
         elif kind == PRODUCT_TN:
             y = carray(_pointer(known[job[5]], like), HUGE)
             gemm_tn(
@@ -100,7 +109,7 @@ def run_jobs(jobs, first, last, addresses, panel, arena, e0, e1, e2, e3, e4, e5)
                 y,
                 job[6],
                 job[7],
-                job[8],
+                min(job[8], limit),
                 job[9],
                 job[10],
                 out,
@@ -109,7 +118,7 @@ def run_jobs(jobs, first, last, addresses, panel, arena, e0, e1, e2, e3, e4, e5)
                 job[13] != 0,
             )
         elif kind == SUM_ROWS:
-            for r in range(job[5]):
+            for r in range(min(job[5], limit)):
                 _add(x, job[3] + r * job[4], out, job[7], job[6])
         elif kind == ADD_ROWS:
             for r in range(job[5]):
@@ -118,6 +127,8 @@ def run_jobs(jobs, first, last, addresses, panel, arena, e0, e1, e2, e3, e4, e5)
             for r in range(job[5]):
                 for j in range(job[6]):
                     out[job[7] + r * job[8] + j] += x[job[3] + j * job[4] + r]
+        elif kind == MOVE:
+            _move(x, out, job, steps)
 
 
 @kernel
@@ -143,6 +154,34 @@ def _add(x, start, out, to, n):
     if whole < n:
         rest = n - whole
         vstore_n(out, to + whole, vload_n(out, to + whole, rest) + vload_n(x, start + whole, rest), rest)
+
+
+@kernel
+def _move(x, out, job, steps):
+    """Copy or add rows; a section below zero stands for the rows in order."""
+    start, ld, source, target, to, ldt, width, mode = job[3], job[4], job[5], job[6], job[7], job[8], job[9], job[10]
+    lanes = vlanes(x)
+    a, b = steps[1 + 2 * max(source, 0)], steps[1 + 2 * max(target, 0)]
+    for i in range(steps[2 + 2 * max(source, target)]):
+        r = steps[a + i] if source >= 0 else i
+        at = to + (steps[b + i] if target >= 0 else i) * ldt
+        if at < to:
+            continue
+        if r < 0:
+            if mode == ZERO:
+                for j in range(width):
+                    out[at + j] = 0
+            continue
+        row = start + r * ld
+        if mode == PLUS:
+            _add(x, row, out, at, width)
+        elif width < lanes:
+            for j in range(width):
+                out[at + j] = x[row + j]
+        else:
+            for j in range(0, width - lanes + 1, lanes):
+                vstore(out, at + j, vload(x, row + j))
+            vstore(out, at + width - lanes, vload(x, row + width - lanes))  # what is left, and some of it again
 
 
 @kernel

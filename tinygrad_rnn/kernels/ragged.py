@@ -1,4 +1,4 @@
-"""Sequences of different lengths: where their steps lie in a loop, and bringing rows there and back."""
+"""Sequences of different lengths: where their steps lie in a loop."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import numpy as np
 from numba import njit
 
 from .fingerprint import kernel
-from .lanes import vlanes, vload, vstore
+
+# sections of what is found
+LENGTHS, OWNER, BEGINS, ENDS, CARRIED, FRESH, CLOSES, LAST, TURN, FINAL, OFFSETS, SOURCE, NOW, LATE = range(14)
+HEADER = 1 + 2 * 14
 
 
 @kernel
@@ -30,8 +33,9 @@ def lay_rows(steps, lengths, mask, resets, reverse, batch_first, out):
         The caller's arrays are (B, T).
 
     out : int64
-        ``4 * S + B + T + 1 + 3 * T * B`` elements, where S is the rounded sum of B and the number of cuts. What is
-        found goes there, array after array (each array that a jitted function returns would take a microsecond).
+        ``HEADER + 7 * S + 3 * B + T + 1 + 3 * T * B`` elements, where S is the rounded sum of B and the number of cuts.
+        The first is the number of rows of all steps; then come, for each section, where it begins and how long it is;
+        then the sections.
 
     Returns
     -------
@@ -40,20 +44,26 @@ def lay_rows(steps, lengths, mask, resets, reverse, batch_first, out):
 
     Notes
     -----
-    What is found:
+    The sections:
 
-    length, owner, begins : (S,)
-        Of each segment, the longest first: its steps, its row, and where the state before its first step lies. If there
-        are more than B, some empty ones are added: S is a rounded number.
-    fresh : (S,)
-        Whether there was a cut before it.
-    last : (B,)
-        The segment that is the last of each row.
-    offsets : (longest + 1,)
+    LENGTHS, OWNER : (S,)
+        Of each segment, the longest first: its steps, its row. If there are more than B, some empty ones are added: S
+        is a rounded number.
+    BEGINS, ENDS : (S,)
+        Where the state before its first step lies, with all that came before it; and running back, with two rows for
+        each segment in turn, where the gradient by it lies.
+    CARRIED, FRESH : (S,)
+        Its row, if there was no cut before it, and if there was; else -1.
+    CLOSES : (S,)
+        Its row, if it is the row's last one; else -1.
+    LAST, TURN, FINAL : (B,)
+        The segment that is the last of each row; where its last state lies, with two rows for each segment in turn, and
+        with all that came before.
+    OFFSETS : (longest + 1,)
         Rows before each step.
-    source : (rows,)
+    SOURCE : (rows,)
         The row of the caller's arrays, of all its T * B, at each row of each step.
-    now, late : (T * B,)
+    NOW, LATE : (T * B,)
         The inverse: where each row lies, and where the state after it lies; -1 where it does not count.
     """
     T, B = steps, len(lengths)
@@ -64,13 +74,13 @@ def lay_rows(steps, lengths, mask, resets, reverse, batch_first, out):
             for b in range(B):
                 most += resets[t, b]
     length, owner, fresh = np.zeros(most, np.int64), np.empty(most, np.int64), np.empty(most, np.bool_)
-    head, ends = np.empty(B, np.int64), np.empty(B, np.int64)
+    head, tail = np.empty(B, np.int64), np.empty(B, np.int64)
     n = 0
     for b in range(B):
         mine, anew = -1, False
         head[b] = n
         if not holes and not cuts:  # the most frequent case
-            owner[n], fresh[n], length[n], ends[b] = b, False, lengths[b], n
+            owner[n], fresh[n], length[n], tail[b] = b, False, lengths[b], n
             n += 1
             continue
         for t in range(T):
@@ -87,7 +97,7 @@ def lay_rows(steps, lengths, mask, resets, reverse, batch_first, out):
             mine = n
             owner[n], fresh[n] = b, anew
             n += 1
-        ends[b] = mine
+        tail[b] = mine
 
     longest = 0
     for s in range(n):
@@ -103,29 +113,55 @@ def lay_rows(steps, lengths, mask, resets, reverse, batch_first, out):
         while unit * 16 <= n:
             unit *= 2
         size = (n + unit - 1) // unit * unit
-    lengths_out, owner_out, begins = out[:size], out[size : 2 * size], out[2 * size : 3 * size]
-    fresh_out, last = out[3 * size : 4 * size], out[4 * size : 4 * size + B]
-    offsets = out[4 * size + B : 4 * size + B + longest + 1]
+    at = HEADER
+    lengths_out, at = _section(out, LENGTHS, at, size)
+    owner_out, at = _section(out, OWNER, at, size)
+    begins, at = _section(out, BEGINS, at, size)
+    ends, at = _section(out, ENDS, at, size)
+    last, at = _section(out, LAST, at, B)
+    turn, at = _section(out, TURN, at, B)
+    final, at = _section(out, FINAL, at, B)
+    offsets, at = _section(out, OFFSETS, at, longest + 1)
     offsets[0] = 0
     for t in range(longest):
         offsets[t + 1] = offsets[t] + begin[t + 1]
+    rows = offsets[longest]
+    out[0] = rows
+    source, at = _section(out, SOURCE, at, rows)
+    now, at = _section(out, NOW, at, T * B)
+    late, at = _section(out, LATE, at, T * B)
+    if cuts:
+        carried, at = _section(out, CARRIED, at, size)
+        fresh_out, at = _section(out, FRESH, at, size)
+        closes, at = _section(out, CLOSES, at, size)
+        carried[:], fresh_out[:], closes[:] = -1, -1, -1
+        fresh_out[n:] = 0
+    else:  # each segment is a row
+        for i in (CARRIED, FRESH, CLOSES):
+            out[1 + 2 * i], out[2 + 2 * i] = out[1 + 2 * OWNER], 0 if i == FRESH else size
+        carried, fresh_out, closes = owner_out, owner_out, owner_out
     rank = np.empty(n, np.int64)
     for s in range(n, size):
-        lengths_out[s], owner_out[s], fresh_out[s], begins[s] = 0, 0, 1, offsets[longest] + s
+        lengths_out[s], owner_out[s], begins[s], ends[s] = 0, 0, rows + s, s
     for s in range(n):
         at = begin[longest - length[s]]
         begin[longest - length[s]] += 1
         rank[s] = at
-        lengths_out[at], owner_out[at], fresh_out[at] = length[s], owner[s], fresh[s]
+        lengths_out[at], owner_out[at] = length[s], owner[s]
         begins[at] = offsets[longest - length[s]] + at
-
+        ends[at] = (length[s] & 1) * size + at
+        if cuts and fresh[s]:
+            fresh_out[at] = owner[s]
+        elif cuts:
+            carried[at] = owner[s]
     for b in range(B):
-        last[b] = rank[ends[b]]
+        last[b] = rank[tail[b]]
+        turn[b], final[b] = (longest & 1) * size + last[b], rows + last[b]
+        if cuts:
+            closes[last[b]] = b
 
-    at = 4 * size + B + longest + 1
-    source, at = out[at : at + offsets[longest]], at + offsets[longest]
-    now, late = out[at : at + T * B], out[at + T * B : at + 2 * T * B]
-    now[:], late[:] = -1, -1
+    if rows < T * B:
+        now[:], late[:] = -1, -1
     along, across = (1, T) if batch_first else (B, 1)
     if not holes and not cuts:
         for t in range(longest):
@@ -152,35 +188,14 @@ def lay_rows(steps, lengths, mask, resets, reverse, batch_first, out):
 
 
 @njit(error_model="numpy")
+def _section(out, number, at, size):
+    """The section of `size` elements that begins at `at`, and where the next one does."""
+    out[1 + 2 * number], out[2 + 2 * number] = at, size
+    return out[at : at + size], at + size
+
+
+@njit(error_model="numpy")
 def _cut(resets, step, b, length, reverse):
     """Whether row b begins anew before `step` is run; what lies past its length is not read."""
     at = step + 1 if reverse else step
     return at < length and resets[at, b]
-
-
-@kernel
-def gather_rows(x, index, out, width, start, stop):
-    """``out[i] = x[index[i]]`` for rows `start` to `stop` of `width` elements in flat arrays; zeros where it is -1."""
-    lanes = vlanes(x)
-    for i in range(start, stop):
-        at, to = index[i] * width, i * width
-        if at < 0:
-            for j in range(width):
-                out[to + j] = 0
-            continue
-        if width < lanes:
-            for j in range(width):
-                out[to + j] = x[at + j]
-            continue
-        for j in range(0, width - lanes + 1, lanes):
-            vstore(out, to + j, vload(x, at + j))
-        vstore(out, to + width - lanes, vload(x, at + width - lanes))  # what is left, and some of it again
-
-
-@kernel
-def add_rows(x, index, out, width):
-    """``out[index[i]] += x[i]`` for rows of `width` elements in flat arrays, in order."""
-    for i in range(len(index)):
-        at, to = i * width, index[i] * width
-        for j in range(width):
-            out[to + j] += x[at + j]

@@ -1,4 +1,4 @@
-"""Plain NumPy twins of the kernels in `ragged`."""
+"""The plain NumPy twin of the kernel in `ragged`."""
 
 from __future__ import annotations
 
@@ -77,13 +77,3 @@ def rounded(n: int) -> int:
     """`n`, rounded up to four binary digits: so that few sizes occur."""
     step = max(1, 1 << max(0, int(n).bit_length() - 4))
     return -(-n // step) * step
-
-
-def gather_rows(x: Array, index: Array, width: int) -> Array:
-    """Rows of a flat array, zeros where the index is -1."""
-    return np.where((index < 0)[:, None], x.dtype.type(0), x.reshape(-1, width)[index])
-
-
-def add_rows(x: Array, index: Array, out: Array, width: int) -> None:
-    """What `np.add.at` does for rows of flat arrays."""
-    np.add.at(out.reshape(-1, width), index, x.reshape(-1, width))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -43,38 +42,28 @@ class RaggedLoop:
 
     def _parts(self, args, tape) -> tuple[list, list, list, list]:
         n, m = len(self.traced.inputs), len(self.traced.states)
-        cuts = [0, n, n + m, n + m + m * tape["fresh"], len(args)]
-        inputs, states, fresh, bases = ([*args[a:b]] for a, b in pairwise(cuts))
-        return inputs, states, fresh, bases
+        k = n + m + m * tape["fresh"]
+        return [*args[:n]], [*args[n : n + m]], [*args[n + m : k]], [*args[k:]]
 
     def _forward(self, *arrays, tape):
-        ragged = tape["ragged"]
         inputs, states, fresh, bases = self._parts([solid(a, self.dtype) for a in arrays], tape)
-        begun = [ragged.begin(s, f) for s, f in zip(states, fresh or [None] * len(states))]
-        ys, ends, tape["context"] = self.executable.forward(ragged, inputs, begun, bases, self.train)
-        finals = [s[ragged.last] for s in ends]
+        again = fresh if tape["fresh"] else None
+        ys, finals, tape["context"] = self.executable.forward(tape["ragged"], inputs, states, again, bases, self.train)
         return (*ys, *[s[None] for s in finals]) if tape["stacked"] else (*ys, *finals)
 
     def _backward(self, gs: dict, out, *args, needs, tape):
         if any(isinstance(g, Tensor) for g in gs.values()):
             return self._replay(gs, args, needs, tape)
-        ragged, fresh = tape["ragged"], tape["fresh"]
-        outputs, ends = [], []
-        n = len(self.traced.outputs)
-        for i, y in enumerate(self.traced.outputs):
-            g = gs.get(i)
-            outputs.append(
-                np.zeros((*ragged.lead, *y.shape[1:]), self.dtype) if g is None else np.ascontiguousarray(g, self.dtype)
-            )
-        for i, s in enumerate(self.traced.states, n):
-            end = np.zeros((ragged.batch, *s.shape[1:]), self.dtype)
-            if i in gs:
-                end[ragged.last] = gs[i].reshape(len(ragged.last), *s.shape[1:])
-            ends.append(end)
-        inputs, begun, invariants = self.executable.backward(tape["context"], outputs, ends)
-        carried, *others = zip(*[ragged.begin_vjp(g, fresh) for g in begun]) if begun else ((),)
-        states = [*carried, *(g for group in others for g in group)]
-        return [*inputs, *states, *[invariants.get(s.uid) for s in self.bases]]
+        ragged, n = tape["ragged"], len(self.traced.outputs)
+        outputs = [self._given(gs.get(i), ragged.lead, y) for i, y in enumerate(self.traced.outputs)]
+        finals = [self._given(gs.get(i), (len(ragged.last),), s) for i, s in enumerate(self.traced.states, n)]
+        inputs, states, fresh, invariants = self.executable.backward(tape["context"], outputs, finals)
+        return [*inputs, *states, *fresh, *[invariants.get(s.uid) for s in self.bases]]
+
+    def _given(self, g, lead: tuple, like) -> np.ndarray:
+        """A cotangent as the loop takes it."""
+        shape = (*lead, *like.shape[1:])
+        return np.zeros(shape, self.dtype) if g is None else solid(g, self.dtype).reshape(shape)
 
     def _replay(self, gs: dict, args, needs, tape):
         """Gradients that can be differentiated again: run the program on the tape."""
@@ -82,8 +71,8 @@ class RaggedLoop:
         tensors = [a if isinstance(a, Tensor) else Tensor(a) for a in args]
         inputs, states, fresh, bases = self._parts(tensors, tape)
         begun = [s[ragged.owner] for s in states]
-        if fresh and ragged.fresh is not None:
-            begun = choose(ragged.fresh, [s[ragged.owner] for s in fresh], begun)
+        if fresh and len(ragged.fresh):
+            begun = choose(ragged.fresh >= 0, [s[ragged.owner] for s in fresh], begun)
         named = {s.uid: a for s, a in zip(self.bases, bases)}
         results = compiler.replay_ragged(self.traced, ragged, inputs, begun, named)
         n = len(self.traced.outputs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -54,13 +55,18 @@ class Steps:
 
     def ragged(self, arrange: Arrangement) -> Any:
         """The steps as a compiled loop takes them."""
-        from ..compile import Ragged  # the compiler is loaded at first use
-
         key = arrange.reverse, arrange.batch_first
         found = self._ragged.get(key)
         if found is None:
-            found = self._ragged[key] = Ragged(self.time, self.lengths, self.mask, self.resets, *key)
+            found = self._ragged[key] = _ragged()(self.time, self.lengths, self.mask, self.resets, *key)
         return found
+
+
+@functools.cache
+def _ragged() -> Any:
+    from ..compile import Ragged  # the compiler is loaded at first use
+
+    return Ragged
 
 
 def read_steps(
@@ -110,7 +116,9 @@ def read_steps(
 
 def _read_lengths(owner: str, lengths: Any, time: int, batch: int) -> tuple[np.ndarray, bool]:
     """The lengths, and whether all are T."""
-    array = np.array(lengths.data if isinstance(lengths, Tensor) else as_array(lengths, f"{owner}: lengths"))
+    if isinstance(lengths, Tensor):
+        lengths = lengths.data
+    array = lengths if isinstance(lengths, np.ndarray) else as_array(lengths, f"{owner}: lengths")
     if array.shape != (batch,):
         raise ShapeError(f"{owner}: lengths: got shape {array.shape}, wanted ({batch},), one for each row")
     if array.dtype.kind not in "iu":
@@ -120,7 +128,7 @@ def _read_lengths(owner: str, lengths: Any, time: int, batch: int) -> tuple[np.n
     if low < 0 or high > time:
         row = int(np.argmin(array) if low < 0 else np.argmax(array))
         raise ValueError(f"{owner}: lengths: got {array[row]} for row {row}, wanted 0 to {time}, the steps there are")
-    return array.astype(np.int64, copy=False), low == time
+    return np.array(array, np.int64), low == time  # a copy, as the backward pass may read it too
 
 
 def read_mask(owner: str, name: str, mask: Any, shape: tuple, axes: str) -> np.ndarray:
