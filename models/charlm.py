@@ -106,7 +106,9 @@ def draw(run: _command.Run, bits: np.ndarray, text: str, scores: dict, history: 
             shade = min(1.0, surprise / 8)
             colors[y, x] = 1 - 0.4 * shade, 1 - 0.75 * shade, 1 - shade
             if character.isprintable() and character != " ":
-                page.text(x + 0.5, y + 0.55, character, family="monospace", fontsize=6.5, ha="center", va="center")
+                ink = "white" if shade > 0.6 else _pictures.INK
+                where = {"ha": "center", "va": "center"}
+                page.text(x + 0.5, y + 0.55, character, color=ink, family="monospace", fontsize=6.5, **where)
             x += 1
     page.imshow(colors, extent=(0, columns, rows, 0), aspect="auto", interpolation="nearest")
     page.set_title("Held-out text: the darker, the more surprising")

@@ -135,7 +135,7 @@ def draw(run: _command.Run, model, vocabulary, perplexity: dict, labels, history
         ax.plot(range(1, len(history[key]) + 1), np.exp(history[key]), ".-", color=color, label=label)
     for value, label in list(zip(perplexity.values(), labels))[1:]:
         ax.axhline(value, color=_pictures.GREY, linestyle=":")
-        ax.text(1, value, label, va="bottom", color=_pictures.GREY)
+        ax.text(len(history["loss"]), value, label, ha="right", va="bottom", color=_pictures.GREY)
     ax.set(title="Perplexity", xlabel="epoch", yscale="log")
     ax.yaxis.set_major_formatter("{x:.0f}")
     ax.yaxis.set_minor_formatter("{x:.0f}")
