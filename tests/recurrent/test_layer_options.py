@@ -246,7 +246,7 @@ def test_directions_are_added_up(merge, mode):
         (lambda: nn.LSTM(I, H, bidirectional=True, reverse=True), r"LSTM: reverse: got True for a bidirectional layer"),
         (lambda: nn.GRU(I, H, bidirectional=True, merge="max"), r"merge: got 'max', wanted one of concat, sum, mean"),
         (lambda: nn.GRU(I, H, bidirectional=True, merge=["sum"]), r"merge: got \['sum'\], wanted one of concat, sum"),
-        (lambda: nn.GRU(I, H, hidden=3), r"unexpected keyword argument 'hidden'"),
+        (lambda: nn.GRU(I, H, hidden=3), r"GRU: got an unknown option, hidden, wanted some of num_layers"),
     ],
 )
 def test_options_are_checked(make, message):

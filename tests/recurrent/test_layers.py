@@ -310,6 +310,27 @@ def test_stacked_cells_equal_layers():
             DTypeError,
             r"LSTMCell: state: got a float64 tensor, wanted float32",
         ),
+        (
+            lambda m: m(np.ones((5, 3)), lengths=[3]),
+            ShapeError,
+            r"LSTM: lengths: got shape \(1,\), wanted one number, as input has no batch",
+        ),
+        (
+            lambda m: m(np.ones((5, 3)), mask=np.ones((5, 1), bool)),
+            ShapeError,
+            r"LSTM: mask: got shape \(5, 1\), wanted \(5,\), as input has no batch",
+        ),
+        (
+            lambda m: m(np.ones((5, 3)), resets=np.ones(4, bool)),
+            ShapeError,
+            r"LSTM: resets: got shape \(4,\), wanted \(5,\), as input has no batch",
+        ),
+        (lambda m: m(np.ones((5, 3)), lengths=2.0), DTypeError, r"LSTM: lengths: got float.*, wanted integers"),
+        (
+            lambda m: m(np.ones((5, 3)), lengths=[[1], [2, 3]]),
+            DTypeError,
+            r"LSTM: lengths: got nested sequences of une",
+        ),
     ],
 )
 def test_bad_calls_are_explained(call, error, message):
@@ -325,6 +346,12 @@ def test_bad_calls_are_explained(call, error, message):
             ValueError,
             r"GRU: num_layers: got 0, wanted a positive integer",
         ),
+        (
+            lambda: LSTM(3, 4, foo=1),
+            TypeError,
+            r"LSTM: got an unknown option, foo, wanted some of num_layers, bias, .*proj_size, .*, zoneout$",
+        ),
+        (lambda: nn.RNN(3, 4, proj_size=2), TypeError, r"RNN: got an unknown option, proj_size, wanted .*nonlinearity"),
         (lambda: GRU(3, 4, 2, dropout=1.5), ValueError, r"GRU: dropout: got 1\.5, wanted a probability"),
         (
             lambda: GRU(3, 4, mode="fast"),

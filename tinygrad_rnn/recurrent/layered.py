@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from .. import ops
 from ..core import Tensor, as_tensor
+from ..core.dtype import as_array
 from ..errors import ShapeError
 from ..nn.dropout import check_probability, dropout_mask
 from ..nn.module import Module
@@ -93,8 +95,12 @@ class Layered(Module):
         weight_dropout: float = 0.0,
         zoneout: Any = 0.0,
         cell_options: Mapping[str, Any] | None = None,
+        **unknown: Any,
     ):
         name = type(self).__name__
+        if unknown:
+            known = ", ".join(_option_names(type(self)))
+            raise TypeError(f"{name}: got an unknown option, {next(iter(unknown))}, wanted some of {known}")
         if reverse and bidirectional:
             raise ValueError(f"{name}: reverse: got True for a bidirectional layer, which runs both ways")
         input_size = check_count(input_size, f"{name}: input_size")
@@ -215,7 +221,9 @@ class Layered(Module):
         batch_first = self.batch_first and batched
         if not batched:
             x = ops.expand_dims(x, 1)
-            lengths, mask, resets = (a if a is None else _add_axis(a) for a in (lengths, mask, resets))
+            name, time = type(self).__name__, x.shape[:1]
+            lengths = _add_axis(f"{name}: lengths", lengths, ())
+            mask, resets = _add_axis(f"{name}: mask", mask, time), _add_axis(f"{name}: resets", resets, time)
         steps = read_steps(type(self).__name__, x.shape[:2], lengths, mask, resets, batch_first)
         states = self._split_state(state, x.shape[0 if batch_first else 1], batched)
         every = check_return_states(return_states)
@@ -314,6 +322,18 @@ class Layered(Module):
         return text
 
 
-def _add_axis(a) -> np.ndarray:
+def _add_axis(argument: str, a: Any, wanted: tuple) -> np.ndarray | None:
     """Lengths, masks or resets of the only row as those of a batch of one."""
-    return np.expand_dims(a.data if isinstance(a, Tensor) else np.asarray(a), -1)
+    if a is None:
+        return None
+    array = a.data if isinstance(a, Tensor) else as_array(a, argument)
+    if array.shape != wanted:
+        raise ShapeError(f"{argument}: got shape {array.shape}, wanted {wanted or 'one number'}, as input has no batch")
+    return np.expand_dims(array, -1)
+
+
+def _option_names(layer: type) -> list[str]:
+    """The options of a layer, its own and those of all layers."""
+    found = [*inspect.signature(layer).parameters.values(), *inspect.signature(Layered).parameters.values()]
+    names = dict.fromkeys(p.name for p in found if p.kind is not p.VAR_KEYWORD)
+    return [name for name in names if name not in ("input_size", "hidden_size", "cell_options")]
