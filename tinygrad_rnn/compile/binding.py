@@ -151,7 +151,7 @@ def bind_backward(
     after.place_grads(batch)
     for i, key in enumerate(reverse.emitter.ints):
         if key[0] == "at" and key[1] in forward.offsets:
-            bound.d[i + 2] = forward.offsets[key[1]]
+            bound.d[i + 2] = forward.offsets[key[1]] + reverse.inside(key)
     places = _places(reverse, bound.offsets)
     if moves is None:
         begin = [_begin(places, f"s{i}", b, s.width, batch) for i, (b, s) in enumerate(zip(plan.carries, t.states))]

@@ -16,8 +16,10 @@ from .program import Printer, describe
 from .rules import CAST, SLICE
 from .schedule import Product, Schedule
 from .symbol import Symbol
+from .widths import row_classes, width_classes
 
-LITERALS = (0.0, 1.0, 2.0, 0.5, -1.0)  # written into the source; other numbers may be a cell's settings
+# written into the source; other numbers may be a cell's settings
+LITERALS = {0.0: "zero", 1.0: "one", 2.0: "two", 0.5: "half", -1.0: "minus_one"}
 
 
 class Emitter:
@@ -26,7 +28,7 @@ class Emitter:
     Attributes
     ----------
     ints : list of tuple
-        What to put into ``d``: ("at", buffer), ("ld", buffer), ("part", buffer, i), ("width", uid), ("packed", product,
+        What to put into ``d``: ("at", buffer, part, start), ("ld", buffer), ("width", uid), ("packed", product,
         source), ("bias", product), ("vector", uid), ("vector_ld", uid), ...
     buffers : list of Buffer
         Those that the loop reads or writes.
@@ -40,7 +42,8 @@ class Emitter:
         self.schedule = schedule
         self.name = name
         self.reverse = reverse
-        self.width_class = _width_classes(schedule)
+        self.width_class = width_classes(schedule)
+        self.row_class = row_classes(schedule, self.width_class)
         self.local: set[tuple] = set()  # parts of scratch buffers that only one loop over rows touches
         self._begin()
         self._emit()
@@ -51,6 +54,10 @@ class Emitter:
     def _begin(self) -> None:
         self.ints: list[tuple] = []
         self.int_names: dict[tuple, str] = {}
+        self.literals: set[float] = set()
+        self.starts: dict[str, str] = {}  # of the only row of local parts: name -> code
+        self.row_starts: dict[str, str] = {}  # of the rows of the loop over rows at hand: code -> name
+        self.assigned: dict[str, int] = {}  # names of variables, and how often they were asked for
         self.numbers: list[float] = []
         self.vectors: dict[int, Symbol] = {}
         self.buffers: list[Buffer] = []
@@ -69,11 +76,12 @@ class Emitter:
     def int(self, *key) -> str:
         if key not in self.int_names:
             kind = key[0]
-            label = {
-                "at": lambda: f"{key[1].name}_at",
-                "ld": lambda: f"{key[1].name}_ld",
-                "part": lambda: f"{key[1].name}_p{key[2]}",
-            }.get(kind, lambda: f"{kind}_{sum(k[0] == kind for k in self.ints)}")()
+            count = sum(k[0] == kind for k in self.ints)
+            if kind == "at":
+                part, start = key[2:]
+                label = f"{key[1].name}_at{part or ''}" + (f"_{count}" if start else "")
+            else:
+                label = f"{key[1].name}_ld" if kind == "ld" else f"{kind}_{count}"
             self.int_names[key] = label
             self.ints.append(key)
         return self.int_names[key]
@@ -81,38 +89,59 @@ class Emitter:
     def number(self, value: float) -> str:
         value = float(value)
         if value in LITERALS:
-            return f"vsplat({value!r}, k)"
+            self.literals.add(value)
+            return LITERALS[value]
         if value not in self.numbers:
             self.numbers.append(value)
         return f"k_{self.numbers.index(value)}"
 
-    def width(self, s: Symbol) -> str:
-        return "1" if s.width == 1 else self.int("width", self.width_class[s.uid])
+    def unique(self, name: str) -> str:
+        """A name that is assigned to in one place only, or Numba would have to tell apart what it means where."""
+        count = self.assigned[name] = self.assigned.get(name, 0) + 1
+        return name if count == 1 else f"{name}_{count}"
 
     # ---- addresses
 
-    def row(self, place: Place, b: str) -> str:
-        """Element offset of row `b` of a place at this time step."""
+    def ld(self, buffer: Buffer) -> str:
+        """Elements of a row of a buffer; buffers with rows alike share it."""
+        return self.int("ld", self.row_class.get(buffer, buffer))
+
+    def row(self, place: Place) -> str:
+        """Element offset of row ``b`` of a place at this time step; writes down what it is computed from."""
         buffer = place.buffer
-        ld = self.int("ld", buffer)
+        at = self._at(place)
         if buffer.kind == "scratch":
             key = buffer, place.part
             self.touched.setdefault(key, set()).add(self.loop)
-            base = f"{'b0' if key in self.local else b} * {ld}"  # one row for all of them stays in the cache
-        elif buffer.kind == "total":
-            base = f"{b} * {ld}"
-        elif buffer.kind == "ring":
+            if key in self.local:  # one row for all of them stays in the cache
+                name = f"{at}_b0"
+                self.starts[name] = f"{at} + {self._rows_before(place, 'b0')}"
+                return name
+        code = self._rows_before(place, "b")
+        if code not in self.row_starts:
+            self.row_starts[code] = self.unique("row")
+        name = self.row_starts[code]
+        return f"{at} + {name}" if at else name
+
+    def first_row(self, place: Place) -> str:
+        """The same of row ``b0``, in one expression."""
+        at, before = self._at(place), self._rows_before(place, "b0")
+        return f"{at} + {before}" if at else before
+
+    def _at(self, place: Place) -> str:
+        """Where a buffer, and a place in its rows, begins."""
+        whole = place.buffer.alone and not place.part and not place.start
+        return "" if whole else self.int("at", place.buffer, place.part, place.start)
+
+    def _rows_before(self, place: Place, b: str) -> str:
+        """Elements of the rows of a buffer that lie before row `b` of this time step."""
+        kind, late, ld = place.buffer.kind, place.late, self.ld(place.buffer)
+        if kind in ("scratch", "total"):
+            return f"{b} * {ld}"
+        if kind == "ring":
             slot = "s" if self.reverse else "t"
-            base = f"(({f'({slot} + 1)' if place.late else slot} & 1) * B + {b}) * {ld}"
-        else:
-            base = f"({'after' if place.late else 'first'} + {b}) * {ld}"
-        if not buffer.alone:
-            base = f"{self.int('at', buffer)} + {base}"
-        if place.part:
-            base += f" + {self.int('part', buffer, place.part)}"
-        if place.start:
-            base += f" + {self.int('start', buffer, place.part, place.start)}"
-        return base
+            return f"(({f'({slot} + 1)' if late else slot} & 1) * B + {b}) * {ld}"
+        return f"({'after' if late else 'first'} + {b}) * {ld}"
 
     # ---- the function
 
@@ -135,8 +164,10 @@ class Emitter:
         time += [f"    first, after = d[{table} + t], d[{table + 1} + t]", "    end = min(b1, after - first)"]
         time += ["    if end <= b0:", "        continue"]
         loop = time + ["    " + line for line in body] if body else ["pass"]
-        head = [f"k_{i} = vsplat(k[{i}], k)" for i in range(len(self.numbers))]
+        head = [f"{name} = vsplat({x!r}, k)" for x, name in LITERALS.items() if x in self.literals]
+        head += [f"k_{i} = vsplat(k[{i}], k)" for i in range(len(self.numbers))]
         head += [f"{name} = d[{i + 2}]" for i, name in enumerate(self.int_names[key] for key in self.ints)]
+        head += [f"{name} = {code}" for name, code in self.starts.items()]
         arrays = "".join(f", {b.name}" for b in self.buffers if b.alone)
         lines = [
             f"def {self.name}(b0, b1, d, k, w, ws{', fw' if self.reverse else ''}{arrays}):",
@@ -154,14 +185,14 @@ class Emitter:
             self.touched.setdefault((place.buffer, place.part), set()).add(None)
         out = self.array(product.buffer)
         assert lead.place is not None
-        offset, ldc = self.row(lead.place, "b0"), self.int("ld", product.buffer)
+        offset, ldc = self.first_row(lead.place), self.ld(product.buffer)
         columns = self.int("columns", product)
         lines = [f"# {Printer(sizes=False).product(product)}"]
         operands = []
         for i, run in enumerate(product.sources):
             place = self.schedule.place_of(lead.terms[run[0]][0])
             depth, packed = self.int("depth", product, i), self.int("packed", product, i)
-            a = f"{self.array(place.buffer)}, {self.row(place, 'b0')}, {self.int('ld', place.buffer)}"
+            a = f"{self.array(place.buffer)}, {self.first_row(place)}, {self.ld(place.buffer)}"
             operands.append((a, depth, packed))
         if not any(m.before for m in product.members):
             (a, depth, packed), second = operands[0], operands[1:2]
@@ -179,6 +210,7 @@ class Emitter:
 
     def _rows(self, levels) -> list[str]:
         lines: list[str] = []
+        self.row_starts = {}
         for level in levels:
             stores = [s for s in self.schedule.stores if s.level == level]
             reductions = [
@@ -192,6 +224,7 @@ class Emitter:
                 groups.setdefault(self.width_class[r.args[0].uid], ([], []))[1].append(r)
             for key in sorted(groups, key=str):
                 lines += _Loop(self, level, key).emit(*groups[key])
+        lines = [f"{name} = {code}" for code, name in self.row_starts.items()] + lines
         return ["for b in range(b0, end):", *("    " + line for line in lines)] if lines else []
 
 
@@ -206,6 +239,7 @@ class _Loop:
         self.head: list[str] = []  # once per row
         self.body: list[str] = []  # once per vector of features
         self.names: dict[int, str] = {}
+        self.j, self.live, self.left = (emitter.unique(name) for name in ("j", "live", "left"))
         self.computed: list[Symbol] = []
         emitter.loops.append((level, self.computed))
 
@@ -218,19 +252,20 @@ class _Loop:
             total = f"r{r.uid}"
             x = self.value(r.args[0], False)
             start, combine, finish = {
-                "sum": ("0.0", f"{total} + {{}}", "vsum"),
-                "max": ("-INF", f"vmax({total}, {{}})", "vhmax"),
-                "min": ("INF", f"vmin({total}, {{}})", "vhmin"),
+                "sum": (e.number(0.0), f"{total} + {{}}", "vsum"),
+                "max": ("vsplat(-INF, k)", f"vmax({total}, {{}})", "vhmax"),
+                "min": ("vsplat(INF, k)", f"vmin({total}, {{}})", "vhmin"),
             }[r.op.name if r.op else ""]
-            self.head.append(f"{total} = vsplat({start}, k)")
-            self.body.append(f"{total} = {combine.format(f'vselect(live, {x}, vsplat({start}, k))')}")
+            self.head.append(f"{total} = {start}")
+            self.body.append(f"{total} = {combine.format(f'vselect({self.live}, {x}, {start})')}")
             place = e.schedule.places[r.uid]
-            tail.append(f"vstore({e.array(place.buffer)}, {e.row(place, 'b')}, vsplat({finish}({total}), k))")
+            tail.append(f"vstore({e.array(place.buffer)}, {e.row(place)}, vsplat({finish}({total}), k))")
         if self.scalar:
             return self.head + self.body + tail
         n = e.int("width", self.key)
-        lanes = ["live = vfirst(" + n + " - j, k)"] if any("live" in line for line in self.body) else []
-        loop = [f"for j in range(0, {n}, LANES):", *("    " + line for line in lanes + self.body)]
+        j, lanes = self.j, {self.left: f"min(LANES, {n} - {self.j})", self.live: f"vfirst({n} - {self.j}, k)"}
+        used = [f"{name} = {code}" for name, code in lanes.items() if any(name in line for line in self.body)]
+        loop = [f"for {j} in range(0, {n}, LANES):", *("    " + line for line in used + self.body)]
         return self.head + loop + tail
 
     def _store(self, store: Store) -> None:
@@ -247,17 +282,17 @@ class _Loop:
         else:
             x = self.value(store.value, self.scalar, fresh=True)
             if store.value.dtype.kind == "b":
-                x = f"vselect({x}, vsplat(1.0, k), vsplat(0.0, k))"
-        array, at = e.array(place.buffer), e.row(place, "b") + ("" if self.scalar else " + j")
+                x = f"vselect({x}, {e.number(1)}, {e.number(0)})"
+        array, at = e.array(place.buffer), e.row(place) + ("" if self.scalar else f" + {self.j}")
         if store.add:
             x = f"vload({array}, {at}) + {x}"
         if store.exact:
-            left = "1" if self.scalar else f"min(LANES, {e.int('width', self.key)} - j)"
+            left = "1" if self.scalar else self.left
             self.body.append(f"vstore_n({array}, {at}, {x}, {left})")
             return
         if store.clean:
-            live = "vfirst(1, k)" if self.scalar else "live"
-            x = f"vselect({live}, {x}, vsplat(0.0, k))"
+            live = "vfirst(1, k)" if self.scalar else self.live
+            x = f"vselect({live}, {x}, {e.number(0)})"
         self.body.append(f"vstore({array}, {at}, {x})")
 
     def value(self, s: Any, scalar: bool, fresh: bool = False) -> str:
@@ -269,7 +304,6 @@ class _Loop:
             return self.names[s.uid]
         scalar = scalar or (s.width == 1 if s.varying else s.shape[-1:] in ((), (1,)))
         out = self.body if self.scalar or not scalar else self.head
-        name = s.name if s.leaf is not None else f"v{s.uid}"
         if not s.varying:
             code = self._invariant(s)
         elif s.uid in e.schedule.sources:
@@ -288,7 +322,7 @@ class _Loop:
             code = " + ".join([self._load(s, acc.place, scalar), *(self.value(t, scalar) for t in acc.after)])
         else:
             code = self._compute(s, scalar)
-        self.names[s.uid] = name
+        name = self.names[s.uid] = e.unique(s.name)
         out.append(f"{name} = {code}")
         return name
 
@@ -305,20 +339,20 @@ class _Loop:
         self.computed.append(s)
         if s.op is CAST:
             x = self.value(s.args[0], scalar)
-            return f"vselect({x}, vsplat(1.0, k), vsplat(0.0, k))" if s.dtype.kind == "f" else f"{x} != 0.0"
+            return f"vselect({x}, {e.number(1)}, {e.number(0)})" if s.dtype.kind == "f" else f"{x} != 0.0"
         args = [self.value(a, scalar) for a in s.args]
         static = {name: e.number(x) for name, x in s.static.items() if isinstance(x, int | float)}
         return s.lowering.code.format(*args, **static)
 
     def _load(self, s: Symbol, place: Place, scalar: bool) -> str:
         e = self.e
-        array, at = e.array(place.buffer), e.row(place, "b")
+        array, at = e.array(place.buffer), e.row(place)
         if scalar:
             code = f"vbroadcast({array}, {at})"
         elif place.buffer.kind == "user":
-            code = f"vload_n({array}, {at} + j, min(LANES, {e.width(s)} - j))"
+            code = f"vload_n({array}, {at} + {self.j}, {self.left})"
         else:
-            code = f"vload({array}, {at} + j)"
+            code = f"vload({array}, {at} + {self.j})"
         return f"{code} != 0.0" if s.dtype.kind == "b" else code
 
     def _invariant(self, s: Symbol) -> str:
@@ -329,32 +363,10 @@ class _Loop:
         if rows:
             at = f"{at} + b * {e.int('vector_ld', s.uid)}"
         if s.shape[-1:] not in ((), (1,)):
-            at += " + j"
+            at += f" + {self.j}"
         code = f"vbroadcast(w, {at})" if rows and s.shape[1] == 1 else f"vload(w, {at})"
         return f"{code} != 0.0" if s.dtype.kind == "b" else code
 
 
 def _is_reduce(s: Any) -> bool:
     return isinstance(s, Symbol) and s.op is not None and s.varying and s.lowering.kind == "reduce"
-
-
-def _width_classes(schedule: Schedule) -> dict[int, int]:
-    """Values that meet elementwise have one width, and share a loop; others may differ from call to call."""
-    parent: dict[int, int] = {}
-
-    def find(u: int) -> int:
-        while parent.setdefault(u, u) != u:
-            u = parent[u]
-        return u
-
-    for s in schedule.live.values():
-        find(s.uid)
-        if s.uid in schedule.sources or s.op is None or s.lowering.kind not in ("elementwise", "matmul"):
-            continue
-        for a in s.args:
-            if isinstance(a, Symbol) and a.varying and a.width == s.width > 1 and s.lowering.kind == "elementwise":
-                parent[find(a.uid)] = find(s.uid)
-    first: dict[int, int] = {}
-    for uid in sorted(schedule.live):
-        first.setdefault(find(uid), uid)
-    return {uid: first[find(uid)] for uid in schedule.live}

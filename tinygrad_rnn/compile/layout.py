@@ -224,16 +224,17 @@ class Layout:
         panel = self.sizes.panel
         return Bound(np.array(d, np.int64), self.sizes.row([w_size]) + panel, at + panel, zeros, offsets, jobs)
 
+    def inside(self, key: tuple) -> int:
+        """Where in the rows of its buffer the place of a key ("at", buffer, part, start) begins."""
+        _, buffer, part, start = key
+        return self.sizes.part_at(buffer, part) + start
+
     def _int(self, key: tuple, offsets: dict, vectors: dict) -> int:
         kind, what = key[0], key[1]
         if kind == "at":
-            return offsets.get(what, -1)  # -1: in the forward loop's workspace, filled in by the caller
+            return offsets.get(what, 0) + self.inside(key)  # 0: elsewhere, which the caller adds
         if kind == "ld":
             return self.sizes.ld(what)
-        if kind == "part":
-            return self.sizes.part_at(what, key[2])
-        if kind == "start":
-            return key[3]
         if kind == "width":
             return self.schedule.live[what].width
         if kind == "columns":
