@@ -57,6 +57,13 @@ class RTRL:
     CompileError
         If the step cannot be traced.
 
+    Notes
+    -----
+    Steps are not compiled: each operation of the step, and of its derivatives, is a call of NumPy. On one core, a step
+    of one stream with its gradients takes about 0.3 ms for an IndRNN of 32 units and 0.9 ms for an LRU of 32, most of
+    it calls. Backpropagation through a compiled loop takes about a microsecond for a step of a long sequence: where
+    gradients may wait for the end of a chunk, :class:`~tinygrad_rnn.train.TruncatedBPTT` is faster by far.
+
     Examples
     --------
     A stream with a loss and an update at each step:
