@@ -164,12 +164,16 @@ def lay_rows(steps, lengths, mask, resets, reverse, batch_first, out):
         now[:], late[:] = -1, -1
     along, across = (1, T) if batch_first else (B, 1)
     if not holes and not cuts:
+        first, stride = np.empty(n, np.int64), -along if reverse else along
+        for r in range(n):
+            first[r] = (longest - 1 if reverse else lengths_out[r] - longest) * along + owner_out[r] * across
         for t in range(longest):
-            for r in range(offsets[t + 1] - offsets[t]):
-                step = t - longest + lengths_out[r]
-                flat = (lengths_out[r] - 1 - step if reverse else step) * along + owner_out[r] * across
-                source[offsets[t] + r] = flat
-                now[flat], late[flat] = offsets[t] + r, offsets[t + 1] + r
+            start, stop = offsets[t], offsets[t + 1]
+            part = source[start:stop]
+            for r in range(stop - start):
+                part[r] = first[r] + t * stride
+                flat = np.uint64(part[r])  # unsigned, or each index is asked whether it counts from the end
+                now[flat], late[flat] = start + r, stop + r
         return size, longest
     left = np.zeros(B, np.int64)
     for t in range(T):
