@@ -240,7 +240,8 @@ def draw(run: _command.Run, model, source, target, held_out: Pairs, direction: s
         ax.set_xticks(range(len(ids)), shown(source.decode(ids)), fontsize=7)
         ax.set_yticks(range(len(targets) - 1), [*shown(target.decode(targets[1:-1])), "end"])
         ax.grid(False)
-        ax.set_title(" - ".join(shown([held_out.sources[i], held_out.targets[i]])), fontsize=10)
+        first, second = shown([held_out.sources[i], held_out.targets[i]])
+        ax.set_title(second if first.lower() == second.lower() else f"{first} - {second}", fontsize=10)
     axes[0].set(xlabel="looks at", ylabel="writes")
     run.picture(figure, f"attention-{direction}.png")
 
