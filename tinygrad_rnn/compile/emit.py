@@ -161,19 +161,19 @@ class Emitter:
             self.loop, level = None, last
         time = ["for s in range(T):", "    t = T - 1 - s"] if self.reverse else ["for t in range(T):"]
         table = 2 + len(self.ints)
-        time += [f"    first, after = d[{table} + t], d[{table + 1} + t]", "    end = min(b1, after - first)"]
+        time += [f"    first = integer(d, {table} + t)", f"    after = integer(d, {table + 1} + t)", "    end = min(b1, after - first)"]
         time += ["    if end <= b0:", "        continue"]
         loop = time + ["    " + line for line in body] if body else ["pass"]
         head = [f"{name} = vsplat({x!r}, k)" for x, name in LITERALS.items() if x in self.literals]
         head += [f"k_{i} = vsplat(k[{i}], k)" for i in range(len(self.numbers))]
-        head += [f"{name} = d[{i + 2}]" for i, name in enumerate(self.int_names[key] for key in self.ints)]
+        head += [f"{name} = integer(d, {i + 2})" for i, name in enumerate(self.int_names[key] for key in self.ints)]
         head += [f"{name} = {code}" for name, code in self.starts.items()]
         arrays = "".join(f", {b.name}" for b in self.buffers if b.alone)
         lines = [
             f"def {self.name}(b0, b1, d, k, w, ws{', fw' if self.reverse else ''}{arrays}):",
             *(f"    # {line}".rstrip() for line in describe(schedule, self.buffers)),
-            "    T = d[0]",
-            "    B = d[1]",
+            "    T = integer(d, 0)",
+            "    B = integer(d, 1)",
             *("    " + line for line in head + loop),
         ]
         return "\n".join(lines) + "\n"

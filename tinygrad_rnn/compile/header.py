@@ -21,8 +21,8 @@ import numpy as np
 
 from tinygrad_rnn.kernels.fingerprint import kernel
 from tinygrad_rnn.kernels.lanes import (
-    vabs, vbroadcast, vfirst, vfloor, vhmax, vhmin, vload, vload_n, vmax, vmin, vround, vselect, vsplat, vstore,
-    vstore_n, vsum,
+    integer, vabs, vbroadcast, vfirst, vfloor, vhmax, vhmin, vload, vload_n, vmax, vmin, vround, vselect, vsplat,
+    vstore, vstore_n, vsum,
 )
 from tinygrad_rnn.kernels.linked import gemm, gemm2
 from tinygrad_rnn.kernels.mathfn import (

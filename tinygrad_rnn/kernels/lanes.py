@@ -134,6 +134,18 @@ def vbroadcast(typingctx, array, index):
 
 
 @intrinsic
+def integer(typingctx, table, index):
+    """``table[index]`` of a 1-D array of int64: Numba compiles it faster, as there is only one way to read it."""
+    if table != types.Array(types.int64, 1, "C"):
+        return None
+
+    def codegen(context, builder, sig, args):
+        return builder.load(address(context, builder, sig.args[0], *args, ir.Constant(args[1].type, 1)))
+
+    return types.int64(table, types.intp), codegen
+
+
+@intrinsic
 def vsplat(typingctx, x, like):
     """Copy the number x into every lane of a vector of the type of `like`, an array, a vector or a mask."""
     vec = vec_of(like)
