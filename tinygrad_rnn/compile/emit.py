@@ -161,7 +161,8 @@ class Emitter:
             self.loop, level = None, last
         time = ["for s in range(T):", "    t = T - 1 - s"] if self.reverse else ["for t in range(T):"]
         table = 2 + len(self.ints)
-        time += [f"    first = integer(d, {table} + t)", f"    after = integer(d, {table + 1} + t)", "    end = min(b1, after - first)"]
+        time += [f"    {name} = integer(d, {table + i} + t)" for i, name in enumerate(("first", "after"))]
+        time += ["    end = min(b1, after - first)"]
         time += ["    if end <= b0:", "        continue"]
         loop = time + ["    " + line for line in body] if body else ["pass"]
         head = [f"{name} = vsplat({x!r}, k)" for x, name in LITERALS.items() if x in self.literals]

@@ -310,22 +310,26 @@ def _transpose(a, a_at, lda, rows, columns, target, ld):
             target[j * ld + i] = a[a_at + i * lda + j]
 
 
-@njit(error_model="numpy")
-def product_tn(a, a_at, lda, b, b_at, ldb, K, M, N, c, c_at, ldc, accumulate):
-    """What `gemm_tn` computes."""
-    width = PANEL_VECTORS * vlanes(c)
-    a_block = np.empty(min(M, M_BLOCK) * min(K, K_BLOCK), c.dtype)
-    b_block = np.empty(min(K, K_BLOCK) * ((N + width - 1) // width * width), c.dtype)
-    for k in range(0, max(K, 1), K_BLOCK):
-        depth, zero = min(K_BLOCK, K - k), np.intp(0)
-        pack(b, b_at + k * ldb, ldb, np.intp(1), depth, N, b_block, zero)
-        for m in range(0, M, M_BLOCK):
-            rows, c_m = min(M_BLOCK, M - m), c_at + m * ldc
-            _transpose(a, a_at + k * lda + m, lda, depth, rows, a_block, depth)
-            product(
-                a_block, zero, depth, depth, b_block, zero, a_block, zero, zero, zero, b_block, zero,
-                np.bool_(accumulate or k > 0), c, c_m, ldc, c, c_m, ldc, rows, N,
-            )  # fmt: skip
+def transposed_product(gemm: Any) -> Any:
+    """What `gemm_tn` computes, by calls of `gemm`."""
+
+    @njit(error_model="numpy")
+    def product_tn(a, a_at, lda, b, b_at, ldb, K, M, N, c, c_at, ldc, accumulate):
+        width = PANEL_VECTORS * vlanes(c)
+        a_block = np.empty(min(M, M_BLOCK) * min(K, K_BLOCK), c.dtype)
+        b_block = np.empty(min(K, K_BLOCK) * ((N + width - 1) // width * width), c.dtype)
+        for k in range(0, max(K, 1), K_BLOCK):
+            depth, zero = min(K_BLOCK, K - k), np.intp(0)
+            pack(b, b_at + k * ldb, ldb, np.intp(1), depth, N, b_block, zero)
+            for m in range(0, M, M_BLOCK):
+                rows, c_m = min(M_BLOCK, M - m), c_at + m * ldc
+                _transpose(a, a_at + k * lda + m, lda, depth, rows, a_block, depth)
+                gemm(a_block, zero, depth, rows, depth, b_block, zero, N, c, c_m, ldc, np.bool_(accumulate or k > 0))
+
+    return product_tn
+
+
+product_tn = transposed_product(gemm)
 
 
 @kernel

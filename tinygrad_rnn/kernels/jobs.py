@@ -10,9 +10,9 @@ from numba import carray, types
 from numba.extending import intrinsic
 
 from .fingerprint import kernel
-from .gemm import _transpose_block, gemm_tn
+from .gemm import _transpose_block
 from .lanes import vlanes, vload, vload_n, vstore, vstore_n
-from .linked import HUGE, gemm
+from .linked import HUGE, gemm, product_tn
 
 LOOSE = 6  # arrays that a call gives directly
 COLUMNS = 14  # of the table: kind, source, target, then
@@ -102,7 +102,7 @@ def run_jobs(jobs, first, last, addresses, panel, steps, arena, e0, e1, e2, e3, 
             gemm(x, job[3], job[4], rows, job[6], w, job[8], job[9], out, job[10], job[11], job[12])
         elif kind == PRODUCT_TN:
             y = carray(_pointer(known[job[5]], like), HUGE)
-            gemm_tn(
+            product_tn(
                 x,
                 job[3],
                 job[4],

@@ -1,14 +1,13 @@
-"""The matrix tile behind C symbols: compiled once for each dtype, and called by generated loops.
+"""The matrix tile behind a C symbol: compiled once for each dtype, and called by generated loops and by jobs.
 
 A jitted function that calls another one is compiled together with it. For the tile, which is much larger than any
-step, that would be most of the time it takes to compile a cell. So generated code calls `gemm` and `gemm2` as external
-functions, whose addresses LLVM learns in `link`. With ``NUMBA_BOUNDSCHECK=1`` they are compiled in, and check.
+step, that would be most of the time it takes to compile a cell. So `gemm` and `gemm2` call an external function here,
+whose address LLVM learns in `link`. With ``NUMBA_BOUNDSCHECK=1`` they are compiled in, and check.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -28,141 +27,94 @@ HUGE = 1 << 40  # elements: a pointer has no length
 _n = types.intp
 
 
-def _symbol(name: str, dtype) -> str:
-    return f"tinygrad_rnn_{name}_{np.dtype(dtype).name}"
+def _symbol(dtype: Any) -> str:
+    return f"tinygrad_rnn_product_{dtype}"
 
 
-# Without a rest of columns, they go straight to the tiles: for one row, a call less is a good part of the time.
-# np.intp(0) is no literal, for which Numba would compile the tiles once more.
-
-
-def _gemm(a, lda, rows, depth, packed, columns, c, ldc, accumulate):
-    a, packed, c, zero = carray(a, HUGE), carray(packed, HUGE), carray(c, HUGE), np.intp(0)
-    width = tile.PANEL_VECTORS * vlanes(c)
-    if columns % width:
-        tile.gemm(a, zero, lda, rows, depth, packed, zero, columns, c, zero, ldc, accumulate != 0)
-    else:
-        tile.whole_panels(
-            a, zero, lda, depth, packed, zero, a, zero, zero, zero, packed, zero, accumulate != 0, c, zero, ldc,
-            c, zero, ldc, rows, columns // width,
-        )  # fmt: skip
-
-
-def _gemm2(a, lda, depth, p, a2, lda2, depth2, p2, bias, rows, columns, c, ldc):
+def _product(a, lda, K, p, a2, lda2, K2, p2, start, begin, begin_ld, rows, columns, c, ldc):
+    """`gemm.product`; without a rest of columns straight by its tiles, which is faster for one row."""
     a, p, a2, p2, zero = carray(a, HUGE), carray(p, HUGE), carray(a2, HUGE), carray(p2, HUGE), np.intp(0)
-    bias, c = carray(bias, HUGE), carray(c, HUGE)
+    begin, c, start = carray(begin, HUGE), carray(c, HUGE), start != 0
     width = tile.PANEL_VECTORS * vlanes(c)
     if columns % width:
-        tile.gemm2(
-            a, zero, lda, depth, p, zero, a2, zero, lda2, depth2, p2, zero, bias, zero, rows, columns, c, zero, ldc
-        )
+        tile.product(
+            a, zero, lda, K, p, zero, a2, zero, lda2, K2, p2, zero, start, begin, zero, begin_ld, c, zero, ldc, rows,
+            columns,
+        )  # fmt: skip
     else:
         tile.whole_panels(
-            a, zero, lda, depth, p, zero, a2, zero, lda2, depth2, p2, zero, np.bool_(True), bias, zero, zero,
-            c, zero, ldc, rows, columns // width,
+            a, zero, lda, K, p, zero, a2, zero, lda2, K2, p2, zero, start, begin, zero, begin_ld, c, zero, ldc, rows,
+            columns // width,
         )  # fmt: skip
 
 
 @functools.cache
-def link(dtype) -> tuple:
-    """Compile the tile for `dtype` (or load it from the disk) and make its symbols known to LLVM."""
+def link(dtype) -> Any:
+    """Compile the tile for `dtype` (or load it from the disk) and make its symbol known to LLVM."""
     dtype = np.dtype(dtype)
     p = types.CPointer(types.float32 if dtype == np.float32 else types.float64)
-    signatures: dict[Callable, tuple] = {
-        _gemm: (p, _n, _n, _n, p, _n, p, _n, _n),
-        _gemm2: (p, _n, _n, p, p, _n, _n, p, p, _n, _n, p, _n),
-    }
-    made: list[Any] = []
-    for function, arguments in signatures.items():
-        name = function.__name__
-        function.__qualname__ = f"{name}_{fingerprint()}"
-        compiled: Any = cfunc(types.void(*arguments), cache=True, error_model="numpy")(function)
-        llvm.add_symbol(_symbol(name, dtype), compiled.address)
-        made.append(compiled)
-    return tuple(made)  # kept alive by the cache
+    signature = types.void(p, _n, _n, p, p, _n, _n, p, _n, p, _n, _n, _n, p, _n)
+    _product.__qualname__ = f"_product_{fingerprint()}"
+    compiled: Any = cfunc(signature, cache=True, error_model="numpy")(_product)
+    llvm.add_symbol(_symbol(dtype), compiled.address)
+    return compiled  # kept alive by the cache
 
 
-def _extern(name: str, pointers: tuple[int, ...]):
-    """An intrinsic that calls a symbol; argument pairs (array, offset) at `pointers` become pointers."""
+def _call(context: Any, builder: ir.IRBuilder, dtype: Any, values: list[Any]) -> Any:
+    """Call the symbol; a pair (array type, array, offset) becomes a pointer."""
+    out = []
+    for value in values:
+        if isinstance(value, tuple):
+            array_type, array, offset = value
+            out.append(builder.gep(context.make_array(array_type)(context, builder, array).data, [offset]))
+        else:
+            out.append(value)
+    kind = ir.FunctionType(ir.VoidType(), [x.type for x in out])
+    builder.call(cgutils.get_or_insert_function(builder.module, kind, _symbol(dtype)), out)
+    return context.get_dummy_value()
 
-    def typed(arguments):
-        arrays = [arguments[i] for i in pointers]
-        if not all(is_array(a) and a.dtype == arrays[0].dtype for a in arrays):
-            return None
-        dtype = str(arrays[0].dtype)
 
-        def codegen(context, builder, sig, args):
-            out, i = [], 0
-            while i < len(args):
-                if i in pointers:
-                    data = context.make_array(sig.args[i])(context, builder, args[i]).data
-                    out.append(builder.gep(data, [args[i + 1]]))
-                    i += 2
-                else:
-                    out.append(context.cast(builder, args[i], sig.args[i], _n))
-                    i += 1
-            kind = ir.FunctionType(ir.VoidType(), [x.type for x in out])
-            builder.call(cgutils.get_or_insert_function(builder.module, kind, _symbol(name, dtype)), out)
-            return context.get_dummy_value()
-
-        signature = types.void(*(a if i in pointers else _n for i, a in enumerate(arguments)))
-        return signature, codegen
-
-    return typed
+def _same(*arrays: Any) -> bool:
+    return all(is_array(a) and a.dtype == arrays[0].dtype for a in arrays)
 
 
 @intrinsic
-def _call_gemm(typingctx, a, a_at, lda, rows, depth, packed, at, columns, c, c_at, ldc, accumulate):
-    return _extern("_gemm", (0, 5, 8))((a, a_at, lda, rows, depth, packed, at, columns, c, c_at, ldc, accumulate))
+def _call_gemm(typingctx, a, a_at, lda, rows, K, p, p_at, columns, c, c_at, ldc, accumulate):
+    if not _same(a, p, c):
+        return None
+
+    def codegen(context, builder, sig, args):
+        a_at, lda, rows, K, p_at, columns, c_at, ldc = (args[i] for i in (1, 2, 3, 4, 6, 7, 9, 10))
+        a, p, c = ((sig.args[i], args[i], at) for i, at in ((0, a_at), (5, p_at), (8, c_at)))
+        zero, start = lda.type(0), builder.zext(args[11], lda.type)
+        return _call(
+            context, builder, sig.args[0].dtype, [a, lda, K, p, a, zero, zero, p, start, c, ldc, rows, columns, c, ldc]
+        )
+
+    return types.void(a, _n, _n, _n, _n, p, _n, _n, c, _n, _n, types.boolean), codegen
 
 
 @intrinsic
 def _call_gemm2(
-    typingctx,
-    a,
-    a_at,
-    lda,
-    depth,
-    p,
-    p_at,
-    a2,
-    a2_at,
-    lda2,
-    depth2,
-    p2,
-    p2_at,
-    bias,
-    b_at,
-    rows,
-    columns,
-    c,
-    c_at,
-    ldc,
+    typingctx, a, a_at, lda, K, p, p_at, a2, a2_at, lda2, K2, p2, p2_at, bias, b_at, rows, columns, c, c_at, ldc
 ):
-    return _extern("_gemm2", (0, 4, 6, 10, 12, 16))(
-        (
-            a,
-            a_at,
-            lda,
-            depth,
-            p,
-            p_at,
-            a2,
-            a2_at,
-            lda2,
-            depth2,
-            p2,
-            p2_at,
-            bias,
-            b_at,
-            rows,
-            columns,
-            c,
-            c_at,
-            ldc,
+    if not _same(a, p, a2, p2, bias, c):
+        return None
+
+    def codegen(context, builder, sig, args):
+        lda, K, lda2, K2, rows, columns, ldc = (args[i] for i in (2, 3, 8, 9, 14, 15, 18))
+        a, p, a2, p2, bias, c = ((sig.args[i], args[i], args[i + 1]) for i in (0, 4, 6, 10, 12, 16))
+        zero, one = lda.type(0), lda.type(1)
+        return _call(
+            context,
+            builder,
+            sig.args[0].dtype,
+            [a, lda, K, p, a2, lda2, K2, p2, one, bias, zero, rows, columns, c, ldc],
         )
-    )
+
+    return types.void(a, _n, _n, _n, p, _n, a2, _n, _n, _n, p2, _n, bias, _n, _n, _n, c, _n, _n), codegen
 
 
 gemm = tile.gemm if BOUNDSCHECK else _call_gemm
 gemm2 = tile.gemm2 if BOUNDSCHECK else _call_gemm2
+product_tn = tile.transposed_product(gemm)
