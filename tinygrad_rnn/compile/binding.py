@@ -86,6 +86,7 @@ class Backward(NamedTuple):
     states: list[View]
     grads: list[tuple[int, View]]  # uid of a base
     late: list[View]  # of sequences of different lengths: states after a step that products read, (rows, ld)
+    leave: Jobs | None = None  # likewise
 
 
 def bind_forward(
@@ -120,7 +121,7 @@ def bind_forward(
         bound.arena,
         bound.zeros,
         [sizes.elements(b, time, batch) + sizes.panel for b in results],
-        Jobs([[*begin, *bound.jobs]], known, sizes),
+        Jobs([[*bound.jobs, *begin]], known, sizes),
         [names.index(b.name) for b in layout.alone],
         [view(b, int(b.kind == "history"), time, y.shape) for b, y in zip(outputs, t.outputs)],
         [view(b, time if b.kind == "history" else time & 1, 1, s.shape) for b, s in zip(states, t.states)],
@@ -202,7 +203,6 @@ def bind_backward(
     names += [f"late_{b.name}" for b in late]
     if moves is not None:
         names += moves.names
-        phases.append(moves.leave(places))
     return Backward(
         bound.d,
         bound.w + after.packing.size,
@@ -218,6 +218,7 @@ def bind_backward(
         [v._replace(shape=v.shape[1:], strides=v.strides[1:]) for v in states],
         grads,
         copies,
+        Jobs([moves.leave(places)], names, sizes) if moves else None,
     )
 
 

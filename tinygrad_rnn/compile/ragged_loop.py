@@ -235,6 +235,8 @@ class RaggedExecutable:
         arrays += [s.reshape(-1) for s in (*states, *anew)]
         self._loop(executable.training[1], bound, ragged, arrays)
         loop.after.run(arrays, ragged.table)
+        assert loop.leave is not None
+        loop.leave.run(arrays, ragged.table)
         grads = {uid: view.of(arrays) for uid, view in loop.grads}
         for s, by_row in zip(executable.bases, self.by_row):
             if by_row and s.uid in grads:
