@@ -18,16 +18,18 @@ from tinygrad_rnn.train import TruncatedBPTT
 from . import _command
 
 NOT_OURS = {"site-packages", "test", "tests", "idle_test", "__pycache__"}
+GENERATED = "_sysconfigdata"  # the settings of a build: long, and easier to compress than to predict
 
 
 # ---- texts
 
 
 def sources(packages: bool = False) -> list[Path]:
-    """The modules at the top of Python's standard library; with `packages`, those within its packages too."""
+    """The modules at the top of Python's standard library that people wrote; with `packages`, those in packages too."""
     root = Path(sysconfig.get_path("stdlib"))
     paths = sorted(root.rglob("*.py") if packages else root.glob("*.py"))
     paths = [path for path in paths if not NOT_OURS & set(path.relative_to(root).parts)]
+    paths = [path for path in paths if not path.name.startswith(GENERATED)]
     if len(paths) < 20:
         raise DataError(f"{root}: got {len(paths)} modules, wanted Python's standard library; pass --data")
     return paths
