@@ -14,6 +14,7 @@ def test_sources_are_those_of_the_standard_library():
     assert {"argparse.py", "ast.py"} <= {path.name for path in top}
     assert set(top) < set(all_of_them)
     assert not any({"test", "site-packages"} & set(path.parts) for path in all_of_them)
+    assert not any(path.name.startswith("_sysconfigdata") for path in all_of_them)  # a build wrote it
 
 
 def test_files(tmp_path):
