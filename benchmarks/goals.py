@@ -146,6 +146,10 @@ GOALS: tuple[Callable[[dict[str, list[Row]]], Verdict | None], ...] = (
         lambda row: row.get("per_flop"), 1.15, lambda x: f"{x:.2f}x",
     ),
     lambda rows: _most(
+        "lengths from 0.9 T to T, and the padded batch without lengths",
+        rows.get("lengths", []), _to("nearly"), 1.1, lambda x: f"{x:.2f}x",
+    ),
+    lambda rows: _most(
         "compile a cell, cold", rows.get("compile", []), _compiled(("cold", "cold later")), 3.0, lambda x: f"{x:.2f} s",
     ),
     lambda rows: _most(

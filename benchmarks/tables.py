@@ -29,6 +29,11 @@ SECTIONS = {
         "JAX. `per FLOP` is the time for an operation as a multiple of that of the built-in LSTM of the same shape; "
         "elementwise operations are counted here, tanh and sigmoid as 20.",
     ),
+    "lengths": (
+        "Sequences of different lengths",
+        "`all` is the padded batch without lengths, the others how many times as long: all lengths T, from 0.9 T to T, "
+        "from 1 to T, from 1 to T / 4; whole rows cut in ten by resets; and PyTorch's packed sequences, from 1 to T.",
+    ),
     "stepper": (
         "Streaming, batch size 1",
         "`api` is `layer.stepper(1)` called with an array, `kernel` the compiled loop alone.",
@@ -159,6 +164,12 @@ def _cells(rows: list[Row]) -> list[str]:
     return result
 
 
+def _lengths(rows: list[Row]) -> list[str]:
+    others = _others(rows)
+    lines = [[row["case"], _times(row, "all"), *(_ratio(row, name) for name in others)] for row in rows]
+    return table(["", "all", *others], lines)
+
+
 def _memory(rows: list[Row]) -> list[str]:
     sides = list(rows[0]["bytes"])
     lines = [
@@ -175,6 +186,7 @@ def _compile(rows: list[Row]) -> list[str]:
 RENDER: dict[str, Callable[[list[Row]], list[str]]] = {
     "recurrent": _recurrent,
     "cells": _cells,
+    "lengths": _lengths,
     "stepper": lambda rows: comparison(rows, {}, "api"),
     "memory": _memory,
     "compile": _compile,
