@@ -79,7 +79,7 @@ def test_forms_of_files(tmp_path):
         ('a,b\n1,"2\n', r"t\.csv, line 2: got no valid CSV \(unexpected end of data\)"),
         (
             "a,b\n1,2\n3,é\n".encode("latin-1"),
-            r"t\.csv, line 3: got the byte 0xe9, wanted utf-8 text; pass enc",
+            r"t\.csv, line 3: got the byte 0xe9, wanted utf-8 text; save the file so, or pass its encoding=",
         ),
         ("a,b\n1,2\n".encode("utf-16"), r"t\.csv, line 1: got the byte 0xff, wanted utf-8 text"),
     ],
