@@ -123,8 +123,9 @@ def table(commands: dict[str, _command.Command], results: dict[str, dict]) -> st
     seeds = {len(result["score"]) for result in results.values()}
     words = f"{seeds.pop()} seeds" if len(seeds) == 1 else "several seeds"
     note = f"Means over {words}, with the least and the greatest; training time includes compiling."
-    if any(load > BUSY for result in results.values() for load in result["load"]):
-        note += " The machine was busy with other work, so these times are too long."
+    slow = [name for name in commands if name in results and any(load > BUSY for load in results[name]["load"])]
+    if slow:
+        note += f" The machine was busy with other work during {', '.join(slow)}: these times are too long."
     return "\n".join([*forms, "", *rows, "", note]) + "\n"
 
 

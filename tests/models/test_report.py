@@ -91,7 +91,7 @@ def test_the_table_alone(places):
     assert "| **97.0%** (96.0% to 98.0%) | nearest mean image: 90.0% | 15 s |" in page
     assert "busy" not in page
     numbers["load"][1] = 4.0
-    assert "busy" in _report.table(COMMANDS, {"digits": numbers})
+    assert "busy with other work during digits" in _report.table(COMMANDS, {"digits": numbers})
 
 
 def test_durations():
