@@ -56,20 +56,10 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def sides_of(name: str, shape: Shape, torch, jax) -> dict[str, sides.Side]:
-    """Ours, and those that are installed."""
-    found = {"ours": sides.ours(name, shape)}
-    if torch:
-        found["torch"] = sides.torch_side(torch, name, shape)
-    if jax:
-        found["jax"] = sides.jax_side(jax, name, shape)
-    return found
-
-
 def compare(report: harness.Report, name: str, shape: Shape, args, torch, jax) -> None:
     """One row for each task."""
-    candidates = sides_of(name, shape, torch, jax)
-    compared = candidates if shape.T <= SAME else sides_of(name, shape._replace(T=SAME), torch, jax)
+    candidates = sides.candidates(name, shape, torch, jax)
+    compared = candidates if shape.T <= SAME else sides.candidates(name, shape._replace(T=SAME), torch, jax)
     lstm = sides.ours("lstm", shape)
     for task in args.tasks:
         sides.agree(compared, task)

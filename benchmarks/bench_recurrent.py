@@ -54,11 +54,7 @@ def load(args):
 
 def compare(report: harness.Report, name: str, shape: Shape, args, torch, jax) -> None:
     """One row for each task."""
-    candidates = {"ours": sides.ours(name, shape)}
-    if torch:
-        candidates["torch"] = sides.torch_side(torch, name, shape)
-    if jax:
-        candidates["jax"] = sides.jax_side(jax, name, shape)
+    candidates = sides.candidates(name, shape, torch, jax)
     gates = sides.gates(name, shape)
     for task in args.tasks:
         sides.agree(candidates, task)

@@ -162,6 +162,16 @@ def jax_side(jax, name: str, shape: Shape) -> Side:
     return Side(train, infer, transposed=name in BUILTIN)
 
 
+def candidates(name: str, shape: Shape, torch: Any, jax: Any) -> dict[str, Side]:
+    """Ours, and those of the libraries that are there."""
+    found = {"ours": ours(name, shape)}
+    if torch:
+        found["torch"] = torch_side(torch, name, shape)
+    if jax:
+        found["jax"] = jax_side(jax, name, shape)
+    return found
+
+
 def sgemm() -> Callable[[], np.ndarray]:
     """A large product in NumPy: what the machine can do at the moment."""
     a, b = np.random.default_rng(2).standard_normal((2, SGEMM, SGEMM), dtype=np.float32)
