@@ -20,7 +20,7 @@ import numpy as np
 import tinygrad_rnn as tr
 
 from . import harness
-from .bench_memory import CLEAR, STATUS
+from .bench_memory import CLEAR, status
 from .cases import BUILTIN
 from .custom_cells import CELLS
 
@@ -97,14 +97,8 @@ def measure(args) -> dict[str, float]:
         return time.perf_counter() - start
 
     train(max(2, 2 * every if 2 * every < T else 2))  # compiles
-    before = _status("VmRSS")
+    before = status("VmRSS")
     CLEAR.write_text("5")  # sets the peak to what is resident now
     seconds = min(train(T) for _ in range(args.repeats))
-    peak = _status("VmHWM")
+    peak = status("VmHWM")
     return {"seconds": seconds, "peak": peak, "rise": peak - before}
-
-
-def _status(key: str) -> int:
-    """A size from the kernel's account of this process, in bytes."""
-    (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith(f"{key}:"))
-    return int(line.split()[1]) * 1024

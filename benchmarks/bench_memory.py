@@ -91,13 +91,13 @@ def step_bytes(side: str, name: str, shape: Shape, threads: int) -> int:
     train(2)
     for w in layer.parameters():
         w.grad = None
-    before = _status("VmRSS")
+    before = status("VmRSS")
     CLEAR.write_text("5")  # sets the peak to what is resident now
     train(shape.T)
-    return _status("VmHWM") - before
+    return status("VmHWM") - before
 
 
-def _status(key: str) -> int:
+def status(key: str) -> int:
     """A size from the kernel's account of this process, in bytes."""
     (line,) = (line for line in STATUS.read_text().splitlines() if line.startswith(f"{key}:"))
     return int(line.split()[1]) * 1024
