@@ -365,7 +365,13 @@ def test_whole_numbers_as_input_run_on_the_tape():
 
 @pytest.mark.parametrize(
     ("code", "pattern"),
-    [("cosh({0})", "cosh"), ("{0} +", "expression"), ("{0} + {1}", "1 inputs|expression")],
+    [
+        ("cosh({0})", "cosh"),
+        ("{0} +", "expression"),
+        ("{0} + {1}", "1 inputs|expression"),
+        ("{0} ** 3", r"'x \*\* 3'|Pow.*wanted calls"),
+        ("{0} if {0} > 0 else 1", "if x > 0 else 1.*wanted calls"),
+    ],
 )
 def test_bad_lowerings_are_named(code, pattern):
     op = tr.core.Op("odd", np.cosh, lowering=tr.Lowering("elementwise", code))

@@ -116,15 +116,18 @@ def call_intrinsic(builder: ir.IRBuilder, name: str, args: list[Any], result: An
 
 def address(context: Any, builder: ir.IRBuilder, array_type: Any, array: Any, index: Any, count: Any) -> Any:
     """The address of ``array[index]``, checked to be followed by `count` elements if bounds checks are on."""
-    struct = context.make_array(array_type)(context, builder, array)
+
+    def member(name):
+        return builder.extract_value(array, context.data_model_manager[array_type].get_field_position(name))
+
     if BOUNDSCHECK:
         end = builder.add(index, count)
         outside = builder.or_(
-            builder.icmp_signed("<", index, index.type(0)), builder.icmp_signed(">", end, struct.nitems)
+            builder.icmp_signed("<", index, index.type(0)), builder.icmp_signed(">", end, member("nitems"))
         )
         with builder.if_then(outside, likely=False):
             context.call_conv.return_user_exc(builder, IndexError, ("vector access outside of the array",))
-    return builder.gep(struct.data, [index])
+    return builder.gep(member("data"), [index])
 
 
 def load(builder: ir.IRBuilder, pointer: Any, vec: Vec) -> Any:

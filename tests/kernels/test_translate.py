@@ -1,0 +1,171 @@
+"""Functions that are translated straight to LLVM, against the same text as Python runs it and as Numba compiles it."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numba.core.errors import NumbaError
+from numpy.testing import assert_array_equal
+
+from tinygrad_rnn.kernels.lanes import LANES_F32, vfirst, vload, vload_n, vselect, vsplat, vstore, vstore_n, vsum
+from tinygrad_rnn.kernels.mathfn import sigmoid, tanh
+from tinygrad_rnn.kernels.translate import translated
+
+from .jit import compiled, needs_jit
+
+pytestmark = needs_jit
+
+THREE = 3
+HALF = np.float32(0.5)
+TEXT = "no number"
+
+
+def jitted(function):
+    """`function` by way of its translation."""
+    names = ", ".join(function.__code__.co_varnames[: function.__code__.co_argcount])
+    space = {"translation": translated(function)}
+    exec(f"def call({names}):\n    translation({names})", space)
+    return compiled(space["call"])
+
+
+@compiled
+def put(out, i, x):
+    out[i] = x
+
+
+def integers(n, m, out):
+    total = 0
+    for i in range(n):
+        if i == 5:
+            continue
+        last = min(i, m)
+        for j in range(i, m, THREE):
+            total = total + i * j - (j & last)
+            if total > 1000:
+                total = total - 999
+                continue
+            put(out, j, out[j] + total)
+        put(out, 0, out[0] ^ ~last)
+    for i in range(2, n):
+        put(out, 1, out[1] | -i)
+    if total != 7:
+        put(out, 2, total)
+
+
+translation_of_integers = jitted(integers)
+
+
+@given(st.integers(-2, 9), st.integers(-2, 40))
+def test_loops_and_integers(n, m):
+    expected, found = np.zeros(40, np.int64), np.zeros(40, np.int64)
+    integers(n, m, expected)
+    translation_of_integers(n, m, found)
+    assert_array_equal(found, expected)
+
+
+def vectors(x, y, k, out):
+    one = vsplat(1.0, k)
+    a = vload(x, 0)
+    b = vload(y, 0)
+    vstore(out, 0, a + b * a - 2.0 / b)
+    vstore(out, LANES_F32, vselect((a < b) & (b != 0.5) | ~(a >= one) ^ (a == b), -a, +b))
+    vstore(out, 2 * LANES_F32, tanh(sigmoid(a) + vsplat(-HALF, k)) + vsplat(k[THREE - 1], k))
+
+
+def test_operations_are_those_of_numba():
+    rng = np.random.default_rng(0)
+    x, y = rng.choice([-1.5, 0.0, 0.5, 1.0, 2.0, np.inf, np.nan], (2, LANES_F32)).astype(np.float32)
+    k, expected = np.arange(4, dtype=np.float32), np.empty(3 * LANES_F32, np.float32)
+    found = np.empty_like(expected)
+    compiled(vectors)(x, y, k, expected)
+    jitted(vectors)(x, y, k, found)
+    assert_array_equal(found, expected)
+
+
+def sums(x, n, width, k, out):
+    for b in range(n):
+        total = vsplat(0.0, k)
+        for j in range(0, width, LANES_F32):
+            live = vfirst(width - j, k)
+            v = vload_n(x, b * width + j, min(LANES_F32, width - j))
+            total = total + vselect(live, v, 0.0)
+        vstore_n(out, b, vsplat(vsum(total), k), 1)
+
+
+def test_a_name_assigned_twice_is_one_variable():
+    x = np.arange(3 * 21, dtype=np.float32)
+    found = np.empty(3, np.float32)
+    jitted(sums)(x, 3, 21, x[:1], found)
+    assert_array_equal(found, x.reshape(3, 21).sum(1))
+
+
+def changes_type(a):
+    b = a[0]
+    b = b < 1
+    put(a, b, 0.0)
+
+
+def leaves_its_block(a):
+    for i in range(3):
+        last = i
+    put(a, last, 0.0)
+
+
+def unknown_operator(a):
+    put(a, 0, a[0] ** 2)
+
+
+def chained(a):
+    if 0 < a[0] < 1:
+        put(a, 0, 0.0)
+
+
+def otherwise(a):
+    if a[0] < 1:
+        put(a, 0, 0.0)
+    else:
+        put(a, 1, 0.0)
+
+
+def endless(a):
+    while True:
+        put(a, 0, 0.0)
+
+
+def by_name(a):
+    put(a, 0, x=0.0)
+
+
+def over_an_array(a):
+    for x in a:
+        put(a, 0, x)
+
+
+def two_targets(a):
+    x, y = a[0], a[1]
+    put(a, x, y)
+
+
+def continues_nothing(a):
+    continue_ = 0
+    put(a, continue_, TEXT)
+
+
+REFUSED = {
+    changes_type: "got 'b = b < 1', wanted float64 again, not bool",
+    leaves_its_block: "got 'last', wanted a name that is known here",
+    unknown_operator: r"got 'a\[0\] \*\* 2', wanted operators",
+    chained: "got '0 < a",
+    otherwise: "got 'if a",
+    endless: "got 'while True",
+    by_name: "got 'put",
+    over_an_array: "got 'a', wanted range",
+    two_targets: "wanted an assignment to a name",
+    continues_nothing: "got 'TEXT', wanted a number",
+}
+
+
+@pytest.mark.parametrize("function", REFUSED, ids=lambda f: f.__name__)
+def test_says_what_it_does_not_understand(function):
+    with pytest.raises((NotImplementedError, NumbaError), match=REFUSED[function]):
+        jitted(function)(np.ones(4))
