@@ -11,6 +11,7 @@ import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.recurrent import compiled, scan
+from tinygrad_rnn.recurrent.known import known_of
 
 from .agreement import agree
 from .cells import BY_NAME
@@ -78,7 +79,7 @@ def test_settings_changed_back_and_forth():
         found.append(scan(cell, X, mode="compiled")[0].numpy().copy())
     np.testing.assert_array_equal(found[0], found[2])
     np.testing.assert_array_equal(found[1], found[3])
-    assert len(compiled._known[cell].programs) == 2, "each setting is traced once"
+    assert len(known_of(cell).programs) == 2, "each setting is traced once"
 
 
 def test_the_same_settings_are_traced_once(monkeypatch):
@@ -113,6 +114,35 @@ def test_replaced_parameters():
     cell.w = nn.Parameter(cell.w.data * 2)
     cell.u.data = cell.u.data.T.copy().T  # in another order in memory
     check(cell)
+
+
+def drawn_map(seed):
+    tr.seed(seed)
+    return nn.Linear(7, 4, dtype="float64")
+
+
+class Parts(nn.Cell):
+    input_size, hidden_size = 3, 4
+
+    def __init__(self):
+        self.map = drawn_map(0)
+
+    def step(self, x, h):
+        h = tr.tanh(self.map(tr.concat([x, h], axis=-1)))
+        return h, h
+
+
+def test_replaced_parts(monkeypatch):
+    monkeypatch.setattr(compiled, "PROGRAMS", 3)
+    cell, x = Parts(), tr.tensor(np.random.default_rng(0).normal(size=(5, 2, 3)))
+    first = agree(cell, x, None)[0][0]
+    kept = cell.map
+    for seed in range(1, 5):
+        cell.map = drawn_map(seed)
+        assert not np.array_equal(first, agree(cell, x, None)[0][0])
+    assert len(known_of(cell).programs) == 3
+    cell.map = kept
+    np.testing.assert_array_equal(first, agree(cell, x, None)[0][0])
 
 
 def test_loaded_state_dict():

@@ -10,6 +10,7 @@ from tinygrad_rnn.recurrent.stepper import Stepper
 
 from .agreement import leaves_of
 from .cells import BY_NAME, CASES
+from .test_settings import Parts, drawn_map
 
 FEW = ["peephole_lstm", "delayed", "several_inputs", "masked_counter", "swapped", "variational_dropout"]
 some = [pytest.param(c, id=c.name, marks=() if c.name in FEW else pytest.mark.slow) for c in CASES]
@@ -51,6 +52,16 @@ def test_changed_parameters_are_taken_over_on_request():
     cell.w.data = np.zeros((7, 20))
     with pytest.raises(ShapeError, match="new stepper"):
         step.refresh()
+
+
+def test_a_replaced_part_is_taken_over_on_request():
+    cell, xs = Parts(), np.random.default_rng(0).normal(size=(4, 2, 3))
+    step = Stepper([cell], 2)
+    half, state = step(xs[0]), step.state
+    np.testing.assert_array_equal(half, scan(cell, xs[:1])[0].numpy()[0])
+    cell.map = drawn_map(1)
+    step.refresh()
+    np.testing.assert_array_equal(step(xs[1]), scan(cell, xs[1:2], tr.tensor(state))[0].numpy()[0])
 
 
 def test_several_steppers_of_one_cell():

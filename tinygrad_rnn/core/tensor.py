@@ -79,7 +79,7 @@ class Tensor(Operators):
         if type(out) is not ndarray and type(out) is not tuple:
             out = np.asarray(out)
         if needs and grad_mode.enabled and (op.vjps is not None or op.joint_vjp is not None):
-            return _link(op, args, arrays, static, out)
+            return link(op, args, arrays, static, out)
         if type(out) is tuple:
             return tuple(Tensor(o, False, None, _shared(op, args, o)) for o in map(np.asarray, out))
         return Tensor(out, False, None, _shared(op, args, out) if op.view else None)
@@ -298,7 +298,7 @@ def values_of(value):
     return value.data if isinstance(value, Tensor) else value
 
 
-def _link(op, args, arrays, static, out):
+def link(op, args, arrays, static, out):
     """Attach the outputs of `op` to the graph."""
     saves = op.saves
     if saves is None:

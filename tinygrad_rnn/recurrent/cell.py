@@ -11,6 +11,12 @@ from ..core import is_float
 from ..nn.module import Module
 
 
+def constant(initial_state):
+    """Mark an ``initial_state`` that depends on nothing but batch size and dtype; layers need not call it again."""
+    initial_state.constant = True
+    return initial_state
+
+
 class Cell(Module):
     """One time step. Subclass it, write :meth:`step`, and run it over sequences with :class:`Recurrent`.
 
@@ -70,6 +76,7 @@ class Cell(Module):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define step(x, state)")
 
+    @constant
     def initial_state(self, batch_size: int) -> Any:
         """The state before the first step: any nest of tensors (B, ...). Default: zeros, (B, hidden_size)."""
         if self.hidden_size is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import warnings
-import weakref
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,9 @@ from . import nest
 from .arrange import Arrangement, solid
 from .cell import Cell
 from .eager import scan_eager
+from .known import PROGRAMS, Call, known_of
 from .ragged import RaggedLoop
-from .settings import Settings, drawn, find, look_up, read_settings, trial
+from .settings import drawn, find, look_up, read_settings, trial
 from .steps import Steps
 
 _tracing = threading.RLock()
@@ -204,6 +204,10 @@ def scan_compiled(
     loop = program.loop(cell._title, train, args)
     if steps is None:
         results = apply(loop.op, args, {"tape": {"arrange": arrange}})
+        if structure is nest.LEAF and Call.may_come_again(program, tensors):
+            known = known_of(cell)
+            call = Call(program, loop, tensors, states, state_structure, known.settings.last)
+            known.remember(inputs[0], arrange, call)
     else:
         results = loop.ragged.run(inputs, states, fresh, tensors, steps.ragged(arrange), arrange.stacked)
     n = len(loop.output_shapes)
@@ -213,25 +217,11 @@ def scan_compiled(
 # ---- programs of a cell
 
 
-class _Known:
-    """The programs of one cell."""
-
-    def __init__(self):
-        self.programs: dict[tuple, Program | str] = {}
-        self.warned: set[tuple] = set()
-        self.settings = Settings()
-
-
-_known: weakref.WeakKeyDictionary[Cell, _Known] = weakref.WeakKeyDictionary()
-
-
 def program_of(
     cell: Cell, inputs, structure, states, state_structure, mode: str, batch_axis: int = 1
 ) -> tuple[Program, list[Tensor]] | None:
     """The cell's program for arguments like these, traced if need be, and the tensors that it reads."""
-    known = _known.get(cell)
-    if known is None:
-        known = _known[cell] = _Known()
+    known = known_of(cell)
     key = (
         structure,
         state_structure,
@@ -246,6 +236,8 @@ def program_of(
             with _tracing:
                 program = None if retry else known.programs.get(key)
                 if program is None:
+                    if len(known.programs) >= PROGRAMS:
+                        known.programs.pop(next(iter(known.programs)))
                     program = known.programs[key] = trace_program(cell, inputs, structure, states, state_structure)
         if isinstance(program, str):
             break

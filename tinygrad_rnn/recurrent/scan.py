@@ -14,6 +14,7 @@ from . import nest
 from .arrange import Arrangement
 from .cell import Cell
 from .eager import Masks, kind_of, scan_eager
+from .known import earlier_call
 from .steps import Steps, read_steps
 
 MODES = ("auto", "compiled", "eager")
@@ -125,13 +126,24 @@ def run(
 ) -> tuple[Any, Any]:
     """What :func:`scan` does, for layers: the same `steps` may serve several cells."""
     check_mode(mode)
-    inputs, structure = _check_inputs(cell, xs, arrange.batch_first)
-    batch = inputs[0].data.shape[arrange.batch_axis]
-    states, state_structure = check_state(cell, state, batch)
-    fresh = None  # the same
-    if steps is not None and steps.resets is not None and not (state is None and reset_state is None):
-        fresh, _ = check_state(cell, reset_state, batch, "reset_state")
-    cell.begin_sequence(batch)
+    call = states = fresh = None
+    if isinstance(xs, Tensor) and mode != "eager" and steps is None and checkpoint_every is None:
+        call = earlier_call(cell, xs, arrange)
+        if call is not None:
+            batch = xs.data.shape[arrange.batch_axis]
+            states = call.states_like(cell, state, batch)
+    if call is not None and states is not None:
+        inputs, structure, state_structure = [xs], nest.LEAF, call.state_structure
+        if call.begin(cell, batch):
+            ys, last = call.run(xs, states, arrange)
+            return ys if return_outputs else None, last
+    else:
+        inputs, structure = _check_inputs(cell, xs, arrange.batch_first)
+        batch = inputs[0].data.shape[arrange.batch_axis]
+        states, state_structure = check_state(cell, state, batch)
+        if steps is not None and steps.resets is not None and not (state is None and reset_state is None):
+            fresh, _ = check_state(cell, reset_state, batch, "reset_state")
+        cell.begin_sequence(batch)
     time = inputs[0].data.shape[1 - arrange.batch_axis]
     if checkpoint_every is None or checkpoint_every >= time or not config.is_grad_enabled():
         ys, last = _advance(cell, structure, state_structure, mode, arrange, inputs, states, steps, fresh)

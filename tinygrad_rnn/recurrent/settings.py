@@ -25,10 +25,16 @@ SMALL = 4096  # elements of an array that is compared by its values
 
 
 class Settings:
-    """The settings of one cell, read anew only where an attribute was set since the last time."""
+    """The settings of one cell, read anew only where an attribute was set since the last time.
+
+    Attributes
+    ----------
+    last : tuple
+        What was read last; as long as settings are equal, the same object.
+    """
 
     def __init__(self):
-        self._known: tuple = ()
+        self.last: tuple = ()
         self._seen: list[tuple[dict, list]] = []  # attributes of the cell and its parts; held, so that ids stay unique
         self._changing = False
 
@@ -38,21 +44,39 @@ class Settings:
                 if len(attributes) != len(values) or not all(map(operator.is_, attributes.values(), values)):
                     break
             else:
-                return self._known
-        self._known = read_settings(cell)
+                return self.last
+        settings = read_settings(cell)
+        if settings != self.last:
+            self.last = settings
         self._seen = [(vars(m), list(vars(m).values())) for m in cell.modules()]
         self._changing = not all(_is_fixed(v) for _, values in self._seen for v in values)
-        return self._known
+        return self.last
 
 
 def read_settings(cell: Cell) -> tuple:
     """Everything plain that a step may read: numbers, flags, strings and functions of the cell and its parts."""
     return tuple(
-        (name, _setting(value, 0))
+        (
+            _Part(vars(module)),
+            *[(k, _setting(v, 0)) for k, v in vars(module).items() if not isinstance(v, Tensor | Module)],
+        )
         for module in cell.modules()
-        for name, value in vars(module).items()
-        if not isinstance(value, Tensor | Module)
     )
+
+
+class _Part:
+    """A module of the cell, by identity: another one in its place has other parameters, though all is equal."""
+
+    __slots__ = ("attributes",)
+
+    def __init__(self, attributes: dict):
+        self.attributes = attributes
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Part) and other.attributes is self.attributes
+
+    def __hash__(self) -> int:
+        return id(self.attributes)
 
 
 def _is_fixed(value: Any) -> bool:

@@ -146,9 +146,15 @@ class _Link:
         return y
 
     def refresh(self) -> None:
-        if self.program is not None:
-            with config.no_grad():
-                self.kernel.refresh(self._bases())
+        if self.program is None:
+            return
+        before, bases = self.kernel, self._bases()
+        self._compile([Tensor(s) for s in before.states])  # another module may have taken a part's place
+        with config.no_grad():
+            self.kernel.refresh(bases if self.kernel is before else self._bases())
+        if self.kernel is not before:
+            for target, s in zip(self.kernel.states, before.states):
+                target[...] = s
 
     def state(self) -> Any:
         if self.program is None:

@@ -11,7 +11,7 @@ from ...nn import init as initialisers
 from ...nn.parameter import empty, float_dtype
 from ...ops import cos, exp, sigmoid, sin, split, zeros
 from ...ops.linear import linear
-from ..cell import Cell
+from ..cell import Cell, constant
 from .base import GatedCell, check_count
 from .registry import register_cell
 
@@ -166,6 +166,7 @@ class LRUCell(Cell):
         initialisers.normal(self.weight_c, 0.0, 1 / math.sqrt(self.hidden_size))
         initialisers.normal(self.weight_d, 0.0, 1 / math.sqrt(self.input_size))
 
+    @constant
     def initial_state(self, batch_size: int):
         shape = (batch_size, self.hidden_size)
         return zeros(shape, self.dtype), zeros(shape, self.dtype)

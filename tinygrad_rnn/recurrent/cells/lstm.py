@@ -8,6 +8,7 @@ from ...nn import init as initialisers
 from ...nn.parameter import Parameter, empty
 from ...ops import sigmoid, split, tanh, zeros
 from ...ops.linear import linear
+from ..cell import constant
 from .base import GatedCell, Init, masked, pair_of_zeros
 from .registry import register_cell
 
@@ -71,6 +72,7 @@ class LSTMCell(GatedCell):
         if self.weight_hr is not None:
             initialisers.xavier_uniform(self.weight_hr)
 
+    @constant
     def initial_state(self, batch_size: int):
         sizes = self.proj_size or self.hidden_size, self.hidden_size
         return tuple(zeros((batch_size, n), self.dtype) for n in sizes)
@@ -130,6 +132,7 @@ class PeepholeLSTMCell(GatedCell):
         super().draw_parameters()
         initialisers.normal(self.weight_c, 0.0, 0.1)
 
+    @constant
     def initial_state(self, batch_size: int):
         return pair_of_zeros(self, batch_size)
 
@@ -167,6 +170,7 @@ class CIFGCell(GatedCell):
     gates = 3
     forget_gate = 0
 
+    @constant
     def initial_state(self, batch_size: int):
         return pair_of_zeros(self, batch_size)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...nn.norm import LayerNorm
 from ...ops import sigmoid, split, tanh
 from ...ops.linear import linear
+from ..cell import constant
 from .base import GatedCell, Init, masked, pair_of_zeros
 from .registry import register_cell
 
@@ -74,6 +75,7 @@ class LayerNormLSTMCell(NormalisedCell):
         self.norm_ih, self.norm_hh = self.norm(4, dtype), self.norm(4, dtype)
         self.norm_c = self.norm(1, dtype, bias)
 
+    @constant
     def initial_state(self, batch_size: int):
         return pair_of_zeros(self, batch_size)
 

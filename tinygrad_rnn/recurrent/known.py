@@ -1,0 +1,136 @@
+"""What is known of a cell: its programs, and calls that may come again.
+
+A small layer's call consists of checks, not of arithmetic. So a call like an earlier one, of a cell that has not
+changed since, is checked for just that, and needs none of the others.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from ..config import grad_mode
+from ..core import Tensor
+from ..core.tensor import link
+from ..nn.parameter import Parameter
+from . import nest
+from .arrange import Arrangement
+from .cell import Cell
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from .compiled import Program
+
+PROGRAMS = 32  # of one cell that are kept
+CALLS = 64
+
+
+class Known:
+    """The programs of one cell, or why there is none; and its earlier calls."""
+
+    def __init__(self) -> None:
+        self.programs: dict[tuple, Program | str] = {}
+        self.calls: dict[tuple, Call] = {}
+        self.warned: set[tuple] = set()
+        self.settings = Settings()
+
+    def remember(self, x: Tensor, arrange: Arrangement, call: Call) -> None:
+        if len(self.calls) >= CALLS:
+            self.calls.pop(next(iter(self.calls)), None)
+        self.calls[_key(x, arrange)] = call
+
+
+_known: weakref.WeakKeyDictionary[Cell, Known] = weakref.WeakKeyDictionary()
+
+
+def known_of(cell: Cell) -> Known:
+    found = _known.get(cell)
+    if found is None:
+        found = _known[cell] = Known()
+    return found
+
+
+def earlier_call(cell: Cell, x: Tensor, arrange: Arrangement) -> Call | None:
+    """The last call of the cell on a sequence like `x`, if it took the compiled road and would take the same again."""
+    known = _known.get(cell)
+    if known is None or grad_mode.tracer is not None:
+        return None
+    call = known.calls.get(_key(x, arrange))
+    return call if call is not None and call.holds(cell, known) else None
+
+
+def _key(x: Tensor, arrange: Arrangement) -> tuple:
+    return x.data.shape, x.data.dtype, x.requires_grad, grad_mode.enabled, arrange
+
+
+class Call:
+    """A call on one sequence, and all that has to be as it was for it to be made again."""
+
+    __slots__ = ("arrays", "bases", "initial", "loop", "outputs", "settings", "state_structure", "states", "tensors")
+
+    def __init__(
+        self, program: Program, loop: Any, tensors: list[Tensor], states: list[Tensor], state_structure, settings: tuple
+    ):
+        self.loop, self.outputs, self.settings = loop, program.output_structure, settings
+        self.tensors, self.arrays = tensors, [t.data for t in tensors]
+        self.bases = [
+            (attributes, name, t, t.data, t.requires_grad)
+            for (attributes, name, _), t in zip(program.plain or (), tensors)
+        ]
+        self.states = [(s.data.shape, s.data.dtype, s.requires_grad) for s in states]
+        self.state_structure = state_structure
+        self.initial: list[Tensor] | None = None  # where it is always the same
+
+    @staticmethod
+    def may_come_again(program: Program, tensors: list[Tensor]) -> bool:
+        """Whether the loop reads nothing but parameters that are attributes of the cell and its parts."""
+        if program.plain is None or program.traced.drawn:
+            return False
+        return all(isinstance(t, Parameter) and source[2] is None for source, t in zip(program.plain, tensors))
+
+    def states_like(self, cell: Cell, state: Any, batch: int) -> list[Tensor] | None:
+        """The tensors of `state`, or of the cell's initial one; None if they are not like those of the call."""
+        initial = self.initial
+        if initial is None:
+            initial, structure = nest.flatten(cell.initial_state(batch))
+            if not self._fit(initial, structure, state is None):
+                return None
+            if state is None and self.bases and getattr(cell.initial_state, "constant", False):
+                self.initial = initial
+        if state is None:
+            return initial
+        states, structure = nest.flatten(state)
+        return states if self._fit(states, structure, True) else None
+
+    def _fit(self, states: list, structure: nest.Structure, gradients: bool) -> bool:
+        if structure != self.state_structure:
+            return False
+        for s, (shape, dtype, wanted) in zip(states, self.states):
+            if not isinstance(s, Tensor) or s.data.shape != shape or s.data.dtype != dtype:
+                return False
+            if gradients and s.requires_grad != wanted:
+                return False
+        return True
+
+    def holds(self, cell: Cell, known: Known) -> bool:
+        """Whether the cell is as it was."""
+        if known.settings.read(cell) is not self.settings:
+            return False
+        for attributes, name, tensor, array, wanted in self.bases:
+            if attributes[name] is not tensor or tensor.data is not array or tensor.requires_grad is not wanted:
+                return False
+        return True
+
+    def begin(self, cell: Cell, batch: int) -> bool:
+        """Begin a sequence; whether the call may be made."""
+        cell.begin_sequence(batch)
+        return type(cell).begin_sequence is Cell.begin_sequence or self.holds(cell, _known[cell])
+
+    def run(self, x: Tensor, states: list[Tensor], arrange: Arrangement) -> tuple[Any, Any]:
+        """Outputs and final state."""
+        loop, static = self.loop, {"tape": {"arrange": arrange}}
+        arrays = [x.data, *[s.data for s in states], *self.arrays]
+        out = loop.forward(*arrays, **static)
+        results = link(loop.op, (x, *states, *self.tensors), arrays, static, out) if loop.train else [*map(Tensor, out)]
+        n = len(loop.output_shapes)
+        return nest.unflatten(self.outputs, results[:n]), nest.unflatten(self.state_structure, results[n:])
