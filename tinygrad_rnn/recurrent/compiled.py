@@ -115,15 +115,18 @@ class _Loop:
         self.op = Op("recurrent_loop", self.forward, joint_vjp=self.backward, untyped=everything, fresh=True)
 
     def forward(self, *arrays, tape):
-        n, dtype = self.n_inputs, self.executable.dtype
-        arrange = tape["arrange"]
+        n, dtype = self.n_arguments, self.executable.dtype
+        return self.run(arrays[: self.n_inputs], arrays[self.n_inputs : n], [solid(a, dtype) for a in arrays[n:]], tape)
+
+    def run(self, inputs, states, bases: list[np.ndarray], tape: dict) -> tuple:
+        """Outputs and final states; `bases` are contiguous, and of the loop's dtype."""
+        arrange, dtype = tape["arrange"], self.executable.dtype
         if arrange.moves:
-            arrays = (*map(arrange.inward, arrays[:n]), *arrays[n:])
-        time, batch = arrays[0].shape[:2]
-        values = [solid(a, dtype) for a in arrays]
-        ys, finals, tape["context"] = self.executable.forward(
-            values[:n], values[n : self.n_arguments], values[self.n_arguments :], time, batch, self.train
-        )
+            inputs = map(arrange.inward, inputs)
+        inputs = [solid(x, dtype) for x in inputs]
+        time, batch = inputs[0].shape[:2]
+        states = [solid(s, dtype) for s in states]
+        ys, finals, tape["context"] = self.executable.forward(inputs, states, bases, time, batch, self.train)
         if arrange.moves:
             ys = map(arrange.outward, ys)
         return (*ys, *finals) if arrange.stacked else (*ys, *[s[0] for s in finals])

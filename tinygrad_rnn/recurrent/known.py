@@ -14,7 +14,7 @@ from ..core import Tensor
 from ..core.tensor import link
 from ..nn.parameter import Parameter
 from . import nest
-from .arrange import Arrangement
+from .arrange import Arrangement, solid
 from .cell import Cell
 from .settings import Settings
 
@@ -83,10 +83,14 @@ class Call:
 
     @staticmethod
     def may_come_again(program: Program, tensors: list[Tensor]) -> bool:
-        """Whether the loop reads nothing but parameters that are attributes of the cell and its parts."""
+        """Whether the loop reads nothing but parameters, as they lie, that are attributes of the cell and its parts."""
         if program.plain is None or program.traced.drawn:
             return False
-        return all(isinstance(t, Parameter) and source[2] is None for source, t in zip(program.plain, tensors))
+        dtype = program.traced.trace.dtype
+        return all(
+            isinstance(t, Parameter) and source[2] is None and solid(t.data, dtype) is t.data
+            for source, t in zip(program.plain, tensors)
+        )
 
     def states_like(self, cell: Cell, state: Any, batch: int) -> list[Tensor] | None:
         """The tensors of `state`, or of the cell's initial one; None if they are not like those of the call."""
@@ -129,8 +133,12 @@ class Call:
     def run(self, x: Tensor, states: list[Tensor], arrange: Arrangement) -> tuple[Any, Any]:
         """Outputs and final state."""
         loop, static = self.loop, {"tape": {"arrange": arrange}}
-        arrays = [x.data, *[s.data for s in states], *self.arrays]
-        out = loop.forward(*arrays, **static)
-        results = link(loop.op, (x, *states, *self.tensors), arrays, static, out) if loop.train else [*map(Tensor, out)]
+        values = [s.data for s in states]
+        out = loop.run((x.data,), values, self.arrays, static["tape"])
+        if loop.train:
+            arrays = (x.data, *values, *self.arrays)
+            results = link(loop.op, (x, *states, *self.tensors), arrays, static, out)
+        else:
+            results = [Tensor(a) for a in out]
         n = len(loop.output_shapes)
         return nest.unflatten(self.outputs, results[:n]), nest.unflatten(self.state_structure, results[n:])
