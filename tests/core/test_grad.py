@@ -204,6 +204,14 @@ def test_freed_operation_with_several_outputs_is_named():
 # ---- leaving the graph
 
 
+def test_one_output_of_several_walked_twice():
+    x = leaf([1.0, 2.0])
+    a, _ = tr.unstack(x)
+    a.backward()
+    with pytest.raises(GraphError, match="the graph behind unstack was freed"):
+        a.backward()
+
+
 def test_no_grad_and_enable_grad():
     x = leaf([1.0])
     with tr.no_grad():

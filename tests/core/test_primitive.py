@@ -5,6 +5,7 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn.core import registry
+from tinygrad_rnn.errors import GraphError
 from tinygrad_rnn.testing import gradcheck, gradgradcheck
 
 
@@ -115,6 +116,24 @@ def test_joint_rule_computes_only_what_is_needed():
     assert a.grad.tolist() == [2.0]
     tr.grad(twice_the_sum(a, b).sum(), b)
     assert asked[-1] == (False, True)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"vjps": [lambda g, y, a, b: g]},
+        {"joint_vjp": lambda g, y, a, b, needs: [g]},
+        {"joint_vjp": lambda g, y, a, b, needs: [g, g, g]},
+    ],
+)
+def test_rules_for_some_inputs_only_are_refused(record):
+    @tr.primitive(**record)
+    def one_rule_for_two(a, b):
+        return a + b
+
+    a, b = (tr.tensor([1.0], requires_grad=True) for _ in range(2))
+    with pytest.raises(GraphError, match=r"one_rule_for_two has rules for [13] inputs, wanted 2"):
+        one_rule_for_two(a, b).backward()
 
 
 def test_several_outputs():

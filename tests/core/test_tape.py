@@ -61,6 +61,15 @@ def test_grads_do_not_share_memory():
     assert y.grad.tolist() == [1.0, 1.0]
 
 
+@pytest.mark.parametrize("function", [lambda x: x + x, lambda x: x * x, lambda x: tr.nn.mse_loss(x, x * 2)])
+def test_gradients_of_numbers_are_arrays(function):
+    x = leaf(3.0)
+    for _ in range(2):  # the second one is added
+        function(x).backward()
+        assert type(x.grad.data) is np.ndarray
+        assert x.grad.data.flags.writeable
+
+
 def test_gradient_argument_is_not_kept_or_changed():
     x, g = leaf([1.0, 2.0]), np.array([1.0, 2.0])
     y = x + 0

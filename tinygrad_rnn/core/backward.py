@@ -6,13 +6,15 @@ operations serve both.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from heapq import heappop, heappush
 from typing import Any
 
 import numpy as np
 
 from .. import config
 from ..errors import DTypeError, GraphError, ShapeError
-from .node import PICK, Node
+from .node import Node, Pick
 
 
 def unbroadcast(g: Any, shape: tuple) -> Any:
@@ -57,124 +59,138 @@ def backward(
         g = _seed(root, seed, wrap, create_graph)
         key = root._node or root
         cotangents[key] = cotangents[key] + g if key in cotangents else g
-
-    nodes, leaves = _reach(cotangents)
     wanted = targets = None
     if inputs is not None:
         wanted = {t._node or t for t in inputs}
-        for node in nodes if not wanted.issubset({*nodes, *leaves}) else ():
-            if node.args is None:  # the way to the inputs may have been there
-                raise _freed(node)
-        targets = _leading_to(nodes, wanted)
-        nodes = [n for n in nodes if n in targets]
-    walk = _Walk(cotangents, wrap, create_graph, targets)
+        targets = _leading_to(cotangents, wanted)
+    owned: set = set()
     grad_mode = config.grad_mode
     before, grad_mode.enabled = grad_mode.enabled, create_graph  # as set_grad_enabled(), which costs more
     try:
-        for node in nodes:
-            g = cotangents.get(node)
-            if g is None or (not through and node in (wanted or ())):
-                continue
-            if node.hooks:
-                g = cotangents[node] = _run_hooks(node.hooks, g)
-            if wanted is None or node not in wanted:
-                del cotangents[node]
-                walk.owned.discard(node)
-            walk.through(node, g)
-            if not retain_graph:
-                node.release()
+        leaves = _walk(cotangents, owned, wrap if create_graph else None, retain_graph, wanted, targets, through)
     finally:
         grad_mode.enabled = before
     for leaf in leaves if through else ():
-        if leaf in cotangents and leaf._hooks:
+        if leaf._hooks:
             cotangents[leaf] = _run_hooks(leaf._hooks, cotangents[leaf])
-            walk.owned.discard(leaf)
+            owned.discard(leaf)
     if wanted is not None:
         return cotangents
     for leaf in leaves:
-        if leaf in cotangents:
-            _deposit(leaf, cotangents[leaf], wrap, create_graph, leaf in walk.owned)
+        _deposit(leaf, cotangents[leaf], wrap, create_graph, leaf in owned)
     return None
 
 
-class _Walk:
-    """Cotangents in flight: which exist, and which arrays are ours to add to in place."""
+def _walk(
+    cotangents: dict, owned: set, wrap, retain_graph: bool, wanted: set | None, targets: set | None, through: bool
+) -> list:
+    """Push cotangents from node to node down to the leaves, which are returned.
 
-    def __init__(self, cotangents: dict, wrap, create_graph: bool, targets: set | None):
-        self.cotangents = cotangents
-        self.wrap = wrap
-        self.create_graph = create_graph
-        self.targets = targets  # nodes and leaves worth a cotangent; None: all
-        self.owned: set = set()
-
-    def through(self, node: Node, g: Any) -> None:
-        """Push the cotangent of a node's output to its inputs."""
-        op, parents = node.op, node.parents
-        args: Any = node.args
-        if args is None:
-            raise _freed(node)
-        if op is PICK:  # an operation with several outputs gets {index: cotangent}
-            bundle = self.cotangents.setdefault(parents[0], {})
-            bundle[node.static["index"]] = g
-            return
-        for counter in node.counters:
-            if counter is not None and counter[0] > node.seq:
-                raise GraphError(
-                    f"backward: a value that {op.name} (shape {node.shape}) saved was overwritten in place; "
-                    "write to a copy, or after the backward walk"
-                )
-        out = node.out
-        if self.create_graph:
-            args, out = self._tensors(node)
-        if self.targets is not None:
-            parents = tuple(p if p in self.targets else None for p in parents)
-        if op.joint_vjp is not None:
-            needs = tuple(p is not None for p in parents)
-            gs = op.joint_vjp(g, out, *args, needs=needs, **node.static)
-            fresh = op.fresh and not self.create_graph
-            for parent, gi in zip(parents, gs, strict=True):
-                if parent is not None and gi is not None:
-                    new = fresh and parent not in self.cotangents
-                    self.add(parent, gi)
-                    if new:
-                        self.owned.add(parent)
-            return
-        vjps: Any = op.vjps
-        for i, parent in enumerate(parents):
-            if parent is not None and vjps[i] is not None:
-                self.add(parent, vjps[i](g, out, *args, **node.static))
-
-    def add(self, parent: Any, g: Any) -> None:
-        """Add `g`, perhaps still broadcast, to the cotangent of `parent`."""
-        if g.dtype is not parent.dtype and g.dtype != parent.dtype:
-            raise DTypeError(f"vjp: a rule returned {g.dtype}, wanted {parent.dtype} as the value")
-        if g.shape != parent.shape:
-            g = unbroadcast(g, parent.shape)
-        cotangents = self.cotangents
-        before = cotangents.get(parent)
-        if before is None:
-            cotangents[parent] = g
-        elif self.create_graph or type(before) is not np.ndarray:
-            cotangents[parent] = before + g
-        elif parent in self.owned:
-            np.add(before, g, out=before)
+    Parameters
+    ----------
+    cotangents : dict
+        By node or leaf: at first those of the roots, at last those of the leaves and of `wanted`.
+    owned : set
+        Filled with the nodes and leaves whose cotangents are arrays of the walk's own, to add to in place.
+    wrap : type or None
+        The tensor class, if the walk is recorded.
+    wanted : set or None
+        Nodes and leaves whose cotangents are kept; the walk goes on behind them if it is `through`.
+    targets : set or None
+        Nodes and leaves worth a cotangent; None: all.
+    """
+    leaves: list = []
+    queue: list = []  # latest first: creation order is a topological order
+    for item in cotangents if targets is None else targets.intersection(cotangents):
+        if isinstance(item, Node):
+            heappush(queue, (-item.seq, item))
         else:
-            cotangents[parent] = before + g
-            self.owned.add(parent)
-
-    def _tensors(self, node: Node) -> tuple[tuple, Any]:
-        """The saved values of `node` as tensors that are still linked to the graph and its write counters."""
-        wrap, args = self.wrap, []
-        for a, parent, counter in zip(node.args or (), node.parents, node.counters):
-            if isinstance(a, np.ndarray):
+            leaves.append(item)
+    while queue:
+        node = heappop(queue)[1]
+        if wanted is None or node not in wanted:
+            g = cotangents.pop(node)
+            if node.hooks:
+                g = _run_hooks(node.hooks, g)
+        elif through:
+            g = cotangents[node]
+            if node.hooks:
+                g = cotangents[node] = _run_hooks(node.hooks, g)
+        else:
+            continue
+        op, parents, static = node.op, node.parents, node.static
+        if targets is not None:
+            parents = [p if p in targets else None for p in parents]
+        args, out = _saved(node, wrap)
+        joint = True
+        if type(node) is Pick:
+            rules: Any = ({node.index: g},)
+        elif op.joint_vjp is not None:
+            rules = op.joint_vjp(g, out, *args, needs=tuple([p is not None for p in parents]), **static)
+        else:
+            rules, joint = op.vjps, False
+        if len(rules) != len(parents):
+            raise GraphError(f"vjp: {op.name} has rules for {len(rules)} inputs, wanted {len(parents)}")
+        fresh = op.fresh and wrap is None
+        for parent, rule in zip(parents, rules):
+            if parent is None or rule is None:
+                continue
+            new = rule if joint else rule(g, out, *args, **static)
+            before = cotangents.get(parent)
+            if type(new) is not dict:  # of an operation with several outputs: {index: cotangent}
+                if new.dtype is not parent.dtype and new.dtype != parent.dtype:
+                    raise DTypeError(f"vjp: a rule returned {new.dtype}, wanted {parent.dtype} as the value")
+                if new.shape != parent.shape:
+                    new = unbroadcast(new, parent.shape)
+            if before is None:
+                cotangents[parent] = new
+                if fresh:
+                    owned.add(parent)
                 if isinstance(parent, Node):
-                    a = wrap(a, True, parent, counter)
-                elif parent is not None:
-                    a = parent
-                elif counter is not None:
-                    a = wrap(a, False, None, counter)
-            args.append(a)
-        return tuple(args), None if node.out is None else wrap(node.out, True, node, node.counters[-1])
+                    heappush(queue, (-parent.seq, parent))
+                else:
+                    leaves.append(parent)
+            elif type(before) is dict:
+                before.update(new)
+            elif parent in owned and type(before) is np.ndarray:
+                np.add(before, new, out=before)
+            else:
+                cotangents[parent] = before + new
+                if wrap is None:
+                    owned.add(parent)
+        if not retain_graph:
+            node.release()
+    return leaves
+
+
+def _saved(node: Node, wrap) -> tuple[Sequence, Any]:
+    """What the rules of `node` read: its inputs, or what stands for them, and its output."""
+    args = node.args
+    if args is None:
+        raise _freed(node)
+    seq = node.seq
+    for counter in node.counters:
+        if counter is not None and counter[0] > seq:
+            raise GraphError(
+                f"backward: a value that {node.name} (shape {node.shape}) saved was overwritten in place; "
+                "write to a copy, or after the backward walk"
+            )
+    return (args, node.out) if wrap is None else _tensors(node, wrap)
+
+
+def _tensors(node: Node, wrap) -> tuple[Sequence, Any]:
+    """The same as tensors that are still linked to the graph and its write counters."""
+    args: list = []
+    for a, parent, counter in zip(node.args or (), node.parents, node.counters):
+        if isinstance(a, np.ndarray):
+            if isinstance(parent, Node):
+                a = wrap(a, True, parent, counter)
+            elif parent is not None:
+                a = parent
+            elif counter is not None:
+                a = wrap(a, False, None, counter)
+        args.append(a)
+    return args, None if node.out is None else wrap(node.out, True, node, node.counters[-1])
 
 
 _ones: dict = {}  # the cotangents of losses
@@ -182,11 +198,12 @@ _ones: dict = {}  # the cotangents of losses
 
 def _seed(root, seed, wrap, create_graph: bool):
     if seed is None:
-        if root.size != 1:
-            raise ShapeError(f"backward: got an output of shape {root.shape}, wanted a scalar; pass gradient=")
-        seed = _ones.get((root.shape, root.dtype))
+        shape, dtype = root.data.shape, root.data.dtype
+        seed = _ones.get((shape, dtype))
         if seed is None:
-            seed = _ones[root.shape, root.dtype] = np.ones(root.shape, root.dtype)
+            if root.size != 1:
+                raise ShapeError(f"backward: got an output of shape {shape}, wanted a scalar; pass gradient=")
+            seed = _ones[shape, dtype] = np.ones(shape, dtype)
             seed.flags.writeable = False
         if not create_graph:
             return seed
@@ -203,9 +220,9 @@ def _seed(root, seed, wrap, create_graph: bool):
     return values
 
 
-def _reach(roots) -> tuple[list[Node], list]:
-    """All nodes behind `roots`, latest first (creation order is a topological order), and all leaves."""
-    seen, nodes, leaves, stack = set(roots), [], [], list(roots)
+def _leading_to(roots, wanted: set) -> set:
+    """The wanted nodes and leaves, and all nodes behind `roots` that lead to one."""
+    seen, nodes, stack = set(roots), [], list(roots)
     while stack:
         item = stack.pop()
         if isinstance(item, Node):
@@ -214,16 +231,13 @@ def _reach(roots) -> tuple[list[Node], list]:
                 if parent is not None and parent not in seen:
                     seen.add(parent)
                     stack.append(parent)
-        else:
-            leaves.append(item)
-    nodes.sort(key=lambda n: n.seq, reverse=True)
-    return nodes, leaves
-
-
-def _leading_to(nodes: list[Node], wanted: set) -> set:
-    """The wanted nodes and leaves, and those of `nodes` (latest first) that lead to one."""
+    if not wanted <= seen:
+        for node in nodes:
+            if node.args is None:  # the way to the inputs may have been there
+                raise _freed(node)
     targets = set(wanted)
-    for node in reversed(nodes):
+    nodes.sort(key=lambda n: n.seq)
+    for node in nodes:
         if any(p in targets for p in node.parents if p is not None):
             targets.add(node)
     return targets
@@ -248,12 +262,13 @@ def _run_hooks(hooks: list, g):
 
 
 def _deposit(leaf, g, wrap, create_graph: bool, owned: bool) -> None:
+    before = leaf.grad
     if create_graph:
-        leaf.grad = g if leaf.grad is None else leaf.grad + g
-    elif leaf.grad is None:
-        leaf.grad = wrap(g if owned else np.array(g))
+        leaf.grad = g if before is None else before + g
+    elif before is not None:
+        leaf.grad = wrap(np.asarray(before.data + g))  # of arrays of shape () NumPy makes a number
     else:
-        leaf.grad = wrap(leaf.grad.data + g)
+        leaf.grad = wrap(g if owned and type(g) is np.ndarray else np.array(g))
 
 
 def grad(

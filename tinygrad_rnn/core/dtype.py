@@ -70,8 +70,13 @@ def _without_float_tensors(op, args: list) -> np.dtype | None:
     return config.get_default_dtype() if fractional or op.floats else None
 
 
+_KNOWN = frozenset(map(np.dtype, "?bhilqBHILQfd"))  # what tensors can have
+
+
 def as_array(value, argument: str) -> np.ndarray:
     """`value` as an array of a dtype that tensors can have; Python floats get the default dtype."""
+    if type(value) is np.ndarray and value.dtype in _KNOWN:
+        return value
     try:
         array = np.asarray(value)
     except ValueError as e:

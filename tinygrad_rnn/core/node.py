@@ -55,12 +55,13 @@ class Op:
     floats : bool
         Integer inputs are first cast to the default float dtype (division, exp, mean, ...).
     fresh : bool
-        The cotangents that `joint_vjp` returns are new arrays, which the walk may keep and write to.
+        The cotangents that the rules return are new arrays, which the walk may keep and write to.
     untyped : tuple of int
         Positions that keep their own dtype (conditions).
     """
 
     __slots__ = (
+        "differentiable",
         "floats",
         "forward",
         "fresh",
@@ -98,10 +99,7 @@ class Op:
         self.floats = floats
         self.untyped = untyped
         self.fresh = fresh
-
-    @property
-    def differentiable(self) -> bool:
-        return self.vjps is not None or self.joint_vjp is not None
+        self.differentiable = vjps is not None or joint_vjp is not None
 
     def __repr__(self) -> str:
         return f"Op({self.name})"
@@ -218,11 +216,11 @@ class Node:
 
     def __init__(self, op, args, static, parents, out, counters, shape, dtype):
         self.op: Op = op
-        self.args: tuple | None = args
+        self.args: Sequence | None = args
         self.static: dict = static
-        self.parents: tuple = parents
+        self.parents: Sequence = parents
         self.out = out
-        self.counters: tuple = counters
+        self.counters: Sequence = counters
         self.shape = shape
         self.dtype = dtype
         self.hooks: list | None = None
@@ -234,7 +232,7 @@ class Node:
 
     @property
     def name(self) -> str:
-        return self.static["of"] if self.op is PICK else self.op.name
+        return self.op.name
 
     def release(self) -> None:
         """Forget saved values, so that memory is freed as the backward walk proceeds."""
@@ -246,4 +244,18 @@ class Node:
         return f"Node({self.name}, shape={self.shape})"
 
 
-PICK = Op("pick", None)  # one output of an operation with several: static {"index", "of"}, parent the bundle
+class Pick(Node):
+    """One output of an operation with several; its cotangent joins those of the others at their node."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, bundle: Node, index: int, shape, dtype):
+        self.op = bundle.op
+        self.args = self.counters = ()
+        self.static = {}
+        self.parents = (bundle,)
+        self.out = self.hooks = None
+        self.index = index
+        self.shape = shape
+        self.dtype = dtype
+        self.seq = next(clock)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from typing import Any
+from operator import attrgetter
+from typing import Any, cast
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from .. import config
 from ..errors import DTypeError, GraphError, ShapeError
 from .backward import backward as run_backward
 from .dtype import is_float, promote
-from .node import PICK, Aval, Carrier, Node, clock
+from .node import Aval, Carrier, Node, Pick, clock
 from .operators import Operators
 
 ndarray = np.ndarray
@@ -78,29 +79,20 @@ class Tensor(Operators):
             raise _explain(op, arrays, e) from None
         if type(out) is not ndarray and type(out) is not tuple:
             out = np.asarray(out)
-        if needs and grad_mode.enabled and (op.vjps is not None or op.joint_vjp is not None):
+        if needs and op.differentiable and grad_mode.enabled:
             return link(op, args, arrays, static, out)
         if type(out) is tuple:
-            return tuple(Tensor(o, False, None, _shared(op, args, o)) for o in map(np.asarray, out))
+            outputs = map(np.asarray, out)
+            return tuple([Tensor(o, False, None, _shared(op, args, o) if op.view else None) for o in outputs])
         return Tensor(out, False, None, _shared(op, args, out) if op.view else None)
 
     # ---- what it is
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.data.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self.data.dtype
-
-    @property
-    def ndim(self) -> int:
-        return self.data.ndim
-
-    @property
-    def size(self) -> int:
-        return self.data.size
+    # read so often that the detour through a function in Python would show
+    shape = cast(tuple[int, ...], property(attrgetter("data.shape")))
+    dtype = cast(np.dtype, property(attrgetter("data.dtype")))
+    ndim = cast(int, property(attrgetter("data.ndim")))
+    size = cast(int, property(attrgetter("data.size")))
 
     @property
     def is_leaf(self) -> bool:
@@ -300,15 +292,27 @@ def values_of(value):
 
 def link(op, args, arrays, static, out):
     """Attach the outputs of `op` to the graph."""
+    parents: list = []
+    counters: list = []
+    for a in args:
+        if isinstance(a, Tensor):
+            parents.append((a._node or a) if a.requires_grad else None)
+            counters.append(a._counter)
+        else:
+            parents.append(None)
+            counters.append(None)
     saves = op.saves
-    if saves is None:
-        kept = tuple(arrays)
-        parents = tuple([(a._node or a) if isinstance(a, Tensor) and a.requires_grad else None for a in args])
-        counters = [a._counter if isinstance(a, Tensor) else None for a in args]
-    else:
-        parents, kept, counters = _link_inputs(args, arrays, saves)
+    if saves is not None:  # what the rules do not read is not kept, nor watched
+        arrays = list(arrays)
+        for i, array in enumerate(arrays):
+            if i not in saves:
+                counters[i] = None
+                if isinstance(parents[i], Node):
+                    arrays[i] = parents[i]
+                elif isinstance(array, ndarray):
+                    arrays[i] = Aval(array.shape, array.dtype)
     if type(out) is tuple:
-        bundle = Node(op, kept, static, parents, None, tuple(counters), None, None)
+        bundle = Node(op, arrays, static, parents, None, counters, None, None)
         return tuple([_pick(bundle, i, o, _shared(op, args, o) if op.view else None) for i, o in enumerate(out)])
     if out.dtype.kind != "f":  # a cast to integers ends the graph
         return Tensor(out)
@@ -317,32 +321,7 @@ def link(op, args, arrays, static, out):
     if op.saves_out:
         saved = out
         counters.append(counter)
-    node = Node(op, kept, static, parents, saved, tuple(counters), out.shape, out.dtype)
-    return Tensor(out, True, node, counter)
-
-
-def _link_inputs(args, arrays, saves) -> tuple[tuple, tuple, list]:
-    """Parents, saved values and their write counters of an operation that reads some of its inputs only."""
-    parents: list = []
-    kept: list = []
-    counters: list = []
-    for i, a in enumerate(args):
-        parent = counter = None
-        kept_value = arrays[i]
-        if isinstance(a, Tensor):
-            if a.requires_grad:
-                parent = a._node or a
-            counter = a._counter
-        if i not in saves:
-            counter = None
-            if type(parent) is Node:
-                kept_value = parent
-            elif isinstance(kept_value, ndarray):
-                kept_value = Aval(kept_value.shape, kept_value.dtype)
-        parents.append(parent)
-        kept.append(kept_value)
-        counters.append(counter)
-    return tuple(parents), tuple(kept), counters
+    return Tensor(out, True, Node(op, arrays, static, parents, saved, counters, out.shape, out.dtype), counter)
 
 
 def _pick(bundle: Node, index: int, array: ndarray, counter) -> Tensor:
@@ -350,17 +329,16 @@ def _pick(bundle: Node, index: int, array: ndarray, counter) -> Tensor:
         array = np.asarray(array)
     if array.dtype.kind != "f":
         return Tensor(array, False, None, counter)
-    static = {"index": index, "of": bundle.op.name}
-    node = Node(PICK, (), static, (bundle,), None, (), array.shape, array.dtype)
-    return Tensor(array, True, node, counter)
+    return Tensor(array, True, Pick(bundle, index, array.shape, array.dtype), counter)
 
 
 def _shared(op, args, out: ndarray):
-    """The write counter of the first input where `out` is a view of it."""
-    first = args[0]
-    if op.view and isinstance(first, Tensor) and np.may_share_memory(first.data, out):
-        return first._counter
-    return None
+    """The write counter of the first input of `op`, which gives views, if `out` is a view of it."""
+    if not isinstance(args[0], Tensor):
+        return None
+    base, first = out.base, args[0].data
+    shared = base is first or out is first or (base is not None and np.may_share_memory(first, out))
+    return args[0]._counter if shared else None
 
 
 def _explain(op, arrays, error: ValueError) -> ValueError:

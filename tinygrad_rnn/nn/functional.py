@@ -68,8 +68,8 @@ def mse_loss(input, target, reduction: str = "mean"):
     """
     if getattr(target, "shape", ()) != input.shape:
         _check_shapes("mse_loss", input, target)
-    if reduction == "mean" and input.size:
-        return squared_error(input, target, scale=1.0 / input.size)
+    if reduction == "mean" and (size := input.size):
+        return squared_error(input, target, scale=1.0 / size)
     if reduction == "sum":
         return squared_error(input, target, scale=1.0)
     d = input - target

@@ -47,9 +47,8 @@ class Linear(Module):
             init.uniform(parameter, -bound, bound)
 
     def forward(self, x):
-        shape = x.shape
-        if not shape or shape[-1] != self.in_features:
-            raise ShapeError(f"Linear: x: got shape {tuple(shape)}, wanted (..., {self.in_features})")
+        if x.shape[-1:] != (self.in_features,):
+            raise ShapeError(f"Linear: x: got shape {tuple(x.shape)}, wanted (..., {self.in_features})")
         return linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:

@@ -7,9 +7,13 @@ import numpy as np
 from ..core import Lowering, Tensor, primitive
 from ..errors import DTypeError, ShapeError
 
+_BASIC = frozenset({int, slice, type(None), type(Ellipsis)})
+
 
 def _is_basic(index: tuple) -> bool:
-    return all(isinstance(i, (int, np.integer, slice)) or i is None or i is Ellipsis for i in index)
+    return _BASIC.issuperset(map(type, index)) or all(
+        type(i) in _BASIC or isinstance(i, (int, np.integer)) for i in index
+    )
 
 
 def _getitem_vjp(g, y, x, index):
@@ -21,6 +25,7 @@ def _getitem_vjp(g, y, x, index):
     saves=(),
     view=True,
     lowering=Lowering("slice"),
+    fresh=True,
 )
 def _getitem(x, index):
     return x[index]
@@ -39,7 +44,10 @@ def scatter_add(x, index, shape):
 
 def getitem(x, index):
     """``x[index]`` with integers, slices, None, Ellipsis, integer arrays or bool masks."""
-    index = tuple(_plain(i) for i in (index if isinstance(index, tuple) else (index,)))
+    if not isinstance(index, tuple):
+        index = (index,)
+    if not _is_basic(index):
+        index = tuple([_plain(i) for i in index])
     try:
         return _getitem(x, index=index)
     except IndexError as e:

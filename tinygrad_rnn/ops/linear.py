@@ -14,8 +14,8 @@ from .reduce import expansions
 def _vjp(g, y, x, weight, *bias, needs):
     if type(g) is ndarray and g.ndim == x.ndim == 2:  # the tape's small steps: the same without detours
         return [
-            np.dot(g, weight) if needs[0] else None,
-            np.dot(g.T, x) if needs[1] else None,
+            g.dot(weight) if needs[0] else None,
+            g.T.dot(x) if needs[1] else None,
             *(np.add.reduce(g, 0) if need else None for need in needs[2:]),
         ]
     rows = flat(g)
@@ -31,7 +31,7 @@ def _linear(x, weight, *bias):
     if x.ndim > 2:
         y = (flat(x) @ weight.T).reshape(*x.shape[:-1], weight.shape[0])
     else:
-        y = np.dot(x, weight.T)
+        y = x.dot(weight.T)
     for b in bias:
         y += b
     return y
@@ -45,9 +45,9 @@ def linear(x, weight, bias=None):
     ShapeError
         If the shapes do not fit.
     """
-    shape, wanted = x.shape, weight.shape
-    if len(wanted) != 2 or not shape or shape[-1] != wanted[1]:
-        raise ShapeError(f"linear: got x {tuple(shape)}, weight {tuple(wanted)}, wanted (..., in), (out, in)")
+    wanted = weight.shape
+    if len(wanted) != 2 or x.shape[-1:] != wanted[1:]:
+        raise ShapeError(f"linear: got x {tuple(x.shape)}, weight {tuple(wanted)}, wanted (..., in), (out, in)")
     if bias is None:
         return _linear(x, weight)
     if bias.shape != wanted[:1]:
