@@ -57,6 +57,7 @@ class Emitter:
         self.literals: set[float] = set()
         self.starts: dict[str, str] = {}  # of the only row of local parts: name -> code
         self.row_starts: dict[str, str] = {}  # of the rows of the loop over rows at hand: code -> name
+        self.row_values: dict[int, str] = {}  # numbers of the row at hand that a sweep has computed: uid -> name
         self.assigned: dict[str, int] = {}  # names of variables, and how often they were asked for
         self.numbers: list[float] = []
         self.vectors: dict[int, Symbol] = {}
@@ -217,7 +218,7 @@ class Emitter:
 
     def _rows(self, levels) -> list[str]:
         lines: list[str] = []
-        self.row_starts = {}
+        self.row_starts, self.row_values = {}, {}
         for level in levels:
             stores = [s for s in self.schedule.stores if s.level == level]
             reductions = [

@@ -26,6 +26,11 @@ class Sizes(NamedTuple):
     lanes: int
     panel: int
 
+    @property
+    def apart(self) -> int:
+        """What lies between buffers, some bytes, or the rows of all would meet in the same few sets of a cache."""
+        return 2 * self.lanes
+
     def part(self, width: int) -> int:
         """A part of a row, padded to whole vectors."""
         return -(-width // self.lanes) * self.lanes
@@ -217,7 +222,7 @@ class Layout:
         for buffer in sorted(self.emitter.buffers, key=lambda b: b.kind != "total"):  # sums begin at zero
             if not buffer.alone and buffer.home == self.schedule.prefix:
                 offsets[buffer] = at
-                at += self.sizes.elements(buffer, time, batch)
+                at += self.sizes.elements(buffer, time, batch) + self.sizes.apart
                 zeros = at if buffer.kind == "total" else zeros
         d = [time, batch, *(self._int(key, offsets, vectors) for key in self.emitter.ints)]
         d += range(0, (time + 1) * batch, batch)  # rows before each step

@@ -11,6 +11,7 @@ import numpy as np
 from ..core import Lowering, Op
 from ..core.dtype import promote
 from ..ops import astype, getitem, logical_and, logical_not, logical_or, maximum, minimum, not_equal, sqrt
+from .centred import without_centred
 from .header import check_code
 from .symbol import BATCH, Symbol
 
@@ -59,6 +60,8 @@ class Rules:
                 pieces.append(self._rule_elementwise(op, columns, static))
                 start = stop
             return self.concat(pieces)
+        if op.name == "add" and all(isinstance(a, Symbol) and a.varying and _is_minus_sum(a) for a in args):
+            return -(args[0].args[0] + args[1].args[0])
         if op.name == "add" and all(isinstance(a, Symbol) and a.varying and a.operation == "sum" for a in args):
             a, b = args
             if a.args[0].shape == b.args[0].shape:  # one reduction instead of two
@@ -232,7 +235,13 @@ class Rules:
         elif x.width == 1:
             total = x
         else:
-            total = self.make(op, (x,), {"axis": (1,), "keepdims": True}, (BATCH, 1), x.dtype)
+            if op.name == "sum" and x.operation == "negative":  # one sign for the row, not one for each feature
+                return -self._rule_reduce(op, x.args, static)
+            summed = without_centred(x) if op.name == "sum" else x
+            if summed is None:
+                total = self.zero((BATCH, 1))
+            else:
+                total = self.make(op, (summed,), {"axis": (1,), "keepdims": True}, (BATCH, 1), x.dtype)
         return total if static["keepdims"] else self._alias(total, (BATCH,))
 
     # ---- shapes
@@ -307,6 +316,10 @@ class Rules:
                 a = self.zero((BATCH, a.shape[1])) + a
             parts.append(a if kinds == {"b"} else self.map_pieces(a, lambda p: self.cast(p, self.dtype)))
         return self.concat(parts)
+
+
+def _is_minus_sum(a: Symbol) -> bool:
+    return a.operation == "negative" and a.args[0].operation == "sum"
 
 
 def _is_row_number(a: Any) -> bool:

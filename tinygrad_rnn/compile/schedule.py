@@ -124,13 +124,13 @@ class Schedule:
     def _place_roots(self) -> None:
         for r in self.roots:
             acc = self.accumulations.get(r.value.uid)
-            whole = r.place.start == 0 and r.place.buffer.parts[r.place.part] == r.value.width and not r.add
+            part = r.place.start == 0 and r.place.buffer.parts[r.place.part] == r.value.width
+            whole = part and not r.add
             if acc is not None and not acc.after and acc.place is None and whole and r.place.buffer.kind != "user":
                 acc.place = r.place
                 self.places.setdefault(r.value.uid, r.place)
                 continue
-            exact = not whole
-            self.stores.append(Store(r.value, r.place, self.level_of(r.value), r.value.width, r.add, exact))
+            self.stores.append(Store(r.value, r.place, self.level_of(r.value), r.value.width, r.add, exact=not part))
             if whole and r.value.uid not in self.sources:
                 self.places.setdefault(r.value.uid, r.place)
 

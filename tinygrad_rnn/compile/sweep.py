@@ -23,7 +23,7 @@ class Sweep:
         self.key = key
         self.head: list[str] = []  # once per row
         self.body: list[str] = []  # once per vector of features
-        self.names: dict[int, str] = {}
+        self.names = dict(emitter.row_values)  # uid -> variable
         self.j, self.live, self.left = (emitter.unique(name) for name in ("j", "live", "left"))
         self.computed: list[Symbol] = []
         emitter.loops.append((level, self.computed))
@@ -43,8 +43,11 @@ class Sweep:
             }[r.op.name if r.op else ""]
             self.head.append(f"{total} = {start}")
             self.body.append(f"{total} = {combine.format(f'vselect({self.live}, {x}, {start})')}")
-            place = e.schedule.places[r.uid]
-            tail.append(f"vstore({e.array(place.buffer)}, {e.row(place)}, vsplat({finish}({total}), k))")
+            place, name = e.schedule.places[r.uid], e.unique(r.name)
+            tail.append(f"{name} = vsplat({finish}({total}), k)")
+            if (place.buffer, place.part) not in e.local:
+                tail.append(f"vstore({e.array(place.buffer)}, {e.row(place)}, {name})")
+            e.row_values[r.uid] = name
         if self.scalar:
             return self.head + self.body + tail
         n = e.int("width", self.key)
@@ -109,6 +112,8 @@ class Sweep:
             code = self._compute(s, scalar)
         name = self.names[s.uid] = e.unique(s.name)
         out.append(f"{name} = {code}")
+        if scalar and s.varying:
+            e.row_values[s.uid] = name
         return name
 
     def _stored(self, s: Symbol) -> bool:

@@ -151,8 +151,12 @@ def prefetch(builder: ir.IRBuilder, pointer: Any) -> None:
 
 
 def first_lanes(builder: ir.IRBuilder, vec: Vec, n: Any) -> Any:
-    """The mask of the first n lanes; n may be negative or larger than the number of lanes."""
-    indices = ir.VectorType(n.type, vec.lanes)
+    """The mask of the first n lanes; n may be negative or larger than the number of lanes, but not huge."""
+    indices = vec.llvm_int
+    if n.type.width > indices.element.width:
+        n = builder.trunc(n, indices.element)  # one comparison of a register instead of several
+    elif n.type.width < indices.element.width:
+        n = builder.sext(n, indices.element)
     return builder.icmp_signed("<", ir.Constant(indices, list(range(vec.lanes))), splat(builder, indices, n))
 
 
