@@ -49,6 +49,7 @@ def test_every_cell_is_explained_before_it_runs(case):
     for loop in step.loops:
         assert loop.path.read_text(encoding="utf-8") == loop.source
         assert f"def {loop.name}(" in text
+        assert f"def {loop.name}_loop(" in text
 
 
 def test_names_are_those_of_the_cell():

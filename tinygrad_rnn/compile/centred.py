@@ -1,8 +1,8 @@
 """Sums of what has no mean: what the gradient of a normalisation takes two passes over a row for, and needs none.
 
-With ``c = x - mean(x)``, the sum of ``u + s * c`` over features is that of `u`, if `s` is one number for the row. Written
-down as the chain rule gives it, the gradient by the mean waits for `s`, the gradient by the variance. Without `c` both
-are known after the same pass.
+With ``c = x - mean(x)``, the sum of ``u + s * c`` over features is that of `u`, if `s` is one number for the row.
+Written down as the chain rule gives it, the gradient by the mean waits for `s`, the gradient by the variance. Without
+`c` both are known after the same pass.
 """
 
 from __future__ import annotations

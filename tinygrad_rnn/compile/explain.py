@@ -292,8 +292,8 @@ def _loop_lines(loop: Loop) -> list[str]:
 
 
 def _body(source: str) -> list[str]:
-    """The function; what stands above it is the same in all files."""
-    return source[source.index("@kernel") :].rstrip().split("\n")
+    """The functions; what stands above them is the same in all files."""
+    return source[source.index("@translated") :].rstrip().split("\n")
 
 
 def _leaf_line(printer: Printer, s: Symbol) -> str:
