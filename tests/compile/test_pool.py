@@ -15,11 +15,15 @@ def test_an_array_comes_back_when_nobody_holds_it():
     assert place in {x.ctypes.data for x in [pool.empty(SMALL) for _ in range(KEPT)]}
 
 
-def test_zeros_are_zero_again():
+def test_zeros():
+    """Small ones are shared: nobody writes to them."""
     pool = Pool(np.float64)
-    for size in (3, SMALL):
-        pool.zeros(size).fill(7)
-        assert not pool.zeros(size).any()
+    for size in (0, 3, SMALL - 1, SMALL, 2 * SMALL):
+        zeros = pool.zeros(size)
+        assert zeros.dtype == np.float64
+        assert zeros.size >= size
+        assert not zeros.any()
+    assert pool.zeros(5) is pool.zeros(7)
 
 
 def test_few_sizes_are_kept():

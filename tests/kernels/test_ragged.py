@@ -121,14 +121,15 @@ def test_moving(mode, dtype, width, n, from_some, to_some, seed):
     steps = np.concatenate([[n, 5, n, 5 + n, n], source, target]).astype(np.int64)
     x = rng.standard_normal(start + 6 * ld).astype(dtype)
     out = rng.standard_normal(to + 6 * ldt).astype(dtype)
-    wanted, spare = out.copy(), np.zeros(1, dtype)
+    wanted = out.copy()
     for r, s in zip(source, target):
         row, at = x[start + r * ld :][:width], slice(to + s * ldt, to + s * ldt + width)
         if s >= 0 and (r >= 0 or mode == "zero"):
             wanted[at] = 0 if r < 0 else row + wanted[at] if mode == "plus" else row
-    job = [jobs.MOVE, 1, 2, start, ld, 0 if from_some else -1, 1 if to_some else -1, to, ldt, width, MODES[mode]]
+    job = [jobs.MOVE, 0, 1, start, ld, 0 if from_some else -1, 1 if to_some else -1, to, ldt, width, MODES[mode]]
     link(np.dtype(dtype))
     table = np.zeros((1, jobs.COLUMNS), np.int64)
     table[0, : len(job)] = job
-    jobs.run_jobs(table, 0, 1, np.zeros(7, np.int64), 16, steps, spare, x, out, spare, spare, spare, spare)
+    places = np.array([(a.ctypes.data, a.size) for a in (x, out)])
+    jobs.run_jobs(table, 0, 1, places, 16, steps, x)
     np.testing.assert_array_equal(out, wanted)

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import threads
 from .after import After
-from .jobs import Jobs
+from .jobs import Call
 from .layout import Layout
 from .places import Buffer, Place
 from .plan import Plan
@@ -48,45 +49,44 @@ class Moves(NamedTuple):
 
 
 class Forward(NamedTuple):
-    """A forward loop. Its arrays: arena, w, inputs, states, results, parameters."""
+    """A forward loop. Its arrays: arena, inputs, states, results, parameters, those that jobs copy to, w.
 
-    d: np.ndarray
-    w: int  # elements
+    Of a small loop, results are part of the arena, and w may be. Jobs copy results to arrays of the caller's own, as
+    they do with final states of all loops: so what is handed out does not keep more alive than it shows.
+    """
+
+    call: Call
+    w: list[int]  # elements, if it is an array of its own
     arena: int
-    zeros: int  # of the arena, cleared at its beginning
     results: list[int]  # elements of the arrays that are handed out
-    prepare: Jobs
-    alone: list[int]  # arrays that the loop takes besides w and arena
     outputs: list[View]  # (T, B, ...)
     finals: list[View]  # (1, B, ...)
-    work: int  # multiply-adds
+    copies: list[tuple]  # shapes of the arrays that jobs copy to: outputs of a small loop, final states
     names: list[str]
     offsets: dict[Buffer, int]
-    leave: Jobs | None = None  # of sequences of different lengths
+    inside: dict[str, tuple[str, int]]  # results that are part of the arena
 
 
 class Backward(NamedTuple):
     """The backward loop and what comes after it.
 
-    Its arrays: arena, w, gradients of outputs and of final states, results, grads, the forward loop's arena, inputs
-    and results, parameters, what is derived from them.
+    Its arrays: arena, gradients of outputs and of final states, results, grads, the forward loop's arena, inputs
+    and results, parameters, what is derived from them, those that jobs copy to (of a small loop, gradients of
+    inputs; those of states), and w.
     """
 
-    d: np.ndarray
-    w: int
+    call: Call
+    w: list[int]
     arena: int
-    zeros: int
+    given: list[int]  # elements of the gradients of outputs and of final states
     results: list[int]
-    prepare: Jobs
-    alone: list[int]
-    work: int
-    after: Jobs
-    grads_size: int
-    inputs: list[View | None]
-    states: list[View]
-    grads: list[tuple[int, View]]  # uid of a base
+    grads: int  # elements
+    grads_at: int  # which array
+    inputs: int  # of the loop
+    wanted: list[tuple[int, View | None]]  # inputs that get a gradient, and where it is if jobs do not copy it
+    copies: list[tuple]  # shapes
+    bases: list[tuple[int, tuple, np.dtype, int]]  # uid, and where in the array of gradients its own is, in bytes
     late: list[View]  # of sequences of different lengths: states after a step that products read, (rows, ld)
-    leave: Jobs | None = None  # likewise
 
 
 def bind_forward(
@@ -108,27 +108,43 @@ def bind_forward(
     else:
         begin = moves.enter(places)
     results = [b for b in dict.fromkeys([*outputs, *states]) if b.result]
-    names = ["arena", "w", *(f"x{i}" for i in range(len(t.inputs))), *(f"s{i}" for i in range(len(t.states)))]
+    work = time * batch * layout.multiplications
+    w, arena, inside = bound.w, bound.arena, {}
+    if moves is None and work < 2 * threads.WORTH:
+        for b in results:
+            inside[b.name] = ("arena", arena)
+            arena += sizes.elements(b, time, batch) + sizes.panel
+        results = []
+        if w <= arena:  # which outlives the call if the backward loop reads it
+            inside["w"] = ("arena", arena)
+            w, arena = 0, arena + w
+    names = ["arena", *(f"x{i}" for i in range(len(t.inputs))), *(f"s{i}" for i in range(len(t.states)))]
     names += [*(b.name for b in results), *bases]
-    known = [*names, *moves.names] if moves else names
 
     def view(b: Buffer, slot: int, slots: int, shape: tuple) -> View:
-        return _rows(layout, names, b, bound.offsets, slot, (slots, batch, *shape[1:]))
+        return _rows(layout, names, b, bound.offsets, slot, (slots, batch, *shape[1:]), inside)
 
+    ys = [view(b, int(b.kind == "history"), time, y.shape) for b, y in zip(outputs, t.outputs)]
+    finals = [view(b, time if b.kind == "history" else time & 1, 1, s.shape) for b, s in zip(states, t.states)]
+    if moves is None:
+        copied = [(f"cy{i}", v) for i, v in enumerate(ys)] if inside else []
+        copied += [(f"ce{i}", v) for i, v in enumerate(finals)]
+        shapes, end = [v.shape for _, v in copied], [_copy(names[v.array], v, name) for name, v in copied]
+        more = [name for name, _ in copied]
+    else:
+        shapes, end, more = [], moves.leave(places), moves.names
+    before = [*_clear(w=bound.w, arena=bound.zeros), *bound.jobs, *begin]
     return Forward(
-        bound.d,
-        bound.w,
-        bound.arena,
-        bound.zeros,
+        Call(layout, bound.d, batch, work, before, [end], [*names, *more, *(["w"] if w else [])], inside),
+        [w] if w else [],
+        arena,
         [sizes.elements(b, time, batch) + sizes.panel for b in results],
-        Jobs([[*bound.jobs, *begin]], known, sizes),
-        [names.index(b.name) for b in layout.alone],
-        [view(b, int(b.kind == "history"), time, y.shape) for b, y in zip(outputs, t.outputs)],
-        [view(b, time if b.kind == "history" else time & 1, 1, s.shape) for b, s in zip(states, t.states)],
-        time * batch * layout.multiplications,
+        ys,
+        finals,
+        shapes,
         names,
         bound.offsets,
-        Jobs([moves.leave(places)], known, sizes) if moves else None,
+        inside,
     )
 
 
@@ -159,10 +175,12 @@ def bind_backward(
     else:
         begin = moves.enter(places)
     n, m = len(t.inputs), len(t.states)
-    names = ["arena", "w", *(f"g{i}" for i in range(len(t.outputs))), *(f"s{i}" for i in range(m))]
+    names = ["arena", *(f"g{i}" for i in range(len(t.outputs))), *(f"s{i}" for i in range(m))]
     wanted = [i for i in range(n) if plan.wanted_inputs[i]]
-    names += [*(f"dx{i}" for i in wanted), "grads", "fw", *forward.names[2 : 2 + n], *forward.names[2 + n + m :]]
-    names += derived
+    small = moves is None and not forward.results
+    w, arena = bound.w + after.packing.size, bound.arena + after.temp_size
+    names += [*(f"dx{i}" for i in wanted if not small), "grads", "fw"]
+    names += [*forward.names[1 : 1 + n], *forward.names[1 + n + m :], *derived]
 
     late: list[Buffer] = []
 
@@ -178,48 +196,89 @@ def bind_backward(
             return b.name, row
         return ("arena", bound.offsets[b] + row) if b in bound.offsets else ("fw", forward.offsets[b] + row)
 
-    inside = {"wx": ("w", bound.w), "temp": ("arena", bound.arena)}
-    inputs: list[View | None] = [None] * n
-    results = []
+    inside = {name: ("fw", offset) for name, (_, offset) in forward.inside.items()}
+    inside |= {"temp": ("arena", bound.arena)}
+    if small:
+        inside |= {"w": ("arena", arena), "wx": ("arena", arena + bound.w)}
+        w, arena = 0, arena + w
+    else:
+        inside |= {"wx": ("w", bound.w)}
+    gradients: list[tuple[int, View | None]] = []
+    results, copied, shapes = [], [], []
     for i in wanted:
         x = t.inputs[i]
         ld = sizes.row([x.width])
-        results.append(time * batch * ld + sizes.panel)
-        inputs[i] = _view(reverse, names.index(f"dx{i}"), (time, batch, *x.shape[1:]), 0, ld)
-    states = [
-        _rows(reverse, names, b, bound.offsets, time & 1, (1, batch, *s.shape[1:]))
-        for b, s in zip(plan.carries, t.states)
-    ]
+        size = time * batch * ld + sizes.panel
+        index = 0 if small else names.index(f"dx{i}")
+        view = _view(reverse, index, (time, batch, *x.shape[1:]), 0, ld)
+        if small:
+            inside[f"dx{i}"] = ("arena", arena)
+            arena += size
+            copied.append((f"dx{i}", view, f"cdx{i}"))
+            shapes.append(view.shape)
+        else:
+            results.append(size)
+        gradients.append((i, None if small else view))
+    for i, (b, s) in enumerate(zip(plan.carries, t.states)):
+        view = _rows(reverse, names, b, bound.offsets, time & 1, (1, batch, *s.shape[1:]), {})
+        copied.append((names[view.array], view, f"cs{i}"))
+        shapes.append(view.shape[1:])
     item = reverse.dtype.itemsize
-    grads = []
+    bases = []
     for uid, shape in after.shapes.items():
         start = after.grad_at[uid]
         stop = min((o for o in after.grad_at.values() if o > start), default=after.grads_size)
         full = (batch, *shape[1:]) if int(np.prod(shape, dtype=int)) != stop - start else shape
-        strides = np.empty(full, reverse.dtype).strides
-        grads.append((uid, View(names.index("grads"), full, reverse.dtype, start * item, strides)))
+        bases.append((uid, full, reverse.dtype, start * item))
     phases = after.bind(time, batch, at)
     copies = [table(reverse, names, b, forward.offsets, time, batch) for b in late]
     names += [f"late_{b.name}" for b in late]
-    if moves is not None:
+    if moves is None:
+        names += [name for _, _, name in copied]
+        phases.append([_copy(*c) for c in copied])
+    else:
         names += moves.names
+        phases.append(moves.leave(places))
+    if w:
+        names.append("w")
+    grads = after.grads_size
+    before = [
+        *_clear(w=bound.w + after.packing.size, arena=bound.zeros, grads=grads),
+        *begin,
+        *bound.jobs,
+        *after.packing.jobs,
+    ]
+    work = time * batch * reverse.multiplications
     return Backward(
-        bound.d,
-        bound.w + after.packing.size,
-        bound.arena + after.temp_size,
-        bound.zeros,
+        Call(reverse, bound.d, batch, work, before, phases, names, inside),
+        [w] if w else [],
+        arena,
+        [time * batch * y.width for y in t.outputs] + [batch * s.width for s in t.states],
         results,
-        Jobs([begin + bound.jobs + after.packing.jobs], names, sizes, inside),
-        [names.index(name) for name in ("fw", *(b.name for b in reverse.alone))],
-        time * batch * reverse.multiplications,
-        Jobs(phases, names, sizes, inside),
-        after.grads_size,
-        inputs,
-        [v._replace(shape=v.shape[1:], strides=v.strides[1:]) for v in states],
         grads,
+        names.index("grads"),
+        n,
+        gradients,
+        shapes,
+        bases,
         copies,
-        Jobs([moves.leave(places)], names, sizes) if moves else None,
     )
+
+
+def _clear(**elements: int) -> list[tuple]:
+    """The jobs that set the first elements of arrays to zero."""
+    from ..kernels.jobs import CLEAR
+
+    return [(CLEAR, 0, name, 0, n) for name, n in elements.items() if n]
+
+
+def _copy(source: str, view: View, target: str) -> tuple:
+    """The job that copies the rows of a view, which lie in `source`, to an array without padding."""
+    from ..kernels.jobs import ROWS
+
+    item, (slots, batch, *width) = view.dtype.itemsize, view.shape
+    n = width[0] if width else 1
+    return (ROWS, source, target, view.offset // item, view.strides[1] // item, slots * batch, n, 0, n)
 
 
 def table(
@@ -248,10 +307,10 @@ def _begin(places: Places, source: str, buffer: Buffer, width: int, batch: int) 
 
 
 def _rows(
-    layout: Layout, names: list[str], buffer: Buffer, offsets: dict[Buffer, int], slot: int, shape: tuple
+    layout: Layout, names: list[str], buffer: Buffer, offsets: dict[Buffer, int], slot: int, shape: tuple, inside: dict
 ) -> View:
     """Rows of `buffer` from `slot` on."""
-    name, at = (buffer.name, 0) if buffer.result else ("arena", offsets[buffer])
+    name, at = inside.get(buffer.name, (buffer.name, 0)) if buffer.result else ("arena", offsets[buffer])
     ld = layout.sizes.ld(buffer)
     return _view(layout, names.index(name), shape, at + slot * shape[1] * ld, ld)
 

@@ -12,11 +12,11 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 _lock = threading.Lock()
-_loaded: dict[str, Callable] = {}
+_loaded: dict[str, Any] = {}
 
 
 def directory() -> Path:
@@ -33,8 +33,19 @@ def directory() -> Path:
         return fallback
 
 
-def load(text: str, name: str) -> tuple[Callable, Path]:
-    """The function `name` of the module `text`, and its file.
+def store(text: str) -> Path:
+    """The file of the module `text`, written if it is not there yet."""
+    from ..kernels.fingerprint import fingerprint
+
+    digest = hashlib.sha256(f"{fingerprint()}\n{text}".encode()).hexdigest()[:20]
+    path = directory() / f"tinygrad_rnn_step_{digest}.py"
+    if not path.exists():
+        _write(path, text)
+    return path
+
+
+def load(text: str, name: str) -> Any:
+    """What is called `name` in the module `text`, which compiles it.
 
     Parameters
     ----------
@@ -43,22 +54,16 @@ def load(text: str, name: str) -> tuple[Callable, Path]:
     name : str
         The function.
     """
-    from ..kernels.fingerprint import fingerprint
-
-    digest = hashlib.sha256(f"{fingerprint()}\n{text}".encode()).hexdigest()[:20]
-    module_name = f"tinygrad_rnn_step_{digest}"
     with _lock:
-        path = directory() / f"{module_name}.py"
-        if module_name not in _loaded:
-            if not path.exists():
-                _write(path, text)
-            spec = importlib.util.spec_from_file_location(module_name, path)
+        path = store(text)
+        if path.stem not in _loaded:
+            spec = importlib.util.spec_from_file_location(path.stem, path)
             assert spec is not None and spec.loader is not None
             module = importlib.util.module_from_spec(spec)
-            sys.modules[module_name] = module  # before jitting: Numba looks the module up by name
+            sys.modules[path.stem] = module  # before jitting: Numba looks the module up by name
             spec.loader.exec_module(module)
-            _loaded[module_name] = getattr(module, name)
-        return _loaded[module_name], path
+            _loaded[path.stem] = getattr(module, name)
+        return _loaded[path.stem]
 
 
 def _write(path: Path, text: str) -> None:

@@ -34,6 +34,8 @@ class Emitter:
         Those that the loop reads or writes.
     numbers : list of float
         What to put into ``k``.
+    arrays : list of str
+        Those that the loop takes after ``d`` and ``k``.
     vectors : dict
         uid -> Symbol: invariants that elementwise maths reads.
     """
@@ -170,19 +172,19 @@ class Emitter:
         head += [f"k_{i} = vsplat(k[{i}], k)" for i in range(len(self.numbers))]
         head += [f"{name} = integer(d, {i + 2})" for i, name in enumerate(self.int_names[key] for key in self.ints)]
         head += [f"{name} = {code}" for name, code in self.starts.items()]
-        arrays = "".join(f", {b.name}" for b in self.buffers if b.alone)
-        parameters = f"b0, b1, d, k, w, ws{', fw' if self.reverse else ''}{arrays}"
+        self.arrays = ["w", "ws", *(["fw"] if self.reverse else []), *(b.name for b in self.buffers if b.alone)]
         lines = [
-            f"def {self.name}_loop({parameters}):",
+            f"def {self.name}_loop(b0, b1, d, k, {', '.join(self.arrays)}):",
             *(f"    # {line}".rstrip() for line in describe(schedule, self.buffers)),
             "    T = integer(d, 0)",
             "    B = integer(d, 1)",
             *("    " + line for line in head + loop),
             "",
             "",
-            "@kernel",
-            f"def {self.name}({parameters}):",
-            f"    {self.name}_loop({parameters})",
+            "@loop",
+            f"def {self.name}(b0, b1, a):",
+            *(f"    {name} = array(a, {i})" for i, name in enumerate(["k", *self.arrays], 1)),
+            f"    {self.name}_loop(b0, b1, integers(a, 0), k, {', '.join(self.arrays)})",
         ]
         return "\n".join(lines) + "\n"
 

@@ -209,7 +209,6 @@ class StepReport:
         ]
         own = [b for b in layout.emitter.buffers if b.home == schedule.prefix]
         workspace = sum(layout.sizes.elements(b, *self.size) for b in own) * item if self.size else 0
-        _ = layout.function  # writes the file; Numba compiles it at its first call
         return Loop(
             layout.name,
             self.printer.schedule(schedule),

@@ -1,87 +1,199 @@
-"""Tables of jobs: what is done before and after a loop, by one jitted call per phase."""
+"""A loop with the jobs before and after it, done by one jitted call if they are small."""
 
 from __future__ import annotations
 
+import functools
+import itertools
 import operator
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import config
 from . import threads
-from .layout import Sizes
+from .layout import Layout
 
 ALL = np.full(1, np.iinfo(np.int64).max)  # as many rows as there are
 
 
-class Jobs:
-    """A table of jobs over arrays that are known by name, and given as a list.
+class Call:
+    """A loop for one T and one batch, with its jobs, over arrays that are known by name and given as a list.
 
     Parameters
     ----------
-    phases : lists of jobs
-        Those of one phase are independent; phases are done in order.
+    layout : Layout
+    d : int64 array
+        The loop's integers.
+    batch : int
+        Rows of the loop.
+    work : int
+        Multiply-adds of the loop.
+    before : list of jobs
+        They are done in order.
+    after : lists of jobs
+        Phases, in order; the jobs of the first are independent.
     names : list of str
         Of the arrays that :meth:`run` is given, in order; the first is "arena".
     inside : dict
         Names of ranges of other arrays: name -> (array, offset).
     """
 
-    def __init__(self, phases: list[list[tuple]], names: list[str], sizes: Sizes, inside: dict | None = None):
-        from ..kernels.jobs import COLUMNS, LOOSE, run_jobs
+    def __init__(
+        self,
+        layout: Layout,
+        d: np.ndarray,
+        batch: int,
+        work: int,
+        before: list[tuple],
+        after: list[list[tuple]],
+        names: list[str],
+        inside: dict | None = None,
+    ):
+        from ..kernels import jobs as kernels
 
-        self.run_jobs, self.panel = run_jobs, sizes.panel
-        self.phases: list[tuple[int, int]] = []
-        work: list[float] = []
-        for phase in phases:
-            if phase:
-                self.phases.append((len(work), len(work) + len(phase)))
-                work += [_work(job) for job in phase]
-        self.work = np.concatenate([[0], np.cumsum(work)])
-        self.small = self.work[-1] < 2 * threads.WORTH
-        jobs = [_resolve(job, inside or {}) for phase in phases for job in phase]
-        used = dict.fromkeys(name for _, named in jobs for name in named.values() if name != "arena")
-        loose = [name for name in used if name[0] != "b"]  # parameters (b) seldom move
-        loose, fixed = loose[:LOOSE], loose[LOOSE:] + [name for name in used if name[0] == "b"]
-        places = {name: i for i, name in enumerate(["arena", *loose])}
-        places |= {name: 1 + LOOSE + i for i, name in enumerate(fixed)}
-        self.table = np.zeros((len(jobs), COLUMNS), np.int64)
-        for row, (job, named) in zip(self.table, jobs):
-            row[: len(job)] = [places[named[i]] if i in named else x for i, x in enumerate(job)]
-        spare = ["arena"] * (LOOSE - len(loose))
-        self.loose = [names.index(name) for name in [*loose, *spare]]
-        self.fixed = [names.index(name) for name in fixed]
-        self.addresses = np.zeros(1 + LOOSE + len(fixed), np.int64)
-        self.known: list = [None] * len(fixed)
+        self._kernels, self._layout, self._batch, self._work, self.d = kernels, layout, batch, work, d
+        phases = [before, *after]
+        bounds = [0, *itertools.accumulate(map(len, phases))]
+        self._before = bounds[1]
+        self._after = [(a, b) for a, b in itertools.pairwise(bounds[1:]) if b > a]
+        self._jobs_work = np.concatenate([[0], np.cumsum([_work(job) for phase in phases for job in phase])])
+        self._small = work < 2 * threads.WORTH and self._jobs_work[-1] < 2 * threads.WORTH
+        self._known: _Known | None = None
+        self._number([job for phase in phases for job in phase], names, inside or {})
 
-    def _addresses(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
-        fixed = [arrays[i] for i in self.fixed]
-        if not all(map(operator.is_, fixed, self.known)):
-            addresses = self.addresses.copy()  # another thread may be reading the old ones
-            addresses[len(addresses) - len(fixed) :] = [a.ctypes.data for a in fixed]
-            self.addresses, self.known = addresses, fixed
-            return addresses
-        return self.addresses
+    def _number(self, jobs: list[tuple], names: list[str], inside: dict) -> None:
+        """Number the arrays: those given directly, others that are new with each call, parameters."""
+        direct = self._kernels.LOOSE
+        resolved = [_resolve(job, inside) for job in jobs]
+        own = [inside.get(name, (name, 0)) for name in ["arena" if a == "ws" else a for a in self._layout.arrays]]
+        used = dict.fromkeys([name for name, _ in own] + [n for _, named in resolved for n in named.values()])
+        parameters = [name for name in used if name[0] == "b"]  # they seldom move
+        others = ["arena", *(name for name in used if name[0] != "b" and name != "arena")]
+        others += ["arena"] * (direct - len(others))
+        numbers = {name: i for i, name in reversed(list(enumerate(others + parameters)))}
+        self._loose = _getter([names.index(name) for name in others[:direct]])
+        self._has_more = len(others) > direct
+        self._more = _getter([names.index(name) for name in others[direct:]])
+        self._parameters = _getter([names.index(name) for name in parameters])
+        self._first_parameter = len(others)
+        self._count = len(others) + len(parameters) + 1  # the last holds the numbers of the step
+        self._own = [self._count - 1, 0, *(n for name, offset in own for n in (numbers[name], offset))]
+        self.jobs = np.zeros((len(jobs), self._kernels.COLUMNS), np.int64)
+        for row, (job, named) in zip(self.jobs, resolved):
+            row[: len(job)] = [numbers[named[i]] if i in named else x for i, x in enumerate(job)]
 
-    def run(self, arrays: Sequence[np.ndarray], steps: np.ndarray = ALL) -> None:
-        """Do them; `steps` says how many rows there are of all steps, and which are moved where to."""
-        if not self.phases:
-            return
-        table = self.table
-        given = (self._addresses(arrays), self.panel, steps, arrays[0], *[arrays[i] for i in self.loose])
-        if self.small or config.get_num_threads() == 1:
-            self.run_jobs(table, 0, len(table), *given)
-            return
-        for i, (start, stop) in enumerate(self.phases):
-            if i or self.work[stop] - self.work[start] < 2 * threads.WORTH:
-                self.run_jobs(table, start, stop, *given)
+    # ---- arguments of the jitted functions
+
+    def _know(self, parameters: tuple) -> _Known:
+        """Remember where the parameters are."""
+        put, layout = self._kernels.put, self._layout
+        places = np.zeros(2 * self._count, np.int64)
+        for i, array in enumerate([*parameters, layout.numbers], self._first_parameter):
+            put(places, 2 * i, array.ravel())
+        numbers = [0, self._before, len(self.jobs), layout.sizes.panel, layout.address, 0, self._batch, self._count]
+        todo = np.array([*numbers, *[0] * 8, *self._own], np.int64)
+        at = self._kernels
+        for i, array in ((at.D, self.d), (at.JOBS, self.jobs), (at.PLACES, places), (at.STEPS, ALL)):
+            put(todo, 2 * i, array.ravel())
+        self._known = known = _Known(parameters, places, todo)  # at once: another thread may be reading the old one
+        return known
+
+    def _todo(self, arrays: Sequence[np.ndarray]) -> _Known:
+        """What is to be done with these arrays: everything."""
+        known, parameters = self._known, self._parameters(arrays)
+        if known is None or not all(map(operator.is_, known.parameters, parameters)):
+            known = self._know(parameters)
+        if self._has_more:
+            put, places, todo = self._kernels.put, known.places.copy(), known.todo.copy()
+            for i, array in enumerate(self._more(arrays), self._kernels.LOOSE):
+                put(places, 2 * i, array)
+            put(todo, 2 * self._kernels.PLACES, places)
+            known = _Known(parameters, places, todo)
+        return known
+
+    # ---- running
+
+    def run(
+        self,
+        arrays: Sequence[np.ndarray],
+        d: np.ndarray | None = None,
+        steps: np.ndarray = ALL,
+        lengths: np.ndarray | None = None,
+    ) -> None:
+        """Do everything.
+
+        Parameters
+        ----------
+        arrays : list of 1-D arrays
+            Parameters may have more axes.
+        d : int64 array
+            The loop's integers, if they are not always the same.
+        steps : int64 array
+            How many rows there are of all steps, and which are moved where to.
+        lengths : array
+            Steps of each row, if they are not alike.
+        """
+        known, run = self._todo(arrays), self._kernels.run
+        todo, loose = known.todo, self._loose(arrays)
+        if d is not None:
+            todo = todo.copy()
+            self._kernels.put(todo, 2 * self._kernels.D, d)
+            self._kernels.put(todo, 2 * self._kernels.STEPS, steps)
+        if self._small or config.get_num_threads() == 1:
+            run(todo, *loose)
+        else:
+            self._share(lambda *part: run(_part(todo, *part), *loose), lengths)
+
+    def _share(self, do: Callable[[int, int, int, int], None], lengths: np.ndarray | None) -> None:
+        """Let threads do it: ``do(first job, last job, first row, last row)``."""
+        do(0, self._before, 0, 0)
+        if lengths is None:
+            threads.run(lambda begin, end: do(0, 0, begin, end), self._batch, self._work)
+        else:
+            work = np.concatenate([[0], np.cumsum(lengths)]) * self._layout.multiplications
+            threads.run_weighted(lambda begin, end: do(0, 0, begin, end), work)
+        for i, (start, stop) in enumerate(self._after):
+            if i:
+                do(start, stop, 0, 0)
                 continue
+            work = self._jobs_work[start : stop + 1] - self._jobs_work[start]
+            threads.run_weighted(functools.partial(_shifted, do, start), work)
 
-            def some(a, b, start=start):
-                self.run_jobs(table, start + a, start + b, *given)
+    def prepare(self, arrays: Sequence[np.ndarray]) -> tuple[Callable[..., None], tuple]:
+        """Do the jobs before the loop; a function that runs the loop alone, on the same arrays, and its arguments."""
+        known = self._todo(arrays)
+        todo = _part(known.todo, 0, self._before, 0, 0)
+        places = self._kernels.lay(todo, *self._loose(arrays))
+        self._kernels.work(todo, places, arrays[0])
+        return self._kernels.work, (_part(known.todo, 0, 0, 0, self._batch), places, arrays[0])
 
-            threads.run_weighted(some, self.work[start : stop + 1] - self.work[start])
+
+class _Known(NamedTuple):
+    """Where the parameters are, and what is to be done if they are there."""
+
+    parameters: tuple
+    places: np.ndarray
+    todo: np.ndarray
+
+
+def _shifted(do: Callable, start: int, first: int, last: int) -> None:
+    do(start + first, start + last, 0, 0)
+
+
+def _part(todo: np.ndarray, first: int, last: int, begin: int, end: int) -> np.ndarray:
+    """Only these jobs, and only these rows of the loop."""
+    todo = todo.copy()
+    todo[:3] = first, last, last
+    todo[5:7] = begin, end
+    return todo
+
+
+def _getter(indices: list[int]) -> Callable[[Sequence], tuple]:
+    """A function that takes these out of a sequence."""
+    if len(indices) < 2:
+        return lambda arrays: tuple([arrays[i] for i in indices])
+    return operator.itemgetter(*indices)
 
 
 def _resolve(job: tuple, inside: dict[str, tuple[str, int]]) -> tuple[list, dict[int, str]]:

@@ -7,6 +7,7 @@ arrays by themselves.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,11 +54,12 @@ class Sizes(NamedTuple):
 
 
 def sizes(dtype) -> Sizes:
-    """Those of this machine; the first call for a dtype makes the matrix tile ready."""
+    """Those of this machine; the first call for a dtype makes the matrix tile and the jobs ready."""
+    from ..kernels import jobs, linked
     from ..kernels.gemm import lanes_of, panel_width
-    from ..kernels.linked import link
 
-    link(np.dtype(dtype))
+    linked.link(np.dtype(dtype))
+    jobs.link(np.dtype(dtype))
     return Sizes(lanes_of(np.dtype(dtype)), panel_width(np.dtype(dtype)))
 
 
@@ -118,11 +120,11 @@ class Bound(NamedTuple):
     w, arena : int
         Elements of the two arrays.
     zeros : int
-        How many at the beginning of the arena are cleared before a call; all of ``w`` is.
+        How many at the beginning of the arena are cleared before a call.
     offsets : dict
         Of buffers in the arena.
     jobs : list
-        Those that fill ``w``.
+        Those that fill ``w``, which has to be zero before.
     """
 
     d: np.ndarray
@@ -144,19 +146,24 @@ class Layout:
         self.emitter = Emitter(schedule, name, reverse)
         header = TEXT.format(title=title, lanes=self.sizes.lanes, dtype=self.dtype.name)
         self.source = header + self.emitter.source
-        self.path: Any = None
-        self._function: Any = None
+        self.arrays = self.emitter.arrays
+        self._loop: Any = None
         self.numbers = np.array(self.emitter.numbers or [0.0], self.dtype)
-        self.alone = [b for b in self.emitter.buffers if b.alone]
         self.packing = Packing(self.sizes, "w")
         self._pack_products()
         self._pack_vectors()
 
     @property
-    def function(self):
-        if self._function is None:
-            self._function, self.path = cache.load(self.source, self.name)
-        return self._function
+    def path(self) -> Path:
+        """The file of the generated source."""
+        return cache.store(self.source)
+
+    @property
+    def address(self) -> int:
+        """Where the compiled loop is."""
+        if self._loop is None:
+            self._loop = cache.load(self.source, self.name)
+        return self._loop.address
 
     # ---- matrices, biases, vectors
 

@@ -22,13 +22,15 @@ class Pool:
         self.dtype = np.dtype(dtype)
         self._arrays: dict[int, list[np.ndarray]] = {}
         self._lock = threading.Lock()
+        self._zeros = np.zeros(0, self.dtype)
 
     def zeros(self, size: int) -> np.ndarray:
-        if size < SMALL:
+        """Zeros that nobody may write to."""
+        if size >= SMALL:
             return np.zeros(size, self.dtype)
-        array = self.empty(size)
-        array.fill(0)
-        return array
+        if self._zeros.size < size:
+            self._zeros = np.zeros(SMALL, self.dtype)
+        return self._zeros
 
     def empty(self, size: int) -> np.ndarray:
         if size < SMALL:

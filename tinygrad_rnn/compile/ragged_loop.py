@@ -10,10 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import config
-from . import threads
 from .binding import Backward, Forward, Moves, Places, bind_backward, bind_forward
-from .layout import Layout
 from .plan import row_constants
 from .ragged import Ragged, rounded
 from .runtime import BINDINGS, Executable, building
@@ -115,7 +112,7 @@ class RaggedExecutable:
         names = [f"cx{i}" for i in range(len(inputs))] + [f"n{i}" for i in range(len(states) if fresh else 0)]
         names += [f"cy{i}" for i in range(len(ys))] + [f"ce{i}" for i in range(len(states))]
         loop = bind_forward(layout, plan, states, outputs, executable.names, slots, batch, Moves(names, enter, leave))
-        return RaggedForward(loop, slots, _head(loop.d, slots), [slots * batch * n for n in inputs])
+        return RaggedForward(loop, slots, _head(loop.call.d, slots), [slots * batch * n for n in inputs])
 
     def _bind_backward(self, kind: str, slots: int, batch: int, fresh: bool) -> RaggedBackward:
         from ..kernels.jobs import MOVE, PLUS, ZERO
@@ -158,7 +155,7 @@ class RaggedExecutable:
         loop = bind_backward(
             layout, after, plan, forward.loop, executable.derived, slots, batch, Moves(names, enter, leave)
         )
-        return RaggedBackward(loop, slots, _head(loop.d, slots), [slots * batch * n for n in widths])
+        return RaggedBackward(loop, slots, _head(loop.call.d, slots), [slots * batch * n for n in widths])
 
     # ---- running
 
@@ -187,7 +184,7 @@ class RaggedExecutable:
         executable = self.executable
         bound: RaggedForward = self._binding("training" if train else "inference", ragged, fresh is not None)
         loop, pool, (first, second) = bound.loop, executable.pool, ragged.lead
-        arrays: list[Any] = [pool.empty(loop.arena), pool.zeros(loop.w)]
+        arrays = [pool.empty(loop.arena)]
         arrays += [pool.empty(size) for size in bound.packed]
         arrays += [s.reshape(-1) for s in states]
         arrays += [pool.empty(size) for size in loop.results]
@@ -196,14 +193,11 @@ class RaggedExecutable:
         finals = [np.empty(s.shape, s.dtype) for s in states]
         more = [x.reshape(-1) for x in inputs]
         more += [s.reshape(-1) for s in fresh or ()]
-        given = [*arrays, *more, *ys, *[s.reshape(-1) for s in finals]]
-        self._loop(executable.training[0] if train else executable.inference[0], bound, ragged, given)
-        assert loop.leave is not None
-        loop.leave.run(given, ragged.table)
+        given = [*arrays, *more, *ys, *[s.reshape(-1) for s in finals], *map(pool.empty, loop.w)]
+        self._run(bound, ragged, given)
         outputs = [y.reshape(first, second, *shape) for y, shape in zip(ys, self._outputs)]
         if not train:
             return outputs, finals, None
-        arrays[1] = None  # packed parameters take as much memory as the parameters
         return outputs, finals, Context(ragged, fresh is not None, arrays)
 
     def backward(self, context: Context, output_grads: list, state_grads: list) -> tuple[list, list, list, dict]:
@@ -215,29 +209,28 @@ class RaggedExecutable:
         bound: RaggedBackward = self._binding("backward", ragged, fresh)
         loop, pool, (first, second) = bound.loop, executable.pool, ragged.lead
         n, m = len(self._inputs), len(self._states)
-        arrays = [pool.empty(loop.arena), pool.zeros(loop.w)]
+        arrays = [pool.empty(loop.arena)]
         arrays += [pool.empty(size) for size in bound.packed]
         arrays += [g.reshape(-1) for g in state_grads]
         arrays += [pool.empty(size) for size in loop.results]
-        arrays.append(pool.zeros(loop.grads_size))
+        arrays.append(pool.empty(loop.grads))
         arrays.append(given[0])
-        arrays += given[2 : 2 + n]
-        arrays += given[2 + n + m :]
+        arrays += given[1 : 1 + n]
+        arrays += given[1 + n + m :]
         arrays += executable.derive(given[len(given) - len(executable.bases) :])
         for v in loop.late:
             arrays.append(np.take(v.of(arrays), ragged.late_rows(), axis=0, mode="clip").reshape(-1))
-        shapes = zip(loop.inputs, self._inputs)
-        inputs = [pool.empty(first * second * _size(shape)) if v else None for v, shape in shapes]
+        inputs: list[Any] = [None] * n
+        for i, _ in loop.wanted:
+            inputs[i] = pool.empty(first * second * _size(self._inputs[i]))
         states = [np.zeros(g.shape, g.dtype) for g in state_grads]
         anew = [np.zeros(g.shape, g.dtype) for g in state_grads] if fresh else []
         arrays += [g.reshape(-1) for g in output_grads]
         arrays += [x for x in inputs if x is not None]
         arrays += [s.reshape(-1) for s in (*states, *anew)]
-        self._loop(executable.training[1], bound, ragged, arrays)
-        loop.after.run(arrays, ragged.table)
-        assert loop.leave is not None
-        loop.leave.run(arrays, ragged.table)
-        grads = {uid: view.of(arrays) for uid, view in loop.grads}
+        arrays += map(pool.empty, loop.w)
+        self._run(bound, ragged, arrays)
+        grads = {uid: np.ndarray(shape, dtype, arrays[loop.grads_at], at) for uid, shape, dtype, at in loop.bases}
         for s, by_row in zip(executable.bases, self.by_row):
             if by_row and s.uid in grads:
                 rows = grads[s.uid]
@@ -246,20 +239,10 @@ class RaggedExecutable:
         shaped = [None if x is None else x.reshape(first, second, *shape) for x, shape in zip(inputs, self._inputs)]
         return shaped, states, anew, grads
 
-    def _loop(self, layout: Layout, bound: Any, ragged: Ragged, arrays: list) -> None:
-        loop, ws = bound.loop, arrays[0]
-        if loop.zeros:
-            ws[: loop.zeros] = 0
-        loop.prepare.run(arrays, ragged.table)
+    def _run(self, bound: Any, ragged: Ragged, arrays: list) -> None:
         d = np.concatenate((bound.head, ragged.offsets))
         d[0] = ragged.time
-        function = layout.function
-        given = (d, layout.numbers, arrays[1], ws, *[arrays[i] for i in loop.alone])
-        if ragged.rows * layout.multiplications < 2 * threads.WORTH or config.get_num_threads() == 1:
-            function(0, ragged.batch, *given)
-        else:
-            work = np.concatenate([[0], np.cumsum(ragged.lengths)]) * layout.multiplications
-            threads.run_weighted(lambda b0, b1: function(b0, b1, *given), work)
+        bound.loop.call.run(arrays, d, ragged.table, ragged.lengths)
 
 
 def _size(shape: tuple) -> int:

@@ -1,15 +1,16 @@
-"""Running a plan: three jitted calls forward or backward - prepare, loop, gather - and the arrays between them."""
+"""Running a plan, forward and backward, and the arrays in between."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy import ndarray
 
 from ..errors import CompileError
-from . import threads
 from .after import After
 from .binding import Backward, Forward, bind_backward, bind_forward
 from .layout import Layout
@@ -17,6 +18,8 @@ from .places import Buffer
 from .plan import Plan, bases
 from .pool import Pool
 from .replay import evaluate
+
+ravel = ndarray.ravel
 
 BINDINGS = 64  # pairs of T and batch whose tables are kept
 building = threading.RLock()  # held while tables and loops are made: several threads may make the first call
@@ -46,6 +49,7 @@ class Executable:
         self.plan = plan
         self.title = title
         self.dtype = plan.traced.trace.dtype
+        self._dtypes = itertools.repeat(self.dtype)
         self.bases = bases(plan.traced)
         self.names = [f"b{s.uid}" for s in self.bases]
         self._inference: tuple | None = None
@@ -130,51 +134,43 @@ class Executable:
         inputs, states, bases : lists of arrays
             `bases` are the values of :attr:`bases`.
         """
-        bound: Forward = self.binding("training" if train else "inference", time, batch)
-        layout = (self._training or self.training)[0] if train else (self._inference or self.inference)[0]
+        kind = "training" if train else "inference"
+        bound: Forward = self._bound.get((kind, time, batch)) or self.binding(kind, time, batch)
         empty = self.pool.empty
-        arrays: list[Any] = [empty(bound.arena), self.pool.zeros(bound.w)]
-        arrays += [x.reshape(-1) for x in inputs]
-        arrays += [s.reshape(-1) for s in states]
-        arrays += [empty(size) for size in bound.results]
-        arrays += bases
-        self._loop(layout, bound, arrays, batch)
-        ys = [view.of(arrays) for view in bound.outputs]
-        finals = [view.of(arrays).copy() for view in bound.finals]
-        if not train:
-            return ys, finals, None
-        arrays[1] = None  # packed parameters take as much memory as the parameters
-        return ys, finals, Context(time, batch, arrays)
+        arrays = [empty(bound.arena), *map(ravel, (*inputs, *states)), *map(empty, bound.results), *bases]
+        copies = [*map(np.empty, bound.copies, self._dtypes)]
+        bound.call.run([*arrays, *map(ravel, copies), *map(empty, bound.w)])
+        n = len(copies) - len(states)
+        ys = copies[:n] or [view.of(arrays) for view in bound.outputs]
+        return ys, copies[n:], Context(time, batch, arrays) if train else None
 
     def backward(self, context: Context, output_grads: list, state_grads: list) -> tuple[list, list, dict]:
-        """Cotangents of inputs, of initial states, and of invariants by uid: arrays of the caller's own."""
-        time, batch, given = context
-        bound: Backward = self.binding("backward", time, batch)
-        n, m = len(bound.inputs), len(bound.states)
-        empty, zeros = self.pool.empty, self.pool.zeros
-        arrays = [empty(bound.arena), zeros(bound.w)]
-        arrays += [g.reshape(-1) for g in output_grads]
-        arrays += [g.reshape(-1) for g in state_grads]
-        arrays += [empty(size) for size in bound.results]
-        arrays.append(zeros(bound.grads_size))
-        arrays.append(given[0])
-        arrays += given[2 : 2 + n]
-        arrays += given[2 + n + m :]
-        arrays += self.derive(given[len(given) - len(self.bases) :])
-        self._loop(self.training[1], bound, arrays, batch)
-        bound.after.run(arrays)
-        inputs = [None if view is None else view.of(arrays) for view in bound.inputs]
-        states = [view.of(arrays).copy() for view in bound.states]
-        return inputs, states, {uid: view.of(arrays) for uid, view in bound.grads}
+        """Cotangents of inputs, of initial states, and of invariants by uid: arrays of the caller's own.
 
-    def _loop(self, layout: Layout, bound: Forward | Backward, arrays: list, batch: int) -> None:
-        ws = arrays[0]
-        if bound.zeros:
-            ws[: bound.zeros] = 0
-        bound.prepare.run(arrays)
-        function = layout.function
-        given = (bound.d, layout.numbers, arrays[1], ws, *[arrays[i] for i in bound.alone])
-        if bound.work < 2 * threads.WORTH:
-            function(0, batch, *given)
-        else:
-            threads.run(lambda b0, b1: function(b0, b1, *given), batch, bound.work)
+        Parameters
+        ----------
+        context : Context
+        output_grads, state_grads : lists of arrays or None
+            None stands for zeros.
+        """
+        time, batch, given = context
+        bound: Backward = self._bound.get(("backward", time, batch)) or self.binding("backward", time, batch)
+        n, m = bound.inputs, len(state_grads)
+        empty, zeros = self.pool.empty, self.pool.zeros
+        grads, copies = empty(bound.grads), [*map(np.empty, bound.copies, self._dtypes)]
+        arrays = [
+            empty(bound.arena),
+            *[zeros(k) if g is None else g.ravel() for g, k in zip((*output_grads, *state_grads), bound.given)],
+            *map(empty, bound.results),
+            grads,
+            given[0],
+            *given[1 : 1 + n],
+            *given[1 + n + m :],
+        ]
+        if self._derived:
+            arrays += self.derive(given[len(given) - len(self.bases) :])
+        bound.call.run([*arrays, *map(ravel, copies), *map(empty, bound.w)])
+        inputs: list[np.ndarray | None] = [None] * n
+        for i, view in bound.wanted:
+            inputs[i] = copies.pop(0) if view is None else view.of(arrays)
+        return inputs, copies, {uid: ndarray(shape, dtype, grads, at) for uid, shape, dtype, at in bound.bases}

@@ -29,15 +29,14 @@ class Stepper:
 
     def __init__(self, executable: Executable, bases: list[np.ndarray], batch: int):
         bound = executable.binding("inference", 1, batch)
-        layout, _, _ = executable.inference
         traced, dtype = executable.plan.traced, executable.dtype
         self._bound = bound
         inputs = [np.zeros(batch * x.width, dtype) for x in traced.inputs]
         states = [np.zeros(batch * s.width, dtype) for s in traced.states]
         results = [np.empty(size, dtype) for size in bound.results]
-        arrays = [np.zeros(bound.arena, dtype), np.zeros(bound.w, dtype), *inputs, *states, *results]
-        self._own = len(arrays)
-        self._arrays = [*arrays, *bases]
+        self._own = arrays = [np.zeros(bound.arena, dtype), *inputs, *states, *results]
+        self._last = [np.empty(shape, dtype).ravel() for shape in bound.copies]  # what only whole calls write to
+        self._last += [np.empty(size, dtype) for size in bound.w]
         self.inputs = [array.reshape(batch, *x.shape[1:]) for array, x in zip(inputs, traced.inputs)]
         self.outputs = [view.of(arrays)[0] for view in bound.outputs]
         self.states, self._moves = [], []
@@ -46,23 +45,18 @@ class Stepper:
             before = view._replace(offset=view.offset - view.strides[0]).of(arrays)[0]
             self.states.append(before)
             self._moves.append((before, after))
-        others = [self._arrays[i] for i in bound.alone]
-        self._call = (0, batch, bound.d, layout.numbers, arrays[1], arrays[0], *others)
-        self._function = layout.function
         self.refresh(bases)
 
     def refresh(self, bases: list[np.ndarray]) -> None:
         """Pack the parameters anew; the state is kept."""
         kept = [s.copy() for s in self.states]
-        self._arrays[self._own :] = bases
-        self._arrays[0][: self._bound.zeros] = 0
-        self._arrays[1].fill(0)
-        self._bound.prepare.run(self._arrays)
+        self._arrays = [*self._own, *bases, *self._last]
+        self._function, self._arguments = self._bound.call.prepare(self._arrays)
         for state, value in zip(self.states, kept):
             state[...] = value
 
     def run(self) -> None:
         """One step: from `inputs` and `states` to `outputs` and new `states`."""
-        self._function(*self._call)
+        self._function(*self._arguments)
         for before, after in self._moves:
             before[...] = after

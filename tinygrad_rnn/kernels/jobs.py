@@ -1,4 +1,4 @@
-"""What is done before and after a compiled loop, as a table of jobs that one jitted call works off.
+"""What is done before and after a compiled loop, as a table of jobs, and the jitted call that does all three.
 
 A small network's training step consists of calls, not of arithmetic: so packing, large products and sums are rows of
 a table, and arrays are given by their addresses. Whoever fills the table answers for every offset in it.
@@ -6,15 +6,27 @@ a table, and arrays are given by their addresses. Whoever fills the table answer
 
 from __future__ import annotations
 
-from numba import carray, types
+import functools
+from typing import Any
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+from numba import carray, cfunc, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .fingerprint import kernel
+from .fingerprint import fingerprint, kernel
 from .gemm import _transpose_block
 from .lanes import vlanes, vload, vload_n, vstore, vstore_n
 from .linked import HUGE, gemm, product_tn
+from .loops import array_like, call_loop, integers
+from .vector import BOUNDSCHECK
 
-LOOSE = 6  # arrays that a call gives directly
+LOOSE = 10  # arrays that a call gives directly
+FIRST, MIDDLE, LAST, PANEL, LOOP, BEGIN, END, ARRAYS = range(8)  # in `todo`, numbers
+D, JOBS, PLACES, STEPS = range(4, 8)  # in `todo`, address and elements of arrays
+USED = 16  # in `todo`: where the loop's arrays begin
 COLUMNS = 14  # of the table: kind, source, target, then
 PACK = 0  # ld, transposed, first row, first column, rows, columns, offset, depth, row, column (of a packed matrix)
 ADD = 1  # start, n, to
@@ -26,6 +38,7 @@ SUM_ROWS = 6  # start, ld, rows, columns, to
 ADD_ROWS = 7  # start, ld, rows, width, to, target ld
 ADD_COLUMNS = 8  # start, ld, rows, width, to, target ld: the columns of the source become rows of the target
 MOVE = 9  # start, ld, from, into, to, target ld, width, mode: rows listed in a section of `steps` to those in another
+CLEAR = 10  # start, n: the target becomes zero; the source is any array
 
 # modes of MOVE: what becomes of a row that comes from -1 (one that goes to -1 is left out)
 ZERO, SKIP, PLUS = 0, 1, 2  # it becomes zero; it stays as it is; the same, and others are added to what is there
@@ -43,48 +56,33 @@ OFFSETS = {
     ADD_ROWS: [_FIRST, (2, 7)],
     ADD_COLUMNS: [_FIRST, (2, 7)],
     MOVE: [_FIRST, (2, 7)],
+    CLEAR: [(2, 3)],
 }
 
 
-@intrinsic
-def _pointer(typingctx, address, like):
-    """The integer `address` as a pointer to elements like those of the array `like`."""
-    pointer = types.CPointer(like.dtype)
-
-    def codegen(context, builder, sig, args):
-        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
-
-    return pointer(types.intp, like), codegen
-
-
 @kernel
-def run_jobs(jobs, first, last, addresses, panel, steps, arena, e0, e1, e2, e3, e4, e5):
+def run_jobs(jobs, first, last, places, panel, steps, like):
     """Do the jobs ``first .. last - 1`` of the table.
 
     Parameters
     ----------
     jobs : (n, COLUMNS) int64
     first, last : int
-    addresses : 1-D int64
-        Of the arrays that the table names by index, from ``1 + LOOSE`` on: contiguous, of the dtype of `arena`.
+    places : (arrays, 2) int64
+        Address and elements of each array that the table names by index: contiguous, of the dtype of `like`.
     panel : int
         Columns of a panel of a packed matrix.
     steps : 1-D int64
         How many rows there are of all steps; products and sums go no further. For MOVE, see
         :func:`~tinygrad_rnn.kernels.ragged.lay_rows`.
-    arena, e0, ..., e5 : 1-D arrays
-        Arrays 0 to LOOSE: those that are new with each call.
+    like : 1-D array
     """
-    like, limit = arena, steps[0]
-    known = addresses.copy()
-    known[0] = arena.ctypes.data
-    known[1], known[2], known[3] = e0.ctypes.data, e1.ctypes.data, e2.ctypes.data
-    known[4], known[5], known[6] = e3.ctypes.data, e4.ctypes.data, e5.ctypes.data
+    limit, known = steps[0], places.ctypes.data
     for i in range(first, last):
         job = jobs[i]
         kind = job[0]
-        x = carray(_pointer(known[job[1]], like), HUGE)
-        out = carray(_pointer(known[job[2]], like), HUGE)
+        x = array_like(known, job[1], like)
+        out = array_like(known, job[2], like)
         if kind == PACK:
             _pack(x, out, job, panel)
         elif kind == ADD:
@@ -97,11 +95,11 @@ def run_jobs(jobs, first, last, addresses, panel, steps, arena, e0, e1, e2, e3, 
             for r in range(job[5]):
                 _copy(x, job[3] + r * job[4], out, job[7] + r * job[8], job[6], job[8])
         elif kind == PRODUCT:
-            w = carray(_pointer(known[job[7]], like), HUGE)
+            w = array_like(known, job[7], like)
             rows = min(job[5], max(0, limit - job[10] // job[11]))  # a piece of the rows, which begins at its target
             gemm(x, job[3], job[4], rows, job[6], w, job[8], job[9], out, job[10], job[11], job[12])
         elif kind == PRODUCT_TN:
-            y = carray(_pointer(known[job[5]], like), HUGE)
+            y = array_like(known, job[5], like)
             product_tn(
                 x,
                 job[3],
@@ -129,6 +127,9 @@ def run_jobs(jobs, first, last, addresses, panel, steps, arena, e0, e1, e2, e3, 
                     out[job[7] + r * job[8] + j] += x[job[3] + j * job[4] + r]
         elif kind == MOVE:
             _move(x, out, job, steps)
+        elif kind == CLEAR:
+            for j in range(job[4]):
+                out[job[3] + j] = 0
 
 
 @kernel
@@ -219,3 +220,117 @@ def _pack_transposed(w, start, ld, rows, count, packed, at, panel):
     for k in range(rows):
         for m in range(whole_columns if k < whole_rows else 0, count):
             packed[at + k * panel + m] = w[start + m * ld + k]
+
+
+# ---- jobs, a loop, and jobs again
+
+_outer: Any = (lambda function: function) if BOUNDSCHECK else kernel  # checked loops are called from Python
+
+
+@kernel
+def _do_jobs(todo, places, first, last, like):
+    here = todo.ctypes.data
+    jobs = integers(here, JOBS)
+    table = jobs.reshape((jobs.size // COLUMNS, COLUMNS))
+    run_jobs(table, first, last, places, todo[PANEL], integers(here, STEPS), like)
+
+
+@_outer
+def _work(todo, places, like):
+    _do_jobs(todo, places, todo[FIRST], todo[MIDDLE], like)
+    if todo[END] > todo[BEGIN]:
+        call_loop(todo[LOOP], todo[BEGIN], todo[END], places.ctypes.data + 16 * todo[ARRAYS])
+    _do_jobs(todo, places, todo[MIDDLE], todo[LAST], like)
+
+
+def _work_at(todo, places, like):
+    _work(carray(todo, HUGE), carray(places, (HUGE, 2)), carray(like, HUGE))
+
+
+def _symbol(dtype: Any) -> str:
+    return f"tinygrad_rnn_work_{dtype}"
+
+
+@functools.cache
+def link(dtype) -> Any:
+    """Compile :func:`work` for `dtype` (or load it from the disk) and make its symbol known to LLVM."""
+    if BOUNDSCHECK:
+        return None
+    dtype = np.dtype(dtype)
+    _work_at.__qualname__ = f"_work_at_{fingerprint()}"
+    p = types.CPointer(types.int64)
+    like = types.CPointer(types.float32 if dtype == np.float32 else types.float64)
+    compiled: Any = cfunc(types.void(p, p, like), cache=True, error_model="numpy")(_work_at)
+    llvm.add_symbol(_symbol(dtype), compiled.address)
+    return compiled  # kept alive by the cache
+
+
+@intrinsic
+def _call_work(typingctx, todo, places, like):
+    def codegen(context, builder, sig, args):
+        pointers = [context.make_array(t)(context, builder, x).data for t, x in zip(sig.args, args)]
+        kind = ir.FunctionType(ir.VoidType(), [x.type for x in pointers])
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, _symbol(like.dtype)), pointers)
+        return context.get_dummy_value()
+
+    return types.void(todo, places, like), codegen
+
+
+_start: Any = _work if BOUNDSCHECK else _call_work
+
+
+@kernel
+def put(table, at, array):
+    """Write address and elements of `array` to ``table[at]`` and ``table[at + 1]``."""
+    table[at], table[at + 1] = array.ctypes.data, array.size
+
+
+@kernel
+def lay(todo, e0, e1, e2, e3, e4, e5, e6, e7, e8, e9):
+    """Address and elements of all arrays: those given here, those at PLACES, and those of the loop."""
+    old, n = integers(todo.ctypes.data, PLACES), todo[ARRAYS]
+    new = np.empty((n + 1 + (todo.size - USED) // 2, 2), np.int64)
+    for i in range(LOOSE, n):
+        new[i, 0], new[i, 1] = old[2 * i], old[2 * i + 1]
+    new[0, 0], new[0, 1] = e0.ctypes.data, e0.size
+    new[1, 0], new[1, 1] = e1.ctypes.data, e1.size
+    new[2, 0], new[2, 1] = e2.ctypes.data, e2.size
+    new[3, 0], new[3, 1] = e3.ctypes.data, e3.size
+    new[4, 0], new[4, 1] = e4.ctypes.data, e4.size
+    new[5, 0], new[5, 1] = e5.ctypes.data, e5.size
+    new[6, 0], new[6, 1] = e6.ctypes.data, e6.size
+    new[7, 0], new[7, 1] = e7.ctypes.data, e7.size
+    new[8, 0], new[8, 1] = e8.ctypes.data, e8.size
+    new[9, 0], new[9, 1] = e9.ctypes.data, e9.size
+    new[n, 0], new[n, 1] = todo[2 * D], todo[2 * D + 1]
+    for i in range(n + 1, len(new)):
+        at = USED + 2 * (i - n - 1)
+        array, offset = todo[at], todo[at + 1]
+        new[i, 0], new[i, 1] = new[array, 0] + offset * e0.itemsize, new[array, 1] - offset
+    return new
+
+
+@_outer
+def work(todo, places, like):
+    """Jobs, a loop, and jobs again.
+
+    Parameters
+    ----------
+    todo : 1-D int64
+        Jobs ``FIRST .. MIDDLE - 1`` come before the loop and ``MIDDLE .. LAST - 1`` after it. The loop at the address
+        LOOP takes the rows ``BEGIN .. END - 1``. There are ARRAYS arrays. Then address and elements of int64 arrays:
+        D, the loop's integers; JOBS, (n, COLUMNS), and STEPS, see :func:`run_jobs`, as PANEL is; PLACES, address and
+        elements of each array, where the first LOOSE do not matter. From USED on: for each array of the loop after D,
+        which one it is, and from which element on.
+    places : (n, 2) int64
+        What :func:`lay` returned.
+    like : 1-D array
+        Of the dtype of the arrays.
+    """
+    _start(todo, places, like)
+
+
+@_outer
+def run(todo, e0, e1, e2, e3, e4, e5, e6, e7, e8, e9):
+    """:func:`work` with the 1-D arrays e0, ... as the first LOOSE ones."""
+    _start(todo, lay(todo, e0, e1, e2, e3, e4, e5, e6, e7, e8, e9), e0)
