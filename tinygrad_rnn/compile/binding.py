@@ -51,8 +51,8 @@ class Moves(NamedTuple):
 class Forward(NamedTuple):
     """A forward loop. Its arrays: arena, inputs, states, results, parameters, those that jobs copy to, w.
 
-    Of a small loop, results are part of the arena, and w may be. Jobs copy results to arrays of the caller's own, as
-    they do with final states of all loops: so what is handed out does not keep more alive than it shows.
+    Of a small loop, results are part of the arena, and so is w if nothing is kept. Jobs copy results to arrays of the
+    caller's own, as they do with final states of all loops: so what is handed out keeps nothing else alive.
     """
 
     call: Call
@@ -115,7 +115,7 @@ def bind_forward(
             inside[b.name] = ("arena", arena)
             arena += sizes.elements(b, time, batch) + sizes.panel
         results = []
-        if w <= arena:  # which outlives the call if the backward loop reads it
+        if layout.name == "inference":  # the backward loop keeps the arena of the other
             inside["w"] = ("arena", arena)
             w, arena = 0, arena + w
     names = ["arena", *(f"x{i}" for i in range(len(t.inputs))), *(f"s{i}" for i in range(len(t.states)))]

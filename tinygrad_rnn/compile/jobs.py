@@ -87,15 +87,14 @@ class Call:
 
     def _know(self, parameters: tuple) -> _Known:
         """Remember where the parameters are."""
-        put, layout = self._kernels.put, self._layout
-        places = np.zeros(2 * self._count, np.int64)
+        at, layout = self._kernels, self._layout
+        places = np.zeros((self._count, 2), np.int64)
         for i, array in enumerate([*parameters, layout.numbers], self._first_parameter):
-            put(places, 2 * i, array.ravel())
+            places[i] = _place(array)
         numbers = [0, self._before, len(self.jobs), layout.sizes.panel, layout.address, 0, self._batch, self._count]
         todo = np.array([*numbers, *[0] * 8, *self._own], np.int64)
-        at = self._kernels
         for i, array in ((at.D, self.d), (at.JOBS, self.jobs), (at.PLACES, places), (at.STEPS, ALL)):
-            put(todo, 2 * i, array.ravel())
+            todo[2 * i : 2 * i + 2] = _place(array)
         self._known = known = _Known(parameters, places, todo)  # at once: another thread may be reading the old one
         return known
 
@@ -107,8 +106,8 @@ class Call:
         if self._has_more:
             put, places, todo = self._kernels.put, known.places.copy(), known.todo.copy()
             for i, array in enumerate(self._more(arrays), self._kernels.LOOSE):
-                put(places, 2 * i, array)
-            put(todo, 2 * self._kernels.PLACES, places)
+                put(places, i, array)
+            put(todo.reshape(-1, 2), self._kernels.PLACES, places.ravel())
             known = _Known(parameters, places, todo)
         return known
 
@@ -138,8 +137,8 @@ class Call:
         todo, loose = known.todo, self._loose(arrays)
         if d is not None:
             todo = todo.copy()
-            self._kernels.put(todo, 2 * self._kernels.D, d)
-            self._kernels.put(todo, 2 * self._kernels.STEPS, steps)
+            self._kernels.put(todo.reshape(-1, 2), self._kernels.D, d)
+            self._kernels.put(todo.reshape(-1, 2), self._kernels.STEPS, steps)
         if self._small or config.get_num_threads() == 1:
             run(todo, *loose)
         else:
@@ -175,6 +174,11 @@ class _Known(NamedTuple):
     parameters: tuple
     places: np.ndarray
     todo: np.ndarray
+
+
+def _place(array: np.ndarray) -> tuple[int, int]:
+    """Address and elements."""
+    return array.ctypes.data, array.size
 
 
 def _shifted(do: Callable, start: int, first: int, last: int) -> None:
