@@ -255,6 +255,9 @@ class Plan:
                 self.input_buffers[i] = Buffer(f"dx{i}", "series", [g.width], "r_", True)
                 roots.append(Root(g, Place(self.input_buffers[i])))
         series = {p.g.uid: p.g for p in adj.products}
+        beside: dict[tuple, dict[int, Symbol]] = {}  # they meet the same left operand: one product for all
+        for p in sorted(adj.products, key=lambda p: resolve(p.w).axes[1][1:]):
+            beside.setdefault((resolve(p.w).base.uid, p.a.uid), {})[p.g.uid] = p.g
         series |= {g.uid: g for terms in self.sunk.values() for g, _ in terms}
         self.totals: dict[int, Buffer] = {}  # reductions that the loop adds up itself
         buffers: dict[int, Buffer] = {}  # equal ones share a buffer
@@ -264,7 +267,9 @@ class Plan:
                     buffers[r.g.uid] = Buffer(f"total{i}", "total", [r.g.width], "r_")
                     roots.append(Root(r.g, Place(buffers[r.g.uid]), add=True))
                 self.totals[i] = buffers[r.g.uid]
-        self.reverse = Schedule(roots, sources, "r_", series.values())
+        self.reverse = Schedule(
+            roots, sources, "r_", series.values(), [list(group.values()) for group in beside.values()]
+        )
 
 
 def _whole(s: Symbol) -> Symbol:

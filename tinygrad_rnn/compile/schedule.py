@@ -7,7 +7,7 @@ level after its operand's loop. Sums of products and what is added to them are o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -43,12 +43,22 @@ class Schedule:
         Names of new buffers start with it.
     series : iterable of Symbol
         Values that must be kept for all time steps; ``kept[uid]`` says where.
+    beside : list of lists of Symbol
+        Which of them are best laid side by side, and in which order.
     """
 
-    def __init__(self, roots: list[Root], sources: dict[int, Place], prefix: str = "", series: Iterable[Symbol] = ()):
+    def __init__(
+        self,
+        roots: list[Root],
+        sources: dict[int, Place],
+        prefix: str = "",
+        series: Iterable[Symbol] = (),
+        beside: Sequence[list[Symbol]] = (),
+    ):
         self.sources = dict(sources)
         self.prefix = prefix
         self.series = {s.uid: s for s in series}
+        self.beside = {s.uid: group for group in beside for s in group}
         self.kept: dict[int, Place] = {}
         self.roots = _split_roots(roots)
         self.buffers: list[Buffer] = []
@@ -156,12 +166,17 @@ class Schedule:
                 if acc is not None and not acc.after and acc.place is None:
                     acc.place = self.places[uid] = self._new_part(self.buffer("series"), s)
                 elif place is None:
-                    self._lay_out([s])
+                    self._lay_out([v for v in self.beside.get(uid, [s]) if v is s or self._is_loose(v)])
                 else:  # it lies where the next step overwrites it
                     place = self._new_part(self.buffer("series"), s)
                     self.stores.append(Store(s, place, self.level_of(s), s.width, clean=True))
                     self.kept[uid] = place
             self.kept.setdefault(uid, self.sources.get(uid) or self.places[uid])
+
+    def _is_loose(self, s: Symbol) -> bool:
+        """Whether `s` has no place, and is not what a product stores."""
+        acc = self.accumulations.get(s.uid)
+        return s.uid not in self.sources and s.uid not in self.places and (acc is None or bool(acc.after))
 
     def _lay_out(self, values: list[Symbol]) -> None:
         kind = "series" if any(v.uid in self.series for v in values) else "scratch"
