@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .layout import Layout, Packing, Sizes, row_start
+from .layout import Layout, Packing, Sizes, row_start, sums
 from .places import Place
 from .plan import Plan
 from .symbol import Symbol
@@ -166,13 +166,14 @@ class After:
             first.append((SUM_ROWS, name, "grads", start, ld(place.buffer), rows, width, self.grad_at[base] + offset))
         for buffer, view, r in self.totals:
             (name, start), width = at(Place(buffer)), r.g.width
+            count = sums(batch) if buffer.kind == "sum" else batch
             target = self.grad_at[view.base.uid]
             if r.v.ndim == 2 and r.v.shape[0] != 1:
                 _, a, _ = view.axes[1]
                 ldc = self.shapes[view.base.uid][1]
                 last.append((ADD_ROWS, name, "grads", start, ld(buffer), batch, width, target + a, ldc))
             else:
-                last.append((SUM_ROWS, name, "grads", start, ld(buffer), batch, width, target + row_start(view)))
+                last.append((SUM_ROWS, name, "grads", start, ld(buffer), count, width, target + row_start(view)))
         for base, offset, width, other, to in self.copies:
             last.append((ADD, "grads", "grads", self.grad_at[base] + offset, width, self.grad_at[other] + to))
         # a phase whose jobs write to the same places runs in order, on one thread

@@ -139,6 +139,8 @@ class Emitter:
     def _rows_before(self, place: Place, b: str) -> str:
         """Elements of the rows of a buffer that lie before row `b` of this time step."""
         kind, late, ld = place.buffer.kind, place.late, self.ld(place.buffer)
+        if kind == "sum":
+            return f"({b} >> {self.int('together', None)}) * {ld}"
         if kind in ("scratch", "total"):
             return f"{b} * {ld}"
         if kind == "ring":

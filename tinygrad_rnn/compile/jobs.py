@@ -147,11 +147,12 @@ class Call:
     def _share(self, do: Callable[[int, int, int, int], None], lengths: np.ndarray | None) -> None:
         """Let threads do it: ``do(first job, last job, first row, last row)``."""
         do(0, self._before, 0, 0)
+        together = self._layout.rows_together(self._batch)
         if lengths is None:
-            threads.run(lambda begin, end: do(0, 0, begin, end), self._batch, self._work)
+            threads.run(lambda begin, end: do(0, 0, begin, end), self._batch, self._work, together)
         else:
             work = np.concatenate([[0], np.cumsum(lengths)]) * self._layout.multiplications
-            threads.run_weighted(lambda begin, end: do(0, 0, begin, end), work)
+            threads.run_weighted(lambda begin, end: do(0, 0, begin, end), work, together)
         for i, (start, stop) in enumerate(self._after):
             if i:
                 do(start, stop, 0, 0)

@@ -20,6 +20,8 @@ from .schedule import Product, Schedule
 from .symbol import Symbol
 from .views import View, resolve
 
+ADDED = ("total", "sum")  # kinds of buffers that begin at zero
+
 
 class Sizes(NamedTuple):
     """Elements of a vector register and of a panel of packed columns, for one dtype."""
@@ -49,8 +51,23 @@ class Sizes(NamedTuple):
         return sum(self.part(p) for p in buffer.parts[:index])
 
     def elements(self, buffer: Buffer, time: int, batch: int) -> int:
+        if buffer.kind == "sum":
+            return sums(batch) * self.ld(buffer)
         slots = {"history": time + 1, "ring": 2, "series": time, "user": time}.get(buffer.kind, 1)
         return slots * batch * self.ld(buffer)
+
+
+def together(batch: int) -> int:
+    """How many rows (the logarithm to base 2) add to one sum: the fewer sums, the more of them stay in the cache.
+
+    It depends on the batch alone, and a thread takes whole groups of rows, so that results do not depend on threads.
+    """
+    return 2 if batch >= 32 else 0
+
+
+def sums(batch: int) -> int:
+    """How many sums there are."""
+    return -(-batch >> together(batch))
 
 
 def sizes(dtype) -> Sizes:
@@ -165,6 +182,10 @@ class Layout:
             self._loop = cache.load(self.source, self.name)
         return self._loop.address
 
+    def rows_together(self, batch: int) -> int:
+        """Rows that have to be in one thread."""
+        return 1 << together(batch) if any(b.kind == "sum" for b in self.emitter.buffers) else 1
+
     # ---- matrices, biases, vectors
 
     def _pack_products(self) -> None:
@@ -226,12 +247,12 @@ class Layout:
             jobs.append((ROWS, f"b{view.base.uid}", "w", start, source_ld, batch, stop - start, w_size, ld))
             w_size += batch * ld
         at, zeros, offsets = 0, 0, {}
-        for buffer in sorted(self.emitter.buffers, key=lambda b: b.kind != "total"):  # sums begin at zero
+        for buffer in sorted(self.emitter.buffers, key=lambda b: b.kind not in ADDED):  # sums begin at zero
             if not buffer.alone and buffer.home == self.schedule.prefix:
                 offsets[buffer] = at
                 at += self.sizes.elements(buffer, time, batch) + self.sizes.apart
-                zeros = at if buffer.kind == "total" else zeros
-        d = [time, batch, *(self._int(key, offsets, vectors) for key in self.emitter.ints)]
+                zeros = at if buffer.kind in ADDED else zeros
+        d = [time, batch, *(self._int(key, offsets, vectors, batch) for key in self.emitter.ints)]
         d += range(0, (time + 1) * batch, batch)  # rows before each step
         panel = self.sizes.panel
         return Bound(np.array(d, np.int64), self.sizes.row([w_size]) + panel, at + panel, zeros, offsets, jobs)
@@ -241,12 +262,14 @@ class Layout:
         _, buffer, part, start = key
         return self.sizes.part_at(buffer, part) + start
 
-    def _int(self, key: tuple, offsets: dict, vectors: dict) -> int:
+    def _int(self, key: tuple, offsets: dict, vectors: dict, batch: int) -> int:
         kind, what = key[0], key[1]
         if kind == "at":
             return offsets.get(what, 0) + self.inside(key)  # 0: elsewhere, which the caller adds
         if kind == "ld":
             return self.sizes.ld(what)
+        if kind == "together":
+            return together(batch)
         if kind == "width":
             return self.schedule.live[what].width
         if kind == "columns":

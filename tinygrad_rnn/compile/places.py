@@ -13,8 +13,8 @@ class Buffer:
     """An array of the generated kernel; rows of `parts` side by side, each padded to whole vectors.
 
     kind: "user" (T, B, F), unpadded, the caller's; "history" (T + 1, B, ...); "ring" (2, B, ...); "series" (T, B, ...);
-    "scratch" (B, ...); "total" (B, ...), added to at each step. All but the caller's arrays and results lie in the
-    workspace of the loop that makes them.
+    "scratch" (B, ...); "total" (B, ...), added to at each step; "sum", the same, of a few rows together. All but the
+    caller's arrays and results lie in the workspace of the loop that makes them.
     """
 
     name: str

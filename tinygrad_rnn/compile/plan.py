@@ -260,13 +260,14 @@ class Plan:
             beside.setdefault((resolve(p.w).base.uid, p.a.uid), {})[p.g.uid] = p.g
         series |= {g.uid: g for terms in self.sunk.values() for g, _ in terms}
         self.totals: dict[int, Buffer] = {}  # reductions that the loop adds up itself
-        buffers: dict[int, Buffer] = {}  # equal ones share a buffer
+        buffers: dict[tuple[int, str], Buffer] = {}  # equal ones share a buffer
         for i, r in enumerate(adj.reductions):
             if r.g.uid not in series or not _is_vector(r.v):
-                if r.g.uid not in buffers:
-                    buffers[r.g.uid] = Buffer(f"total{i}", "total", [r.g.width], "r_")
-                    roots.append(Root(r.g, Place(buffers[r.g.uid]), add=True))
-                self.totals[i] = buffers[r.g.uid]
+                kind = "total" if r.v.ndim == 2 and r.v.shape[0] != 1 else "sum"  # of each row, or of all
+                if (r.g.uid, kind) not in buffers:
+                    buffers[r.g.uid, kind] = Buffer(f"{kind}{i}", kind, [r.g.width], "r_")
+                    roots.append(Root(r.g, Place(buffers[r.g.uid, kind]), add=True))
+                self.totals[i] = buffers[r.g.uid, kind]
         self.reverse = Schedule(
             roots, sources, "r_", series.values(), [list(group.values()) for group in beside.values()]
         )

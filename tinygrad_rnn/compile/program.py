@@ -20,7 +20,7 @@ INFIX = {
 }  # fmt: skip
 KINDS = {
     "user": "(T, B, {})", "history": "(T + 1, B, {})", "ring": "(2, B, {})", "series": "(T, B, {})",
-    "scratch": "(B, {})", "total": "(B, {})",
+    "scratch": "(B, {})", "total": "(B, {})", "sum": "(B or less, {})",
 }  # fmt: skip
 
 
@@ -203,6 +203,7 @@ def describe_buffer(schedule: Schedule, buffer: Buffer) -> str:
             "history": "state before each step, and the last",
             "ring": "carried from step to step",
             "total": "added up over time",
+            "sum": "added up over time and a few rows",
             "series": "one row for each step",
         }.get(buffer.kind, "of one step")
     if buffer.result:
