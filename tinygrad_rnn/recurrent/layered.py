@@ -280,9 +280,9 @@ class Layered(Module):
     # ---- checks and shapes
 
     def _check_input(self, x: Tensor) -> None:
-        shape, size = x.shape, self.input_size
-        time_batch = "(B, T, " if self.batch_first else "(T, B, "
+        shape, size = x.data.shape, self.input_size
         if len(shape) not in (2, 3) or shape[-1] != size:
+            time_batch = "(B, T, " if self.batch_first else "(T, B, "
             raise ShapeError(
                 f"{type(self).__name__}: input: got shape {shape}, wanted {time_batch}{size}) or (T, {size})"
             )
