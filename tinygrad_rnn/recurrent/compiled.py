@@ -108,8 +108,7 @@ class _Loop:
     def __init__(self, program: Program, executable, n_inputs: int, n_states: int, train: bool):
         self.program, self.executable, self.train = program, executable, train
         self.n_inputs, self.n_arguments = n_inputs, n_inputs + n_states
-        self.output_shapes = [y.shape[1:] for y in program.traced.outputs]
-        self.state_shapes = [s.shape[1:] for s in program.traced.states]
+        self.n_outputs, self.n_states = len(program.traced.outputs), n_states
         everything = tuple(range(self.n_arguments + len(program.bases)))
         self.ragged = RaggedLoop(program.traced, program.bases, executable, train)
         self.op = Op("recurrent_loop", self.forward, joint_vjp=self.backward, untyped=everything, fresh=True)
@@ -134,21 +133,14 @@ class _Loop:
     def backward(self, gs: dict, out, *args, needs, tape):
         if any(isinstance(g, Tensor) for g in gs.values()):
             return self._replay(gs, args, needs, tape)
-        time, batch, _ = context = tape["context"]
-        arrange, dtype, n = tape["arrange"], self.executable.dtype, len(self.output_shapes)
-
-        outputs, finals = [], []
-        for i, shape in enumerate(self.output_shapes):
-            g = gs.get(i)
-            if g is None:
-                g = np.zeros((time, batch, *shape), dtype)
-            elif arrange.moves:
-                g = arrange.inward(g)
-            outputs.append(np.ascontiguousarray(g, dtype))
-        for i, shape in enumerate(self.state_shapes, n):
-            g = gs.get(i)
-            finals.append(np.zeros((batch, *shape), dtype) if g is None else np.ascontiguousarray(g, dtype))
-        inputs, states, invariants = self.executable.backward(context, outputs, finals)
+        context = tape["context"]
+        arrange, dtype, n = tape["arrange"], self.executable.dtype, self.n_outputs
+        outputs = [gs.get(i) for i in range(n)]
+        if arrange.moves:
+            outputs = [g if g is None else arrange.inward(g) for g in outputs]
+        grads = [*outputs, *[gs.get(i) for i in range(n, n + self.n_states)]]
+        grads = [g if g is None else solid(g, dtype) for g in grads]
+        inputs, states, invariants = self.executable.backward(context, grads[:n], grads[n:])
         if arrange.moves:
             inputs = [g if g is None else arrange.outward(g) for g in inputs]
         return [*inputs, *states, *[invariants.get(s.uid) for s in self.program.bases]]
@@ -164,7 +156,7 @@ class _Loop:
             tensors[self.n_inputs : self.n_arguments],
             bases,
         )
-        n = len(self.output_shapes)
+        n = self.n_outputs
         results[:n] = [arrange.outward(y) for y in results[:n]]
         if arrange.stacked:
             results[n:] = [ops.expand_dims(s, 0) for s in results[n:]]
@@ -213,7 +205,7 @@ def scan_compiled(
             known.remember(inputs[0], arrange, call)
     else:
         results = loop.ragged.run(inputs, states, fresh, tensors, steps.ragged(arrange), arrange.stacked)
-    n = len(loop.output_shapes)
+    n = loop.n_outputs
     return nest.unflatten(program.output_structure, results[:n]), nest.unflatten(state_structure, results[n:])
 
 

@@ -140,5 +140,5 @@ class Call:
             results = link(loop.op, (x, *states, *self.tensors), arrays, static, out)
         else:
             results = [Tensor(a) for a in out]
-        n = len(loop.output_shapes)
+        n = loop.n_outputs
         return nest.unflatten(self.outputs, results[:n]), nest.unflatten(self.state_structure, results[n:])
