@@ -16,6 +16,8 @@ from .. import config
 from ..errors import DTypeError, GraphError, ShapeError
 from .node import Node, Pick
 
+ndarray = np.ndarray
+
 
 def unbroadcast(g: Any, shape: tuple) -> Any:
     """Sum `g` over the axes along which an input of `shape` was broadcast; works on whatever has ``sum``."""
@@ -77,7 +79,13 @@ def backward(
     if wanted is not None:
         return cotangents
     for leaf in leaves:
-        _deposit(leaf, cotangents[leaf], wrap, create_graph, leaf in owned)
+        g, grad = cotangents[leaf], leaf.grad
+        if create_graph:
+            leaf.grad = g if grad is None else grad + g
+        elif grad is not None:
+            leaf.grad = wrap(np.asarray(grad.data + g))  # of arrays of shape () NumPy makes a number
+        else:
+            leaf.grad = wrap(g if leaf in owned and type(g) is ndarray else np.array(g))
     return None
 
 
@@ -118,17 +126,33 @@ def _walk(
                 g = cotangents[node] = _run_hooks(node.hooks, g)
         else:
             continue
-        op, parents, static = node.op, node.parents, node.static
+        op, parents, args, out, static = node.op, node.parents, node.args, node.out, node.static
+        if args is None:
+            raise _freed(node)
         if targets is not None:
             parents = [p if p in targets else None for p in parents]
-        args, out = _saved(node, wrap)
-        joint = True
         if type(node) is Pick:
-            rules: Any = ({node.index: g},)
-        elif op.joint_vjp is not None:
+            bundle = parents[0]
+            if bundle in cotangents:
+                cotangents[bundle][node.index] = g
+            elif bundle is not None:
+                cotangents[bundle] = {node.index: g}
+                heappush(queue, (-bundle.seq, bundle))
+            if not retain_graph:
+                node.release()
+            continue
+        for counter in node.counters:
+            if counter is not None and counter[0] > node.seq:
+                raise GraphError(
+                    f"backward: a value that {op.name} (shape {node.shape}) saved was overwritten in place; "
+                    "write to a copy, or after the backward walk"
+                )
+        if wrap is not None:
+            args, out = _tensors(node, wrap)
+        joint = op.joint_vjp is not None
+        rules: Any = op.vjps
+        if joint:
             rules = op.joint_vjp(g, out, *args, needs=tuple([p is not None for p in parents]), **static)
-        else:
-            rules, joint = op.vjps, False
         if len(rules) != len(parents):
             raise GraphError(f"vjp: {op.name} has rules for {len(rules)} inputs, wanted {len(parents)}")
         fresh = op.fresh and wrap is None
@@ -136,12 +160,11 @@ def _walk(
             if parent is None or rule is None:
                 continue
             new = rule if joint else rule(g, out, *args, **static)
+            if new.dtype is not parent.dtype and new.dtype != parent.dtype:
+                raise DTypeError(f"vjp: a rule returned {new.dtype}, wanted {parent.dtype} as the value")
+            if new.shape != parent.shape:
+                new = unbroadcast(new, parent.shape)
             before = cotangents.get(parent)
-            if type(new) is not dict:  # of an operation with several outputs: {index: cotangent}
-                if new.dtype is not parent.dtype and new.dtype != parent.dtype:
-                    raise DTypeError(f"vjp: a rule returned {new.dtype}, wanted {parent.dtype} as the value")
-                if new.shape != parent.shape:
-                    new = unbroadcast(new, parent.shape)
             if before is None:
                 cotangents[parent] = new
                 if fresh:
@@ -150,9 +173,7 @@ def _walk(
                     heappush(queue, (-parent.seq, parent))
                 else:
                     leaves.append(parent)
-            elif type(before) is dict:
-                before.update(new)
-            elif parent in owned and type(before) is np.ndarray:
+            elif parent in owned and type(before) is ndarray:
                 np.add(before, new, out=before)
             else:
                 cotangents[parent] = before + new
@@ -163,23 +184,8 @@ def _walk(
     return leaves
 
 
-def _saved(node: Node, wrap) -> tuple[Sequence, Any]:
-    """What the rules of `node` read: its inputs, or what stands for them, and its output."""
-    args = node.args
-    if args is None:
-        raise _freed(node)
-    seq = node.seq
-    for counter in node.counters:
-        if counter is not None and counter[0] > seq:
-            raise GraphError(
-                f"backward: a value that {node.name} (shape {node.shape}) saved was overwritten in place; "
-                "write to a copy, or after the backward walk"
-            )
-    return (args, node.out) if wrap is None else _tensors(node, wrap)
-
-
 def _tensors(node: Node, wrap) -> tuple[Sequence, Any]:
-    """The same as tensors that are still linked to the graph and its write counters."""
+    """The saved values of `node` as tensors that are still linked to the graph and its write counters."""
     args: list = []
     for a, parent, counter in zip(node.args or (), node.parents, node.counters):
         if isinstance(a, np.ndarray):
@@ -259,16 +265,6 @@ def _run_hooks(hooks: list, g):
                 raise DTypeError(f"hook: returned {out.dtype}, wanted {g.dtype} as the gradient")
             g = out
     return g
-
-
-def _deposit(leaf, g, wrap, create_graph: bool, owned: bool) -> None:
-    before = leaf.grad
-    if create_graph:
-        leaf.grad = g if before is None else before + g
-    elif before is not None:
-        leaf.grad = wrap(np.asarray(before.data + g))  # of arrays of shape () NumPy makes a number
-    else:
-        leaf.grad = wrap(g if owned and type(g) is np.ndarray else np.array(g))
 
 
 def grad(
