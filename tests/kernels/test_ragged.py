@@ -128,8 +128,13 @@ def test_moving(mode, dtype, width, n, from_some, to_some, seed):
             wanted[at] = 0 if r < 0 else row + wanted[at] if mode == "plus" else row
     job = [jobs.MOVE, 0, 1, start, ld, 0 if from_some else -1, 1 if to_some else -1, to, ldt, width, MODES[mode]]
     link(np.dtype(dtype))
+    jobs.link(np.dtype(dtype))
     table = np.zeros((1, jobs.COLUMNS), np.int64)
     table[0, : len(job)] = job
     places = np.array([(a.ctypes.data, a.size) for a in (x, out)])
-    jobs.run_jobs(table, 0, 1, places, 16, steps, x)
+    todo = np.zeros(jobs.USED, np.int64)
+    todo[[jobs.MIDDLE, jobs.LAST]] = 1
+    for at, array in ((jobs.JOBS, table), (jobs.STEPS, steps)):
+        todo[2 * at : 2 * at + 2] = array.ctypes.data, array.size
+    jobs.work(todo, places, x)
     np.testing.assert_array_equal(out, wanted)

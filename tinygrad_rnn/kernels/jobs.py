@@ -12,14 +12,14 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import carray, cfunc, types
+from numba import cfunc, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .fingerprint import fingerprint, kernel
 from .gemm import _transpose_block
 from .lanes import vlanes, vload, vload_n, vstore, vstore_n
-from .linked import HUGE, gemm, product_tn
+from .linked import gemm, product_tn
 from .loops import array_like, call_loop, integers
 from .vector import BOUNDSCHECK
 
@@ -60,29 +60,26 @@ OFFSETS = {
 }
 
 
-@kernel
-def run_jobs(jobs, first, last, places, panel, steps, like):
-    """Do the jobs ``first .. last - 1`` of the table.
+def _run_jobs(todo, places, first, last, panel, like):
+    """Do the jobs ``first .. last - 1``.
 
     Parameters
     ----------
-    jobs : (n, COLUMNS) int64
+    todo, places : int
+        Addresses of the tables that :func:`work` takes.
     first, last : int
-    places : (arrays, 2) int64
-        Address and elements of each array that the table names by index: contiguous, of the dtype of `like`.
     panel : int
         Columns of a panel of a packed matrix.
-    steps : 1-D int64
-        How many rows there are of all steps; products and sums go no further. For MOVE, see
-        :func:`~tinygrad_rnn.kernels.ragged.lay_rows`.
-    like : 1-D array
+    like : pointer or array
+        To elements of the dtype of the arrays.
     """
-    limit, known = steps[0], places.ctypes.data
+    jobs, steps = integers(todo, JOBS), integers(todo, STEPS)
+    limit = steps[0]
     for i in range(first, last):
-        job = jobs[i]
+        job = jobs[i * COLUMNS : (i + 1) * COLUMNS]
         kind = job[0]
-        x = array_like(known, job[1], like)
-        out = array_like(known, job[2], like)
+        x = array_like(places, job[1], like)
+        out = array_like(places, job[2], like)
         if kind == PACK:
             _pack(x, out, job, panel)
         elif kind == ADD:
@@ -95,11 +92,11 @@ def run_jobs(jobs, first, last, places, panel, steps, like):
             for r in range(job[5]):
                 _copy(x, job[3] + r * job[4], out, job[7] + r * job[8], job[6], job[8])
         elif kind == PRODUCT:
-            w = array_like(known, job[7], like)
+            w = array_like(places, job[7], like)
             rows = min(job[5], max(0, limit - job[10] // job[11]))  # a piece of the rows, which begins at its target
             gemm(x, job[3], job[4], rows, job[6], w, job[8], job[9], out, job[10], job[11], job[12])
         elif kind == PRODUCT_TN:
-            y = array_like(known, job[5], like)
+            y = array_like(places, job[5], like)
             product_tn(
                 x,
                 job[3],
@@ -227,56 +224,35 @@ def _pack_transposed(w, start, ld, rows, count, packed, at, panel):
 _outer: Any = (lambda function: function) if BOUNDSCHECK else kernel  # checked loops are called from Python
 
 
-@kernel
-def _do_jobs(todo, places, first, last, like):
-    here = todo.ctypes.data
-    jobs = integers(here, JOBS)
-    table = jobs.reshape((jobs.size // COLUMNS, COLUMNS))
-    run_jobs(table, first, last, places, todo[PANEL], integers(here, STEPS), like)
-
-
-@_outer
-def _work(todo, places, like):
-    _do_jobs(todo, places, todo[FIRST], todo[MIDDLE], like)
-    if todo[END] > todo[BEGIN]:
-        call_loop(todo[LOOP], todo[BEGIN], todo[END], places.ctypes.data + 16 * todo[ARRAYS])
-    _do_jobs(todo, places, todo[MIDDLE], todo[LAST], like)
-
-
-def _work_at(todo, places, like):
-    _work(carray(todo, HUGE), carray(places, (HUGE, 2)), carray(like, HUGE))
-
-
 def _symbol(dtype: Any) -> str:
-    return f"tinygrad_rnn_work_{dtype}"
+    return f"tinygrad_rnn_jobs_{dtype}"
 
 
 @functools.cache
 def link(dtype) -> Any:
-    """Compile :func:`work` for `dtype` (or load it from the disk) and make its symbol known to LLVM."""
+    """Compile the jobs for `dtype` (or load them from the disk) and make their symbol known to LLVM."""
     if BOUNDSCHECK:
         return None
-    dtype = np.dtype(dtype)
-    _work_at.__qualname__ = f"_work_at_{fingerprint()}"
-    p = types.CPointer(types.int64)
+    dtype, n = np.dtype(dtype), types.intp
+    _run_jobs.__qualname__ = f"_run_jobs_{fingerprint()}"
     like = types.CPointer(types.float32 if dtype == np.float32 else types.float64)
-    compiled: Any = cfunc(types.void(p, p, like), cache=True, error_model="numpy")(_work_at)
+    compiled: Any = cfunc(types.void(n, n, n, n, n, like), cache=True, error_model="numpy")(_run_jobs)
     llvm.add_symbol(_symbol(dtype), compiled.address)
     return compiled  # kept alive by the cache
 
 
 @intrinsic
-def _call_work(typingctx, todo, places, like):
+def _call_jobs(typingctx, todo, places, first, last, panel, like):
     def codegen(context, builder, sig, args):
-        pointers = [context.make_array(t)(context, builder, x).data for t, x in zip(sig.args, args)]
-        kind = ir.FunctionType(ir.VoidType(), [x.type for x in pointers])
-        builder.call(cgutils.get_or_insert_function(builder.module, kind, _symbol(like.dtype)), pointers)
+        values = [*args[:5], context.make_array(like)(context, builder, args[5]).data]
+        kind = ir.FunctionType(ir.VoidType(), [x.type for x in values])
+        builder.call(cgutils.get_or_insert_function(builder.module, kind, _symbol(like.dtype)), values)
         return context.get_dummy_value()
 
-    return types.void(todo, places, like), codegen
+    return types.void(*[types.intp] * 5, like), codegen
 
 
-_start: Any = _work if BOUNDSCHECK else _call_work
+run_jobs: Any = kernel(_run_jobs) if BOUNDSCHECK else _call_jobs
 
 
 @kernel
@@ -318,19 +294,24 @@ def work(todo, places, like):
     ----------
     todo : 1-D int64
         Jobs ``FIRST .. MIDDLE - 1`` come before the loop and ``MIDDLE .. LAST - 1`` after it. The loop at the address
-        LOOP takes the rows ``BEGIN .. END - 1``. There are ARRAYS arrays. Then address and elements of int64 arrays:
-        D, the loop's integers; JOBS, (n, COLUMNS), and STEPS, see :func:`run_jobs`, as PANEL is; PLACES, address and
-        elements of each array, where the first LOOSE do not matter. From USED on: for each array of the loop after D,
-        which one it is, and from which element on.
+        LOOP takes the rows ``BEGIN .. END - 1``. A panel of a packed matrix has PANEL columns. There are ARRAYS arrays.
+        Then address and elements of int64 arrays: D, the loop's integers; JOBS, (n, COLUMNS); PLACES, address and
+        elements of each array, where the first LOOSE do not matter; STEPS, how many rows there are of all steps, as
+        products and sums go no further, and for MOVE what :func:`~tinygrad_rnn.kernels.ragged.lay_rows` makes. From
+        USED on: for each array of the loop after D, which one it is, and from which element on.
     places : (n, 2) int64
         What :func:`lay` returned.
     like : 1-D array
         Of the dtype of the arrays.
     """
-    _start(todo, places, like)
+    here, there = todo.ctypes.data, places.ctypes.data
+    run_jobs(here, there, todo[FIRST], todo[MIDDLE], todo[PANEL], like)
+    if todo[END] > todo[BEGIN]:
+        call_loop(todo[LOOP], todo[BEGIN], todo[END], there + 2 * places.itemsize * todo[ARRAYS])
+    run_jobs(here, there, todo[MIDDLE], todo[LAST], todo[PANEL], like)
 
 
 @_outer
 def run(todo, e0, e1, e2, e3, e4, e5, e6, e7, e8, e9):
     """:func:`work` with the 1-D arrays e0, ... as the first LOOSE ones."""
-    _start(todo, lay(todo, e0, e1, e2, e3, e4, e5, e6, e7, e8, e9), e0)
+    work(todo, lay(todo, e0, e1, e2, e3, e4, e5, e6, e7, e8, e9), e0)
