@@ -64,7 +64,8 @@ class Forward(NamedTuple):
     copies: list[tuple]  # shapes of the arrays that jobs copy to: outputs of a small loop, final states
     names: list[str]
     offsets: dict[Buffer, int]
-    inside: dict[str, tuple[str, int]]  # results that are part of the arena
+    inside: dict[str, tuple[str, int]]  # what is part of the arena
+    small: bool
 
 
 class Backward(NamedTuple):
@@ -109,8 +110,9 @@ def bind_forward(
         begin = moves.enter(places)
     results = [b for b in dict.fromkeys([*outputs, *states]) if b.result]
     work = time * batch * layout.multiplications
+    small = moves is None and work < 2 * threads.WORTH
     w, arena, inside = bound.w, bound.arena, {}
-    if moves is None and work < 2 * threads.WORTH:
+    if small:
         for b in results:
             inside[b.name] = ("arena", arena)
             arena += sizes.elements(b, time, batch) + sizes.panel
@@ -127,7 +129,7 @@ def bind_forward(
     ys = [view(b, int(b.kind == "history"), time, y.shape) for b, y in zip(outputs, t.outputs)]
     finals = [view(b, time if b.kind == "history" else time & 1, 1, s.shape) for b, s in zip(states, t.states)]
     if moves is None:
-        copied = [(f"cy{i}", v) for i, v in enumerate(ys)] if inside else []
+        copied = [(f"cy{i}", v) for i, v in enumerate(ys)] if small else []
         copied += [(f"ce{i}", v) for i, v in enumerate(finals)]
         shapes, end = [v.shape for _, v in copied], [_copy(names[v.array], v, name) for name, v in copied]
         more = [name for name, _ in copied]
@@ -145,6 +147,7 @@ def bind_forward(
         names,
         bound.offsets,
         inside,
+        small,
     )
 
 
@@ -177,7 +180,7 @@ def bind_backward(
     n, m = len(t.inputs), len(t.states)
     names = ["arena", *(f"g{i}" for i in range(len(t.outputs))), *(f"s{i}" for i in range(m))]
     wanted = [i for i in range(n) if plan.wanted_inputs[i]]
-    small = moves is None and not forward.results
+    small = forward.small
     w, arena = bound.w + after.packing.size, bound.arena + after.temp_size
     names += [*(f"dx{i}" for i in wanted if not small), "grads", "fw"]
     names += [*forward.names[1 : 1 + n], *forward.names[1 + n + m :], *derived]

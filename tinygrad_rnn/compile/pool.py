@@ -25,7 +25,7 @@ class Pool:
         self._zeros = np.zeros(0, self.dtype)
 
     def zeros(self, size: int) -> np.ndarray:
-        """Zeros that nobody may write to."""
+        """At least `size` zeros that nobody may write to."""
         if size >= SMALL:
             return np.zeros(size, self.dtype)
         if self._zeros.size < size:
