@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tr
+from tinygrad_rnn.core import sum_rows
 from tinygrad_rnn.errors import GraphError, ShapeError
 
 
@@ -68,6 +69,20 @@ def test_gradients_of_numbers_are_arrays(function):
         function(x).backward()
         assert type(x.grad.data) is np.ndarray
         assert x.grad.data.flags.writeable
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sums_of_rows(dtype):
+    rng = np.random.default_rng(0)
+    for rows, columns in ((1, 1), (5, 3), (300, 7), (2, 300), (0, 3), (3, 0)):  # more rows, then fewer
+        g = rng.standard_normal((rows, columns)).astype(dtype)
+        for view in (g, g[::2], g[:, ::-2], np.asfortranarray(g), np.broadcast_to(g[:1], (rows and 4, columns))):
+            total = sum_rows(view)
+            assert total.dtype == dtype
+            np.testing.assert_allclose(total, view.astype(np.float64).sum(0), rtol=1e-5, atol=1e-4)
+    g = np.ones((3, 3), dtype)
+    g[0, 0], g[1, 1] = np.nan, np.inf
+    np.testing.assert_array_equal(sum_rows(g), [np.nan, np.inf, 3])
 
 
 def test_gradient_argument_is_not_kept_or_changed():

@@ -1,5 +1,6 @@
 """The autodiff core: operation records, the tape, the backward walk."""
 
+from .backward import sum_rows
 from .construct import as_tensor, grad, partial_grad, pull_back, tensor
 from .dtype import as_array, check_dtype, is_float
 from .node import OUT, Aval, Carrier, Lowering, Op, apply, primitive, registry
@@ -25,5 +26,6 @@ __all__ = [
     "primitive",
     "pull_back",
     "registry",
+    "sum_rows",
     "tensor",
 ]

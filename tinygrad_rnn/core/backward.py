@@ -17,6 +17,18 @@ from ..errors import DTypeError, GraphError, ShapeError
 from .node import Node, Pick
 
 ndarray = np.ndarray
+_rows: dict = {}  # dtype -> a row of ones
+
+
+def sum_rows(g: Any) -> Any:
+    """The rows of a matrix of floats, added up; of an array as a product with ones, which takes half the time."""
+    if type(g) is not ndarray:
+        return g.sum(axis=0)
+    n = len(g)
+    ones = _rows.get(g.dtype)
+    if ones is None or len(ones) < n:
+        ones = _rows[g.dtype] = np.ones(n, g.dtype)
+    return ones[:n].dot(g)
 
 
 def unbroadcast(g: Any, shape: tuple) -> Any:
@@ -24,7 +36,9 @@ def unbroadcast(g: Any, shape: tuple) -> Any:
     if g.shape == shape:
         return g
     lead = len(g.shape) - len(shape)
-    if lead > 0:
+    if lead == 1 and len(shape) == 1 and type(g) is ndarray:
+        g = sum_rows(g)
+    elif lead > 0:
         g = g.sum(axis=tuple(range(lead)))
     axes = tuple(i for i, n in enumerate(shape) if n == 1 and g.shape[i] != 1)
     if axes:

@@ -216,11 +216,11 @@ class Node:
 
     def __init__(self, op, args, static, parents, out, counters, shape, dtype):
         self.op: Op = op
-        self.args: Sequence | None = args
+        self.args: tuple | None = args
         self.static: dict = static
-        self.parents: Sequence = parents
+        self.parents: tuple = parents
         self.out = out
-        self.counters: Sequence = counters
+        self.counters: tuple = counters
         self.shape = shape
         self.dtype = dtype
         self.hooks: list | None = None

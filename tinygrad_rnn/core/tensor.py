@@ -312,7 +312,7 @@ def link(op, args, arrays, static, out):
                 elif isinstance(array, ndarray):
                     arrays[i] = Aval(array.shape, array.dtype)
     if type(out) is tuple:
-        bundle = Node(op, arrays, static, parents, None, counters, None, None)
+        bundle = Node(op, tuple(arrays), static, tuple(parents), None, tuple(counters), None, None)
         return tuple([_pick(bundle, i, o, _shared(op, args, o) if op.view else None) for i, o in enumerate(out)])
     if out.dtype.kind != "f":  # a cast to integers ends the graph
         return Tensor(out)
@@ -321,7 +321,8 @@ def link(op, args, arrays, static, out):
     if op.saves_out:
         saved = out
         counters.append(counter)
-    return Tensor(out, True, Node(op, arrays, static, parents, saved, counters, out.shape, out.dtype), counter)
+    node = Node(op, tuple(arrays), static, tuple(parents), saved, tuple(counters), out.shape, out.dtype)
+    return Tensor(out, True, node, counter)
 
 
 def _pick(bundle: Node, index: int, array: ndarray, counter) -> Tensor:

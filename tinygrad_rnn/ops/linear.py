@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 from numpy import ndarray
 
-from ..core import Lowering, primitive
+from ..core import Lowering, primitive, sum_rows
 from ..errors import ShapeError
 from .linalg import flat
 from .reduce import expansions
@@ -16,20 +15,20 @@ def _vjp(g, y, x, weight, *bias, needs):
         return [
             g.dot(weight) if needs[0] else None,
             g.T.dot(x) if needs[1] else None,
-            *(np.add.reduce(g, 0) if need else None for need in needs[2:]),
+            *[sum_rows(g) if need else None for need in needs[2:]],
         ]
     rows = flat(g)
     return [
         g @ weight if needs[0] else None,
         rows.swapaxes(0, 1) @ flat(x) if needs[1] else None,
-        *(rows.sum(axis=0) if need else None for need in needs[2:]),
+        *[sum_rows(rows) if need else None for need in needs[2:]],
     ]
 
 
 @primitive(joint_vjp=_vjp, saves=(0, 1), lowering=Lowering("expand"), floats=True, fresh=True)
 def _linear(x, weight, *bias):
     if x.ndim > 2:
-        y = (flat(x) @ weight.T).reshape(*x.shape[:-1], weight.shape[0])
+        y = flat(x).dot(weight.T).reshape(*x.shape[:-1], weight.shape[0])
     else:
         y = x.dot(weight.T)
     for b in bias:
