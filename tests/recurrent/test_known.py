@@ -62,6 +62,17 @@ def test_the_same_as_the_first_call(kind, options, short):
     assert len(short) == (2 if "bidirectional" in options else 1)
 
 
+def test_arrays_instead_of_tensors(short):
+    for module in (layer(), nn.Recurrent(nn.GRUCell(I, H, dtype="float64"))):
+        x = sequence()
+        wanted = module(x)[0].numpy()
+        for array in (x.numpy(), np.asfortranarray(x.numpy()), x.numpy().astype("float32").astype("float64")):
+            found = module(array)[0].numpy()
+            np.testing.assert_allclose(found, wanted, rtol=1e-5)
+        assert module(x.numpy().astype("float32"))[0].dtype == np.float64
+    assert len(short) == 8
+
+
 def test_states_of_ones_own(short):
     module, x = layer(), sequence()
     for wanted in (False, True):

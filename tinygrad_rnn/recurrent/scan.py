@@ -127,6 +127,8 @@ def run(
     """What :func:`scan` does, for layers: the same `steps` may serve several cells."""
     check_mode(mode)
     call = states = fresh = None
+    if isinstance(xs, np.ndarray):
+        xs = as_input(xs, cell.dtype, f"{cell._title}: xs")
     if isinstance(xs, Tensor) and mode != "eager" and steps is None and checkpoint_every is None:
         call = earlier_call(cell, xs, arrange)
         if call is not None:
@@ -228,8 +230,8 @@ def as_input(x, dtype: np.dtype, argument: str) -> Tensor:
     """`x` as a tensor of `dtype`, or of integers; only arrays are cast."""
     if not isinstance(x, Tensor):
         x = as_tensor(x)
-        return x.astype(dtype) if is_float(x.dtype) else x
-    if is_float(x.dtype) and x.dtype != dtype:
+        return x if x.data.dtype == dtype or not is_float(x.data.dtype) else x.astype(dtype)
+    if x.data.dtype != dtype and is_float(x.data.dtype):
         raise DTypeError(f"{argument}: got a {x.dtype} tensor, wanted {dtype} as the cell; cast one of them")
     return x
 
