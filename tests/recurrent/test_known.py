@@ -73,6 +73,29 @@ def test_arrays_instead_of_tensors(short):
     assert len(short) == 8
 
 
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_lengths_masks_and_resets(kind, short):
+    module, x = layer(kind), sequence(requires_grad=True)
+    resets = np.random.default_rng(1).random((T, B)) < 0.4
+    for count, options in enumerate(
+        [{"lengths": [T, 2]}, {"lengths": [1, 0]}, {"mask": ~resets}, {"resets": resets}, {"lengths": [3, T]}]
+    ):
+        found = []
+        for way in (module, copy.deepcopy(module)):
+            way.mode = "compiled" if way is module else "eager"
+            way.zero_grad()
+            x.grad = None
+            ys, _ = way(x, **options)
+            (ys * ys).sum().backward()
+            found.append([ys, x.grad, *[p.grad for p in way.parameters()]])
+        for a, b in zip(*found):
+            np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-9, atol=1e-12)
+        assert len(short) == count
+    state = tr.tensor(np.full((1, B, H), 0.5))
+    module(x, state if kind is nn.GRU else (state, state), resets=resets)
+    assert len(short) == count, "rows begin anew with another state"
+
+
 def test_states_of_ones_own(short):
     module, x = layer(), sequence()
     for wanted in (False, True):

@@ -11,6 +11,7 @@ import numpy as np
 from .. import compile as compiler
 from .. import config, ops
 from ..core import Op, Tensor, apply, pull_back
+from ..core.tensor import link
 from ..errors import CompileError
 from ..nn.dropout import keep_masks
 from . import nest
@@ -117,6 +118,15 @@ class _Loop:
         n, dtype = self.n_arguments, self.executable.dtype
         return self.run(arrays[: self.n_inputs], arrays[self.n_inputs : n], [solid(a, dtype) for a in arrays[n:]], tape)
 
+    def record(self, x: Tensor, states: list[Tensor], bases: list[Tensor], arrays: list, arrange: Arrangement) -> Any:
+        """The results as tensors of the tape; `arrays` are those of `bases`, as :meth:`run` takes them."""
+        tape = {"arrange": arrange}
+        values = [s.data for s in states]
+        out = self.run((x.data,), values, arrays, tape)
+        if self.train:
+            return link(self.op, (x, *states, *bases), (x.data, *values, *arrays), {"tape": tape}, out)
+        return [Tensor(a) for a in out]
+
     def run(self, inputs, states, bases: list[np.ndarray], tape: dict) -> tuple:
         """Outputs and final states; `bases` are contiguous, and of the loop's dtype."""
         arrange, dtype = tape["arrange"], self.executable.dtype
@@ -197,12 +207,12 @@ def scan_compiled(
     args = (*inputs, *states, *tensors)
     train = config.is_grad_enabled() and any(a.requires_grad for a in args)
     loop = program.loop(cell._title, train, args)
+    if structure is nest.LEAF and Call.may_come_again(program, tensors):
+        known = known_of(cell)
+        call = Call(program, loop, tensors, states, state_structure, known.settings.last)
+        known.remember(inputs[0], arrange, call)
     if steps is None:
         results = apply(loop.op, args, {"tape": {"arrange": arrange}})
-        if structure is nest.LEAF and Call.may_come_again(program, tensors):
-            known = known_of(cell)
-            call = Call(program, loop, tensors, states, state_structure, known.settings.last)
-            known.remember(inputs[0], arrange, call)
     else:
         results = loop.ragged.run(inputs, states, fresh, tensors, steps.ragged(arrange), arrange.stacked)
     n = loop.n_outputs

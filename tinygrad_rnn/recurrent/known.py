@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import grad_mode
 from ..core import Tensor
-from ..core.tensor import link
 from ..nn.parameter import Parameter
 from . import nest
 from .arrange import Arrangement, solid
 from .cell import Cell
 from .settings import Settings
+from .steps import Steps
 
 if TYPE_CHECKING:
     from .compiled import Program
@@ -130,15 +130,12 @@ class Call:
         cell.begin_sequence(batch)
         return type(cell).begin_sequence is Cell.begin_sequence or self.holds(cell, _known[cell])
 
-    def run(self, x: Tensor, states: list[Tensor], arrange: Arrangement) -> tuple[Any, Any]:
-        """Outputs and final state."""
-        loop, static = self.loop, {"tape": {"arrange": arrange}}
-        values = [s.data for s in states]
-        out = loop.run((x.data,), values, self.arrays, static["tape"])
-        if loop.train:
-            arrays = (x.data, *values, *self.arrays)
-            results = link(loop.op, (x, *states, *self.tensors), arrays, static, out)
+    def run(self, x: Tensor, states: list[Tensor], arrange: Arrangement, steps: Steps | None = None) -> tuple[Any, Any]:
+        """Outputs and final state; `steps` says which steps count."""
+        loop: Any = self.loop
+        if steps is None:
+            results = loop.record(x, states, self.tensors, self.arrays, arrange)
         else:
-            results = [Tensor(a) for a in out]
+            results = loop.ragged.run([x], states, None, self.tensors, steps.ragged(arrange), arrange.stacked)
         n = loop.n_outputs
         return nest.unflatten(self.outputs, results[:n]), nest.unflatten(self.state_structure, results[n:])

@@ -129,7 +129,8 @@ def run(
     call = states = fresh = None
     if isinstance(xs, np.ndarray):
         xs = as_input(xs, cell.dtype, f"{cell._title}: xs")
-    if isinstance(xs, Tensor) and mode != "eager" and steps is None and checkpoint_every is None:
+    anew = steps is not None and steps.resets is not None and not (state is None and reset_state is None)
+    if isinstance(xs, Tensor) and mode != "eager" and checkpoint_every is None and not anew:
         call = earlier_call(cell, xs, arrange)
         if call is not None:
             batch = xs.data.shape[arrange.batch_axis]
@@ -137,13 +138,13 @@ def run(
     if call is not None and states is not None:
         inputs, structure, state_structure = [xs], nest.LEAF, call.state_structure
         if call.begin(cell, batch):
-            ys, last = call.run(xs, states, arrange)
+            ys, last = call.run(xs, states, arrange, steps)
             return ys if return_outputs else None, last
     else:
         inputs, structure = _check_inputs(cell, xs, arrange.batch_first)
         batch = inputs[0].data.shape[arrange.batch_axis]
         states, state_structure = check_state(cell, state, batch)
-        if steps is not None and steps.resets is not None and not (state is None and reset_state is None):
+        if anew:
             fresh, _ = check_state(cell, reset_state, batch, "reset_state")
         cell.begin_sequence(batch)
     time = inputs[0].data.shape[1 - arrange.batch_axis]
