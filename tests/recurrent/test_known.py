@@ -8,7 +8,8 @@ import pytest
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.errors import CompileError, ShapeError
-from tinygrad_rnn.recurrent import known, scan
+from tinygrad_rnn.recurrent import known as known_module
+from tinygrad_rnn.recurrent import scan
 from tinygrad_rnn.recurrent.known import CALLS, known_of
 
 T, B, I, H = 5, 2, 3, 4
@@ -27,8 +28,8 @@ def sequence(seed=0, time=T, requires_grad=False):
 def short(monkeypatch):
     """How many calls took the short road."""
     calls = []
-    run = known.Call.run
-    monkeypatch.setattr(known.Call, "run", lambda self, *a: calls.append(self) or run(self, *a))
+    run = known_module.Call.run
+    monkeypatch.setattr(known_module.Call, "run", lambda self, *a: calls.append(self) or run(self, *a))
     return calls
 
 
@@ -262,6 +263,27 @@ def test_few_calls_are_remembered():
         for time in range(1, CALLS + 10):
             module(sequence(time=time))
     assert len(known_of(module.cell).calls) == CALLS
+
+
+def test_nothing_is_kept_alive():
+    import weakref
+
+    module = nn.Recurrent(nn.RNNCell(I, H, dtype="float64"))
+    cell, old = module.cell, []
+    for time in range(1, 4):
+        for _ in range(2):
+            module(sequence(time=time))
+        old.append(weakref.ref(cell.weight_hh.data))
+        cell.weight_hh.data = cell.weight_hh.data * 0.5
+    known = known_of(cell)
+    assert len(known.calls) == 1
+    assert [array for call in known.calls.values() for array in call.arrays if array is old[0]()] == []
+    wide = nn.Recurrent(nn.RNNCell(I, known_module.SMALL // 2 + 1, dtype="float64", init="torch"), mode="compiled")
+    for _ in range(2):
+        with tr.no_grad():
+            wide(sequence(time=1))
+    (call,) = known_of(wide.cell).calls.values()
+    assert call.initial is None
 
 
 def test_no_outputs(short):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PROGRAMS = 32  # of one cell that are kept
 CALLS = 64
+SMALL = 4096  # elements of an initial state that is kept
 
 
 class Known:
@@ -35,6 +36,9 @@ class Known:
         self.settings = Settings()
 
     def remember(self, x: Tensor, arrange: Arrangement, call: Call) -> None:
+        last = next(reversed(self.calls.values()), call)
+        if [*map(id, last.arrays)] != [*map(id, call.arrays)]:
+            self.calls.clear()  # they would keep arrays alive that no parameter has any more
         if len(self.calls) >= CALLS:
             self.calls.pop(next(iter(self.calls)), None)
         self.calls[_key(x, arrange)] = call
@@ -99,7 +103,8 @@ class Call:
             initial, structure = nest.flatten(cell.initial_state(batch))
             if not self._fit(initial, structure, state is None):
                 return None
-            if state is None and self.bases and getattr(cell.initial_state, "constant", False):
+            constant = state is None and self.bases and getattr(cell.initial_state, "constant", False)
+            if constant and sum(s.data.size for s in initial) <= SMALL:
                 self.initial = initial
         if state is None:
             return initial
