@@ -1,5 +1,7 @@
 """What a call of a loop takes and hands out, whether it is small (one jitted call) or shared by threads."""
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -94,6 +96,15 @@ def test_parameters_that_move(call):
     fresh = arrays_of(executable, (inputs, states, twice, *rest), *more)
     for a, b in zip(found[1], fresh, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_parameters_that_were_replaced_are_let_go(call):
+    executable, (inputs, states, bases, *sizes), *grads = call
+    bases = [b.copy() for b in bases]
+    arrays_of(executable, (inputs, states, bases, *sizes), *grads)
+    watched = [weakref.ref(b) for b in bases]
+    del bases
+    assert [w() for w in watched] == [None] * len(watched)
 
 
 def test_small_results_keep_nothing_else_alive(call):

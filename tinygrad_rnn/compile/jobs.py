@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import operator
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -95,20 +96,21 @@ class Call:
         todo = np.array([*numbers, *[0] * 8, *self._own], np.int64)
         for i, array in ((at.D, self.d), (at.JOBS, self.jobs), (at.PLACES, places), (at.STEPS, ALL)):
             todo[2 * i : 2 * i + 2] = _place(array)
-        self._known = known = _Known(parameters, places, todo)  # at once: another thread may be reading the old one
+        references = [weakref.ref(array) for array in parameters]
+        self._known = known = _Known(references, places, todo)  # at once: another thread may be reading the old one
         return known
 
     def _todo(self, arrays: Sequence[np.ndarray]) -> _Known:
         """What is to be done with these arrays: everything."""
         known, parameters = self._known, self._parameters(arrays)
-        if known is None or not all(map(operator.is_, known.parameters, parameters)):
+        if known is None or any(map(operator.is_not, [old() for old in known.parameters], parameters)):
             known = self._know(parameters)
         if self._has_more:
             put, places, todo = self._kernels.put, known.places.copy(), known.todo.copy()
             for i, array in enumerate(self._more(arrays), self._kernels.LOOSE):
                 put(places, i, array)
             put(todo.reshape(-1, 2), self._kernels.PLACES, places.ravel())
-            known = _Known(parameters, places, todo)
+            known = _Known(known.parameters, places, todo)
         return known
 
     # ---- running
@@ -172,7 +174,7 @@ class Call:
 class _Known(NamedTuple):
     """Where the parameters are, and what is to be done if they are there."""
 
-    parameters: tuple
+    parameters: list[weakref.ref]  # a table must not keep parameters alive that were replaced
     places: np.ndarray
     todo: np.ndarray
 
