@@ -79,8 +79,8 @@ def _ours(layer, x: np.ndarray) -> Callable[[], object]:
 
 def _kernel(layer) -> Callable[[], object]:
     kernel = layer.stepper(1)._links[0].kernel
-    function, call = kernel._function, kernel._call
-    return lambda: function(*call)
+    function, arguments = kernel._function, kernel._arguments
+    return lambda: function(*arguments)
 
 
 def _torch(torch, name: str, layer, x: np.ndarray) -> Callable[[], object]:

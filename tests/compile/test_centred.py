@@ -64,6 +64,10 @@ def test_kept(name):
     assert summed(KEPT[name])
 
 
+def test_a_number_is_not_another_values_name():
+    assert summed(lambda u, s, x, y: u + s * (x - mean(x, y)) + float(s.uid) * (y - mean(x, y)))
+
+
 class Sums(nn.Cell):
     def initial_state(self, batch_size):
         return None

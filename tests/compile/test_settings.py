@@ -116,6 +116,81 @@ def test_replaced_parameters():
     check(cell)
 
 
+class Equal(Settings):
+    """Cells that say that they are equal, and have no hash."""
+
+    def __eq__(self, other):
+        return isinstance(other, Equal)
+
+    __hash__ = None
+
+
+def test_equal_cells_are_different_cells():
+    one, other = Equal(), Equal()
+    with tr.no_grad():
+        other.w.copy_(other.w.data * 2)
+    other.alpha = 0.9
+    first, second = (agree(c, tr.tensor(X), None)[0][0] for c in (one, other))
+    assert not np.array_equal(first, second)
+
+
+class Acting(nn.Cell):
+    """Takes its nonlinearity, a scale and a shift from attributes."""
+
+    hidden_size, scale, shift, act = 4, 1.0, 0.0, staticmethod(tr.tanh)
+    dtype = np.dtype("float64")
+
+    def step(self, x, h):
+        h = self.act(x * self.scale + h + self.shift)
+        return h, h
+
+
+def test_functions_that_follow_each_other():
+    cell = Acting()
+    for factor in (None, 1.0, 0.5, 0.25, 0.125):
+        cell.act = tr.tanh if factor is None else lambda v, factor=factor: tr.tanh(v) * factor
+        agree(cell, tr.tensor(X), None)
+
+
+def test_an_attribute_under_another_name():
+    cell = Acting()
+    cell.scale = value = 2.0
+    first = agree(cell, tr.tensor(X), None)[0][0]
+    del cell.scale
+    cell.shift = value
+    assert not np.array_equal(first, agree(cell, tr.tensor(X), None)[0][0])
+
+
+class Nested(nn.Cell):
+    """Keeps tensors inside of what its attributes hold."""
+
+    hidden_size, dtype = 4, np.dtype("float64")
+
+    def __init__(self):
+        self.options = SimpleNamespace(w=tr.tensor(np.ones(4)), inner={"v": [tr.tensor(np.ones(4))]})
+        self._pairs = ({"u": tr.tensor(np.ones(4))}, [tr.tensor(np.ones(4))])
+
+    def step(self, x, h):
+        h = tr.tanh(x * self.options.w + h * self.options.inner["v"][0]) * self._pairs[0]["u"] + self._pairs[1][0]
+        return h, h
+
+
+REPLACED = {
+    "object": lambda cell, t: setattr(cell.options, "w", t),
+    "list in a dict in an object": lambda cell, t: cell.options.inner["v"].__setitem__(0, t),
+    "dict in a tuple": lambda cell, t: cell._pairs[0].update(u=t),
+    "list in a tuple": lambda cell, t: cell._pairs[1].__setitem__(0, t),
+}
+
+
+@pytest.mark.parametrize("name", REPLACED)
+def test_tensors_replaced_inside_of_attributes(name):
+    cell = Nested()
+    first = agree(cell, tr.tensor(X), None)[0][0]
+    REPLACED[name](cell, tr.tensor(np.full(4, 0.5)))
+    assert not np.array_equal(first, agree(cell, tr.tensor(X), None)[0][0])
+
+
 def drawn_map(seed):
     tr.seed(seed)
     return nn.Linear(7, 4, dtype="float64")

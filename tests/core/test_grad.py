@@ -65,6 +65,20 @@ def test_backward_with_create_graph_fills_differentiable_grads():
     assert g.tolist() == [6.0, 12.0]
 
 
+def test_gradients_that_can_be_differentiated_are_tensors_of_their_own():
+    a, b, w = leaf([1.0, 2.0]), leaf([3.0, 4.0]), leaf([5.0, 6.0])
+    ((a + b) * w).sum().backward(create_graph=True)
+    a.grad.detach().zero_()
+    assert b.grad.tolist() == [5.0, 6.0]
+    c = leaf(2.0)
+    (c.sum() + 0.0).backward(create_graph=True)
+    c.backward(create_graph=True)
+    c.grad.detach().fill_(7.0)
+    c.grad = None
+    c.backward(create_graph=True)
+    assert c.grad.item() == 1.0
+
+
 def test_gradient_penalty_reaches_the_weights():
     w, x = leaf([2.0, 3.0]), leaf([1.0, 1.0])
     (dx,) = tr.grad((w * w * x).sum(), x, create_graph=True)

@@ -217,6 +217,29 @@ def test_a_cell_that_begins_in_its_own_way():
     np.testing.assert_allclose(*found, rtol=1e-12)
 
 
+class Counting(nn.RNNCell):
+    """Its initial state sets what its step reads."""
+
+    count = 0
+
+    def initial_state(self, batch_size):
+        self.count = self.count + 1
+        return super().initial_state(batch_size)
+
+    def step(self, x, h):
+        y, h = super().step(x * (self.count % 2 + 1), h)
+        return y, h
+
+
+def test_an_initial_state_that_sets_what_the_step_reads():
+    found = []
+    for mode in ("compiled", "eager"):
+        tr.seed(0)
+        cell = Counting(I, H, dtype="float64")
+        found.append([scan(cell, sequence(), mode=mode)[0].numpy() for _ in range(6)])
+    np.testing.assert_allclose(*found, rtol=1e-12)
+
+
 class Masked(nn.RNNCell):
     """Draws a mask for each sequence."""
 

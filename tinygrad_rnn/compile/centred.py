@@ -14,6 +14,7 @@ from .symbol import Symbol
 
 MANY = 500  # terms; looking at more is not worth the time
 
+NEGATIVE = ("number", -1.0)  # a factor; others are ("value", uid)
 Term = tuple[tuple, int]  # of a linear combination: what it is multiplied by, and the uid of the value
 
 
@@ -58,12 +59,13 @@ def _inner(s: Symbol, factors: tuple) -> list[tuple[tuple, Symbol]]:
     found = _split(s)
     if found is not None:
         factor, rest = found
-        return [((*factors, factor.uid if isinstance(factor, Symbol) else float(factor)), rest)]
+        key = ("value", factor.uid) if isinstance(factor, Symbol) else ("number", float(factor))
+        return [((*factors, key), rest)]
     if s.operation == "negative":
-        return [((*factors, -1.0), s.args[0])]
+        return [((*factors, NEGATIVE), s.args[0])]
     whole = all(isinstance(a, Symbol) and a.varying and a.shape == s.shape and not _is_number(a) for a in s.args)
     if s.operation in ("add", "subtract") and whole:
-        second = factors if s.operation == "add" else (*factors, -1.0)
+        second = factors if s.operation == "add" else (*factors, NEGATIVE)
         return [(factors, s.args[0]), (second, s.args[1])]
     return []
 

@@ -95,7 +95,7 @@ def backward(
     for leaf in leaves:
         g, grad = cotangents[leaf], leaf.grad
         if create_graph:
-            leaf.grad = g if grad is None else grad + g
+            leaf.grad = g * 1 if grad is None else grad + g  # a tensor of its own: `g` may be that of others too
         elif grad is not None:
             leaf.grad = wrap(np.asarray(grad.data + g))  # of arrays of shape () NumPy makes a number
         else:

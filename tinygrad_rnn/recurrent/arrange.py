@@ -48,8 +48,8 @@ class Arrangement(NamedTuple):
 
 
 def solid(a: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """The array as loops take it: itself if it will do, else a copy."""
-    return a if a.dtype is dtype and a.flags.c_contiguous else np.ascontiguousarray(a, dtype)
+    """The array as loops take it: itself if it will do, else a copy; read-only ones would have them compiled anew."""
+    return a if a.dtype is dtype and a.flags.carray else np.array(a, dtype, order="C")
 
 
 def _flip(x: Any) -> Any:

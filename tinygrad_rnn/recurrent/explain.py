@@ -230,9 +230,8 @@ def _names(cell: Cell, program: Program, structure, state_structure) -> tuple[di
     modules = {id(vars(m)): path for path, m in cell.named_modules()}
     for uid, source in program.sources:
         if not isinstance(source, Tensor):
-            attributes, name, key = source
-            path = modules[id(attributes)]
-            names[uid] = (f"{path}." if path else "") + name + ("" if key is None else f"[{key!r}]")
+            path = modules[id(source.attributes)]
+            names[uid] = (f"{path}." if path else "") + source.name + source.suffix
     return names, _paths("output", program.output_structure), state_names
 
 

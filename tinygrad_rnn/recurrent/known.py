@@ -44,19 +44,30 @@ class Known:
         self.calls[_key(x, arrange)] = call
 
 
-_known: weakref.WeakKeyDictionary[Cell, Known] = weakref.WeakKeyDictionary()
+_known: dict[int, tuple[weakref.ref, Known]] = {}  # by identity: a cell may define what equal cells are
+
+
+def _find(cell: Cell) -> Known | None:
+    found = _known.get(id(cell))
+    return found[1] if found is not None and found[0]() is cell else None
 
 
 def known_of(cell: Cell) -> Known:
-    found = _known.get(cell)
+    found = _find(cell)
     if found is None:
-        found = _known[cell] = Known()
+        key, found = id(cell), Known()
+        _known[key] = weakref.ref(cell, lambda gone: _forget(key, gone)), found
     return found
+
+
+def _forget(key: int, gone: weakref.ref) -> None:
+    if _known.get(key, (None,))[0] is gone:
+        del _known[key]
 
 
 def earlier_call(cell: Cell, x: Tensor, arrange: Arrangement) -> Call | None:
     """The last call of the cell on a sequence like `x`, if it took the compiled road and would take the same again."""
-    known = _known.get(cell)
+    known = _find(cell)
     if known is None or grad_mode.tracer is not None:
         return None
     call = known.calls.get(_key(x, arrange))
@@ -92,7 +103,7 @@ class Call:
             return False
         dtype = program.traced.trace.dtype
         return all(
-            isinstance(t, Parameter) and source[2] is None and solid(t.data, dtype) is t.data
+            isinstance(t, Parameter) and not source.path and solid(t.data, dtype) is t.data
             for source, t in zip(program.plain, tensors)
         )
 
@@ -133,7 +144,8 @@ class Call:
     def begin(self, cell: Cell, batch: int) -> bool:
         """Begin a sequence; whether the call may be made."""
         cell.begin_sequence(batch)
-        return type(cell).begin_sequence is Cell.begin_sequence or self.holds(cell, _known[cell])
+        begins = getattr(cell.begin_sequence, "__func__", None)
+        return (begins is Cell.begin_sequence and self.initial is not None) or self.holds(cell, known_of(cell))
 
     def run(self, x: Tensor, states: list[Tensor], arrange: Arrangement, steps: Steps | None = None) -> tuple[Any, Any]:
         """Outputs and final state; `steps` says which steps count."""

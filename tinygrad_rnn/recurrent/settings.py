@@ -7,9 +7,9 @@ import pickle
 import random
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from .cell import Cell
 _FIXED = (Tensor, Module, bool, int, float, complex, str, bytes, types.NoneType, np.generic, np.dtype, type)
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 _CONTAINERS = (list, tuple, dict, set, frozenset)
+DEPTH = 4  # of objects inside objects that are looked into
 SMALL = 4096  # elements of an array that is compared by its values
 
 
@@ -35,21 +36,21 @@ class Settings:
 
     def __init__(self):
         self.last: tuple = ()
-        self._seen: list[tuple[dict, list]] = []  # attributes of the cell and its parts; held, so that ids stay unique
+        self._seen: list[tuple[dict, list, list]] = []  # attributes of the cell and its parts, their names and values
         self._changing = False
 
     def read(self, cell: Cell) -> tuple:
         if self._seen and not self._changing:
-            for attributes, values in self._seen:
-                if len(attributes) != len(values) or not all(map(operator.is_, attributes.values(), values)):
+            for attributes, names, values in self._seen:
+                if names != [*attributes] or not all(map(operator.is_, attributes.values(), values)):
                     break
             else:
                 return self.last
         settings = read_settings(cell)
         if settings != self.last:
             self.last = settings
-        self._seen = [(vars(m), list(vars(m).values())) for m in cell.modules()]
-        self._changing = not all(_is_fixed(v) for _, values in self._seen for v in values)
+        self._seen = [(a, [*a], [*a.values()]) for a in map(vars, cell.modules())]
+        self._changing = not all(_is_fixed(v) for _, _, values in self._seen for v in values)
         return self.last
 
 
@@ -57,26 +58,26 @@ def read_settings(cell: Cell) -> tuple:
     """Everything plain that a step may read: numbers, flags, strings and functions of the cell and its parts."""
     return tuple(
         (
-            _Part(vars(module)),
+            _Same(vars(module)),  # another module in its place has other parameters, though all is equal
             *[(k, _setting(v, 0)) for k, v in vars(module).items() if not isinstance(v, Tensor | Module)],
         )
         for module in cell.modules()
     )
 
 
-class _Part:
-    """A module of the cell, by identity: another one in its place has other parameters, though all is equal."""
+class _Same:
+    """An object by identity; it is held, as the id of one that is gone may be that of another."""
 
-    __slots__ = ("attributes",)
+    __slots__ = ("what",)
 
-    def __init__(self, attributes: dict):
-        self.attributes = attributes
+    def __init__(self, what: Any):
+        self.what = what
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Part) and other.attributes is self.attributes
+        return isinstance(other, _Same) and other.what is self.what
 
     def __hash__(self) -> int:
-        return id(self.attributes)
+        return id(self.what)
 
 
 def _is_fixed(value: Any) -> bool:
@@ -92,18 +93,22 @@ def _setting(value: Any, depth: int) -> Any:
     if isinstance(value, np.generic):
         return type(value), value.item()
     if isinstance(value, np.ndarray):
-        return value.shape, value.dtype.str, value.tobytes() if value.size <= SMALL else id(value)
+        return value.shape, value.dtype.str, value.tobytes() if value.size <= SMALL else _Same(value)
     if isinstance(value, list | tuple):
         return type(value), tuple(_setting(v, depth) for v in value)
     if isinstance(value, dict):
         return dict, tuple((k, _setting(v, depth)) for k, v in value.items())
     if isinstance(value, set | frozenset):
         return type(value), frozenset(value)
-    if isinstance(value, bool | int | float | complex | str | bytes | None):
+    if isinstance(value, float):
+        return type(value), value.hex()  # zeros differ in their signs, and NaN equals itself
+    if isinstance(value, bool | int | complex | str | bytes | None):
         return type(value), value
-    if depth < 4 and hasattr(value, "__dict__") and not isinstance(value, (type, *_FUNCTIONS)):  # an object of options
-        return id(value), tuple((k, _setting(v, depth + 1)) for k, v in vars(value).items())
-    return id(value)
+    if depth < DEPTH and hasattr(value, "__dict__") and not isinstance(value, (type, *_FUNCTIONS)):  # options
+        return _Same(value), tuple((k, _setting(v, depth + 1)) for k, v in vars(value).items())
+    if isinstance(value, types.MethodType) and isinstance(value.__self__, Module):
+        return _Same(value.__func__), _Same(vars(value.__self__))  # not the module, which may be the cell itself
+    return _Same(value)
 
 
 # ---- trial runs
@@ -177,23 +182,49 @@ def drawn(cell: Cell) -> bytes:
     return pickle.dumps([get() for get, _ in generators(cell)])
 
 
-def find(cell: Cell, tensor: Tensor):
-    """Where the cell keeps `tensor`, as (attributes, name, key); the tensor itself if it is not an attribute."""
+class Source(NamedTuple):
+    """Where a cell keeps a tensor: in an attribute, or inside the lists, dicts and objects that one holds."""
+
+    attributes: dict
+    name: str
+    path: tuple  # (whether it is an item, key) of each step into what the attribute holds
+
+    def look_up(self) -> Tensor:
+        value = self.attributes[self.name]
+        for is_item, key in self.path:
+            value = value[key] if is_item else getattr(value, key)
+        return value
+
+    @property
+    def suffix(self) -> str:
+        return "".join(f"[{key!r}]" if is_item else f".{key}" for is_item, key in self.path)
+
+
+def find(cell: Cell, tensor: Tensor) -> Source | Tensor:
+    """Where the cell keeps `tensor`; the tensor itself if it does not."""
     for module in cell.modules():
         for name, value in vars(module).items():
-            if value is tensor:
-                return vars(module), name, None
-            if isinstance(value, list | tuple | dict):
-                items = value.items() if isinstance(value, dict) else enumerate(value)
-                for key, item in items:
-                    if item is tensor:
-                        return vars(module), name, key
+            if not isinstance(value, Module) and (path := _path_to(tensor, value, 0)) is not None:
+                return Source(vars(module), name, path)
     return tensor
 
 
-def look_up(source) -> Tensor:
+def _path_to(tensor: Tensor, value: Any, depth: int) -> tuple | None:
+    if value is tensor:
+        return ()
+    inside: Iterable[tuple] = ()
+    if depth == DEPTH:
+        return None
+    if isinstance(value, list | tuple | dict):
+        inside = (((True, k), v) for k, v in (value.items() if isinstance(value, dict) else enumerate(value)))
+    elif hasattr(value, "__dict__") and not isinstance(value, (Tensor, type, *_FUNCTIONS)):
+        inside = (((False, k), v) for k, v in vars(value).items())
+    for step, item in inside:
+        if (rest := _path_to(tensor, item, depth + 1)) is not None:
+            return step, *rest
+    return None
+
+
+def look_up(source: Source | Tensor) -> Tensor:
     """The tensor at a place that :func:`find` has found."""
-    if isinstance(source, Tensor):
-        return source
-    attributes, name, key = source
-    return attributes[name] if key is None else attributes[name][key]
+    return source.look_up() if isinstance(source, Source) else source
