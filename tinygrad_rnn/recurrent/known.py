@@ -56,13 +56,13 @@ def known_of(cell: Cell) -> Known:
     found = _find(cell)
     if found is None:
         key, found = id(cell), Known()
-        _known[key] = weakref.ref(cell, lambda gone: _forget(key, gone)), found
+
+        def forget(gone: weakref.ref, known: dict = _known) -> None:  # globals may be gone when Python ends
+            if known.get(key, (None,))[0] is gone:
+                del known[key]
+
+        _known[key] = weakref.ref(cell, forget), found
     return found
-
-
-def _forget(key: int, gone: weakref.ref) -> None:
-    if _known.get(key, (None,))[0] is gone:
-        del _known[key]
 
 
 def earlier_call(cell: Cell, x: Tensor, arrange: Arrangement) -> Call | None:
