@@ -24,7 +24,7 @@ RUNS: dict[str, tuple[str, ...]] = {  # name of the run: benchmark and options
     "stepper": ("stepper",),
     "memory": ("memory",),
     "compile": ("compile",),
-    "airline": ("airline", "--epochs", "20", "--repeats", "3"),
+    "airline": ("airline", "--repeats", "3"),
     "eager": ("eager",),
 }
 PLOTS = {"recurrent": "results_recurrent.png", "cells": "results_cells.png"}
