@@ -195,6 +195,18 @@ def test_an_eager_layer_stays_eager(short):
         module(x)
 
 
+def on_both_roads(kind, calls):
+    """Outputs of several calls of a cell, compiled and on the tape, which are the same; and the two cells."""
+    found, cells = [], []
+    for mode in ("compiled", "eager"):
+        tr.seed(0)
+        cell = kind(I, H, dtype="float64")
+        found.append([scan(cell, sequence(), mode=mode)[0].numpy() for _ in range(calls)])
+        cells.append(cell)
+    np.testing.assert_allclose(*found, rtol=1e-12)
+    return found, cells
+
+
 class Started(nn.RNNCell):
     """Begins with a state and a sequence of its own."""
 
@@ -208,13 +220,8 @@ class Started(nn.RNNCell):
 
 
 def test_a_cell_that_begins_in_its_own_way():
-    found = []
-    for mode in ("compiled", "eager"):
-        tr.seed(0)
-        cell = Started(I, H, dtype="float64")
-        found.append([scan(cell, sequence(), mode=mode)[0].numpy() for _ in range(4)])
-        assert cell.begun == 4
-    np.testing.assert_allclose(*found, rtol=1e-12)
+    _, cells = on_both_roads(Started, 4)
+    assert [cell.begun for cell in cells] == [4, 4]
 
 
 class Counting(nn.RNNCell):
@@ -232,12 +239,7 @@ class Counting(nn.RNNCell):
 
 
 def test_an_initial_state_that_sets_what_the_step_reads():
-    found = []
-    for mode in ("compiled", "eager"):
-        tr.seed(0)
-        cell = Counting(I, H, dtype="float64")
-        found.append([scan(cell, sequence(), mode=mode)[0].numpy() for _ in range(6)])
-    np.testing.assert_allclose(*found, rtol=1e-12)
+    on_both_roads(Counting, 6)
 
 
 class Masked(nn.RNNCell):
@@ -252,12 +254,7 @@ class Masked(nn.RNNCell):
 
 
 def test_masks_are_drawn_once_for_each_sequence():
-    found = []
-    for mode in ("compiled", "eager"):
-        tr.seed(0)
-        cell = Masked(I, H, dtype="float64")
-        found.append([scan(cell, sequence(), mode=mode)[0].numpy() for _ in range(3)])
-    np.testing.assert_allclose(*found, rtol=1e-12)
+    found, _ = on_both_roads(Masked, 3)
     assert not np.array_equal(found[0][0], found[0][1])
 
 
