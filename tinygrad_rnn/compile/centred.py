@@ -110,12 +110,8 @@ def _prune(s: Symbol, factors: tuple, drop: set[Term]) -> Symbol | None:
         found = _split(s)
         return None if first is None else -first if found is None else first * found[0]
     second: Any = kept[1]
-    if first is not None and second is not None:
-        return first + second if s.operation == "add" else first - second
-    return (
-        -second
-        if first is None and second is not None and s.operation == "subtract"
-        else second
-        if first is None
-        else first
-    )
+    if second is None:
+        return first
+    if s.operation == "add":
+        return second if first is None else first + second
+    return -second if first is None else first - second

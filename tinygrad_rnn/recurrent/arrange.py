@@ -47,9 +47,14 @@ class Arrangement(NamedTuple):
         return y.swapaxes(0, 1) if self.batch_first else y
 
 
+def is_solid(a: np.ndarray, dtype: np.dtype) -> bool:
+    """Whether loops take the array as it is; read-only ones would have them compiled anew."""
+    return a.dtype is dtype and a.flags.carray
+
+
 def solid(a: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """The array as loops take it: itself if it will do, else a copy; read-only ones would have them compiled anew."""
-    return a if a.dtype is dtype and a.flags.carray else np.array(a, dtype, order="C")
+    """The array as loops take it: itself if it will do, else a copy."""
+    return a if is_solid(a, dtype) else np.array(a, dtype, order="C")
 
 
 def _flip(x: Any) -> Any:

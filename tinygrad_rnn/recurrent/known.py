@@ -13,7 +13,7 @@ from ..config import grad_mode
 from ..core import Tensor
 from ..nn.parameter import Parameter
 from . import nest
-from .arrange import Arrangement, solid
+from .arrange import Arrangement, is_solid
 from .cell import Cell
 from .settings import Settings
 from .steps import Steps
@@ -103,7 +103,7 @@ class Call:
             return False
         dtype = program.traced.trace.dtype
         return all(
-            isinstance(t, Parameter) and not source.path and solid(t.data, dtype) is t.data
+            isinstance(t, Parameter) and not source.path and is_solid(t.data, dtype)
             for source, t in zip(program.plain, tensors)
         )
 

@@ -224,9 +224,7 @@ class Layered(Module):
             name, time = type(self).__name__, x.shape[:1]
             lengths = _add_axis(f"{name}: lengths", lengths, ())
             mask, resets = _add_axis(f"{name}: mask", mask, time), _add_axis(f"{name}: resets", resets, time)
-        steps = None
-        if not (lengths is None and mask is None and resets is None):
-            steps = read_steps(type(self).__name__, x.shape[:2], lengths, mask, resets, batch_first)
+        steps = read_steps(type(self).__name__, x.shape[:2], lengths, mask, resets, batch_first)
         states = self._split_state(state, x.shape[0 if batch_first else 1], batched)
         every = check_return_states(return_states)
         cells = [with_states(self, cell) for cell in self._cells] if every else self._cells
