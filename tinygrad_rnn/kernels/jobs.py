@@ -9,18 +9,16 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
-from llvmlite import ir
-from numba import cfunc, types
-from numba.core import cgutils
+from numba import types
 from numba.extending import intrinsic
 
-from .fingerprint import fingerprint, kernel
+from .fingerprint import kernel
 from .gemm import _transpose_block
 from .lanes import vlanes, vload, vload_n, vstore, vstore_n
 from .linked import gemm, product_tn
 from .loops import array_like, call_loop, integers
+from .symbols import call_symbol, pointer_to, publish
 from .vector import BOUNDSCHECK
 
 LOOSE = 10  # arrays that a call gives directly
@@ -233,21 +231,15 @@ def link(dtype) -> Any:
     """Compile the jobs for `dtype` (or load them from the disk) and make their symbol known to LLVM."""
     if BOUNDSCHECK:
         return None
-    dtype, n = np.dtype(dtype), types.intp
-    _run_jobs.__qualname__ = f"_run_jobs_{fingerprint()}"
-    like = types.CPointer(types.float32 if dtype == np.float32 else types.float64)
-    compiled: Any = cfunc(types.void(n, n, n, n, n, like), cache=True, error_model="numpy")(_run_jobs)
-    llvm.add_symbol(_symbol(dtype), compiled.address)
-    return compiled  # kept alive by the cache
+    signature = types.void(*[types.intp] * 5, pointer_to(dtype))
+    return publish(_symbol(np.dtype(dtype)), _run_jobs, signature)  # kept alive by the cache
 
 
 @intrinsic
 def _call_jobs(typingctx, todo, places, first, last, panel, like):
     def codegen(context, builder, sig, args):
         values = [*args[:5], context.make_array(like)(context, builder, args[5]).data]
-        kind = ir.FunctionType(ir.VoidType(), [x.type for x in values])
-        builder.call(cgutils.get_or_insert_function(builder.module, kind, _symbol(like.dtype)), values)
-        return context.get_dummy_value()
+        return call_symbol(context, builder, _symbol(like.dtype), values)
 
     return types.void(*[types.intp] * 5, like), codegen
 
@@ -268,16 +260,16 @@ def lay(todo, e0, e1, e2, e3, e4, e5, e6, e7, e8, e9):
     new = np.empty((n + 1 + (todo.size - USED) // 2, 2), np.int64)
     for i in range(LOOSE, n):
         new[i, 0], new[i, 1] = old[2 * i], old[2 * i + 1]
-    new[0, 0], new[0, 1] = e0.ctypes.data, e0.size
-    new[1, 0], new[1, 1] = e1.ctypes.data, e1.size
-    new[2, 0], new[2, 1] = e2.ctypes.data, e2.size
-    new[3, 0], new[3, 1] = e3.ctypes.data, e3.size
-    new[4, 0], new[4, 1] = e4.ctypes.data, e4.size
-    new[5, 0], new[5, 1] = e5.ctypes.data, e5.size
-    new[6, 0], new[6, 1] = e6.ctypes.data, e6.size
-    new[7, 0], new[7, 1] = e7.ctypes.data, e7.size
-    new[8, 0], new[8, 1] = e8.ctypes.data, e8.size
-    new[9, 0], new[9, 1] = e9.ctypes.data, e9.size
+    put(new, 0, e0)
+    put(new, 1, e1)
+    put(new, 2, e2)
+    put(new, 3, e3)
+    put(new, 4, e4)
+    put(new, 5, e5)
+    put(new, 6, e6)
+    put(new, 7, e7)
+    put(new, 8, e8)
+    put(new, 9, e9)
     new[n, 0], new[n, 1] = todo[2 * D], todo[2 * D + 1]
     for i in range(n + 1, len(new)):
         at = USED + 2 * (i - n - 1)

@@ -10,16 +10,14 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import carray, cfunc, types
-from numba.core import cgutils
+from numba import carray, types
 from numba.extending import intrinsic
 
 from . import gemm as tile
-from .fingerprint import fingerprint
 from .lanes import vlanes
+from .symbols import call_symbol, pointer_to, publish
 from .vector import BOUNDSCHECK, is_array
 
 HUGE = 1 << 40  # elements: a pointer has no length
@@ -51,13 +49,9 @@ def _product(a, lda, K, p, a2, lda2, K2, p2, start, begin, begin_ld, rows, colum
 @functools.cache
 def link(dtype) -> Any:
     """Compile the tile for `dtype` (or load it from the disk) and make its symbol known to LLVM."""
-    dtype = np.dtype(dtype)
-    p = types.CPointer(types.float32 if dtype == np.float32 else types.float64)
+    p = pointer_to(dtype)
     signature = types.void(p, _n, _n, p, p, _n, _n, p, _n, p, _n, _n, _n, p, _n)
-    _product.__qualname__ = f"_product_{fingerprint()}"
-    compiled: Any = cfunc(signature, cache=True, error_model="numpy")(_product)
-    llvm.add_symbol(_symbol(dtype), compiled.address)
-    return compiled  # kept alive by the cache
+    return publish(_symbol(np.dtype(dtype)), _product, signature)  # kept alive by the cache
 
 
 def _call(context: Any, builder: ir.IRBuilder, dtype: Any, values: list[Any]) -> Any:
@@ -69,9 +63,7 @@ def _call(context: Any, builder: ir.IRBuilder, dtype: Any, values: list[Any]) ->
             out.append(builder.gep(context.make_array(array_type)(context, builder, array).data, [offset]))
         else:
             out.append(value)
-    kind = ir.FunctionType(ir.VoidType(), [x.type for x in out])
-    builder.call(cgutils.get_or_insert_function(builder.module, kind, _symbol(dtype)), out)
-    return context.get_dummy_value()
+    return call_symbol(context, builder, _symbol(dtype), out)
 
 
 def _same(*arrays: Any) -> bool:

@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 from llvmlite import ir
-from numba import cfunc, types
+from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
-from .fingerprint import fingerprint, kernel
+from .fingerprint import kernel
+from .symbols import c_function
 from .vector import BOUNDSCHECK
 
 _n = types.intp
@@ -34,8 +35,7 @@ def loop(function: Any) -> Any:
     """Compile a generated loop, or load it from the disk; its ``address`` is what :func:`call_loop` takes."""
     if BOUNDSCHECK:
         return _Checked(function)
-    function.__qualname__ += "_" + fingerprint()
-    return cfunc(types.void(_n, _n, _n), cache=True, error_model="numpy")(function)
+    return c_function(function, types.void(_n, _n, _n))
 
 
 @intrinsic
