@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ContextDecorator
 from typing import Any
 
 import numpy as np
@@ -29,17 +30,91 @@ def is_grad_enabled() -> bool:
     return grad_mode.enabled
 
 
-@contextmanager
-def set_grad_enabled(enabled: bool) -> Iterator[None]:
-    """Switch recording on or off inside a ``with`` block or a decorated function."""
-    before, grad_mode.enabled = grad_mode.enabled, bool(enabled)
-    try:
-        yield
-    finally:
-        grad_mode.enabled = before
+class _Recording(ContextDecorator):
+    """Recording on or off inside a ``with`` block, a decorated function or a decorated generator."""
+
+    def __init__(self, enabled: bool):
+        self.enabled = enabled
+        self.before: list[bool] = []
+
+    def __enter__(self) -> None:
+        self.before.append(grad_mode.enabled)
+        grad_mode.enabled = self.enabled
+
+    def __exit__(self, *exc) -> None:
+        grad_mode.enabled = self.before.pop()
+
+    def _recreate_cm(self) -> _Recording:
+        return _Recording(self.enabled)  # one for each call: calls may overlap
+
+    def __call__(self, function):
+        if not callable(function) or isinstance(function, type):
+            kind = function.__name__ if isinstance(function, type) else type(function).__name__
+            raise TypeError(f"function: got {kind}, wanted a function to decorate")
+        if not inspect.isgeneratorfunction(function):
+            return super().__call__(function)
+
+        @functools.wraps(function)
+        def steps(*args, **kwargs):  # what the caller does between two steps keeps the caller's mode
+            generator = function(*args, **kwargs)
+            resume = functools.partial(next, generator)
+            try:
+                while True:
+                    try:
+                        with self._recreate_cm():
+                            value = resume()
+                    except StopIteration as end:
+                        return end.value
+                    try:
+                        resume = functools.partial(generator.send, (yield value))
+                    except GeneratorExit:
+                        raise
+                    except BaseException as error:
+                        resume = functools.partial(generator.throw, error)
+            finally:
+                with self._recreate_cm():
+                    generator.close()
+
+        return steps
 
 
-def no_grad():
+class set_grad_enabled(_Recording):
+    """Switch recording on or off: from here on, or inside a ``with`` block or a decorated function.
+
+    Parameters
+    ----------
+    enabled : bool
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tr
+    >>> with tr.set_grad_enabled(False):
+    ...     tr.is_grad_enabled()
+    False
+    >>> _ = tr.set_grad_enabled(False)
+    >>> tr.is_grad_enabled()
+    False
+    >>> _ = tr.set_grad_enabled(True)
+    """
+
+    def __init__(self, enabled: bool):
+        super().__init__(bool(enabled))
+        self.entered = False
+        super().__enter__()
+
+    def __enter__(self) -> None:
+        if self.entered:
+            super().__enter__()
+        else:  # a block goes back to what was before the call, not to what the call has set
+            self.entered, grad_mode.enabled = True, self.enabled
+
+    def __call__(self, function):
+        if not self.entered:
+            self.entered, grad_mode.enabled = True, self.before.pop()
+        return super().__call__(function)
+
+
+def no_grad(function=None):
     """Do not record operations inside a ``with`` block or a decorated function.
 
     Examples
@@ -50,13 +125,18 @@ def no_grad():
     ...     y = w * 2
     >>> y.requires_grad
     False
+    >>> @tr.no_grad
+    ... def double(x):
+    ...     return x * 2
+    >>> double(w).requires_grad
+    False
     """
-    return set_grad_enabled(False)
+    return _Recording(False) if function is None else _Recording(False)(function)
 
 
-def enable_grad():
-    """Record operations inside a ``with`` block, even within :func:`no_grad`."""
-    return set_grad_enabled(True)
+def enable_grad(function=None):
+    """Record operations inside a ``with`` block or a decorated function, even within :func:`no_grad`."""
+    return _Recording(True) if function is None else _Recording(True)(function)
 
 
 def get_default_dtype() -> np.dtype:

@@ -39,10 +39,13 @@ class GradcheckError(TinygradError, AssertionError):
     at : tuple of int
         The entry in it.
     analytical, numerical : float
+    kink : bool
+        Whether the function has a kink or a jump there: its differences to the left and to the right disagree.
     """
 
     input: int = -1
     at: tuple = ()
+    kink: bool = False
     analytical: float = float("nan")
     numerical: float = float("nan")
 

@@ -1,5 +1,6 @@
 """``tr.grad``, graphs of gradients, no_grad, detach, freed graphs."""
 
+import sys
 import threading
 
 import numpy as np
@@ -242,6 +243,120 @@ def test_no_grad_as_a_decorator_and_after_an_exception():
     with pytest.raises(ZeroDivisionError), tr.no_grad():
         raise ZeroDivisionError
     assert tr.is_grad_enabled()
+
+
+def test_set_grad_enabled_as_a_statement_a_block_and_a_decorator():
+    x = leaf([1.0])
+    tr.set_grad_enabled(False)
+    try:
+        assert not tr.is_grad_enabled()
+        assert not (x * 2).requires_grad
+        with tr.set_grad_enabled(True):
+            assert (x * 2).requires_grad
+        assert not tr.is_grad_enabled()
+        block = tr.set_grad_enabled(True)
+        assert tr.is_grad_enabled()
+        with block:
+            assert tr.is_grad_enabled()
+        assert not tr.is_grad_enabled()  # as it was before the call
+        with block, block:
+            assert tr.is_grad_enabled()
+        assert not tr.is_grad_enabled()
+    finally:
+        tr.set_grad_enabled(True)
+
+    @tr.set_grad_enabled(False)
+    def predict():
+        return x * 2
+
+    assert tr.is_grad_enabled()  # it takes effect in the function only
+    assert not predict().requires_grad
+    assert not predict().requires_grad
+    assert tr.is_grad_enabled()
+
+
+@pytest.mark.parametrize("switch", [tr.no_grad, tr.no_grad()], ids=["bare", "called"])
+def test_decorators_with_and_without_brackets(switch):
+    x = leaf([1.0])
+
+    @switch
+    def predict(k, *, twice=True):
+        "Words."
+        return predict(k - 1, twice=twice) if k else x * 2
+
+    assert not predict(3).requires_grad
+    assert (predict.__name__, predict.__doc__) == ("predict", "Words.")
+    assert tr.is_grad_enabled()
+
+    @tr.enable_grad
+    def train():
+        return x * 2
+
+    with tr.no_grad():
+        assert train().requires_grad
+        assert not (x * 2).requires_grad
+    with pytest.raises(TypeError, match="function: got int, wanted a function"):
+        tr.no_grad(3)
+
+
+def test_a_decorated_generator_keeps_to_itself():
+    x = leaf([1.0])
+    closed = []
+
+    @tr.no_grad
+    def batches():
+        try:
+            got = yield (x * 2).requires_grad
+            try:
+                yield got, tr.is_grad_enabled()
+            except KeyError:
+                yield "caught", tr.is_grad_enabled()
+            return "end"
+        finally:
+            closed.append(tr.is_grad_enabled())
+
+    running = batches()
+    assert next(running) is False
+    assert tr.is_grad_enabled()
+    assert running.send(5) == (5, False)
+    assert running.throw(KeyError()) == ("caught", False)
+    assert tr.is_grad_enabled()
+    with pytest.raises(StopIteration, match="end"):
+        next(running)
+    again = batches()
+    next(again)
+    again.close()
+    assert closed == [False, False]
+    assert tr.is_grad_enabled()
+
+
+def test_a_block_may_be_entered_again_inside_itself():
+    off = tr.no_grad()
+    with off:
+        with off:
+            assert not tr.is_grad_enabled()
+        assert not tr.is_grad_enabled()
+    assert tr.is_grad_enabled()
+
+
+def test_threads_that_share_parameters_lose_no_gradient():
+    w = leaf(np.zeros(200_000))
+
+    def work():
+        for _ in range(10):
+            (w * 1.0).sum().backward()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert set(w.grad.tolist()) == {80.0}
 
 
 def test_grad_mode_is_per_thread():

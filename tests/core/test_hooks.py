@@ -120,3 +120,39 @@ def test_retain_grad_of_a_leaf_changes_nothing():
     x.retain_grad()
     (x * 2).sum().backward()
     assert x.grad.tolist() == [2.0]
+
+
+def test_retain_grad_twice_is_as_once():
+    x = leaf([2.0])
+    y = x * 3
+    y.retain_grad()
+    y.retain_grad()
+    (y * y).sum().backward()
+    assert y.grad.tolist() == [12.0]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_retain_grad_keeps_what_hooks_leave(first):
+    x = leaf([1.0])
+    y = x * 2
+    if first:
+        y.retain_grad()
+    removed = y.register_hook(lambda g: g * 10)
+    if not first:
+        y.retain_grad()
+    kept = y.register_hook(lambda g: g + 1)
+    (y * 1.0).sum().backward(retain_graph=True)
+    assert y.grad.tolist() == [11.0]
+    removed()
+    y.grad = None
+    (y * 1.0).sum().backward(retain_graph=True)
+    assert y.grad.tolist() == [2.0]
+    kept()
+    y.grad = None
+    (y * 1.0).sum().backward()
+    assert y.grad.tolist() == [1.0]
+
+
+def test_retain_grad_needs_gradients():
+    with pytest.raises(GraphError, match="retain_grad: this tensor does not require gradients"):
+        tr.tensor([1.0]).retain_grad()

@@ -118,6 +118,24 @@ def test_write_seen_by_second_gradients():
         tr.grad(g.sum(), x)
 
 
+def test_what_was_overwritten_is_named():
+    x, c = leaf([1.0, 2.0]), constant([3.0, 4.0])
+    y = (x * c).sum()
+    c.zero_()
+    with pytest.raises(GraphError, match=r"multiply \(shape \(2,\)\) .* \(its input 1, of shape \(2,\)\)"):
+        y.backward()
+
+    @tr.primitive(joint_vjp=lambda g, y, a, needs: (a * 0,), saves=(0,))
+    def _two_results(a):
+        return a * 1, a * 2
+
+    a, _ = _two_results(x)
+    with tr.no_grad():
+        x.zero_()
+    with pytest.raises(GraphError, match=r"a value that two_results saved was overwritten in place \(its input 0, of"):
+        a.sum().backward()
+
+
 # ---- writes that harm nobody
 
 

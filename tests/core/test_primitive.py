@@ -5,7 +5,7 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn.core import registry
-from tinygrad_rnn.errors import GraphError
+from tinygrad_rnn.errors import DTypeError, GraphError, ShapeError
 from tinygrad_rnn.testing import gradcheck, gradgradcheck
 
 
@@ -199,3 +199,45 @@ def test_view_operations_share_their_write_counter():
     with pytest.raises(tr.errors.GraphError, match="overwritten"):
         y.backward()
     assert gradgradcheck(mirrored, x)
+
+
+WRONG = {
+    "a number of shape ()": (lambda g, y, x: g.sum() * 2, r"returned shape \(\), wanted \(3,\) as input 0 of wrong"),
+    "one element": (lambda g, y, x: g.sum().reshape(1), r"returned shape \(1,\), wanted \(3,\)"),
+    "a row too many": (lambda g, y, x: g.reshape(3, 1), r"returned shape \(3, 1\), wanted \(3,\)"),
+    "a Python number": (lambda g, y, x: 2.0, r"returned float, wanted an array as input 0 of wrong"),
+    "nothing": (lambda g, y, x: None, r"returned NoneType, wanted an array"),
+    "a list": (lambda g, y, x: [1.0, 2.0, 3.0], r"returned list, wanted an array"),
+    "integers": (lambda g, y, x: np.ones(3, int), r"returned int64, wanted float64 as input 0 of wrong"),
+}
+
+
+@pytest.mark.parametrize("recorded", [False, True])
+@pytest.mark.parametrize("joint", [False, True])
+@pytest.mark.parametrize("case", WRONG)
+def test_what_a_rule_returns_is_checked(case, joint, recorded):
+    rule, message = WRONG[case]
+    rules = {"joint_vjp": lambda g, y, x, needs: (rule(g, y, x),)} if joint else {"vjps": [rule]}
+
+    @tr.primitive(saves=(), **rules)
+    def _wrong(x):
+        return x * 2
+
+    if joint and case == "nothing":  # which means: no gradient
+        return
+    x = tr.tensor(np.ones(3), requires_grad=True)
+    with pytest.raises((ShapeError, DTypeError), match=f"vjp: a rule {message}"):
+        _wrong(x * 1.0).sum().backward(create_graph=recorded)
+    with pytest.raises((ShapeError, DTypeError), match=message):
+        gradcheck(_wrong, x)
+    assert x.grad is None
+
+
+def test_a_sum_over_what_was_broadcast_is_left_to_the_walk():
+    @tr.primitive(vjps=[lambda g, y, x, k: g, None], saves=())
+    def _spread(x, k):
+        return x + k
+
+    x = tr.tensor(np.ones((1, 3)), requires_grad=True)
+    _spread(x, np.zeros((4, 2, 3))).sum().backward()
+    assert x.grad.tolist() == [[8.0, 8.0, 8.0]]

@@ -207,3 +207,30 @@ def test_checks_are_selected_by_name():
 def test_misuse_is_explained(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+class Rectified(nn.Cell):
+    """A rate network: the rectifier has its kink at the initial state, zero."""
+
+    def __init__(self, input_size: int, hidden_size: int):
+        self.input_size, self.hidden_size = input_size, hidden_size
+        self.W, self.U = nn.Linear(hidden_size, hidden_size), nn.Linear(input_size, hidden_size)
+
+    def step(self, x, h):
+        h = 0.8 * h + 0.2 * (self.W(tr.relu(h)) + self.U(x))
+        return h, h
+
+
+class WrongBelowZero(Rectified):
+    """The gradient of its state is lost where that is negative."""
+
+    def step(self, x, h):
+        h = 0.8 * h + 0.2 * (self.W(tr.relu(h) - tr.relu(-h.detach())) + self.U(x))
+        return h, h
+
+
+def test_a_kink_at_the_initial_state_is_no_fault():
+    skip = [name for name in CELL_CHECKS if not name.startswith("gradients")]
+    assert "gradients_of_states" in check_cell(Rectified, skip=skip).passed
+    with pytest.raises(CellCheckError, match="gradient of"):
+        check_cell(WrongBelowZero, skip=skip)

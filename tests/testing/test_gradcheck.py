@@ -147,3 +147,69 @@ def test_computed_inputs_are_refused():
 def test_random_functions_are_refused():
     with pytest.raises(GradcheckError, match="differs between two calls"):
         gradcheck(lambda x: x * tr.randn((1,), np.float64), leaf(1.0))
+
+
+@tr.no_grad
+def test_inside_no_grad():
+    assert gradcheck(lambda x: x * x, leaf(0.5, 2.0))
+    assert gradgradcheck(lambda x: x * x * x, leaf(0.5, 2.0))
+    assert not tr.is_grad_enabled()
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_inputs_that_share_memory(fast):
+    x = leaf(0.5, 2.0, 3.0)
+    y = tr.as_tensor(x.numpy()).requires_grad_()
+    part = tr.as_tensor(x.numpy()[1:]).requires_grad_()
+    assert gradcheck(lambda x, y, c, p: x * x * y * c + (p * p).sum(), [x, y, x.detach(), part], fast=fast)
+    assert gradcheck(lambda x, again: x * again, [x, x], fast=fast)
+    constant = x.detach()
+    assert gradcheck(lambda x: x * constant, x, fast=fast)
+    assert x.tolist() == [0.5, 2.0, 3.0]
+    assert np.shares_memory(x.numpy(), y.numpy())
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_inputs_that_cannot_be_written_to(fast):
+    array = np.array([0.5, 2.0])
+    array.flags.writeable = False
+    for values in (array, np.broadcast_to(np.array([1.5]), 2), np.array([0.5, 1.0, 2.0])[::-2]):
+        x = tr.as_tensor(values).requires_grad_()
+        assert gradcheck(lambda x: tr.tanh(x) * x, x, fast=fast)
+        assert x.numpy() is values
+
+
+KINKS = {
+    "relu": (tr.relu, [0.0]),
+    "jump": (lambda x: tr.where(x > 0, x + 1.0, x), [0.0]),
+    "clip": (lambda x: tr.clip(x, 0.3, None), [0.3]),
+    "just beside one": (tr.relu, [3e-7]),
+}
+
+
+@pytest.mark.parametrize("fast", [False, True])
+@pytest.mark.parametrize("name", KINKS)
+def test_a_kink_is_told_as_a_kink(name, fast):
+    fn, at = KINKS[name]
+    with pytest.raises(GradcheckError, match="a kink or a jump, where there is no derivative") as caught:
+        gradcheck(lambda x: 3.0 * fn(x), leaf(*at), fast=fast)
+    assert caught.value.kink
+    assert caught.value.at == (0,)
+
+
+def test_a_fault_beside_a_kink_and_at_a_bend_is_a_fault(make):
+    cube = make(lambda g, y, x: g * x)
+    with pytest.raises(GradcheckError, match=r"input 0 at \(1,\): analytical 2, numerical 12") as caught:
+        gradcheck(lambda x: tr.concat([tr.relu(x[:1]), cube(x[1:])]), leaf(0.0, 2.0))
+    assert not caught.value.kink
+    bend = make(lambda g, y, x: g * (3 * x * x + 0.1))  # as bent as it is, no kink
+    with pytest.raises(GradcheckError, match="analytical") as caught:
+        gradcheck(lambda x: 1e5 * bend(x), leaf(1.0))
+    assert not caught.value.kink
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_half_of_both_sides_is_taken_at_a_kink(fast):
+    """The central difference there, and so no fault."""
+    assert gradcheck(tr.abs, leaf(0.0, 1.0), fast=fast)
+    assert gradcheck(lambda x: tr.maximum(x, 0.3), leaf(0.3), fast=fast)

@@ -6,6 +6,8 @@ operations serve both.
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Sequence
 from heapq import heappop, heappush
 from typing import Any
@@ -18,6 +20,9 @@ from .node import Node, Pick
 
 ndarray = np.ndarray
 _rows: dict = {}  # dtype -> a row of ones
+_deposit = threading.Lock()  # walks of several threads may add to the gradients of the same leaves
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_deposit.acquire, after_in_parent=_deposit.release, after_in_child=_deposit.release)
 
 
 def sum_rows(g: Any) -> Any:
@@ -92,14 +97,15 @@ def backward(
             owned.discard(leaf)
     if wanted is not None:
         return cotangents
-    for leaf in leaves:
-        g, grad = cotangents[leaf], leaf.grad
-        if create_graph:
-            leaf.grad = g * 1 if grad is None else grad + g  # a tensor of its own: `g` may be that of others too
-        elif grad is not None:
-            leaf.grad = wrap(np.asarray(grad.data + g))  # of arrays of shape () NumPy makes a number
-        else:
-            leaf.grad = wrap(g if leaf in owned and type(g) is ndarray else np.array(g))
+    with _deposit:
+        for leaf in leaves:
+            g, grad = cotangents[leaf], leaf.grad
+            if create_graph:
+                leaf.grad = g * 1 if grad is None else grad + g  # a tensor of its own: `g` may be that of others too
+            elif grad is not None:
+                leaf.grad = wrap(np.asarray(grad.data + g))  # of arrays of shape () NumPy makes a number
+            else:
+                leaf.grad = wrap(g if leaf in owned and type(g) is ndarray else np.array(g))
     return None
 
 
@@ -157,10 +163,7 @@ def _walk(
             continue
         for counter in node.counters:
             if counter is not None and counter[0] > node.seq:
-                raise GraphError(
-                    f"backward: a value that {op.name} (shape {node.shape}) saved was overwritten in place; "
-                    "write to a copy, or after the backward walk"
-                )
+                raise _overwritten(node)
         if wrap is not None:
             args, out = _tensors(node, wrap)
         joint = op.joint_vjp is not None
@@ -174,9 +177,13 @@ def _walk(
             if parent is None or rule is None:
                 continue
             new = rule if joint else rule(g, out, *args, **static)
+            if type(new) is not ndarray and not hasattr(new, "dtype"):
+                raise _unfit(node, rules, rule, new, parent)
             if new.dtype is not parent.dtype and new.dtype != parent.dtype:
-                raise DTypeError(f"vjp: a rule returned {new.dtype}, wanted {parent.dtype} as the value")
+                raise _unfit(node, rules, rule, new, parent)
             if new.shape != parent.shape:
+                if not _reaches(parent.shape, new.shape):
+                    raise _unfit(node, rules, rule, new, parent)
                 new = unbroadcast(new, parent.shape)
             before = cotangents.get(parent)
             if before is None:
@@ -266,6 +273,35 @@ def _leading_to(roots, wanted: set) -> set:
 def _freed(node: Node) -> GraphError:
     return GraphError(
         f"backward: the graph behind {node.name} was freed by an earlier walk; pass retain_graph=True to that one"
+    )
+
+
+def _reaches(shape: tuple, wide: tuple) -> bool:
+    """Whether an array of `shape` broadcasts to the shape `wide`."""
+    lead = len(wide) - len(shape)
+    return lead >= 0 and all(n in (1, m) for n, m in zip(shape, wide[lead:]))
+
+
+def _unfit(node: Node, rules: Sequence, rule, new, parent) -> Exception:
+    """What to raise about a cotangent that a rule returned for `parent`."""
+    i = next(i for i, r in enumerate(rules) if r is rule)
+    place = f"as input {i} of {node.name}"
+    if not hasattr(new, "dtype") or not hasattr(new, "shape"):
+        return DTypeError(f"vjp: a rule returned {type(new).__name__}, wanted an array {place}")
+    if new.dtype != parent.dtype:
+        return DTypeError(f"vjp: a rule returned {new.dtype}, wanted {parent.dtype} {place}")
+    return ShapeError(f"vjp: a rule returned shape {tuple(new.shape)}, wanted {parent.shape} {place}")
+
+
+def _overwritten(node: Node) -> GraphError:
+    """What to raise where a saved value has been written to; it is named as well as the node knows it."""
+    i = next(i for i, c in enumerate(node.counters) if c is not None and c[0] > node.seq)
+    inputs = node.args or ()
+    what = f"its input {i}, of shape {tuple(inputs[i].shape)}" if i < len(inputs) else "its result"
+    of = "" if node.shape is None else f" (shape {node.shape})"  # an operation with several results has several
+    return GraphError(
+        f"backward: a value that {node.name}{of} saved was overwritten in place ({what}); "
+        "write to a copy, or after the backward walk"
     )
 
 

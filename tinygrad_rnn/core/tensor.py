@@ -197,16 +197,14 @@ class Tensor(Operators):
         return self
 
     def retain_grad(self) -> None:
-        """Keep the gradient of a computed tensor in ``grad``, as for a leaf."""
+        """Keep the gradient of a computed tensor in ``grad``, as for a leaf: what is left after all hooks."""
+        if not self.requires_grad:
+            raise GraphError("retain_grad: this tensor does not require gradients")
         if self._node is not None:
-            this = weakref.ref(self)  # a strong reference would make a cycle through the node
-
-            def keep(g):
-                if (tensor := this()) is not None:
-                    value = g if isinstance(g, Tensor) else Tensor(np.array(g))
-                    tensor.grad = value if tensor.grad is None else tensor.grad + value
-
-            self._add_hook(keep)
+            if self._node.hooks is None:
+                self._node.hooks = []
+            if not any(isinstance(h, _Keep) and h.tensor() is self for h in self._node.hooks):
+                self._node.hooks.append(_Keep(self))
 
     def register_hook(self, hook) -> Any:
         """Call ``hook(grad)`` with this tensor's gradient during the backward walk.
@@ -241,7 +239,7 @@ class Tensor(Operators):
         if getattr(owner, attribute) is None:
             setattr(owner, attribute, [])
         hooks = getattr(owner, attribute)
-        hooks.append(hook)
+        hooks.insert(sum(not isinstance(h, _Keep) for h in hooks), hook)
         return hooks
 
     # ---- in-place writes
@@ -284,6 +282,21 @@ class Tensor(Operators):
     def zero_(self) -> Tensor:
         """Set every element to zero, in place."""
         return self.fill_(0)
+
+
+class _Keep:
+    """The hook of :meth:`Tensor.retain_grad`; it stands behind all others."""
+
+    __slots__ = ("tensor",)
+
+    def __init__(self, tensor: Tensor):
+        self.tensor = weakref.ref(tensor)  # a strong reference would make a cycle through the node
+
+    def __call__(self, g) -> None:
+        tensor = self.tensor()
+        if tensor is not None:
+            value = g if isinstance(g, Tensor) else Tensor(np.array(g))
+            tensor.grad = value if tensor.grad is None else tensor.grad + value
 
 
 def values_of(value):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from ..config import no_grad
+from ..config import enable_grad, no_grad
 from ..core import Tensor, grad, tensor
 from ..errors import DTypeError, GradcheckError, GraphError
 
 
+@enable_grad
 def gradcheck(
     fn: Callable[..., Any],
     inputs: Tensor | Sequence[Any],
@@ -28,7 +30,7 @@ def gradcheck(
     ----------
     fn : callable
         ``fn(*inputs)`` gives a tensor, or a nest (tuples, lists, dicts) of tensors. It may also reach
-        `inputs` in other ways, as a module reaches its parameters: they are perturbed in place.
+        `inputs` in other ways, as a module reaches its parameters: they are perturbed, one after the other.
     inputs : Tensor or sequence
         Those that require gradients must be float64 leaves; the others are passed through.
     eps : float
@@ -47,7 +49,8 @@ def gradcheck(
     Raises
     ------
     GradcheckError
-        Naming output, input, entry, and both numbers; also if two calls of `fn` differ.
+        Naming output, input, entry, and both numbers; also if two calls of `fn` differ. Where the differences to
+        the left and to the right disagree, there is no derivative to compare with: the message tells the kink.
     DTypeError
         If an input or an output is float32.
     GraphError
@@ -63,31 +66,11 @@ def gradcheck(
     """
     inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     checked = _checked(inputs)
-    outputs = _outputs(fn, inputs)
-    _same_twice(outputs, _outputs(fn, inputs))
-    rng = np.random.default_rng(0)
-    for i in checked:
-        off = None
-        if fast:
-            off = _projection_that_differs(fn, inputs, i, rng, eps, atol, rtol)
-            if off is None:
-                continue
-        outputs = _outputs(fn, inputs)
-        analytical = _analytical(outputs, inputs[i])  # before values are overwritten
-        numerical = _numerical(fn, inputs, inputs[i], eps, outputs)
-        for k, (a, n) in enumerate(zip(analytical, numerical)):
-            bad = ~_close(a, n, atol, rtol)
-            if bad.any():
-                raise _complaint(a, n, bad, i, k, inputs[i].shape, outputs[k].shape)
-        if off is not None:
-            k, a, n = off
-            raise GradcheckError(
-                f"gradcheck: output {k} with respect to input {i}: a random projection of the gradient is "
-                f"{a:.10g} analytically, {n:.10g} numerically, though each entry agrees"
-            )
-    return True
+    with _own_memory([inputs[i] for i in checked]):
+        return _check(fn, inputs, checked, eps, atol, rtol, fast)
 
 
+@enable_grad
 def gradgradcheck(
     fn: Callable[..., Any],
     inputs: Tensor | Sequence[Any],
@@ -180,7 +163,48 @@ def _same_twice(once: list[Tensor], again: list[Tensor]) -> None:
             raise GradcheckError(f"gradcheck: output {k} differs between two calls; fix the seed inside fn")
 
 
+@contextmanager
+def _own_memory(leaves: list[Tensor]) -> Iterator[None]:
+    """Leaves in memory of their own, which can be written to and is nobody else's, while they are perturbed."""
+    before = {id(x): (x, x.data, x._counter[0]) for x in leaves}
+    for x, data, _ in before.values():
+        x.data = data.copy()
+    try:
+        yield
+    finally:
+        for x, data, last_write in before.values():
+            x.data = data
+            x._counter[0] = last_write  # to graphs that exist already, nothing happened
+
+
 # ---- the two sides
+
+
+def _check(fn, inputs: tuple, checked: list[int], eps: float, atol: float, rtol: float, fast: bool) -> bool:
+    outputs = _outputs(fn, inputs)
+    _same_twice(outputs, _outputs(fn, inputs))
+    rng = np.random.default_rng(0)
+    for i in checked:
+        off = None
+        if fast:
+            off = _projection_that_differs(fn, inputs, i, rng, eps, atol, rtol)
+            if off is None:
+                continue
+        outputs = _outputs(fn, inputs)
+        analytical = _analytical(outputs, inputs[i])  # before values are overwritten
+        numerical = _numerical(fn, inputs, inputs[i], eps, outputs)
+        for k, (a, n) in enumerate(zip(analytical, numerical)):
+            bad = ~_close(a, n, atol, rtol)
+            if bad.any():
+                kinks = _kinks(fn, inputs, inputs[i], k, a, bad, eps, atol, rtol)
+                raise _complaint(a, n, bad, i, k, inputs[i].shape, outputs[k].shape, kinks)
+        if off is not None:
+            k, a, n = off
+            raise GradcheckError(
+                f"gradcheck: output {k} with respect to input {i}: a random projection of the gradient is "
+                f"{a:.10g} analytically, {n:.10g} numerically, though each entry agrees"
+            )
+    return True
 
 
 def _analytical(outputs: list[Tensor], x: Tensor) -> list[np.ndarray]:
@@ -207,7 +231,7 @@ def _shifted(fn, inputs, x: Tensor, shift: np.ndarray) -> list[np.ndarray]:
         return [y.data.copy() for y in _outputs(fn, inputs)]
     finally:
         x.data[...] = before
-        x._counter[0] = last_write  # to graphs that exist already, nothing happened
+        x._counter[0] = last_write
 
 
 def _difference(fn, inputs, x: Tensor, shift: np.ndarray, eps: float) -> list[np.ndarray]:
@@ -224,6 +248,31 @@ def _numerical(fn, inputs, x: Tensor, eps: float, outputs: list[Tensor]) -> list
         for jacobian, column in zip(jacobians, _difference(fn, inputs, x, shift.reshape(x.shape), eps)):
             jacobian[:, i] = column.reshape(-1)
     return jacobians
+
+
+def _kinks(fn, inputs, x: Tensor, k: int, analytical, bad, eps: float, atol: float, rtol: float) -> dict:
+    """Entries of `bad` where output `k` has a kink or a jump: by (row, column), the differences to both sides.
+
+    Of a smooth function they come closer as the step shrinks, so that curvature is not taken for a kink.
+    """
+    found = {}
+    for column in map(int, np.flatnonzero(bad.any(axis=0))):
+        shift = np.zeros(x.size)
+        shift[column] = 1.0
+        shift = shift.reshape(x.shape)
+        here = _shifted(fn, inputs, x, 0 * shift)[k]
+        sides = []
+        for step in (eps, eps / 8):
+            up, down = (_shifted(fn, inputs, x, s * step * shift)[k] for s in (1, -1))
+            sides.append((((here - down) / step).reshape(-1), ((up - here) / step).reshape(-1)))
+        (left, right), (near_left, near_right) = sides
+        with np.errstate(invalid="ignore"):
+            gap, near = np.abs(right - left), np.abs(near_right - near_left)
+            apart = gap > 10 * (atol + rtol * np.maximum(np.abs(left), np.abs(right)))
+        within = _close(analytical[:, column], (near_left + near_right) / 2, atol, rtol)  # just beside the kink
+        for row in map(int, np.flatnonzero(bad[:, column] & apart & ((near > gap / 2) | within))):
+            found[row, column] = float(left[row]), float(right[row])
+    return found
 
 
 def _projection_that_differs(fn, inputs, i: int, rng, eps, atol, rtol) -> tuple | None:
@@ -255,18 +304,30 @@ def _close(a, n, atol: float, rtol: float) -> Any:
         return np.isfinite(a) & np.isfinite(n) & (np.abs(a - n) <= atol + rtol * np.abs(n))
 
 
-def _complaint(a, n, bad, i: int, k: int, in_shape: tuple, out_shape: tuple) -> GradcheckError:
-    """What to raise about the entry that is off by most."""
+def _complaint(a, n, bad, i: int, k: int, in_shape: tuple, out_shape: tuple, kinks: dict) -> GradcheckError:
+    """What to raise about the entry that is off by most; about a kink only if there is nothing worse."""
+    smooth = bad.copy()
+    for at in kinks:
+        smooth[at] = not np.isfinite(a[at])
+    kink = not smooth.any()
+    shown = bad if kink else smooth
     with np.errstate(invalid="ignore"):
-        off = np.where(bad, np.nan_to_num(np.abs(a - n), nan=np.inf), -1.0)
+        off = np.where(shown, np.nan_to_num(np.abs(a - n), nan=np.inf), -1.0)
     row, column = np.unravel_index(int(np.argmax(off)), off.shape)
     out_at = tuple(int(j) for j in np.unravel_index(row, out_shape)) if out_shape else ()
     in_at = tuple(int(j) for j in np.unravel_index(column, in_shape)) if in_shape else ()
-    error = GradcheckError(
-        f"gradcheck: output {k} at {out_at} with respect to input {i} at {in_at}: "
-        f"analytical {a[row, column]:.10g}, numerical {n[row, column]:.10g} "
-        f"({int(bad.sum())} of {bad.size} entries differ)"
-    )
-    error.input, error.at = i, in_at
+    place = f"gradcheck: output {k} at {out_at} with respect to input {i} at {in_at}: "
+    if kink:
+        left, right = kinks[row, column]
+        error = GradcheckError(
+            f"{place}a kink or a jump, where there is no derivative to compare with: the differences are {left:.6g} to "
+            f"the left and {right:.6g} to the right, analytical {a[row, column]:.10g}; move the input a little"
+        )
+    else:
+        error = GradcheckError(
+            f"{place}analytical {a[row, column]:.10g}, numerical {n[row, column]:.10g} "
+            f"({int(shown.sum())} of {bad.size} entries differ)"
+        )
+    error.input, error.at, error.kink = i, in_at, kink
     error.analytical, error.numerical = float(a[row, column]), float(n[row, column])
     return error
