@@ -103,3 +103,45 @@ def test_collating():
     assert padded.shape == (2, 2, 3)
     with pytest.raises(ShapeError, match=r"sequences\[1\]: got shape"):
         collate_sequences([(np.ones((2, 3)), 0), (np.ones((1, 2)), 1)])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # inside a sentence
+        ("EU ORG\n# O\n3 O\n", [["EU", "#", "3"]]),
+        ("a DT B-NP\n# # I-NP\n1 CD I-NP\n", [["a", "#", "1"]]),
+        # first in a sentence: a tag of the file, of the IOB scheme, or of its own
+        ("EU ORG\n\n# ORG\n3 O\n", [["EU"], ["#", "3"]]),
+        ("# # B-NP\n1 CD I-NP\n", [["#", "1"]]),
+        ("# O\n# O\n3 B-X\n", [["#", "#", "3"]]),
+        ("# #\n1 CD\n", [["#", "1"]]),
+        # comments: other columns, or no tag
+        ("# sentence 1\nEU ORG\n", [["EU"]]),
+        ("# a longer remark\n# id 1\nEU ORG\n\n# id 2\n3 O\n", [["EU"], ["3"]]),
+        ("#\nEU ORG\n", [["EU"]]),
+        # between tabs a token is followed by one
+        ("# sent_id = 1\n#\tO\n3\tO\n# more = 2\n4\tO\n", [["#", "3", "4"]]),
+        ("#hash O\n", [["#hash"]]),
+    ],
+)
+def test_the_token_hash(tmp_path, text, expected):
+    assert [tokens for tokens, _ in read_conll(write(tmp_path, "x", text))] == expected
+
+
+def test_a_remark_inside_a_sentence_is_no_row(tmp_path):
+    with pytest.raises(DataError, match="x, line 2: got 4 columns, wanted 2 as in the lines before"):
+        read_conll(write(tmp_path, "x", "a X\n# such a remark\nb Y\n"))
+
+
+def test_delimiters_and_suffixes(tmp_path):
+    path = write(tmp_path, "x.CSV", 'LABEL,Text\na,"b, c"\n')
+    assert read_pairs(path, NAMES) == (["a"], ["b, c"])
+    assert read_pairs(path, ("Label", "Text")) == (["a"], ["b, c"])
+    for delimiter in ("::", "", "\n", '"'):
+        with pytest.raises(ValueError, match=r"delimiter: got .*, wanted one character, and no quote or line end"):
+            read_pairs(path, NAMES, delimiter=delimiter)
+    with pytest.raises(TypeError, match="delimiter: got 3, wanted a string"):
+        read_pairs(path, NAMES, delimiter=3)
+    with pytest.raises(TypeError, match="names: got 'ab', wanted two names"):
+        read_pairs(path, "ab")

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tinygrad_rnn.data import find_period, persistence, roll_forward, seasonal_naive, walk_forward
-from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.errors import DataError, ShapeError
 
 
 @given(st.integers(1, 6), st.integers(1, 4), st.integers(1, 9))
@@ -98,3 +98,19 @@ def test_no_period_in_what_stands_still_or_is_short():
         assert find_period(series) == 1
     with pytest.raises(ShapeError, match=r"series: got shape \(2, 3\), wanted \(T,\)"):
         find_period(np.ones((2, 3)))
+
+
+def test_a_period_of_any_unit():
+    series = np.array([3, 1, 4, 1, 5] * 6, np.float64)
+    for unit in (1e-300, 1e-12, 1, 1e12, 1e300):
+        assert find_period(series * unit) == 5
+
+
+def test_a_period_of_what_is_no_number():
+    with pytest.raises(DataError, match=r"series\[2\]: got nan, wanted a finite number"):
+        find_period([3, 1, np.nan, 1, 5] * 6)
+
+
+def test_integers_do_not_round_what_follows():
+    forecast = roll_forward(lambda x: x.mean(1), np.array([[[1], [2]]]), steps=2)
+    assert forecast[0, :, 0].tolist() == [1.5, 1.75]

@@ -211,8 +211,8 @@ def test_errors_of_buckets():
         DataLoader(x, bucket=3)
     with pytest.raises(ShapeError, match=r"lengths: got shape \(2,\), wanted \(3,\), one per example"):
         DataLoader(x, lengths=[1, 2], bucket=3)
-    with pytest.raises(DataError, match=r"lengths\[1\]: got 0, wanted at least 1"):
-        DataLoader(x, lengths=[1, 0, 2], bucket=3)
+    with pytest.raises(DataError, match=r"lengths\[1\]: got -1, wanted at least 0"):
+        DataLoader(x, lengths=[1, -1, 2], bucket=3)
     with pytest.raises(ValueError, match=r"bucket: got 0, wanted an integer >= 1"):
         DataLoader(x, lengths=[1, 2, 3], bucket=0)
     for bounds in ([3, 3], [0, 2], np.array([4, 2], np.uint8)):
@@ -234,3 +234,48 @@ def test_errors_of_states():
     with pytest.raises(CheckpointError, match=r"state: got position 3, wanted less than 3 batches"):
         loader.load_state_dict({**state, "position": 3})
     assert loader.state_dict() == state
+
+
+def test_empty_sequences_lie_in_the_first_bucket():
+    examples = [[1, 2], [], [3], [4, 5, 6], []]
+    loader = DataLoader(examples, 5, lengths=[2, 0, 1, 3, 0], bucket=2, collate=pad_sequences)
+    assert [lengths.tolist() for _, lengths in loader] == [[2, 0, 1, 0], [3]]
+    assert [batch.tolist() for batch in DataLoader(np.arange(3), 3, lengths=[0, 0, 0], bucket=2)] == [[0, 1, 2]]
+
+
+class Frame:
+    """As pandas has it: looked up by names."""
+
+    def __len__(self):
+        return 3
+
+    def __getitem__(self, name):
+        raise KeyError(name)
+
+    def keys(self):
+        return ["a"]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"x": np.ones(3)}, r"data: got a dict, wanted an array.*pass a tuple of its arrays, such as tuple\(data"),
+        (Frame(), "data: got a Frame with keys, wanted an array"),
+        ("text", "data: got str, wanted"),
+        ({1, 2}, "data: got set, wanted"),
+        (3, "data: got int, wanted"),
+        (None, "data: got NoneType, wanted"),
+    ],
+)
+def test_data_that_have_no_examples_by_number(data, message):
+    with pytest.raises(TypeError, match=message):
+        DataLoader(data)
+
+
+def test_examples_that_are_no_pairs():
+    with pytest.raises(TypeError, match=r"examples\[1\]: got 3, wanted a tuple of 2 as the first one is"):
+        stack_examples([(1, 2), 3])
+    with pytest.raises(TypeError, match=r"examples\[1\]: got \(3,\), wanted a tuple of 2"):
+        stack_examples([(1, 2), (3,)])
+    with pytest.raises(DataError, match="examples: got none"):
+        stack_examples([])

@@ -71,7 +71,10 @@ def test_what_other_programs_write(tmp_path):
 @pytest.mark.parametrize(
     ("track", "message"),
     [
-        (b"\0\x90\x3c", r"x\.mid: got 25 bytes, wanted 25 or more: it was cut"),
+        (b"\0\x90\x3c", r"x\.mid: got track 1 of 1, bytes 22 to 25, without an end: wanted an end of track"),
+        (b"\0\x90\x3c\x50", "without an end: wanted an end of track"),
+        (b"\0\x90\xbc\x50", "got the byte 0xbc at 24, wanted a value of 0 to 127, in track 1 of 1"),
+        (b"\0\x99\x23\x7f\x60\x99\x23\0\0\xff\x2f\0", r"got drums only \(channel 10\), wanted at least one note"),
         (b"\0\x3c\x50", "got the byte 0x3c at 23, wanted an event"),
         (b"\0\xf4\x50", "got the event 0xf4 at 23, which is none of files"),
         (b"\xff\xff\xff\xff\xff\x00", "got a number of more than four bytes at 22"),
@@ -97,6 +100,33 @@ def test_broken_files(tmp_path):
         read_midi(path)
 
 
+@pytest.mark.parametrize(
+    ("length", "message"),
+    [
+        (8, "got track 1 of 1, bytes 22 to 30, without an end"),
+        (13, "got 34 bytes, wanted 35, as the length of track 1"),
+    ],
+)
+def test_a_wrong_length(tmp_path, length, message):
+    track = b"\0\x90\x3c\x50\x60\x3c\0\0\xff\x2f\0\0"
+    path = tmp_path / "x.mid"
+    path.write_bytes(HEADER + b"MTrk" + length.to_bytes(4, "big") + track)
+    with pytest.raises(DataError, match=rf"x\.mid: {message}"):
+        read_midi(path)
+
+
+def test_notes_that_never_end_last_until_the_track_does(tmp_path):
+    path = file(tmp_path / "x.mid", b"\0\x90\x3c\x50\x30\x3e\x50\x30\xff\x2f\0")
+    assert read_midi(path) == [Note(0, 1, 60), Note(0.5, 0.5, 62)]
+
+
+def test_many_tracks_take_no_longer_than_their_bytes(tmp_path):
+    note = b"\0\x90\x3c\x50\x60\x3c\0\0\xff\x2f\0"
+    track = b"MTrk" + len(note).to_bytes(4, "big") + note
+    (tmp_path / "x.mid").write_bytes(HEADER[:10] + b"\xff\xff" + HEADER[12:] + track * 0xFFFF)
+    assert len(read_midi(tmp_path / "x.mid")) == 0xFFFF
+
+
 @given(st.binary(max_size=60))
 def test_any_bytes(tmp_path_factory, content):
     """Nothing but notes or a DataError."""
@@ -107,11 +137,35 @@ def test_any_bytes(tmp_path_factory, content):
 
 
 def test_notes_that_cannot_be_written(tmp_path):
-    for note in (Note(0, 0, 60), Note(-1, 1, 60), Note(0, 1, 128), Note(0, 1, -1)):
+    wrong = [
+        Note(0, 0, 60),
+        Note(-1, 1, 60),
+        Note(0, 1, 128),
+        Note(0, 1, -1),
+        Note(0, 1, 60.5),
+        Note(float("nan"), 1, 60),
+    ]
+    wrong += [Note(float("inf"), 1, 60), Note("0", 1, 60)]
+    for note in wrong:
         with pytest.raises(DataError, match=r"notes\[1\]: got Note"):
             write_midi(tmp_path / "x.mid", [Note(0, 1, 60), note])
+    with pytest.raises(
+        DataError, match=r"notes\[1\]: got Note\(start=559242, .* which waits for 559241 quarters, wanted at"
+    ):
+        write_midi(tmp_path / "x.mid", [Note(0, 1, 60), Note(559242, 1, 60)])
+    for notes in (3, None, [3], [(1, 2)]):
+        with pytest.raises((TypeError, DataError), match=r"notes(\[0\])?: got "):
+            write_midi(tmp_path / "x.mid", notes)
+    with pytest.raises(ValueError, match="tempo: got nan, wanted"):
+        write_midi(tmp_path / "x.mid", [Note(0, 1, 60)], tempo=float("nan"))
     with pytest.raises(ValueError, match="tempo: got 0, wanted"):
         write_midi(tmp_path / "x.mid", [Note(0, 1, 60)], tempo=0)
     with pytest.raises(ValueError, match="program: got 128"):
         write_midi(tmp_path / "x.mid", [Note(0, 1, 60)], program=128)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_latest_start(tmp_path):
+    last = [Note(559240, 1, 60)]
+    write_midi(tmp_path / "x.mid", last)
+    assert read_midi(tmp_path / "x.mid") == last

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tinygrad_rnn.data import one_hot, pad_sequences, train_test_split, windows
+import tinygrad_rnn as tr
+from tinygrad_rnn import nn
+from tinygrad_rnn.data import collate_sequences, one_hot, pad_sequences, train_test_split, windows
 from tinygrad_rnn.errors import DataError, DTypeError, ShapeError
 
 
@@ -15,7 +17,7 @@ from tinygrad_rnn.errors import DataError, DTypeError, ShapeError
 def ragged(draw):
     features = draw(st.sampled_from([(), (2,), (2, 1)]))
     dtype = draw(st.sampled_from([np.float32, np.float64, np.int64]))
-    lengths = draw(st.lists(st.integers(1, 6), min_size=1, max_size=5))
+    lengths = draw(st.lists(st.integers(0, 6), min_size=1, max_size=5))
     return [draw(hnp.arrays(dtype, (n, *features), elements=st.integers(1, 99))) for n in lengths]
 
 
@@ -27,13 +29,17 @@ def ragged(draw):
     st.integers(-3, 0),
 )
 def test_padding_keeps_every_sequence(sequences, padding, time_major, max_length, value):
-    padded, lengths = pad_sequences(sequences, value, max_length, padding, time_major)
+    padded, valid = pad_sequences(sequences, value, max_length, padding, time_major)
     assert padded.dtype == sequences[0].dtype
     steps = max_length or max(map(len, sequences))
     rows = padded.swapaxes(0, 1) if time_major else padded
     assert rows.shape == (len(sequences), steps, *sequences[0].shape[1:])
+    lengths = np.array([min(len(sequence), steps) for sequence in sequences])
+    if padding == "post":
+        np.testing.assert_array_equal(valid, lengths)
+    else:
+        np.testing.assert_array_equal(valid.T if time_major else valid, np.arange(steps) >= steps - lengths[:, None])
     for row, sequence, length in zip(rows, sequences, lengths):
-        assert length == min(len(sequence), steps)
         if padding == "post":
             data, rest, kept = row[:length], row[length:], sequence[:length]
         else:
@@ -57,8 +63,10 @@ def test_dtype_of_padded_lists():
 def test_errors_of_pad_sequences():
     with pytest.raises(DataError, match=r"sequences: got none, wanted at least one"):
         pad_sequences([])
-    with pytest.raises(DataError, match=r"sequences\[1\]: got an empty sequence, wanted at least one step"):
-        pad_sequences([[1], []])
+    with pytest.raises(DataError, match=r"sequences\[1\]\[0\]: got 300, which uint8 cannot hold"):
+        pad_sequences([[1], [300]], dtype=np.uint8)
+    with pytest.raises(DataError, match=r"sequences\[0\]\[1\]: got 1.5, which int64 cannot hold"):
+        pad_sequences([[1, 1.5]], dtype=int)
     with pytest.raises(ShapeError, match=r"sequences\[1\]: got shape \(1, 3\), wanted \(length, 2\)"):
         pad_sequences([np.ones((4, 2)), np.ones((1, 3))])
     with pytest.raises(ShapeError, match=r"sequences\[0\]: got shape \(\), wanted \(length\)"):
@@ -74,6 +82,59 @@ def test_errors_of_pad_sequences():
     for value in (0.5, np.nan, 2**70):
         with pytest.raises(ValueError, match=rf"value: got {value}, which int64 cannot hold"):
             pad_sequences([[1]], value=value)
+
+
+def test_empty_sequences():
+    padded, lengths = pad_sequences([[], [1, 2], []])
+    assert padded.tolist() == [[0, 0], [1, 2], [0, 0]]
+    assert padded.dtype == np.int64  # of the items that there are
+    assert lengths.tolist() == [0, 2, 0]
+    assert pad_sequences([[], np.ones((2, 3), np.float32)])[0].shape == (2, 2, 3)
+    assert pad_sequences([np.ones((0, 3)), np.ones((2, 3))])[0].shape == (2, 2, 3)
+    padded, lengths = pad_sequences([[], []])
+    assert padded.shape == (2, 0)
+    assert lengths.tolist() == [0, 0]
+    assert pad_sequences([[], []], max_length=2, value=7, dtype=int)[0].tolist() == [[7, 7], [7, 7]]
+    assert pad_sequences([[], [1]], padding="pre")[1].tolist() == [[False], [True]]
+
+
+def test_padding_before_goes_with_a_mask():
+    """Lengths would count from the first step, which is padding."""
+    tr.seed(0)
+    layer = nn.GRU(2, 3)
+    rng = np.random.default_rng(0)
+    sequences = [rng.standard_normal((n, 2)).astype(np.float32) for n in (4, 1, 0, 3)]
+    before, mask = pad_sequences(sequences, padding="pre", time_major=True)
+    after, lengths = pad_sequences(sequences, time_major=True)
+    with tr.no_grad():
+        np.testing.assert_array_equal(layer(before, mask=mask)[1].numpy(), layer(after, lengths=lengths)[1].numpy())
+        with pytest.raises((ShapeError, DTypeError), match="lengths"):
+            layer(before, lengths=mask)
+
+
+def test_targets_of_unequal_length_in_lists():
+    """As CTC has them."""
+    (_, lengths), targets = collate_sequences([([1, 2, 3], [1]), ([4], [2, 3]), ([5], [])], ignore_index=-1)
+    assert targets.tolist() == [[1, -1], [2, 3], [-1, -1]]
+    assert lengths.tolist() == [3, 1, 1]
+    with pytest.raises(ShapeError, match=r"targets\[1\]: got values that form no array"):
+        collate_sequences([([1], [1]), ([2], [[1, 2], [3]])])
+    with pytest.raises(TypeError, match=r"examples\[0\]: got 3, wanted a pair"):
+        collate_sequences([3])
+    with pytest.raises(DataError, match="examples: got none"):
+        collate_sequences([])
+
+
+def test_tables_of_objects():
+    """pandas hands out an array of objects where a column is of booleans."""
+    table = np.array([[1.5, True], [2.5, False], [3.5, True]], object)
+    inputs, targets = windows(table, 2)
+    assert inputs.dtype == np.float64
+    assert inputs.tolist() == [[[1.5, 1], [2.5, 0]]]
+    assert targets.tolist() == [[[3.5, 1]]]
+    table[1, 0] = None
+    with pytest.raises(DTypeError, match=r"series\[1, 0\]: got None in an array of dtype object, wanted real numbers"):
+        windows(table, 2)
 
 
 @given(hnp.arrays(np.int64, hnp.array_shapes(min_dims=0, min_side=0), elements=st.integers(0, 6)))

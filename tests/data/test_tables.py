@@ -1,5 +1,6 @@
 import csv
 import tempfile
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +99,26 @@ def test_other_errors(tmp_path):
         read(tmp_path, "a,b\n1,2\n", [])
     with pytest.raises(DTypeError, match=r"dtype: got int64, wanted float32 or float64"):
         read(tmp_path, "a,b\n1,2\n", dtype=np.int64)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("asked", ["NFC", "NFD"])
+def test_accents_in_letters_or_beside_them(tmp_path, form, asked):
+    text = unicodedata.normalize(form, "größe,é\n1,2\n")
+    column = unicodedata.normalize(asked, "é")
+    np.testing.assert_array_equal(read(tmp_path, text, [column]), [[2]])
+    both = unicodedata.normalize("NFC", "é") + "," + unicodedata.normalize("NFD", "é") + "\n1,2\n"
+    with pytest.raises(DataError, match="got the column 'é' several times"):
+        read(tmp_path, both, [column])
+
+
+def test_delimiters(tmp_path):
+    for delimiter in ("::", "", "\n", '"'):
+        with pytest.raises(ValueError, match=r"delimiter: got .*, wanted one character, and no quote or line end"):
+            read(tmp_path, "a,b\n1,2\n", delimiter=delimiter)
+    with pytest.raises(TypeError, match="delimiter: got None, wanted a string"):
+        read(tmp_path, "a,b\n1,2\n", delimiter=None)
+    with pytest.raises(DTypeError, match="dtype: got 'number', wanted a dtype of real numbers"):
+        read(tmp_path, "a,b\n1,2\n", dtype="number")
+    with pytest.raises(TypeError, match="columns: got 3, wanted a sequence of names"):
+        read(tmp_path, "a,b\n1,2\n", 3)

@@ -185,3 +185,33 @@ def test_errors_of_tokenize():
         tokenize("a", level="line")
     with pytest.raises(TypeError, match=r"text: got bytes, wanted str"):
         tokenize(b"a")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 100_000,
+        b'{"specials": {}, "tokens": ' + b"[" * 1000 + b"]" * 1000 + b"}",
+        b'{"specials": {}, "tokens": []}',
+        b'{"specials": {}, "tokens": 1' + b"0" * 5000 + b"}",
+        b"\xff\xfe{",
+        b"\0" * 9,
+        "\ufeff{}".encode(),
+    ],
+)
+def test_hostile_files(tmp_path, content):
+    path = tmp_path / "v.json"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"v\.json: "):
+        Vocabulary.load(path)
+
+
+def test_what_are_no_tokens():
+    for sequences in (3, None, [3], [["a", ["b"]]]):
+        with pytest.raises(TypeError, match=r"sequences: got .*, wanted texts, or lists of tokens that are strings"):
+            Vocabulary(sequences)
+    with pytest.raises(TypeError, match="pad: got 3, wanted a string"):
+        Vocabulary(["ab"], pad=3)
+    for tokens in (3, None, [["a"]]):
+        with pytest.raises(TypeError, match=r"tokens: got .*, wanted a sequence of strings"):
+            Vocabulary(["ab"]).encode(tokens)

@@ -4,7 +4,7 @@ Everything here takes and returns NumPy arrays; what is random draws from a seed
 repeated.
 """
 
-from .audio import log_mel, read_wav, write_wav
+from .audio import log_mel
 from .corpora import read_class_folders, read_conll, read_pairs
 from .files import download, read_idx, read_text
 from .forecasting import find_period, persistence, roll_forward, seasonal_naive, walk_forward
@@ -16,6 +16,7 @@ from .sequences import collate_sequences, one_hot, pad_sequences, train_test_spl
 from .streams import contiguous_batches
 from .tables import read_column, read_csv_columns
 from .vocabulary import Vocabulary, tokenize
+from .wav import read_wav, write_wav
 
 __all__ = [
     "DataLoader",

@@ -1,86 +1,16 @@
-"""Sound: WAV files, and the log-mel spectrogram that speech recognisers read."""
+"""The log-mel spectrogram that speech recognisers read."""
 
 from __future__ import annotations
-
-import wave
-from os import PathLike
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from ..errors import DataError, ShapeError
-from ._checks import as_array, integer
+from ._checks import above_zero, as_array, integer, require_finite
 
 FLOOR = 1e-8  # of energies, before the logarithm
-
-
-def read_wav(path: str | PathLike[str]) -> tuple[np.ndarray, int]:
-    """The samples of a WAV file, and their rate.
-
-    Parameters
-    ----------
-    path : path of the file
-        PCM of 8, 16, 24 or 32 bits; several channels become their mean.
-
-    Returns
-    -------
-    samples : ndarray of float32, (N,)
-        Between -1 and 1.
-    rate : int
-        Samples per second.
-
-    Raises
-    ------
-    DataError
-        Naming the file, if it is something else, was cut, or holds no samples.
-
-    Examples
-    --------
-    >>> import pathlib, tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = pathlib.Path(folder, "tone.wav")
-    ...     write_wav(path, np.array([0.0, 0.5, -0.5]), rate=8000)
-    ...     read_wav(path)
-    (array([ 0. ,  0.5, -0.5], dtype=float32), 8000)
-    """
-    try:
-        with wave.open(str(path), "rb") as file:
-            channels, width, rate, count = file.getparams()[:4]
-            raw = file.readframes(count)
-    except (wave.Error, EOFError) as error:
-        raise DataError(f"{path}: got no WAV file of PCM samples ({str(error) or 'it was cut'})") from None
-    if width not in (1, 2, 3, 4):
-        raise DataError(f"{path}: got samples of {8 * width} bits, wanted 8, 16, 24 or 32")
-    if rate < 1 or not raw:
-        raise DataError(f"{path}: got {count} samples at a rate of {rate}, wanted some sound")
-    if len(raw) != count * channels * width:
-        raise DataError(f"{path}: got {len(raw)} bytes of samples, wanted {count * channels * width}: it was cut")
-    values = np.frombuffer(raw, np.uint8) ^ np.uint8(0x80 if width == 1 else 0)  # bytes alone are unsigned
-    padded = np.zeros((len(raw) // width, 4), np.uint8)  # 32-bit integers, with the bits of shorter ones on top
-    padded[:, 4 - width :] = values.reshape(-1, width)
-    samples = padded.view("<i4").astype(np.float32) / np.float32(2**31)
-    return samples.reshape(-1, channels).mean(1), rate
-
-
-def write_wav(path: str | PathLike[str], samples, rate: int) -> None:
-    """Write samples as a WAV file: one channel, 16 bits.
-
-    Parameters
-    ----------
-    path : path
-    samples : array_like, (N,)
-        Between -1 and 1; what is louder is clipped.
-    rate : int
-        Samples per second.
-    """
-    samples = as_array("samples", samples)
-    if samples.ndim != 1:
-        raise ShapeError(f"samples: got shape {samples.shape}, wanted (N,)")
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(integer("rate", rate, 1))
-        file.writeframes(np.clip(np.round(samples * 32768.0), -32768, 32767).astype("<i2").tobytes())
+LOWEST = 60  # hertz
+LONGEST = 1 << 24  # window, in samples
 
 
 def log_mel(samples, rate: int, bands: int = 32, window: float = 0.025, hop: float = 0.01) -> np.ndarray:
@@ -106,6 +36,8 @@ def log_mel(samples, rate: int, bands: int = 32, window: float = 0.025, hop: flo
 
     Raises
     ------
+    DataError
+        If a sample is NaN or infinite, or so large that energies overflow.
     ValueError
         If the windows are so short that a triangle holds no frequency.
 
@@ -122,18 +54,25 @@ def log_mel(samples, rate: int, bands: int = 32, window: float = 0.025, hop: flo
     >>> frames.shape, set(frames.argmax(1).tolist())
     ((8, 20), {6})
     """
-    samples = as_array("samples", samples).astype(np.float32)
-    rate, bands = integer("rate", rate, 1), integer("bands", bands, 1)
+    samples = as_array("samples", samples)
+    rate, bands = integer("rate", rate, 2 * LOWEST + 1), integer("bands", bands, 1)
     if samples.ndim != 1 or not samples.size:
         raise ShapeError(f"samples: got shape {samples.shape}, wanted (N,) with some samples")
-    length, step = round(window * rate), max(1, round(hop * rate))
-    if length < 2:
-        raise ValueError(f"window: got {window} s, {length} samples at a rate of {rate}, wanted more")
-    samples = np.pad(samples, (0, max(0, length - samples.size)))
-    frames = sliding_window_view(samples, length)[::step] * np.hanning(length).astype(np.float32)
+    require_finite("samples", samples)
+    length = round(above_zero("window", window) * rate)
+    step = max(1, round(above_zero("hop", hop) * rate))
+    if not 2 <= length <= LONGEST:
+        wanted = "more" if length < 2 else f"at most {LONGEST}"
+        raise ValueError(f"window: got {window} s, {length} samples at a rate of {rate}, wanted {wanted}")
     size = 1 << (length - 1).bit_length()
-    power = np.abs(np.fft.rfft(frames, size)) ** 2
-    energies = power.astype(np.float32) @ _triangles(size, rate, bands)
+    triangles = _triangles(size, rate, bands)
+    samples = np.pad(samples.astype(np.float32), (0, max(0, length - samples.size)))
+    frames = sliding_window_view(samples, length)[::step] * np.hanning(length).astype(np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        power = np.abs(np.fft.rfft(frames, size)) ** 2
+        energies = power.astype(np.float32) @ triangles
+    if not np.isfinite(energies).all():
+        raise DataError(f"samples: got values up to {np.abs(samples).max():.3g}, so large that their energy overflows")
     return np.log(energies + FLOOR).astype(np.float32)
 
 
@@ -141,7 +80,7 @@ def _triangles(size: int, rate: int, bands: int) -> np.ndarray:
     """The weight of each frequency in each band, (size // 2 + 1, bands)."""
     mel = lambda f: 2595 * np.log10(1 + f / 700)
     places = mel(np.fft.rfftfreq(size, 1 / rate))[:, None]
-    corners = np.linspace(mel(60), mel(rate / 2), bands + 2)
+    corners = np.linspace(mel(LOWEST), mel(rate / 2), bands + 2)
     rising = (places - corners[:-2]) / (corners[1:-1] - corners[:-2])
     falling = (corners[2:] - places) / (corners[2:] - corners[1:-1])
     weights = np.clip(np.minimum(rising, falling), 0, None).astype(np.float32)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ..errors import DataError
+from ._checks import integer, plain, separator, text
+from ._files import checked
 from .files import decode, read_text
+
+IOB = re.compile(r"O|[BILUES]-\S+")  # tags of spans
 
 
 def read_pairs(
@@ -22,9 +28,10 @@ def read_pairs(
     path : path of the file
         A first row that holds `names` is left out, and so are blank lines.
     names : (str, str)
-        What the columns hold; errors name them.
+        What the columns hold, in any case; errors name them.
     delimiter : str, optional
-        Default: a comma in files that end in ``.csv``, else a tab. Quotes mean something beside commas only.
+        One character. Default: a comma in files that end in ``.csv`` or ``.CSV``, else a tab. Quotes mean something
+        beside commas only.
     encoding : str
 
     Returns
@@ -34,6 +41,8 @@ def read_pairs(
 
     Raises
     ------
+    OSError
+        If the file is missing, or may not be read.
     DataError
         Naming the file and the line, if it has more or fewer than two cells, or an empty one.
 
@@ -46,7 +55,11 @@ def read_pairs(
     ...     read_pairs(path, ("label", "text"))
     (['good', 'bad'], ['short, and sweet', 'long'])
     """
-    delimiter = delimiter or ("," if Path(path).suffix == ".csv" else "\t")
+    names = _two(names)
+    if delimiter is None:
+        delimiter = "," if Path(checked(path)).suffix.lower() == ".csv" else "\t"
+    separator("delimiter", delimiter)
+    header = tuple(map(plain, names))
     quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
     reader = csv.reader(io.StringIO(decode(path, encoding)), delimiter=delimiter, quoting=quoting, strict=True)
     pairs: list[tuple[str, str]] = []
@@ -63,7 +76,7 @@ def read_pairs(
             for name, cell in zip(names, (a, b)):
                 if not cell:
                     raise DataError(f"{path}, line {reader.line_num}: got an empty {name}, wanted some text")
-            if not first or (a.lower(), b.lower()) != names:
+            if not first or (plain(a), plain(b)) != header:
                 pairs.append((a, b))
             first = False
     except csv.Error as error:
@@ -71,6 +84,13 @@ def read_pairs(
     if not pairs:
         raise DataError(f"{path}: got no rows, wanted rows of {' and '.join(names)}")
     return [a for a, _ in pairs], [b for _, b in pairs]
+
+
+def _two(names: tuple[str, str]) -> tuple[str, str]:
+    """`names`, if they are two strings."""
+    if isinstance(names, str) or not isinstance(names, Sequence) or len(names) != 2:
+        raise TypeError(f"names: got {names!r}, wanted two names of columns")
+    return text("names[0]", names[0]), text("names[1]", names[1])
 
 
 def read_class_folders(
@@ -85,10 +105,14 @@ def read_class_folders(
 
     Raises
     ------
+    OSError
+        If the folder is missing, or may not be read.
     DataError
         If there is no such file, or one is empty; it is named.
     """
-    paths = sorted(p for folder in sorted(Path(path).iterdir()) if folder.is_dir() for p in folder.glob(f"*{suffix}"))
+    text("suffix", suffix)
+    folders = [folder for folder in sorted(Path(checked(path)).iterdir()) if folder.is_dir()]
+    paths = sorted(p for folder in folders for p in folder.iterdir() if p.name.endswith(suffix) and not p.is_dir())
     if not paths:
         raise DataError(f"{path}: holds no folders with {suffix} files, wanted one folder for each class")
     return [p.parent.name for p in paths], [read_text(p, encoding).strip() for p in paths]
@@ -99,8 +123,10 @@ def read_conll(
 ) -> list[tuple[list[str], list[str]]]:
     """Sentences with a tag for each token: a token in a line, a blank line after each sentence.
 
-    Lines that begin with ``# `` or ``-DOCSTART-`` are left out; of CoNLL-U files, whose lines have ten cells
-    between tabs, words that stand for several tokens too.
+    Lines that begin with ``-DOCSTART-`` are left out; of CoNLL-U files, whose lines have ten cells between tabs, words
+    that stand for several tokens; and comments, which begin with ``# ``, before the first token of a sentence. There,
+    in files separated by blanks, a line such as ``# O`` or ``# # B-NP`` is the token ``#``, if it has as many columns
+    as other lines and a tag of the file or of the IOB scheme. Inside a sentence there are no comments.
 
     Parameters
     ----------
@@ -116,6 +142,8 @@ def read_conll(
 
     Raises
     ------
+    OSError
+        If the file is missing, or may not be read.
     DataError
         Naming the file and the line, if it has another number of columns than those before it, or too few.
 
@@ -128,30 +156,70 @@ def read_conll(
     ...     read_conll(path)
     [(['Ada', 'wrote'], ['B-PER', 'O']), (['Yes'], ['O'])]
     """
+    token, tag = (None if at is None else integer(name, at, -(2**31)) for name, at in (("token", token), ("tag", tag)))
+    rows = _rows(decode(path, encoding))
+    sure = [row for row in rows if not row.doubtful]
+    if not sure:
+        raise DataError(f"{path}: got no sentences, wanted lines with a token and a tag")
+    width, tabs = len(sure[0].cells), sure[0].tabs
+    universal = width == 10 and tabs
+    at, of = (1, 3) if universal else (0, -1)
+    at, of = at if token is None else token, of if tag is None else tag
+    if width < 2 or not (-width <= at < width and -width <= of < width):
+        raise DataError(f"{path}, line {sure[0].line}: got {width} columns, wanted a token and a tag in each line")
+    tags = {row.cells[of] for row in sure if len(row.cells) == width}
     sentences: list[tuple[list[str], list[str]]] = []
-    width, ended = None, True
-    for number, line in enumerate(decode(path, encoding).split("\n"), start=1):
-        if not line.strip():
-            ended = True
+    ended = True
+    for row in rows:
+        ended |= row.first
+        if (
+            row.cells[0] == "#"
+            and not row.tabs
+            and (tabs or (row.doubtful and not _is_token(row.cells, width, tags, of)))
+        ):
             continue
-        if line.startswith(("# ", "-DOCSTART-")):
+        if len(row.cells) != width:
+            raise DataError(
+                f"{path}, line {row.line}: got {len(row.cells)} columns, wanted {width} as in the lines before"
+            )
+        if universal and not row.cells[0].isdigit():  # such as 1-2, which the tokens 1 and 2 follow
             continue
-        cells = line.split("\t") if "\t" in line else line.split()
-        if width is not None and len(cells) != width:
-            raise DataError(f"{path}, line {number}: got {len(cells)} columns, wanted {width} as in the lines before")
-        width = len(cells)
-        universal = width == 10 and "\t" in line
-        if universal and not cells[0].isdigit():  # such as 1-2, which the tokens 1 and 2 follow
-            continue
-        at, of = (1, 3) if universal else (0, -1)
-        at, of = at if token is None else token, of if tag is None else tag
-        if width < 2 or not (-width <= at < width and -width <= of < width):
-            raise DataError(f"{path}, line {number}: got {width} columns, wanted a token and a tag in each line")
         if ended:
             sentences.append(([], []))
             ended = False
-        sentences[-1][0].append(cells[at])
-        sentences[-1][1].append(cells[of])
+        sentences[-1][0].append(row.cells[at])
+        sentences[-1][1].append(row.cells[of])
     if not sentences:
         raise DataError(f"{path}: got no sentences, wanted lines with a token and a tag")
     return sentences
+
+
+class _Row(NamedTuple):
+    """A line that is not blank."""
+
+    line: int
+    cells: list[str]
+    tabs: bool
+    first: bool  # after a blank line
+    doubtful: bool  # it may be a comment
+
+
+def _rows(content: str) -> list[_Row]:
+    """The lines of a file that hold tokens, or comments."""
+    rows = []
+    first = beginning = True  # of a sentence, with its comments
+    for number, line in enumerate(content.split("\n"), start=1):
+        if not line.strip():
+            first = beginning = True
+        elif not line.startswith("-DOCSTART-"):
+            tabs = "\t" in line
+            cells = line.split("\t") if tabs else line.split()
+            beginning = beginning and cells[0] == "#" and not tabs
+            rows.append(_Row(number, cells, tabs, first, beginning))
+            first = False
+    return rows
+
+
+def _is_token(cells: list[str], width: int, tags: set[str], of: int) -> bool:
+    """Whether a line that begins with ``#`` and a blank is a token and not a comment."""
+    return len(cells) == width and (cells[of] in tags or "#" in cells[1:] or IOB.fullmatch(cells[of]) is not None)

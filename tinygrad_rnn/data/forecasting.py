@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from ..errors import ShapeError
-from ._checks import as_array, integer
+from ._checks import as_array, integer, require_finite
 
 
 def roll_forward(predict: Callable[[np.ndarray], np.ndarray], window, steps: int) -> np.ndarray:
@@ -41,13 +41,16 @@ def roll_forward(predict: Callable[[np.ndarray], np.ndarray], window, steps: int
     if window.ndim != 3 or not window.size:
         raise ShapeError(f"window: got shape {window.shape}, wanted (N, look_back, F)")
     forecast = []
+    if not callable(predict):
+        raise TypeError(f"predict: got {predict!r}, wanted a function of windows")
     for _ in range(steps):
-        value = np.asarray(predict(window))
+        value = as_array("predict", predict(window))
         wanted = (window.shape[0], window.shape[2])
         if value.shape != wanted:
             raise ShapeError(f"predict: returned shape {value.shape}, wanted {wanted} for windows {window.shape}")
         forecast.append(value)
-        window = np.concatenate([window[:, 1:], value[:, None].astype(window.dtype)], axis=1)
+        dtype = window.dtype if window.dtype.kind == "f" else np.result_type(window, value)  # integers would round
+        window = np.concatenate([window[:, 1:], value[:, None]], axis=1, dtype=dtype, casting="same_kind")
     return np.stack(forecast, axis=1)
 
 
@@ -127,6 +130,8 @@ def find_period(series, longest: int | None = None) -> int:
     ------
     ShapeError
         If `series` has other than one axis.
+    DataError
+        At a NaN or infinity.
 
     References
     ----------
@@ -142,13 +147,14 @@ def find_period(series, longest: int | None = None) -> int:
     series = as_array("series", series).astype(np.float64)
     if series.ndim != 1:
         raise ShapeError(f"series: got shape {series.shape}, wanted (T,)")
+    require_finite("series", series)
     longest = len(series) // 3 if longest is None else integer("longest", longest, 1)
     longest = min(longest, len(series) - 3)
     if longest < 2:
         return 1
-    steps = np.diff(series)
+    steps = np.diff(series / (np.abs(series).max() or 1.0))  # of any unit; squares do not overflow
     steps -= steps.mean()
-    if not np.any(np.abs(steps) > 1e-9 * max(1.0, np.abs(series).max())):
+    if not np.any(np.abs(steps) > 1e-9):
         return 1
     spectrum = np.fft.rfft(steps, 2 * len(steps))  # twice as long: lags do not wrap around
     correlation = np.fft.irfft(np.abs(spectrum) ** 2)[: longest + 2]

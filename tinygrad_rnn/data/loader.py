@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from ..config import generator
 from ..errors import CheckpointError, DataError, ShapeError
-from ._checks import as_array, integer, integer_array
+from ._checks import as_any, as_array, integer, integer_array, listed
 
 _ALL = slice(None)
 
@@ -24,9 +25,16 @@ def stack_examples(examples: list) -> Any:
     (array([[1, 2],
            [3, 4]]), array([0, 1]))
     """
+    examples = listed("examples", examples)
+    if not examples:
+        raise DataError("examples: got none, wanted at least one")
     if isinstance(examples[0], tuple):
-        return tuple(stack_examples(list(field)) for field in zip(*examples, strict=True))
-    arrays = [as_array("examples", example) for example in examples]
+        for i, example in enumerate(examples):
+            if not isinstance(example, tuple) or len(example) != len(examples[0]):
+                wanted = f"a tuple of {len(examples[0])} as the first one is"
+                raise TypeError(f"examples[{i}]: got {reprlib.repr(example)}, wanted {wanted}")
+        return tuple(stack_examples(list(field)) for field in zip(*examples))
+    arrays = [as_array(f"examples[{i}]", example) for i, example in enumerate(examples)]
     shapes = {array.shape for array in arrays}
     if len(shapes) > 1:
         raise ShapeError(
@@ -55,8 +63,8 @@ class DataLoader:
     lengths : sequence of int, shape (N,), optional
         Lengths of the examples, for `bucket`.
     bucket : int or increasing sequence of int, optional
-        Put examples of similar length into a batch: a width w collects the lengths 1..w, w+1..2w, ...; bounds
-        [a, b] collect 1..a, a+1..b and all beyond b.
+        Put examples of similar length into a batch: a width w collects the lengths 0..w, w+1..2w, ...; bounds
+        [a, b] collect 0..a, a+1..b and all beyond b.
     collate : callable, optional
         Makes the batch that is handed out: from the list of examples (:func:`stack_examples` unless given;
         :func:`pad_sequences` pads them), or from the sliced array or tuple of arrays.
@@ -109,9 +117,11 @@ class DataLoader:
         self.batch_size = integer("batch_size", batch_size, 1)
         self.shuffle = bool(shuffle)
         self.drop_last = bool(drop_last)
+        if collate is not None and not callable(collate):
+            raise TypeError(f"collate: got {collate!r}, wanted a function of the examples of a batch")
         self.collate = collate
         if seed is not None:
-            seed = integer("seed", seed, 0)
+            seed = integer("seed", seed, 0, 2**128)
         elif shuffle:
             seed = int(generator().integers(2**63))
         self.seed = seed
@@ -121,10 +131,9 @@ class DataLoader:
             self._arrays = _with_axes(data if isinstance(data, tuple) else (data,), batch_axis)
             self._count = self._arrays[0][0].shape[self._arrays[0][1]]
         else:
-            if batch_axis != 0:
+            if not isinstance(batch_axis, int) or batch_axis != 0:
                 raise ValueError(f"batch_axis: got {batch_axis} for a sequence of examples, wanted arrays to slice")
-            if not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
-                raise TypeError(f"data: got {type(data).__name__}, wanted arrays or a sequence of examples")
+            _require_examples(data)
             self._count = len(data)
             self.collate = collate or stack_examples
         if self._count == 0:
@@ -214,19 +223,33 @@ class DataLoader:
             If the state comes from a loader of other data or another batch size.
         """
         own = self.state_dict()
-        if set(state) != set(own):
-            raise CheckpointError(f"state: got the keys {sorted(state)}, wanted {sorted(own)}")
+        if not isinstance(state, Mapping) or set(state) != set(own):
+            keys = f"the keys {sorted(map(str, state))}" if isinstance(state, Mapping) else type(state).__name__
+            raise CheckpointError(f"state: got {keys}, wanted {sorted(own)}")
+        for key, value in state.items():
+            if not ((isinstance(value, int) and value >= 0) or (key == "seed" and value is None)):
+                raise CheckpointError(f"state: got {value!r} for {key}, wanted an integer >= 0")
         for key in ("examples", "batches"):
             if state[key] != own[key]:
                 raise CheckpointError(f"state: got {state[key]} {key}, wanted {own[key]} as this loader has")
         if self.shuffle and state["seed"] is None:
             raise CheckpointError("state: got no seed, wanted one as this loader shuffles")
-        epoch, position = integer("epoch", state["epoch"], 0), integer("position", state["position"], 0)
+        epoch, position = state["epoch"], state["position"]
+        assert epoch is not None and position is not None
         if position >= self._batches:
             raise CheckpointError(f"state: got position {position}, wanted less than {self._batches} batches")
-        self.seed = None if state["seed"] is None else integer("seed", state["seed"], 0)
-        self._epoch, self._position = epoch, position
+        self.seed, self._epoch, self._position = state["seed"], epoch, position
         self._started = False
+
+
+def _require_examples(data) -> None:
+    """Raise `TypeError` unless `data` is a sequence: has a length, and examples by their number."""
+    named = "a dict" if isinstance(data, Mapping) else f"a {type(data).__name__} with keys" * hasattr(data, "keys")
+    if named:  # a number would be looked up as one of them
+        hint = "a tuple of its arrays, such as tuple(data.values()) or data.to_numpy()"
+        raise TypeError(f"data: got {named}, wanted an array, a tuple of arrays or a sequence of examples; pass {hint}")
+    if isinstance(data, (str, bytes)) or not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
+        raise TypeError(f"data: got {type(data).__name__}, wanted arrays or a sequence of examples")
 
 
 def _with_axes(arrays: tuple[np.ndarray, ...], batch_axis: int | tuple[int, ...]) -> list[tuple[np.ndarray, int]]:
@@ -243,6 +266,7 @@ def _with_axes(arrays: tuple[np.ndarray, ...], batch_axis: int | tuple[int, ...]
         raise ValueError(f"batch_axis: got {len(axes)} axes, wanted one for each of {len(arrays)} arrays")
     pairs = []
     for i, (array, axis) in enumerate(zip(arrays, axes)):
+        axis = integer("batch_axis", axis, -(2**31))
         if not -array.ndim <= axis < array.ndim:
             raise ShapeError(f"data[{i}]: got shape {array.shape}, wanted an axis {axis} (batch_axis)")
         pairs.append((array, axis % array.ndim))
@@ -263,9 +287,9 @@ def _buckets(lengths, bucket, count: int) -> list[np.ndarray]:
     lengths = integer_array("lengths", lengths).astype(np.int64)
     if lengths.shape != (count,):
         raise ShapeError(f"lengths: got shape {lengths.shape}, wanted ({count},), one per example")
-    if lengths.min() < 1:
-        raise DataError(f"lengths[{lengths.argmin()}]: got {lengths.min()}, wanted at least 1")
-    if np.ndim(bucket) == 0:
+    if lengths.min() < 0:
+        raise DataError(f"lengths[{lengths.argmin()}]: got {lengths.min()}, wanted at least 0")
+    if as_any("bucket", bucket).ndim == 0:
         bounds = np.arange(integer("bucket", bucket, 1), lengths.max(), bucket)
     else:
         bounds = integer_array("bucket", bucket)

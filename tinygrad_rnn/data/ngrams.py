@@ -38,8 +38,8 @@ class NGramModel:
     """
 
     def __init__(self, ids, order: int, size: int):
+        order, size = self.order, self.size = integer("order", order, 1), integer("size", size, 1)
         ids = _symbols("ids", ids, size)
-        self.order, self.size = integer("order", order, 1), integer("size", size, 1)
         if len(ids) < order:
             raise DataError(f"ids: got {len(ids)} symbols, wanted at least order = {order}")
         if size**order >= 2**63:

@@ -142,7 +142,7 @@ class _Scaler:
         """
         wanted = ["shift", "scale"]
         self._check_keys(state, wanted)
-        shift, scale = (np.array(state[key], dtype=np.float64) for key in wanted)
+        shift, scale = (self._numbers(state, key) for key in wanted)
         if shift.shape != scale.shape or shift.ndim > 1:
             raise CheckpointError(
                 f"state: got shift of shape {shift.shape} and scale of shape {scale.shape}, "
@@ -153,8 +153,18 @@ class _Scaler:
         self.shift, self.scale = shift, scale
 
     def _check_keys(self, state: Mapping[str, np.ndarray], wanted: list[str]) -> None:
+        if not isinstance(state, Mapping):
+            raise CheckpointError(f"state: got {type(state).__name__}, wanted the keys {sorted(wanted)}")
         if set(state) != set(wanted):
-            raise CheckpointError(f"state: got the keys {sorted(state)}, wanted {sorted(wanted)}")
+            raise CheckpointError(f"state: got the keys {sorted(map(str, state))}, wanted {sorted(wanted)}")
+
+    @staticmethod
+    def _numbers(state: Mapping[str, np.ndarray], key: str) -> np.ndarray:
+        """An array of a state, in float64."""
+        try:
+            return as_array(key, state[key], np.float64).copy()
+        except (ValueError, TypeError) as error:  # DataError, ShapeError and DTypeError are such
+            raise CheckpointError(f"state: {error}") from None
 
 
 class MinMaxScaler(_Scaler):
@@ -180,7 +190,10 @@ class MinMaxScaler(_Scaler):
     """
 
     def __init__(self, feature_range: tuple[float, float] = (0.0, 1.0)):
-        low, high = map(float, feature_range)
+        try:
+            low, high = map(float, feature_range)
+        except (TypeError, ValueError):
+            raise TypeError(f"feature_range: got {feature_range!r}, wanted two numbers (low, high)") from None
         if not -np.inf < low < high < np.inf:
             raise ValueError(f"feature_range: got {(low, high)}, wanted (low, high) with low < high, both finite")
         self._set_range(low, high)
@@ -197,7 +210,7 @@ class MinMaxScaler(_Scaler):
 
     def load_state_dict(self, state: Mapping[str, np.ndarray]) -> None:
         self._check_keys(state, ["shift", "scale", "feature_range"])
-        ends = np.asarray(state["feature_range"], dtype=np.float64)
+        ends = self._numbers(state, "feature_range")
         if ends.shape != (2,) or not -np.inf < ends[0] < ends[1] < np.inf:
             raise CheckpointError(f"state: got the feature_range {ends}, wanted (low, high) with low < high")
         super().load_state_dict({key: state[key] for key in ("shift", "scale")})

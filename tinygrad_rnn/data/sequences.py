@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ..config import get_default_dtype
 from ..errors import DataError, ShapeError
-from ._checks import as_array, choice, integer, integer_array, require_range
+from ._checks import as_any, as_array, as_dtype, choice, integer, integer_array, listed, require_holds, require_range
 
 
 def pad_sequences(
@@ -26,7 +27,7 @@ def pad_sequences(
     Parameters
     ----------
     sequences : sequence of array_like, each of shape (length, ...)
-        The trailing shape is the same for all; no sequence is empty.
+        The trailing shape is the same for all. Empty ones are allowed.
     value : number
         Fills the places behind (or before) a sequence.
     max_length : int, optional
@@ -42,61 +43,66 @@ def pad_sequences(
     -------
     padded : ndarray, shape (B, T, ...) or (T, B, ...)
     lengths : ndarray of int64, shape (B,)
-        Steps that hold data, after cutting.
+        With "post" padding: steps that hold data, after cutting; the ``lengths=`` of layers and losses.
+    mask : ndarray of bool, shape (B, T) or (T, B)
+        With "pre" padding, in the place of lengths, which would count the padding: the steps that hold data; the
+        ``mask=`` of layers.
 
     Raises
     ------
     DataError
-        If there is no sequence, or one is empty.
+        If there is no sequence, or `dtype` cannot hold a value.
     ShapeError
         If trailing shapes differ.
 
     Examples
     --------
-    >>> padded, lengths = pad_sequences([[1, 2, 3], [4]])
+    >>> padded, lengths = pad_sequences([[1, 2, 3], [4], []])
     >>> padded
     array([[1, 2, 3],
-           [4, 0, 0]])
+           [4, 0, 0],
+           [0, 0, 0]])
     >>> lengths
-    array([3, 1])
-    >>> pad_sequences([[1, 2, 3], [4]], value=-1, max_length=2, padding="pre", time_major=True)[0]
+    array([3, 1, 0])
+    >>> padded, mask = pad_sequences([[1, 2, 3], [4]], value=-1, max_length=2, padding="pre", time_major=True)
+    >>> padded
     array([[ 2, -1],
            [ 3,  4]])
+    >>> mask
+    array([[ True, False],
+           [ True,  True]])
     """
     choice("padding", padding, ("post", "pre"))
-    arrays = [as_array(f"sequences[{i}]", s, dtype) for i, s in enumerate(sequences)]
+    arrays = [as_array(f"sequences[{i}]", s, dtype) for i, s in enumerate(listed("sequences", sequences))]
     if not arrays:
         raise DataError("sequences: got none, wanted at least one")
+    # a list without an item tells neither a dtype nor a trailing shape
+    telling = [array for array in arrays if array.shape != (0,)] or arrays
+    trailing = telling[0].shape[1:]
     for i, array in enumerate(arrays):
-        if array.ndim == 0 or array.shape[1:] != arrays[0].shape[1:]:
-            wanted = ", ".join(["length", *map(str, arrays[0].shape[1:])])
-            raise ShapeError(f"sequences[{i}]: got shape {array.shape}, wanted ({wanted})")
-        if len(array) == 0:
-            raise DataError(f"sequences[{i}]: got an empty sequence, wanted at least one step")
-    dtypes = {array.dtype for array in arrays}
+        if array.ndim == 0 or (array.shape[1:] != trailing and array.shape != (0,)):
+            raise ShapeError(
+                f"sequences[{i}]: got shape {array.shape}, wanted ({', '.join(['length', *map(str, trailing)])})"
+            )
+    dtypes = {array.dtype for array in telling}
     dtype = np.result_type(*dtypes)
     if dtype == np.float64 and dtype not in dtypes:  # NumPy's idea of int64 beside float32
         dtype = get_default_dtype()
-    if dtype.kind != "f" and not _holds(dtype, value):
-        raise ValueError(f"value: got {value}, which {dtype} cannot hold")
+    require_holds("value", value, dtype)
 
     lengths = np.array([len(array) for array in arrays], dtype=np.int64)
     steps = int(lengths.max()) if max_length is None else integer("max_length", max_length, 1)
     lengths = np.minimum(lengths, steps)
     shape = (steps, len(arrays)) if time_major else (len(arrays), steps)
-    padded = np.full((*shape, *arrays[0].shape[1:]), value, dtype)
-    rows = padded.swapaxes(0, 1) if time_major else padded
-    for row, array, length in zip(rows, arrays, lengths.tolist()):
-        if padding == "post":
-            row[:length] = array[:length]
-        else:
-            row[steps - length :] = array[len(array) - length :]
-    return padded, lengths
-
-
-def _holds(dtype: np.dtype, value: float) -> bool:
-    low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-    return low <= value <= high and int(value) == value
+    padded = np.full((*shape, *trailing), value, dtype)
+    mask = np.zeros(shape, bool)
+    rows, valid = (part.swapaxes(0, 1) if time_major else part for part in (padded, mask))
+    for i, (array, length) in enumerate(zip(arrays, lengths.tolist())):
+        at = slice(length) if padding == "post" else slice(steps - length, steps)
+        kept = array[:length] if padding == "post" else array[len(array) - length :]
+        rows[i, at] = kept.reshape(length, *trailing)
+        valid[i, at] = True
+    return padded, lengths if padding == "post" else mask
 
 
 def collate_sequences(examples: Sequence[tuple], value: float = 0, ignore_index: int = -100) -> tuple:
@@ -128,10 +134,17 @@ def collate_sequences(examples: Sequence[tuple], value: float = 0, ignore_index:
     array([[   1,    2,    3],
            [   4, -100, -100]])
     """
-    sequences, targets = zip(*examples)
-    if all(np.ndim(target) == 0 for target in targets):
-        return pad_sequences(sequences, value), np.asarray(targets)
-    return pad_sequences(sequences, value), pad_sequences(targets, ignore_index)[0]
+    pairs = listed("examples", examples)
+    for i, pair in enumerate(pairs):
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise TypeError(f"examples[{i}]: got {reprlib.repr(pair)}, wanted a pair of a sequence and its target")
+    if not pairs:
+        raise DataError("examples: got none, wanted at least one")
+    targets = [as_array(f"targets[{i}]", target) for i, (_, target) in enumerate(pairs)]
+    padded = pad_sequences([sequence for sequence, _ in pairs], value)
+    if all(target.ndim == 0 for target in targets):
+        return padded, np.stack(targets)
+    return padded, pad_sequences(targets, ignore_index)[0]
 
 
 def one_hot(indices, depth: int, dtype=None) -> np.ndarray:
@@ -163,7 +176,7 @@ def one_hot(indices, depth: int, dtype=None) -> np.ndarray:
     array = integer_array("indices", indices)
     depth = integer("depth", depth, 1)
     require_range("indices", array, depth)
-    codes = np.zeros((*array.shape, depth), get_default_dtype() if dtype is None else dtype)
+    codes = np.zeros((*array.shape, depth), get_default_dtype() if dtype is None else as_dtype("dtype", dtype))
     np.put_along_axis(codes, array[..., None].astype(np.intp), 1, axis=-1)
     return codes
 
@@ -241,7 +254,7 @@ def train_test_split(
         raise TypeError("arrays: got none, wanted at least one")
     if (test_size is None) == (train_size is None):
         raise TypeError(f"got test_size={test_size} and train_size={train_size}, wanted exactly one of the two")
-    parts = [np.asarray(array) for array in arrays]
+    parts = [as_any(f"arrays[{i}]", array) for i, array in enumerate(arrays)]
     for i, part in enumerate(parts):
         if part.shape[:1] != parts[0].shape[:1] or part.ndim == 0:
             wanted = ", ".join([*map(str, parts[0].shape[:1] or ["length"]), "..."])
@@ -256,7 +269,7 @@ def train_test_split(
 
 def _part(name: str, size, steps: int, rounded: Callable[[float], int]) -> int:
     """Number of steps in the part of a split that has the given size."""
-    if isinstance(size, (float, np.floating)):
+    if isinstance(size, (float, np.floating)):  # NaN too is no fraction
         count = rounded(round(float(size) * steps, 9)) if 0 < size < 1 else 0  # 0.29 * 100 is 28.999...
     else:
         count = integer(name, size, 0)

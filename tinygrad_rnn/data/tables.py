@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import math
+import unicodedata
 from collections.abc import Sequence
 from os import PathLike
 
 import numpy as np
 
 from ..config import get_default_dtype
-from ..errors import DataError, DTypeError
+from ..errors import DataError
+from ._checks import as_dtype, separator, text
 from .files import decode
 
 
@@ -50,6 +52,7 @@ def read_csv_columns(
     dtype : float32 or float64, optional
         Of the result; the default dtype unless given.
     delimiter : str
+        One character.
     encoding : str
 
     Returns
@@ -58,6 +61,8 @@ def read_csv_columns(
 
     Raises
     ------
+    OSError
+        If the file is missing, or may not be read.
     DataError
         Naming the file, the line and the column.
 
@@ -73,11 +78,14 @@ def read_csv_columns(
     """
     if isinstance(columns, str):
         raise TypeError(f"columns: got the str {columns!r}, wanted a sequence of names; or use read_column")
+    try:
+        columns = [text("columns", column) for column in columns]
+    except TypeError:
+        raise TypeError(f"columns: got {columns!r}, wanted a sequence of names") from None
     if not columns:
         raise ValueError("columns: got none, wanted at least one name")
-    dtype = np.dtype(get_default_dtype() if dtype is None else dtype)
-    if dtype.kind != "f":
-        raise DTypeError(f"dtype: got {dtype}, wanted float32 or float64")
+    dtype = as_dtype("dtype", get_default_dtype() if dtype is None else dtype, "f")
+    separator("delimiter", delimiter)
     header, rows = _rows(path, delimiter, encoding)
     places = [_place(path, header, column) for column in columns]
     limit = float(np.finfo(dtype).max)
@@ -94,19 +102,20 @@ def read_csv_columns(
 
 def _rows(path, delimiter: str, encoding: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header, and the other rows with the numbers of their last lines."""
-    text = decode(path, encoding)
-    reader = csv.reader(io.StringIO(text.rstrip("\n"), newline=""), delimiter=delimiter, strict=True)
+    lines = io.StringIO(decode(path, encoding).rstrip("\n"), newline="")
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
     try:
         rows = [(reader.line_num, row) for row in reader]
     except csv.Error as error:
         raise DataError(f"{path}, line {reader.line_num}: got no valid CSV ({error})") from None
     if not rows:
         raise DataError(f"{path}: got an empty file, wanted a header and rows")
-    return [name.strip() for name in rows[0][1]], rows[1:]
+    return [unicodedata.normalize("NFC", name.strip()) for name in rows[0][1]], rows[1:]
 
 
 def _place(path, header: list[str], column: str) -> int:
-    """Position of `column` in the header."""
+    """Position of `column` in the header, however its accents are written."""
+    column = unicodedata.normalize("NFC", column)
     if header.count(column) != 1:
         found = "several times" if column in header else "nowhere"
         raise DataError(f"{path}, line 1: got the column {column!r} {found}, wanted it once in: {', '.join(header)}")

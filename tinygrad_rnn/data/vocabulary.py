@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import reprlib
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
 from os import PathLike
-from pathlib import Path
 
 import numpy as np
 
 from ..errors import DataError, ShapeError
-from ._checks import choice, integer, integer_array, require_range
+from ._checks import choice, integer, integer_array, require_range, text
+from ._files import content, write
 
 _SPECIALS = ("pad", "unk", "sos", "eos")
 _JOINERS = "\u200c\u200d"  # zero width, inside words of Persian and the Indic scripts
@@ -110,10 +111,17 @@ class Vocabulary:
         min_count = integer("min_count", min_count, 1)
         given = zip(_SPECIALS, (pad, unk, sos, eos))
         specials = {name: token for name, token in given if token is not None}
+        for name, token in specials.items():
+            text(name, token)
         counts: Counter[str] = Counter()
-        for sequence in sequences:
-            counts.update(sequence)
-        for token in (*specials.values(), *counts):
+        try:
+            for sequence in sequences:
+                counts.update(list(sequence))
+        except TypeError:
+            raise TypeError(
+                f"sequences: got {reprlib.repr(sequences)}, wanted texts, or lists of tokens that are strings"
+            ) from None
+        for token in counts:
             if not isinstance(token, str):
                 raise TypeError(f"sequences: got the token {token!r}, wanted str")
         for token in specials.values():
@@ -184,8 +192,11 @@ class Vocabulary:
             if add and name not in self._specials:
                 raise ValueError(f"add_{name}: got True, but this vocabulary was built with {name}=None")
         get, unk = self._ids.get, self.unk_id
-        tokens = list(tokens)
-        ids = [get(token, unk) for token in tokens]
+        try:
+            tokens = list(tokens)
+            ids = [get(token, unk) for token in tokens]
+        except TypeError:  # no sequence, or one of sequences
+            raise TypeError(f"tokens: got {reprlib.repr(tokens)}, wanted a sequence of strings") from None
         if unk is None and None in ids:
             i = ids.index(None)
             raise DataError(
@@ -220,10 +231,10 @@ class Vocabulary:
         return [self.tokens[i] for i in array.tolist() if i >= first]
 
     def save(self, path: str | PathLike[str]) -> None:
-        """Write the vocabulary to a JSON file."""
-        text = json.dumps({"specials": self._specials, "tokens": self.tokens}, ensure_ascii=False, indent=0)
+        """Write the vocabulary to a JSON file; it appears at once or not at all."""
+        content = json.dumps({"specials": self._specials, "tokens": self.tokens}, ensure_ascii=False, indent=0)
         # a lone surrogate is a possible token of a character vocabulary
-        Path(path).write_bytes(text.encode("utf-8", "surrogatepass"))
+        write(path, content.encode("utf-8", "surrogatepass"))
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Vocabulary:
@@ -231,20 +242,25 @@ class Vocabulary:
 
         Raises
         ------
+        OSError
+            If the file is missing, or may not be read.
         DataError
             If the file holds something else.
         """
         vocabulary = cls.__new__(cls)
-        try:
-            state = json.loads(Path(path).read_bytes().decode("utf-8", "surrogatepass"))
-            specials, tokens = state["specials"], state["tokens"]
-            first = tokens[: len(specials)]
-            if list(specials.values()) != first or list(specials) != [n for n in _SPECIALS if n in specials]:
-                raise DataError(f"specials: got {specials} for the first tokens {first}")
-            if not all(isinstance(token, str) for token in tokens):
-                raise DataError("tokens: got a token that is no string")
-            vocabulary._set(tokens, specials)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            why = f"no {error}" if isinstance(error, KeyError) else error
-            raise DataError(f"{path}: got no vocabulary ({why}), wanted the JSON of save()") from error
+        with content(path) as raw:
+            try:
+                state = json.loads(raw.decode("utf-8", "surrogatepass"))
+                specials, tokens = state["specials"], state["tokens"]
+                first = tokens[: len(specials)]
+                if list(specials.values()) != first or list(specials) != [n for n in _SPECIALS if n in specials]:
+                    raise DataError(f"specials: got {specials} for the first tokens {first}")
+                if not all(isinstance(token, str) for token in tokens):
+                    raise DataError("tokens: got a token that is no string")
+                if not tokens:
+                    raise DataError("tokens: got none")
+                vocabulary._set(tokens, specials)
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                why = f"no {error}" if isinstance(error, KeyError) else error
+                raise DataError(f"{path}: got no vocabulary ({why}), wanted the JSON of save()") from None
         return vocabulary
