@@ -85,7 +85,7 @@ def rmsprop(values, grads, square_avg, grad_avg, momentum_buffer, lr, alpha, eps
         if centered:
             a = old * grad_avg[i] + new * g
             grad_avg[i] = a
-            s -= a * a
+            s = np.maximum(s - a * a, number(0))  # rounding may bring a small variance below zero; NaN stays
         update = g / (math.sqrt(s) + small)
         if momentum != 0:
             update += mu * momentum_buffer[i]

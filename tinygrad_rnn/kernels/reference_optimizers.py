@@ -47,7 +47,7 @@ def rmsprop(values, grads, square_avg, grad_avg, momentum_buffer, lr, alpha, eps
     variance = square_avg
     if centered:
         grad_avg[:] = alpha * grad_avg + (1 - alpha) * g
-        variance = square_avg - grad_avg**2
+        variance = np.maximum(square_avg - grad_avg**2, 0)
     update = g / (np.sqrt(variance) + eps)
     if momentum != 0:
         momentum_buffer[:] = momentum * momentum_buffer + update

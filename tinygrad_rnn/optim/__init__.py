@@ -7,16 +7,10 @@ from .adagrad import Adagrad
 from .adam import Adam, AdamW
 from .clipping import clip_grad_norm_, clip_grad_value_
 from .optimizer import Optimizer
+from .plateau import ReduceLROnPlateau
 from .rmsprop import RMSprop
-from .schedules import (
-    CosineAnnealingLR,
-    ExponentialLR,
-    LinearWarmup,
-    MultiStepLR,
-    ReduceLROnPlateau,
-    Schedule,
-    StepLR,
-)
+from .schedule import Schedule
+from .schedules import CosineAnnealingLR, ExponentialLR, LinearWarmup, MultiStepLR, StepLR
 from .sgd import SGD
 
 __all__ = [

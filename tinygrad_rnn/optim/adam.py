@@ -62,9 +62,9 @@ class Adam(Optimizer):
         super().__init__(params, options)
 
     def _check(self, group):
-        check_range(group, lr=math.inf, betas=1.0, eps=math.inf, weight_decay=math.inf)
-        if len(group["betas"]) != 2:
+        if not isinstance(group["betas"], tuple | list) or len(group["betas"]) != 2:
             raise ValueError(f"betas: got {group['betas']}, wanted two numbers")
+        check_range(group, lr=math.inf, betas=1.0, eps=math.inf, weight_decay=math.inf)
 
     def _fills(self, group):
         return (0.0, 0.0, 0.0 if group["amsgrad"] else None)

@@ -45,12 +45,12 @@ class Bucket:
         self.state = tuple(np.full(0 if fill is None else total, fill or 0, dtype) for fill in fills)
         self.steps = [0] * len(params)
         self.missing = False
-        self._rows: list[tuple[Tensor, np.ndarray, np.ndarray, int]] = []
+        self._rows: list[tuple[Tensor, np.ndarray, np.ndarray]] = []
         for i, p in enumerate(params):
             view, grad = self._part(self.values, i), self._part(self.grads, i)
             view[...] = p.data
             p.data = view
-            self._rows.append((p, view, grad, view.nbytes))
+            self._rows.append((p, view, grad))
 
     def _part(self, array: np.ndarray, i: int) -> np.ndarray:
         return array[self.bounds[i] : self.bounds[i + 1]].reshape(self.shapes[i])
@@ -58,7 +58,8 @@ class Bucket:
     def gather(self) -> bool:
         """Fetch the gradients; False if a parameter no longer fits its place in the buffer."""
         self.missing = False
-        for p, view, grad, nbytes in self._rows:
+        dtype = self.values.dtype
+        for p, view, grad in self._rows:
             if p.data is not view and not _take_over(p, view):
                 return False
             g = p.grad
@@ -66,16 +67,26 @@ class Bucket:
                 self.missing = True
                 continue
             array = g.data
-            if array.nbytes != nbytes:
+            if not isinstance(array, np.ndarray) or array.shape != grad.shape or array.dtype != dtype:
                 self._refuse(p)
             grad[...] = array
             p.touch()
         return True
 
+    def check_finite(self) -> None:
+        """Raise FloatingPointError if one of the gradients that were fetched holds NaN or infinity."""
+        if np.isfinite(self.grads).all():
+            return
+        for label, p in zip(self.labels, self.params):
+            if p.grad is not None and not np.isfinite(p.grad.data).all():
+                at = tuple(np.argwhere(~np.isfinite(p.grad.data))[0].tolist())
+                raise FloatingPointError(f"{label}.grad: got {p.grad.data[at]} at {at}, wanted finite numbers")
+
     def _refuse(self, p: Tensor) -> None:
         label = next(name for name, q in zip(self.labels, self.params) if q is p)
-        g = p.grad
-        assert g is not None
+        g: Any = p.grad
+        if not isinstance(g, Tensor):
+            raise TypeError(f"{label}.grad: got {type(g).__name__}, wanted a Tensor or None")
         if g.shape != p.shape:
             raise ShapeError(f"{label}.grad: got shape {g.shape}, wanted {p.shape} as the parameter")
         raise DTypeError(f"{label}.grad: got {g.dtype}, wanted {p.dtype} as the parameter")
@@ -139,17 +150,17 @@ class LargeBucket(Bucket):
     def __init__(self, params: list[Tensor], labels: list[str], slots: tuple[str, ...], fills: tuple):
         super().__init__(params, labels, slots, fills)
         self.grads = self.values[:0]
-        ((p, view, _, nbytes),) = self._rows
-        self._rows = [(p, view, self.grads, nbytes)]
+        ((p, view, _),) = self._rows
+        self._rows = [(p, view, self.grads)]
 
     def gather(self) -> bool:
-        p, view, _, nbytes = self._rows[0]
+        p, view, _ = self._rows[0]
         if p.data is not view and not _take_over(p, view):
             return False
         self.missing = p.grad is None
         if p.grad is not None:
             array = p.grad.data
-            if array.nbytes != nbytes or array.shape != view.shape:
+            if not isinstance(array, np.ndarray) or array.shape != view.shape or array.dtype != view.dtype:
                 self._refuse(p)
             flags = array.flags
             if not (flags.c_contiguous and flags.writeable and flags.aligned):  # one kernel type serves all

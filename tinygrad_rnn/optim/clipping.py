@@ -22,8 +22,9 @@ def clip_grad_norm_(
     Parameters
     ----------
     parameters : Tensor or iterable of Tensor
-        Those without a gradient are left out.
+        Those without a gradient are left out; one that is named twice, as a tied one is, counts once.
     max_norm : float
+        With ``math.inf`` the norm is only measured: no gradient is changed, whatever it holds.
     norm_type : float
         The p of the p-norm; ``math.inf`` for the largest absolute value.
     error_if_nonfinite : bool
@@ -63,8 +64,9 @@ def clip_grad_norm_(
         if error_if_nonfinite and not math.isfinite(norm):
             raise FloatingPointError(f"gradients: got a norm of {norm}, wanted a finite one")
         scale = max_norm / (norm + 1e-6)
-        if not scale >= 1:  # NaN too
+        if max_norm != math.inf and not scale >= 1:  # NaN too
             for g in grads:
+                _writeable(g)
                 g.data *= scale
                 g.touch()
     return norm
@@ -97,6 +99,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     if not clip_value >= 0:
         raise ValueError(f"clip_value: got {clip_value}, wanted at least 0")
     for g in _grads(parameters):
+        _writeable(g)
         np.clip(g.data, -clip_value, clip_value, out=g.data)
         g.touch()
 
@@ -104,7 +107,13 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
 def _grads(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     if isinstance(parameters, Tensor):
         parameters = (parameters,)
-    return [p.grad for p in parameters if p.grad is not None]
+    once = {id(p): p.grad for p in parameters if p.grad is not None}
+    return list(once.values())
+
+
+def _writeable(g: Tensor) -> None:
+    if not g.data.flags.writeable:  # somebody's own array
+        g.data = g.data.copy()
 
 
 def _total_norm(arrays: list[np.ndarray], p: float) -> float:

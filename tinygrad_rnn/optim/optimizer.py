@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..core import Tensor
-from ..errors import CheckpointError, DTypeError, GraphError
+from ..errors import DTypeError, GraphError
 from .buckets import Bucket, State, lay_out
+from .states import read_state
 
 
 class Optimizer:
@@ -128,13 +129,15 @@ class Optimizer:
 
     # ---- updates
 
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+    def step(self, closure: Callable[[], Any] | None = None, error_if_nonfinite: bool = False) -> Any:
         """Update all parameters that have a gradient.
 
         Parameters
         ----------
         closure : callable, optional
             Called first, to compute the loss and its gradients anew.
+        error_if_nonfinite : bool
+            Raise if a gradient holds NaN or infinity.
 
         Returns
         -------
@@ -143,12 +146,18 @@ class Optimizer:
         Raises
         ------
         ShapeError, DTypeError
-            If a gradient does not fit its parameter; nothing is updated then.
+            If a gradient does not fit its parameter, which is named; nothing is updated then.
+        FloatingPointError
+            If asked to by `error_if_nonfinite`; the parameter is named, and nothing is updated then.
         """
         loss = None if closure is None else closure()
         if not self._gather():
             self._lay_out()
             self._gather()
+        if error_if_nonfinite:
+            for _, buckets in self._buckets or ():
+                for bucket in buckets:
+                    bucket.check_finite()
         update = self._update
         for group, buckets in self._buckets or ():
             for bucket in buckets:
@@ -223,41 +232,18 @@ class Optimizer:
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take up a state where :meth:`state_dict` was taken; torch's state dicts fit as well.
 
+        Options of the groups, such as the learning rate, become those of the state.
+
         Raises
         ------
         CheckpointError
-            If groups, numbers of parameters or shapes differ; nothing is changed then.
+            If groups, options, numbers of parameters or shapes differ, or an option is out of range; nothing
+            is changed then.
         """
-        if not {"state", "param_groups"} <= set(state_dict):
-            raise CheckpointError(f"state_dict: got the keys {sorted(state_dict)}, wanted 'state' and 'param_groups'")
-        groups = state_dict["param_groups"]
-        sizes, own = [len(g["params"]) for g in groups], [len(g["params"]) for g in self.param_groups]
-        if sizes != own:
-            raise CheckpointError(f"state_dict: got groups of {sizes} parameters, wanted {own}")
-        by_number = {
-            int(number): p
-            for saved, group in zip(groups, self.param_groups)
-            for number, p in zip(saved["params"], group["params"])
-        }
-        found = {}
-        for key, entry in state_dict["state"].items():
-            if int(key) not in by_number:
-                raise CheckpointError(f"state_dict: got a state for parameter {key}, wanted 0 to {len(by_number) - 1}")
-            p = by_number[int(key)]
-            arrays = {n: np.array(np.asarray(entry[n]), p.dtype) for n in self.slots if entry.get(n) is not None}
-            for name, array in arrays.items():
-                if array.shape != p.shape:
-                    raise CheckpointError(
-                        f"state_dict: {name} of parameter {key}: got shape {array.shape}, wanted {p.shape}"
-                    )
-            step = int(entry["step"]) if "step" in entry else 1
-            if step and (arrays or not self.slots):
-                found[p] = (step, arrays)
-        self._buckets, self._saved = None, found
-        for saved, group in zip(groups, self.param_groups):
-            for key, value in saved.items():
-                if key in self.defaults or key == "initial_lr":
-                    group[key] = tuple(value) if isinstance(value, list) else value
+        groups, states = read_state(self, state_dict)
+        self._buckets, self._saved = None, states
+        for group, options in zip(self.param_groups, groups):
+            group.update(options)
 
     def __getstate__(self) -> dict[str, Any]:
         # buffers are views of one another, which neither a copy nor a pickle would keep
@@ -272,10 +258,12 @@ class Optimizer:
 
 
 def check_range(group: Mapping[str, Any], **limits: float) -> None:
-    """Raise ValueError unless ``0 <= group[name] < limit`` for each of `limits`."""
+    """Raise ValueError unless ``0 <= group[name] < limit`` for each of `limits`; TypeError if it is no number."""
     for name, limit in limits.items():
         values = group[name] if isinstance(group[name], tuple | list) else (group[name],)
         for value in values:
+            if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
+                raise TypeError(f"{name}: got {group[name]!r}, wanted a number")
             if not 0 <= value < limit:
                 wanted = "at least 0 and finite" if limit == math.inf else f"at least 0 and below {limit:g}"
                 raise ValueError(f"{name}: got {group[name]}, wanted {wanted}")

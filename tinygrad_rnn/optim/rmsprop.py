@@ -13,7 +13,8 @@ class RMSprop(Optimizer):
     r"""RMSprop: divide by a running root mean square of the gradient.
 
     :math:`s \leftarrow \alpha s + (1 - \alpha) g^2`, and along :math:`u = g / (\sqrt s + \epsilon)`;
-    `centered` subtracts the squared running mean of :math:`g` from :math:`s`. With momentum, :math:`b
+    `centered` subtracts the squared running mean of :math:`g` from :math:`s` (what rounding leaves below
+    zero counts as zero). With momentum, :math:`b
     \leftarrow \mu b + u` takes the place of :math:`u`.
 
     Parameters
@@ -22,6 +23,7 @@ class RMSprop(Optimizer):
         Parameters, or groups of them with options of their own.
     lr : float
     alpha : float
+        Below 1.
     eps : float
     weight_decay : float
     momentum : float
@@ -69,7 +71,7 @@ class RMSprop(Optimizer):
 
     def _check(self, group):
         inf = math.inf
-        check_range(group, lr=inf, alpha=inf, eps=inf, weight_decay=inf, momentum=inf)
+        check_range(group, lr=inf, alpha=1.0, eps=inf, weight_decay=inf, momentum=inf)
 
     def _fills(self, group):
         return (0.0, 0.0 if group["centered"] else None, 0.0 if group["momentum"] else None)

@@ -1,74 +1,14 @@
-"""Learning-rate schedules.
-
-Every schedule changes ``group["lr"]`` of its optimiser by what one step makes of it, rather than
-overwriting it, so that several may act on one optimiser.
-"""
+"""Learning-rate schedules that follow the number of epochs, or of updates."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from ..errors import CheckpointError
 from .optimizer import Optimizer
-
-
-class Schedule:
-    """Base of the schedules; a new one defines `_next`.
-
-    Parameters
-    ----------
-    optimizer : Optimizer
-
-    Attributes
-    ----------
-    last_epoch : int
-        How often :meth:`step` was called: epochs, or updates, as the training loop has it.
-    needs_metric : bool
-        Whether :meth:`step` wants the loss.
-    """
-
-    needs_metric: bool = False
-    _moving: ClassVar[tuple[str, ...]] = ("last_epoch",)  # the state; the rest comes from the constructor
-
-    def __init__(self, optimizer: Optimizer):
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(f"optimizer: got {type(optimizer).__name__}, wanted an Optimizer")
-        self.optimizer = optimizer
-        self.last_epoch = 0
-        for group in optimizer.param_groups:
-            group.setdefault("initial_lr", group["lr"])
-
-    def _next(self, lr: float, initial: float) -> float:
-        """The learning rate at `last_epoch`, after `lr` at the one before."""
-        raise NotImplementedError
-
-    def step(self, metric: float | None = None) -> None:
-        """Go one epoch (or update) further; `metric` is only for schedules that need it."""
-        self.last_epoch += 1
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._next(group["lr"], group.setdefault("initial_lr", group["lr"]))
-
-    def get_last_lr(self) -> list[float]:
-        """The present learning rate of every group."""
-        return [group["lr"] for group in self.optimizer.param_groups]
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where the schedule stands: plain numbers. The learning rates are in the optimiser's state."""
-        return {name: getattr(self, name) for name in self._moving}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on where :meth:`state_dict` was taken; the options stay those of this schedule."""
-        missing = [name for name in self._moving if name not in state_dict]
-        if missing:
-            raise CheckpointError(f"state_dict: got the keys {sorted(state_dict)}, wanted {missing[0]!r} among them")
-        for name in self._moving:
-            setattr(self, name, state_dict[name])
-
-    def __repr__(self) -> str:
-        options = {k: v for k, v in vars(self).items() if k != "optimizer" and not k.startswith("_")}
-        return f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in options.items())})"
+from .schedule import Schedule, number, whole
 
 
 class StepLR(Schedule):
@@ -92,8 +32,8 @@ class StepLR(Schedule):
     """
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1):
-        self.step_size = _positive("step_size", step_size)
-        self.gamma = gamma
+        self.step_size = whole("step_size", step_size)
+        self.gamma = number("gamma", gamma)
         super().__init__(optimizer)
 
     def _next(self, lr, initial):
@@ -107,14 +47,17 @@ class MultiStepLR(Schedule):
     ----------
     optimizer : Optimizer
     milestones : iterable of int
-        An epoch that is named twice counts twice.
+        An epoch that is named twice counts twice; 0 is the beginning, before the first step.
     gamma : float
     """
 
     def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1):
-        self.milestones = sorted(_positive("milestones", m) for m in milestones)
-        self.gamma = gamma
+        self.milestones = sorted(whole("milestones", m, least=0) for m in milestones)
+        self.gamma = number("gamma", gamma)
         super().__init__(optimizer)
+
+    def _begin(self, lr, initial):
+        return lr if self.last_epoch else self._next(lr, initial)
 
     def _next(self, lr, initial):
         return lr * self.gamma ** self.milestones.count(self.last_epoch)
@@ -130,7 +73,7 @@ class ExponentialLR(Schedule):
     """
 
     def __init__(self, optimizer: Optimizer, gamma: float):
-        self.gamma = gamma
+        self.gamma = number("gamma", gamma)
         super().__init__(optimizer)
 
     def _next(self, lr, initial):
@@ -154,8 +97,8 @@ class CosineAnnealingLR(Schedule):
     """
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0):
-        self.T_max = _positive("T_max", T_max)
-        self.eta_min = eta_min
+        self.T_max = whole("T_max", T_max)
+        self.eta_min = number("eta_min", eta_min)
         super().__init__(optimizer)
 
     def _next(self, lr, initial):
@@ -204,8 +147,8 @@ class LinearWarmup(Schedule):
         start_factor: float = 1 / 3,
         after: Schedule | None = None,
     ):
-        self.warmup_steps = _positive("warmup_steps", warmup_steps)
-        if not 0 < start_factor <= 1:
+        self.warmup_steps = whole("warmup_steps", warmup_steps)
+        if not 0 < number("start_factor", start_factor) <= 1:
             raise ValueError(f"start_factor: got {start_factor}, wanted above 0 and at most 1")
         if after is not None and after.optimizer is not optimizer:
             raise ValueError("after: got a schedule of another optimizer, wanted one of the same")
@@ -213,8 +156,10 @@ class LinearWarmup(Schedule):
         self.after = after
         self.needs_metric = after is not None and after.needs_metric
         super().__init__(optimizer)
-        for group in optimizer.param_groups:
-            group["lr"] *= start_factor
+
+    def _begin(self, lr, initial):
+        part = min(self.last_epoch / self.warmup_steps, 1.0)
+        return lr * (self.start_factor + part * (1 - self.start_factor))
 
     def _next(self, lr, initial):
         rise = 1 - self.start_factor
@@ -234,105 +179,17 @@ class LinearWarmup(Schedule):
         return {**super().state_dict(), "after": None if self.after is None else self.after.state_dict()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Go on where :meth:`state_dict` was taken."""
-        if (state_dict.get("after") is None) != (self.after is None):
-            raise CheckpointError(
-                "state_dict: got the state of a warm-up "
-                f"{'without' if self.after else 'with'} a schedule after it, wanted one as this"
-            )
+        """Go on where :meth:`state_dict` was taken; see :meth:`Schedule.load_state_dict`."""
         super().load_state_dict(state_dict)
         if self.after is not None:
             self.after.load_state_dict(state_dict["after"])
 
-
-class ReduceLROnPlateau(Schedule):
-    """Multiply the learning rate by `factor` when a metric has not improved for more than `patience` epochs.
-
-    Parameters
-    ----------
-    optimizer : Optimizer
-    mode : "min" or "max"
-        Which way the metric improves.
-    factor : float
-        Below 1.
-    patience : int
-    threshold : float
-        Smaller changes are no improvement.
-    threshold_mode : "rel" or "abs"
-        Whether `threshold` is a share of the best value.
-    cooldown : int
-        Epochs after a reduction during which nothing is counted.
-    min_lr : float or sequence of float
-        Lower bound of the learning rate; one for each group if it is a sequence.
-    eps : float
-        Smaller changes of the learning rate are not made.
-
-    Raises
-    ------
-    ValueError
-        From :meth:`step`, if it gets no metric.
-    """
-
-    needs_metric = True
-    _moving = ("last_epoch", "best", "num_bad_epochs", "cooldown_counter")
-
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        mode: str = "min",
-        factor: float = 0.1,
-        patience: int = 10,
-        threshold: float = 1e-4,
-        threshold_mode: str = "rel",
-        cooldown: int = 0,
-        min_lr: float | Iterable[float] = 0.0,
-        eps: float = 1e-8,
-    ):
-        if not factor < 1:
-            raise ValueError(f"factor: got {factor}, wanted below 1")
-        if mode not in ("min", "max"):
-            raise ValueError(f"mode: got {mode!r}, wanted 'min' or 'max'")
-        if threshold_mode not in ("rel", "abs"):
-            raise ValueError(f"threshold_mode: got {threshold_mode!r}, wanted 'rel' or 'abs'")
-        super().__init__(optimizer)
-        groups = len(optimizer.param_groups)
-        self.min_lrs = [float(m) for m in min_lr] if isinstance(min_lr, Iterable) else [float(min_lr)] * groups
-        if len(self.min_lrs) != groups:
-            raise ValueError(f"min_lr: got {len(self.min_lrs)} values, wanted {groups}, one for each group")
-        self.mode, self.factor, self.patience = mode, factor, patience
-        self.threshold, self.threshold_mode = threshold, threshold_mode
-        self.cooldown, self.eps = cooldown, eps
-        self.best = math.inf if mode == "min" else -math.inf
-        self.num_bad_epochs = self.cooldown_counter = 0
-
-    def step(self, metric: float | None = None) -> None:
-        """Count one epoch with this value of the metric."""
-        if metric is None:
-            raise ValueError("metric: got none, wanted the value to watch, such as the validation loss")
-        metric = float(metric)
-        self.last_epoch += 1
-        if self._improves(metric):
-            self.best, self.num_bad_epochs = metric, 0
-        else:
-            self.num_bad_epochs += 1
-        if self.cooldown_counter > 0:
-            self.cooldown_counter -= 1
-            self.num_bad_epochs = 0
-        if self.num_bad_epochs > self.patience:
-            for group, lowest in zip(self.optimizer.param_groups, self.min_lrs):
-                lr = max(group["lr"] * self.factor, lowest)
-                if group["lr"] - lr > self.eps:
-                    group["lr"] = lr
-            self.cooldown_counter, self.num_bad_epochs = self.cooldown, 0
-
-    def _improves(self, metric: float) -> bool:
-        sign = 1 if self.mode == "max" else -1
-        if self.threshold_mode == "rel":
-            return sign * metric > sign * self.best * (1 + sign * self.threshold)
-        return sign * metric > sign * self.best + self.threshold
-
-
-def _positive(name: str, value: int) -> int:
-    if value != int(value) or value < 1:
-        raise ValueError(f"{name}: got {value}, wanted a whole number of at least 1")
-    return int(value)
+    def _check_state(self, state_dict):
+        if isinstance(state_dict, Mapping) and (state_dict.get("after") is None) != (self.after is None):
+            raise CheckpointError(
+                "state_dict: got the state of a warm-up "
+                f"{'without' if self.after else 'with'} a schedule after it, wanted one as this"
+            )
+        super()._check_state(state_dict)
+        if self.after is not None:
+            self.after._check_state(state_dict["after"])

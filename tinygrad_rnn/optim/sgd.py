@@ -69,7 +69,7 @@ class SGD(Optimizer):
         super().__init__(params, options)
 
     def _check(self, group):
-        check_range(group, lr=math.inf, momentum=math.inf, weight_decay=math.inf)
+        check_range(group, lr=math.inf, momentum=math.inf, dampening=math.inf, weight_decay=math.inf)
         if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
             raise ValueError(
                 f"nesterov: got momentum={group['momentum']} and dampening={group['dampening']}, "
