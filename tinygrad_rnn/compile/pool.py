@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 
@@ -10,6 +11,8 @@ import numpy as np
 KEPT = 3  # arrays of one size
 SIZES = 24  # kept; a loop needs up to ten for each T and batch, and sequences may be of many lengths
 SMALL = 4096  # elements; smaller arrays are cheap to make
+
+_lock = threading.Lock()  # of all pools
 
 
 class Pool:
@@ -21,7 +24,6 @@ class Pool:
     def __init__(self, dtype):
         self.dtype = np.dtype(dtype)
         self._arrays: dict[int, list[np.ndarray]] = {}
-        self._lock = threading.Lock()
         self._zeros = np.zeros(0, self.dtype)
 
     def zeros(self, size: int) -> np.ndarray:
@@ -35,7 +37,7 @@ class Pool:
     def empty(self, size: int) -> np.ndarray:
         if size < SMALL:
             return np.empty(size, self.dtype)
-        with self._lock:
+        with _lock:
             arrays = self._arrays.pop(size, None)
             if arrays is None:
                 arrays = []
@@ -52,5 +54,15 @@ class Pool:
 
     def clear(self) -> None:
         """Let go of everything."""
-        with self._lock:
+        with _lock:
             self._arrays.clear()
+
+
+def _after_fork() -> None:
+    """Another thread may have held the lock, which the child does not have."""
+    global _lock
+    _lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 
 from .. import config
 
 _pool: ThreadPoolExecutor | None = None
 _pool_size = 0
+_lock = threading.Lock()
 
 WORTH = 300_000  # multiply-adds that a second thread has to have to itself, or it costs more than it brings
 
@@ -33,25 +35,33 @@ def run_weighted(function: Callable[[int, int], None], work, together: int = 1) 
 
 
 def _run(function: Callable[[int, int], None], bounds: list[int]) -> None:
-    global _pool, _pool_size
     n = len(bounds) - 1
     if n == 1:
         function(bounds[0], bounds[1])
         return
-    if _pool is None or _pool_size < n - 1:
-        if _pool is not None:
-            _pool.shutdown(wait=False)
-        _pool, _pool_size = ThreadPoolExecutor(n - 1, thread_name_prefix="tinygrad_rnn"), n - 1
-    others = [_pool.submit(function, a, b) for a, b in itertools.pairwise(bounds[1:])]
-    function(bounds[0], bounds[1])
+    pool = _pool_of(n - 1)
+    others = [pool.submit(function, a, b) for a, b in itertools.pairwise(bounds[1:])]
+    try:
+        function(bounds[0], bounds[1])
+    finally:
+        wait(others)  # they write to arrays that are used again
     for other in others:
         other.result()
 
 
-def _after_fork() -> None:
-    """Threads do not survive a fork; the child makes its own."""
+def _pool_of(size: int) -> ThreadPoolExecutor:
+    """The pool of all callers, with so many threads at least; one that has become too small ends with its last work."""
     global _pool, _pool_size
-    _pool, _pool_size = None, 0
+    with _lock:
+        if _pool is None or _pool_size < size:
+            _pool, _pool_size = ThreadPoolExecutor(size, thread_name_prefix="tinygrad_rnn"), size
+        return _pool
+
+
+def _after_fork() -> None:
+    """Threads do not survive a fork, and locks may be held by them; the child makes its own."""
+    global _pool, _pool_size, _lock
+    _pool, _pool_size, _lock = None, 0, threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
