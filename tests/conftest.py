@@ -1,18 +1,10 @@
-"""What every test gets: reproducible Hypothesis, a fixed seed, default settings, one cache of jitted code."""
+"""What every test gets: reproducible Hypothesis, a fixed seed, default settings."""
 
-import os
-from pathlib import Path
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
 
-# Numba does not tell code with bounds checks from code without them, so each has its own cache.
-_CHECKS = "-boundscheck" if os.environ.get("NUMBA_BOUNDSCHECK") == "1" else ""
-_CACHE = Path(__file__).resolve().parent.parent / ".pytest_cache" / f"numba{_CHECKS}"
-os.environ.setdefault("NUMBA_CACHE_DIR", str(_CACHE))
-
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
-from hypothesis import HealthCheck, settings  # noqa: E402
-
-import tinygrad_rnn as tr  # noqa: E402
+import tinygrad_rnn as tr
 
 settings.register_profile(
     "tests",

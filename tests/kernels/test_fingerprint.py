@@ -14,7 +14,7 @@ from .jit import needs_jit
 SOURCES = Path(tinygrad_rnn.kernels.__file__).parent
 CALLEE = "from numba import njit\n@njit\ndef g(x):\n    return x + {}\n"
 CALLER = """
-from .callee import g
+from .inside.callee import g
 from .fingerprint import kernel
 @kernel
 def f(x):
@@ -31,15 +31,15 @@ def test_fingerprint_is_short_and_stable():
 @needs_jit
 def test_a_changed_callee_is_not_taken_from_the_cache(tmp_path):
     package = tmp_path / "kernels"
-    package.mkdir()
-    for name in ("fingerprint", "host"):
+    (package / "inside").mkdir(parents=True)
+    for name in ("fingerprint", "host", "code_cache", "disk_cache", "uninterrupted"):
         shutil.copy(SOURCES / f"{name}.py", package)
     (package / "__init__.py").touch()
     (package / "caller.py").write_text(CALLER)
 
     def run(increment, **environment):
-        (package / "callee.py").write_text(CALLEE.format(increment))
-        environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path / "cache")} | environment
+        (package / "inside" / "callee.py").write_text(CALLEE.format(increment))
+        environment = os.environ | {"TINYGRAD_RNN_CACHE": str(tmp_path / "cache")} | environment
         command = [sys.executable, "-c", MAIN]
         out = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True)
         return out.stdout.split()

@@ -4,6 +4,7 @@ The road: `trace` (run the step on symbols) -> normal form -> `adjoint` -> `sche
 This room is handed callables and shapes; it knows nothing of cells and modules.
 """
 
+from ..kernels.uninterrupted import making
 from .plan import Plan, bases, leaves, row_constants, trace_step
 from .ragged import Ragged
 from .ragged_loop import RaggedExecutable
@@ -24,6 +25,7 @@ __all__ = [
     "check_available",
     "evaluate",
     "leaves",
+    "making",
     "raised_at",
     "replay",
     "replay_ragged",

@@ -1,47 +1,39 @@
-"""The disk cache: generated source becomes a real file, which is imported and jitted like any module.
+"""Generated source becomes a module, which jits its function; its text and its machine code are kept on the disk.
 
-The file's name is a hash over its text and the fingerprint of the kernels that it calls, so that neither Numba's own
-cache, which is kept beside the file, nor a file left by another version can be stale.
+What is run is the text at hand, never what a file holds: the file is there for whoever wants to read or debug it. Its
+name is a hash over its text and the fingerprint of the kernels that it calls, so that machine code from another version
+is not found.
 """
 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
-import os
+import linecache
 import sys
-import tempfile
-import threading
+import types
 from pathlib import Path
 from typing import Any
 
-_lock = threading.Lock()
+from ..kernels import disk_cache
+from ..kernels.disk_cache import directory
+from ..kernels.uninterrupted import making
+
+__all__ = ["directory", "load", "store"]
+
 _loaded: dict[str, Any] = {}
 
 
-def directory() -> Path:
-    """Where generated files live: ``TINYGRAD_RNN_CACHE``, or the user's cache directory; made if need be."""
-    given = os.environ.get("TINYGRAD_RNN_CACHE")
-    base = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tinygrad_rnn"
-    try:
-        base.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=base):
-            return base
-    except OSError:  # a read-only home: a place of this process's own
-        fallback = Path(tempfile.gettempdir()) / f"tinygrad_rnn-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
-        fallback.mkdir(mode=0o700, exist_ok=True)
-        return fallback
-
-
 def store(text: str) -> Path:
-    """The file of the module `text`, written if it is not there yet."""
-    from ..kernels.fingerprint import fingerprint
+    """The file of the module `text`, written if need be; if it cannot be, there is none."""
+    from ..kernels import fingerprint
 
-    digest = hashlib.sha256(f"{fingerprint()}\n{text}".encode()).hexdigest()[:20]
-    path = directory() / f"tinygrad_rnn_step_{digest}.py"
-    if not path.exists():
-        _write(path, text)
-    return path
+    digest = hashlib.sha256(f"{fingerprint.fingerprint()}\n{text}".encode()).hexdigest()[:20]
+    name = f"tinygrad_rnn_step_{digest}.py"
+    folder = directory()
+    if folder is None:
+        return Path(name)
+    disk_cache.keep_text(name, text)
+    return folder / name
 
 
 def load(text: str, name: str) -> Any:
@@ -54,21 +46,14 @@ def load(text: str, name: str) -> Any:
     name : str
         The function.
     """
-    with _lock:
+    with making:
         path = store(text)
         if path.stem not in _loaded:
-            spec = importlib.util.spec_from_file_location(path.stem, path)
-            assert spec is not None and spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
+            module = types.ModuleType(path.stem)
+            module.__file__ = str(path)
+            lines = text.splitlines(keepends=True)
+            linecache.cache[str(path)] = len(text), None, lines, str(path)  # whatever the file holds
             sys.modules[path.stem] = module  # before jitting: Numba looks the module up by name
-            spec.loader.exec_module(module)
+            exec(compile(text, path, "exec"), module.__dict__)
             _loaded[path.stem] = getattr(module, name)
         return _loaded[path.stem]
-
-
-def _write(path: Path, text: str) -> None:
-    """Write under another name, then rename: two processes may do this at once."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    with os.fdopen(handle, "w", encoding="utf-8") as f:
-        f.write(text)
-    os.replace(temporary, path)

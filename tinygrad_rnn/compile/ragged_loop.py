@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..kernels.uninterrupted import making
 from .binding import Backward, Forward, Moves, Places, bind_backward, bind_forward
 from .plan import row_constants
 from .ragged import Ragged, rounded
-from .runtime import BINDINGS, Executable, building
+from .runtime import BINDINGS, Executable
 
 
 class RaggedForward(NamedTuple):
@@ -65,7 +66,7 @@ class RaggedExecutable:
         key = (kind, slots, ragged.batch, fresh)
         found = self._bound.get(key)
         if found is None:
-            with building:
+            with making:
                 if len(self._bound) >= BINDINGS:
                     self._bound.clear()
                 make = self._bind_backward if kind == "backward" else self._bind_forward

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
-import threading
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray
 
 from ..errors import CompileError
+from ..kernels.uninterrupted import making
 from .after import After
 from .binding import Backward, Forward, bind_backward, bind_forward
 from .layout import Layout
@@ -22,7 +22,6 @@ from .replay import evaluate
 ravel = ndarray.ravel
 
 BINDINGS = 64  # pairs of T and batch whose tables are kept
-building = threading.RLock()  # held while tables and loops are made: several threads may make the first call
 
 
 def check_available() -> None:
@@ -63,7 +62,7 @@ class Executable:
     @property
     def inference(self) -> tuple[Layout, list[Buffer], list[Buffer]]:
         """The forward loop that saves nothing, with the buffers of its states and outputs."""
-        with building:
+        with making:
             if self._inference is None:
                 schedule, states, outputs = self.plan.inference()
                 layout = Layout(schedule, "inference", False, self.dtype, f"{self.title}: forward, nothing saved.")
@@ -73,7 +72,7 @@ class Executable:
     @property
     def training(self) -> tuple[Layout, Layout, After]:
         """The forward loop, the backward loop, and what comes after it."""
-        with building:
+        with making:
             if self._training is None:
                 plan = self.plan
                 plan.differentiate()
@@ -105,7 +104,7 @@ class Executable:
         found = self._bound.get((kind, time, batch))
         if found is not None:
             return found
-        with building:
+        with making:
             key = (kind, time, batch)
             if key not in self._bound:
                 if len(self._bound) >= BINDINGS:

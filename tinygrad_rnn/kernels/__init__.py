@@ -9,8 +9,27 @@
 - `jobs`, `ragged`: what is done before and after them.
 - `optimizers`: updates of flat buffers.
 - `symbols`, `linked`: C functions that others call without being compiled together with them; the matrix tile as one.
-- `fingerprint`: what the cache files of compiled code are named by.
+- `fingerprint`: what the cache files of compiled code are named by; `code_cache`: how they are used.
+- `disk_cache`: the folder of these files; `uninterrupted`: work that signals and forks do not cut in two.
 - `reference`: a plain NumPy twin of every kernel.
 
-Import the modules, not this package: it imports nothing, so that Numba is loaded by the first kernel only.
+Import the modules from this package: it loads Numba with the first kernel only, and so that Ctrl-C does not leave half
+of it behind.
 """
+
+import importlib
+from typing import Any
+
+from .uninterrupted import uninterrupted
+
+
+def __getattr__(name: str) -> Any:
+    """A module that is not loaded yet."""
+    if name.startswith("_"):
+        raise AttributeError(name)
+    try:
+        return uninterrupted(importlib.import_module, f"{__name__}.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"{__name__}.{name}":
+            raise
+        raise AttributeError(name) from None

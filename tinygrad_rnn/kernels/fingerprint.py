@@ -1,8 +1,8 @@
 """A hash over everything that decides the machine code of the kernels, and a decorator that uses it.
 
-Numba keeps compiled functions on disk per source file and does not notice when a function in *another* file
-changes. So every kernel carries the fingerprint in its qualified name, which is part of the name of its cache
-file: whatever changes in this folder, in Numba or in the CPU, an old file is simply not found.
+A compiled function holds the code of those that it calls, from other files too. So every kernel carries the fingerprint
+in its qualified name, which decides the name of its file on the disk: whatever changes in this folder, in Numba or in
+the CPU, an old file is simply not found.
 """
 
 import functools
@@ -13,6 +13,7 @@ from typing import Any
 import llvmlite
 import numba
 
+from .code_cache import jitted
 from .host import HOST, config
 
 
@@ -31,8 +32,9 @@ def fingerprint() -> str:
     12
     """
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    folder = Path(__file__).parent
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     digest.update(repr((numba.__version__, llvmlite.__version__, HOST, bool(config.BOUNDSCHECK))).encode())
     return digest.hexdigest()[:12]
 
@@ -40,4 +42,4 @@ def fingerprint() -> str:
 def kernel(function: Any) -> Any:
     """Compile with Numba: no GIL, NumPy's error model, cached on disk under the fingerprint."""
     function.__qualname__ += "_" + fingerprint()
-    return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+    return jitted(function)

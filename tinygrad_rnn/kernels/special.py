@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from .fingerprint import kernel
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def _erf(x, out):
     for i in range(x.size):
         out[i] = math.erf(x[i])

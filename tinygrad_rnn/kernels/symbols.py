@@ -11,9 +11,10 @@ from typing import Any
 import llvmlite.binding as llvm
 import numpy as np
 from llvmlite import ir
-from numba import cfunc, types
+from numba import types
 from numba.core import cgutils
 
+from .code_cache import c_callable
 from .fingerprint import fingerprint
 
 
@@ -25,7 +26,7 @@ def pointer_to(dtype: Any) -> types.CPointer:
 def c_function(function: Callable, signature: Any) -> Any:
     """Compile `function`, cached on disk under the fingerprint; its code lives as long as what is returned."""
     function.__qualname__ = f"{function.__name__}_{fingerprint()}"
-    return cfunc(signature, cache=True, error_model="numpy")(function)
+    return c_callable(function, signature)
 
 
 def publish(symbol: str, function: Callable, signature: Any) -> Any:

@@ -47,9 +47,9 @@ def softplus(x):
 )
 def erf(x):
     """The error function."""
-    from ..kernels.special import erf as kernel  # numba is imported at first use
+    from ..kernels import special  # numba is imported at first use
 
-    return kernel(np.asarray(x))
+    return special.erf(np.asarray(x))
 
 
 def gelu(x):

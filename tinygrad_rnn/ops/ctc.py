@@ -18,19 +18,19 @@ def _vjp(g, y, log_probs, alignment, zero_infinity, saved):
         losses = _on_tape(log_probs, zero_infinity, *alignment)
         (gradient,) = grad(losses, log_probs, [g], create_graph=True)
         return gradient
-    from ..kernels.ctc import ctc_backward  # numba is imported at first use
+    from ..kernels import ctc as kernels  # numba is imported at first use
 
     losses = saved["losses"]
     if zero_infinity:  # any number gives rows without an alignment the gradient zero
         losses = np.where(losses == np.inf, 0.0, losses)
-    return ctc_backward(g, losses, saved["alphas"], log_probs, *alignment)
+    return kernels.ctc_backward(g, losses, saved["alphas"], log_probs, *alignment)
 
 
 @primitive(vjps=[_vjp], saves=(0,), floats=True)
 def _ctc(log_probs, alignment, zero_infinity, saved):
-    from ..kernels.ctc import ctc_forward
+    from ..kernels import ctc as kernels
 
-    saved["losses"], saved["alphas"] = losses, _ = ctc_forward(log_probs, *alignment)
+    saved["losses"], saved["alphas"] = losses, _ = kernels.ctc_forward(log_probs, *alignment)
     if zero_infinity:
         losses = np.where(losses == np.inf, 0.0, losses)
     return losses.astype(log_probs.dtype)

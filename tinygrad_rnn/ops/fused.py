@@ -12,11 +12,11 @@ from .reduce import expansions
 
 def _vjp(g, y, x, w_x, h, w_h, *biases, needs, transposed):
     if isinstance(g, np.ndarray):
-        from ..kernels.matmul_tanh import matmul_tanh_vjp  # numba is imported at first use
+        from ..kernels import matmul_tanh as kernels  # numba is imported at first use
 
         wanted = (*needs[:4], any(needs[4:]))
         views = (w_x.T, w_h.T) if transposed else (w_x, w_h)
-        dx, dw_x, dh, dw_h, db = matmul_tanh_vjp(g, y, x, views[0], h, views[1], wanted)
+        dx, dw_x, dh, dw_h, db = kernels.matmul_tanh_vjp(g, y, x, views[0], h, views[1], wanted)
         if transposed:
             dw_x, dw_h = (d if d is None else d.T for d in (dw_x, dw_h))
         return [dx, dw_x, dh, dw_h, *(db if need else None for need in needs[4:])]
@@ -29,9 +29,10 @@ def _vjp(g, y, x, w_x, h, w_h, *biases, needs, transposed):
 
 @primitive(joint_vjp=_vjp, saves=(0, 1, 2, 3, OUT), lowering=Lowering("expand"), floats=True)
 def _matmul_tanh(x, w_x, h, w_h, *biases, transposed):
-    from ..kernels.matmul_tanh import matmul_tanh as kernel
+    from ..kernels import matmul_tanh as kernels
 
     bias = None if not biases else biases[0] if len(biases) == 1 else biases[0] + biases[1]
+    kernel = kernels.matmul_tanh
     return kernel(x, w_x.T, h, w_h.T, bias) if transposed else kernel(x, w_x, h, w_h, bias)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 from typing import Any
 
@@ -22,8 +21,6 @@ from .known import PROGRAMS, Call, known_of
 from .ragged import RaggedLoop
 from .settings import drawn, find, look_up, read_settings, trial
 from .steps import Steps
-
-_tracing = threading.RLock()
 
 
 class Program:
@@ -85,7 +82,7 @@ class Program:
         found = self.loops.get(wanted)
         if found is not None:
             return found
-        with _tracing:
+        with compiler.making:
             if wanted not in self.loops:
                 flags = wanted or (False,) * len(args)
                 uids = {s.uid for s, w in zip(self.bases, flags[n_inputs + n_states :]) if w}
@@ -238,7 +235,7 @@ def program_of(
     for retry in (False, True):
         program = None if retry else known.programs.get(key)
         if program is None:
-            with _tracing:
+            with compiler.making:
                 program = None if retry else known.programs.get(key)
                 if program is None:
                     if len(known.programs) >= PROGRAMS:
@@ -263,7 +260,7 @@ def program_of(
 
 def _raise_as_eager(cell: Cell, inputs, structure, states, state_structure, batch_axis: int) -> None:
     """Run one step on the tape: what eager mode rejects is rejected with the same error."""
-    with _tracing, trial(cell), config.no_grad():
+    with compiler.making, trial(cell), config.no_grad():
         firsts = [Tensor(x.data[:1] if batch_axis else x.data[:, :1].swapaxes(0, 1)) for x in inputs]
         scan_eager(cell, firsts, structure, states, state_structure)
 
@@ -272,7 +269,7 @@ def trace_program(cell: Cell, inputs, structure, states, state_structure) -> Pro
     """The program of a step, or why there is none."""
     try:
         compiler.check_available()
-        with _tracing:
+        with compiler.making:
             return _trace_step(cell, inputs, structure, states, state_structure)
     except CompileError as error:
         return str(error)
