@@ -293,7 +293,7 @@ def test_stacked_cells_equal_layers():
         (
             lambda m: m(np.ones((5, 2, 3)), np.zeros((1, 2, 4))),
             ShapeError,
-            r"LSTM: state: got \*, wanted \(\*, \*\)",
+            r"LSTM: state: got one tensor, wanted a pair of tensors, \(\*, \*\)",
         ),
         (
             lambda m: m(np.ones((5, 2, 3)), (np.zeros((1, 2, 4)), np.zeros((1, 3, 4)))),
@@ -308,7 +308,7 @@ def test_stacked_cells_equal_layers():
         (
             lambda m: m(np.ones((5, 2, 3)), (tr.zeros((1, 2, 4)), tr.zeros((1, 2, 4), "float64"))),
             DTypeError,
-            r"LSTMCell: state: got a float64 tensor, wanted float32",
+            r"LSTM: state: got a float64 tensor, wanted float32",
         ),
         (
             lambda m: m(np.ones((5, 3)), lengths=[3]),

@@ -112,8 +112,8 @@ def test_input_dtypes_are_checked():
 
 
 BAD_STATES = {
-    "structure": (np.ones((2, 2)), ShapeError, r"state: got \*, wanted \(\*, \*\)"),
-    "list": ([np.ones((2, 2))] * 2, ShapeError, r"state: got \[\*, \*\], wanted \(\*, \*\)"),
+    "structure": (np.ones((2, 2)), ShapeError, r"state: got one tensor, wanted a pair of tensors, \(\*, \*\)"),
+    "three": ([np.ones((2, 2))] * 3, ShapeError, r"state: got \[\*, \*, \*\], wanted a pair of tensors, \(\*, \*\)"),
     "batch": ((np.ones((3, 2)), np.ones((2, 2))), ShapeError, r"state: got shape \(3, 2\), wanted \(2, 2\)"),
     "rank": ((np.ones((2, 2)), np.ones(2)), ShapeError, r"state: got shape \(2,\), wanted \(2, 2\)"),
     "dtype": (
@@ -130,6 +130,15 @@ def test_states_are_checked_before_any_step(state, error, message):
     cell.step = lambda x, s: pytest.fail("a step ran")
     with pytest.raises(error, match="LSTMCell: " + message):
         scan(cell, X, state)
+
+
+def test_states_may_be_lists_and_numbers():
+    cell = nn.LSTMCell(4, 2)
+    _, wanted = scan(cell, X, (np.full((2, 2), 0.5), np.ones((2, 2))))
+    for state in ([np.full((2, 2), 0.5), np.ones((2, 2), int)], ([[0.5, 0.5]] * 2, np.ones((2, 2), np.float16))):
+        _, found = scan(cell, X, state)
+        for a, b in zip(found, wanted):
+            np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@
 - `ctc`: sums over the alignments of labels with time steps.
 - `translate`, `loops`: how generated loops are compiled, and how they are called.
 - `jobs`, `ragged`: what is done before and after them.
+- `watch`: a loop that is run only while arrays are what they were.
 - `optimizers`: updates of flat buffers.
 - `symbols`, `linked`: C functions that others call without being compiled together with them; the matrix tile as one.
 - `fingerprint`: what the cache files of compiled code are named by; `code_cache`: how they are used.

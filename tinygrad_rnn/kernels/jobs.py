@@ -219,7 +219,7 @@ def _pack_transposed(w, start, ld, rows, count, packed, at, panel):
 
 # ---- jobs, a loop, and jobs again
 
-_outer: Any = (lambda function: function) if BOUNDSCHECK else kernel  # checked loops are called from Python
+outer: Any = (lambda function: function) if BOUNDSCHECK else kernel  # checked loops are called from Python
 
 
 def _symbol(dtype: Any) -> str:
@@ -278,7 +278,7 @@ def lay(todo, e0, e1, e2, e3, e4, e5, e6, e7, e8, e9):
     return new
 
 
-@_outer
+@outer
 def work(todo, places, like):
     """Jobs, a loop, and jobs again.
 
@@ -303,7 +303,7 @@ def work(todo, places, like):
     run_jobs(here, there, todo[MIDDLE], todo[LAST], todo[PANEL], like)
 
 
-@_outer
+@outer
 def run(todo, e0, e1, e2, e3, e4, e5, e6, e7, e8, e9):
     """:func:`work` with the 1-D arrays e0, ... as the first LOOSE ones."""
     work(todo, lay(todo, e0, e1, e2, e3, e4, e5, e6, e7, e8, e9), e0)

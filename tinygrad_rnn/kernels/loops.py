@@ -82,7 +82,7 @@ def _reader(dtype: Any) -> Any:
     return array_at
 
 
-integers = _reader(types.int64)
+integers, words = _reader(types.int64), _reader(types.int32)
 float32, float64 = _reader(types.float32), _reader(types.float64)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,16 @@ def constant(initial_state):
     """Mark an ``initial_state`` that depends on nothing but batch size and dtype; layers need not call it again."""
     initial_state.constant = True
     return initial_state
+
+
+def hands_on(cells: Callable[[Any], Iterable]) -> Callable:
+    """Mark a ``begin_sequence`` that does nothing but call that of other cells, which ``cells(self)`` gives."""
+
+    def mark(begin_sequence):
+        begin_sequence.hands_on = cells
+        return begin_sequence
+
+    return mark
 
 
 class Cell(Module):

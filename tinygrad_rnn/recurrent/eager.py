@@ -21,7 +21,7 @@ def scan_eager(
 
     `inputs` and `masks` are time first and in running order.
     """
-    runner = _Steps(cell, structure, state_structure, leaves)
+    runner = StepRunner(cell, structure, state_structure, leaves)
     steps = list(zip(*(ops.unstack(x) for x in inputs)))
     if masks is None:
         collected = [runner.step(t, xs) for t, xs in enumerate(steps)]
@@ -29,10 +29,17 @@ def scan_eager(
         collected = masks.run(runner, inputs, steps)
     columns = zip(*collected)
     ys = nest.unflatten(runner.output_structure, [ops.stack(column) for column in columns])
-    return ys, nest.unflatten(state_structure, runner.leaves)
+    return ys, nest.unflatten(state_structure, [_apart(s) for s in runner.leaves])
 
 
-class _Steps:
+def _apart(state: Tensor) -> Tensor:
+    """The same tensor of the tape in memory of its own: a state may be an input, or a parameter, or a part of one."""
+    if state.requires_grad and state.is_leaf:
+        return state * 1.0
+    return Tensor(state.data.copy(), state.requires_grad, state._node)
+
+
+class StepRunner:
     """Runs steps, and checks that structures, shapes and dtypes stay what they were."""
 
     def __init__(self, cell: Cell, structure, state_structure, leaves: list[Tensor]):
@@ -80,7 +87,7 @@ class Masks:
     def __init__(self, valid: np.ndarray | None, starts: np.ndarray | None, fresh: list[Tensor] | None = None):
         self.valid, self.starts, self.fresh = valid, starts, fresh
 
-    def run(self, runner: _Steps, inputs: list[Tensor], steps: list[tuple]) -> list[list[Tensor]]:
+    def run(self, runner: StepRunner, inputs: list[Tensor], steps: list[tuple]) -> list[list[Tensor]]:
         """The outputs of all steps."""
         fresh = runner.leaves if self.fresh is None else self.fresh
         if self.valid is not None:

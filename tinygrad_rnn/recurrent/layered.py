@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..core import Tensor, as_tensor
+from ..core import Tensor
 from ..core.dtype import as_array
 from ..errors import ShapeError
 from ..nn.dropout import check_probability, dropout_mask
@@ -21,7 +21,7 @@ from .arrange import Arrangement
 from .cells.base import Init, check_count
 from .modifiers import LearnedInitialState, check_return_states, with_states
 from .regularisers import VariationalDropout, WeightDrop, Zoneout
-from .scan import as_input, check_every, check_mode, run
+from .scan import as_input, as_state, check_every, check_mode, run
 from .steps import read_steps
 from .wrappers import MERGES, check_merge
 
@@ -264,7 +264,7 @@ class Layered(Module):
             raise ValueError("stepper: this layer is bidirectional, which a stream cannot be")
         if self.reverse:
             raise ValueError("stepper: this layer runs in reverse, which a stream cannot")
-        return Stepper(list(self._cells), batch_size, mode=self.mode)
+        return Stepper(list(self._cells), batch_size, mode=self.mode, stacked=True)
 
     def explain(self, x=None):
         """What became of the cells: programs, loops, saved bytes, FLOPs, source; why something does not compile.
@@ -293,17 +293,16 @@ class Layered(Module):
         if state is None:
             return [None] * count
         template, structure = nest.flatten(self._cells[0].initial_state(1))
-        leaves, its = nest.flatten(state)
-        if its != structure:
-            raise ShapeError(
-                f"{type(self).__name__}: state: got {nest.describe(its)}, wanted {nest.describe(structure)}"
-            )
+        name, leaves = type(self).__name__, nest.leaves_like(structure, state)
+        if leaves is None:
+            its = nest.flatten(state)[1]
+            raise ShapeError(f"{name}: state: got {nest.in_words(its)}, wanted {nest.in_words(structure)}")
         columns = []
         for s, t in zip(leaves, template):
-            s = s if isinstance(s, Tensor) else as_tensor(s, t.dtype)
+            s = as_state(s, t.dtype, f"{name}: state")
             wanted = (count, batch, *t.shape[1:]) if batched else (count, *t.shape[1:])
             if s.shape != wanted:
-                raise ShapeError(f"{type(self).__name__}: state: got shape {s.shape}, wanted {wanted}")
+                raise ShapeError(f"{name}: state: got shape {s.shape}, wanted {wanted}")
             columns.append(ops.unstack(s if batched else ops.expand_dims(s, 1)))
         return [nest.unflatten(structure, [column[i] for column in columns]) for i in range(count)]
 

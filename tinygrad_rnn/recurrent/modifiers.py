@@ -9,7 +9,7 @@ from ..nn import init as initialisers
 from ..nn.module import Module
 from ..nn.parameter import Parameter
 from . import nest
-from .cell import Cell, check_cell_type
+from .cell import Cell, check_cell_type, hands_on
 
 
 class Modifier(Cell):
@@ -62,6 +62,7 @@ class Modifier(Cell):
     def initial_state(self, batch_size: int) -> Any:
         return self.cell.initial_state(batch_size)
 
+    @hands_on(lambda modifier: [modifier.cell])
     def begin_sequence(self, batch_size: int) -> None:
         self.cell.begin_sequence(batch_size)
 

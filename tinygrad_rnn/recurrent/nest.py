@@ -9,21 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 LEAF = "*"
-_CONTAINERS = (tuple, list, dict, type(None))
+CONTAINERS = (tuple, list, dict, type(None))
 Structure = Any  # LEAF, or (type, keys, structures of the items)
 
 
 def flatten(nest) -> tuple[list, Structure]:
     """The values in `nest`, depth first, and its structure."""
-    if not isinstance(nest, _CONTAINERS):
+    if not isinstance(nest, CONTAINERS):
         return [nest], LEAF
     leaves: list = []
     return leaves, _walk(nest, leaves)
 
 
 def _walk(nest, leaves: list) -> Structure:
-    if not isinstance(nest, _CONTAINERS):
+    if not isinstance(nest, CONTAINERS):
         leaves.append(nest)
         return LEAF
     if isinstance(nest, (tuple, list)):
@@ -54,6 +56,36 @@ def _build(structure: Structure, leaves) -> Any:
     if keys is not None:
         return dict(zip(keys, values))
     return kind(*values) if hasattr(kind, "_fields") else kind(values)
+
+
+def leaves_like(structure: Structure, value: Any) -> list | None:
+    """The values in `value` where `structure` has its own; None if they do not fit.
+
+    A tuple may be given as a list, and an array as lists of numbers.
+    """
+    leaves: list = []
+    return leaves if _fill(structure, value, leaves) else None
+
+
+def _fill(structure: Structure, value: Any, leaves: list) -> bool:
+    if structure is LEAF:
+        leaves.append(value)
+        return not isinstance(value, CONTAINERS) or holds_numbers(value)
+    kind, keys, items = structure
+    if keys is not None:
+        fits = isinstance(value, dict) and tuple(sorted(value, key=str)) == keys
+        return fits and all(_fill(item, value[key], leaves) for key, item in zip(keys, items))
+    if kind is type(None):
+        return value is None
+    fits = isinstance(value, (list, tuple)) and len(value) == len(items)
+    return fits and all(_fill(item, v, leaves) for item, v in zip(items, value))
+
+
+def holds_numbers(value: Any) -> bool:
+    """Whether `value` is an array in the form of lists: there are only numbers in them."""
+    if isinstance(value, (list, tuple)):
+        return not hasattr(value, "_fields") and all(holds_numbers(v) for v in value)
+    return isinstance(value, (bool, int, float, np.generic))
 
 
 def map(fn: Callable, first, *others) -> Any:
@@ -88,6 +120,15 @@ def describe(structure: Structure) -> str:
         return "[" + ", ".join(inner) + "]"
     name = kind.__name__ if hasattr(kind, "_fields") else ""
     return f"{name}({', '.join(inner)}{',' if len(inner) == 1 and not name else ''})"
+
+
+def in_words(structure: Structure) -> str:
+    """`structure` as messages to users call it: ``one tensor``, ``a pair of tensors (*, *)``, else as above."""
+    if structure is LEAF:
+        return "one tensor"
+    if structure[0] is tuple and structure[2] == (LEAF, LEAF):
+        return "a pair of tensors, (*, *)"
+    return describe(structure)
 
 
 def detach_state(state: Any) -> Any:

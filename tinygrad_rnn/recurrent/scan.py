@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from .. import config, ops
-from ..core import Tensor, as_tensor, is_float
+from ..core import Tensor, is_float
+from ..core.dtype import as_array
 from ..errors import DTypeError, ShapeError
 from . import nest
 from .arrange import Arrangement
@@ -202,7 +203,7 @@ def _compiled() -> Any:
 def _check_inputs(cell: Cell, xs, batch_first: bool = False) -> tuple[list[Tensor], nest.Structure]:
     """The sequences in `xs` as tensors that fit the cell, and the structure of one step's input."""
     name = cell._title
-    leaves, structure = nest.flatten(xs)
+    leaves, structure = ([xs], nest.LEAF) if nest.holds_numbers(xs) else nest.flatten(xs)
     if not leaves:
         raise ShapeError(f"{name}: xs: got no sequence, wanted at least one; for a cell without input, (T, B, 0)")
     dtype, size = cell.dtype, cell.input_size
@@ -228,13 +229,27 @@ def _check_inputs(cell: Cell, xs, batch_first: bool = False) -> tuple[list[Tenso
 
 
 def as_input(x, dtype: np.dtype, argument: str) -> Tensor:
-    """`x` as a tensor of `dtype`, or of integers; only arrays are cast."""
-    if not isinstance(x, Tensor):
-        x = as_tensor(x)
-        return x if x.data.dtype == dtype or not is_float(x.data.dtype) else x.astype(dtype)
-    if x.data.dtype != dtype and is_float(x.data.dtype):
-        raise DTypeError(f"{argument}: got a {x.dtype} tensor, wanted {dtype} as the cell; cast one of them")
-    return x
+    """`x` as a tensor of `dtype`, or of integers; only arrays are cast.
+
+    Where gradients may be asked for it has memory of its own: what the caller does to his array meanwhile does not
+    reach the backward pass.
+    """
+    if isinstance(x, Tensor):
+        if x.data.dtype != dtype and is_float(x.data.dtype):
+            raise DTypeError(f"{argument}: got a {x.dtype} tensor, wanted {dtype} as the cell; cast one of them")
+        return x
+    array = x if isinstance(x, np.ndarray) else _read(x, argument)
+    copy = True if config.grad_mode.enabled else None
+    if array.dtype.kind == "f":
+        return Tensor(np.array(array, dtype, copy=copy))
+    return Tensor(np.array(as_array(array, argument), copy=copy))
+
+
+def _read(x, argument: str) -> np.ndarray:
+    try:
+        return np.asarray(x)
+    except (ValueError, TypeError):  # words of NumPy's own
+        return as_array(x, argument)
 
 
 def check_state(cell: Cell, state, batch: int, argument: str = "state") -> tuple[list[Tensor], nest.Structure]:
@@ -247,16 +262,25 @@ def check_state(cell: Cell, state, batch: int, argument: str = "state") -> tuple
     if state is None:
         return template, structure
     name = cell._title
-    leaves, its = nest.flatten(state)
-    if its != structure:
-        raise ShapeError(f"{name}: {argument}: got {nest.describe(its)}, wanted {nest.describe(structure)}")
+    leaves = nest.leaves_like(structure, state)
+    if leaves is None:
+        its = nest.flatten(state)[1]
+        raise ShapeError(f"{name}: {argument}: got {nest.in_words(its)}, wanted {nest.in_words(structure)}")
     checked = []
     for s, t in zip(leaves, template):
-        if not isinstance(s, Tensor):
-            s = as_tensor(s, t.dtype)
+        s = as_state(s, t.dtype, f"{name}: {argument}")
         if s.shape != t.shape:
             raise ShapeError(f"{name}: {argument}: got shape {s.shape}, wanted {t.shape}")
-        if s.dtype != t.dtype:
-            raise DTypeError(f"{name}: {argument}: got a {s.dtype} tensor, wanted {t.dtype}")
         checked.append(s)
     return checked, structure
+
+
+def as_state(s, dtype: np.dtype, argument: str) -> Tensor:
+    """A tensor of a state; arrays are cast to `dtype`."""
+    if not isinstance(s, Tensor):
+        s = as_input(s, dtype, argument)
+        if np.can_cast(s.dtype, dtype, "same_kind"):
+            s = Tensor(s.data.astype(dtype, copy=False))
+    if s.dtype != dtype:
+        raise DTypeError(f"{argument}: got a {s.dtype} tensor, wanted {dtype}")
+    return s

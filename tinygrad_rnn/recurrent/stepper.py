@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 
 from .. import compile as compiler
 from .. import config, ops
-from ..core import Tensor, as_tensor
-from ..errors import ShapeError
+from ..core import Tensor, is_float
+from ..errors import DTypeError, ShapeError
 from . import nest
 from .cell import Cell
 from .compiled import Program, program_of
+from .eager import StepRunner
+from .scan import as_input, as_state, check_state
+from .sequence import Sequence
 from .steps import read_mask
+from .watch import Watch
+
+LATE = (
+    "{}: a part of a parameter was written to through its data, and up to {} steps may have run with what was there "
+    "before; call parameter.touch() after such a write"
+)
 
 
 class Stepper:
@@ -30,6 +40,18 @@ class Stepper:
     example : Tensor or array or nest of such, (B, ...), optional
         An input of one step; needed where the first cell has no ``input_size``.
     mode : {"auto", "compiled", "eager"}
+    stacked : bool
+        States are those of a layer of several cells: one for all, with a first axis for the cells.
+
+    Notes
+    -----
+    Parameters may change while a stream goes on: whatever an optimiser, ``load_state_dict``, ``copy_`` or another
+    attribute of a cell changes, the next step runs with it. So it does after writes to ``parameter.data``, which leave
+    no trace: parameters are compared with what they were. Of cells with more than 32 KiB of them, 64 cache lines spread
+    over all of them are compared at each step, others at the next one: a parameter that is written to as a whole is
+    noticed at once, but a write to a small part of one may be only when its turn comes. A warning says so then; call
+    ``parameter.touch()`` after such a write, and it is noticed at once.
+    Whatever ``begin_sequence`` computes is computed anew when parameters have changed.
 
     Examples
     --------
@@ -40,10 +62,12 @@ class Stepper:
     (2, 4)
     """
 
-    def __init__(self, cells: list[Cell], batch_size: int, example: Any = None, mode: str = "auto"):
-        if not isinstance(batch_size, int | np.integer) or batch_size < 1:
+    def __init__(
+        self, cells: list[Cell], batch_size: int, example: Any = None, mode: str = "auto", stacked: bool = False
+    ):
+        if not isinstance(batch_size, int | np.integer) or isinstance(batch_size, bool) or batch_size < 1:
             raise ShapeError(f"batch_size: got {batch_size!r}, wanted a whole number, at least 1")
-        self.batch_size = int(batch_size)
+        self.batch_size, self._stacked = int(batch_size), stacked
         self._links: list[_Link] = []
         for cell in cells:
             if example is None:
@@ -52,7 +76,8 @@ class Stepper:
                 example = ops.zeros((self.batch_size, cell.input_size), cell.dtype)
             link = _Link(cell, self.batch_size, example, mode)
             self._links.append(link)
-            example = link.example_output()
+            if cell is not cells[-1]:
+                example = link.example_output()
 
     def __call__(self, x: Any, resets: Any = None) -> Any:
         """One step.
@@ -67,36 +92,60 @@ class Stepper:
         -------
         array or nest of arrays, (B, ...)
             The output; Tensors if `x` held Tensors.
+
+        Raises
+        ------
+        ShapeError, DTypeError
+            If `x` or `resets` do not fit, or parameters have other shapes or dtypes than before.
         """
-        first = x
+        y = x
         if resets is not None:
             rows = read_mask(self._links[0].cell._title, "resets", resets, (self.batch_size,), "(B,)")
             for link in self._links:
                 link.begin_anew(rows)
         for link in self._links:
-            x = link.run(x)
-        if isinstance(first, Tensor) or not isinstance(first, np.ndarray):
-            leaves, _ = nest.flatten(first)
-            if any(isinstance(leaf, Tensor) for leaf in leaves):
-                return nest.map(Tensor, x)
-        return x
+            y = link.run(y)
+        if type(x) is not np.ndarray and any(isinstance(leaf, Tensor) for leaf in nest.flatten(x)[0]):
+            return nest.map(Tensor, y)
+        return y
 
     @property
     def state(self) -> Any:
-        """A copy of the present state (of several cells: a list of theirs), as a nest of arrays."""
+        """A copy of the present state as a nest of arrays: what the layer returns, and takes, as its own."""
         states = [link.state() for link in self._links]
+        if self._stacked:
+            return nest.map(lambda *s: np.stack(s), *states)
         return states[0] if len(states) == 1 else states
 
     def reset(self, state: Any = None) -> None:
-        """Begin a new sequence, from `state` (as :attr:`state` gives it) or from the cells' initial states."""
-        given = [None] * len(self._links) if state is None else [state] if len(self._links) == 1 else list(state)
-        if len(given) != len(self._links):
-            raise ShapeError(f"state: got {len(given)} states, wanted {len(self._links)}, one for each cell")
+        """Begin a new sequence, from `state` (a layer's, or as :attr:`state` gives it) or from the initial states."""
+        count = len(self._links)
+        given: list = [None] * count
+        if state is not None:
+            given = self._parts(state) if self._stacked else [state] if count == 1 else list(state)
+        if len(given) != count:
+            raise ShapeError(f"state: got {len(given)} states, wanted {count}, one for each cell")
         for link, s in zip(self._links, given):
             link.reset(s)
 
+    def _parts(self, state: Any) -> list:
+        """The state of each cell, of that of a layer."""
+        first, count = self._links[0], len(self._links)
+        leaves = nest.leaves_like(first.state_structure, state)
+        name = first.cell._title
+        if leaves is None:
+            got, wanted = nest.flatten(state)[1], first.state_structure
+            raise ShapeError(f"{name}: state: got {nest.in_words(got)}, wanted {nest.in_words(wanted)}")
+        columns = []
+        for s, t in zip(leaves, nest.flatten(first.cell.initial_state(self.batch_size))[0]):
+            s = as_state(s, t.dtype, f"{name}: state")
+            if s.shape != (count, *t.shape):
+                raise ShapeError(f"{name}: state: got shape {s.shape}, wanted {(count, *t.shape)} as the layer's")
+            columns.append([Tensor(part) for part in s.data])
+        return [nest.unflatten(first.state_structure, [column[i] for column in columns]) for i in range(count)]
+
     def refresh(self) -> None:
-        """Take over parameters that have changed; the state is kept."""
+        """Take over what has changed; the state is kept. Steps do so by themselves."""
         for link in self._links:
             link.refresh()
 
@@ -109,20 +158,27 @@ class _Link:
         leaves, self.structure = nest.flatten(example)
         self.rows = []
         for x in leaves:
-            shape = tuple(getattr(x, "shape", ()))
-            if not shape or shape[0] != batch:
-                raise ShapeError(f"example: got shape {shape}, wanted ({batch}, ...)")
-            self.rows.append(ops.expand_dims(as_tensor(x), 0).detach())
+            x = as_input(x, cell.dtype, f"{cell._title}: example")
+            if not x.shape or x.shape[0] != batch:
+                raise ShapeError(f"{cell._title}: example: got shape {x.shape}, wanted ({batch}, ...)")
+            self.rows.append(ops.expand_dims(x, 0).detach())
+        self.shapes = [x.shape[1:] for x in self.rows]
         self.mode = mode
         self.program: Program | None = None
         _, self.state_structure = nest.flatten(cell.initial_state(batch))
         self.reset(None)
 
+    # ---- what is packed
+
     def _compile(self, states: list[Tensor]) -> None:
         """Take the program for the cell as it is now: in training it may be another than in evaluation."""
         cell = self.cell
-        found = program_of(cell, self.rows, self.structure, states, self.state_structure, self.mode)
+        try:
+            found = program_of(cell, self.rows, self.structure, states, self.state_structure, self.mode)
+        except (ShapeError, DTypeError) as error:
+            raise error if self.program is None else self._refuse() from error
         if found is None or found[0] is self.program:
+            self.program = None if found is None else self.program
             return
         self.program, tensors = found
         with config.no_grad():
@@ -131,13 +187,62 @@ class _Link:
             self.kernel = compiler.Stepper(loop.executable, self._bases(), self.batch)
 
     def _bases(self) -> list[np.ndarray]:
+        """What the loop reads, of parameters as they are now."""
         assert self.program is not None
         tensors = self.program.base_tensors(self.batch)
         if tensors is None:
-            name = self.cell._title
-            raise ShapeError(f"{name}: stepper: parameters changed their shapes or dtypes; make a new stepper")
+            raise self._refuse()
         dtype = self.program.traced.trace.dtype
         return [np.ascontiguousarray(t.data, dtype).reshape(-1) for t in tensors]
+
+    def _refuse(self) -> ShapeError:
+        return ShapeError(f"{self.cell._title}: stepper: parameters changed their shapes or dtypes; make a new stepper")
+
+    def refresh(self) -> None:
+        """Compute and pack anew what comes from parameters; the state is kept."""
+        states = self._states()
+        self.sequence.begin()
+        self._go_on(states)
+
+    def _go_on(self, states: list[np.ndarray]) -> None:
+        """From these states, with the cell as it is now."""
+        with self.sequence.going_on():
+            if self.mode != "eager":
+                self._compile([Tensor(s) for s in states])
+            self.watch = Watch(self.cell, self.sequence, self.program.sources if self.program else [])
+            if self.program is None:
+                leaves = [Tensor(np.array(s)) for s in states]
+                self.runner = StepRunner(self.cell, self.structure, self.state_structure, leaves)
+                return
+            with config.no_grad():
+                self.kernel.refresh(self._bases(), self.watch.arrays)
+        for target, s in zip(self.kernel.states, states):
+            target[...] = s
+
+    # ---- the state
+
+    def _states(self) -> list[np.ndarray]:
+        """Copies of the tensors of the state."""
+        states = [s.data for s in self.runner.leaves] if self.program is None else self.kernel.states
+        return [s.copy() for s in states]
+
+    def state(self) -> Any:
+        return nest.unflatten(self.state_structure, self._states())
+
+    def reset(self, state: Any) -> None:
+        self.sequence, self.t = Sequence(self.cell, self.batch), 0
+        with config.no_grad():
+            states, _ = check_state(self.cell, state, self.batch)
+        self._go_on([s.data for s in states])
+
+    def begin_anew(self, rows: np.ndarray) -> None:
+        """Put the state of some rows back to the initial one."""
+        with config.no_grad():
+            wanted, _ = nest.flatten(self.cell.initial_state(self.batch))
+        for target, s in zip(self.runner.leaves if self.program is None else self.kernel.states, wanted):
+            (target.data if isinstance(target, Tensor) else target)[rows] = s.data[rows]
+
+    # ---- a step
 
     def example_output(self) -> Any:
         kept, x = self.state(), nest.unflatten(self.structure, [r.data[0] for r in self.rows])
@@ -145,81 +250,60 @@ class _Link:
         self.reset(kept)
         return y
 
-    def refresh(self) -> None:
-        if self.program is None:
-            return
-        before, bases = self.kernel, self._bases()
-        self._compile([Tensor(s) for s in before.states])  # another module may have taken a part's place
-        with config.no_grad():
-            self.kernel.refresh(bases if self.kernel is before else self._bases())
-        if self.kernel is not before:
-            for target, s in zip(self.kernel.states, before.states):
-                target[...] = s
-
-    def state(self) -> Any:
-        if self.program is None:
-            return nest.map(lambda s: s.data.copy(), self._state)
-        return nest.unflatten(self.state_structure, [s.copy() for s in self.kernel.states])
-
-    def reset(self, state: Any) -> None:
-        self.cell.begin_sequence(self.batch)
-        wanted, _ = nest.flatten(self.cell.initial_state(self.batch))
-        leaves, its = nest.flatten(state) if state is not None else (wanted, self.state_structure)
-        name = self.cell._title
-        if its != self.state_structure:
-            raise ShapeError(f"{name}: state: got {nest.describe(its)}, wanted {nest.describe(self.state_structure)}")
-        for s, t in zip(leaves, wanted):
-            if tuple(s.shape) != t.shape:
-                raise ShapeError(f"{name}: state: got shape {tuple(s.shape)}, wanted {t.shape}")
-        if self.mode != "eager":
-            self._compile(wanted)
-        if self.program is None:
-            self._state = nest.unflatten(
-                self.state_structure, [as_tensor(s, t.dtype).detach() for s, t in zip(leaves, wanted)]
-            )
-            return
-        self.refresh()  # a new sequence may have new constants
-        for target, s in zip(self.kernel.states, leaves):
-            target[...] = s.data if isinstance(s, Tensor) else s
-
-    def begin_anew(self, rows: np.ndarray) -> None:
-        """Put the state of some rows back to the initial one."""
-        wanted, _ = nest.flatten(self.cell.initial_state(self.batch))
-        if self.program is not None:
-            for target, s in zip(self.kernel.states, wanted):
-                target[rows] = s.data[rows]
-            return
-        states, _ = nest.flatten(self._state)
-        kept = [s.data.copy() for s in states]
-        for target, s in zip(kept, wanted):
-            target[rows] = s.data[rows]
-        self._state = nest.unflatten(self.state_structure, [Tensor(s) for s in kept])
-
     def run(self, x: Any) -> Any:
-        leaves: Any = (x,)
-        if self.structure is not nest.LEAF:
-            leaves, its = nest.flatten(x)
-            if its != self.structure:
-                raise ShapeError(f"x: got {nest.describe(its)}, wanted {nest.describe(self.structure)}")
-        for leaf, row in zip(leaves, self.rows):
-            if leaf.shape != row.data.shape[1:]:
-                name = self.cell._title
-                raise ShapeError(f"{name}: x: got shape {tuple(leaf.shape)}, wanted {row.data.shape[1:]}")
+        leaves = [x] if self.structure is nest.LEAF else self._leaves(x)
+        for i, shape in enumerate(self.shapes):
+            leaf = leaves[i]
+            if type(leaf) is not np.ndarray or leaf.shape != shape or leaf.dtype.kind != "f":
+                leaves[i] = self._checked(leaf, self.rows[i])
         if self.program is None:
             return self._run_eagerly(leaves)
+        if not self.watch.holds():
+            self.refresh()
+            if self.program is None:
+                return self._run_eagerly(leaves)
         kernel = self.kernel
         for target, leaf in zip(kernel.inputs, leaves):
-            target[...] = leaf.data if isinstance(leaf, Tensor) else leaf
+            target[...] = leaf
         if self.program.traced.drawn:
             for target, mask in zip(kernel.inputs[len(self.rows) :], self.program.draw(1, self.batch)):
                 target[...] = mask[0]
-        kernel.run()
+        if not kernel.run():
+            if kernel.noticed_late():
+                warnings.warn(LATE.format(self.cell._title, kernel.every - 1), RuntimeWarning, stacklevel=4)
+            self.refresh()
+            kernel.run(watch=False)
         if self.program.output_structure is nest.LEAF:
             return kernel.outputs[0].copy()
         return nest.unflatten(self.program.output_structure, [y.copy() for y in kernel.outputs])
 
-    def _run_eagerly(self, leaves) -> Any:
-        with config.no_grad():
-            tensors = [as_tensor(x, row.dtype) for x, row in zip(leaves, self.rows)]
-            y, self._state = self.cell.step(nest.unflatten(self.structure, tensors), self._state)
-        return nest.map(lambda t: t.data, y)
+    def _run_eagerly(self, leaves: list) -> Any:
+        if self.sequence.keeps and not (self.watch.holds() and self.watch.same_values()):
+            self.refresh()
+        runner = self.runner
+        with config.no_grad(), self.sequence.going_on():
+            ys = runner.step(self.t, [Tensor(np.array(x, row.dtype)) for x, row in zip(leaves, self.rows)])
+        self.t += 1
+        runner.leaves = [Tensor(s.data.copy()) for s in runner.leaves]  # the cell's own, which may change
+        return nest.unflatten(runner.output_structure, [y.data.copy() for y in ys])
+
+    # ---- checks
+
+    def _leaves(self, x: Any) -> list:
+        leaves = nest.leaves_like(self.structure, x)
+        if leaves is None:
+            got = nest.flatten(x)[1]
+            raise ShapeError(f"{self.cell._title}: x: got {nest.describe(got)}, wanted {nest.describe(self.structure)}")
+        return leaves
+
+    def _checked(self, x: Any, row: Tensor) -> np.ndarray:
+        """The values of an input of one step, which fit."""
+        name = f"{self.cell._title}: x"
+        if isinstance(x, nest.CONTAINERS) and not nest.holds_numbers(x):
+            raise ShapeError(f"{name}: got {nest.describe(nest.flatten(x)[1])}, wanted one array")
+        array = x.data if isinstance(x, Tensor) else as_input(x, row.dtype, name).data
+        if array.shape != row.shape[1:]:
+            raise ShapeError(f"{name}: got shape {array.shape}, wanted {row.shape[1:]}")
+        if is_float(array.dtype) and not is_float(row.dtype):
+            raise DTypeError(f"{name}: got {array.dtype}, wanted {row.dtype} as the example")
+        return array

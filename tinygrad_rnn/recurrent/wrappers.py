@@ -11,7 +11,7 @@ from ..errors import ShapeError
 from ..nn.containers import ModuleList
 from ..nn.module import Module
 from . import nest
-from .cell import Cell, check_cell_type
+from .cell import Cell, check_cell_type, hands_on
 from .modifiers import LearnedInitialState, check_return_states, with_states
 from .scan import check_every, check_mode, scan
 
@@ -255,6 +255,7 @@ class Stacked(Cell):
     def initial_state(self, batch_size: int):
         return tuple(cell.initial_state(batch_size) for cell in self.cells)
 
+    @hands_on(lambda stack: stack.cells)
     def begin_sequence(self, batch_size: int) -> None:
         for cell in self.cells:
             cell.begin_sequence(batch_size)

@@ -1,0 +1,81 @@
+"""Whether a cell is still what it was when its parameters were packed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .cell import Cell
+from .known import known_of
+from .sequence import Sequence
+from .settings import Source, look_up
+
+
+class Watch:
+    """What a step of a cell reads, and how it was when this was made.
+
+    Parameters
+    ----------
+    cell : Cell
+    sequence : Sequence
+        What it owns is computed anew when something else changes, and not looked at.
+    sources : list of (uid, Source or Tensor)
+        What the compiled step reads.
+
+    Attributes
+    ----------
+    arrays : list of arrays
+        Contiguous, of float32 or float64. Writes into them leave no trace: somebody has to compare their values.
+    """
+
+    def __init__(self, cell: Cell, sequence: Sequence, sources: list):
+        self._cell, self._sequence, self._reader = cell, sequence, known_of(cell).settings
+        self._settings = self._reader.read(cell)
+        own: list[tuple[dict, str, Any]] = [
+            (vars(module), name, t) for module in cell.modules() for name, t in module._own()
+        ]
+        inside = {id(t) for _, _, t in own}
+        others: list[tuple[Any, Any]] = []
+        for _, source in sources:
+            t = look_up(source)
+            owned = isinstance(source, Source) and sequence.owns(source.attributes, source.name)
+            if id(t) not in inside and not owned:
+                others.append((source, t))
+        self._own = [(*place, place[2].data, place[2]._counter, place[2]._counter[0]) for place in own]
+        self._others: list[Any] = [(*place, place[1].data, place[1]._counter, place[1]._counter[0]) for place in others]
+        self.arrays: list[np.ndarray] = []
+        self._odd: list[tuple[np.ndarray, bytes]] = []
+        tensors = [*[t for _, _, t in own], *[t for _, t in others]]
+        for array in {id(t.data): t.data for t in tensors}.values():
+            flat = array if array.flags.c_contiguous else array.T
+            if flat.flags.c_contiguous and flat.dtype.char in "fd":
+                self.arrays.append(flat)
+            else:
+                self._odd.append((array, array.tobytes()))
+        self._values = [a.tobytes() for a in self.arrays] if sequence.keeps else []
+
+    def holds(self) -> bool:
+        """Whether nothing has changed, but for writes into :attr:`arrays` that bypass the counters."""
+        if self._reader.read(self._cell) is not self._settings and not self._same_settings():
+            return False
+        for attributes, name, tensor, array, counter, version in self._own:
+            if tensor.data is not array or counter[0] != version or attributes.get(name) is not tensor:
+                return False
+        for source, tensor, array, counter, version in self._others:
+            if look_up(source) is not tensor or tensor.data is not array or counter[0] != version:
+                return False
+        return not self._odd or all(a.tobytes() == values for a, values in self._odd)
+
+    def same_values(self) -> bool:
+        """Whether :attr:`arrays` are what they were, for a sequence that keeps something."""
+        return [a.tobytes() for a in self.arrays] == self._values
+
+    def _same_settings(self) -> bool:
+        """Whether the cell's settings are the same once it has the attributes of this sequence."""
+        with self._sequence.going_on():
+            settings = self._reader.read(self._cell)
+        same = settings == self._settings
+        if same:
+            self._settings = settings
+        return same
