@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tr
+from tinygrad_rnn import config
 from tinygrad_rnn.compile import pool, runtime, threads
 from tinygrad_rnn.errors import DTypeError, ShapeError
 from tinygrad_rnn.recurrent import scan
@@ -133,6 +134,26 @@ def test_bits_do_not_depend_on_threads(name, batch, monkeypatch):
     for a, b in zip(found[0], [*results, *grads]):
         if a is not None:
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", [*BY_NAME])
+def test_what_threads_share_may_be_done_in_any_order(name, monkeypatch):
+    """Piece by piece from the last to the first, over more rows than one piece has."""
+
+    def backwards(function, work, together=1):
+        for start in reversed(range(0, len(work) - 1, together)):
+            function(start, min(start + together, len(work) - 1))
+
+    monkeypatch.setattr(threads, "WORTH", 1)
+    monkeypatch.setattr(threads, "run_weighted", backwards)
+    monkeypatch.setattr(config, "get_num_threads", lambda: 2)
+    case, found = BY_NAME[name], []
+    for mode in ("compiled", "eager"):
+        results, grads = run(case.cell(), case.sequences(13, 40), case.states(40), mode)
+        found.append([*results, *grads])
+    for a, b in zip(*found):
+        if a is not None and b is not None:
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-10)
 
 
 def test_several_threads_call_one_cell():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -125,7 +126,11 @@ class After:
     # ---- for one T and one batch
 
     def bind(self, time: int, batch: int, at) -> list[list[tuple]]:
-        """Jobs in phases; those of a phase are independent. ``at(place)`` gives (array, offset of row 0)."""
+        """Jobs in phases. ``at(place)`` gives (array, offset of row 0).
+
+        Those of the first may be done in any order, but for products that add to what the job before wrote: threads
+        share them. The others are done in order.
+        """
         from ..kernels.jobs import ADD, ADD_ROWS, PRODUCT, PRODUCT_TN, SUM_ROWS
 
         rows, ld = time * batch, self.sizes.ld
@@ -161,9 +166,13 @@ class After:
                 n = min(GRADIENT_ROWS, p.rows - i)
                 job = (PRODUCT_TN, left[0], name, left[1] + i, left[2], *right, rows, n, p.columns)
                 (later if again else first).append((*job, target + i * width, width, int(again)))
+        spans = [(base, *_span(corner, self.shapes[base][1])) for base, *corner in written]
         for place, width, base, offset in self.sums:
             name, start = at(place)
-            first.append((SUM_ROWS, name, "grads", start, ld(place.buffer), rows, width, self.grad_at[base] + offset))
+            again = any(b == base and low < offset + width and offset < high for b, low, high in spans)
+            target = self.grad_at[base] + offset
+            (later if again else first).append((SUM_ROWS, name, "grads", start, ld(place.buffer), rows, width, target))
+            spans.append((base, offset, offset + width))
         for buffer, view, r in self.totals:
             (name, start), width = at(Place(buffer)), r.g.width
             count = sums(batch) if buffer.kind == "sum" else batch
@@ -176,7 +185,6 @@ class After:
                 last.append((SUM_ROWS, name, "grads", start, ld(buffer), count, width, target + row_start(view)))
         for base, offset, width, other, to in self.copies:
             last.append((ADD, "grads", "grads", self.grad_at[base] + offset, width, self.grad_at[other] + to))
-        # a phase whose jobs write to the same places runs in order, on one thread
         return [first, later, last]
 
     def place_grads(self, batch: int) -> None:
@@ -260,6 +268,12 @@ def _neighbours(a: Place, b: Place) -> bool:
 def _overlap(a: tuple, b: tuple) -> bool:
     (r, c, m, n), (s, d, p, q) = a, b
     return r < s + p and s < r + m and c < d + q and d < c + n
+
+
+def _span(corner: Sequence[int], ld: int) -> tuple[int, int]:
+    """Where the first element of a rectangle (row, column, rows, columns) of a matrix lies, and where the last ends."""
+    r, c, m, n = corner
+    return r * ld + c, (r + m - 1) * ld + c + n
 
 
 def _merge(sums: list[list[Any]], follows) -> list[list[Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import operator
 import weakref
@@ -33,7 +32,8 @@ class Call:
     before : list of jobs
         They are done in order.
     after : lists of jobs
-        Phases, in order; the jobs of the first are independent.
+        Phases, in order. Threads share the first: its jobs are independent, but for products that add to what the job
+        before them wrote.
     names : list of str
         Of the arrays that :meth:`run` is given, in order; the first is "arena".
     inside : dict
@@ -57,8 +57,9 @@ class Call:
         phases = [before, *after]
         bounds = [0, *itertools.accumulate(map(len, phases))]
         self._before = bounds[1]
-        self._after = [(a, b) for a, b in itertools.pairwise(bounds[1:]) if b > a]
         self._jobs_work = np.concatenate([[0], np.cumsum([_work(job) for phase in phases for job in phase])])
+        starts = [i for i, job in enumerate(after[0], bounds[1]) if not _continues(job)]
+        self._groups = np.array([*starts, bounds[2]])  # of the first phase after the loop
         self._small = work < 2 * threads.WORTH and self._jobs_work[-1] < 2 * threads.WORTH
         self._known: _Known | None = None
         self._number([job for phase in phases for job in phase], names, inside or {})
@@ -155,12 +156,10 @@ class Call:
         else:
             work = np.concatenate([[0], np.cumsum(lengths)]) * self._layout.multiplications
             threads.run_weighted(lambda begin, end: do(0, 0, begin, end), work, together)
-        for i, (start, stop) in enumerate(self._after):
-            if i:
-                do(start, stop, 0, 0)
-                continue
-            work = self._jobs_work[start : stop + 1] - self._jobs_work[start]
-            threads.run_weighted(functools.partial(_shifted, do, start), work)
+        groups, before = self._groups, self._jobs_work[self._groups]
+        threads.run_weighted(lambda a, b: do(groups[a], groups[b], 0, 0), before - before[0])
+        if groups[-1] < len(self.jobs):
+            do(groups[-1], len(self.jobs), 0, 0)
 
     def prepare(self, arrays: Sequence[np.ndarray]) -> tuple[Callable[..., None], tuple]:
         """Do the jobs before the loop; a function that runs the loop alone, on the same arrays, and its arguments."""
@@ -184,8 +183,11 @@ def _place(array: np.ndarray) -> tuple[int, int]:
     return array.ctypes.data, array.size
 
 
-def _shifted(do: Callable, start: int, first: int, last: int) -> None:
-    do(start + first, start + last, 0, 0)
+def _continues(job: tuple) -> bool:
+    """Whether the job adds to what the one before it wrote, so that one thread has to do both."""
+    from ..kernels.jobs import PRODUCT
+
+    return job[0] == PRODUCT and job[12] != 0
 
 
 def _part(todo: np.ndarray, first: int, last: int, begin: int, end: int) -> np.ndarray:
