@@ -22,12 +22,17 @@ from safetensors.numpy import save_file
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
-from tinygrad_rnn.errors import CheckpointError
+from tinygrad_rnn.errors import CheckpointError, TinygradError
 from tinygrad_rnn.train import PrintEpochs, SaveCheckpoint, Trainer
 
 from . import _options
 
 KEY = "tinygrad_rnn.models"  # in the metadata of weights
+# what safetensors, NumPy, JSON and constructors make of a damaged file
+UNREADABLE = (
+    *(SafetensorError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
+    *(RecursionError, MemoryError, ImportError),
+)
 AnyModule = TypeVar("AnyModule", bound=nn.Module)
 AddOptions = Callable[[argparse.ArgumentParser], None]
 FORMS = {  # what goes in to what comes out, and an example
@@ -113,15 +118,11 @@ class Command:
         args = parser.parse_args(argv)
         if not args.resume:
             return args
-        saved = _options.read(args.out, self.name)
-        types = {action.dest: action.type for action in parser._actions}
-        for name, value in saved.items():
-            if isinstance(value, list):  # which argparse leaves as they are
-                saved[name] = list(map(types.get(name) or str, value))
+        saved = _options.read(args.out, self.name, parser)
         parser.set_defaults(**saved)
         args = parser.parse_args(argv)
         for name, before in saved.items():
-            now = _options.plain(getattr(args, name, None))
+            now = _options.plain(getattr(args, name))
             if now != _options.plain(before) and name != "epochs":
                 option = "--" + name.replace("_", "-")
                 raise CheckpointError(f"{option}: got {now} with --resume, wanted {before} as the run in {args.out}")
@@ -251,7 +252,15 @@ class Run:
 
 
 def load(args: argparse.Namespace, model: str, kind: Callable[..., AnyModule], name: str = "weights"):
-    """A trained model, made by ``kind(**settings)``, in evaluation mode, and the facts saved with it."""
+    """A trained model, made by ``kind(**settings)``, in evaluation mode, and the facts saved with it.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are no weights.
+    CheckpointError
+        Naming the file, if it holds something else than the weights of this model.
+    """
     path = args.out / f"{name}.safetensors"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: there are no weights; train first: python -m models {model} --out {args.out}")
@@ -259,14 +268,36 @@ def load(args: argparse.Namespace, model: str, kind: Callable[..., AnyModule], n
         with safe_open(path, framework="numpy") as file:
             about = json.loads((file.metadata() or {}).get(KEY, "{}"))
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, ValueError) as error:
-        raise CheckpointError(f"{path}: cannot be read as weights: {error}") from error
+    except UNREADABLE as error:
+        raise CheckpointError(f"{path}: cannot be read as weights: {error}") from None
+    about = about if isinstance(about, dict) else {}
     if about.get("model") != model:
         raise CheckpointError(f"{path}: got weights of {about.get('model', 'no model')}, wanted those of {model}")
-    module = kind(**about["settings"])
-    module.load_state_dict(arrays)
+    settings, facts = about.get("settings"), about.get("facts")
+    if not isinstance(settings, dict) or not isinstance(facts, dict):
+        raise CheckpointError(f"{path}: got weights without settings and facts, wanted what {model} writes")
+    entries = sum(array.size for array in arrays.values())
+    for key, value in settings.items():
+        if isinstance(value, int) and value > entries:  # it would be made in vain, and may not fit the memory
+            raise CheckpointError(f"{path}: got {key} = {value} for {entries} weights, wanted what {model} writes")
+    try:
+        module = kind(**settings)
+        module.load_state_dict(arrays)
+    except (*UNREADABLE, TinygradError) as error:
+        raise CheckpointError(f"{path}: got weights that do not fit their settings: {error}") from None
     module.eval()
-    return module, about["facts"]
+    return module, Facts(path, facts)
+
+
+class Facts(dict):
+    """What is saved with weights; what is missing is told with the name of the file."""
+
+    def __init__(self, path: Path, facts: Mapping[str, Any]):
+        super().__init__(facts)
+        self.path = path
+
+    def __missing__(self, key: str) -> Any:
+        raise CheckpointError(f"{self.path}: got no {key!r} with the weights, wanted what the training writes")
 
 
 def listed(value):

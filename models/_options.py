@@ -16,19 +16,56 @@ def write(args: argparse.Namespace, model: str) -> None:
     path.write_text(json.dumps({"model": model, "options": options}, indent=2) + "\n", encoding="utf-8")
 
 
-def read(out: Path, model: str) -> dict:
-    """The options of the run in the folder `out`."""
+def read(out: Path, model: str, parser: argparse.ArgumentParser) -> dict:
+    """The options of the run in the folder `out`, as `parser` makes them from words.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no run.
+    CheckpointError
+        Naming the file, if it holds something else than options of this model.
+    """
     path = out / "options.json"
     if not path.is_file():
         raise FileNotFoundError(f"--resume: {path} does not exist: there is no run in that folder")
     try:
         saved = json.loads(path.read_text(encoding="utf-8"))
         owner, options = saved["model"], dict(saved["options"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: cannot be read as the options of a run: {error}") from error
+    except (ValueError, KeyError, TypeError, RecursionError, MemoryError) as error:
+        raise CheckpointError(f"{path}: cannot be read as the options of a run: {error}") from None
     if owner != model:
         raise CheckpointError(f"{path}: got a run of {owner}, wanted one of {model}")
-    return options
+    actions = {action.dest: action for action in parser._actions if action.dest not in ("help", "out", "resume")}
+    for name in options:
+        if name not in actions:
+            raise CheckpointError(f"{path}: got the option {name!r}, wanted some of {', '.join(actions)}")
+    try:
+        return {name: _value(actions[name], value) for name, value in options.items()}
+    except (ValueError, TypeError, OverflowError, argparse.ArgumentTypeError) as error:
+        raise CheckpointError(f"{path}: got an option that cannot be one: {error}") from None
+
+
+def _value(action: argparse.Action, saved):
+    """The value of an option from what :func:`plain` made of it."""
+    if action.nargs == 0:
+        if not isinstance(saved, bool):
+            raise TypeError(f"{action.dest} is {saved!r}, wanted true or false")
+        return saved
+    if saved is None and action.default is None:
+        return None
+    several = action.nargs is not None
+    if several != isinstance(saved, list) or (several and not saved):
+        raise TypeError(f"{action.dest} is {saved!r}, wanted {'a list' if several else 'one value'}")
+    convert = action.type if callable(action.type) else str
+    values = []
+    for value in saved if several else [saved]:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise TypeError(f"{action.dest} is {value!r}, wanted a number or a string")
+        if action.choices is not None and value not in action.choices:
+            raise ValueError(f"{action.dest} is {value!r}, wanted one of {', '.join(map(str, action.choices))}")
+        values.append(convert(str(value)))
+    return values if several else values[0]
 
 
 def plain(value):

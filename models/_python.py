@@ -33,9 +33,10 @@ def sentences(source: str, path: Path | str) -> list[Sentence]:
             warnings.simplefilter("ignore")  # about escapes in old sources
             tags = _tags(ast.parse(source))
         stream = list(tokenize.generate_tokens(io.StringIO(source).readline))
-    except (SyntaxError, tokenize.TokenError, ValueError) as error:
+    except (SyntaxError, tokenize.TokenError, ValueError, RecursionError, MemoryError) as error:
         line = getattr(error, "lineno", None) or 1
-        raise DataError(f"{path}, line {line}: got no Python source ({error}), wanted some") from None
+        why = str(error) or "it is nested too deep"  # as the parser's MemoryError means
+        raise DataError(f"{path}, line {line}: got no Python source ({why}), wanted some") from None
     lines = source.split("\n")
     found: list[Sentence] = []
     tokens: list[str] = []
