@@ -14,7 +14,7 @@ from .config import (
     set_grad_enabled,
     set_num_threads,
 )
-from .core import OUT, Lowering, Op, Tensor, as_tensor, grad, primitive, tensor
+from .core import OUT, Lowering, Op, Tensor, as_tensor, detect_anomaly, grad, primitive, tensor
 from .ops import *  # noqa: F403
 
 __version__ = "0.1.0"
@@ -25,6 +25,7 @@ __all__ = [
     "Op",
     "Tensor",
     "as_tensor",
+    "detect_anomaly",
     "enable_grad",
     "errors",
     "get_default_dtype",

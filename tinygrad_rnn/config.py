@@ -17,6 +17,7 @@ from .errors import DTypeError
 class _GradMode(threading.local):
     enabled = True
     tracer: Any = None  # while a step is traced: what records operations instead of the tape
+    anomaly: Any = None  # inside detect_anomaly(): what looks for values that are not finite
 
 
 grad_mode = _GradMode()

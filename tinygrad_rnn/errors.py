@@ -29,6 +29,30 @@ class DataError(TinygradError, ValueError):
     """A file or an array of data holds something that cannot be used."""
 
 
+class AnomalyError(TinygradError, FloatingPointError):
+    """A value became NaN or infinite inside :func:`~tinygrad_rnn.detect_anomaly`.
+
+    Attributes
+    ----------
+    op : str
+        The operation, or "" if what was given is not finite.
+    phase : {"forward", "backward"}
+    where : str
+        ``"file:line"``, or "" if it is not known.
+    step, row : int or None
+        The time step of a recurrent layer, and the row of the batch.
+    input : int or None
+        Backward: by which of the operation's inputs the gradient is.
+    """
+
+    op: str = ""
+    phase: str = "forward"
+    where: str = ""
+    step: int | None = None
+    row: int | None = None
+    input: int | None = None
+
+
 class GradcheckError(TinygradError, AssertionError):
     """An analytical gradient differs from its finite difference.
 

@@ -1,5 +1,6 @@
 """The autodiff core: operation records, the tape, the backward walk."""
 
+from .anomaly import detect_anomaly
 from .backward import sum_rows
 from .construct import as_tensor, grad, partial_grad, pull_back, tensor
 from .dtype import as_array, check_dtype, is_float
@@ -19,6 +20,7 @@ __all__ = [
     "as_array",
     "as_tensor",
     "check_dtype",
+    "detect_anomaly",
     "functions",
     "grad",
     "is_float",

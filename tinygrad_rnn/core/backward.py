@@ -87,10 +87,13 @@ def backward(
     owned: set = set()
     grad_mode = config.grad_mode
     before, grad_mode.enabled = grad_mode.enabled, create_graph  # as set_grad_enabled(), which costs more
+    watch = grad_mode.anomaly
     try:
-        leaves = _walk(cotangents, owned, wrap if create_graph else None, retain_graph, wanted, targets, through)
+        leaves = _walk(cotangents, owned, wrap if create_graph else None, retain_graph, wanted, targets, through, watch)
     finally:
         grad_mode.enabled = before
+        if watch is not None:
+            watch.within = None
     for leaf in leaves if through else ():
         if leaf._hooks:
             cotangents[leaf] = _run_hooks(leaf._hooks, cotangents[leaf])
@@ -110,7 +113,14 @@ def backward(
 
 
 def _walk(
-    cotangents: dict, owned: set, wrap, retain_graph: bool, wanted: set | None, targets: set | None, through: bool
+    cotangents: dict,
+    owned: set,
+    wrap,
+    retain_graph: bool,
+    wanted: set | None,
+    targets: set | None,
+    through: bool,
+    watch,
 ) -> list:
     """Push cotangents from node to node down to the leaves, which are returned.
 
@@ -126,6 +136,8 @@ def _walk(
         Nodes and leaves whose cotangents are kept; the walk goes on behind them if it is `through`.
     targets : set or None
         Nodes and leaves worth a cotangent; None: all.
+    watch : Watch or None
+        Looks for anomalies, inside :class:`~tinygrad_rnn.core.anomaly.detect_anomaly`.
     """
     leaves: list = []
     queue: list = []  # latest first: creation order is a topological order
@@ -166,6 +178,8 @@ def _walk(
                 raise _overwritten(node)
         if wrap is not None:
             args, out = _tensors(node, wrap)
+            if watch is not None:
+                watch.enter_rule(node)
         joint = op.joint_vjp is not None
         rules: Any = op.vjps
         if joint:
@@ -181,6 +195,8 @@ def _walk(
                 raise _unfit(node, rules, rule, new, parent)
             if new.dtype is not parent.dtype and new.dtype != parent.dtype:
                 raise _unfit(node, rules, rule, new, parent)
+            if watch is not None:
+                watch.gradient(node, parent, g, new)
             if new.shape != parent.shape:
                 if not _reaches(parent.shape, new.shape):
                     raise _unfit(node, rules, rule, new, parent)

@@ -209,10 +209,10 @@ class Node:
     parent node, or an :class:`Aval`; both know shape and dtype.
     Values are raw arrays, so a node never refers to its own output and graphs are freed without the garbage
     collector's help. ``counters`` holds the write counter of each saved value, inputs first, the result last
-    (None: nothing to watch).
+    (None: nothing to watch). ``place``, where it was recorded, is set only while anomalies are looked for.
     """
 
-    __slots__ = ("args", "counters", "dtype", "hooks", "op", "out", "parents", "seq", "shape", "static")
+    __slots__ = ("args", "counters", "dtype", "hooks", "op", "out", "parents", "place", "seq", "shape", "static")
 
     def __init__(self, op, args, static, parents, out, counters, shape, dtype):
         self.op: Op = op
@@ -225,6 +225,7 @@ class Node:
         self.dtype = dtype
         self.hooks: list | None = None
         self.seq: int = next(clock)
+        self.place: Any
 
     @property
     def ndim(self) -> int:

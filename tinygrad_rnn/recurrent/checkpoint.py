@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -121,7 +122,9 @@ class Checkpointed:
                 cut = steps.resets[chunk.stop] & (chunk.stop < steps.lengths)  # between this chunk and the one before
                 states = choose(cut, fresh, states)
             steps = steps.part(chunk.start, chunk.stop)
-        return self.advance(inputs, states, steps, fresh or None)
+        watch = config.grad_mode.anomaly
+        with contextlib.nullcontext() if watch is None else watch.shifted(chunk.start):
+            return self.advance(inputs, states, steps, fresh or None)
 
     def _tensors(self, items: dict[Any, None]) -> list[Tensor]:
         """Leaves, and tensors that nodes have made; of a node that is kept nowhere, one that stands for it."""

@@ -7,28 +7,61 @@ from typing import Any
 import numpy as np
 
 from .. import ops
+from ..config import grad_mode
 from ..core import Tensor
+from ..core.anomaly import Unrolled
 from ..errors import DTypeError, ShapeError
 from . import nest
+from .anomaly import settle
 from .cell import Cell
 from .settings import drawn
 
 
 def scan_eager(
-    cell: Cell, inputs: list[Tensor], structure, leaves: list[Tensor], state_structure, masks: Masks | None = None
+    cell: Cell,
+    inputs: list[Tensor],
+    structure,
+    leaves: list[Tensor],
+    state_structure,
+    masks: Masks | None = None,
+    reverse: bool = False,
 ) -> tuple[Any, Any]:
     """Unroll the step on the tape; the backward walk over it is backpropagation through time.
 
-    `inputs` and `masks` are time first and in running order.
+    `inputs` and `masks` are time first and in running order, which `reverse` says.
     """
-    runner = StepRunner(cell, structure, state_structure, leaves)
+    watch = grad_mode.anomaly
+    if watch is None or watch.quiet:
+        return _unroll(cell, inputs, structure, leaves, state_structure, masks)
+    time, batch = inputs[0].shape[:2]
+    counts = None if masks is None else masks.valid
+    sequence = Unrolled(__file__, batch, time, watch.base, reverse, counts)
+    with watch.inside(sequence):
+        return _unroll(cell, inputs, structure, leaves, state_structure, masks, sequence)
+
+
+def _unroll(
+    cell: Cell,
+    inputs: list[Tensor],
+    structure,
+    leaves: list[Tensor],
+    state_structure,
+    masks: Masks | None,
+    sequence: Unrolled | None = None,
+) -> tuple[Any, Any]:
+    runner = StepRunner(cell, structure, state_structure, leaves, sequence)
     steps = list(zip(*(ops.unstack(x) for x in inputs)))
     if masks is None:
         collected = [runner.step(t, xs) for t, xs in enumerate(steps)]
     else:
         collected = masks.run(runner, inputs, steps)
+    if sequence is not None:
+        sequence.begin(None)
     columns = zip(*collected)
-    ys = nest.unflatten(runner.output_structure, [ops.stack(column) for column in columns])
+    outputs = [ops.stack(column) for column in columns]
+    if sequence is not None:
+        settle(cell, sequence, [*((y, 1) for y in outputs), *((s, 0) for s in runner.leaves)], inputs, leaves)
+    ys = nest.unflatten(runner.output_structure, outputs)
     return ys, nest.unflatten(state_structure, [_apart(s) for s in runner.leaves])
 
 
@@ -42,8 +75,9 @@ def _apart(state: Tensor) -> Tensor:
 class StepRunner:
     """Runs steps, and checks that structures, shapes and dtypes stay what they were."""
 
-    def __init__(self, cell: Cell, structure, state_structure, leaves: list[Tensor]):
+    def __init__(self, cell: Cell, structure, state_structure, leaves: list[Tensor], sequence: Unrolled | None = None):
         self.cell, self.structure, self.state_structure = cell, structure, state_structure
+        self.sequence = sequence  # to tell it which step runs
         self.leaves = leaves  # the present state
         self.batch = leaves[0].shape[0] if leaves else None
         self.states = _specs(leaves)
@@ -53,6 +87,8 @@ class StepRunner:
     def step(self, t: int, xs) -> list[Tensor]:
         """The output of step `t`; the state moves on."""
         cell = self.cell
+        if self.sequence is not None:
+            self.sequence.begin(t)
         result = cell.step(nest.unflatten(self.structure, xs), nest.unflatten(self.state_structure, self.leaves))
         if type(result) is not tuple or len(result) != 2:
             raise ShapeError(f"{cell._title}.step: returned {kind_of(result)}, wanted the pair (output, next_state)")

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from .. import config, ops
+from ..config import grad_mode
 from ..core import Tensor, is_float
 from ..core.dtype import as_array
 from ..errors import DTypeError, ShapeError
 from . import nest
+from .anomaly import Replay, watched
 from .arrange import Arrangement
 from .cell import Cell
 from .eager import Masks, kind_of, scan_eager
@@ -139,7 +141,12 @@ def run(
     if call is not None and states is not None:
         inputs, structure, state_structure = [xs], nest.LEAF, call.state_structure
         if call.begin(cell, batch):
-            ys, last = call.run(xs, states, arrange, steps)
+            if grad_mode.anomaly is None:
+                ys, last = call.run(xs, states, arrange, steps)
+            else:
+                again = functools.partial(_on_the_tape, cell, structure, state_structure, arrange, steps)
+                replay = Replay(cell, again, inputs, states, None, plain=True)
+                ys, last = watched(functools.partial(call.run, xs, states, arrange, steps), replay)
             return ys if return_outputs else None, last
     else:
         inputs, structure = _check_inputs(cell, xs, arrange.batch_first)
@@ -174,12 +181,31 @@ def _advance(
 ) -> tuple[Any, Any]:
     """Run the cell, whose sequence has begun."""
     if mode != "eager":
-        result = _compiled()(cell, inputs, structure, states, state_structure, mode, arrange, steps, fresh)
+        road = _compiled()
+        if grad_mode.anomaly is None:
+            result = road(cell, inputs, structure, states, state_structure, mode, arrange, steps, fresh)
+        else:
+            args = (cell, inputs, structure, states, state_structure, mode, arrange, steps, fresh)
+            again = functools.partial(_on_the_tape, cell, structure, state_structure, arrange, steps)
+            result = watched(functools.partial(road, *args), Replay(cell, again, inputs, states, fresh))
         if result is not None:
             return result
+    return _on_the_tape(cell, structure, state_structure, arrange, steps, inputs, states, fresh)
+
+
+def _on_the_tape(
+    cell: Cell,
+    structure,
+    state_structure,
+    arrange: Arrangement,
+    steps: Steps | None,
+    inputs: list[Tensor],
+    states: list[Tensor],
+    fresh: list[Tensor] | None,
+) -> tuple[Any, Any]:
     inputs = [arrange.inward(x) for x in inputs] if arrange.moves else inputs
     masks = None if steps is None else Masks(*steps.running(arrange.reverse), fresh)
-    ys, state = scan_eager(cell, inputs, structure, states, state_structure, masks)
+    ys, state = scan_eager(cell, inputs, structure, states, state_structure, masks, arrange.reverse)
     ys = nest.map(arrange.outward, ys) if arrange.moves else ys
     return ys, nest.map(lambda s: ops.expand_dims(s, 0), state) if arrange.stacked else state
 

@@ -12,6 +12,7 @@ from .. import config, ops
 from ..core import Tensor, is_float
 from ..errors import DTypeError, ShapeError
 from . import nest
+from .anomaly import watched_step
 from .cell import Cell
 from .compiled import Program, program_of
 from .eager import StepRunner
@@ -256,6 +257,9 @@ class _Link:
             leaf = leaves[i]
             if type(leaf) is not np.ndarray or leaf.shape != shape or leaf.dtype.kind != "f":
                 leaves[i] = self._checked(leaf, self.rows[i])
+        return self._run(leaves) if config.grad_mode.anomaly is None else watched_step(self, leaves)
+
+    def _run(self, leaves: list) -> Any:
         if self.program is None:
             return self._run_eagerly(leaves)
         if not self.watch.holds():

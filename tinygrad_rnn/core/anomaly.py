@@ -1,0 +1,421 @@
+"""Where NaN and infinity come from: each operation and each derivative rule is looked after, while asked for.
+
+Nothing is asked while nobody looks: :class:`detect_anomaly` puts another function in the place of the tape's
+recorder, and the backward walk reads its flag once.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ContextDecorator, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..config import grad_mode
+from ..errors import AnomalyError
+from .node import Node
+from .tensor import Tensor
+
+ndarray = np.ndarray
+_PACKAGE = str(Path(__file__).parents[1])
+_INNER = tuple(str(Path(_PACKAGE, room)) for room in ("core", "ops", "nn", "compile"))
+_SMALL = 1 << 16  # elements that a product with zeros looks at
+_zeros: dict[np.dtype, np.ndarray] = {}
+
+
+class detect_anomaly(ContextDecorator):
+    """Raise an error where NaN or infinity first appears, inside a ``with`` block or a decorated function.
+
+    The error says which operation made it, forward or backward, in which line of your code, and in recurrent layers
+    at which time step and in which row of the batch. Compiled layers run as they do, and look at what comes out of
+    their loops; only if that is not finite, the sequence is run once more on the tape, with the same random masks, to
+    find the place. Both passes have to be inside for all of it: what was computed outside has no line.
+
+    Parameters
+    ----------
+    enabled : bool
+        False: look for nothing inside.
+
+    Raises
+    ------
+    AnomalyError
+        Inside the block, where a value is not finite although all that it was computed from is (of NaN: is no NaN).
+
+    Notes
+    -----
+    Infinity that you have put in yourself, such as -inf for what a softmax leaves out, is none: what stays infinite
+    because an operand was is passed over. In recurrent layers, eager or compiled, what counts is what comes out of
+    them: outputs and states at steps that count, and gradients. What a step computes and leaves out by
+    :func:`~tinygrad_rnn.where` is no anomaly there. Elsewhere an operation is reported at once.
+
+    NumPy's own warnings of such values are switched off inside. An eager step takes up to twice as long.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tr
+    >>> x = tr.tensor([1.0, 0.0])
+    >>> with tr.detect_anomaly():
+    ...     y = tr.log(x)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+        ...
+    tinygrad_rnn.errors.AnomalyError: log: gives -inf at entry (1,), in ...: its input is finite (0.0)
+    """
+
+    def __init__(self, enabled: bool = True):
+        if not isinstance(enabled, bool | np.bool_):
+            raise TypeError(f"detect_anomaly: enabled: got {type(enabled).__name__}, wanted a bool")
+        self.enabled = bool(enabled)
+        self.before: list[tuple] = []
+
+    def _recreate_cm(self) -> detect_anomaly:
+        return detect_anomaly(self.enabled)  # one for each call: calls may overlap
+
+    def __enter__(self) -> None:
+        errors = np.errstate(all="ignore" if self.enabled else None)
+        errors.__enter__()
+        self.before.append((grad_mode.anomaly, errors))
+        if not self.enabled:
+            grad_mode.anomaly = None
+            return
+        if grad_mode.anomaly is None:
+            grad_mode.anomaly = Watch()
+        _listen(1)
+
+    def __exit__(self, *exc) -> None:
+        grad_mode.anomaly, errors = self.before.pop()
+        errors.__exit__(*exc)
+        if self.enabled:
+            _listen(-1)
+
+
+# ---- the seam to the tape
+
+_plain: Callable = Tensor._record
+_blocks = 0
+_lock = threading.Lock()
+
+
+def _listen(more: int) -> None:
+    """Count blocks, of all threads; while there is one, operations are recorded by :func:`_watched`."""
+    global _blocks
+    with _lock:
+        _blocks += more
+        Tensor._record = staticmethod(_watched if _blocks else _plain)  # type: ignore[method-assign]
+
+
+def _watched(op, args: tuple, static: dict) -> Any:
+    """What the tape records, and a look at it."""
+    out = _plain(op, args, static)
+    watch = grad_mode.anomaly
+    if watch is None or grad_mode.tracer is not None:
+        return out
+    if type(out) is not tuple:
+        node, a = out._node, out.data
+        if a.dtype.kind == "f" and not all_finite(a):
+            watch.suspect(op, args, static, out)
+    else:
+        node = out[0]._node
+        node = node.parents[0] if node is not None and node.parents else None
+        for o in out:
+            if o.data.dtype.kind == "f" and not all_finite(o.data):
+                watch.suspect(op, args, static, o)
+    if node is not None:
+        watch.mark(node)
+    return out
+
+
+def all_finite(a: Any) -> bool:
+    """Whether an array (or tensor) of floats holds neither NaN nor infinity."""
+    a = _values(a)
+    size = a.size
+    if size > _SMALL or a.dtype.kind != "f":
+        return bool(np.isfinite(a).all())
+    zeros = _zeros.get(a.dtype)
+    if zeros is None:
+        zeros = _zeros[a.dtype] = np.zeros(_SMALL, a.dtype)
+    return zeros[:size].dot(a.ravel()) == 0.0  # a third of the time; NaN and infinity times zero are NaN
+
+
+def _values(a: Any) -> np.ndarray:
+    return a if type(a) is ndarray else np.asarray(a.data if isinstance(a, Tensor) else a)
+
+
+# ---- where
+
+
+class Place(NamedTuple):
+    """Where an operation ran: a line, and the step of a sequence."""
+
+    path: str
+    line: int
+    sequence: Unrolled | None
+    time: int | None
+    valid: np.ndarray | None  # rows of the batch that count at the step
+
+    @property
+    def where(self) -> str:
+        return f"{self.path}:{self.line}" if self.path else ""
+
+    def row(self, shape: tuple, at: tuple) -> int | None:
+        """The row of the batch of an entry of an array."""
+        return at[0] if self.sequence is not None and at and shape[0] == self.sequence.batch else None
+
+    def counting(self, bad: np.ndarray) -> np.ndarray:
+        """Of the entries that are bad, those in rows that count."""
+        if self.valid is None or self.sequence is None or not bad.ndim or len(bad) != self.sequence.batch:
+            return bad
+        return bad & self.valid.reshape(-1, *(1,) * (bad.ndim - 1))
+
+
+NOWHERE = Place("", 0, None, None, None)
+
+
+class Unrolled:
+    """A sequence that a cell runs over step by step, on the tape.
+
+    Parameters
+    ----------
+    driver : str
+        The file that calls the step: lines are looked for in what it calls.
+    batch, length : int
+        B and T.
+    base : int or None
+        The caller's number of the first step; None: steps have none.
+    reverse : bool
+    counts : bool array (T, B), optional
+        Which steps count, in running order.
+
+    Attributes
+    ----------
+    time : int or None
+        The step that runs, as the caller counts.
+    valid : bool array (B,) or None
+        The rows for which it counts.
+    """
+
+    def __init__(self, driver: str, batch: int, length: int, base: int | None = 0, reverse: bool = False, counts=None):
+        self.driver, self.batch, self.length = driver, batch, length
+        self.base, self.reverse, self.counts = base, reverse, counts
+        self.time: int | None = None
+        self.valid: np.ndarray | None = None
+        self.findings: list[Finding] = []
+        self.tainted: dict[int, tuple[Tensor, frozenset[int]]] = {}  # what is not finite because of which findings
+
+    def time_of(self, t: int) -> int | None:
+        """The caller's number of the step that runs as number `t`."""
+        return None if self.base is None else self.base + (self.length - 1 - t if self.reverse else t)
+
+    def begin(self, t: int | None) -> None:
+        """Step `t` runs from here on; None: no step."""
+        self.time = None if t is None else self.time_of(t)
+        self.valid = None if t is None or self.counts is None else self.counts[t]
+
+
+class Finding(NamedTuple):
+    """A value that is not finite, and was computed from such as are."""
+
+    op: str
+    bad: np.ndarray  # which entries
+    value: np.ndarray
+    operands: list
+    place: Place
+
+    def error(self, row: int | None = None) -> AnomalyError:
+        """The error that tells it; of a row of the batch, if it is one of several."""
+        bad = self.bad
+        if row is not None and bad.ndim and bad[row].any():
+            bad = bad.copy()
+            bad[np.arange(len(bad)) != row] = False
+        at = tuple(int(i) for i in np.argwhere(bad)[0])
+        row = self.place.row(bad.shape, at)
+        text = f"{self.op}: gives {_number(self.value[at])}{_spot(self.place, row, at)}, in {self.place.where}"
+        text += f": {_operands(self.operands, bad.shape, at)}"
+        return _error(text, self.op, "forward", self.place, row)
+
+
+def _spot(place: Place, row: int | None, at: tuple) -> str:
+    words = [] if place.time is None else [f"time step {place.time}"]
+    if row is None:
+        words += [f"entry {at}"] if at else []
+    else:
+        words.append(f"row {row}")
+        words += [f"feature {at[1] if len(at) == 2 else at[1:]}"] if at[1:] else []
+    return f" at {', '.join(words)}" if words else ""
+
+
+def _number(value: Any) -> str:
+    return str(float(value))
+
+
+def _operands(operands: list, shape: tuple, at: tuple) -> str:
+    """Which operands are finite, with their values at the entry where they have some."""
+    words = []
+    for i, a in enumerate(operands):
+        name = "its input" if len(operands) == 1 else f"input {i}"
+        a = np.asarray(a)
+        finite = a.dtype.kind != "f" or bool(np.isfinite(a).all())
+        try:
+            there = f" ({np.broadcast_to(a, shape)[at]!s})"
+        except ValueError:
+            there = f", of shape {a.shape}"
+        words.append(f"{name} is {'finite' if finite else 'not finite'}{there}")
+    return ", ".join(words) if words else "it has no input"
+
+
+def _error(text: str, op: str, phase: str, place: Place, row: int | None) -> AnomalyError:
+    error = AnomalyError(text)
+    error.op, error.phase, error.where, error.step, error.row = op, phase, place.where, place.time, row
+    return error
+
+
+class Watch:
+    """What is looked after in one thread.
+
+    Attributes
+    ----------
+    sequence : Unrolled or None
+        The sequence that runs on the tape right now.
+    base : int
+        The time step of the caller at which the sequences that run now begin.
+    within : Place or None
+        While derivative rules are recorded: where the operation was that they belong to.
+    quiet : bool
+        Results of operations are not looked at: a compiled loop runs.
+    """
+
+    def __init__(self) -> None:
+        self.sequence: Unrolled | None = None
+        self.base = 0
+        self.within: Any = None
+        self.quiet = False
+
+    @contextmanager
+    def inside(self, sequence: Unrolled) -> Iterator[None]:
+        """While a sequence runs, what it finds is kept until its results are known."""
+        before, self.sequence = self.sequence, sequence
+        try:
+            yield
+        finally:
+            self.sequence = before
+
+    @contextmanager
+    def shifted(self, base: int) -> Iterator[None]:
+        """Sequences that run now begin at another time step."""
+        before, self.base = self.base, base
+        try:
+            yield
+        finally:
+            self.base = before
+
+    @contextmanager
+    def loud(self) -> Iterator[None]:
+        """Look at results of operations again, for a while."""
+        before, self.quiet, within, self.within = self.quiet, False, self.within, None
+        try:
+            yield
+        finally:
+            self.quiet, self.within = before, within
+
+    def here(self) -> Place:
+        """Where the operation that is recorded now was called: outside of the package, or in the step of a cell."""
+        sequence: Any = self.sequence
+        own: Any = None
+        frame: Any = sys._getframe(2)
+        driver = "" if sequence is None else sequence.driver
+        while frame is not None:
+            path = frame.f_code.co_filename
+            if not path.startswith(_PACKAGE):
+                break
+            if path == driver:
+                frame = own
+                break
+            if own is None and not path.startswith(_INNER):
+                own = frame
+            frame = frame.f_back
+        frame = frame or own
+        path, line = ("", 0) if frame is None else (frame.f_code.co_filename, frame.f_lineno)
+        if sequence is None:
+            return Place(path, line, None, None, None)
+        return Place(path, line, sequence, sequence.time, sequence.valid)
+
+    def enter_rule(self, node: Node) -> None:
+        """What is recorded from here on belongs to the derivative rule of `node`."""
+        place = getattr(node, "place", NOWHERE)
+        self.within = place if isinstance(place, Place) else place.place
+
+    def mark(self, node: Node) -> None:
+        """Note at a node where it was recorded."""
+        node.place = self.within or self.here()
+
+    # ---- forward
+
+    def suspect(self, op, args: tuple, static: dict, out: Tensor) -> None:
+        """A result that is not finite: report it if that is new, or keep in mind what it comes from."""
+        if self.quiet or self.within is not None:
+            return  # what the loop gives, or the rule, is looked at
+        operands = [a.data if isinstance(a, Tensor) else a for a in args]
+        place, sequence = self.here(), self.sequence
+        bad = place.counting(_new(op, operands, static, out.data))
+        if sequence is None:
+            if bad.any():
+                raise Finding(op.name, bad, out.data, operands, place).error()
+            return
+        from_ = frozenset().union(*(sequence.tainted[id(a)][1] for a in args if id(a) in sequence.tainted))
+        if bad.any():
+            from_ |= {len(sequence.findings)}
+            sequence.findings.append(Finding(op.name, bad, out.data, operands, place))
+        sequence.tainted[id(out)] = out, from_
+
+    # ---- backward
+
+    def gradient(self, node: Node, parent: Any, g: Any, new: Any) -> None:
+        """Look at what a rule of `node` has made of the cotangent `g` for one of its parents."""
+        if all_finite(new) or not all(map(all_finite, g.values() if isinstance(g, dict) else [g])):
+            return
+        place, name = getattr(node, "place", NOWHERE), node.op.name
+        if not isinstance(place, Place):
+            place.backward(g)  # a compiled loop, which knows how to find out
+            place = place.place
+        index = next(i for i, p in enumerate(node.parents) if p is parent)
+        new = _values(new)
+        bad = ~np.isfinite(new)
+        if place.counting(bad).any():
+            bad = place.counting(bad)
+        at = tuple(int(i) for i in np.argwhere(bad)[0])
+        row = place.row(new.shape, at)
+        text = f"gradient of {name} by its input {index}: is {_number(new[at])}{_spot(place, row, at)}, "
+        text += f"in {place.where}" if place.where else "in a forward pass outside of detect_anomaly()"
+        text += ": the gradient that it got is finite"
+        if not isinstance(g, dict) and g.shape == new.shape:
+            text += f" ({_values(g)[at]!s})"
+        if isinstance(node.out, ndarray) and node.out.shape == new.shape and not np.isfinite(node.out[at]):
+            text += f", its result is {node.out[at]!s}"
+        argument = (node.args or ())[index : index + 1]
+        if argument and isinstance(argument[0], ndarray) and argument[0].shape == new.shape:
+            text += f", input {index} is {argument[0][at]!s}"
+        error = _error(text, name, "backward", place, row)
+        error.input = index
+        raise error
+
+
+def _new(op, operands: list, static: dict, out: np.ndarray) -> np.ndarray:
+    """Entries of a result that are not finite without an operand being so: NaN of no NaN, infinity of finite ones."""
+    nan, inf = np.isnan(out), np.isinf(out)
+    infinite = any(isinstance(v, float) and np.isinf(v) for v in static.values())
+    elementwise = op.lowering is not None and op.lowering.kind == "elementwise"
+    for a in operands:
+        a = np.asarray(a)
+        if a.dtype.kind != "f" or np.isfinite(a).all():
+            continue
+        if elementwise:
+            its_nan, its_inf = (np.broadcast_to(f(a), out.shape) for f in (np.isnan, np.isinf))
+            nan, inf = nan & ~its_nan, inf & ~(its_nan | its_inf)
+        elif np.isnan(a).any():
+            return np.zeros(out.shape, bool)
+        else:
+            infinite = True
+    return nan if infinite else nan | inf

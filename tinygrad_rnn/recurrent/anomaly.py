@@ -1,0 +1,183 @@
+"""Anomalies of recurrent layers: what comes out of a loop is looked at; what is wrong is found on the tape.
+
+All of it happens inside :class:`~tinygrad_rnn.detect_anomaly` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import config
+from ..config import grad_mode
+from ..core import Tensor, pull_back
+from ..core.anomaly import Unrolled, all_finite
+from ..errors import AnomalyError
+from . import nest
+from .cell import Cell
+from .settings import trial
+
+Results = list[tuple[Tensor, int]]  # with the axis of the batch
+
+
+def settle(
+    cell: Cell,
+    sequence: Unrolled,
+    results: Results,
+    inputs: Sequence[Tensor],
+    states: Sequence[Tensor],
+) -> None:
+    """Report what a sequence has found, if its results are not finite because of it.
+
+    `inputs` are (T, B, ...) in running order, `states` (B, ...).
+    """
+    rows = np.zeros(sequence.batch, bool)
+    findings: set[int] = set()
+    for result, axis in results:
+        a = result.data
+        if a.dtype.kind == "f" and not all_finite(a):
+            bad = ~np.isfinite(a)
+            rows |= bad.any(axis=tuple(i for i in range(a.ndim) if i != axis))
+            findings |= sequence.tainted.get(id(result), (result, frozenset[int]()))[1]
+    for i in sorted(findings):
+        finding = sequence.findings[i]
+        its = _rows_of(finding.bad, sequence.batch)
+        if (its & rows).any():
+            raise finding.error(int(np.argmax(its & rows)))
+    if any(r.data.dtype.kind == "f" and np.isnan(r.data).any() for r, _ in results):
+        _blame_what_was_given(cell, sequence, inputs, states)
+
+
+def _rows_of(bad: np.ndarray, batch: int) -> np.ndarray:
+    """Which rows of the batch entries of an array belong to; all of them, if it has no such axis."""
+    if not bad.ndim or len(bad) != batch:
+        return np.ones(batch, bool)
+    return np.logical_or.reduce(bad.reshape(batch, -1), axis=1)
+
+
+def _blame_what_was_given(cell: Cell, sequence: Unrolled, inputs: Sequence[Tensor], states: Sequence[Tensor]) -> None:
+    """Say which input, state or parameter holds what makes the results NaN."""
+    title = cell._title
+    for i, x in enumerate(inputs):
+        bad = ~np.isfinite(x.data) if x.data.dtype.kind == "f" else np.zeros(x.data.shape, bool)
+        if sequence.counts is not None:
+            bad &= sequence.counts.reshape(*sequence.counts.shape, *(1,) * (bad.ndim - 2))
+        if bad.any():
+            t, row, *at = (int(n) for n in np.argwhere(bad)[0])
+            name, step = "input" if len(inputs) == 1 else f"input {i}", sequence.time_of(t)
+            raise _given(f"{title}: {name}", x.data[(t, row, *at)], step, row, at)
+    for i, s in enumerate(states):
+        if s.data.dtype.kind == "f" and not all_finite(s.data):
+            row, *at = (int(n) for n in np.argwhere(~np.isfinite(s.data))[0])
+            raise _given(f"{title}: initial state {i}", s.data[(row, *at)], None, row, at)
+    for name, p in cell.named_parameters():
+        if not all_finite(p.data):
+            place = tuple(int(n) for n in np.argwhere(~np.isfinite(p.data))[0])
+            error = AnomalyError(f"{title}: parameter {name} holds {float(p.data[place])} at {place}")
+            raise error
+    raise AnomalyError(f"{title}: results are NaN, and so is something that its step reads")
+
+
+def _given(name: str, value: Any, step: int | None, row: int, at: list) -> AnomalyError:
+    words = [] if step is None else [f"time step {step}"]
+    words += [f"row {row}"] + ([f"feature {at[0] if len(at) == 1 else tuple(at)}"] if at else [])
+    error = AnomalyError(f"{name} holds {float(value)} at {', '.join(words)}")
+    error.step, error.row = step, row
+    return error
+
+
+def watched(run: Callable, replay: Replay) -> Any:
+    """What `run()`, a compiled loop, gives (outputs and final state, or None), looked at."""
+    watch = grad_mode.anomaly
+    watch.quiet = True
+    try:
+        result = run()
+    finally:
+        watch.quiet = False
+    if result is not None:
+        replay.check(*result)
+    return result
+
+
+def watched_step(link: Any, leaves: list) -> Any:
+    """One step of a stepper's cell, looked at."""
+    watch, before = grad_mode.anomaly, link._states()
+    draws = link.program is None or link.program.traced.drawn
+    random = config.generator().bit_generator.state if draws else None
+    watch.quiet = True
+    try:
+        y = link._run(leaves)
+    finally:
+        watch.quiet = False
+    if all(map(all_finite, [*nest.flatten(y)[0], *link._states()])):
+        return y
+    x, old = [Tensor(np.array(a, row.dtype)) for a, row in zip(leaves, link.rows)], [Tensor(s) for s in before]
+    cell, sequence = link.cell, Unrolled(__file__, link.batch, 1, None)
+    with config.no_grad(), link.sequence.going_on(), trial(cell), watch.inside(sequence):
+        if random is not None:
+            config.generator().bit_generator.state = random
+        results = cell.step(nest.unflatten(link.structure, x), nest.unflatten(link.state_structure, old))
+    settle(cell, sequence, [(r, 0) for r in nest.flatten(results)[0]], [Tensor(t.data[None]) for t in x], old)
+    return y
+
+
+class Replay:
+    """A sequence that a loop runs, and how to run it once more on the tape.
+
+    Parameters
+    ----------
+    cell : Cell
+        Its attributes, such as masks of dropout, and the generator are as they are before the loop.
+    again : callable
+        ``again(inputs, states, fresh) -> (ys, state)`` runs the sequence on the tape.
+    inputs, states, fresh : lists of tensors
+    plain : bool
+        The cell reads nothing but parameters, and draws nothing.
+    """
+
+    def __init__(
+        self, cell: Cell, again: Callable, inputs: list, states: list, fresh: list | None, plain: bool = False
+    ):
+        self.cell, self.again = cell, again
+        self.inputs, self.states, self.fresh = inputs, states, fresh
+        self.attributes = [] if plain else [(module, dict(vars(module))) for module in cell.modules()]
+        self.random = None if plain else config.generator().bit_generator.state
+        self.base, self.place = grad_mode.anomaly.base, grad_mode.anomaly.here()
+
+    def check(self, ys: Any, last: Any) -> None:
+        """Look at the results of the loop."""
+        results = [*nest.flatten(ys)[0], *nest.flatten(last)[0]]
+        for r in results:
+            if r._node is not None:
+                r._node.parents[0].place = self
+                break
+        if all(all_finite(r.data) for r in results):
+            return
+        with config.no_grad():
+            self._run(self.inputs, self.states, self.fresh)  # which raises the error
+        if any(np.isnan(r.data).any() for r in results if r.data.dtype.kind == "f"):
+            raise AnomalyError(f"{self.cell._title}: the compiled loop gives NaN, and the tape does not")
+
+    def backward(self, gs: dict) -> None:
+        """Find out where gradients stop to be finite, given those of the results by their places."""
+        leaves = [
+            [Tensor(t.data, t.requires_grad) for t in group] for group in (self.inputs, self.states, self.fresh or [])
+        ]
+        with config.enable_grad():
+            ys, last = self._run(leaves[0], leaves[1], leaves[2] if self.fresh is not None else None)
+        results = [*nest.flatten(ys)[0], *nest.flatten(last)[0]]
+        wanted = [t for group in leaves for t in group if t.requires_grad]
+        wanted += [p for p in self.cell.parameters() if p.requires_grad]
+        gs = {i: g.data if isinstance(g, Tensor) else g for i, g in gs.items()}
+        pull_back(results, gs, wanted, [True] * len(wanted))  # which raises the error
+
+    def _run(self, inputs: list, states: list, fresh: list | None) -> tuple[Any, Any]:
+        watch = grad_mode.anomaly
+        with trial(self.cell), watch.shifted(self.base), watch.loud():
+            for module, attributes in self.attributes:
+                vars(module).update(attributes)
+            if self.random is not None:
+                config.generator().bit_generator.state = self.random
+            return self.again(inputs, states, fresh)
