@@ -11,6 +11,8 @@ import argparse
 import inspect
 import json
 import math
+import sys
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -18,12 +20,13 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from matplotlib.figure import Figure
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.errors import CheckpointError, TinygradError
 from tinygrad_rnn.train import PrintEpochs, SaveCheckpoint, Trainer
+from tinygrad_rnn.train.files import write_whole
 
 from . import _options
 
@@ -207,17 +210,21 @@ class Run:
             if checkpoint.exists():
                 trainer.load(checkpoint)
                 say(f"going on after epoch {trainer.epoch}, update {trainer.steps}")
+            else:
+                say(f"there is no checkpoint {checkpoint} yet: this begins at update 0")
         elif not self.losses:  # the first training of a new run: nothing of an older one is taken up later
             for old in self.args.out.glob("checkpoint*.safetensors"):
                 old.unlink()
             _options.write(self.args, self.model)
-        trainer.callbacks += [SaveCheckpoint(checkpoint), *([] if quiet else [PrintEpochs()])]
+        saver = SaveCheckpoint(checkpoint)
+        trainer.callbacks += [saver, *([] if quiet else [PrintEpochs()])]
         before = trainer.seconds
         try:
-            history = trainer.fit(train, validation, self.args.epochs, **limits)
-        except KeyboardInterrupt:
-            again = f"python -m models {self.model} --out {self.args.out} --resume"
-            raise SystemExit(f"\ninterrupted after {trainer.seconds:.0f} s of training; go on with: {again}") from None
+            with warnings.catch_warnings():  # that a run which goes on was at its end is no news here
+                warnings.filterwarnings("ignore", "fit: nothing to do", UserWarning)
+                history = trainer.fit(train, validation, self.args.epochs, **limits)
+        except (KeyboardInterrupt, SystemExit) as stop:
+            raise self._interrupted(trainer, saver, stop) from None
         earlier = f", {before:.1f} s of them before" if before else ""
         epochs = "1 epoch" if trainer.epoch == 1 else f"{trainer.epoch} epochs"
         say(f"trained for {epochs}, {trainer.seconds:.1f} s{earlier}")
@@ -225,12 +232,25 @@ class Run:
         self.losses[name] = history["loss"]
         return history
 
+    def _interrupted(self, trainer: Trainer, saver: SaveCheckpoint, stop: BaseException) -> SystemExit:
+        """What ends the process after Ctrl-C or SIGTERM, having said how to go on."""
+        text = f"\ninterrupted after {trainer.seconds:.0f} s of training, at update {trainer.steps}"
+        if saver.saved is None:
+            text += ", before anything was saved"
+        else:
+            again = f"python -m models {self.model} --out {self.args.out} --resume"
+            text += f"; update {saver.saved} is saved, go on with: {again}"
+        if isinstance(stop, KeyboardInterrupt):
+            return SystemExit(text)
+        print(text, file=sys.stderr)
+        return SystemExit(stop.code if isinstance(stop, SystemExit) else 1)
+
     def save(self, model: nn.Module, settings: Mapping[str, Any], name: str = "weights", **facts) -> Path:
         """Write the weights, with the settings that make the model anew and other facts that using it needs."""
         path = self.path(f"{name}.safetensors")
         text = json.dumps({"model": self.model, "settings": settings, "facts": facts}, default=listed)
         arrays = {key: np.ascontiguousarray(array) for key, array in model.state_dict().items()}
-        save_file(arrays, path, metadata={KEY: text})
+        write_whole(path, save(arrays, {KEY: text}))
         return path
 
     def picture(self, figure: Figure, name: str) -> Path:

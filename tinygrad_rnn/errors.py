@@ -21,12 +21,20 @@ class CompileError(TinygradError, RuntimeError):
     """A step cannot be compiled; the message names the operation and the line."""
 
 
+class NonFiniteError(TinygradError, FloatingPointError):
+    """A loss, a gradient or a weight is NaN or infinite; it was not used."""
+
+
 class CheckpointError(TinygradError, ValueError):
     """A state dict or a file does not fit what it is loaded into."""
 
 
 class DataError(TinygradError, ValueError):
     """A file or an array of data holds something that cannot be used."""
+
+
+class NonFiniteDataError(DataError, NonFiniteError):
+    """A loss or a gradient is NaN or infinite, and so is the data that it was computed from."""
 
 
 class AnomalyError(TinygradError, FloatingPointError):

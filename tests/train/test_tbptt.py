@@ -175,11 +175,11 @@ def test_validation_weighs_time_steps_and_leaves_the_state_alone():
     assert history["val_loss"][-1] == pytest.approx(whole, rel=1e-12)
 
 
-def test_check_finite():
+def test_nonfinite_data_is_named():
     x, y = streams(22)
     x[9, 1, 0] = np.nan
     with pytest.raises(DataError, match=r"inputs: got nan at \(1, 1, 0\) in batch 2"):
-        fit(TruncatedBPTT(x, y, 4, 6), check_finite=True)
+        fit(TruncatedBPTT(x, y, 4, 6))
 
 
 @pytest.mark.parametrize(

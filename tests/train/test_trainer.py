@@ -192,7 +192,8 @@ def test_max_steps_within_an_epoch_and_going_on():
     assert pieces.stop_reason is None
     assert_same_weights(whole.model, pieces.model)
     assert pieces.history["loss"] == history["loss"]
-    pieces.fit(train, epochs=4)  # nothing left to do
+    with pytest.warns(UserWarning, match="all 4 epochs were done already; epochs counts from the beginning"):
+        pieces.fit(train, epochs=4)
     assert pieces.steps == 20
 
 
@@ -263,10 +264,10 @@ def test_a_callback_stops_within_an_epoch():
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 @pytest.mark.parametrize("where", ["inputs", "targets"])
-def test_check_finite_in_data(bad, where):
+def test_nonfinite_in_data(bad, where):
     x, y = data()
     (x if where == "inputs" else y)[12, 0] = bad
-    trainer = make(check_finite=True)
+    trainer = make()
     with pytest.raises(DataError, match=rf"{where}: got {bad} at \(2, 0\) in batch 2 \(from 0\) of epoch 1"):
         trainer.fit(batches(x, y))
     assert trainer.steps == 2
@@ -275,11 +276,11 @@ def test_check_finite_in_data(bad, where):
     assert_same_weights(trainer.model, other.model)  # nothing was updated with the bad batch
 
 
-def test_check_finite_in_the_loss():
+def test_nonfinite_in_the_loss():
     def loss(y, t):
         return mse(y, t) / (0.0 if trainer.steps == 3 else 1.0)
 
-    trainer = make(loss, check_finite=True)
+    trainer = make(loss)
     with (
         np.errstate(divide="ignore"),
         pytest.raises(FloatingPointError, match=r"loss: got inf for batch 3 \(from 0\) of epoch 1"),
@@ -290,9 +291,9 @@ def test_check_finite_in_the_loss():
     assert_same_weights(trainer.model, other.model)
 
 
-def test_check_finite_in_the_gradients():
+def test_nonfinite_in_the_gradients():
     w = tr.tensor([0.0], requires_grad=True)
-    options = {"check_finite": True, "clip_norm": 1.0, "progress": False}
+    options = {"clip_norm": 1.0, "progress": False}
     trainer = Trainer(lambda x: tr.sqrt(w), optim.SGD([w]), lambda y, t: y.sum(), **options)
     with (
         np.errstate(divide="ignore"),
@@ -302,16 +303,17 @@ def test_check_finite_in_the_gradients():
     assert w.item() == 0.0
 
 
-def test_check_finite_names_the_arrays_of_other_batches():
-    trainer = Trainer(None, optim.SGD([tr.tensor([0.0], requires_grad=True)]), step=mse, check_finite=True)
+def test_nonfinite_names_the_arrays_of_other_batches():
+    w = tr.tensor([0.0], requires_grad=True)
+    trainer = Trainer(None, optim.SGD([w]), step=lambda batch: (w * batch[1]).sum(), progress=False)
     with pytest.raises(DataError, match=r"array 1: got nan at \(1,\)"):
         trainer.fit([(np.array([1, 2]), np.array([0.0, np.nan]), "text")])
 
 
-def test_without_check_nan_goes_through():
+def test_nan_may_be_ignored():
     x, y = data()
     x[0, 0] = np.nan
-    trainer = make()
+    trainer = make(nonfinite="ignore")
     trainer.fit(batches(x, y))
     assert math.isnan(trainer.history["loss"][0])
 
@@ -405,7 +407,7 @@ def test_inputs_that_are_a_tuple_are_several_arguments():
         return x @ w * lengths.astype("float64")[:, None]
 
     x, lengths = np.eye(2, dtype=np.float32), np.array([1, 2])
-    trainer = Trainer(model, optim.SGD([w], lr=0.3), mse, check_finite=True, progress=False)
+    trainer = Trainer(model, optim.SGD([w], lr=0.3), mse, progress=False)
     trainer.fit([((x, lengths), np.array([[3.0], [8.0]]))], epochs=80)
     np.testing.assert_allclose(w.numpy(), [[3], [4]], rtol=1e-3)
     assert seen[0] == (tr.Tensor, np.dtype(np.float64), np.dtype(np.int64))

@@ -1,8 +1,8 @@
-"""From the batches of a loader to losses."""
+"""From the batches of a loader to losses, and from what went wrong to the words for it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -31,11 +31,10 @@ def pair_loss(model: Callable, loss: Callable, tensor: Callable) -> Callable[[An
     """A function from a batch ``(inputs, targets)`` to its loss; inputs that are a tuple are several arguments."""
 
     def loss_of(batch):
-        try:
-            inputs, targets = batch
-        except (TypeError, ValueError):
+        if not isinstance(batch, tuple | list) or len(batch) != 2:
             kind = type(batch).__name__
-            raise DataError(f"batch: got {kind}, wanted a pair (inputs, targets); else pass step=") from None
+            raise DataError(f"batch: got {kind}, wanted a pair (inputs, targets); else pass step={_hint(batch)}")
+        inputs, targets = batch
         if type(inputs) is tuple:
             return loss(model(*map(tensor, inputs)), tensor(targets))
         return loss(model(tensor(inputs)), tensor(targets))
@@ -43,15 +42,44 @@ def pair_loss(model: Callable, loss: Callable, tensor: Callable) -> Callable[[An
     return loss_of
 
 
-def check_finite(batch: Any, pair: bool, where: str) -> None:
-    """Raise DataError if an array in `batch` holds NaN or infinity; `where` names the batch."""
+def _hint(batch: Any) -> str:
+    if isinstance(batch, tuple | list):
+        return f"; it holds {len(batch)}: several inputs are one tuple, ((a, b), targets)"
+    return f"; its shape is {batch.shape}" if isinstance(batch, np.ndarray | Tensor) else ""
+
+
+def check_batches(name: str, data: Any, pair: bool) -> None:
+    """Raise if `data` cannot be what a training iterates over."""
+    wanted = "wanted an iterable of batches: a list of pairs, or DataLoader((inputs, targets), batch_size)"
+    if isinstance(data, type):
+        raise TypeError(f"{name}: got the class {data.__name__}, {wanted}")
+    if pair and isinstance(data, np.ndarray | Tensor):
+        raise DataError(f"{name}: got one array of shape {data.shape}, {wanted}")
+    if pair and isinstance(data, tuple) and data and all(isinstance(part, np.ndarray | Tensor) for part in data):
+        raise DataError(f"{name}: got a tuple of {len(data)} arrays, {wanted}; all at once: [(inputs, targets)]")
+    if isinstance(data, str | bytes | dict) or not isinstance(data, Iterable):
+        raise TypeError(f"{name}: got {type(data).__name__}, {wanted}")
+
+
+def number_of(loss: Any) -> float:
+    """The number in a loss."""
+    if not isinstance(loss, Tensor):
+        raise TypeError(f"loss: got {type(loss).__name__} from the loss function, wanted a Tensor with one element")
+    return loss.item()
+
+
+def nonfinite(batch: Any, pair: bool) -> str | None:
+    """Which array of `batch` holds NaN or infinity, and where; None if all are finite."""
     arrays = batch if isinstance(batch, tuple | list) else (batch,)
     names = ("inputs", "targets") if pair else tuple(f"array {i}" for i in range(len(arrays)))
     if pair and type(arrays[0]) is tuple:
         names = (*(f"inputs[{i}]" for i in range(len(arrays[0]))), "targets")
         arrays = (*arrays[0], *arrays[1:])
+    if not pair and isinstance(batch, dict):
+        names, arrays = tuple(map(repr, batch)), tuple(batch.values())
     for name, array in zip(names, arrays):
-        values = array.data if isinstance(array, Tensor) else np.asarray(array)
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
+        values = array.data if isinstance(array, Tensor) else array
+        if isinstance(values, np.ndarray) and values.dtype.kind == "f" and not np.isfinite(values).all():
             at = tuple(np.argwhere(~np.isfinite(values))[0].tolist())
-            raise DataError(f"{name}: got {values[at]} at {at} in {where}, wanted finite numbers")
+            return f"{name}: got {values[at]} at {at}"
+    return None

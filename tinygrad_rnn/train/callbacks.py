@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
+
+from ..errors import NonFiniteError
+from .checkpoint import try_write
+from .files import beside
 
 if TYPE_CHECKING:
     from .trainer import Trainer
@@ -14,13 +19,31 @@ if TYPE_CHECKING:
 class SaveCheckpoint:
     """Keep a checkpoint on disk, so that a run that was interrupted goes on where it stood.
 
+    Whether it can be written is tried before the first update. What fails later is a warning, and is tried again
+    at the next checkpoint; :meth:`Trainer.fit` ends with an error if the last one failed. Weights that are not
+    finite are never written.
+
     Parameters
     ----------
     path : path
-        Written by :meth:`Trainer.save`, each time in place of the one before.
+        Written by :meth:`Trainer.save`, each time in place of the one before. Its folder is made if need be.
     seconds : float
-        Time from one checkpoint to the next; 0 saves after every update. At the end of the training there is
-        one in any case.
+        Time from one checkpoint to the next; 0 saves after every update. At the end of the training, and when
+        Ctrl-C or SIGTERM ends it, there is one in any case.
+    keep : int
+        So many of the checkpoints before are kept beside it: ``name.1.suffix`` is the last one before, ...
+    best : bool
+        Keep the one after the best epoch so far as well, as ``name.best.suffix``.
+
+    Attributes
+    ----------
+    saved : int or None
+        After how many updates the last checkpoint was taken.
+
+    Raises
+    ------
+    OSError
+        At the beginning of :meth:`Trainer.fit`, or at its end.
 
     Examples
     --------
@@ -40,25 +63,47 @@ class SaveCheckpoint:
     3
     """
 
-    def __init__(self, path: str | Path, seconds: float = 60.0):
+    def __init__(self, path: str | Path, seconds: float = 60.0, keep: int = 1, best: bool = False):
         if not seconds >= 0:
             raise ValueError(f"seconds: got {seconds}, wanted at least 0")
-        self.path, self.seconds = Path(path), seconds
-        self._saved = -math.inf  # when
+        if isinstance(keep, bool) or not isinstance(keep, int) or keep < 0:
+            raise ValueError(f"keep: got {keep!r}, wanted a whole number from 0 on")
+        self.path, self.seconds, self.keep, self.best = Path(path), seconds, keep, best
+        self.saved: int | None = None
+        self._time = -math.inf  # of the last one, or of the last try
+        self._failure: Exception | None = None  # of the last try
 
     def on_fit_start(self, trainer: Trainer) -> None:
-        self._saved = time.monotonic()
+        try_write(self.path, trainer.state_dict())
+        self._time, self._failure, self.saved = time.monotonic(), None, None
 
     def on_step_end(self, trainer: Trainer) -> None:
-        if time.monotonic() - self._saved >= self.seconds:
+        if time.monotonic() - self._time >= self.seconds:
             self._save(trainer)
+
+    def on_epoch_end(self, trainer: Trainer) -> None:
+        if self.best and trainer.best.epoch == trainer.epoch:
+            self._save(trainer, beside(self.path, "best"))
+
+    def on_interrupt(self, trainer: Trainer) -> None:
+        self._save(trainer)
 
     def on_fit_end(self, trainer: Trainer) -> None:
         self._save(trainer)
+        if isinstance(self._failure, OSError):
+            raise self._failure
 
-    def _save(self, trainer: Trainer) -> None:
-        trainer.save(self.path)
-        self._saved = time.monotonic()
+    def _save(self, trainer: Trainer, path: Path | None = None) -> None:
+        try:
+            trainer.save(path or self.path, keep=0 if path else self.keep)
+        except (OSError, NonFiniteError) as e:
+            self._failure = e
+            warnings.warn(f"no checkpoint after update {trainer.steps}: {e}", RuntimeWarning, stacklevel=2)
+        else:
+            if path is None:
+                self._failure, self.saved = None, trainer.steps
+        if path is None:
+            self._time = time.monotonic()
 
 
 class PrintEpochs:

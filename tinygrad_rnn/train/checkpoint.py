@@ -1,17 +1,20 @@
-"""Nested states in one safetensors file: arrays as they are, everything else as JSON in the metadata."""
+"""Nested states in one safetensors file: arrays, everything else as JSON in the metadata, and hashes of both."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import CheckpointError
+from .files import beside, probe, write_whole
 
 KEY = "tinygrad_rnn.trainer"
+HASH = "tinygrad_rnn.sha256"  # of the text under KEY, which holds those of the arrays
+KINDS = ("array", "tuple", "dict")
 
 
 def pack(tree: Any, arrays: dict[str, np.ndarray], path: str = "") -> Any:
@@ -20,12 +23,17 @@ def pack(tree: Any, arrays: dict[str, np.ndarray], path: str = "") -> Any:
     Arrays, tuples and dicts become objects with the one key "array", "tuple" or "dict".
     """
     if isinstance(tree, np.ndarray):
+        if tree.dtype.kind not in "biuf" or tree.dtype.itemsize > 8:
+            raise TypeError(f"{path}: got an array of {tree.dtype}, wanted numbers of at most 64 bits")
         name = path
         while name in arrays:
             name += "'"
-        arrays[name] = np.ascontiguousarray(tree).reshape(tree.shape)
+        arrays[name] = np.ascontiguousarray(tree, tree.dtype.newbyteorder("=")).reshape(tree.shape)
         return {"array": name}
     if isinstance(tree, dict):
+        for key in tree:
+            if not isinstance(key, str | int | float | None):
+                raise TypeError(f"{path}: got a {type(key).__name__} as a key, wanted a string or a number")
         return {"dict": [[k, pack(v, arrays, f"{path}/{k}" if path else str(k))] for k, v in tree.items()]}
     if isinstance(tree, tuple | list):
         items = [pack(v, arrays, f"{path}/{i}") for i, v in enumerate(tree)]
@@ -44,6 +52,8 @@ def unpack(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
     if not isinstance(tree, dict):
         return tree
     ((kind, value),) = tree.items()
+    if kind not in KINDS:
+        raise ValueError(f"got {kind!r}, wanted one of {', '.join(KINDS)}")
     if kind == "array":
         return arrays[value]
     if kind == "tuple":
@@ -51,19 +61,30 @@ def unpack(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
     return {k: unpack(v, arrays) for k, v in value}
 
 
-def write(path: str | Path, state: dict[str, Any]) -> None:
-    """Write `state`; a file that is already there is replaced at once."""
-    from safetensors.numpy import save_file
+def write(path: str | Path, state: dict[str, Any], keep: int = 0) -> None:
+    """Write `state`, whole or not at all; see :func:`files.write_whole`."""
+    write_whole(path, _content(state), keep)
+
+
+def try_write(path: str | Path, state: dict[str, Any]) -> None:
+    """Raise what :func:`write` would, without a trace on the disk."""
+    probe(path, _content(state))
+
+
+def _content(state: dict[str, Any]) -> bytes:
+    from safetensors.numpy import save
 
     arrays: dict[str, np.ndarray] = {}
-    text = json.dumps(pack(state, arrays))
-    path = Path(path)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        save_file(arrays, part, metadata={KEY: text})
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    tree = pack(state, arrays)
+    text = json.dumps({"state": tree, "sha256": {name: _hash(array) for name, array in arrays.items()}})
+    return save(arrays, {KEY: text, HASH: hashlib.sha256(text.encode()).hexdigest()})
+
+
+def _hash(array: np.ndarray) -> str:
+    """Of the values, and of how they are to be read."""
+    digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+    digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def read(path: str | Path) -> dict[str, Any]:
@@ -71,22 +92,44 @@ def read(path: str | Path) -> dict[str, Any]:
 
     Raises
     ------
+    FileNotFoundError
+        If there is nothing.
     CheckpointError
-        If the file holds something else.
+        If the file holds something else, or not all of what was written.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = Path(path)
     if not path.is_file():
+        if path.exists():
+            raise CheckpointError(f"path: got {path}, which is a folder or device, wanted a trainer's checkpoint")
         raise FileNotFoundError(f"path: got {path}, which is no file, wanted a trainer's checkpoint")
     try:
-        with safe_open(path, framework="numpy") as file:
-            text = (file.metadata() or {}).get(KEY)
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if text is None:
-            raise CheckpointError(f"path: got {path}, a safetensors file without a trainer's state")
-        return unpack(json.loads(text), arrays)
-    except (SafetensorError, KeyError, ValueError) as e:
-        if isinstance(e, CheckpointError):
-            raise
-        raise CheckpointError(f"path: got {path}, which cannot be read as a trainer's checkpoint: {e}") from e
+        return _read(path)
+    except Exception as e:  # whatever the bytes of a stranger may bring about
+        text = str(e) if isinstance(e, CheckpointError) else f"cannot be read as a trainer's checkpoint: {e!r}"
+        kept = f"; the one before it is {beside(path, 1)}" if beside(path, 1).is_file() else ""
+        raise CheckpointError(f"path: got {path}, which {text}{kept}") from e
+
+
+def _read(path: Path) -> dict[str, Any]:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        metadata = file.metadata() or {}
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if KEY not in metadata:
+        raise CheckpointError("is a safetensors file without a trainer's state")
+    text = metadata[KEY]
+    if hashlib.sha256(text.encode()).hexdigest() != metadata.get(HASH):
+        raise CheckpointError("is damaged, or of another version: the hash of its metadata differs")
+    whole = json.loads(text)
+    hashes = whole["sha256"]
+    if set(hashes) != set(arrays):
+        differ = sorted(set(hashes) ^ set(arrays))
+        raise CheckpointError(f"is damaged: the arrays {', '.join(differ)} are missing, or too many")
+    for name, array in arrays.items():
+        if _hash(array) != hashes[name]:
+            raise CheckpointError(f"is damaged: the hash of {name} differs")
+    state = unpack(whole["state"], arrays)
+    if not isinstance(state, dict):
+        raise CheckpointError(f"holds a {type(state).__name__}, wanted the state of a trainer")
+    return state

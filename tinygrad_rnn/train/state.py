@@ -1,78 +1,147 @@
-"""Everything that a trainer is in the middle of, as one nest of arrays and numbers."""
+"""Where a training stands: counters, history, best weights; written to and read from nests of arrays and numbers."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from .. import config
-from ..core import Tensor
 from ..errors import CheckpointError
 from .stopping import Best
 
-if TYPE_CHECKING:
-    from .trainer import Trainer
-
-NUMBERS = ("epoch", "steps", "step_in_epoch", "seconds", "loss", "_loss_sum", "_norm_sum", "_seconds_before")
-SCHEDULES = ("schedule", "step_schedule")
+Weights = dict[str, np.ndarray]
 
 
-def weights(trainer: Trainer) -> dict[str, np.ndarray]:
-    """Copies of the model's state, or, if it has no state dict, of the optimiser's parameters."""
-    if hasattr(trainer.model, "state_dict"):
-        return {name: np.array(value) for name, value in trainer.model.state_dict().items()}
-    return {str(i): p.data.copy() for i, p in enumerate(_parameters(trainer))}
+@dataclass
+class TrainingState:
+    """The numbers of a training.
+
+    Attributes
+    ----------
+    epoch, steps : int
+        Finished epochs, updates.
+    step_in_epoch, skipped : int
+        Batches of this epoch so far, and how many of them brought no update.
+    seconds, seconds_before : float
+        Of training in all, and at the end of the last epoch.
+    loss : float
+        Of the last batch.
+    loss_sum, norm_sum : float
+        Over the updates of this epoch.
+    history : dict of lists
+    best : Best
+    best_weights : dict of arrays, optional
+    """
+
+    epoch: int = 0
+    steps: int = 0
+    step_in_epoch: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    seconds_before: float = 0.0
+    loss: float = math.nan
+    loss_sum: float = 0.0
+    norm_sum: float = 0.0
+    history: dict[str, list[float]] = field(default_factory=dict)
+    best: Best = field(default_factory=Best)
+    best_weights: Weights | None = None
+
+    def watched(self) -> float:
+        """The loss of the last epoch: of the validation, if there was one."""
+        val_loss = self.history.get("val_loss", [])
+        return val_loss[-1] if len(val_loss) == self.epoch else self.history["loss"][-1]
+
+    def end_epoch(self, row: Mapping[str, float]) -> None:
+        """Take the numbers of an epoch into the history, and begin the next."""
+        for key, number in row.items():
+            self.history.setdefault(key, []).append(number)
+        self.epoch += 1
+        self.step_in_epoch = self.skipped = 0
+        self.loss_sum = self.norm_sum = 0.0
+        self.seconds_before = self.seconds
+
+    def saved(self) -> dict[str, Any]:
+        """As numbers, lists, dicts and arrays."""
+        out = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        out["history"] = {name: list(column) for name, column in self.history.items()}
+        out["best"] = dataclasses.asdict(self.best)
+        return out
+
+    @classmethod
+    def of(cls, saved: Any) -> TrainingState:
+        """The inverse of :meth:`saved`; the best weights are checked by who knows the model.
+
+        Raises
+        ------
+        CheckpointError
+            If `saved` holds something else.
+        """
+        values = fields("training", saved, cls)
+        for name in ("epoch", "steps", "step_in_epoch", "skipped"):
+            number(f"training: {name}", values[name], whole=True)
+        for name in ("seconds", "seconds_before", "loss", "loss_sum", "norm_sum"):
+            values[name] = float(number(f"training: {name}", values[name]))
+        best = fields("training: best", values["best"], Best)
+        values["best"] = Best(
+            float(number("training: best: loss", best["loss"])),
+            number("training: best: epoch", best["epoch"], whole=True),
+            number("training: best: bad_epochs", best["bad_epochs"], whole=True),
+        )
+        history = values["history"]
+        if not isinstance(history, dict) or not all(isinstance(column, list) for column in history.values()):
+            raise CheckpointError(f"training: history: got {type(history).__name__}, wanted a dict of lists")
+        for name, column in history.items():
+            for value in column:
+                number(f"training: history: {name}", value)
+            if len(column) > values["epoch"] or (name == "loss" and len(column) != values["epoch"]):
+                raise CheckpointError(
+                    f"training: history: {name}: got {len(column)} numbers, wanted one for each of the epochs"
+                )
+        if values["epoch"] and "loss" not in history:
+            raise CheckpointError("training: history: got no losses, wanted one for each epoch")
+        return cls(**values)
 
 
-def set_weights(trainer: Trainer, arrays: dict[str, np.ndarray]) -> None:
-    """The inverse of :func:`weights`."""
-    if hasattr(trainer.model, "load_state_dict"):
-        trainer.model.load_state_dict(arrays)
-        return
-    params = _parameters(trainer)
-    shapes = [arrays[name].shape for name in arrays]
-    if list(arrays) != [str(i) for i in range(len(params))] or shapes != [p.shape for p in params]:
-        raise CheckpointError(f"model: got parameters of shapes {shapes}, wanted {[p.shape for p in params]}")
-    with config.no_grad():
-        for p, array in zip(params, arrays.values()):
-            p.copy_(array)
+def fields(what: str, saved: Any, kind: type) -> dict[str, Any]:
+    """`saved` as a new dict with just the fields of a dataclass."""
+    names = [f.name for f in dataclasses.fields(kind)]
+    return entries(what, saved, names)
 
 
-def collect(trainer: Trainer, loader: Any) -> dict[str, Any]:
-    """The state of `trainer`; `loader` is that of its loader."""
-    schedules = {name: getattr(trainer, name) for name in SCHEDULES}
-    return {
-        "numbers": {name: getattr(trainer, name) for name in NUMBERS},
-        "best": vars(trainer.best),
-        "history": trainer.history,
-        "model": weights(trainer),
-        "best_model": trainer._best_weights,
-        "optimizer": trainer.optimizer.state_dict(),
-        "schedules": {name: None if s is None else s.state_dict() for name, s in schedules.items()},
-        "loader": loader,
-        "generator": config.generator().bit_generator.state,
-    }
+def entries(what: str, saved: Any, names: list[str]) -> dict[str, Any]:
+    """`saved` as a new dict with just these keys."""
+    if not isinstance(saved, dict):
+        raise CheckpointError(f"{what}: got {type(saved).__name__}, wanted a dict")
+    if set(saved) != set(names):
+        differ = ", ".join(sorted(map(str, set(saved) ^ set(names))))
+        raise CheckpointError(f"{what}: got other entries than those of a trainer: {differ}")
+    return dict(saved)
 
 
-def restore(trainer: Trainer, state: dict[str, Any]) -> None:
-    """The inverse of :func:`collect`, except for the loader."""
-    for name, saved in state["schedules"].items():
-        if (saved is None) != (getattr(trainer, name) is None):
-            got, wanted = ("none", "one") if saved is None else ("one", "none")
-            raise CheckpointError(f"{name}: got {got} in the file, wanted {wanted} as in this trainer")
-    set_weights(trainer, state["model"])
-    trainer.optimizer.load_state_dict(state["optimizer"])
-    for name, saved in state["schedules"].items():
-        if saved is not None:
-            getattr(trainer, name).load_state_dict(saved)
-    for name, number in state["numbers"].items():
-        setattr(trainer, name, number)
-    trainer.best = Best(**state["best"])
-    trainer.history = state["history"]
-    trainer._best_weights = state["best_model"]
-    config.generator().bit_generator.state = state["generator"]
+def number(what: str, value: Any, whole: bool = False) -> Any:
+    """A number; if `whole` one from 0 on."""
+    if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or (whole and value < 0):
+        raise CheckpointError(f"{what}: got {value!r}, wanted {'a whole number from 0 on' if whole else 'a number'}")
+    return value
 
 
-def _parameters(trainer: Trainer) -> list[Tensor]:
-    return [p for group in trainer.optimizer.param_groups for p in group["params"]]
+def check_weights(what: str, saved: Any, own: Weights) -> None:
+    """Raise CheckpointError unless `saved` holds arrays of the names, shapes and dtypes of `own`."""
+    if not isinstance(saved, dict) or not all(isinstance(array, np.ndarray) for array in saved.values()):
+        raise CheckpointError(f"{what}: got {type(saved).__name__}, wanted the arrays of a model")
+    if [*saved] == [*own] and all(name.startswith("parameter ") for name in own):  # of a function: no names
+        shapes, wanted_shapes = ([a.shape for a in arrays.values()] for arrays in (saved, own))
+        if shapes != wanted_shapes:
+            raise CheckpointError(f"{what}: got parameters of shapes {shapes}, wanted {wanted_shapes}")
+    problems = [f"no {name}" for name in own if name not in saved]
+    for name, array in saved.items():
+        if name not in own:
+            problems.append(f"{name}, which is not here")
+        elif array.shape != own[name].shape or array.dtype != own[name].dtype:
+            problems.append(f"{name} {array.dtype}{array.shape}, wanted {own[name].dtype}{own[name].shape}")
+    if problems:
+        raise CheckpointError(f"{what}: got in the file: " + "; ".join(problems))

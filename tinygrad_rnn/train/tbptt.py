@@ -103,6 +103,7 @@ class TruncatedBPTT:
             if self.resets.dtype.kind != "b":
                 raise DTypeError(f"resets: got {self.resets.dtype}, wanted bool")
         self._state: Any = None  # at the start of the next window, off the graph
+        self._before: Any = None  # at the start of the last one
         self._position = 0  # of the next window
         self._resumed = False
 
@@ -136,7 +137,7 @@ class TruncatedBPTT:
             Makes what the model and the loss take out of an array.
         """
         start, carry, first, stop = window
-        state = self._state
+        state = self._before = self._state
         outputs = []
         cuts = sorted({start, carry, first, stop})
         for begin, end in pairwise(cuts):
@@ -153,6 +154,10 @@ class TruncatedBPTT:
             self._state = nest.detach_state(state)
         prediction = outputs[0] if len(outputs) == 1 else concat(outputs, axis=0)
         return loss(prediction, tensor(self.targets[first:stop]))
+
+    def discard(self) -> None:
+        """Forget the last window: the state before it is carried on to the next."""
+        self._state = self._before
 
     def evaluate(self, model: Callable, loss: Callable, tensor: Callable[[Any], Any]) -> float:
         """The mean loss over the stream, every time step weighing the same, in chunks of `k1` steps."""

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sized
-from itertools import islice
+import warnings
+from collections.abc import Callable, Iterable, Sized
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .. import config
 from ..core import Tensor
-from ..errors import DataError
-from ..optim import Optimizer, Schedule, clip_grad_norm_, clip_grad_value_
-from . import state
-from .batches import check_finite, pair_loss, tensor_maker
+from ..errors import CheckpointError, DataError, NonFiniteError
+from ..optim import Optimizer, Schedule
+from . import randomness, resume
+from .batches import check_batches, number_of, pair_loss, tensor_maker
 from .checkpoint import read, write
+from .checks import EVENTS, NONFINITE, check_callbacks, check_choice, check_parts, check_positive, check_schedules
+from .modes import Modes
+from .position import Position
 from .progress import Progress
+from .signals import Interruption, interruption
+from .state import TrainingState
 from .stopping import Best, Stopping
 from .tbptt import TruncatedBPTT
-
-EVENTS = ("on_fit_start", "on_epoch_start", "on_step_end", "on_epoch_end", "on_fit_end")
+from .updates import describe, updater
 
 
 class Trainer:
@@ -31,7 +32,8 @@ class Trainer:
     Parameters
     ----------
     model : callable
-        ``model(inputs) -> predictions``. If it is a module, it is switched to training and evaluation.
+        ``model(inputs) -> predictions``. If it is a module, it is switched to training and evaluation; parts
+        of it that were put into ``eval()`` stay so.
     optimizer : Optimizer
     loss : callable, optional
         ``loss(predictions, targets)``, a tensor with one element. Batches are then pairs ``(inputs,
@@ -44,12 +46,14 @@ class Trainer:
         after every update.
     clip_norm, clip_value : float, optional
         Clip gradients by their norm together, or by value.
-    check_finite : bool
-        Look for NaN and infinity in every batch and every loss, before the update.
+    nonfinite : "stop", "skip" or "ignore"
+        What to do before an update whose loss or gradients hold NaN or infinity: end with an error that names the
+        batch; go on with the next batch (a warning names it, and the history counts them as "skipped"); or update
+        all the same. What :func:`tinygrad_rnn.detect_anomaly` finds is treated alike.
     callbacks : sequence
         Functions ``f(trainer)``, called after every epoch; or objects with any of the methods
-        ``on_fit_start``, ``on_epoch_start``, ``on_step_end``, ``on_epoch_end``, ``on_fit_end``, each of
-        which takes the trainer.
+        ``on_fit_start``, ``on_epoch_start``, ``on_step_end``, ``on_epoch_end``, ``on_interrupt`` (between two
+        updates, before Ctrl-C or SIGTERM ends the training), ``on_fit_end``, each of which takes the trainer.
     progress : bool, optional
         Show a progress bar. Default: on a terminal.
 
@@ -57,7 +61,8 @@ class Trainer:
     ----------
     history : dict of lists
         One number per finished epoch: "loss" (mean over its batches), "val_loss" (if validated), "lr" (of
-        the first group), "grad_norm" (mean norm before clipping, with `clip_norm`), "seconds".
+        the first group), "grad_norm" (mean norm before clipping, with `clip_norm`), "skipped" (batches, with
+        ``nonfinite="skip"``), "seconds".
     epoch, steps : int
         Finished epochs, updates.
     loss : float
@@ -91,38 +96,57 @@ class Trainer:
         step_schedule: Schedule | None = None,
         clip_norm: float | None = None,
         clip_value: float | None = None,
-        check_finite: bool = False,
+        nonfinite: str = "stop",
         callbacks: Iterable[Any] = (),
         progress: bool | None = None,
     ):
-        if (loss is None) == (step is None):
-            raise ValueError(f"loss: got {'neither' if loss is None else 'both'}, wanted either loss or step")
-        if step_schedule is not None and step_schedule.needs_metric:
-            raise ValueError(
-                f"step_schedule: got {type(step_schedule).__name__}, which needs a loss per epoch; pass it as schedule"
-            )
-        for name, value in (("clip_norm", clip_norm), ("clip_value", clip_value)):
-            if value is not None and not value > 0:
-                raise ValueError(f"{name}: got {value}, wanted a positive number or None")
+        check_parts(model, optimizer, loss, step)
+        check_schedules(optimizer, schedule, step_schedule)
+        check_positive("clip_norm", clip_norm)
+        check_positive("clip_value", clip_value)
+        check_choice("nonfinite", nonfinite, NONFINITE)
         self.model, self.optimizer, self.loss_fn, self.step_fn = model, optimizer, loss, step
         self.schedule, self.step_schedule = schedule, step_schedule
-        self.clip_norm, self.clip_value, self.check_finite = clip_norm, clip_value, check_finite
-        self.callbacks = list(callbacks)
-        for c in self.callbacks:
-            if not callable(c) and not any(hasattr(c, event) for event in EVENTS):
-                raise TypeError(f"callbacks: got {type(c).__name__}, wanted a function or one of {', '.join(EVENTS)}")
+        self.clip_norm, self.clip_value, self.nonfinite = clip_norm, clip_value, nonfinite
+        self.callbacks = check_callbacks(callbacks)
         self.progress = progress
-        self.history: dict[str, list[float]] = {}
-        self.epoch = self.steps = self.step_in_epoch = 0
-        self.seconds = 0.0  # of training, in all
-        self.loss = math.nan
-        self.best = Best()
+        self.state = TrainingState()
+        self.position = Position()
         self.stop_reason: str | None = None
-        self._loss_sum = self._norm_sum = self._seconds_before = 0.0  # of this epoch; before it
-        self._best_weights: dict[str, np.ndarray] | None = None
-        self._loader: Any = None  # while fitting
-        self._loader_state: Any = None  # where the last one was left
-        self._resumed = False  # from a checkpoint
+        self._modes = Modes(model)
+        self._interruption = Interruption()  # while fitting, of the signals
+        self._sources: dict[str, randomness.Source] = {}  # of the user's own
+        self._between = True  # two updates: what a checkpoint may be taken of
+
+    @property
+    def history(self) -> dict[str, list[float]]:
+        return self.state.history
+
+    @property
+    def epoch(self) -> int:
+        return self.state.epoch
+
+    @property
+    def steps(self) -> int:
+        return self.state.steps
+
+    @property
+    def step_in_epoch(self) -> int:
+        """Batches of this epoch so far."""
+        return self.state.step_in_epoch
+
+    @property
+    def seconds(self) -> float:
+        """Of training, in all."""
+        return self.state.seconds
+
+    @property
+    def loss(self) -> float:
+        return self.state.loss
+
+    @property
+    def best(self) -> Best:
+        return self.state.best
 
     # ---- the loop
 
@@ -142,7 +166,8 @@ class Trainer:
         """Train until one of the limits is reached.
 
         All limits count from the trainer's beginning, so that a training that was interrupted, or loaded
-        from a checkpoint, goes on with the same call and ends where it would have ended.
+        from a checkpoint, goes on with the same call and ends where it would have ended. Ctrl-C (and SIGTERM)
+        lets the update be finished and callbacks save; a second one ends at once.
 
         Parameters
         ----------
@@ -151,7 +176,8 @@ class Trainer:
         validation : iterable of batches, or TruncatedBPTT, optional
             See :meth:`evaluate`; after every epoch.
         epochs : int or None
-            Finish so many epochs; None for no limit (then `max_steps` or `max_seconds` is needed).
+            Finish so many epochs, counted from the trainer's beginning: ``fit(data, epochs=5)`` a second time has
+            nothing to do, and warns. None for no limit (then `max_steps` or `max_seconds` is needed).
         below : float, optional
             Stop when the loss of an epoch (of the validation, if there is one) falls below this.
         patience : int, optional
@@ -172,129 +198,170 @@ class Trainer:
         Raises
         ------
         DataError
-            If there are no batches; with `check_finite`, if a batch holds NaN or infinity (it is named).
-        FloatingPointError
-            With `check_finite`, if a loss, or with `clip_norm` the norm of the gradients, is NaN or infinite
-            (the batch is named). Nothing is updated then.
+            If there are no batches, or they are no pairs.
+        NonFiniteError
+            A FloatingPointError: if a loss or a gradient is NaN or infinite (the batch is named, and what is wrong
+            in it; it is a DataError as well if that is in the data). Nothing is updated then. With
+            ``nonfinite="skip"`` if all batches of an epoch are so.
+        KeyboardInterrupt, SystemExit
+            After Ctrl-C or SIGTERM, in the main thread and if no handler of the user's own is there; between two
+            updates, with all that was trained kept.
         """
         rules = Stopping(below, patience, min_delta, max_steps, max_seconds)
         if epochs is None and max_steps is None and max_seconds is None:
             raise ValueError("epochs: got None, wanted a number, or max_steps or max_seconds")
+        check_positive("epochs", epochs, whole=True)
+        if self.model is None and self.loss_fn is not None:
+            raise TypeError("model: got None, wanted a module or a function, or a trainer with step=")
+        check_batches("train", train, self.loss_fn is not None)
+        if validation is not None:
+            check_batches("validation", validation, self.loss_fn is not None)
         if isinstance(train, TruncatedBPTT) and self.loss_fn is None:
             raise ValueError("train: got TruncatedBPTT and a step function, wanted a trainer with a loss")
-        self.stop_reason = rules.after_step(self.steps, self.seconds)
-        if self.step_in_epoch == 0 and self.epoch:
-            self.stop_reason = self.stop_reason or rules.after_epoch(self._watched(), self.best)
-        self._loader = train
+        state = self.state
+        self.stop_reason = rules.after_step(state.steps, state.seconds)
+        if state.step_in_epoch == 0 and state.epoch:
+            self.stop_reason = self.stop_reason or rules.after_epoch(state.watched(), state.best)
+        if self.stop_reason is None and epochs is not None and state.epoch >= epochs:
+            text = f"nothing to do: all {epochs} epochs were done already; epochs counts from the beginning"
+            warnings.warn(f"fit: {text}", UserWarning, stacklevel=2)
         length = len(train) if isinstance(train, Sized) else None
         total = None if length is None or epochs is None else length * epochs
-        bar = Progress(total if max_steps is None else min(total or max_steps, max_steps), self.steps, self.progress)
-        self._mode(training=True)
-        try:
-            self._call("on_fit_start")
-            while self.stop_reason is None and (epochs is None or self.epoch < epochs):
-                if self.step_in_epoch == 0 or self.step_in_epoch != length:
-                    self._run_epoch(train, rules, bar)
-                if self.stop_reason is None or self.step_in_epoch == length:
-                    self._end_epoch(validation, rules, restore_best, bar)
-            if restore_best and self._best_weights is not None:
-                state.set_weights(self, self._best_weights)
-            self._call("on_fit_end")
-        finally:
-            bar.close()
-            self._loader_state = self._position()
-            self._loader = None
-        return self.history
+        bar = Progress(total if max_steps is None else min(total or max_steps, max_steps), state.steps, self.progress)
+        self.position.begin(train)
+        self._sources = resume.own_generators(self)
+        self._modes.train()
+        with interruption() as self._interruption:
+            try:
+                self._call("on_fit_start")
+                while self.stop_reason is None and (epochs is None or state.epoch < epochs):
+                    if state.step_in_epoch == 0 or state.step_in_epoch != length:
+                        self._run_epoch(train, rules, bar)
+                    if self.stop_reason is None or state.step_in_epoch == length:
+                        self._end_epoch(validation, rules, restore_best, bar)
+                if restore_best and state.best_weights is not None:
+                    resume.set_weights(self.model, self.optimizer, state.best_weights)
+                self._call("on_fit_end")
+                self._look_for_signals()
+            except (KeyboardInterrupt, SystemExit):
+                if self._between:
+                    self._call("on_interrupt")
+                raise
+            finally:
+                self._between = True
+                self._interruption = Interruption()
+                bar.close()
+                self.position.leave()
+        return state.history
 
     def _run_epoch(self, train: Iterable[Any], rules: Stopping, bar: Progress) -> None:
         """Updates until the batches, or a limit, run out."""
-        if self.step_in_epoch == 0:
+        state, step_schedule, interruption = self.state, self.step_schedule, self._interruption
+        if state.step_in_epoch == 0:
             self._call("on_epoch_start")
-        batches = self._batches(train)
-        loss_of = self._loss_function(train)
-        optimizer, step_schedule = self.optimizer, self.step_schedule
-        check, clip_norm, clip_value = self.check_finite, self.clip_norm, self.clip_value
-        clipping = clip_norm is not None or clip_value is not None
-        params = [p for group in optimizer.param_groups for p in group["params"]]
+        self._between = False  # from here on, but for callbacks
+        update = updater(self, self._loss_function(train))
         on_step = [c.on_step_end for c in self.callbacks if hasattr(c, "on_step_end")]
         limited = rules.max_steps is not None or rules.max_seconds is not None
         showing = bar.on
-        before, started = self.seconds, time.perf_counter()
-        for batch in batches:
-            if check:
-                self._check_batch(train, batch)
-            loss = loss_of(batch)
-            value = loss.item()
-            if check and not math.isfinite(value):
-                raise FloatingPointError(f"loss: got {value} for {self._batch_name()}, wanted a finite number")
-            optimizer.zero_grad()
-            loss.backward()
-            if clipping:
-                if clip_value is not None:
-                    clip_grad_value_(params, clip_value)
-                if clip_norm is not None:
-                    norm = clip_grad_norm_(params, clip_norm)
-                    if check and not math.isfinite(norm):
-                        raise FloatingPointError(
-                            f"gradients: got a norm of {norm} for {self._batch_name()}, wanted a finite one"
-                        )
-                    self._norm_sum += norm
-            optimizer.step()
-            if step_schedule is not None:
-                step_schedule.step()
-            self.loss = value
-            self._loss_sum += value
-            self.steps += 1
-            self.step_in_epoch += 1
-            if on_step or limited or showing:
-                self.seconds = before + time.perf_counter() - started
+        before, started = state.seconds, time.perf_counter()
+        for batch in self.position.batches(train, state.step_in_epoch):
+            try:
+                value = update(batch)
+            except FloatingPointError as e:
+                self._skip(train, batch, e)
+            else:
+                if step_schedule is not None:
+                    step_schedule.step()
+                state.loss = value
+                state.loss_sum += value
+                state.steps += 1
+                state.step_in_epoch += 1
+            if on_step or limited or showing or interruption.signal is not None:
+                state.seconds = before + time.perf_counter() - started
+                self._between = True
                 for call in on_step:
                     call(self)
+                self._look_for_signals()
+                self._between = False
                 if limited and self.stop_reason is None:
-                    self.stop_reason = rules.after_step(self.steps, self.seconds)
-                bar.update(self.steps, value)
+                    self.stop_reason = rules.after_step(state.steps, state.seconds)
+                bar.update(state.steps, state.loss)
                 if self.stop_reason is not None:
                     break
-        self.seconds = before + time.perf_counter() - started
-        if self.step_in_epoch == 0:
+        state.seconds = before + time.perf_counter() - started
+        if state.step_in_epoch == 0:
             raise DataError(
-                f"train: got no batches in epoch {self.epoch + 1}, wanted at least one; a generator can be "
+                f"train: got no batches in epoch {state.epoch + 1}, wanted at least one; a generator can be "
                 "iterated only once: pass a list or a DataLoader"
             )
+        self._between = True
+
+    def _skip(self, train: Any, batch: Any, error: FloatingPointError) -> None:
+        """Count a batch that brings no update; raise if that is not wanted."""
+        if self.nonfinite == "ignore":
+            raise error
+        state = self.state
+        where = f"batch {state.step_in_epoch} (from 0) of epoch {state.epoch + 1}"
+        named = describe(self, train, batch, where, error)
+        if self.nonfinite == "stop":
+            raise named from (None if named is error else error)
+        if isinstance(train, TruncatedBPTT):
+            train.discard()
+        self.optimizer.zero_grad()
+        state.step_in_epoch += 1
+        state.skipped += 1
+        if state.skipped == 1:
+            warnings.warn(f"skipped: {named}", RuntimeWarning, stacklevel=4)
 
     def _end_epoch(self, validation: Any, rules: Stopping, restore_best: bool, bar: Progress) -> None:
+        state = self.state
+        updates = state.step_in_epoch - state.skipped
+        if not updates:
+            raise NonFiniteError(f"train: all {state.skipped} batches of epoch {state.epoch + 1} were skipped")
         started = time.perf_counter()
-        row = {"loss": self._loss_sum / self.step_in_epoch}
+        row = {"loss": state.loss_sum / updates}
         if validation is not None:
-            row["val_loss"] = self.evaluate(validation)
+            row["val_loss"] = self._validate(validation)
         row["lr"] = float(self.optimizer.param_groups[0]["lr"])
         if self.clip_norm is not None:
-            row["grad_norm"] = self._norm_sum / self.step_in_epoch
-        self.seconds += time.perf_counter() - started
-        row["seconds"] = self.seconds - self._seconds_before
-        self._seconds_before = self.seconds
-        for key, number in row.items():
-            self.history.setdefault(key, []).append(number)
-        self.epoch += 1
-        self.step_in_epoch = 0
-        self._loss_sum = self._norm_sum = 0.0
-        watched = self._watched()
-        if self.best.update(watched, self.epoch, rules.min_delta) and restore_best:
-            self._best_weights = state.weights(self)
+            row["grad_norm"] = state.norm_sum / updates
+        if self.nonfinite == "skip":
+            row["skipped"] = state.skipped
+        self._between = False
+        state.seconds += time.perf_counter() - started
+        row["seconds"] = state.seconds - state.seconds_before
+        state.end_epoch(row)
+        watched = state.watched()
+        if state.best.update(watched, state.epoch, rules.min_delta) and restore_best:
+            state.best_weights = resume.weights(self.model, self.optimizer)
         if self.schedule is not None:
             self.schedule.step(watched if self.schedule.needs_metric else None)
-        bar.epoch(self.steps, self.epoch, row)
-        self.stop_reason = self.stop_reason or rules.after_epoch(watched, self.best)
+        self._between = True
+        bar.epoch(state.steps, state.epoch, row)
+        self.stop_reason = self.stop_reason or rules.after_epoch(watched, state.best)
         self._call("on_epoch_end")
+        self._look_for_signals()
 
-    def _watched(self) -> float:
-        """The loss of the last epoch: of the validation, if there was one."""
-        val_loss = self.history.get("val_loss", [])
-        return val_loss[-1] if len(val_loss) == self.epoch else self.history["loss"][-1]
+    def _validate(self, validation: Any) -> float:
+        sources = {**randomness.shared(), **self._sources}
+        drawn = randomness.states(sources)
+        try:
+            return self.evaluate(validation)
+        except (KeyboardInterrupt, SystemExit):  # it begins again when this goes on from a checkpoint
+            randomness.restore(sources, drawn)
+            raise
 
     def stop(self, reason: str = "stopped by a callback") -> None:
         """End :meth:`fit` after this update (from ``on_step_end``) or this epoch."""
         self.stop_reason = reason
+
+    def _look_for_signals(self) -> None:
+        """Between two updates: end if somebody asked for it."""
+        if self._interruption.signal is not None:
+            state = self.state
+            where = f"update {state.steps} ({state.step_in_epoch} of epoch {state.epoch + 1})"
+            raise self._interruption.exception(f"training was interrupted after {where}")
 
     def evaluate(self, data: Iterable[Any]) -> float:
         """The mean loss over batches, in evaluation mode and without gradients.
@@ -308,8 +375,8 @@ class Trainer:
         -------
         float
         """
-        before = getattr(self.model, "training", True)
-        self._mode(training=False)
+        check_batches("data", data, self.loss_fn is not None)
+        before = self._modes.evaluation()
         try:
             with config.no_grad():
                 if isinstance(data, TruncatedBPTT):
@@ -319,30 +386,17 @@ class Trainer:
                         )
                     return data.evaluate(self.model, self.loss_fn, self._tensor())
                 loss_of = self._loss_function(data)
-                losses = [loss_of(batch).item() for batch in data]
+                losses = []
+                for batch in data:
+                    losses.append(number_of(loss_of(batch)))
+                    self._look_for_signals()
         finally:
-            self._mode(training=before)
+            self._modes.back(before)
         if not losses:
             raise DataError("validation: got no batches, wanted at least one")
         return sum(losses) / len(losses)
 
-    # ---- batches
-
-    def _batches(self, train: Iterable[Any]) -> Iterator[Any]:
-        """The batches of this epoch that are still to come."""
-        resumed, self._resumed = self._resumed, False
-        if self.step_in_epoch == 0 and not resumed:
-            return iter(train)
-        if self._loader_state is not None and hasattr(train, "load_state_dict"):
-            train.load_state_dict(self._loader_state)
-            return iter(train)
-        return islice(iter(train), self.step_in_epoch, None)
-
-    def _position(self) -> Any:
-        """Where the loader stands, if it can tell."""
-        if self._loader is None:
-            return self._loader_state
-        return self._loader.state_dict() if hasattr(self._loader, "state_dict") else None
+    # ---- helpers
 
     def _loss_function(self, data: Any) -> Callable[[Any], Tensor]:
         if self.loss_fn is None:
@@ -354,21 +408,7 @@ class Trainer:
         return pair_loss(model, loss, tensor)
 
     def _tensor(self) -> Callable[[Any], Any]:
-        return tensor_maker(self.optimizer.param_groups[0]["params"][0].dtype)
-
-    def _check_batch(self, train: Any, batch: Any) -> None:
-        if isinstance(train, TruncatedBPTT):
-            batch = train.inputs[batch.first : batch.stop], train.targets[batch.first : batch.stop]
-        check_finite(batch, self.step_fn is None, self._batch_name())
-
-    def _batch_name(self) -> str:
-        return f"batch {self.step_in_epoch} (from 0) of epoch {self.epoch + 1}"
-
-    # ---- helpers
-
-    def _mode(self, training: bool) -> None:
-        if hasattr(self.model, "train"):
-            self.model.train(training)
+        return tensor_maker(resume.parameters(self.optimizer)[0].dtype)
 
     def _call(self, event: str) -> None:
         for callback in self.callbacks:
@@ -380,18 +420,47 @@ class Trainer:
 
     # ---- checkpoints
 
-    def save(self, path: str | Path) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that :meth:`fit` needs to go on, as a nest of arrays, numbers, strings, lists and dicts.
+
+        Model, optimiser, schedules, position in the batches, history, best weights and random generators: the
+        package's, those behind ``random`` and ``np.random``, and those found on model, loss and loader.
+        """
+        return resume.collect(self)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on where :meth:`state_dict` was taken.
+
+        Raises
+        ------
+        CheckpointError
+            If it does not fit; nothing is changed then.
+        """
+        resume.restore(self, state_dict)
+
+    def save(self, path: str | Path, keep: int = 0) -> None:
         """Write everything that :meth:`fit` needs to go on into one safetensors file.
 
-        Model, optimiser, schedules, position of the loader, random generator, history and best weights;
-        numbers are JSON in the file's metadata. The file appears at once or not at all. Call it between two
-        updates: from a callback, or after :meth:`fit`.
+        See :meth:`state_dict`; numbers are JSON in the file's metadata, and every array has a hash. The file
+        appears at once or not at all, and is on the disk when this returns. Call it between two updates: from a
+        callback, or after :meth:`fit`.
 
         Parameters
         ----------
         path : path
+            Its folder is made if need be.
+        keep : int
+            So many of the files before are kept beside it, as ``name.1.suffix`` (the last one), ...
+
+        Raises
+        ------
+        NonFiniteError
+            If a parameter holds NaN or infinity; the file that is there stays.
+        OSError
+            If it cannot be written; the file that is there stays.
         """
-        write(path, state.collect(self, self._position()))
+        resume.check_finite(self.model, self.optimizer)
+        write(path, self.state_dict(), keep)
 
     def load(self, path: str | Path) -> None:
         """Go on where :meth:`save` was called; the next :meth:`fit` gives what it would have, bit for bit.
@@ -399,13 +468,19 @@ class Trainer:
         Parameters
         ----------
         path : path
-            The trainer, its model, optimiser and schedules must be made as they were then.
+            The trainer, its model, optimiser and schedules must be made as they were then: the same classes, and
+            parameters of the same names, shapes and dtypes in the same groups. Options of the optimiser's groups,
+            such as the learning rate, become those of the file.
 
         Raises
         ------
         CheckpointError
-            If the file is not a checkpoint of a trainer, or does not fit.
+            If the file is not a checkpoint of a trainer, is damaged, or does not fit; nothing is changed then.
+        FileNotFoundError
+            If there is none.
         """
         saved = read(path)
-        state.restore(self, saved)
-        self._loader_state, self._resumed = saved["loader"], True
+        try:
+            self.load_state_dict(saved)
+        except CheckpointError as e:
+            raise CheckpointError(f"{path}: {e}") from e

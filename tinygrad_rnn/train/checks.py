@@ -1,0 +1,99 @@
+"""Looks at what a trainer is made of, when it is made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from ..optim import Optimizer, Schedule
+
+EVENTS = ("on_fit_start", "on_epoch_start", "on_step_end", "on_epoch_end", "on_interrupt", "on_fit_end")
+NONFINITE = ("stop", "skip", "ignore")
+
+
+def check_parts(model: Any, optimizer: Any, loss: Any, step: Any) -> None:
+    """Raise unless the optimiser updates the model, and there is one way to a loss."""
+    if (loss is None) == (step is None):
+        raise ValueError(f"loss: got {'neither' if loss is None else 'both'}, wanted either loss or step")
+    if isinstance(model, type):
+        raise TypeError(f"model: got the class {model.__name__}, wanted a model, such as {model.__name__}(...)")
+    if model is not None and not callable(model):
+        raise TypeError(f"model: got {_shown(model)}, wanted a module or a function")
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(f"optimizer: got {_shown(optimizer)}, wanted an Optimizer, such as Adam(model.parameters())")
+    for name, function, form in (("loss", loss, "(predictions, targets)"), ("step", step, "(batch)")):
+        if isinstance(function, type):
+            raise TypeError(f"{name}: got the class {function.__name__}, wanted {function.__name__}()")
+        if function is not None and not callable(function):
+            raise TypeError(f"{name}: got {_shown(function)}, wanted a function {name}{form} that returns a Tensor")
+    params = [p for group in optimizer.param_groups for p in group["params"]]
+    if not params:
+        raise ValueError("optimizer: got one without parameters, wanted those of the model")
+    if loss is not None and hasattr(model, "parameters"):
+        own = {id(p) for p in model.parameters()}
+        if own and not any(id(p) in own for p in params):
+            raise ValueError("optimizer: got one of other parameters, wanted some of those of the model")
+
+
+def check_schedules(optimizer: Optimizer, schedule: Any, step_schedule: Any) -> None:
+    """Raise unless the schedules are those of the optimiser."""
+    for name, part in (("schedule", schedule), ("step_schedule", step_schedule)):
+        if part is None:
+            continue
+        if not isinstance(part, Schedule):
+            raise TypeError(f"{name}: got {_shown(part)}, wanted a Schedule, such as StepLR(optimizer, 10)")
+        if part.optimizer is not optimizer:
+            raise ValueError(f"{name}: got a schedule of another optimizer, wanted one of this trainer's")
+    if step_schedule is not None and step_schedule.needs_metric:
+        raise ValueError(
+            f"step_schedule: got {type(step_schedule).__name__}, which needs a loss per epoch; pass it as schedule"
+        )
+
+
+def check_callbacks(callbacks: Any) -> list[Any]:
+    """The callbacks as a list."""
+    if isinstance(callbacks, str) or not isinstance(callbacks, Iterable):
+        raise TypeError(f"callbacks: got {type(callbacks).__name__}, wanted a list of callbacks")
+    listed = list(callbacks)
+    for c in listed:
+        if isinstance(c, type):
+            raise TypeError(f"callbacks: got the class {c.__name__}, wanted {c.__name__}(...)")
+        if not callable(c) and not any(hasattr(c, event) for event in EVENTS):
+            raise TypeError(f"callbacks: got {type(c).__name__}, wanted a function or one of {', '.join(EVENTS)}")
+    return listed
+
+
+def check_positive(name: str, value: Any, whole: bool = False) -> None:
+    """Raise unless `value` is None or a number above 0."""
+    if value is None:
+        return
+    kinds = int | np.integer if whole else int | float | np.integer | np.floating
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise TypeError(f"{name}: got {value!r}, wanted a {'whole' if whole else 'positive'} number or None")
+    if not value > 0:
+        raise ValueError(f"{name}: got {value}, wanted a positive number or None")
+
+
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raise unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ValueError(f"{name}: got {value!r}, wanted one of {', '.join(map(repr, choices))}")
+
+
+def check_number(name: str, value: Any) -> None:
+    """Raise unless `value` is None or a number that is not NaN."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        raise TypeError(f"{name}: got {value!r}, wanted a number")
+    if math.isnan(value):
+        raise ValueError(f"{name}: got nan, wanted a number")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    return repr(value) if isinstance(value, str | int | float) else type(value).__name__

@@ -1,0 +1,170 @@
+"""The whole of a trainer as one nest of arrays and numbers, and back: all of it, or nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import config
+from ..core import Tensor
+from ..errors import CheckpointError, NonFiniteError
+from ..optim import Optimizer
+from . import randomness
+from .state import TrainingState, Weights, check_weights, entries
+
+if TYPE_CHECKING:
+    from .trainer import Trainer
+
+SCHEDULES = ("schedule", "step_schedule")
+PARTS = ["training", "classes", "parameters", "model", "optimizer", *SCHEDULES, "loader", "generators"]
+
+
+# ---- weights
+
+
+def parameters(optimizer: Optimizer) -> list[Tensor]:
+    """All that `optimizer` updates."""
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def names(model: Any, optimizer: Optimizer) -> list[str]:
+    """What the parameters of `optimizer` are called: as in the model, or by their numbers."""
+    known = {id(p): name for name, p in model.named_parameters()} if hasattr(model, "named_parameters") else {}
+    return [known.get(id(p), f"parameter {i}") for i, p in enumerate(parameters(optimizer))]
+
+
+def _others(model: Any, optimizer: Optimizer) -> dict[str, Tensor]:
+    """Parameters of `optimizer` that the state of the model does not hold."""
+    params = parameters(optimizer)
+    if not hasattr(model, "state_dict"):
+        own: set[int] = set()
+    elif hasattr(model, "parameters"):
+        own = {id(p) for p in model.parameters()}
+    else:
+        own = {id(p) for p in params}
+    return {f"parameter {i}": p for i, p in enumerate(params) if id(p) not in own}
+
+
+def weights(model: Any, optimizer: Optimizer) -> Weights:
+    """Copies of the model's state, and of parameters of the optimiser that are not in it."""
+    out: Weights = {}
+    if hasattr(model, "state_dict"):
+        out.update((name, np.array(value)) for name, value in model.state_dict().items())
+    out.update((name, p.data.copy()) for name, p in _others(model, optimizer).items())
+    return out
+
+
+def set_weights(model: Any, optimizer: Optimizer, arrays: Weights) -> None:
+    """The inverse of :func:`weights`."""
+    others = _others(model, optimizer)
+    if hasattr(model, "load_state_dict"):
+        model.load_state_dict({name: array for name, array in arrays.items() if name not in others})
+    with config.no_grad():
+        for name, p in others.items():
+            p.copy_(arrays[name])
+
+
+def check_finite(model: Any, optimizer: Optimizer) -> None:
+    """Raise NonFiniteError if a parameter holds NaN or infinity."""
+    for name, p in zip(names(model, optimizer), parameters(optimizer)):
+        if not np.isfinite(p.data).all():
+            at = tuple(np.argwhere(~np.isfinite(p.data))[0].tolist())
+            raise NonFiniteError(f"{name}: got {p.data[at]} at {at}, wanted finite weights in a checkpoint")
+
+
+# ---- everything
+
+
+def _classes(trainer: Trainer) -> dict[str, str | None]:
+    parts = {"optimizer": trainer.optimizer, **{name: getattr(trainer, name) for name in SCHEDULES}}
+    return {name: None if part is None else type(part).__name__ for name, part in parts.items()}
+
+
+def _layout(trainer: Trainer) -> list[list[Any]]:
+    """Name, shape and dtype of every parameter of every group."""
+    rest = iter(names(trainer.model, trainer.optimizer))
+    return [
+        [[next(rest), list(p.shape), p.dtype.name] for p in group["params"]] for group in trainer.optimizer.param_groups
+    ]
+
+
+def own_generators(trainer: Trainer) -> dict[str, randomness.Source]:
+    """Generators on the model and its loss."""
+    return randomness.found_in({"model": trainer.model, "loss": trainer.loss_fn, "step": trainer.step_fn})
+
+
+def collect(trainer: Trainer) -> dict[str, Any]:
+    """The state of `trainer`."""
+    schedules = {name: getattr(trainer, name) for name in SCHEDULES}
+    return {
+        "training": trainer.state.saved(),
+        "classes": _classes(trainer),
+        "parameters": _layout(trainer),
+        "model": weights(trainer.model, trainer.optimizer),
+        "optimizer": trainer.optimizer.state_dict(),
+        **{name: None if s is None else s.state_dict() for name, s in schedules.items()},
+        "loader": trainer.position.saved(),
+        "generators": {
+            "shared": randomness.states(randomness.shared()),
+            "own": randomness.states(own_generators(trainer)),
+        },
+    }
+
+
+def restore(trainer: Trainer, saved: Any) -> None:
+    """The inverse of :func:`collect`: everything is looked at first; what is refused leaves nothing behind."""
+    saved = entries("state", saved, PARTS)
+    for name, here in _classes(trainer).items():
+        got = entries("classes", saved["classes"], ["optimizer", *SCHEDULES])[name]
+        if got != here:
+            if got is None or here is None:
+                got, here = ("none", "one") if got is None else ("one", "none")
+            raise CheckpointError(f"{name}: got {got} in the file, wanted {here} as in this trainer")
+    own = weights(trainer.model, trainer.optimizer)
+    check_weights("model", saved["model"], own)
+    _check_layout(saved["parameters"], _layout(trainer))
+    state = TrainingState.of(saved["training"])
+    if state.best_weights is not None:
+        check_weights("training: best_weights", state.best_weights, own)
+    position = trainer.position.of(saved["loader"])
+    generators = entries("generators", saved["generators"], ["shared", "own"])
+    shared, mine = randomness.shared(), own_generators(trainer)
+    randomness.check(shared, generators["shared"], "generators")
+    randomness.check(mine, generators["own"], "generators")
+
+    parts = {"optimizer": trainer.optimizer, **{name: getattr(trainer, name) for name in SCHEDULES}}
+    before = {name: part.state_dict() for name, part in parts.items() if part is not None}
+    try:
+        set_weights(trainer.model, trainer.optimizer, saved["model"])
+        for name in before:
+            try:
+                parts[name].load_state_dict(saved[name])
+            except CheckpointError as e:
+                raise CheckpointError(f"{name}: {e}") from e
+    except BaseException:
+        set_weights(trainer.model, trainer.optimizer, own)
+        for name, old in before.items():
+            parts[name].load_state_dict(old)
+        raise
+    trainer.state, trainer.position = state, position
+    randomness.restore(shared, generators["shared"])
+    randomness.restore(mine, generators["own"])
+
+
+def _check_layout(saved: Any, own: list[list[Any]]) -> None:
+    """Raise CheckpointError unless the groups hold the same parameters."""
+    if saved == own:
+        return
+    try:
+        counts = [len(group) for group in saved]
+    except TypeError:
+        raise CheckpointError(f"parameters: got {type(saved).__name__}, wanted groups of names") from None
+    if counts != [len(group) for group in own]:
+        raise CheckpointError(
+            f"optimizer: got groups of {counts} parameters in the file, wanted {[len(group) for group in own]}"
+        )
+    for group, own_group in zip(saved, own):
+        for got, wanted in zip(group, own_group):
+            if got != wanted:
+                raise CheckpointError(f"optimizer: got the parameter {got} in the file, wanted {wanted}")
