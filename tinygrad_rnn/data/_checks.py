@@ -7,7 +7,6 @@ import operator
 import reprlib
 import unicodedata
 from collections.abc import Mapping, Sequence
-from typing import SupportsFloat
 
 import numpy as np
 
@@ -27,11 +26,26 @@ def integer(name: str, value, minimum: int, maximum: int = 2**63 - 1) -> int:
     return number
 
 
+def flag(name: str, value) -> bool:
+    """`value` as a bool; words such as "no" are none."""
+    if not isinstance(value, bool | np.bool_ | int) or value not in (0, 1):
+        raise TypeError(f"{name}: got {reprlib.repr(value)}, wanted True or False")
+    return bool(value)
+
+
+def real(name: str, value) -> float:
+    """`value`, a single number, as a float."""
+    if not hasattr(value, "__float__") or isinstance(value, str | type) or np.iscomplexobj(value) or np.ndim(value):
+        raise TypeError(f"{name}: got {reprlib.repr(value)}, wanted a number")
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
 def above_zero(name: str, value) -> float:
     """`value` as a finite float above 0."""
-    if isinstance(value, str) or not isinstance(value, SupportsFloat):
-        raise TypeError(f"{name}: got {value!r}, wanted a number above 0")
-    number = float(value)
+    number = real(name, value)
     if not 0 < number < math.inf:
         raise ValueError(f"{name}: got {value}, wanted a finite number above 0")
     return number
@@ -125,14 +139,13 @@ def cast(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 def require_holds(name: str, value, dtype: np.dtype) -> None:
     """Raise `ValueError` if `dtype` has no such number."""
-    if isinstance(value, str) or not isinstance(value, SupportsFloat) or np.ndim(value):  # type: ignore[arg-type]
-        raise TypeError(f"{name}: got {value!r}, wanted a number")
+    real(name, value)
     if dtype.kind == "f":
         low, high = -float(np.finfo(dtype).max), float(np.finfo(dtype).max)
-        held = low <= value <= high or not math.isfinite(value)  # type: ignore[operator]
+        held = low <= value <= high or not math.isfinite(value)
     else:
         low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
-        held = low <= value <= high and int(value) == value  # type: ignore[operator,call-overload]
+        held = low <= value <= high and int(value) == value
     if not held:
         raise ValueError(f"{name}: got {value}, which {dtype} cannot hold")
 

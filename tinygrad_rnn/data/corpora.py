@@ -111,7 +111,8 @@ def read_class_folders(
         If there is no such file, or one is empty; it is named.
     """
     text("suffix", suffix)
-    folders = [folder for folder in sorted(Path(checked(path)).iterdir()) if folder.is_dir()]
+    path = Path(checked(path))
+    folders = [folder for folder in sorted(path.iterdir()) if folder.is_dir()]
     paths = sorted(p for folder in folders for p in folder.iterdir() if p.name.endswith(suffix) and not p.is_dir())
     if not paths:
         raise DataError(f"{path}: holds no folders with {suffix} files, wanted one folder for each class")

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..config import generator
 from ..errors import CheckpointError, DataError, ShapeError
-from ._checks import as_any, as_array, integer, integer_array, listed
+from ._checks import as_any, as_array, flag, integer, integer_array, listed
 
 _ALL = slice(None)
 
@@ -115,8 +115,8 @@ class DataLoader:
     ):
         self.data = data
         self.batch_size = integer("batch_size", batch_size, 1)
-        self.shuffle = bool(shuffle)
-        self.drop_last = bool(drop_last)
+        self.shuffle = flag("shuffle", shuffle)
+        self.drop_last = flag("drop_last", drop_last)
         if collate is not None and not callable(collate):
             raise TypeError(f"collate: got {collate!r}, wanted a function of the examples of a batch")
         self.collate = collate

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..config import get_default_dtype
 from ..errors import CheckpointError, DataError, ShapeError
-from ._checks import as_array, integer, require_finite
+from ._checks import as_any, as_array, integer, real, require_finite
 
 
 class _Scaler:
@@ -107,10 +107,11 @@ class _Scaler:
         shift, scale = self._statistics()
         if columns is not None:
             fitted = shift.size
-            for column in [columns] if np.ndim(columns) == 0 else columns:
+            pick = as_any("columns", columns)
+            for column in columns if pick.ndim == 1 else [columns]:
                 if integer("columns", column, 0) >= fitted:
                     raise ValueError(f"columns: got {column}, wanted 0 <= column < {fitted}")
-            pick = np.asarray(columns, dtype=np.intp)
+            pick = pick.astype(np.intp)
             shift, scale = shift.reshape(-1)[pick], scale.reshape(-1)[pick]
         if shift.ndim and array.shape[-1:] != shift.shape and not (shift.size == 1 and array.ndim <= 1):
             raise ShapeError(f"x: got shape {array.shape}, wanted (..., {shift.size}), one entry per column")
@@ -191,7 +192,7 @@ class MinMaxScaler(_Scaler):
 
     def __init__(self, feature_range: tuple[float, float] = (0.0, 1.0)):
         try:
-            low, high = map(float, feature_range)
+            low, high = (real("feature_range", end) for end in feature_range)
         except (TypeError, ValueError):
             raise TypeError(f"feature_range: got {feature_range!r}, wanted two numbers (low, high)") from None
         if not -np.inf < low < high < np.inf:

@@ -11,7 +11,18 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from ..config import get_default_dtype
 from ..errors import DataError, ShapeError
-from ._checks import as_any, as_array, as_dtype, choice, integer, integer_array, listed, require_holds, require_range
+from ._checks import (
+    as_any,
+    as_array,
+    as_dtype,
+    choice,
+    flag,
+    integer,
+    integer_array,
+    listed,
+    require_holds,
+    require_range,
+)
 
 
 def pad_sequences(
@@ -73,6 +84,7 @@ def pad_sequences(
            [ True,  True]])
     """
     choice("padding", padding, ("post", "pre"))
+    time_major = flag("time_major", time_major)
     arrays = [as_array(f"sequences[{i}]", s, dtype) for i, s in enumerate(listed("sequences", sequences))]
     if not arrays:
         raise DataError("sequences: got none, wanted at least one")

@@ -13,7 +13,7 @@ from os import PathLike
 import numpy as np
 
 from ..errors import DataError, ShapeError
-from ._checks import choice, integer, integer_array, require_range, text
+from ._checks import choice, flag, integer, integer_array, require_range, text
 from ._files import content, write
 
 _SPECIALS = ("pad", "unk", "sos", "eos")
@@ -48,7 +48,7 @@ def tokenize(text: str, level: str = "word", lowercase: bool = False) -> list[st
     choice("level", level, ("char", "word"))
     if not isinstance(text, str):
         raise TypeError(f"text: got {type(text).__name__}, wanted str")
-    if lowercase:
+    if flag("lowercase", lowercase):
         text = text.lower()
     if level == "char":
         return list(text)
@@ -189,7 +189,7 @@ class Vocabulary:
             If sos or eos is asked for and the vocabulary has none.
         """
         for name, add in (("sos", add_sos), ("eos", add_eos)):
-            if add and name not in self._specials:
+            if flag(f"add_{name}", add) and name not in self._specials:
                 raise ValueError(f"add_{name}: got True, but this vocabulary was built with {name}=None")
         get, unk = self._ids.get, self.unk_id
         try:
@@ -227,7 +227,7 @@ class Vocabulary:
         if array.ndim != 1:
             raise ShapeError(f"ids: got shape {array.shape}, wanted (length,)")
         require_range("ids", array, len(self))
-        first = len(self._specials) if skip_specials else 0
+        first = len(self._specials) if flag("skip_specials", skip_specials) else 0
         return [self.tokens[i] for i in array.tolist() if i >= first]
 
     def save(self, path: str | PathLike[str]) -> None:
