@@ -67,8 +67,8 @@ class Module:
         persistent : bool
             Whether it is part of the state dict.
         """
-        self._buffers = {**self._buffers, name: bool(persistent)}
         setattr(self, name, None if value is None else as_tensor(value).detach())
+        self._buffers = {**self._buffers, name: bool(persistent)}
 
     def _own(self) -> Iterator[tuple[str, Any]]:
         """Parameters and buffers of this module itself: parameters first."""

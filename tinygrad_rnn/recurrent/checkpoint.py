@@ -16,6 +16,7 @@ from . import nest
 from .arrange import Arrangement
 from .cell import Cell
 from .eager import choose
+from .sequence import turn_of
 from .settings import Snapshot, trial
 from .steps import Steps
 
@@ -158,7 +159,7 @@ class Checkpointed:
                 continue  # nothing depends on what this chunk has done
             leaves = self._leaves(chunk, inputs, chunk.states, fresh, flags)
             begun = next(clock)
-            with config.enable_grad(), trial(self.cell):
+            with turn_of(self.cell), config.enable_grad(), trial(self.cell):
                 chunk.then.restore()
                 outputs, state = self._run(chunk, *leaves)
             results = [*nest.flatten(outputs)[0][: self.outputs], *nest.flatten(state)[0]]
@@ -183,7 +184,7 @@ class Checkpointed:
         """Gradients that can be differentiated again: the whole sequence on the tape."""
         n, m, k = self.counts
         tensors = [a if isinstance(a, Tensor) else Tensor(a) for a in args[: n + m + k]] + self.others
-        with trial(self.cell):
+        with turn_of(self.cell), trial(self.cell):
             self.chunks[0].then.restore()
             fresh = tensors[n + m : n + m + k] or None
             outputs, state = self.advance(tensors[:n], tensors[n : n + m], self.steps, fresh)

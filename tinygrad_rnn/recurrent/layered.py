@@ -68,11 +68,14 @@ class Layered(Module):
     ----------
     weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, ... : Parameter
         Of layer 0; backwards with the suffix ``_reverse``. They are the parameters of the cells themselves;
-        setting one sets it in its cell too.
+        setting one sets it in its cell too. To run with a tensor that is computed of something else, such as weights
+        under a mask, delete the parameter and set the tensor in its place before each call: gradients flow through it.
     """
 
     cell_type: type
     _owners: dict = {}  # noqa: RUF012  parameter name -> cell, name there
+    _shapes: dict = {}  # noqa: RUF012  parameter name -> shape
+    _missing: set  # names of parameters that were deleted
 
     def __init__(
         self,
@@ -124,7 +127,7 @@ class Layered(Module):
             "zoneout": zoneout if zones else None,
         }
         self._cells: list = []  # layer by layer, forwards then backwards
-        self._owners = {}
+        self._owners, self._shapes, self._missing = {}, {}, set()
         suffixes, width = ("", "_reverse") if bidirectional else ("",), input_size
         for layer in range(num_layers):
             if layer:
@@ -148,13 +151,37 @@ class Layered(Module):
         for module in reversed(list(cell.modules())):
             for key, parameter in module.named_parameters(recurse=False):
                 self._owners[key + suffix] = module, key
+                self._shapes[key + suffix] = parameter.shape
                 setattr(self, key + suffix, parameter)
 
     def __setattr__(self, name: str, value) -> None:
-        object.__setattr__(self, name, value)
-        if isinstance(value, Parameter) and name in self._owners:  # the cells read their own attributes
+        if name in self._owners:
             cell, key = self._owners[name]
-            setattr(cell, key, value)
+            self._check_weight(name, value)
+            setattr(cell, key, value)  # the cells read their own attributes
+            self._missing.discard(name)
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in self._owners and name in vars(self):
+            cell, key = self._owners[name]
+            delattr(cell, key)
+            self._missing.add(name)
+        object.__delattr__(self, name)
+
+    def _check_weight(self, name: str, value: Any) -> None:
+        """Refuse what would let a parameter get lost, or does not fit in its place."""
+        title, wanted = type(self).__name__, self._shapes[name]
+        if isinstance(vars(self).get(name), Parameter) and not isinstance(value, Parameter):
+            kind = "a tensor" if isinstance(value, Tensor) else type(value).__name__
+            raise TypeError(
+                f"{title}: {name}: got {kind}, wanted an nn.Parameter, as it would no longer be trained; to compute it "
+                f"from another parameter, keep that one under another name and delete this one first: del layer.{name}"
+            )
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{title}: {name}: got {type(value).__name__}, wanted a tensor")
+        if value.shape != wanted:
+            raise ShapeError(f"{title}: {name}: got shape {value.shape}, wanted {wanted}")
 
     def reset_parameters(self) -> None:
         """Draw the parameters anew."""
@@ -215,6 +242,9 @@ class Layered(Module):
         `mask` and `resets` are (B, T) with ``batch_first``, and (T,) without a batch. See
         :func:`~tinygrad_rnn.recurrent.scan` for what steps that do not count and new beginnings mean.
         """
+        if self._missing:
+            names = ", ".join(sorted(self._missing))
+            raise AttributeError(f"{type(self).__name__}: {names}: deleted, wanted a tensor in its place")
         x = as_input(input, self._cells[0].dtype, f"{type(self).__name__}: input")
         batched = len(x.shape) == 3
         self._check_input(x)

@@ -13,6 +13,7 @@ from ..errors import CompileError, GraphError, ShapeError
 from . import nest
 from .cell import Cell
 from .scan import as_input, check_state
+from .sequence import Sequence
 from .settings import read_settings
 from .wrappers import Recurrent
 
@@ -116,11 +117,12 @@ class RTRL:
         cell, batch = self.cell, self.batch_size
         with config.enable_grad():
             self._first, self._state_structure = check_state(cell, state, batch)
-        cell.begin_sequence(batch)
-        settings = read_settings(cell), [p.requires_grad for p in cell.parameters()]
-        if settings != self._settings:
-            self._prepare()
-            self._settings = settings
+        self._sequence = Sequence(cell, batch)
+        with self._sequence.going_on():
+            settings = read_settings(cell), [p.requires_grad for p in cell.parameters()]
+            if settings != self._settings:
+                self._prepare()
+                self._settings = settings
         self._states = [s.data for s in self._first]
         step = self._step
         self._carried = Carried(step.parts, len(self._first), batch, step.units, self._states[0].dtype)
@@ -146,7 +148,7 @@ class RTRL:
 
     def _base_tensors(self) -> list[Tensor]:
         """Today's parameters, and what is computed from parameters alone."""
-        with config.enable_grad():
+        with config.enable_grad(), self._sequence.going_on():
             tensors = self._program.base_tensors(self.batch_size)
         if tensors is None:
             raise ShapeError(f"{self._name}: parameters changed their shapes or dtypes; make a new RTRL")

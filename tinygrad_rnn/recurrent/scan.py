@@ -18,6 +18,7 @@ from .arrange import Arrangement
 from .cell import Cell
 from .eager import Masks, kind_of, scan_eager
 from .known import earlier_call
+from .sequence import turn_of
 from .steps import Steps, read_steps
 
 MODES = ("auto", "compiled", "eager")
@@ -129,6 +130,11 @@ def run(
 ) -> tuple[Any, Any]:
     """What :func:`scan` does, for layers: the same `steps` may serve several cells."""
     check_mode(mode)
+    with turn_of(cell):
+        return _run(cell, xs, state, mode, arrange, steps, reset_state, checkpoint_every, return_outputs)
+
+
+def _run(cell, xs, state, mode: str, arrange: Arrangement, steps, reset_state, checkpoint_every, return_outputs) -> Any:
     call = states = fresh = None
     if isinstance(xs, np.ndarray):
         xs = as_input(xs, cell.dtype, f"{cell._title}: xs")

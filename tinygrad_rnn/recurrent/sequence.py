@@ -6,15 +6,12 @@ cells that set some, and what goes on step by step puts its own back before each
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from .cell import Cell
 
-# held while a cell is run or traced that keeps something of the sequence, so that no other thread changes it meanwhile
-turn = threading.RLock()
 _FREE = nullcontext()
 
 
@@ -28,8 +25,14 @@ def keeps_some(cell: Cell) -> bool:
 
 
 def turn_of(cell: Cell) -> Any:
-    """The lock, for a cell that needs it."""
-    return turn if keeps_some(cell) else _FREE
+    """The lock that is held while such a cell runs; it is that of tracing, so nobody can wait for both in turn."""
+    return _turn() if keeps_some(cell) else _FREE
+
+
+def _turn() -> Any:
+    from ..compile import making  # the compiler is loaded at first use
+
+    return making
 
 
 class Sequence:
@@ -51,7 +54,7 @@ class Sequence:
         self._own: list[tuple[dict, dict]] = []
         if not self.keeps:
             return
-        with turn:
+        with _turn():
             before = [(vars(module), dict(vars(module))) for module in self.cell.modules()]
             self.cell.begin_sequence(self.batch)
             for attributes, old in before:
@@ -68,7 +71,7 @@ class Sequence:
         if not self.keeps:
             yield
             return
-        with turn:
+        with _turn():
             others = [{k: a[k] for k in own if k in a} for a, own in self._own]
             for attributes, own in self._own:
                 attributes.update(own)
