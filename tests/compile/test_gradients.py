@@ -155,6 +155,16 @@ def test_a_matrix_that_is_read_as_it_is_and_computed_with():
         close(a, b, 1e-12)
 
 
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("how", [{}, {"lengths": [4, 2]}])
+def test_loops_of_one_program_for_different_gradients(first, how):
+    """What the derivative of one loop has computed, such as an exponent less one, the next cannot have saved."""
+    case = BY_NAME["powers"]
+    cell = case.cell()
+    for requires_grad in (first, not first):
+        agree(cell, case.sequences(4, 2, requires_grad=requires_grad), case.states(2), **how)
+
+
 def test_gradients_of_constants_of_the_sequence():
     """A tensor that begin_sequence draws may need a gradient too; `agree` compares it."""
     case = BY_NAME["variational_dropout"]

@@ -26,7 +26,8 @@ class Traced:
     """A step in normal form.
 
     ``inputs``, ``states``: leaves; ``outputs``, ``new_states``: results; ``invariants``: the tensors that the step
-    reads, by the uid of their symbol; ``drawn``: of the last inputs, which are random masks: the probability of False.
+    reads, by the uid of their symbol; ``drawn``: of the last inputs, which are random masks: the probability of False;
+    ``limit``: above all uids of the step, as each adjoint that is found later adds symbols to the trace.
     """
 
     trace: Trace
@@ -36,6 +37,10 @@ class Traced:
     new_states: list[Symbol]
     invariants: dict[int, Tensor]
     drawn: list[float] = field(default_factory=list)
+    limit: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.limit = self.trace.next_uid()
 
 
 def trace_step(
@@ -185,8 +190,7 @@ class Plan:
 
     def differentiate(self) -> None:
         """Find the adjoint, decide what the forward loop saves, and schedule both."""
-        t = self.traced
-        limit = t.trace.next_uid()
+        t, limit = self.traced, self.traced.limit
         with recording(t.trace):
             adj = adjoint(t.trace, t.outputs, t.new_states, t.inputs, t.states, self.wanted_inputs, self.wanted)
         self.adjoint = adj
