@@ -40,6 +40,32 @@ def apart(lo: float = -2.0, hi: float = 2.0) -> dict:
 
 SMALL_INTEGERS = {"dtype": np.int64, "min_value": -2, "max_value": 2}
 BOOLEANS = {"dtype": np.bool_}
+BITS = {"dtype": np.int64, "min_value": -9, "max_value": 9}
+SHIFTS = {"dtype": np.int64, "min_value": 0, "max_value": 5}
+
+
+def as_floats(case: Case) -> Case:
+    return tuple(a.astype(float) for a in case[0]), case[1]
+
+
+def axis_as_tuple(case: Case) -> Case:
+    (array,), options = case
+    return (array,), {"axis": (options["axis"] % array.ndim,)}
+
+
+def lengths(several: bool = True):
+    """Arrays without zeros, whose lengths are smooth; ties apart for the largest."""
+    return reduced(lo=0.3, hi=2.0, unique=True, several=several, none=several, min_dims=0 if several else 1)
+
+
+@st.composite
+def several_moved(draw) -> Case:
+    array = draw(ts.arrays(ts.shapes(min_dims=1, min_side=0)))
+    n = array.ndim
+    count = draw(st.integers(0, n))
+    axes = [draw(st.permutations(range(n)))[:count] for _ in range(2)]
+    signed = [tuple(a - n if draw(st.booleans()) else a for a in some) for some in axes]
+    return (array,), {"source": signed[0], "destination": signed[1]}
 
 
 def integral(lo: float = -2.0, hi: float = 2.0):

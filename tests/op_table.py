@@ -16,8 +16,11 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tr
 from tinygrad_rnn.ops.ctc import ctc
+from tinygrad_rnn.ops.elementwise import masked_product, masked_quotient
 from tinygrad_rnn.ops.linear import linear
-from tinygrad_rnn.ops.loss import pick_class, squared_error
+from tinygrad_rnn.ops.loss import logistic_loss, pick_class, squared_error
+from tinygrad_rnn.ops.moments import centre
+from tinygrad_rnn.testing import strategies as ts
 
 from . import op_cases as on
 from .alignments import losses_by_enumeration, torch_ctc
@@ -136,6 +139,26 @@ EINSUM = [
     ("ij,j->i", (2, 1), (3,)),
     ("ba,b", (3, 2), (3,)),
     (",i->i", (), (3,)),
+    ("i,i->", (1,), (3,)),
+    ("i,i->i", (1,), (3,)),
+    ("bi,i->b", (4, 1), (5,)),
+    ("ij,jk->ik", (2, 1), (3, 4)),
+    ("ij,ij->i", (1, 3), (2, 1)),
+    ("bi,bi,bi->b", (1, 3), (2, 1), (2, 3)),
+    ("bij,bjk->bik", (1, 2, 3), (4, 3, 2)),
+    ("bij,bjk->bik", (4, 2, 1), (1, 3, 2)),
+    ("ii,i->", (3, 3), (1,)),
+    ("ii,i->", (1, 1), (3,)),
+    ("...i,...i->...", (2, 1, 3), (4, 1)),
+    ("ij->j", (0, 3)),
+    ("ij->j", (3, 0)),
+    ("ij->i", (3, 0)),
+    ("i->", (0,)),
+    ("i,j->j", (0,), (3,)),
+    ("ii->i", (0, 0)),
+    ("iii->i", (2, 2, 2)),
+    ("ijij->ij", (2, 3, 2, 3)),
+    ("iji,jk->k", (2, 3, 2), (3, 2)),
 ]
 LINEAR = [
     ((2, 3), (4, 3), (4,)),
@@ -169,6 +192,13 @@ ELEMENTWISE = [
     Row("sigmoid", tr.sigmoid, lambda x: 1 / (1 + np.exp(-x)), on.unary(-6.0, 6.0), T("sigmoid")),
     Row("relu", tr.relu, lambda x: np.maximum(x, 0), on.unary(avoid=(0.0,)), T("relu")),
     Row("softplus", tr.softplus, lambda x: np.log1p(np.exp(x)), on.unary(), T("nn.functional.softplus")),
+    Row(
+        "log_sigmoid",
+        tr.log_sigmoid,
+        lambda x: -np.logaddexp(0, -x),
+        on.unary(-30.0, 30.0),
+        T("nn.functional.logsigmoid"),
+    ),
     Row("erf", tr.erf, _erf, on.unary(), T("erf")),
     Row("gelu", tr.gelu, lambda x: x / 2 * (1 + _erf(x / 2**0.5)), on.unary(), T("nn.functional.gelu")),
     Row("silu", tr.silu, lambda x: x / (1 + np.exp(-x)), on.unary(), T("nn.functional.silu")),
@@ -217,6 +247,8 @@ ELEMENTWISE = [
     Row("floor", tr.floor, np.floor, on.unary(-2.2, 2.2, avoid=_ties), T("floor")),
     Row("ceil", tr.ceil, np.ceil, on.unary(-2.2, 2.2, avoid=_ties), T("ceil")),
     Row("round", tr.round, np.round, on.unary(-2.2, 2.2, avoid=_ties), T("round")),
+    Row("round:places", tr.round, np.round, on.unary(specials=True, decimals=st.integers(-1, 2)), smooth=False),
+    Row("round:flat", lambda x: tr.round(x, 1), lambda x: np.round(x, 1), on.unary(0.06, 0.14)),
     Row("round:ties", tr.round, np.round, on.unary(specials=True), smooth=False),
     Row("isnan", tr.isnan, np.isnan, on.unary(specials=True), T("isnan"), smooth=False),
     Row("isinf", tr.isinf, np.isinf, on.unary(specials=True), T("isinf"), smooth=False),
@@ -228,6 +260,8 @@ ELEMENTWISE = [
         on.unary(dtype=st.sampled_from([np.int32, np.bool_])),
         smooth=False,
     ),
+    Row("invert", tr.invert, np.invert, on.unary(of=np.int64, lo=-9, hi=9), T("bitwise_not"), smooth=False),
+    Row("invert:masks", lambda x: ~x, np.invert, on.unary(of=np.bool_), T("bitwise_not"), smooth=False),
     Row("logical_not", tr.logical_not, np.logical_not, on.unary(of=np.bool_), smooth=False),
 ]
 BINARY = [
@@ -246,6 +280,8 @@ BINARY = [
     ),
     Row("power:whole, negative base", lambda x: x**3, lambda x: x**3, on.unary(), lambda x: x**3),
     Row("power:of a number", lambda x: 2.0**x, lambda x: 2.0**x, on.unary(), lambda x: 2.0**x),
+    Row("masked_product", masked_product, np.multiply, on.nary(on.floats(avoid=(0.0,)), on.floats())),
+    Row("masked_quotient", masked_quotient, np.divide, on.nary(on.floats(avoid=(0.0,)), on.floats(0.5, 2.0))),
     Row("maximum", tr.maximum, np.maximum, on.nary(on.floats(), on.apart()), T("maximum")),
     Row("minimum", tr.minimum, np.minimum, on.nary(on.floats(), on.apart()), T("minimum")),
     Row("where", tr.where, np.where, on.nary(on.BOOLEANS, on.floats(), on.floats()), T("where")),
@@ -256,7 +292,7 @@ BINARY = [
         on.nary(on.BOOLEANS, on.floats()),
     ),
     Row("remainder", tr.remainder, np.remainder, on.divided()),
-    Row("floor_divide", tr.floor_divide, np.floor_divide, on.divided(), T("floor_divide"), smooth=False),
+    Row("floor_divide", tr.floor_divide, np.floor_divide, on.divided()),
     Row("less", tr.less, np.less, on.integral(), T("less"), smooth=False),
     Row("less_equal", tr.less_equal, np.less_equal, on.integral(), T("less_equal"), smooth=False),
     Row("greater", tr.greater, np.greater, on.integral(), T("greater"), smooth=False),
@@ -266,6 +302,33 @@ BINARY = [
     Row("logical_and", tr.logical_and, np.logical_and, on.nary(on.BOOLEANS, on.BOOLEANS), smooth=False),
     Row("logical_or", tr.logical_or, np.logical_or, on.nary(on.BOOLEANS, on.BOOLEANS), smooth=False),
     Row("logical_xor", tr.logical_xor, np.logical_xor, on.nary(on.BOOLEANS, on.BOOLEANS), smooth=False),
+    *(
+        Row(name, getattr(tr, name), getattr(np, name), on.nary(on.BITS, on.BITS), T(name), smooth=False)
+        for name in ("bitwise_and", "bitwise_or", "bitwise_xor")
+    ),
+    Row("bitwise_and:masks", lambda a, b: a & b, np.bitwise_and, on.nary(on.BOOLEANS, on.BOOLEANS), smooth=False),
+    Row("bitwise_or:mixed", lambda a, b: a | b, np.bitwise_or, on.nary(on.BITS, on.BOOLEANS), smooth=False),
+    Row("bitwise_xor:numbers", lambda a: (a ^ 5, 5 ^ a), lambda a: (a ^ 5, 5 ^ a), on.nary(on.BITS), smooth=False),
+    Row(
+        "left_shift",
+        tr.left_shift,
+        np.left_shift,
+        on.nary(on.BITS, on.SHIFTS),
+        T("bitwise_left_shift"),
+        smooth=False,
+    ),
+    Row(
+        "right_shift",
+        tr.right_shift,
+        np.right_shift,
+        on.nary(on.BITS, on.SHIFTS),
+        T("bitwise_right_shift"),
+        smooth=False,
+    ),
+    Row("left_shift:numbers", lambda a: (a << 2, 3 << a), lambda a: (a << 2, 3 << a), on.nary(on.SHIFTS), smooth=False),
+    Row(
+        "right_shift:numbers", lambda a: (a >> 1, 9 >> a), lambda a: (a >> 1, 9 >> a), on.nary(on.SHIFTS), smooth=False
+    ),
 ]
 
 REDUCE = [
@@ -273,9 +336,30 @@ REDUCE = [
     Row("mean", tr.mean, np.mean, on.reduced(), torch_reduction("mean")),
     Row("var", tr.var, np.var, on.reduced(min_side=2, min_dims=1, ddof=True, unique=True, several=False)),
     Row("std", tr.std, np.std, on.reduced(min_side=2, min_dims=1, ddof=True, unique=True, several=False)),
+    Row(
+        "centre",
+        lambda x, axis: centre(x, axis=axis),
+        lambda x, axis: x - np.mean(x, axis, keepdims=True),
+        on.reduced(keepdims=False, several=False, none=False, min_dims=1).map(on.axis_as_tuple),
+    ),
     Row("max", tr.max, np.max, on.reduced(unique=True), torch_reduction("amax")),
     Row("min", tr.min, np.min, on.reduced(unique=True), torch_reduction("amin")),
     Row("prod", tr.prod, np.prod, on.reduced(empty=True)),
+    Row("prod:zeros", tr.prod, np.prod, on.reduced(lo=-1.0, hi=1.0, dtype=np.int64).map(on.as_floats)),
+    Row("norm", tr.norm, lambda x, axis, keepdims: np.sqrt(np.sum(x * x, axis, keepdims=keepdims)), on.lengths()),
+    Row(
+        "norm:absolute",
+        lambda x, **options: tr.norm(x, 1, **options),
+        lambda x, **options: np.sum(np.abs(x), **options),
+        on.lengths(several=False),
+        lambda x, axis, keepdims: T("linalg.vector_norm")(x, 1, dim=axis, keepdim=keepdims),
+    ),
+    Row(
+        "norm:largest",
+        lambda x, **options: tr.norm(x, np.inf, **options),
+        lambda x, **options: np.max(np.abs(x), **options),
+        on.lengths(several=False),
+    ),
     Row("logsumexp", tr.logsumexp, _logsumexp, on.reduced()),
     Row(
         "softmax",
@@ -291,6 +375,7 @@ REDUCE = [
         on.reduced(none=False, min_dims=1, several=False, keepdims=False),
         T("log_softmax", axis="dim"),
     ),
+    Row("argsort:flattened", lambda x: tr.argsort(x, None), lambda x: _argsort(x, None), on.unary(), smooth=False),
     Row("cumsum", tr.cumsum, np.cumsum, on.reduced(several=False, keepdims=False, empty=True)),
     Row("argmax", tr.argmax, np.argmax, on.reduced(several=False), smooth=False),
     Row("argmin", tr.argmin, np.argmin, on.reduced(several=False), smooth=False),
@@ -316,6 +401,7 @@ SHAPE = [
         lambda x, a, b: x.swapaxes(a, b),
     ),
     Row("moveaxis", tr.moveaxis, np.moveaxis, on.two_axes(("source", "destination")), T("moveaxis")),
+    Row("moveaxis:several", tr.moveaxis, np.moveaxis, on.several_moved(), T("moveaxis")),
     Row("squeeze", tr.squeeze, np.squeeze, on.squeezed(), T("squeeze", axis="dim")),
     Row("expand_dims", tr.expand_dims, np.expand_dims, on.expanded()),
     Row("broadcast_to", tr.broadcast_to, np.broadcast_to, on.broadcasted(), T("broadcast_to", shape="size")),
@@ -332,6 +418,12 @@ SHAPE = [
         lambda *xs, axis: T("cat")(xs, dim=axis),
     ),
     Row(
+        "concat:flattened",
+        lambda *xs: tr.concat(xs, None),
+        lambda *xs: np.concatenate(xs, None),
+        on.of_shapes(((2, 3), (2,)), ((), (1, 1), (0, 2)), ((3,),)),
+    ),
+    Row(
         "stack",
         lambda *xs, axis: tr.stack(xs, axis),
         lambda *xs, axis: np.stack(xs, axis),
@@ -344,6 +436,14 @@ SHAPE = [
         lambda x, at, axis: np.split(x, at, axis),
         on.cut(),
         lambda x, at, axis: T("tensor_split")(x, at, dim=axis),
+    ),
+    Row(
+        "split:as slices",
+        lambda x, at: tr.split(x, at),
+        lambda x, at: np.split(x, at),
+        st.tuples(
+            st.tuples(ts.arrays((5, 2))), st.fixed_dictionaries({"at": st.lists(st.integers(-7, 8), max_size=3)})
+        ),
     ),
     Row(
         "unstack",
@@ -402,6 +502,13 @@ LOSS = [
         squared_error,
         lambda x, y, scale: scale * np.sum((x - y) ** 2),
         on.same_shape(scale=st.sampled_from([1.0, 0.25])),
+    ),
+    Row(
+        "logistic_loss",
+        logistic_loss,
+        lambda x, y: np.logaddexp(0, x) - x * y,
+        on.same_shape(),
+        lambda x, y: T("nn.functional.binary_cross_entropy_with_logits")(x, y, reduction="none"),
     ),
     Row(
         "pick_class",

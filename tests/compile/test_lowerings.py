@@ -15,7 +15,9 @@ from .agreement import close, leaves_of, loss_of
 
 WIDTH = 11
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 2.0, -3.0, np.inf, -np.inf, np.nan, 1e-300]
-LOGICAL = {"logical_and", "logical_or", "logical_xor", "logical_not", "where"}  # have masks among their operands
+# have masks among their operands
+LOGICAL = {"logical_and", "logical_or", "logical_xor", "logical_not", "where"}
+LOGICAL |= {"bitwise_and", "bitwise_or", "bitwise_xor", "invert"}
 OPS = {
     name: op
     for name, op in sorted(registry.items())
@@ -92,6 +94,7 @@ LOGIC = {
     "not a number": lambda a, b: tr.logical_not(a),
     "not": lambda a, b: ~(a < b),
     "true": lambda a, b: (a < b) | True,
+    "bits of masks": lambda a, b: tr.bitwise_xor(a > 0, tr.bitwise_and(a > b, tr.invert(b > 0))),
     "where of masks": lambda a, b: tr.where(a > 0, b > 0, a < b),
     "where of a number": lambda a, b: tr.where(a, b, 2.0),
     "where of a flag": lambda a, b: tr.where(True, b, a),
@@ -115,7 +118,7 @@ def test_masks():
         np.testing.assert_array_equal(x, y, err_msg=name)
 
 
-POWERS = [0, 1, 2, 3, 7, 8, 64, 65, -1, -2, 0.5, 1.5, -0.5, 2.0, -3.0]
+POWERS = [0, 1, 2, 3, 7, 8, 9, 64, 65, -1, -2, -4, -5, 0.5, 1.5, -0.5, 2.0, -3.0]
 
 
 def test_powers_by_numbers():
@@ -123,9 +126,21 @@ def test_powers_by_numbers():
     functions = [lambda a, e=e: a**e for e in POWERS] + [lambda a: 2.0**a, lambda a: 0.5**a]
     actual, wanted = both(functions, [x], "float64")
     for name, a, b in zip([*POWERS, "2 **", "0.5 **"], actual, wanted):
-        if name == 0.5:  # the square root: NaN of a negative infinity, as sqrt() has it
-            a, b = np.where(x == -np.inf, 0, a), np.where(x == -np.inf, 0, b)
-        np.testing.assert_allclose(a, b, rtol=1e-13, atol=1e-300, err_msg=str(name))
+        np.testing.assert_allclose(a, b, rtol=2e-15, atol=1e-300, err_msg=str(name))
+
+
+def test_gradients_of_powers_by_numbers():
+    """At zeros and infinities too."""
+    x = np.concatenate([grid("float64", 1, 3, WIDTH), np.array(SPECIAL).reshape(1, 1, -1)], 1)
+    for p in POWERS:
+        found = []
+        for mode in ("compiled", "eager"):
+            t = tr.tensor(x, requires_grad=True)
+            with np.errstate(all="ignore"):
+                ys, _ = scan(Everything([lambda a, p=p: a**p], "float64"), [t], mode=mode)
+                found.append(tr.grad(ys[0].sum(), t)[0].numpy())
+        np.testing.assert_allclose(*found, rtol=1e-14, atol=1e-300, err_msg=str(p))
+        np.testing.assert_array_equal(*map(np.signbit, np.nan_to_num(found)), err_msg=str(p))
 
 
 REDUCTIONS = {
@@ -139,6 +154,8 @@ REDUCTIONS = {
     "log_softmax": lambda a: tr.log_softmax(a, axis=-1),
     "logsumexp": lambda a: tr.logsumexp(a, axis=-1),
     "prod": lambda a: a.prod(axis=-1),
+    "norm": lambda a: tr.norm(a, axis=-1),
+    "absolute norm": lambda a: tr.norm(a, 1, axis=-1, keepdims=True),
     "of joined": lambda a: tr.concat([a, a * a], axis=-1).max(axis=-1),
     "sum of joined": lambda a: tr.concat([a, a * a], axis=-1).sum(axis=-1),
 }

@@ -58,7 +58,7 @@ def test_worked_example():
 
 def test_names_of_built_in_operations_are_taken():
     """The compiler knows operations by name."""
-    with pytest.raises(ValueError, match=r"got the name .power., which tinygrad_rnn\.ops\.elementwise has"):
+    with pytest.raises(ValueError, match=r"got the name .power., which tinygrad_rnn\.ops\.power has"):
 
         @tr.primitive()
         def power(a, b):

@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from numba import njit
 from numpy.testing import assert_array_equal
 
 from tinygrad_rnn.kernels import mathfn, reference
+from tinygrad_rnn.kernels.lanes import vlanes, vload, vstore
 
 from .jit import needs_jit, on_lanes
 
@@ -113,3 +115,61 @@ def test_tanh_and_sigmoid_stay_within_their_range():
     for signed in (x, -x):
         assert np.all(np.abs(ON_LANES["tanh"](signed)) <= 1)
         assert np.all((ON_LANES["sigmoid"](signed) >= 0) & (ON_LANES["sigmoid"](signed) <= 1))
+
+
+# ---- powers, of two arrays
+
+
+@njit(error_model="numpy")
+def _powers(x, w, out):
+    for i in range(0, x.size, vlanes(x)):
+        vstore(out, i, mathfn.power(vload(x, i), vload(w, i)))
+
+
+def check_power(x, w):
+    """Within the same limit of NumPy's power in more precision; NaN, infinities and the signs of zeros as NumPy's."""
+    n = -(-x.size // 64) * 64
+    padded = [np.concatenate([a, np.ones(n - x.size, a.dtype)]) for a in (x, w)]
+    got = np.empty(n, x.dtype)
+    _powers(*padded, got)
+    wider = WIDER[x.dtype.type]
+    with np.errstate(all="ignore"):
+        same, wanted = np.power(x, w), np.power(x.astype(wider), w.astype(wider))
+        rounded = wanted.astype(x.dtype)
+        ulps = np.abs(got[: x.size].astype(wider) - wanted) / np.spacing(np.abs(rounded)).astype(wider)
+    finite = np.isfinite(rounded)
+    worst = int(np.argmax(np.where(finite, ulps, 0)))
+    assert ulps[worst] <= ULPS or not finite[worst], f"{x[worst]!r} ** {w[worst]!r}: {got[worst]!r}, {wanted[worst]!r}"
+    assert_array_equal(got[: x.size][~finite], rounded[~finite])
+    zero = rounded == 0
+    assert_array_equal(np.signbit(got[: x.size][zero]), np.signbit(same[zero]))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_powers_up_to_the_edges(dtype, rng):
+    n, largest, exponents = 20000, *((89, 126) if dtype == np.float32 else (710, 1021))
+    x = 2.0 ** rng.uniform(-exponents, exponents, n)
+    check_power(x.astype(dtype), (rng.uniform(-1.1, 1.1, n) * largest / np.log(x)).astype(dtype))
+    check_power(np.exp(rng.uniform(-5, 5, n)).astype(dtype), rng.uniform(-10, 10, n).astype(dtype))
+    for width, far in ((1e-3, 1e5), (1e-6, 1e8)):
+        check_power((1 + width * rng.normal(size=n)).astype(dtype), rng.uniform(-far, far, n).astype(dtype))
+    whole = rng.integers(-40, 40, n)
+    check_power(rng.normal(size=n).astype(dtype), whole.astype(dtype))
+    check_power(np.full(n, 2, dtype), rng.uniform(-140, 140, n).astype(dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_powers_of_special_values(dtype):
+    with np.errstate(over="ignore"):
+        x = np.array([*SPECIAL, -3.0, 1e-300, 1.7976931348623157e308, 88.0, 0.01270884]).astype(dtype)
+        w = np.array([*SPECIAL, 3.0, -2.0, 2.5, 1e10, 1e300, 89.0, -1e30, 16777217.0, 8.914791]).astype(dtype)
+    a, b = np.meshgrid(x, w)
+    check_power(a.ravel(), b.ravel())
+
+
+@settings(max_examples=50)
+@given(st.data())
+def test_powers_of_any_floats(data):
+    dtype = data.draw(st.sampled_from([np.float32, np.float64]))
+    floats = arrays(dtype, 16, elements=st.floats(width=dtype(0).itemsize * 8))
+    check_power(data.draw(floats), data.draw(floats))

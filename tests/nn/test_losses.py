@@ -180,7 +180,12 @@ def test_ignored_rows_count_for_nothing():
     logits = tr.tensor(draw((2, 2)), requires_grad=True)
     F.cross_entropy(logits, np.array([0, -100])).backward()
     assert not logits.grad.numpy()[1].any()
-    assert np.isnan(float(F.cross_entropy(logits, np.array([-100, -100]))))
+    for loss in (F.cross_entropy, F.nll_loss):  # all of them: a loss of zero, without a gradient
+        nothing = loss(logits, np.array([-100, -100]))
+        assert float(nothing) == 0.0
+        assert not tr.grad(nothing, logits)[0].numpy().any()
+        with pytest.raises(ShapeError, match="mean: got no rows, wanted at least one"):
+            loss(tr.zeros((0, 3)), np.zeros(0, int))
 
 
 @pytest.mark.parametrize(

@@ -230,7 +230,7 @@ def test_empty_reductions():
     assert not tr.any(tr.tensor(np.zeros(0, bool))).item()
     empty.sum().backward()
     assert empty.grad.shape == (0, 3)
-    for op in (tr.mean, tr.max, tr.min, tr.var, tr.softmax, tr.logsumexp, tr.argmax):
+    for op in (tr.mean, tr.max, tr.min, tr.var, tr.std, tr.argmax):
         with pytest.raises(tr.errors.ShapeError, match="got"):
             op(empty, axis=0)
 

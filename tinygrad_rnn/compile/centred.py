@@ -30,8 +30,11 @@ def without_centred(x: Symbol) -> Symbol | None:
     count = Counter((factors, s.uid) for factors, s in terms)
     alike: dict[tuple, dict[int, Symbol]] = defaultdict(dict)  # that have one factor, and one mean subtracted
     for factors, s in terms:
-        if s.operation == "subtract" and isinstance(s.args[0], Symbol) and _is_number(s.args[1]):
-            alike[factors, s.args[1].uid][s.uid] = s
+        base = s
+        while _is_difference(base) and base.args[1].operation == "constant":  # but rounding: what a mean has left over
+            base = base.args[0]
+        if _is_difference(base):
+            alike[factors, base.args[1].uid][s.uid] = base
     drop: set[Term] = set()
     for (factors, _), pieces in alike.items():
         if len({count[factors, uid] for uid in pieces}) == 1 and _is_centred(list(pieces.values())):
@@ -42,6 +45,11 @@ def without_centred(x: Symbol) -> Symbol | None:
 def _is_number(a: Any) -> bool:
     """Whether this is one number for all features of a row."""
     return isinstance(a, Symbol) and a.varying and (a.width == 1 or a.operation == "spread")
+
+
+def _is_difference(s: Symbol) -> bool:
+    """Whether `s` is a value minus one number for all of its features."""
+    return s.operation == "subtract" and isinstance(s.args[0], Symbol) and _is_number(s.args[1])
 
 
 def _split(s: Symbol) -> tuple[Any, Symbol] | None:
@@ -87,9 +95,13 @@ def _terms(x: Symbol) -> list[tuple[tuple, Symbol]]:
 def _is_centred(pieces: list[Symbol]) -> bool:
     """Whether the pieces are ``x_i - m``, where m is the mean of all x_i together."""
     mean, width = pieces[0].args[1], pieces[0].width
-    if mean.operation != "multiply":
+    if mean.operation == "multiply":
+        candidates = [mean.args, mean.args[::-1]]
+    elif mean.operation == "divide" and not isinstance(mean.args[1], Symbol):
+        candidates = [(mean.args[0], 1.0 / mean.args[1])]
+    else:
         return False
-    for total, scale in (mean.args, mean.args[::-1]):
+    for total, scale in candidates:
         if isinstance(total, Symbol) and total.operation == "sum" and not isinstance(scale, Symbol):
             summed, together = (_terms(total.args[0]), [term for s in pieces for term in _terms(s.args[0])])
             same = Counter((f, s.uid) for f, s in summed) == Counter((f, s.uid) for f, s in together)

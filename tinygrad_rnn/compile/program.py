@@ -17,6 +17,7 @@ from .views import View, resolve
 INFIX = {
     "add": "+", "subtract": "-", "multiply": "*", "divide": "/", "matmul": "@", "less": "<", "less_equal": "<=",
     "greater": ">", "greater_equal": ">=", "equal": "==", "not_equal": "!=", "logical_and": "&", "logical_or": "|",
+    "bitwise_and": "&", "bitwise_or": "|", "bitwise_xor": "^",
 }  # fmt: skip
 KINDS = {
     "user": "(T, B, {})", "history": "(T + 1, B, {})", "ring": "(2, B, {})", "series": "(T, B, {})",

@@ -10,7 +10,8 @@ import numpy as np
 
 from ..core import Lowering, Op
 from ..core.dtype import promote
-from ..ops import astype, getitem, logical_and, logical_not, logical_or, maximum, minimum, not_equal, sqrt
+from ..ops import astype, getitem, logical_and, logical_not, logical_or, maximum, minimum, not_equal
+from ..ops.power import power_by
 from .centred import without_centred
 from .header import check_code
 from .symbol import BATCH, Symbol
@@ -22,9 +23,10 @@ SPREAD = Op("spread", None, lowering=Lowering("elementwise", "{0}", 0))  # (B, 1
 ZERO = Op("zero", None, lowering=Lowering("elementwise", "vsplat(0.0, k)", 0))
 CONCAT = Op("concat", None, lowering=Lowering("concat"))
 
-LOGICAL = ("logical_and", "logical_or", "logical_xor", "logical_not")
+LOGICAL = (
+    "logical_and", "logical_or", "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor", "invert",
+)  # fmt: skip
 ON_MASKS = {"multiply": logical_and, "minimum": logical_and, "add": logical_or, "maximum": logical_or}
-POWERS = 64  # whole exponents up to this are products
 
 
 class Rules:
@@ -42,9 +44,11 @@ class Rules:
 
     def _rule_elementwise(self, op, args, static):
         if op.name == "power" and isinstance(args[1], int | float):
-            expanded = self._power(args[0], args[1])
-            if expanded is not None:
-                return expanded
+            if args[1] == 0:
+                return self.zero(args[0].shape) + 1.0
+            shorter = power_by(args[1])
+            if shorter is not None:
+                return self._rule_elementwise(shorter, args[:1], {})
         check_code(op, len(args), tuple(static))
         shape, dtype = self._infer_elementwise(op, args, static)
         if any(_is_row_number(a) for a in args) and len(shape) == 1:  # a constant for each row
@@ -117,22 +121,6 @@ class Rules:
         if not isinstance(a, Symbol) or a.ndim != 1:
             return a
         return self._alias(a, (BATCH, 1)) if a.varying else a if a.size == 1 else getitem(a, (slice(None), None))
-
-    def _power(self, x, exponent):
-        if exponent == 0:
-            return self.zero(x.shape) + 1.0
-        if exponent == 0.5:
-            return sqrt(x)
-        if not float(exponent).is_integer() or abs(exponent) > POWERS:
-            return None
-        out: Any = None
-        n, square = int(abs(exponent)), x
-        while n:
-            if n & 1:
-                out = square if out is None else out * square
-            n >>= 1
-            square = square * square if n else square
-        return out if exponent > 0 else 1.0 / out
 
     # ---- columns
 

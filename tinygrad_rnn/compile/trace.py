@@ -23,7 +23,7 @@ from ..core.dtype import promote
 from ..errors import CompileError
 from ..ops import getitem
 from ..ops.elementwise import CONSTANT
-from ..ops.reduce import expansions
+from ..ops.expansions import expansions
 from .rules import ZERO, Rules
 from .symbol import BATCH, Rows, Symbol, behind, location
 from .views import resolve

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from .. import config
+from ..errors import DTypeError, ShapeError
+from .dtype import as_array
 
 OUT = "out"  # in `saves`: the rule reads the operation's result
 clock = itertools.count(1)  # orders graph nodes and in-place writes
@@ -131,9 +136,54 @@ def apply(op: Op, args: tuple, static: dict) -> Any:
     for a in args:
         if isinstance(a, Carrier):
             return a._record(op, args, static)
-    return op.forward(*args, **static)
+    return on_arrays(op, args, static)
 
 
+_READY = frozenset({np.ndarray, np.float32, np.float64, float, int, bool})  # what a forward takes as it is
+
+
+def on_arrays(op: Op, args: tuple, static: dict) -> Any:
+    """Run `op` on arrays, NumPy's or Python's numbers, and lists of them."""
+    for a in args:
+        if type(a) not in _READY or (op.floats and type(a) is np.ndarray and a.dtype.kind != "f"):
+            args = tuple([_ready(op, i, a) for i, a in enumerate(args)])
+            break
+    try:
+        return op.forward(*args, **static)
+    except (ValueError, TypeError) as e:
+        raise explain(op, args, e) from None
+
+
+def _ready(op: Op, i: int, a: Any) -> Any:
+    if type(a) not in _READY:
+        a = as_operand(a, op.name)
+    if op.floats and type(a) is np.ndarray and a.dtype.kind != "f" and i not in op.untyped:
+        return a.astype(np.float64 if a.itemsize >= 4 else config.get_default_dtype())  # not half precision
+    return a
+
+
+def as_operand(value: Any, name: str) -> np.ndarray:
+    """Lists of numbers, and all else that is no tensor, as an array of a dtype that tensors can have."""
+    if isinstance(value, (list, tuple)) and any(isinstance(v, Carrier) for v in value):
+        raise DTypeError(f"{name}: got a {type(value).__name__} of tensors, wanted one tensor; join them with stack()")
+    if isinstance(value, (list, tuple, float)):  # as NumPy reads them, in float64
+        with contextlib.suppress(ValueError):  # as_array() has the words
+            value = np.asarray(value)
+    return as_array(value, name)
+
+
+def explain(op: Op, args: Sequence, error: Exception) -> Exception:
+    """NumPy's complaint about shapes or dtypes, with the operation's name and what it got."""
+    if type(error) is ValueError and "broadcast" in str(error):
+        shapes = " and ".join(str(np.shape(a)) for a in args)
+        return ShapeError(f"{op.name}: got shapes {shapes}, which do not broadcast together")
+    if isinstance(error, TypeError) and type(error) is not DTypeError and op.forward.__module__.startswith(_OURS):
+        dtypes = " and ".join(str(getattr(a, "dtype", type(a).__name__)) for a in args)
+        return DTypeError(f"{op.name}: got {dtypes}, wanted other numbers: {error}")
+    return error
+
+
+_OURS = "tinygrad_rnn.ops."
 registry: dict[str, Op] = {}
 
 
@@ -193,7 +243,7 @@ def primitive(**record) -> Callable[[Callable], Any]:
             for a in args:
                 if isinstance(a, Carrier):
                     return a._record(op, args, static)
-            return op.forward(*args, **static)
+            return on_arrays(op, args, static)
 
         call.op = op  # type: ignore[attr-defined]
         return call

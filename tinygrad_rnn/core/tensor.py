@@ -12,7 +12,7 @@ from .. import config
 from ..errors import DTypeError, GraphError, ShapeError
 from .backward import backward as run_backward
 from .dtype import is_float, promote
-from .node import Aval, Carrier, Node, Pick, clock
+from .node import Aval, Carrier, Node, Pick, clock, explain
 from .operators import Operators
 
 ndarray = np.ndarray
@@ -75,8 +75,8 @@ class Tensor(Operators):
             arrays = promote(op, arrays, [isinstance(a, Tensor) for a in args])
         try:
             out = op.forward(*arrays, **static)
-        except ValueError as e:
-            raise _explain(op, arrays, e) from None
+        except (ValueError, TypeError) as e:
+            raise explain(op, arrays, e) from None
         if type(out) is not ndarray and type(out) is not tuple:
             out = np.asarray(out)
         if needs and op.differentiable and grad_mode.enabled:
@@ -353,14 +353,6 @@ def _shared(op, args, out: ndarray):
     base, first = out.base, args[0].data
     shared = base is first or out is first or (base is not None and np.may_share_memory(first, out))
     return args[0]._counter if shared else None
-
-
-def _explain(op, arrays, error: ValueError) -> ValueError:
-    """NumPy's complaint about shapes, with the operation's name and the shapes."""
-    if type(error) is not ValueError or "broadcast" not in str(error):
-        return error
-    shapes = " and ".join(str(np.shape(a)) for a in arrays)
-    return ShapeError(f"{op.name}: got shapes {shapes}, which do not broadcast together")
 
 
 def check_differentiable(array: ndarray) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from .. import config
+from ..errors import DTypeError
+from ..ops.arguments import operand
 from .module import Module
 
 
@@ -58,6 +60,11 @@ class Dropout(Module):
     ----------
     p : float
         Between 0 and 1.
+
+    Raises
+    ------
+    DTypeError
+        In training, if the input is not of floats, which could not be scaled.
     """
 
     def __init__(self, p: float = 0.5):
@@ -66,6 +73,9 @@ class Dropout(Module):
     def forward(self, x):
         if not self.training or self.p == 0.0:
             return x
+        x = operand(x, "Dropout")
+        if x.dtype.kind != "f":
+            raise DTypeError(f"Dropout: x: got {x.dtype}, wanted floats")
         return x * dropout_mask(x.shape, self.p, x.dtype)
 
     def extra_repr(self) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from .. import ops
 from ..core import Tensor
+from ..ops.index import as_indices
 from . import init
 from .module import Module
 from .parameter import empty
@@ -55,7 +54,7 @@ class Embedding(Module):
             init.constant(Tensor(self.weight.data[self.padding_idx]), 0.0)
 
     def forward(self, ids):
-        ids = ids.data if isinstance(ids, Tensor) else np.asarray(ids)
+        ids = as_indices(ids)
         rows = ops.embedding(self.weight, ids)
         if self.padding_idx is None:
             return rows

@@ -6,31 +6,70 @@ sequences, (T, B, C), go in as they are. (PyTorch puts the classes on axis 1; fo
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .. import ops
 from ..core import Tensor, as_tensor, is_float
 from ..errors import DTypeError, ShapeError
+from ..ops.arguments import integers, operand
+from ..ops.elementwise import constant
 from ..ops.linear import linear as linear
-from ..ops.loss import pick_class, squared_error
+from ..ops.loss import logistic_loss, pick_class, squared_error
+from ..ops.moments import centre
 from .ctc import ctc_loss as ctc_loss
 from .ctc_decoding import ctc_beam_search as ctc_beam_search
 from .ctc_decoding import ctc_greedy_decode as ctc_greedy_decode
 
 
-def layer_norm(x, axes, weight=None, bias=None, eps: float = 1e-5):
-    """Bring `x` to mean 0 and variance 1 over `axes`, then scale and shift."""
-    centred = x - x.mean(axes, keepdims=True)
-    y = centred * (1.0 / ops.sqrt((centred * centred).mean(axes, keepdims=True) + eps))  # one division for each row
+def layer_norm(x, normalized_shape, weight=None, bias=None, eps: float = 1e-5):
+    """Bring `x` to mean 0 and variance 1 over its trailing axes, then scale and shift, as PyTorch's.
+
+    Rows of equal elements become exactly 0 (then `bias`), and rows whose variance overflows NaN.
+
+    Parameters
+    ----------
+    x : Tensor, (..., *normalized_shape)
+    normalized_shape : int or tuple of int
+    weight, bias : Tensor, of `normalized_shape`, optional
+    eps : float
+        Added to the variance.
+
+    Raises
+    ------
+    ShapeError
+        If the shapes do not fit.
+    """
+    x, shape = operand(x, "layer_norm"), integers(normalized_shape, "normalized_shape")
+    if not shape or tuple(x.shape[-len(shape) :]) != shape:
+        wanted = ", ".join(("...", *map(str, shape)))
+        raise ShapeError(f"layer_norm: x: got shape {tuple(x.shape)}, wanted ({wanted})")
+    for name, value in (("weight", weight), ("bias", bias)):
+        if value is not None and tuple(operand(value, name).shape) != shape:
+            raise ShapeError(f"layer_norm: {name}: got shape {tuple(operand(value, name).shape)}, wanted {shape}")
+    return normalise(x, len(shape), weight, bias, eps)
+
+
+def normalise(x, n_axes: int, weight, bias, eps: float):
+    """Layer normalisation over the last `n_axes` axes, of arguments that were checked."""
+    axes = tuple(range(len(x.shape) - n_axes, len(x.shape)))
+    centred = centre(x, axis=axes)
+    count = math.prod(x.shape[-n_axes:])
+    variance = (centred * centred).sum(axes, keepdims=True) * (1.0 / count)
+    tell = constant(variance * 0.0)  # NaN where the variance overflows, whose root would make zeros of the row
+    y = centred * (1.0 / ops.sqrt(variance + (tell + eps)))  # one division for each row
     if weight is not None:
         y = y * weight
     return y if bias is None else y + bias
 
 
-def _check_shapes(name: str, input, target) -> None:
-    shape, wanted = getattr(target, "shape", ()), input.shape
-    if shape != wanted:
-        raise ShapeError(f"{name}: target: got shape {tuple(shape)}, wanted {tuple(wanted)} as the input")
+def _pair(name: str, input, target):
+    """Both as they are, lists as arrays; of one shape."""
+    input, target = operand(input, f"{name}: input"), operand(target, f"{name}: target")
+    if target.shape != input.shape:
+        raise ShapeError(f"{name}: target: got shape {tuple(target.shape)}, wanted {tuple(input.shape)} as the input")
+    return input, target
 
 
 def _reduce(loss, reduction: str):
@@ -66,8 +105,7 @@ def mse_loss(input, target, reduction: str = "mean"):
     >>> float(tr.nn.mse_loss(tr.tensor([1.0, 2.0]), np.array([1.0, 4.0])))
     2.0
     """
-    if getattr(target, "shape", ()) != input.shape:
-        _check_shapes("mse_loss", input, target)
+    input, target = _pair("mse_loss", input, target)
     if reduction == "mean" and (size := input.size):
         return squared_error(input, target, scale=1.0 / size)
     if reduction == "sum":
@@ -78,7 +116,7 @@ def mse_loss(input, target, reduction: str = "mean"):
 
 def l1_loss(input, target, reduction: str = "mean"):
     """Absolute error ``|input - target|``; parameters as :func:`mse_loss`."""
-    _check_shapes("l1_loss", input, target)
+    input, target = _pair("l1_loss", input, target)
     return _reduce(ops.abs(as_tensor(input) - target), reduction)
 
 
@@ -87,12 +125,13 @@ def huber_loss(input, target, reduction: str = "mean", delta: float = 1.0):
 
     ``d**2 / 2`` where ``|d| < delta``, else ``delta * (|d| - delta / 2)``; parameters as :func:`mse_loss`.
     """
-    _check_shapes("huber_loss", input, target)
+    input, target = _pair("huber_loss", input, target)
     if not delta > 0:
         raise ValueError(f"delta: got {delta}, wanted a positive number")
     d = as_tensor(input) - target
-    size = ops.abs(d)
-    return _reduce(ops.where(size < delta, 0.5 * (d * d), delta * (size - 0.5 * delta)), reduction)
+    near = ops.clip(d, -delta, delta)  # no infinity meets a zero, neither here nor in the gradient
+    loss = near * (d - 0.5 * near) if math.isfinite(delta) else 0.5 * (d * d)
+    return _reduce(loss, reduction)
 
 
 def binary_cross_entropy_with_logits(input, target, weight=None, reduction: str = "mean", pos_weight=None):
@@ -110,13 +149,13 @@ def binary_cross_entropy_with_logits(input, target, weight=None, reduction: str 
         Constant factors of the loss, and of its positive part; broadcast against `input`.
     reduction : {"mean", "sum", "none"}
     """
-    _check_shapes("binary_cross_entropy_with_logits", input, target)
+    input, target = _pair("binary_cross_entropy_with_logits", input, target)
     input = as_tensor(input)
     target = _cast(target, input.dtype)
-    softplus = ops.softplus(-input)
-    if pos_weight is not None:
-        softplus = softplus * ((_constant(pos_weight, input.dtype) - 1.0) * target + 1.0)
-    loss = (1.0 - target) * input + softplus
+    if pos_weight is None:
+        loss = logistic_loss(input, target)
+    else:
+        loss = _constant(pos_weight, input.dtype) * target * ops.softplus(-input) + (1.0 - target) * ops.softplus(input)
     if weight is not None:
         loss = loss * _constant(weight, input.dtype)
     return _reduce(loss, reduction)
@@ -160,9 +199,11 @@ def _class_rows(name: str, input, target, weight, ignore_index: int):
 
 
 def _mean_over(total, rows: np.ndarray):
-    """``total / rows.sum()``; NaN if every row is ignored, as in PyTorch."""
+    """``total / rows.sum()``; 0, without a gradient, if every row is ignored."""
+    if not rows.size:
+        raise ShapeError("mean: got no rows, wanted at least one")
     weight = float(rows.sum(dtype=np.float64))
-    return total * (1.0 / weight if weight else float("nan"))
+    return total * (1.0 / weight if weight else 0.0)
 
 
 def nll_loss(input, target, weight=None, ignore_index: int = -100, reduction: str = "mean"):
@@ -177,7 +218,7 @@ def nll_loss(input, target, weight=None, ignore_index: int = -100, reduction: st
     weight : array, (C,), optional
         A factor for each class; the mean is then weighted.
     ignore_index : int
-        Targets with this value count for nothing.
+        Targets with this value count for nothing; the mean of rows that are all ignored is 0.
     reduction : {"mean", "sum", "none"}
     """
     _check_reduction(reduction)
@@ -214,7 +255,8 @@ def cross_entropy(
     weight : array, (C,), optional
         A factor for each class; with indices, the mean is then weighted.
     ignore_index : int
-        Class indices with this value count for nothing.
+        Class indices with this value count for nothing; the mean of rows that are all ignored is 0, where PyTorch has
+        NaN.
     reduction : {"mean", "sum", "none"}
     label_smoothing : float
         The share of the target that is spread evenly over all classes, in [0, 1] (Szegedy et al. 2016).
@@ -222,7 +264,7 @@ def cross_entropy(
     Raises
     ------
     ShapeError
-        If the shapes do not fit.
+        If the shapes do not fit, or there are no rows to take the mean of.
     IndexError
         If a class index is out of range.
 
@@ -257,7 +299,7 @@ def cross_entropy(
 
 
 def _soft_cross_entropy(input, target, weight, reduction, label_smoothing):
-    _check_shapes("cross_entropy", input, target)
+    input, target = _pair("cross_entropy", input, target)
     target = _cast(target, input.dtype)
     classes = input.shape[-1]
     if label_smoothing:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from ..errors import ShapeError
+from ..ops.arguments import operand
 from ..ops.linear import linear
 from . import init
 from .module import Module
@@ -47,6 +48,7 @@ class Linear(Module):
             init.uniform(parameter, -bound, bound)
 
     def forward(self, x):
+        x = operand(x, "Linear: x")
         if x.shape[-1:] != (self.in_features,):
             raise ShapeError(f"Linear: x: got shape {tuple(x.shape)}, wanted (..., {self.in_features})")
         return linear(x, self.weight, self.bias)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 from ..errors import ShapeError
+from ..ops.arguments import integers, operand
 from . import init
-from .functional import layer_norm
+from .functional import normalise
 from .module import Module
 from .parameter import Parameter, empty
 
@@ -43,8 +42,8 @@ class LayerNorm(Module):
         bias: bool = True,
         dtype=None,
     ):
-        shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        if not shape or math.prod(shape) < 1:
+        shape = integers(normalized_shape, "normalized_shape")
+        if not shape or min(shape) < 1:
             raise ShapeError(f"normalized_shape: got {normalized_shape}, wanted positive lengths")
         self.normalized_shape, self.eps = shape, float(eps)
         self.weight: Parameter | None = empty(*shape, dtype=dtype) if elementwise_affine else None
@@ -59,11 +58,11 @@ class LayerNorm(Module):
             init.constant(self.bias, 0.0)
 
     def forward(self, x):
-        n = len(self.normalized_shape)
+        x, n = operand(x, "LayerNorm: x"), len(self.normalized_shape)
         if tuple(x.shape[-n:]) != self.normalized_shape:
             wanted = ", ".join(("...", *map(str, self.normalized_shape)))
             raise ShapeError(f"LayerNorm: x: got shape {tuple(x.shape)}, wanted ({wanted})")
-        return layer_norm(x, tuple(range(-n, 0)), self.weight, self.bias, self.eps)
+        return normalise(x, n, self.weight, self.bias, self.eps)
 
     def extra_repr(self) -> str:
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.weight is not None}"

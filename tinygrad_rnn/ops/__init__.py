@@ -8,6 +8,7 @@ from .activation import (
     hard_sigmoid,
     hard_tanh,
     leaky_relu,
+    log_sigmoid,
     relu,
     sigmoid,
     silu,
@@ -15,12 +16,17 @@ from .activation import (
     tanh,
 )  # fmt: skip
 from .compare import (
+    bitwise_and,
+    bitwise_or,
+    bitwise_xor,
     equal,
     greater,
     greater_equal,
+    invert,
     isfinite,
     isinf,
     isnan,
+    left_shift,
     less,
     less_equal,
     logical_and,
@@ -28,6 +34,7 @@ from .compare import (
     logical_or,
     logical_xor,
     not_equal,
+    right_shift,
 )  # fmt: skip
 from .create import arange, eye, full, ones, ones_like, randn, zeros, zeros_like
 from .elementwise import (
@@ -48,7 +55,6 @@ from .elementwise import (
     minimum,
     multiply,
     negative,
-    power,
     remainder,
     round,
     sign,
@@ -60,6 +66,8 @@ from .elementwise import (
 from .fused import matmul_tanh
 from .index import embedding, getitem, take
 from .linalg import einsum, matmul, outer
+from .moments import norm, std, var
+from .power import power
 from .reduce import (
     all,
     any,
@@ -67,16 +75,11 @@ from .reduce import (
     argmin,
     argsort,
     cumsum,
-    log_softmax,
-    logsumexp,
     max,
     mean,
     min,
     prod,
-    softmax,
-    std,
     sum,
-    var,
 )  # fmt: skip
 from .shape import (
     broadcast_to,
@@ -95,6 +98,7 @@ from .shape import (
     transpose,
     unstack,
 )  # fmt: skip
+from .softmax import log_softmax, logsumexp, softmax
 
 __all__ = [
     "abs",
@@ -106,6 +110,9 @@ __all__ = [
     "argmin",
     "argsort",
     "astype",
+    "bitwise_and",
+    "bitwise_or",
+    "bitwise_xor",
     "broadcast_to",
     "ceil",
     "clip",
@@ -132,14 +139,17 @@ __all__ = [
     "greater_equal",
     "hard_sigmoid",
     "hard_tanh",
+    "invert",
     "isfinite",
     "isinf",
     "isnan",
     "leaky_relu",
+    "left_shift",
     "less",
     "less_equal",
     "log",
     "log1p",
+    "log_sigmoid",
     "log_softmax",
     "logical_and",
     "logical_not",
@@ -156,6 +166,7 @@ __all__ = [
     "moveaxis",
     "multiply",
     "negative",
+    "norm",
     "not_equal",
     "ones",
     "ones_like",
@@ -168,6 +179,7 @@ __all__ = [
     "remainder",
     "repeat",
     "reshape",
+    "right_shift",
     "round",
     "sigmoid",
     "sign",

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..core import OUT, primitive
-from .elementwise import clip, exp, expm1, lanes, where
+from .arguments import number, operand
+from .elementwise import exp, expm1, lanes, where
 
 
 @primitive(vjps=[lambda g, y, x: g * (1 - y * y)], saves=(OUT,), lowering=lanes("tanh({0})", 8), floats=True)
@@ -24,19 +25,35 @@ def sigmoid(x):
 
 
 def _relu_vjp(g, y, x):
-    return where(y > 0, g, 0.0)
+    return where(y <= 0, 0.0, g)
 
 
 @primitive(vjps=[_relu_vjp], saves=(OUT,), lowering=lanes("vmax({0}, vsplat(0.0, k))"))
 def relu(x):
-    """``maximum(x, 0)``; its derivative at zero is zero."""
+    """``maximum(x, 0)``; its derivative at zero is zero, and NaN passes the gradient on."""
     return np.maximum(x, 0)
 
 
-@primitive(vjps=[lambda g, y, x: g * sigmoid(x)], saves=(0,), lowering=lanes("softplus({0})", 16), floats=True)
+def _sigmoid_of_vjp(g, y, x):
+    return g * (sigmoid_of(x) * sigmoid_of(-x))
+
+
+@primitive(vjps=[_sigmoid_of_vjp], saves=(0,), lowering=lanes("sigmoid({0})", 8), floats=True)
+def sigmoid_of(x):
+    """:func:`sigmoid` with a derivative that keeps its digits where the result is nearly 1, for twice the time."""
+    return sigmoid.op.forward(x)
+
+
+@primitive(vjps=[lambda g, y, x: g * sigmoid_of(x)], saves=(0,), lowering=lanes("softplus({0})", 16), floats=True)
 def softplus(x):
     """``log(1 + exp(x))``, without overflow."""
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+@primitive(vjps=[lambda g, y, x: g * sigmoid_of(-x)], saves=(0,), lowering=lanes("-softplus(-{0})", 17), floats=True)
+def log_sigmoid(x):
+    """``log(sigmoid(x)) = -softplus(-x)``, without overflow and with all digits on both sides."""
+    return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
 
 
 @primitive(
@@ -49,34 +66,48 @@ def erf(x):
     """The error function."""
     from ..kernels import special  # numba is imported at first use
 
-    return special.erf(np.asarray(x))
+    x = np.asarray(x)
+    return special.erf(x if x.dtype.kind == "f" else x.astype(np.float64))
 
 
 def gelu(x):
     """Gaussian error linear unit, ``x * Phi(x)`` (Hendrycks and Gimpel 2016), exact form."""
+    x = operand(x, "gelu")
     return x * (0.5 * (1 + erf(x * 0.7071067811865476)))
 
 
 def silu(x):
     """Sigmoid linear unit, ``x * sigmoid(x)``."""
+    x = operand(x, "silu")
     return x * sigmoid(x)
 
 
 def leaky_relu(x, negative_slope=0.01):
-    """`x` where positive, else ``negative_slope * x``."""
+    """`x` where positive, else ``negative_slope * x``; so is the derivative at zero."""
+    x = operand(x, "leaky_relu")
     return where(x > 0, x, negative_slope * x)
 
 
 def elu(x, alpha=1.0):
     """Exponential linear unit: `x` where positive, else ``alpha * (exp(x) - 1)`` (Clevert et al. 2015)."""
+    x = operand(x, "elu")
     return where(x > 0, x, alpha * expm1(where(x > 0, 0.0, x)))
 
 
 def hard_sigmoid(x):
-    """Piecewise linear sigmoid ``clip(x / 6 + 1/2, 0, 1)``, as PyTorch's."""
-    return clip(x * (1 / 6) + 0.5, 0.0, 1.0)
+    """Piecewise linear sigmoid: ``x / 6 + 1/2`` between 0 and 1, as PyTorch's; its derivative at -3 and 3 is zero."""
+    return hard_tanh(operand(x, "hard_sigmoid") * (1 / 6) + 0.5, 0.0, 1.0)
 
 
 def hard_tanh(x, min=-1.0, max=1.0):
-    """Piecewise linear tanh, ``clip(x, min, max)``."""
-    return clip(x, min, max)
+    """Piecewise linear tanh: `x` between the numbers `min` and `max`; its derivative on both is zero, as PyTorch's.
+
+    Raises
+    ------
+    ValueError
+        If `min` is larger than `max`.
+    """
+    x, min, max = operand(x, "hard_tanh"), number(min, "hard_tanh: min"), number(max, "hard_tanh: max")
+    if not min <= max:
+        raise ValueError(f"hard_tanh: got min={min} and max={max}, wanted min <= max")
+    return where(x <= min, min, where(x >= max, max, x))

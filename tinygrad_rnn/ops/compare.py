@@ -1,10 +1,11 @@
-"""Comparisons and logic: bool results, without gradients."""
+"""Comparisons, logic and bits: bool or integer results, without gradients."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from ..core import primitive
+from ..errors import DTypeError
 from .elementwise import lanes
 
 
@@ -88,3 +89,55 @@ def isfinite(x):
 def isinf(x):
     """Whether each element is infinite."""
     return np.isinf(x)
+
+
+# ---- bits
+
+
+def _whole(name: str, *operands) -> None:
+    for a in operands:
+        dtype = np.asarray(a).dtype
+        if dtype.kind not in "iub":
+            raise DTypeError(f"{name}: got {dtype}, wanted integers or bool; compare floats with a number first")
+
+
+@primitive(**_predicate("{0} & {1}"))
+def bitwise_and(a, b):
+    """``a & b``: of the bits of integers, logical for bool."""
+    _whole("bitwise_and", a, b)
+    return np.bitwise_and(a, b)
+
+
+@primitive(**_predicate("{0} | {1}"))
+def bitwise_or(a, b):
+    """``a | b``: of the bits of integers, logical for bool."""
+    _whole("bitwise_or", a, b)
+    return np.bitwise_or(a, b)
+
+
+@primitive(**_predicate("{0} ^ {1}"))
+def bitwise_xor(a, b):
+    """``a ^ b``: of the bits of integers, logical for bool."""
+    _whole("bitwise_xor", a, b)
+    return np.bitwise_xor(a, b)
+
+
+@primitive(**_predicate("~{0}"))
+def invert(a):
+    """``~a``: all bits of integers turned over (``-a - 1``), logical for bool."""
+    _whole("invert", a)
+    return np.invert(a)
+
+
+@primitive()
+def left_shift(a, b):
+    """``a << b``: the bits of integers moved to the left, zeros come in."""
+    _whole("left_shift", a, b)
+    return np.left_shift(a, b)
+
+
+@primitive()
+def right_shift(a, b):
+    """``a >> b``: the bits of integers moved to the right, the sign stays."""
+    _whole("right_shift", a, b)
+    return np.right_shift(a, b)

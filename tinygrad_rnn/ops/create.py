@@ -6,44 +6,63 @@ import numpy as np
 
 from .. import config
 from ..core import Tensor, check_dtype
+from ..errors import ShapeError
+from .arguments import integer, integers, number, operand
 
 
 def _dtype(dtype) -> np.dtype:
     return config.get_default_dtype() if dtype is None else check_dtype(dtype)
 
 
+def _shape(shape) -> tuple[int, ...]:
+    shape = integers(shape, "shape")
+    if min(shape, default=0) < 0:
+        raise ShapeError(f"shape: got {shape}, wanted no negative length")
+    return shape
+
+
 def zeros(shape, dtype=None) -> Tensor:
     """Zeros of `shape` (an int or a tuple)."""
-    return Tensor(np.zeros(shape, _dtype(dtype)))
+    return Tensor(np.zeros(_shape(shape), _dtype(dtype)))
 
 
 def ones(shape, dtype=None) -> Tensor:
     """Ones of `shape` (an int or a tuple)."""
-    return Tensor(np.ones(shape, _dtype(dtype)))
+    return Tensor(np.ones(_shape(shape), _dtype(dtype)))
 
 
 def full(shape, value, dtype=None) -> Tensor:
     """`value` everywhere."""
-    return Tensor(np.full(shape, value, _dtype(dtype)))
+    return Tensor(np.full(_shape(shape), number(value, "value"), _dtype(dtype)))
 
 
 def zeros_like(x, dtype=None) -> Tensor:
     """Zeros shaped as `x`, of its dtype unless given."""
+    x = operand(x, "zeros_like")
     return Tensor(np.zeros(x.shape, x.dtype if dtype is None else check_dtype(dtype)))
 
 
 def ones_like(x, dtype=None) -> Tensor:
     """Ones shaped as `x`, of its dtype unless given."""
+    x = operand(x, "ones_like")
     return Tensor(np.ones(x.shape, x.dtype if dtype is None else check_dtype(dtype)))
 
 
 def eye(n, m=None, dtype=None) -> Tensor:
     """The identity matrix, (n, n) or (n, m)."""
+    n = integer(n, "n")
+    m = n if m is None else integer(m, "m")
+    if min(n, m) < 0:
+        raise ShapeError(f"eye: got {n} rows and {m} columns, wanted no negative number")
     return Tensor(np.eye(n, m, dtype=_dtype(dtype)))
 
 
 def arange(start, stop=None, step=1, dtype=None) -> Tensor:
     """Evenly spaced values, as ``numpy.arange``; floats get the default dtype."""
+    start, step = number(start, "start"), number(step, "step")
+    stop = None if stop is None else number(stop, "stop")
+    if not step:
+        raise ValueError("step: got 0, wanted another number")
     values = np.arange(start, stop, step) if stop is not None else np.arange(0, start, step)
     if dtype is not None or values.dtype.kind == "f":
         values = values.astype(_dtype(dtype))
@@ -52,4 +71,4 @@ def arange(start, stop=None, step=1, dtype=None) -> Tensor:
 
 def randn(shape, dtype=None) -> Tensor:
     """Standard normal values from the package's generator (:func:`tinygrad_rnn.seed`)."""
-    return Tensor(np.asarray(config.generator().standard_normal(shape, dtype=_dtype(dtype))))
+    return Tensor(np.asarray(config.generator().standard_normal(_shape(shape), dtype=_dtype(dtype))))

@@ -2,15 +2,70 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from ..core import OUT, Lowering, Op, apply, check_dtype, primitive
+from .arguments import is_number, operand
 
 
 def lanes(code: str, cost: int = 1) -> Lowering:
     return Lowering("elementwise", code, cost)
+
+
+def nothing(g, *rest, **static):
+    """The cotangent of an input on which the result does not depend smoothly: zero, whatever `g` is."""
+    return where(False, g, 0.0)
+
+
+# ---- derivatives that may be infinite
+
+
+def _but_for_zeros(ufunc, g, d):
+    if np.count_nonzero(g) == np.size(g):
+        return ufunc(g, d)
+    g = np.asarray(g)
+    return ufunc(g, d, out=np.zeros(np.broadcast(g, d).shape, g.dtype), where=g != 0)
+
+
+def _product_left(g, y, a, d):
+    return masked_product(g, d)
+
+
+def _product_right(g, y, a, d):
+    return masked_product(a, g)
+
+
+@primitive(
+    vjps=[_product_left, _product_right],
+    saves=(0, 1),
+    lowering=lanes("vselect({0} == 0.0, vsplat(0.0, k), {0} * {1})", 2),
+)
+def masked_product(a, d):
+    """``a * d``, but 0 where `a` is 0, even if `d` is infinite or NaN.
+
+    With :func:`masked_quotient` the one way in which rules multiply a cotangent by a derivative that may be infinite:
+    what has no influence on the result gets no gradient.
+    """
+    return _but_for_zeros(np.multiply, a, d)
+
+
+def _quotient_left(g, y, a, d):
+    return masked_quotient(g, d)
+
+
+def _quotient_right(g, y, a, d):
+    return -masked_product(y, masked_quotient(g, d))
+
+
+@primitive(
+    vjps=[_quotient_left, _quotient_right],
+    saves=(1, OUT),
+    lowering=lanes("vselect({0} == 0.0, vsplat(0.0, k), {0} / {1})", 5),
+    floats=True,
+)
+def masked_quotient(a, d):
+    """``a / d``, but 0 where `a` is 0, even if `d` is 0 or NaN."""
+    return _but_for_zeros(np.divide, a, d)
 
 
 # ---- arithmetic
@@ -34,14 +89,21 @@ def multiply(a, b):
     return np.multiply(a, b)
 
 
-@primitive(
-    vjps=[lambda g, y, a, b: g / b, lambda g, y, a, b: -(g / b) * y],  # g / b is computed once in a compiled loop
+def _divide_left(g, y, a, b):
+    return g / b if isinstance(b, (int, float)) and b else masked_quotient(g, b)
+
+
+@primitive(  # g / b is computed once in a compiled loop
+    vjps=[_divide_left, lambda g, y, a, b: -masked_product(masked_quotient(g, b), y)],
     saves=(1, OUT),
     lowering=lanes("{0} / {1}", 4),
     floats=True,
 )
 def divide(a, b):
-    """``a / b``, with broadcasting; integers are divided in the default float dtype."""
+    """``a / b``, with broadcasting; integers are divided in the default float dtype.
+
+    A cotangent of zero stays zero where `b` is zero.
+    """
     return np.divide(a, b)
 
 
@@ -51,58 +113,43 @@ def negative(a):
     return np.negative(a)
 
 
-def _power_base(g, y, a, b):
-    if isinstance(b, (int, float)):  # the common case, without a special point at zero
-        return g * 0 if b == 0 else g if b == 1 else g * (2 * a) if b == 2 else g * (b * power(a, b - 1))
-    return g * where(b == 0, 0 * b, b * power(a, where(b == 0, 0 * b + 1, b - 1)))
-
-
-def _power_exponent(g, y, a, b):
-    if isinstance(a, (int, float)):
-        return g * (y * (math.log(a) if a > 0 else 0.0 if a == 0 else math.nan))
-    return g * (y * log(where(a == 0, 1.0, a)))
-
-
-@primitive(
-    vjps=[_power_base, _power_exponent],
-    saves=(0, 1, OUT),
-    lowering=lanes("power({0}, {1})", 24),
-)
-def power(a, b):
-    """``a ** b``, with broadcasting."""
-    return np.power(a, b)
-
-
 # ---- exponentials and roots
 
 
-@primitive(vjps=[lambda g, y, x: g * y], saves=(OUT,), lowering=lanes("exp({0})", 8), floats=True)
+@primitive(vjps=[lambda g, y, x: masked_product(g, y)], saves=(OUT,), lowering=lanes("exp({0})", 8), floats=True)
 def exp(x):
     """The exponential."""
     return np.exp(x)
 
 
-@primitive(vjps=[lambda g, y, x: g * (y + 1)], saves=(OUT,), lowering=lanes("expm1({0})", 12), floats=True)
+@primitive(
+    vjps=[lambda g, y, x: masked_product(g, exp(x))],  # y + 1 would have lost the digits of a large negative x
+    saves=(0,),
+    lowering=lanes("expm1({0})", 12),
+    floats=True,
+)
 def expm1(x):
     """``exp(x) - 1``, accurate near zero."""
     return np.expm1(x)
 
 
-@primitive(vjps=[lambda g, y, x: g / x], saves=(0,), lowering=lanes("log({0})", 10), floats=True)
+@primitive(vjps=[lambda g, y, x: masked_quotient(g, x)], saves=(0,), lowering=lanes("log({0})", 10), floats=True)
 def log(x):
     """The natural logarithm."""
     return np.log(x)
 
 
-@primitive(vjps=[lambda g, y, x: g / (x + 1)], saves=(0,), lowering=lanes("log1p({0})", 12), floats=True)
+@primitive(vjps=[lambda g, y, x: masked_quotient(g, x + 1)], saves=(0,), lowering=lanes("log1p({0})", 12), floats=True)
 def log1p(x):
     """``log(1 + x)``, accurate near zero."""
     return np.log1p(x)
 
 
-@primitive(vjps=[lambda g, y, x: g * (0.5 / y)], saves=(OUT,), lowering=lanes("sqrt({0})", 5), floats=True)
+@primitive(
+    vjps=[lambda g, y, x: masked_quotient(0.5 * g, y)], saves=(OUT,), lowering=lanes("sqrt({0})", 5), floats=True
+)
 def sqrt(x):
-    """The square root."""
+    """The square root; NaN below zero. Its derivative at zero is infinite, but a cotangent of zero stays zero."""
     return np.sqrt(x)
 
 
@@ -110,13 +157,13 @@ def sqrt(x):
 
 
 @primitive(
-    vjps=[lambda g, y, x: g * 0],
+    vjps=[nothing],
     saves=(),
     lowering=lanes("vselect({0} > 0.0, vsplat(1.0, k), vselect({0} < 0.0, vsplat(-1.0, k), {0}))", 3),
 )
 def sign(x):
-    """-1, 0 or 1; NaN stays NaN."""
-    return np.sign(x)
+    """-1, 0 or 1; NaN stays NaN, and bool stays bool."""
+    return np.array(x) if x.dtype.kind == "b" else np.sign(x)
 
 
 @primitive(vjps=[lambda g, y, x: g * sign(x)], saves=(0,), lowering=lanes("vabs({0})"))
@@ -163,15 +210,10 @@ def where(condition, a, b):
     return np.where(condition, a, b)
 
 
-def _tie(g, x, other):
-    """Cotangent of the input `x` of a maximum or minimum that `x` beats: ties share it."""
-    return where(x == other, 0.5 * g, 0.0)
-
-
 @primitive(
     vjps=[
-        lambda g, y, a, b: where(a > b, g, _tie(g, a, b)),
-        lambda g, y, a, b: where(b > a, g, _tie(g, b, a)),
+        lambda g, y, a, b: where(a < b, 0.0, where(a == b, 0.5 * g, g)),
+        lambda g, y, a, b: where(b < a, 0.0, where(a == b, 0.5 * g, g)),
     ],
     saves=(0, 1),
     lowering=lanes("vmax({0}, {1})"),
@@ -183,8 +225,8 @@ def maximum(a, b):
 
 @primitive(
     vjps=[
-        lambda g, y, a, b: where(a < b, g, _tie(g, a, b)),
-        lambda g, y, a, b: where(b < a, g, _tie(g, b, a)),
+        lambda g, y, a, b: where(a > b, 0.0, where(a == b, 0.5 * g, g)),
+        lambda g, y, a, b: where(b > a, 0.0, where(a == b, 0.5 * g, g)),
     ],
     saves=(0, 1),
     lowering=lanes("vmin({0}, {1})"),
@@ -195,47 +237,78 @@ def minimum(a, b):
 
 
 def clip(x, min=None, max=None):
-    """Limit `x` to ``[min, max]`` (numbers or None); the gradient passes inside and on the bounds."""
+    """Limit `x` to ``[min, max]``: numbers, arrays, or None.
+
+    As ``minimum(maximum(x, min), max)``, so that `max` wins where ``min > max`` and NaN stays NaN; but on a bound all
+    of the gradient goes to `x`, as it does inside, and none to the bound.
+    """
+    x = operand(x, "clip")
     if min is None and max is None:
-        return x
-    if not all(bound is None or isinstance(bound, (int, float)) for bound in (min, max)):
-        lower = x if min is None else maximum(x, min)
-        return lower if max is None else minimum(lower, max)
-    if max is None:
-        return where(x < min, min, x)
-    if min is None:
-        return where(x > max, max, x)
-    return where(x < min, min, where(x > max, max, x))
+        return np.array(x) if isinstance(x, np.ndarray) else +x
+    y = x
+    if min is not None:
+        min = _bound(min, "min")
+        y = where(_passed(y < min, min), min, y)
+    if max is not None:
+        max = _bound(max, "max")
+        y = where(_passed(y > max, max), max, y)
+    return y
+
+
+def _bound(bound, name):
+    bound = operand(bound, f"clip: {name}")
+    return bound.item() if isinstance(bound, np.ndarray) and bound.ndim == 0 else bound
+
+
+def _passed(passed, bound):
+    """Where a bound takes the place of a value: where that is beyond it, or where the bound is NaN."""
+    if is_number(bound):
+        return passed if bound == bound else True
+    return passed | (bound != bound)
 
 
 # ---- rounding and casting
 
 
-@primitive(vjps=[lambda g, y, x: g * 0], saves=(), lowering=lanes("vfloor({0})"))
+@primitive(vjps=[nothing], saves=(), lowering=lanes("vfloor({0})"))
 def floor(x):
     """Round down; the gradient is zero."""
     return np.floor(x)
 
 
-@primitive(vjps=[lambda g, y, x: g * 0], saves=(), lowering=lanes("-vfloor(-{0})"))
+@primitive(vjps=[nothing], saves=(), lowering=lanes("-vfloor(-{0})"))
 def ceil(x):
     """Round up; the gradient is zero."""
     return np.ceil(x)
 
 
-@primitive(vjps=[lambda g, y, x: g * 0], saves=(), lowering=lanes("vround({0})"))
-def round(x):
-    """Round to the nearest integer, ties to even; the gradient is zero."""
+@primitive(vjps=[nothing], saves=(), lowering=lanes("vround({0})"))
+def _round(x):
     return np.round(x)
 
 
-@primitive()
+@primitive(vjps=[nothing], saves=())
+def _round_to(x, decimals):
+    return np.round(x, decimals)
+
+
+def round(x, decimals=0):
+    """Round to `decimals` places after the point (negative: before it), ties to even; the gradient is zero."""
+    if isinstance(decimals, bool) or not isinstance(decimals, (int, np.integer)):
+        raise TypeError(f"decimals: got {decimals!r}, wanted an int")
+    return _round_to(x, decimals=int(decimals)) if decimals else _round(x)
+
+
+@primitive(vjps=[nothing, nothing], saves=())
 def floor_divide(a, b):
-    """``a // b``; without gradient."""
+    """``a // b``; the gradient is zero."""
     return np.floor_divide(a, b)
 
 
-@primitive(vjps=[lambda g, y, a, b: g, lambda g, y, a, b: -g * floor_divide(a, b)], saves=(0, 1))
+@primitive(
+    vjps=[lambda g, y, a, b: g, lambda g, y, a, b: -masked_product(g, floor_divide(a, b))],
+    saves=(0, 1),
+)
 def remainder(a, b):
     """``a % b``, with the sign of `b`."""
     return np.remainder(a, b)
@@ -248,7 +321,7 @@ def _astype(x, dtype):
 
 def astype(x, dtype):
     """Cast to `dtype`; gradients are cast back."""
-    dtype = check_dtype(dtype)
+    x, dtype = operand(x, "astype"), check_dtype(dtype)
     return x if x.dtype == dtype else _astype(x, dtype=dtype)
 
 

@@ -7,7 +7,8 @@ import numpy as np
 from ..core import OUT, Lowering, primitive
 from ..errors import DTypeError, ShapeError
 from .activation import tanh
-from .reduce import expansions
+from .arguments import operand
+from .expansions import expansions
 
 
 def _vjp(g, y, x, w_x, h, w_h, *biases, needs, transposed):
@@ -66,6 +67,8 @@ def matmul_tanh(x, w_x, h, w_h, *biases, transposed=False):
     >>> tr.matmul_tanh(tr.tensor(x), w[:2], tr.tensor(h), w).numpy().round(3)
     array([[0.762, 0.762, 0.   ]])
     """
+    x, w_x, h, w_h = (operand(a, "matmul_tanh") for a in (x, w_x, h, w_h))
+    biases = tuple([operand(b, "matmul_tanh") for b in biases])
     if len(x.shape) != 2 or len(h.shape) != 2 or h.shape[0] != x.shape[0]:
         raise ShapeError(f"matmul_tanh: got x {tuple(x.shape)} and h {tuple(h.shape)}, wanted (B, I) and (B, H)")
     if len(biases) > 2:

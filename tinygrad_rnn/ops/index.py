@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..core import Lowering, Tensor, primitive
+from ..core.node import as_operand
 from ..errors import DTypeError, ShapeError
+from .arguments import one_axis, operand
 
 _BASIC = frozenset({int, slice, type(None), type(Ellipsis)})
 
@@ -52,7 +54,7 @@ def getitem(x, index):
     try:
         return _getitem(x, index=index)
     except IndexError as e:
-        raise IndexError(f"index: got {index} for shape {tuple(x.shape)}: {e}") from None
+        raise IndexError(f"index: got {index} for shape {np.shape(x)}: {e}") from None
 
 
 def _plain(i):
@@ -68,12 +70,21 @@ def _plain(i):
 
 def take(x, indices, axis=None):
     """Elements at integer `indices` along `axis` (None: of the flattened tensor)."""
-    if axis is None:
-        x, axis = x.reshape((-1,)), 0
-    n = len(x.shape)
-    if not -n <= axis < n:
-        raise ShapeError(f"axis: got {axis}, wanted an axis of shape {tuple(x.shape)}")
-    return getitem(x, (*(slice(None),) * (axis % n), _plain(np.asarray(indices))))
+    x = operand(x, "take")
+    if axis is None or not x.shape:
+        axis = 0 if axis is None else one_axis(axis, x.shape, scalars=True)
+        x = x.reshape((int(np.prod(x.shape, dtype=int)),))
+    return getitem(x, (*(slice(None),) * one_axis(axis, x.shape), as_indices(indices)))
+
+
+def as_indices(indices) -> np.ndarray:
+    """Integer indices of any shape, as a copy, which the graph keeps."""
+    array = np.array(as_operand(indices.data if isinstance(indices, Tensor) else indices, "indices"))
+    if not array.size and not isinstance(indices, (Tensor, np.ndarray)):
+        array = array.astype(int)  # of an empty list
+    if array.dtype.kind not in "iu":
+        raise DTypeError(f"indices: got {array.dtype}, wanted integers")
+    return array
 
 
 def _embedding_vjp(g, y, weight, indices):
@@ -103,12 +114,14 @@ def embedding(weight, indices):
     ------
     DTypeError
         If `indices` are not integers.
+    ShapeError
+        If `weight` is no matrix.
     IndexError
         If an index lies outside the table; it is named.
     """
-    indices = np.array(indices)  # a copy, as the graph keeps it
-    if indices.dtype.kind not in "iu":
-        raise DTypeError(f"indices: got {indices.dtype}, wanted integers")
+    weight, indices = operand(weight, "embedding"), as_indices(indices)
+    if len(weight.shape) != 2:
+        raise ShapeError(f"embedding: weight: got shape {tuple(weight.shape)}, wanted (V, E)")
     if indices.size:
         low, high = int(indices.min()), int(indices.max())
         if low < 0 or high >= weight.shape[0]:

@@ -9,6 +9,8 @@ from numpy import ndarray
 
 from ..core import Lowering, primitive
 from ..errors import ShapeError
+from .arguments import operand
+from .shape import broadcast_to, reshape, transpose
 
 
 def flat(x):
@@ -55,7 +57,8 @@ def matmul(a, b):
     ShapeError
         If the inner lengths differ or an operand is a scalar.
     """
-    sa, sb = tuple(getattr(a, "shape", ())), tuple(getattr(b, "shape", ()))
+    a, b = operand(a, "matmul"), operand(b, "matmul")
+    sa, sb = tuple(a.shape), tuple(b.shape)
     if not sa or not sb or sa[-1] != sb[-2 if len(sb) > 1 else 0]:
         raise ShapeError(f"matmul: got shapes {sa} and {sb}, wanted (..., n, k) @ (..., k, m)")
     return _matmul(a, b)
@@ -63,6 +66,9 @@ def matmul(a, b):
 
 def outer(a, b):
     """Outer product over the last axis: (..., m), (..., n) -> (..., m, n)."""
+    a, b = operand(a, "outer"), operand(b, "outer")
+    if not len(a.shape) or not len(b.shape):
+        raise ShapeError(f"outer: got shapes {tuple(a.shape)} and {tuple(b.shape)}, wanted (..., m) and (..., n)")
     return a.reshape((*a.shape, 1)) * b.reshape((*b.shape[:-1], 1, b.shape[-1]))
 
 
@@ -70,23 +76,23 @@ def outer(a, b):
 
 
 def _einsum_vjp(g, y, *xs, needs, subscripts):
+    """One more sum of products for each operand; labels that it alone has are spread out again."""
     terms, out = subscripts.split("->")
     inputs = terms.split(",")
-    sizes: dict[str, int] = {}
-    for labels, x in zip(inputs, xs):
-        for label, n in zip(labels, x.shape):
-            sizes[label] = max(n, sizes.get(label, 1))
     result: list[Any] = []
     for i, (labels, need) in enumerate(zip(inputs, needs)):
         if not need:
             result.append(None)
             continue
         others = [(inputs[j], xs[j]) for j in range(len(xs)) if j != i]
-        seen = set(out).union(*(set(o) for o, _ in others)) if others else set(out)
-        # a label that only this input has was summed alone: every element gets the same cotangent
-        missing = [(c, np.ones(sizes[c], g.dtype)) for c in labels if c not in seen]
-        operands = [(out, g), *others, *missing]
-        result.append(_einsum(*(x for _, x in operands), subscripts=",".join(s for s, _ in operands) + "->" + labels))
+        seen = set(out).union(*(o for o, _ in others))
+        kept = "".join(c for c in labels if c in seen)
+        part = _einsum(g, *(x for _, x in others), subscripts=",".join([out, *(o for o, _ in others)]) + "->" + kept)
+        if kept != labels:
+            shape = xs[i].shape
+            thin = tuple(n if c in seen else 1 for c, n in zip(labels, shape))
+            part = broadcast_to(part.reshape(thin), tuple(shape))
+        result.append(part)
     return result
 
 
@@ -97,20 +103,70 @@ def _einsum(*xs, subscripts):
     return y.copy() if y.base is not None else y  # NumPy may give a view
 
 
-def _check_labels(subscripts: str, inputs: list[str], out: str, arrays: list) -> None:
+LABELS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+
+
+def _parse(subscripts: str, shapes: list[tuple]) -> tuple[list[str], str]:
+    """Labels of each operand and of the result, with letters in place of the dots."""
+    if not isinstance(subscripts, str):
+        raise TypeError(f"subscripts: got {type(subscripts).__name__}, wanted a string such as 'ij,jk->ik'")
+    text = subscripts.replace(" ", "")
+    terms, arrow, out = text.partition("->")
+    inputs = terms.split(",")
+    if len(inputs) != len(shapes):
+        raise ShapeError(f"einsum: got {len(shapes)} operands for {subscripts!r}, wanted {len(inputs)}")
+    spare, dots = [c for c in LABELS if c not in text], ""
+    for part in (*inputs, out):
+        if part.count("...") > 1 or not set(part.replace("...", "")) <= set(LABELS):
+            raise ShapeError(f"einsum: got {part!r} in {subscripts!r}, wanted letters and at most one '...'")
+    for i, labels in enumerate(inputs):
+        width = len(shapes[i]) - len(labels.replace("...", ""))
+        if width < 0 or ("..." not in labels and width):
+            raise ShapeError(f"einsum: got shape {tuple(shapes[i])} for {labels!r}, wanted an axis for each label")
+        if "..." in labels:
+            while len(dots) < width:
+                dots = spare.pop() + dots
+            inputs[i] = labels.replace("...", dots[len(dots) - width :])
+    if arrow:
+        return inputs, out.replace("...", dots)
+    joined = "".join(inputs)
+    return inputs, dots + "".join(sorted(c for c in set(joined) if joined.count(c) == 1 and c not in dots))
+
+
+def _lengths(subscripts: str, inputs: list[str], out: str, shapes: list[tuple]) -> dict[str, int]:
+    """The length of each label; a length of 1 gives way to another operand's."""
     sizes: dict[str, int] = {}
-    for labels, x in zip(inputs, arrays):
-        for c, n in zip(labels, x.shape):
+    for labels, shape in zip(inputs, shapes):
+        own: dict[str, int] = {}
+        for c, n in zip(labels, shape):
+            if own.setdefault(c, n) != n:
+                raise ShapeError(f"einsum: got lengths {own[c]} and {n} for {c!r} of one operand in {subscripts!r}")
             if sizes.setdefault(c, n) != n and 1 not in (n, sizes[c]):
                 raise ShapeError(f"einsum: got lengths {sizes[c]} and {n} for {c!r} in {subscripts!r}")
             sizes[c] = n if sizes[c] == 1 else sizes[c]
     for c in out:
         if c not in sizes or out.count(c) > 1:
             raise ShapeError(f"einsum: got {c!r} in the output of {subscripts!r}, wanted inputs' labels, once")
+    return sizes
+
+
+def _diagonal(x, labels: str) -> tuple[Any, str]:
+    """The operand with each of its labels once: elements whose indices of equal labels are equal."""
+    for c in sorted(set(labels)):
+        while labels.count(c) > 1:
+            i = labels.index(c)
+            j = labels.index(c, i + 1)
+            rest = [k for k in range(len(labels)) if k not in (i, j)]
+            n, lead = x.shape[i], tuple(x.shape[k] for k in rest)
+            x = reshape(transpose(x, (*rest, i, j)), (*lead, n * n))[..., :: n + 1]
+            labels = "".join(labels[k] for k in rest) + c
+    return x, labels
 
 
 def einsum(subscripts, *operands):
     """Sum of products over labelled axes, as ``numpy.einsum`` (string form; ``...`` and repeated labels too).
+
+    An axis of length 1 is broadcast against an axis of the same label in another operand.
 
     Examples
     --------
@@ -118,35 +174,13 @@ def einsum(subscripts, *operands):
     >>> tr.einsum("ij,j->i", tr.tensor(np.eye(2)), tr.tensor(np.array([3.0, 4.0])))
     tensor([3., 4.], dtype=float64)
     """
-    text, arrays = subscripts.replace(" ", ""), list(operands)
-    terms, arrow, out = text.partition("->")
-    inputs = terms.split(",")
-    if len(inputs) != len(arrays):
-        raise ShapeError(f"einsum: got {len(arrays)} operands for {subscripts!r}, wanted {len(inputs)}")
-    spare = [c for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz" if c not in text]
-    dots = ""
+    arrays = [operand(x, "einsum") for x in operands]
+    inputs, out = _parse(subscripts, [x.shape for x in arrays])
+    sizes = _lengths(subscripts, inputs, out, [x.shape for x in arrays])
     for i, labels in enumerate(inputs):
-        width = len(arrays[i].shape) - len(labels.replace("...", ""))
-        if width < 0 or ("..." not in labels and width):
-            raise ShapeError(
-                f"einsum: got shape {tuple(arrays[i].shape)} for {labels!r}, wanted an axis for each label"
-            )
-        if "..." in labels:
-            while len(dots) < width:
-                dots = spare.pop() + dots
-            inputs[i] = labels.replace("...", dots[len(dots) - width :])
-    if arrow:
-        out = out.replace("...", dots)
-    else:
-        joined = "".join(inputs)
-        out = dots + "".join(sorted(c for c in set(joined) if joined.count(c) == 1 and c not in dots))
-    _check_labels(subscripts, inputs, out, arrays)
-    for i, labels in enumerate(inputs):
-        for c in sorted(set(labels)):
-            while inputs[i].count(c) > 1:  # a diagonal, as a product with the identity
-                fresh = spare.pop()
-                n = arrays[i].shape[inputs[i].index(c)]
-                inputs[i] = inputs[i].replace(c, fresh, 1)
-                inputs.append(c + fresh)
-                arrays.append(np.eye(n, dtype=arrays[i].dtype))
+        arrays[i], labels = _diagonal(arrays[i], labels)
+        wide = [k for k, c in enumerate(labels) if arrays[i].shape[k] == sizes[c]]
+        if len(wide) < len(labels):  # what is broadcast needs no axis
+            arrays[i] = reshape(arrays[i], tuple(arrays[i].shape[k] for k in wide))
+        inputs[i] = "".join(labels[k] for k in wide)
     return _einsum(*arrays, subscripts=",".join(inputs) + "->" + out)

@@ -6,8 +6,9 @@ from numpy import ndarray
 
 from ..core import Lowering, primitive, sum_rows
 from ..errors import ShapeError
+from .arguments import operand
+from .expansions import expansions
 from .linalg import flat
-from .reduce import expansions
 
 
 def _vjp(g, y, x, weight, *bias, needs):
@@ -44,11 +45,13 @@ def linear(x, weight, bias=None):
     ShapeError
         If the shapes do not fit.
     """
+    x, weight = operand(x, "linear: x"), operand(weight, "linear: weight")
     wanted = weight.shape
     if len(wanted) != 2 or x.shape[-1:] != wanted[1:]:
         raise ShapeError(f"linear: got x {tuple(x.shape)}, weight {tuple(wanted)}, wanted (..., in), (out, in)")
     if bias is None:
         return _linear(x, weight)
+    bias = operand(bias, "linear: bias")
     if bias.shape != wanted[:1]:
         raise ShapeError(f"linear: bias: got shape {tuple(bias.shape)}, wanted {tuple(wanted[:1])}")
     return _linear(x, weight, bias)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..core import primitive
+from .activation import sigmoid_of
 
 
 def _slope(g, scale):
@@ -24,7 +25,18 @@ def _slope(g, scale):
 def squared_error(x, target, scale):
     """``scale * sum((x - target)**2)`` of two arrays of one shape."""
     d = np.subtract(x, target).reshape(-1)
-    return d.dot(d) * d.dtype.type(scale)
+    total = d.dot(d) if d.size < 16384 else np.add.reduce(np.square(d))  # pairwise where there is much to add up
+    return total * d.dtype.type(scale)
+
+
+def _logistic_vjp(g, y, x, target):
+    return g * ((1 - target) * sigmoid_of(x) - target * sigmoid_of(-x))
+
+
+@primitive(vjps=[_logistic_vjp, lambda g, y, x, target: g * -x], saves=(0, 1), floats=True)
+def logistic_loss(x, target):
+    """``-target * log(sigmoid(x)) - (1 - target) * log(sigmoid(-x))``, with all digits on both sides."""
+    return np.maximum(x, 0) - x * target + np.log1p(np.exp(-np.abs(x)))
 
 
 def _pick_vjp(g, y, x, index):

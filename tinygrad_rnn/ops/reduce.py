@@ -2,36 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
-from ..core import OUT, Lowering, primitive
+from ..core import Lowering, primitive
 from ..errors import ShapeError
-from .compare import isfinite
-from .elementwise import constant, exp, log, sqrt, where
-from .shape import broadcast_to, concat, flip, reshape
-
-
-def _axes(x, axis) -> tuple[int, ...]:
-    """`axis` (None, int or tuple) as a tuple of non-negative axes of `x`."""
-    n = len(x.shape)
-    if axis is None:
-        return tuple(range(n))
-    axes = (axis,) if isinstance(axis, (int, np.integer)) else tuple(axis)
-    for a in axes:
-        if not -n <= a < n:
-            raise ShapeError(f"axis: got {a}, wanted an axis of shape {tuple(x.shape)}")
-    axes = tuple(sorted(int(a) % n for a in axes))
-    if len(set(axes)) != len(axes):
-        raise ShapeError(f"axis: got {axis}, wanted each axis once")
-    return axes
-
-
-def _one_axis(x, axis) -> int:
-    (a,) = _axes(x, axis if axis is not None else 0)
-    return a
+from .arguments import one_axis, operand, several_axes
+from .elementwise import masked_quotient
+from .expansions import expansions
+from .shape import broadcast_to, concat, flip, reshape, transpose
 
 
 def _count(x, axes) -> int:
@@ -56,37 +34,31 @@ def _sum(x, axis, keepdims):
 
 def sum(x, axis=None, keepdims=False):
     """Sum over `axis` (None: all, an int, or a tuple)."""
-    return _sum(x, axis=_axes(x, axis), keepdims=keepdims)
+    x = operand(x, "sum")
+    return _sum(x, axis=several_axes(axis, x.shape, scalars=True), keepdims=bool(keepdims))
 
 
 def mean(x, axis=None, keepdims=False):
     """Arithmetic mean over `axis`."""
-    axes = _axes(x, axis)
+    x, axes, count = _counted(x, axis, "mean")
+    return _sum(x, axis=axes, keepdims=bool(keepdims)) / count
+
+
+def _counted(x, axis, name):
+    """The operand, its axes, and how many elements lie along them: at least one."""
+    x = operand(x, name)
+    axes = several_axes(axis, x.shape, scalars=True)
     count = _count(x, axes)
     if count == 0:
-        raise ShapeError(f"mean: got an empty axis in shape {tuple(x.shape)}, wanted at least one element")
-    return _sum(x, axis=axes, keepdims=keepdims) * (1.0 / count)
-
-
-def var(x, axis=None, keepdims=False, ddof=0):
-    """Variance over `axis`, with divisor ``n - ddof``."""
-    axes = _axes(x, axis)
-    count = _count(x, axes) - ddof
-    if count <= 0:
-        raise ShapeError(f"var: got {count + ddof} elements and ddof={ddof}, wanted more elements than ddof")
-    centred = x - mean(x, axes, True)
-    return _sum(centred * centred, axis=axes, keepdims=keepdims) * (1.0 / count)
-
-
-def std(x, axis=None, keepdims=False, ddof=0):
-    """Standard deviation over `axis`, with divisor ``n - ddof``."""
-    return sqrt(var(x, axis, keepdims, ddof))
+        raise ShapeError(f"{name}: got an empty axis in shape {tuple(x.shape)}, wanted at least one element")
+    return x, axes, count
 
 
 def _extremum_vjp(g, y, x, axis, keepdims):
-    """Elements that attain the extremum share the cotangent."""
-    hit = (x == _expand(y, x, axis, keepdims)).astype(x.dtype)
-    return hit * (_expand(g, x, axis, keepdims) / hit.sum(axis=axis, keepdims=True))
+    """Elements that attain the extremum share the cotangent: NaN do where there are any."""
+    hit = (x == _expand(y, x, axis, keepdims)) | (x != x)
+    hit = hit.astype(x.dtype)
+    return hit * masked_quotient(_expand(g, x, axis, keepdims), _sum(hit, axis=axis, keepdims=True))
 
 
 @primitive(vjps=[_extremum_vjp], lowering=Lowering("reduce", "max"))
@@ -100,87 +72,53 @@ def _min(x, axis, keepdims):
 
 
 def max(x, axis=None, keepdims=False):
-    """Largest element over `axis`; elements that tie share the gradient."""
-    return _max(x, axis=_nonempty(x, axis, "max"), keepdims=keepdims)
+    """Largest element over `axis`; elements that tie share the gradient, and NaN takes it."""
+    x, axes, _ = _counted(x, axis, "max")
+    return _max(x, axis=axes, keepdims=bool(keepdims))
 
 
 def min(x, axis=None, keepdims=False):
-    """Smallest element over `axis`; elements that tie share the gradient."""
-    return _min(x, axis=_nonempty(x, axis, "min"), keepdims=keepdims)
+    """Smallest element over `axis`; elements that tie share the gradient, and NaN takes it."""
+    x, axes, _ = _counted(x, axis, "min")
+    return _min(x, axis=axes, keepdims=bool(keepdims))
 
 
-def _nonempty(x, axis, name) -> tuple[int, ...]:
-    axes = _axes(x, axis)
-    if _count(x, axes) == 0:
-        raise ShapeError(f"{name}: got an empty axis in shape {tuple(x.shape)}, wanted at least one element")
-    return axes
+# ---- products
+
+
+def _up_to(x):
+    """Products of all elements before each, along the last axis."""
+    n = x.shape[-1]
+    one = x[..., :1] * 0 + 1
+    y = concat([one, x[..., :-1]], axis=-1)
+    step = 1
+    while step < n:
+        y = concat([y[..., :step], y[..., step:] * y[..., :-step]], axis=-1)
+        step *= 2
+    return y
+
+
+def _prod_vjp(g, y, x, axis, keepdims):
+    """Products of all other elements, without a division, so that zeros do no harm."""
+    if _count(x, axis) == 0:
+        return broadcast_to(_expand(g, x, axis, keepdims), x.shape)
+    kept = tuple(i for i in range(len(x.shape)) if i not in axis)
+    order = (*kept, *axis)
+    flat = reshape(transpose(x, order), (*(x.shape[i] for i in kept), _count(x, axis)))
+    others = _up_to(flat) * flip(_up_to(flip(flat, -1)), -1)
+    others = transpose(reshape(others, tuple(x.shape[i] for i in order)), tuple(int(i) for i in np.argsort(order)))
+    return _expand(g, x, axis, keepdims) * others
+
+
+@primitive(vjps=[_prod_vjp], saves=(0,), lowering=Lowering("expand"))
+def _prod(x, axis, keepdims):
+    return np.multiply.reduce(x, axis=axis, keepdims=keepdims)
 
 
 def prod(x, axis=None, keepdims=False):
-    """Product over `axis`, multiplied pairwise, so that its gradients hold at zeros too."""
-    axes = _axes(x, axis)
-    kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
-    for a in axes:
-        while (n := x.shape[a]) > 1:
-            half = n // 2
-            lead = (slice(None),) * a
-            pairs = x[(*lead, slice(0, half))] * x[(*lead, slice(half, 2 * half))]
-            x = concat([pairs, x[(*lead, slice(2 * half, n))]], axis=a) if n % 2 else pairs
-        if n == 0:
-            x = _sum(x, axis=(a,), keepdims=True) + 1
-    shape = kept if keepdims else tuple(n for i, n in enumerate(kept) if i not in axes)
-    return reshape(x, shape)
-
-
-def _log_sum_exp(x, axis):
-    top = np.maximum.reduce(x, axis=axis, keepdims=True)
-    top = np.where(np.isfinite(top), top, x.dtype.type(0))
-    with np.errstate(divide="ignore"):
-        return np.log(np.add.reduce(np.exp(x - top), axis=axis, keepdims=True)) + top
-
-
-def logsumexp(x, axis=None, keepdims=False):
-    """``log(sum(exp(x)))`` over `axis`, without overflow."""
-    axes = _nonempty(x, axis, "logsumexp")
-    y = _logsumexp(x, axis=axes)
-    return y if keepdims else reshape(y, tuple(n for i, n in enumerate(x.shape) if i not in axes))
-
-
-@primitive(vjps=[lambda g, y, x, axis: g * exp(x - y)], lowering=Lowering("expand"), floats=True)
-def _logsumexp(x, axis):
-    return _log_sum_exp(x, axis)
-
-
-@primitive(
-    vjps=[lambda g, y, x, axis: y * (g - _sum(g * y, axis=axis, keepdims=True))],
-    saves=(OUT,),
-    lowering=Lowering("expand"),
-    floats=True,
-)
-def _softmax(x, axis):
-    e = np.exp(x - np.maximum.reduce(x, axis=axis, keepdims=True))
-    e /= np.add.reduce(e, axis=axis, keepdims=True)
-    return e
-
-
-def softmax(x, axis=-1):
-    """``exp(x) / sum(exp(x))`` over `axis`."""
-    return _softmax(x, axis=_nonempty(x, axis, "softmax"))
-
-
-@primitive(
-    vjps=[lambda g, y, x, axis: g - exp(y) * _sum(g, axis=axis, keepdims=True)],
-    saves=(OUT,),
-    lowering=Lowering("expand"),
-    floats=True,
-)
-def _log_softmax(x, axis):
-    return x - _log_sum_exp(x, axis)
-
-
-def log_softmax(x, axis=-1):
-    """``log(softmax(x))`` over `axis`, without overflow."""
-    return _log_softmax(x, axis=_nonempty(x, axis, "log_softmax"))
+    """Product over `axis`, multiplied in NumPy's order; its gradients hold at zeros too."""
+    x = operand(x, "prod")
+    return _prod(x, axis=several_axes(axis, x.shape, scalars=True), keepdims=bool(keepdims))
 
 
 def _cumsum_vjp(g, y, x, axis):
@@ -194,9 +132,11 @@ def _cumsum(x, axis):
 
 def cumsum(x, axis=None):
     """Running sum along `axis`; None runs over the flattened tensor."""
+    x = operand(x, "cumsum")
     if axis is None:
         return _cumsum(reshape(x, -1), axis=0)
-    return _cumsum(x, axis=_one_axis(x, axis))
+    axis = one_axis(axis, x.shape, scalars=True)
+    return _cumsum(x if x.shape else reshape(x, 1), axis=axis)
 
 
 # ---- without gradients
@@ -227,51 +167,60 @@ def _any(x, axis, keepdims):
     return np.any(x, axis=axis, keepdims=keepdims)
 
 
+def _arg_axis(x, axis, name):
+    """The operand and its axis, None for all, along which there is at least one element."""
+    x = operand(x, name)
+    axis = None if axis is None else one_axis(axis, x.shape, scalars=True)
+    _counted(x, axis, name)
+    return x, axis if x.shape else None
+
+
 def argmax(x, axis=None, keepdims=False):
-    """Index of the largest element along `axis` (None: in the flattened tensor)."""
-    _nonempty(x, axis, "argmax")
-    return _argmax(x, axis=axis, keepdims=keepdims)
+    """Index of the largest element along `axis` (None: in the flattened tensor); of the first NaN if there is one."""
+    x, axis = _arg_axis(x, axis, "argmax")
+    return _argmax(x, axis=axis, keepdims=bool(keepdims))
 
 
 def argmin(x, axis=None, keepdims=False):
-    """Index of the smallest element along `axis` (None: in the flattened tensor)."""
-    _nonempty(x, axis, "argmin")
-    return _argmin(x, axis=axis, keepdims=keepdims)
+    """Index of the smallest element along `axis` (None: in the flattened tensor); of the first NaN if there is one."""
+    x, axis = _arg_axis(x, axis, "argmin")
+    return _argmin(x, axis=axis, keepdims=bool(keepdims))
 
 
 def argsort(x, axis=-1):
-    """Indices that sort `x` along `axis`, ties in their order."""
-    return _argsort(x, axis=_one_axis(x, axis))
+    """Indices that sort `x` along `axis` (None: the flattened tensor), ties in their order, NaN last."""
+    x = operand(x, "argsort")
+    if axis is None or not x.shape:
+        axis = 0 if axis is None else one_axis(axis, x.shape, scalars=True)
+        x = reshape(x, -1)
+    return _argsort(x, axis=one_axis(axis, x.shape))
 
 
 def all(x, axis=None, keepdims=False):
     """Whether all elements hold, over `axis`."""
-    return _all(x, axis=_axes(x, axis), keepdims=keepdims)
+    x = operand(x, "all")
+    return _all(x, axis=several_axes(axis, x.shape, scalars=True), keepdims=bool(keepdims))
 
 
 def any(x, axis=None, keepdims=False):
     """Whether any element holds, over `axis`."""
-    return _any(x, axis=_axes(x, axis), keepdims=keepdims)
+    x = operand(x, "any")
+    return _any(x, axis=several_axes(axis, x.shape, scalars=True), keepdims=bool(keepdims))
 
 
-# softmax and its kin, taken apart for the compiler: along features they become two reductions and elementwise maths
-def expand_softmax(x, axis):
-    e = exp(x - constant(_max(x, axis=axis, keepdims=True)))
-    return e / _sum(e, axis=axis, keepdims=True)
+def _expand_prod(x, axis, keepdims):
+    kept = tuple(1 if i in axis else n for i, n in enumerate(x.shape))
+    for a in axis:
+        lead = (slice(None),) * a
+        while (n := x.shape[a]) > 32:
+            half = n // 2
+            pairs = x[(*lead, slice(0, half))] * x[(*lead, slice(half, 2 * half))]
+            x = concat([pairs, x[(*lead, slice(2 * half, n))]], axis=a) if n % 2 else pairs
+        total = x[(*lead, slice(0, 1))]
+        for i in range(1, n):  # in the order of the others, so that it overflows as they do
+            total = total * x[(*lead, slice(i, i + 1))]
+        x = total
+    return x if keepdims else reshape(x, tuple(n for i, n in enumerate(kept) if i not in axis))
 
 
-def expand_logsumexp(x, axis):
-    top = constant(_max(x, axis=axis, keepdims=True))
-    top = where(isfinite(top), top, 0.0)
-    return log(_sum(exp(x - top), axis=axis, keepdims=True)) + top
-
-
-def expand_log_softmax(x, axis):
-    return x - expand_logsumexp(x, axis)
-
-
-expansions: dict[str, Callable[..., Any]] = {
-    "softmax": expand_softmax,
-    "log_softmax": expand_log_softmax,
-    "logsumexp": expand_logsumexp,
-}
+expansions["prod"] = _expand_prod

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
 from ..core import Lowering, primitive
 from ..errors import ShapeError
+from .arguments import integers, number, one_axis, operand, several_axes
 from .index import scatter_add, take
 
 
@@ -19,9 +19,9 @@ def _reshape(x, shape):
 
 def reshape(x, *shape):
     """The same elements in another shape; one length may be -1."""
-    if len(shape) == 1 and not isinstance(shape[0], (int, np.integer)):
-        shape = tuple(shape[0])
-    size, wanted = int(np.prod(x.shape, dtype=int)), tuple(int(n) for n in shape)
+    x = operand(x, "reshape")
+    shape = integers(shape[0] if len(shape) == 1 else shape, "shape")
+    size, wanted = int(np.prod(x.shape, dtype=int)), shape
     if wanted.count(-1) == 1:
         rest = int(np.prod([n for n in wanted if n != -1], dtype=int))
         if rest and size % rest == 0:
@@ -51,10 +51,12 @@ def _transpose(x, axes):
 
 def transpose(x, *axes):
     """Permute the axes; without arguments, reverse them."""
+    x = operand(x, "transpose")
     n = len(x.shape)
-    if len(axes) == 1 and not isinstance(axes[0], (int, np.integer)):
-        axes = () if axes[0] is None else tuple(axes[0])
-    order = tuple(range(n))[::-1] if not axes else tuple(int(a) % n if -n <= a < n else -1 for a in axes)
+    if axes in ((), (None,)):
+        return _transpose(x, axes=tuple(range(n))[::-1])
+    axes = integers(axes[0] if len(axes) == 1 else axes, "axes")
+    order = tuple(a % n if -n <= a < n else -1 for a in axes)
     if sorted(order) != list(range(n)):
         raise ShapeError(f"transpose: got axes {tuple(axes)}, wanted a permutation of the {n} axes of {tuple(x.shape)}")
     return _transpose(x, axes=order)
@@ -62,46 +64,47 @@ def transpose(x, *axes):
 
 def swapaxes(x, a, b):
     """Exchange two axes."""
-    n = len(x.shape)
-    for axis in (a, b):
-        _check_axis(axis, n, x.shape)
-    order = list(range(n))
+    x = operand(x, "swapaxes")
+    a, b = one_axis(a, x.shape), one_axis(b, x.shape)
+    order = list(range(len(x.shape)))
     order[a], order[b] = order[b], order[a]
-    return _transpose(x, axes=tuple(i % n for i in order))
-
-
-def moveaxis(x, source, destination):
-    """Move one axis to another place; the others keep their order."""
-    n = len(x.shape)
-    source, destination = _check_axis(source, n, x.shape), _check_axis(destination, n, x.shape)
-    order = [i for i in range(n) if i != source]
-    order.insert(destination, source)
     return _transpose(x, axes=tuple(order))
 
 
-def _check_axis(axis: Any, n: int, shape) -> int:
-    if not -n <= axis < n:
-        raise ShapeError(f"axis: got {axis}, wanted an axis of shape {tuple(shape)}")
-    return axis % n
+def moveaxis(x, source, destination):
+    """Move axes (an int, or several) to other places; the others keep their order."""
+    x = operand(x, "moveaxis")
+    n = len(x.shape)
+    moved, places = (
+        [one_axis(a, x.shape) for a in integers(axes, name)]
+        for axes, name in ((source, "source"), (destination, "destination"))
+    )
+    if len(moved) != len(places) or len(set(moved)) != len(moved) or len(set(places)) != len(places):
+        raise ShapeError(f"moveaxis: got {source} and {destination}, wanted as many places as axes, each once")
+    order = [i for i in range(n) if i not in moved]
+    for place, axis in sorted(zip(places, moved)):
+        order.insert(place, axis)
+    return _transpose(x, axes=tuple(order))
 
 
 def expand_dims(x, axis):
     """Insert an axis of length 1 at `axis` (an int or a tuple)."""
-    axes = (axis,) if isinstance(axis, (int, np.integer)) else tuple(axis)
+    x, axes = operand(x, "expand_dims"), integers(axis, "axis")
     n = len(x.shape) + len(axes)
-    new = {_check_axis(a, n, (1,) * n) for a in axes}
+    new = {one_axis(a, (1,) * n) for a in axes}
+    if len(new) != len(axes):
+        raise ShapeError(f"axis: got {axis}, wanted each axis once")
     rest = iter(x.shape)
     return _reshape(x, shape=tuple(1 if i in new else next(rest) for i in range(n)))
 
 
 def squeeze(x, axis=None):
     """Remove axes of length 1: all, or those in `axis`."""
-    n = len(x.shape)
+    x = operand(x, "squeeze")
     if axis is None:
-        gone = {i for i, length in enumerate(x.shape) if length == 1}
+        gone = [i for i, length in enumerate(x.shape) if length == 1]
     else:
-        axes = (axis,) if isinstance(axis, (int, np.integer)) else axis
-        gone = {_check_axis(a, n, x.shape) for a in axes}
+        gone = list(several_axes(axis, x.shape, scalars=True))
         for a in gone:
             if x.shape[a] != 1:
                 raise ShapeError(f"squeeze: got axis {a} of shape {tuple(x.shape)}, wanted an axis of length 1")
@@ -115,7 +118,8 @@ def _broadcast_to(x, shape):
 
 def broadcast_to(x, shape):
     """Repeat along axes of length 1 to reach `shape`, as NumPy broadcasts; shares memory."""
-    shape, given = tuple(shape), tuple(getattr(x, "shape", ()))
+    x, shape = operand(x, "broadcast_to"), integers(shape, "shape")
+    given = tuple(x.shape)
     if given == shape:
         return x
     if len(given) > len(shape) or any(m not in (1, n) for m, n in zip(given[::-1], shape[::-1])):
@@ -134,9 +138,8 @@ def _flip(x, axes):
 
 def flip(x, axis=None):
     """Reverse the order along `axis` (None: all axes)."""
-    n = len(x.shape)
-    axes = range(n) if axis is None else (axis,) if isinstance(axis, (int, np.integer)) else axis
-    return _flip(x, axes=tuple(_check_axis(a, n, x.shape) for a in axes))
+    x = operand(x, "flip")
+    return _flip(x, axes=several_axes(axis, x.shape))
 
 
 def _unpad(g, y, x, widths, value):
@@ -165,27 +168,37 @@ def pad(x, pad_width, mode="constant", constant_values=0):
     """
     if mode not in ("constant", "edge", "reflect", "symmetric", "wrap"):
         raise ValueError(f"mode: got {mode!r}, wanted constant, edge, reflect, symmetric or wrap")
+    x = operand(x, "pad")
     n = len(x.shape)
     try:
-        widths = np.broadcast_to(np.asarray(pad_width, dtype=int), (n, 2))
+        given = np.asarray(pad_width)
+        widths = np.broadcast_to(given, (n, 2))
     except ValueError as e:
         raise ShapeError(f"pad_width: got {pad_width}, wanted a pair for each axis of {tuple(x.shape)}") from e
-    if (widths < 0).any():
+    if given.dtype.kind not in "iu":
+        raise TypeError(f"pad_width: got {pad_width!r}, wanted ints")
+    if (given < 0).any():
         raise ShapeError(f"pad_width: got {pad_width}, wanted no negative width")
+    if not n:
+        return _reshape(x, shape=())
     pairs = tuple((int(a), int(b)) for a, b in widths)
     if mode == "constant":
-        return _pad(x, widths=pairs, value=constant_values)
+        return _pad(x, widths=pairs, value=number(constant_values, "constant_values"))
     for axis, pair in enumerate(pairs):
         if any(pair):
+            if not x.shape[axis]:
+                raise ShapeError(f"pad: got mode {mode!r} for shape {tuple(x.shape)}, wanted an axis with elements")
             x = take(x, np.pad(np.arange(x.shape[axis]), pair, mode=mode), axis)
     return x
 
 
 def repeat(x, repeats, axis=None):
     """Repeat each element `repeats` times (a number, or one number for each) along `axis`."""
-    if axis is None:
-        x, axis = reshape(x, -1), 0
-    axis = _check_axis(axis, len(x.shape), x.shape)
+    x = operand(x, "repeat")
+    if axis is None or not x.shape:
+        axis = 0 if axis is None else one_axis(axis, x.shape, scalars=True)
+        x = reshape(x, -1)
+    axis = one_axis(axis, x.shape)
     counts = np.asarray(repeats)
     if counts.ndim > 1 or counts.dtype.kind not in "iu" or counts.size not in (1, x.shape[axis]) or (counts < 0).any():
         raise ShapeError(f"repeats: got {repeats}, wanted a count, or {x.shape[axis]} counts")
@@ -194,9 +207,11 @@ def repeat(x, repeats, axis=None):
 
 def tile(x, reps):
     """Lay copies of `x` side by side, ``reps[i]`` along axis i."""
-    reps = (reps,) if isinstance(reps, (int, np.integer)) else tuple(reps)
+    x, reps = operand(x, "tile"), integers(reps, "reps")
+    if min(reps, default=0) < 0:
+        raise ShapeError(f"reps: got {reps}, wanted no negative number")
     n = max(len(reps), len(x.shape))
-    reps = (1,) * (n - len(reps)) + tuple(int(r) for r in reps)
+    reps = (1,) * (n - len(reps)) + reps
     shape = (1,) * (n - len(x.shape)) + tuple(x.shape)
     thin = tuple(m for length in shape for m in (1, length))
     wide = tuple(m for r, length in zip(reps, shape) for m in (r, length))
@@ -220,13 +235,23 @@ def _concat(*xs, axis):
     return np.concatenate(xs, axis=axis)
 
 
-def concat(xs, axis=0):
-    """Join tensors along an existing axis."""
-    xs = list(xs)
+def _sequence(xs, name):
+    """Operands of a function that joins several."""
+    if isinstance(xs, (str, bytes)) or not hasattr(xs, "__iter__") or getattr(xs, "shape", None) == ():
+        raise TypeError(f"{name}: got {type(xs).__name__}, wanted a sequence of tensors")
+    xs = [operand(x, name) for x in xs]
     if not xs:
-        raise ShapeError("concat: got no tensors, wanted at least one")
+        raise ShapeError(f"{name}: got no tensors, wanted at least one")
+    return xs
+
+
+def concat(xs, axis=0):
+    """Join tensors along an existing axis (None: flatten them first)."""
+    xs = _sequence(xs, "concat")
+    if axis is None:
+        xs, axis = [reshape(x, -1) for x in xs], 0
     n = len(xs[0].shape)
-    axis = _check_axis(axis, n, xs[0].shape)
+    axis = one_axis(axis, xs[0].shape)
     for x in xs:
         if len(x.shape) != n or any(i != axis and a != b for i, (a, b) in enumerate(zip(x.shape, xs[0].shape))):
             shapes = ", ".join(str(tuple(x.shape)) for x in xs)
@@ -250,13 +275,11 @@ def _stack(*xs, axis):
 
 def stack(xs, axis=0):
     """Join tensors of one shape along a new axis."""
-    xs = list(xs)
-    if not xs:
-        raise ShapeError("stack: got no tensors, wanted at least one")
+    xs = _sequence(xs, "stack")
     for x in xs:
         if tuple(x.shape) != tuple(xs[0].shape):
             raise ShapeError(f"stack: got shapes {tuple(xs[0].shape)} and {tuple(x.shape)}, wanted equal shapes")
-    return _stack(*xs, axis=_check_axis(axis, len(xs[0].shape) + 1, xs[0].shape))
+    return _stack(*xs, axis=one_axis(axis, (1, *xs[0].shape)))
 
 
 def _unstack_vjp(gs, y, x, needs, axis):
@@ -272,7 +295,8 @@ def _unstack(x, axis):
 
 def unstack(x, axis=0):
     """The slices along `axis`, as a tuple; the inverse of :func:`stack`."""
-    return _unstack(x, axis=_check_axis(axis, len(x.shape), x.shape))
+    x = operand(x, "unstack")
+    return _unstack(x, axis=one_axis(axis, x.shape))
 
 
 def _split_vjp(gs, y, x, needs, bounds, axis):
@@ -292,16 +316,22 @@ def _split(x, bounds, axis):
 
 
 def split(x, indices_or_sections, axis=0):
-    """Cut along `axis` into equal parts (a number) or at the given indices, as ``numpy.split``."""
-    axis = _check_axis(axis, len(x.shape), x.shape)
+    """Cut along `axis` into equal parts (a number) or at the given indices, as ``numpy.split``.
+
+    Indices are those of slices ``x[i:j]``: negative ones count from the end, and what lies outside gives empty parts.
+    """
+    x = operand(x, "split")
+    axis = one_axis(axis, x.shape)
     length = x.shape[axis]
     if isinstance(indices_or_sections, (int, np.integer)):
         n = int(indices_or_sections)
         if n < 1 or length % n:
             raise ShapeError(f"split: got {n} sections of axis {axis} with length {length}, wanted equal parts")
         bounds = tuple(range(0, length + 1, length // n)) if length else (0,) * (n + 1)
-    else:
-        bounds = (0, *(int(i) for i in indices_or_sections), length)
-        if any(a > b for a, b in pairwise(bounds)) or bounds[1] < 0:
-            raise ShapeError(f"split: got indices {indices_or_sections}, wanted rising indices within {length}")
-    return _split(x, bounds=bounds, axis=axis)
+        return _split(x, bounds=bounds, axis=axis)
+    points = integers(indices_or_sections, "indices_or_sections")
+    bounds = (0, *(slice(i, None).indices(length)[0] for i in points), length)
+    if all(a <= b for a, b in pairwise(bounds)):
+        return _split(x, bounds=bounds, axis=axis)
+    lead = (slice(None),) * axis
+    return tuple([x[(*lead, slice(a, b))] for a, b in zip([0, *points], [*points, length])])

@@ -1,0 +1,83 @@
+"""What public functions do with their arguments before anything is computed: lists become arrays, axes are checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from ..core import Carrier
+from ..core.node import as_operand
+from ..errors import ShapeError
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, (int, float))
+
+
+def operand(value: Any, name: str) -> Any:
+    """`value` if it has a shape: a tensor, a symbol or an array; lists and numbers as arrays.
+
+    Raises
+    ------
+    DTypeError
+        If it is no array of numbers.
+    """
+    return value if isinstance(value, (Carrier, np.ndarray)) else as_operand(value, name)
+
+
+def number(value: Any, name: str) -> float:
+    """A Python or NumPy number as a Python number."""
+    if not isinstance(value, (int, float, np.number)) or isinstance(value, np.complexfloating):
+        raise TypeError(f"{name}: got {value!r}, wanted a number")
+    return value.item() if isinstance(value, np.number) else value
+
+
+def integer(value: Any, name: str) -> int:
+    """A Python or NumPy integer (no bool) as int."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name}: got {value!r}, wanted an int")
+    return int(value)
+
+
+def integers(value: Any, name: str) -> tuple[int, ...]:
+    """An int, or a sequence of ints, as a tuple."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "iu":
+        value = value.tolist()
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
+        found = tuple(value)
+    else:
+        found = (value,)
+    for i in found:
+        if isinstance(i, bool) or not isinstance(i, (int, np.integer)):
+            raise TypeError(f"{name}: got {value!r}, wanted an int or a tuple of ints")
+    return tuple(int(i) for i in found)
+
+
+def one_axis(axis: Any, shape: tuple, scalars: bool = False) -> int:
+    """`axis` of `shape`, counted from the front; a scalar has the axes 0 and -1 if `scalars`."""
+    n = len(shape)
+    if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
+        raise TypeError(f"axis: got {axis!r}, wanted an int")
+    if scalars and not n and axis in (0, -1):
+        return 0
+    if not -n <= axis < n:
+        raise ShapeError(f"axis: got {axis}, wanted an axis of shape {tuple(shape)}")
+    return int(axis) % n
+
+
+def several_axes(axis: Any, shape: tuple, scalars: bool = False) -> tuple[int, ...]:
+    """`axis` (None: all, an int, or a tuple) as a rising tuple of axes counted from the front.
+
+    With `scalars` a scalar has the axes 0 and -1, which are none, as for reductions of NumPy.
+    """
+    if axis is None:
+        return tuple(range(len(shape)))
+    given = integers(axis, "axis")
+    if scalars and not shape and given in ((0,), (-1,)):
+        return ()
+    axes = tuple(sorted(one_axis(a, shape) for a in given))
+    if len(set(axes)) != len(axes):
+        raise ShapeError(f"axis: got {axis}, wanted each axis once")
+    return axes

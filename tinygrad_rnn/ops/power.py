@@ -1,0 +1,72 @@
+"""Powers: of two arrays, and by a number."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+
+from ..core import OUT, Op, primitive
+from .compare import logical_and
+from .elementwise import abs, lanes, log, masked_product, masked_quotient, nothing, where
+
+
+def _base(g, y, a, b):
+    if isinstance(b, (int, float)):  # the common case, without a special point at zero
+        if b == 0:
+            return nothing(g)
+        if b == 0.5:
+            return masked_quotient(0.5 * g, abs(y))
+        if b < 1 or b != b:  # the derivative is infinite at zero
+            return masked_product(g * b, power(a, b - 1))
+        return g if b == 1 else g * (2 * a) if b == 2 else g * (b * power(a, b - 1))
+    none = b == 0
+    return masked_product(masked_product(g, b), power(a, where(none, 1.0, b - 1)))
+
+
+def _exponent(g, y, a, b):
+    if isinstance(a, (int, float)):
+        scale = math.log(a) if a > 0 else math.nan if a != 0 else where(b < 0, -math.inf, 0.0)
+    else:
+        scale = log(where(logical_and(a == 0, b >= 0), 1.0, a))
+    return masked_product(masked_product(g, y), scale)
+
+
+@primitive(vjps=[_base, _exponent], saves=(0, 1, OUT), lowering=lanes("power({0}, {1})", 60))
+def power(a, b):
+    """``a ** b``, with broadcasting.
+
+    The gradient by `b` is 0 where `a` is 0 and `b` is not negative, and minus infinity (times the cotangent) where `b`
+    is negative; it is NaN where `a` is negative.
+    """
+    return np.power(a, b)
+
+
+PRODUCTS, QUOTIENTS = 8, 4  # whole exponents up to these keep within 4 units in the last place as products
+
+
+def _product(x: str, n: int) -> str:
+    """Code of the n-th power of `x`: products of halves."""
+    return x if n == 1 else f"({_product(x, n - n // 2)} * {_product(x, n // 2)})"
+
+
+@functools.cache
+def power_by(exponent: float) -> Op | None:
+    """What a compiled loop computes for ``x ** exponent`` in less time than a power takes; None if there is nothing."""
+
+    def forward(x):
+        return np.power(x, exponent)
+
+    def rule(g, y, x):
+        return _base(g, y, x, exponent)
+
+    if exponent == 0.5:
+        return Op("square_root", forward, vjps=[rule], saves=(OUT,), lowering=lanes("sqrt({0})", 5))
+    if not float(exponent).is_integer() or exponent == 0:
+        return None
+    n = int(abs(exponent))
+    if n > (PRODUCTS if exponent > 0 else QUOTIENTS):
+        return None
+    name, factor = (f"power_{n}", "{0}") if exponent > 0 else (f"power_minus_{n}", "(1.0 / {0})")
+    return Op(name, forward, vjps=[rule], saves=(0,), lowering=lanes(_product(factor, n), n + 4))
