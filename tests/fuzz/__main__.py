@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
+import io
+import os
 import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -13,15 +15,12 @@ import traceback
 from pathlib import Path
 
 MOST = 5  # findings of a reader, after which the next one gets its turn
+COVERED = ["tinygrad_rnn.data", "tinygrad_rnn.train", "models", "gzip"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    from .readers import READERS
-
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument(
-        "--reader", choices=READERS, nargs="+", metavar="NAME", help=f"default: all in turn: {', '.join(READERS)}"
-    )
+    parser.add_argument("--reader", nargs="+", metavar="NAME", help="default: all in turn")
     parser.add_argument("--seconds", type=float, default=60.0, help="in all (default: 60)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--input", type=Path, help="run the reader on this file alone")
@@ -29,23 +28,38 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--corpus", type=Path, help="a folder that keeps the inputs which reached new code")
     parser.add_argument("--plain", action="store_true", help="without atheris")
     args = parser.parse_args(arguments)
+    plain = args.plain or args.input is not None or importlib.util.find_spec("atheris") is None
+    with instrumented(plain), contextlib.redirect_stderr(io.StringIO()):  # which files these are is no news
+        from .readers import READERS
     names = args.reader or list(READERS)
+    if unknown := set(names) - set(READERS):
+        parser.error(f"--reader: got {', '.join(sorted(unknown))}, wanted some of {', '.join(READERS)}")
     if args.input is not None:
         return again(names, args.input)
-    plain = args.plain or importlib.util.find_spec("atheris") is None
     tool = "a plain mutator" if plain else "atheris"
     print(f"{tool}, {args.seconds / len(names):.1f} s for each of {len(names)} readers", flush=True)
     found = 0
+    args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         for name in names:
             corpus = (args.corpus or Path(scratch)) / name
+            corpus.mkdir(parents=True, exist_ok=True)
             found += fuzz(name, args.seconds / len(names), args.seed, corpus, args.out, plain)
     print(f"{found} findings" + (f", in {args.out}" if found else ""))
     return 1 if found else 0
 
 
+def instrumented(plain: bool):
+    """While the readers are imported, to see later which places of them an input reaches."""
+    if plain:
+        return contextlib.nullcontext()
+    import atheris
+
+    return atheris.instrument_imports(include=COVERED, enable_loader_override=False)
+
+
 def again(names: list[str], path: Path) -> int:
-    """Run a reader on one file."""
+    """Run readers on one file."""
     from .guard import guarded, timed
     from .readers import READERS
 
@@ -63,39 +77,52 @@ def again(names: list[str], path: Path) -> int:
 
 def fuzz(name: str, seconds: float, seed: int, corpus: Path, out: Path, plain: bool) -> int:
     """Run a reader in processes of their own, as often as it breaks; the number of findings."""
-    corpus.mkdir(parents=True, exist_ok=True)
-    out.mkdir(parents=True, exist_ok=True)
-    began, runs, cover, findings = time.monotonic(), 0, "", []
-    while (len(findings) < MOST and (left := seconds - (time.monotonic() - began)) >= 1) or (not runs and not findings):
+    began, runs, cover = time.monotonic(), 0, ""
+    findings: list[Path] = []
+    left = seconds
+    while left > 0 and len(findings) < MOST:
         before = set(out.iterdir())
-        command = [
-            sys.executable,
-            "-m",
-            "tests.fuzz.child",
-            name,
-            str(max(1, round(left))),
-            str(seed),
-            str(corpus),
-            str(out),
-        ]
-        done = subprocess.run(
-            [*command, *["plain"] * plain], capture_output=True, text=True, errors="replace", check=False
-        )
-        counts = re.findall(r"^#(\d+)\s.*?cov: (\d+) ft: (\d+)", done.stderr, re.MULTILINE)
+        code, said = in_child(name, left, seed, corpus, out, plain)
+        counts = re.findall(r"^#(\d+)\s(?:.*?cov: (\d+) ft: (\d+))?", said, re.MULTILINE)
         runs += int(counts[-1][0]) if counts else 1
-        cover = f", {counts[-1][1]} places and {counts[-1][2]} features covered" if counts else cover
-        seed += 1
+        cover = f", {counts[-1][1]} places and {counts[-1][2]} features covered" if counts and counts[-1][1] else cover
         new = sorted(set(out.iterdir()) - before)
-        findings += new
-        if done.returncode and not new:
-            print(done.stderr[-3000:])
-            return 1
+        if code:
+            print("\n".join(line for line in said.splitlines() if not line.startswith(("#", "INFO")))[-3000:])
         for path in new:
-            print("\n".join(line for line in done.stderr.splitlines() if not line.startswith(("#", "INFO")))[-3000:])
             print(f"  again: python -m tests.fuzz --reader {name} --input {path}", flush=True)
+        findings += new
+        if not code or not new:
+            break
+        seed, left = seed + 1, seconds - (time.monotonic() - began)
+    broken = max(len(findings), code != 0)
     passed = time.monotonic() - began
-    print(f"{name:<11}{runs:>10,} inputs in {passed:.0f} s{cover}, {len(findings)} findings", flush=True)
-    return len(findings)
+    print(f"{name:<11}{runs:>10,} inputs in {passed:.0f} s{cover}, {broken} findings", flush=True)
+    return broken
+
+
+def in_child(name: str, seconds: float, seed: int, corpus: Path, out: Path, plain: bool) -> tuple[int, str]:
+    """Fuzz in a fork of this process, which libFuzzer ends: how it ended, and what it said."""
+    from . import child
+
+    sys.stdout.flush()
+    with tempfile.TemporaryFile() as said:
+        process = os.fork()
+        if not process:
+            code = 1
+            try:
+                os.dup2(said.fileno(), 1)
+                os.dup2(said.fileno(), 2)
+                child.main(name, seconds, seed, corpus, out, plain)
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        said.seek(0)
+        return code, said.read().decode(errors="replace")
 
 
 if __name__ == "__main__":

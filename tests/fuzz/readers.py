@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gzip
+import hashlib
 import json
 import struct
 import tempfile
@@ -16,8 +18,9 @@ import numpy as np
 import safetensors.numpy
 
 from models import _command, _python, sine
-from tinygrad_rnn import data, nn
+from tinygrad_rnn import data, nn, optim
 from tinygrad_rnn.errors import CheckpointError, DataError
+from tinygrad_rnn.train import Trainer, checkpoint
 
 TEXT = (
     b"a,b\n",
@@ -225,7 +228,7 @@ def loader_seeds() -> list[bytes]:
     return [json.dumps(loader().state_dict()).encode()]
 
 
-# ---- runs of models
+# ---- runs of models, and checkpoints
 
 
 def read_options(path: Path) -> None:
@@ -263,17 +266,48 @@ def weights_seeds() -> list[bytes]:
     return [contents(write)]
 
 
-def inside(name: str, read: Callable, seeds: Callable, key: str, errors: tuple[type[Exception], ...]) -> Reader:
-    """A reader of the JSON in the metadata of safetensors files that are good otherwise."""
+@functools.cache
+def trainer() -> Trainer:
+    model = sine.Predictor(2, "rnn")
+    optimizer = optim.Adam(model.parameters(), lr=1e-2)
+    return Trainer(model, optimizer, nn.mse_loss, schedule=optim.ExponentialLR(optimizer, 0.9), progress=False)
+
+
+def read_checkpoint(path: Path) -> None:
+    into = trainer()
+    before = [p.data.copy() for p in into.model.parameters()]
+    try:
+        into.load(path)
+    except CheckpointError:  # nothing is taken over of what is refused
+        assert all(np.array_equal(p.data, b, equal_nan=True) for p, b in zip(into.model.parameters(), before))
+        raise
+
+
+def checkpoint_seeds() -> list[bytes]:
+    return [contents(lambda path: trainer().save(path))]
+
+
+def hashed(text: str) -> dict[str, str]:
+    """What the metadata of a checkpoint hold, as if it had been written so."""
+    return {checkpoint.KEY: text, checkpoint.HASH: hashlib.sha256(text.encode()).hexdigest()}
+
+
+def inside(
+    name: str, read: Callable, seeds: Callable, metadata: Callable[[str], dict], errors: tuple[type[Exception], ...]
+) -> Reader:
+    """A reader of the JSON in the metadata of safetensors files that are good otherwise.
+
+    ``metadata(text)`` puts it there, and the key that it has comes first.
+    """
     arrays, texts = {}, []
     for seed in seeds():
         arrays = safetensors.numpy.load(seed)
         header = json.loads(seed[8 : 8 + int.from_bytes(seed[:8], "little")])
-        texts.append(header["__metadata__"][key].encode())
+        texts.append(header["__metadata__"][next(iter(metadata("")))].encode())
 
     def read_metadata(path: Path) -> None:
         text = path.read_bytes().decode(errors="ignore")
-        path.write_bytes(safetensors.numpy.save(arrays, {key: text}))
+        path.write_bytes(safetensors.numpy.save(arrays, metadata(text)))
         read(path)
 
     return Reader(read_metadata, lambda: texts, (*JSON, b'"dict"', b'"array"'), f"{name}.safetensors", errors)
@@ -296,5 +330,7 @@ READERS = {
     "loader": Reader(read_loader, loader_seeds, JSON, errors=(CheckpointError,)),
     "options": Reader(read_options, options_seeds, (*JSON, b'"epochs"', b'"cell"'), "options.json", RUNS),
     "weights": Reader(read_weights, weights_seeds, (*JSON, b'"BF16"', b'"F16"'), "weights.safetensors", RUNS),
-    "settings": inside("weights", read_weights, weights_seeds, _command.KEY, RUNS),
+    "settings": inside("weights", read_weights, weights_seeds, lambda text: {_command.KEY: text}, RUNS),
+    "checkpoint": Reader(read_checkpoint, checkpoint_seeds, (*JSON, b'"dict"', b'"BF16"'), errors=(CheckpointError,)),
+    "state": inside("checkpoint", read_checkpoint, checkpoint_seeds, hashed, (CheckpointError,)),
 }

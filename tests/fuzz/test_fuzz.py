@@ -1,21 +1,23 @@
 """Some hundred changed files for each reader; and a guard that notices what it is there for."""
 
 import os
+import re
 import subprocess
 import sys
 import time
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tinygrad_rnn.errors import DataError
 
-from . import __main__ as command
 from .guard import Broken, guarded, timed
 from .mutate import mutants
 from .readers import READERS, Reader
 
+ROOT = Path(__file__).parents[2]
 INPUTS = 300
 
 
@@ -95,30 +97,46 @@ def test_time(monkeypatch):
         time.sleep(20)
 
 
-def test_the_command(tmp_path, capfd):
-    assert command.main(["--plain", "--reader", "midi", "--seconds", "1", "--out", str(tmp_path)]) == 0
-    assert capfd.readouterr().out.endswith("0 findings\n")
+def run(*arguments):
+    line = [sys.executable, "-m", "tests.fuzz", *map(str, arguments)]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_command(tmp_path):
+    done = run("--plain", "--reader", "midi", "csv", "--seconds", "1", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"a plain mutator, .*\nmidi .*\ncsv .* 0 findings\n0 findings\n", done.stdout)
     (tmp_path / "x").write_bytes(READERS["midi"].seeds()[0])
-    assert command.main(["--reader", "midi", "--input", str(tmp_path / "x")]) == 0
-    assert capfd.readouterr().out == "midi: read\n"
+    assert run("--reader", "midi", "--input", tmp_path / "x").stdout == "midi: read\n"
+    assert "--reader: got wov, wanted some of csv, " in run("--reader", "wov").stderr
 
 
-def test_a_finding(tmp_path):
-    """It is kept as a file, and the process fails."""
-    code = """if True:
-        import sys
-        from pathlib import Path
-        from tests.fuzz import child, readers
+def test_under_atheris(tmp_path):
+    pytest.importorskip("atheris")
+    done = run("--reader", "midi", "--seconds", "1", "--out", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"atheris, .*\nmidi .* places and .* 0 findings\n0 findings\n", done.stdout)
+
+
+@pytest.mark.parametrize("tool", ["plain", "atheris"])
+def test_a_finding(tmp_path, tool):
+    """It is kept as a file, it is said how to see it again, and the command fails."""
+    if tool == "atheris":
+        pytest.importorskip("atheris")
+    code = f"""if True:
+        from tests.fuzz import __main__ as command
+        with command.instrumented({tool == "plain"}):
+            from tests.fuzz import readers
         readers.READERS["csv"] = readers.READERS["csv"]._replace(errors=())
-        corpus, out = Path(sys.argv[1], "corpus"), Path(sys.argv[1], "out")
-        corpus.mkdir()
-        child.main("csv", 9, 0, corpus, out, True)
+        command.MOST = 2
+        options = ["--plain"] * {tool == "plain"}
+        command.main(["--reader", "csv", "--seconds", "9", "--out", {str(tmp_path)!r}, *options])
     """
-    root = command.__file__.removesuffix("tests/fuzz/__main__.py")
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], cwd=root, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    (path,) = (tmp_path / "out").iterdir()
-    assert path.name.startswith("csv-")
-    assert f"csv breaks at {path}" in done.stderr
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    paths = list(tmp_path.iterdir())
+    assert paths, done.stderr
+    for path in paths:
+        assert path.name.startswith("csv-")
+        assert f"again: python -m tests.fuzz --reader csv --input {path}" in done.stdout
+    assert f"{len(paths)} findings, in {tmp_path}" in done.stdout
+    assert "DataError" in done.stdout
