@@ -61,6 +61,10 @@ class AnomalyError(TinygradError, FloatingPointError):
     input: int | None = None
 
 
+class OutOfMemoryError(TinygradError, MemoryError):
+    """A batch does not fit into the memory; the message names the cell, T, B, the bytes needed, and what helps."""
+
+
 class GradcheckError(TinygradError, AssertionError):
     """An analytical gradient differs from its finite difference.
 

@@ -14,6 +14,7 @@ from ..kernels.uninterrupted import making
 from .binding import Backward, Forward, Moves, Places, bind_backward, bind_forward
 from .plan import row_constants
 from .ragged import Ragged, rounded
+from .room import no_room
 from .runtime import BINDINGS, Executable
 
 
@@ -158,6 +159,19 @@ class RaggedExecutable:
         )
         return RaggedBackward(loop, slots, _head(loop.call.d, slots), [slots * batch * n for n in widths])
 
+    # ---- memory
+
+    def _no_room(self, kind: str, time: int, batch: int) -> MemoryError:
+        executable = self.executable
+        width = sum(map(_size, (*self._inputs, *self._outputs, *self._states)))
+        size = time * batch * width * executable.dtype.itemsize
+        return no_room(executable.title, time, batch, f"its {kind} loop", size)
+
+    def _size_of(self, ragged: Ragged) -> tuple[int, int]:
+        """T and B of the caller."""
+        batch = len(ragged.last)
+        return ragged.lead[0] * ragged.lead[1] // batch, batch
+
     # ---- running
 
     def forward(
@@ -182,6 +196,14 @@ class RaggedExecutable:
         states : list of arrays (B, ...)
         context : Context or None
         """
+        kind, (time, batch) = "training" if train else "inference", self._size_of(ragged)
+        self.executable.check_room(kind, time, batch)
+        try:
+            return self._forward(ragged, inputs, states, fresh, bases, train)
+        except MemoryError as error:
+            raise self._no_room(kind, time, batch) from error
+
+    def _forward(self, ragged: Ragged, inputs: list, states: list, fresh: list | None, bases: list, train: bool) -> Any:
         executable = self.executable
         bound: RaggedForward = self._binding("training" if train else "inference", ragged, fresh is not None)
         loop, pool, (first, second) = bound.loop, executable.pool, ragged.lead
@@ -206,6 +228,12 @@ class RaggedExecutable:
 
         Those of outputs are (T, B, ...), those of final states (B, ...).
         """
+        try:
+            return self._backward(context, output_grads, state_grads)
+        except MemoryError as error:
+            raise self._no_room("backward", *self._size_of(context.ragged)) from error
+
+    def _backward(self, context: Context, output_grads: list, state_grads: list) -> Any:
         executable, (ragged, fresh, given) = self.executable, context
         bound: RaggedBackward = self._binding("backward", ragged, fresh)
         loop, pool, (first, second) = bound.loop, executable.pool, ragged.lead

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray
 
-from ..errors import CompileError
+from ..errors import CompileError, OutOfMemoryError
 from ..kernels.uninterrupted import making
 from .after import After
 from .binding import Backward, Forward, bind_backward, bind_forward
@@ -18,6 +19,7 @@ from .places import Buffer
 from .plan import Plan, bases
 from .pool import Pool
 from .replay import evaluate
+from .room import check_room, no_room
 
 ravel = ndarray.ravel
 
@@ -104,13 +106,16 @@ class Executable:
         found = self._bound.get((kind, time, batch))
         if found is not None:
             return found
+        self.check_room(kind, time, batch)
         with making:
             key = (kind, time, batch)
             if key not in self._bound:
                 if len(self._bound) >= BINDINGS:
                     self._bound.pop(next(iter(self._bound)))
                     self.pool.clear()
-                self._bound[key] = self._bind(kind, time, batch)
+                bound = self._bind(kind, time, batch)
+                check_room(self.title, time, batch, self._bytes(bound), f"its {kind} loop")
+                self._bound[key] = bound
             return self._bound[key]
 
     def _bind(self, kind: str, time: int, batch: int) -> Forward | Backward:
@@ -123,6 +128,23 @@ class Executable:
             return bind_forward(layout, plan, plan.states, plan.outputs, self.names, time, batch)
         return bind_backward(reverse, after, plan, self.binding("training", time, batch), self.derived, time, batch)
 
+    # ---- memory
+
+    def check_room(self, kind: str, time: int, batch: int) -> None:
+        """Refuse a T and a batch for which not even inputs and outputs fit."""
+        traced = self.plan.traced
+        width = sum(x.width for x in (*traced.inputs, *traced.outputs)) or 1
+        check_room(self.title, time, batch, time * batch * width * self.dtype.itemsize, f"its {kind} loop")
+
+    def no_room(self, kind: str, time: int, batch: int) -> MemoryError:
+        """The error for a loop that did not find its memory."""
+        return no_room(self.title, time, batch, f"its {kind} loop", self._bytes(self.binding(kind, time, batch)))
+
+    def _bytes(self, bound: Forward | Backward) -> int:
+        """What a call allocates."""
+        size = bound.arena + sum(bound.w) + sum(bound.results) + sum(math.prod(shape) for shape in bound.copies)
+        return (size + (bound.grads if isinstance(bound, Backward) else 0)) * self.dtype.itemsize
+
     # ---- running
 
     def forward(self, inputs: list, states: list, bases: list, time: int, batch: int, train: bool):
@@ -134,6 +156,14 @@ class Executable:
             `bases` are the values of :attr:`bases`.
         """
         kind = "training" if train else "inference"
+        try:
+            return self._forward(kind, inputs, states, bases, time, batch, train)
+        except OutOfMemoryError:
+            raise
+        except MemoryError as error:
+            raise self.no_room(kind, time, batch) from error
+
+    def _forward(self, kind: str, inputs: list, states: list, bases: list, time: int, batch: int, train: bool):
         bound: Forward = self._bound.get((kind, time, batch)) or self.binding(kind, time, batch)
         empty = self.pool.empty
         arrays = [empty(bound.arena), *map(ravel, (*inputs, *states)), *map(empty, bound.results), *bases]
@@ -152,6 +182,14 @@ class Executable:
         output_grads, state_grads : lists of arrays or None
             None stands for zeros.
         """
+        try:
+            return self._backward(context, output_grads, state_grads)
+        except OutOfMemoryError:
+            raise
+        except MemoryError as error:
+            raise self.no_room("backward", context.time, context.batch) from error
+
+    def _backward(self, context: Context, output_grads: list, state_grads: list) -> tuple[list, list, dict]:
         time, batch, given = context
         bound: Backward = self._bound.get(("backward", time, batch)) or self.binding("backward", time, batch)
         n, m = bound.inputs, len(state_grads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from .. import config, ops
 from ..config import grad_mode
 from ..core import Tensor, is_float
 from ..core.dtype import as_array
-from ..errors import DTypeError, ShapeError
+from ..errors import DTypeError, OutOfMemoryError, ShapeError
 from . import nest
 from .anomaly import Replay, watched
 from .arrange import Arrangement
@@ -21,6 +22,7 @@ from .known import earlier_call
 from .sequence import turn_of
 from .steps import Steps, read_steps
 
+LARGE = 1 << 24  # rows of all steps; from here on it is looked at whether they fit into the memory
 MODES = ("auto", "compiled", "eager")
 
 
@@ -130,8 +132,29 @@ def run(
 ) -> tuple[Any, Any]:
     """What :func:`scan` does, for layers: the same `steps` may serve several cells."""
     check_mode(mode)
-    with turn_of(cell):
-        return _run(cell, xs, state, mode, arrange, steps, reset_state, checkpoint_every, return_outputs)
+    try:
+        with turn_of(cell):
+            return _run(cell, xs, state, mode, arrange, steps, reset_state, checkpoint_every, return_outputs)
+    except OutOfMemoryError:
+        raise
+    except MemoryError as error:
+        raise _no_room(cell, xs, arrange) from error
+
+
+def _no_room(cell: Cell, xs, arrange: Arrangement) -> MemoryError:
+    """The error for a sequence that does not fit: what the inputs and their outputs take at least."""
+    from ..compile.room import no_room  # the compiler is loaded at first use
+
+    shapes = [np.shape(getattr(x, "data", x)) for x in nest.flatten(xs)[0]]
+    batch, time = (shapes[0][axis] for axis in (arrange.batch_axis, 1 - arrange.batch_axis))
+    return no_room(cell._title, time, batch, "the sequence", _least(cell, shapes))
+
+
+def _least(cell: Cell, shapes: list[tuple]) -> int:
+    """Bytes that inputs, or outputs, of these shapes take at least."""
+    inputs = sum(math.prod(shape) for shape in shapes)
+    outputs = math.prod(shapes[0][:2]) * (cell.output_size or cell.hidden_size or 1)
+    return max(inputs, outputs) * cell.dtype.itemsize
 
 
 def _run(cell, xs, state, mode: str, arrange: Arrangement, steps, reset_state, checkpoint_every, return_outputs) -> Any:
@@ -162,6 +185,10 @@ def _run(cell, xs, state, mode: str, arrange: Arrangement, steps, reset_state, c
             fresh, _ = check_state(cell, reset_state, batch, "reset_state")
         cell.begin_sequence(batch)
     time = inputs[0].data.shape[1 - arrange.batch_axis]
+    if time * batch > LARGE:
+        from ..compile.room import check_room  # the compiler is loaded at first use
+
+        check_room(cell._title, time, batch, _least(cell, [x.data.shape for x in inputs]), "the sequence")
     if checkpoint_every is None or checkpoint_every >= time or not config.is_grad_enabled():
         ys, last = _advance(cell, structure, state_structure, mode, arrange, inputs, states, steps, fresh)
         return ys if return_outputs else None, last
@@ -272,9 +299,18 @@ def as_input(x, dtype: np.dtype, argument: str) -> Tensor:
         return x
     array = x if isinstance(x, np.ndarray) else _read(x, argument)
     copy = True if config.grad_mode.enabled else None
-    if array.dtype.kind == "f":
+    if array.dtype.kind != "f":
+        array, dtype = as_array(array, argument), array.dtype
+    try:
         return Tensor(np.array(array, dtype, copy=copy))
-    return Tensor(np.array(as_array(array, argument), copy=copy))
+    except MemoryError as error:
+        from ..compile.room import in_units  # the compiler is loaded at first use
+
+        size = in_units(array.size * np.dtype(dtype).itemsize)
+        raise OutOfMemoryError(
+            f"{argument}: got shape {array.shape}, of which a copy needs {size}, which is not there; a smaller batch "
+            "or shorter sequences need less"
+        ) from error
 
 
 def _read(x, argument: str) -> np.ndarray:
