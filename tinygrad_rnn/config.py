@@ -18,6 +18,7 @@ class _GradMode(threading.local):
     enabled = True
     tracer: Any = None  # while a step is traced: what records operations instead of the tape
     anomaly: Any = None  # inside detect_anomaly(): what looks for values that are not finite
+    generator: Any = None  # while a step is looked at: what is drawn from instead of the common generator
 
 
 grad_mode = _GradMode()
@@ -28,6 +29,8 @@ _generator: np.random.Generator | None = None  # made at first use: importing nu
 
 def is_grad_enabled() -> bool:
     """Whether operations on tensors are recorded (per thread)."""
+    if grad_mode.tracer is not None:
+        grad_mode.tracer.refuse("a look at whether gradients are recorded")
     return grad_mode.enabled
 
 
@@ -173,6 +176,8 @@ def seed(value: int) -> None:
 def generator() -> np.random.Generator:
     """The random generator that every part of this package draws from unless it is given its own."""
     global _generator
+    if grad_mode.generator is not None:
+        return grad_mode.generator
     if _generator is None:
         _generator = np.random.default_rng()
     return _generator

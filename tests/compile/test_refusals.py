@@ -181,7 +181,7 @@ def arithmetic_on_the_batch(cell, x, h):
 
 @refused("rows differ.*begin_sequence")
 def rows_made_in_the_step(cell, x, h):
-    rows = tr.tensor(np.arange(int(h.shape[0]), dtype=np.float32)[:, None])
+    rows = tr.tensor(np.cumsum(np.ones(h.shape, np.float32), axis=0))
     return result(x + h * rows)  # here
 
 
@@ -230,7 +230,7 @@ def logged(cell, x, h):
     return result(x + h)
 
 
-@refused("AttributeError")
+@refused("is_leaf.*look at gradients outside")
 def attribute_of_tensors(cell, x, h):
     return result(x + h if h.is_leaf is not None else x)  # here
 

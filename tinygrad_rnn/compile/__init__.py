@@ -5,7 +5,7 @@ This room is handed callables and shapes; it knows nothing of cells and modules.
 """
 
 from ..kernels.uninterrupted import making
-from .plan import Plan, bases, leaves, row_constants, trace_step
+from .plan import Plan, Traced, bases, leaves, row_constants, trace_step
 from .ragged import Ragged
 from .ragged_loop import RaggedExecutable
 from .replay import evaluate, replay, replay_ragged
@@ -21,6 +21,7 @@ __all__ = [
     "RaggedExecutable",
     "Stepper",
     "Symbol",
+    "Traced",
     "bases",
     "check_available",
     "evaluate",

@@ -10,7 +10,7 @@ import numpy as np
 from .layout import Layout, Packing, Sizes, row_start, sums
 from .places import Place
 from .plan import Plan
-from .symbol import Symbol
+from .symbol import BATCH, Symbol
 from .views import View, resolve
 
 # Pieces that threads share out. They depend on shapes alone, so that results do not depend on the threads.
@@ -189,11 +189,10 @@ class After:
 
     def place_grads(self, batch: int) -> None:
         """Lay out ``grads`` for a batch."""
-        rows = {resolve(r.v).base.uid for r in self.plan.adjoint.reductions if r.v.ndim == 2 and r.v.shape[0] != 1}
         self.grads_size = 0
         for uid, shape in self.shapes.items():
             self.grad_at[uid] = self.grads_size
-            self.grads_size += int(np.prod((batch, *shape[1:]) if uid in rows else shape, dtype=int))
+            self.grads_size += int(np.prod((batch, *shape[1:]) if shape[:1] == (BATCH,) else shape, dtype=int))
 
 
 class _Product:

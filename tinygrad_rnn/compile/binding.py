@@ -13,6 +13,7 @@ from .jobs import Call
 from .layout import Layout
 from .places import Buffer, Place
 from .plan import Plan
+from .symbol import BATCH
 
 Places = Callable[[Buffer], tuple[str, int, int]]  # array, offset, elements of a row
 
@@ -230,8 +231,7 @@ def bind_backward(
     bases = []
     for uid, shape in after.shapes.items():
         start = after.grad_at[uid]
-        stop = min((o for o in after.grad_at.values() if o > start), default=after.grads_size)
-        full = (batch, *shape[1:]) if int(np.prod(shape, dtype=int)) != stop - start else shape
+        full = (batch, *shape[1:]) if shape[:1] == (BATCH,) else shape
         bases.append((uid, full, reverse.dtype, start * item))
     phases = after.bind(time, batch, at)
     copies = [table(reverse, names, b, forward.offsets, time, batch) for b in late]

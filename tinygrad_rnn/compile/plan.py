@@ -26,8 +26,7 @@ class Traced:
     """A step in normal form.
 
     ``inputs``, ``states``: leaves; ``outputs``, ``new_states``: results; ``invariants``: the tensors that the step
-    reads, by the uid of their symbol; ``drawn``: of the last inputs, which are random masks: the probability of False;
-    ``limit``: above all uids of the step, as each adjoint that is found later adds symbols to the trace.
+    reads, by the uid of their symbol; ``drawn``: of the last inputs, which are random masks: the probability of False.
     """
 
     trace: Trace
@@ -37,10 +36,6 @@ class Traced:
     new_states: list[Symbol]
     invariants: dict[int, Tensor]
     drawn: list[float] = field(default_factory=list)
-    limit: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.limit = self.trace.next_uid()
 
 
 def trace_step(
@@ -50,6 +45,8 @@ def trace_step(
     dtype,
     owned: Callable[[Tensor], bool] = lambda tensor: True,
     cuts: Mapping[int, list[int]] = {},
+    stand_in: int = 211,
+    watch: Callable[[Trace], Any] = recording,
 ) -> Traced:
     """Run `step` on symbols: once, or again to cut products of which it uses overlapping columns.
 
@@ -63,8 +60,12 @@ def trace_step(
         Whether a tensor that the step reads is kept outside it, so that it is looked up anew at each call.
     cuts : mapping of int to list of int
         Where to cut products, see :class:`Trace`; known after an earlier run.
+    stand_in : int
+        How many rows of an array stand for a row for each batch row.
+    watch : callable
+        Makes the context in which the step runs, of the trace.
     """
-    trace = Trace(dtype, owned, cuts)
+    trace = Trace(dtype, owned, cuts, stand_in)
 
     def arguments(kind, rows):
         out = []
@@ -79,8 +80,11 @@ def trace_step(
 
     inputs, states = arguments("input", input_widths), arguments("state", state_widths)
     trace.n_inputs = len(inputs)
-    with recording(trace):
+    with watch(trace):
         outputs, new_states = step(inputs, states)
+        if trace.refused:
+            raise CompileError(trace.refused)
+    with recording(trace):
         outputs = [_row(trace, o, f"output {i}") for i, o in enumerate(outputs)]
         new_states = [_row(trace, s, f"state {i}") for i, s in enumerate(new_states)]
         for i, (old, new) in enumerate(zip(states, new_states)):
@@ -91,7 +95,7 @@ def trace_step(
     found = overlaps(trace.products, outputs + new_states)
     if any(not set(at) <= set(cuts.get(i, ())) for i, at in found.items()):
         more = {i: sorted({*found.get(i, ()), *cuts.get(i, ())}) for i in {*found, *cuts}}
-        return trace_step(step, input_widths, state_widths, dtype, owned, more)
+        return trace_step(step, input_widths, state_widths, dtype, owned, more, stand_in, watch)
     trace.owned = lambda tensor: True  # it may hold on to the step
     invariants = {symbol.uid: tensor for tensor, symbol in trace.captured.values()}
     inputs += [mask for mask, _ in trace.drawn]
@@ -190,10 +194,14 @@ class Plan:
 
     def differentiate(self) -> None:
         """Find the adjoint, decide what the forward loop saves, and schedule both."""
-        t, limit = self.traced, self.traced.limit
-        with recording(t.trace):
-            adj = adjoint(t.trace, t.outputs, t.new_states, t.inputs, t.states, self.wanted_inputs, self.wanted)
+        t, trace = self.traced, self.traced.trace.branch()
+        limit = trace.limit
+        with recording(trace):
+            adj = adjoint(trace, t.outputs, t.new_states, t.inputs, t.states, self.wanted_inputs, self.wanted)
+        if trace.refused:
+            raise CompileError(trace.refused)
         self.adjoint = adj
+        self.constants = {s.uid: tensor for tensor, s in trace.captured.values() if s.uid >= limit}
         self.sunk: dict[int, list[tuple[Symbol, Symbol]]] = {}  # input -> products done after the loop
         for i, dx in enumerate(adj.inputs):
             terms = _pure_products(dx) if dx is not None else None

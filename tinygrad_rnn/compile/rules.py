@@ -26,6 +26,7 @@ CONCAT = Op("concat", None, lowering=Lowering("concat"))
 LOGICAL = (
     "logical_and", "logical_or", "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor", "invert",
 )  # fmt: skip
+REDUCTIONS = ("sum", "max", "min")
 ON_MASKS = {"multiply": logical_and, "minimum": logical_and, "add": logical_or, "maximum": logical_or}
 
 
@@ -39,6 +40,7 @@ class Rules:
     fail: Any
     unusable: Any
     zero: Any
+    symbolic: Any
 
     # ---- elementwise
 
@@ -50,6 +52,8 @@ class Rules:
             if shorter is not None:
                 return self._rule_elementwise(shorter, args[:1], {})
         check_code(op, len(args), tuple(static))
+        if any(not isinstance(v, int | float) for v in static.values()):
+            self.fail(op, args, f"static parameters that are numbers, not {static}")
         shape, dtype = self._infer_elementwise(op, args, static)
         if any(_is_row_number(a) for a in args) and len(shape) == 1:  # a constant for each row
             column = [self._column(a) for a in args]
@@ -85,13 +89,18 @@ class Rules:
         return self.make(op, args, static, shape, dtype)
 
     def _infer_elementwise(self, op, args, static) -> tuple[tuple, np.dtype]:
-        tiny = [np.ones((1,), a.dtype) if isinstance(a, Symbol) else a for a in args]
-        with np.errstate(all="ignore"):
-            out = op.forward(*promote(op, tiny, [isinstance(a, Symbol) for a in args]), **static)
         try:
-            shape = np.broadcast_shapes(*(a.shape for a in args if isinstance(a, Symbol)))
+            shape = self.symbolic(np.broadcast_shapes(*(a.shape for a in args if isinstance(a, Symbol))))
         except ValueError:
             self.fail(op, args, "shapes that broadcast")
+        ones = [
+            np.ones((2, *a.shape[1:]) if a.shape[:1] == (BATCH,) else a.shape, a.dtype) if isinstance(a, Symbol) else a
+            for a in args
+        ]
+        with np.errstate(all="ignore"):
+            out = op.forward(*promote(op, ones, [isinstance(a, Symbol) for a in args]), **static)
+        if np.shape(out)[1:] != shape[1:] or np.ndim(out) != len(shape):
+            self.fail(op, args, f"values of shape {shape} as of its inputs, not {np.shape(out)}")
         return shape, np.asarray(out).dtype
 
     def _check_rows(self, op, args, shape):
@@ -212,6 +221,9 @@ class Rules:
         (x,) = args
         if x.ndim != 2 or static["axis"] != (1,):
             return self.unusable(op, args, static, "a reduction along features (axis=-1); rows of the batch stay apart")
+        if op.name not in REDUCTIONS:
+            known = ", ".join(f"tr.{name}" for name in REDUCTIONS)
+            self.fail(op, args, f"a reduction that is made of {known}: others have no code in compiled loops")
         if x.dtype.kind != "f":
             self.fail(op, args, f"floats; cast bools to {self.dtype} with .astype()")
         if x.op is CONCAT:

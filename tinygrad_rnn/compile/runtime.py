@@ -87,6 +87,11 @@ class Executable:
                 self._training = forward, reverse, after
             return self._training
 
+    def prepare(self, train: bool) -> None:
+        """Make the loops ready, as far as that is done before they run: what fails, fails here."""
+        layout = self.training[0] if train else self.inference[0]
+        assert layout.address
+
     @property
     def derived(self) -> list[str]:
         """Names of the arrays that :meth:`derive` makes."""
@@ -97,6 +102,7 @@ class Executable:
         if not self._derived:
             return []
         values: dict = {s.uid: array for s, array in zip(self.bases, given)}
+        values.update((uid, tensor.data) for uid, tensor in self.plan.constants.items())
         return [np.ascontiguousarray(value, self.dtype) for value in evaluate(self._derived, values)]
 
     # ---- tables for one T and one batch

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import operator
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -9,32 +11,124 @@ from typing import Any
 
 import numpy as np
 
-from ..core import Lowering, Op, Operators
+from ..config import grad_mode
+from ..core import Lowering, Op, Tensor
 from ..errors import CompileError
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_COMPILER = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
 _INNER = tuple(os.path.join(_PACKAGE, room) + os.sep for room in ("core", "ops", "compile", "nn", "viz"))
-_INNER += (os.path.dirname(os.path.abspath(np.__file__)) + os.sep,)
+_INNER += (_NUMPY,)
 
 
-class Rows(int):
-    """The size of the batch in the shape of a symbol; nothing may be computed from it, as it differs between calls."""
+class SymbolicDim:
+    """The size of the batch in the shape of a traced value: at least one, and otherwise unknown.
 
-    def _refuse(self, *others):
-        raise CompileError(
+    There is one such size, :data:`BATCH`. To those who ask it passes for an int, but it refuses whatever would turn
+    it into a number or a decision: a program serves batches of any size. The compiler and the operations themselves may
+    take the number of rows that a trace stands for, as arrays of NumPy need one.
+    """
+
+    __slots__ = ()
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return int
+
+    def _refuse(self, *others: Any, **more: Any) -> Any:
+        _refuse(
             f"arithmetic on the size of the batch at {location()}: it differs from call to call; "
             "compute it in begin_sequence(batch_size), and keep it as an attribute"
         )
 
+    def _number(self, *others: Any) -> int:
+        """For arrays: NumPy and the operations may know how many rows the trace stands for."""
+        tracer = grad_mode.tracer
+        if tracer is not None and asked_by(_PACKAGE):
+            return tracer.stand_in
+        if tracer is not None and (asked_by(_NUMPY) or tracer.makes_array()):
+            tracer.leaked = True
+            return tracer.stand_in
+        return self._refuse()
+
+    def _compare(self, other: Any, how: Callable) -> Any:
+        if other is self:
+            return how(0, 0)
+        if not isinstance(other, int | float | np.number):
+            return NotImplemented
+        if asked_by(_PACKAGE):
+            tracer = grad_mode.tracer
+            return how(math.inf if tracer is None else tracer.stand_in, other)
+        if other < 1 or (other == 1 and how in (operator.lt, operator.ge)):  # true of any batch, or of none
+            return how(1, other)
+        return self._refuse()
+
+    def __eq__(self, other: object) -> Any:
+        return self._compare(other, operator.eq)
+
+    def __ne__(self, other: object) -> Any:
+        return self._compare(other, operator.ne)
+
+    def __lt__(self, other: Any) -> Any:
+        return self._compare(other, operator.lt)
+
+    def __le__(self, other: Any) -> Any:
+        return self._compare(other, operator.le)
+
+    def __gt__(self, other: Any) -> Any:
+        return self._compare(other, operator.gt)
+
+    def __ge__(self, other: Any) -> Any:
+        return self._compare(other, operator.ge)
+
+    def __hash__(self) -> int:
+        return 0 if asked_by(_PACKAGE) else self._refuse()
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        return "B" if asked_by(_PACKAGE) else self._refuse()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self._refuse()
+
+    def __reduce__(self) -> str:
+        return "BATCH"
+
+    __index__ = __int__ = _number
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
-    __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __neg__ = __float__ = _refuse
+    __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __divmod__ = __rdivmod__ = __pow__ = __rpow__ = _refuse
+    __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = __and__ = __rand__ = __or__ = __ror__ = _refuse
+    __xor__ = __rxor__ = __invert__ = __neg__ = __pos__ = __abs__ = __round__ = __trunc__ = __floor__ = _refuse
+    __ceil__ = __float__ = __complex__ = __str__ = __format__ = _refuse
 
 
-BATCH = Rows(1009)  # rows while tracing: a prime that no feature width is likely to have
+BATCH: Any = SymbolicDim()
 
 
-class Symbol(Operators):
+def asked_by(folder: str, beside: str = "") -> bool:
+    """Whether the code that asked a size or a value lies in `folder`; the file `beside` passes questions on."""
+    frame: Any = sys._getframe(1)
+    while frame.f_code.co_filename in (__file__, beside):
+        frame = frame.f_back
+    return frame.f_code.co_filename.startswith(folder)
+
+
+def _refuse(why: str) -> Any:
+    """Give up the trace, for good: a step may catch the error, but not what it stands for."""
+    if grad_mode.tracer is not None:
+        grad_mode.tracer.give_up(why)
+    raise CompileError(why)
+
+
+class Symbol(Tensor):
     """One value of a program: an operation and its arguments, or a leaf.
+
+    To the code of a step it is a tensor, of which nothing but shape and dtype is known.
 
     Attributes
     ----------
@@ -61,7 +155,7 @@ class Symbol(Operators):
         self.op: Op | None = op
         self.args: tuple = args
         self.static: dict = static
-        self.shape: tuple = tuple(BATCH if n == BATCH else n for n in shape) if varying else tuple(shape)
+        self.shape: tuple = trace.symbolic(shape) if varying else tuple(shape)
         self.dtype = np.dtype(dtype)
         self.varying: bool = varying
         self.leaf: tuple | None = leaf
@@ -70,18 +164,25 @@ class Symbol(Operators):
 
     @staticmethod
     def _record(op, args, static):
-        for a in args:
-            if isinstance(a, Symbol):
-                return a.trace.record(op, args, static)
-        raise AssertionError("no symbol among the arguments")
+        tracer = grad_mode.tracer
+        if tracer is None:
+            raise CompileError(f"{op.name} at {location()}: got a value of a step that was traced before")
+        return tracer.record(op, args, static)
 
     @property
-    def ndim(self) -> int:
+    def ndim(self) -> int:  # type: ignore[override]
         return len(self.shape)
 
     @property
-    def size(self) -> int:
+    def size(self) -> int:  # type: ignore[override]
+        if self.varying and not asked_by(_PACKAGE):
+            return BATCH._refuse()
         return int(np.prod(self.shape, dtype=int))
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a 0-d tensor")
+        return BATCH._refuse() if self.shape[0] is BATCH else self.shape[0]
 
     @property
     def width(self) -> int:
@@ -116,12 +217,14 @@ class Symbol(Operators):
         return f"v{self.uid}"
 
     def __repr__(self) -> str:
+        if not asked_by(_PACKAGE) and grad_mode.tracer is not None:
+            return self._refuse("a tensor in a text", "keep it a tensor")
         return f"Symbol({self.name}: {self.dtype}{list(self.shape)})"
 
     # ---- what a traced value cannot do
 
     def _refuse(self, what: str, instead: str) -> Any:
-        raise CompileError(f"{what} at {location()}: a traced value has no number yet; {instead}")
+        return _refuse(f"{what} at {location()}: a traced value has no number yet; {instead}")
 
     def __bool__(self):
         return self._refuse("a Python branch on a tensor's value", "write it with tr.where()")
@@ -143,6 +246,19 @@ class Symbol(Operators):
     def __setitem__(self, index, value):
         return self._refuse("an in-place write", "build a new value with tr.where() or tr.concat()")
 
+    def _write(self, *args, **more):
+        return self._refuse("an in-place write", "build a new value with tr.where() or tr.concat()")
+
+    copy_ = fill_ = zero_ = touch = _write
+
+    def _copy(self, *args):
+        return self._refuse("a copy of a tensor", "values of a step need no copies; use .detach() to cut gradients")
+
+    __copy__ = __deepcopy__ = __reduce__ = __reduce_ex__ = _copy
+
+    def __format__(self, spec):
+        return self._refuse("a tensor in a text", "keep it a tensor")
+
     def item(self):
         return self._refuse("item()", "keep it a tensor")
 
@@ -153,16 +269,42 @@ class Symbol(Operators):
         return self._refuse("tolist()", "use this package's operations")
 
     @property
-    def data(self):
-        return self._refuse("an access to .data", "use this package's operations")
+    def data(self):  # type: ignore[override]
+        what = f"the data of a {self.dtype} tensor" if self.dtype.kind in "iu" else "an access to .data"
+        return self._refuse(what, "use this package's operations")
+
+    # ---- nor has it gradients
+
+    def _no_gradient(self, what: str) -> Any:
+        return self._refuse(what, "look at gradients outside of the step, or in a primitive of your own (tr.primitive)")
+
+    def register_hook(self, hook):
+        return self._no_gradient("register_hook()")
+
+    def retain_grad(self):
+        return self._no_gradient("retain_grad()")
+
+    def backward(self, *args, **more):
+        return self._no_gradient("backward()")
+
+    def requires_grad_(self, requires_grad=True):
+        return self._no_gradient("requires_grad_()")
 
     @property
-    def requires_grad(self) -> bool:
-        return True
+    def grad(self):  # type: ignore[override]
+        return self._no_gradient(".grad")
+
+    @property
+    def is_leaf(self):
+        return self._no_gradient(".is_leaf")
+
+    @property
+    def requires_grad(self) -> bool:  # type: ignore[override]
+        return True if asked_by(_PACKAGE) else self._no_gradient(".requires_grad")
 
     def detach(self):
         """The same values, through which no gradient flows."""
-        return self.trace.detach(self)
+        return grad_mode.tracer.detach(self)
 
 
 def behind(roots: Iterable[Symbol], into: Callable[[Symbol], list[Symbol]]) -> list[Symbol]:

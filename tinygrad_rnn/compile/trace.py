@@ -11,9 +11,11 @@ symbol.
 
 from __future__ import annotations
 
+import copy
 import itertools
+import operator
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -25,7 +27,7 @@ from ..ops import getitem
 from ..ops.elementwise import CONSTANT
 from ..ops.expansions import expansions
 from .rules import ZERO, Rules
-from .symbol import BATCH, Rows, Symbol, behind, location
+from .symbol import BATCH, Symbol, behind, location
 from .views import resolve
 
 
@@ -39,6 +41,15 @@ class Trace(Rules):
         Whether a tensor is kept by the cell, so that it is looked up anew at each call.
     cuts : mapping of int to list of int
         At which columns to cut the n-th product from the start, as :func:`overlaps` of an earlier trace says.
+    stand_in : int
+        How many rows arrays have that stand for a row for each batch row.
+
+    Attributes
+    ----------
+    refused : str
+        Why the step cannot be compiled, whatever it did about the error; "" if nothing was refused.
+    leaked : bool
+        Whether NumPy was told of `stand_in`, so that the step may have seen the number.
     """
 
     def __init__(
@@ -46,20 +57,46 @@ class Trace(Rules):
         dtype,
         owned: Callable[[Tensor], bool] = lambda tensor: True,
         cuts: Mapping[int, list[int]] = {},
+        stand_in: int = 211,
     ):
         self.dtype = np.dtype(dtype)
+        self.stand_in, self.refused, self.leaked = stand_in, "", False
+        self.makes_array: Callable[[], bool] = lambda: False  # whether NumPy is just making an array
         self.cuts = cuts
         self.products: list[Symbol] = []  # as the step asked for them
         self.drawn: list[tuple[Symbol, float]] = []  # random masks, and how probable False is
+        self.read: list[Tensor] = []  # whose values the program has taken over
         self.n_inputs = 0
         self.owned = owned
         self.captured: dict[int, tuple[Tensor, Symbol]] = {}
-        self._uids = itertools.count()
+        self._uids = 0
         self._seen: dict = {}
         self._kept: list = []  # what `captured` knows by its id has to stay alive
 
     def next_uid(self) -> int:
-        return next(self._uids)
+        self._uids += 1
+        return self._uids - 1
+
+    @property
+    def limit(self) -> int:
+        """The uids of all symbols are less."""
+        return self._uids
+
+    def branch(self) -> Trace:
+        """A trace that goes on from here, and leaves this one as it is."""
+        other = copy.copy(self)
+        other._seen, other.captured, other._kept = dict(self._seen), dict(self.captured), list(self._kept)
+        other.products, other.drawn = list(self.products), list(self.drawn)
+        return other
+
+    def symbolic(self, shape) -> tuple:
+        """A shape with a symbol for the size of the batch."""
+        shape = tuple(shape)
+        return (BATCH, *shape[1:]) if shape and shape[0] is not BATCH and shape[0] == self.stand_in else shape
+
+    def give_up(self, why: str) -> None:
+        """Note that the step cannot be compiled; the first reason counts."""
+        self.refused = self.refused or why
 
     # ---- leaves
 
@@ -68,8 +105,10 @@ class Trace(Rules):
 
     def lift(self, value: Any) -> Any:
         """Symbols and numbers as they are; tensors and arrays as invariants of the sequence."""
+        if value is BATCH:
+            return BATCH._refuse()
         if isinstance(value, Symbol | bool | int | float):
-            return value + 0 if isinstance(value, Rows) else value  # it refuses arithmetic
+            return value
         if isinstance(value, np.generic):
             return value.item()
         if id(value) in self.captured:
@@ -81,9 +120,10 @@ class Trace(Rules):
             if array.ndim == 0:
                 return array.item()
             tensor = Tensor(array.astype(self.dtype) if array.dtype.kind == "f" else array)
-        if BATCH in tensor.shape[:1] and not (isinstance(value, Tensor) and self.owned(value)):
+        shape = self.symbolic(tensor.shape)
+        if shape[:1] == (BATCH,) and not (isinstance(value, Tensor) and self.owned(value)):
             return self._made_for_the_batch(tensor.data)
-        symbol = self.leaf("invariant", len(self.captured), tensor.shape, tensor.dtype, False)
+        symbol = self.leaf("invariant", len(self.captured), shape, tensor.dtype, False)
         self.captured[id(value)] = (tensor, symbol)
         self._kept.append(value)
         return symbol
@@ -92,7 +132,7 @@ class Trace(Rules):
         """A tensor with a row for each batch row that the step itself has made, such as zeros."""
         row = array[:1]
         if array.ndim > 2 or not ((array == row) | ((array != array) & (row != row))).all():
-            raise CompileError(
+            self.refuse_for(
                 f"a tensor with a row for each batch row, made inside the step, at {location()}: the rows differ; "
                 "make it in begin_sequence(batch_size), and keep it as a tensor attribute"
             )
@@ -106,8 +146,9 @@ class Trace(Rules):
 
     def draw(self, shape, p: float) -> Symbol:
         """A random mask, False with probability `p`: one more input, which is drawn anew for every step."""
-        if not shape or shape[0] != BATCH or len(shape) > 2:
-            raise CompileError(
+        shape = self.symbolic(shape)
+        if not shape or shape[0] is not BATCH or len(shape) > 2:
+            self.refuse_for(
                 f"a random mask of shape {tuple(shape)} at {location()}: wanted one with a row for each batch row, "
                 "(B, F); draw others in begin_sequence(), and keep them as a tensor attribute"
             )
@@ -116,13 +157,16 @@ class Trace(Rules):
         return symbol
 
     def zero(self, shape) -> Symbol:
+        shape = self.symbolic(shape)
         return self.make(ZERO, (), {"shape": tuple(shape)}, shape, self.dtype)
 
     # ---- recording
 
     def record(self, op: Op, args: tuple, static: dict) -> Any:
         if not grad_mode.enabled:
-            raise CompileError(f"no_grad() inside the step at {location()}: cut gradients with .detach()")
+            self.refuse_for(f"no_grad() inside the step at {location()}: cut gradients with .detach()")
+        if "shape" in static:
+            static = {**static, "shape": self.symbolic(static["shape"])}
         lifted = tuple(self.lift(a) for a in args)
         if not any(isinstance(a, Symbol) and a.varying for a in lifted):
             return self._invariant(op, lifted, static)
@@ -130,14 +174,17 @@ class Trace(Rules):
             if isinstance(a, Symbol) and a.leaf is not None and a.leaf[0] == "unusable":
                 if all(isinstance(b, bool | int | float) for b in lifted if b is not a):
                     return a  # a comparison, on the way to a branch
-                raise CompileError(a.static["reason"])
+                self.refuse_for(a.static["reason"])
         if op.name in expansions:
             return expansions[op.name](*lifted, **static)
         kind = op.lowering.kind if op.lowering is not None else ""
         rule = getattr(self, f"_rule_{kind}", None)
-        if rule is None:
-            raise CompileError(
-                f"{op.name} at {location()}: it has no lowering, so it cannot run in a compiled loop; "
+        ours = getattr(op.forward, "__module__", "").startswith("tinygrad_rnn.")
+        if rule is None or (kind != "elementwise" and not ours):
+            if op.name in ("all", "any") and ours:
+                return self.unusable(op, lifted, static, f"tr.where(), not a Python branch on {op.name}()")
+            self.refuse_for(
+                f"{op.name} at {location()}: it has no lowering that loops know, so it cannot run in a compiled one; "
                 'move it out of the step, or use mode="eager"'
             )
         return rule(op, lifted, static)
@@ -161,32 +208,42 @@ class Trace(Rules):
     def detach(self, x: Any) -> Any:
         return self.record(CONSTANT, (x,), {})
 
+    def copy(self, x: Any, requires_grad: bool, dtype: Any) -> Any:
+        """What ``tensor(x)`` gives: the values alone."""
+        if requires_grad:
+            self.refuse_for(f"a tensor with gradients of its own, made inside the step, at {location()}")
+        x = self.detach(x)
+        return x if dtype is None else x.astype(dtype)
+
     def refuse(self, what: str) -> None:
         """Called by a tensor whose value is read: a parameter's, which may change from call to call."""
-        raise CompileError(
+        self.refuse_for(
             f"{what} at {location()}: its value would be frozen into the compiled step; compute with the tensor "
             "itself, or keep a Python number as the attribute"
         )
 
-    def fail(self, op, args, want: str):
+    def refuse_for(self, why: str) -> NoReturn:
+        self.give_up(why)
+        raise CompileError(why)
+
+    def fail(self, op, args, want: str) -> NoReturn:
+        self.refuse_for(self._misfit(op, args, want))
+
+    def _misfit(self, op, args, want: str) -> str:
         def describe(a):
             if not isinstance(a, Symbol):
                 return repr(a)
-            sizes = ["B" if n == BATCH else str(n) for n in a.shape]
+            sizes = ["B" if n is BATCH else str(n) for n in a.shape]
             return f"{a.dtype}({', '.join(sizes)})" if a.varying else f"constant {a.dtype}({', '.join(sizes)})"
 
-        raise CompileError(f"{op.name} at {location()}: got {', '.join(map(describe, args))}; wanted {want}")
+        return f"{op.name} at {location()}: got {', '.join(map(describe, args))}; wanted {want}"
 
     def unusable(self, op, args, static, want: str) -> Symbol:
         """Fail; but one number for the whole batch may be on the way to a branch: then that is the reason to give."""
-        try:
+        if _infer(op, args, static)[0] != ():
             self.fail(op, args, want)
-        except CompileError as error:
-            if _infer(op, args, static)[0] != ():
-                raise
-            reason = str(error)
         symbol = self.leaf("unusable", 0, (), self.dtype, True)
-        symbol.static = {"reason": reason}
+        symbol.static = {"reason": self._misfit(op, args, want)}
         return symbol
 
     def _invariant(self, op, args, static):
@@ -198,16 +255,18 @@ class Trace(Rules):
             return getitem(args[0], (Ellipsis, None))
         results = _infer(op, args, static)
         shapes = [s for s, _ in results] if isinstance(results, list) else [results[0]]
-        rows = any(isinstance(a, Symbol) and BATCH in a.shape[:1] for a in args)
-        baked = any(BATCH in v for v in static.values() if isinstance(v, tuple))
-        if baked or (not rows and any(BATCH in s[:1] for s in shapes)):
+        rows = any(isinstance(a, Symbol) and a.shape[:1] == (BATCH,) for a in args)
+        baked = any(n is BATCH or n == self.stand_in for v in static.values() if isinstance(v, tuple) for n in v)
+        if baked or (not rows and any(s[:1] == (self.stand_in,) for s in shapes)):
             self.fail(op, args, "no size of the batch inside the step; do this in begin_sequence(batch_size)")
         if isinstance(results, list):
             lead = self.make(op, args, static, (), self.dtype, False)
             pick = Op(f"output{len(results)}", None)
-            return tuple(self.make(pick, (lead,), {"index": i}, s, d, False) for i, (s, d) in enumerate(results))
+            return tuple(
+                self.make(pick, (lead,), {"index": i}, self.symbolic(s), d, False) for i, (s, d) in enumerate(results)
+            )
         shape, dtype = results
-        return self.make(op, args, static, shape, dtype, False)
+        return self.make(op, args, static, self.symbolic(shape), dtype, False)
 
 
 def overlaps(products: list[Symbol], roots: list[Symbol]) -> dict[int, list[int]]:
@@ -242,7 +301,8 @@ def _column_range(product: Symbol) -> tuple[tuple, tuple[int, int]]:
 def _infer(op: Op, args: tuple, static: dict) -> Any:
     """Shape and dtype of a result, by running the forward on arrays that take no memory."""
     arrays: list = [
-        np.broadcast_to(np.ones((), a.dtype), tuple(map(int, a.shape))) if isinstance(a, Symbol) else a for a in args
+        np.broadcast_to(np.ones((), a.dtype), tuple(map(operator.index, a.shape))) if isinstance(a, Symbol) else a
+        for a in args
     ]
     if op.lowering is not None and op.lowering.kind == "matmul":  # sums of nothing cost nothing
         a, b = arrays

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..config import grad_mode
 from .backward import grad as run_grad
 from .dtype import as_array, check_dtype
 from .tensor import Tensor, check_differentiable, values_of
@@ -35,6 +36,8 @@ def tensor(data, requires_grad: bool = False, dtype=None) -> Tensor:
     >>> tr.tensor([1.0, 2.0]).dtype
     dtype('float32')
     """
+    if grad_mode.tracer is not None and isinstance(data, Tensor):
+        return grad_mode.tracer.copy(data, requires_grad, dtype)
     array = np.array(as_array(values_of(data), "data"), order="C")
     if dtype is not None:
         array = array.astype(check_dtype(dtype), copy=False)

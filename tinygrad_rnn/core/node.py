@@ -26,8 +26,8 @@ class Lowering(NamedTuple):
     kind : str
         The class of operation ("elementwise", "matmul", "reduce", ...): what the scheduler has to know.
     code : str
-        For elementwise operations and reductions, an expression on SIMD lanes: ``{0}``, ``{1}`` stand for
-        the inputs, ``{name}`` for a static parameter.
+        For elementwise operations, an expression on SIMD lanes: ``{0}``, ``{1}`` stand for the inputs, ``{name}``
+        for a static parameter. Operations of other kinds are the package's own; others of yours run on the tape.
     cost : int
         Rough price per vector in multiples of an addition: whether to save or to recompute.
     """

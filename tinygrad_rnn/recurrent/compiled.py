@@ -17,10 +17,12 @@ from . import nest
 from .arrange import Arrangement, solid
 from .cell import Cell
 from .eager import scan_eager
-from .known import PROGRAMS, Call, known_of
+from .guards import NOTHING, Guards, guards_of
+from .known import Call, Known, known_of
 from .ragged import RaggedLoop
-from .settings import drawn, find, look_up, read_settings, trial
+from .settings import look_up, rehearsal, shared_generators
 from .steps import Steps
+from .tracing import Arguments, differs, trace_twice
 
 
 class Program:
@@ -35,14 +37,20 @@ class Program:
         (uid, where to find its tensor) of each invariant.
     plain : list or None
         Where to find each base, if none has to be computed.
+    guards : Guards
+        What was read of globals, classes and closures.
+    verified : set or None
+        Sizes of the batch for which the program was held against the tape, if it has to be for each.
     """
 
-    def __init__(self, traced, sources, output_structure):
+    def __init__(self, traced, sources, output_structure, guards: Guards = NOTHING):
         self.traced = traced
+        self.guards = guards
+        self.verified: set[int] | None = set() if traced.trace.leaked else None
         self.sources = sources
         self.output_structure = output_structure
         self.bases = compiler.bases(traced)
-        self.loops: dict[tuple, _Loop] = {}
+        self.loops: dict[tuple, _Loop | str] = {}
         where = dict(sources)
         self.plain = [where[s.uid] for s in self.bases] if all(s.uid in where for s in self.bases) else None
         self._leaves = {s.uid: s for s in compiler.leaves(self.bases)}
@@ -76,19 +84,33 @@ class Program:
         return tensors if [(t.data.shape, t.data.dtype) for t in tensors] == wanted else None
 
     def loop(self, title: str, train: bool, args) -> _Loop:
-        """The loop for these arguments: which of them need gradients decides what it computes."""
-        n_inputs, n_states = len(self.traced.inputs), len(self.traced.states)
+        """The loop for these arguments: which of them need gradients decides what it computes.
+
+        Raises
+        ------
+        CompileError
+            If there is none, as a derivative rule cannot be traced, or code cannot be generated.
+        """
         wanted = tuple([a.requires_grad for a in args]) if train else ()
         found = self.loops.get(wanted)
-        if found is not None:
-            return found
-        with compiler.making:
-            if wanted not in self.loops:
-                flags = wanted or (False,) * len(args)
-                uids = {s.uid for s, w in zip(self.bases, flags[n_inputs + n_states :]) if w}
-                executable = compiler.Executable(compiler.Plan(self.traced, flags[:n_inputs], uids), title)
-                self.loops[wanted] = _Loop(self, executable, n_inputs, n_states, train)
-            return self.loops[wanted]
+        if found is None:
+            with compiler.making:
+                if wanted not in self.loops:
+                    self.loops[wanted] = self._make_loop(title, train, wanted or (False,) * len(args))
+                found = self.loops[wanted]
+        if isinstance(found, str):
+            raise CompileError(found)
+        return found
+
+    def _make_loop(self, title: str, train: bool, flags: tuple) -> _Loop | str:
+        n_inputs, n_states = len(self.traced.inputs), len(self.traced.states)
+        uids = {s.uid for s, w in zip(self.bases, flags[n_inputs + n_states :]) if w}
+        try:
+            executable = compiler.Executable(compiler.Plan(self.traced, flags[:n_inputs], uids), title)
+            executable.prepare(train)
+        except Exception as error:  # of a derivative rule, or of what generates code
+            return f"{'gradients: ' if train else ''}{_reason(error)}"
+        return _Loop(self, executable, n_inputs, n_states, train)
 
 
 def _fits(tensor: Tensor, symbol, batch: int) -> bool:
@@ -107,6 +129,7 @@ class _Loop:
         self.program, self.executable, self.train = program, executable, train
         self.n_inputs, self.n_arguments = n_inputs, n_inputs + n_states
         self.n_outputs, self.n_states = len(program.traced.outputs), n_states
+        self._reverses: bool | None = None
         everything = tuple(range(self.n_arguments + len(program.bases)))
         self.ragged = RaggedLoop(program.traced, program.bases, executable, train)
         self.op = Op("recurrent_loop", self.forward, joint_vjp=self.backward, untyped=everything, fresh=True)
@@ -141,6 +164,11 @@ class _Loop:
         if any(isinstance(g, Tensor) for g in gs.values()):
             return self._replay(gs, args, needs, tape)
         context = tape["context"]
+        if not self.can_reverse():
+            with config.enable_grad():
+                tensors = [Tensor(a, need) for a, need in zip(args, needs)]
+                found = self._replay({i: Tensor(g) for i, g in gs.items()}, tensors, needs, tape)
+            return [None if g is None else np.array(g.data) for g in found]
         arrange, dtype, n = tape["arrange"], self.executable.dtype, self.n_outputs
         outputs = [gs.get(i) for i in range(n)]
         if arrange.moves:
@@ -151,6 +179,18 @@ class _Loop:
         if arrange.moves:
             inputs = [g if g is None else arrange.outward(g) for g in inputs]
         return [*inputs, *states, *[invariants.get(s.uid) for s in self.program.bases]]
+
+    def can_reverse(self) -> bool:
+        """Whether there is a backward loop; if code cannot be generated, gradients come from the tape."""
+        if self._reverses is None:
+            try:
+                assert self.executable.training[1].address
+                self._reverses = True
+            except Exception as error:
+                self._reverses = False
+                title = self.executable.title
+                warnings.warn(f"{title}: gradients run eagerly: {_reason(error)}", RuntimeWarning, stacklevel=2)
+        return self._reverses
 
     def _replay(self, gs: dict, args, needs, tape):
         """Gradients that can be differentiated again: run the program on the tape."""
@@ -203,7 +243,13 @@ def scan_compiled(
         inputs = [*inputs, *[Tensor(arrange.outward(mask)) for mask in program.draw(time, batch)]]
     args = (*inputs, *states, *tensors)
     train = config.is_grad_enabled() and any(a.requires_grad for a in args)
-    loop = program.loop(cell._title, train, args)
+    try:
+        loop = program.loop(cell._title, train, args)
+    except CompileError as error:
+        if mode == "compiled":
+            raise CompileError(f"{cell._title}: {error}") from error
+        _warn(cell, (program, train), str(error))
+        return None
     if structure is nest.LEAF and Call.may_come_again(program, tensors):
         known = known_of(cell)
         call = Call(program, loop, tensors, states, state_structure, known.settings.last)
@@ -219,98 +265,120 @@ def scan_compiled(
 # ---- programs of a cell
 
 
+class Refusal(str):
+    """Why a step cannot be compiled, as long as its `guards` hold."""
+
+    guards: Guards = NOTHING
+
+
 def program_of(
     cell: Cell, inputs, structure, states, state_structure, mode: str, batch_axis: int = 1
 ) -> tuple[Program, list[Tensor]] | None:
     """The cell's program for arguments like these, traced if need be, and the tensors that it reads."""
     known = known_of(cell)
-    key = (
+    batch = inputs[0].data.shape[batch_axis]
+    key: Any = None
+    reason: str = ""
+    try:
+        key = _key(known, cell, inputs, structure, states, state_structure)
+    except CompileError as error:
+        reason = str(error)
+    for retry in (False, True) if not reason else ():
+        program = None if retry else _program(known, key)
+        if program is None:
+            with compiler.making:
+                program = None if retry else _program(known, key)
+                if program is None:
+                    program = trace_program(cell, inputs, structure, states, state_structure)
+                    known.add_program(key, program)
+        if isinstance(program, str):
+            reason = program
+            break
+        tensors = program.base_tensors(batch)
+        if tensors is not None:
+            if program.verified is None or batch in program.verified:
+                return program, tensors
+            reason = _verify(program, cell, Arguments(inputs, structure, states, state_structure), batch) or ""
+            if not reason:
+                return program, tensors
+            break
+    else:  # not even those that it was traced with: a constant that does not have a row for each batch row
+        reason = reason or "a constant has other rows than the batch; make it in begin_sequence(batch_size)"
+    if mode == "compiled" or (key, reason) not in known.warned:
+        _raise_as_eager(cell, inputs, structure, states, state_structure, batch_axis, reason)
+    if mode == "compiled":
+        raise CompileError(f"{cell._title}: {reason}")
+    if mode == "auto":
+        _warn(cell, key, reason)
+    return None
+
+
+def _key(known: Known, cell: Cell, inputs, structure, states, state_structure) -> tuple:
+    return (
         structure,
         state_structure,
         *[(x.data.shape[2:], x.data.dtype) for x in inputs],
         *[(s.data.shape[1:], s.data.dtype) for s in states],
         known.settings.read(cell),
     )
-    batch = inputs[0].data.shape[batch_axis]
-    for retry in (False, True):
-        program = None if retry else known.programs.get(key)
-        if program is None:
-            with compiler.making:
-                program = None if retry else known.programs.get(key)
-                if program is None:
-                    if len(known.programs) >= PROGRAMS:
-                        known.programs.pop(next(iter(known.programs)))
-                    program = known.programs[key] = trace_program(cell, inputs, structure, states, state_structure)
-        if isinstance(program, str):
-            break
-        tensors = program.base_tensors(batch)
-        if tensors is not None:
-            return program, tensors
-    else:  # not even those that it was traced with: a constant that does not have a row for each batch row
-        program = "a constant has other rows than the batch; make it in begin_sequence(batch_size)"
-    if mode == "compiled" or key not in known.warned:
-        _raise_as_eager(cell, inputs, structure, states, state_structure, batch_axis)
-    if mode == "compiled":
-        raise CompileError(f"{cell._title}: {program}")
-    if mode == "auto" and key not in known.warned:
-        known.warned.add(key)
-        warnings.warn(f"{cell._title} runs eagerly: {program}", RuntimeWarning, stacklevel=4)
-    return None
 
 
-def _raise_as_eager(cell: Cell, inputs, structure, states, state_structure, batch_axis: int) -> None:
+def _program(known: Known, key: tuple) -> Program | Refusal | None:
+    return next((p for p in known.programs.get(key, ()) if p.guards.hold()), None)
+
+
+def _verify(program: Program, cell: Cell, arguments: Arguments, batch: int) -> str | None:
+    """Hold the program against the tape for a size of the batch that it may have seen in numbers."""
+    assert program.verified is not None
+    with compiler.making:
+        why = differs(program, cell, arguments, (batch,))
+    if why is None:
+        program.verified.add(batch)
+    return why
+
+
+def _warn(cell: Cell, key: Any, reason: str) -> None:
+    """Say once why a cell runs eagerly."""
+    warned = known_of(cell).warned
+    if (key, reason) not in warned:
+        warned.add((key, reason))
+        warnings.warn(f"{cell._title} runs eagerly: {reason}", RuntimeWarning, stacklevel=5)
+
+
+def _raise_as_eager(cell: Cell, inputs, structure, states, state_structure, batch_axis: int, reason: str) -> None:
     """Run one step on the tape: what eager mode rejects is rejected with the same error."""
-    with compiler.making, trial(cell), config.no_grad():
-        firsts = [Tensor(x.data[:1] if batch_axis else x.data[:, :1].swapaxes(0, 1)) for x in inputs]
+    with compiler.making, rehearsal(cell):
+        firsts = [Tensor(x.data[:1] if batch_axis else x.data[:, :1].swapaxes(0, 1), x.requires_grad) for x in inputs]
+        random = [(put, get()) for get, put in shared_generators()]
         scan_eager(cell, firsts, structure, states, state_structure)
+        if "draws random numbers" in reason:
+            for put, state in random:
+                put(state)
 
 
-def trace_program(cell: Cell, inputs, structure, states, state_structure) -> Program | str:
+def trace_program(cell: Cell, inputs, structure, states, state_structure) -> Program | Refusal:
     """The program of a step, or why there is none."""
+    codes: dict = {}
+    arguments = Arguments(inputs, structure, states, state_structure)
+    read: list[Tensor] = []
     try:
         compiler.check_available()
         with compiler.making:
-            return _trace_step(cell, inputs, structure, states, state_structure)
-    except CompileError as error:
+            found = trace_twice(cell, arguments, codes)
+            read = found.traced.trace.read
+            program = Program(found.traced, found.sources, found.outputs, guards_of(cell, codes, read))
+            reason = differs(program, cell, arguments)
+        if reason is None:
+            return program
+    except Exception as error:  # of the trace, or whatever Python met that only tensors have
+        reason = _reason(error)
+    refusal = Refusal(reason)
+    refusal.guards = guards_of(cell, codes, read)
+    return refusal
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong while a step was compiled, in words."""
+    if isinstance(error, CompileError):
         return str(error)
-    except Exception as error:  # whatever Python met that only tensors have
-        return f"{type(error).__name__}: {error}, at {compiler.raised_at(error)}"
-
-
-def _trace_step(cell: Cell, inputs, structure, states, state_structure) -> Program:
-    shape: dict = {}
-
-    def step(xs, ss):
-        result = cell.step(nest.unflatten(structure, xs), nest.unflatten(state_structure, ss))
-        if type(result) is not tuple or len(result) != 2:
-            raise CompileError("step: wanted the pair (output, next_state)")
-        ys, shape["outputs"] = nest.flatten(result[0])
-        new, its = nest.flatten(result[1])
-        if its != state_structure:
-            raise CompileError(f"step: next_state: got {nest.describe(its)}, wanted {nest.describe(state_structure)}")
-        return ys, new
-
-    with trial(cell) as before:
-        cell.begin_sequence(int(compiler.BATCH))
-        before.restore_plain()
-        settings, random = read_settings(cell), drawn(cell)
-        traced = compiler.trace_step(
-            step,
-            [(x.shape[2:], x.dtype) for x in inputs],
-            [(s.shape[1:], s.dtype) for s in states],
-            states[0].dtype if states else cell.dtype,
-            lambda tensor: find(cell, tensor) is not tensor,
-        )
-        if drawn(cell) != random:
-            raise CompileError(
-                "step draws random numbers: use nn.Dropout, or draw them in begin_sequence() and keep them as a tensor "
-                "attribute"
-            )
-        if read_settings(cell) != settings or _holds_symbols(cell):
-            raise CompileError("step writes to the cell's attributes: carry what changes in the state")
-        sources = [(uid, find(cell, tensor)) for uid, tensor in traced.invariants.items()]
-    return Program(traced, sources, shape["outputs"])
-
-
-def _holds_symbols(cell: Cell) -> bool:
-    return any(isinstance(v, compiler.Symbol) for module in cell.modules() for v in vars(module).values())
+    return f"{type(error).__name__}: {error}, at {compiler.raised_at(error)}"

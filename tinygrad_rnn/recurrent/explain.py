@@ -19,7 +19,7 @@ from .cell import Cell
 from .compiled import Program, program_of
 from .scan import _check_inputs as check_inputs
 from .scan import as_input, check_state
-from .settings import trial
+from .settings import HELD, trial
 
 RULE = "=" * 100
 
@@ -229,7 +229,7 @@ def _names(cell: Cell, program: Program, structure, state_structure) -> tuple[di
     names |= {s.uid: name for s, name in zip(traced.states, state_names)}
     modules = {id(vars(m)): path for path, m in cell.named_modules()}
     for uid, source in program.sources:
-        if not isinstance(source, Tensor):
+        if source.name != HELD:
             path = modules[id(source.attributes)]
             names[uid] = (f"{path}." if path else "") + source.name + source.suffix
     return names, _paths("output", program.output_structure), state_names

@@ -19,9 +19,10 @@ from .settings import Settings
 from .steps import Steps
 
 if TYPE_CHECKING:
-    from .compiled import Program
+    from .compiled import Program, Refusal
 
 PROGRAMS = 32  # of one cell that are kept
+VARIANTS = 8  # of a program, with different guards
 CALLS = 64
 SMALL = 4096  # elements of an initial state that is kept
 
@@ -30,10 +31,15 @@ class Known:
     """The programs of one cell, or why there is none; and its earlier calls."""
 
     def __init__(self) -> None:
-        self.programs: dict[tuple, Program | str] = {}
+        self.programs: dict[tuple, list[Program | Refusal]] = {}  # of one key, with different guards
         self.calls: dict[tuple, Call] = {}
         self.warned: set[tuple] = set()
         self.settings = Settings()
+
+    def add_program(self, key: tuple, program: Program | Refusal) -> None:
+        if key not in self.programs and len(self.programs) >= PROGRAMS:
+            self.programs.pop(next(iter(self.programs)))
+        self.programs[key] = [program, *self.programs.get(key, ())][:VARIANTS]
 
     def remember(self, x: Tensor, arrange: Arrangement, call: Call) -> None:
         last = next(reversed(self.calls.values()), call)
@@ -81,12 +87,24 @@ def _key(x: Tensor, arrange: Arrangement) -> tuple:
 class Call:
     """A call on one sequence, and all that has to be as it was for it to be made again."""
 
-    __slots__ = ("arrays", "bases", "initial", "loop", "outputs", "settings", "state_structure", "states", "tensors")
+    __slots__ = (
+        "arrays",
+        "bases",
+        "guards",
+        "initial",
+        "loop",
+        "outputs",
+        "settings",
+        "state_structure",
+        "states",
+        "tensors",
+    )
 
     def __init__(
         self, program: Program, loop: Any, tensors: list[Tensor], states: list[Tensor], state_structure, settings: tuple
     ):
         self.loop, self.outputs, self.settings = loop, program.output_structure, settings
+        self.guards = program.guards
         self.tensors, self.arrays = tensors, [t.data for t in tensors]
         self.bases = [
             (attributes, name, t, t.data, t.requires_grad)
@@ -134,7 +152,7 @@ class Call:
 
     def holds(self, cell: Cell, known: Known) -> bool:
         """Whether the cell is as it was."""
-        if known.settings.read(cell) is not self.settings:
+        if known.settings.read(cell) is not self.settings or not self.guards.hold():
             return False
         for attributes, name, tensor, array, wanted in self.bases:
             if attributes[name] is not tensor or tensor.data is not array or tensor.requires_grad is not wanted:

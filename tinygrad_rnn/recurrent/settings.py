@@ -6,7 +6,7 @@ import operator
 import pickle
 import random
 import sys
-import types
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -17,12 +17,11 @@ from .. import config
 from ..core import Tensor
 from ..nn.module import Module
 from .cell import Cell
+from .guards import FUNCTIONS, Reader, Same, attributes, has_slots, is_fixed
+from .outside import Generator, Outside, generator_of
 
-_FIXED = (Tensor, Module, bool, int, float, complex, str, bytes, types.NoneType, np.generic, np.dtype, type)
-_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
-_CONTAINERS = (list, tuple, dict, set, frozenset)
-DEPTH = 4  # of objects inside objects that are looked into
-SMALL = 4096  # elements of an array that is compared by its values
+DEPTH = 64  # of objects inside objects in which tensors are looked for
+HELD = "(not of the cell)"
 
 
 class Settings:
@@ -50,65 +49,32 @@ class Settings:
         if settings != self.last:
             self.last = settings
         self._seen = [(a, [*a], [*a.values()]) for a in map(vars, cell.modules())]
-        self._changing = not all(_is_fixed(v) for _, _, values in self._seen for v in values)
+        self._changing = not all(is_fixed(v) for _, _, values in self._seen for v in values)
+        self._changing = self._changing or any(map(has_slots, cell.modules()))
         return self.last
 
 
 def read_settings(cell: Cell) -> tuple:
-    """Everything plain that a step may read: numbers, flags, strings and functions of the cell and its parts."""
+    """Everything plain that a step may read: numbers, flags, strings and functions of the cell and its parts.
+
+    Raises
+    ------
+    CompileError
+        If there is too much of it.
+    """
+    modules = list(cell.modules())
+    reader = Reader(modules)
     return tuple(
         (
-            _Same(vars(module)),  # another module in its place has other parameters, though all is equal
-            *[(k, _setting(v, 0)) for k, v in vars(module).items() if not isinstance(v, Tensor | Module)],
+            Same(vars(module)),  # another module in its place has other parameters, though all is equal
+            *[
+                (k, reader.fact(v, k in vars(module)))
+                for k, v in attributes(module)
+                if not (isinstance(v, Tensor | Module) and k in vars(module))
+            ],
         )
-        for module in cell.modules()
+        for module in modules
     )
-
-
-class _Same:
-    """An object by identity; it is held, as the id of one that is gone may be that of another."""
-
-    __slots__ = ("what",)
-
-    def __init__(self, what: Any):
-        self.what = what
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Same) and other.what is self.what
-
-    def __hash__(self) -> int:
-        return id(self.what)
-
-
-def _is_fixed(value: Any) -> bool:
-    """Whether `value` can only change by being replaced."""
-    if isinstance(value, tuple | frozenset):
-        return all(_is_fixed(v) for v in value)
-    return isinstance(value, _FIXED + _FUNCTIONS)
-
-
-def _setting(value: Any, depth: int) -> Any:
-    if isinstance(value, Tensor | Module):
-        return None
-    if isinstance(value, np.generic):
-        return type(value), value.item()
-    if isinstance(value, np.ndarray):
-        return value.shape, value.dtype.str, value.tobytes() if value.size <= SMALL else _Same(value)
-    if isinstance(value, list | tuple):
-        return type(value), tuple(_setting(v, depth) for v in value)
-    if isinstance(value, dict):
-        return dict, tuple((k, _setting(v, depth)) for k, v in value.items())
-    if isinstance(value, set | frozenset):
-        return type(value), frozenset(value)
-    if isinstance(value, float):
-        return type(value), value.hex()  # zeros differ in their signs, and NaN equals itself
-    if isinstance(value, bool | int | complex | str | bytes | None):
-        return type(value), value
-    if depth < DEPTH and hasattr(value, "__dict__") and not isinstance(value, (type, *_FUNCTIONS)):  # options
-        return _Same(value), tuple((k, _setting(v, depth + 1)) for k, v in vars(value).items())
-    if isinstance(value, types.MethodType) and isinstance(value.__self__, Module):
-        return _Same(value.__func__), _Same(vars(value.__self__))  # not the module, which may be the cell itself
-    return _Same(value)
 
 
 # ---- trial runs
@@ -117,31 +83,36 @@ def _setting(value: Any, depth: int) -> Any:
 class Snapshot:
     """A cell's attributes, and the states of all random generators that it may draw from.
 
+    Parameters
+    ----------
+    cell : Module
+    shared : bool
+        Whether generators count that others draw from too: the package's, NumPy's and Python's.
+
     Attributes
     ----------
     attributes : list of (Module, dict)
         Of the cell and its parts.
     """
 
-    def __init__(self, cell: Module):
-        self._cell = cell
+    def __init__(self, cell: Module, shared: bool = True):
         self.attributes = [(module, dict(vars(module))) for module in cell.modules()]
-        self._random = [get() for get, _ in generators(cell)]
+        self._random = [(put, get()) for get, put in generators(cell, shared)]
 
     def restore(self) -> None:
-        for module, attributes in self.attributes:
-            for name in vars(module).keys() - attributes.keys():
+        for module, before in self.attributes:
+            for name in vars(module).keys() - before.keys():
                 del vars(module)[name]
-            vars(module).update(attributes)
-        for (_, put), state in zip(generators(self._cell), self._random):
+            vars(module).update(before)
+        for put, state in self._random:
             put(state)
 
     def restore_plain(self) -> None:
         """Put back what is no tensor: numbers that ``begin_sequence`` has set belong to the sequence at hand."""
-        for module, attributes in self.attributes:
+        for module, before in self.attributes:
             for name, value in list(vars(module).items()):
-                if name in attributes and not _holds_tensors(value):
-                    vars(module)[name] = attributes[name]
+                if name in before and not _holds_tensors(value):
+                    vars(module)[name] = before[name]
 
 
 @contextmanager
@@ -154,30 +125,65 @@ def trial(cell: Module) -> Iterator[Snapshot]:
         before.restore()
 
 
+@contextmanager
+def rehearsal(cell: Module, seed: int = 0) -> Iterator[Snapshot]:
+    """The same for a step that is looked at before it runs: what others draw meanwhile in their threads stays drawn.
+
+    What the package draws in this thread comes from a generator of the rehearsal's own.
+    """
+    before, outside = Snapshot(cell, shared=False), Outside(cell)
+    kept, config.grad_mode.generator = config.grad_mode.generator, np.random.default_rng(seed)
+    try:
+        yield before
+    finally:
+        config.grad_mode.generator = kept
+        before.restore()
+        outside.restore()
+
+
 def _holds_tensors(value: Any) -> bool:
     if isinstance(value, dict):
         return any(map(_holds_tensors, value.values()))
-    if isinstance(value, _CONTAINERS):
+    if isinstance(value, list | tuple | set | frozenset):
         return any(map(_holds_tensors, value))
     return isinstance(value, Tensor | Module)
 
 
-def generators(cell: Module) -> list[tuple]:
-    """How to read and set the state of every random generator that a step may draw from."""
+@contextmanager
+def putting_back() -> Iterator[None]:
+    """Put back what was drawn from NumPy's and Python's own generators, if what draws fails.
 
-    def of(generator):
-        bits = generator.bit_generator
-        return lambda: bits.state, lambda state: setattr(bits, "state", state)
+    A step that does not draw leaves them alone, and so is this: another thread may be drawing.
+    """
+    states = [(get, put, get()) for get, put in shared_generators()]
+    try:
+        yield
+    except BaseException:
+        for get, put, state in states:
+            if pickle.dumps(get()) != pickle.dumps(state):
+                put(state)
+        raise
 
-    found = [of(config.generator()), (random.getstate, random.setstate)]
+
+def generators(cell: Module, shared: bool = True) -> list[Generator]:
+    """How to read and set the state of every random generator that a step may draw from; of `shared` ones only if
+    asked for."""
+    found = [generator_of(config.generator())] if shared else []
+    found += shared_generators() if shared else []
+    if "numpy.random" in sys.modules:
+        found += [generator_of(v) for module in cell.modules() for v in vars(module).values()]
+    return [g for g in found if g is not None]
+
+
+def shared_generators() -> list[Generator]:
+    """Those of NumPy and Python."""
+    found: list[Generator] = [(random.getstate, random.setstate)]
     if "numpy.random" in sys.modules:
         found.append((np.random.get_state, np.random.set_state))
-        for module in cell.modules():
-            found += [of(v) for v in vars(module).values() if isinstance(v, np.random.Generator)]
     return found
 
 
-def drawn(cell: Cell) -> bytes:
+def drawn(cell: Module) -> bytes:
     """Something that differs if anything was drawn in between."""
     return pickle.dumps([get() for get, _ in generators(cell)])
 
@@ -200,31 +206,43 @@ class Source(NamedTuple):
         return "".join(f"[{key!r}]" if is_item else f".{key}" for is_item, key in self.path)
 
 
-def find(cell: Cell, tensor: Tensor) -> Source | Tensor:
-    """Where the cell keeps `tensor`; the tensor itself if it does not."""
+def find(cell: Cell, tensor: Tensor) -> Source | None:
+    """Where the cell keeps `tensor`."""
+    seen: set[int] = {id(module) for module in cell.modules()}
     for module in cell.modules():
         for name, value in vars(module).items():
-            if not isinstance(value, Module) and (path := _path_to(tensor, value, 0)) is not None:
-                return Source(vars(module), name, path)
-    return tensor
+            if not isinstance(value, Module) or id(value) not in seen:
+                path = _path_to(tensor, value, 0, seen)
+                if path is not None:
+                    return Source(vars(module), name, path)
+    return None
 
 
-def _path_to(tensor: Tensor, value: Any, depth: int) -> tuple | None:
+def held(tensor: Tensor) -> Source:
+    """A tensor that the cell does not keep."""
+    return Source({HELD: tensor}, HELD, ())
+
+
+def _path_to(tensor: Tensor, value: Any, depth: int, seen: set[int]) -> tuple | None:
     if value is tensor:
         return ()
-    inside: Iterable[tuple] = ()
-    if depth == DEPTH:
+    if depth == DEPTH or isinstance(value, (Tensor, type, *FUNCTIONS)) or id(value) in seen:
         return None
-    if isinstance(value, list | tuple | dict):
-        inside = (((True, k), v) for k, v in (value.items() if isinstance(value, dict) else enumerate(value)))
-    elif hasattr(value, "__dict__") and not isinstance(value, (Tensor, type, *_FUNCTIONS)):
-        inside = (((False, k), v) for k, v in vars(value).items())
+    inside: Iterable[tuple] = ()
+    if isinstance(value, list | tuple | deque):
+        inside = (((True, k), v) for k, v in enumerate(value))
+    elif isinstance(value, dict):
+        inside = (((True, k), v) for k, v in value.items())
+    elif not isinstance(value, bool | int | float | str | np.ndarray):
+        inside = (((False, k), v) for k, v in attributes(value))
+    if inside:
+        seen.add(id(value))
     for step, item in inside:
-        if (rest := _path_to(tensor, item, depth + 1)) is not None:
+        if (rest := _path_to(tensor, item, depth + 1, seen)) is not None:
             return step, *rest
     return None
 
 
-def look_up(source: Source | Tensor) -> Tensor:
+def look_up(source: Source) -> Tensor:
     """The tensor at a place that :func:`find` has found."""
-    return source.look_up() if isinstance(source, Source) else source
+    return source.look_up()

@@ -10,12 +10,13 @@ import numpy as np
 from .. import compile as compiler
 from .. import config, ops
 from ..core import Tensor, is_float
-from ..errors import DTypeError, ShapeError
+from ..errors import CompileError, DTypeError, ShapeError
 from . import nest
 from .anomaly import watched_step
 from .cell import Cell
 from .compiled import Program, program_of
 from .eager import StepRunner
+from .guards import NOTHING
 from .scan import as_input, as_state, check_state
 from .sequence import Sequence
 from .steps import read_mask
@@ -184,8 +185,19 @@ class _Link:
         self.program, tensors = found
         with config.no_grad():
             args = (*self.program.traced.inputs, *states, *tensors)
-            loop = self.program.loop(cell._title, False, args)
+            try:
+                loop = self.program.loop(cell._title, False, args)
+            except CompileError as error:
+                self._give_up(error)
+                return
             self.kernel = compiler.Stepper(loop.executable, self._bases(), self.batch)
+
+    def _give_up(self, error: CompileError) -> None:
+        """Run eagerly, as there is no loop."""
+        if self.mode == "compiled":
+            raise CompileError(f"{self.cell._title}: {error}") from error
+        warnings.warn(f"{self.cell._title} runs eagerly: {error}", RuntimeWarning, stacklevel=7)
+        self.program, self.mode = None, "eager"
 
     def _bases(self) -> list[np.ndarray]:
         """What the loop reads, of parameters as they are now."""
@@ -210,7 +222,8 @@ class _Link:
         with self.sequence.going_on():
             if self.mode != "eager":
                 self._compile([Tensor(s) for s in states])
-            self.watch = Watch(self.cell, self.sequence, self.program.sources if self.program else [])
+            sources, guards = (self.program.sources, self.program.guards) if self.program else ([], NOTHING)
+            self.watch = Watch(self.cell, self.sequence, sources, guards)
             if self.program is None:
                 leaves = [Tensor(np.array(s)) for s in states]
                 self.runner = StepRunner(self.cell, self.structure, self.state_structure, leaves)

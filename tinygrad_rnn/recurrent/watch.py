@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from .cell import Cell
+from .guards import NOTHING, Guards
 from .known import known_of
 from .sequence import Sequence
-from .settings import Source, look_up
+from .settings import look_up
 
 
 class Watch:
@@ -20,8 +21,10 @@ class Watch:
     cell : Cell
     sequence : Sequence
         What it owns is computed anew when something else changes, and not looked at.
-    sources : list of (uid, Source or Tensor)
+    sources : list of (uid, Source)
         What the compiled step reads.
+    guards : Guards
+        What it has read of globals, classes and closures.
 
     Attributes
     ----------
@@ -29,7 +32,8 @@ class Watch:
         Contiguous, of float32 or float64. Writes into them leave no trace: somebody has to compare their values.
     """
 
-    def __init__(self, cell: Cell, sequence: Sequence, sources: list):
+    def __init__(self, cell: Cell, sequence: Sequence, sources: list, guards: Guards = NOTHING):
+        self._guards = guards
         self._cell, self._sequence, self._reader = cell, sequence, known_of(cell).settings
         self._settings = self._reader.read(cell)
         own: list[tuple[dict, str, Any]] = [
@@ -39,7 +43,7 @@ class Watch:
         others: list[tuple[Any, Any]] = []
         for _, source in sources:
             t = look_up(source)
-            owned = isinstance(source, Source) and sequence.owns(source.attributes, source.name)
+            owned = sequence.owns(source.attributes, source.name)
             if id(t) not in inside and not owned:
                 others.append((source, t))
         self._own = [(*place, place[2].data, place[2]._counter, place[2]._counter[0]) for place in own]
@@ -58,6 +62,8 @@ class Watch:
     def holds(self) -> bool:
         """Whether nothing has changed, but for writes into :attr:`arrays` that bypass the counters."""
         if self._reader.read(self._cell) is not self._settings and not self._same_settings():
+            return False
+        if not self._guards.hold():
             return False
         for attributes, name, tensor, array, counter, version in self._own:
             if tensor.data is not array or counter[0] != version or attributes.get(name) is not tensor:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..compile.symbol import location
 from ..config import enable_grad, grad_mode
-from ..core import Tensor, grad, is_float
+from ..core import Tensor, grad, is_float, tensor
 from ..errors import GraphError
 from ..nn.module import Module
 from ..recurrent import Cell, nest
@@ -354,6 +354,10 @@ class _Recorder:
     def detach(self, t: Tensor) -> Tensor:
         with _paused():
             return t.detach()
+
+    def copy(self, t: Tensor, requires_grad: bool, dtype: Any) -> Tensor:
+        with _paused():
+            return tensor(t, requires_grad, dtype)
 
     def refuse(self, what: str) -> None:
         """Reading values is no problem here."""
