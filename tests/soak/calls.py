@@ -19,17 +19,15 @@ TIMES = [1, 2, 3, 4, 5, 7, 9, 12]
 BATCHES = [1, 1, 2, 3, 4, 5, 8, 9]
 FORMS = {  # how inputs are given, and how often
     "array": 2,
+    "tensor": 2,
     "strided": 1,
     "Fortran": 1,
     "read-only": 1,
     "backwards": 1,
     "other dtype": 1,
     "list": 0.3,
-    "tensor": 2,
-    "leaf": 4,
-    "strided leaf": 1,
-    "computed": 1,
 }
+LEAVES = {"leaf": 4, "strided leaf": 1, "computed": 1}
 READS = ("all", "all", "all", "outputs", "states", "last output")
 
 
@@ -51,9 +49,10 @@ class Call:
         self.time, self.batch, self.seed = time, batch, int(rng.integers(2**31))
         self.xs = subject.inputs(rng, time, batch)
         self.state = subject.states(rng, batch) if maybe(0.4) else None
-        self.form = str(rng.choice([*FORMS], p=np.array([*FORMS.values()]) / sum(FORMS.values())))
+        inputs, states = subject.needs[int(rng.integers(len(subject.needs)))]
+        self.form = _one_of(rng, LEAVES if inputs else FORMS)
         self.form = "array" if self.form == "list" and not subject.layered else self.form  # where lists are nests
-        self.state_form = str(rng.choice(["tensor", "leaf", "array", "computed"]))
+        self.state_form = str(rng.choice(["leaf", "computed"] if states else ["array", "tensor"]))
         self.steps: dict[str, np.ndarray] = {}
         if maybe(0.3):
             self.steps["lengths"] = rng.integers(0, time + 1, batch)
@@ -65,7 +64,7 @@ class Call:
             self.steps["resets"] = rng.random((time, batch)) < rng.choice([0.1, 0.5])
         self.scan = maybe(0.1) and not subject.layered and not subject.two_ways
         self.reset_state = subject.states(rng, batch) if self.scan and "resets" in self.steps and maybe(0.7) else None
-        self.all_states = maybe(0.12) and not self.scan
+        self.all_states = subject.all_states and maybe(0.3) and not self.scan
         self.return_outputs = maybe(0.93)
         self.gradients = maybe(0.85)
         self.backward = maybe(0.3)
@@ -98,6 +97,10 @@ class Call:
             rng = np.random.default_rng([zlib.crc32(name.encode()), self.seed])
             self._weights[name] = rng.uniform(0.3, 1, shape) * rng.choice([-1.0, 1.0], shape)
         return self._weights[name][(slice(None),) * axis + (rows,)]
+
+
+def _one_of(rng: np.random.Generator, weights: dict[str, float]) -> str:
+    return str(rng.choice([*weights], p=np.array([*weights.values()]) / sum(weights.values())))
 
 
 def run(subject: Subject, call: Call, mode: str, rows: slice = slice(None), xs: Any = None, state: Any = None,

@@ -1,26 +1,23 @@
-"""Random layers: of every built-in cell, of cells of the tests' tables, and of cells that Hypothesis writes."""
+"""Random layers: of every built-in cell, of cells of the tests' tables, and of cells that are written at random."""
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, Phase, given, seed, settings
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.nn.module import Module
 from tinygrad_rnn.recurrent import nest
 from tinygrad_rnn.recurrent.regularisers import takes_mask
-from tinygrad_rnn.testing.programs import RandomCell, random_cells
+from tinygrad_rnn.testing.programs import random_cell
 
 from ..compile import cells as table
 from ..recurrent import cases as own
 
 WIDTHS = [1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33]
-WRITTEN = 120  # cells that Hypothesis writes for one seed
-CHUNK = 30
+WRITTEN = 150  # random cells of one seed
 NOISE = ("none", "none", "none", "input_dropout", "recurrent_dropout", "weight_dropout", "zoneout", "two kinds")
 
 
@@ -42,6 +39,12 @@ class Subject:
         Whether finite differences mean anything where the loss is smooth: nothing is detached.
     rows_alike : bool
         Whether a row gives the same alone: nothing is drawn for each row in ``begin_sequence``.
+    needs : list of (bool, bool)
+        Whether inputs and states of its calls need gradients; each pair is a loop to compile.
+    all_states : bool
+        Whether calls may ask for all states, which is another program.
+    frozen : int
+        Which of its parameters is frozen at times.
     """
 
     def __init__(
@@ -59,6 +62,9 @@ class Subject:
         self.kind, self.options, self.compiles = kind, options, compiles
         self.noisy, self.differentiable, self.rows_alike = noisy, differentiable, rows_alike
         self._template = template
+        self.needs = [(True, True), (True, False), (False, True), (False, False)]
+        self.all_states, self.frozen = True, 0
+        self.steppers: dict = {}  # by mode and batch: the layer, and its stepper
 
     @property
     def layered(self) -> bool:
@@ -110,6 +116,8 @@ def draw_subject(rng: np.random.Generator, seed: int) -> Subject:
     subject = {
         "layered": _layered, "named": _named, "stacked": _stacked, "table": _of_table, "own": _own, "random": _random,
     }[kind](rng, seed)  # fmt: skip
+    subject.needs = [subject.needs[i] for i in rng.integers(len(subject.needs), size=2)]
+    subject.all_states, subject.frozen = _maybe(rng, 0.3), int(rng.integers(100))
     for name, p in subject.layer.named_parameters():
         if "initial_state" in name:  # zeros would hide mistakes
             nn.init.set_to(p, rng.uniform(-1, 1, p.shape))
@@ -240,36 +248,12 @@ OWN = ("learned-start", "fast-weights", "stateless", "layernorm-lstm", "gru-befo
 
 
 def _random(rng, seed: int) -> Subject:
-    index = int(rng.integers(WRITTEN))
-    written = _written(seed, index // CHUNK)
-    cell = written[index % CHUNK % len(written)]
-    dtype = _dtype(rng) if cell.smooth else "float64"  # a comparison of almost equal values may go either way
-    mine = RandomCell(
-        cell.inputs, cell.states, cell.program, cell.outputs, cell.new_states,
-        {name: p.shape for name, p in cell.named_parameters()}, cell.constants, dtype, int(rng.integers(2**16)),
-    )  # fmt: skip
+    """A cell that was written at random, out of so many that what is compiled comes again."""
+    number = int(rng.integers(WRITTEN))
+    cell = random_cell(np.random.default_rng([seed, number]), max_instructions=9)
+    if cell.smooth and _maybe(rng, 0.4):  # others compare values, and almost equal ones may go either way
+        cell.to("float32")
+        cell.kind = "float32"
     template = {f"x{i}": np.zeros((1, n)) for i, n in enumerate(cell.inputs)}
     more = {"differentiable": all(name != "detach" for name, *_ in cell.program), "rows_alike": not cell.constants}
-    return _wrap(rng, [mine], "random", _options(rng), template=template, **more)
-
-
-@functools.lru_cache(maxsize=8)
-def _written(start: int, chunk: int) -> list[RandomCell]:
-    """Some cells out of operations that compile, the same each time."""
-    found: list[RandomCell] = []
-
-    @seed(start * 1000 + chunk)
-    @settings(
-        max_examples=CHUNK,
-        database=None,
-        deadline=None,
-        derandomize=False,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(random_cells(max_instructions=9))
-    def collect(cell):
-        found.append(cell)
-
-    collect()
-    return found
+    return _wrap(rng, [cell], "random", _options(rng), template=template, **more)

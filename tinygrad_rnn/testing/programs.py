@@ -206,21 +206,57 @@ class RandomCell(nn.Cell):
     extra_repr = describe
 
 
-class _Writer:
-    """Writes one program; every choice is Hypothesis's."""
+class _Hypothesis:
+    """Choices that Hypothesis makes, and makes smaller where a test fails."""
 
     def __init__(self, draw):
         self.draw = draw
+
+    def pick(self, options) -> Any:
+        return self.draw(st.sampled_from(list(options)))
+
+    def integer(self, least: int, most: int) -> int:
+        return self.draw(st.integers(least, most))
+
+    def boolean(self) -> bool:
+        return self.draw(st.booleans())
+
+    def order(self, items: list) -> list:
+        return self.draw(st.permutations(items))
+
+
+class _Generator:
+    """Choices that a random generator makes."""
+
+    def __init__(self, rng: np.random.Generator):
+        self.rng = rng
+
+    def pick(self, options) -> Any:
+        options = list(options)
+        return options[self.integer(0, len(options) - 1)]
+
+    def integer(self, least: int, most: int) -> int:
+        return int(self.rng.integers(least, most + 1))
+
+    def boolean(self) -> bool:
+        return bool(self.rng.random() < 0.5)
+
+    def order(self, items: list) -> list:
+        return [items[i] for i in self.rng.permutation(len(items))]
+
+
+class _Writer:
+    """Writes one program; `choose` makes every choice."""
+
+    def __init__(self, choose):
+        self.choose, self.pick = choose, choose.pick
         self.values: list[Value] = []
         self.program: list[tuple] = []
         self.shapes: dict[str, tuple] = {}
         self.constants: list[int] = []
 
-    def pick(self, options) -> Any:
-        return self.draw(st.sampled_from(list(options)))
-
     def size(self, most: int = 6) -> int:
-        return self.draw(st.integers(1, most))
+        return self.choose.integer(1, most)
 
     def add(self, width: int, bound: float, *instruction) -> Value:
         value = Value(len(self.values), width, bound)
@@ -231,7 +267,7 @@ class _Writer:
     def parameter(self, shape: tuple) -> str:
         """A parameter of this shape: an old one, or a new one."""
         same = [name for name, s in self.shapes.items() if s == shape]
-        if same and self.draw(st.booleans()):
+        if same and self.choose.boolean():
             return self.pick(same)
         name = f"p{len(self.shapes)}"
         self.shapes[name] = shape
@@ -248,8 +284,8 @@ class _Writer:
             return v
         if v.width == 1:
             return self.add(width, v.bound, "spread", v.at, (width,))
-        if v.width > width and self.draw(st.booleans()):
-            start = self.draw(st.integers(0, v.width - width))
+        if v.width > width and self.choose.boolean():
+            start = self.choose.integer(0, v.width - width)
             return self.add(width, v.bound, "slice", v.at, (start, start + width))
         return self.product(v, width)
 
@@ -269,7 +305,7 @@ class _Writer:
             self.add(a.width, UNARY[name][1], name, a.at)
         elif kind == "binary":
             name, b = self.pick(BINARY), self.fitting(a.width)
-            self.add(max(a.width, b.width), BINARY[name][1], name, *self.draw(st.permutations([a.at, b.at])))
+            self.add(max(a.width, b.width), BINARY[name][1], name, *self.choose.order([a.at, b.at]))
         elif kind == "vector":
             name = self.pick(["vector_add", "vector_multiply", "vector_power"])
             shape = self.pick([(a.width,), (1, a.width), (1,), ()])
@@ -281,11 +317,11 @@ class _Writer:
             name = self.pick(REDUCE)
             self.add(1, REDUCE[name][1], name, a.at)
         elif kind == "slice":
-            start = self.draw(st.integers(0, a.width - 1))
-            stop = self.draw(st.integers(start + 1, a.width))
+            start = self.choose.integer(0, a.width - 1)
+            stop = self.choose.integer(start + 1, a.width)
             self.add(stop - start, a.bound, "slice", a.at, (start, stop))
         elif kind == "concat":
-            parts = [a, *(self.pick(self.values) for _ in range(self.draw(st.integers(1, 2))))]
+            parts = [a, *(self.pick(self.values) for _ in range(self.choose.integer(1, 2)))]
             self.add(sum(p.width for p in parts), max(p.bound for p in parts), "concat", *(p.at for p in parts))
         elif kind == "where":
             b, c = self.fitting(a.width), self.fitting(a.width)
@@ -309,15 +345,24 @@ def random_cells(draw, max_instructions: int = 10, dtype: Any = np.float64) -> R
         How long programs are; some more are added to keep values tame and to give states their widths.
     dtype : float32 or float64
     """
-    writer = _Writer(draw)
-    inputs = [writer.size(5) for _ in range(draw(st.integers(1, 2)))]
-    states = [writer.size() for _ in range(draw(st.integers(1, 3)))]
+    return _write(_Hypothesis(draw), max_instructions, dtype)
+
+
+def random_cell(rng: np.random.Generator, max_instructions: int = 10, dtype: Any = np.float64) -> RandomCell:
+    """One such cell, without Hypothesis: the same for the same state of the generator."""
+    return _write(_Generator(rng), max_instructions, dtype)
+
+
+def _write(choose: Any, max_instructions: int, dtype: Any) -> RandomCell:
+    writer = _Writer(choose)
+    inputs = [writer.size(5) for _ in range(choose.integer(1, 2))]
+    states = [writer.size() for _ in range(choose.integer(1, 3))]
     writer.values = [Value(i, n, 1.0) for i, n in enumerate([*inputs, *states])]
-    for _ in range(draw(st.integers(2, max_instructions))):
+    for _ in range(choose.integer(2, max_instructions)):
         writer.instruction()
-    new_states = [writer.reach(draw(st.sampled_from(writer.values)), n) for n in states]
-    outputs = draw(st.lists(st.sampled_from(writer.values), min_size=1, max_size=3))
+    new_states = [writer.reach(choose.pick(writer.values), n) for n in states]
+    outputs = [choose.pick(writer.values) for _ in range(choose.integer(1, 3))]
     ends = [v.at for v in outputs], [v.at for v in new_states]
     return RandomCell(
-        inputs, states, writer.program, *ends, writer.shapes, writer.constants, dtype, draw(st.integers(0, 2**16))
+        inputs, states, writer.program, *ends, writer.shapes, writer.constants, dtype, choose.integer(0, 2**16)
     )
