@@ -262,7 +262,7 @@ class Run:
     def close(self, metrics: dict) -> None:
         """Write the metrics, and say what was written."""
         text = json.dumps({**metrics, "seconds": self.seconds, "losses": self.losses}, indent=1, default=listed)
-        self.path("metrics.json").write_text(text + "\n", encoding="utf-8")
+        write_whole(self.path("metrics.json"), f"{text}\n".encode())
         print("wrote:")
         for path in self.files:
             print(f"  {path}")

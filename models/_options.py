@@ -7,13 +7,14 @@ import json
 from pathlib import Path
 
 from tinygrad_rnn.errors import CheckpointError
+from tinygrad_rnn.train.files import write_whole
 
 
 def write(args: argparse.Namespace, model: str) -> None:
     """Keep the options of a run, so that --resume finds them."""
     options = {name: plain(value) for name, value in vars(args).items() if name not in ("out", "resume")}
-    path = args.out / "options.json"
-    path.write_text(json.dumps({"model": model, "options": options}, indent=2) + "\n", encoding="utf-8")
+    text = json.dumps({"model": model, "options": options}, indent=2)
+    write_whole(args.out / "options.json", f"{text}\n".encode())
 
 
 def read(out: Path, model: str, parser: argparse.ArgumentParser) -> dict:

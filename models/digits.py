@@ -22,6 +22,7 @@ from . import _command, _pictures
 
 HELD_OUT = 0.2
 BATCH_SIZE = 32
+MOST_PIXELS = 1 << 24
 MNIST = "https://storage.googleapis.com/cvdf-datasets/mnist/"
 FILES = {  # with their SHA-256
     "train-images-idx3-ubyte": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
@@ -170,16 +171,10 @@ def draw(run: _command.Run, confusion: np.ndarray, images, labels, guesses) -> N
 
 def predict(args) -> list[int]:
     """Say which digits stand in picture files: white on black, or the other way round with --dark-on-light."""
-    from matplotlib.image import imread
-
     model, facts = _command.load(args, "digits", Classifier)
     digits = []
     for path in args.files:
-        try:
-            image = np.asarray(imread(path))
-        except (SyntaxError, ValueError) as error:  # Pillow's words for a broken file
-            raise DataError(f"{path}: cannot be read as a picture: {error}") from None
-        grey = as_grey(image, path)
+        grey = as_grey(read_picture(path), path)
         image = shrink(1 - grey if args.dark_on_light else grey, facts["rows"], model.rnn.cell.input_size, path)
         with tr.no_grad():
             chances = tr.softmax(model(image[None]), -1).numpy()[0]
@@ -188,13 +183,34 @@ def predict(args) -> list[int]:
     return digits
 
 
+def read_picture(path: Path) -> np.ndarray:
+    """What matplotlib reads, of at most MOST_PIXELS."""
+    from matplotlib.image import imread
+    from PIL import Image
+
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path}: got something else than a file, wanted a picture")
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+        if width * height > MOST_PIXELS:  # a small file may unpack to any number
+            raise DataError(f"{path}: got {width} by {height} pixels, wanted at most {MOST_PIXELS}")
+        return np.asarray(imread(path))
+    except Exception as error:  # Pillow has many words for a broken file
+        if isinstance(error, DataError) or (isinstance(error, OSError) and error.filename is not None):
+            raise
+        raise DataError(f"{path}: cannot be read as a picture: {error}") from None
+
+
 def as_grey(image: np.ndarray, path: Path) -> np.ndarray:
     """A picture as (rows, columns) between 0 and 1."""
-    scale = 1 if image.dtype.kind == "f" else np.iinfo(image.dtype).max
+    scale = np.iinfo(image.dtype).max if image.dtype.kind in "iu" else 1
     if image.ndim == 3:
         image = image[:, :, : 1 if image.shape[2] < 3 else 3].mean(-1)  # without transparency
     if image.ndim != 2:
         raise DataError(f"{path}: got shape {image.shape}, wanted a picture")
+    if not np.isfinite(image).all():
+        raise DataError(f"{path}: got a pixel that is NaN or infinite, wanted a picture")
     return (image / scale).astype(np.float32)
 
 

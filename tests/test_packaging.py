@@ -16,7 +16,7 @@ SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
 OURS = {"tinygrad_rnn", "models", "benchmarks", "tests"}
 OPTIONAL = {"torch", "jax", "atheris"}  # what results are compared with, and what fuzzes, where it is installed
-NAMES = {"llvmlite": "numba", "sklearn": "scikit-learn"}  # comes with; is called
+NAMES = {"llvmlite": "numba", "sklearn": "scikit-learn", "PIL": "pillow"}  # comes with; is called
 
 
 def declared(*extras: str) -> set[str]:

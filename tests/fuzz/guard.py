@@ -16,7 +16,6 @@ from pathlib import Path
 from .readers import Reader
 
 SECONDS = 10.0  # for one input
-MEMORY = 100 << 10  # KiB for one input, of at most some 100 KiB
 ADDRESSES = 8 << 30  # bytes for the process
 ACTS = {
     "subprocess.Popen",
@@ -72,7 +71,7 @@ class Guard:
         if self.acts:
             raise Broken(f"the reader acts: {', '.join(self.acts)}")
         grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-        if grown > MEMORY:
+        if grown > self.reader.memory:
             raise Broken(f"the reader takes {grown} KiB for a file of {len(content)} bytes")
         return read
 

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import gzip
 import hashlib
+import io
 import json
 import struct
 import tempfile
@@ -16,8 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import safetensors.numpy
+from PIL import Image
 
-from models import _command, _python, sine
+from models import _command, _python, digits, sine
 from tinygrad_rnn import data, nn, optim
 from tinygrad_rnn.errors import CheckpointError, DataError
 from tinygrad_rnn.train import Trainer, checkpoint
@@ -52,6 +54,7 @@ class Reader(NamedTuple):
     words: tuple[bytes, ...]
     name: str = "input"  # of the file
     errors: tuple[type[Exception], ...] = (DataError,)
+    memory: int = 100 << 10  # KiB that one file of some 100 KiB may take
 
 
 def contents(write: Callable[[Path], Any]) -> bytes:
@@ -176,6 +179,21 @@ def midi_seeds() -> list[bytes]:
     one = contents(lambda path: data.write_midi(path, [data.Note(0, 1, 60), data.Note(1, 0.5, 64)]))
     track = b"\0\xff\x03\x04name\0\xf0\x02\x01\xf7\0\x90\x3c\x50\x60\x3c\0\0\x99\x23\x7f\x30\x90\x3e\1\0\xff\x2f\0"
     return [one, b"MThd\0\0\0\x06\0\1\0\2\0\x60" + 2 * (b"MTrk" + struct.pack(">I", len(track)) + track)]
+
+
+def read_picture(path: Path) -> None:
+    grey = digits.as_grey(digits.read_picture(path), path)
+    assert grey.ndim == 2
+    assert np.isfinite(grey).all()
+
+
+def picture_seeds() -> list[bytes]:
+    seeds = []
+    for mode, form in (("L", "PNG"), ("RGBA", "PNG"), ("1", "BMP"), ("P", "GIF"), ("RGB", "JPEG"), ("F", "TIFF")):
+        with io.BytesIO() as file:
+            Image.new(mode, (9, 8), 1).save(file, form)
+            seeds.append(file.getvalue())
+    return seeds
 
 
 # ---- vocabularies and states
@@ -325,6 +343,7 @@ READERS = {
     "idx": Reader(read_idx, idx_seeds, (*NUMBERS, b"\x1f\x8b\x08", b"\0\0\x08\x41")),
     "wav": Reader(read_wav, wav_seeds, (*NUMBERS, b"fmt ", b"data", b"LIST", b"RIFF", b"\xfe\xff")),
     "midi": Reader(read_midi, midi_seeds, (*NUMBERS, b"MTrk", b"\xff\x2f\0", b"\x90\x3c\x50", b"\xf0", b"\xff\x7f")),
+    "picture": Reader(read_picture, picture_seeds, NUMBERS, errors=(DataError, OSError), memory=600 << 10),
     "vocabulary": Reader(read_vocabulary, vocabulary_seeds, (*JSON, b'"specials"', b'"tokens"', b'"pad"')),
     "scaler": Reader(read_scaler, scaler_seeds, (*JSON, b'"shift"', b'"scale"'), errors=(CheckpointError,)),
     "loader": Reader(read_loader, loader_seeds, JSON, errors=(CheckpointError,)),

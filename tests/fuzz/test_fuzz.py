@@ -83,12 +83,12 @@ def test_errors():
             guard.run(b"b")
 
 
-def test_memory(monkeypatch):
-    with guarded(Reader(lambda path: None, lambda: [b""], ())) as guard:
+def test_memory():
+    reader = Reader(lambda path: None, lambda: [b""], ())
+    with guarded(reader) as guard:
         assert guard.run(b"bad")
-        monkeypatch.setattr("tests.fuzz.guard.MEMORY", -1)
-        with pytest.raises(Broken, match="KiB for a file of 3 bytes"):
-            guard.run(b"bad")
+    with guarded(reader._replace(memory=-1)) as guard, pytest.raises(Broken, match="KiB for a file of 3 bytes"):
+        guard.run(b"bad")
 
 
 def test_time(monkeypatch):

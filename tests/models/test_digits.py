@@ -1,14 +1,17 @@
 """models/digits: its data, MNIST's files, pictures, and the bar."""
 
 import gzip
+import os
 
 import numpy as np
 import pytest
 from matplotlib.image import imsave
+from PIL import Image
 
 from models import __main__ as command
 from models import digits
 from tests.data.test_files import idx
+from tinygrad_rnn.errors import DataError
 
 
 def mnist_folder(folder, seed=0):
@@ -117,3 +120,18 @@ def test_96_percent(tmp_path):
         metrics = digits.main(["--seed", str(seed), "--out", str(tmp_path)])
         assert metrics["accuracy"] >= 0.96
         assert metrics["accuracy"] > metrics["nearest_mean_accuracy"]
+
+
+def test_pictures_that_are_none(tmp_path):
+    """No pipe is waited for, and nothing is unpacked that is larger than a photograph."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="pipe: got something else than a file, wanted a picture"):
+        digits.read_picture(tmp_path / "pipe")
+    Image.new("1", (5000, 5000)).save(tmp_path / "large.png")
+    with pytest.raises(DataError, match=r"large\.png: got 5000 by 5000 pixels, wanted at most 16777216"):
+        digits.read_picture(tmp_path / "large.png")
+    with pytest.raises(DataError, match="got a pixel that is NaN or infinite"):
+        digits.as_grey(np.full((9, 9), np.nan), tmp_path / "x.tiff")
+    assert digits.as_grey(np.ones((9, 9), bool), tmp_path / "x.bmp").max() == 1
+    with pytest.raises(FileNotFoundError):
+        digits.read_picture(tmp_path / "none.png")
