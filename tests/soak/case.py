@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import warnings
 from collections import Counter
 
@@ -145,8 +146,8 @@ def _operations(subject: Subject) -> set[str]:
     """The operations of the programs that were traced."""
     names: set[str] = set()
     for cell in subject.cells:
-        for program in known_of(cell).programs.values():
-            if not isinstance(program, str):
+        for program in itertools.chain.from_iterable(known_of(cell).programs.values()):
+            if hasattr(program, "traced"):
                 traced = program.traced
                 names |= {s.op.name for s in order([*traced.outputs, *traced.new_states], ()) if s.op is not None}
     return names
