@@ -1,7 +1,10 @@
 """``python -m models``: the list, and what it says to wrong input."""
 
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -171,6 +174,51 @@ def test_interrupted(tmp_path, monkeypatch):
             sine(tmp_path / "part", "--epochs", "3")
     assert command.main(["sine", "--out", str(tmp_path / "part"), "--resume"]) == 0
     a, b = (load_file(folder / "weights.safetensors") for folder in (whole, tmp_path / "part"))
+    assert all((a[key] == b[key]).all() for key in a)
+
+
+def test_resume_before_the_first_checkpoint(tmp_path, capsys):
+    assert sine(tmp_path) == 0
+    for checkpoint in tmp_path.glob("checkpoint*"):
+        checkpoint.unlink()
+    capsys.readouterr()
+    assert sine(tmp_path, "--resume") == 0
+    assert "there is no checkpoint" in (out := capsys.readouterr().out)
+    assert "this begins at update 0" in out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_what_was_trained(tmp_path, number):
+    """Long before the first checkpoint would be due; what goes on ends as a run that nobody stopped."""
+    folder, options = tmp_path / "part", ["--samples", "40", "--epochs", "60"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "models", "sine", *options, "--out", str(folder)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not (folder / "options.json").exists():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+    time.sleep(1.5)  # imports and compilation
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=120)
+    stopped = re.search(r"interrupted after .* at update (\d+); update (\d+) is saved, go on with: .* --resume", errors)
+    assert stopped, errors
+    assert stopped[1] == stopped[2]
+    assert process.returncode == (1 if number == signal.SIGINT else 143)
+    run = subprocess.run(
+        [sys.executable, "-m", "models", "sine", "--resume", "--out", str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"update {stopped[1]}" in run.stdout
+    assert command.main(["sine", *options, "--out", str(tmp_path / "whole")]) == 0
+    a, b = (load_file(tmp_path / name / "weights.safetensors") for name in ("part", "whole"))
     assert all((a[key] == b[key]).all() for key in a)
 
 

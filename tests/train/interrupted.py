@@ -1,5 +1,6 @@
 """A process that trains until a signal ends it: ``python -m tests.train.interrupted PATH [EPOCHS]``."""
 
+import random
 import sys
 import time
 
@@ -27,6 +28,8 @@ class Noisy(nn.Module):
 
 def trainer(*callbacks, seed=1):
     tr.seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
     model = Noisy()
     optimizer = optim.Adam(model.parameters(), lr=0.01)
     schedule = optim.LinearWarmup(optimizer, 9, after=optim.CosineAnnealingLR(optimizer, 40))

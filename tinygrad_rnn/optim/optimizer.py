@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -255,18 +254,6 @@ class Optimizer:
             options = ", ".join(f"{k}={v}" for k, v in group.items() if k != "params")
             lines.append(f"  group {i}: {len(group['params'])} parameters, {options}")
         return "\n".join([*lines, ")"])
-
-
-def check_range(group: Mapping[str, Any], **limits: float) -> None:
-    """Raise ValueError unless ``0 <= group[name] < limit`` for each of `limits`; TypeError if it is no number."""
-    for name, limit in limits.items():
-        values = group[name] if isinstance(group[name], tuple | list) else (group[name],)
-        for value in values:
-            if isinstance(value, bool | np.bool_) or not isinstance(value, int | float | np.integer | np.floating):
-                raise TypeError(f"{name}: got {group[name]!r}, wanted a number")
-            if not 0 <= value < limit:
-                wanted = "at least 0 and finite" if limit == math.inf else f"at least 0 and below {limit:g}"
-                raise ValueError(f"{name}: got {group[name]}, wanted {wanted}")
 
 
 def _label(group: int, number: int) -> str:

@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from .checks import number, whole
 from .optimizer import Optimizer
-from .schedule import Schedule, number, whole
+from .schedule import Schedule
 
 
 class ReduceLROnPlateau(Schedule):

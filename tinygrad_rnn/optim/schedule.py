@@ -12,9 +12,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
-
 from ..errors import CheckpointError
+from .checks import is_number
 from .optimizer import Optimizer
 
 
@@ -100,8 +99,9 @@ class Schedule:
         if missing:
             keys = sorted(map(str, state_dict))
             raise CheckpointError(f"state_dict: got the keys {keys}, wanted {missing[0]!r} among them")
-        if state_dict["schedule"] != type(self).__name__:
-            raise CheckpointError(f"state_dict: got a {state_dict['schedule']}, wanted a {type(self).__name__} as here")
+        kind = state_dict["schedule"]
+        if not isinstance(kind, str) or kind != type(self).__name__:
+            raise CheckpointError(f"state_dict: got a {kind}, wanted a {type(self).__name__} as here")
         for name in self._moving:
             value, own = state_dict[name], getattr(self, name)
             counts = isinstance(own, int)
@@ -117,24 +117,3 @@ class Schedule:
     def __repr__(self) -> str:
         options = {k: v for k, v in vars(self).items() if k != "optimizer" and not k.startswith("_")}
         return f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in options.items())})"
-
-
-def is_number(value: Any) -> bool:
-    """Whether it is a number, of Python or NumPy; truth values are not."""
-    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-
-
-def number(name: str, value: Any) -> float:
-    """An option that is a number from 0 on."""
-    if not is_number(value):
-        raise TypeError(f"{name}: got {value!r}, wanted a number")
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{name}: got {value}, wanted at least 0 and finite")
-    return float(value)
-
-
-def whole(name: str, value: Any, least: int = 1) -> int:
-    """An option that is a whole number from `least` on."""
-    if not is_number(value) or not least <= value < math.inf or value != int(value):
-        raise ValueError(f"{name}: got {value}, wanted a whole number of at least {least}")
-    return int(value)

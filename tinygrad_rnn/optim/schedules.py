@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..errors import CheckpointError
+from .checks import number, whole
 from .optimizer import Optimizer
-from .schedule import Schedule, number, whole
+from .schedule import Schedule
 
 
 class StepLR(Schedule):

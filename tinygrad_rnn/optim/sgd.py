@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from .optimizer import Optimizer, check_range
+from .checks import check_range
+from .optimizer import Optimizer
 
 
 class SGD(Optimizer):

@@ -10,6 +10,7 @@ import numpy as np
 from ..core import Tensor
 from ..errors import CheckpointError
 from .buckets import State
+from .checks import is_number
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer
@@ -99,7 +100,7 @@ def _alike(value: Any, like: Any) -> bool:
     if isinstance(like, bool | np.bool_):
         return isinstance(value, bool | np.bool_)
     if isinstance(like, int | float | np.number):
-        return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+        return is_number(value)
     if isinstance(like, tuple | list):
         return isinstance(value, tuple) and len(value) == len(like) and all(map(_alike, value, like))
     return like is None or isinstance(value, type(like))

@@ -56,21 +56,21 @@ def beside(path: str | Path, which: str | int) -> Path:
 @contextlib.contextmanager
 def _part(path: Path, content: bytes) -> Iterator[Path]:
     """The content on the disk under another name, which is gone in the end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _clear(path)
     part = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     _writing.add(part)
     try:
-        try:
-            with open(part, "xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            yield part
-        except OSError as e:
-            raise type(e)(e.errno, f"{e.strerror}; this could not be written", str(path)) from e
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _clear(path)
+        with open(part, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        yield part
+    except OSError as e:
+        raise type(e)(e.errno, f"{e.strerror}; this could not be written", str(path)) from e
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
         _writing.discard(part)
 
 

@@ -85,6 +85,9 @@ class Position:
         for name in ("now", "begun"):
             if not (values[name] is None or isinstance(values[name], dict)):
                 raise CheckpointError(f"loader: {name}: got {type(values[name]).__name__}, wanted a dict or nothing")
+        if values["begun"]:
+            shared = randomness.shared()
+            randomness.check(shared, {name: values["begun"].get(name) for name in shared}, "loader")
         new = Position()
         new._left, new._now, new._begun = values["state"], values["now"], values["begun"]
         new._resumed = True

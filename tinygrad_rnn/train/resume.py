@@ -117,6 +117,8 @@ def restore(trainer: Trainer, saved: Any) -> None:
     saved = entries("state", saved, PARTS)
     for name, here in _classes(trainer).items():
         got = entries("classes", saved["classes"], ["optimizer", *SCHEDULES])[name]
+        if not isinstance(got, str | None):
+            raise CheckpointError(f"{name}: got {type(got).__name__} in the file, wanted the name of a class")
         if got != here:
             if got is None or here is None:
                 got, here = ("none", "one") if got is None else ("one", "none")
@@ -154,7 +156,7 @@ def restore(trainer: Trainer, saved: Any) -> None:
 
 def _check_layout(saved: Any, own: list[list[Any]]) -> None:
     """Raise CheckpointError unless the groups hold the same parameters."""
-    if saved == own:
+    if repr(saved) == repr(own):  # whatever the file holds: arrays would not compare to a truth value
         return
     try:
         counts = [len(group) for group in saved]
@@ -166,5 +168,5 @@ def _check_layout(saved: Any, own: list[list[Any]]) -> None:
         )
     for group, own_group in zip(saved, own):
         for got, wanted in zip(group, own_group):
-            if got != wanted:
+            if repr(got) != repr(wanted):
                 raise CheckpointError(f"optimizer: got the parameter {got} in the file, wanted {wanted}")

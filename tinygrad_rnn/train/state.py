@@ -126,6 +126,8 @@ def number(what: str, value: Any, whole: bool = False) -> Any:
     """A number; if `whole` one from 0 on."""
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or (whole and value < 0):
         raise CheckpointError(f"{what}: got {value!r}, wanted {'a whole number from 0 on' if whole else 'a number'}")
+    if isinstance(value, int) and abs(value) >= 2**1023:
+        raise CheckpointError(f"{what}: got a number that is too large")
     return value
 
 
