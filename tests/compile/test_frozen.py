@@ -21,6 +21,7 @@ import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.errors import CompileError
 from tinygrad_rnn.recurrent import scan
+from tinygrad_rnn.recurrent.known import known_of
 
 from .agreement import close
 
@@ -649,3 +650,12 @@ def test_a_weight_replaced_on_a_module_of_another():
     linear.weight = nn.Parameter(np.full((2, 2), 3.0, np.float32))
     agree(cell, 2)
     compiles(cell)
+
+
+def test_cells_of_the_package_need_no_guards():
+    """What they run is this package's and NumPy's; only that the step is still the class's own is looked at."""
+    layer = nn.LSTM(2, 2)
+    layer(sequence(2))
+    (programs,) = known_of(layer._cells[0]).programs.values()
+    assert [names for _, names, _ in programs[0].guards.names] == [["step"]]
+    assert not programs[0].guards.values

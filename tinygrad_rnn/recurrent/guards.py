@@ -30,7 +30,8 @@ _FIXED: tuple = (Tensor, Module, bool, int, float, complex, str, bytes, types.No
 _FIXED += (types.BuiltinFunctionType, types.ModuleType, range, slice)
 _PLAIN = (bool, int, complex, str, bytes, types.NoneType, types.EllipsisType)
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_LIBRARY = (os.path.dirname(os.__file__) + os.sep, os.path.dirname(os.path.abspath(np.__file__)) + os.sep)
+_NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
+_PYTHON = os.path.dirname(os.__file__) + os.sep
 SMALL = 4096  # elements of an array that is kept; of others, a digest
 DEPTH = 64  # of objects inside objects that are looked into
 COUNT = 20_000  # of values
@@ -54,9 +55,9 @@ class Same:
 def is_users(code: types.CodeType) -> bool:
     """Whether it is neither this package's nor that of NumPy or Python."""
     name = code.co_filename
-    if name.startswith((_PACKAGE, "<frozen")):
+    if name.startswith((_PACKAGE, _NUMPY, "<frozen")):
         return False
-    return not name.startswith(_LIBRARY) or "site-packages" in name.removeprefix(_LIBRARY[0])
+    return not name.startswith(_PYTHON) or "site-packages" in name.removeprefix(_PYTHON)
 
 
 def is_users_class(cls: type) -> bool:
