@@ -206,3 +206,25 @@ def test_bad_arguments_are_rejected_as_on_the_tape(arguments, error):
             scan(LSTM.cell(), *arguments(), mode=mode)
         messages.append(str(caught.value))
     assert len(set(messages)) == 1
+
+
+def test_tracing_leaves_the_draws_of_other_threads_alone():
+    """It neither rewinds the common generator nor takes their numbers for the cell's own."""
+    tr.seed(0)
+    wanted = [float(tr.randn(()).numpy()) for _ in range(3000)]
+    tr.seed(0)
+    found, done = [], threading.Event()
+
+    def draw():
+        while not done.is_set() or len(found) < 3000:
+            found.append(float(tr.randn(()).numpy()))
+
+    other = threading.Thread(target=draw)
+    other.start()
+    for seed in range(5):
+        for name in ("peephole_lstm", "ugrnn"):
+            case = BY_NAME[name]
+            scan(case.cell(seed=seed), case.sequences(2, 2), case.states(2), mode="compiled")
+    done.set()
+    other.join()
+    assert found[:3000] == wanted

@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import itertools
 import operator
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -65,6 +66,7 @@ class Trace(Rules):
         self.cuts = cuts
         self.products: list[Symbol] = []  # as the step asked for them
         self.drawn: list[tuple[Symbol, float]] = []  # random masks, and how probable False is
+        self.note: Callable | None = None  # what the step is watched by
         self.read: list[Tensor] = []  # whose values the program has taken over
         self.n_inputs = 0
         self.owned = owned
@@ -163,6 +165,18 @@ class Trace(Rules):
     # ---- recording
 
     def record(self, op: Op, args: tuple, static: dict) -> Any:
+        """What an operation gives, as a symbol, or several."""
+        if self.note is None:
+            return self._record(op, args, static)
+        note, self.note = self.note, None
+        sys.setprofile(None)  # what goes on here is not the step's
+        try:
+            return self._record(op, args, static)
+        finally:
+            self.note = note
+            sys.setprofile(note)
+
+    def _record(self, op: Op, args: tuple, static: dict) -> Any:
         if not grad_mode.enabled:
             self.refuse_for(f"no_grad() inside the step at {location()}: cut gradients with .detach()")
         if "shape" in static:

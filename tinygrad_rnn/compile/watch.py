@@ -58,9 +58,11 @@ class watching(recording):
         self.collects = gc.isenabled()
         gc.disable()  # what it calls back to is not the step's
         self.before: Any = sys.getprofile()
+        self.trace.note = self._note
         sys.setprofile(self._note)
 
     def __exit__(self, *exc):
+        self.trace.note = None
         if hasattr(self.before, "enable"):  # cProfile
             sys.setprofile(None)
             self.before.enable()

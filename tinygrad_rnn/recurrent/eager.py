@@ -89,7 +89,13 @@ class StepRunner:
         cell = self.cell
         if self.sequence is not None:
             self.sequence.begin(t)
-        result = cell.step(nest.unflatten(self.structure, xs), nest.unflatten(self.state_structure, self.leaves))
+        try:
+            result = cell.step(nest.unflatten(self.structure, xs), nest.unflatten(self.state_structure, self.leaves))
+        except DTypeError as error:
+            mixed = _mixed_dtypes(cell, xs, self.leaves)
+            if not mixed:
+                raise
+            raise DTypeError(f"{cell._title}.step: {error}; {mixed}") from error
         if type(result) is not tuple or len(result) != 2:
             raise ShapeError(f"{cell._title}.step: returned {kind_of(result)}, wanted the pair (output, next_state)")
         leaves, its = nest.flatten(result[1])
@@ -198,6 +204,26 @@ def _reject(cell: Cell, what: str, t: int, leaves, structure, wanted, wanted_str
             raise ShapeError(f"{place}: got shape {x.shape}, wanted {shape} as before the step")
         if x.dtype != dtype:
             raise DTypeError(f"{place}: got {x.dtype}, wanted {dtype} as before the step")
+
+
+def _mixed_dtypes(cell: Cell, xs, states: list[Tensor]) -> str:
+    """Who has which float dtype, where they are not one; else ""."""
+    kinds = [(f"parameter {name}", p.dtype) for name, p in cell.named_parameters()]
+    kinds += [("the input", x.dtype) for x in xs]
+    kinds += [("the state" if len(states) == 1 else f"state {i}", s.dtype) for i, s in enumerate(states)]
+    owners: dict[np.dtype, list[str]] = {}
+    for name, dtype in kinds:
+        if dtype.kind == "f":
+            owners.setdefault(dtype, []).append(name)
+    if len(owners) < 2:
+        return ""
+    said = [
+        f"{names[0]}{f' and {len(names) - 1} others' if len(names) > 1 else ''} {dtype}"
+        for dtype, names in owners.items()
+    ]
+    state = any("state" in names[0] for names in owners.values())
+    remedy = "make the initial state with dtype=self.dtype" if state else f'cell.to("{cell.dtype}") makes them one'
+    return f"mixed dtypes: {', '.join(said)}; {remedy}"
 
 
 def kind_of(value) -> str:
