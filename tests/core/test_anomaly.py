@@ -8,7 +8,7 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
-from tinygrad_rnn.core import anomaly
+from tinygrad_rnn.core.finding import all_finite
 from tinygrad_rnn.errors import AnomalyError, TinygradError
 
 
@@ -181,7 +181,7 @@ def test_all_finite(value, shape, dtype):
     a[(-1,) * len(shape)] = value
     with np.errstate(all="ignore"):
         for b in (a, a.T, a[::-1] if shape else a, tr.Tensor(a)):
-            assert anomaly.all_finite(b) == np.isfinite(value)
+            assert all_finite(b) == np.isfinite(value)
 
 
 def test_several_outputs():
@@ -191,3 +191,14 @@ def test_several_outputs():
         assert caught(lambda: tr.log(b)).op == "log"
         with pytest.raises(AnomalyError, match="gradient of sqrt"):
             (a + tr.sqrt(b)).sum().backward()
+
+
+def test_sums_that_overflow():
+    x = tr.tensor(np.array([1e-10]), requires_grad=True)
+    with tr.detect_anomaly():
+        y = (x * 1e308).sum() + (x * 1e308).sum()
+        with pytest.raises(AnomalyError, match="sum of the gradients of a value: is not finite") as info:
+            y.backward()
+    assert here(info.value)
+    with tr.detect_anomaly(), pytest.raises(AnomalyError, match="gradient of add by its input 1"):
+        tr.grad((np.zeros((4, 1)) + x).sum(), x, tr.tensor(1e308, dtype="float64"))

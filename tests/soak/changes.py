@@ -24,7 +24,7 @@ def change(f: Change) -> Change:
 
 def _near(p: tr.Tensor, rng) -> np.ndarray:
     """Values like those of a parameter."""
-    return (p.data * rng.uniform(0.7, 1.3, p.shape) + rng.uniform(-0.05, 0.05, p.shape)).astype(p.dtype)
+    return np.asarray(p.data * rng.uniform(0.7, 1.3, p.shape) + rng.uniform(-0.05, 0.05, p.shape), p.dtype)
 
 
 def _some(subject: Subject, rng) -> tuple[str, nn.Parameter] | None:

@@ -11,20 +11,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..config import grad_mode
-from ..errors import AnomalyError
+from .finding import NOWHERE, Finding, Place, Unrolled, all_finite, error_at, new_entries, spot, values_of
 from .node import Node
 from .tensor import Tensor
 
 ndarray = np.ndarray
 _PACKAGE = str(Path(__file__).parents[1])
 _INNER = tuple(str(Path(_PACKAGE, room)) for room in ("core", "ops", "nn", "compile"))
-_SMALL = 1 << 16  # elements that a product with zeros looks at
-_zeros: dict[np.dtype, np.ndarray] = {}
 
 
 class detect_anomaly(ContextDecorator):
@@ -128,150 +126,6 @@ def _watched(op, args: tuple, static: dict) -> Any:
     return out
 
 
-def all_finite(a: Any) -> bool:
-    """Whether an array (or tensor) of floats holds neither NaN nor infinity."""
-    a = _values(a)
-    size = a.size
-    if size > _SMALL or a.dtype.kind != "f":
-        return bool(np.isfinite(a).all())
-    zeros = _zeros.get(a.dtype)
-    if zeros is None:
-        zeros = _zeros[a.dtype] = np.zeros(_SMALL, a.dtype)
-    return zeros[:size].dot(a.ravel()) == 0.0  # a third of the time; NaN and infinity times zero are NaN
-
-
-def _values(a: Any) -> np.ndarray:
-    return a if type(a) is ndarray else np.asarray(a.data if isinstance(a, Tensor) else a)
-
-
-# ---- where
-
-
-class Place(NamedTuple):
-    """Where an operation ran: a line, and the step of a sequence."""
-
-    path: str
-    line: int
-    sequence: Unrolled | None
-    time: int | None
-    valid: np.ndarray | None  # rows of the batch that count at the step
-
-    @property
-    def where(self) -> str:
-        return f"{self.path}:{self.line}" if self.path else ""
-
-    def row(self, shape: tuple, at: tuple) -> int | None:
-        """The row of the batch of an entry of an array."""
-        return at[0] if self.sequence is not None and at and shape[0] == self.sequence.batch else None
-
-    def counting(self, bad: np.ndarray) -> np.ndarray:
-        """Of the entries that are bad, those in rows that count."""
-        if self.valid is None or self.sequence is None or not bad.ndim or len(bad) != self.sequence.batch:
-            return bad
-        return bad & self.valid.reshape(-1, *(1,) * (bad.ndim - 1))
-
-
-NOWHERE = Place("", 0, None, None, None)
-
-
-class Unrolled:
-    """A sequence that a cell runs over step by step, on the tape.
-
-    Parameters
-    ----------
-    driver : str
-        The file that calls the step: lines are looked for in what it calls.
-    batch, length : int
-        B and T.
-    base : int or None
-        The caller's number of the first step; None: steps have none.
-    reverse : bool
-    counts : bool array (T, B), optional
-        Which steps count, in running order.
-
-    Attributes
-    ----------
-    time : int or None
-        The step that runs, as the caller counts.
-    valid : bool array (B,) or None
-        The rows for which it counts.
-    """
-
-    def __init__(self, driver: str, batch: int, length: int, base: int | None = 0, reverse: bool = False, counts=None):
-        self.driver, self.batch, self.length = driver, batch, length
-        self.base, self.reverse, self.counts = base, reverse, counts
-        self.time: int | None = None
-        self.valid: np.ndarray | None = None
-        self.findings: list[Finding] = []
-        self.tainted: dict[int, tuple[Tensor, frozenset[int]]] = {}  # what is not finite because of which findings
-
-    def time_of(self, t: int) -> int | None:
-        """The caller's number of the step that runs as number `t`."""
-        return None if self.base is None else self.base + (self.length - 1 - t if self.reverse else t)
-
-    def begin(self, t: int | None) -> None:
-        """Step `t` runs from here on; None: no step."""
-        self.time = None if t is None else self.time_of(t)
-        self.valid = None if t is None or self.counts is None else self.counts[t]
-
-
-class Finding(NamedTuple):
-    """A value that is not finite, and was computed from such as are."""
-
-    op: str
-    bad: np.ndarray  # which entries
-    value: np.ndarray
-    operands: list
-    place: Place
-
-    def error(self, row: int | None = None) -> AnomalyError:
-        """The error that tells it; of a row of the batch, if it is one of several."""
-        bad = self.bad
-        if row is not None and bad.ndim and bad[row].any():
-            bad = bad.copy()
-            bad[np.arange(len(bad)) != row] = False
-        at = tuple(int(i) for i in np.argwhere(bad)[0])
-        row = self.place.row(bad.shape, at)
-        text = f"{self.op}: gives {_number(self.value[at])}{_spot(self.place, row, at)}, in {self.place.where}"
-        text += f": {_operands(self.operands, bad.shape, at)}"
-        return _error(text, self.op, "forward", self.place, row)
-
-
-def _spot(place: Place, row: int | None, at: tuple) -> str:
-    words = [] if place.time is None else [f"time step {place.time}"]
-    if row is None:
-        words += [f"entry {at}"] if at else []
-    else:
-        words.append(f"row {row}")
-        words += [f"feature {at[1] if len(at) == 2 else at[1:]}"] if at[1:] else []
-    return f" at {', '.join(words)}" if words else ""
-
-
-def _number(value: Any) -> str:
-    return str(float(value))
-
-
-def _operands(operands: list, shape: tuple, at: tuple) -> str:
-    """Which operands are finite, with their values at the entry where they have some."""
-    words = []
-    for i, a in enumerate(operands):
-        name = "its input" if len(operands) == 1 else f"input {i}"
-        a = np.asarray(a)
-        finite = a.dtype.kind != "f" or bool(np.isfinite(a).all())
-        try:
-            there = f" ({np.broadcast_to(a, shape)[at]!s})"
-        except ValueError:
-            there = f", of shape {a.shape}"
-        words.append(f"{name} is {'finite' if finite else 'not finite'}{there}")
-    return ", ".join(words) if words else "it has no input"
-
-
-def _error(text: str, op: str, phase: str, place: Place, row: int | None) -> AnomalyError:
-    error = AnomalyError(text)
-    error.op, error.phase, error.where, error.step, error.row = op, phase, place.where, place.time, row
-    return error
-
-
 class Watch:
     """What is looked after in one thread.
 
@@ -359,7 +213,7 @@ class Watch:
             return  # what the loop gives, or the rule, is looked at
         operands = [a.data if isinstance(a, Tensor) else a for a in args]
         place, sequence = self.here(), self.sequence
-        bad = place.counting(_new(op, operands, static, out.data))
+        bad = place.counting(new_entries(op, operands, static, out.data))
         if sequence is None:
             if bad.any():
                 raise Finding(op.name, bad, out.data, operands, place).error()
@@ -381,41 +235,31 @@ class Watch:
             place.backward(g)  # a compiled loop, which knows how to find out
             place = place.place
         index = next(i for i, p in enumerate(node.parents) if p is parent)
-        new = _values(new)
+        new = values_of(new)
         bad = ~np.isfinite(new)
         if place.counting(bad).any():
             bad = place.counting(bad)
         at = tuple(int(i) for i in np.argwhere(bad)[0])
         row = place.row(new.shape, at)
-        text = f"gradient of {name} by its input {index}: is {_number(new[at])}{_spot(place, row, at)}, "
+        text = f"gradient of {name} by its input {index}: is {float(new[at])}{spot(place, row, at)}, "
         text += f"in {place.where}" if place.where else "in a forward pass outside of detect_anomaly()"
         text += ": the gradient that it got is finite"
         if not isinstance(g, dict) and g.shape == new.shape:
-            text += f" ({_values(g)[at]!s})"
+            text += f" ({values_of(g)[at]!s})"
         if isinstance(node.out, ndarray) and node.out.shape == new.shape and not np.isfinite(node.out[at]):
             text += f", its result is {node.out[at]!s}"
         argument = (node.args or ())[index : index + 1]
         if argument and isinstance(argument[0], ndarray) and argument[0].shape == new.shape:
             text += f", input {index} is {argument[0][at]!s}"
-        error = _error(text, name, "backward", place, row)
+        error = error_at(text, name, "backward", place, row)
         error.input = index
         raise error
 
-
-def _new(op, operands: list, static: dict, out: np.ndarray) -> np.ndarray:
-    """Entries of a result that are not finite without an operand being so: NaN of no NaN, infinity of finite ones."""
-    nan, inf = np.isnan(out), np.isinf(out)
-    infinite = any(isinstance(v, float) and np.isinf(v) for v in static.values())
-    elementwise = op.lowering is not None and op.lowering.kind == "elementwise"
-    for a in operands:
-        a = np.asarray(a)
-        if a.dtype.kind != "f" or np.isfinite(a).all():
-            continue
-        if elementwise:
-            its_nan, its_inf = (np.broadcast_to(f(a), out.shape) for f in (np.isnan, np.isinf))
-            nan, inf = nan & ~its_nan, inf & ~(its_nan | its_inf)
-        elif np.isnan(a).any():
-            return np.zeros(out.shape, bool)
-        else:
-            infinite = True
-    return nan if infinite else nan | inf
+    def total(self, node: Node, before: Any, new: Any) -> None:
+        """Look at the sum of two gradients of one value; `node` has given the second."""
+        if all_finite(before) and all_finite(new) and not all_finite(before + new):
+            place = getattr(node, "place", NOWHERE)
+            place = place if isinstance(place, Place) else place.place
+            text = "sum of the gradients of a value: is not finite though all of them are"
+            text += f"; {node.op.name} gave one of them" + (f", in {place.where}" if place.where else "")
+            raise error_at(text, node.op.name, "backward", place, None)

@@ -201,7 +201,11 @@ def _walk(
                 if not _reaches(parent.shape, new.shape):
                     raise _unfit(node, rules, rule, new, parent)
                 new = unbroadcast(new, parent.shape)
+                if watch is not None:
+                    watch.gradient(node, parent, g, new)
             before = cotangents.get(parent)
+            if watch is not None and before is not None:
+                watch.total(node, before, new)
             if before is None:
                 cotangents[parent] = new
                 if fresh:

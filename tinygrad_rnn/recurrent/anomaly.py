@@ -13,7 +13,7 @@ import numpy as np
 from .. import config
 from ..config import grad_mode
 from ..core import Tensor, pull_back
-from ..core.anomaly import Unrolled, all_finite
+from ..core.finding import Unrolled, all_finite
 from ..errors import AnomalyError
 from . import nest
 from .cell import Cell
@@ -41,6 +41,7 @@ def settle(
             bad = ~np.isfinite(a)
             rows |= bad.any(axis=tuple(i for i in range(a.ndim) if i != axis))
             findings |= sequence.tainted.get(id(result), (result, frozenset[int]()))[1]
+    sequence.tainted.clear()
     for i in sorted(findings):
         finding = sequence.findings[i]
         its = _rows_of(finding.bad, sequence.batch)

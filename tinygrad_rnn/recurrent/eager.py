@@ -9,7 +9,7 @@ import numpy as np
 from .. import ops
 from ..config import grad_mode
 from ..core import Tensor
-from ..core.anomaly import Unrolled
+from ..core.finding import Unrolled
 from ..errors import DTypeError, ShapeError
 from . import nest
 from .anomaly import settle
