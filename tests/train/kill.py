@@ -66,7 +66,7 @@ def kill(times, seed=0):
             assert process.stderr is not None
             assert process.stdout.readline() == "ready\n", process.stderr.read()
             if kills < times:
-                time.sleep(rng.uniform(0, 0.4))
+                time.sleep(rng.uniform(0, 1.2))
                 process.kill()
             output, errors = process.stdout.read(), process.stderr.read()
             process.wait()

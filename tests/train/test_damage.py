@@ -249,7 +249,7 @@ def sound(state):
     return True
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.data())
 def test_states_with_another_value_are_refused_or_run(target, tmp_path, data):
     state = target.state_dict()

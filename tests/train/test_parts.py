@@ -161,6 +161,11 @@ X, Y = (a.astype(np.float32) for a in data())
         ([(X, Y)], {"epochs": 1.5}, TypeError, "epochs: got 1.5, wanted a whole number"),
         ([(X, Y)], {"epochs": "3"}, TypeError, "epochs: got '3'"),
         ([(X, Y)], {"epochs": -1}, ValueError, "epochs: got -1"),
+        ([(X, Y)], {"patience": "3"}, TypeError, "patience: got '3', wanted a whole number"),
+        ([(X, Y)], {"max_steps": 2.5}, TypeError, "max_steps: got 2.5, wanted a whole number"),
+        ([(X, Y)], {"max_seconds": None, "epochs": None}, ValueError, "epochs: got None"),
+        ([(X, Y)], {"below": "x"}, TypeError, "below: got 'x', wanted a number"),
+        ([(X, Y)], {"below": np.nan}, ValueError, "below: got nan"),
     ],
 )
 def test_what_to_fit(train, options, error, words):

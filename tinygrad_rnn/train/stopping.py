@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from .checks import check_number, check_positive
+
 
 @dataclass
 class Stopping:
@@ -30,9 +32,9 @@ class Stopping:
 
     def __post_init__(self) -> None:
         for name in ("patience", "max_steps", "max_seconds"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ValueError(f"{name}: got {value}, wanted a positive number or None")
+            check_positive(name, getattr(self, name), whole=name != "max_seconds")
+        for name in ("below", "min_delta"):
+            check_number(name, getattr(self, name))
         if not self.min_delta >= 0:
             raise ValueError(f"min_delta: got {self.min_delta}, wanted at least 0")
 

@@ -16,10 +16,10 @@ from .batches import nonfinite, number_of
 from .tbptt import TruncatedBPTT
 
 if TYPE_CHECKING:
-    from .trainer import Trainer
+    from .loop import Loop
 
 
-def updater(trainer: Trainer, loss_of: Callable[[Any], Tensor]) -> Callable[[Any], float]:
+def updater(trainer: Loop, loss_of: Callable[[Any], Tensor]) -> Callable[[Any], float]:
     """A function that updates the parameters with a batch, and returns its loss.
 
     It raises FloatingPointError before the update if the loss or a gradient is not finite, unless the trainer
@@ -51,7 +51,7 @@ def updater(trainer: Trainer, loss_of: Callable[[Any], Tensor]) -> Callable[[Any
     return update
 
 
-def describe(trainer: Trainer, train: Any, batch: Any, where: str, error: FloatingPointError) -> FloatingPointError:
+def describe(trainer: Loop, train: Any, batch: Any, where: str, error: FloatingPointError) -> FloatingPointError:
     """The error that says what is not finite in the batch called `where`, and why."""
     if isinstance(train, TruncatedBPTT):
         batch = train.inputs[batch.first : batch.stop], train.targets[batch.first : batch.stop]
