@@ -85,7 +85,7 @@ def test_damaged_options(tmp_path, text, message, capsys):
     assert capsys.readouterr().err.startswith(f"models sine: {path}: {message}")
 
 
-@pytest.mark.parametrize("source", ["(" * 5000, "-" * 50_000 + "1", "a." * 50_000 + "b", "\0", "x = '\ud800'"])
+@pytest.mark.parametrize("source", ["(" * 5000, "-" * 50_000 + "1", "[" * 5000 + "]" * 5000, "\0", "x = '\ud800'"])
 def test_python_nested_deep(source):
     with pytest.raises(DataError, match=r"x\.py, line \d+: got no Python source \(.+\), wanted some"):
         _python.sentences(source, "x.py")

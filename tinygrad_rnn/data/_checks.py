@@ -17,7 +17,7 @@ from ..errors import DataError, DTypeError, ShapeError
 def integer(name: str, value, minimum: int, maximum: int = 2**63 - 1) -> int:
     """`value` as an int from `minimum` to `maximum`."""
     try:
-        number = operator.index(value)
+        number = operator.index(None if isinstance(value, np.bool_) else value)  # of which NumPy 2.2 warns
     except TypeError:
         raise TypeError(f"{name}: got {value!r}, wanted an integer >= {minimum}") from None
     if not minimum <= number <= maximum:

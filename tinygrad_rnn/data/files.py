@@ -55,7 +55,12 @@ def decode(path: str | PathLike[str], encoding: str) -> str:
                 f"{path}, line {line}: got {f'the byte 0x{byte.hex()}' if byte else 'an end'}, wanted {encoding} text; "
                 "save the file so, or pass its encoding="
             ) from None
-        except (LookupError, ValueError) as error:  # no such codec, or one that is not for reading text
+        except (
+            LookupError,
+            ValueError,
+            ArithmeticError,
+            TypeError,
+        ) as error:  # no codec, or none for reading such text
             raise DataError(f"{path}, encoding: got {encoding!r}, wanted one that can read it ({error})") from None
         return found.removeprefix("\ufeff").replace("\r\n", "\n")
 
