@@ -19,6 +19,7 @@ class _GradMode(threading.local):
     tracer: Any = None  # while a step is traced: what records operations instead of the tape
     anomaly: Any = None  # inside detect_anomaly(): what looks for values that are not finite
     generator: Any = None  # while a step is looked at: what is drawn from instead of the common generator
+    functional = False  # while a step runs: ``h += x`` makes a new value there, as it does in a compiled loop
 
 
 grad_mode = _GradMode()
@@ -141,6 +142,18 @@ def no_grad(function=None):
 def enable_grad(function=None):
     """Record operations inside a ``with`` block or a decorated function, even within :func:`no_grad`."""
     return _Recording(True) if function is None else _Recording(True)(function)
+
+
+class functional:
+    """While a step of a cell runs on the tape: augmented assignment writes to no tensor in place."""
+
+    __slots__ = ("before",)
+
+    def __enter__(self) -> None:
+        self.before, grad_mode.functional = grad_mode.functional, True
+
+    def __exit__(self, *exc) -> None:
+        grad_mode.functional = self.before
 
 
 def get_default_dtype() -> np.dtype:

@@ -22,6 +22,64 @@ def test_new_tensors():
     assert tr.tensor([1, 2], dtype="float32", requires_grad=True).dtype == np.float32
 
 
+ARRAY_LIKES = {
+    "list of arrays": lambda a: [a[0], a[1]],
+    "tuple of rows": lambda a: (a[0], [a[1, 0], a[1, 1]]),
+    "list of numbers": lambda a: [list(row) for row in a],
+    "list of tensors": lambda a: [tr.tensor(row) for row in a],
+    "array with Python numbers": lambda a: [a[0], [3.0, 4]],
+    "matrix": lambda a: np.asmatrix(a) if hasattr(np, "asmatrix") else a,
+    "masked array": lambda a: np.ma.masked_array(a, False),
+    "memory": lambda a: memoryview(a),
+    "frame of pandas": lambda a: pytest.importorskip("pandas").DataFrame(a),
+    "tensor of torch": lambda a: pytest.importorskip("torch").from_numpy(a),
+    "something with __array__": lambda a: type("A", (), {"__array__": lambda self, dtype=None, copy=None: a})(),
+}
+
+
+@by_dtype
+@pytest.mark.filterwarnings("ignore:the matrix subclass:PendingDeprecationWarning")
+@pytest.mark.parametrize("kind", ARRAY_LIKES)
+def test_what_has_a_dtype_keeps_it(dtype, kind):
+    a = np.array([[1.0, 2.0], [3.0, 4.0]], dtype)
+    for t in (tr.tensor(ARRAY_LIKES[kind](a)), tr.as_tensor(ARRAY_LIKES[kind](a))):
+        assert type(t.data) is np.ndarray
+        assert (t.dtype, t.tolist()) == (dtype, a.tolist())
+
+
+def test_series_of_pandas():
+    pd = pytest.importorskip("pandas")
+    assert tr.tensor(pd.Series([1.0, 2.0])).dtype == np.float64
+    assert tr.tensor(pd.Series([1.0, 2.0], dtype="float32")).dtype == np.float32
+    assert tr.tensor(pd.Series([1, 2])).dtype == np.int64
+    assert tr.tensor([pd.Series([1.0, 2.0]), pd.Series([1.0, 2.0])]).dtype == np.float64
+    with pytest.raises(DTypeError, match="data: got Series of dtype object"):
+        tr.tensor(pd.Series(["a", "b"]))
+
+
+def test_masked_values_are_refused():
+    masked = np.ma.masked_array([1.0, 2.0], [False, True])
+    for data in (masked, [masked, masked]):
+        with pytest.raises(DTypeError, match=r"data: got an array with masked values, wanted none; .*filled"):
+            tr.tensor(data)
+    x = tr.tensor(np.ones(2))
+    for f in (lambda: x * masked, lambda: tr.where(masked, x, x), lambda: tr.concat([x, masked])):
+        with pytest.raises(DTypeError, match="masked values"):
+            f()
+    assert np.ma.is_masked(masked * x)
+    x.requires_grad_()
+    with pytest.raises(TypeError, match="got tensors that require gradients, which would get lost"):
+        masked * x
+
+
+def test_what_numpy_cannot_read():
+    torch = pytest.importorskip("torch")
+    with pytest.raises(DTypeError, match=r"data: got Tensor, which NumPy cannot read: .*requires grad"):
+        tr.tensor(torch.ones(2, requires_grad=True))
+    with pytest.raises(DTypeError, match=r"data: got Tensor, which NumPy cannot read: .*BFloat16"):
+        tr.tensor(torch.ones(2, dtype=torch.bfloat16))
+
+
 def test_default_dtype():
     tr.set_default_dtype(np.float64)
     assert tr.get_default_dtype() == np.float64
@@ -175,7 +233,9 @@ def test_casts():
     i = x.astype(np.int64)
     assert not i.requires_grad
     assert i.tolist() == [1, -2]
-    assert x.astype("float32") is x
+    same = x.astype("float32")  # a copy, as NumPy's
+    assert not np.shares_memory(same.numpy(), x.numpy())
+    assert same.requires_grad
     with pytest.raises(DTypeError):
         x.astype(complex)
 

@@ -106,7 +106,7 @@ def backward(
             if create_graph:
                 leaf.grad = g * 1 if grad is None else grad + g  # a tensor of its own: `g` may be that of others too
             elif grad is not None:
-                leaf.grad = wrap(np.asarray(grad.data + g))  # of arrays of shape () NumPy makes a number
+                leaf.grad = wrap(np.asarray(grad._array + g))  # of arrays of shape () NumPy makes a number
             else:
                 leaf.grad = wrap(g if leaf in owned and type(g) is ndarray else np.array(g))
     return None
@@ -245,7 +245,7 @@ _ones: dict = {}  # the cotangents of losses
 
 def _seed(root, seed, wrap, create_graph: bool):
     if seed is None:
-        shape, dtype = root.data.shape, root.data.dtype
+        shape, dtype = root._array.shape, root._array.dtype
         seed = _ones.get((shape, dtype))
         if seed is None:
             if root.size != 1:
@@ -255,7 +255,7 @@ def _seed(root, seed, wrap, create_graph: bool):
         if not create_graph:
             return seed
     tensor = isinstance(seed, wrap)
-    values = seed.data if tensor else np.asarray(seed)
+    values = seed._array if tensor else np.asarray(seed)
     if values.shape != root.shape:
         raise ShapeError(f"gradient: got shape {values.shape}, wanted {root.shape} as the output")
     if values.dtype != root.dtype:

@@ -7,7 +7,8 @@ import numpy as np
 from ..config import grad_mode
 from .backward import grad as run_grad
 from .dtype import as_array, check_dtype
-from .tensor import Tensor, check_differentiable, values_of
+from .inplace import values_of
+from .tensor import Borrowed, Tensor, check_differentiable
 
 
 def tensor(data, requires_grad: bool = False, dtype=None) -> Tensor:
@@ -16,7 +17,8 @@ def tensor(data, requires_grad: bool = False, dtype=None) -> Tensor:
     Parameters
     ----------
     data : array_like or Tensor
-        A NumPy array keeps its dtype; Python floats become the default dtype (float32).
+        What has a dtype keeps it: NumPy arrays and numbers, lists of them, Series of pandas, tensors of PyTorch.
+        Python floats become the default dtype (float32).
     requires_grad : bool
         Whether gradients flow to it; floating-point dtypes only.
     dtype : float32, float64, an integer dtype or bool, optional
@@ -47,13 +49,21 @@ def tensor(data, requires_grad: bool = False, dtype=None) -> Tensor:
 
 
 def as_tensor(data, dtype=None) -> Tensor:
-    """`data` as a tensor, without a copy where it already is one (or an array) of the right dtype."""
+    """`data` as a tensor, without a copy where it already is one, or an array of the right dtype.
+
+    The tensor of an array shares its memory: what is written to one later is seen in the other. An operation that
+    needs the values for its gradient keeps a copy of them, so that such a write does not change gradients of what was
+    computed before.
+    """
     if isinstance(data, Tensor) and (dtype is None or data.dtype == dtype):
         return data
     if isinstance(data, Tensor):
         return data.astype(dtype)
     array = as_array(data, "data")
-    return Tensor(array if dtype is None else array.astype(check_dtype(dtype), copy=False))
+    if dtype is not None:
+        array = array.astype(check_dtype(dtype), copy=False)
+    shared = array is data or not array.flags.owndata
+    return Tensor(array, False, None, Borrowed([0]) if shared else None)
 
 
 def grad(

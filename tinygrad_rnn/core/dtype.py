@@ -44,8 +44,8 @@ def promote(op, args: list, tensor_at: list[bool]) -> list:
         if isinstance(a, (bool, int, float)):
             out.append(a)
             continue
-        if not isinstance(a, np.ndarray) or a.dtype.kind not in "fiub":
-            a = as_array(a, op.name)
+        if type(a) is not np.ndarray or a.dtype.kind not in "fiub":
+            a = as_array(a, op.name, narrow=True)
         if i in op.untyped or target is None or a.dtype == target:
             out.append(a)
         else:
@@ -73,18 +73,49 @@ def _without_float_tensors(op, args: list) -> np.dtype | None:
 _KNOWN = frozenset(map(np.dtype, "?bhilqBHILQfd"))  # what tensors can have
 
 
-def as_array(value, argument: str) -> np.ndarray:
-    """`value` as an array of a dtype that tensors can have; Python floats get the default dtype."""
+def is_supported(dtype: np.dtype) -> bool:
+    """Whether tensors can have `dtype`."""
+    return dtype in _KNOWN
+
+
+def as_array(value, argument: str, narrow: bool = False) -> np.ndarray:
+    """`value` as an array of a dtype that tensors can have.
+
+    What has a dtype keeps it, in a list too; Python floats alone get the default dtype. With `narrow`, floats of any
+    width are taken, as the caller casts them.
+    """
     if type(value) is np.ndarray and value.dtype in _KNOWN:
         return value
     try:
         array = np.asarray(value)
     except ValueError as e:
         raise DTypeError(f"{argument}: got nested sequences of unequal lengths, wanted a rectangular array") from e
+    except (RuntimeError, TypeError) as e:  # of what has an array in a form that NumPy does not know
+        raise DTypeError(f"{argument}: got {type(value).__name__}, which NumPy cannot read: {e}") from e
     if array.dtype.kind not in "fiub":
         raise DTypeError(f"{argument}: got {type(value).__name__} of dtype {array.dtype}, wanted numbers")
-    if array.dtype.kind == "f" and not isinstance(value, (np.ndarray, np.generic)):
-        array = array.astype(config.get_default_dtype())
-    if array.dtype == np.float16 or array.dtype.itemsize > 8:
+    found: set = set()
+    if type(value) is not np.ndarray:
+        _look_into(value, argument, found)
+    if array.dtype.kind == "f":
+        floats = [d for d in found if is_float(d)] if type(value) is not np.ndarray else [array.dtype]
+        array = array.astype(np.result_type(*floats) if floats else config.get_default_dtype(), copy=False)
+    if not narrow and (array.dtype == np.float16 or array.dtype.itemsize > 8):
         raise DTypeError(f"{argument}: got dtype {array.dtype}, wanted float32 or float64; cast it first")
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+_PLAIN = frozenset({bool, int, float})
+
+
+def _look_into(value, argument: str, found: set) -> None:
+    """Add the dtypes of all that has one in `value` to `found`; a value that is masked has none."""
+    if isinstance(value, (list, tuple)):
+        if not _PLAIN.issuperset(map(type, value)):
+            for v in value:
+                _look_into(v, argument, found)
+    elif type(value) not in _PLAIN:
+        mask = getattr(value, "mask", False) if isinstance(value, np.ma.MaskedArray) else False
+        if np.any(mask):
+            raise DTypeError(f"{argument}: got an array with masked values, wanted none; fill them: a.filled(value)")
+        found.add(np.asarray(value).dtype)

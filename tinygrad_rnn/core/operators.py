@@ -9,6 +9,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from .node import Carrier
 
 functions: Any = SimpleNamespace()  # name -> public function, set by tinygrad_rnn.ops
@@ -18,7 +20,6 @@ class Operators(Carrier):
     """Mixin: ``a + b``, ``a @ b``, ``a[...]``, ``a.sum(axis)`` and the rest of NumPy's spelling."""
 
     __slots__ = ()
-    __array_ufunc__ = None  # ndarray + tensor is the tensor's business
     __hash__ = object.__hash__
 
     # fmt: off
@@ -38,15 +39,17 @@ class Operators(Carrier):
     def __rfloordiv__(self, other): return functions.floor_divide(other, self)
     def __mod__(self, other): return functions.remainder(self, other)
     def __rmod__(self, other): return functions.remainder(other, self)
+    def __divmod__(self, other): return functions.floor_divide(self, other), functions.remainder(self, other)
+    def __rdivmod__(self, other): return functions.floor_divide(other, self), functions.remainder(other, self)
     def __neg__(self): return functions.negative(self)
-    def __pos__(self): return self
+    def __pos__(self): return functions.copy(self)
     def __abs__(self): return functions.abs(self)
     def __lt__(self, other): return functions.less(self, other)
     def __le__(self, other): return functions.less_equal(self, other)
     def __gt__(self, other): return functions.greater(self, other)
     def __ge__(self, other): return functions.greater_equal(self, other)
-    def __eq__(self, other): return functions.equal(self, other)
-    def __ne__(self, other): return functions.not_equal(self, other)
+    def __eq__(self, other): return self._compare("equal", other, False)
+    def __ne__(self, other): return self._compare("not_equal", other, True)
     def __and__(self, other): return functions.bitwise_and(self, other)
     def __rand__(self, other): return functions.bitwise_and(other, self)
     def __or__(self, other): return functions.bitwise_or(self, other)
@@ -80,11 +83,22 @@ class Operators(Carrier):
     def transpose(self, *axes): return functions.transpose(self, *axes)
     def swapaxes(self, a, b): return functions.swapaxes(self, a, b)
     def squeeze(self, axis=None): return functions.squeeze(self, axis)
-    def flatten(self): return functions.reshape(self, -1)
+    def flatten(self): return functions.copy(functions.reshape(self, -1))
+    def ravel(self): return functions.reshape(self, -1)
+    def copy(self): return functions.copy(self)
     def repeat(self, repeats, axis=None): return functions.repeat(self, repeats, axis)
     def take(self, indices, axis=None): return functions.take(self, indices, axis)
     def clip(self, min=None, max=None): return functions.clip(self, min, max)
     def astype(self, dtype): return functions.astype(self, dtype)
+    def round(self, decimals=0): return functions.round(self, decimals)
+    def argsort(self, axis=-1): return functions.argsort(self, axis)
+    def sign(self): return functions.sign(self)
+    def floor(self): return functions.floor(self)
+    def ceil(self): return functions.ceil(self)
+    def sin(self): return functions.sin(self)
+    def cos(self): return functions.cos(self)
+    def log1p(self): return functions.log1p(self)
+    def expm1(self): return functions.expm1(self)
     def exp(self): return functions.exp(self)
     def log(self): return functions.log(self)
     def sqrt(self): return functions.sqrt(self)
@@ -93,6 +107,29 @@ class Operators(Carrier):
     def relu(self): return functions.relu(self)
     def abs(self): return functions.abs(self)
     # fmt: on
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        from . import numpy_protocol  # which needs the functions below
+
+        return numpy_protocol.array_ufunc(ufunc, method, inputs, options)
+
+    def __array_function__(self, function, types, args, kwargs):
+        from . import numpy_protocol
+
+        return numpy_protocol.array_function(function, args, kwargs)
+
+    def _compare(self, name: str, other, unlike: bool):
+        if type(other) is float or isinstance(other, (Carrier, np.ndarray, np.generic, int, float, list, tuple)):
+            return getattr(functions, name)(self, other)
+        if other is None or isinstance(other, (str, bytes)):  # as of an array: none of the elements is that
+            return functions.full(self.shape, unlike, bool)
+        return getattr(functions, name)(self, other) if hasattr(other, "__array__") else NotImplemented
+
+    def __contains__(self, value) -> bool:
+        return bool(functions.any(self == value))
+
+    def __round__(self, decimals=None):
+        return functions.round(self, decimals or 0)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -104,4 +141,6 @@ class Operators(Carrier):
         return self.shape[0]
 
     def __iter__(self):
+        if not self.shape:
+            raise TypeError("iteration over a 0-d tensor")
         return iter(functions.unstack(self))

@@ -4,47 +4,51 @@ from __future__ import annotations
 
 import weakref
 from operator import attrgetter
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from .. import config
 from ..errors import DTypeError, GraphError, ShapeError
 from .backward import backward as run_backward
-from .dtype import is_float, promote
-from .node import Aval, Carrier, Node, Pick, clock, explain
-from .operators import Operators
+from .conversion import Convertible
+from .dtype import promote
+from .inplace import values_of
+from .node import Aval, Carrier, Node, Pick, explain
 
 ndarray = np.ndarray
 grad_mode = config.grad_mode
 
 
-class Tensor(Operators):
+class Tensor(Convertible):
     """An n-dimensional array on the tape; make one with :func:`tensor`.
 
     Attributes
     ----------
     data : numpy.ndarray
-        The values. Writing into it by hand bypasses the graph's bookkeeping; use :meth:`copy_` or
-        ``t[...] = v``.
+        The values. ``t.data = v`` and ``t.data -= v`` count as in-place writes; what is written into the array
+        by hand bypasses the graph's bookkeeping: use :meth:`copy_` or ``t[...] = v``.
     requires_grad : bool
         Whether gradients flow to this tensor.
     grad : Tensor or None
         The accumulated gradient, filled by :meth:`backward` for leaves.
     """
 
-    __slots__ = ("__weakref__", "_counter", "_hooks", "_node", "data", "grad", "requires_grad")
+    __slots__ = ("__weakref__", "_array", "_counter", "_hooks", "_node", "grad", "requires_grad")
 
-    data: ndarray
     grad: Tensor | None
 
     def __init__(self, data: ndarray, requires_grad: bool = False, node: Node | None = None, counter=None):
-        self.data = data
+        self._array = data
         self.requires_grad = requires_grad
         self._node = node
         self._counter = counter or [0]  # clock time of the last in-place write; shared with views
         self.grad = None
         self._hooks: list | None = None
+
+    def _set_data(self, value: Any) -> None:
+        self._array = self._as_data(value)
+        self.touch()
 
     # ---- recording
 
@@ -57,7 +61,7 @@ class Tensor(Operators):
         dtype: Any = None
         for a in args:
             if isinstance(a, Tensor):
-                d = a.data
+                d = a._array
                 arrays.append(d)
                 if a.requires_grad:
                     needs = True
@@ -89,68 +93,24 @@ class Tensor(Operators):
     # ---- what it is
 
     # read so often that the detour through a function in Python would show
-    shape = cast(tuple[int, ...], property(attrgetter("data.shape")))
-    dtype = cast(np.dtype, property(attrgetter("data.dtype")))
-    ndim = cast(int, property(attrgetter("data.ndim")))
-    size = cast(int, property(attrgetter("data.size")))
+    if TYPE_CHECKING:
+
+        @property
+        def data(self) -> ndarray: ...
+        @data.setter
+        def data(self, value: Any) -> None: ...
+
+    else:
+        data = property(attrgetter("_array"), _set_data)
+    shape = cast(tuple[int, ...], property(attrgetter("_array.shape")))
+    dtype = cast(np.dtype, property(attrgetter("_array.dtype")))
+    ndim = cast(int, property(attrgetter("_array.ndim")))
+    size = cast(int, property(attrgetter("_array.size")))
 
     @property
     def is_leaf(self) -> bool:
         """Whether this tensor was made by hand rather than computed from tensors that require gradients."""
         return self._node is None
-
-    def numpy(self) -> ndarray:
-        """The values as a NumPy array that shares this tensor's memory."""
-        if grad_mode.tracer is not None:
-            grad_mode.tracer.refuse("numpy()")
-        return self.data
-
-    def item(self) -> Any:
-        """The value of a tensor with one element, as a Python number."""
-        if grad_mode.tracer is not None:
-            grad_mode.tracer.refuse("the number in a tensor")
-        if self.data.size != 1:
-            raise ShapeError(f"item(): got a tensor of shape {self.shape}, wanted one element")
-        return self.data.item()
-
-    def tolist(self) -> Any:
-        return self.numpy().tolist()
-
-    def __array__(self, dtype=None, copy=None):
-        return np.array(self.numpy(), dtype=dtype, copy=copy)
-
-    def __bool__(self) -> bool:
-        return bool(self.item())
-
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def __int__(self) -> int:
-        return int(self.item())
-
-    def __index__(self) -> int:
-        if is_float(self.dtype):
-            raise DTypeError(f"index: got a {self.dtype} tensor, wanted an integer tensor")
-        return int(self.item())
-
-    def __repr__(self) -> str:
-        body = np.array2string(self.data, separator=", ", prefix="tensor(", threshold=200, edgeitems=3)
-        dtype = "" if self.dtype in (np.int64, np.bool_) else f", dtype={self.dtype}"
-        grad = f", from={self._node.name}" if self._node else ", requires_grad=True" if self.requires_grad else ""
-        return f"tensor({body}{dtype}{grad})"
-
-    def __deepcopy__(self, memo):
-        if self._node is not None:
-            raise GraphError("deepcopy: got a tensor computed by the graph, wanted a leaf; copy t.detach() instead")
-        out = type(self)(self.data.copy(), self.requires_grad)
-        out.grad = None if self.grad is None else Tensor(self.grad.data.copy())
-        memo[id(self)] = out
-        return out
-
-    def __reduce__(self):
-        if self._node is not None:
-            raise GraphError("pickle: got a tensor computed by the graph, wanted a leaf; pickle t.detach() instead")
-        return type(self), (self.data, self.requires_grad)
 
     # ---- gradients
 
@@ -185,14 +145,14 @@ class Tensor(Operators):
         """The same values (and memory) outside the graph."""
         if grad_mode.tracer is not None:
             return grad_mode.tracer.detach(self)
-        return Tensor(self.data, False, None, self._counter)
+        return Tensor(self._array, False, None, self._counter)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Switch gradients of a leaf on or off, in place."""
         if self._node is not None:
             raise GraphError("requires_grad_: got a tensor computed by the graph, wanted a leaf; use detach()")
         if requires_grad:
-            check_differentiable(self.data)
+            check_differentiable(self._array)
         self.requires_grad = requires_grad
         return self
 
@@ -228,7 +188,7 @@ class Tensor(Operators):
                 return None
             if not isinstance(out, Tensor):
                 out = Tensor(np.asarray(out, g.dtype))
-            return out if isinstance(g, Tensor) else out.data
+            return out if isinstance(g, Tensor) else out._array
 
         hooks = self._add_hook(on_tensor)
         return lambda: hooks.remove(on_tensor) if on_tensor in hooks else None
@@ -242,46 +202,11 @@ class Tensor(Operators):
         hooks.insert(sum(not isinstance(h, _Keep) for h in hooks), hook)
         return hooks
 
-    # ---- in-place writes
 
-    def _writable(self, what: str, value: Any) -> None:
-        if grad_mode.enabled and self.requires_grad:
-            raise GraphError(
-                f"{what}: this tensor is part of the graph; write to it inside tr.no_grad(), or to t.detach()"
-            )
-        if grad_mode.enabled and isinstance(value, Tensor) and value.requires_grad:
-            raise GraphError(f"{what}: the value requires gradients, which an in-place write loses; use tr.where()")
+class Borrowed(list):
+    """The write counter of tensors in memory that the caller holds as an array, and may write to."""
 
-    def touch(self) -> None:
-        """Note an in-place write to ``data``, so that graphs that still need the old values refuse to run."""
-        self._counter[0] = next(clock)
-
-    def __setitem__(self, index, value) -> None:
-        self._writable("t[index] = value", value)
-        where = tuple(values_of(i) for i in index) if isinstance(index, tuple) else values_of(index)
-        self.data[where] = values_of(value)
-        self.touch()
-
-    def copy_(self, value) -> Tensor:
-        """Overwrite the values, in place; `value` must have this tensor's shape."""
-        self._writable("copy_", value)
-        value = np.asarray(values_of(value))
-        if value.shape != self.shape:
-            raise ShapeError(f"copy_: got shape {value.shape}, wanted {self.shape}")
-        self.data[...] = value
-        self.touch()
-        return self
-
-    def fill_(self, value: float) -> Tensor:
-        """Set every element to `value`, in place."""
-        self._writable("fill_", value)
-        self.data[...] = values_of(value)
-        self.touch()
-        return self
-
-    def zero_(self) -> Tensor:
-        """Set every element to zero, in place."""
-        return self.fill_(0)
+    __slots__ = ()
 
 
 class _Keep:
@@ -299,10 +224,6 @@ class _Keep:
             tensor.grad = value if tensor.grad is None else tensor.grad + value
 
 
-def values_of(value):
-    return value.data if isinstance(value, Tensor) else value
-
-
 def link(op, args, arrays, static, out):
     """Attach the outputs of `op` to the graph."""
     parents: list = []
@@ -315,15 +236,19 @@ def link(op, args, arrays, static, out):
             parents.append(None)
             counters.append(None)
     saves = op.saves
-    if saves is not None:  # what the rules do not read is not kept, nor watched
-        arrays = list(arrays)
-        for i, array in enumerate(arrays):
-            if i not in saves:
-                counters[i] = None
-                if isinstance(parents[i], Node):
-                    arrays[i] = parents[i]
-                elif isinstance(array, ndarray):
-                    arrays[i] = Aval(array.shape, array.dtype)
+    arrays = list(arrays)
+    for i, array in enumerate(arrays):
+        counter = counters[i]
+        if saves is not None and i not in saves:  # what the rules do not read is not kept, nor watched
+            counters[i] = None
+            if isinstance(parents[i], Node):
+                arrays[i] = parents[i]
+            elif isinstance(array, ndarray):
+                arrays[i] = Aval(array.shape, array.dtype)
+        elif parents[i] is None and (counter is None or type(counter) is Borrowed) and isinstance(array, ndarray):
+            counters[i] = None  # memory of the caller, who may write to it without a word
+            if array is values_of(args[i]) or not array.flags.owndata:
+                arrays[i] = array.copy()
     if type(out) is tuple:
         bundle = Node(op, tuple(arrays), static, tuple(parents), None, tuple(counters), None, None)
         return tuple([_pick(bundle, i, o, _shared(op, args, o) if op.view else None) for i, o in enumerate(out)])
@@ -350,7 +275,7 @@ def _shared(op, args, out: ndarray):
     """The write counter of the first input of `op`, which gives views, if `out` is a view of it."""
     if not isinstance(args[0], Tensor):
         return None
-    base, first = out.base, args[0].data
+    base, first = out.base, args[0]._array
     shared = base is first or out is first or (base is not None and np.may_share_memory(first, out))
     return args[0]._counter if shared else None
 

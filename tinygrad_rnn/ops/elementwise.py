@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..core import OUT, Lowering, Op, apply, check_dtype, primitive
+from ..core import OUT, Lowering, Op, Tensor, apply, check_dtype, primitive
 from .arguments import is_number, operand
 
 
@@ -322,7 +322,18 @@ def _astype(x, dtype):
 def astype(x, dtype):
     """Cast to `dtype`; gradients are cast back."""
     x, dtype = operand(x, "astype"), check_dtype(dtype)
-    return x if x.dtype == dtype else _astype(x, dtype=dtype)
+    return copy(x) if x.dtype == dtype else _astype(x, dtype=dtype)
+
+
+@primitive(vjps=[lambda g, y, x: g], saves=(), lowering=lanes("{0}", 0))
+def _copy(x):
+    return np.array(x)
+
+
+def copy(x):
+    """The same values in memory of their own; gradients pass."""
+    x = operand(x, "copy")  # what a step computes in a compiled loop is a value already
+    return _copy(x) if isinstance(x, (Tensor, np.ndarray)) else x
 
 
 CONSTANT = Op("constant", lambda x: x, vjps=[None], saves=(), view=True, lowering=lanes("{0}", 0))

@@ -6,9 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..core import Lowering, primitive
+from ..core import Lowering, Tensor, primitive
 from ..errors import ShapeError
 from .arguments import integers, number, one_axis, operand, several_axes
+from .elementwise import copy
 from .index import scatter_add, take
 
 
@@ -28,7 +29,8 @@ def reshape(x, *shape):
             wanted = tuple(size // rest if n == -1 else n for n in wanted)
     if min(wanted, default=0) < 0 or int(np.prod(wanted, dtype=int)) != size:
         raise ShapeError(f"reshape: got shape {tuple(x.shape)}, which has {size} elements, wanted {tuple(shape)}")
-    return x if wanted == tuple(x.shape) else _reshape(x, shape=wanted)
+    same = wanted == tuple(x.shape) and not isinstance(x, Tensor)  # of a tensor: another one, as it may be detached
+    return x if same else _reshape(x, shape=wanted)
 
 
 def _inverse(axes):
@@ -120,7 +122,7 @@ def broadcast_to(x, shape):
     """Repeat along axes of length 1 to reach `shape`, as NumPy broadcasts; shares memory."""
     x, shape = operand(x, "broadcast_to"), integers(shape, "shape")
     given = tuple(x.shape)
-    if given == shape:
+    if given == shape and not isinstance(x, Tensor):
         return x
     if len(given) > len(shape) or any(m not in (1, n) for m, n in zip(given[::-1], shape[::-1])):
         raise ShapeError(f"broadcast_to: got shape {given}, which does not broadcast to {shape}")
@@ -180,10 +182,12 @@ def pad(x, pad_width, mode="constant", constant_values=0):
     if (given < 0).any():
         raise ShapeError(f"pad_width: got {pad_width}, wanted no negative width")
     if not n:
-        return _reshape(x, shape=())
+        return copy(x)
     pairs = tuple((int(a), int(b)) for a, b in widths)
     if mode == "constant":
         return _pad(x, widths=pairs, value=number(constant_values, "constant_values"))
+    if not any(map(any, pairs)):
+        return copy(x)
     for axis, pair in enumerate(pairs):
         if any(pair):
             if not x.shape[axis]:
@@ -215,6 +219,8 @@ def tile(x, reps):
     shape = (1,) * (n - len(x.shape)) + tuple(x.shape)
     thin = tuple(m for length in shape for m in (1, length))
     wide = tuple(m for r, length in zip(reps, shape) for m in (r, length))
+    if set(reps) <= {1}:
+        return copy(reshape(x, shape))
     return reshape(broadcast_to(reshape(x, thin), wide), tuple(r * length for r, length in zip(reps, shape)))
 
 

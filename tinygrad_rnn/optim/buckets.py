@@ -49,7 +49,7 @@ class Bucket:
         for i, p in enumerate(params):
             view, grad = self._part(self.values, i), self._part(self.grads, i)
             view[...] = p.data
-            p.data = view
+            p._array = view  # the values are the same: no write that a graph has to know of
             self._rows.append((p, view, grad))
 
     def _part(self, array: np.ndarray, i: int) -> np.ndarray:
@@ -181,7 +181,7 @@ def _take_over(p: Tensor, view: np.ndarray) -> bool:
     if p.data.shape != view.shape or p.data.dtype != view.dtype:
         return False
     view[...] = p.data
-    p.data = view
+    p._array = view
     return True
 
 

@@ -111,12 +111,14 @@ class Cell(Module):
     def forward(self, x, state=None) -> tuple[Any, Any]:
         """One step from `state`, or, without one, the first step of a new sequence."""
         if state is not None:
-            return self.step(x, state)
+            with config.functional():
+                return self.step(x, state)
         from .sequence import turn_of  # it knows of cells
 
         with turn_of(self):
             self.begin_sequence(x.shape[0])
-            return self.step(x, self.initial_state(x.shape[0]))
+            with config.functional():
+                return self.step(x, self.initial_state(x.shape[0]))
 
     @property
     def _title(self) -> str:

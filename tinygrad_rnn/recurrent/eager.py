@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..config import grad_mode
+from ..config import functional, grad_mode
 from ..core import Tensor
 from ..core.finding import Unrolled
 from ..errors import DTypeError, ShapeError
@@ -89,8 +89,10 @@ class StepRunner:
         cell = self.cell
         if self.sequence is not None:
             self.sequence.begin(t)
+        state = nest.unflatten(self.state_structure, self.leaves)
         try:
-            result = cell.step(nest.unflatten(self.structure, xs), nest.unflatten(self.state_structure, self.leaves))
+            with functional():
+                result = cell.step(nest.unflatten(self.structure, xs), state)
         except DTypeError as error:
             mixed = _mixed_dtypes(cell, xs, self.leaves)
             if not mixed:

@@ -1,0 +1,141 @@
+"""In-place writes to tensors: the part of the tensor that changes values, and keeps the graph's books about it."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import config
+from ..errors import DTypeError, GraphError, ShapeError
+from .dtype import is_supported
+from .node import Node, clock
+from .operators import Operators
+
+grad_mode = config.grad_mode
+
+
+class InPlace(Operators):
+    """Mixin of the tensor: ``t[...] = v``, ``t -= v``, ``copy_`` and what they have in common.
+
+    An augmented assignment writes in place where nothing is lost by it: to a tensor that does not require gradients,
+    or inside ``no_grad``. Where gradients flow, through the tensor or the value, the name gets a new tensor instead,
+    as it does inside the step of a cell, compiled or not. A leaf that requires gradients is refused, as by ``copy_``.
+    """
+
+    __slots__ = ()
+
+    _array: np.ndarray
+    _counter: list
+    _node: Node | None
+    requires_grad: bool
+
+    def _writable(self, what: str, value: Any) -> None:
+        if grad_mode.enabled and self.requires_grad:
+            raise GraphError(
+                f"{what}: this tensor is part of the graph; write to it inside tr.no_grad(), or to t.detach()"
+            )
+        if grad_mode.enabled and isinstance(value, InPlace) and value.requires_grad:
+            raise GraphError(f"{what}: the value requires gradients, which an in-place write loses; use tr.where()")
+        if not self._array.flags.writeable:
+            raise ValueError(f"{what}: the memory of this tensor is read-only; write to a copy")
+
+    def touch(self) -> None:
+        """Note an in-place write to ``data``, so that graphs that still need the old values refuse to run."""
+        self._counter[0] = next(clock)
+
+    def _as_data(self, value: Any) -> np.ndarray:
+        """What ``t.data = value`` sets: an array is shared, the values of a tensor are copied."""
+        if isinstance(value, InPlace):
+            value = value._array.copy()
+        elif isinstance(value, (np.ndarray, np.generic)):  # of arrays of shape () NumPy makes a number
+            value = np.asarray(value)
+        else:
+            raise DTypeError(f"data: got {type(value).__name__}, wanted a NumPy array or a tensor")
+        if value.dtype.kind != self._array.dtype.kind or not is_supported(value.dtype):
+            raise DTypeError(
+                f"data: got an array of {value.dtype}, wanted {self._array.dtype} as the tensor, or its kind"
+            )
+        return value
+
+    def __setitem__(self, index, value) -> None:
+        self._writable("t[index] = value", value)
+        where = tuple(values_of(i) for i in index) if isinstance(index, tuple) else values_of(index)
+        try:
+            self._array[where] = values_of(value)
+        except IndexError as e:
+            raise IndexError(f"index: got {index} for shape {self.shape}: {e}") from None
+        except ValueError as e:
+            raise ShapeError(
+                f"t[index] = value: got a value of shape {np.shape(value)} for {self.shape}: {e}"
+            ) from None
+        self.touch()
+
+    def copy_(self, value) -> Any:
+        """Overwrite the values, in place; `value` must have this tensor's shape."""
+        self._writable("copy_", value)
+        value = np.asarray(values_of(value))
+        if value.shape != self.shape:
+            raise ShapeError(f"copy_: got shape {value.shape}, wanted {self.shape}")
+        self._array[...] = value
+        self.touch()
+        return self
+
+    def fill_(self, value: float) -> Any:
+        """Set every element to `value` (a number, or what broadcasts), in place."""
+        self._writable("fill_", value)
+        values = np.asarray(values_of(value))
+        try:
+            self._array[...] = values
+        except ValueError:
+            raise ShapeError(f"fill_: got shape {values.shape}, wanted a number, or what fills {self.shape}") from None
+        self.touch()
+        return self
+
+    def zero_(self) -> Any:
+        """Set every element to zero, in place."""
+        return self.fill_(0)
+
+    # ---- augmented assignment
+
+    def _update(self, what: str, operation: Callable, value: Any) -> Any:
+        """What ``t op= value`` leaves under the name of `t`."""
+        new = operation(self, value)
+        if grad_mode.functional or grad_mode.tracer is not None or not isinstance(new, InPlace):
+            return new
+        if grad_mode.enabled:
+            if self.requires_grad and self._node is None:
+                self._writable(what, value)
+            if self.requires_grad or new.requires_grad:
+                return new
+        self._writable(what, None)
+        if new.shape != self.shape:
+            raise ShapeError(f"{what}: got a result of shape {new.shape}, wanted {self.shape} as the tensor")
+        got, wanted = new._array.dtype, self._array.dtype
+        if not np.can_cast(got, wanted, "same_kind"):
+            raise DTypeError(f"{what}: got a result of {got}, wanted {wanted} as the tensor, or its kind")
+        self._array[...] = new._array
+        self.touch()
+        return self
+
+    # fmt: off
+    def __iadd__(self, value): return self._update("t += value", operator.add, value)
+    def __isub__(self, value): return self._update("t -= value", operator.sub, value)
+    def __imul__(self, value): return self._update("t *= value", operator.mul, value)
+    def __imatmul__(self, value): return self._update("t @= value", operator.matmul, value)
+    def __itruediv__(self, value): return self._update("t /= value", operator.truediv, value)
+    def __ifloordiv__(self, value): return self._update("t //= value", operator.floordiv, value)
+    def __imod__(self, value): return self._update("t %= value", operator.mod, value)
+    def __ipow__(self, value): return self._update("t **= value", operator.pow, value)
+    def __iand__(self, value): return self._update("t &= value", operator.and_, value)
+    def __ior__(self, value): return self._update("t |= value", operator.or_, value)
+    def __ixor__(self, value): return self._update("t ^= value", operator.xor, value)
+    def __ilshift__(self, value): return self._update("t <<= value", operator.lshift, value)
+    def __irshift__(self, value): return self._update("t >>= value", operator.rshift, value)
+    # fmt: on
+
+
+def values_of(value):
+    return value._array if isinstance(value, InPlace) else value
