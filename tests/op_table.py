@@ -179,6 +179,7 @@ _ties = (-2.5, -2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0, 2.5)
 
 ELEMENTWISE = [
     Row("negative", tr.negative, np.negative, on.unary(), T("neg")),
+    Row("copy", tr.copy, np.copy, on.unary()),
     Row("exp", tr.exp, np.exp, on.unary(), T("exp")),
     Row("expm1", tr.expm1, np.expm1, on.unary(), T("expm1")),
     Row("log", tr.log, np.log, on.unary(0.2, 3.0), T("log")),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from .. import config
-from ..errors import DTypeError, GraphError, ShapeError
+from ..errors import DTypeError, GraphError
 from .backward import backward as run_backward
 from .conversion import Convertible
 from .dtype import promote
