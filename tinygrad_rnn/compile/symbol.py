@@ -268,10 +268,12 @@ class Symbol(Tensor):
     def tolist(self):
         return self._refuse("tolist()", "use this package's operations")
 
-    @property
+    @property  # type: ignore[misc]
     def data(self):  # type: ignore[override]
         what = f"the data of a {self.dtype} tensor" if self.dtype.kind in "iu" else "an access to .data"
         return self._refuse(what, "use this package's operations")
+
+    _array = data
 
     # ---- nor has it gradients
 

@@ -245,7 +245,7 @@ _ones: dict = {}  # the cotangents of losses
 
 def _seed(root, seed, wrap, create_graph: bool):
     if seed is None:
-        shape, dtype = root._array.shape, root._array.dtype
+        shape, dtype = root.data.shape, root.data.dtype
         seed = _ones.get((shape, dtype))
         if seed is None:
             if root.size != 1:
@@ -255,7 +255,7 @@ def _seed(root, seed, wrap, create_graph: bool):
         if not create_graph:
             return seed
     tensor = isinstance(seed, wrap)
-    values = seed._array if tensor else np.asarray(seed)
+    values = seed.data if tensor else np.asarray(seed)
     if values.shape != root.shape:
         raise ShapeError(f"gradient: got shape {values.shape}, wanted {root.shape} as the output")
     if values.dtype != root.dtype:

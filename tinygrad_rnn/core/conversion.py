@@ -50,6 +50,7 @@ class Convertible(InPlace):
 
     __slots__ = ()
 
+    _array: np.ndarray
     _hooks: list | None
     grad: Any
 
@@ -57,15 +58,15 @@ class Convertible(InPlace):
         """The values as a NumPy array that shares this tensor's memory."""
         if grad_mode.tracer is not None:
             grad_mode.tracer.refuse("numpy()")
-        return self._array
+        return self.data
 
     def item(self) -> Any:
         """The value of a tensor with one element, as a Python number."""
         if grad_mode.tracer is not None:
             grad_mode.tracer.refuse("the number in a tensor")
-        if self._array.size != 1:
+        if self.data.size != 1:
             raise ShapeError(f"item(): got a tensor of shape {self.shape}, wanted one element")
-        return self._array.item()
+        return self.data.item()
 
     def tolist(self) -> Any:
         return self.numpy().tolist()
@@ -81,10 +82,10 @@ class Convertible(InPlace):
         return self.numpy().__dlpack__(**options)
 
     def __dlpack_device__(self):
-        return self._array.__dlpack_device__()
+        return self.data.__dlpack_device__()
 
     def __bool__(self) -> bool:
-        if self._array.size != 1 and grad_mode.tracer is None:
+        if self.data.size != 1 and grad_mode.tracer is None:
             raise ShapeError(
                 f"bool(): got a tensor of shape {self.shape}, wanted one element; ask for .any() or .all()"
             )
@@ -100,20 +101,20 @@ class Convertible(InPlace):
         return complex(self.item())
 
     def __index__(self) -> int:
-        if is_float(self._array.dtype):
-            raise DTypeError(f"index: got a {self._array.dtype} tensor, wanted an integer tensor")
+        if is_float(self.data.dtype):
+            raise DTypeError(f"index: got a {self.data.dtype} tensor, wanted an integer tensor")
         return int(self.item())
 
     def __repr__(self) -> str:
-        body = np.array2string(self._array, separator=", ", prefix="tensor(", threshold=200, edgeitems=3)
-        dtype = "" if self._array.dtype in (np.int64, np.bool_) else f", dtype={self._array.dtype}"
+        body = np.array2string(self.data, separator=", ", prefix="tensor(", threshold=200, edgeitems=3)
+        dtype = "" if self.data.dtype in (np.int64, np.bool_) else f", dtype={self.data.dtype}"
         grad = f", from={self._node.name}" if self._node else ", requires_grad=True" if self.requires_grad else ""
         return f"tensor({body}{dtype}{grad})"
 
     def __format__(self, spec: str) -> str:
         if not spec:
             return str(self)
-        if self._array.size != 1:
+        if self.data.size != 1:
             raise TypeError(f"format: got a tensor of shape {self.shape} for {spec!r}, wanted one element")
         return format(self.item(), spec)
 
@@ -121,6 +122,8 @@ class Convertible(InPlace):
 
     def __copy__(self):
         """Another tensor with the same memory, at the same place of the graph."""
+        if grad_mode.tracer is not None:
+            grad_mode.tracer.refuse("a copy of a tensor")
         out: Any = object.__new__(type(self))
         out._array, out.requires_grad, out.grad = self._array, self.requires_grad, self.grad
         out._node, out._counter, out._hooks = self._node, self._counter, None
@@ -130,14 +133,14 @@ class Convertible(InPlace):
         if self._node is not None:
             raise GraphError("deepcopy: got a tensor computed by the graph, wanted a leaf; copy t.detach() instead")
         make: Any = type(self)
-        out = memo[id(self)] = make(self._array.copy(), self.requires_grad)
+        out = memo[id(self)] = make(self.data.copy(), self.requires_grad)
         out.grad = None if self.grad is None else copy.deepcopy(self.grad.detach(), memo)
         return out
 
     def __reduce__(self):
         if self._node is not None:
             raise GraphError("pickle: got a tensor computed by the graph, wanted a leaf; pickle t.detach() instead")
-        how = type(self), (self._array, self.requires_grad)
+        how = type(self), (self.data, self.requires_grad)
         return how if self.grad is None else (*how, self.grad.detach())
 
     def __setstate__(self, grad) -> None:

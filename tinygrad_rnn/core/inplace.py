@@ -27,7 +27,7 @@ class InPlace(Operators):
 
     __slots__ = ()
 
-    _array: np.ndarray
+    data: np.ndarray
     _counter: list
     _node: Node | None
     requires_grad: bool
@@ -39,7 +39,7 @@ class InPlace(Operators):
             )
         if grad_mode.enabled and isinstance(value, InPlace) and value.requires_grad:
             raise GraphError(f"{what}: the value requires gradients, which an in-place write loses; use tr.where()")
-        if not self._array.flags.writeable:
+        if not self.data.flags.writeable:
             raise ValueError(f"{what}: the memory of this tensor is read-only; write to a copy")
 
     def touch(self) -> None:
@@ -49,14 +49,14 @@ class InPlace(Operators):
     def _as_data(self, value: Any) -> np.ndarray:
         """What ``t.data = value`` sets: an array is shared, the values of a tensor are copied."""
         if isinstance(value, InPlace):
-            value = value._array.copy()
+            value = value.data.copy()
         elif isinstance(value, (np.ndarray, np.generic)):  # of arrays of shape () NumPy makes a number
             value = np.asarray(value)
         else:
             raise DTypeError(f"data: got {type(value).__name__}, wanted a NumPy array or a tensor")
-        if value.dtype.kind != self._array.dtype.kind or not is_supported(value.dtype):
+        if value.dtype.kind != self.data.dtype.kind or not is_supported(value.dtype):
             raise DTypeError(
-                f"data: got an array of {value.dtype}, wanted {self._array.dtype} as the tensor, or its kind"
+                f"data: got an array of {value.dtype}, wanted {self.data.dtype} as the tensor, or its kind"
             )
         return value
 
@@ -64,7 +64,7 @@ class InPlace(Operators):
         self._writable("t[index] = value", value)
         where = tuple(values_of(i) for i in index) if isinstance(index, tuple) else values_of(index)
         try:
-            self._array[where] = values_of(value)
+            self.data[where] = values_of(value)
         except IndexError as e:
             raise IndexError(f"index: got {index} for shape {self.shape}: {e}") from None
         except ValueError as e:
@@ -79,7 +79,7 @@ class InPlace(Operators):
         value = np.asarray(values_of(value))
         if value.shape != self.shape:
             raise ShapeError(f"copy_: got shape {value.shape}, wanted {self.shape}")
-        self._array[...] = value
+        self.data[...] = value
         self.touch()
         return self
 
@@ -88,7 +88,7 @@ class InPlace(Operators):
         self._writable("fill_", value)
         values = np.asarray(values_of(value))
         try:
-            self._array[...] = values
+            self.data[...] = values
         except ValueError:
             raise ShapeError(f"fill_: got shape {values.shape}, wanted a number, or what fills {self.shape}") from None
         self.touch()
@@ -113,10 +113,10 @@ class InPlace(Operators):
         self._writable(what, None)
         if new.shape != self.shape:
             raise ShapeError(f"{what}: got a result of shape {new.shape}, wanted {self.shape} as the tensor")
-        got, wanted = new._array.dtype, self._array.dtype
+        got, wanted = new.data.dtype, self.data.dtype
         if not np.can_cast(got, wanted, "same_kind"):
             raise DTypeError(f"{what}: got a result of {got}, wanted {wanted} as the tensor, or its kind")
-        self._array[...] = new._array
+        self.data[...] = new.data
         self.touch()
         return self
 
@@ -138,4 +138,4 @@ class InPlace(Operators):
 
 
 def values_of(value):
-    return value._array if isinstance(value, InPlace) else value
+    return value.data if isinstance(value, InPlace) else value

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..core import OUT, Lowering, Op, Tensor, apply, check_dtype, primitive
+from ..config import grad_mode
+from ..core import OUT, Lowering, Op, apply, check_dtype, primitive
 from .arguments import is_number, operand
 
 
@@ -332,8 +333,8 @@ def _copy(x):
 
 def copy(x):
     """The same values in memory of their own; gradients pass."""
-    x = operand(x, "copy")  # what a step computes in a compiled loop is a value already
-    return _copy(x) if isinstance(x, (Tensor, np.ndarray)) else x
+    x = operand(x, "copy")
+    return _copy(x) if grad_mode.tracer is None else x  # what a step computes in a compiled loop is a value already
 
 
 CONSTANT = Op("constant", lambda x: x, vjps=[None], saves=(), view=True, lowering=lanes("{0}", 0))

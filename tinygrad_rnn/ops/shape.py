@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from ..config import grad_mode
 from ..core import Lowering, Tensor, primitive
 from ..errors import ShapeError
 from .arguments import integers, number, one_axis, operand, several_axes
@@ -29,8 +30,12 @@ def reshape(x, *shape):
             wanted = tuple(size // rest if n == -1 else n for n in wanted)
     if min(wanted, default=0) < 0 or int(np.prod(wanted, dtype=int)) != size:
         raise ShapeError(f"reshape: got shape {tuple(x.shape)}, which has {size} elements, wanted {tuple(shape)}")
-    same = wanted == tuple(x.shape) and not isinstance(x, Tensor)  # of a tensor: another one, as it may be detached
-    return x if same else _reshape(x, shape=wanted)
+    return x if wanted == tuple(x.shape) and not _is_kept(x) else _reshape(x, shape=wanted)
+
+
+def _is_kept(x) -> bool:
+    """Whether a view of all of `x` has to be another tensor: one in no_grad does not require gradients."""
+    return isinstance(x, Tensor) and grad_mode.tracer is None
 
 
 def _inverse(axes):
@@ -122,7 +127,7 @@ def broadcast_to(x, shape):
     """Repeat along axes of length 1 to reach `shape`, as NumPy broadcasts; shares memory."""
     x, shape = operand(x, "broadcast_to"), integers(shape, "shape")
     given = tuple(x.shape)
-    if given == shape and not isinstance(x, Tensor):
+    if given == shape and not _is_kept(x):
         return x
     if len(given) > len(shape) or any(m not in (1, n) for m, n in zip(given[::-1], shape[::-1])):
         raise ShapeError(f"broadcast_to: got shape {given}, which does not broadcast to {shape}")
