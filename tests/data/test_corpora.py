@@ -116,6 +116,7 @@ def test_collating():
         ("# # B-NP\n1 CD I-NP\n", [["#", "1"]]),
         ("# O\n# O\n3 B-X\n", [["#", "#", "3"]]),
         ("# #\n1 CD\n", [["#", "1"]]),
+        ("# O\n", [["#"]]),
         # comments: other columns, or no tag
         ("# sentence 1\nEU ORG\n", [["EU"]]),
         ("# a longer remark\n# id 1\nEU ORG\n\n# id 2\n3 O\n", [["EU"], ["3"]]),

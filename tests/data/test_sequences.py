@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
-from tinygrad_rnn.data import collate_sequences, one_hot, pad_sequences, train_test_split, windows
+from tinygrad_rnn.data import collate_sequences, one_hot, pad_sequences, stack_examples, train_test_split, windows
 from tinygrad_rnn.errors import DataError, DTypeError, ShapeError
 
 
@@ -110,6 +110,15 @@ def test_padding_before_goes_with_a_mask():
         np.testing.assert_array_equal(layer(before, mask=mask)[1].numpy(), layer(after, lengths=lengths)[1].numpy())
         with pytest.raises((ShapeError, DTypeError), match="lengths"):
             layer(before, lengths=mask)
+
+
+def test_dtype_of_targets():
+    """Python's numbers take the default dtype, whatever stands beside them."""
+    for targets in ([1.5, 2], [2, 2.5], [1.5, 2.5]):
+        assert collate_sequences([([1], target) for target in targets])[1].dtype == np.float32
+        assert stack_examples(targets).dtype == np.float32
+    assert collate_sequences([([1], np.float64(1)), ([1], 2)])[1].dtype == np.float64
+    assert collate_sequences([([1], 1), ([1], 2)])[1].dtype == np.int64
 
 
 def test_targets_of_unequal_length_in_lists():

@@ -17,7 +17,9 @@ from ..errors import DataError, DTypeError, ShapeError
 def integer(name: str, value, minimum: int, maximum: int = 2**63 - 1) -> int:
     """`value` as an int from `minimum` to `maximum`."""
     try:
-        number = operator.index(None if isinstance(value, np.bool_) else value)  # of which NumPy 2.2 warns
+        if isinstance(value, np.bool_):  # which NumPy 2.2 takes, with a warning
+            raise TypeError
+        number = operator.index(value)
     except TypeError:
         raise TypeError(f"{name}: got {value!r}, wanted an integer >= {minimum}") from None
     if not minimum <= number <= maximum:
@@ -158,6 +160,18 @@ def listed(name: str, values) -> list:
         return list(values)
     except TypeError:  # an array without an axis
         raise TypeError(f"{name}: got {reprlib.repr(values)}, wanted a sequence") from None
+
+
+def stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays of one shape along a new first axis, of the dtype of :func:`common_dtype`."""
+    return np.stack(arrays).astype(common_dtype(arrays), copy=False)
+
+
+def common_dtype(arrays: Sequence[np.ndarray]) -> np.dtype:
+    """A dtype for all; integers beside float32 do not make float64, as NumPy has it."""
+    dtypes = {array.dtype for array in arrays}
+    dtype = np.result_type(*dtypes)
+    return np.dtype(get_default_dtype()) if dtype == np.float64 and dtype not in dtypes else dtype
 
 
 def integer_array(name: str, values) -> np.ndarray:

@@ -159,7 +159,9 @@ def read_conll(
     """
     token, tag = (None if at is None else integer(name, at, -(2**31)) for name, at in (("token", token), ("tag", tag)))
     rows = _rows(decode(path, encoding))
-    sure = [row for row in rows if not row.doubtful]
+    sure = [row for row in rows if not row.doubtful] or [
+        row for row in rows if _is_token(row.cells, max(2, len(row.cells)), set(), -1)
+    ]
     if not sure:
         raise DataError(f"{path}: got no sentences, wanted lines with a token and a tag")
     width, tabs = len(sure[0].cells), sure[0].tabs

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..config import generator
 from ..errors import CheckpointError, DataError, ShapeError
-from ._checks import as_any, as_array, flag, integer, integer_array, listed
+from ._checks import as_any, as_array, flag, integer, integer_array, listed, stacked
 
 _ALL = slice(None)
 
@@ -41,7 +41,7 @@ def stack_examples(examples: list) -> Any:
             f"examples: got the shapes {', '.join(map(str, sorted(shapes)))} in one batch, wanted one shape; "
             "pass collate=pad_sequences or a function of your own"
         )
-    return np.stack(arrays)
+    return stacked(arrays)
 
 
 class DataLoader:

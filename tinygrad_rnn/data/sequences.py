@@ -16,12 +16,14 @@ from ._checks import (
     as_array,
     as_dtype,
     choice,
+    common_dtype,
     flag,
     integer,
     integer_array,
     listed,
     require_holds,
     require_range,
+    stacked,
 )
 
 
@@ -96,10 +98,7 @@ def pad_sequences(
             raise ShapeError(
                 f"sequences[{i}]: got shape {array.shape}, wanted ({', '.join(['length', *map(str, trailing)])})"
             )
-    dtypes = {array.dtype for array in telling}
-    dtype = np.result_type(*dtypes)
-    if dtype == np.float64 and dtype not in dtypes:  # NumPy's idea of int64 beside float32
-        dtype = get_default_dtype()
+    dtype = common_dtype(telling)
     require_holds("value", value, dtype)
 
     lengths = np.array([len(array) for array in arrays], dtype=np.int64)
@@ -155,7 +154,7 @@ def collate_sequences(examples: Sequence[tuple], value: float = 0, ignore_index:
     targets = [as_array(f"targets[{i}]", target) for i, (_, target) in enumerate(pairs)]
     padded = pad_sequences([sequence for sequence, _ in pairs], value)
     if all(target.ndim == 0 for target in targets):
-        return padded, np.stack(targets)
+        return padded, stacked(targets)
     return padded, pad_sequences(targets, ignore_index)[0]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import reprlib
 import unicodedata
 from collections.abc import Sequence
 from os import PathLike
@@ -131,5 +132,5 @@ def _number(cell: str, limit: float, where: tuple) -> float:
     if abs(number) <= limit:
         return number
     path, line, name = where
-    got = repr(cell) if cell.strip() else "an empty cell"
+    got = reprlib.repr(cell) if cell.strip() else "an empty cell"
     raise DataError(f"{path}, line {line}, column {name!r}: got {got}, wanted a finite number <= {limit:.2g}")
