@@ -262,3 +262,18 @@ def test_misfits_are_explained(changes, error, message):
     arguments = dict(enumerate((*GOOD, 0, "mean"))) | changes
     with pytest.raises(error, match=message):
         F.ctc_loss(*arguments.values())
+
+
+def test_targets_as_lists_of_unequal_lengths():
+    log_probs = tr.log_softmax(tr.tensor(np.random.default_rng(0).normal(size=(6, 3, 4))), -1)
+    padded, counts = np.array([[1, 2, 3], [2, 0, 0], [0, 0, 0]]), [3, 1, 0]
+    wanted = nn.functional.ctc_loss(log_probs, padded, [6] * 3, counts, reduction="none").numpy()
+    for targets in ([[1, 2, 3], [2], []], ([1, 2, 3], (2, 1), [0]), [np.array([1, 2, 3]), tr.tensor([2]), []]):
+        found = nn.functional.ctc_loss(log_probs, targets, [6] * 3, counts, reduction="none").numpy()
+        np.testing.assert_array_equal(found, wanted)
+    with pytest.raises(ShapeError, match="targets: got 1 labels in row 1, wanted 2 as target_lengths says"):
+        nn.functional.ctc_loss(log_probs, [[1, 2, 3], [2], []], [6] * 3, [3, 2, 0])
+    with pytest.raises(ShapeError, match=r"targets: got one number, wanted \(B, S\)"):
+        nn.functional.ctc_loss(log_probs, 1, [6] * 3, counts)
+    with pytest.raises(ShapeError, match="input_lengths: got rows of unequal lengths"):
+        nn.functional.ctc_loss(log_probs, padded, [[6], [6, 5]], counts)

@@ -1,6 +1,7 @@
 """Modules: what they find, what they do to it, saving and loading."""
 
 import copy
+import pathlib
 import pickle
 
 import numpy as np
@@ -280,3 +281,91 @@ def test_module_dict():
     for name in ("train", "x.y", ""):
         with pytest.raises(KeyError, match="ModuleDict: got the name"):
             heads[name] = nn.Linear(1, 1)
+
+
+# ---- state dicts of other makes
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        self.embedding, self.head = nn.Embedding(5, 3), nn.Linear(3, 5)
+        self.head.weight = self.embedding.weight
+
+
+def test_a_tied_weight_may_be_named_once():
+    model, other = Tied(), Tied()
+    whole = other.state_dict()
+    for key in ("embedding.weight", "head.weight"):
+        model.load_state_dict({k: v for k, v in whole.items() if k != key})
+        np.testing.assert_array_equal(model.head.weight.data, other.head.weight.data)
+        assert model.head.weight is model.embedding.weight
+        model.embedding.weight.data[...] = 0
+    model.load_state_dict(whole)
+    whole["head.weight"] = whole["head.weight"] + 1
+    with pytest.raises(CheckpointError, match=r"embedding.weight, head.weight: got different values, wanted the same"):
+        model.load_state_dict(whole)
+    with pytest.raises(CheckpointError, match=r"missing keys: embedding.weight, head.weight"):
+        model.load_state_dict({"head.bias": whole["head.bias"]})
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("lstm.pt", r"state_dict: got the path 'lstm.pt', wanted a mapping of names to arrays"),
+        (pathlib.Path("lstm.pt"), r"state_dict: got the path PosixPath\('lstm.pt'\), wanted a mapping"),
+        ([1, 2], r"state_dict: got list, wanted a mapping"),
+        (None, r"state_dict: got NoneType, wanted a mapping"),
+    ],
+)
+def test_what_is_no_state_dict(given, words):
+    with pytest.raises(CheckpointError, match=words):
+        nn.LSTM(3, 4).load_state_dict(given)
+
+
+def test_names_that_differ_by_their_beginnings():
+    model = nn.Sequential(nn.GRU(3, 4), nn.Linear(4, 1))
+    state = model.state_dict()
+    with pytest.raises(
+        CheckpointError, match=r"6 names begin with 'module.', wanted '' in its place, as in 0.weight_"
+    ) as e:
+        model.load_state_dict({"module." + k: v for k, v in state.items()})
+    assert "missing" not in str(e.value)
+    with pytest.raises(
+        CheckpointError, match=r"6 names begin with '', wanted 'm.' in its place, as in m.0.weight_ih_l0"
+    ):
+        nn.ModuleDict({"m": model}).load_state_dict(state)
+    with pytest.raises(
+        CheckpointError, match=r"4 names begin with 'rnn', wanted '0' in its place, as in 0.weight_ih_l0"
+    ):
+        model.load_state_dict({k.replace("0.", "rnn."): v for k, v in state.items()})
+
+
+def test_values_of_half_precision():
+    class Bfloat16:  # as PyTorch's tensors: NumPy cannot read it
+        dtype = "torch.bfloat16"
+
+        def __init__(self, values):
+            self.values = values
+
+        def __array__(self, *_, **__):
+            raise TypeError("Got unsupported ScalarType BFloat16")
+
+        def float(self):
+            return self.values
+
+    model, values = nn.Linear(2, 2), np.array([[0.5, 1.5], [-2.0, 0.25]], np.float32)
+    bias = np.array([1.0, 2.0], np.float16)
+    model.load_state_dict({"weight": Bfloat16(values), "bias": bias})
+    np.testing.assert_array_equal(model.weight.data, values)
+    np.testing.assert_array_equal(model.bias.data, bias)
+    del Bfloat16.float
+    Bfloat16.astype = lambda self, dtype: self.values  # as those of ml_dtypes
+    model.load_state_dict({"weight": Bfloat16(values), "bias": tr.tensor(bias.astype(np.float32), requires_grad=True)})
+
+
+def test_tensors_of_torch():
+    torch = pytest.importorskip("torch")
+    model, other = nn.LSTM(3, 4), torch.nn.LSTM(3, 4).to(torch.bfloat16)
+    for state in (other.state_dict(), dict(other.named_parameters()), dict(other.float().named_parameters())):
+        model.load_state_dict(state)
+        np.testing.assert_array_equal(model.weight_hh_l0.data, other.weight_hh_l0.float().detach().numpy())

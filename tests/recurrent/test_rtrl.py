@@ -393,7 +393,10 @@ class Branching(nn.IndRNNCell):
         (lambda: nn.Stacked([nn.MinGRUCell(2, 3), nn.MinGRUCell(3, 3)]), "RTRL: Stacked: matmul at .*linear.py"),
         (lambda: Normalised(2, 3), r"RTRL: Normalised: .* at .*test_rtrl\.py:\d+ mixes the units"),
         (lambda: Joined(2, 3), "RTRL: Joined: .* mixes the units of the state"),
-        (lambda: Deep(2, 3), r"RTRL: Deep: each entry of first\.\w+ reaches several units of the state through matmul"),
+        (
+            lambda: Deep(2, 3),
+            r"Deep: each entry of first\.\w+ reaches several units of the state through matmul at .*test_rtrl\.py:\d+;",
+        ),
         (lambda: Uneven(), "RTRL: Uneven: tensor 1 of the state has 3 units and tensor 0 has 2"),
         (lambda: Stateless(), "RTRL: Stateless: there is no state"),
     ],

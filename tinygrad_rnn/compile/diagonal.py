@@ -144,10 +144,19 @@ class DiagonalStep:
             found.append(_Term(self._part(v, (), relation, g), [], g))
         return found
 
+    def _written_at(self, derivative: Symbol) -> str:
+        """Where the step has the operation that this one is the derivative of: one with the same parameters."""
+        given = {s.uid for s in bases(self.traced)}
+        read = {resolve(a).base.uid for a in derivative.operands} & given
+        for s in order([*self.traced.outputs, *self.traced.new_states], given):
+            if s.operation == derivative.operation and any(resolve(a).base.uid in read for a in s.operands):
+                return s.where
+        return derivative.where
+
     def _part(self, v: Symbol, lead: tuple[int, ...], relation: _Aligned, g: Symbol) -> Part:
         view, mixing = resolve(v), relation.why_not(g)
         if mixing is not None or g.width != self.units:
-            where = f" through {mixing.operation} at {mixing.where}" if mixing is not None else ""
+            where = f" through {mixing.operation} at {self._written_at(mixing)}" if mixing is not None else ""
             raise GraphError(
                 f"each entry of {self.name(view.base)} reaches several units of the state{where}; "
                 "wanted parameters each entry of which reaches one unit, such as a matrix that multiplies the input"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+from ..errors import DTypeError
 from .module import Module
 
 
@@ -75,8 +76,19 @@ class Sequential(ModuleList):
         super().__init__(modules)
 
     def forward(self, x):
+        before: Module | None = None
         for module in self.children():
-            x = module(x)
+            try:
+                y = module(x)
+            except DTypeError as error:
+                if before is None or not isinstance(x, tuple):
+                    raise
+                kinds = type(before).__name__, type(module).__name__
+                raise DTypeError(
+                    f"Sequential: {kinds[0]} returned a tuple of {len(x)}, which {kinds[1]} does not take; of a "
+                    "recurrent layer's pair (output, state), hand on one, in a module of your own"
+                ) from error
+            x, before = y, module
         return x
 
 

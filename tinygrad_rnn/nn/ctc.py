@@ -31,8 +31,9 @@ def ctc_loss(
     ----------
     log_probs : Tensor, (T, B, C), or without a batch (T, C)
         Log-probabilities, as ``tr.log_softmax(logits, -1)`` gives them. Classes include the blank.
-    targets : integer Tensor or array, (B, S), or (sum(target_lengths),)
-        Labels, padded with anything or all in a row; without a batch (S,). None is the blank.
+    targets : integer Tensor or array, (B, S), or (sum(target_lengths),), or list of B lists
+        Labels, padded with anything or all in a row; without a batch (S,). None is the blank. Lists may be of unequal
+        lengths, which are then at least `target_lengths`.
     input_lengths : integer Tensor, array, list or tuple, (B,)
         Time steps of each row, 0 to T; what lies behind them counts for nothing.
     target_lengths : integer Tensor, array, list or tuple, (B,)
@@ -75,7 +76,7 @@ def ctc_loss(
     """
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction: got {reduction!r}, wanted 'mean', 'sum' or 'none'")
-    log_probs, labels = as_tensor(log_probs), check_integers("ctc_loss: targets", targets)
+    log_probs, labels = as_tensor(log_probs), check_integers("ctc_loss: targets", _padded(targets, target_lengths))
     single = log_probs.ndim == 2
     if log_probs.ndim not in (2, 3):
         raise ShapeError(f"ctc_loss: log_probs: got shape {log_probs.shape}, wanted (T, B, C) or (T, C)")
@@ -83,6 +84,8 @@ def ctc_loss(
         if labels.ndim != 1:
             raise ShapeError(f"ctc_loss: targets: got shape {labels.shape}, wanted (S,) for log_probs without a batch")
         log_probs, labels = ops.expand_dims(log_probs, 1), labels[None]
+    if not labels.ndim:
+        raise ShapeError("ctc_loss: targets: got one number, wanted (B, S), or all labels in a row, (n,)")
     time, batch, classes = log_probs.shape
     if batch == 0:
         raise ShapeError(f"ctc_loss: log_probs: got shape {log_probs.shape}, an empty batch, wanted B >= 1")
@@ -100,8 +103,28 @@ def ctc_loss(
     return losses[0] if single else losses
 
 
+def _padded(targets: Any, lengths: Any) -> Any:
+    """Lists of labels of unequal lengths as one array, padded with the last label or zero; others as they are."""
+    if not isinstance(targets, list | tuple) or not targets:
+        return targets
+    rows = [check_integers("ctc_loss: targets", row) for row in targets]
+    if any(row.ndim != 1 for row in rows) or len({row.size for row in rows}) == 1:
+        return targets
+    counts = check_lengths("ctc_loss: target_lengths", lengths, len(rows), False, max(row.size for row in rows))
+    for b, (row, n) in enumerate(zip(rows, counts.tolist())):
+        if row.size < n:
+            raise ShapeError(f"ctc_loss: targets: got {row.size} labels in row {b}, wanted {n} as target_lengths says")
+    padded = np.zeros((len(rows), max(row.size for row in rows)), np.int64)
+    for row, to in zip(rows, padded):
+        to[: row.size] = row
+    return padded
+
+
 def check_integers(argument: str, value: Any) -> np.ndarray:
-    array = np.asarray(value.data if isinstance(value, Tensor) else value)
+    try:
+        array = np.asarray(value.data if isinstance(value, Tensor) else value)
+    except ValueError:
+        raise ShapeError(f"{argument}: got rows of unequal lengths, wanted a rectangular array") from None
     if array.size == 0:
         array = array.astype(np.int64)
     if array.dtype.kind not in "iu":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -201,7 +203,8 @@ class Module:
         Parameters
         ----------
         state_dict : mapping of str to array_like
-            Values are cast to this module's dtypes. Tensors of PyTorch on the CPU are accepted as they are.
+            Values are cast to this module's dtypes. Tensors of PyTorch on the CPU are accepted as they are, bfloat16
+            too. What is shared may be there under one of its names or under all.
         strict : bool
             Whether missing and unexpected keys are errors.
 
@@ -213,33 +216,40 @@ class Module:
         Raises
         ------
         CheckpointError
-            If keys are missing or unexpected, or a value has another shape or is not numeric; all are named.
+            If keys are missing or unexpected, or a value has another shape or is not numeric; all are named. If names
+            differ by their beginnings only, these are.
         """
+        if not isinstance(state_dict, Mapping):
+            what = (
+                f"the path {state_dict!r}" if isinstance(state_dict, str | os.PathLike) else type(state_dict).__name__
+            )
+            raise CheckpointError(f"state_dict: got {what}, wanted a mapping of names to arrays, as read from a file")
         own = dict(self._state())
-        missing = [key for key in own if key not in state_dict]
+        given = {id(own[key]) for key in state_dict if key in own}
+        missing = [key for key, target in own.items() if key not in state_dict and id(target) not in given]
         unexpected = [key for key in state_dict if key not in own]
-        problems = []
-        if strict and missing:
-            problems.append("missing keys: " + ", ".join(missing))
-        if strict and unexpected:
-            problems.append("unexpected keys: " + ", ".join(unexpected))
-        arrays = {}
+        problems = _other_names(missing, unexpected) if strict else []
+        arrays: dict[int, tuple[Tensor, str, np.ndarray]] = {}
         for key, target in own.items():
             if key in state_dict:
-                try:
-                    array = arrays[key] = np.asarray(state_dict[key])
-                except (TypeError, ValueError, RuntimeError) as e:
-                    problems.append(f"{key}: cannot be read as an array: {e}")
-                    continue
-                if array.shape != target.shape:
+                array = _read(state_dict[key])
+                if isinstance(array, str):
+                    problems.append(f"{key}: cannot be read as an array: {array}")
+                elif array.shape != target.shape:
                     problems.append(f"{key}: got shape {array.shape}, wanted {target.shape}")
                 elif not np.can_cast(array.dtype, target.dtype, "same_kind"):
                     problems.append(f"{key}: got dtype {array.dtype}, wanted {target.dtype}")
+                else:
+                    _, first, other = arrays.setdefault(id(target), (target, key, array))
+                    if other is not array and not np.array_equal(other, array, equal_nan=array.dtype.kind == "f"):
+                        problems.append(
+                            f"{first}, {key}: got different values, wanted the same, as it is one tensor here"
+                        )
         if problems:
             raise CheckpointError(f"state_dict: does not fit {type(self).__name__}:\n  " + "\n  ".join(problems))
         with config.no_grad():
-            for key, array in arrays.items():
-                own[key].copy_(array)
+            for target, _, array in arrays.values():
+                target.copy_(array)
         return LoadReport(missing, unexpected)
 
     # ---- printing
@@ -259,3 +269,30 @@ class Module:
 
 def _join(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
+
+
+def _read(value: Any) -> np.ndarray | str:
+    """An array, or why it cannot be read as one."""
+    if hasattr(value, "detach"):
+        value = value.detach()
+    if str(getattr(value, "dtype", "")).endswith("bfloat16"):  # which NumPy has not
+        value = value.float() if hasattr(value, "float") else value.astype(np.float32)
+    try:
+        return np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        return str(error)
+
+
+def _other_names(missing: list[str], unexpected: list[str]) -> list[str]:
+    """Which names are missing and unexpected; once, if they differ by what they begin with."""
+    for theirs in unexpected[:1] if len(missing) > 1 else ():
+        for ours in missing:
+            pairs = zip(reversed(theirs), reversed(ours))
+            end = theirs[len(theirs) - len([*itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)]) :]
+            if not end:
+                continue
+            old, new = theirs[: -len(end)], ours[: -len(end)]
+            if sorted(new + k[len(old) :] for k in unexpected if k.startswith(old)) == sorted(missing):
+                return [f"{len(missing)} names begin with {old!r}, wanted {new!r} in its place, as in {new + end}"]
+    problems = ["missing keys: " + ", ".join(missing)] if missing else []
+    return problems + (["unexpected keys: " + ", ".join(unexpected)] if unexpected else [])
