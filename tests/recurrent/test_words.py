@@ -1,4 +1,4 @@
-"""What messages of layers say where floats are mixed, an axis is missing, or a pair is handed on."""
+"""What messages of layers say where an axis is missing, or a pair is handed on."""
 
 import numpy as np
 import pytest
@@ -36,35 +36,6 @@ def test_time_spans_need_an_axis_of_features(mode, batch):
     with pytest.raises(ShapeError, match=r"wanted an axis of features, \(B, T, 1\)"):
         nn.Recurrent(Spans(), mode, batch_first=True)((v.swapaxes(0, 1), dt.T))
     assert layer((v, dt[..., None]))[0].shape == (4, batch, 3)
-
-
-class Mixed(nn.Cell):
-    def __init__(self, dtype="float32"):
-        self.input_size = self.hidden_size = 3
-        self.inp, self.w = nn.Linear(3, 3), nn.Parameter(np.eye(3))
-        self.start = dtype
-
-    def initial_state(self, batch_size):
-        return tr.zeros((batch_size, 3), self.start)
-
-    def step(self, x, h):
-        h = tr.tanh(self.inp(x) + h @ self.w)
-        return h, h
-
-
-@pytest.mark.parametrize("mode", MODES[:2])
-@pytest.mark.filterwarnings("ignore:Mixed runs eagerly")
-def test_mixed_floats_are_named(mode):
-    layer = nn.Recurrent(Mixed(), mode)
-    words = r"Mixed.step: .*\(float32: .*the state.*inp.weight.*; float64: .*w\); to\(\) casts parameters"
-    with pytest.raises(DTypeError, match=words):
-        layer(np.ones((2, 3, 3)))
-    layer.to("float64")
-    layer.mode = "eager"
-    with pytest.raises(DTypeError, match=r"\(float32: the state; float64: the input, .*inp.weight"):
-        layer(np.ones((2, 3, 3)))
-    layer.mode, layer.cell.start = mode, "float64"
-    assert layer(np.ones((2, 3, 3)))[0].dtype == np.float64
 
 
 @pytest.mark.parametrize("make", [nn.LSTM, nn.GRU])
