@@ -183,6 +183,9 @@ def set_default_dtype(dtype) -> None:
 def seed(value: int) -> None:
     """Seed everything random in this package: initialisation, dropout, data order."""
     global _generator
+    if grad_mode.generator is not None:  # in a step that is looked at
+        grad_mode.generator = np.random.default_rng(value)
+        return
     _generator = np.random.default_rng(value)
 
 

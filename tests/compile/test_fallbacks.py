@@ -181,3 +181,33 @@ def test_reports_do_not_depend_on_what_was_done_before():
         layer.requires_grad_(True)
     assert str(layer.explain((12, 2))) == fresh
     assert layer.explain().cells[0].step.saved_bytes == 80
+
+
+SLOPE, DRAWS = 2.0, np.random.default_rng(0)
+
+
+def with_a_global(g, y, v):
+    return g * SLOPE
+
+
+def random_rule(g, y, v):
+    return g * float(DRAWS.random())
+
+
+def test_what_a_rule_reads_is_not_stale(monkeypatch):
+    """The slope of a surrogate gradient may be annealed."""
+    box = {"slope": 1.0}
+    for rule in (with_a_global, lambda g, y, v: g * box["slope"]):
+        box["slope"] = 1.0
+        cell = Cell(spike(rule))
+        same(cell)
+        before = run(cell, "auto")[3]
+        monkeypatch.setitem(globals(), "SLOPE", SLOPE + 1.0)
+        box["slope"] = 3.0
+        same(cell)
+        assert not np.array_equal(before, run(cell, "compiled")[3])
+
+
+def test_a_rule_that_draws():
+    with pytest.raises(CompileError, match="not the same twice"):
+        run(Cell(spike(random_rule)), "compiled")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from ..core.backward import unbroadcast
 from .rules import ALIAS, CAST, CONCAT, SLICE, SPREAD
-from .symbol import Symbol
+from .symbol import Symbol, behind
 from .trace import Trace
 
 
@@ -38,6 +38,16 @@ class Adjoint(NamedTuple):
     inputs: list[Symbol | None]
     products: list[MatrixProduct]
     reductions: list[Reduction]
+
+    def lines(self) -> list[tuple]:
+        """All values of the step, which are the same for the same adjoint of the same program."""
+        roots = [*self.states, *[g for g in self.inputs if g is not None]]
+        roots += [s for product in self.products for s in product] + [s for r in self.reductions for s in r]
+        values = sorted(behind(roots, lambda s: s.operands), key=lambda s: s.uid)
+        return [
+            (s.uid, s.operation, [a.uid if isinstance(a, Symbol) else repr(a) for a in s.args], repr(s.static), s.shape)
+            for s in values
+        ] + [tuple(s.uid for s in roots)]
 
 
 def adjoint(trace: Trace, outputs, new_states, inputs, states, wanted_inputs, wanted_invariants) -> Adjoint:

@@ -148,10 +148,18 @@ class Plan:
         Inputs that need gradients.
     wanted : set of uids
         Invariant leaves that need gradients.
+    watch : callable
+        Makes the context in which derivative rules run, of their trace.
     """
 
-    def __init__(self, traced: Traced, wanted_inputs: tuple, wanted: set[int]):
-        self.traced = traced
+    def __init__(
+        self,
+        traced: Traced,
+        wanted_inputs: tuple,
+        wanted: set[int],
+        watch: Callable[[Trace], Any] = recording,
+    ):
+        self.traced, self.watch = traced, watch
         self.wanted_inputs = wanted_inputs
         self.wanted = wanted_invariants(traced, wanted)
         self.history: set[int] = set()  # states kept for all steps
@@ -194,12 +202,19 @@ class Plan:
 
     def differentiate(self) -> None:
         """Find the adjoint, decide what the forward loop saves, and schedule both."""
-        t, trace = self.traced, self.traced.trace.branch()
-        limit = trace.limit
-        with recording(trace):
-            adj = adjoint(trace, t.outputs, t.new_states, t.inputs, t.states, self.wanted_inputs, self.wanted)
-        if trace.refused:
-            raise CompileError(trace.refused)
+        t, limit = self.traced, self.traced.trace.limit
+        found = []
+        for _ in range(2):  # rules that are not the same twice would be frozen
+            trace = t.trace.branch()
+            with self.watch(trace):
+                adj = adjoint(trace, t.outputs, t.new_states, t.inputs, t.states, self.wanted_inputs, self.wanted)
+            if trace.refused:
+                raise CompileError(trace.refused)
+            found.append(adj.lines())
+        if found[0] != found[1]:
+            raise CompileError(
+                "a derivative rule is not the same twice: it depends on what a compiled loop would freeze"
+            )
         self.adjoint = adj
         self.constants = {s.uid: tensor for tensor, s in trace.captured.values() if s.uid >= limit}
         self.sunk: dict[int, list[tuple[Symbol, Symbol]]] = {}  # input -> products done after the loop

@@ -27,6 +27,7 @@ IMPURE = {
     "_socket": "reads or writes a file",
 }
 _LAYERS = os.path.join(_PACKAGE, "recurrent") + os.sep
+THREADS = ("get_ident", "get_native_id")
 NOW = ("now", "utcnow", "today")  # methods of datetime's classes that read the clock
 Codes = dict[types.CodeType, dict]
 
@@ -85,6 +86,8 @@ class watching(recording):
             what = IMPURE.get(module) if isinstance(module, str) else None
             if module == "datetime" and function.__name__ in NOW:
                 what = IMPURE["time"]
+            if module == "_thread" and function.__name__ in THREADS:
+                what = "asks which thread runs it"
             if what is not None and not frame.f_code.co_filename.startswith(_PACKAGE):
                 self.trace.give_up(
                     f"the step {what} at {location()}, which a compiled loop would do once: do it in "

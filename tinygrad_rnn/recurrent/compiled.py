@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from .. import compile as compiler
 from .. import config, ops
+from ..compile.watch import watching
 from ..core import Op, Tensor, apply, pull_back
 from ..core.tensor import link
 from ..errors import CompileError
@@ -50,7 +53,7 @@ class Program:
         self.sources = sources
         self.output_structure = output_structure
         self.bases = compiler.bases(traced)
-        self.loops: dict[tuple, _Loop | str] = {}
+        self.loops: dict[tuple, _Loop | Refusal] = {}
         where = dict(sources)
         self.plain = [where[s.uid] for s in self.bases] if all(s.uid in where for s in self.bases) else None
         self._leaves = {s.uid: s for s in compiler.leaves(self.bases)}
@@ -93,24 +96,26 @@ class Program:
         """
         wanted = tuple([a.requires_grad for a in args]) if train else ()
         found = self.loops.get(wanted)
-        if found is None:
+        if found is None or not found.guards.hold():
             with compiler.making:
-                if wanted not in self.loops:
-                    self.loops[wanted] = self._make_loop(title, train, wanted or (False,) * len(args))
-                found = self.loops[wanted]
+                found = self.loops.get(wanted)
+                if found is None or not found.guards.hold():
+                    found = self.loops[wanted] = self._make_loop(title, train, wanted or (False,) * len(args))
         if isinstance(found, str):
             raise CompileError(found)
         return found
 
-    def _make_loop(self, title: str, train: bool, flags: tuple) -> _Loop | str:
+    def _make_loop(self, title: str, train: bool, flags: tuple) -> _Loop | Refusal:
         n_inputs, n_states = len(self.traced.inputs), len(self.traced.states)
         uids = {s.uid for s, w in zip(self.bases, flags[n_inputs + n_states :]) if w}
+        codes: dict = {}
         try:
-            executable = compiler.Executable(compiler.Plan(self.traced, flags[:n_inputs], uids), title)
+            plan = compiler.Plan(self.traced, flags[:n_inputs], uids, lambda trace: watching(trace, codes))
+            executable = compiler.Executable(plan, title)
             executable.prepare(train)
         except Exception as error:  # of a derivative rule, or of what generates code
-            return f"{'gradients: ' if train else ''}{_reason(error)}"
-        return _Loop(self, executable, n_inputs, n_states, train)
+            return refusal(f"{'gradients: ' if train else ''}{_reason(error)}", None, codes)
+        return _Loop(self, executable, n_inputs, n_states, train, guards_of(None, codes, ()))
 
 
 def _fits(tensor: Tensor, symbol, batch: int) -> bool:
@@ -125,7 +130,10 @@ class _Loop:
     node more.
     """
 
-    def __init__(self, program: Program, executable, n_inputs: int, n_states: int, train: bool):
+    def __init__(
+        self, program: Program, executable, n_inputs: int, n_states: int, train: bool, guards: Guards = NOTHING
+    ):
+        self.guards = guards  # of derivative rules
         self.program, self.executable, self.train = program, executable, train
         self.n_inputs, self.n_arguments = n_inputs, n_inputs + n_states
         self.n_outputs, self.n_states = len(program.traced.outputs), n_states
@@ -271,6 +279,14 @@ class Refusal(str):
     guards: Guards = NOTHING
 
 
+def refusal(reason: str, cell: Cell | None, codes: dict, read: Iterable[Tensor] = ()) -> Refusal:
+    """A refusal of what this code has read."""
+    found = Refusal(reason)
+    with contextlib.suppress(CompileError):  # too much to be watched: then it is for good
+        found.guards = guards_of(cell, codes, read)
+    return found
+
+
 def program_of(
     cell: Cell, inputs, structure, states, state_structure, mode: str, batch_axis: int = 1
 ) -> tuple[Program, list[Tensor]] | None:
@@ -372,9 +388,7 @@ def trace_program(cell: Cell, inputs, structure, states, state_structure) -> Pro
             return program
     except Exception as error:  # of the trace, or whatever Python met that only tensors have
         reason = _reason(error)
-    refusal = Refusal(reason)
-    refusal.guards = guards_of(cell, codes, read)
-    return refusal
+    return refusal(reason, cell, codes, read)
 
 
 def _reason(error: Exception) -> str:

@@ -6,9 +6,12 @@ attributes of objects, what functions close over; everything else by identity.
 
 from __future__ import annotations
 
+import array
 import collections
+import contextvars
 import copyreg
 import functools
+import gc
 import hashlib
 import operator
 import os
@@ -35,6 +38,7 @@ _PYTHON = os.path.dirname(os.__file__) + os.sep
 SMALL = 4096  # elements of an array that is kept; of others, a digest
 DEPTH = 64  # of objects inside objects that are looked into
 COUNT = 20_000  # of values
+OPAQUE = ("logging", "io", "_io", "socket", "asyncio", "concurrent", "multiprocessing", "subprocess", "queue", "random")
 
 
 class Same:
@@ -139,10 +143,13 @@ class Reader:
             return tuple(self.fact(v, False, depth) for v in (value.func, value.args, value.keywords))
         if isinstance(value, weakref.ref):
             return Same(value), self.fact(value(), False, depth)
-        if isinstance(value, bytearray):
+        if isinstance(value, bytearray | array.array | memoryview):
             return kind, bytes(value)
-        opaque = kind.__module__.partition(".")[0] in sys.stdlib_module_names and not _is_namespace(value)
-        inside = () if opaque and not is_users_class(kind) else attributes(value)
+        if isinstance(value, contextvars.ContextVar):
+            return Same(value), self.fact(value.get(None), False, depth)
+        if isinstance(value, np.random.Generator | np.random.RandomState):
+            return Same(value)  # a step that draws is refused
+        inside = () if kind.__module__.partition(".")[0] in OPAQUE else attributes(value)
         return Same(value), tuple([(k, self.fact(v, found, depth)) for k, v in inside])
 
     def _function(self, function: types.FunctionType, depth: int) -> tuple:
@@ -196,25 +203,33 @@ class Guards:
         for get, names, values in self.names:
             if not all(map(operator.is_, map(get, names), values)):
                 return False
-        return not self.values or all(Reader().fact(value, False) == fact for value, fact in self.values)
+        try:
+            return not self.values or all(Reader().fact(value, False) == fact for value, fact in self.values)
+        except CompileError:  # more than can be watched by now
+            return False
 
 
 NOTHING = Guards([], [])
 
 
-def guards_of(cell: Module, codes: Mapping[types.CodeType, dict], read: Iterable[Tensor]) -> Guards:
+def _is_generated(names: Mapping) -> bool:
+    """Whether these are the globals of a named tuple's constructor."""
+    return str(names.get("__name__", "")).startswith("namedtuple_")
+
+
+def guards_of(cell: Module | None, codes: Mapping[types.CodeType, dict], read: Iterable[Tensor]) -> Guards:
     """Guards of what the code of a step reads.
 
     Parameters
     ----------
-    cell : Module
+    cell : Module or None
         Its own attributes and those of its parts are watched by others.
     codes : mapping of code to globals
         What was run.
     read : iterable of Tensor
         Whose values were taken over.
     """
-    ours = [(code, names) for code, names in codes.items() if is_users(code)]
+    ours = [(code, names) for code, names in codes.items() if is_users(code) and not _is_generated(names)]
     search = _Search(ours)
     for code, names in ours:
         for name in search.names_in(code):
@@ -222,9 +237,11 @@ def guards_of(cell: Module, codes: Mapping[types.CodeType, dict], read: Iterable
                 search.add(names, name)
             elif isinstance(sys.modules.get(name), types.ModuleType):  # imported in the step
                 search.visit(sys.modules[name])
-    for module in cell.modules():
-        search.visit(module)
-    search.add_class(type(cell), ["step"])
+    if cell is not None:
+        for module in cell.modules():
+            search.visit(module)
+        search.add_class(type(cell), ["step"])
+    search.find_closures([code for code, _ in ours])
     if config.get_default_dtype.__code__ in codes:
         search.add(config, "_default_dtype")
     if any(code.co_filename in (os.__file__, "<frozen os>") for code in codes):
@@ -239,6 +256,7 @@ class _Search:
         self.names = {n for code, _ in codes for n in self.names_in(code)}
         self.found: dict[int, tuple[Mapping, list[str]]] = {}
         self.values: list[Any] = []
+        self.functions: set[types.CodeType] = set()
         self.seen: set[int] = set()
         self.kept: list[Any] = []
 
@@ -274,8 +292,18 @@ class _Search:
             owner = next((base for base in bases if name in vars(base)), None)
             if owner is None or name.startswith("__"):
                 continue
-            for base in bases[: bases.index(owner) + 1]:  # one in between may get it too
-                self.add(base, name)
+            for base in bases:  # one in between may get it, and one behind may be asked by way of super()
+                if base is owner or is_users_class(base):
+                    self.add(base, name)
+
+    def find_closures(self, codes: list[types.CodeType]) -> None:
+        """Watch functions that nothing named leads to, if they close over something."""
+        inner = {const for code in codes for const in code.co_consts if isinstance(const, types.CodeType)}
+        lost = {code for code in codes if code.co_freevars} - inner - self.functions
+        for function in gc.get_referrers(*lost) if lost else ():
+            if isinstance(function, types.FunctionType) and function.__code__ in lost:
+                self.visit(function)
+                self.values.append(function)
 
     def visit(self, value: Any, depth: int = 0) -> None:
         """Look for classes, modules and functions in what is read."""
@@ -298,6 +326,7 @@ class _Search:
             if is_users_class(value):
                 self.add_class(value)
         elif isinstance(value, types.FunctionType):
+            self.functions.add(value.__code__)
             inside = [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
             for cell in value.__closure__ or ():
                 try:

@@ -104,7 +104,7 @@ class Call:
         self, program: Program, loop: Any, tensors: list[Tensor], states: list[Tensor], state_structure, settings: tuple
     ):
         self.loop, self.outputs, self.settings = loop, program.output_structure, settings
-        self.guards = program.guards
+        self.guards = program.guards, loop.guards
         self.tensors, self.arrays = tensors, [t.data for t in tensors]
         self.bases = [
             (attributes, name, t, t.data, t.requires_grad)
@@ -152,7 +152,7 @@ class Call:
 
     def holds(self, cell: Cell, known: Known) -> bool:
         """Whether the cell is as it was."""
-        if known.settings.read(cell) is not self.settings or not self.guards.hold():
+        if known.settings.read(cell) is not self.settings or not self.guards[0].hold() or not self.guards[1].hold():
             return False
         for attributes, name, tensor, array, wanted in self.bases:
             if attributes[name] is not tensor or tensor.data is not array or tensor.requires_grad is not wanted:

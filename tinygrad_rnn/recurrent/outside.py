@@ -16,6 +16,7 @@ from ..core import Tensor
 from ..nn.module import Module
 from .guards import attributes, is_users, is_users_class
 
+LARGE = 2**20  # elements of an array that is not kept
 DEPTH = 4  # of containers inside containers
 
 Generator = tuple[Callable[[], Any], Callable[[Any], None]]
@@ -103,7 +104,7 @@ class Outside:
             copy = value.copy()
             self._entries.append((lambda: _alike(value, copy), lambda: _refill(value, copy)))
             return copy.values() if isinstance(copy, dict) else copy
-        if isinstance(value, np.ndarray):
+        if isinstance(value, np.ndarray) and value.size <= LARGE:
             array = value.copy()
             self._entries.append((lambda: value.tobytes() == array.tobytes(), lambda: np.copyto(value, array)))
         elif isinstance(value, tuple):
