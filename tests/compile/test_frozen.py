@@ -659,3 +659,15 @@ def test_cells_of_the_package_need_no_guards():
     (programs,) = known_of(layer._cells[0]).programs.values()
     assert [names for _, names, _ in programs[0].guards.names] == [["step"]]
     assert not programs[0].guards.values
+
+
+def test_columns_of_a_constant_with_a_row_for_each_batch_row():
+    class Columns(Shifting):
+        def begin_sequence(self, batch_size):
+            self.mask = tr.tensor(np.arange(3.0 * batch_size, dtype=np.float32).reshape(batch_size, 3))
+
+        def step(self, x, h):
+            y = x * self.mask[:, 1:] + self.mask[:, :1] + h * self.mask[0:, 2:]
+            return y, tr.concat([y[:, :1] * self.mask[:, 0:1], x[:, 1:]], axis=-1)
+
+    agree(Columns(), 4, 1, 3)

@@ -70,7 +70,7 @@ def run_twin(cell, xs, state, seed=0):
             a = compiler.evaluate([p.a], values, inputs[0].shape[1])[0].data
             collect(p.w, a.T @ values[p.g.uid].data)
         for r in adj.reductions:
-            shape = tuple(len(values[r.g.uid].data) if n == compiler.BATCH else n for n in r.v.shape)
+            shape = tuple(len(values[r.g.uid].data) if n is compiler.BATCH else n for n in r.v.shape)
             collect(r.v, unbroadcast(values[r.g.uid].data, shape))
         for x, g in zip(input_grads, adj.inputs):
             x[i] = values[g.uid].data

@@ -49,6 +49,9 @@ def _follow(s: Symbol) -> View:
                 inner = resolve(source)
                 axes = []
                 for (axis, start, stop), i in zip(inner.axes, index):
+                    if i == slice(None):  # all of it, which may be as many as the batch has rows
+                        axes.append((axis, start, stop))
+                        continue
                     a, b, _ = i.indices(stop - start)
                     axes.append((axis, start + a, start + b))
                 return View(inner.base, tuple(axes))
