@@ -70,12 +70,12 @@ def _without_float_tensors(op, args: list) -> np.dtype | None:
     return config.get_default_dtype() if fractional or op.floats else None
 
 
-_KNOWN = frozenset(map(np.dtype, "?bhilqBHILQfd"))  # what tensors can have
+KNOWN_DTYPES = frozenset(map(np.dtype, "?bhilqBHILQfd"))  # what tensors can have
 
 
 def is_supported(dtype: np.dtype) -> bool:
     """Whether tensors can have `dtype`."""
-    return dtype in _KNOWN
+    return dtype in KNOWN_DTYPES
 
 
 def as_array(value, argument: str, narrow: bool = False) -> np.ndarray:
@@ -84,7 +84,7 @@ def as_array(value, argument: str, narrow: bool = False) -> np.ndarray:
     What has a dtype keeps it, in a list too; Python floats alone get the default dtype. With `narrow`, floats of any
     width are taken, as the caller casts them.
     """
-    if type(value) is np.ndarray and value.dtype in _KNOWN:
+    if type(value) is np.ndarray and value.dtype in KNOWN_DTYPES:
         return value
     try:
         array = np.asarray(value)

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import config
 from ..errors import DTypeError, ShapeError
-from .dtype import as_array
+from .dtype import KNOWN_DTYPES, as_array
 
 OUT = "out"  # in `saves`: the rule reads the operation's result
 clock = itertools.count(1)  # orders graph nodes and in-place writes
@@ -139,23 +139,27 @@ def apply(op: Op, args: tuple, static: dict) -> Any:
     return on_arrays(op, args, static)
 
 
-_READY = frozenset({np.ndarray, np.float32, np.float64, float, int, bool})  # what a forward takes as it is
+_NUMBERS = frozenset({float, int, bool, np.float32, np.float64})  # what a forward takes as it is
+_FRACTIONS = _NUMBERS - {bool}
+_FLOATS = frozenset(map(np.dtype, "fd"))
 
 
 def on_arrays(op: Op, args: tuple, static: dict) -> Any:
     """Run `op` on arrays, NumPy's or Python's numbers, and lists of them."""
+    dtypes = _FLOATS if op.floats else KNOWN_DTYPES
+    numbers = _FRACTIONS if op.floats else _NUMBERS
     for a in args:
-        if type(a) not in _READY or (op.floats and type(a) is np.ndarray and a.dtype.kind != "f"):
+        if (a.dtype not in dtypes) if type(a) is np.ndarray else type(a) not in numbers:
             args = tuple([_ready(op, i, a) for i, a in enumerate(args)])
             break
     try:
         return op.forward(*args, **static)
-    except (ValueError, TypeError) as e:
+    except (ValueError, TypeError, OverflowError) as e:
         raise explain(op, args, e) from None
 
 
 def _ready(op: Op, i: int, a: Any) -> Any:
-    if type(a) not in _READY:
+    if type(a) not in _NUMBERS or type(a) is bool:
         a = as_operand(a, op.name)
     if op.floats and type(a) is np.ndarray and a.dtype.kind != "f" and i not in op.untyped:
         return a.astype(np.float64 if a.itemsize >= 4 else config.get_default_dtype())  # not half precision
@@ -177,13 +181,13 @@ def explain(op: Op, args: Sequence, error: Exception) -> Exception:
     if type(error) is ValueError and "broadcast" in str(error):
         shapes = " and ".join(str(np.shape(a)) for a in args)
         return ShapeError(f"{op.name}: got shapes {shapes}, which do not broadcast together")
-    if isinstance(error, TypeError) and type(error) is not DTypeError and op.forward.__module__.startswith(_OURS):
+    ours = op.forward.__module__.startswith("tinygrad_rnn.ops.")
+    if ours and isinstance(error, (TypeError, OverflowError)) and not isinstance(error, DTypeError):
         dtypes = " and ".join(str(getattr(a, "dtype", type(a).__name__)) for a in args)
         return DTypeError(f"{op.name}: got {dtypes}, wanted other numbers: {error}")
     return error
 
 
-_OURS = "tinygrad_rnn.ops."
 registry: dict[str, Op] = {}
 
 

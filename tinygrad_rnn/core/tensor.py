@@ -79,7 +79,7 @@ class Tensor(Convertible):
             arrays = promote(op, arrays, [isinstance(a, Tensor) for a in args])
         try:
             out = op.forward(*arrays, **static)
-        except (ValueError, TypeError) as e:
+        except (ValueError, TypeError, OverflowError) as e:
             raise explain(op, arrays, e) from None
         if type(out) is not ndarray and type(out) is not tuple:
             out = np.asarray(out)

@@ -1,4 +1,8 @@
-"""Operations: NumPy's names and semantics; arrays in, arrays out, tensors in, tensors out."""
+"""Operations: NumPy's names and semantics; arrays in, arrays out, tensors in, tensors out.
+
+Lists and numbers are taken as arrays. Where libraries differ at the edges (ties, NaN, bounds, empty axes, infinite
+derivatives), ``docs/edges.md`` says what was decided.
+"""
 
 from ..core import functions as _functions
 from .activation import (

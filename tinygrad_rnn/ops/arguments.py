@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
 from ..core import Carrier
+from ..core.dtype import KNOWN_DTYPES
 from ..core.node import as_operand
 from ..errors import ShapeError
+
+MOST = 2**59  # elements that an array of float64 may have
 
 
 def is_number(value: Any) -> bool:
@@ -24,7 +27,9 @@ def operand(value: Any, name: str) -> Any:
     DTypeError
         If it is no array of numbers.
     """
-    return value if isinstance(value, (Carrier, np.ndarray)) else as_operand(value, name)
+    if isinstance(value, Carrier) or (type(value) is np.ndarray and value.dtype in KNOWN_DTYPES):
+        return value
+    return as_operand(value, name)
 
 
 def number(value: Any, name: str) -> float:
@@ -43,15 +48,13 @@ def integer(value: Any, name: str) -> int:
 
 def integers(value: Any, name: str) -> tuple[int, ...]:
     """An int, or a sequence of ints, as a tuple."""
-    if isinstance(value, np.ndarray) and value.dtype.kind in "iu":
-        value = value.tolist()
-    if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
-        found = tuple(value)
-    else:
-        found = (value,)
+    found = value.tolist() if isinstance(value, np.ndarray) and value.dtype.kind in "iu" else value
+    found = tuple(found) if isinstance(found, (list, tuple, range)) else (found,)
     for i in found:
         if isinstance(i, bool) or not isinstance(i, (int, np.integer)):
             raise TypeError(f"{name}: got {value!r}, wanted an int or a tuple of ints")
+        if not -MOST < i < MOST:
+            raise ShapeError(f"{name}: got {value!r}, wanted numbers below {MOST}")
     return tuple(int(i) for i in found)
 
 
@@ -81,3 +84,10 @@ def several_axes(axis: Any, shape: tuple, scalars: bool = False) -> tuple[int, .
     if len(set(axes)) != len(axes):
         raise ShapeError(f"axis: got {axis}, wanted each axis once")
     return axes
+
+
+def broadcasts(*shapes: tuple) -> bool:
+    """Whether arrays of these shapes broadcast together."""
+    return all(
+        len({n for n in lengths if n != 1}) < 2 for lengths in zip_longest(*(s[::-1] for s in shapes), fillvalue=1)
+    )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .. import config
 from ..core import Tensor, check_dtype
 from ..errors import ShapeError
-from .arguments import integer, integers, number, operand
+from .arguments import MOST, integer, integers, number, operand
 
 
 def _dtype(dtype) -> np.dtype:
@@ -16,8 +18,8 @@ def _dtype(dtype) -> np.dtype:
 
 def _shape(shape) -> tuple[int, ...]:
     shape = integers(shape, "shape")
-    if min(shape, default=0) < 0:
-        raise ShapeError(f"shape: got {shape}, wanted no negative length")
+    if min(shape, default=0) < 0 or math.prod(shape) > MOST:
+        raise ShapeError(f"shape: got {shape}, wanted lengths from 0 on, of no more than {MOST} elements")
     return shape
 
 
@@ -52,8 +54,7 @@ def eye(n, m=None, dtype=None) -> Tensor:
     """The identity matrix, (n, n) or (n, m)."""
     n = integer(n, "n")
     m = n if m is None else integer(m, "m")
-    if min(n, m) < 0:
-        raise ShapeError(f"eye: got {n} rows and {m} columns, wanted no negative number")
+    _shape((n, m))
     return Tensor(np.eye(n, m, dtype=_dtype(dtype)))
 
 
@@ -61,8 +62,10 @@ def arange(start, stop=None, step=1, dtype=None) -> Tensor:
     """Evenly spaced values, as ``numpy.arange``; floats get the default dtype."""
     start, step = number(start, "start"), number(step, "step")
     stop = None if stop is None else number(stop, "stop")
-    if not step:
-        raise ValueError("step: got 0, wanted another number")
+    if not step or not abs((start if stop is None else stop - start) / step) < MOST:
+        raise ValueError(f"arange: got start={start}, stop={stop}, step={step}, wanted finitely many numbers")
+    if any(abs(v) > MOST for v in (start, stop or 0, step)):
+        start, stop, step = (None if v is None else float(v) for v in (start, stop, step))
     values = np.arange(start, stop, step) if stop is not None else np.arange(0, start, step)
     if dtype is not None or values.dtype.kind == "f":
         values = values.astype(_dtype(dtype))

@@ -6,7 +6,8 @@ import numpy as np
 
 from ..config import grad_mode
 from ..core import OUT, Lowering, Op, apply, check_dtype, primitive
-from .arguments import is_number, operand
+from ..errors import ShapeError
+from .arguments import broadcasts, is_number, operand
 
 
 def lanes(code: str, cost: int = 1) -> Lowering:
@@ -164,7 +165,7 @@ def sqrt(x):
 )
 def sign(x):
     """-1, 0 or 1; NaN stays NaN, and bool stays bool."""
-    return np.array(x) if x.dtype.kind == "b" else np.sign(x)
+    return np.array(x) if np.asarray(x).dtype.kind == "b" else np.sign(x)
 
 
 @primitive(vjps=[lambda g, y, x: g * sign(x)], saves=(0,), lowering=lanes("vabs({0})"))
@@ -248,17 +249,21 @@ def clip(x, min=None, max=None):
         return np.array(x) if isinstance(x, np.ndarray) else +x
     y = x
     if min is not None:
-        min = _bound(min, "min")
+        min = _bound(min, "min", x)
         y = where(_passed(y < min, min), min, y)
     if max is not None:
-        max = _bound(max, "max")
+        max = _bound(max, "max", x)
         y = where(_passed(y > max, max), max, y)
     return y
 
 
-def _bound(bound, name):
+def _bound(bound, name, x):
     bound = operand(bound, f"clip: {name}")
-    return bound.item() if isinstance(bound, np.ndarray) and bound.ndim == 0 else bound
+    if isinstance(bound, np.ndarray) and bound.ndim == 0:
+        return bound.item()
+    if not broadcasts(x.shape, bound.shape):
+        raise ShapeError(f"clip: {name}: got shape {tuple(bound.shape)} for {tuple(x.shape)}, wanted one to broadcast")
+    return bound
 
 
 def _passed(passed, bound):
@@ -285,7 +290,7 @@ def ceil(x):
 
 @primitive(vjps=[nothing], saves=(), lowering=lanes("vround({0})"))
 def _round(x):
-    return np.round(x)
+    return np.round(x if np.asarray(x).dtype.kind != "b" else np.asarray(x, np.int64))
 
 
 @primitive(vjps=[nothing], saves=())

@@ -60,7 +60,8 @@ def getitem(x, index):
 def _plain(i):
     """One index without tensors; arrays are copied, as the graph keeps them."""
     if isinstance(i, (Tensor, list, np.ndarray)):
-        i = np.array(i.data if isinstance(i, Tensor) else i)
+        given = i.data if isinstance(i, Tensor) else i
+        i = np.array(as_operand(given, "index"))
         if i.size == 0 and i.dtype.kind == "f":
             i = i.astype(int)
         if i.dtype.kind not in "iub":

@@ -10,6 +10,7 @@ from numpy import ndarray
 from ..core import Lowering, primitive
 from ..errors import ShapeError
 from .arguments import operand
+from .elementwise import multiply
 from .shape import broadcast_to, reshape, transpose
 
 
@@ -69,7 +70,7 @@ def outer(a, b):
     a, b = operand(a, "outer"), operand(b, "outer")
     if not len(a.shape) or not len(b.shape):
         raise ShapeError(f"outer: got shapes {tuple(a.shape)} and {tuple(b.shape)}, wanted (..., m) and (..., n)")
-    return a.reshape((*a.shape, 1)) * b.reshape((*b.shape[:-1], 1, b.shape[-1]))
+    return multiply(a.reshape((*a.shape, 1)), b.reshape((*b.shape[:-1], 1, b.shape[-1])))
 
 
 # ---- einsum

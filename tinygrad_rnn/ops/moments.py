@@ -116,11 +116,10 @@ def norm(x, ord=None, axis=None, keepdims=False):
 
 
 def _expand_centre(x, axis):
-    scale = 1.0 / _count(x, axis)
-    y = x - _sum(x, axis=axis, keepdims=True) * scale
-    return y - constant(
-        _sum(y, axis=axis, keepdims=True) * scale
-    )  # what rounding has left, all of it in equal elements
+    count = _count(x, axis)
+    y = x - _sum(x, axis=axis, keepdims=True) * (1.0 / count)
+    rest = _sum(constant(y), axis=axis, keepdims=True) / count  # what rounding left: all there is of equal elements
+    return y - constant(rest)
 
 
 def _expand_norm(x, axis, keepdims):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import numpy as np
 
 from ..config import grad_mode
 from ..core import Lowering, Tensor, primitive
+from ..core.node import as_operand
 from ..errors import ShapeError
-from .arguments import integers, number, one_axis, operand, several_axes
+from .arguments import MOST, integers, number, one_axis, operand, several_axes
 from .elementwise import copy
 from .index import scatter_add, take
 
@@ -60,7 +62,7 @@ def transpose(x, *axes):
     """Permute the axes; without arguments, reverse them."""
     x = operand(x, "transpose")
     n = len(x.shape)
-    if axes in ((), (None,)):
+    if not axes or (len(axes) == 1 and axes[0] is None):
         return _transpose(x, axes=tuple(range(n))[::-1])
     axes = integers(axes[0] if len(axes) == 1 else axes, "axes")
     order = tuple(a % n if -n <= a < n else -1 for a in axes)
@@ -208,7 +210,7 @@ def repeat(x, repeats, axis=None):
         axis = 0 if axis is None else one_axis(axis, x.shape, scalars=True)
         x = reshape(x, -1)
     axis = one_axis(axis, x.shape)
-    counts = np.asarray(repeats)
+    counts = as_operand(repeats, "repeats")
     if counts.ndim > 1 or counts.dtype.kind not in "iu" or counts.size not in (1, x.shape[axis]) or (counts < 0).any():
         raise ShapeError(f"repeats: got {repeats}, wanted a count, or {x.shape[axis]} counts")
     return take(x, np.repeat(np.arange(x.shape[axis]), counts), axis)
@@ -217,8 +219,8 @@ def repeat(x, repeats, axis=None):
 def tile(x, reps):
     """Lay copies of `x` side by side, ``reps[i]`` along axis i."""
     x, reps = operand(x, "tile"), integers(reps, "reps")
-    if min(reps, default=0) < 0:
-        raise ShapeError(f"reps: got {reps}, wanted no negative number")
+    if min(reps, default=0) < 0 or math.prod(reps) * math.prod(x.shape) > MOST:
+        raise ShapeError(f"reps: got {reps}, wanted numbers from 0 on, and no more than {MOST} elements")
     n = max(len(reps), len(x.shape))
     reps = (1,) * (n - len(reps)) + reps
     shape = (1,) * (n - len(x.shape)) + tuple(x.shape)

@@ -1,0 +1,347 @@
+"""Edges where libraries differ: what was decided, as docs/edges.md lists it, eager and compiled."""
+
+import mpmath
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tr
+from tinygrad_rnn import nn
+from tinygrad_rnn.errors import DTypeError
+from tinygrad_rnn.nn import functional as F
+from tinygrad_rnn.recurrent import scan
+
+INF, NAN = np.inf, np.nan
+
+
+def W(a, dtype=np.float64):
+    return tr.tensor(np.array(a, dtype), requires_grad=True)
+
+
+def gradient(f, *xs):
+    """Of a sum, by all inputs; NaN as None, to compare."""
+    xs = [x if isinstance(x, tr.Tensor) else W(x) for x in xs]
+    with np.errstate(all="ignore"):
+        gs = tr.grad(f(*xs).sum(), xs)
+    return [[None if v != v else v for v in np.ravel(g.numpy()).tolist()] for g in gs]
+
+
+class Step(nn.Cell):
+    def __init__(self, f, dtype=np.float64):
+        self.f, self.kind = f, np.dtype(dtype)
+
+    @property
+    def dtype(self):
+        return self.kind
+
+    def initial_state(self, batch_size):
+        return None
+
+    def step(self, xs, state):
+        return self.f(*xs).astype(self.kind), None
+
+
+def on_both_roads(f, *arrays, dtype=np.float64):
+    """Value and gradients of ``f`` on rows of features: of the tape and of a loop, which are the same to rounding."""
+    found = []
+    for mode in ("eager", "compiled"):
+        xs = [W(np.array(a)[None], dtype) for a in arrays]
+        with np.errstate(all="ignore"):
+            y, _ = scan(Step(f, dtype), xs, mode=mode)
+            gs = tr.grad(y.sum(), xs, allow_unused=True)
+        found.append([y.numpy()[0], *(np.zeros(x.shape)[0] if g is None else g.numpy()[0] for g, x in zip(gs, xs))])
+    rtol = 1e-12 if dtype == np.float64 else 1e-5
+    for a, b in zip(*found):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=1e-300)
+    return found[0]
+
+
+# ---- NaN, ties and bounds
+
+
+NAN_PASSES = {
+    "relu": tr.relu, "abs": tr.abs, "elu": tr.elu, "hard_tanh": tr.hard_tanh, "leaky_relu": tr.leaky_relu,
+    "hard_sigmoid": tr.hard_sigmoid, "clip": lambda x: tr.clip(x, -1.0, 1.0), "clip below": lambda x: tr.clip(x, 0.0),
+    "maximum": lambda x: tr.maximum(x, 0.5), "minimum": lambda x: tr.minimum(0.5, x), "silu": tr.silu,
+    "softplus": tr.softplus, "sqrt": tr.sqrt, "sum": lambda x: x.sum(-1, keepdims=True),
+    "max": lambda x: x.max(-1, keepdims=True), "min": lambda x: x.min(-1, keepdims=True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAN_PASSES)
+def test_nan_stays_and_passes_the_gradient_on(name):
+    y, g = on_both_roads(NAN_PASSES[name], [[NAN, 2.0]])
+    assert np.isnan(y[0, 0])
+    assert g[0, 0] != 0  # the cotangent, or NaN
+
+
+def test_maxima_of_nan():
+    assert gradient(tr.max, [1.0, NAN, 2.0]) == [[0.0, 1.0, 0.0]]
+    assert gradient(tr.min, [NAN, 1.0, NAN]) == [[0.5, 0.0, 0.5]]
+    assert gradient(tr.maximum, [NAN, 1.0, 2.0], [1.0, NAN, 2.0]) == [[1.0, 1.0, 0.5]] * 2
+    assert gradient(tr.minimum, [NAN, 1.0, 2.0], [1.0, NAN, 2.0]) == [[1.0, 1.0, 0.5]] * 2
+
+
+def test_bounds_of_hard_activations():
+    """As PyTorch's: no gradient on them."""
+    y, g = on_both_roads(tr.hard_tanh, [[-1.0, 1.0, 0.5, -2.0]])
+    assert y.tolist() == [[-1.0, 1.0, 0.5, -1.0]]
+    assert g.tolist() == [[0.0, 0.0, 1.0, 0.0]]
+    y, g = on_both_roads(tr.hard_sigmoid, [[-3.0, 3.0, 0.0]])
+    assert y.tolist() == [[0.0, 1.0, 0.5]]
+    np.testing.assert_allclose(g, [[0.0, 0.0, 1 / 6]])
+    with pytest.raises(ValueError, match=r"hard_tanh: got min=2.0 and max=1.0, wanted min <= max"):
+        tr.hard_tanh(W([0.0]), 2.0, 1.0)
+    assert tr.hard_tanh(W([0.3, -0.3]), np.float32(-0.25), np.int64(1)).tolist() == [0.3, -0.25]
+
+
+BOUNDS = [0, 0.0, np.float64(0), np.float32(0), np.int64(0), np.array(0.0), np.array([0.0])]
+
+
+@pytest.mark.parametrize("bound", BOUNDS, ids=lambda b: f"{type(b).__name__}{np.shape(b)}")
+def test_the_gradient_on_a_bound_is_that_inside(bound):
+    assert gradient(lambda x: tr.clip(x, bound, None), [0.0, -1.0, 1.0]) == [[1.0, 0.0, 1.0]]
+    assert gradient(lambda x: tr.clip(x, None, bound), [0.0, -1.0, 1.0]) == [[1.0, 1.0, 0.0]]
+    assert gradient(lambda x: tr.clip(x, bound, bound), [0.0, -1.0, 1.0]) == [[1.0, 0.0, 0.0]]
+
+
+def test_bounds_that_are_tensors():
+    x, low, high = [0.0, -1.0, 2.0, 0.5, NAN], [0.0, 0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0, 1.0]
+    assert gradient(tr.clip, x, low, high) == [
+        [1.0, 0.0, 0.0, 1.0, 1.0],
+        [0.0, 1.0, 0.0, 0.0, 0.0],
+        [0.0, 0.0, 1.0, 0.0, 0.0],
+    ]
+    found = on_both_roads(tr.clip, [x], [low], [high])
+    assert found[1].tolist() == [[1.0, 0.0, 0.0, 1.0, 1.0]]
+    np.testing.assert_array_equal(tr.clip(W([1.0, 2.0]), np.array([NAN, 0.0]), 5.0), [NAN, 2.0])
+    np.testing.assert_array_equal(tr.clip(W([1.0, 2.0]), NAN, 5.0), [NAN, NAN])
+
+
+@pytest.mark.parametrize("bounds", [(2.0, 1.0), (np.float32(2), np.float32(1)), (np.array([2.0]), np.array([1.0]))])
+def test_a_lower_bound_above_the_upper(bounds):
+    x = [0.0, 1.5, 3.0, 1.0]
+    assert tr.clip(W(x), *bounds).tolist() == np.clip(x, *bounds).tolist() == [1.0] * 4
+    assert gradient(lambda x: tr.clip(x, *bounds), x) == [[0.0] * 4]
+    assert tr.clip(tr.tensor([0, 5]), 3, 1).tolist() == [1, 1]
+    y, g = on_both_roads(lambda x: tr.clip(x, 2.0, 1.0), [x])
+    assert y.tolist() == [[1.0] * 4]
+    assert not g.any()
+
+
+# ---- powers, quotients, steps
+
+
+def test_powers_of_zero():
+    p = [2.0, 0.0, -1.0, -2.0, 0.5, 1.0]
+    value, by_base, by_exponent = on_both_roads(tr.power, [[0.0] * 6], [p])
+    assert value.tolist() == [[0.0, 1.0, INF, INF, 0.0, 0.0]]
+    assert by_base.tolist() == [[0.0, 0.0, -INF, -INF, INF, 1.0]]
+    assert by_exponent.tolist() == [[0.0, 0.0, -INF, -INF, 0.0, 0.0]]
+    assert gradient(lambda p: 0.0**p, p) == [by_exponent[0].tolist()]
+    assert gradient(lambda x: x**-2, [0.0, -0.0, INF]) == [[-INF, INF, -0.0]]
+    assert gradient(lambda x: x**0.5, [0.0, -0.0, 4.0]) == [[INF, INF, 0.25]]
+    assert gradient(lambda p: tr.power(-2.0, p), [2.0]) == [[None]]
+
+
+def test_functions_of_steps_have_the_gradient_zero():
+    for f in (tr.floor, tr.ceil, tr.round, tr.sign, lambda x: tr.round(x, 1), lambda x: x // 2.0, lambda x: 2.0 // x):
+        x = W([1.5, -2.5])
+        assert tr.grad(f(x), x, [np.array([INF, NAN])])[0].tolist() == [0.0, 0.0]
+    assert tr.sign(tr.tensor([True, False])).tolist() == [True, False]
+    assert np.isnan(tr.sign(W(NAN)).item())
+
+
+def test_two_float_dtypes_are_an_error():
+    with pytest.raises(DTypeError, match="add: got float32 and float64 tensors, wanted one float dtype"):
+        W([1.0]) + W([1.0], np.float32)
+
+
+# ---- bits
+
+
+def test_operators_of_bits():
+    t = tr.tensor([6, 1, 2])
+    assert (t & 1).tolist() == [0, 1, 0]
+    assert (1 | t).tolist() == [7, 1, 3]
+    assert (t ^ t).tolist() == [0, 0, 0]
+    assert (~tr.tensor([1, 2])).tolist() == [-2, -3]
+    assert (t << 1).tolist() == [12, 2, 4]
+    assert (t >> 1).tolist() == [3, 0, 1]
+    assert (~tr.tensor([True])).tolist() == [False]
+    for f in (lambda a: a & 1, lambda a: 1 | a, lambda a: a ^ a, lambda a: ~a, lambda a: a << 1, lambda a: a >> 1):
+        with pytest.raises(DTypeError, match="got float64, wanted integers or bool"):
+            f(W([1.5]))
+    with pytest.raises(DTypeError, match=r"bitwise_and: got .*, wanted integers or bool"):
+        t & 1.5
+
+
+# ---- digits
+
+
+def test_logits_of_any_size_keep_their_digits():
+    for offset in (0.0, 1e3, 1e4, 1e6):
+        logits = W([[offset + 1, offset + 2, offset + 3]], np.float32)
+        loss = F.cross_entropy(logits, np.array([0]))
+        assert abs(float(loss) - 2.4076059) < 3e-7
+        (g,) = tr.grad(loss, logits)
+        assert abs(g.numpy().sum()) < 1e-7
+        for f in (tr.log_softmax, lambda x: tr.log(tr.softmax(x))):
+            y, _ = on_both_roads(f, logits.numpy(), dtype=np.float32)
+            np.testing.assert_allclose(y, [[-2.4076059, -1.4076059, -0.40760595]], rtol=1e-6)
+    same = W(np.full((1, 11), 1e10), np.float32)
+    assert abs(float(F.cross_entropy(same, np.array([3]))) - np.log(11)) < 1e-6
+    three = W([[1e7] * 3], np.float32)
+    (g,) = tr.grad(F.cross_entropy(three, np.array([0])), three)
+    np.testing.assert_allclose(g.numpy(), [[-2 / 3, 1 / 3, 1 / 3]], rtol=1e-6)
+    _, g = on_both_roads(lambda x: tr.logsumexp(x, -1, keepdims=True), [[1e7] * 3], dtype=np.float32)
+    np.testing.assert_allclose(g, [[1 / 3] * 3], rtol=1e-6)
+
+
+def test_decisions_keep_their_digits():
+    x, t = W([[-20.0, 20.0, -20.0, 20.0, 0.0, 0.0]]), np.array([[0.0, 1.0, 1.0, 0.0, 0.0, 1.0]])
+    tail = np.log1p(np.exp(-20.0))
+    wanted = [[tail, tail, 20 + tail, 20 + tail, np.log(2), np.log(2)]]
+    for options in ({}, {"pos_weight": 1.0}):
+        loss = F.binary_cross_entropy_with_logits(x, t, reduction="none", **options)
+        np.testing.assert_allclose(loss.numpy(), wanted, rtol=1e-14)
+        (g,) = tr.grad(loss.sum(), x)
+        small = 1 / (1 + np.exp(20.0))
+        np.testing.assert_allclose(g.numpy(), [[small, -small, small - 1, 1 - small, 0.5, -0.5]], rtol=1e-14)
+
+
+@pytest.mark.parametrize("x", [37.43, -37.43, 0.0, 3.0, -700.0, 700.0])
+def test_curvature_of_softplus(x):
+    t = W(x)
+    with mpmath.workdps(50):
+        exact = float(1 / ((1 + mpmath.exp(-x)) * (1 + mpmath.exp(x))))
+    for f, sign in ((tr.softplus, 1), (tr.log_sigmoid, -1)):
+        (g,) = tr.grad(f(t), t, create_graph=True)
+        np.testing.assert_allclose(tr.grad(g, t)[0].item(), sign * exact, rtol=1e-13)
+
+
+def test_log_sigmoid_in_loops():
+    x = [[-1e4, -50.0, -1.0, 0.0, 1.0, 50.0, 1e4, NAN]]
+    y, g = on_both_roads(tr.log_sigmoid, x)
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_allclose(y, -np.logaddexp(0, -np.array(x)), rtol=1e-14)
+    assert g[0, 0] == 1.0
+    assert g[0, 6] == 0.0
+
+
+def test_elu_keeps_the_digits_of_its_slope():
+    assert gradient(tr.elu, [-20.0]) == [[np.exp(-20.0)]]
+    assert gradient(tr.expm1, [-30.0]) == [[np.exp(-30.0)]]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [0.1, 1000.1, 10000.3, 1e6, -3e9, 1e30, 1e-30])
+@pytest.mark.parametrize("width", [1, 3, 10, 100])
+def test_equal_elements_have_no_spread(value, width, dtype):
+    x = np.full((1, width), value, dtype)
+    assert tr.var(W(x, dtype)).item() == tr.std(W(x, dtype)).item() == 0.0
+    assert not F.layer_norm(W(x, dtype), width).numpy().any()
+
+
+@pytest.mark.parametrize("value", [0.1, 1000.1, 10000.3, 1e6, 1e10])
+def test_equal_elements_in_loops(value):
+    for width in (3, 10, 100):
+        for f in (lambda x: F.layer_norm(x, x.shape[-1]), lambda x: tr.var(x, -1, keepdims=True)):
+            y, _ = scan(Step(f, np.float32), [np.full((1, 2, width), value, np.float32)], mode="compiled")
+            assert not y.numpy().any()
+        assert gradient(lambda x: tr.std(x, -1), np.full((2, width), value)) == [[0.0] * 2 * width]
+
+
+def test_squares_that_overflow():
+    """Lengths and deviations do not, variances do; a row that cannot be normalised is NaN."""
+    x = np.array([[1e30, -1e30, 2e30, 0.0]])
+    np.testing.assert_allclose(tr.std(W(x, np.float32)).numpy(), np.std(x), rtol=1e-6)
+    for scale in (1e30, 1e-30, 1e-36):
+        y, g = on_both_roads(lambda x: tr.norm(x, axis=-1, keepdims=True), [[3 * scale, 4 * scale]], dtype=np.float32)
+        np.testing.assert_allclose(y, [[5 * scale]], rtol=1e-6)
+        np.testing.assert_allclose(g, [[0.6, 0.8]], rtol=1e-6)
+    y, _ = on_both_roads(
+        lambda x: F.layer_norm(x, 4), [[1e20, -1e20, 2e20, 0.0], [1.0, 2.0, 3.0, 4.0]], dtype=np.float32
+    )
+    assert np.isnan(y[0]).all()
+    assert np.isfinite(y[1]).all()
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_products_are_taken_in_order():
+    assert tr.prod(W([1e200, 1e-200, 1e200, 1e-200])).item() == 1.0
+    assert tr.prod(W([1e20, 1e-20, 1e20, 1e-20], np.float32)).item() == pytest.approx(1.0)
+    y, g = on_both_roads(lambda x: x.prod(-1, keepdims=True), [[1e200, 1e-200, 1e200, 1e-200]])
+    assert y.tolist() == [[1.0]]
+    np.testing.assert_allclose(g, [[1e-200, 1e200, 1e-200, 1e200]])
+    x = np.linspace(0.5, 1.5, 70)
+    x[[3, 60]] = 0.0
+    assert not np.any(gradient(tr.prod, x))
+    x[60] = 2.0
+    (g,) = gradient(tr.prod, x)
+    assert np.flatnonzero(g).tolist() == [3]
+    assert g[3] == pytest.approx(np.prod(np.delete(x, 3)))
+
+
+def test_many_equal_errors():
+    x = tr.tensor(np.full(10**6, 0.1, np.float32))
+    assert float(F.mse_loss(x, np.zeros(10**6))) == pytest.approx(0.01, rel=1e-6)
+
+
+# ---- einsum
+
+
+def test_diagonals_are_indexed():
+    """What stands beside them does not matter."""
+    x = W([[1.0, INF], [NAN, 2.0]])
+    assert tr.einsum("ii->i", x).tolist() == [1.0, 2.0]
+    assert tr.einsum("ii", x).item() == 3.0
+    assert tr.grad(tr.einsum("ii->i", x).sum(), x)[0].tolist() == [[1.0, 0.0], [0.0, 1.0]]
+
+
+def test_labels_of_length_one():
+    v, b = W([2.0]), W([0.0])
+    tr.einsum("i,i->", np.array([1.0]), v + np.zeros(3)).backward()
+    assert v.grad.tolist() == [3.0]
+    tr.einsum("bi,i->b", np.ones((4, 1)), b + np.zeros(5)).sum().backward()
+    assert b.grad.tolist() == [20.0]
+    for shapes in (((0, 3), "ij->j"), ((3, 0), "ij->j"), ((0,), "i->")):
+        x = W(np.zeros(shapes[0]))
+        assert tr.grad(tr.einsum(shapes[1], x).sum(), x)[0].shape == shapes[0]
+
+
+# ---- layers and losses
+
+
+def test_huber_loss_of_infinite_errors():
+    x = W([INF, 2.0, -INF])
+    F.huber_loss(x, np.zeros(3), reduction="sum").backward()
+    assert x.grad.tolist() == [1.0, 1.0, -1.0]
+    assert gradient(lambda x: F.huber_loss(x, np.zeros(2), delta=INF), [1.0, 2.0]) == [[0.5, 1.0]]
+    assert gradient(lambda x: F.huber_loss(x, np.zeros(3), reduction="sum"), [1.0, -1.0, 0.0]) == [[1.0, -1.0, 0.0]]
+
+
+def test_layer_norm_takes_trailing_shapes():
+    x = np.arange(6.0).reshape(2, 3, 1)
+    assert not F.layer_norm(W(x), (1,)).numpy().any()
+    np.testing.assert_allclose(F.layer_norm(W(x), (3, 1)).numpy().mean(1), 0, atol=1e-12)
+    for shape, message in (
+        ((3,), r"wanted \(..., 3\)"),
+        ((), r"got shape .*, wanted \(...\)"),
+        ((2, 3), r"wanted \(..., 2, 3\)"),
+    ):
+        with pytest.raises(tr.errors.ShapeError, match=message):
+            F.layer_norm(W(x), shape)
+    with pytest.raises(tr.errors.ShapeError, match=r"layer_norm: weight: got shape \(3,\), wanted \(1,\)"):
+        F.layer_norm(W(x), 1, np.ones(3))
+
+
+def test_dropout_of_integers():
+    layer = nn.Dropout(0.1)
+    with pytest.raises(DTypeError, match="Dropout: x: got int64, wanted floats"):
+        layer(tr.tensor([1, 2]))
+    assert layer.eval()(tr.tensor([1, 2])).tolist() == [1, 2]
+
+
+def test_tables_are_matrices():
+    with pytest.raises(tr.errors.ShapeError, match=r"embedding: weight: got shape \(3, 1, 2\), wanted \(V, E\)"):
+        tr.embedding(W(np.ones((3, 1, 2))), np.array([0, 1]))
