@@ -268,3 +268,12 @@ def test_a_rule_that_upcasts_is_named():
     x = tr.tensor([1.0, 2.0], requires_grad=True)
     with pytest.raises(DTypeError, match="vjp: a rule returned float64, wanted float32"):
         op(x).sum().backward()
+
+
+@pytest.mark.parametrize("make", [tr.tensor, tr.as_tensor])
+def test_numbers_of_python_lose_no_digits_on_the_way_to_the_dtype_that_was_asked_for(make):
+    assert make(0.1, dtype="float64").item() == 0.1
+    assert make([0.1, 1e300], dtype="float64").tolist() == [0.1, 1e300]
+    assert make([0.1, np.float32(2)], dtype="float64").tolist() == [0.1, 2.0]
+    assert make([16777217.0], dtype="int64").tolist() == [16777217]
+    assert make(0.1).dtype == np.float32

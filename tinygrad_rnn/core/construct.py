@@ -40,9 +40,10 @@ def tensor(data, requires_grad: bool = False, dtype=None) -> Tensor:
     """
     if grad_mode.tracer is not None and isinstance(data, Tensor):
         return grad_mode.tracer.copy(data, requires_grad, dtype)
-    array = np.array(as_array(values_of(data), "data"), order="C")
+    dtype = None if dtype is None else check_dtype(dtype)
+    array = np.array(as_array(values_of(data), "data", dtype=dtype), order="C")
     if dtype is not None:
-        array = array.astype(check_dtype(dtype), copy=False)
+        array = array.astype(dtype, copy=False)
     if requires_grad:
         check_differentiable(array)
     return Tensor(array, bool(requires_grad))
@@ -59,9 +60,10 @@ def as_tensor(data, dtype=None) -> Tensor:
         return data
     if isinstance(data, Tensor):
         return data.astype(dtype)
-    array = as_array(data, "data")
+    dtype = None if dtype is None else check_dtype(dtype)
+    array = as_array(data, "data", dtype=dtype)
     if dtype is not None:
-        array = array.astype(check_dtype(dtype), copy=False)
+        array = array.astype(dtype, copy=False)
     shared = array is data or not array.flags.owndata
     return Tensor(array, False, None, Borrowed([0]) if shared else None)
 

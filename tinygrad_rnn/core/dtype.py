@@ -78,11 +78,12 @@ def is_supported(dtype: np.dtype) -> bool:
     return dtype in KNOWN_DTYPES
 
 
-def as_array(value, argument: str, narrow: bool = False) -> np.ndarray:
+def as_array(value, argument: str, narrow: bool = False, dtype: np.dtype | None = None) -> np.ndarray:
     """`value` as an array of a dtype that tensors can have.
 
-    What has a dtype keeps it, in a list too; Python floats alone get the default dtype. With `narrow`, floats of any
-    width are taken, as the caller casts them.
+    What has a dtype keeps it, in a list too; Python floats alone get the default dtype, or one that holds what
+    the caller casts to `dtype` anyway, so that they lose no digits on the way. With `narrow`, floats of any width are taken, as the
+    caller casts them.
     """
     if type(value) is np.ndarray and value.dtype in KNOWN_DTYPES:
         return value
@@ -99,6 +100,8 @@ def as_array(value, argument: str, narrow: bool = False) -> np.ndarray:
         _look_into(value, argument, found)
     if array.dtype.kind == "f":
         floats = [d for d in found if is_float(d)] if type(value) is not np.ndarray else [array.dtype]
+        if dtype is not None:
+            floats.append(dtype if is_float(dtype) else np.dtype(float))
         array = array.astype(np.result_type(*floats) if floats else config.get_default_dtype(), copy=False)
     if not narrow and (array.dtype == np.float16 or array.dtype.itemsize > 8):
         raise DTypeError(f"{argument}: got dtype {array.dtype}, wanted float32 or float64; cast it first")
