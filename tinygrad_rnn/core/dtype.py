@@ -81,9 +81,9 @@ def is_supported(dtype: np.dtype) -> bool:
 def as_array(value, argument: str, narrow: bool = False, dtype: np.dtype | None = None) -> np.ndarray:
     """`value` as an array of a dtype that tensors can have.
 
-    What has a dtype keeps it, in a list too; Python floats alone get the default dtype, or one that holds what
-    the caller casts to `dtype` anyway, so that they lose no digits on the way. With `narrow`, floats of any width are taken, as the
-    caller casts them.
+    What has a dtype keeps it, in a list too; Python floats alone get the default dtype, or one that holds what the
+    caller casts to `dtype` anyway, so that they lose no digits on the way. With `narrow`, floats of any width are
+    taken, as the caller casts them.
     """
     if type(value) is np.ndarray and value.dtype in KNOWN_DTYPES:
         return value
