@@ -10,6 +10,7 @@ from ..errors import ShapeError
 from .ctc import check_lengths
 from .linear import Linear
 from .module import Module
+from .parameter import check_sizes
 
 
 class LuongAttention(Module):
@@ -46,6 +47,8 @@ class LuongAttention(Module):
     """
 
     def __init__(self, query_size: int, memory_size: int, output_size: int | None = None, dtype=None):
+        sizes = {"query_size": query_size, "memory_size": memory_size}
+        check_sizes("LuongAttention", **sizes, output_size=query_size if output_size is None else output_size)
         self.query_size, self.memory_size = query_size, memory_size
         self.score = Linear(memory_size, query_size, bias=False, dtype=dtype)
         self.combine = Linear(memory_size + query_size, output_size or query_size, bias=False, dtype=dtype)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
+import numpy as np
+
 from ..errors import DTypeError
 from .module import Module
 
@@ -30,12 +32,16 @@ class ModuleList(Module):
         return self
 
     def extend(self, modules: Iterable[Module]) -> ModuleList:
+        if not isinstance(modules, Iterable):
+            raise TypeError(f"{type(self).__name__}: got {type(modules).__name__}, wanted an iterable of nn.Module")
         for module in modules:
             self.append(module)
         return self
 
     def _index(self, index: int) -> str:
         n = len(self)
+        if not isinstance(index, int | np.integer):
+            raise TypeError(f"{type(self).__name__}: got the index {index!r}, wanted an integer or a slice")
         if not -n <= index < n:
             raise IndexError(f"{type(self).__name__}: got index {index}, wanted one of {n} modules")
         return str(index % n)
@@ -101,6 +107,8 @@ class ModuleDict(Module):
     """
 
     def __init__(self, modules: Mapping[str, Module] | None = None):
+        if not isinstance(modules, Mapping | None):
+            raise TypeError(f"ModuleDict: got {type(modules).__name__}, wanted a mapping of names to modules")
         for name, module in (modules or {}).items():
             self[name] = module
 
@@ -108,6 +116,8 @@ class ModuleDict(Module):
         return dict(self.named_children())[name]
 
     def __setitem__(self, name: str, module: Module) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"ModuleDict: got the name {name!r}, wanted a string")
         if hasattr(type(self), name) or "." in name or not name:
             raise KeyError(f"ModuleDict: got the name {name!r}, wanted one that is not taken and has no dot")
         setattr(self, name, _check_module(module, "ModuleDict"))

@@ -110,6 +110,8 @@ def ctc_beam_search(
             raise ValueError(f"ctc_beam_search: {name}: got {value!r}, wanted a whole number, at least 1")
     if top > beam_width:
         raise ValueError(f"ctc_beam_search: top: got {top}, wanted at most {beam_width} as beam_width")
+    if language_model is not None and not callable(language_model):
+        raise TypeError(f"ctc_beam_search: language_model: got {type(language_model).__name__}, wanted a callable")
     rows, single = _rows("ctc_beam_search", log_probs, input_lengths, blank)
     found = [_search(row, int(blank), int(beam_width), language_model)[:top] for row in rows]
     return found[0] if single else found
@@ -163,13 +165,21 @@ def _best(candidates: np.ndarray, width: int) -> list[int]:
 
 
 def _model_scores(language_model: LanguageModel, prefix: tuple[int, ...], classes: int, blank: int) -> np.ndarray:
-    scores = np.array(language_model(prefix), np.float64)
+    returned = language_model(prefix)
+    try:
+        scores = np.array(returned.data if isinstance(returned, Tensor) else returned, np.float64)
+    except (TypeError, ValueError):
+        scores = np.empty(())
     if scores.shape != (classes,):
+        what = f"shape {scores.shape}" if scores.shape else type(returned).__name__
         raise ShapeError(
-            f"ctc_beam_search: language_model: returned shape {scores.shape} for the prefix {prefix}, "
+            f"ctc_beam_search: language_model: returned {what} for the prefix {prefix}, "
             f"wanted ({classes},), a score for each class"
         )
     scores[blank] = 0.0
+    if np.isnan(scores).any():
+        label = int(np.isnan(scores).argmax())
+        raise DataError(f"ctc_beam_search: language_model: returned NaN for label {label} after the prefix {prefix}")
     return scores
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from .. import ops
 from ..core import Tensor
 from ..ops.index import as_indices
 from . import init
 from .module import Module
-from .parameter import empty
+from .parameter import check_sizes, empty
 
 
 class Embedding(Module):
@@ -40,6 +42,9 @@ class Embedding(Module):
     """
 
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, dtype=None):
+        check_sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
+        if padding_idx is not None and not isinstance(padding_idx, int | np.integer):
+            raise TypeError(f"padding_idx: got {padding_idx!r}, wanted an id")
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise IndexError(f"padding_idx: got {padding_idx}, wanted an id of a table with {num_embeddings} rows")
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim

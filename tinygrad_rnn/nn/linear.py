@@ -9,7 +9,7 @@ from ..ops.arguments import operand
 from ..ops.linear import linear
 from . import init
 from .module import Module
-from .parameter import Parameter, empty
+from .parameter import Parameter, check_sizes, empty
 
 
 class Linear(Module):
@@ -36,6 +36,7 @@ class Linear(Module):
     """
 
     def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype=None):
+        check_sizes("Linear", in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
         self.weight = empty(out_features, in_features, dtype=dtype)
         self.bias: Parameter | None = empty(out_features, dtype=dtype) if bias else None

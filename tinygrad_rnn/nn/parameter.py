@@ -50,6 +50,13 @@ def float_dtype(dtype) -> np.dtype:
     return out
 
 
+def check_sizes(owner: str, **sizes) -> None:
+    """Raise ValueError unless all are whole numbers, at least 0."""
+    for name, n in sizes.items():
+        if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 0:
+            raise ValueError(f"{owner}: {name}: got {n!r}, wanted a whole number, at least 0")
+
+
 def empty(*shape: int, dtype=None) -> Parameter:
     """A parameter of `shape` that an initialiser is about to fill."""
     return Parameter(np.zeros(shape, float_dtype(dtype)))
