@@ -8,6 +8,7 @@ saved weights.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import inspect
 import json
 import math
@@ -31,6 +32,7 @@ from tinygrad_rnn.train.files import write_whole
 from . import _options
 
 KEY = "tinygrad_rnn.models"  # in the metadata of weights
+HASH = "tinygrad_rnn.sha256"  # there too, of that and of the weights
 # what safetensors, NumPy, JSON and constructors make of a damaged file
 UNREADABLE = (
     *(SafetensorError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
@@ -250,7 +252,7 @@ class Run:
         path = self.path(f"{name}.safetensors")
         text = json.dumps({"model": self.model, "settings": settings, "facts": facts}, default=listed)
         arrays = {key: np.ascontiguousarray(array) for key, array in model.state_dict().items()}
-        write_whole(path, save(arrays, {KEY: text}))
+        write_whole(path, save(arrays, sealed(text, arrays)))
         return path
 
     def picture(self, figure: Figure, name: str) -> Path:
@@ -286,13 +288,16 @@ def load(args: argparse.Namespace, model: str, kind: Callable[..., AnyModule], n
         raise FileNotFoundError(f"{path}: there are no weights; train first: python -m models {model} --out {args.out}")
     try:
         with safe_open(path, framework="numpy") as file:
-            about = json.loads((file.metadata() or {}).get(KEY, "{}"))
+            metadata = file.metadata() or {}
+            about = json.loads(metadata.get(KEY, "{}"))
             arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except UNREADABLE as error:
         raise CheckpointError(f"{path}: cannot be read as weights: {error}") from None
     about = about if isinstance(about, dict) else {}
     if about.get("model") != model:
         raise CheckpointError(f"{path}: got weights of {about.get('model', 'no model')}, wanted those of {model}")
+    if metadata != sealed(metadata[KEY], arrays):
+        raise CheckpointError(f"{path}: got damaged weights, or those of another version: the hash differs")
     settings, facts = about.get("settings"), about.get("facts")
     if not isinstance(settings, dict) or not isinstance(facts, dict):
         raise CheckpointError(f"{path}: got weights without settings and facts, wanted what {model} writes")
@@ -307,6 +312,15 @@ def load(args: argparse.Namespace, model: str, kind: Callable[..., AnyModule], n
         raise CheckpointError(f"{path}: got weights that do not fit their settings: {error}") from None
     module.eval()
     return module, Facts(path, facts)
+
+
+def sealed(text: str, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """The metadata of weights: what is said of them, and a hash by which damage is seen."""
+    digest = hashlib.sha256(text.encode(errors="surrogatepass"))
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode(errors="surrogatepass"))
+        digest.update(arrays[name].tobytes())
+    return {KEY: text, HASH: digest.hexdigest()}
 
 
 class Facts(dict):

@@ -305,27 +305,31 @@ def checkpoint_seeds() -> list[bytes]:
     return [contents(lambda path: trainer().save(path))]
 
 
-def hashed(text: str) -> dict[str, str]:
+def hashed(text: str, _: dict) -> dict[str, str]:
     """What the metadata of a checkpoint hold, as if it had been written so."""
     return {checkpoint.KEY: text, checkpoint.HASH: hashlib.sha256(text.encode()).hexdigest()}
 
 
 def inside(
-    name: str, read: Callable, seeds: Callable, metadata: Callable[[str], dict], errors: tuple[type[Exception], ...]
+    name: str,
+    read: Callable,
+    seeds: Callable,
+    metadata: Callable[[str, dict], dict],
+    errors: tuple[type[Exception], ...],
 ) -> Reader:
     """A reader of the JSON in the metadata of safetensors files that are good otherwise.
 
-    ``metadata(text)`` puts it there, and the key that it has comes first.
+    ``metadata(text, arrays)`` puts it there, and the key that it has comes first.
     """
     arrays, texts = {}, []
     for seed in seeds():
         arrays = safetensors.numpy.load(seed)
         header = json.loads(seed[8 : 8 + int.from_bytes(seed[:8], "little")])
-        texts.append(header["__metadata__"][next(iter(metadata("")))].encode())
+        texts.append(header["__metadata__"][next(iter(metadata("", {})))].encode())
 
     def read_metadata(path: Path) -> None:
         text = path.read_bytes().decode(errors="ignore")
-        path.write_bytes(safetensors.numpy.save(arrays, metadata(text)))
+        path.write_bytes(safetensors.numpy.save(arrays, metadata(text, arrays)))
         read(path)
 
     return Reader(read_metadata, lambda: texts, (*JSON, b'"dict"', b'"array"'), f"{name}.safetensors", errors)
@@ -349,7 +353,7 @@ READERS = {
     "loader": Reader(read_loader, loader_seeds, JSON, errors=(CheckpointError,)),
     "options": Reader(read_options, options_seeds, (*JSON, b'"epochs"', b'"cell"'), "options.json", RUNS),
     "weights": Reader(read_weights, weights_seeds, (*JSON, b'"BF16"', b'"F16"'), "weights.safetensors", RUNS),
-    "settings": inside("weights", read_weights, weights_seeds, lambda text: {_command.KEY: text}, RUNS),
+    "settings": inside("weights", read_weights, weights_seeds, _command.sealed, RUNS),
     "checkpoint": Reader(read_checkpoint, checkpoint_seeds, (*JSON, b'"dict"', b'"BF16"'), errors=(CheckpointError,)),
     "state": inside("checkpoint", read_checkpoint, checkpoint_seeds, hashed, (CheckpointError,)),
 }

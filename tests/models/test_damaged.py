@@ -22,7 +22,8 @@ def folder_of(tmp_path, text=None, arrays=None):
     if text is not None or arrays is not None:
         with safe_open(path, "numpy") as file:
             text = file.metadata()[_command.KEY] if text is None else text
-        save_file(load_file(path) if arrays is None else arrays, path, {_command.KEY: text})
+        arrays = load_file(path) if arrays is None else arrays
+        save_file(arrays, path, _command.sealed(text, arrays))
     return path
 
 
@@ -61,6 +62,17 @@ def test_weights_of_other_kinds(tmp_path, capsys):
         path.write_bytes(content)
         assert command.main(["sine", "predict", "--out", str(tmp_path)]) == 1
         assert capsys.readouterr().err.startswith(f"models sine: {path}: ")
+
+
+def test_flipped_bits(tmp_path, capsys):
+    """Of what the weights are said to be, and of the weights themselves."""
+    path = folder_of(tmp_path)
+    whole = path.read_bytes()
+    places = [whole.index(b'\\"rnn') + 2, whole.index(b'\\"steps\\": 25') + 12, *range(len(whole) - 52, len(whole), 7)]
+    for place in places:
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert command.main(["sine", "predict", "--out", str(tmp_path)]) == 1
+        assert capsys.readouterr().err.startswith(f"models sine: {path}: got damaged weights")
 
 
 @pytest.mark.parametrize(
