@@ -204,8 +204,8 @@ def hstack(tup: Any) -> Any:
 
 def broadcast(arrays: tuple) -> tuple:
     arrays = tuple([operand(x) for x in arrays])
-    shape = np.broadcast_shapes(*[tuple(x.shape) for x in arrays])
-    return tuple([f.broadcast_to(x, shape) for x in arrays])
+    shape = np.broadcast_shapes(*[tuple(np.shape(x)) for x in arrays])
+    return tuple([f.broadcast_to(x, shape) if isinstance(x, Carrier) else np.broadcast_to(x, shape) for x in arrays])
 
 
 def logaddexp(a: Any, b: Any) -> Any:

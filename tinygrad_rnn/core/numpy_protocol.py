@@ -108,7 +108,7 @@ def _operate(name: str, function: Callable, operation: Callable, args: tuple, kw
         if key in known.parameters:
             if value is not np._NoValue:
                 given[key] = value
-        elif not _is_default(key, value, signature):
+        elif not _is_default(key, value, signature) and not (key == "dtype" and _is_dtype_of(value, args, kwargs)):
             raise TypeError(f"{name}: {key}= is not supported for tensors; got {key}={value!r}")
     return operation(*args, **given)
 
@@ -118,6 +118,11 @@ def _is_default(key: str, value: Any, signature: inspect.Signature | None) -> bo
         return True
     default = signature.parameters[key].default if signature is not None and key in signature.parameters else None
     return type(value) is type(default) and value == default
+
+
+def _is_dtype_of(value: Any, *arguments: Any) -> bool:
+    """Whether that is the dtype of all tensors there, so that asking for it changes nothing."""
+    return all(t.dtype == value for t in _tensors(list(arguments)))
 
 
 # ---- tensors among the arguments
