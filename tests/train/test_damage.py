@@ -116,8 +116,9 @@ def test_flipped_bits_are_found(checkpoint, target, tmp_path):
 
 
 @pytest.mark.slow
-def test_every_flipped_bit_is_found(checkpoint, target, tmp_path):
-    assert flips(checkpoint, range(8 * len(checkpoint)), tmp_path / "a", target) == 8 * len(checkpoint)
+def test_many_flipped_bits_are_found(checkpoint, target, tmp_path):
+    positions = range(0, 8 * len(checkpoint), 13)  # all eight bits in turn
+    assert flips(checkpoint, positions, tmp_path / "a", target) == len(positions)
 
 
 def test_cut_files(checkpoint, target, tmp_path):

@@ -43,8 +43,8 @@ def test_nan_stops_the_training_and_spares_the_checkpoint(tmp_path):
     assert all(np.isfinite(p).all() for p in weights(again))
 
 
-def square_root(w, at=None, trainer=None):
-    """A loss that is finite, with a gradient that is not, where b is zero."""
+def square_root(w):
+    """A loss of the root of each product with the batch."""
     return lambda batch: tr.sqrt(w * tr.tensor(batch)).sum()
 
 
@@ -59,6 +59,20 @@ def test_gradients_are_looked_at_with_and_without_clipping(options):
         trainer.fit([good, bad])
     assert np.isfinite(w.numpy()).all()
     assert trainer.steps == 1
+
+
+def test_an_optimizer_with_a_step_of_its_own():
+    class Twice(optim.SGD):
+        def step(self, closure=None):
+            super().step(closure)
+            super().step()
+
+    w = tr.tensor([1.0, 1.0], requires_grad=True)
+    trainer = Trainer(None, Twice([w], lr=0.1), step=square_root(w), progress=False)
+    good, bad = np.array([1.0, 4.0], np.float32), np.array([1e-45, np.inf], np.float32)
+    with np.errstate(all="ignore"), pytest.raises(NonFiniteError, match=r"batch 1 \(from 0\) of epoch 1"):
+        trainer.fit([good, bad])
+    assert np.isfinite(w.numpy()).all()
 
 
 class Scaled(nn.Module):

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..core import Tensor
 from ..errors import NonFiniteDataError, NonFiniteError
-from ..optim import clip_grad_norm_, clip_grad_value_
+from ..optim import Optimizer, clip_grad_norm_, clip_grad_value_
 from . import resume
 from .batches import nonfinite, number_of
 from .tbptt import TruncatedBPTT
@@ -28,6 +28,7 @@ def updater(trainer: Loop, loss_of: Callable[[Any], Tensor]) -> Callable[[Any], 
     optimizer, state = trainer.optimizer, trainer.state
     clip_norm, clip_value, watch = trainer.clip_norm, trainer.clip_value, trainer.nonfinite != "ignore"
     params = resume.parameters(optimizer)
+    looks = type(optimizer).step is Optimizer.step  # a step of the user's own need not look at gradients
 
     def update(batch):
         loss = loss_of(batch)
@@ -40,8 +41,12 @@ def updater(trainer: Loop, loss_of: Callable[[Any], Tensor]) -> Callable[[Any], 
             if watch:
                 clip_grad_norm_(params, math.inf, error_if_nonfinite=True)
             clip_grad_value_(params, clip_value)
-        if clip_norm is None:
+        if clip_norm is None and looks:
             optimizer.step(error_if_nonfinite=watch)
+        elif clip_norm is None:
+            if watch:
+                clip_grad_norm_(params, math.inf, error_if_nonfinite=True)
+            optimizer.step()
         else:
             norm = clip_grad_norm_(params, clip_norm, error_if_nonfinite=watch)
             optimizer.step()
