@@ -1,41 +1,13 @@
-"""What messages of layers say where an axis is missing, or a pair is handed on."""
+"""What messages of layers say where a pair is handed on."""
 
 import numpy as np
 import pytest
 
-import tinygrad_rnn as tr
 from tinygrad_rnn import nn
-from tinygrad_rnn.errors import DTypeError, ShapeError
+from tinygrad_rnn.errors import DTypeError
 from tinygrad_rnn.recurrent import scan
 
 MODES = ["eager", "auto", "compiled"]
-
-
-class Spans(nn.Cell):
-    """Takes the time since the last step, as continuous-time networks do."""
-
-    def __init__(self):
-        self.hidden_size, self.lin = 3, nn.Linear(5, 3)
-
-    def step(self, x, h):
-        v, dt = x
-        h = h + dt * tr.tanh(self.lin(tr.concat([v, h], axis=-1)))
-        return h, h
-
-
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("batch", [1, 2, 3])
-def test_time_spans_need_an_axis_of_features(mode, batch):
-    """Where there are as many rows as units, one row's span would have been that of a unit of all rows."""
-    layer = nn.Recurrent(Spans(), mode)
-    v, dt = np.ones((4, batch, 2), np.float32), np.ones((4, batch), np.float32)
-    with pytest.raises(
-        ShapeError, match=rf"Spans: xs: got shape \(4, {batch}\), wanted an axis of features, \(T, B, 1\)"
-    ):
-        layer((v, dt))
-    with pytest.raises(ShapeError, match=r"wanted an axis of features, \(B, T, 1\)"):
-        nn.Recurrent(Spans(), mode, batch_first=True)((v.swapaxes(0, 1), dt.T))
-    assert layer((v, dt[..., None]))[0].shape == (4, batch, 3)
 
 
 @pytest.mark.parametrize("make", [nn.LSTM, nn.GRU])

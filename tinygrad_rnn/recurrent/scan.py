@@ -275,9 +275,6 @@ def _check_inputs(cell: Cell, xs, batch_first: bool = False) -> tuple[list[Tenso
             axes = "B, T" if batch_first else "T, B"
             wanted = f"({axes}, {size})" if size is not None else f"({axes}, ...)"
             raise ShapeError(f"{name}: xs: got shape {shape}, wanted {wanted}")
-        if len(shape) == 2 and is_float(x.data.dtype):  # (B,) in a step would be spread over units, were there B
-            axes = "(B, T, 1)" if batch_first else "(T, B, 1)"
-            raise ShapeError(f"{name}: xs: got shape {shape}, wanted an axis of features, {axes} for one number a step")
         if shape[0] < 1 or shape[1] < 1:
             what = "an empty sequence" if shape[1 if batch_first else 0] < 1 else "an empty batch"
             raise ShapeError(f"{name}: xs: got shape {shape}, {what}, wanted T >= 1 and B >= 1")
