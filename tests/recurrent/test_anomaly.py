@@ -310,3 +310,19 @@ def test_higher_derivatives(mode):
         with pytest.raises(AnomalyError) as info:
             g.sum().backward()
     assert info.value.phase == "backward"
+
+
+def test_learning_forward_in_time():
+    class Diagonal(OneOp):
+        def step(self, x, h):
+            h = self.drop(0.5 * h + tr.sqrt(x @ self.w))
+            return h, h
+
+    learner = nn.RTRL(Diagonal(None, noise=0.1), batch_size=B)
+    x = np.ones((B, 2))
+    with tr.detect_anomaly():
+        learner.step(x).sum().backward()
+        learner.accumulate()
+        x[ROW, 1] = -1.0
+        with pytest.raises(AnomalyError, match=rf"sqrt: gives nan at row {ROW}, feature 1, in {__file__}"):
+            learner.step(x)

@@ -112,16 +112,33 @@ def watched_step(link: Any, leaves: list) -> Any:
         y = link._run(leaves)
     finally:
         watch.quiet = False
-    if all(map(all_finite, [*nest.flatten(y)[0], *link._states()])):
-        return y
-    x, old = [Tensor(np.array(a, row.dtype)) for a, row in zip(leaves, link.rows)], [Tensor(s) for s in before]
-    cell, sequence = link.cell, Unrolled(__file__, link.batch, 1, None)
-    with config.no_grad(), link.sequence.going_on(), trial(cell), watch.inside(sequence):
+    x = [np.array(a, row.dtype) for a, row in zip(leaves, link.rows)]
+    results = [*nest.flatten(y)[0], *link._states()]
+    look_at_step(link.cell, link.sequence, (x, link.structure), (before, link.state_structure), random, results)
+    return y
+
+
+def look_at_step(cell: Cell, stream: Any, x: tuple, state: tuple, random: Any, results: Sequence) -> None:
+    """Look at the `results` of one step of a stream; run it on the tape if something is wrong.
+
+    Parameters
+    ----------
+    stream : Sequence
+        Keeps what the cell's ``begin_sequence`` has set.
+    x, state : (list of arrays, structure)
+    random : dict or None
+        Of the generator, before the step.
+    """
+    if all(map(all_finite, results)):
+        return
+    inputs, states = ([Tensor(a) for a in arrays] for arrays, _ in (x, state))
+    sequence = Unrolled(__file__, len(inputs[0].data), 1, None)
+    with config.no_grad(), stream.going_on(), trial(cell), grad_mode.anomaly.inside(sequence):
         if random is not None:
             config.generator().bit_generator.state = random
-        results = cell.step(nest.unflatten(link.structure, x), nest.unflatten(link.state_structure, old))
-    settle(cell, sequence, [(r, 0) for r in nest.flatten(results)[0]], [Tensor(t.data[None]) for t in x], old)
-    return y
+        again = cell.step(nest.unflatten(x[1], inputs), nest.unflatten(state[1], states))
+    leaves = [(r, 0) for r in nest.flatten(again)[0]]
+    settle(cell, sequence, leaves, [Tensor(t.data[None]) for t in inputs], states)
 
 
 class Replay:

@@ -11,6 +11,7 @@ from ..core import Tensor, as_tensor
 from ..core.backward import backward
 from ..errors import CompileError, GraphError, ShapeError
 from . import nest
+from .anomaly import look_at_step
 from .cell import Cell
 from .scan import as_input, check_state
 from .sequence import Sequence
@@ -199,6 +200,8 @@ class RTRL:
             if t.requires_grad:
                 raise GraphError(f"{self._name}: x: requires gradients, wanted data or a detached tensor")
             inputs.append(t.data.copy())  # kept until the next step
+        watch, before = config.grad_mode.anomaly, self._states
+        random = None if watch is None else config.generator().bit_generator.state
         inputs += [mask[0] for mask in self._program.draw(1, self.batch_size)]
         self._advance()
         self._bases = self._base_tensors()
@@ -206,6 +209,11 @@ class RTRL:
         with config.no_grad():
             self._moment = self._step.run(inputs, self._states, bases, self.batch_size)
         self._states = self._moment.new_states
+        if watch is not None:
+            x, results = inputs[: len(self._rows)], [*self._moment.outputs, *self._states]
+            look_at_step(
+                self.cell, self._sequence, (x, self._structure), (before, self._state_structure), random, results
+            )
         self._outputs = [Tensor(y.copy(), True) for y in self._moment.outputs]
         return nest.unflatten(self._program.output_structure, self._outputs)
 
