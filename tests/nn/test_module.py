@@ -369,3 +369,20 @@ def test_tensors_of_torch():
     for state in (other.state_dict(), dict(other.named_parameters()), dict(other.float().named_parameters())):
         model.load_state_dict(state)
         np.testing.assert_array_equal(model.weight_hh_l0.data, other.weight_hh_l0.float().detach().numpy())
+
+
+def test_a_tensor_that_requires_gradients_is_no_parameter():
+    class Rates(nn.Module):
+        def __init__(self, value):
+            self.tau = value
+
+    leaf = tr.tensor([1.0, 2.0], requires_grad=True)
+    for look in (lambda m: list(m.parameters()), lambda m: m.state_dict(), lambda m: nn.Sequential(m).train()):
+        with pytest.raises(TypeError, match=r"Rates\.tau: got a tensor that requires gradients, which would not be tr"):
+            look(Rates(leaf))
+    for value in (tr.tensor([1.0]), leaf * 2, leaf.detach()):  # constants, and what is computed from parameters
+        assert list(Rates(value).parameters()) == []
+    private = Rates(None)
+    private._tau = leaf
+    assert list(private.parameters()) == []
+    assert len(list(Rates(nn.Parameter([1.0])).parameters())) == 1

@@ -27,8 +27,9 @@ class Module:
 
     Attributes that are a :class:`Parameter`, a registered buffer or a module are found by looking at the
     instance, in the order in which they were set; no ``super().__init__()`` is needed. Modules in a plain
-    list, tuple or dict would not be found and are an error: use :class:`ModuleList` or :class:`ModuleDict`.
-    (Unless the attribute's name starts with an underscore: such a container is private.)
+    list, tuple or dict would not be found and are an error: use :class:`ModuleList` or :class:`ModuleDict`. So is a
+    tensor that requires gradients but is no parameter. (Unless the attribute's name starts with an underscore: such
+    a container or tensor is private.)
 
     Attributes
     ----------
@@ -94,6 +95,17 @@ class Module:
                         f"{type(self).__name__}.{name}: got a {type(value).__name__} of modules or "
                         "parameters, which would not be trained; wanted an nn.ModuleList or nn.ModuleDict"
                     )
+            elif self._loses(name, value):
+                raise TypeError(
+                    f"{type(self).__name__}.{name}: got a tensor that requires gradients, which would not be trained; "
+                    "wanted an nn.Parameter, or a name with an underscore before it"
+                )
+
+    def _loses(self, name: str, value: Any) -> bool:
+        """Whether an attribute asks for gradients of its own, but is no parameter."""
+        if not isinstance(value, Tensor) or isinstance(value, Parameter) or name.startswith("_"):
+            return False
+        return name not in self._buffers and value.requires_grad and value.is_leaf
 
     def children(self) -> Iterator[Module]:
         """Modules that are attributes of this one."""

@@ -120,6 +120,10 @@ class Cell(Module):
             with config.functional():
                 return self.step(x, self.initial_state(x.shape[0]))
 
+    def _loses(self, name: str, value: Any) -> bool:
+        """As of any module, but for constants of a sequence, which begin_sequence() keeps as tensors."""
+        return type(self).begin_sequence is Cell.begin_sequence and super()._loses(name, value)
+
     @property
     def _title(self) -> str:
         """What messages call it."""
