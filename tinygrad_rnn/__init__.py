@@ -15,6 +15,7 @@ from .config import (
     set_num_threads,
 )
 from .core import OUT, Lowering, Op, Tensor, as_tensor, detect_anomaly, grad, primitive, tensor
+from .kernels import uninterrupted as _uninterrupted  # noqa: F401  forks have to wait for it from the start
 from .ops import *  # noqa: F403
 
 __version__ = "0.1.0"

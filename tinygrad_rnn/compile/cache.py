@@ -14,8 +14,7 @@ import types
 from pathlib import Path
 from typing import Any
 
-from ..kernels import disk_cache
-from ..kernels.disk_cache import directory
+from ..kernels.disk_cache import directory, keep_text
 from ..kernels.uninterrupted import making
 
 __all__ = ["directory", "load", "store"]
@@ -32,7 +31,7 @@ def store(text: str) -> Path:
     folder = directory()
     if folder is None:
         return Path(name)
-    disk_cache.keep_text(name, text)
+    keep_text(name, text)
     return folder / name
 
 

@@ -1,17 +1,19 @@
 """Work that neither a signal nor a fork may cut in two: importing Numba, tracing, generating, compiling, loading.
 
 Python runs signal handlers in the main thread only, so what another thread does is finished whatever the user presses.
-And a fork copies locks as they are, held by threads that the child does not have: so whoever forks takes them first.
+And a fork copies locks as they are, also those of threads that the child does not have: so whoever forks takes them
+first.
 """
 
 from __future__ import annotations
 
+import concurrent.futures.thread  # noqa: F401
 import contextvars
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any
 
 making = threading.RLock()  # held by whoever traces a step, or makes tables and loops of it
@@ -28,40 +30,59 @@ def uninterrupted(function: Callable, *args: Any) -> Any:
     if threading.current_thread() is not threading.main_thread():
         with _working:
             return function(*args)
-    done: Future = Future()
+    results: list[Any] = []
+    errors: list[BaseException] = []
+    done = threading.Lock()
+    done.acquire()
     call = contextvars.copy_context().run
 
     def work() -> None:
         try:
             with _working:
-                result = call(function, *args)
+                results.append(call(function, *args))
         except BaseException as error:
-            done.set_exception(error)
-        else:
-            done.set_result(result)
+            errors.append(error)
+        finally:
+            done.release()
 
     try:
         threading.Thread(target=work, name="tinygrad_rnn compiles").start()
     except RuntimeError:  # no more threads, or Python is about to end
         work()
-    return done.result()
+    done.acquire()
+    if errors:
+        raise errors.pop()
+    return results.pop()
 
 
-def _locks() -> list[Any]:
-    """All locks, outer ones first: whoever holds one only waits for those behind it."""
-    compiler = sys.modules.get("numba.core.compiler_lock")
-    return [making, _working, *([compiler.global_compiler_lock] if compiler else ())]
+# ---- forks
 
+ROOMS = ("tinygrad_rnn", "numba", "llvmlite")
+PATIENCE = 10.0  # seconds; whoever forks may be importing one of them
 
-_held: list[Any] = []
+_held: list[Any] = []  # outer locks first: whoever holds one only waits for those behind it
 
 
 def _before_fork() -> None:
-    making.acquire()
-    _working.acquire()  # from here on nobody imports Numba
-    _held[:] = _locks()
-    for lock in _held[2:]:
-        lock.acquire()
+    """Wait until no other thread makes, compiles or imports anything, and let none begin."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        for lock in (making, _working):
+            lock.acquire()
+            _held.append(lock)
+        compiler = sys.modules.get("numba.core.compiler_lock")
+        if compiler is not None and hasattr(compiler, "global_compiler_lock"):
+            compiler.global_compiler_lock.acquire()
+            _held.append(compiler.global_compiler_lock)
+        if not _being_imported() or time.monotonic() > end:
+            return
+        _after_fork()  # an import may need them
+        time.sleep(0.001)
+
+
+def _being_imported() -> bool:
+    modules = [m for n, m in list(sys.modules.items()) if n.partition(".")[0] in ROOMS]
+    return any(getattr(getattr(m, "__spec__", None), "_initializing", False) for m in modules)
 
 
 def _after_fork() -> None:
@@ -69,5 +90,7 @@ def _after_fork() -> None:
         _held.pop().release()
 
 
+# Handlers run in the reverse order. Those of logging and of thread pools take locks that imports need: so these two are
+# imported before, and their locks are taken after ours.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
