@@ -15,7 +15,7 @@ from .places import Buffer, Place, Root
 from .rules import SLICE
 from .schedule import Schedule
 from .symbol import BATCH, Symbol, behind
-from .trace import Trace, overlaps, recording
+from .trace import Trace, is_ours, overlaps, recording
 from .views import resolve
 
 SAVE_ABOVE = 12  # the backward loop recomputes what costs at most this much (a tanh and a little)
@@ -203,15 +203,16 @@ class Plan:
     def differentiate(self) -> None:
         """Find the adjoint, decide what the forward loop saves, and schedule both."""
         t, limit = self.traced, self.traced.trace.limit
+        others = any(not is_ours(s.op) for s in t.trace.symbols() if s.op is not None)
         found = []
-        for _ in range(2):  # rules that are not the same twice would be frozen
+        for _ in range(1 + others):  # rules of others that are not the same twice would be frozen
             trace = t.trace.branch()
-            with self.watch(trace):
+            with self.watch(trace) if others else recording(trace):
                 adj = adjoint(trace, t.outputs, t.new_states, t.inputs, t.states, self.wanted_inputs, self.wanted)
             if trace.refused:
                 raise CompileError(trace.refused)
-            found.append(adj.lines())
-        if found[0] != found[1]:
+            found.append(adj.lines() if others else [])
+        if found[0] != found[-1]:
             raise CompileError(
                 "a derivative rule is not the same twice: it depends on what a compiled loop would freeze"
             )
@@ -312,7 +313,7 @@ def _is_vector(v: Symbol) -> bool:
 def wanted_invariants(traced: Traced, wanted: set[int]) -> set[int]:
     """The uids in `wanted`, and of the invariants that are computed from them."""
     out = set(wanted)
-    symbols = sorted((s for s in list(traced.trace._seen.values()) if not s.varying), key=lambda s: s.uid)
+    symbols = sorted((s for s in traced.trace.symbols() if not s.varying), key=lambda s: s.uid)
     for s in symbols:
         if any(a.uid in out for a in s.operands):
             out.add(s.uid)

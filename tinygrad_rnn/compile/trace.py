@@ -84,6 +84,10 @@ class Trace(Rules):
         """The uids of all symbols are less."""
         return self._uids
 
+    def symbols(self) -> list[Symbol]:
+        """All that are no leaves."""
+        return list(self._seen.values())
+
     def branch(self) -> Trace:
         """A trace that goes on from here, and leaves this one as it is."""
         other = copy.copy(self)
@@ -193,7 +197,7 @@ class Trace(Rules):
             return expansions[op.name](*lifted, **static)
         kind = op.lowering.kind if op.lowering is not None else ""
         rule = getattr(self, f"_rule_{kind}", None)
-        ours = getattr(op.forward, "__module__", "").startswith("tinygrad_rnn.")
+        ours = is_ours(op)
         if rule is None or (kind != "elementwise" and not ours):
             if op.name in ("all", "any") and ours:
                 return self.unusable(op, lifted, static, f"tr.where(), not a Python branch on {op.name}()")
@@ -281,6 +285,11 @@ class Trace(Rules):
             )
         shape, dtype = results
         return self.make(op, args, static, self.symbolic(shape), dtype, False)
+
+
+def is_ours(op: Op) -> bool:
+    """Whether the record of an operation is this package's, and not one of a user's own."""
+    return op.forward is None or (getattr(op.forward, "__module__", None) or "").startswith("tinygrad_rnn.")
 
 
 def overlaps(products: list[Symbol], roots: list[Symbol]) -> dict[int, list[int]]:
