@@ -2,7 +2,7 @@
 
 import importlib
 
-from . import errors, nn, ops
+from . import errors, foreign_names, nn, ops
 from .config import (
     enable_grad,
     get_default_dtype,
@@ -49,4 +49,4 @@ def __getattr__(name: str):
     """The other rooms, imported at first use."""
     if name in ("compile", "data", "optim", "recurrent", "testing", "train", "viz"):
         return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise foreign_names.missing("tinygrad_rnn", name, foreign_names.PACKAGE)

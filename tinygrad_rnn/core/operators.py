@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import foreign_names
 from .node import Carrier
 
 functions: Any = SimpleNamespace()  # name -> public function, set by tinygrad_rnn.ops
@@ -131,6 +132,9 @@ class Operators(Carrier):
     def __round__(self, decimals=None):
         return functions.round(self, decimals or 0)
 
+    def __getattr__(self, name: str) -> Any:  # called for what is not found
+        raise foreign_names.missing("Tensor", name, foreign_names.TENSOR)
+
     @property
     def shape(self) -> tuple[int, ...]:
         raise NotImplementedError
@@ -144,3 +148,8 @@ class Operators(Carrier):
         if not self.shape:
             raise TypeError("iteration over a 0-d tensor")
         return iter(functions.unstack(self))
+
+
+for _name in ("sum", "mean", "var", "std", "max", "min", "prod", "cumsum", "argmax", "argmin", "argsort", "all", "any",
+              "squeeze", "repeat", "take"):  # fmt: skip
+    setattr(Operators, _name, foreign_names.answering(getattr(Operators, _name)))

@@ -1,5 +1,6 @@
 """Neural network layers: parameters, modules, losses, and the recurrent layers, in PyTorch's names."""
 
+from .. import foreign_names
 from . import functional, init
 from .attention import LuongAttention
 from .containers import ModuleDict, ModuleList, Sequential
@@ -126,3 +127,7 @@ __all__ = [
     "register_cell",
     "sample",
 ]
+
+
+def __getattr__(name: str):  # called for what is not found
+    raise foreign_names.missing("tinygrad_rnn.nn", name, foreign_names.NN)

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from .. import ops
+from .. import foreign_names, ops
 from ..core import Tensor, as_tensor, is_float
 from ..errors import DTypeError, ShapeError
 from ..ops.arguments import integers, operand
@@ -308,3 +308,7 @@ def _soft_cross_entropy(input, target, weight, reduction, label_smoothing):
     if weight is not None:
         logp = logp * _class_weight(weight, classes, input.dtype)
     return _reduce(-(target * logp).sum(-1), reduction)
+
+
+def __getattr__(name: str):  # called for what is not found
+    raise foreign_names.missing("tinygrad_rnn.nn.functional", name, foreign_names.FUNCTIONAL)

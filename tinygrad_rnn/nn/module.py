@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import config
+from .. import config, foreign_names
 from ..core import Tensor, as_tensor, is_float
 from ..errors import CheckpointError
 from .parameter import Parameter, float_dtype
@@ -56,6 +56,8 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} does not define forward()")
 
     def __call__(self, *args, **kwargs) -> Any:
+        if kwargs and "hx" in kwargs:
+            foreign_names.check_arguments(type(self).__name__, kwargs)
         return self.forward(*args, **kwargs)
 
     # ---- what it owns

@@ -4,6 +4,9 @@ Lists and numbers are taken as arrays. Where libraries differ at the edges (ties
 derivatives), ``docs/edges.md`` says what was decided.
 """
 
+import inspect as _inspect
+
+from .. import foreign_names as _foreign_names
 from ..core import functions as _functions
 from .activation import (
     elu,
@@ -214,3 +217,5 @@ __all__ = [
 
 for _name in __all__:
     setattr(_functions, _name, globals()[_name])
+    if not {"axis", "keepdims"}.isdisjoint(_inspect.signature(globals()[_name]).parameters):
+        globals()[_name] = _foreign_names.answering(globals()[_name])

@@ -8,11 +8,13 @@ import numpy as np
 
 from .. import config
 from ..core import Tensor, check_dtype
-from ..errors import ShapeError
+from ..errors import DTypeError, ShapeError
 from .arguments import MOST, integer, integers, number, operand
 
 
 def _dtype(dtype) -> np.dtype:
+    if isinstance(dtype, int):
+        raise DTypeError(f"dtype: got {dtype}, wanted a NumPy dtype; a shape is one tuple, such as (2, {dtype})")
     return config.get_default_dtype() if dtype is None else check_dtype(dtype)
 
 

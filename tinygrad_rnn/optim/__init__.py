@@ -3,6 +3,7 @@
 Optimisers take parameters, not modules. Numba is imported at the first step.
 """
 
+from .. import foreign_names
 from .adagrad import Adagrad
 from .adam import Adam, AdamW
 from .clipping import clip_grad_norm_, clip_grad_value_
@@ -30,3 +31,7 @@ __all__ = [
     "clip_grad_norm_",
     "clip_grad_value_",
 ]
+
+
+def __getattr__(name: str):  # called for what is not found
+    raise foreign_names.missing("tinygrad_rnn.optim", name, foreign_names.OPTIM)

@@ -1,0 +1,159 @@
+"""Names of PyTorch and NumPy that are called otherwise here, each with what to write instead."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+TENSOR: Mapping[str, str] = {  # methods and attributes of tensors
+    "add_": "t += value, inside tr.no_grad()",
+    "cpu": "tensors are on the CPU: leave it out",
+    "cuda": "there is no GPU: leave it out",
+    "clamp": "tr.clip(t, min, max)",
+    "clone": "t.copy()",
+    "contiguous": "leave it out; operations take any layout",
+    "device": "tensors are on the CPU",
+    "dim": "t.ndim",
+    "double": 't.astype("float64")',
+    "eq": "t == other",
+    "expand": "tr.broadcast_to(t, shape)",
+    "float": 't.astype("float32")',
+    "gather": "tr.take(t, indices, axis), or t[rows, columns]",
+    "ge": "t >= other",
+    "gt": "t > other",
+    "int": 't.astype("int32")',
+    "le": "t <= other",
+    "logsumexp": "tr.logsumexp(t, axis)",
+    "long": 't.astype("int64")',
+    "lt": "t < other",
+    "masked_fill": "tr.where(mask, value, t)",
+    "mm": "t @ other",
+    "bmm": "t @ other",
+    "movedim": "tr.moveaxis(t, source, destination)",
+    "mul": "t * other",
+    "mul_": "t *= value, inside tr.no_grad()",
+    "mv": "t @ other",
+    "nelement": "t.size",
+    "new_zeros": "tr.zeros(shape, dtype=t.dtype)",
+    "norm": "tr.norm(t)",
+    "numel": "t.size",
+    "permute": "t.transpose(*axes)",
+    "pow": "t ** exponent",
+    "softmax": "tr.softmax(t, axis)",
+    "split": "tr.split(t, indices, axis)",
+    "sub_": "t -= value, inside tr.no_grad()",
+    "t": "t.T",
+    "to": "t.astype(dtype); tensors are on the CPU",
+    "type": "t.astype(dtype), or t.dtype",
+    "unsqueeze": "tr.expand_dims(t, axis)",
+    "view": "t.reshape(shape)",
+    "where": "tr.where(condition, t, other)",
+}
+
+PACKAGE: Mapping[str, str] = {  # functions of torch and numpy, sought in tinygrad_rnn
+    "amax": "tr.max(t, axis)",
+    "amin": "tr.min(t, axis)",
+    "asarray": "tr.as_tensor(data)",
+    "array": "tr.tensor(data)",
+    "bmm": "tr.matmul(a, b)",
+    "cat": "tr.concat(tensors, axis)",
+    "chunk": "tr.split(t, sections, axis)",
+    "clamp": "tr.clip(t, min, max)",
+    "concatenate": "tr.concat(tensors, axis)",
+    "float32": '"float32", or np.float32',
+    "float64": '"float64", or np.float64',
+    "from_numpy": "tr.as_tensor(array)",
+    "int64": '"int64", or np.int64',
+    "long": '"int64", or np.int64',
+    "bool": '"bool", or np.bool_',
+    "manual_seed": "tr.seed(n)",
+    "masked_fill": "tr.where(mask, value, t)",
+    "mm": "tr.matmul(a, b)",
+    "mul": "tr.multiply(a, b)",
+    "movedim": "tr.moveaxis(t, source, destination)",
+    "neg": "tr.negative(t)",
+    "permute": "tr.transpose(t, axes)",
+    "pow": "tr.power(t, exponent)",
+    "rand": "tr.tensor(np.random.default_rng(seed).random(shape))",
+    "randint": "np.random.default_rng(seed).integers(low, high, shape)",
+    "random": "tr.seed(n) and tr.randn(shape)",
+    "save": "module.state_dict(), with numpy.savez or safetensors",
+    "load": "module.load_state_dict(), with numpy.load or safetensors",
+    "sub": "tr.subtract(a, b)",
+    "div": "tr.divide(a, b)",
+    "true_divide": "tr.divide(a, b)",
+    "unsqueeze": "tr.expand_dims(t, axis)",
+    "view": "tr.reshape(t, shape)",
+}
+
+NN: Mapping[str, str] = {  # modules of torch.nn
+    "BCELoss": "nn.BCEWithLogitsLoss, of the values before the sigmoid",
+    "ELU": "the function tr.elu",
+    "Flatten": "t.reshape(len(t), -1)",
+    "GELU": "the function tr.gelu",
+    "Identity": "lambda x: x",
+    "LeakyReLU": "the function tr.leaky_relu",
+    "LogSigmoid": "the function tr.log_sigmoid",
+    "LogSoftmax": "the function tr.log_softmax",
+    "MultiheadAttention": "nn.LuongAttention, which has one head",
+    "ReLU": "the function tr.relu",
+    "SiLU": "the function tr.silu",
+    "Sigmoid": "the function tr.sigmoid",
+    "SmoothL1Loss": "nn.HuberLoss, divided by delta",
+    "Softmax": "the function tr.softmax",
+    "Softplus": "the function tr.softplus",
+    "Tanh": "the function tr.tanh",
+    "utils": "optim.clip_grad_norm_ for clipping; layers take lengths= in the place of packed sequences",
+}
+
+FUNCTIONAL: Mapping[str, str] = {  # functions of torch.nn.functional
+    "dropout": "the layer nn.Dropout",
+    "elu": "tr.elu",
+    "embedding": "tr.embedding(table, ids)",
+    "gelu": "tr.gelu",
+    "leaky_relu": "tr.leaky_relu",
+    "log_softmax": "tr.log_softmax",
+    "logsigmoid": "tr.log_sigmoid",
+    "one_hot": "tr.eye(n)[ids]",
+    "pad": "tr.pad",
+    "relu": "tr.relu",
+    "sigmoid": "tr.sigmoid",
+    "silu": "tr.silu",
+    "smooth_l1_loss": "nn.functional.huber_loss, divided by delta",
+    "softmax": "tr.softmax",
+    "softplus": "tr.softplus",
+    "tanh": "tr.tanh",
+}
+
+OPTIM: Mapping[str, str] = {  # of torch.optim
+    "lr_scheduler": "the schedules stand in tinygrad_rnn.optim itself",
+    "LinearLR": "optim.LinearWarmup",
+}
+
+ARGUMENTS: Mapping[str, str] = {"dim": "axis", "keepdim": "keepdims", "hx": "state"}  # of functions and layers
+
+
+def missing(owner: str, name: str, table: Mapping[str, str]) -> AttributeError:
+    """The error for an attribute that `owner` does not have, with what stands for it if the table knows the name."""
+    text = f"{owner} has no attribute {name!r}"
+    return AttributeError(f"{text}; it is {table[name]}" if name in table else text)
+
+
+def check_arguments(function: str, given: Mapping[str, Any]) -> None:
+    """Raise TypeError if an argument has PyTorch's name."""
+    for name in given:
+        if name in ARGUMENTS:
+            raise TypeError(f"{function}: got the argument {name!r}; it is {ARGUMENTS[name]}= here")
+
+
+def answering(function: Callable) -> Callable:
+    """The function with an answer for arguments that have PyTorch's names."""
+
+    @functools.wraps(function)
+    def call(*args, **kwargs):
+        if kwargs and not ARGUMENTS.keys().isdisjoint(kwargs):
+            check_arguments(function.__name__, kwargs)
+        return function(*args, **kwargs)
+
+    return call
