@@ -298,7 +298,7 @@ class Symbol(Tensor):
 
     @property
     def is_leaf(self):
-        return self._no_gradient(".is_leaf")
+        return False if asked_by(_PACKAGE) else self._no_gradient(".is_leaf")
 
     @property
     def requires_grad(self) -> bool:  # type: ignore[override]
