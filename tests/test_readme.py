@@ -42,3 +42,15 @@ def test_rooms_exist():
     layout = README[README.index("## Layout") :]
     for room in re.findall(r"^ {4,6}(\w+)/ ", layout, re.MULTILINE):
         assert (ROOT / "tinygrad_rnn" / room).is_dir() or (ROOT / room).is_dir(), room
+
+
+def test_what_the_promises_name_is_there():
+    text = (ROOT / "docs" / "promises.md").read_text(encoding="utf-8")
+    paths = re.findall(r"`([a-z_]+/(?:\w+\.py)?)`", text)
+    modules = re.findall(r"python -m (tests[.\w]+)", text)
+    assert len(paths) > 20
+    for path in paths:
+        assert (ROOT / "tests" / path).exists(), path
+    for module in modules:
+        path = ROOT / module.replace(".", "/")
+        assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
