@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -24,7 +25,6 @@ from .cases import BUILTIN, Shape
 from .custom_cells import CELLS
 
 FIRST = "rnn"  # meets the library
-CACHES = ("TINYGRAD_RNN_CACHE", "NUMBA_CACHE_DIR")
 TIMES = (10, 100, 1000)
 BATCH, INPUT, HIDDEN = 4, 16, 32
 
@@ -59,20 +59,22 @@ def measure(cells: list[str], times, repeats: int):
         return {"case": case, "seconds": seconds, "samples": samples, **extra}
 
     with tempfile.TemporaryDirectory() as folder:
-        numba = Path(folder, "numba")
+        nothing = Path(folder, "nothing")
 
         def pair(name: str, *run_cells: str, T: int) -> list[dict[str, list[float]]]:
             """Seconds with an empty folder, and with what was left there: the library is on the disk in both."""
             found: list[dict[str, list[float]]] = [{}, {}]
             for i in range(repeats):
+                cache = Path(folder, f"{name}-{T}-{i}")
+                shutil.copytree(nothing, cache, ignore=shutil.ignore_patterns("tinygrad_rnn_step_*"))
                 for result in found:
-                    for key, value in run(run_cells, T, Path(folder, f"{name}-{T}-{i}"), numba).items():
+                    for key, value in run(run_cells, T, cache).items():
                         result.setdefault(key, []).append(value)
             return found
 
-        nothing = run([FIRST], times[0], Path(folder, "nothing"), numba)
+        bare = run([FIRST], times[0], nothing)
         first = pair("first", FIRST, T=times[0])
-        library = nothing[FIRST] - statistics.median(first[0][FIRST])
+        library = bare[FIRST] - statistics.median(first[0][FIRST])
         yield row("library, once for a machine and version", [library], kind="library")
         yield row("import numba", [s for r in first for s in r["import numba"]], kind="import numba")
         for name in cells:
@@ -85,10 +87,10 @@ def measure(cells: list[str], times, repeats: int):
                 yield row(case, result[name], kind=f"{kind} later", cell=name, T=times[0])
 
 
-def run(cells: Sequence[str], T: int, cache: Path, numba: Path) -> dict[str, float]:
-    """What a new process takes with these cache folders."""
+def run(cells: Sequence[str], T: int, cache: Path) -> dict[str, float]:
+    """What a new process takes with this cache folder."""
     command = [sys.executable, "-m", "benchmarks", "compile", "--child", "--times", str(T), "--cells", *cells]
-    env = os.environ | dict(zip(CACHES, (str(cache), str(numba))))
+    env = os.environ | {"TINYGRAD_RNN_CACHE": str(cache)}
     folder = Path(__file__).absolute().parents[1]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True, cwd=folder, env=env).stdout)
 

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -381,6 +382,15 @@ def test_no_damage_ends_a_process(copied, kind, damage):
     assert [f.read_bytes() for f in sorted(folder.glob("*.py"))] == [
         f.read_bytes() for f in files if f.suffix == ".py"
     ] or kind == "code"
+
+
+@pytest.mark.slow
+def test_eight_processes_start_at_once_with_nothing(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(run, [tmp_path / "cache"] * 8))
+    assert results == [results[0]] * 8
+    assert results[0][1] == []
+    assert not list((tmp_path / "cache").glob("*.tmp"))
 
 
 def test_a_text_in_the_cache_is_never_run(copied):
