@@ -142,7 +142,7 @@ def idx_seeds() -> list[bytes]:
     return [
         *seeds,
         *(gzip.compress(seed, mtime=0) for seed in seeds),
-        gzip.compress(b"\0\0\x08\1\0\0\0\3" + bytes(1 << 22)),
+        gzip.compress(b"\0\0\x08\1\0\0\0\3" + bytes(1 << 22), mtime=0),
     ]
 
 
