@@ -140,6 +140,18 @@ def missing(owner: str, name: str, table: Mapping[str, str]) -> AttributeError:
     return AttributeError(f"{text}; it is {table[name]}" if name in table else text)
 
 
+class Elsewhere:
+    """A name of a class that stands for no attribute, but has an answer."""
+
+    def __init__(self, owner: str, name: str, table: Mapping[str, str]):
+        self.owner, self.name, self.table = owner, name, table
+
+    def __get__(self, instance: Any, owner: type) -> Elsewhere:
+        if instance is None:
+            return self
+        raise missing(self.owner, self.name, self.table)
+
+
 def check_arguments(function: str, given: Mapping[str, Any]) -> None:
     """Raise TypeError if an argument has PyTorch's name."""
     for name in given:

@@ -19,7 +19,7 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _COMPILER = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
 _INNER = tuple(os.path.join(_PACKAGE, room) + os.sep for room in ("core", "ops", "compile", "nn", "viz"))
-_INNER += (_NUMPY,)
+_INNER += (os.path.join(_PACKAGE, "foreign_names.py"), _NUMPY)
 
 
 class SymbolicDim:

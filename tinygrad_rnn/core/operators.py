@@ -132,8 +132,8 @@ class Operators(Carrier):
     def __round__(self, decimals=None):
         return functions.round(self, decimals or 0)
 
-    def __getattr__(self, name: str) -> Any:  # called for what is not found
-        raise foreign_names.missing("Tensor", name, foreign_names.TENSOR)
+    def __dir__(self):
+        return [name for name in super().__dir__() if name not in foreign_names.TENSOR]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -153,3 +153,5 @@ class Operators(Carrier):
 for _name in ("sum", "mean", "var", "std", "max", "min", "prod", "cumsum", "argmax", "argmin", "argsort", "all", "any",
               "squeeze", "repeat", "take"):  # fmt: skip
     setattr(Operators, _name, foreign_names.answering(getattr(Operators, _name)))
+for _name in foreign_names.TENSOR:  # a __getattr__ would make the reading of all other attributes slower
+    setattr(Operators, _name, foreign_names.Elsewhere("Tensor", _name, foreign_names.TENSOR))

@@ -149,10 +149,10 @@ class _Loop:
     def record(self, x: Tensor, states: list[Tensor], bases: list[Tensor], arrays: list, arrange: Arrangement) -> Any:
         """The results as tensors of the tape; `arrays` are those of `bases`, as :meth:`run` takes them."""
         tape = {"arrange": arrange}
-        values = [s.data for s in states]
-        out = self.run((x.data,), values, arrays, tape)
+        array, values = x._array, [s._array for s in states]
+        out = self.run((array,), values, arrays, tape)
         if self.train:
-            return link(self.op, (x, *states, *bases), (x.data, *values, *arrays), {"tape": tape}, out)
+            return link(self.op, (x, *states, *bases), (array, *values, *arrays), {"tape": tape}, out)
         return [Tensor(a) for a in out]
 
     def run(self, inputs, states, bases: list[np.ndarray], tape: dict) -> tuple:

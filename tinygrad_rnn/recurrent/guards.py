@@ -198,6 +198,11 @@ class Guards:
         self.names = [(d.get, found, [d.get(n) for n in found]) for d, found in names]
         self.values = [(v, Reader().fact(v, False)) for v in values]
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to watch."""
+        return not self.names and not self.values
+
     def hold(self) -> bool:
         """Whether all is as it was."""
         for get, names, values in self.names:

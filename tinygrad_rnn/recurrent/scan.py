@@ -19,7 +19,7 @@ from .arrange import Arrangement
 from .cell import Cell
 from .eager import Masks, kind_of, scan_eager
 from .known import earlier_call
-from .sequence import turn_of
+from .sequence import keeps_some, turn_of
 from .steps import Steps, read_steps
 
 LARGE = 1 << 24  # rows of all steps; from here on it is looked at whether they fit into the memory
@@ -133,6 +133,8 @@ def run(
     """What :func:`scan` does, for layers: the same `steps` may serve several cells."""
     check_mode(mode)
     try:
+        if not keeps_some(cell):
+            return _run(cell, xs, state, mode, arrange, steps, reset_state, checkpoint_every, return_outputs)
         with turn_of(cell):
             return _run(cell, xs, state, mode, arrange, steps, reset_state, checkpoint_every, return_outputs)
     except OutOfMemoryError:
@@ -165,7 +167,7 @@ def _run(cell, xs, state, mode: str, arrange: Arrangement, steps, reset_state, c
     if isinstance(xs, Tensor) and mode != "eager" and checkpoint_every is None and not anew:
         call = earlier_call(cell, xs, arrange)
         if call is not None:
-            batch = xs.data.shape[arrange.batch_axis]
+            batch = xs._array.shape[arrange.batch_axis]
             states = call.states_like(cell, state, batch)
     if call is not None and states is not None:
         inputs, structure, state_structure = [xs], nest.LEAF, call.state_structure
