@@ -67,18 +67,19 @@ def trace_step(
     """
     trace = Trace(dtype, owned, cuts, stand_in)
 
-    def arguments(kind, rows):
+    def arguments(kind, rows, kinds):
         out = []
+        words = "float or bool" if kinds == "fb" else "float, integer or bool"
         for i, (shape, kind_of) in enumerate(rows):
-            if len(shape) > 1 or np.dtype(kind_of).kind not in "fb":
+            if len(shape) > 1 or np.dtype(kind_of).kind not in kinds:
                 raise CompileError(
                     f"{kind} {i}: got rows of shape {tuple(shape)} and dtype {np.dtype(kind_of)}; a compiled loop "
-                    "takes one row of float or bool features for each batch row"
+                    f"takes one row of {words} features for each batch row"
                 )
             out.append(trace.leaf(kind, i, (BATCH, *shape), kind_of, True))
         return out
 
-    inputs, states = arguments("input", input_widths), arguments("state", state_widths)
+    inputs, states = arguments("input", input_widths, "fbiu"), arguments("state", state_widths, "fb")
     trace.n_inputs = len(inputs)
     with watch(trace):
         outputs, new_states = step(inputs, states)
@@ -98,7 +99,7 @@ def trace_step(
         return trace_step(step, input_widths, state_widths, dtype, owned, more, stand_in, watch)
     trace.owned = lambda tensor: True  # it may hold on to the step
     invariants = {symbol.uid: tensor for tensor, symbol in trace.captured.values()}
-    inputs += [mask for mask, _ in trace.drawn]
+    inputs = [*map(trace.as_number, inputs), *[mask for mask, _ in trace.drawn]]
     return Traced(trace, inputs, states, outputs, new_states, invariants, [p for _, p in trace.drawn])
 
 
@@ -135,6 +136,8 @@ def _row(trace: Trace, value: Any, what: str) -> Symbol:
         raise CompileError(value.static["reason"])
     if value.dtype.kind == "b":
         raise CompileError(f"{what}: got a bool tensor, wanted floats; multiply it, or use tr.where()")
+    if value.dtype.kind != "f":
+        raise CompileError(f"{what}: got {value.dtype}, wanted floats; cast it with .astype()")
     return value
 
 

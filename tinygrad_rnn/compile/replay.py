@@ -65,9 +65,14 @@ def _compute(s: Symbol, args: list, batch: int) -> Any:
     return apply(op, tuple(args), s.static)
 
 
+def _as_traced(traced: Traced, inputs: list[Tensor]) -> list[Tensor]:
+    """Integers as the floats that loops take them as."""
+    return [x if x.dtype == s.dtype else x.astype(s.dtype) for x, s in zip(inputs, traced.inputs)]
+
+
 def replay(traced: Traced, inputs: list[Tensor], states: list[Tensor], bases: dict[int, Any]) -> list[Tensor]:
     """Run the program over time on the tape: outputs of all steps (T, B, ...), then final states."""
-    columns = [ops.unstack(x) for x in inputs]
+    columns = [ops.unstack(x) for x in _as_traced(traced, inputs)]
     collected: list[list] = [[] for _ in traced.outputs]
     for t in range(inputs[0].shape[0]):
         values: dict[int, Any] = dict(bases)
@@ -89,7 +94,7 @@ def replay_ragged(
     caller's batch.
     """
     lead = inputs[0].shape[:2]
-    packed = [x.reshape((lead[0] * lead[1], *x.shape[2:]))[ragged.source] for x in inputs]
+    packed = [x.reshape((lead[0] * lead[1], *x.shape[2:]))[ragged.source] for x in _as_traced(traced, inputs)]
     constants = {uid: bases[uid][ragged.owner] for uid in row_constants(traced)}
     collected: list[list] = [[] for _ in traced.outputs]
     current = [s[:0] for s in states]

@@ -41,11 +41,12 @@ class Rules:
     unusable: Any
     zero: Any
     symbolic: Any
+    as_number: Any
 
     # ---- elementwise
 
     def _rule_elementwise(self, op, args, static):
-        if op.name == "power" and isinstance(args[1], int | float):
+        if op.name == "power" and isinstance(args[1], int | float) and args[0].dtype.kind == "f":
             if args[1] == 0:
                 return self.zero(args[0].shape) + 1.0
             shorter = power_by(args[1])
@@ -77,6 +78,8 @@ class Rules:
         if dtype.kind == "f" and dtype == self.dtype:
             args = tuple(self._mask(a, shape) if i in op.untyped else self._number(a) for i, a in enumerate(args))
         elif dtype.kind == "b":
+            if any(isinstance(a, Symbol) and a.varying and a.dtype.kind in "iu" for a in args):
+                self.fail(op, args, f"floats or bools; cast integers to {self.dtype} with .astype()")
             if op.name == "where":
                 c, a, b = (self._mask(a, shape) for a in args)
                 return logical_or(logical_and(c, a), logical_and(logical_not(c), b))
@@ -182,12 +185,21 @@ class Rules:
     # ---- casts
 
     def cast(self, x: Symbol, dtype) -> Symbol:
-        return x if x.dtype == dtype else self.make(CAST, (x,), {"dtype": str(dtype)}, x.shape, dtype)
+        if x.dtype == dtype:
+            return x
+        if x.dtype.kind not in "iu":
+            return self.make(CAST, (x,), {"dtype": str(dtype)}, x.shape, dtype)
+        if x.leaf is not None:  # of an input, or of columns of one: loops take it as floats
+            return self.as_number(x)
+        assert x.op in (SLICE, ALIAS, SPREAD)
+        return self.make(x.op, (self.cast(x.args[0], dtype),), x.static, x.shape, dtype)
 
     def _rule_cast(self, op, args, static):
         (x,), dtype = args, np.dtype(static["dtype"])
         if dtype.kind not in "fb" or (dtype.kind == "f" and dtype != self.dtype):
             self.fail(op, args, f"a cast to {self.dtype} or bool, not to {dtype}")
+        if dtype.kind == "b" and x.dtype.kind in "iu":
+            self.fail(op, args, f"a cast of integers to {self.dtype} alone")
         return self.map_pieces(x, lambda p: self.cast(p, dtype))
 
     # ---- products and reductions
@@ -200,12 +212,19 @@ class Rules:
             return (a * w).sum(axis=1)
         if a.ndim != 2 or w.ndim != 2:
             self.fail(op, args, "a time-varying value (B, K) times a matrix (K, N)")
+        if self._infer_product(op, a, w) != self.dtype:
+            self.fail(op, args, f"{self.dtype}; cast integers and bools to it with .astype()")
         product = self._product(op, a, w)
         self.products.append(product)
         cuts = self.cuts.get(len(self.products) - 1)
         if cuts is None:
             return product
         return self.concat([self.columns(product, start, stop) for start, stop in itertools.pairwise(cuts)])
+
+    @staticmethod
+    def _infer_product(op, a, w) -> np.dtype:
+        """The dtype of a product; mixed ones are refused as on the tape."""
+        return np.result_type(*promote(op, [np.empty(0, a.dtype), np.empty(0, w.dtype)], [True, True]))
 
     def _product(self, op, a, w):
         if a.op is not CONCAT:
@@ -308,8 +327,8 @@ class Rules:
         if static["axis"] != 1 or any(not isinstance(a, Symbol) or a.ndim != 2 for a in args):
             self.fail(op, args, "a concatenation along features (axis=1 or -1)")
         kinds = {a.dtype.kind for a in args}
-        if not kinds <= {"f", "b"}:
-            self.fail(op, args, f"{self.dtype} or bool")
+        if not (kinds <= {"f", "b"} or "f" in kinds):
+            self.fail(op, args, f"{self.dtype} or bool; cast integers to it with .astype()")
         parts = []
         for a in args:
             if not a.varying:  # the same in all steps

@@ -71,6 +71,7 @@ class Trace(Rules):
         self.n_inputs = 0
         self.owned = owned
         self.captured: dict[int, tuple[Tensor, Symbol]] = {}
+        self._numbers: dict[int, Symbol] = {}  # of inputs that are integers: the same as floats
         self._uids = 0
         self._seen: dict = {}
         self._kept: list = []  # what `captured` knows by its id has to stay alive
@@ -108,6 +109,15 @@ class Trace(Rules):
 
     def leaf(self, kind: str, index: int, shape, dtype, varying: bool) -> Symbol:
         return Symbol(self, None, (), {}, shape, dtype, varying, leaf=(kind, index), where="")
+
+    def as_number(self, leaf: Symbol) -> Symbol:
+        """A leaf as loops take it: integers as floats."""
+        if leaf.dtype.kind not in "iu":
+            return leaf
+        if leaf.uid not in self._numbers:
+            kind, index = leaf.leaf or ("", 0)
+            self._numbers[leaf.uid] = self.leaf(kind, index, leaf.shape, self.dtype, True)
+        return self._numbers[leaf.uid]
 
     def lift(self, value: Any) -> Any:
         """Symbols and numbers as they are; tensors and arrays as invariants of the sequence."""
@@ -193,6 +203,9 @@ class Trace(Rules):
                 if all(isinstance(b, bool | int | float) for b in lifted if b is not a):
                     return a  # a comparison, on the way to a branch
                 self.refuse_for(a.static["reason"])
+        wide = any(isinstance(a, np.ndarray) and a.dtype.kind == "f" and a.dtype != self.dtype for a in args)
+        if wide and not any(isinstance(a, Tensor) and a.dtype.kind == "f" for a in args):  # the array's dtype counts
+            self.fail(op, lifted, f"an array of {self.dtype} beside tensors that are no floats")
         if op.name in expansions:
             return expansions[op.name](*lifted, **static)
         kind = op.lowering.kind if op.lowering is not None else ""

@@ -209,6 +209,8 @@ def _differs(program: Any, cell: Cell, arguments: Arguments, batch: int, seed: i
     rng = np.random.default_rng(seed)
 
     def row(shape: tuple, dtype: np.dtype) -> np.ndarray:
+        if dtype.kind in "iu":
+            return rng.integers(0, 4, (batch, *shape))
         return rng.random((batch, *shape)) < 0.5 if dtype.kind == "b" else rng.uniform(-1, 1, (batch, *shape))
 
     xs = [row(x.shape[2:], x.dtype).astype(x.dtype) for x in arguments.inputs]
@@ -254,7 +256,7 @@ def _on_the_tape(cell: Cell, arguments: Arguments, xs: list, ss: list, seed: int
 
 
 def _nudge(array: np.ndarray, eps: float) -> np.ndarray:
-    return array if array.dtype.kind == "b" else (array * (1 + eps)).astype(array.dtype)
+    return (array * (1 + eps)).astype(array.dtype) if array.dtype.kind == "f" else array
 
 
 def _close(a: np.ndarray, b: np.ndarray, more: Any) -> bool:
