@@ -396,3 +396,43 @@ def test_requires_grad_():
         (leaf([1.0]) * 2).requires_grad_(False)
     with pytest.raises(DTypeError, match="requires_grad: got a int64 tensor, wanted float32 or float64"):
         tr.tensor([1]).requires_grad_()
+
+
+X = leaf([1.0, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda: tr.grad(3, X), TypeError, r"outputs: got 3, wanted a Tensor or a sequence of tensors"),
+        (lambda: tr.grad(X.sum(), (1,)), TypeError, r"inputs: got \(1,\), wanted a Tensor or a sequence of tensors"),
+        (lambda: tr.grad(X.sum(), "w"), TypeError, r"inputs: got 'w', wanted a Tensor or a sequence of tensors"),
+        (lambda: tr.grad(X.sum(), X, 1.0), TypeError, r"grad_outputs: got float, wanted a sequence"),
+        (lambda: tr.grad(X * 2, X, [[1j, 0j]]), DTypeError, "gradient: got list of dtype complex128, wanted numbers"),
+        (lambda: (X * 2).backward(np.ones(2, complex)), DTypeError, "gradient: got ndarray of dtype complex128"),
+        (lambda: (X * 2).backward("ab"), DTypeError, "gradient: got str of dtype <U2, wanted numbers"),
+        (lambda: (X * 2).backward([[1.0, 2.0], [3.0]]), DTypeError, "gradient: got nested sequences of unequal"),
+        (lambda: X.register_hook("double"), TypeError, "hook: got str, wanted a callable"),
+    ],
+)
+def test_odd_arguments(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
+def test_hook_that_returns_no_numbers():
+    x = leaf([1.0, 2.0])
+    x.register_hook(lambda g: "twice")
+    with pytest.raises(DTypeError, match="hook: got str"):
+        (x * 2).sum().backward()
+
+
+@pytest.mark.parametrize("wrong", [np.ones(2), [1.0, 2.0], "one"])
+def test_grad_that_is_no_tensor(wrong):
+    x = leaf([1.0, 2.0])
+    x.grad = wrong
+    with pytest.raises(TypeError, match=rf"grad: got {type(wrong).__name__}, wanted a Tensor or None"):
+        (x * 2).sum().backward()
+    x.grad = None
+    (x * 2).sum().backward()  # the lock over the gradients is free
+    assert x.grad.tolist() == [2.0, 2.0]

@@ -269,3 +269,47 @@ def test_no_combination_brings_a_rate_below_zero():
 def test_arguments(make, error, words):
     with pytest.raises(error, match=words):
         make([tr.tensor([1.0], requires_grad=True)])
+
+
+def test_gradient_shared_by_two_parameters_is_clipped_once():
+    a, b = (tr.tensor(np.ones(2), requires_grad=True) for _ in range(2))
+    a.grad = b.grad = tr.tensor(np.ones(2))
+    assert optim.clip_grad_norm_([a, b], 1.0) == 2.0
+    np.testing.assert_allclose(b.grad.numpy(), 0.5, rtol=1e-6)
+    assert optim.clip_grad_norm_([a, b], 1.0) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("wrong", [np.ones(2), [1.0, 2.0], "one"])
+def test_gradient_that_is_no_tensor(wrong):
+    w = tr.tensor(np.zeros(2), requires_grad=True)
+    sgd = optim.SGD([w], lr=0.1)
+    w.grad = wrong
+    name = type(wrong).__name__
+    with pytest.raises(TypeError, match=rf"params\[0\].grad: got {name}, wanted a Tensor or None"):
+        sgd.step()
+    for clip in (optim.clip_grad_norm_, optim.clip_grad_value_):
+        with pytest.raises(TypeError, match=rf"parameters\[0\].grad: got {name}, wanted a Tensor or None"):
+            clip([w], 1.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (
+            lambda w, sgd: optim.clip_grad_norm_(3, 1.0),
+            "parameters: got int, wanted a Tensor or an iterable of tensors",
+        ),
+        (lambda w, sgd: optim.clip_grad_norm_([w, 3], 1.0), r"parameters\[1\]: got int, wanted a Tensor"),
+        (lambda w, sgd: optim.clip_grad_value_(sgd.param_groups, 1.0), r"parameters\[0\]: got dict, wanted a Tensor"),
+        (lambda w, sgd: optim.clip_grad_norm_([w], "1"), "max_norm: got '1', wanted a number"),
+        (lambda w, sgd: optim.clip_grad_norm_([w], 1.0, [2]), r"norm_type: got \[2\], wanted a number"),
+        (lambda w, sgd: optim.clip_grad_value_([w], None), "clip_value: got None, wanted a number"),
+        (lambda w, sgd: optim.SGD(np.array(2.0), lr=1), "params: got ndarray of shape ()"),
+        (lambda w, sgd: optim.LinearWarmup(sgd, 3, after=w), "after: got Tensor, wanted a Schedule"),
+        (lambda w, sgd: optim.MultiStepLR(sgd, 3), "milestones: got 3, wanted an iterable of whole numbers"),
+    ],
+)
+def test_odd_arguments(call, words):
+    w = tr.tensor(np.zeros(2), requires_grad=True)
+    with pytest.raises(TypeError, match=words):
+        call(w, optim.SGD([w], lr=0.1))

@@ -16,6 +16,7 @@ import numpy as np
 
 from .. import config
 from ..errors import DTypeError, GraphError, ShapeError
+from .dtype import as_array
 from .node import Node, Pick
 
 ndarray = np.ndarray
@@ -106,6 +107,8 @@ def backward(
             if create_graph:
                 leaf.grad = g * 1 if grad is None else grad + g  # a tensor of its own: `g` may be that of others too
             elif grad is not None:
+                if not isinstance(grad, wrap):
+                    raise TypeError(f"grad: got {type(grad).__name__}, wanted a Tensor or None")
                 leaf.grad = wrap(np.asarray(grad._array + g))  # of arrays of shape () NumPy makes a number
             else:
                 leaf.grad = wrap(g if leaf in owned and type(g) is ndarray else np.array(g))
@@ -255,7 +258,7 @@ def _seed(root, seed, wrap, create_graph: bool):
         if not create_graph:
             return seed
     tensor = isinstance(seed, wrap)
-    values = seed.data if tensor else np.asarray(seed)
+    values = seed.data if tensor else as_array(seed, "gradient", narrow=True, dtype=root.dtype)
     if values.shape != root.shape:
         raise ShapeError(f"gradient: got shape {values.shape}, wanted {root.shape} as the output")
     if values.dtype != root.dtype:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 
 from ..config import grad_mode
 from .backward import grad as run_grad
 from .dtype import as_array, check_dtype
 from .inplace import values_of
+from .node import Carrier
 from .tensor import Borrowed, Tensor, check_differentiable
 
 
@@ -104,10 +107,11 @@ def grad(
     >>> float(dx), float(tr.grad(dx, x)[0])
     (27.0, 18.0)
     """
-    outputs = (outputs,) if isinstance(outputs, Tensor) else tuple(outputs)
-    inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
-    if grad_outputs is not None and isinstance(grad_outputs, (Tensor, np.ndarray)):
+    outputs, inputs = _tensors(outputs, "outputs"), _tensors(inputs, "inputs")
+    if isinstance(grad_outputs, (Tensor, np.ndarray)):
         grad_outputs = (grad_outputs,)
+    if grad_outputs is not None and not isinstance(grad_outputs, Sequence):
+        raise TypeError(f"grad_outputs: got {type(grad_outputs).__name__}, wanted a sequence, one for each output")
     return run_grad(
         outputs,
         inputs,
@@ -117,6 +121,14 @@ def grad(
         retain_graph=retain_graph,
         allow_unused=allow_unused,
     )
+
+
+def _tensors(given, name: str) -> tuple:
+    """One tensor, or several, as a tuple."""
+    found = (given,) if isinstance(given, Carrier) or not isinstance(given, Iterable) else tuple(given)
+    if not all(isinstance(t, Carrier) for t in found):
+        raise TypeError(f"{name}: got {given!r}, wanted a Tensor or a sequence of tensors")
+    return found
 
 
 def partial_grad(outputs, inputs, grad_outputs, create_graph: bool = False) -> tuple[Tensor | None, ...]:

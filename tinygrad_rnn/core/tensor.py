@@ -12,7 +12,7 @@ from .. import config
 from ..errors import DTypeError, GraphError
 from .backward import backward as run_backward
 from .conversion import Convertible
-from .dtype import promote
+from .dtype import as_array, promote
 from .inplace import values_of
 from .node import Aval, Carrier, Node, Pick, explain
 
@@ -181,13 +181,15 @@ class Tensor(Convertible):
         """
         if not self.requires_grad:
             raise GraphError("register_hook: this tensor does not require gradients")
+        if not callable(hook):
+            raise TypeError(f"hook: got {type(hook).__name__}, wanted a callable")
 
         def on_tensor(g):
             out = hook(g if isinstance(g, Tensor) else Tensor(np.array(g)))
             if out is None:
                 return None
             if not isinstance(out, Tensor):
-                out = Tensor(np.asarray(out, g.dtype))
+                out = Tensor(as_array(out, "hook", narrow=True, dtype=g.dtype).astype(g.dtype, copy=False))
             return out if isinstance(g, Tensor) else out._array
 
         hooks = self._add_hook(on_tensor)

@@ -66,7 +66,7 @@ class Bucket:
             if g is None:
                 self.missing = True
                 continue
-            array = g.data
+            array = getattr(g, "data", None)
             if not isinstance(array, np.ndarray) or array.shape != grad.shape or array.dtype != dtype:
                 self._refuse(p)
             grad[...] = array

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..core import Tensor
 from .buckets import LARGE
+from .checks import is_number
 
 
 def clip_grad_norm_(
@@ -54,6 +55,8 @@ def clip_grad_norm_(
     >>> w.grad.numpy().round(4)
     array([0.6, 0.8], dtype=float32)
     """
+    for name, value in (("max_norm", max_norm), ("norm_type", norm_type)):
+        _check_number(name, value)
     if not max_norm >= 0:
         raise ValueError(f"max_norm: got {max_norm}, wanted at least 0")
     if not norm_type > 0:
@@ -65,7 +68,7 @@ def clip_grad_norm_(
             raise FloatingPointError(f"gradients: got a norm of {norm}, wanted a finite one")
         scale = max_norm / (norm + 1e-6)
         if max_norm != math.inf and not scale >= 1:  # NaN too
-            for g in grads:
+            for g in {id(g): g for g in grads}.values():  # two parameters may share one
                 _writeable(g)
                 g.data *= scale
                 g.touch()
@@ -96,6 +99,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     >>> w.grad
     tensor([ 1. , -0.5], dtype=float32)
     """
+    _check_number("clip_value", clip_value)
     if not clip_value >= 0:
         raise ValueError(f"clip_value: got {clip_value}, wanted at least 0")
     for g in _grads(parameters):
@@ -107,8 +111,22 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
 def _grads(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     if isinstance(parameters, Tensor):
         parameters = (parameters,)
-    once = {id(p): p.grad for p in parameters if p.grad is not None}
+    elif not isinstance(parameters, Iterable):
+        raise TypeError(f"parameters: got {type(parameters).__name__}, wanted a Tensor or an iterable of tensors")
+    once: dict[int, Tensor] = {}
+    for i, p in enumerate(parameters):
+        if not isinstance(p, Tensor):
+            raise TypeError(f"parameters[{i}]: got {type(p).__name__}, wanted a Tensor")
+        if p.grad is not None:
+            if not isinstance(p.grad, Tensor):
+                raise TypeError(f"parameters[{i}].grad: got {type(p.grad).__name__}, wanted a Tensor or None")
+            once[id(p)] = p.grad
     return list(once.values())
+
+
+def _check_number(name: str, value: float) -> None:
+    if not is_number(value):
+        raise TypeError(f"{name}: got {value!r}, wanted a number")
 
 
 def _writeable(g: Tensor) -> None:

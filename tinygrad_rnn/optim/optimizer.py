@@ -263,6 +263,8 @@ def _label(group: int, number: int) -> str:
 def _listed(params: Any) -> list:
     if isinstance(params, Tensor | Mapping) or not isinstance(params, Iterable):
         raise TypeError(f"params: got {type(params).__name__}, wanted an iterable of tensors or of dicts")
+    if isinstance(params, np.ndarray) and not params.ndim:
+        raise TypeError("params: got ndarray of shape (), wanted an iterable of tensors or of dicts")
     if isinstance(params, set | frozenset):
         raise TypeError("params: got a set, wanted an order that does not change, such as a list")
     return list(params)

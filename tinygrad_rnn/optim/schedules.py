@@ -53,6 +53,8 @@ class MultiStepLR(Schedule):
     """
 
     def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1):
+        if not isinstance(milestones, Iterable):
+            raise TypeError(f"milestones: got {milestones!r}, wanted an iterable of whole numbers")
         self.milestones = sorted(whole("milestones", m, least=0) for m in milestones)
         self.gamma = number("gamma", gamma)
         super().__init__(optimizer)
@@ -151,6 +153,8 @@ class LinearWarmup(Schedule):
         self.warmup_steps = whole("warmup_steps", warmup_steps)
         if not 0 < number("start_factor", start_factor) <= 1:
             raise ValueError(f"start_factor: got {start_factor}, wanted above 0 and at most 1")
+        if after is not None and not isinstance(after, Schedule):
+            raise TypeError(f"after: got {type(after).__name__}, wanted a Schedule")
         if after is not None and after.optimizer is not optimizer:
             raise ValueError("after: got a schedule of another optimizer, wanted one of the same")
         self.start_factor = start_factor
