@@ -1,10 +1,15 @@
 """What every test gets: reproducible Hypothesis, a fixed seed, default settings."""
 
+import signal
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
 import tinygrad_rnn as tr
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a shell: tests send it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile(
     "tests",
