@@ -196,6 +196,8 @@ def _wrap(rng, cells: list, kind: str, options: dict[str, Any], noise: dict[str,
 
 
 def _built_in(rng, name: str, width: int, hidden: int, dtype: str, noise: dict[str, float]) -> Any:
+    if "layernorm" in name:  # of one feature, its gradient is zero, and of that, rounding is multiplied by 300
+        hidden = max(hidden, 2)
     cell: Any = nn.cell_by_name(name)(width, hidden, dtype=dtype)
     if "weight_dropout" in noise and any(n == "weight_hh" for n, _ in cell.named_parameters()):
         cell = nn.WeightDrop(cell, noise["weight_dropout"])
@@ -218,7 +220,7 @@ def _stacked(rng, seed: int) -> Subject:
     pair = np.random.default_rng([seed, int(rng.integers(12))]).choice(nn.cell_names(), 2)
     options, dtype, (width, hidden, last) = _options(rng), _dtype(rng), (_width(rng) for _ in range(3))
     first = _built_in(rng, str(pair[0]), width, hidden, dtype, {})
-    second = _built_in(rng, str(pair[1]), first.output_size or hidden, last, dtype, {})
+    second = _built_in(rng, str(pair[1]), first.output_size or first.hidden_size, last, dtype, {})
     return _wrap(rng, [nn.Stacked([first, second])], f"{pair[0]} + {pair[1]}", options)
 
 
