@@ -406,3 +406,10 @@ def test_a_step_may_speak_numpy(mode):
         results.append([ys.numpy(), h.numpy(), cell.w.grad.numpy(), cell.u.grad.numpy()])
     for got, want in zip(*results):
         np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("call", [np.fabs, lambda x: np.float_power(x, -1), lambda x: np.float_power(2.0, x)])
+def test_floats_of_integers(call):
+    got = call(tr.tensor([-2, 1, 4]))
+    assert got.dtype.kind == "f"
+    np.testing.assert_allclose(got.data, call(np.array([-2, 1, 4])), rtol=1e-6)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tr
-from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.errors import DTypeError, ShapeError
 from tinygrad_rnn.nn import init
 
 SHAPE = (300, 200)
@@ -103,3 +103,24 @@ def test_messages():
         init.kaiming_normal(tr.zeros((2, 2)), mode="fan")
     with pytest.raises(ShapeError, match=r"tensor: got shape \(5, 2\), wanted 2 equal blocks of rows"):
         init.per_gate(init.normal, 2)(tr.zeros((5, 2)))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        (lambda t: init.constant(np.ones(3), 1.0), TypeError, "tensor: got ndarray, wanted a Tensor"),
+        (lambda t: init.uniform(None), TypeError, "tensor: got NoneType, wanted a Tensor"),
+        (lambda t: init.xavier_normal([[1.0]]), TypeError, "tensor: got list, wanted a Tensor"),
+        (lambda t: init.constant(t, [1.0]), TypeError, r"value: got \[1.0\], wanted a number"),
+        (lambda t: init.set_to(t, np.ones(5)), ShapeError, r"values: got shape \(5,\), wanted \(2, 3\)"),
+        (lambda t: init.set_to(t, "ab"), DTypeError, "values: got str"),
+        (lambda t: init.uniform(t, 1.0, -1.0), ValueError, "uniform: got low=1.0 and high=-1.0, wanted low <= high"),
+        (lambda t: init.normal(t, 0.0, -1.0), ValueError, "std: got -1.0, wanted at least 0"),
+        (lambda t: init.orthogonal(t, (1, 2)), TypeError, r"gain: got \(1, 2\), wanted a number"),
+        (lambda t: init.kaiming_uniform(t, "relu"), TypeError, "slope: got 'relu', wanted a number"),
+        (lambda t: init.gain(["relu"]), ValueError, r"nonlinearity: got \['relu'\], wanted one of"),
+    ],
+)
+def test_odd_arguments(call, error, words):
+    with pytest.raises(error, match=words):
+        call(tr.zeros((2, 3)))

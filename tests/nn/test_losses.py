@@ -259,3 +259,51 @@ def test_ignored_rows_count_for_nothing():
 def test_misfits_are_explained(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+INF = np.inf
+
+
+@pytest.mark.parametrize("pos_weight", [None, 1.0])
+def test_infinite_logits(pos_weight):
+    x = tr.tensor(np.array([INF, INF, INF, -INF, -INF, -INF, 2.0]), requires_grad=True)
+    t = np.array([0.0, 0.5, 1.0, 0.0, 0.5, 1.0, 0.5])
+    loss = F.binary_cross_entropy_with_logits(x, t, reduction="none", pos_weight=pos_weight)
+    np.testing.assert_allclose(loss.data, [INF, INF, 0.0, 0.0, INF, INF, np.log1p(np.exp(-2.0)) + 1.0])
+    loss.backward(np.ones(7))
+    np.testing.assert_allclose(x.grad.data[:6], [1.0, 0.5, 0.0, 0.0, -0.5, -1.0])
+
+
+ROWS = tr.zeros((2, 3))
+INDEX = np.zeros(2, int)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: F.huber_loss(ROWS, ROWS, delta=None), TypeError, "delta: got None, wanted a number"),
+        (lambda: F.cross_entropy(ROWS, INDEX, label_smoothing="0"), TypeError, "label_smoothing: got '0', wanted a"),
+        (lambda: F.cross_entropy(tr.tensor(2.0), 1.0), ShapeError, r"input: got shape \(\), wanted \(..., C\)"),
+        (lambda: F.cross_entropy(ROWS, [[1, 2], [3]]), DTypeError, "cross_entropy: target: got nested sequences"),
+        (lambda: F.nll_loss(ROWS, [[1, 2], [3]]), DTypeError, "nll_loss: target: got nested sequences"),
+        (lambda: F.cross_entropy(ROWS, INDEX, weight="abc"), DTypeError, "weight: got str"),
+        (
+            lambda: F.binary_cross_entropy_with_logits(ROWS, ROWS, pos_weight=object()),
+            DTypeError,
+            "pos_weight: got object",
+        ),
+        (
+            lambda: F.binary_cross_entropy_with_logits(ROWS, ROWS, weight=np.ones((4, 2, 3))),
+            ShapeError,
+            r"weight: got shape \(4, 2, 3\), wanted what broadcasts to \(2, 3\)",
+        ),
+        (
+            lambda: F.binary_cross_entropy_with_logits(ROWS, ROWS, pos_weight=np.ones(2)),
+            ShapeError,
+            r"pos_weight: got shape \(2,\), wanted what broadcasts to \(2, 3\)",
+        ),
+    ],
+)
+def test_odd_options_are_explained(call, error, message):
+    with pytest.raises(error, match=message):
+        call()

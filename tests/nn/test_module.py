@@ -9,7 +9,7 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
-from tinygrad_rnn.errors import CheckpointError, DTypeError
+from tinygrad_rnn.errors import CheckpointError, DTypeError, GraphError
 
 
 class Net(nn.Module):
@@ -386,3 +386,20 @@ def test_a_tensor_that_requires_gradients_is_no_parameter():
     private._tau = leaf
     assert list(private.parameters()) == []
     assert len(list(Rates(nn.Parameter([1.0])).parameters())) == 1
+
+
+def test_a_buffer_of_an_array_is_a_copy():
+    class Fixed(nn.Module):
+        def __init__(self, value):
+            self.register_buffer("value", value)
+
+    array = np.ones(3)
+    module, w = Fixed(array), tr.tensor(np.full(3, 2.0), requires_grad=True)
+    array[0] = 7.0
+    assert module.value.tolist() == [1.0, 1.0, 1.0]
+    y = (w * module.value).sum()
+    module.value[...] = 5.0  # which a graph notes, as the memory is the module's own
+    with pytest.raises(GraphError, match="overwritten"):
+        y.backward()
+    shared = tr.tensor(array)
+    assert np.shares_memory(Fixed(shared).value.data, shared.data)

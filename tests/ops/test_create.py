@@ -58,3 +58,8 @@ def test_randn(dtype):
 def test_unsupported_dtype():
     with pytest.raises(DTypeError, match="dtype: got complex128"):
         tr.zeros((2,), complex)
+
+
+def test_random_integers_are_refused():
+    with pytest.raises(DTypeError, match="randn: dtype: got int64, wanted float32 or float64"):
+        tr.randn(3, dtype="int64")

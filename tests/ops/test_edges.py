@@ -347,3 +347,12 @@ def test_dropout_of_integers():
 def test_tables_are_matrices():
     with pytest.raises(tr.errors.ShapeError, match=r"embedding: weight: got shape \(3, 1, 2\), wanted \(V, E\)"):
         tr.embedding(W(np.ones((3, 1, 2))), np.array([0, 1]))
+
+
+@pytest.mark.parametrize("call", [tr.elu, tr.leaky_relu])
+def test_slopes(call):
+    with pytest.raises(DTypeError, match=f"{call.__name__}: [a-z_]+: got nested sequences"):
+        call([-1.0, 2.0], [[1, 2], [3]])
+    x, slope = (tr.tensor(np.array(v), requires_grad=True) for v in ([-1.0, 2.0], [0.5, 0.25]))
+    call(x, slope).sum().backward()  # a slope may be learned
+    np.testing.assert_allclose(slope.grad.data, [call(-1.0, 1.0), 0.0])

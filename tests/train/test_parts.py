@@ -8,7 +8,7 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn, optim
-from tinygrad_rnn.errors import CheckpointError, DataError
+from tinygrad_rnn.errors import CheckpointError, DataError, ShapeError
 from tinygrad_rnn.train import SaveCheckpoint, Trainer
 from tinygrad_rnn.train.files import write_whole
 
@@ -177,6 +177,9 @@ def test_a_loss_that_is_no_tensor():
     trainer = make()
     trainer.loss_fn = lambda y, t: 3.0
     with pytest.raises(TypeError, match="loss: got float from the loss function, wanted a Tensor"):
+        trainer.fit([(X, Y)])
+    trainer.loss_fn = lambda y, t: (y - t) ** 2
+    with pytest.raises(ShapeError, match=r"loss: got shape .* from the loss function, wanted one element"):
         trainer.fit([(X, Y)])
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ShapeError
+from .dtype import is_float
 from .node import Carrier
 from .operators import functions as f
 
@@ -25,6 +26,12 @@ def operand(x: Any) -> Any:
     if isinstance(x, (list, tuple)) and has_tensors(x):
         return f.stack([operand(v) for v in x])
     return x if isinstance(x, Carrier) else np.asarray(x)
+
+
+def floating(x: Any) -> Any:
+    """`x`, integers as floats."""
+    x = operand(x)
+    return x if is_float(x.dtype) else x * 1.0
 
 
 def as_1d(x: Any) -> Any:

@@ -12,9 +12,10 @@ import numpy as np
 
 from .. import foreign_names, ops
 from ..core import Tensor, as_tensor, is_float
+from ..core.dtype import as_array
 from ..errors import DTypeError, ShapeError
-from ..ops.arguments import integers, operand
-from ..ops.elementwise import constant
+from ..ops.arguments import broadcasts, integers, number, operand
+from ..ops.elementwise import constant, masked_product
 from ..ops.linear import linear as linear
 from ..ops.loss import logistic_loss, pick_class, squared_error
 from ..ops.moments import centre
@@ -126,7 +127,7 @@ def huber_loss(input, target, reduction: str = "mean", delta: float = 1.0):
     ``d**2 / 2`` where ``|d| < delta``, else ``delta * (|d| - delta / 2)``; parameters as :func:`mse_loss`.
     """
     input, target = _pair("huber_loss", input, target)
-    if not delta > 0:
+    if not number(delta, "delta") > 0:
         raise ValueError(f"delta: got {delta}, wanted a positive number")
     d = as_tensor(input) - target
     near = ops.clip(d, -delta, delta)  # no infinity meets a zero, neither here nor in the gradient
@@ -155,9 +156,10 @@ def binary_cross_entropy_with_logits(input, target, weight=None, reduction: str 
     if pos_weight is None:
         loss = logistic_loss(input, target)
     else:
-        loss = _constant(pos_weight, input.dtype) * target * ops.softplus(-input) + (1.0 - target) * ops.softplus(input)
+        positive = _factors("pos_weight", pos_weight, input) * target
+        loss = masked_product(positive, ops.softplus(-input)) + masked_product(1.0 - target, ops.softplus(input))
     if weight is not None:
-        loss = loss * _constant(weight, input.dtype)
+        loss = loss * _factors("weight", weight, input)
     return _reduce(loss, reduction)
 
 
@@ -166,12 +168,22 @@ def _cast(value, dtype):
     return value if isinstance(value, Tensor) and is_float(value.dtype) else as_tensor(value, dtype)
 
 
-def _constant(value, dtype) -> np.ndarray:
-    return np.asarray(value.data if isinstance(value, Tensor) else value, dtype)
+def _constant(name: str, value, dtype) -> np.ndarray:
+    array = value.data if isinstance(value, Tensor) else as_array(value, name, narrow=True, dtype=dtype)
+    return array.astype(dtype, copy=False)
+
+
+def _factors(name: str, value, input) -> np.ndarray:
+    array = _constant(name, value, input.dtype)
+    if not broadcasts(array.shape, input.shape) or np.broadcast_shapes(array.shape, input.shape) != input.shape:
+        raise ShapeError(
+            f"{name}: got shape {array.shape}, wanted what broadcasts to {tuple(input.shape)} as the input"
+        )
+    return array
 
 
 def _class_weight(weight, classes: int, dtype) -> np.ndarray:
-    array = _constant(weight, dtype)
+    array = _constant("weight", weight, dtype)
     if array.shape != (classes,):
         raise ShapeError(f"weight: got shape {array.shape}, wanted ({classes},), one for each class")
     return array
@@ -179,7 +191,7 @@ def _class_weight(weight, classes: int, dtype) -> np.ndarray:
 
 def _class_rows(name: str, input, target, weight, ignore_index: int):
     """Indices that are safe to read, and the weight of each row: the class's, or zero where it is ignored."""
-    index = np.asarray(target.data if isinstance(target, Tensor) else target)
+    index = target.data if isinstance(target, Tensor) else as_array(target, f"{name}: target", narrow=True)
     if index.dtype.kind not in "iu":
         raise DTypeError(f"{name}: target: got {index.dtype}, wanted integer class indices")
     if not input.shape or index.shape != input.shape[:-1]:
@@ -276,11 +288,12 @@ def cross_entropy(
     1.6094
     """
     _check_reduction(reduction)
-    if not 0.0 <= label_smoothing <= 1.0:
+    if not 0.0 <= number(label_smoothing, "label_smoothing") <= 1.0:
         raise ValueError(f"label_smoothing: got {label_smoothing}, wanted a number between 0 and 1")
     input = as_tensor(input)
-    dtype = target.dtype if isinstance(target, Tensor | np.ndarray) else np.asarray(target).dtype
-    if is_float(dtype):
+    if not isinstance(target, Tensor | np.ndarray):
+        target = operand(target, "cross_entropy: target")
+    if is_float(target.dtype):
         return _soft_cross_entropy(input, target, weight, reduction, label_smoothing)
     index, valid, rows, per_class = _class_rows("cross_entropy", input, target, weight, ignore_index)
     logp = ops.log_softmax(input, -1)
@@ -300,6 +313,8 @@ def cross_entropy(
 
 def _soft_cross_entropy(input, target, weight, reduction, label_smoothing):
     input, target = _pair("cross_entropy", input, target)
+    if not input.shape:
+        raise ShapeError("cross_entropy: input: got shape (), wanted (..., C)")
     target = _cast(target, input.dtype)
     classes = input.shape[-1]
     if label_smoothing:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import config, foreign_names
-from ..core import Tensor, as_tensor, is_float
+from ..core import Tensor, is_float, tensor
 from ..errors import CheckpointError
 from .parameter import Parameter, float_dtype
 
@@ -69,10 +69,13 @@ class Module:
         ----------
         name : str
         value : Tensor, array_like or None
+            A tensor shares its memory with the buffer, all else is copied.
         persistent : bool
             Whether it is part of the state dict.
         """
-        setattr(self, name, None if value is None else as_tensor(value).detach())
+        if value is not None:
+            value = value.detach() if isinstance(value, Tensor) else tensor(value)
+        setattr(self, name, value)
         self._buffers = {**self._buffers, name: bool(persistent)}
 
     def _own(self) -> Iterator[tuple[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..core import OUT, primitive
-from .arguments import number, operand
+from .arguments import is_number, number, operand
 from .elementwise import exp, expm1, lanes, where
 
 
@@ -85,13 +85,17 @@ def silu(x):
 def leaky_relu(x, negative_slope=0.01):
     """`x` where positive, else ``negative_slope * x``; so is the derivative at zero."""
     x = operand(x, "leaky_relu")
-    return where(x > 0, x, negative_slope * x)
+    return where(x > 0, x, _factor(negative_slope, "leaky_relu: negative_slope") * x)
 
 
 def elu(x, alpha=1.0):
     """Exponential linear unit: `x` where positive, else ``alpha * (exp(x) - 1)`` (Clevert et al. 2015)."""
     x = operand(x, "elu")
-    return where(x > 0, x, alpha * expm1(where(x > 0, 0.0, x)))
+    return where(x > 0, x, _factor(alpha, "elu: alpha") * expm1(where(x > 0, 0.0, x)))
+
+
+def _factor(value, name: str):
+    return value if is_number(value) else operand(value, name)  # which may be learned
 
 
 def hard_sigmoid(x):

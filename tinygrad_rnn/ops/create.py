@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from .. import config
-from ..core import Tensor, check_dtype
+from ..core import Tensor, check_dtype, is_float
 from ..errors import DTypeError, ShapeError
 from .arguments import MOST, integer, integers, number, operand
 
@@ -76,4 +76,7 @@ def arange(start, stop=None, step=1, dtype=None) -> Tensor:
 
 def randn(shape, dtype=None) -> Tensor:
     """Standard normal values from the package's generator (:func:`tinygrad_rnn.seed`)."""
-    return Tensor(np.asarray(config.generator().standard_normal(_shape(shape), dtype=_dtype(dtype))))
+    dtype = _dtype(dtype)
+    if not is_float(dtype):
+        raise DTypeError(f"randn: dtype: got {dtype}, wanted float32 or float64")
+    return Tensor(np.asarray(config.generator().standard_normal(_shape(shape), dtype=dtype)))

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..core import primitive
 from .activation import sigmoid_of
+from .elementwise import masked_product
 
 
 def _slope(g, scale):
@@ -36,7 +37,11 @@ def _logistic_vjp(g, y, x, target):
 @primitive(vjps=[_logistic_vjp, lambda g, y, x, target: g * -x], saves=(0, 1), floats=True)
 def logistic_loss(x, target):
     """``-target * log(sigmoid(x)) - (1 - target) * log(sigmoid(-x))``, with all digits on both sides."""
-    return np.maximum(x, 0) - x * target + np.log1p(np.exp(-np.abs(x)))
+    if np.isfinite(x).all():
+        y = np.maximum(x, 0) - x * target
+    else:  # an infinity less a share of it would be NaN
+        y = masked_product(1 - target, np.maximum(x, 0)) + masked_product(target, np.maximum(-x, 0))
+    return y + np.log1p(np.exp(-np.abs(x)))
 
 
 def _pick_vjp(g, y, x, index):

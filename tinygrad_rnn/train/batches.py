@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core import Tensor
-from ..errors import DataError
+from ..errors import DataError, ShapeError
 
 
 def tensor_maker(dtype: np.dtype) -> Callable[[Any], Any]:
@@ -65,6 +65,8 @@ def number_of(loss: Any) -> float:
     """The number in a loss."""
     if not isinstance(loss, Tensor):
         raise TypeError(f"loss: got {type(loss).__name__} from the loss function, wanted a Tensor with one element")
+    if loss.size != 1:
+        raise ShapeError(f"loss: got shape {loss.shape} from the loss function, wanted one element; take its mean")
     return loss.item()
 
 
