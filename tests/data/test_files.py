@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tinygrad_rnn import atomic
 from tinygrad_rnn.data import (
     Vocabulary,
     _files,
@@ -212,23 +213,23 @@ def test_writing(tmp_path):
     path, link = tmp_path / "x*.bin", tmp_path / "link"
     link.symlink_to(path)
     dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    (tmp_path / f".x*.bin.ab.{int(dead.stdout)}.part").touch()
-    (tmp_path / f".x*.bin.ab.{os.getpid()}.part").touch()
-    (tmp_path / ".xy.bin.ab.1.part").touch()
+    (tmp_path / f"x*.bin.{int(dead.stdout)}-ab.part").touch()
+    (tmp_path / f"x*.bin.{os.getppid()}-ab.part").touch()
+    (tmp_path / "xy.bin.1-ab.part").touch()
     before = os.umask(0o027)
     try:
-        _files.write(link, b"content")
+        atomic.write(link, b"content")
     finally:
         os.umask(before)
     assert path.read_bytes() == b"content"
     assert link.is_symlink()
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
-    left = {".xy.bin.ab.1.part", f".x*.bin.ab.{os.getpid()}.part", "x*.bin", "link"}
+    left = {"xy.bin.1-ab.part", f"x*.bin.{os.getppid()}-ab.part", "x*.bin", "link"}
     assert {p.name for p in tmp_path.iterdir()} == left
     with pytest.raises(DataError, match="null: got a device, wanted a file"):
-        _files.write("/dev/null", b"")
+        atomic.write("/dev/null", b"")
     with pytest.raises(FileNotFoundError) as caught:
-        _files.write(tmp_path / "none" / "x", b"")
+        atomic.write(tmp_path / "none" / "x", b"")
     assert caught.value.filename == str(tmp_path / "none" / "x")
 
 

@@ -346,3 +346,27 @@ def test_another_class_of_file_names_what_differs(tmp_path):
     other = make(nn.Sequential(nn.Linear(2, 5), nn.Dropout(0.5), nn.Linear(5, 1), nn.Dropout(0.1)))
     with pytest.raises(CheckpointError, match=r"a: model: got in the file: 0.weight float32\(4, 2\), wanted float"):
         other.load(tmp_path / "a")
+
+
+def test_checkpoints_go_through_links_and_leave_devices_alone(tmp_path):
+    link, path = tmp_path / "link.x", tmp_path / "disk" / "run.x"
+    path.parent.mkdir()
+    link.symlink_to(path)
+    for content in (b"first", b"second"):
+        write_whole(link, content, keep=1)
+    assert link.is_symlink()
+    assert path.read_bytes() == b"second"
+    assert (tmp_path / "link.1.x").read_bytes() == b"first"
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(DataError, match="pipe: got a pipe, wanted a file"):
+        train(make(callbacks=[SaveCheckpoint(pipe)]))
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+@pytest.mark.parametrize("call", [lambda path: make().save(path), lambda path: make().load(path), SaveCheckpoint])
+def test_what_is_no_path(call):
+    with pytest.raises(TypeError, match="path: got 3, wanted the path of a file as str or PathLike"):
+        call(3)
+    with pytest.raises(DataError, match=r"path: got .*, wanted a path without a null byte"):
+        call("a\0b")

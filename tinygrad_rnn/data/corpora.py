@@ -10,9 +10,9 @@ from os import PathLike
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from ..atomic import checked
 from ..errors import DataError
 from ._checks import integer, plain, separator, text
-from ._files import checked
 from .files import decode, read_text
 
 IOB = re.compile(r"O|[BILUES]-\S+")  # tags of spans

@@ -15,9 +15,10 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
+from ..atomic import checked, write
 from ..errors import DataError
 from ._checks import above_zero, text
-from ._files import checked, content, opened, require_memory, write
+from ._files import content, opened, require_memory
 
 PIECE = 1 << 20  # bytes
 DENSEST = 1100  # bytes that one of a gzip file can become; 1032 if it holds nothing else

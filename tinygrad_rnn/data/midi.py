@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import NamedTuple
 
+from ..atomic import write
 from ..errors import DataError
 from ._checks import above_zero, integer
-from ._files import content, write
+from ._files import content
 
 TICKS = 480  # of a quarter note, in the files that are written
 DRUMS = 9  # the channel whose keys are no pitches

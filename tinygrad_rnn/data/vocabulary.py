@@ -12,9 +12,10 @@ from os import PathLike
 
 import numpy as np
 
+from ..atomic import write
 from ..errors import DataError, ShapeError
 from ._checks import choice, flag, integer, integer_array, require_range, text
-from ._files import content, write
+from ._files import content
 
 _SPECIALS = ("pad", "unk", "sos", "eos")
 _JOINERS = "\u200c\u200d"  # zero width, inside words of Persian and the Indic scripts

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ..atomic import write
 from ..errors import DataError, ShapeError
 from ._checks import as_array, integer, require_finite
-from ._files import content, write
+from ._files import content
 
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
 SUBFORMAT = bytes.fromhex("000000001000800000aa00389b71")  # the rest of a GUID that begins with one of these numbers

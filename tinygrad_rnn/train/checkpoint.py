@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..atomic import checked
 from ..errors import CheckpointError
 from .files import beside, probe, write_whole
 
@@ -97,7 +98,7 @@ def read(path: str | Path) -> dict[str, Any]:
     CheckpointError
         If the file holds something else, or not all of what was written.
     """
-    path = Path(path)
+    path = Path(checked(path))
     if not path.is_file():
         if path.exists():
             raise CheckpointError(f"path: got {path}, which is a folder or device, wanted a trainer's checkpoint")

@@ -1,18 +1,14 @@
-"""Writes files whole or not at all, so that neither a kill nor a power cut leaves half of one behind."""
+"""Checkpoints on the disk: written at once or not at all, with those before them kept beside."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
-import secrets
 import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
-PART = re.compile(r"\.(\d+)(-[0-9a-f]+)?\.part")  # after the name of the file: who writes it
-_writing: set[Path] = set()  # by this process, now
+from ..atomic import checked, flush_folder, new_part, on_disk
 
 
 def write_whole(path: str | Path, content: bytes, keep: int = 0) -> None:
@@ -31,19 +27,16 @@ def write_whole(path: str | Path, content: bytes, keep: int = 0) -> None:
     OSError
         If it cannot be written; what was there stays.
     """
-    path = Path(path)
-    with _part(path, content) as part:
+    path = Path(checked(path))
+    with _part(path, content) as (part, target):
         _keep_older(path, keep)
-        os.replace(part, path)
-    _flush_folder(path.parent)
+        os.replace(part, target)
+        flush_folder(target.parent)
 
 
 def probe(path: str | Path, content: bytes) -> None:
     """Raise OSError if `content` could not be written to `path`; the file itself is left alone."""
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"path: got {path}, which is a folder, wanted a file to be written")
-    with _part(path, content):
+    with _part(Path(checked(path)), content):
         pass
 
 
@@ -54,46 +47,16 @@ def beside(path: str | Path, which: str | int) -> Path:
 
 
 @contextlib.contextmanager
-def _part(path: Path, content: bytes) -> Iterator[Path]:
-    """The content on the disk under another name, which is gone in the end."""
-    part = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    _writing.add(part)
+def _part(path: Path, content: bytes) -> Iterator[tuple[Path, Path]]:
+    """As :func:`atomic.on_disk`, in a folder that is made if need be."""
+    if path.is_dir():
+        raise IsADirectoryError(f"path: got {path}, which is a folder, wanted a file to be written")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _clear(path)
-        with open(part, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        yield part
+        with on_disk(path, content) as names:
+            yield names
     except OSError as e:
         raise type(e)(e.errno, f"{e.strerror}; this could not be written", str(path)) from e
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        _writing.discard(part)
-
-
-def _clear(path: Path) -> None:
-    """Remove what processes left that were killed while they wrote this file."""
-    for part in path.parent.iterdir():
-        match = PART.fullmatch(part.name[len(path.name) :]) if part.name.startswith(path.name) else None
-        if match and part not in _writing:
-            with contextlib.suppress(OSError):
-                if not _alive(int(match[1])) or time.time() - part.stat().st_mtime > 3600:
-                    part.unlink()
-
-
-def _alive(process: int) -> bool:
-    if process == os.getpid():  # it would be in _writing
-        return False
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:  # somebody else's
-        return True
-    return True
 
 
 def _keep_older(path: Path, keep: int) -> None:
@@ -103,22 +66,12 @@ def _keep_older(path: Path, keep: int) -> None:
     for number in range(keep, 1, -1):
         if beside(path, number - 1).exists():
             os.replace(beside(path, number - 1), beside(path, number))
-    again = path.with_name(f"{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    again = new_part(path)
     try:
         try:
-            os.link(path, again)
+            os.link(os.path.realpath(path), again)
         except OSError:  # a file system without links
             shutil.copyfile(path, again)
         os.replace(again, beside(path, 1))
     finally:
         again.unlink(missing_ok=True)
-
-
-def _flush_folder(folder: Path) -> None:
-    """Bring the names in a folder to the disk, where the system can."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
