@@ -277,3 +277,13 @@ def test_numbers_of_python_lose_no_digits_on_the_way_to_the_dtype_that_was_asked
     assert make([0.1, np.float32(2)], dtype="float64").tolist() == [0.1, 2.0]
     assert make([16777217.0], dtype="int64").tolist() == [16777217]
     assert make(0.1).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("kind", "wanted"), [("int8", "float32"), ("int16", "float32"), ("int32", "float64"), ("int64", "float64")]
+)
+def test_functions_of_whole_numbers_in_arrays(kind, wanted):
+    """In double precision, as NumPy has it; of small ones in the default dtype, and never in half precision."""
+    found = tr.exp(np.array([1, 2], kind))
+    assert found.dtype == wanted
+    np.testing.assert_allclose(found, np.exp([1.0, 2.0]), rtol=1e-6)
