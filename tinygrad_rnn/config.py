@@ -18,6 +18,7 @@ class _GradMode(threading.local):
     enabled = True
     tracer: Any = None  # while a step is traced: what records operations instead of the tape
     anomaly: Any = None  # inside detect_anomaly(): what looks for values that are not finite
+    listener: Any = None  # what hears of each operation on the tape
     generator: Any = None  # while a step is looked at: what is drawn from instead of the common generator
     functional = False  # while a step runs: ``h += x`` makes a new value there, as it does in a compiled loop
 

@@ -1,6 +1,6 @@
 """The autodiff core: operation records, the tape, the backward walk."""
 
-from .anomaly import detect_anomaly
+from .anomaly import detect_anomaly, listening
 from .backward import sum_rows
 from .construct import as_tensor, grad, partial_grad, pull_back, tensor
 from .dtype import as_array, check_dtype, is_float
@@ -24,6 +24,7 @@ __all__ = [
     "functions",
     "grad",
     "is_float",
+    "listening",
     "partial_grad",
     "primitive",
     "pull_back",

@@ -105,11 +105,30 @@ def _listen(more: int) -> None:
         Tensor._record = staticmethod(_watched if _blocks else _plain)  # type: ignore[method-assign]
 
 
+@contextmanager
+def listening(listener: Callable) -> Iterator[None]:
+    """Call ``listener(op, args, static, out)`` with each operation on the tape in this thread, of a step in eager mode.
+
+    It costs nothing while nobody listens.
+    """
+    before, grad_mode.listener = grad_mode.listener, listener
+    _listen(1)
+    try:
+        yield
+    finally:
+        grad_mode.listener = before
+        _listen(-1)
+
+
 def _watched(op, args: tuple, static: dict) -> Any:
     """What the tape records, and a look at it."""
     out = _plain(op, args, static)
+    if grad_mode.tracer is not None:
+        return out
+    if grad_mode.listener is not None:
+        grad_mode.listener(op, args, static, out)
     watch = grad_mode.anomaly
-    if watch is None or grad_mode.tracer is not None:
+    if watch is None:
         return out
     if type(out) is not tuple:
         node, a = out._node, out.data

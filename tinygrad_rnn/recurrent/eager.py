@@ -8,12 +8,13 @@ import numpy as np
 
 from .. import ops
 from ..config import functional, grad_mode
-from ..core import Tensor
+from ..core import Tensor, listening
 from ..core.finding import Unrolled
 from ..errors import DTypeError, ShapeError
 from . import nest
 from .anomaly import settle
 from .cell import Cell
+from .row_numbers import RowNumbers, may_spread
 from .settings import drawn
 
 
@@ -92,7 +93,12 @@ class StepRunner:
         state = nest.unflatten(self.state_structure, self.leaves)
         try:
             with functional():
-                result = cell.step(nest.unflatten(self.structure, xs), state)
+                x = nest.unflatten(self.structure, xs)
+                if self.outputs is None and may_spread([*xs, *self.leaves], xs[0].data.shape[0]):
+                    with listening(RowNumbers(cell._title, [*xs, *self.leaves], xs[0].data.shape[0])):
+                        result = cell.step(x, state)
+                else:
+                    result = cell.step(x, state)
         except DTypeError as error:
             mixed = _mixed_dtypes(cell, xs, self.leaves)
             if not mixed:
