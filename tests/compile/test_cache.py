@@ -336,7 +336,7 @@ def run(cache, *before, code=SETUP, **environment):
         cwd="/",
         text=True,
         capture_output=True,
-        timeout=600,
+        timeout=1200,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     number, *told = done.stdout.strip().split("\n")

@@ -43,7 +43,7 @@ def run(code, cache, **environment):
 
 
 def output(process) -> str:
-    out, err = process.communicate(timeout=600)
+    out, err = process.communicate(timeout=1200)
     assert process.returncode == 0, err[-3000:]
     return out.strip()
 
@@ -100,15 +100,12 @@ print(first, error())
 
 
 ONE = """
-import time
 from tests.compile.agreement import run
 from tests.compile.cells import BY_NAME
 case = BY_NAME["ugrnn"]
 cell, xs, state = case.cell(), case.sequences(3, 2), case.states(2)
-import tinygrad_rnn.compile
-start = time.perf_counter()
 results, grads = run(cell, xs, state, "compiled")
-print(time.perf_counter() - start, sum(float((a * a).sum()) for a in results + grads).hex())
+print(sum(float((a * a).sum()) for a in results + grads).hex())
 """
 
 
@@ -117,10 +114,12 @@ def test_two_processes_compile_at_once(tmp_path):
     """They write the same files, and get the same bits; a third finds them on the disk."""
     cache = tmp_path / "programs"
     both = [run(ONE, cache) for _ in range(2)]
-    (_, first), (slow, second) = (output(p).split() for p in both)
-    quick, third = output(run(ONE, cache)).split()
+    first, second = map(output, both)
+    written = {f.name: f.stat().st_mtime_ns for f in cache.glob("*.code")}
+    third = output(run(ONE, cache))
     assert first == second == third
-    assert float(quick) < 0.6 * float(slow)
+    assert written
+    assert {f.name: f.stat().st_mtime_ns for f in cache.glob("*.code")} == written
     assert not list(cache.glob("*.tmp"))
 
 

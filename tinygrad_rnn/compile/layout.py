@@ -178,9 +178,13 @@ class Layout:
     @property
     def address(self) -> int:
         """Where the compiled loop is."""
+        return self.load().address
+
+    def load(self) -> Any:
+        """The compiled loop, compiled if need be."""
         if self._loop is None:
             self._loop = cache.load(self.source, self.name)
-        return self._loop.address
+        return self._loop
 
     def rows_together(self, batch: int) -> int:
         """Rows that have to be in one thread."""

@@ -90,7 +90,7 @@ class Executable:
     def prepare(self, train: bool) -> None:
         """Make the loops ready, as far as that is done before they run: what fails, fails here."""
         layout = self.training[0] if train else self.inference[0]
-        assert layout.address
+        layout.load()
 
     @property
     def derived(self) -> list[str]:

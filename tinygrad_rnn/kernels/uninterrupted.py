@@ -58,7 +58,7 @@ def uninterrupted(function: Callable, *args: Any) -> Any:
 # ---- forks
 
 ROOMS = ("tinygrad_rnn", "numba", "llvmlite")
-PATIENCE = 10.0  # seconds; whoever forks may be importing one of them
+PATIENCE = 30.0  # seconds; whoever forks may be importing one of them
 
 _held: list[Any] = []  # outer locks first: whoever holds one only waits for those behind it
 
