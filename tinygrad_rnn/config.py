@@ -184,10 +184,14 @@ def set_default_dtype(dtype) -> None:
 def seed(value: int) -> None:
     """Seed everything random in this package: initialisation, dropout, data order."""
     global _generator
+    try:
+        new = np.random.default_rng(value)
+    except (TypeError, ValueError) as e:
+        raise type(e)(f"seed: got {value!r}, wanted a whole number from 0 on") from None
     if grad_mode.generator is not None:  # in a step that is looked at
-        grad_mode.generator = np.random.default_rng(value)
-        return
-    _generator = np.random.default_rng(value)
+        grad_mode.generator = new
+    else:
+        _generator = new
 
 
 def generator() -> np.random.Generator:

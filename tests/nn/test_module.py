@@ -403,3 +403,8 @@ def test_a_buffer_of_an_array_is_a_copy():
         y.backward()
     shared = tr.tensor(array)
     assert np.shares_memory(Fixed(shared).value.data, shared.data)
+
+
+def test_keys_that_are_no_names():
+    with pytest.raises(CheckpointError, match="state_dict: got the key 1, wanted names"):
+        nn.Linear(2, 2).load_state_dict({1: np.zeros(2)})

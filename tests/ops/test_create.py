@@ -63,3 +63,9 @@ def test_unsupported_dtype():
 def test_random_integers_are_refused():
     with pytest.raises(DTypeError, match="randn: dtype: got int64, wanted float32 or float64"):
         tr.randn(3, dtype="int64")
+
+
+@pytest.mark.parametrize(("value", "error"), [("a", TypeError), (1.5, TypeError), (-1, ValueError)])
+def test_seeds(value, error):
+    with pytest.raises(error, match=f"seed: got {value!r}, wanted a whole number from 0 on"):
+        tr.seed(value)

@@ -241,6 +241,9 @@ class Module:
                 f"the path {state_dict!r}" if isinstance(state_dict, str | os.PathLike) else type(state_dict).__name__
             )
             raise CheckpointError(f"state_dict: got {what}, wanted a mapping of names to arrays, as read from a file")
+        odd = next((key for key in state_dict if not isinstance(key, str)), "")
+        if odd != "":
+            raise CheckpointError(f"state_dict: got the key {odd!r}, wanted names")
         own = dict(self._state())
         given = {id(own[key]) for key in state_dict if key in own}
         missing = [key for key, target in own.items() if key not in state_dict and id(target) not in given]
