@@ -157,3 +157,12 @@ def test_parameters_of_two_precisions(mode, at):
 
     with pytest.raises(DTypeError, match="float32 and float64"):
         nn.Recurrent(Mixed(), mode=mode)(np.ones((T, B, F), np.float32))
+
+
+@pytest.mark.parametrize("mode", ["eager", "auto", "compiled"])
+def test_zeros_of_another_precision_made_inside_a_step(mode):
+    def step(c, x, h):
+        return tr.tanh(x @ c.w + h + tr.zeros((x.shape[0], F), "float32")), h
+
+    with pytest.raises(DTypeError, match="float32 and float64"):
+        nn.Recurrent(C(step, "float64"), mode=mode)(X.astype(np.float64))

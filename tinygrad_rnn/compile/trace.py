@@ -152,6 +152,11 @@ class Trace(Rules):
                 f"a tensor with a row for each batch row, made inside the step, at {location()}: the rows differ; "
                 "make it in begin_sequence(batch_size), and keep it as a tensor attribute"
             )
+        if array.dtype.kind == "f" and array.dtype != self.dtype:
+            self.refuse_for(
+                f"a {array.dtype} tensor with a row for each batch row, made inside the step, at {location()}: wanted "
+                f"{self.dtype}; make it with dtype=self.dtype"
+            )
         if array.dtype.kind not in "fb":
             array = row = row.astype(self.dtype)
         zero = self.zero(array.shape)
