@@ -279,3 +279,26 @@ CHANGES = {
 def test_a_step_that_changes_its_state(change, error, message, steps):
     with pytest.raises(error, match="Changing.step: " + message):
         recurrent.scan(Changing(change), np.zeros((T, B, I)), mode="eager", **steps)
+
+
+@pytest.mark.parametrize("checkpoint_every", [None, 2])
+def test_only_what_rows_begin_anew_with_is_trained(checkpoint_every, rng):
+    """All else is frozen, and a state is given."""
+    found = []
+    x, state = rng.standard_normal((5, 3, 2)), rng.standard_normal((3, 4))
+    resets = np.zeros((5, 3), bool)
+    resets[2, 1] = resets[4, 0] = True
+    for mode in ("auto", "eager"):
+        tr.seed(0)
+        layer = nn.Recurrent(
+            nn.GRUCell(2, 4, dtype="float64"), mode=mode, learn_initial_state=True, checkpoint_every=checkpoint_every
+        )
+        layer.requires_grad_(False)
+        (start,) = [p for name, p in layer.named_parameters() if "initial_state" in name]
+        start.requires_grad_()
+        ys, _ = layer(x, state, resets=resets)
+        (ys * ys).sum().backward()
+        found.append(start.grad.numpy())
+        assert all(p.grad is None for p in layer.parameters() if p is not start)
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-10)
+    assert found[0].any()

@@ -250,7 +250,7 @@ def scan_compiled(
         time, batch = (inputs[0].data.shape[axis] for axis in (1 - arrange.batch_axis, arrange.batch_axis))
         inputs = [*inputs, *[Tensor(arrange.outward(mask)) for mask in program.draw(time, batch)]]
     args = (*inputs, *states, *tensors)
-    train = config.is_grad_enabled() and any(a.requires_grad for a in args)
+    train = config.is_grad_enabled() and any(a.requires_grad for a in (*args, *(fresh or ())))
     try:
         loop = program.loop(cell._title, train, args)
     except CompileError as error:
