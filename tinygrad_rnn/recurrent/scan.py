@@ -59,7 +59,8 @@ def scan(
     ----------
     cell : Cell
     xs : Tensor or array, (T, B, ...), or a nest of such
-        The inputs; T and B are at least one, and the same for all. Arrays are cast to the cell's dtype.
+        The inputs; T and B are at least one, and the same for all. Arrays of floats are cast to the cell's dtype;
+        integers stay what they are, and a step may compute with them or look them up.
     state : nest of tensors, optional
         The state before the first step, fitting ``cell.initial_state(B)``, which is the default.
     mode : {"auto", "compiled", "eager"}
