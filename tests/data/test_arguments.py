@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tinygrad_rnn import data
+from tinygrad_rnn import atomic, data
 from tinygrad_rnn.errors import TinygradError
 
-ROOM = str(Path(data.__file__).parent)
+ROOM = str(Path(data.__file__).parent), str(atomic.__file__)  # and what writes its files
 RAGGED = [[1, 2], [3]]
 ODD = {
     "None": None,

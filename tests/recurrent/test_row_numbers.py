@@ -122,3 +122,22 @@ def test_layers_with_as_many_features_as_rows():
     for layer in (nn.LSTM(N, N, mode="eager"), nn.GRU(N, N, mode="eager")):
         y, _ = layer(RNG.normal(size=(T, N, N)).astype(np.float32))
         assert y.shape == (T, N, N)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        np.array([1, 2, 3, 0]),
+        [3, 2, 1, 0],
+        (Ellipsis, np.array([0, 1, 2, 3])),
+        np.array([True, True, True, True]),
+        None,
+    ],
+    ids=["rows", "list", "features", "mask", "new axis"],
+)
+@ignored
+def test_what_is_indexed_is_followed_without_comparing(index):
+    cell = C(lambda c, x, h: h + (x @ c.w)[index].reshape(N, N))
+    x, _ = _inputs(N)
+    found = [scan(cell, x, mode=mode)[0].numpy() for mode in ("eager", "auto")]
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-5)

@@ -54,13 +54,16 @@ class RowNumbers:
             if min(a.ndim for a in rows) == 1 < rank:
                 self._refuse_spread(op, rows)
             keeps = getattr(out, "ndim", 0) == rank
+        elif not op.forward.__module__.startswith("tinygrad_rnn."):
+            keeps = False  # a user's, of which nothing else is known
         elif kind == "slice":
-            keeps = static["index"][:1] in ((slice(None),), (Ellipsis,))
+            first = next(iter(static["index"]), None)  # arrays, too, which cannot be compared
+            keeps = first is Ellipsis or (isinstance(first, slice) and first == slice(None))
         else:
             axis = static.get("axis", 1)
             axes = axis if isinstance(axis, tuple) else (axis,)
-            first = args[0].data if isinstance(args[0], Tensor) else None
-            keeps = kind in KEEPING and id(first) in self._rows and not {0, -rows[0].ndim, None} & {*axes}
+            whole = args[0].data if isinstance(args[0], Tensor) else None
+            keeps = kind in KEEPING and id(whole) in self._rows and not {0, -rows[0].ndim, None} & {*axes}
         for y in out if isinstance(out, tuple) else (out,):
             if keeps and y.data.shape[:1] == (self.batch,):
                 self._rows[id(y.data)] = y.data
