@@ -23,13 +23,14 @@ def test_hook_sees_the_whole_gradient_once(computed):
 
 
 @pytest.mark.parametrize("computed", [False, True])
-@pytest.mark.parametrize("kind", ["tensor", "array", "list"])
+@pytest.mark.parametrize("kind", ["tensor", "array", "long", "list"])
 def test_hook_replaces_the_gradient(computed, kind):
     x = leaf([1.0, 2.0], np.float32)
     h = x * 1.0 if computed else x
     convert = {
         "tensor": lambda g: g,
         "array": lambda g: g.numpy().astype(np.float64),
+        "long": lambda g: g.numpy().astype(np.longdouble),
         "list": tr.Tensor.tolist,
     }
     h.register_hook(lambda g: convert[kind](g * 10))

@@ -10,6 +10,7 @@ import pytest
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.core import numpy_protocol as protocol
+from tinygrad_rnn.errors import DTypeError, ShapeError
 from tinygrad_rnn.testing import gradcheck
 
 
@@ -170,6 +171,92 @@ def test_operations_give_tensors_with_gradients(room, name):
     outputs = lambda *args: [y for y in flat(call(function, *args)) if isinstance(y, tr.Tensor) and y.requires_grad]
     if outputs(*tensors):
         assert gradcheck(outputs, tensors)
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 3, 2)])
+@pytest.mark.parametrize("name", sorted(set(FUNCTIONS) - {"empty_like"}))
+def test_defaults_are_those_of_numpy(name, shape):
+    """Called with nothing but an array, where NumPy takes that; the default axis is another one for each rank."""
+    array = np.random.default_rng(0).normal(size=shape)
+    function = getattr(np, name, None)
+    try:
+        want = flat(function(array))
+    except (TypeError, ValueError):
+        return
+    got = flat(function(leaf(array)))
+    assert len(got) == len(want)
+    for g, w in zip(got, want):
+        np.testing.assert_allclose(np.asarray(g), w, rtol=1e-12, atol=1e-14, strict=True)
+
+
+INDICES = np.array([[0, 1, 0]])
+NUMPY_REFUSES = {  # as NumPy does, of (a, v, s): a matrix, a vector and a scalar
+    "append": [lambda a, v, s: np.append(a, v, 0)],
+    "array_split": [
+        lambda a, v, s: np.array_split(a, 2, 2), lambda a, v, s: np.array_split(a, 0),
+        lambda a, v, s: np.array_split(s, 2), lambda a, v, s: np.array_split(a, [1], 5),
+    ],
+    "average": [
+        lambda a, v, s: np.average(a, 2), lambda a, v, s: np.average(a, weights=v),
+        lambda a, v, s: np.average(a, 2, weights=v), lambda a, v, s: np.average(a, -3, weights=v),
+        lambda a, v, s: np.average(a, 0, weights=v),
+    ],
+    "diagonal": [
+        lambda a, v, s: np.diagonal(a, 0, 0, 2), lambda a, v, s: np.diagonal(a, 0, 1, 1),
+        lambda a, v, s: np.diagonal(a, 0, -3, 1), lambda a, v, s: np.diagonal(v), lambda a, v, s: np.diagonal(s),
+        lambda a, v, s: np.linalg.diagonal(v),
+    ],
+    "diff": [
+        lambda a, v, s: np.diff(a, 1, 2), lambda a, v, s: np.diff(a, -1), lambda a, v, s: np.diff(s),
+        lambda a, v, s: np.diff(a, axis=-3),
+    ],
+    "dot": [lambda a, v, s: np.dot(a, a), lambda a, v, s: np.inner(a, v[:2]), lambda a, v, s: np.vdot(a, v)],
+    "linalg": [
+        lambda a, v, s: np.linalg.multi_dot([a, a]), lambda a, v, s: np.linalg.multi_dot([a]),
+        lambda a, v, s: np.linalg.outer(a, v), lambda a, v, s: np.linalg.outer(v, s),
+        lambda a, v, s: np.linalg.vecdot(a, v, axis=4),
+    ],
+    "norm": [
+        lambda a, v, s: np.linalg.norm(a, axis=2), lambda a, v, s: np.linalg.norm(a, axis=(0, 0)),
+        lambda a, v, s: np.linalg.norm(v, axis=(0, 1)),
+    ],
+    "roll": [
+        lambda a, v, s: np.roll(a, 1, 2), lambda a, v, s: np.roll(a, 1, (0, 5)), lambda a, v, s: np.roll(a, 0, 7),
+        lambda a, v, s: np.roll(a, (1, 2), (0, 1, 0)),
+    ],
+    "sort": [lambda a, v, s: np.sort(a, 2), lambda a, v, s: np.sort(s), lambda a, v, s: np.argsort(v, 1)],
+    "split": [lambda a, v, s: np.vsplit(v, 3), lambda a, v, s: np.dsplit(a, 3), lambda a, v, s: np.hsplit(s, 1)],
+    "sums": [lambda a, v, s: np.cumsum(a, 2), *[lambda a, v, s: np.cumulative_sum(a)] * hasattr(np, "cumulative_sum")],
+    "take_along_axis": [
+        lambda a, v, s: np.take_along_axis(a, INDICES, 2), lambda a, v, s: np.take_along_axis(a, INDICES, -3),
+        lambda a, v, s: np.take_along_axis(s, INDICES, 0), lambda a, v, s: np.take_along_axis(a, INDICES[0], 0),
+    ],
+    "tensordot": [
+        lambda a, v, s: np.tensordot(a, v, ([2], [0])), lambda a, v, s: np.tensordot(a, v, ([1], [1])),
+        lambda a, v, s: np.tensordot(a, v, ([-3], [0])), lambda a, v, s: np.tensordot(a, v, 2),
+        lambda a, v, s: np.tensordot(a, a, ([1, 1], [1, 1])), lambda a, v, s: np.tensordot(s, v, 1),
+    ],
+    "trace": [lambda a, v, s: np.trace(a, 0, 0, 2), lambda a, v, s: np.trace(v), lambda a, v, s: np.trace(a, 0, 1, 1)],
+    "triangles": [lambda a, v, s: np.tril(s), lambda a, v, s: np.triu(s)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NUMPY_REFUSES)
+def test_what_numpy_refuses_is_refused(name):
+    """Axes that are not there, first of all: none is taken for another one."""
+    arrays = (A, V, np.array(2.0))
+    for call in NUMPY_REFUSES[name]:
+        with pytest.raises(Exception):  # noqa: B017
+            call(*arrays)
+        with pytest.raises((ShapeError, DTypeError, ValueError), match="got"):
+            call(*map(leaf, arrays))
+
+
+def test_reshape_copies_when_asked():
+    x = leaf(A)
+    if "copy" in inspect.signature(np.reshape).parameters:
+        assert not np.shares_memory(np.reshape(x, (3, 2), copy=True), x)
+    assert np.shares_memory(np.reshape(x, (3, 2)), x)
 
 
 @pytest.mark.parametrize("name", sorted(WHOLE))

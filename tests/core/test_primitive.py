@@ -154,6 +154,20 @@ def test_several_outputs():
     np.testing.assert_array_equal(sincos(np.ones(1))[0], np.sin(np.ones(1)))
 
 
+def test_whole_numbers_among_several_outputs_have_no_gradient():
+    @tr.primitive(joint_vjp=lambda gs, y, x, needs: [gs[0] * tr.sign(x)], saves=(0,))
+    def size_and_side(x):
+        return np.abs(x), np.sign(x).astype(np.int64)
+
+    x = leaf([-2.0, 3.0])
+    size, side = size_and_side(x)
+    assert size.requires_grad
+    assert not side.requires_grad
+    assert side.tolist() == [-1, 1]
+    (size * side).sum().backward()
+    assert x.grad.tolist() == [1.0, 1.0]
+
+
 def test_without_rules_there_is_no_gradient():
     @tr.primitive()
     def halves(x):

@@ -117,11 +117,14 @@ def test_unknown_padding_mode():
         tr.pad(x, 1, mode="mirror")
 
 
-def test_other_value_errors_pass_through():
+@pytest.mark.parametrize("error", [ValueError, TypeError, OverflowError])
+@pytest.mark.parametrize("given", [x, x.numpy()], ids=["tensor", "array"])
+def test_errors_of_one_s_own_operations_pass_through(error, given):
     @tr.primitive()
     def picky(x):
-        raise ValueError("not today")
+        raise error("not today")
 
-    with pytest.raises(ValueError, match="not today"):
-        picky(x)
+    with pytest.raises(error, match=r"^not today$") as caught:
+        picky(given)
+    assert type(caught.value) is error
     del tr.core.registry["picky"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -26,6 +27,24 @@ def operand(x: Any) -> Any:
     if isinstance(x, (list, tuple)) and has_tensors(x):
         return f.stack([operand(v) for v in x])
     return x if isinstance(x, Carrier) else np.asarray(x)
+
+
+def axis_of(x: Any, axis: Any, name: str = "axis") -> int:
+    """`axis` of `x`, counted from the front."""
+    if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
+        raise TypeError(f"{name}: got {axis!r}, wanted an int")
+    n = len(x.shape)
+    if not -n <= axis < n:
+        raise ShapeError(f"{name}: got {axis}, wanted an axis of shape {tuple(x.shape)}")
+    return int(axis) % n
+
+
+def with_axes(least: int, x: Any, name: str) -> Any:
+    """`x`, which must have so many axes."""
+    x = operand(x)
+    if len(x.shape) < least:
+        raise ShapeError(f"{name}: got shape {tuple(x.shape)}, wanted {least} axes or more")
+    return x
 
 
 def floating(x: Any) -> Any:
@@ -62,6 +81,20 @@ def dot(a: Any, b: Any) -> Any:
     return tensordot(a, b, (-1, -2))
 
 
+def multi_dot(arrays: Any) -> Any:
+    if len(arrays) < 2:
+        raise ShapeError(f"np.linalg.multi_dot: got {len(arrays)} arrays, wanted two or more")
+    return functools.reduce(dot, arrays)
+
+
+def outer(x1: Any, x2: Any) -> Any:
+    """``np.linalg.outer``: of vectors alone."""
+    x1, x2 = operand(x1), operand(x2)
+    if len(x1.shape) != 1 or len(x2.shape) != 1:
+        raise ShapeError(f"np.linalg.outer: got shapes {tuple(x1.shape)} and {tuple(x2.shape)}, wanted vectors")
+    return f.reshape(x1, (-1, 1)) * f.reshape(x2, (1, -1))
+
+
 def inner(a: Any, b: Any) -> Any:
     a, b = operand(a), operand(b)
     return f.multiply(a, b) if not a.shape or not b.shape else tensordot(a, b, (-1, -1))
@@ -71,10 +104,11 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     a, b = operand(a), operand(b)
     n, m = len(a.shape), len(b.shape)
     if isinstance(axes, (int, np.integer)):
+        if axes > min(n, m):
+            raise ShapeError(f"axes: got {axes} for shapes {tuple(a.shape)} and {tuple(b.shape)}, wanted axes of both")
         left, right = list(range(n - axes, n)), list(range(axes))
     else:
-        left, right = ([int(i) for i in np.atleast_1d(np.asarray(side))] for side in axes)
-    left, right = [i % n if n else i for i in left], [i % m if m else i for i in right]
+        left, right = ([axis_of(x, i, "axes") for i in np.atleast_1d(side)] for x, side in zip((a, b), axes))
     if len(left) != len(right) or any(a.shape[i] != b.shape[j] for i, j in zip(left, right)):
         raise ShapeError(f"np.tensordot: got shapes {tuple(a.shape)} and {tuple(b.shape)}, which do not fit at {axes}")
     rows, columns = [i for i in range(n) if i not in left], [j for j in range(m) if j not in right]
@@ -122,7 +156,9 @@ def array_split(x: Any, sections: Any, axis: int = 0) -> Any:
     x = operand(x)
     if not isinstance(sections, (int, np.integer)):
         return f.split(x, sections, axis)
-    length = x.shape[axis]
+    if sections < 1:
+        raise ShapeError(f"np.array_split: got {sections} sections, wanted one or more")
+    length = x.shape[axis_of(x, axis)]
     each, more = divmod(length, int(sections))
     return f.split(x, np.cumsum([each + (i < more) for i in range(int(sections))])[:-1].tolist(), axis)
 
@@ -131,9 +167,12 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     a = operand(a)
     if axis is None:
         return f.reshape(roll(as_1d(a), shift, 0), a.shape)
-    shifts, axes = np.broadcast_arrays(shift, axis)
+    try:
+        shifts, axes = np.broadcast_arrays(shift, axis)
+    except ValueError:
+        raise ShapeError(f"shift: got {shift!r} for axis={axis!r}, wanted one for each axis") from None
     for s, i in zip(shifts.reshape(-1).tolist(), axes.reshape(-1).tolist()):
-        n = a.shape[i]
+        n = a.shape[axis_of(a, i)]
         if n and s % n:
             head, tail = f.split(a, [n - s % n], i)
             a = f.concat([tail, head], i)
@@ -141,8 +180,10 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
 
 
 def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    a = operand(a)
-    axis1, axis2 = axis1 % len(a.shape), axis2 % len(a.shape)
+    a = with_axes(2, a, "np.diagonal")
+    axis1, axis2 = axis_of(a, axis1, "axis1"), axis_of(a, axis2, "axis2")
+    if axis1 == axis2:
+        raise ShapeError(f"axis2: got {axis2}, wanted another one than axis1")
     a = f.moveaxis(f.moveaxis(a, axis1, -1), axis2 - (axis2 > axis1), -1)
     n, m = a.shape[-2:]
     rows, columns = max(0, -offset), max(0, offset)
@@ -155,16 +196,25 @@ def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
 
 
 def masked(keep: Callable, m: Any, k: int) -> Any:
-    m = operand(m)
+    m = with_axes(1, m, f"np.{keep.__name__}")
     return f.where(keep(np.ones(m.shape[-2:], bool), k), m, 0)
 
 
 def diff(a: Any, n: int = 1, axis: int = -1) -> Any:
     a = operand(a)
-    lead = (slice(None),) * (axis % len(a.shape))
+    if n < 0:
+        raise ValueError(f"n: got {n}, wanted no negative number")
+    lead = (slice(None),) * axis_of(a, axis)
     for _ in range(n):
         a = a[(*lead, slice(1, None))] - a[(*lead, slice(None, -1))]
     return a
+
+
+def cumulative_sum(x: Any, axis: Any = None) -> Any:
+    x = operand(x)
+    if axis is None and len(x.shape) != 1:
+        raise ShapeError(f"axis: got None for shape {tuple(x.shape)}, wanted one of its axes")
+    return f.cumsum(x, axis)
 
 
 def average(a: Any, axis: Any = None, weights: Any = None, keepdims: bool = False) -> Any:
@@ -173,7 +223,7 @@ def average(a: Any, axis: Any = None, weights: Any = None, keepdims: bool = Fals
         return f.mean(a, axis, keepdims)
     weights = operand(weights)
     if tuple(weights.shape) != tuple(a.shape):
-        if len(weights.shape) != 1 or not isinstance(axis, int) or weights.shape[0] != a.shape[axis]:
+        if len(weights.shape) != 1 or not isinstance(axis, int) or weights.shape[0] != a.shape[axis_of(a, axis)]:
             raise ShapeError(
                 f"np.average: got weights {tuple(weights.shape)} for {tuple(a.shape)}, wanted one for each"
             )
@@ -186,7 +236,9 @@ def take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Any:
     if axis is None:
         return take_along_axis(as_1d(arr), indices, 0)
     arr, indices = operand(arr), np.asarray(indices)
-    axis %= len(arr.shape)
+    axis = axis_of(arr, axis)
+    if indices.ndim != len(arr.shape):
+        raise ShapeError(f"indices: got shape {indices.shape}, wanted as many axes as in {tuple(arr.shape)}")
     grid = [np.arange(n).reshape((-1,) + (1,) * (len(arr.shape) - 1 - i)) for i, n in enumerate(arr.shape)]
     grid[axis] = indices
     return arr[tuple(grid)]
