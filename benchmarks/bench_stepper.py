@@ -79,8 +79,8 @@ def _ours(layer, x: np.ndarray) -> Callable[[], object]:
 
 def _kernel(layer) -> Callable[[], object]:
     kernel = layer.stepper(1)._links[0].kernel
-    step, arguments, nothing = kernel._work, kernel._arguments, kernel._table[:0]  # which is not watched
-    return lambda: step(*arguments, nothing, 0, 1)
+    run, step = kernel._kernels.run_step, kernel._step
+    return lambda: run(step, False, False)  # not watched
 
 
 def _torch(torch, name: str, layer, x: np.ndarray) -> Callable[[], object]:

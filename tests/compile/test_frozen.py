@@ -657,7 +657,7 @@ def test_cells_of_the_package_need_no_guards():
     layer = nn.LSTM(2, 2)
     layer(sequence(2))
     (programs,) = known_of(layer._cells[0]).programs.values()
-    assert [names for _, names, _ in programs[0].guards.names] == [["step"]]
+    assert [names for _, names, _ in programs[0].guards.names] == ["step"]
     assert not programs[0].guards.values
 
 

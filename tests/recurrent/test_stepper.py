@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tr
-from tinygrad_rnn import nn, optim
+from tinygrad_rnn import config, nn, optim
 from tinygrad_rnn.errors import DTypeError, ShapeError
 
 MODES = ["eager", "auto"]
@@ -313,3 +313,54 @@ def test_sequences_in_between_do_not_change_the_noise(mode):
         np.testing.assert_array_equal(one(x), wanted[t])
         other(np.ones((3, 3), np.float32))
         layer(X[:, :1])
+
+
+class Shrinking(nn.Cell):
+    """When a sequence begins, a plain number and a decision are read off the parameters."""
+
+    def __init__(self, noise=0.0):
+        self.input_size = self.hidden_size = 3
+        self.w, self.drop = nn.Parameter(np.eye(3) * 0.5), nn.Dropout(noise)
+
+    def begin_sequence(self, batch_size):
+        self.scale = float(self.w.data.sum())
+        self.negative = self.scale < 0
+
+    def step(self, x, h):
+        h = self.drop(tr.tanh(x @ self.w * self.scale + h))
+        return (-h if self.negative else h), h
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_numbers_that_are_read_off_parameters_are_read_anew(mode):
+    """The step becomes another program."""
+    cell = Shrinking()
+    layer, x = nn.Recurrent(cell, mode), X.astype(np.float64)
+    step = layer.stepper(2)
+    step(x[0])
+    for t, factor in ((1, 2.0), (2, -1.0), (3, 1.0)):
+        cell.w.data[...] *= factor
+        with tr.no_grad():
+            y, last = layer(x[t : t + 1], step.state)
+        np.testing.assert_allclose(step(x[t]), y.numpy()[0], rtol=1e-12)
+        np.testing.assert_allclose(step.state, last.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("looking", [False, True])
+def test_a_write_does_not_draw_twice(looking, mode):
+    """Masks of a step that meets changed parameters are those that it would have drawn anyway."""
+    found = []
+    for write in (False, True):
+        cell = Shrinking(noise=0.5)
+        step, x = nn.Recurrent(cell, mode).stepper(2), X.astype(np.float64)
+        tr.seed(0)
+        with tr.detect_anomaly(looking):
+            ys = []
+            for t in range(4):
+                if write:
+                    cell.w.data[0, 0] += 1e-9
+                ys.append(step(x[t]))
+        found.append((ys, config.generator().random()))
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-6)
+    assert found[0][1] == found[1][1]

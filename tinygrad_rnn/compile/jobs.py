@@ -161,13 +161,12 @@ class Call:
         if groups[-1] < len(self.jobs):
             do(groups[-1], len(self.jobs), 0, 0)
 
-    def prepare(self, arrays: Sequence[np.ndarray]) -> tuple[Callable[..., None], tuple]:
-        """Do the jobs before the loop; a function that runs the loop alone, on the same arrays, and its arguments."""
-        known = self._todo(arrays)
-        todo = _part(known.todo, 0, self._before, 0, 0)
+    def prepare(self, arrays: Sequence[np.ndarray]) -> tuple[int, np.ndarray]:
+        """Do the jobs before the loop; the loop's address, and the table of its arrays, for who calls it alone."""
+        todo = _part(self._todo(arrays).todo, 0, self._before, 0, 0)
         places = self._kernels.lay(todo, *self._loose(arrays))
         self._kernels.work(todo, places, arrays[0])
-        return self._kernels.work, (_part(known.todo, 0, 0, 0, self._batch), places, arrays[0])
+        return self._layout.address, places[self._count :]
 
 
 class _Known(NamedTuple):

@@ -5,7 +5,8 @@ All of it happens inside :class:`~tinygrad_rnn.detect_anomaly` alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -89,33 +90,46 @@ def _given(name: str, value: Any, step: int | None, row: int, at: list) -> Anoma
     return error
 
 
+@contextmanager
+def quietly() -> Iterator[None]:
+    """While active, results of operations are not looked at: somebody looks at what comes out."""
+    watch = grad_mode.anomaly
+    if watch is None:
+        yield
+        return
+    before, watch.quiet = watch.quiet, True
+    try:
+        yield
+    finally:
+        watch.quiet = before
+
+
 def watched(run: Callable, replay: Replay) -> Any:
     """What `run()`, a compiled loop, gives (outputs and final state, or None), looked at."""
-    watch = grad_mode.anomaly
-    watch.quiet = True
-    try:
+    with quietly():
         result = run()
-    finally:
-        watch.quiet = False
     if result is not None:
         replay.check(*result)
     return result
 
 
 def watched_step(link: Any, leaves: list) -> Any:
-    """One step of a stepper's cell, looked at."""
-    watch, before = grad_mode.anomaly, link._states()
-    draws = link.program is None or link.program.traced.drawn
-    random = config.generator().bit_generator.state if draws else None
-    watch.quiet = True
-    try:
-        y = link._run(leaves)
-    finally:
-        watch.quiet = False
+    """One step of a stepper's cell on the tape, looked at."""
+    before, random = link._states(), config.generator().bit_generator.state
+    with quietly():
+        y = link._run_eagerly(leaves)
     x = [np.array(a, row.dtype) for a, row in zip(leaves, link.rows)]
     results = [*nest.flatten(y)[0], *link._states()]
     look_at_step(link.cell, link.sequence, (x, link.structure), (before, link.state_structure), random, results)
     return y
+
+
+def look_at_loop(link: Any, random: Mapping | None) -> None:
+    """Look at a step of a stepper's loop that has not gone on to its new states, and go on."""
+    kernel, before = link.kernel, link._states()
+    kernel.go_on()
+    x, results = kernel.inputs[: len(link.rows)], [*kernel.outputs, *kernel.states]
+    look_at_step(link.cell, link.sequence, (x, link.structure), (before, link.state_structure), random, results)
 
 
 def look_at_step(cell: Cell, stream: Any, x: tuple, state: tuple, random: Any, results: Sequence) -> None:
@@ -139,6 +153,8 @@ def look_at_step(cell: Cell, stream: Any, x: tuple, state: tuple, random: Any, r
         again = cell.step(nest.unflatten(x[1], inputs), nest.unflatten(state[1], states))
     leaves = [(r, 0) for r in nest.flatten(again)[0]]
     settle(cell, sequence, leaves, [Tensor(t.data[None]) for t in inputs], states)
+    if any(np.isnan(r).any() for r in results):
+        raise AnomalyError(f"{cell._title}: the step has given NaN, and run once more on the tape it does not")
 
 
 class Replay:

@@ -13,7 +13,6 @@ import copyreg
 import functools
 import gc
 import hashlib
-import operator
 import os
 import sys
 import types
@@ -195,7 +194,7 @@ class Guards:
     """
 
     def __init__(self, names: list[tuple[Mapping, list[str]]], values: Iterable[Any]):
-        self.names = [(d.get, found, [d.get(n) for n in found]) for d, found in names]
+        self.names = [(d.get, n, d.get(n)) for d, found in names for n in found]
         self.values = [(v, Reader().fact(v, False)) for v in values]
 
     @property
@@ -205,8 +204,8 @@ class Guards:
 
     def hold(self) -> bool:
         """Whether all is as it was."""
-        for get, names, values in self.names:
-            if not all(map(operator.is_, map(get, names), values)):
+        for get, name, value in self.names:
+            if get(name) is not value:
                 return False
         try:
             return not self.values or all(Reader().fact(value, False) == fact for value, fact in self.values)

@@ -31,16 +31,18 @@ class Settings:
     ----------
     last : tuple
         What was read last; as long as settings are equal, the same object.
+    seen : list of (dict, names, values)
+        Attributes of the cell and its parts as they were then; as long as none is set, the same object.
     """
 
     def __init__(self):
         self.last: tuple = ()
-        self._seen: list[tuple[dict, list, list]] = []  # attributes of the cell and its parts, their names and values
+        self.seen: list[tuple[dict, list, list]] = []
         self._changing = False
 
     def read(self, cell: Cell) -> tuple:
-        if self._seen and not self._changing:
-            for attributes, names, values in self._seen:
+        if self.seen and not self._changing:
+            for attributes, names, values in self.seen:
                 if names != [*attributes] or not all(map(operator.is_, attributes.values(), values)):
                     break
             else:
@@ -48,8 +50,8 @@ class Settings:
         settings = read_settings(cell)
         if settings != self.last:
             self.last = settings
-        self._seen = [(a, [*a], [*a.values()]) for a in map(vars, cell.modules())]
-        self._changing = not all(is_fixed(v) for _, _, values in self._seen for v in values)
+        self.seen = [(a, [*a], [*a.values()]) for a in map(vars, cell.modules())]
+        self._changing = not all(is_fixed(v) for _, _, values in self.seen for v in values)
         self._changing = self._changing or any(map(has_slots, cell.modules()))
         return self.last
 
@@ -129,14 +131,16 @@ def trial(cell: Module) -> Iterator[Snapshot]:
 def rehearsal(cell: Module, seed: int = 0) -> Iterator[Snapshot]:
     """The same for a step that is looked at before it runs: what others draw meanwhile in their threads stays drawn.
 
-    What the package draws in this thread comes from a generator of the rehearsal's own.
+    What the package draws in this thread comes from a generator of the rehearsal's own, and NaN of made-up numbers is
+    no anomaly.
     """
-    before, outside = Snapshot(cell, shared=False), Outside(cell)
-    kept, config.grad_mode.generator = config.grad_mode.generator, np.random.default_rng(seed)
+    before, outside, mode = Snapshot(cell, shared=False), Outside(cell), config.grad_mode
+    kept = mode.generator, mode.anomaly
+    mode.generator, mode.anomaly = np.random.default_rng(seed), None
     try:
         yield before
     finally:
-        config.grad_mode.generator = kept
+        mode.generator, mode.anomaly = kept
         before.restore()
         outside.restore()
 

@@ -9,10 +9,12 @@ import numpy as np
 
 from .. import compile as compiler
 from .. import config, ops
+from ..compile.stepper import CHANGED, SUSPECT
+from ..config import grad_mode
 from ..core import Tensor, is_float
 from ..errors import CompileError, DTypeError, ShapeError
 from . import nest
-from .anomaly import watched_step
+from .anomaly import look_at_loop, quietly, watched_step
 from .cell import Cell
 from .compiled import Program, program_of
 from .eager import StepRunner
@@ -219,7 +221,7 @@ class _Link:
 
     def _go_on(self, states: list[np.ndarray]) -> None:
         """From these states, with the cell as it is now."""
-        with self.sequence.going_on():
+        with self.sequence.going_on(), quietly():
             if self.mode != "eager":
                 self._compile([Tensor(s) for s in states])
             sources, guards = (self.program.sources, self.program.guards) if self.program else ([], NOTHING)
@@ -270,33 +272,46 @@ class _Link:
             leaf = leaves[i]
             if type(leaf) is not np.ndarray or leaf.shape != shape or leaf.dtype.kind != "f":
                 leaves[i] = self._checked(leaf, self.rows[i])
-        return self._run(leaves) if config.grad_mode.anomaly is None else watched_step(self, leaves)
+        if self.program is None or not self.watch.holds():
+            return self._run_anew(leaves)
+        return self._run_loop(leaves)
 
-    def _run(self, leaves: list) -> Any:
-        if self.program is None:
-            return self._run_eagerly(leaves)
-        if not self.watch.holds():
+    def _run_anew(self, leaves: list) -> Any:
+        """One step with the cell as it is now: eagerly, or after what has changed is taken over."""
+        if self.program is not None or (self.sequence.keeps and not (self.watch.holds() and self.watch.same_values())):
             self.refresh()
-            if self.program is None:
-                return self._run_eagerly(leaves)
-        kernel = self.kernel
+        if self.program is not None:
+            return self._run_loop(leaves, False)
+        return self._run_eagerly(leaves) if grad_mode.anomaly is None else watched_step(self, leaves)
+
+    def _run_loop(self, leaves: list, watch: bool = True) -> Any:
+        """One step of the loop, unless (to be watched) parameters are no longer what is packed."""
+        program: Any = self.program
+        kernel, random, look = self.kernel, None, grad_mode.anomaly is not None
         for target, leaf in zip(kernel.inputs, leaves):
             target[...] = leaf
-        if self.program.traced.drawn:
-            for target, mask in zip(kernel.inputs[len(self.rows) :], self.program.draw(1, self.batch)):
+        if program.traced.drawn:
+            if watch and kernel.has_changed():  # before anything is drawn
+                return self._take_over(leaves)
+            watch, random = False, config.generator().bit_generator.state if look else None
+            for target, mask in zip(kernel.inputs[len(self.rows) :], program.draw(1, self.batch)):
                 target[...] = mask[0]
-        if not kernel.run():
-            if kernel.noticed_late():
-                warnings.warn(LATE.format(self.cell._title, kernel.every - 1), RuntimeWarning, stacklevel=4)
-            self.refresh()
-            kernel.run(watch=False)
-        if self.program.output_structure is nest.LEAF:
+        told = kernel.run(watch, look)
+        if told == CHANGED:
+            return self._take_over(leaves)
+        if told == SUSPECT:
+            look_at_loop(self, random)
+        if program.output_structure is nest.LEAF:
             return kernel.outputs[0].copy()
-        return nest.unflatten(self.program.output_structure, [y.copy() for y in kernel.outputs])
+        return nest.unflatten(program.output_structure, [y.copy() for y in kernel.outputs])
+
+    def _take_over(self, leaves: list) -> Any:
+        """One step after a write that only the loop has noticed."""
+        if self.kernel.noticed_late():
+            warnings.warn(LATE.format(self.cell._title, self.kernel.every - 1), RuntimeWarning, stacklevel=5)
+        return self._run_anew(leaves)
 
     def _run_eagerly(self, leaves: list) -> Any:
-        if self.sequence.keeps and not (self.watch.holds() and self.watch.same_values()):
-            self.refresh()
         runner = self.runner
         with config.no_grad(), self.sequence.going_on():
             ys = runner.step(self.t, [Tensor(np.array(x, row.dtype)) for x, row in zip(leaves, self.rows)])

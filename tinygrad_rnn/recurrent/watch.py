@@ -46,11 +46,12 @@ class Watch:
             owned = sequence.owns(source.attributes, source.name)
             if id(t) not in inside and not owned:
                 others.append((source, t))
-        self._own = [(*place, place[2].data, place[2]._counter, place[2]._counter[0]) for place in own]
-        self._others: list[Any] = [(*place, place[1].data, place[1]._counter, place[1]._counter[0]) for place in others]
+        self._own, self._others = own, others
+        self._seen: list | None = None  # attributes for which `_own` has been looked up
         self.arrays: list[np.ndarray] = []
         self._odd: list[tuple[np.ndarray, bytes]] = []
         tensors = [*[t for _, _, t in own], *[t for _, t in others]]
+        self._versions = [(t, t.data, t._counter, t._counter[0]) for t in tensors]
         for array in {id(t.data): t.data for t in tensors}.values():
             flat = array if array.flags.c_contiguous else array.T
             if flat.flags.c_contiguous and flat.dtype.char in "fd":
@@ -61,15 +62,22 @@ class Watch:
 
     def holds(self) -> bool:
         """Whether nothing has changed, but for writes into :attr:`arrays` that bypass the counters."""
-        if self._reader.read(self._cell) is not self._settings and not self._same_settings():
+        reader = self._reader
+        if reader.read(self._cell) is not self._settings and not self._same_settings():
             return False
+        seen = reader.seen  # before it is looked at: another thread may set attributes meanwhile
+        if seen is not self._seen:
+            for attributes, name, tensor in self._own:
+                if attributes.get(name) is not tensor:
+                    return False
+            self._seen = None if self._sequence.keeps else seen  # whose attributes come and go
         if not self._guards.hold():
             return False
-        for attributes, name, tensor, array, counter, version in self._own:
-            if tensor.data is not array or counter[0] != version or attributes.get(name) is not tensor:
+        for source, tensor in self._others:
+            if look_up(source) is not tensor:
                 return False
-        for source, tensor, array, counter, version in self._others:
-            if look_up(source) is not tensor or tensor.data is not array or counter[0] != version:
+        for tensor, array, counter, version in self._versions:
+            if tensor._array is not array or counter[0] != version:
                 return False
         return not self._odd or all(a.tobytes() == values for a, values in self._odd)
 
