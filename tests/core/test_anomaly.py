@@ -193,6 +193,22 @@ def test_several_outputs():
             (a + tr.sqrt(b)).sum().backward()
 
 
+@pytest.mark.parametrize("bad", [0, 1])
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_each_of_several_outputs_is_looked_at(bad, requires_grad):
+    @tr.primitive(joint_vjp=lambda gs, y, x, needs: [gs[bad] / x], saves=(0,))
+    def logarithm_and_more(x):
+        results = [x + 1, x + 1]
+        results[bad] = np.log(x)
+        return tuple(results)
+
+    x = tr.tensor(np.array([1.0, 0.0]), requires_grad=requires_grad)
+    error = caught(logarithm_and_more, x)
+    assert (error.op, error.phase) == ("logarithm_and_more", "forward")
+    assert here(error)
+    del tr.core.registry["logarithm_and_more"]
+
+
 def test_sums_that_overflow():
     x = tr.tensor(np.array([1e-10]), requires_grad=True)
     with tr.detect_anomaly():

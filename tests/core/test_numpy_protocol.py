@@ -110,7 +110,7 @@ FUNCTIONS = {
     "sum": lambda f, a, b, v, w: [f(a), f(a, 1), f(a, axis=(0, 1), keepdims=True)],
     "swapaxes": lambda f, a, b, v, w: f(a, 0, 1),
     "take": lambda f, a, b, v, w: [f(a, [0, 5]), f(a, [[0, 2]], axis=1)],
-    "take_along_axis": lambda f, a, b, v, w: f(a, np.array([[0, 2], [1, 1]]), axis=1),
+    "take_along_axis": lambda f, a, b, v, w: [f(a, np.array([[0, 2], [1, 1]]), axis=1), f(a, np.array([4, 1]), None)],
     "tensordot": lambda f, a, b, v, w: [f(a, b, 1), f(a, b, ([0, 1], [1, 0])), f(v, w, 0), f(a, b, axes=(1, 0))],
     "tile": lambda f, a, b, v, w: [f(a, 2), f(v, (2, 2))],
     "trace": lambda f, a, b, v, w: [f(a), f(a, 1)],
