@@ -27,11 +27,13 @@ def some(names):
 
 @each_case
 def test_outputs_and_every_gradient(case):
-    agree(case.cell(), case.sequences(4, 3), case.states(3))
-    files = len(cache._loaded)
+    cells = [case.cell()]  # code goes with the last cell that has it
+    agree(cells[0], case.sequences(4, 3), case.states(3))
+    files = set(cache._loaded)
     for T, B, I, H in SIZES:
-        agree(case.cell(I, H), case.sequences(T, B, I, H), case.states(B, I, H))
-    assert len(cache._loaded) == files, "other sizes are the same program"
+        cells.append(case.cell(I, H))
+        agree(cells[-1], case.sequences(T, B, I, H), case.states(B, I, H))
+    assert set(cache._loaded) <= files, "other sizes are the same program"
 
 
 @some(SINGLE)

@@ -1,4 +1,4 @@
-"""Generated source becomes a module, which jits its function; its text and its machine code are kept on the disk.
+"""Generated source becomes a module, which compiles its function; its text and its machine code are kept on the disk.
 
 What is run is the text at hand, never what a file holds: the file is there for whoever wants to read or debug it. Its
 name is a hash over its text and the fingerprint of the kernels that it calls, so that machine code from another version
@@ -11,6 +11,7 @@ import hashlib
 import linecache
 import sys
 import types
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from ..kernels.uninterrupted import making
 
 __all__ = ["directory", "load", "store"]
 
-_loaded: dict[str, Any] = {}
+_loaded: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()  # loops that somebody has
 
 
 def store(text: str) -> Path:
@@ -36,23 +37,33 @@ def store(text: str) -> Path:
 
 
 def load(text: str, name: str) -> Any:
-    """What is called `name` in the module `text`, which compiles it.
+    """What is called `name` in the module `text`, which compiles it; it is kept as long as somebody has it.
 
     Parameters
     ----------
     text : str
-        Source of a module; it jits the function itself.
+        Source of a module; it compiles the function itself.
     name : str
         The function.
     """
     with making:
         path = store(text)
-        if path.stem not in _loaded:
-            module = types.ModuleType(path.stem)
-            module.__file__ = str(path)
-            lines = text.splitlines(keepends=True)
-            linecache.cache[str(path)] = len(text), None, lines, str(path)  # whatever the file holds
-            sys.modules[path.stem] = module  # before jitting: Numba looks the module up by name
-            exec(compile(text, path, "exec"), module.__dict__)
-            _loaded[path.stem] = getattr(module, name)
-        return _loaded[path.stem]
+        loop = _loaded.get(path.stem)
+        if loop is None:
+            loop = _loaded[path.stem] = _run(text, path, name)
+        return loop
+
+
+def _run(text: str, path: Path, name: str) -> Any:
+    """What the module makes of its function; the module itself is of no use any more then."""
+    module = types.ModuleType(path.stem)
+    module.__file__ = str(path)
+    lines = text.splitlines(keepends=True)
+    linecache.cache[str(path)] = len(text), None, lines, str(path)  # whatever the file holds
+    sys.modules[path.stem] = module  # who compiles it looks it up by name
+    try:
+        exec(compile(text, path, "exec"), module.__dict__)
+        return getattr(module, name)
+    finally:
+        sys.modules.pop(path.stem, None)
+        linecache.cache.pop(str(path), None)

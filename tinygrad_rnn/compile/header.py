@@ -24,11 +24,10 @@ from tinygrad_rnn.kernels.lanes import (
     vstore, vstore_n, vsum,
 )
 from tinygrad_rnn.kernels.linked import gemm, gemm2
-from tinygrad_rnn.kernels.loops import {dtype} as array, integers, loop
+from tinygrad_rnn.kernels.loops import {dtype} as array, integers, loop, translated
 from tinygrad_rnn.kernels.mathfn import (
     cos, erf, exp, expm1, log, log1p, power, sigmoid, sin, softplus, sqrt, tanh,
 )
-from tinygrad_rnn.kernels.translate import translated
 
 LANES = {lanes}  # of {dtype}
 INF = np.{dtype}(np.inf)

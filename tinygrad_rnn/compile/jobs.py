@@ -145,7 +145,8 @@ class Call:
         if self._small or config.get_num_threads() == 1:
             run(todo, *loose)
         else:
-            self._share(lambda *part: run(_part(todo, *part), *loose), lengths)
+            # it holds `self`, and so the code of the loop, as long as a thread is in it
+            self._share(lambda *part: self._kernels.run(_part(todo, *part), *loose), lengths)
 
     def _share(self, do: Callable[[int, int, int, int], None], lengths: np.ndarray | None) -> None:
         """Let threads do it: ``do(first job, last job, first row, last row)``."""

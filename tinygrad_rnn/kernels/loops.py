@@ -7,6 +7,9 @@ whatever the cell is, and nothing has to be compiled that takes arrays out of Py
 
 from __future__ import annotations
 
+import itertools
+import weakref
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -16,26 +19,33 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
 from .fingerprint import kernel
-from .symbols import c_function
+from .native import Native
+from .translate import translated as translated_now
 from .vector import BOUNDSCHECK
 
 _n = types.intp
-_checked: list[Any] = []
+_checked: weakref.WeakValueDictionary[int, _Checked] = weakref.WeakValueDictionary()
+_numbers = itertools.count()
 
 
 class _Checked:
     """A loop that raises IndexError: Python calls it by its number, as errors do not pass a C function."""
 
-    def __init__(self, function: Any):
-        self.address = len(_checked)
-        _checked.append(kernel(function))
+    def __init__(self, function: Callable):
+        self.function = kernel(function)
+        self.function.compile((_n, _n, _n))
+        self.address = next(_numbers)
+        _checked[self.address] = self
 
 
-def loop(function: Any) -> Any:
+def loop(function: Callable) -> Native | _Checked:
     """Compile a generated loop, or load it from the disk; its ``address`` is what :func:`call_loop` takes."""
-    if BOUNDSCHECK:
-        return _Checked(function)
-    return c_function(function, types.void(_n, _n, _n))
+    return _Checked(function) if BOUNDSCHECK else Native(function)
+
+
+def translated(function: Callable) -> Any:
+    """Mark what :func:`loop` translates; Numba, which checks bounds, needs to know of it."""
+    return translated_now(function) if BOUNDSCHECK else function
 
 
 @intrinsic
@@ -49,7 +59,7 @@ def _call(typingctx, address, b0, b1, table):
 
 
 def _call_checked(address: int, b0: int, b1: int, table: int) -> None:
-    _checked[address](b0, b1, table)
+    _checked[address].function(b0, b1, table)
 
 
 call_loop = _call_checked if BOUNDSCHECK else _call

@@ -8,7 +8,7 @@ statements become instructions in one pass. What an operation means is still ask
 The language: parameters, and numbers and functions of the module; ``name = expression``; ``for name in range(...)``
 with a positive step; ``if`` without ``else``; ``continue``; ``pass``; calls. Expressions are operators, a comparison,
 calls by position, ``min`` of two integers and ``a[i]``. A name has one type. One that is assigned in one place only is
-known until its block ends.
+known until its block ends. A function of the same module is in this language too, and is put in place of its call.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import operator
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Mapping
+from types import FunctionType
 from typing import Any
 
 from llvmlite import ir
@@ -54,7 +55,7 @@ def translated(function: Callable) -> Any:
 
     def define(typingctx, *args):
         def codegen(context, builder, sig, values):
-            _Translation(context, builder, function).run(list(zip(sig.args, values)))
+            Translation(context, builder, function).run(list(zip(sig.args, values)))
             return context.get_dummy_value()
 
         return types.void(*args), codegen
@@ -66,7 +67,7 @@ def translated(function: Callable) -> Any:
     return intrinsic(define)
 
 
-class _Translation:
+class Translation:
     """One function on its way to LLVM, at the place where the builder stands."""
 
     def __init__(self, context: Any, builder: ir.IRBuilder, function: Callable):
@@ -211,6 +212,9 @@ class _Translation:
 
     def call(self, function: Any, *nodes: ast.expr) -> Value:
         arguments = [self.value(node) for node in nodes]
+        if isinstance(function, FunctionType) and function.__globals__ is self.module:
+            Translation(self.context, self.builder, function).run(arguments)
+            return types.void, self.context.get_dummy_value()
         kinds = tuple(kind for kind, _ in arguments)
         if (function, kinds) not in self.known:
             self.known[function, kinds] = self.look_up(function, kinds)
