@@ -324,5 +324,5 @@ def test_learning_forward_in_time():
         learner.step(x).sum().backward()
         learner.accumulate()
         x[ROW, 1] = -1.0
-        with pytest.raises(AnomalyError, match=rf"sqrt: gives nan at row {ROW}, feature 1, in {__file__}"):
+        with pytest.raises(AnomalyError, match=rf"sqrt: gives nan at time step 1, row {ROW}, feature 1, in {__file__}"):
             learner.step(x)

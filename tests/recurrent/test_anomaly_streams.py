@@ -8,6 +8,7 @@ import pytest
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.errors import AnomalyError
+from tinygrad_rnn.train import TruncatedBPTT
 
 MODES = ["eager", "compiled"]
 both_modes = pytest.mark.parametrize("mode", MODES)
@@ -174,3 +175,147 @@ def test_what_goes_wrong_before_the_first_step_has_its_line(mode):
         with tr.detect_anomaly(), pytest.raises(AnomalyError, match="log: gives nan") as info:
             run()
         assert info.value.where.startswith(__file__)
+
+
+# ---- learning forward in time
+
+
+class Diagonal(nn.Cell):
+    """One operation that may go wrong on the way into the state, and one on the way out."""
+
+    input_size = hidden_size = 2
+
+    def __init__(self, inward=lambda u: u, outward=lambda h: h, decay=0.5, noise=0.0):
+        self.inward, self.outward, self.decay, self.drop = inward, outward, decay, nn.Dropout(noise)
+        self.w = nn.Parameter(np.eye(2) * 0.5)
+
+    def initial_state(self, batch_size):
+        return tr.zeros((batch_size, 2), "float64")
+
+    def step(self, x, h):
+        h = self.decay * h + self.inward(self.drop(x) @ self.w)
+        return self.outward(h), h
+
+
+ROW = 1
+
+
+def learned(cell, times, bad=None, dy=1.0):
+    """Steps with gradients of their outputs at some times only; a row of the input is zero at the time `bad`."""
+    learner = nn.RTRL(cell, 3)
+    for t in range(max(times) + 1):
+        x = np.ones((3, 2))
+        x[ROW, 1] = t != bad
+        y = learner.step(x)
+        if t in times:
+            learner.accumulate(np.full(y.shape, dy))
+    return learner
+
+
+@pytest.mark.parametrize("times", [[3], [0, 1, 2, 3], [5], [6]])
+def test_a_derivative_that_is_carried_along_is_told_where_it_was_made(times):
+    cell = Diagonal(inward=tr.sqrt)
+    with tr.detect_anomaly(), pytest.raises(AnomalyError) as info:
+        learned(cell, times, 3)
+    error = info.value
+    assert (error.op, error.phase, error.step, error.row, error.input) == ("sqrt", "backward", 3, ROW, 0)
+    assert f"is inf at time step 3, row {ROW}, feature 1, in {__file__}:" in str(error)
+    with np.errstate(all="ignore"):
+        learned(Diagonal(inward=tr.sqrt), times, 3)  # nobody looks
+    with tr.detect_anomaly():
+        learner = learned(cell, [2], None)
+        x = np.zeros((3, 2))
+        learner.step(x)  # of which nothing is asked
+        learner.reset()
+        learner.accumulate(np.ones_like(learner.step(x + 1).numpy()))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_a_derivative_of_an_output(noise):
+    cell = Diagonal(outward=tr.sqrt, decay=0.0, noise=noise)
+    with tr.detect_anomaly(), pytest.raises(AnomalyError) as info:  # noqa: PT012
+        for seed in range(20):
+            tr.seed(seed)
+            learned(cell, [0, 1, 2], 2)
+    assert (info.value.op, info.value.phase, info.value.input) == ("sqrt", "backward", 0)
+    if not noise:
+        assert (info.value.step, info.value.row) == (2, ROW)
+
+
+def test_gradients_that_are_not_finite_when_they_are_given():
+    with tr.detect_anomaly(), pytest.raises(AnomalyError, match="gradient of output 0 holds nan at time step 1, row 0"):
+        learned(Diagonal(), [1], dy=np.nan)
+
+
+def test_derivatives_that_grow_beyond_all_numbers():
+    """No rule is to blame, nor is the state, which does not grow."""
+    cell = nn.IndRNNCell(2, 2, nonlinearity="tanh", dtype="float64")
+    for name, p in cell.named_parameters():
+        p.data[...] = 1e100 if name == "weight_hh" else 0.0
+    learner = nn.RTRL(cell)
+    with tr.detect_anomaly(), pytest.raises(AnomalyError, match="carried along") as info:  # noqa: PT012
+        for _ in range(9):
+            learner.step(np.ones((1, 2)))
+            learner.accumulate(np.ones((1, 2)))
+    assert "reset()" in str(info.value)
+    assert info.value.step is None
+
+
+def test_what_was_computed_outside_has_no_line():
+    cell = Diagonal(outward=tr.sqrt, decay=0.0)
+    learner = nn.RTRL(cell, 3)
+    with np.errstate(all="ignore"):
+        learner.step(np.zeros((3, 2)))
+    with (
+        tr.detect_anomaly(),
+        pytest.raises(AnomalyError, match="gradients at time step 0 are not finite; the step was"),
+    ):
+        learner.accumulate(np.ones((3, 2)))
+
+
+def test_what_is_computed_of_parameters_has_its_line():
+    class Logged(Diagonal):
+        def step(self, x, h):
+            h = 0.5 * h + x @ tr.log(self.w)
+            return h, h
+
+    with np.errstate(all="ignore"):
+        learner = nn.RTRL(Logged(), 1)
+    with tr.detect_anomaly(), pytest.raises(AnomalyError, match="log: gives -inf") as info:
+        learner.step(np.ones((1, 2)))
+    assert info.value.where.startswith(__file__)
+
+
+# ---- streams in windows
+
+
+@both_modes
+def test_truncated_backpropagation_through_time(mode):
+    """Steps are counted from the beginning of a window, which the state enters as it is."""
+
+    class Rooting(nn.Cell):
+        input_size = hidden_size = 2
+
+        def __init__(self):
+            self.w = nn.Parameter(np.eye(2) * 0.5)
+
+        def initial_state(self, batch_size):
+            return tr.zeros((batch_size, 2), "float64")
+
+        def step(self, x, h):
+            h = 0.5 * h + tr.sqrt(x @ self.w)
+            return h, h
+
+    x = np.ones((12, 3, 2))
+    x[6, ROW, 1] = 0.0
+    for value, phase in ((0.0, "backward"), (-1.0, "forward")):
+        x[6, ROW, 1] = value
+        data, layer = TruncatedBPTT(x, x, k1=4), nn.Recurrent(Rooting(), mode)
+        done = []
+        with tr.detect_anomaly(), pytest.raises(AnomalyError) as info:  # noqa: PT012
+            for window in data:
+                data.loss(layer, nn.mse_loss, window, tr.tensor).backward()
+                done.append(window)
+        assert (info.value.op, info.value.phase, info.value.row) == ("sqrt", phase, ROW)
+        assert info.value.step == 2
+        assert len(done) == 1

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import config
 from ..config import grad_mode
-from ..core import Tensor, pull_back
+from ..core import Tensor, grad, pull_back
 from ..core.finding import Unrolled, all_finite
 from ..errors import AnomalyError
 from . import nest
@@ -72,14 +72,19 @@ def _blame_what_was_given(cell: Cell, sequence: Unrolled, inputs: Sequence[Tenso
             raise _given(f"{title}: {name}", x.data[(t, row, *at)], step, row, at)
     for i, s in enumerate(states):
         if s.data.dtype.kind == "f" and not all_finite(s.data):
-            row, *at = (int(n) for n in np.argwhere(~np.isfinite(s.data))[0])
-            raise _given(f"{title}: initial state {i}", s.data[(row, *at)], None, row, at)
+            raise not_finite(f"{title}: initial state {i}", s.data, None)
     for name, p in cell.named_parameters():
         if not all_finite(p.data):
             place = tuple(int(n) for n in np.argwhere(~np.isfinite(p.data))[0])
             error = AnomalyError(f"{title}: parameter {name} holds {float(p.data[place])} at {place}")
             raise error
     raise AnomalyError(f"{title}: results are NaN, and so is something that its step reads")
+
+
+def not_finite(name: str, a: np.ndarray, step: int | None) -> AnomalyError:
+    """The error that says where an array (B, ...) that was given is not finite."""
+    row, *at = (int(n) for n in np.argwhere(~np.isfinite(a))[0])
+    return _given(name, a[(row, *at)], step, row, at)
 
 
 def _given(name: str, value: Any, step: int | None, row: int, at: list) -> AnomalyError:
@@ -119,8 +124,7 @@ def watched_step(link: Any, leaves: list) -> Any:
     with quietly():
         y = link._run_eagerly(leaves)
     x = [np.array(a, row.dtype) for a, row in zip(leaves, link.rows)]
-    results = [*nest.flatten(y)[0], *link._states()]
-    look_at_step(link.cell, link.sequence, (x, link.structure), (before, link.state_structure), random, results)
+    _step_of(link, x, before, random).look_at([*nest.flatten(y)[0], *link._states()])
     return y
 
 
@@ -128,33 +132,73 @@ def look_at_loop(link: Any, random: Mapping | None) -> None:
     """Look at a step of a stepper's loop that has not gone on to its new states, and go on."""
     kernel, before = link.kernel, link._states()
     kernel.go_on()
-    x, results = kernel.inputs[: len(link.rows)], [*kernel.outputs, *kernel.states]
-    look_at_step(link.cell, link.sequence, (x, link.structure), (before, link.state_structure), random, results)
+    _step_of(link, kernel.inputs[: len(link.rows)], before, random).look_at([*kernel.outputs, *kernel.states])
 
 
-def look_at_step(cell: Cell, stream: Any, x: tuple, state: tuple, random: Any, results: Sequence) -> None:
-    """Look at the `results` of one step of a stream; run it on the tape if something is wrong.
+def _step_of(link: Any, x: list, before: list, random: Mapping | None) -> StreamStep:
+    return StreamStep(link.cell, link.sequence, (x, link.structure), (before, link.state_structure), random)
 
-    Parameters
+
+class StreamStep(NamedTuple):
+    """One step of a stream, and what it takes to run it once more on the tape.
+
+    Attributes
     ----------
+    cell : Cell
     stream : Sequence
         Keeps what the cell's ``begin_sequence`` has set.
     x, state : (list of arrays, structure)
+        Before the step.
     random : dict or None
         Of the generator, before the step.
+    time : int or None
+        The number of the step.
     """
-    if all(map(all_finite, results)):
-        return
-    inputs, states = ([Tensor(a) for a in arrays] for arrays, _ in (x, state))
-    sequence = Unrolled(__file__, len(inputs[0].data), 1, None)
-    with config.no_grad(), stream.going_on(), trial(cell), grad_mode.anomaly.inside(sequence):
-        if random is not None:
-            config.generator().bit_generator.state = random
-        again = cell.step(nest.unflatten(x[1], inputs), nest.unflatten(state[1], states))
-    leaves = [(r, 0) for r in nest.flatten(again)[0]]
-    settle(cell, sequence, leaves, [Tensor(t.data[None]) for t in inputs], states)
-    if any(np.isnan(r).any() for r in results):
-        raise AnomalyError(f"{cell._title}: the step has given NaN, and run once more on the tape it does not")
+
+    cell: Cell
+    stream: Any
+    x: tuple
+    state: tuple
+    random: Mapping | None
+    time: int | None = None
+
+    def look_at(self, results: Sequence) -> None:
+        """Look at what the step has given; run it once more if something is wrong."""
+        if all(map(all_finite, results)):
+            return
+        inputs, states = ([Tensor(a) for a in arrays] for arrays, _ in (self.x, self.state))
+        sequence = Unrolled(__file__, len(inputs[0].data), 1, self.time)
+        with config.no_grad():
+            again = self._once_more(sequence, inputs, states)
+        leaves = [(r, 0) for r in nest.flatten(again)[0]]
+        settle(self.cell, sequence, leaves, [Tensor(t.data[None]) for t in inputs], states)
+        if any(np.isnan(r).any() for r in results):
+            raise AnomalyError(f"{self.cell._title}: the step has given NaN, and run once more on the tape it does not")
+
+    def look_back(self, part: int, gs: Sequence[np.ndarray]) -> None:
+        """Report the derivative rule that makes what is not finite out of these gradients of outputs, or of new states.
+
+        Parameters
+        ----------
+        part : int
+            0: `gs` are of the outputs; 1: of the new states.
+        """
+        inputs, states = [Tensor(a) for a in self.x[0]], [Tensor(a, True) for a in self.state[0]]
+        sequence = Unrolled(__file__, len(inputs[0].data), 1, self.time)
+        with config.enable_grad(), grad_mode.anomaly.loud():
+            again = self._once_more(sequence, inputs, states)
+            pairs = [(r, g) for r, g in zip(nest.flatten(again[part])[0], gs) if r.requires_grad]
+            wanted = [*states, *(p for p in self.cell.parameters() if p.requires_grad)]
+            if pairs:
+                results, seeds = zip(*pairs)
+                grad(results, wanted, seeds, retain_graph=True, allow_unused=True)
+
+    def _once_more(self, sequence: Unrolled, inputs: list, states: list) -> tuple:
+        with self.stream.going_on(), trial(self.cell), grad_mode.anomaly.inside(sequence):
+            if self.random is not None:
+                config.generator().bit_generator.state = self.random
+            sequence.begin(0)
+            return self.cell.step(nest.unflatten(self.x[1], inputs), nest.unflatten(self.state[1], states))
 
 
 class Replay:

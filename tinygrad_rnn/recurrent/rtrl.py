@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,10 @@ import numpy as np
 from .. import config
 from ..core import Tensor, as_tensor
 from ..core.backward import backward
-from ..errors import CompileError, GraphError, ShapeError
+from ..core.finding import all_finite
+from ..errors import AnomalyError, CompileError, GraphError, ShapeError
 from . import nest
-from .anomaly import look_at_step
+from .anomaly import StreamStep, not_finite, quietly
 from .cell import Cell
 from .scan import as_input, check_state
 from .sequence import Sequence
@@ -129,6 +131,9 @@ class RTRL:
         self._carried = Carried(step.parts, len(self._first), batch, step.units, self._states[0].dtype)
         self._moment: Any = None
         self._outputs: list[Tensor] = []
+        self._time = 0  # steps since the beginning
+        self._taken: StreamStep | None = None  # the last step, if it is looked after
+        self._spoiled: AnomalyError | None = None  # why the derivatives that are carried along are not finite
 
     def _prepare(self) -> None:
         """Trace the step anew."""
@@ -149,7 +154,7 @@ class RTRL:
 
     def _base_tensors(self) -> list[Tensor]:
         """Today's parameters, and what is computed from parameters alone."""
-        with config.enable_grad(), self._sequence.going_on():
+        with config.enable_grad(), self._sequence.going_on(), quietly():
             tensors = self._program.base_tensors(self.batch_size)
         if tensors is None:
             raise ShapeError(f"{self._name}: parameters changed their shapes or dtypes; make a new RTRL")
@@ -200,22 +205,34 @@ class RTRL:
             if t.requires_grad:
                 raise GraphError(f"{self._name}: x: requires gradients, wanted data or a detached tensor")
             inputs.append(t.data.copy())  # kept until the next step
-        watch, before = config.grad_mode.anomaly, self._states
-        random = None if watch is None else config.generator().bit_generator.state
-        inputs += [mask[0] for mask in self._program.draw(1, self.batch_size)]
         self._advance()
+        self._taken = None
+        if config.grad_mode.anomaly is not None:
+            random, state = config.generator().bit_generator.state, (self._states, self._state_structure)
+            self._taken = StreamStep(self.cell, self._sequence, (inputs, its), state, random, self._time)
+        self._time += 1
+        masks = [mask[0] for mask in self._program.draw(1, self.batch_size)]
         self._bases = self._base_tensors()
         bases = {s.uid: t.data for s, t in zip(self._program.bases, self._bases)}
-        with config.no_grad():
-            self._moment = self._step.run(inputs, self._states, bases, self.batch_size)
+        with config.no_grad(), quietly():
+            self._moment = self._step.run([*inputs, *masks], self._states, bases, self.batch_size)
         self._states = self._moment.new_states
-        if watch is not None:
-            x, results = inputs[: len(self._rows)], [*self._moment.outputs, *self._states]
-            look_at_step(
-                self.cell, self._sequence, (x, self._structure), (before, self._state_structure), random, results
-            )
+        if self._taken is not None:
+            self._look_at(self._taken)
         self._outputs = [Tensor(y.copy(), True) for y in self._moment.outputs]
         return nest.unflatten(self._program.output_structure, self._outputs)
+
+    def _look_at(self, taken: StreamStep) -> None:
+        """Look at what the last step has given; of derivatives only keep in mind what is wrong until they are used."""
+        moment = self._moment
+        taken.look_at([*moment.outputs, *moment.new_states])
+        if self._spoiled is None:
+            factors = [a for _, *factors in itertools.chain(*moment.direct) for a in factors]
+            if not all(map(all_finite, [*itertools.chain(*moment.jacobians), *factors])):
+                try:
+                    taken.look_back(1, [np.ones_like(s) for s in self._states])
+                except AnomalyError as error:
+                    self._spoiled = error.with_traceback(None)
 
     def _advance(self) -> None:
         """Carry the derivatives over the step that was taken."""
@@ -241,8 +258,10 @@ class RTRL:
         if self._moment is None:
             raise GraphError(f"{self._name}: accumulate: no step was taken since the beginning")
         cotangents = self._cotangents(dy)
-        with config.no_grad():
+        with config.no_grad(), quietly():
             grads, first = self._step.pull(self._moment, cotangents, self._carried)
+        if config.grad_mode.anomaly is not None and not all(map(all_finite, [*grads.values(), *first])):
+            self._blame(cotangents)
         roots, seeds = [], []
         for s, t in zip(self._program.bases, self._bases):
             if t.requires_grad and s.uid in grads:
@@ -254,6 +273,23 @@ class RTRL:
                 seeds.append(g)
         if roots:
             backward(roots, seeds, Tensor, create_graph=False, retain_graph=True)
+
+    def _blame(self, cotangents: list[np.ndarray]) -> None:
+        """Say why gradients are not finite."""
+        for i, g in enumerate(cotangents):
+            if not all_finite(g):
+                raise not_finite(f"{self._name}: gradient of output {i}", g, self._time - 1)
+        carried, text = self._carried, f"{self._name}: gradients at time step {self._time - 1} are not finite"
+        if all(map(all_finite, [*carried.by_part.values(), carried.by_first])):
+            if self._taken is None:
+                raise AnomalyError(f"{text}; the step was taken outside of detect_anomaly()")
+            self._taken.look_back(0, cotangents)
+        elif self._spoiled is not None:
+            raise self._spoiled
+        raise AnomalyError(
+            f"{text}: derivatives of the state by parameters, which are carried along from step to step, grow beyond "
+            "all numbers; begin anew with reset(), or keep the recurrence stable"
+        )
 
     def _cotangents(self, dy: Any) -> list[np.ndarray]:
         if dy is None:
