@@ -495,6 +495,12 @@ LINALG = [
         lambda x, w_x, h, w_h, *b: np.tanh(x @ w_x + h @ w_h + sum(b)),
         on.of_shapes(*MATMUL_TANH),
     ),
+    Row(
+        "matmul_tanh:transposed",
+        lambda x, w_x, h, w_h, *b: tr.matmul_tanh(x, w_x, h, w_h, *b, transposed=True),
+        lambda x, w_x, h, w_h, *b: np.tanh(x @ w_x.T + h @ w_h.T + sum(b)),
+        on.of_shapes(*[[s[0], s[1][::-1], *s[2:]] for s in MATMUL_TANH]),
+    ),
 ]
 
 LOSS = [

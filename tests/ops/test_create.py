@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tr
-from tinygrad_rnn.errors import DTypeError
+from tinygrad_rnn.errors import DTypeError, ShapeError
 
 
 @pytest.mark.parametrize("dtype", [None, np.float32, np.float64, np.int64, np.bool_])
@@ -53,6 +53,13 @@ def test_randn(dtype):
     assert abs(a.std().item() - 1) < 0.03
     assert (a.numpy() != tr.randn((200, 100), dtype).numpy()).any()
     assert tr.randn((), dtype).shape == ()
+
+
+@pytest.mark.parametrize("shape", [-1, (2, -1), (-2,), (2**40, 2**40)])
+def test_shapes_that_no_array_has(shape):
+    for make in (tr.zeros, tr.ones, tr.randn, lambda s: tr.full(s, 1.0)):
+        with pytest.raises(ShapeError, match=r"shape: got .*, wanted lengths from 0 on"):
+            make(shape)
 
 
 def test_unsupported_dtype():

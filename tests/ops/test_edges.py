@@ -268,6 +268,23 @@ def test_squares_that_overflow():
     assert np.isfinite(y[1]).all()
 
 
+@pytest.mark.parametrize(
+    ("ord", "axis"), [(3, 0), (0, 0), (-np.inf, 1), ("fro", 0), (1, None), (1, (0, 1)), (np.inf, None)]
+)
+def test_other_norms_are_refused(ord, axis):
+    with pytest.raises(ValueError, match=r"norm: got ord=.*wanted None, or 1, 2 or inf over one axis"):
+        tr.norm(W([[3.0, 4.0], [5.0, 12.0]]), ord, axis)
+
+
+@pytest.mark.parametrize("length", [33, 66])
+def test_long_products(length):
+    """Of as many factors as it takes; long ones are taken by halves where they are compiled."""
+    x = np.random.default_rng(0).choice([-1.0, 1.0], (2, length)) * np.linspace(0.6, 1.5, 2 * length).reshape(2, length)
+    y, g = on_both_roads(lambda x: x.prod(-1, keepdims=True), x)
+    np.testing.assert_allclose(y, x.prod(-1, keepdims=True), rtol=1e-12)
+    np.testing.assert_allclose(g, x.prod(-1, keepdims=True) / x, rtol=1e-12)
+
+
 @pytest.mark.filterwarnings("ignore:overflow")
 def test_products_are_taken_in_order():
     assert tr.prod(W([1e200, 1e-200, 1e200, 1e-200])).item() == 1.0
