@@ -130,14 +130,15 @@ def _watched(op, args: tuple, static: dict) -> Any:
     watch = grad_mode.anomaly
     if watch is None:
         return out
+    looking = not watch.quiet and watch.within is None  # else what the loop gives, or the rule, is looked at
     if type(out) is not tuple:
-        node, a = out._node, out.data
-        if a.dtype.kind == "f" and not all_finite(a):
+        node, a = out._node, out._array
+        if looking and a.dtype.kind == "f" and not all_finite(a):
             watch.suspect(op, args, static, out)
     else:
         node = out[0]._node
         node = node.parents[0] if node is not None and node.parents else None
-        for o in out:
+        for o in out if looking else ():
             if o.data.dtype.kind == "f" and not all_finite(o.data):
                 watch.suspect(op, args, static, o)
     if node is not None:
@@ -228,8 +229,6 @@ class Watch:
 
     def suspect(self, op, args: tuple, static: dict, out: Tensor) -> None:
         """A result that is not finite: report it if that is new, or keep in mind what it comes from."""
-        if self.quiet or self.within is not None:
-            return  # what the loop gives, or the rule, is looked at
         operands = [a.data if isinstance(a, Tensor) else a for a in args]
         place, sequence = self.here(), self.sequence
         bad = place.counting(new_entries(op, operands, static, out.data))
