@@ -289,33 +289,31 @@ def test_what_is_computed_of_parameters_has_its_line():
 # ---- streams in windows
 
 
+class Rooting(Diagonal):
+    def __init__(self):
+        super().__init__(inward=tr.sqrt)
+
+
 @both_modes
-def test_truncated_backpropagation_through_time(mode):
-    """Steps are counted from the beginning of a window, which the state enters as it is."""
-
-    class Rooting(nn.Cell):
-        input_size = hidden_size = 2
-
-        def __init__(self):
-            self.w = nn.Parameter(np.eye(2) * 0.5)
-
-        def initial_state(self, batch_size):
-            return tr.zeros((batch_size, 2), "float64")
-
-        def step(self, x, h):
-            h = 0.5 * h + tr.sqrt(x @ self.w)
-            return h, h
-
+@pytest.mark.parametrize("k2", [4, 7])
+@pytest.mark.parametrize("every", [None, 2])
+def test_truncated_backpropagation_through_time(every, k2, mode):
+    """Time steps are those of the stream, whichever piece of it runs."""
     x = np.ones((12, 3, 2))
-    x[6, ROW, 1] = 0.0
     for value, phase in ((0.0, "backward"), (-1.0, "forward")):
-        x[6, ROW, 1] = value
-        data, layer = TruncatedBPTT(x, x, k1=4), nn.Recurrent(Rooting(), mode)
-        done = []
-        with tr.detect_anomaly(), pytest.raises(AnomalyError) as info:  # noqa: PT012
-            for window in data:
-                data.loss(layer, nn.mse_loss, window, tr.tensor).backward()
-                done.append(window)
-        assert (info.value.op, info.value.phase, info.value.row) == ("sqrt", phase, ROW)
-        assert info.value.step == 2
-        assert len(done) == 1
+        for t in (0, 3, 6, 11):
+            x[...] = 1.0
+            x[t, ROW, 1] = value
+            data = TruncatedBPTT(x, x, k1=4, k2=k2)
+            layer, done = nn.Recurrent(Rooting(), mode, checkpoint_every=every), []
+            with tr.detect_anomaly(), pytest.raises(AnomalyError) as info:  # noqa: PT012
+                for window in data:
+                    data.loss(layer, nn.mse_loss, window, tr.tensor).backward()
+                    done.append(window)
+            error = info.value
+            assert (error.op, error.phase, error.step, error.row) == ("sqrt", phase, t, ROW)
+            assert len(done) == t // 4
+        with np.errstate(all="ignore"):
+            layer(tr.tensor(x))
+        with tr.detect_anomaly(), pytest.raises(AnomalyError, match=f"time step 11, row {ROW}"):
+            layer(tr.tensor(x, requires_grad=True))[0].sum().backward()

@@ -1,6 +1,6 @@
 """The autodiff core: operation records, the tape, the backward walk."""
 
-from .anomaly import detect_anomaly, listening
+from .anomaly import counting_from, detect_anomaly, listening
 from .backward import sum_rows
 from .construct import as_tensor, grad, partial_grad, pull_back, tensor
 from .dtype import as_array, check_dtype, is_float
@@ -20,6 +20,7 @@ __all__ = [
     "as_array",
     "as_tensor",
     "check_dtype",
+    "counting_from",
     "detect_anomaly",
     "functions",
     "grad",

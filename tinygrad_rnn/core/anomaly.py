@@ -120,6 +120,17 @@ def listening(listener: Callable) -> Iterator[None]:
         _listen(-1)
 
 
+@contextmanager
+def counting_from(step: int) -> Iterator[None]:
+    """While active, sequences begin at this time step, if anomalies are looked for."""
+    watch = grad_mode.anomaly
+    if watch is None:
+        yield
+        return
+    with watch.shifted(step):
+        yield
+
+
 def _watched(op, args: tuple, static: dict) -> Any:
     """What the tape records, and a look at it."""
     out = _plain(op, args, static)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import config
-from ..core import Op, Tensor, apply, is_float, pull_back
+from ..core import Op, Tensor, apply, counting_from, is_float, pull_back
 from ..core.node import Node, clock
 from ..errors import GraphError
 from . import nest
@@ -56,6 +55,7 @@ class Checkpointed:
     def __init__(self, cell: Cell, advance: Callable, arrange: Arrangement, steps: Steps | None, every: int):
         self.cell, self.advance, self.arrange, self.steps, self.every = cell, advance, arrange, steps, every
         self.chunks: list[Chunk] = []
+        self.base = 0 if config.grad_mode.anomaly is None else config.grad_mode.anomaly.base
 
     def run(
         self, inputs: list[Tensor], states: list[Tensor], fresh: list[Tensor] | None, return_outputs: bool = True
@@ -123,8 +123,7 @@ class Checkpointed:
                 cut = steps.resets[chunk.stop] & (chunk.stop < steps.lengths)  # between this chunk and the one before
                 states = choose(cut, fresh, states)
             steps = steps.part(chunk.start, chunk.stop)
-        watch = config.grad_mode.anomaly
-        with contextlib.nullcontext() if watch is None else watch.shifted(chunk.start):
+        with counting_from(self.base + chunk.start):
             return self.advance(inputs, states, steps, fresh or None)
 
     def _tensors(self, items: dict[Any, None]) -> list[Tensor]:

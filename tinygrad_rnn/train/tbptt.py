@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import config
-from ..core import Tensor
+from ..core import Tensor, counting_from
 from ..errors import CheckpointError, DTypeError, ShapeError
 from ..ops import concat
 from ..recurrent import nest
@@ -58,6 +58,7 @@ class TruncatedBPTT:
     Notes
     -----
     An epoch runs the model over about ``T * k2 / k1`` time steps, forwards and backwards, and keeps the graph of `k2`.
+    What :func:`~tinygrad_rnn.detect_anomaly` finds is told with its time step in the stream.
 
     References
     ----------
@@ -144,7 +145,8 @@ class TruncatedBPTT:
             if begin == carry:
                 self._state = nest.detach_state(state)
             more = {} if self.resets is None else {"resets": self.resets[begin:end]}
-            result = model(tensor(self.inputs[begin:end]), state, **more)
+            with counting_from(begin):
+                result = model(tensor(self.inputs[begin:end]), state, **more)
             if not (isinstance(result, tuple) and len(result) == 2):
                 raise TypeError(f"model: got {type(result).__name__} as its result, wanted (predictions, state)")
             output, state = result
