@@ -1,6 +1,8 @@
 """What every test gets: reproducible Hypothesis, a fixed seed, default settings."""
 
 import signal
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -36,3 +38,17 @@ def _fresh_settings():
 def rng() -> np.random.Generator:
     """A seeded generator for the data of one test."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def restless_threads():
+    """Threads that take turns at every chance.
+
+    They are not measured: Python 3.11 cannot install two trace functions at once, and a thread that tries ends there.
+    """
+    interval, trace = sys.getswitchinterval(), threading.gettrace()
+    threading.settrace(None)
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+    threading.settrace(trace)

@@ -1,6 +1,5 @@
 """The pool of threads: several callers at once, each of which wants another number of them."""
 
-import sys
 import threading
 
 import pytest
@@ -10,13 +9,11 @@ from tinygrad_rnn.compile import threads
 
 
 @pytest.fixture(autouse=True)
-def eight_threads():
-    before, interval = tr.get_num_threads(), sys.getswitchinterval()
+def eight_threads(restless_threads):
+    before = tr.get_num_threads()
     tr.set_num_threads(8)
-    sys.setswitchinterval(1e-6)
     yield
     tr.set_num_threads(before)
-    sys.setswitchinterval(interval)
 
 
 def test_callers_that_start_at_once_with_ever_larger_batches():
@@ -24,8 +21,8 @@ def test_callers_that_start_at_once_with_ever_larger_batches():
     failures = []
 
     def call(rows, barrier):
-        barrier.wait()
         try:
+            barrier.wait()
             for n in (2, rows):
                 seen = [0] * n
 
@@ -40,7 +37,7 @@ def test_callers_that_start_at_once_with_ever_larger_batches():
 
     for _ in range(200):
         threads._pool, threads._pool_size = None, 0  # a cold start
-        barrier = threading.Barrier(6)
+        barrier = threading.Barrier(6, timeout=60)
         callers = [threading.Thread(target=call, args=(n, barrier)) for n in (2, 3, 4, 5, 7, 8)]
         for caller in callers:
             caller.start()
@@ -58,7 +55,7 @@ def test_a_failure_waits_for_the_others():
         if start == 0:
             threading.Timer(0.05, event.set).start()
             raise ValueError("first")
-        event.wait()
+        assert event.wait(60)
         done.append(start)
 
     with pytest.raises(ValueError, match="first"):

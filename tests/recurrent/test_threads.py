@@ -20,7 +20,7 @@ def together(work, rounds=6):
     def loop(i):
         found = []
         for r in range(rounds):
-            gate.wait(60)
+            gate.wait(300)
             found.append(work(i, r))
         return found
 
