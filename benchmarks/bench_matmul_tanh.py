@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 import tinygrad_rnn as tr
-from tinygrad_rnn.kernels import reference
-from tinygrad_rnn.kernels.matmul_tanh import matmul_tanh, matmul_tanh_vjp
+from tinygrad_rnn.kernels.fused.matmul_tanh import matmul_tanh, matmul_tanh_vjp
+from tinygrad_rnn.kernels.reference import matmul_tanh as reference
 
 from . import harness
 

@@ -15,7 +15,7 @@ from .config import (
     set_num_threads,
 )
 from .core import OUT, Lowering, Op, Tensor, as_tensor, detect_anomaly, grad, primitive, tensor
-from .kernels import uninterrupted as _uninterrupted  # noqa: F401  forks have to wait for it from the start
+from .kernels.build import uninterrupted as _uninterrupted  # noqa: F401  forks have to wait for it from the start
 from .ops import *  # noqa: F403
 
 __version__ = "0.1.0"
@@ -47,6 +47,6 @@ __all__ += ops.__all__
 
 def __getattr__(name: str):
     """The other rooms, imported at first use."""
-    if name in ("compile", "data", "optim", "recurrent", "testing", "train", "viz"):
+    if name in ("compile", "data", "decoding", "modules", "optim", "recurrent", "testing", "train", "viz"):
         return importlib.import_module(f"{__name__}.{name}")
     raise foreign_names.missing("tinygrad_rnn", name, foreign_names.PACKAGE)

@@ -3,13 +3,14 @@
 import numpy as np
 
 import tinygrad_rnn as tr
-from tinygrad_rnn.recurrent import nest, scan
+from tinygrad_rnn.core import tree
+from tinygrad_rnn.recurrent import scan
 
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
 
 def leaves_of(*nests):
-    return [x for n in nests for x in nest.flatten(n)[0]]
+    return [x for n in nests for x in tree.flatten(n)[0]]
 
 
 def weights_for(tensors, seed=3):

@@ -12,7 +12,7 @@ import numpy as np
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
-from tinygrad_rnn.recurrent import nest
+from tinygrad_rnn.core import tree
 
 
 class Case(NamedTuple):
@@ -66,7 +66,7 @@ def draw(shapes, lead, dtype, seed, requires_grad=True) -> Any:
         values = rng.uniform(-1, 1, (*lead, *s.sizes))
         return tr.tensor(values, dtype=dtype, requires_grad=requires_grad)
 
-    return nest.map(one, shapes)
+    return tree.map(one, shapes)
 
 
 class TableCell(nn.Cell):
@@ -86,7 +86,7 @@ class TableCell(nn.Cell):
 
     def initial_state(self, batch_size):
         shapes = self.case.state(*self.sizes)
-        return nest.map(lambda s: tr.zeros((batch_size, *s.sizes), self.dtype), shapes)
+        return tree.map(lambda s: tr.zeros((batch_size, *s.sizes), self.dtype), shapes)
 
     def begin_sequence(self, batch_size):
         if self.case.begin is not None:

@@ -5,7 +5,7 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
-from tinygrad_rnn.compile import cache
+from tinygrad_rnn.compile.codegen import module_cache
 from tinygrad_rnn.testing import gradcheck
 
 from .agreement import agree, leaves_of, loss_of
@@ -29,11 +29,11 @@ def some(names):
 def test_outputs_and_every_gradient(case):
     cells = [case.cell()]  # code goes with the last cell that has it
     agree(cells[0], case.sequences(4, 3), case.states(3))
-    files = set(cache._loaded)
+    files = set(module_cache._loaded)
     for T, B, I, H in SIZES:
         cells.append(case.cell(I, H))
         agree(cells[-1], case.sequences(T, B, I, H), case.states(B, I, H))
-    assert set(cache._loaded) <= files, "other sizes are the same program"
+    assert set(module_cache._loaded) <= files, "other sizes are the same program"
 
 
 @some(SINGLE)

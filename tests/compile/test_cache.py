@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tinygrad_rnn.kernels import disk_cache
-from tinygrad_rnn.kernels.disk_cache import MAGIC, directory, keep_text, read, write
+from tinygrad_rnn.kernels.build import disk_cache
+from tinygrad_rnn.kernels.build.disk_cache import MAGIC, directory, keep_text, read, write
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -5,7 +5,8 @@ import weakref
 import numpy as np
 import pytest
 
-from tinygrad_rnn.compile import pool, runtime, threads
+from tinygrad_rnn.compile.runtime import buffer_pool, threads
+from tinygrad_rnn.compile.runtime.executable import Executable
 
 from .agreement import run
 from .cells import BY_NAME
@@ -18,14 +19,14 @@ T, B = 5, 3
 def call(request, monkeypatch):
     """An executable, the arguments of its forward call, and gradients of what it returns."""
     found = []
-    forward = runtime.Executable.forward
+    forward = Executable.forward
 
     def spy(self, *args):
         found[:] = self, args
         return forward(self, *args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runtime.Executable, "forward", spy)
+        patch.setattr(Executable, "forward", spy)
         run(CASE.cell(), CASE.sequences(T, B), CASE.states(B), "compiled")
     if request.param == "shared":
         monkeypatch.setattr(threads, "WORTH", 1)
@@ -120,4 +121,4 @@ def test_small_results_keep_nothing_else_alive(call):
 def test_shared_zeros_stay_zero(call):
     executable, args, output_grads, _ = call
     arrays_of(executable, args, output_grads, [None, None])
-    assert not executable.pool.zeros(pool.SMALL - 1).any()
+    assert not executable.pool.zeros(buffer_pool.SMALL - 1).any()

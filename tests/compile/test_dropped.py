@@ -14,8 +14,8 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
-from tinygrad_rnn.compile import cache
-from tinygrad_rnn.kernels import native
+from tinygrad_rnn.compile.codegen import module_cache
+from tinygrad_rnn.kernels.build import native
 
 X = np.linspace(-1, 1, 30, dtype=np.float32).reshape(5, 2, 3)
 ROOT = Path(__file__).parents[2]
@@ -48,14 +48,14 @@ def train(made):
 def code():
     """The code that is there: what the caches know of, and what is loaded."""
     gc.collect()
-    return set(cache._loaded)
+    return set(module_cache._loaded)
 
 
 def test_code_goes_with_the_last_layer():
     before = code()
     first, second = layer(300), layer(300)
     train(first)
-    loops = {name: weakref.ref(cache._loaded[name]) for name in code() - before}
+    loops = {name: weakref.ref(module_cache._loaded[name]) for name in code() - before}
     assert len(loops) == 2  # forward and backward
     train(second)
     assert code() - before == set(loops), "the same step is the same code"

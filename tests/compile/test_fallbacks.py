@@ -10,7 +10,8 @@ from tinygrad_rnn import compile as compiler
 from tinygrad_rnn import nn
 from tinygrad_rnn.core import Op, apply
 from tinygrad_rnn.errors import CompileError
-from tinygrad_rnn.recurrent import compiled, scan
+from tinygrad_rnn.recurrent import scan
+from tinygrad_rnn.recurrent.scan import compiled
 
 X = np.random.default_rng(0).uniform(-2, 2, (3, 4, 2)).astype(np.float32)
 STEP = tr.Lowering("elementwise", "vselect({0} > 0.0, vsplat(1.0, k), vsplat(0.0, k))", cost=2)
@@ -135,11 +136,11 @@ def test_lowerings_that_do_not_serve(name):
 
 
 STAGES = [
-    ("tinygrad_rnn.compile.plan.Plan", "differentiate"),
-    ("tinygrad_rnn.compile.plan.Plan", "schedule_forward"),
-    ("tinygrad_rnn.compile.layout.Layout", "__init__"),
-    ("tinygrad_rnn.compile.emit.Emitter", "__init__"),
-    ("tinygrad_rnn.compile.cache", "load"),
+    ("tinygrad_rnn.compile.schedule.plan.Plan", "differentiate"),
+    ("tinygrad_rnn.compile.schedule.plan.Plan", "schedule_forward"),
+    ("tinygrad_rnn.compile.codegen.layout.Layout", "__init__"),
+    ("tinygrad_rnn.compile.codegen.numba_loop.Emitter", "__init__"),
+    ("tinygrad_rnn.compile.codegen.module_cache", "load"),
 ]
 
 

@@ -21,7 +21,7 @@ import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.errors import CompileError
 from tinygrad_rnn.recurrent import scan
-from tinygrad_rnn.recurrent.known import known_of
+from tinygrad_rnn.recurrent.scan.call_cache import known_of
 
 from .agreement import close
 

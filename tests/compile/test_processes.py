@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tinygrad_rnn.kernels.host import HOST
+from tinygrad_rnn.kernels.build.target import HOST
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / ".pytest_cache"
@@ -16,7 +16,7 @@ KEPT = ROOT / ".pytest_cache"
 SAMPLE = """
 from tests.compile.agreement import agree
 from tests.compile.cells import BY_NAME
-from tinygrad_rnn.kernels.host import HOST
+from tinygrad_rnn.kernels.build.target import HOST
 for name in {names}:
     case = BY_NAME[name]
     for T, B, I, H in ((3, 2, 3, 5), (2, 7, 9, 17), (1, 1, 2, 8)):
@@ -56,7 +56,7 @@ def test_other_processors(cpu, lanes):
     if cpu == "haswell" and not (HOST.has_fma and HOST.vector_bytes >= 32):
         pytest.skip("this machine has no AVX2")
     names = ["peephole_lstm", "odd_slices", "softmax_inside", "activations", "masked_counter", "two_rnns"]
-    what = "__import__('tinygrad_rnn.kernels.lanes', fromlist='x').LANES_F32"
+    what = "__import__('tinygrad_rnn.kernels.simd.lanes', fromlist='x').LANES_F32"
     code = SAMPLE.format(names=names, what=what)
     environment = {"NUMBA_CPU_NAME": cpu}
     if cpu != "haswell":
@@ -78,7 +78,7 @@ def test_bounds():
 BEYOND = """
 from tests.compile.agreement import run
 from tests.compile.cells import BY_NAME
-from tinygrad_rnn.compile.jobs import Call
+from tinygrad_rnn.compile.runtime.launch import Call
 case = BY_NAME["peephole_lstm"]
 def error():
     try:

@@ -7,7 +7,7 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import config
-from tinygrad_rnn.compile import pool, runtime, threads
+from tinygrad_rnn.compile.runtime import buffer_pool, executable, threads
 from tinygrad_rnn.errors import DTypeError, ShapeError
 from tinygrad_rnn.recurrent import scan
 
@@ -31,9 +31,9 @@ class Poison:
 
 @pytest.fixture
 def poisoned(monkeypatch):
-    monkeypatch.setattr(pool, "np", Poison())
-    monkeypatch.setattr(runtime, "np", Poison())
-    monkeypatch.setattr(pool, "KEPT", 0)  # nothing is used again
+    monkeypatch.setattr(buffer_pool, "np", Poison())
+    monkeypatch.setattr(executable, "np", Poison())
+    monkeypatch.setattr(buffer_pool, "KEPT", 0)  # nothing is used again
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)

@@ -10,8 +10,9 @@ import pytest
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.recurrent import compiled, known, scan
-from tinygrad_rnn.recurrent.known import known_of
+from tinygrad_rnn.recurrent import scan
+from tinygrad_rnn.recurrent.scan import call_cache, compiled
+from tinygrad_rnn.recurrent.scan.call_cache import known_of
 
 from .agreement import agree
 from .cells import BY_NAME
@@ -208,7 +209,7 @@ class Parts(nn.Cell):
 
 
 def test_replaced_parts(monkeypatch):
-    monkeypatch.setattr(known, "PROGRAMS", 3)
+    monkeypatch.setattr(call_cache, "PROGRAMS", 3)
     cell, x = Parts(), tr.tensor(np.random.default_rng(0).normal(size=(5, 2, 3)))
     first = agree(cell, x, None)[0][0]
     kept = cell.map

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tr
+from tinygrad_rnn.core import tree
 from tinygrad_rnn.errors import DTypeError, ShapeError
-from tinygrad_rnn.recurrent import nest, scan
-from tinygrad_rnn.recurrent.stepper import Stepper
+from tinygrad_rnn.recurrent import scan
+from tinygrad_rnn.recurrent.streaming.stepper import Stepper
 
 from .agreement import leaves_of
 from .cells import BY_NAME, CASES
@@ -17,7 +18,7 @@ some = [pytest.param(c, id=c.name, marks=() if c.name in FEW else pytest.mark.sl
 
 
 def stepper(case, cell, batch, mode="compiled"):
-    example = nest.map(lambda x: x[0], case.sequences(1, batch, requires_grad=False))
+    example = tree.map(lambda x: x[0], case.sequences(1, batch, requires_grad=False))
     return Stepper([cell], batch, example, mode=mode)
 
 
@@ -32,7 +33,7 @@ def test_steps_equal_the_loop(case, batch):
     with tr.no_grad():
         ys, final = scan(cell, xs, mode="compiled")
     for t in range(5):
-        y = step(nest.map(lambda x, t=t: x[t], xs))
+        y = step(tree.map(lambda x, t=t: x[t], xs))
         for a, b in zip(leaves_of(y), leaves_of(ys), strict=True):
             np.testing.assert_array_equal(np.asarray(a), b.numpy()[t])
     for a, b in zip(leaves_of(step.state), leaves_of(final), strict=True):
@@ -86,12 +87,12 @@ def test_rows_that_begin_anew(mode, name):
     with tr.no_grad():
         ys, final = scan(cell, xs, mode=mode, resets=resets)
     for t in range(T):
-        y = step(nest.map(lambda x, t=t: x[t], xs), resets[t])
+        y = step(tree.map(lambda x, t=t: x[t], xs), resets[t])
         for a, b in zip(leaves_of(y), leaves_of(ys), strict=True):
             np.testing.assert_allclose(np.asarray(a), b.numpy()[t], rtol=1e-14, atol=1e-15)
     for a, b in zip(leaves_of(step.state), leaves_of(final), strict=True):
         np.testing.assert_allclose(a, b.numpy(), rtol=1e-14, atol=1e-15)
-    x = nest.map(lambda x: x[0], xs)
+    x = tree.map(lambda x: x[0], xs)
     with pytest.raises(ShapeError, match=r"resets: got shape \(3,\), wanted \(4,\), which is \(B,\)"):
         step(x, [True] * 3)
     with pytest.raises(DTypeError, match="resets: got int64, wanted bool"):

@@ -7,10 +7,11 @@ import numpy as np
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import compile as compiler
-from tinygrad_rnn.compile.adjoint import adjoint
-from tinygrad_rnn.compile.trace import recording
-from tinygrad_rnn.recurrent.compiled import program_of
-from tinygrad_rnn.recurrent.scan import _check_inputs, check_state
+from tinygrad_rnn.compile.autodiff.adjoint import adjoint
+from tinygrad_rnn.compile.frontend.trace import recording
+from tinygrad_rnn.recurrent.scan.compiled import program_of
+from tinygrad_rnn.recurrent.scan.driver import _check_inputs, check_state
+from tinygrad_rnn.recurrent.scan.settings import look_up
 
 from .agreement import leaves_of, weights_for
 
@@ -76,7 +77,7 @@ def run_twin(cell, xs, state, seed=0):
             x[i] = values[g.uid].data
         carries = [values[g.uid].data for g in adj.states]
     # through transposes, slices and what is computed before the loop, on the tape
-    sources = {uid: tr.recurrent.settings.look_up(source) for uid, source in found.sources}
+    sources = {uid: look_up(source) for uid, source in found.sources}
     values, total = dict(sources), 0.0
     for v, g in grads.values():
         (tensor,) = compiler.evaluate([v], values)

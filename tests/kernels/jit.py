@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from numba import njit
 from numba.core import config
 
-from tinygrad_rnn.kernels.lanes import vlanes, vload, vstore
+from tinygrad_rnn.kernels.simd.lanes import vlanes, vload, vstore
 
 needs_jit = pytest.mark.skipif(bool(config.DISABLE_JIT), reason="vectors exist in compiled code only")
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_rnn.kernels import ctc, reference_ctc
+from tinygrad_rnn.kernels.fused import ctc
+from tinygrad_rnn.kernels.reference import ctc as reference_ctc
 
 
 def case(time, batch, classes, most, dtype, seed):

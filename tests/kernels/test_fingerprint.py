@@ -7,15 +7,15 @@ import sys
 from pathlib import Path
 
 import tinygrad_rnn.kernels
-from tinygrad_rnn.kernels.fingerprint import fingerprint
+from tinygrad_rnn.kernels.build.fingerprint import fingerprint
 
 from .jit import needs_jit
 
-SOURCES = Path(tinygrad_rnn.kernels.__file__).parent
+BUILD = Path(tinygrad_rnn.kernels.__file__).parent / "build"
 CALLEE = "from numba import njit\n@njit\ndef g(x):\n    return x + {}\n"
 CALLER = """
 from .inside.callee import g
-from .fingerprint import kernel
+from .build.fingerprint import kernel
 @kernel
 def f(x):
     return g(x)
@@ -32,8 +32,7 @@ def test_fingerprint_is_short_and_stable():
 def test_a_changed_callee_is_not_taken_from_the_cache(tmp_path):
     package = tmp_path / "kernels"
     (package / "inside").mkdir(parents=True)
-    for name in ("fingerprint", "host", "code_cache", "disk_cache", "uninterrupted"):
-        shutil.copy(SOURCES / f"{name}.py", package)
+    shutil.copytree(BUILD, package / "build")
     (package / "__init__.py").touch()
     (package / "caller.py").write_text(CALLER)
 

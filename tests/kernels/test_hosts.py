@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tinygrad_rnn.kernels.host import HOST
+from tinygrad_rnn.kernels.build.target import HOST
 
 from .jit import needs_jit
 
@@ -55,7 +55,9 @@ def test_entry_points_work_without_compiling():
     run_tests("test", "matmul_tanh", NUMBA_DISABLE_JIT="1")
 
 
-PRINT_HOST = "from tinygrad_rnn.kernels.host import HOST; print(HOST.vector_bytes, HOST.has_fma, HOST.registers)"
+PRINT_HOST = (
+    "from tinygrad_rnn.kernels.build.target import HOST; print(HOST.vector_bytes, HOST.has_fma, HOST.registers)"
+)
 
 
 @x86
@@ -97,7 +99,7 @@ def test_everything_on_another_cpu(cpu):
 COMPILE = """
 import re
 from numba import types
-from tinygrad_rnn.kernels import gemm
+from tinygrad_rnn.kernels.gemm import gemm
 f, n = types.Array(types.float32, 1, "C"), types.intp
 signature = (f, n, n, n, f, n, f, n, n, n, f, n, types.boolean, f, n, n, f, n, n, n, n)
 gemm.whole_panels.compile(signature)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_array_equal
 
-from tinygrad_rnn.kernels.lanes import (
+from tinygrad_rnn.kernels.simd.lanes import (
     BOUNDSCHECK,
     LANES_F32,
     LANES_F64,

@@ -10,8 +10,9 @@ from hypothesis.extra.numpy import arrays
 from numba import njit
 from numpy.testing import assert_array_equal
 
-from tinygrad_rnn.kernels import mathfn, reference
-from tinygrad_rnn.kernels.lanes import vlanes, vload, vstore
+from tinygrad_rnn.kernels.reference import mathfn as reference
+from tinygrad_rnn.kernels.simd import mathfn
+from tinygrad_rnn.kernels.simd.lanes import vlanes, vload, vstore
 
 from .jit import needs_jit, on_lanes
 

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tinygrad_rnn.kernels import reference
-from tinygrad_rnn.kernels.matmul_tanh import THIN, matmul_tanh, matmul_tanh_vjp
+from tinygrad_rnn.kernels.fused.matmul_tanh import THIN, matmul_tanh, matmul_tanh_vjp
+from tinygrad_rnn.kernels.reference import matmul_tanh as reference
 
 from .jit import dtypes, needs_jit
 

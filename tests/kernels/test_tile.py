@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tinygrad_rnn.kernels import reference
-from tinygrad_rnn.kernels.gemm import (
+from tinygrad_rnn.kernels.gemm.gemm import (
     K_BLOCK,
     M_BLOCK,
     PANEL_VECTORS,
@@ -20,8 +19,9 @@ from tinygrad_rnn.kernels.gemm import (
     padded,
     panel_width,
 )
-from tinygrad_rnn.kernels.lanes import BOUNDSCHECK, lanes_of, vlanes, vload, vstore
-from tinygrad_rnn.kernels.tile import tile_bias, tile_fma, tile_load, tile_store, tile_zero
+from tinygrad_rnn.kernels.gemm.tile import tile_bias, tile_fma, tile_load, tile_store, tile_zero
+from tinygrad_rnn.kernels.reference import gemm as reference
+from tinygrad_rnn.kernels.simd.lanes import BOUNDSCHECK, lanes_of, vlanes, vload, vstore
 
 from .jit import compiled, dtypes, needs_jit, poisoned
 

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from numba.core.errors import NumbaError
 from numpy.testing import assert_array_equal
 
-from tinygrad_rnn.kernels.lanes import LANES_F32, vfirst, vload, vload_n, vselect, vsplat, vstore, vstore_n, vsum
-from tinygrad_rnn.kernels.mathfn import sigmoid, tanh
-from tinygrad_rnn.kernels.translate import translated
+from tinygrad_rnn.kernels.build.translate import translated
+from tinygrad_rnn.kernels.simd.lanes import LANES_F32, vfirst, vload, vload_n, vselect, vsplat, vstore, vstore_n, vsum
+from tinygrad_rnn.kernels.simd.mathfn import sigmoid, tanh
 
 from .jit import compiled, needs_jit
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_rnn.kernels import optimizers, reference_optimizers
+from tinygrad_rnn.kernels.fused import optimizers
+from tinygrad_rnn.kernels.reference import optimizers as reference_optimizers
 
 EMPTY = 0  # a state that is not in use
 

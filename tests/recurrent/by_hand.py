@@ -3,12 +3,12 @@
 import numpy as np
 
 import tinygrad_rnn as tr
-from tinygrad_rnn.recurrent import nest
+from tinygrad_rnn.core import tree
 
 
 def scan_by_hand(cell, xs, state, lengths=None, mask=None, resets=None, reset_state=None, reverse=False):
     """What :func:`tinygrad_rnn.recurrent.scan` computes, time first, without its driver."""
-    leaves, structure = nest.flatten(xs)
+    leaves, structure = tree.flatten(xs)
     T, B = leaves[0].shape[:2]
     lengths = [T] * B if lengths is None else lengths
     mask = np.ones((T, B), bool) if mask is None else mask
@@ -19,23 +19,23 @@ def scan_by_hand(cell, xs, state, lengths=None, mask=None, resets=None, reset_st
     ends, rows = [], []
     for b in range(B):
         row = lambda s, b=b: s[b : b + 1]
-        now, order, ys = nest.map(row, carried), list(range(T)), {}
+        now, order, ys = tree.map(row, carried), list(range(T)), {}
         for t in reversed(order) if reverse else order:
             border = t + 1 if reverse else t  # what a reset there parts
             if border < lengths[b] and border in order and resets[border, b]:
-                now = nest.map(row, fresh)
+                now = tree.map(row, fresh)
             if t < lengths[b] and mask[t, b]:
-                ys[t], now = cell.step(nest.unflatten(structure, [x[t, b : b + 1] for x in leaves]), now)
+                ys[t], now = cell.step(tree.unflatten(structure, [x[t, b : b + 1] for x in leaves]), now)
         ends.append(now)
         rows.append(ys)
     example = next((y for ys in rows for y in ys.values()), None)
     if example is None:
         example, _ = cell.step(
-            nest.unflatten(structure, [x[0, :1] for x in leaves]), nest.map(lambda s: s[:1], carried)
+            tree.unflatten(structure, [x[0, :1] for x in leaves]), tree.map(lambda s: s[:1], carried)
         )
-    nothing = nest.map(lambda y: tr.zeros(y.shape, y.dtype), example)
-    steps = [nest.map(lambda *y: tr.concat(y), *[ys.get(t, nothing) for ys in rows]) for t in range(T)]
-    return nest.map(lambda *y: tr.stack(y), *steps), nest.map(lambda *s: tr.concat(s), *ends)
+    nothing = tree.map(lambda y: tr.zeros(y.shape, y.dtype), example)
+    steps = [tree.map(lambda *y: tr.concat(y), *[ys.get(t, nothing) for ys in rows]) for t in range(T)]
+    return tree.map(lambda *y: tr.stack(y), *steps), tree.map(lambda *s: tr.concat(s), *ends)
 
 
 def some_steps(T, B, seed=0):

@@ -6,7 +6,7 @@ import numpy as np
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn, recurrent
-from tinygrad_rnn.recurrent import nest
+from tinygrad_rnn.core import tree
 
 
 class MGU(nn.Cell):
@@ -174,7 +174,7 @@ def draw(shapes, dtype=np.float64, seed=0, requires_grad=True):
 def draw_state(cell, batch, seed=1):
     """A random state that fits the cell."""
     rng = np.random.default_rng(seed)
-    return nest.map(
+    return tree.map(
         lambda s: tr.tensor(rng.standard_normal(s.shape), dtype=s.dtype, requires_grad=True),
         cell.initial_state(batch),
     )
@@ -186,4 +186,4 @@ def scan(cell, xs, state=None, reverse=False):
 
 
 def leaves(*nests):
-    return [x for n in nests for x in nest.flatten(n)[0]]
+    return [x for n in nests for x in tree.flatten(n)[0]]

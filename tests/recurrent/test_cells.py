@@ -8,7 +8,7 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
-from tinygrad_rnn.recurrent import nest
+from tinygrad_rnn.core import tree
 
 from ..differences import check_gradients, project
 from .cases import CASES, draw, draw_state, leaves, scan
@@ -25,12 +25,12 @@ def seed():
 
 def by_hand(cell, xs, state):
     """The loop that `scan` must equal: no nests, no checks."""
-    flat, structure = nest.flatten(xs)
+    flat, structure = tree.flatten(xs)
     cell.begin_sequence(flat[0].shape[1])
     ys = []
     for t in range(flat[0].shape[0]):
-        y, state = cell.step(nest.unflatten(structure, [x[t] for x in flat]), state)
-        ys.append(nest.flatten(y)[0])
+        y, state = cell.step(tree.unflatten(structure, [x[t] for x in flat]), state)
+        ys.append(tree.flatten(y)[0])
     return [tr.stack(column) for column in zip(*ys)], state
 
 
@@ -62,7 +62,7 @@ def test_backpropagation_through_time_equals_the_loop_by_hand(case):
     wanted = [p for n, p in cell.named_parameters() if n != "first"] + leaves(xs, state)
     ys, final = scan(cell, xs, state)
     expected, last = by_hand(cell, xs, state)
-    assert nest.flatten(final)[1] == nest.flatten(state)[1]
+    assert tree.flatten(final)[1] == tree.flatten(state)[1]
     ours, theirs = leaves(ys, final), [*expected, *leaves(last)]
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
@@ -76,9 +76,9 @@ def test_chunks_equal_the_whole(case):
     xs = draw(case.shapes(7, 2, 3, 4))
     wanted = [*cell.parameters(), *leaves(xs)]
     whole = leaves(*scan(cell, xs))
-    first, state = scan(cell, nest.map(lambda x: x[:3], xs))
-    second, state = scan(cell, nest.map(lambda x: x[3:], xs), state)
-    chunked = leaves(nest.map(lambda a, b: tr.concat([a, b]), first, second), state)
+    first, state = scan(cell, tree.map(lambda x: x[:3], xs))
+    second, state = scan(cell, tree.map(lambda x: x[3:], xs), state)
+    chunked = leaves(tree.map(lambda a, b: tr.concat([a, b]), first, second), state)
     for a, b in zip(whole, chunked, strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
     for a, b in zip(gradients(whole, wanted), gradients(chunked, wanted), strict=True):
@@ -90,8 +90,8 @@ def test_reverse_equals_flipped_sequences(case):
     cell = case.make(3, 4, np.float64)
     xs = draw(case.shapes(5, 2, 3, 4))
     ys, final = scan(cell, xs, reverse=True)
-    flipped, last = scan(cell, nest.map(lambda x: tr.flip(x, 0), xs))
-    expected = leaves(nest.map(lambda y: tr.flip(y, 0), flipped), last)
+    flipped, last = scan(cell, tree.map(lambda x: tr.flip(x, 0), xs))
+    expected = leaves(tree.map(lambda y: tr.flip(y, 0), flipped), last)
     for a, b in zip(leaves(ys, final), expected, strict=True):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
 
@@ -101,7 +101,7 @@ def test_rows_of_the_batch_are_independent(case):
     cell = case.make(3, 4, np.float64)
     xs = draw(case.shapes(4, 3, 3, 4))
     whole = leaves(scan(cell, xs)[0])
-    row = leaves(scan(cell, nest.map(lambda x: x[:, 1:2], xs))[0])
+    row = leaves(scan(cell, tree.map(lambda x: x[:, 1:2], xs))[0])
     for a, b in zip(whole, row, strict=True):
         np.testing.assert_allclose(a.numpy()[:, 1:2], b.numpy(), rtol=1e-12, atol=1e-14)
 
@@ -114,7 +114,7 @@ def test_float32_is_close_to_float64(case):
     small.load_state_dict(cell.state_dict())
     xs = draw(case.shapes(6, 2, 3, 4))
     wide = leaves(*scan(cell, xs))
-    narrow = leaves(*scan(small, nest.map(lambda x: tr.tensor(x.numpy(), dtype=np.float32), xs)))
+    narrow = leaves(*scan(small, tree.map(lambda x: tr.tensor(x.numpy(), dtype=np.float32), xs)))
     for a, b in zip(wide, narrow, strict=True):
         assert b.dtype == np.float32
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-4, atol=1e-5)

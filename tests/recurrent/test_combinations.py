@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
-from tinygrad_rnn.recurrent.modifiers import WithStates
-from tinygrad_rnn.recurrent.wrappers import MERGES
+from tinygrad_rnn.recurrent.layers.cell_wrapper import WithStates
+from tinygrad_rnn.recurrent.layers.wrappers import MERGES
 
 from ..differences import project
 from .by_hand import scan_by_hand

@@ -6,8 +6,8 @@ import pytest
 import tinygrad_rnn as tr
 from tests.compile.agreement import agree
 from tinygrad_rnn import recurrent
-from tinygrad_rnn.recurrent import nest
-from tinygrad_rnn.recurrent.stepper import Stepper
+from tinygrad_rnn.core import tree
+from tinygrad_rnn.recurrent.streaming.stepper import Stepper
 
 from .cases import COMPILED, draw, draw_state, leaves
 
@@ -48,12 +48,12 @@ def test_pieces_and_single_steps_equal_the_whole(case):
     xs = draw(case.shapes(5, 2, 3, 4), requires_grad=False)
     with tr.no_grad():
         ys, final = recurrent.scan(cell, xs, mode="compiled")
-        first, state = recurrent.scan(cell, nest.map(lambda x: x[:2], xs), mode="compiled")
-        second, state = recurrent.scan(cell, nest.map(lambda x: x[2:], xs), state, mode="compiled")
+        first, state = recurrent.scan(cell, tree.map(lambda x: x[:2], xs), mode="compiled")
+        second, state = recurrent.scan(cell, tree.map(lambda x: x[2:], xs), state, mode="compiled")
     whole = [y.numpy() for y in leaves(ys, final)]
-    pieces = leaves(nest.map(lambda a, b: tr.concat([a, b]), first, second), state)
-    step = Stepper([cell], 2, nest.map(lambda x: x[0], xs), mode="compiled")
-    streamed = [leaves(step(nest.map(lambda x, t=t: x[t], xs))) for t in range(5)]
+    pieces = leaves(tree.map(lambda a, b: tr.concat([a, b]), first, second), state)
+    step = Stepper([cell], 2, tree.map(lambda x: x[0], xs), mode="compiled")
+    streamed = [leaves(step(tree.map(lambda x, t=t: x[t], xs))) for t in range(5)]
     streamed = [np.stack([np.asarray(y) for y in column]) for column in zip(*streamed)] + leaves(step.state)
     for a, b, c in zip(whole, pieces, streamed, strict=True):
         np.testing.assert_array_equal(a, b.numpy())

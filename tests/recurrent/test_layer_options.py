@@ -8,8 +8,8 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
+from tinygrad_rnn.core import tree
 from tinygrad_rnn.errors import ShapeError
-from tinygrad_rnn.recurrent import nest
 
 from ..differences import check_gradients, project
 from .cases import Peephole, draw, leaves, scan
@@ -128,7 +128,7 @@ def by_steps(cell, x, state=None):
     for t in range(len(x)):
         _, state = scan(cell, x[t : t + 1], state)
         states.append(state)
-    return nest.map(lambda *s: tr.stack(s), *states)
+    return tree.map(lambda *s: tr.stack(s), *states)
 
 
 @both_modes
@@ -140,7 +140,7 @@ def test_all_states_are_those_of_single_steps(make, mode):
     ys, states = layer(x, return_states="all")
     zs, final = layer(x)
     same(ys, zs, tol=1e-13)
-    same(nest.map(lambda s: s[-1], states), final, tol=1e-13)
+    same(tree.map(lambda s: s[-1], states), final, tol=1e-13)
     same(states, by_steps(cell, x), tol=1e-12)
     loss = lambda results: project(leaves(results))
     wanted = [x, *cell.parameters()]
@@ -277,7 +277,7 @@ def test_a_detached_carry_goes_on_without_gradients(mode):
     assert nn.detach_state(None) is None
     assert not any(s.requires_grad for s in leaves(carry))
     nested = nn.detach_state({"a": [state[0]], "b": None})
-    assert nest.flatten(nested)[1] == nest.flatten({"a": [state[0]], "b": None})[1]
+    assert tree.flatten(nested)[1] == tree.flatten({"a": [state[0]], "b": None})[1]
 
 
 def test_a_carry_of_another_batch_is_rejected():

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
+from tinygrad_rnn.core import tree
 from tinygrad_rnn.errors import CheckpointError, DTypeError, ShapeError
-from tinygrad_rnn.recurrent import nest
+from tinygrad_rnn.modules.dropout import dropout_mask
 
 from ..differences import check_gradients
 from .cases import draw, leaves, scan
@@ -67,7 +68,7 @@ def test_layers_are_scans_of_their_cells(make, sizes, layers, bidirectional, bia
         x = tr.concat([ys for ys, _ in runs], axis=-1)
         finals += [s for _, s in runs]
     same(y, x)
-    same(state, nest.map(lambda *s: tr.stack(s), *finals))
+    same(state, tree.map(lambda *s: tr.stack(s), *finals))
 
 
 @every_layer
@@ -132,7 +133,7 @@ def test_dropout_masks_the_lower_layer_elementwise():
     y, _ = layer(x)
     tr.seed(7)
     ys, _ = scan(lower, x)
-    mask = nn.dropout.dropout_mask(ys.shape, 0.25, ys.dtype)
+    mask = dropout_mask(ys.shape, 0.25, ys.dtype)
     assert set(np.unique(mask)) == {0.0, 1 / 0.75}
     same(y, scan(upper, ys * mask)[0])
 
@@ -251,7 +252,7 @@ def test_bidirectional_equals_the_built_in_layer():
     y, (h, c) = layer(x)
     z, (fw, bw) = Bidirectional(*layer._cells)(x)
     same(y, z)
-    same((h, c), nest.map(lambda a, b: tr.stack([a, b]), fw, bw))
+    same((h, c), tree.map(lambda a, b: tr.stack([a, b]), fw, bw))
 
 
 def test_stacked_cells_equal_layers():

@@ -5,7 +5,7 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
-from tinygrad_rnn.compile import pool, room
+from tinygrad_rnn.compile.runtime import buffer_pool, memory
 from tinygrad_rnn.errors import OutOfMemoryError, TinygradError
 
 MODES = ["eager", "auto", "compiled"]
@@ -37,8 +37,8 @@ def test_absurd_sizes(make, mode, options):
 @pytest.mark.parametrize("train", [False, True])
 def test_a_machine_that_is_too_small(monkeypatch, options, train):
     """What the loop's own arrays take counts too, and is known before they are made."""
-    monkeypatch.setattr(room, "LARGE", 0)
-    monkeypatch.setattr(room, "all_there_is", lambda: 5 * 2 * 4 * 4)
+    monkeypatch.setattr(memory, "LARGE", 0)
+    monkeypatch.setattr(memory, "all_there_is", lambda: 5 * 2 * 4 * 4)
     layer = nn.GRU(3, 4)
     with tr.set_grad_enabled(train), pytest.raises(OutOfMemoryError, match=rf"GRUCell: T=5, B=2: its \w+ loop {HELP}"):
         layer(np.ones((5, 2, 3), np.float32), **options)
@@ -48,7 +48,7 @@ class Full:
     """A pool that has nothing any more."""
 
     def __init__(self, dtype):
-        self.real = pool.Pool(dtype)
+        self.real = buffer_pool.Pool(dtype)
         self.zeros = self.real.zeros
 
     def empty(self, size):
@@ -64,7 +64,7 @@ def test_loops_that_find_no_memory(monkeypatch, options):
     ys, _ = layer(x, **options)
     ys, _ = layer(x, **options)
     loss = ys.sum()
-    monkeypatch.setattr(pool.Pool, "empty", Full.empty)
+    monkeypatch.setattr(buffer_pool.Pool, "empty", Full.empty)
     with pytest.raises(OutOfMemoryError, match=rf"LSTMCell: T=5, B=2: its training loop {HELP}"):
         layer(x, **options)
     with tr.no_grad(), pytest.raises(OutOfMemoryError, match=rf"LSTMCell: T=5, B=2: its inference loop {HELP}"):
@@ -90,8 +90,8 @@ def test_steps_that_find_no_memory():
     ("size", "words"), [(12, "12 bytes"), (2048, "2.0 KiB"), (3 << 30, "3.0 GiB"), (5 << 50, "5120.0 TiB")]
 )
 def test_sizes_in_words(size, words):
-    assert room.in_units(size) == words
+    assert memory.in_units(size) == words
 
 
 def test_what_there_is():
-    assert room.all_there_is() > 1 << 26
+    assert memory.all_there_is() > 1 << 26

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
-from tinygrad_rnn.recurrent import nest
+from tinygrad_rnn.core import tree
 
 from .by_hand import some_steps
 from .cases import leaves
@@ -77,7 +77,7 @@ def results_of(drawn: Drawn, mode: str) -> tuple[list, list]:
     if drawn.with_state:
         with tr.no_grad():
             _, final = layer(np.zeros(drawn.shape))
-        state = nest.map(lambda s: tr.tensor(rng.standard_normal(s.shape), requires_grad=True), final)
+        state = tree.map(lambda s: tr.tensor(rng.standard_normal(s.shape), requires_grad=True), final)
     tr.seed(1)
     results = leaves(*layer(x, state, **drawn.how))
     wanted = [x, *leaves(state), *layer.parameters()]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn, optim
+from tinygrad_rnn.core import tree
 from tinygrad_rnn.errors import CompileError, DTypeError, GraphError, ShapeError
-from tinygrad_rnn.recurrent import nest
 
 
 class Leaky(nn.Cell):
@@ -76,7 +76,7 @@ def xs_of(name, T, B, I, dtype=np.float64):
 
 
 def at(xs, t):
-    return nest.map(lambda x: x[t], xs)
+    return tree.map(lambda x: x[t], xs)
 
 
 def gradients(cell):
@@ -88,14 +88,14 @@ def gradients(cell):
 def through_time(cell, xs, weights, state=None):
     """Outputs, and gradients of their weighted sum, by backpropagation through time."""
     ys, _ = nn.Recurrent(cell, mode="eager")(xs, state)
-    leaves, _ = nest.flatten(ys)
+    leaves, _ = tree.flatten(ys)
     sum((y * w).sum() for y, w in zip(leaves, weights)).backward()
     return [y.numpy() for y in leaves], gradients(cell)
 
 
 def weights_of(cell, xs):
     with tr.no_grad():
-        leaves, _ = nest.flatten(nn.Recurrent(cell, mode="eager")(xs)[0])
+        leaves, _ = tree.flatten(nn.Recurrent(cell, mode="eager")(xs)[0])
     return [draw(*y.shape, seed=7 + i, dtype=y.dtype) for i, y in enumerate(leaves)]
 
 
@@ -107,8 +107,8 @@ def online(cell, xs, weights, state=None, batch=2):
     structure = learner._program.output_structure
     ys = []
     for t in range(len(weights[0])):
-        ys.append(nest.flatten(learner.step(at(xs, t)))[0])
-        learner.accumulate(nest.unflatten(structure, [w[t] for w in weights]))
+        ys.append(tree.flatten(learner.step(at(xs, t)))[0])
+        learner.accumulate(tree.unflatten(structure, [w[t] for w in weights]))
     return [np.stack([y.numpy() for y in column]) for column in zip(*ys)], gradients(cell), learner
 
 
@@ -166,7 +166,7 @@ def test_losses_at_some_steps_only(name, sizes, losses):
     expected = through_time(cell, xs, weights)
     learner = nn.RTRL(nn.Recurrent(cell), B, example=at(xs, 0))
     for t in range(T):
-        ys, _ = nest.flatten(learner.step(at(xs, t)))
+        ys, _ = tree.flatten(learner.step(at(xs, t)))
         if losses[t]:
             sum((y * w[t]).sum() for y, w in zip(ys, weights)).backward()
             learner.accumulate()
@@ -186,7 +186,7 @@ def test_finite_differences(name):
 
     def loss():
         with tr.no_grad():
-            ys, _ = nest.flatten(nn.Recurrent(cell, mode="eager")(xs)[0])
+            ys, _ = tree.flatten(nn.Recurrent(cell, mode="eager")(xs)[0])
             return sum(float((y * w).sum()) for y, w in zip(ys, weights))
 
     for parameter_name, parameter in cell.named_parameters():
@@ -204,11 +204,11 @@ def test_gradients_reach_the_state_that_is_given():
     for name in ("lru", "leaky"):
         cell, xs = CELLS[name](3, 4, dtype=np.float64), xs_of(name, 5, 2, 3)
         weights = weights_of(cell, xs)
-        leaves, structure = nest.flatten(cell.initial_state(2))
+        leaves, structure = tree.flatten(cell.initial_state(2))
         grads = []
         for run in (through_time, online):
             parts = [tr.tensor(draw(2, 4, seed=i), requires_grad=True) for i in range(len(leaves))]
-            run(cell, xs, weights, nest.unflatten(structure, parts))
+            run(cell, xs, weights, tree.unflatten(structure, parts))
             grads.append([p.grad.numpy() for p in parts])
         for a, b in zip(*grads):
             np.testing.assert_allclose(b, a, rtol=1e-11, atol=1e-12)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn, recurrent
+from tinygrad_rnn.core import tree
 from tinygrad_rnn.errors import DTypeError, ShapeError
-from tinygrad_rnn.recurrent import nest
 
 from .cases import scan
 
@@ -235,26 +235,26 @@ nests = st.recursive(
 
 @given(nests)
 def test_unflatten_inverts_flatten(value):
-    flat, structure = nest.flatten(value)
-    again = nest.unflatten(structure, flat)
+    flat, structure = tree.flatten(value)
+    again = tree.unflatten(structure, flat)
     assert again == value
-    assert nest.flatten(again)[1] == structure
-    assert nest.map(lambda x: x, value) == value
-    assert nest.describe(structure).count("*") == len(flat)
+    assert tree.flatten(again)[1] == structure
+    assert tree.map(lambda x: x, value) == value
+    assert tree.describe(structure).count("*") == len(flat)
 
 
 @given(nests, nests)
 def test_nests_fit_only_if_their_structures_are_equal(a, b):
-    fits = nest.flatten(a)[1] == nest.flatten(b)[1]
+    fits = tree.flatten(a)[1] == tree.flatten(b)[1]
     if fits:
-        assert nest.flatten(nest.map(lambda x, y: (x, y), a, b)) is not None
+        assert tree.flatten(tree.map(lambda x, y: (x, y), a, b)) is not None
     else:
         with pytest.raises(ValueError, match="nest: got"):
-            nest.map(lambda x, y: x, a, b)
+            tree.map(lambda x, y: x, a, b)
 
 
 def test_dicts_fit_in_any_order():
-    assert nest.map(lambda x, y: x - y, {"a": 3, "b": 5}, {"b": 1, "a": 1}) == {"a": 2, "b": 4}
+    assert tree.map(lambda x, y: x - y, {"a": 3, "b": 5}, {"b": 1, "a": 1}) == {"a": 2, "b": 4}
 
 
 @pytest.mark.parametrize(
@@ -270,4 +270,4 @@ def test_dicts_fit_in_any_order():
     ],
 )
 def test_structures_are_described(value, text):
-    assert nest.describe(nest.flatten(value)[1]) == text
+    assert tree.describe(tree.flatten(value)[1]) == text

@@ -86,7 +86,7 @@ def test_the_next_step_has_changed_parameters(kind, change, mode):
         with tr.no_grad():
             y, last = layer(X[t : t + 1], state)
         np.testing.assert_allclose(step(X[t]), y.numpy()[0], rtol=1e-6, atol=1e-7)
-        for a, b in zip(tr.recurrent.nest.flatten(step.state)[0], tr.recurrent.nest.flatten(last)[0]):
+        for a, b in zip(tr.core.tree.flatten(step.state)[0], tr.core.tree.flatten(last)[0]):
             np.testing.assert_allclose(a, b.numpy(), rtol=1e-6, atol=1e-7)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tr
-from tinygrad_rnn.recurrent import nest
+from tinygrad_rnn.core import tree
 
 from .test_torch_parity import B, H, I, T, mode, torch, twins  # noqa: F401  mode is a fixture
 
@@ -29,7 +29,7 @@ def test_packed_sequences(kind, bidirectional, batch_first, mode):  # noqa: F811
     packed = rnn.pack_padded_sequence(other[0], LENGTHS, batch_first=batch_first, enforce_sorted=False)
     packed, tfinal = theirs(packed, one(other[1:]))
     ty, _ = rnn.pad_packed_sequence(packed, batch_first=batch_first, total_length=T)
-    results, theirs_too = [y, *nest.flatten(final)[0]], [ty, *nest.flatten(tfinal)[0]]
+    results, theirs_too = [y, *tree.flatten(final)[0]], [ty, *tree.flatten(tfinal)[0]]
     for a, b in zip(results, theirs_too, strict=True):
         np.testing.assert_allclose(a.numpy(), b.detach().numpy(), rtol=1e-10, atol=1e-12)
         g = rng.standard_normal(a.shape)

@@ -5,7 +5,7 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
-from tinygrad_rnn.recurrent import nest
+from tinygrad_rnn.core import tree
 
 torch = pytest.importorskip("torch")
 
@@ -42,8 +42,8 @@ def run_both(ours, theirs, x, states, tol):
     pack = lambda s: None if not s else s[0] if len(s) == 1 else tuple(s)
     y, final = ours(mine[0], pack(mine[1:]))
     ty, tfinal = theirs(other[0], pack(other[1:]))
-    outputs = [y, *nest.flatten(final)[0]]
-    toutputs = [ty, *nest.flatten(tfinal)[0]]
+    outputs = [y, *tree.flatten(final)[0]]
+    toutputs = [ty, *tree.flatten(tfinal)[0]]
     rng = np.random.default_rng(5)
     for a, b in zip(outputs, toutputs, strict=True):
         assert a.shape == tuple(b.shape)
@@ -119,5 +119,5 @@ def test_cells_equal_torch_cells(kind):
     pack = lambda s: s[0] if len(s) == 1 else tuple(s)
     _, final = ours(tr.tensor(x[0]), pack([tr.tensor(s) for s in state]))
     expected = theirs(torch.tensor(x[0]), pack([torch.tensor(s) for s in state]))
-    for a, b in zip(nest.flatten(final)[0], nest.flatten(expected)[0], strict=True):
+    for a, b in zip(tree.flatten(final)[0], tree.flatten(expected)[0], strict=True):
         np.testing.assert_allclose(a.numpy(), b.detach().numpy(), rtol=1e-12, atol=1e-14)

@@ -9,7 +9,7 @@ import numpy as np
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import recurrent
-from tinygrad_rnn.recurrent import nest
+from tinygrad_rnn.core import tree
 from tinygrad_rnn.testing.cell_case import named
 
 from .layers import Subject
@@ -213,11 +213,11 @@ def _is_read(name: str, reads: str) -> bool:
 
 
 def _named_map(f, values: Any, name: str) -> Any:
-    """``nest.map`` with the name of each leaf."""
-    leaves, structure = nest.flatten(values)
+    """``tree.map`` with the name of each leaf."""
+    leaves, structure = tree.flatten(values)
     names = [n for n, _ in named(values, name)]
     assert len(names) == len(leaves)
-    return nest.unflatten(structure, [f(n, leaf) for n, leaf in zip(names, leaves)])
+    return tree.unflatten(structure, [f(n, leaf) for n, leaf in zip(names, leaves)])
 
 
 def _given(name: str, a: np.ndarray, form: str, leaves: list, back, dtype: np.dtype) -> Any:

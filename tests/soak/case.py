@@ -10,9 +10,9 @@ from collections import Counter
 import numpy as np
 
 import tinygrad_rnn as tr
-from tinygrad_rnn.compile.replay import order
-from tinygrad_rnn.recurrent import nest
-from tinygrad_rnn.recurrent.known import known_of
+from tinygrad_rnn.compile.ir.interpret import order
+from tinygrad_rnn.core import tree
+from tinygrad_rnn.recurrent.scan.call_cache import known_of
 
 from .calls import BATCHES, TIMES, Call
 from .changes import CHANGES
@@ -137,7 +137,7 @@ def _streams(subject: Subject, call: Call) -> bool:
 def _shape(call: Call) -> list[str]:
     found = [name for name, n in (("T = 1", call.time), ("B = 1", call.batch)) if n == 1]
     found += [f"{axis} >= {n}" for axis, size, n in (("T", call.time, 9), ("B", call.batch, 8)) if size >= n]
-    found += [f"width {x.shape[-1]}" for x in nest.flatten(call.xs)[0] if x.ndim > 2]
+    found += [f"width {x.shape[-1]}" for x in tree.flatten(call.xs)[0] if x.ndim > 2]
     found += ["a length of 0"] if "lengths" in call.steps and not call.steps["lengths"].all() else []
     return found + (["no step counts"] if not call.valid.any() else [])
 

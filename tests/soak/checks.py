@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import tinygrad_rnn as tr
-from tinygrad_rnn.recurrent import nest
+from tinygrad_rnn.core import tree
 from tinygrad_rnn.testing.cell_case import named
 
 from .calls import Call, Results, run
@@ -102,7 +102,7 @@ def with_rounding_errors(subject: Subject, call: Call, rows: slice = slice(None)
                 return a
             return a * (1 + 4 * np.finfo(a.dtype).eps * rng.choice([-1, 1], a.shape)).astype(a.dtype)
 
-        xs, state = nest.map(off, call.xs), None if call.state is None else nest.map(off, call.state)
+        xs, state = tree.map(off, call.xs), None if call.state is None else tree.map(off, call.state)
         with _moved(subject, lambda _, a, off=off: off(a)):
             found.append(run(subject, call, "eager", rows, xs, state))
     return found
@@ -164,7 +164,7 @@ def streams_agree(subject: Subject, call: Call, wanted: Results, mode: str) -> N
     layer.mode = mode
     known = subject.steppers.get((mode, call.batch))
     if known is None or known[0] is not layer:
-        first = nest.map(lambda x: x[0], call.xs)
+        first = tree.map(lambda x: x[0], call.xs)
         known = layer, layer.stepper(call.batch) if subject.layered else layer.stepper(call.batch, first)
         subject.steppers[mode, call.batch] = known
     step = known[1]
@@ -172,8 +172,8 @@ def streams_agree(subject: Subject, call: Call, wanted: Results, mode: str) -> N
     resets, steps = call.steps.get("resets"), []
     for t in range(call.time):
         more = {} if resets is None else {"resets": resets[t]}
-        steps.append(step(nest.map(lambda x, t=t: x[t], call.xs), **more))
-    got = dict(named(nest.map(lambda *ys: np.stack(ys), *steps), "output")) | dict(named(step.state, "state"))
+        steps.append(step(tree.map(lambda x, t=t: x[t], call.xs), **more))
+    got = dict(named(tree.map(lambda *ys: np.stack(ys), *steps), "output")) | dict(named(step.state, "state"))
     wanted = {k: v for k, v in wanted.items() if k in got}
     got = {k: v for k, v in got.items() if k in wanted}
     noisy = functools.partial(with_rounding_errors, subject, call)
@@ -192,10 +192,10 @@ def slopes_agree(subject: Subject, call: Call, whole: dict[str, Results], rng: n
 
     def loss(h: float, mode: str) -> float:
         def shifted(values: Any, name: str) -> Any:
-            leaves, structure = nest.flatten(values)
+            leaves, structure = tree.flatten(values)
             names = [n for n, _ in named(values, name)]
             moved = [a + h * direction(n, a) if a.dtype.kind == "f" else a for n, a in zip(names, leaves)]
-            return nest.unflatten(structure, moved)
+            return tree.unflatten(structure, moved)
 
         xs = shifted(call.xs, "input")
         state = None if call.state is None else shifted(call.state, "initial state")

@@ -8,9 +8,9 @@ import numpy as np
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
-from tinygrad_rnn.nn.module import Module
-from tinygrad_rnn.recurrent import nest
-from tinygrad_rnn.recurrent.regularisers import takes_mask
+from tinygrad_rnn.core import tree
+from tinygrad_rnn.modules.module import Module
+from tinygrad_rnn.recurrent.layers.regularisers import takes_mask
 from tinygrad_rnn.testing.programs import random_cell
 
 from ..compile import cells as table
@@ -92,7 +92,7 @@ class Subject:
             shape = (time, batch, *like.shape[1:])
             return rng.random(shape) < 0.7 if like.dtype.kind == "b" else rng.uniform(-1, 1, shape).astype(self.dtype)
 
-        return nest.map(one, example)
+        return tree.map(one, example)
 
     def states(self, rng: np.random.Generator, batch: int) -> Any:
         """A random state as arrays, as the layer takes it."""
@@ -104,8 +104,8 @@ class Subject:
             return rng.uniform(-1, 1, shape).astype(like.dtype)
 
         if self.layered:
-            return nest.map(lambda s: one(s, len(self.cells)), self.cells[0].initial_state(1))
-        each = [nest.map(one, cell.initial_state(1)) for cell in self.cells]
+            return tree.map(lambda s: one(s, len(self.cells)), self.cells[0].initial_state(1))
+        each = [tree.map(one, cell.initial_state(1)) for cell in self.cells]
         return tuple(each) if self.two_ways else each[0]
 
 
@@ -185,7 +185,7 @@ def _options(rng) -> dict[str, Any]:
 def _wrap(rng, cells: list, kind: str, options: dict[str, Any], noise: dict[str, float] | None = None, **more):
     """One cell or two as a layer."""
     more |= {"noisy": bool(noise)}
-    if any(not nest.flatten(cell.initial_state(1))[0] for cell in cells):
+    if any(not tree.flatten(cell.initial_state(1))[0] for cell in cells):
         options.pop("learn_initial_state", None)
     if len(cells) == 1:
         return Subject(nn.Recurrent(cells[0], **options), kind, options | (noise or {}), **more)
@@ -228,9 +228,9 @@ def _of_table(rng, seed: int) -> Subject:
     case = table.CASES[int(rng.integers(len(table.CASES)))]
     width, hidden = _width(rng), max(2, _width(rng))
     cell = case.cell(width, hidden, _dtype(rng), int(rng.integers(100)))
-    template = nest.map(lambda s: np.zeros((1, *s.sizes), s.dtype or float), case.inputs(width, hidden))
+    template = tree.map(lambda s: np.zeros((1, *s.sizes), s.dtype or float), case.inputs(width, hidden))
     options = _options(rng)
-    if any(s.dtype == "bool" for s in nest.flatten(case.state(width, hidden))[0]):
+    if any(s.dtype == "bool" for s in tree.flatten(case.state(width, hidden))[0]):
         options.pop("learn_initial_state", None)
     more = {"differentiable": case.name != "detached", "rows_alike": case.begin is None}
     return _wrap(rng, [cell], case.name, options, template=template, **more)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tinygrad_rnn import nn
-from tinygrad_rnn.recurrent import compiled
-from tinygrad_rnn.recurrent.known import known_of
+from tinygrad_rnn.recurrent.scan import compiled
+from tinygrad_rnn.recurrent.scan.call_cache import known_of
 
 from . import __main__ as command
 from .calls import Call, run
@@ -91,7 +91,7 @@ def test_old_weights_are_seen(monkeypatch):
         finally:
             cell.weight_ih = kept
 
-    monkeypatch.setattr(sys.modules["tinygrad_rnn.recurrent.scan"], "_compiled", lambda: stale)
+    monkeypatch.setattr(sys.modules["tinygrad_rnn.recurrent.scan.driver"], "_compiled", lambda: stale)
     known_of(subject.cells[0]).calls.clear()
     with pytest.raises(Mismatch, match="compiled and eager: output"):
         roads_agree(subject, call)

@@ -25,7 +25,7 @@ def flow_of(layer, x, loss=last, **options):
 def norms_by_hand(cell, x, state, loss):
     """Norms of the gradients by the state before each step: the rest of the sequence runs from there."""
     found = []
-    leaves, make = tr.recurrent.nest.flatten, tr.recurrent.nest.unflatten
+    leaves, make = tr.core.tree.flatten, tr.core.tree.unflatten
     for t in range(len(x)):
         parts, structure = leaves(state)
         parts = [s.detach().requires_grad_() for s in parts]
@@ -91,7 +91,7 @@ def test_singular_values_of_a_plain_rnn():
 def test_singular_values_are_those_of_finite_differences(kind):
     cell, x = kind(2, 3, dtype="float64"), draw(4, 2, 2)
     values = flow_of(nn.Recurrent(cell), x).singular_values[kind.__name__]
-    nest, step = tr.recurrent.nest, 1e-6
+    nest, step = tr.core.tree, 1e-6
     state = nest.map(lambda s: s.detach(), cell.initial_state(2))
     for t in range(4):
         parts, structure = nest.flatten(state)

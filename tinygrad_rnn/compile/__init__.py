@@ -1,17 +1,22 @@
 """The compiler: a step in plain tensor maths becomes one fused loop, forward and backward through time.
 
-The road: `trace` (run the step on symbols) -> normal form -> `adjoint` -> `schedule` -> `emit` -> `cache` -> `runtime`.
+The way: `frontend` (run the step on symbols, into normal form) -> `autodiff` (the adjoint) -> `schedule` (loops and
+buffers) -> `codegen` (Numba source) -> `runtime` (run it), all on the programs of `ir`. Each knows only those
+before it.
 This room is handed callables and shapes; it knows nothing of cells and modules.
 """
 
-from ..kernels.uninterrupted import making
-from .plan import Plan, Traced, bases, leaves, row_constants, trace_step
-from .ragged import Ragged
-from .ragged_loop import RaggedExecutable
-from .replay import evaluate, replay, replay_ragged
-from .runtime import Executable, check_available
-from .stepper import Stepper
-from .symbol import BATCH, Symbol, raised_at
+from ..kernels.build.uninterrupted import making
+from .frontend.trace_step import trace_step
+from .ir.interpret import evaluate, replay
+from .ir.program import Traced, bases, leaves, row_constants
+from .ir.symbol import BATCH, Symbol, raised_at
+from .runtime.executable import Executable, check_available
+from .runtime.interpret_segments import replay_ragged
+from .runtime.ragged_loop import RaggedExecutable
+from .runtime.segments import Ragged
+from .runtime.streaming import Stepper
+from .schedule.plan import Plan
 
 __all__ = [
     "BATCH",

@@ -6,13 +6,14 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from .layout import Layout
-from .places import Buffer
-from .plan import Plan
-from .program import Printer, computed, describe_buffer, is_reduction
-from .runtime import Executable
-from .symbol import Symbol
-from .views import resolve
+from .codegen.layout import Layout
+from .ir.printer import Printer, computed, is_reduction
+from .ir.symbol import Symbol
+from .ir.views import resolve
+from .runtime.executable import Executable
+from .schedule.buffers import Buffer
+from .schedule.plan import Plan
+from .schedule.printer import SchedulePrinter, describe_buffer
 
 
 class Saved(NamedTuple):
@@ -87,7 +88,7 @@ class StepReport:
         self.executable, self.size, self.dtype = executable, size, executable.dtype
         self.plan, traced = executable.plan, executable.plan.traced
         self.names = dict(names)
-        self.printer = printer = Printer(self.names)
+        self.printer = printer = SchedulePrinter(self.names)
         self.leaves = [_leaf_line(printer, s) for s in (*traced.inputs, *traced.states)]
         self.leaves += [_leaf_line(printer, s) for s in _invariants(self.plan)]
         forward = computed(traced.outputs + traced.new_states)

@@ -1,36 +1,17 @@
 """Jitted kernels. Nothing in here knows of tensors, and nothing outside of it of registers.
 
-- `host`, `vector`, `operators`, `lanes`: a SIMD type for Numba, as wide as the machine's registers.
-- `mathfn`: exp, tanh, sigmoid and the like on vectors, within 4 units in the last place.
-- `tile`, `gemm`, `thin`: matrix products; packed ones, and those of a few rows.
-- `matmul_tanh`: a step of a tanh RNN and its gradients.
-- `ctc`: sums over the alignments of labels with time steps.
-- `translate`, `loops`: how generated loops are compiled, and how they are called.
-- `jobs`, `ragged`: what is done before and after them.
-- `watch`: a loop that is run only while arrays are what they were.
-- `optimizers`: updates of flat buffers.
-- `symbols`, `linked`: C functions that others call without being compiled together with them; the matrix tile as one.
-- `fingerprint`: what the cache files of compiled code are named by; `code_cache`: how they are used.
-- `disk_cache`: the folder of these files; `uninterrupted`: work that signals and forks do not cut in two.
-- `reference`: a plain NumPy twin of every kernel.
+- `build`: how a function becomes machine code: `target` (the processor), `fingerprint` (the decorator of kernels, and
+  what cached code is named by), `translate` (how generated loops are compiled), `c_functions` (what others call without
+  being compiled together with it), `native` (code with an LLVM engine of its own, freed with it), `code_cache`,
+  `disk_cache`, and `uninterrupted` (work that neither signals nor forks cut in two).
+- `simd`: a vector type for Numba, as wide as the machine's registers: `types`, `operators`, `lanes`; `mathfn`: exp,
+  tanh, sigmoid and the like, within 4 units in the last place.
+- `gemm`: matrix products: `tile` and `gemm`, packed; `few_rows`, as they are; `extern`, the packed one as C functions.
+- `loops`: `entry` (how a generated loop is called), `tasks` (what is done before and after it), `segments` (where the
+  rows of sequences of different lengths lie), `guarded_step` (a step that is run only while arrays are what they were).
+- `fused`: one jitted call each: `matmul_tanh`, `ctc`, `optimizers`, `special`.
+- `reference`: plain NumPy twins.
 
-Import the modules from this package: it loads Numba with the first kernel only, and so that Ctrl-C does not leave half
-of it behind.
+Import modules from their folder, as in ``from ..kernels.fused import ctc``: it loads Numba with the first one only, and
+so that Ctrl-C does not leave half of it behind.
 """
-
-import importlib
-from typing import Any
-
-from .uninterrupted import uninterrupted
-
-
-def __getattr__(name: str) -> Any:
-    """A module that is not loaded yet."""
-    if name.startswith("_"):
-        raise AttributeError(name)
-    try:
-        return uninterrupted(importlib.import_module, f"{__name__}.{name}")
-    except ModuleNotFoundError as error:
-        if error.name != f"{__name__}.{name}":
-            raise
-        raise AttributeError(name) from None

@@ -1,30 +1,17 @@
-"""Neural network layers: parameters, modules, losses, and the recurrent layers, in PyTorch's names."""
+"""Everything that models are made of, in PyTorch's names: modules, losses, recurrent layers, searches."""
 
 from .. import foreign_names
-from . import functional, init
-from .attention import LuongAttention
-from .containers import ModuleDict, ModuleList, Sequential
-from .dropout import Dropout
-from .embedding import Embedding
-from .functional import (
-    binary_cross_entropy_with_logits,
-    cross_entropy,
-    ctc_beam_search,
-    ctc_greedy_decode,
-    ctc_loss,
-    huber_loss,
-    l1_loss,
-    mse_loss,
-    nll_loss,
-)
-from .linear import Linear
-from .losses import BCEWithLogitsLoss, CrossEntropyLoss, CTCLoss, HuberLoss, L1Loss, MSELoss, NLLLoss
-from .module import Module
-from .norm import LayerNorm
-from .parameter import Parameter
-
-# the room above, so that users find all layers in one place; it needs the names above, hence last
-from ..recurrent import (  # isort: skip
+from ..decoding import beam_search, greedy_search, sample
+from ..modules.attention import LuongAttention
+from ..modules.containers import ModuleDict, ModuleList, Sequential
+from ..modules.dropout import Dropout
+from ..modules.embedding import Embedding
+from ..modules.linear import Linear
+from ..modules.losses import BCEWithLogitsLoss, CrossEntropyLoss, CTCLoss, HuberLoss, L1Loss, MSELoss, NLLLoss
+from ..modules.module import Module
+from ..modules.norm import LayerNorm
+from ..modules.parameter import Parameter
+from ..recurrent import (
     GRU,
     LSTM,
     RNN,
@@ -38,20 +25,17 @@ from ..recurrent import (  # isort: skip
     VariationalDropout,
     WeightDrop,
     Zoneout,
-    beam_search,
     detach_state,
-    greedy_search,
-    sample,
 )
-from ..recurrent.cells import (  # isort: skip
+from ..recurrent.cells import (
     CIFGCell,
     FastGRNNCell,
     GRUCell,
     IndRNNCell,
-    LRUCell,
-    LSTMCell,
     LayerNormGRUCell,
     LayerNormLSTMCell,
+    LRUCell,
+    LSTMCell,
     MGUCell,
     MinGRUCell,
     MinLSTMCell,
@@ -61,6 +45,18 @@ from ..recurrent.cells import (  # isort: skip
     cell_by_name,
     cell_names,
     register_cell,
+)
+from . import functional, init
+from .functional import (
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    ctc_beam_search,
+    ctc_greedy_decode,
+    ctc_loss,
+    huber_loss,
+    l1_loss,
+    mse_loss,
+    nll_loss,
 )
 
 __all__ = [

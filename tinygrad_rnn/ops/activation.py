@@ -64,7 +64,7 @@ def log_sigmoid(x):
 )
 def erf(x):
     """The error function."""
-    from ..kernels import special  # numba is imported at first use
+    from ..kernels.fused import special  # numba is imported at first use
 
     x = np.asarray(x)
     return special.erf(x if x.dtype.kind == "f" else x.astype(np.float64))

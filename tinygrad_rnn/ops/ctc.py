@@ -18,7 +18,7 @@ def _vjp(g, y, log_probs, alignment, zero_infinity, saved):
         losses = _on_tape(log_probs, zero_infinity, *alignment)
         (gradient,) = grad(losses, log_probs, [g], create_graph=True)
         return gradient
-    from ..kernels import ctc as kernels  # numba is imported at first use
+    from ..kernels.fused import ctc as kernels  # numba is imported at first use
 
     losses = saved["losses"]
     if zero_infinity:  # any number gives rows without an alignment the gradient zero
@@ -28,7 +28,7 @@ def _vjp(g, y, log_probs, alignment, zero_infinity, saved):
 
 @primitive(vjps=[_vjp], saves=(0,), floats=True)
 def _ctc(log_probs, alignment, zero_infinity, saved):
-    from ..kernels import ctc as kernels
+    from ..kernels.fused import ctc as kernels
 
     saved["losses"], saved["alphas"] = losses, _ = kernels.ctc_forward(log_probs, *alignment)
     if zero_infinity:

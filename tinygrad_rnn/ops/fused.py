@@ -13,7 +13,7 @@ from .expansions import expansions
 
 def _vjp(g, y, x, w_x, h, w_h, *biases, needs, transposed):
     if isinstance(g, np.ndarray):
-        from ..kernels import matmul_tanh as kernels  # numba is imported at first use
+        from ..kernels.fused import matmul_tanh as kernels  # numba is imported at first use
 
         wanted = (*needs[:4], any(needs[4:]))
         views = (w_x.T, w_h.T) if transposed else (w_x, w_h)
@@ -30,7 +30,7 @@ def _vjp(g, y, x, w_x, h, w_h, *biases, needs, transposed):
 
 @primitive(joint_vjp=_vjp, saves=(0, 1, 2, 3, OUT), lowering=Lowering("expand"), floats=True)
 def _matmul_tanh(x, w_x, h, w_h, *biases, transposed):
-    from ..kernels import matmul_tanh as kernels
+    from ..kernels.fused import matmul_tanh as kernels
 
     bias = None if not biases else biases[0] if len(biases) == 1 else biases[0] + biases[1]
     kernel = kernels.matmul_tanh

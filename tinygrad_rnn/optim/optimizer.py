@@ -176,7 +176,7 @@ class Optimizer:
 
     def _lay_out(self) -> None:
         """Move the parameters into flat buffers, with the states that they have."""
-        from ..kernels import optimizers  # imports numba
+        from ..kernels.fused import optimizers  # imports numba
 
         self._run = getattr(optimizers, self.kernel)
         self._dissolve()

@@ -1,14 +1,13 @@
-"""Recurrence: the cell protocol, built-in cells, and the layers that run any cell over a sequence, searches."""
+"""Recurrence: the cell protocol, built-in cells, and the layers that run any cell over a sequence."""
 
+from ..core.tree import detach_state
 from .cell import Cell
-from .decoding import Hypothesis, beam_search, greedy_search, sample
-from .layers import GRU, LSTM, RNN
-from .modifiers import LearnedInitialState, Modifier
-from .nest import detach_state
-from .regularisers import VariationalDropout, WeightDrop, Zoneout
-from .rtrl import RTRL
-from .scan import scan
-from .wrappers import Bidirectional, Recurrent, Stacked
+from .layers.cell_wrapper import LearnedInitialState, Modifier
+from .layers.regularisers import VariationalDropout, WeightDrop, Zoneout
+from .layers.rnn_lstm_gru import GRU, LSTM, RNN
+from .layers.wrappers import Bidirectional, Recurrent, Stacked
+from .scan.driver import scan
+from .streaming.rtrl import RTRL
 
 __all__ = [
     "GRU",
@@ -17,7 +16,6 @@ __all__ = [
     "RTRL",
     "Bidirectional",
     "Cell",
-    "Hypothesis",
     "LearnedInitialState",
     "Modifier",
     "Recurrent",
@@ -25,9 +23,6 @@ __all__ = [
     "VariationalDropout",
     "WeightDrop",
     "Zoneout",
-    "beam_search",
     "detach_state",
-    "greedy_search",
-    "sample",
     "scan",
 ]

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import config, ops
 from ..core import is_float
-from ..nn.module import Module
+from ..modules.module import Module
 
 
 def constant(initial_state):
@@ -113,7 +113,7 @@ class Cell(Module):
         if state is not None:
             with config.functional():
                 return self.step(x, state)
-        from .sequence import turn_of  # it knows of cells
+        from .scan.sequence import turn_of  # it knows of cells
 
         with turn_of(self):
             self.begin_sequence(x.shape[0])

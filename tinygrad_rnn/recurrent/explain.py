@@ -11,15 +11,14 @@ import numpy as np
 
 from .. import ops
 from ..compile.explain import StepReport
-from ..compile.symbol import Symbol
-from ..core import Tensor
+from ..compile.ir.symbol import Symbol
+from ..core import Tensor, tree
 from ..errors import CompileError, ShapeError
-from . import nest
 from .cell import Cell
-from .compiled import Program, program_of
-from .scan import _check_inputs as check_inputs
-from .scan import as_input, check_state
-from .settings import HELD, trial
+from .scan.compiled import Program, program_of
+from .scan.driver import _check_inputs as check_inputs
+from .scan.driver import as_input, check_state
+from .scan.settings import HELD, trial
 
 RULE = "=" * 100
 
@@ -136,7 +135,7 @@ def explain_cells(
 ) -> Explanation:
     """Explain cells that read the same input; `batch_first` says how an example lies."""
     if batch_first and _size_of(x) is None and x is not None:
-        x = nest.map(_time_first, x)
+        x = tree.map(_time_first, x)
     return Explanation([_explain_cell(where, cell, x, False) for where, cell in cells], mode)
 
 
@@ -244,7 +243,7 @@ def _arguments(cell: Cell) -> tuple[str, str]:
 
 def _paths(name: str, structure) -> list[str]:
     """Names of the values of a nest: ``state[0]``, ``state['h']``."""
-    if structure is nest.LEAF:
+    if structure is tree.LEAF:
         return [name]
     kind, keys, items = structure
     fields = getattr(kind, "_fields", None)

@@ -10,8 +10,8 @@ import numpy as np
 
 from .. import ops
 from ..config import no_grad
-from ..core import Tensor, is_float
-from ..recurrent import Recurrent, nest
+from ..core import Tensor, is_float, tree
+from ..recurrent import Recurrent
 from .cell_case import Case, Runner, evaluate, joined, require_equal, rows_of
 
 
@@ -42,7 +42,7 @@ def require_as_alone(
         return joined([y for y, _ in rows], 1), joined([s for _, s in rows], 0)
 
     def told(mode: str) -> Runner:
-        return lambda cell, xs, state: Recurrent(cell, mode=mode)(nest.map(poisoned, xs), state, resets=resets, **which)
+        return lambda cell, xs, state: Recurrent(cell, mode=mode)(tree.map(poisoned, xs), state, resets=resets, **which)
 
     def poisoned(x: Tensor) -> Tensor:
         fits = counts.reshape(*counts.shape, *(1,) * (len(x.shape) - 2))
@@ -70,6 +70,6 @@ def _alone(
         outputs.append(y)
     left = np.flatnonzero(~counts)
     if len(left):
-        outputs.append(nest.map(lambda y: Tensor(np.zeros((len(left), 1, *y.shape[2:]), y.dtype)), like))
+        outputs.append(tree.map(lambda y: Tensor(np.zeros((len(left), 1, *y.shape[2:]), y.dtype)), like))
     order = np.argsort(np.concatenate([steps, left])).tolist()
     return rows_of(joined(outputs, 0), order, 0), mine

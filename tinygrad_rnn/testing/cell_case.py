@@ -14,11 +14,11 @@ import numpy as np
 
 from .. import ops
 from ..config import get_default_dtype, no_grad, set_default_dtype
-from ..core import Tensor, grad, is_float, tensor
+from ..core import Tensor, grad, is_float, tensor, tree
 from ..errors import CellCheckError, CompileError
-from ..nn.module import Module
-from ..recurrent import Cell, Recurrent, nest
-from ..recurrent.settings import trial
+from ..modules.module import Module
+from ..recurrent import Cell, Recurrent
+from ..recurrent.scan.settings import trial
 
 LARGE = 64  # up to so many elements are drawn one by one, so that they shrink
 Results = dict[str, np.ndarray]
@@ -51,7 +51,7 @@ class Subject:
         if example is None and cell.input_size is None:
             name = type(cell).__name__
             raise ValueError(f"example: {name} sets no input_size; pass example=, an input of one step, (B, ...)")
-        self.example = None if example is None else nest.map(np.asarray, example)
+        self.example = None if example is None else tree.map(np.asarray, example)
         # without parameters, the default dtype is the cell's
         self.bare = not any(is_float(p.dtype) for p in cell.parameters())
 
@@ -79,7 +79,7 @@ class Subject:
     def reason(self) -> str:
         """Why the cell does not compile; empty if it does (or does not run at all)."""
         cell = self.cell(self.smallest, np.float64, 0)
-        xs = nest.map(lambda x: np.broadcast_to(x[:1], (1, *x[:1].shape)), self.inputs_of(cell))
+        xs = tree.map(lambda x: np.broadcast_to(x[:1], (1, *x[:1].shape)), self.inputs_of(cell))
         try:
             with no_grad(), trial(cell):
                 Recurrent(cell, mode="compiled")(xs)
@@ -147,7 +147,7 @@ class Case:
 
     def _inputs(self, time: int) -> Any:
         example = self.subject.inputs_of(self.cell)
-        return nest.map(lambda x: self._values(x, (time, self.batch, *x.shape[1:])), example)
+        return tree.map(lambda x: self._values(x, (time, self.batch, *x.shape[1:])), example)
 
     def _values(self, like: np.ndarray, shape: tuple) -> np.ndarray:
         """Numbers that are neither zero nor equal, as steps may have kinks there; integers as in the example."""
@@ -169,10 +169,10 @@ class Case:
         """Of a given state: what two steps leave, a state that the cell may meet."""
         if not self.given:
             return None
-        xs = nest.map(lambda x: np.concatenate([x, -x if is_float(x.dtype) else x])[:2], self.xs)
+        xs = tree.map(lambda x: np.concatenate([x, -x if is_float(x.dtype) else x])[:2], self.xs)
         with no_grad(), trial(self.cell):
             _, state = Recurrent(self.cell, mode="eager")(xs)
-        return nest.map(lambda s: s.data.copy(), state)
+        return tree.map(lambda s: s.data.copy(), state)
 
     def evaluated(self) -> Case:
         """This case with the cell in evaluation mode, where layers such as dropout do nothing."""
@@ -185,7 +185,7 @@ class Case:
         return self.time * self.batch, *self.sizes, self.weight, self.given, self.seed
 
     def __str__(self) -> str:
-        shapes = ", ".join(str(x.shape) for x in nest.flatten(self.xs)[0])
+        shapes = ", ".join(str(x.shape) for x in tree.flatten(self.xs)[0])
         start = "a given state" if self.given else "the initial state"
         return f"T={self.time}, B={self.batch}, input {shapes}, from {start}{self.extra}"
 
@@ -205,7 +205,7 @@ def default_dtype(dtype: Any) -> Iterator[None]:
 
 
 def named(values: Any, name: str) -> list[tuple[str, Any]]:
-    """The leaves of a nest, in the order of ``nest.flatten``, with names such as ``state[0]`` or ``state['c']``."""
+    """The leaves of a nest, in the order of ``tree.flatten``, with names such as ``state[0]`` or ``state['c']``."""
     if isinstance(values, dict):
         pairs = [(f"{name}[{key!r}]", values[key]) for key in sorted(values, key=str)]
     elif isinstance(values, tuple | list):
@@ -239,8 +239,8 @@ def evaluate(case: Case, run: Runner, cell: Cell | None = None, dtype: Any = np.
     def leaf(x):
         return tensor(x, dtype=dtype, requires_grad=True) if is_float(x.dtype) else tensor(x)
 
-    xs = nest.map(leaf, case.xs)
-    state = None if case.state is None else nest.map(leaf, case.state)
+    xs = tree.map(leaf, case.xs)
+    state = None if case.state is None else tree.map(leaf, case.state)
     with default_dtype(dtype if case.subject.bare else None):
         ys, final = run(cell, xs, state)
     found = [*named(ys, "output"), *named(final, "final state")]
@@ -258,12 +258,12 @@ def evaluate(case: Case, run: Runner, cell: Cell | None = None, dtype: Any = np.
 def rows_of(values: Any, rows: Any, axis: int) -> Any:
     """The rows of the batch at `rows` (a slice or indices) of every leaf."""
     index = (slice(None),) * axis + (rows,)
-    return nest.map(lambda x: x[index], values)
+    return tree.map(lambda x: x[index], values)
 
 
 def joined(parts: list, axis: int) -> Any:
     """Nests of tensors, joined leaf by leaf along an axis."""
-    return nest.map(lambda *xs: ops.concat(list(xs), axis=axis), *parts) if nest.flatten(parts[0])[0] else parts[0]
+    return tree.map(lambda *xs: ops.concat(list(xs), axis=axis), *parts) if tree.flatten(parts[0])[0] else parts[0]
 
 
 # ---- comparing

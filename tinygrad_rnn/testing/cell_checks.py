@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from ..config import no_grad
-from ..core import Tensor, is_float, tensor
+from ..core import Tensor, is_float, tensor, tree
 from ..errors import CellCheckError, GradcheckError
-from ..nn.module import Module
-from ..recurrent import Cell, Recurrent, nest
-from ..recurrent.settings import trial
+from ..modules.module import Module
+from ..recurrent import Cell, Recurrent
+from ..recurrent.scan.settings import trial
 from .cell_alone import require_as_alone
 from .cell_case import Case, evaluate, joined, named, place, projection, require_equal, rows_of, whole
 from .gradcheck import gradcheck
@@ -71,7 +71,7 @@ def repeatable(case: Case) -> None:
 @check("a wrong rule in tr.primitive(vjps=...), a value that left the tape (.data, .numpy(), .detach()), or a jump")
 def gradients_of_inputs(case: Case) -> None:
     """Gradients by the inputs equal finite differences."""
-    leaves = nest.map(_leaf, case.xs)
+    leaves = tree.map(_leaf, case.xs)
     _require_gradients(case, named(leaves, "input"), lambda: Recurrent(case.cell, mode="eager")(leaves, _tensors(case)))
 
 
@@ -80,9 +80,9 @@ def gradients_of_states(case: Case) -> None:
     """Gradients by the initial state equal finite differences."""
     state = case.state
     if state is None:
-        state = nest.map(lambda s: s.data.copy(), case.cell.initial_state(case.batch))
-    leaves = nest.map(_leaf, state)
-    xs = nest.map(tensor, case.xs)
+        state = tree.map(lambda s: s.data.copy(), case.cell.initial_state(case.batch))
+    leaves = tree.map(_leaf, state)
+    xs = tree.map(tensor, case.xs)
     _require_gradients(case, named(leaves, "initial state"), lambda: Recurrent(case.cell, mode="eager")(xs, leaves))
 
 
@@ -92,7 +92,7 @@ def gradients_of_states(case: Case) -> None:
 )
 def gradients_of_parameters(case: Case) -> None:
     """Gradients by every parameter equal finite differences."""
-    xs = nest.map(tensor, case.xs)
+    xs = tree.map(tensor, case.xs)
     leaves = list(case.cell.named_parameters())
     _require_gradients(case, leaves, lambda: Recurrent(case.cell, mode="eager")(xs, _tensors(case)))
 
@@ -102,7 +102,7 @@ def _leaf(x: np.ndarray) -> Tensor:
 
 
 def _tensors(case: Case) -> Any:
-    return None if case.state is None else nest.map(tensor, case.state)
+    return None if case.state is None else tree.map(tensor, case.state)
 
 
 def _require_gradients(case: Case, leaves: Sequence[tuple[str, Tensor]], run: Callable[[], tuple]) -> None:
@@ -195,8 +195,8 @@ def chunked_equals_whole(case: Case) -> None:
 
     def chunked(cell, xs, state):
         layer = Recurrent(cell, mode="eager")
-        first, state = layer(nest.map(lambda x: x[:cut], xs), state)
-        second, state = layer(nest.map(lambda x: x[cut:], xs), state)
+        first, state = layer(tree.map(lambda x: x[:cut], xs), state)
+        second, state = layer(tree.map(lambda x: x[cut:], xs), state)
         return joined([first, second], 0), state
 
     case.evaluated()
@@ -221,7 +221,7 @@ def streamed_equals_whole(case: Case) -> None:
     step = Recurrent(case.cell, mode=mode).stepper(case.batch, example=rows_of(case.xs, 0, 0))
     step.reset(case.state)
     steps = [step(rows_of(case.xs, t, 0)) for t in range(case.time)]
-    got = dict(named(nest.map(lambda *ys: np.stack(ys), *steps), "output")) | dict(named(step.state, "final state"))
+    got = dict(named(tree.map(lambda *ys: np.stack(ys), *steps), "output")) | dict(named(step.state, "final state"))
     wanted = {k: v for k, v in evaluate(case, whole()).items() if not k.startswith("gradient")}
     require_equal(got, wanted, "in a stream", "as in one sequence")
 

@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import config
-from ..core import Tensor, counting_from
+from ..core import Tensor, counting_from, tree
 from ..errors import CheckpointError, DTypeError, ShapeError
 from ..ops import concat
-from ..recurrent import nest
 
 
 class Window(NamedTuple):
@@ -143,7 +142,7 @@ class TruncatedBPTT:
         cuts = sorted({start, carry, first, stop})
         for begin, end in pairwise(cuts):
             if begin == carry:
-                self._state = nest.detach_state(state)
+                self._state = tree.detach_state(state)
             more = {} if self.resets is None else {"resets": self.resets[begin:end]}
             with counting_from(begin):
                 result = model(tensor(self.inputs[begin:end]), state, **more)
@@ -153,7 +152,7 @@ class TruncatedBPTT:
             if begin >= first:
                 outputs.append(output)
         if carry == stop:
-            self._state = nest.detach_state(state)
+            self._state = tree.detach_state(state)
         prediction = outputs[0] if len(outputs) == 1 else concat(outputs, axis=0)
         return loss(prediction, tensor(self.targets[first:stop]))
 
@@ -180,8 +179,8 @@ class TruncatedBPTT:
         state, position = self._state, self._position
         if position == len(self):
             state, position = None, 0
-        leaves, _ = nest.flatten(state)
-        arrays = nest.map(lambda t: t.data.copy(), state) if leaves else None
+        leaves, _ = tree.flatten(state)
+        arrays = tree.map(lambda t: t.data.copy(), state) if leaves else None
         return {
             "position": position,
             "steps": len(self.inputs),
@@ -198,7 +197,7 @@ class TruncatedBPTT:
                 raise CheckpointError(f"state_dict: got {name}={state_dict.get(name)}, wanted {value} as here")
         self._position = state_dict["position"]
         state = state_dict["state"]
-        self._state = None if state is None else nest.map(lambda a: Tensor(np.array(a)), state)
+        self._state = None if state is None else tree.map(lambda a: Tensor(np.array(a)), state)
         self._resumed = True
 
 

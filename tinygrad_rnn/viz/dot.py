@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..core import Tensor
-from ..nn.module import Module
+from ..modules.module import Module
 
 HEAD = ["digraph {", '  rankdir="BT"', '  node [fontname="monospace", fontsize=10, shape=box, style=rounded]']
 

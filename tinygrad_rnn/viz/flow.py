@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..compile.symbol import location
+from ..compile.ir.symbol import location
 from ..config import enable_grad, grad_mode
-from ..core import Tensor, grad, is_float, tensor
+from ..core import Tensor, grad, is_float, tensor, tree
 from ..errors import GraphError
-from ..nn.module import Module
-from ..recurrent import Cell, nest
-from ..recurrent.settings import trial
+from ..modules.module import Module
+from ..recurrent import Cell
+from ..recurrent.scan.settings import trial
 
 LIMITS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "matmul_tanh": (-1.0, 1.0)}
 MARGIN = 0.05  # of the range: a sigmoid below 0.05 or above 0.95 passes less than a fifth of its largest gradient
@@ -252,14 +252,14 @@ class _Watch:
     def watched(self, x: Any, state: Any) -> tuple[Any, Any]:
         if _Watch.running:
             return self.step(x, state)
-        state = nest.map(_on_tape, state)
+        state = tree.map(_on_tape, state)
         _Watch.running = True
         try:
             with _watch_gates() as gates:
                 y, new = self.step(x, state)
         finally:
             _Watch.running = False
-        self.inputs.append(nest.map(lambda t: t.data, x))
+        self.inputs.append(tree.map(lambda t: t.data, x))
         self.states[-1:] = [state, new]
         self.found.append(gates)
         return y, new
@@ -267,23 +267,23 @@ class _Watch:
     @property
     def size(self) -> int:
         """Numbers that make up the state of one row."""
-        return sum(int(np.prod(s.shape[1:])) for s in nest.flatten(self.states[0])[0] if is_float(s.dtype))
+        return sum(int(np.prod(s.shape[1:])) for s in tree.flatten(self.states[0])[0] if is_float(s.dtype))
 
     def columns(self) -> dict[str, list[Tensor]]:
         """Each part of the state over time."""
         names = _names(self.states[0], "state")
-        columns = zip(*(nest.flatten(s)[0] for s in self.states))
+        columns = zip(*(tree.flatten(s)[0] for s in self.states))
         return {name: list(column) for name, column in zip(names, columns) if is_float(column[0].dtype)}
 
     def singular_values(self, rows: int) -> np.ndarray:
         """(T, rows, n): of the Jacobian of each step, from one backward walk per step over n copies of each row."""
         n = self.size
-        rows = min(rows, nest.flatten(self.states[0])[0][0].shape[0])
+        rows = min(rows, tree.flatten(self.states[0])[0][0].shape[0])
         self.cell.begin_sequence(rows * n)
         found = []
         for x, state in zip(self.inputs, self.states):
-            xs = nest.map(lambda a: Tensor(np.repeat(a[:rows], n, axis=0)), x)
-            old = nest.map(lambda s: _on_tape(Tensor(np.repeat(s.data[:rows], n, axis=0))), state)
+            xs = tree.map(lambda a: Tensor(np.repeat(a[:rows], n, axis=0)), x)
+            old = tree.map(lambda s: _on_tape(Tensor(np.repeat(s.data[:rows], n, axis=0))), state)
             new = self.step(xs, old)[1]
             found.append(np.linalg.svd(_jacobian(old, new, rows, n), compute_uv=False))
         return np.stack(found)
@@ -311,8 +311,8 @@ def _on_tape(t: Tensor) -> Tensor:
 
 def _jacobian(old: Any, new: Any, rows: int, n: int) -> np.ndarray:
     """(rows, n, n) in float64; copy k of a row has the cotangent that is one at k."""
-    ins = [s for s in nest.flatten(old)[0] if is_float(s.dtype)]
-    outs = [s for s in nest.flatten(new)[0] if is_float(s.dtype)]
+    ins = [s for s in tree.flatten(old)[0] if is_float(s.dtype)]
+    outs = [s for s in tree.flatten(new)[0] if is_float(s.dtype)]
     eye, cotangents, start = np.tile(np.eye(n), (rows, 1)), [], 0
     for y in outs:
         width = int(np.prod(y.shape[1:]))

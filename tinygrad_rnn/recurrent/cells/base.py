@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...nn import init as initialisers
-from ...nn.parameter import Parameter, empty
+from ...modules import init as initialisers
+from ...modules.parameter import Parameter, empty
 from ...ops import zeros
 from ..cell import Cell
 

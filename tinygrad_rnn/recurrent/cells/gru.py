@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ...nn import init as initialisers
-from ...nn.parameter import Parameter, empty
+from ...modules import init as initialisers
+from ...modules.parameter import Parameter, empty
 from ...ops import sigmoid, split, tanh
 from ...ops.linear import linear
 from .base import GatedCell, Init, masked

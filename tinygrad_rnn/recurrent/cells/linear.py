@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from ... import config
-from ...nn import init as initialisers
-from ...nn.parameter import empty, float_dtype
+from ...modules import init as initialisers
+from ...modules.parameter import empty, float_dtype
 from ...ops import cos, exp, sigmoid, sin, split, zeros
 from ...ops.linear import linear
 from ..cell import Cell, constant

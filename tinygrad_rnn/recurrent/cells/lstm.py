@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...nn import init as initialisers
-from ...nn.parameter import Parameter, empty
+from ...modules import init as initialisers
+from ...modules.parameter import Parameter, empty
 from ...ops import sigmoid, split, tanh, zeros
 from ...ops.linear import linear
 from ..cell import constant

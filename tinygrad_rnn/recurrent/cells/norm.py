@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ...nn.norm import LayerNorm
+from ...modules.norm import LayerNorm
 from ...ops import sigmoid, split, tanh
 from ...ops.linear import linear
 from ..cell import constant

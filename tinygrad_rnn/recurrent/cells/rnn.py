@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ...nn import init as initialisers
-from ...nn.parameter import empty
+from ...modules import init as initialisers
+from ...modules.parameter import empty
 from ...ops import matmul_tanh, relu, sigmoid, tanh
 from ...ops.linear import linear
 from .base import GatedCell, Init, check_count, masked

@@ -1,0 +1,1 @@
+"""From a program to its derivatives: the adjoint, and forward sensitivities of diagonal cells."""

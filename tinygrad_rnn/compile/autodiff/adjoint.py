@@ -1,0 +1,199 @@
+"""The adjoint of a step: its reverse, from the same derivative rules that the tape uses, run on symbols."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from typing import Any, NamedTuple
+
+from ...core.backward import unbroadcast
+from ..frontend.trace import Trace
+from ..ir.program_ops import ALIAS, CAST, CONCAT, SLICE, SPREAD
+from ..ir.symbol import Symbol, behind
+
+
+class MatrixProduct(NamedTuple):
+    """``d(w) += a[t].T @ g[t]``, summed over time and rows; done after the loop."""
+
+    w: Symbol
+    a: Symbol
+    g: Symbol
+
+
+class Reduction(NamedTuple):
+    """``d(v) += g[t]``, summed over time, and over rows and features where `v` was broadcast."""
+
+    v: Symbol
+    g: Symbol
+
+
+class Adjoint(NamedTuple):
+    """The reverse step: what it computes at each time step, from late to early.
+
+    ``states[i]`` and ``inputs[i]`` are the cotangents of the step's arguments (None: not asked for); `products` and
+    `reductions` say how the cotangents of invariants are gathered.
+    """
+
+    states: list[Symbol]
+    inputs: list[Symbol | None]
+    products: list[MatrixProduct]
+    reductions: list[Reduction]
+
+    def lines(self) -> list[tuple]:
+        """All values of the step, which are the same for the same adjoint of the same program."""
+        roots = [*self.states, *[g for g in self.inputs if g is not None]]
+        roots += [s for product in self.products for s in product] + [s for r in self.reductions for s in r]
+        values = sorted(behind(roots, lambda s: s.operands), key=lambda s: s.uid)
+        return [
+            (s.uid, s.operation, [a.uid if isinstance(a, Symbol) else repr(a) for a in s.args], repr(s.static), s.shape)
+            for s in values
+        ] + [tuple(s.uid for s in roots)]
+
+
+def adjoint(trace: Trace, outputs, new_states, inputs, states, wanted_inputs, wanted_invariants) -> Adjoint:
+    """Differentiate a traced step.
+
+    Parameters
+    ----------
+    outputs, new_states, inputs, states : lists of Symbol
+        What the step gave and took.
+    wanted_inputs : sequence of bool
+        Which inputs need gradients.
+    wanted_invariants : set of Symbol uids
+        Which invariants need gradients.
+    """
+    needed = _Needed(inputs, wanted_inputs, wanted_invariants)
+    walk = _Reverse(trace, needed)
+    for kind, results in (("cotangent", outputs), ("carry", new_states)):
+        for i, result in enumerate(results):
+            seed = trace.leaf(kind, i, result.shape, trace.dtype, True)
+            if result.varying:
+                walk.add(result, seed)
+    walk.run()
+    return Adjoint(
+        [walk.leaf_cotangent(s) for s in states],
+        [walk.leaf_cotangent(x) if want else None for x, want in zip(inputs, wanted_inputs)],
+        walk.products,
+        walk.reductions,
+    )
+
+
+class _Needed:
+    """Which symbols a gradient has to pass through."""
+
+    def __init__(self, inputs, wanted_inputs, wanted_invariants):
+        self.known: dict[int, bool] = {x.uid: bool(w) for x, w in zip(inputs, wanted_inputs)}
+        self.invariants = wanted_invariants
+
+    def __call__(self, s: Any) -> bool:
+        if not isinstance(s, Symbol):
+            return False
+        stack = [s]
+        while stack:  # without recursion: a step may be long
+            top = stack[-1]
+            if top.uid in self.known:
+                stack.pop()
+                continue
+            if top.leaf is not None or not top.varying:
+                self.known[top.uid] = top.dtype.kind == "f" and (top.varying or top.uid in self.invariants)
+                continue
+            args = differentiable_arguments(top)
+            open_args = [a for a in args if a.uid not in self.known]
+            if open_args:
+                stack.extend(open_args)
+                continue
+            self.known[top.uid] = top.dtype.kind == "f" and any(self.known[a.uid] for a in args)
+        return self.known[s.uid]
+
+
+def differentiable_arguments(s: Symbol) -> list[Symbol]:
+    """The operands that gradients of `s` reach."""
+    rules = s.op.vjps if s.op is not None and s.op.vjps is not None else (True,) * len(s.args)
+    return [a for a, rule in zip(s.args, rules) if isinstance(a, Symbol) and rule is not None]
+
+
+class _Reverse:
+    def __init__(self, trace: Trace, needed: _Needed):
+        self.trace = trace
+        self.needed = needed
+        self.cotangents: dict[int, Symbol] = {}
+        self.symbols: dict[int, Symbol] = {}
+        self.queue: list[int] = []
+        self.leaf_slices: dict[int, list] = {}
+        self.products: list[MatrixProduct] = []
+        self.reductions: list[Reduction] = []
+
+    def add(self, x: Symbol, g: Symbol) -> None:
+        if not self.needed(x):
+            return
+        if x.uid in self.cotangents:
+            self.cotangents[x.uid] = self.cotangents[x.uid] + g
+            return
+        self.cotangents[x.uid] = g
+        self.symbols[x.uid] = x
+        heapq.heappush(self.queue, -x.uid)
+
+    def run(self) -> None:
+        while self.queue:
+            x = self.symbols[-heapq.heappop(self.queue)]
+            if x.leaf is None:
+                self.through(x, self.cotangents[x.uid])
+
+    def through(self, x: Symbol, g: Symbol) -> None:
+        op: Any = x.op
+        if op is CONCAT:
+            start = 0
+            for part in x.args:
+                self.add(part, self.trace.columns(g, start, start + part.width))
+                start += part.width
+        elif op is SLICE:
+            (leaf,) = x.args
+            if self.needed(leaf):
+                self.leaf_slices.setdefault(leaf.uid, []).append((x.static["start"], x.static["stop"], g))
+        elif op is CAST:
+            self.add(x.args[0], g)
+        elif op is ALIAS:
+            self.add(x.args[0], self.trace._alias(g, x.args[0].shape))
+        elif op is SPREAD:
+            self.add(x.args[0], g.sum(axis=1, keepdims=True))
+        elif op.lowering.kind == "matmul":
+            a, w = x.args
+            if self.needed(w):
+                self.products.append(MatrixProduct(w, a, g))
+            if self.needed(a):
+                self.add(a, g @ w.T)
+        else:
+            for a, ga in zip(x.args, self.cotangents_of(op, x, g)):
+                if ga is None:
+                    continue
+                if a.varying:
+                    self.add(a, unbroadcast(ga, a.shape))
+                else:
+                    if ga.ndim == 2 and ga.width > 1 and a.shape[-1:] in ((), (1,)):
+                        ga = ga.sum(axis=1, keepdims=True)
+                    self.reductions.append(Reduction(a, ga))
+
+    def cotangents_of(self, op: Any, x: Symbol, g: Symbol) -> list:
+        """What the rules of an elementwise operation or a reduction give its operands."""
+        needs = [self.needed(a) for a in x.args]
+        if op.joint_vjp is not None:
+            return [ga if n else None for ga, n in zip(op.joint_vjp(g, x, *x.args, needs=needs, **x.static), needs)]
+        rules = op.vjps or (None,) * len(needs)
+        return [rule(g, x, *x.args, **x.static) if n and rule else None for rule, n in zip(rules, needs)]
+
+    def leaf_cotangent(self, leaf: Symbol) -> Symbol:
+        """The cotangent of a step's argument, put together from those of its column ranges."""
+        whole = self.cotangents.get(leaf.uid)
+        slices = self.leaf_slices.get(leaf.uid, [])
+        if not slices:
+            return self.trace.zero(leaf.shape) if whole is None else whole
+        cuts = sorted({0, leaf.width}.union(*({a, b} for a, b, _ in slices)))
+        pieces = []
+        for start, stop in itertools.pairwise(cuts):
+            total = None if whole is None else self.trace.columns(whole, start, stop)
+            for a, b, g in slices:
+                if a <= start and stop <= b:
+                    part = self.trace.columns(g, start - a, stop - a)
+                    total = part if total is None else total + part
+            pieces.append(self.trace.zero((leaf.shape[0], stop - start)) if total is None else total)
+        return self.trace.concat(pieces)

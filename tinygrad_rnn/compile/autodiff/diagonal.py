@@ -1,0 +1,355 @@
+"""Steps whose recurrence is diagonal: how the state depends on parameters can then be carried along in time.
+
+Unit i of a state is column i of each of its tensors. The recurrence is diagonal if unit i of the new state depends,
+of the old state, on unit i only; then the Jacobian of a step is one small matrix for each unit. If besides each entry
+of a parameter reaches one unit only, the derivative of the state by all parameters takes no more memory than the
+parameters, for each row of the batch and each tensor of the state. Both are read off the program of the step and its
+adjoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...core import Tensor
+from ...errors import GraphError
+from ..frontend.trace import recording
+from ..ir.interpret import compute, order
+from ..ir.program import Traced, bases, leaves, wanted_invariants
+from ..ir.program_ops import SLICE, SPREAD
+from ..ir.symbol import BATCH, Symbol
+from ..ir.views import View, resolve
+from .adjoint import Adjoint, adjoint, differentiable_arguments
+
+Array = np.ndarray
+WANTED = (
+    "wanted a recurrence in which unit i of the new state depends on unit i of the old one only, as in IndRNN or LRU"
+)
+
+
+class Part(NamedTuple):
+    """A part of a parameter each of whose entries reaches one unit of the state; or a number that reaches all units.
+
+    Attributes
+    ----------
+    view : View
+        Which part of which base.
+    lead : tuple of int
+        Axes of its sensitivity before the units: ``(m,)`` of a matrix (m, n), otherwise none.
+    size : int
+        Elements.
+    """
+
+    view: View
+    lead: tuple[int, ...]
+    size: int
+
+    @property
+    def key(self) -> tuple:
+        return self.view.base.uid, self.view.axes
+
+
+class _Term(NamedTuple):
+    """How a part reaches a tensor of the new state: by its cotangent, for a matrix after the factor on its left."""
+
+    part: Part
+    left: list[Symbol]
+    cotangent: Symbol
+
+
+class DiagonalStep:
+    """The derivatives of one step, as far as learning forward in time needs them.
+
+    Parameters
+    ----------
+    traced : Traced
+        A trace that is used for nothing else.
+    wanted : set of uids
+        Bases that need gradients.
+    name : callable
+        What to call a base in errors.
+
+    Attributes
+    ----------
+    units : int
+        n.
+    parts : list of Part
+
+    Raises
+    ------
+    GraphError
+        If the recurrence is not diagonal, or an entry of a parameter reaches several units.
+    """
+
+    def __init__(self, traced: Traced, wanted: set[int], name: Callable[[Symbol], str]):
+        self.traced, self.name = traced, name
+        self.units = self._check_diagonal()
+        invariants = wanted_invariants(traced, wanted)
+        arguments = traced.inputs, traced.states, (False,) * len(traced.inputs), invariants
+        with recording(traced.trace):
+            self._new = [adjoint(traced.trace, [], [s], *arguments) for s in traced.new_states]
+            self._read = adjoint(traced.trace, traced.outputs, [], *arguments)
+        self._seeds = [_seeds(a, 1) for a in self._new]
+        self._cotangents = _seeds(self._read, len(traced.outputs))
+        self.parts: list[Part] = []
+        self._direct: list[list[_Term]] = []  # how parameters reach each tensor of the new state
+        for adj, (seed,) in zip(self._new, self._seeds):
+            self._direct.append(self._gather(adj, seed))
+        self._targets = [(resolve(p.w), p.a, p.g) for p in self._read.products]
+        self._sums = [(resolve(r.v), r.v, r.g) for r in self._read.reductions]
+        self._find_order([s for seeds in self._seeds for s in seeds if s is not None])
+
+    def _find_order(self, seeds: list[Symbol]) -> None:
+        """What is computed in each step, and what when its outputs are read."""
+        t = self.traced
+        given = {s.uid for s in (*t.inputs, *t.states, *bases(t), *seeds)}
+        roots = [*t.outputs, *t.new_states, *(s for adj in self._new for s in adj.states)]
+        roots += [s for terms in self._direct for term in terms for s in (*term.left, term.cotangent)]
+        self._ahead = order(roots, given)
+        given |= {s.uid for s in self._ahead} | {s.uid for s in self._cotangents if s is not None}
+        roots = [*self._read.states, *(r.g for r in self._read.reductions)]
+        self._back = order([*roots, *(s for p in self._read.products for s in (p.a, p.g))], given)
+
+    # ---- what may be carried along
+
+    def _check_diagonal(self) -> int:
+        states, new = self.traced.states, self.traced.new_states
+        if not states:
+            raise GraphError(f"there is no state; {WANTED}")
+        units = states[0].width
+        for i, s in enumerate(states):
+            if s.ndim != 2 or s.width != units:
+                raise GraphError(f"tensor {i} of the state has {s.width} units and tensor 0 has {units}; {WANTED}")
+        relation = _Aligned({s.uid for s in states}, units, differentiable=True)
+        for s in new:
+            mixing = relation.why_not(s)
+            if mixing is not None:
+                raise GraphError(f"{mixing.operation} at {mixing.where} mixes the units of the state; {WANTED}")
+        return units
+
+    def _gather(self, adj: Adjoint, seed: Symbol | None) -> list[_Term]:
+        """How parameters reach one tensor of the new state."""
+        if seed is None:  # it depends on nothing
+            return []
+        relation = _Aligned({seed.uid}, self.units)
+        found = []
+        for w, a, g in adj.products:
+            found.append(_Term(self._part(w, (w.shape[0],), relation, g), [a], g))
+        for v, g in adj.reductions:
+            if v.size == 1 and g.width == 1 and g.operation == "sum":
+                g = g.args[0]  # a number for all units: each gets its own share
+            found.append(_Term(self._part(v, (), relation, g), [], g))
+        return found
+
+    def _written_at(self, derivative: Symbol) -> str:
+        """Where the step has the operation that this one is the derivative of: one with the same parameters."""
+        given = {s.uid for s in bases(self.traced)}
+        read = {resolve(a).base.uid for a in derivative.operands} & given
+        for s in order([*self.traced.outputs, *self.traced.new_states], given):
+            if s.operation == derivative.operation and any(resolve(a).base.uid in read for a in s.operands):
+                return s.where
+        return derivative.where
+
+    def _part(self, v: Symbol, lead: tuple[int, ...], relation: _Aligned, g: Symbol) -> Part:
+        view, mixing = resolve(v), relation.why_not(g)
+        if mixing is not None or g.width != self.units:
+            where = f" through {mixing.operation} at {self._written_at(mixing)}" if mixing is not None else ""
+            raise GraphError(
+                f"each entry of {self.name(view.base)} reaches several units of the state{where}; "
+                "wanted parameters each entry of which reaches one unit, such as a matrix that multiplies the input"
+            )
+        if not lead and v.size not in (1, self.units):
+            raise GraphError(f"{self.name(view.base)}: has a row for each row of the batch, wanted one for all rows")
+        part = Part(view, lead, v.size)
+        if part.key not in [p.key for p in self.parts]:
+            self.parts.append(part)
+        return part
+
+    # ---- numbers
+
+    def run(self, inputs: Iterable[Array], states: Iterable[Array], known: dict[int, Array], batch: int) -> Moment:
+        """Take one step, and find what the derivative of the new state is made of; `known` holds the bases by uid."""
+        t = self.traced
+        values: dict[int, Any] = dict(known)
+        values |= {x.uid: v for x, v in zip(t.inputs, inputs)}
+        values |= {s.uid: v for s, v in zip(t.states, states)}
+        ones = np.ones((batch, self.units), t.trace.dtype)
+        values |= {s.uid: ones for seeds in self._seeds for s in seeds if s is not None}
+        compute(self._ahead, values, batch)
+
+        def get(symbols: Iterable[Symbol]) -> list[Array]:
+            return [_array(values[s.uid]) for s in symbols]
+
+        direct = [[(part, *get([*left, g])) for part, left, g in terms] for terms in self._direct]
+        return Moment(get(t.outputs), get(t.new_states), [get(adj.states) for adj in self._new], direct, values)
+
+    def pull(
+        self, moment: Moment, cotangents: Iterable[Array], carried: Carried
+    ) -> tuple[dict[int, Array], list[Array]]:
+        """Gradients by the bases (by uid) and by the first state, of what reads the outputs of one moment.
+
+        `carried` belongs to the state before the step.
+        """
+        values = dict(moment.values)
+        values |= {s.uid: g for s, g in zip(self._cotangents, cotangents) if s is not None}
+        compute(self._back, values, carried.batch)
+        by_state = [_array(values[s.uid]) for s in self._read.states]
+        grads: dict[int, Array] = {}
+
+        def add(view: View, g: Array) -> None:
+            base = view.base.uid
+            if base not in grads:
+                grads[base] = np.zeros_like(moment.values[base])
+            target = _at(grads[base], view)
+            target += g.reshape(target.shape)
+
+        for view, a, g in self._targets:
+            add(view, _array(values[a.uid]).T @ _array(values[g.uid]))
+        for view, v, g in self._sums:
+            value = _array(values[g.uid])
+            rows = v.ndim == 2 and v.shape[0] == BATCH
+            add(view, value if rows else value.sum() if v.size == 1 else value.sum(axis=0))
+        for part in self.parts:
+            add(part.view, carried.against(part, by_state))
+        return grads, carried.first_state(by_state)
+
+
+class Moment(NamedTuple):
+    """One step in numbers.
+
+    Attributes
+    ----------
+    outputs, new_states : lists of arrays
+    jacobians : list of lists of arrays, (B, n)
+        ``[k][l]``: the derivative of tensor k of the new state by tensor l of the old one, unit by unit.
+    direct : list of lists
+        For tensor k of the new state: a part of a parameter, and the factors of the derivative by it with the old
+        state held: (B, n), or of a matrix (B, m) and (B, n).
+    values : dict
+        All values of the program by uid.
+    """
+
+    outputs: list[Array]
+    new_states: list[Array]
+    jacobians: list[list[Array]]
+    direct: list[list[tuple]]
+    values: dict[int, Any]
+
+
+class Carried:
+    """The derivative of a state by parameters, and by the first state; it is carried along in time.
+
+    Attributes
+    ----------
+    by_part : dict of arrays, (K, B, ..., n)
+        For each part of a parameter, (..., n), the derivatives of the K tensors of the state.
+    by_first : array, (K, K, B, n)
+        ``[k, l]``: of tensor k by tensor l of the first state.
+    """
+
+    def __init__(self, parts: list[Part], count: int, batch: int, units: int, dtype: Any):
+        self.batch = batch
+        self.by_part = {p.key: np.zeros((count, batch, *p.lead, units), dtype) for p in parts}
+        self.by_first = np.zeros((count, count, batch, units), dtype)
+        self.by_first[range(count), range(count)] = 1.0
+
+    def advance(self, moment: Moment) -> None:
+        """From before a step to after it."""
+        self.by_first = _propagate(moment.jacobians, self.by_first)
+        matrices = [[a[:, None] for a in row] for row in moment.jacobians]
+        for key, old in self.by_part.items():
+            self.by_part[key] = _propagate(matrices if old.ndim == 4 else moment.jacobians, old)
+        for k, terms in enumerate(moment.direct):
+            for part, *factors in terms:
+                target = self.by_part[part.key][k]
+                target += factors[0] if len(factors) == 1 else factors[0][:, :, None] * factors[1][:, None, :]
+
+    def against(self, part: Part, cotangents: list[Array]) -> Array:
+        """The gradient by a part, for cotangents of the state."""
+        total: Any = 0.0
+        for g, s in zip(cotangents, self.by_part[part.key]):
+            total = total + (np.einsum("bn,bmn->mn", g, s) if part.lead else np.einsum("bn,bn->n", g, s))
+        return total if part.lead or part.size != 1 else total.sum()
+
+    def first_state(self, cotangents: list[Array]) -> list[Array]:
+        """The gradients by the tensors of the first state, (B, n)."""
+        return [sum(g * s for g, s in zip(cotangents, column)) for column in self.by_first.swapaxes(0, 1)]
+
+    @property
+    def nbytes(self) -> int:
+        return self.by_first.nbytes + sum(s.nbytes for s in self.by_part.values())
+
+
+def _propagate(jacobians: list[list[Array]], old: Array) -> Array:
+    """``new[k] = sum over l of jacobians[k][l] * old[l]``."""
+    new = np.zeros_like(old)
+    for target, row in zip(new, jacobians):
+        for a, s in zip(row, old):
+            target += a * s
+    return new
+
+
+def _array(value: Any) -> Array:
+    return value.data if isinstance(value, Tensor) else np.asarray(value)
+
+
+def _at(array: Array, view: View) -> Array:
+    """The part of a base's array that a view is."""
+    index: list[Any] = [slice(None)] * array.ndim
+    for axis, start, stop in view.axes:
+        if view.base.shape[axis] != BATCH:
+            index[axis] = slice(start, stop)
+    part = array[(*index, Ellipsis)]  # a view, of a number too
+    return part.T if view.transposed else part
+
+
+def _seeds(adj: Adjoint, count: int) -> list[Symbol | None]:
+    """The symbols of the cotangents that an adjoint starts from; None for one that reaches nothing."""
+    roots = [*adj.states, *(p.g for p in adj.products), *(r.g for r in adj.reductions)]
+    found = {s.leaf[1]: s for s in leaves(roots) if s.leaf is not None and s.leaf[0] in ("cotangent", "carry")}
+    return [found.get(i) for i in range(count)]
+
+
+class _Aligned:
+    """Whether column i of a value depends on column i of some sources only.
+
+    Parameters
+    ----------
+    sources : set of uids
+    units : int
+        Their width.
+    differentiable : bool
+        Whether only what gradients pass through counts.
+    """
+
+    def __init__(self, sources: set[int], units: int, differentiable: bool = False):
+        self.units, self.differentiable = units, differentiable
+        self.known: dict[int, Any] = dict.fromkeys(sources, True)  # None: depends on no source; else what mixes
+
+    def why_not(self, root: Symbol) -> Symbol | None:
+        """The operation that mixes columns on the way to `root`; None if there is none."""
+        stack = [root]
+        while stack:  # without recursion: a step may be long
+            s = stack[-1]
+            if s.uid in self.known:
+                stack.pop()
+                continue
+            args = differentiable_arguments(s) if self.differentiable else s.operands
+            missing = [a for a in args if a.uid not in self.known]
+            if missing:
+                stack += missing
+                continue
+            self.known[s.uid] = self._judge(s, [self.known[a.uid] for a in args])
+            stack.pop()
+        found = self.known[root.uid]
+        return found if isinstance(found, Symbol) else None
+
+    def _judge(self, s: Symbol, args: list) -> Any:
+        mixing = next((a for a in args if isinstance(a, Symbol)), None)
+        if mixing is not None or all(a is None for a in args):
+            return mixing
+        whole = s.ndim == 2 and s.width == self.units
+        return True if whole and s.lowering.kind == "elementwise" and s.op not in (SLICE, SPREAD) else s

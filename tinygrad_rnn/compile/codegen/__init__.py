@@ -1,0 +1,1 @@
+"""From a schedule to Numba source, and to the module that it is."""

@@ -1,0 +1,290 @@
+"""Layout: where everything that a loop reads or writes lies, and the jobs that prepare it.
+
+Each call has two arrays of its own: ``w`` holds packed matrices, biases and vectors; the arena (``ws``) holds the
+buffers of its schedule, and outlives the call if the backward loop reads them. The caller's arrays and the results are
+arrays by themselves.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..ir.symbol import Symbol
+from ..ir.views import View, resolve
+from ..schedule.buffers import Buffer
+from ..schedule.schedule import Product, Schedule
+from . import module_cache
+from .numba_loop import Emitter
+from .prelude import TEXT
+
+ADDED = ("total", "sum")  # kinds of buffers that begin at zero
+
+
+class Sizes(NamedTuple):
+    """Elements of a vector register and of a panel of packed columns, for one dtype."""
+
+    lanes: int
+    panel: int
+
+    @property
+    def apart(self) -> int:
+        """What lies between buffers, some bytes, or the rows of all would meet in the same few sets of a cache."""
+        return 2 * self.lanes
+
+    def part(self, width: int) -> int:
+        """A part of a row, padded to whole vectors."""
+        return -(-width // self.lanes) * self.lanes
+
+    def row(self, parts: list[int]) -> int:
+        """A row of a buffer, padded to whole panels: products write whole panels."""
+        total = sum(self.part(p) for p in parts)
+        return -(-total // self.panel) * self.panel
+
+    def ld(self, buffer: Buffer) -> int:
+        """Elements of a row."""
+        return buffer.parts[0] if buffer.kind == "user" else self.row(buffer.parts)
+
+    def part_at(self, buffer: Buffer, index: int) -> int:
+        return sum(self.part(p) for p in buffer.parts[:index])
+
+    def elements(self, buffer: Buffer, time: int, batch: int) -> int:
+        if buffer.kind == "sum":
+            return sums(batch) * self.ld(buffer)
+        slots = {"history": time + 1, "ring": 2, "series": time, "user": time}.get(buffer.kind, 1)
+        return slots * batch * self.ld(buffer)
+
+
+def together(batch: int) -> int:
+    """How many rows (the logarithm to base 2) add to one sum: the fewer sums, the more of them stay in the cache.
+
+    It depends on the batch alone, and a thread takes whole groups of rows, so that results do not depend on threads.
+    """
+    return 2 if batch >= 32 else 0
+
+
+def sums(batch: int) -> int:
+    """How many sums there are."""
+    return -(-batch >> together(batch))
+
+
+def sizes(dtype) -> Sizes:
+    """Those of this machine; the first call for a dtype makes the matrix tile and the jobs ready."""
+    from ...kernels.gemm import extern
+    from ...kernels.gemm.gemm import lanes_of, panel_width
+    from ...kernels.loops import tasks
+
+    extern.link(np.dtype(dtype))
+    tasks.link(np.dtype(dtype))
+    return Sizes(lanes_of(np.dtype(dtype)), panel_width(np.dtype(dtype)))
+
+
+class Packing:
+    """Offsets in ``w``, and the jobs that fill it; the array of base `uid` is named ``b{uid}``."""
+
+    def __init__(self, sizes: Sizes, target: str):
+        self.sizes = sizes
+        self.target = target
+        self.size = 0
+        self.jobs: list[tuple] = []
+        self.bases: dict[int, Symbol] = {}  # whose arrays the jobs read
+
+    def reserve(self, n: int) -> int:
+        self.size += n
+        return self.size - n
+
+    def matrix(self, view: View, offset: int, depth: int, row: int, column: int) -> None:
+        """Pack `view` to (row, column) of the matrix at `offset`, which has `depth` rows."""
+        from ...kernels.loops.tasks import PACK
+
+        self.bases[view.base.uid] = view.base
+        (_, r0, r1), (_, c0, c1) = view.axes
+        ld = view.base.shape[1]
+        self.jobs.append(
+            (PACK, f"b{view.base.uid}", self.target, ld, int(view.transposed), r0, c0, r1 - r0, c1 - c0)
+            + (offset, depth, row, column)
+        )
+
+    def vector(self, view: View, at: int) -> None:
+        """Add a row vector, or copy a number to every lane, at `at`."""
+        from ...kernels.loops.tasks import ADD, SPLAT
+
+        self.bases[view.base.uid] = view.base
+        name = f"b{view.base.uid}"
+        start = row_start(view)
+        if all(b - a == 1 for _, a, b in view.axes):
+            self.jobs.append((SPLAT, name, self.target, start, self.sizes.lanes, at))
+        else:
+            _, a, b = view.axes[-1]
+            self.jobs.append((ADD, name, self.target, start, b - a, at))
+
+
+def row_start(view: View) -> int:
+    """Offset of the first element of a view of one row in its (contiguous) base."""
+    shape, at = view.base.shape, 0
+    for axis, start, _ in view.axes:
+        at += start * int(np.prod(shape[axis + 1 :], dtype=int))
+    return at
+
+
+class Bound(NamedTuple):
+    """A loop for one T and one batch.
+
+    Attributes
+    ----------
+    d : int64 array
+    w, arena : int
+        Elements of the two arrays.
+    zeros : int
+        How many at the beginning of the arena are cleared before a call.
+    offsets : dict
+        Of buffers in the arena.
+    jobs : list
+        Those that fill ``w``, which has to be zero before.
+    """
+
+    d: np.ndarray
+    w: int
+    arena: int
+    zeros: int
+    offsets: dict[Buffer, int]
+    jobs: list[tuple]
+
+
+class Layout:
+    """One loop of a plan, generated for one dtype; what depends on T and on the batch is `bind`."""
+
+    def __init__(self, schedule: Schedule, name: str, reverse: bool, dtype, title: str):
+        self.schedule = schedule
+        self.name = name
+        self.dtype = np.dtype(dtype)
+        self.sizes = sizes(dtype)
+        self.emitter = Emitter(schedule, name, reverse)
+        header = TEXT.format(title=title, lanes=self.sizes.lanes, dtype=self.dtype.name)
+        self.source = header + self.emitter.source
+        self.arrays = self.emitter.arrays
+        self._loop: Any = None
+        self.numbers = np.array(self.emitter.numbers or [0.0], self.dtype)
+        self.packing = Packing(self.sizes, "w")
+        self._pack_products()
+        self._pack_vectors()
+
+    @property
+    def path(self) -> Path:
+        """The file of the generated source."""
+        return module_cache.store(self.source)
+
+    @property
+    def address(self) -> int:
+        """Where the compiled loop is."""
+        return self.load().address
+
+    def load(self) -> Any:
+        """The compiled loop, compiled if need be."""
+        if self._loop is None:
+            self._loop = module_cache.load(self.source, self.name)
+        return self._loop
+
+    def rows_together(self, batch: int) -> int:
+        """Rows that have to be in one thread."""
+        return 1 << together(batch) if any(b.kind == "sum" for b in self.emitter.buffers) else 1
+
+    # ---- matrices, biases, vectors
+
+    def _pack_products(self) -> None:
+        self.packed: dict[tuple[int, int], tuple[int, int]] = {}
+        self.columns: dict[int, int] = {}
+        self.bias_at: dict[int, int] = {}
+        for product in self.schedule.products:
+            self._pack_product(product)
+        self.multiplications = self.packing.size  # of one row
+
+    def _pack_product(self, product: Product) -> None:
+        starts, at = [], 0
+        for member in product.members:
+            starts.append(at)
+            at += self.sizes.part(member.out.width)
+        width = self.columns[id(product)] = self.sizes.row([at])  # whole panels are faster
+        for i, run in enumerate(product.sources):
+            depths = [product.members[0].terms[j][0].width for j in run]
+            rows = depths if len(run) == 1 else [self.sizes.part(n) for n in depths]
+            depth = sum(rows)
+            offset = self.packing.reserve(depth * width)
+            self.packed[id(product), i] = (offset, depth)
+            for member, column in zip(product.members, starts):
+                row = 0
+                for j, n in zip(run, rows):
+                    self.packing.matrix(resolve(member.terms[j][1]), offset, depth, row, column)
+                    row += n
+        if not any(m.before for m in product.members):
+            offset = self.bias_at[id(product)] = self.packing.reserve(width)
+            for member, column in zip(product.members, starts):
+                for v in member.bias:
+                    self.packing.vector(resolve(v), offset + column)
+
+    def _pack_vectors(self) -> None:
+        self.vector_at: dict[int, int] = {}
+        self.rows: list[Symbol] = []  # constants with a row for each batch row: they come last
+        for uid, s in self.emitter.vectors.items():
+            if s.ndim == 2 and s.shape[0] != 1:
+                self.rows.append(s)
+                self.packing.bases[resolve(s).base.uid] = resolve(s).base
+                continue
+            self.vector_at[uid] = self.packing.reserve(self.sizes.part(s.size))
+            self.packing.vector(resolve(s), self.vector_at[uid])
+
+    # ---- for one T and one batch
+
+    def bind(self, time: int, batch: int) -> Bound:
+        """Everything for one T and one batch."""
+        from ...kernels.loops.tasks import ROWS
+
+        jobs, vectors = list(self.packing.jobs), dict(self.vector_at)
+        w_size = self.packing.size
+        for s in self.rows:
+            view, width = resolve(s), s.shape[1]
+            _, start, stop = view.axes[1]
+            vectors[s.uid] = w_size
+            source_ld = view.base.shape[1]
+            ld = self.sizes.part(width)
+            jobs.append((ROWS, f"b{view.base.uid}", "w", start, source_ld, batch, stop - start, w_size, ld))
+            w_size += batch * ld
+        at, zeros, offsets = 0, 0, {}
+        for buffer in sorted(self.emitter.buffers, key=lambda b: b.kind not in ADDED):  # sums begin at zero
+            if not buffer.alone and buffer.home == self.schedule.prefix:
+                offsets[buffer] = at
+                at += self.sizes.elements(buffer, time, batch) + self.sizes.apart
+                zeros = at if buffer.kind in ADDED else zeros
+        d = [time, batch, *(self._int(key, offsets, vectors, batch) for key in self.emitter.ints)]
+        d += range(0, (time + 1) * batch, batch)  # rows before each step
+        panel = self.sizes.panel
+        return Bound(np.array(d, np.int64), self.sizes.row([w_size]) + panel, at + panel, zeros, offsets, jobs)
+
+    def inside(self, key: tuple) -> int:
+        """Where in the rows of its buffer the place of a key ("at", buffer, part, start) begins."""
+        _, buffer, part, start = key
+        return self.sizes.part_at(buffer, part) + start
+
+    def _int(self, key: tuple, offsets: dict, vectors: dict, batch: int) -> int:
+        kind, what = key[0], key[1]
+        if kind == "at":
+            return offsets.get(what, 0) + self.inside(key)  # 0: elsewhere, which the caller adds
+        if kind == "ld":
+            return self.sizes.ld(what)
+        if kind == "together":
+            return together(batch)
+        if kind == "width":
+            return self.schedule.live[what].width
+        if kind == "columns":
+            return self.columns[id(what)]
+        if kind == "depth":
+            return self.packed[id(what), key[2]][1]
+        if kind == "packed":
+            return self.packed[id(what), key[2]][0]
+        if kind == "bias":
+            return self.bias_at[id(what)]
+        if kind == "vector":
+            return vectors[what]
+        return self.sizes.part(self.emitter.vectors[what].shape[1])  # vector_ld

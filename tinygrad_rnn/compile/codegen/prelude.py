@@ -1,0 +1,31 @@
+"""The head of every generated file."""
+
+from __future__ import annotations
+
+TEXT = '''"""{title}
+
+Generated from a traced step; edit the step, not this file.
+
+``d`` holds sizes and offsets, ``k`` numbers of the step, ``w`` packed parameters, ``ws`` buffers, ``fw`` those of the
+forward loop. All arrays are flat; row b of a buffer at step t starts at ``NAME_at + (first + b) * NAME_ld``, where
+``first`` counts the rows of all steps before; its part i at ``NAME_at<i>`` instead. ``a`` says where the arrays are.
+"""
+
+import numpy as np
+
+from tinygrad_rnn.kernels.simd.lanes import (
+    integer, vabs, vbroadcast, vfirst, vfloor, vhmax, vhmin, vload, vload_n, vmax, vmin, vround, vselect, vsplat,
+    vstore, vstore_n, vsum,
+)
+from tinygrad_rnn.kernels.gemm.extern import gemm, gemm2
+from tinygrad_rnn.kernels.loops.entry import {dtype} as array, integers, loop, translated
+from tinygrad_rnn.kernels.simd.mathfn import (
+    cos, erf, exp, expm1, log, log1p, power, sigmoid, sin, softplus, sqrt, tanh,
+)
+
+LANES = {lanes}  # of {dtype}
+INF = np.{dtype}(np.inf)
+
+
+@translated
+'''

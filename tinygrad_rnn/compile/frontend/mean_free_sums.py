@@ -1,0 +1,129 @@
+"""Sums of what has no mean: what the gradient of a normalisation takes two passes over a row for, and needs none.
+
+With ``c = x - mean(x)``, the sum of ``u + s * c`` over features is that of `u`, if `s` is one number for the row.
+Written down as the chain rule gives it, the gradient by the mean waits for `s`, the gradient by the variance. Without
+`c` both are known after the same pass.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import Any
+
+from ..ir.symbol import Symbol
+
+MANY = 500  # terms; looking at more is not worth the time
+
+NEGATIVE = ("number", -1.0)  # a factor; others are ("value", uid)
+Term = tuple[tuple, int]  # of a linear combination: what it is multiplied by, and the uid of the value
+
+
+def without_centred(x: Symbol) -> Symbol | None:
+    """A value with the same sum over features as `x`, but for rounding.
+
+    Returns
+    -------
+    Symbol or None
+        `x` itself if there is nothing to leave out; None if nothing is left.
+    """
+    terms = _terms(x)
+    count = Counter((factors, s.uid) for factors, s in terms)
+    alike: dict[tuple, dict[int, Symbol]] = defaultdict(dict)  # that have one factor, and one mean subtracted
+    for factors, s in terms:
+        base = s
+        while _is_difference(base) and base.args[1].operation == "constant":  # but rounding: what a mean has left over
+            base = base.args[0]
+        if _is_difference(base):
+            alike[factors, base.args[1].uid][s.uid] = base
+    drop: set[Term] = set()
+    for (factors, _), pieces in alike.items():
+        if len({count[factors, uid] for uid in pieces}) == 1 and _is_centred(list(pieces.values())):
+            drop |= {(factors, uid) for uid in pieces}
+    return _prune(x, (), drop) if drop else x
+
+
+def _is_number(a: Any) -> bool:
+    """Whether this is one number for all features of a row."""
+    return isinstance(a, Symbol) and a.varying and (a.width == 1 or a.operation == "spread")
+
+
+def _is_difference(s: Symbol) -> bool:
+    """Whether `s` is a value minus one number for all of its features."""
+    return s.operation == "subtract" and isinstance(s.args[0], Symbol) and _is_number(s.args[1])
+
+
+def _split(s: Symbol) -> tuple[Any, Symbol] | None:
+    """What multiplies all features of a row alike, and the other operand; None if this is no such product."""
+    if s.operation == "multiply":
+        for factor, rest in (s.args, s.args[::-1]):
+            alike = not isinstance(factor, Symbol) or _is_number(factor)
+            if alike and isinstance(rest, Symbol) and rest.varying and rest.shape == s.shape:
+                return factor, rest
+    return None
+
+
+def _inner(s: Symbol, factors: tuple) -> list[tuple[tuple, Symbol]]:
+    """The terms that `s` consists of, one step down; none if it is a term itself."""
+    found = _split(s)
+    if found is not None:
+        factor, rest = found
+        key = ("value", factor.uid) if isinstance(factor, Symbol) else ("number", float(factor))
+        return [((*factors, key), rest)]
+    if s.operation == "negative":
+        return [((*factors, NEGATIVE), s.args[0])]
+    whole = all(isinstance(a, Symbol) and a.varying and a.shape == s.shape and not _is_number(a) for a in s.args)
+    if s.operation in ("add", "subtract") and whole:
+        second = factors if s.operation == "add" else (*factors, NEGATIVE)
+        return [(factors, s.args[0]), (second, s.args[1])]
+    return []
+
+
+def _terms(x: Symbol) -> list[tuple[tuple, Symbol]]:
+    """The terms of a linear combination; none if there are too many."""
+    found, stack = [], [((), x)]
+    while stack:  # without recursion: a step may be long
+        factors, s = stack.pop()
+        inner = _inner(s, factors)
+        stack += inner
+        if not inner:
+            found.append((factors, s))
+        if len(found) + len(stack) > MANY:
+            return []
+    return found
+
+
+def _is_centred(pieces: list[Symbol]) -> bool:
+    """Whether the pieces are ``x_i - m``, where m is the mean of all x_i together."""
+    mean, width = pieces[0].args[1], pieces[0].width
+    if mean.operation == "multiply":
+        candidates = [mean.args, mean.args[::-1]]
+    elif mean.operation == "divide" and not isinstance(mean.args[1], Symbol):
+        candidates = [(mean.args[0], 1.0 / mean.args[1])]
+    else:
+        return False
+    for total, scale in candidates:
+        if isinstance(total, Symbol) and total.operation == "sum" and not isinstance(scale, Symbol):
+            summed, together = (_terms(total.args[0]), [term for s in pieces for term in _terms(s.args[0])])
+            same = Counter((f, s.uid) for f, s in summed) == Counter((f, s.uid) for f, s in together)
+            return same and bool(summed) and abs(scale * len(pieces) * width - 1) < 1e-6
+    return False
+
+
+def _prune(s: Symbol, factors: tuple, drop: set[Term]) -> Symbol | None:
+    """The linear combination without the terms in `drop`; None if nothing is left."""
+    if (factors, s.uid) in drop:
+        return None
+    inner = _inner(s, factors)
+    kept = [_prune(a, f, drop) for f, a in inner]
+    if all(a is b for a, (_, b) in zip(kept, inner)):
+        return s
+    first: Any = kept[0]
+    if len(kept) == 1:
+        found = _split(s)
+        return None if first is None else -first if found is None else first * found[0]
+    second: Any = kept[1]
+    if second is None:
+        return first
+    if s.operation == "add":
+        return second if first is None else first + second
+    return -second if first is None else first - second

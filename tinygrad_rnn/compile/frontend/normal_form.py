@@ -1,0 +1,339 @@
+"""The rules that bring operations into normal form, one for each kind of lowering."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ...core.dtype import promote
+from ...ops import astype, getitem, logical_and, logical_not, logical_or, maximum, minimum, not_equal
+from ...ops.power import power_by
+from ..ir.lane_language import check_code
+from ..ir.program_ops import ALIAS, CAST, CONCAT, SLICE, SPREAD, ZERO
+from ..ir.symbol import BATCH, Symbol
+from .mean_free_sums import without_centred
+
+LOGICAL = (
+    "logical_and", "logical_or", "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor", "invert",
+)  # fmt: skip
+REDUCTIONS = ("sum", "max", "min")
+ON_MASKS = {"multiply": logical_and, "minimum": logical_and, "add": logical_or, "maximum": logical_or}
+
+
+class Rules:
+    """What :class:`Trace` does with each kind of operation; all of it is written in terms of ``make``."""
+
+    dtype: np.dtype
+    products: list[Symbol]
+    cuts: Mapping[int, list[int]]
+    make: Any
+    fail: Any
+    unusable: Any
+    zero: Any
+    symbolic: Any
+    as_number: Any
+
+    # ---- elementwise
+
+    def _rule_elementwise(self, op, args, static):
+        if op.name == "power" and isinstance(args[1], int | float) and args[0].dtype.kind == "f":
+            if args[1] == 0:
+                return self.zero(args[0].shape) + 1.0
+            shorter = power_by(args[1])
+            if shorter is not None:
+                return self._rule_elementwise(shorter, args[:1], {})
+        check_code(op, len(args), tuple(static))
+        if any(not isinstance(v, int | float) for v in static.values()):
+            self.fail(op, args, f"static parameters that are numbers, not {static}")
+        shape, dtype = self._infer_elementwise(op, args, static)
+        if any(_is_row_number(a) for a in args) and len(shape) == 1:  # a constant for each row
+            column = [self._column(a) for a in args]
+            return self._alias(self._rule_elementwise(op, tuple(column), static), (BATCH,))
+        self._check_rows(op, args, shape)
+        joined = next((a for a in args if isinstance(a, Symbol) and a.op is CONCAT), None)
+        if joined is not None and joined.shape == shape:
+            pieces, start = [], 0
+            for part in joined.args:
+                stop = start + part.width
+                columns = tuple(self._columns_of(a, start, stop, shape) for a in args)
+                pieces.append(self._rule_elementwise(op, columns, static))
+                start = stop
+            return self.concat(pieces)
+        if op.name == "add" and all(isinstance(a, Symbol) and a.varying and _is_minus_sum(a) for a in args):
+            return -(args[0].args[0] + args[1].args[0])
+        if op.name == "add" and all(isinstance(a, Symbol) and a.varying and a.operation == "sum" for a in args):
+            a, b = args
+            if a.args[0].shape == b.args[0].shape:  # one reduction instead of two
+                return self._rule_reduce(a.op, (a.args[0] + b.args[0],), {"axis": (1,), "keepdims": True})
+        if dtype.kind == "f" and dtype == self.dtype:
+            args = tuple(self._mask(a, shape) if i in op.untyped else self._number(a) for i, a in enumerate(args))
+        elif dtype.kind == "b":
+            if any(isinstance(a, Symbol) and a.varying and a.dtype.kind in "iu" for a in args):
+                self.fail(op, args, f"floats or bools; cast integers to {self.dtype} with .astype()")
+            if op.name == "where":
+                c, a, b = (self._mask(a, shape) for a in args)
+                return logical_or(logical_and(c, a), logical_and(logical_not(c), b))
+            if op.name in ON_MASKS:
+                return ON_MASKS[op.name](*args)
+            as_wanted = self._mask if op.name in LOGICAL else lambda a, shape: self._number(a)
+            args = tuple(as_wanted(a, shape) for a in args)
+        else:
+            self.fail(op, args, f"{self.dtype} or bool, not {dtype}; cast bools to {self.dtype} with .astype()")
+        return self.make(op, args, static, shape, dtype)
+
+    def _infer_elementwise(self, op, args, static) -> tuple[tuple, np.dtype]:
+        try:
+            shape = self.symbolic(np.broadcast_shapes(*(a.shape for a in args if isinstance(a, Symbol))))
+        except ValueError:
+            self.fail(op, args, "shapes that broadcast")
+        ones = [
+            np.ones((2, *a.shape[1:]) if a.shape[:1] == (BATCH,) else a.shape, a.dtype) if isinstance(a, Symbol) else a
+            for a in args
+        ]
+        with np.errstate(all="ignore"):
+            out = op.forward(*promote(op, ones, [isinstance(a, Symbol) for a in args]), **static)
+        if np.shape(out)[1:] != shape[1:] or np.ndim(out) != len(shape):
+            self.fail(op, args, f"values of shape {shape} as of its inputs, not {np.shape(out)}")
+        return shape, np.asarray(out).dtype
+
+    def _check_rows(self, op, args, shape):
+        if len(shape) not in (1, 2) or shape[0] != BATCH:
+            self.fail(op, args, "one row of features for each batch row, (B, F)")
+        for a in args:
+            if isinstance(a, Symbol) and a.varying and a.ndim != len(shape):
+                self.fail(op, args, "operands with a row for each batch row; write v[:, None] for a number per row")
+            if isinstance(a, Symbol) and not a.varying and len(shape) == 1 and a.size != 1:
+                self.fail(op, args, "operands with a row for each batch row")
+
+    def _number(self, a):
+        """A mask that meets numbers counts as 0 and 1."""
+        if not isinstance(a, Symbol):
+            return a
+        if not a.varying:
+            return astype(a, self.dtype) if a.dtype.kind == "b" else a
+        return self.cast(a, self.dtype)
+
+    def _mask(self, a, shape):
+        """Numbers that meet masks count as whether they are not 0."""
+        if isinstance(a, Symbol):
+            return a if a.dtype.kind == "b" else not_equal(a, 0)
+        return not_equal(self.zero(shape), 0.0 if not a else 1.0)
+
+    def _column(self, a):
+        if not isinstance(a, Symbol) or a.ndim != 1:
+            return a
+        return self._alias(a, (BATCH, 1)) if a.varying else a if a.size == 1 else getitem(a, (slice(None), None))
+
+    # ---- columns
+
+    def _columns_of(self, a, start, stop, shape):
+        """Columns of an operand that broadcasts to `shape`."""
+        if not isinstance(a, Symbol) or a.ndim == 0 or a.shape[-1] != shape[-1] or shape[-1] == 1:
+            return a
+        return self.columns(a, start, stop)
+
+    def columns(self, x: Symbol, start: int, stop: int) -> Symbol:
+        """``x[..., start:stop]``, pushed as far up as it goes."""
+        if start == 0 and stop == x.shape[-1]:
+            return x
+        if not x.varying:
+            return getitem(x, (Ellipsis, slice(start, stop)))
+        shape = (*x.shape[:-1], stop - start)
+        if x.op is CONCAT:
+            pieces, at = [], 0
+            for part in x.args:
+                a, b = max(start, at), min(stop, at + part.width)
+                if a < b:
+                    pieces.append(self.columns(part, a - at, b - at))
+                at += part.width
+            return self.concat(pieces)
+        if x.op is ZERO:
+            return self.zero(shape)
+        if x.op is SLICE:
+            offset = x.static["start"]
+            return self.make(SLICE, x.args, {"start": offset + start, "stop": offset + stop}, shape, x.dtype)
+        if x.leaf is not None:
+            return self.make(SLICE, (x,), {"start": start, "stop": stop}, shape, x.dtype)
+        if x.lowering.kind == "matmul":
+            return self.make(x.op, (x.args[0], self.columns(x.args[1], start, stop)), {}, shape, x.dtype)
+        args = tuple(self._columns_of(a, start, stop, x.shape) for a in x.args)
+        return self.make(x.op, args, x.static, shape, x.dtype)
+
+    def rows(self, w: Symbol, start: int, stop: int) -> Symbol:
+        return w if start == 0 and stop == w.shape[0] else getitem(w, slice(start, stop))
+
+    def concat(self, pieces: list[Symbol]) -> Symbol:
+        flat = [p for piece in pieces for p in (piece.args if piece.op is CONCAT else (piece,))]
+        if len(flat) == 1:
+            return flat[0]
+        width = sum(p.width for p in flat)
+        return self.make(CONCAT, tuple(flat), {}, (BATCH, width), flat[0].dtype)
+
+    def map_pieces(self, x: Symbol, function) -> Symbol:
+        return self.concat([function(p) for p in x.args]) if x.op is CONCAT else function(x)
+
+    # ---- casts
+
+    def cast(self, x: Symbol, dtype) -> Symbol:
+        if x.dtype == dtype:
+            return x
+        if x.dtype.kind not in "iu":
+            return self.make(CAST, (x,), {"dtype": str(dtype)}, x.shape, dtype)
+        if x.leaf is not None:  # of an input, or of columns of one: loops take it as floats
+            return self.as_number(x)
+        assert x.op in (SLICE, ALIAS, SPREAD)
+        return self.make(x.op, (self.cast(x.args[0], dtype),), x.static, x.shape, dtype)
+
+    def _rule_cast(self, op, args, static):
+        (x,), dtype = args, np.dtype(static["dtype"])
+        if dtype.kind not in "fb" or (dtype.kind == "f" and dtype != self.dtype):
+            self.fail(op, args, f"a cast to {self.dtype} or bool, not to {dtype}")
+        if dtype.kind == "b" and x.dtype.kind in "iu":
+            self.fail(op, args, f"a cast of integers to {self.dtype} alone")
+        return self.map_pieces(x, lambda p: self.cast(p, dtype))
+
+    # ---- products and reductions
+
+    def _rule_matmul(self, op, args, static):
+        a, w = args
+        if not isinstance(w, Symbol) or w.varying or not isinstance(a, Symbol):
+            self.fail(op, args, "a time-varying value (B, K) times a matrix that does not vary in time (K, N)")
+        if a.ndim == 2 and w.ndim == 1:
+            return (a * w).sum(axis=1)
+        if a.ndim != 2 or w.ndim != 2:
+            self.fail(op, args, "a time-varying value (B, K) times a matrix (K, N)")
+        if self._infer_product(op, a, w) != self.dtype:
+            self.fail(op, args, f"{self.dtype}; cast integers and bools to it with .astype()")
+        product = self._product(op, a, w)
+        self.products.append(product)
+        cuts = self.cuts.get(len(self.products) - 1)
+        if cuts is None:
+            return product
+        return self.concat([self.columns(product, start, stop) for start, stop in itertools.pairwise(cuts)])
+
+    @staticmethod
+    def _infer_product(op, a, w) -> np.dtype:
+        """The dtype of a product; mixed ones are refused as on the tape."""
+        return np.result_type(*promote(op, [np.empty(0, a.dtype), np.empty(0, w.dtype)], [True, True]))
+
+    def _product(self, op, a, w):
+        if a.op is not CONCAT:
+            return self.make(op, (self.cast(a, self.dtype), w), {}, (BATCH, w.shape[1]), self.dtype)
+        total, start = None, 0
+        for part in a.args:
+            term = self._product(op, part, self.rows(w, start, start + part.width))
+            total = term if total is None else total + term
+            start += part.width
+        return total
+
+    def _rule_reduce(self, op, args, static):
+        (x,) = args
+        if x.ndim != 2 or static["axis"] != (1,):
+            return self.unusable(op, args, static, "a reduction along features (axis=-1); rows of the batch stay apart")
+        if op.name not in REDUCTIONS:
+            known = ", ".join(f"tr.{name}" for name in REDUCTIONS)
+            self.fail(op, args, f"a reduction that is made of {known}: others have no code in compiled loops")
+        if x.dtype.kind != "f":
+            self.fail(op, args, f"floats; cast bools to {self.dtype} with .astype()")
+        if x.op is CONCAT:
+            pieces = [self._rule_reduce(op, (p,), {"axis": (1,), "keepdims": True}) for p in x.args]
+            combine = {"sum": lambda a, b: a + b, "max": maximum, "min": minimum}[op.name]
+            total = pieces[0]
+            for p in pieces[1:]:
+                total = combine(total, p)
+        elif x.width == 1:
+            total = x
+        else:
+            if op.name == "sum" and x.operation == "negative":  # one sign for the row, not one for each feature
+                return -self._rule_reduce(op, x.args, static)
+            summed = without_centred(x) if op.name == "sum" else x
+            if summed is None:
+                total = self.zero((BATCH, 1))
+            else:
+                total = self.make(op, (summed,), {"axis": (1,), "keepdims": True}, (BATCH, 1), x.dtype)
+        return total if static["keepdims"] else self._alias(total, (BATCH,))
+
+    # ---- shapes
+
+    def _alias(self, x: Symbol, shape: tuple) -> Symbol:
+        if x.op is ALIAS and x.args[0].shape == shape:
+            return x.args[0]
+        return x if x.shape == shape else self.make(ALIAS, (x,), {"rank": len(shape)}, shape, x.dtype)
+
+    def _rule_reshape(self, op, args, static):
+        (x,), shape = args, static["shape"]
+        if x.shape == shape:
+            return x
+        if {x.shape, shape} != {(BATCH,), (BATCH, 1)}:
+            self.fail(op, args, "no reshape of features inside the step; take columns, such as v[:, :3]")
+        return self._alias(x, shape)
+
+    def _rule_transpose(self, op, args, static):
+        self.fail(op, args, "rows that stay rows; only what does not vary in time can be transposed")
+
+    def _rule_broadcast(self, op, args, static):
+        (x,), shape = args, static["shape"]
+        if x.ndim != 2 or len(shape) != 2 or shape[0] != BATCH or x.width != 1:
+            self.fail(op, args, "a broadcast from (B, 1) to (B, F)")
+        return self.make(SPREAD, (x,), {}, shape, x.dtype)
+
+    def _rule_slice(self, op, args, static):
+        (x,), index = args, list(static["index"])
+        want = "a slice along features with step 1 that keeps all rows, such as v[:, 2:5]"
+        if any(isinstance(i, np.ndarray) for i in index):
+            self.fail(op, args, want)
+        if Ellipsis in index:
+            at = index.index(Ellipsis)
+            consumed = sum(i is not None for i in index) - 1
+            index[at : at + 1] = [slice(None)] * (x.ndim - consumed)
+        if not index or index[0] != slice(None):
+            return self.unusable(op, args, static, want)
+        rest = index[1:]
+        if not rest:
+            return x
+        if x.ndim == 1 and rest == [None]:
+            return self._alias(x, (BATCH, 1))
+        if x.ndim == 2 and len(rest) == 1 and isinstance(rest[0], slice) and rest[0].step in (None, 1):
+            start, stop, _ = rest[0].indices(x.width)
+            if stop <= start:
+                self.fail(op, args, f"a slice that is not empty, got {rest[0]}")
+            return self.columns(x, start, stop)
+        if x.ndim == 2 and len(rest) == 1 and isinstance(rest[0], int | np.integer):
+            if not -x.width <= rest[0] < x.width:
+                raise IndexError(f"index: got {static['index']} for {x.width} features")
+            i = int(rest[0]) % x.width
+            return self._alias(self.columns(x, i, i + 1), (BATCH,))
+        return self.fail(op, args, want)
+
+    def _rule_split(self, op, args, static):
+        (x,), bounds = args, static["bounds"]
+        if x.ndim != 2 or static["axis"] != 1:
+            self.fail(op, args, "a split along features (axis=1 or -1)")
+        if any(a == b for a, b in itertools.pairwise(bounds)):
+            self.fail(op, args, f"parts that are not empty, got {bounds}")
+        return tuple(self.columns(x, a, b) for a, b in itertools.pairwise(bounds))
+
+    def _rule_concat(self, op, args, static):
+        if static["axis"] != 1 or any(not isinstance(a, Symbol) or a.ndim != 2 for a in args):
+            self.fail(op, args, "a concatenation along features (axis=1 or -1)")
+        kinds = {a.dtype.kind for a in args}
+        if not (kinds <= {"f", "b"} or "f" in kinds):
+            self.fail(op, args, f"{self.dtype} or bool; cast integers to it with .astype()")
+        parts = []
+        for a in args:
+            if not a.varying:  # the same in all steps
+                a = self.zero((BATCH, a.shape[1])) + a
+            parts.append(a if kinds == {"b"} else self.map_pieces(a, lambda p: self.cast(p, self.dtype)))
+        return self.concat(parts)
+
+
+def _is_minus_sum(a: Symbol) -> bool:
+    return a.operation == "negative" and a.args[0].operation == "sum"
+
+
+def _is_row_number(a: Any) -> bool:
+    """A constant with a number for each batch row."""
+    return isinstance(a, Symbol) and not a.varying and a.shape == (BATCH,)

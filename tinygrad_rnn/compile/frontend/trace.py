@@ -1,0 +1,371 @@
+"""Tracing: run a step once on symbols, and bring what it does into the compiler's normal form.
+
+In the normal form every time-varying value is one row of features per batch row, and
+
+* slices are pushed up through elementwise operations and into the columns of matrices,
+* concatenations are pushed down, and split products along the rows of matrices,
+
+so that products, elementwise maths and reductions along features are all that remains. Equal expressions are one
+symbol.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import operator
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ...config import grad_mode
+from ...core import Op, Tensor
+from ...core.dtype import promote
+from ...errors import CompileError
+from ...ops import getitem
+from ...ops.elementwise import CONSTANT
+from ...ops.expansions import expansions
+from ..ir.program_ops import ZERO
+from ..ir.symbol import BATCH, Symbol, behind, location
+from ..ir.views import resolve
+from .normal_form import Rules
+
+
+class Trace(Rules):
+    """The symbols of one program.
+
+    Parameters
+    ----------
+    dtype : float32 or float64
+    owned : callable
+        Whether a tensor is kept by the cell, so that it is looked up anew at each call.
+    cuts : mapping of int to list of int
+        At which columns to cut the n-th product from the start, as :func:`overlaps` of an earlier trace says.
+    stand_in : int
+        How many rows arrays have that stand for a row for each batch row.
+
+    Attributes
+    ----------
+    refused : str
+        Why the step cannot be compiled, whatever it did about the error; "" if nothing was refused.
+    leaked : bool
+        Whether NumPy was told of `stand_in`, so that the step may have seen the number.
+    """
+
+    def __init__(
+        self,
+        dtype,
+        owned: Callable[[Tensor], bool] = lambda tensor: True,
+        cuts: Mapping[int, list[int]] = {},
+        stand_in: int = 211,
+    ):
+        self.dtype = np.dtype(dtype)
+        self.stand_in, self.refused, self.leaked = stand_in, "", False
+        self.makes_array: Callable[[], bool] = lambda: False  # whether NumPy is just making an array
+        self.cuts = cuts
+        self.products: list[Symbol] = []  # as the step asked for them
+        self.drawn: list[tuple[Symbol, float]] = []  # random masks, and how probable False is
+        self.note: Callable | None = None  # what the step is watched by
+        self.read: list[Tensor] = []  # whose values the program has taken over
+        self.n_inputs = 0
+        self.owned = owned
+        self.captured: dict[int, tuple[Tensor, Symbol]] = {}
+        self._numbers: dict[int, Symbol] = {}  # of inputs that are integers: the same as floats
+        self._uids = 0
+        self._seen: dict = {}
+        self._kept: list = []  # what `captured` knows by its id has to stay alive
+
+    def next_uid(self) -> int:
+        self._uids += 1
+        return self._uids - 1
+
+    @property
+    def limit(self) -> int:
+        """The uids of all symbols are less."""
+        return self._uids
+
+    def symbols(self) -> list[Symbol]:
+        """All that are no leaves."""
+        return list(self._seen.values())
+
+    def branch(self) -> Trace:
+        """A trace that goes on from here, and leaves this one as it is."""
+        other = copy.copy(self)
+        other._seen, other.captured, other._kept = dict(self._seen), dict(self.captured), list(self._kept)
+        other.products, other.drawn = list(self.products), list(self.drawn)
+        return other
+
+    def symbolic(self, shape) -> tuple:
+        """A shape with a symbol for the size of the batch."""
+        shape = tuple(shape)
+        return (BATCH, *shape[1:]) if shape and shape[0] is not BATCH and shape[0] == self.stand_in else shape
+
+    def give_up(self, why: str) -> None:
+        """Note that the step cannot be compiled; the first reason counts."""
+        self.refused = self.refused or why
+
+    # ---- leaves
+
+    def leaf(self, kind: str, index: int, shape, dtype, varying: bool) -> Symbol:
+        return Symbol(self, None, (), {}, shape, dtype, varying, leaf=(kind, index), where="")
+
+    def as_number(self, leaf: Symbol) -> Symbol:
+        """A leaf as loops take it: integers as floats."""
+        if leaf.dtype.kind not in "iu":
+            return leaf
+        if leaf.uid not in self._numbers:
+            kind, index = leaf.leaf or ("", 0)
+            self._numbers[leaf.uid] = self.leaf(kind, index, leaf.shape, self.dtype, True)
+        return self._numbers[leaf.uid]
+
+    def lift(self, value: Any) -> Any:
+        """Symbols and numbers as they are; tensors and arrays as invariants of the sequence."""
+        if value is BATCH:
+            return BATCH._refuse()
+        if isinstance(value, Symbol | bool | int | float):
+            return value
+        if isinstance(value, np.generic):
+            return value.item()
+        if id(value) in self.captured:
+            return self.captured[id(value)][1]
+        if isinstance(value, Tensor):
+            tensor = value
+        else:  # an array adopts the dtype of what it meets
+            array = np.asarray(value)
+            if array.ndim == 0:
+                return array.item()
+            tensor = Tensor(array.astype(self.dtype) if array.dtype.kind == "f" else array)
+        shape = self.symbolic(tensor.shape)
+        if shape[:1] == (BATCH,) and not (isinstance(value, Tensor) and self.owned(value)):
+            return self._made_for_the_batch(tensor.data)
+        symbol = self.leaf("invariant", len(self.captured), shape, tensor.dtype, False)
+        self.captured[id(value)] = (tensor, symbol)
+        self._kept.append(value)
+        return symbol
+
+    def _made_for_the_batch(self, array: np.ndarray) -> Symbol:
+        """A tensor with a row for each batch row that the step itself has made, such as zeros."""
+        row = array[:1]
+        if array.ndim > 2 or not ((array == row) | ((array != array) & (row != row))).all():
+            self.refuse_for(
+                f"a tensor with a row for each batch row, made inside the step, at {location()}: the rows differ; "
+                "make it in begin_sequence(batch_size), and keep it as a tensor attribute"
+            )
+        if array.dtype.kind == "f" and array.dtype != self.dtype:
+            self.refuse_for(
+                f"a {array.dtype} tensor with a row for each batch row, made inside the step, at {location()}: wanted "
+                f"{self.dtype}; make it with dtype=self.dtype"
+            )
+        if array.dtype.kind not in "fb":
+            array = row = row.astype(self.dtype)
+        zero = self.zero(array.shape)
+        if array.ndim == 1 or row.shape[1] == 1 or (row == row[0, 0]).all():
+            row = row.reshape(-1)[:1].item()
+        result = zero + row if row is True or row is False or isinstance(row, np.ndarray) or row != 0 else zero
+        return result != 0 if array.dtype.kind == "b" else result
+
+    def draw(self, shape, p: float) -> Symbol:
+        """A random mask, False with probability `p`: one more input, which is drawn anew for every step."""
+        shape = self.symbolic(shape)
+        if not shape or shape[0] is not BATCH or len(shape) > 2:
+            self.refuse_for(
+                f"a random mask of shape {tuple(shape)} at {location()}: wanted one with a row for each batch row, "
+                "(B, F); draw others in begin_sequence(), and keep them as a tensor attribute"
+            )
+        symbol = self.leaf("input", self.n_inputs + len(self.drawn), shape, bool, True)
+        self.drawn.append((symbol, float(p)))
+        return symbol
+
+    def zero(self, shape) -> Symbol:
+        shape = self.symbolic(shape)
+        return self.make(ZERO, (), {"shape": tuple(shape)}, shape, self.dtype)
+
+    # ---- recording
+
+    def record(self, op: Op, args: tuple, static: dict) -> Any:
+        """What an operation gives, as a symbol, or several."""
+        if self.note is None:
+            return self._record(op, args, static)
+        note, self.note = self.note, None
+        sys.setprofile(None)  # what goes on here is not the step's
+        try:
+            return self._record(op, args, static)
+        finally:
+            self.note = note
+            sys.setprofile(note)
+
+    def _record(self, op: Op, args: tuple, static: dict) -> Any:
+        if not grad_mode.enabled:
+            self.refuse_for(f"no_grad() inside the step at {location()}: cut gradients with .detach()")
+        if "shape" in static:
+            static = {**static, "shape": self.symbolic(static["shape"])}
+        lifted = tuple(self.lift(a) for a in args)
+        if not any(isinstance(a, Symbol) and a.varying for a in lifted):
+            return self._invariant(op, lifted, static)
+        for a in lifted:
+            if isinstance(a, Symbol) and a.leaf is not None and a.leaf[0] == "unusable":
+                if all(isinstance(b, bool | int | float) for b in lifted if b is not a):
+                    return a  # a comparison, on the way to a branch
+                self.refuse_for(a.static["reason"])
+        wide = any(isinstance(a, np.ndarray) and a.dtype.kind == "f" and a.dtype != self.dtype for a in args)
+        if wide and not any(isinstance(a, Tensor) and a.dtype.kind == "f" for a in args):  # the array's dtype counts
+            self.fail(op, lifted, f"an array of {self.dtype} beside tensors that are no floats")
+        if op.name in expansions:
+            return expansions[op.name](*lifted, **static)
+        kind = op.lowering.kind if op.lowering is not None else ""
+        rule = getattr(self, f"_rule_{kind}", None)
+        ours = is_ours(op)
+        if rule is None or (kind != "elementwise" and not ours):
+            if op.name in ("all", "any") and ours:
+                return self.unusable(op, lifted, static, f"tr.where(), not a Python branch on {op.name}()")
+            self.refuse_for(
+                f"{op.name} at {location()}: it has no lowering that loops know, so it cannot run in a compiled one; "
+                'move it out of the step, or use mode="eager"'
+            )
+        return rule(op, lifted, static)
+
+    def make(self, op: Op, args: tuple, static: dict, shape, dtype, varying=True) -> Symbol:
+        """The symbol of this expression: an old one where there is one."""
+        key: Any = (
+            id(op),
+            tuple(a.uid if isinstance(a, Symbol) else (type(a).__name__, repr(a)) for a in args),
+            tuple(sorted(static.items())),
+            tuple(shape),
+        )
+        try:
+            found = self._seen.get(key)
+        except TypeError:  # a static parameter without a hash, such as an array of indices
+            key, found = object(), None
+        if found is None:
+            found = self._seen[key] = Symbol(self, op, args, static, shape, dtype, varying, where=location())
+        return found
+
+    def detach(self, x: Any) -> Any:
+        return self.record(CONSTANT, (x,), {})
+
+    def copy(self, x: Any, requires_grad: bool, dtype: Any) -> Any:
+        """What ``tensor(x)`` gives: the values alone."""
+        if requires_grad:
+            self.refuse_for(f"a tensor with gradients of its own, made inside the step, at {location()}")
+        x = self.detach(x)
+        return x if dtype is None else x.astype(dtype)
+
+    def refuse(self, what: str) -> None:
+        """Called by a tensor whose value is read: a parameter's, which may change from call to call."""
+        self.refuse_for(
+            f"{what} at {location()}: its value would be frozen into the compiled step; compute with the tensor "
+            "itself, or keep a Python number as the attribute"
+        )
+
+    def refuse_for(self, why: str) -> NoReturn:
+        self.give_up(why)
+        raise CompileError(why)
+
+    def fail(self, op, args, want: str) -> NoReturn:
+        self.refuse_for(self._misfit(op, args, want))
+
+    def _misfit(self, op, args, want: str) -> str:
+        def describe(a):
+            if not isinstance(a, Symbol):
+                return repr(a)
+            sizes = ["B" if n is BATCH else str(n) for n in a.shape]
+            return f"{a.dtype}({', '.join(sizes)})" if a.varying else f"constant {a.dtype}({', '.join(sizes)})"
+
+        return f"{op.name} at {location()}: got {', '.join(map(describe, args))}; wanted {want}"
+
+    def unusable(self, op, args, static, want: str) -> Symbol:
+        """Fail; but one number for the whole batch may be on the way to a branch: then that is the reason to give."""
+        if _infer(op, args, static)[0] != ():
+            self.fail(op, args, want)
+        symbol = self.leaf("unusable", 0, (), self.dtype, True)
+        symbol.static = {"reason": self._misfit(op, args, want)}
+        return symbol
+
+    def _invariant(self, op, args, static):
+        """What depends on parameters alone runs on the tape, before the loop."""
+        if op.name == "broadcast_to" and static["shape"][:1] == (BATCH,):
+            (x,) = args
+            return x if x.shape == static["shape"] else self.zero(static["shape"]) + x
+        if op.name == "reshape" and static["shape"] == (*args[0].shape, 1):
+            return getitem(args[0], (Ellipsis, None))
+        results = _infer(op, args, static)
+        shapes = [s for s, _ in results] if isinstance(results, list) else [results[0]]
+        rows = any(isinstance(a, Symbol) and a.shape[:1] == (BATCH,) for a in args)
+        baked = any(n is BATCH or n == self.stand_in for v in static.values() if isinstance(v, tuple) for n in v)
+        if baked or (not rows and any(s[:1] == (self.stand_in,) for s in shapes)):
+            self.fail(op, args, "no size of the batch inside the step; do this in begin_sequence(batch_size)")
+        if isinstance(results, list):
+            lead = self.make(op, args, static, (), self.dtype, False)
+            pick = Op(f"output{len(results)}", None)
+            return tuple(
+                self.make(pick, (lead,), {"index": i}, self.symbolic(s), d, False) for i, (s, d) in enumerate(results)
+            )
+        shape, dtype = results
+        return self.make(op, args, static, self.symbolic(shape), dtype, False)
+
+
+def is_ours(op: Op) -> bool:
+    """Whether the record of an operation is this package's, and not one of a user's own."""
+    return op.forward is None or (getattr(op.forward, "__module__", None) or "").startswith("tinygrad_rnn.")
+
+
+def overlaps(products: list[Symbol], roots: list[Symbol]) -> dict[int, list[int]]:
+    """Where to cut products of which `roots` use overlapping columns, so that none is computed twice.
+
+    A layer normalisation before a split is such a case: its mean needs all columns, each gate some.
+    """
+    used: dict[tuple, set[tuple[int, int]]] = {}  # of what times which rows of which matrix: the columns
+    for s in behind(roots, lambda s: s.varying_operands):
+        if s.operation == "matmul":
+            key, columns = _column_range(s)
+            used.setdefault(key, set()).add(columns)
+    cuts = {}
+    for i, product in enumerate(products):
+        while product.operation == "add":  # of the pieces of a concatenation: all are cut alike
+            product = product.args[0]
+        key, (first, last) = _column_range(product)
+        inside = sorted((a, b) for a, b in used.get(key, ()) if first <= a and b <= last)
+        if any(b > c for (_, b), (c, _) in itertools.pairwise(inside)):
+            cuts[i] = sorted({n - first for n in itertools.chain((first, last), *inside)})
+    return cuts
+
+
+def _column_range(product: Symbol) -> tuple[tuple, tuple[int, int]]:
+    """What is multiplied with which rows of which matrix; and which columns of it."""
+    a, w = product.args
+    view = resolve(w)
+    axis, start, stop = view.axes[1]
+    return (a.uid, view.base.uid, axis, view.axes[0]), (start, stop)
+
+
+def _infer(op: Op, args: tuple, static: dict) -> Any:
+    """Shape and dtype of a result, by running the forward on arrays that take no memory."""
+    arrays: list = [
+        np.broadcast_to(np.ones((), a.dtype), tuple(map(operator.index, a.shape))) if isinstance(a, Symbol) else a
+        for a in args
+    ]
+    if op.lowering is not None and op.lowering.kind == "matmul":  # sums of nothing cost nothing
+        a, b = arrays
+        arrays = [a[..., :0], b[:0] if b.ndim == 1 else b[..., :0, :]]
+    with np.errstate(all="ignore"):
+        out = op.forward(*promote(op, arrays, [isinstance(a, Symbol) for a in args]), **static)
+    if isinstance(out, tuple):
+        return [(np.shape(o), np.asarray(o).dtype) for o in out]
+    return np.shape(out), np.asarray(out).dtype
+
+
+class recording:
+    """While active, operations on tensors alone are recorded too, as invariants of `trace`."""
+
+    def __init__(self, trace: Trace):
+        self.trace = trace
+
+    def __enter__(self):
+        if grad_mode.tracer is not None:
+            raise CompileError("a step that is being traced runs a compiled layer; call the layer's cell instead")
+        grad_mode.tracer, self.enabled, grad_mode.enabled = self.trace, grad_mode.enabled, True
+
+    def __exit__(self, *exc):
+        grad_mode.tracer, grad_mode.enabled = None, self.enabled

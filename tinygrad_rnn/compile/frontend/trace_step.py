@@ -1,0 +1,96 @@
+"""Tracing a step: run on symbols, it becomes a program in normal form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...core import Tensor
+from ...errors import CompileError
+from ..ir.program import Traced
+from ..ir.symbol import BATCH, Symbol
+from .trace import Trace, overlaps, recording
+
+
+def trace_step(
+    step: Callable,
+    input_widths: Sequence,
+    state_widths: Sequence,
+    dtype,
+    owned: Callable[[Tensor], bool] = lambda tensor: True,
+    cuts: Mapping[int, list[int]] = {},
+    stand_in: int = 211,
+    watch: Callable[[Trace], Any] = recording,
+) -> Traced:
+    """Run `step` on symbols: once, or again to cut products of which it uses overlapping columns.
+
+    Parameters
+    ----------
+    step : callable
+        ``step(inputs, states) -> (outputs, new_states)``, flat lists.
+    input_widths, state_widths : sequences of (shape of a row, dtype)
+    dtype : float32 or float64
+    owned : callable
+        Whether a tensor that the step reads is kept outside it, so that it is looked up anew at each call.
+    cuts : mapping of int to list of int
+        Where to cut products, see :class:`Trace`; known after an earlier run.
+    stand_in : int
+        How many rows of an array stand for a row for each batch row.
+    watch : callable
+        Makes the context in which the step runs, of the trace.
+    """
+    trace = Trace(dtype, owned, cuts, stand_in)
+
+    def arguments(kind, rows, kinds):
+        out = []
+        words = "float or bool" if kinds == "fb" else "float, integer or bool"
+        for i, (shape, kind_of) in enumerate(rows):
+            if len(shape) > 1 or np.dtype(kind_of).kind not in kinds:
+                raise CompileError(
+                    f"{kind} {i}: got rows of shape {tuple(shape)} and dtype {np.dtype(kind_of)}; a compiled loop "
+                    f"takes one row of {words} features for each batch row"
+                )
+            out.append(trace.leaf(kind, i, (BATCH, *shape), kind_of, True))
+        return out
+
+    inputs, states = arguments("input", input_widths, "fbiu"), arguments("state", state_widths, "fb")
+    trace.n_inputs = len(inputs)
+    with watch(trace):
+        outputs, new_states = step(inputs, states)
+        if trace.refused:
+            raise CompileError(trace.refused)
+    with recording(trace):
+        outputs = [_row(trace, o, f"output {i}") for i, o in enumerate(outputs)]
+        new_states = [_row(trace, s, f"state {i}") for i, s in enumerate(new_states)]
+        for i, (old, new) in enumerate(zip(states, new_states)):
+            if old.shape != new.shape or old.dtype != new.dtype:
+                raise CompileError(
+                    f"state {i}: the step got {old.dtype}{list(old.shape)} and returned {new.dtype}{list(new.shape)}"
+                )
+    found = overlaps(trace.products, outputs + new_states)
+    if any(not set(at) <= set(cuts.get(i, ())) for i, at in found.items()):
+        more = {i: sorted({*found.get(i, ()), *cuts.get(i, ())}) for i in {*found, *cuts}}
+        return trace_step(step, input_widths, state_widths, dtype, owned, more, stand_in, watch)
+    trace.owned = lambda tensor: True  # it may hold on to the step
+    invariants = {symbol.uid: tensor for tensor, symbol in trace.captured.values()}
+    inputs = [*map(trace.as_number, inputs), *[mask for mask, _ in trace.drawn]]
+    return Traced(trace, inputs, states, outputs, new_states, invariants, [p for _, p in trace.drawn])
+
+
+def _row(trace: Trace, value: Any, what: str) -> Symbol:
+    value = trace.lift(value)
+    if not isinstance(value, Symbol):
+        raise CompileError(f"{what}: got the number {value}, wanted a tensor with a row for each batch row")
+    if not value.varying:
+        if value.ndim not in (1, 2) or value.shape[0] != BATCH or value.dtype.kind != "f":
+            raise CompileError(f"{what}: got a constant of shape {value.shape}, wanted a row for each batch row")
+        return trace.zero(value.shape) + value
+    if value.leaf is not None and value.leaf[0] == "unusable":
+        raise CompileError(value.static["reason"])
+    if value.dtype.kind == "b":
+        raise CompileError(f"{what}: got a bool tensor, wanted floats; multiply it, or use tr.where()")
+    if value.dtype.kind != "f":
+        raise CompileError(f"{what}: got {value.dtype}, wanted floats; cast it with .astype()")
+    return value

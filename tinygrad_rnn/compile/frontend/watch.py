@@ -1,0 +1,182 @@
+"""Watching a step while it is traced: what code it runs, and what it asks tensors that a trace would freeze."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+import threading
+import types
+from typing import Any
+
+import numpy as np
+
+from ...config import grad_mode
+from ...core import Tensor
+from ..ir.symbol import _COMPILER, _PACKAGE, BATCH, Symbol, asked_by, location
+from .trace import Trace, recording
+
+IMPURE = {
+    "time": "reads the clock",
+    "posix": "asks the operating system",
+    "nt": "asks the operating system",
+    "_io": "reads or writes a file",
+    "io": "reads or writes a file",
+    "random": "draws random numbers",
+    "_random": "draws random numbers",
+    "_socket": "reads or writes a file",
+}
+_LAYERS = tuple(os.path.join(_PACKAGE, room) + os.sep for room in ("recurrent", "decoding"))
+THREADS = ("get_ident", "get_native_id")
+NOW = ("now", "utcnow", "today")  # methods of datetime's classes that read the clock
+Codes = dict[types.CodeType, dict]
+
+_slots: dict[str, Any] = {name: Tensor.__dict__[name] for name in ("data", "grad", "requires_grad")}
+_described: dict[str, Any] = {name: Tensor.__dict__[name] for name in ("shape", "dtype", "ndim", "size")}
+_lock = threading.RLock()
+_watchers = 0
+
+
+class watching(recording):
+    """While active, operations are recorded, and the step is watched.
+
+    Parameters
+    ----------
+    trace : Trace
+    codes : dict
+        Filled with the code that runs in this thread, each with its globals.
+    """
+
+    def __init__(self, trace: Trace, codes: Codes):
+        super().__init__(trace)
+        self.codes = codes
+        self.calling: Any = None
+        trace.makes_array = lambda: self.calling is np.zeros
+
+    def __enter__(self):
+        super().__enter__()
+        _install()
+        self.collects = gc.isenabled()
+        gc.disable()  # what it calls back to is not the step's
+        self.before: Any = sys.getprofile()
+        self.trace.note = self._note
+        sys.setprofile(self._note)
+
+    def __exit__(self, *exc):
+        self.trace.note = None
+        if hasattr(self.before, "enable"):  # cProfile
+            sys.setprofile(None)
+            self.before.enable()
+        else:
+            sys.setprofile(self.before)
+        if self.collects:
+            gc.enable()
+        _remove()
+        super().__exit__(*exc)
+
+    def _note(self, frame: types.FrameType, event: str, function: Any) -> None:
+        if frame.f_code.co_filename.startswith(_COMPILER):
+            return
+        if event == "call":
+            self.codes[frame.f_code] = frame.f_globals
+        elif event == "c_call":
+            self.calling = function
+            owner = getattr(function, "__self__", None)
+            module = getattr(function, "__module__", None) or getattr(owner, "__module__", None)
+            what = IMPURE.get(module) if isinstance(module, str) else None
+            if module == "datetime" and function.__name__ in NOW:
+                what = IMPURE["time"]
+            if module == "_thread" and function.__name__ in THREADS:
+                what = "asks which thread runs it"
+            if what is not None and not frame.f_code.co_filename.startswith(_PACKAGE):
+                self.trace.give_up(
+                    f"the step {what} at {location()}, which a compiled loop would do once: do it in "
+                    "begin_sequence(), and keep the result as an attribute, or make it an input"
+                )
+        elif event in ("c_return", "c_exception"):
+            self.calling = None
+
+
+# ---- what tensors tell meanwhile
+
+
+def _install() -> None:
+    """Let tensors ask who reads them. Other threads see the same values as ever."""
+    global _watchers
+    with _lock:
+        _watchers += 1
+        if _watchers == 1:
+            for name, attribute in _watched.items():
+                setattr(Tensor, name, attribute)
+
+
+def _remove() -> None:
+    global _watchers
+    with _lock:
+        _watchers -= 1
+        if _watchers == 0:
+            for name, attribute in (_slots | _described).items():
+                setattr(Tensor, name, attribute)
+
+
+def _tracer() -> Trace | None:
+    """This thread's trace, if a step or what it calls is asking."""
+    tracer = grad_mode.tracer
+    return tracer if isinstance(tracer, Trace) and not asked_by(_COMPILER, beside=__file__) else None
+
+
+def _slot(name: str, refuse: Any) -> property:
+    slot = _slots[name]
+
+    def read(self: Tensor) -> Any:
+        tracer = _tracer()
+        if tracer is not None:
+            refuse(tracer, self)
+        return slot.__get__(self)
+
+    return property(read, slot.__set__)
+
+
+def _read_data(tracer: Trace, tensor: Tensor) -> None:
+    array = _slots["data"].__get__(tensor)
+    if array.dtype.kind in "iub" and asked_by(_PACKAGE, beside=__file__):
+        tracer.read.append(tensor)  # whole numbers as an index: taken over
+    elif asked_by(_LAYERS, beside=__file__):
+        tracer.refuse_for(
+            f"a layer runs inside a step at {location()}: call its cell's step(), or run it in begin_sequence()"
+        )
+    else:
+        tracer.refuse("an access to the data of a tensor")
+
+
+def _read_gradient(tracer: Trace, tensor: Tensor) -> None:
+    if not asked_by(_PACKAGE, beside=__file__):
+        tracer.refuse("an access to the gradient of a tensor")
+
+
+def _read_flag(tracer: Trace, tensor: Tensor) -> None:
+    if not asked_by(_PACKAGE, beside=__file__):
+        tracer.refuse("a look at whether a tensor requires gradients")
+
+
+def _shape(self: Tensor) -> tuple:
+    shape, tracer = _slots["data"].__get__(self).shape, _tracer()
+    return shape if tracer is None else tracer.symbolic(shape)
+
+
+def _size(self: Tensor) -> int:
+    if BATCH in _shape(self)[:1] and not asked_by(_PACKAGE, beside=__file__):
+        return BATCH._refuse()
+    return _slots["data"].__get__(self).size
+
+
+_watched = {
+    "data": _slot("data", _read_data),
+    "grad": _slot("grad", _read_gradient),
+    "requires_grad": _slot("requires_grad", _read_flag),
+    "shape": property(_shape),
+    "size": property(_size),
+    "dtype": property(lambda self: _slots["data"].__get__(self).dtype),
+    "ndim": property(lambda self: _slots["data"].__get__(self).ndim),
+}
+assert all(name in vars(Symbol) or name in Symbol.__slots__ for name in _watched)

@@ -1,0 +1,1 @@
+"""Programs: symbols, their operations, and what only reads them (printer, interpreter, comparison)."""

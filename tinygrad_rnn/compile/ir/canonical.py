@@ -1,0 +1,67 @@
+"""Programs in a form that can be compared: the same step, traced twice, has to give the same program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...core import Tensor
+from .interpret import order
+from .program import Traced
+from .symbol import Symbol
+
+
+class Line(NamedTuple):
+    """One value: what it is, and of which lines it is made."""
+
+    what: tuple
+    where: str  # "file:line" of who asked for it
+
+
+def canonical(traced: Traced, name: Callable[[int, Tensor], Any]) -> list[Line]:
+    """A program line by line, results last; `name` tells tensors that it reads apart, by uid and tensor."""
+    results = traced.outputs + traced.new_states
+    symbols = order(results, ())
+    number = {s.uid: i for i, s in enumerate(symbols)}
+
+    def argument(a: Any) -> Any:
+        return number[a.uid] if isinstance(a, Symbol) else (type(a), repr(a))
+
+    lines = []
+    for s in symbols:
+        leaf: Any = s.leaf
+        if s.uid in traced.invariants:
+            leaf = name(s.uid, traced.invariants[s.uid])
+        what = (
+            leaf,
+            s.operation,
+            s.op and s.op.forward,
+            *map(argument, s.args),
+            _frozen(s.static),
+            s.shape,
+            str(s.dtype),
+            s.varying,
+        )
+        lines.append(Line(what, s.where))
+    lines += [Line((number[s.uid],), s.where) for s in results]
+    return [*lines, Line((tuple(traced.drawn),), "")]
+
+
+def difference(one: list[Line], other: list[Line]) -> str | None:
+    """ "file:line" of the first value that differs ("" if unknown); None if the programs are equal."""
+    for a, b in zip(one, other):
+        if a.what != b.what:
+            return a.where or b.where
+    return None if len(one) == len(other) else (one + other)[-2].where
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.shape, value.dtype.str, value.tobytes()
+    if isinstance(value, dict):
+        return tuple((k, _frozen(v)) for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return tuple(map(_frozen, value))
+    return repr(value)

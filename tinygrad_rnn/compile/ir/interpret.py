@@ -1,0 +1,84 @@
+"""Replaying a program on the tape: what gradients of gradients go through, and a twin of the generated loops."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from typing import Any
+
+import numpy as np
+
+from ... import ops
+from ...core import Tensor, apply
+from .program import Traced
+from .program_ops import ALIAS, CAST, CONCAT, SLICE, SPREAD, ZERO
+from .symbol import Symbol
+
+
+def evaluate(roots: list[Symbol], values: dict[int, Any], batch: int = 1) -> list[Any]:
+    """The values of `roots`, given those of leaves (or of any other symbols) by uid; `values` is filled in."""
+    compute(order(roots, values), values, batch)
+    return [values[r.uid] for r in roots]
+
+
+def order(roots: Iterable[Symbol], known: Container[int]) -> list[Symbol]:
+    """What has to be computed to get at `roots`, and when; uids in `known` are given."""
+    found: dict[int, Symbol] = {}
+    for root in roots:
+        stack = [root]
+        while stack:
+            s = stack[-1]
+            if s.uid in found or s.uid in known:
+                stack.pop()
+                continue
+            missing = [a for a in s.operands if a.uid not in found and a.uid not in known]
+            if missing:
+                stack += missing
+                continue
+            found[s.uid] = s
+            stack.pop()
+    return list(found.values())
+
+
+def compute(symbols: Iterable[Symbol], values: dict[int, Any], batch: int) -> None:
+    """Fill in the values of `symbols`, which are in order."""
+    for s in symbols:
+        values[s.uid] = _compute(s, [values[a.uid] if isinstance(a, Symbol) else a for a in s.args], batch)
+
+
+def _compute(s: Symbol, args: list, batch: int) -> Any:
+    op: Any = s.op
+    if op is SLICE:
+        return args[0][..., s.static["start"] : s.static["stop"]]
+    if op is CAST:
+        return args[0].astype(s.dtype)
+    if op is ALIAS:
+        return args[0].reshape((batch, 1) if s.ndim == 2 else (batch,))
+    if op is SPREAD:
+        return ops.broadcast_to(args[0], (batch, s.width))
+    if op is CONCAT:
+        return ops.concat(args, axis=-1)
+    if op is ZERO:
+        return Tensor(np.zeros((batch, *s.shape[1:]), s.dtype))
+    if op.name.startswith("output"):
+        return args[0][s.static["index"]]
+    return apply(op, tuple(args), s.static)
+
+
+def as_floats(traced: Traced, inputs: list[Tensor]) -> list[Tensor]:
+    """Integers as the floats that loops take them as."""
+    return [x if x.dtype == s.dtype else x.astype(s.dtype) for x, s in zip(inputs, traced.inputs)]
+
+
+def replay(traced: Traced, inputs: list[Tensor], states: list[Tensor], bases: dict[int, Any]) -> list[Tensor]:
+    """Run the program over time on the tape: outputs of all steps (T, B, ...), then final states."""
+    columns = [ops.unstack(x) for x in as_floats(traced, inputs)]
+    collected: list[list] = [[] for _ in traced.outputs]
+    for t in range(inputs[0].shape[0]):
+        values: dict[int, Any] = dict(bases)
+        values |= {x.uid: column[t] for x, column in zip(traced.inputs, columns)}
+        values |= {s.uid: v for s, v in zip(traced.states, states)}
+        results = evaluate(traced.outputs + traced.new_states, values, inputs[0].shape[1])
+        for ys, y in zip(collected, results):
+            ys.append(y)
+        states = results[len(traced.outputs) :]
+    return [ops.stack(ys) for ys in collected] + list(states)

@@ -1,0 +1,104 @@
+"""Printing programs in a form that people read.
+
+Names of leaves come in as ``names`` (uid -> name); without one, a leaf is called as in the generated source. With
+``sizes=False`` nothing is printed that differs between two layers of one kind, so that it may stand in that source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from .symbol import Symbol, behind
+from .views import View, resolve
+
+INFIX = {
+    "add": "+", "subtract": "-", "multiply": "*", "divide": "/", "matmul": "@", "less": "<", "less_equal": "<=",
+    "greater": ">", "greater_equal": ">=", "equal": "==", "not_equal": "!=", "logical_and": "&", "logical_or": "|",
+    "bitwise_and": "&", "bitwise_or": "|", "bitwise_xor": "^",
+}  # fmt: skip
+
+
+class Printer:
+    """Spells out symbols.
+
+    Parameters
+    ----------
+    names : mapping
+        uid of a leaf -> its name.
+    sizes : bool
+        Whether column ranges are printed.
+    """
+
+    def __init__(self, names: Mapping[int, str] | None = None, sizes: bool = True):
+        self.names = names or {}
+        self.sizes = sizes
+
+    def name(self, s: Any) -> str:
+        """How an operand is written: a name, a number, or a part of a parameter."""
+        if not isinstance(s, Symbol):
+            return f"{s:g}" if self.sizes else "a number"
+        if s.uid in self.names:
+            return self.names[s.uid]
+        return s.name if s.varying else self.view(resolve(s))
+
+    def view(self, view: View) -> str:
+        """A rectangle of a parameter, such as ``weight_ih[0:8].T``."""
+        base, ranges = view.base, {axis: (start, stop) for axis, start, stop in view.axes}
+        index = []
+        for axis, n in enumerate(base.shape):
+            start, stop = ranges.get(axis, (0, n))
+            index.append(":" if (start, stop) == (0, n) else f"{start}:{stop}" if self.sizes else "...")
+        while index and index[-1] == ":":
+            index.pop()
+        part = f"[{', '.join(index)}]" if index else ""
+        name = self.names.get(base.uid, base.name)
+        return f"{name}{part}{'.T' if view.transposed else ''}"
+
+    def expression(self, s: Symbol) -> str:
+        """What `s` is computed from."""
+        args = [self.name(a) for a in s.args]
+        name = s.op.name if s.op is not None else s.name
+        if name in INFIX:
+            return f"{args[0]} {INFIX[name]} {args[1]}"
+        if name == "negative":
+            return f"-{args[0]}"
+        if name == "slice":
+            return f"{args[0]}[:, {s.static['start']}:{s.static['stop']}]"
+        if name == "alias":
+            return f"{args[0]}[:, 0]" if s.ndim == 1 else f"{args[0]}[:, None]"
+        if name.startswith("output") and "index" in s.static:  # of an operation with several results
+            return f"{args[0]}[{s.static['index']}]"
+        if name == "zero":
+            return "0"
+        if name == "getitem":
+            return self.view(resolve(s)) if resolve(s).base is not s else f"{args[0]}[{s.static['index']}]"
+        if is_reduction(s) and s.varying:
+            return f"{name}({args[0]})"  # along features
+        static = [f"{k}={v}" for k, v in s.static.items() if k not in ("rank", "shape")]
+        return f"{name}({', '.join(args + static)})"
+
+    def line(self, s: Symbol) -> str:
+        """``name = expression``, with what it is."""
+        shape = ["B", *map(str, s.shape[1:])] if s.varying else [str(n) for n in s.shape]
+        kind = " bool" if s.dtype.kind == "b" else ""
+        return f"{s.name:<5}= {self.expression(s):<44} # ({', '.join(shape)}{',' if len(shape) == 1 else ''}){kind}"
+
+    def listing(self, roots: Iterable[Symbol], known: Iterable[int] = ()) -> list[str]:
+        """A line for each value behind `roots`, in order of computation; values in `known` are given."""
+        return [self.line(s) for s in computed(roots, known) if not self._is_part(s)]
+
+    def _is_part(self, s: Symbol) -> bool:
+        """Whether `s` is printed as a part of a parameter where it is used."""
+        return not s.varying and resolve(s).base is not s
+
+
+def computed(roots: Iterable[Symbol], known: Iterable[int] = ()) -> list[Symbol]:
+    """Every value behind `roots` that is neither a leaf nor in `known`, in order of computation."""
+    stop = set(known)
+    found = behind(roots, lambda s: [] if s.uid in stop else s.operands)
+    return sorted((s for s in found if s.leaf is None and s.uid not in stop), key=lambda s: s.uid)
+
+
+def is_reduction(s: Symbol) -> bool:
+    return s.op is not None and s.op.lowering is not None and s.op.lowering.kind == "reduce"

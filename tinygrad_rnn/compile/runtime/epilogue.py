@@ -1,0 +1,296 @@
+"""After the backward loop: gradients of matrices and of hoisted inputs as large products, the rest as sums."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..codegen.layout import Layout, Packing, Sizes, row_start, sums
+from ..ir.symbol import BATCH, Symbol
+from ..ir.views import View, resolve
+from ..schedule.buffers import Place
+from ..schedule.plan import Plan
+
+# Pieces that threads share out. They depend on shapes alone, so that results do not depend on the threads.
+INPUT_ROWS = 240
+GRADIENT_ROWS = 256
+
+
+class After:
+    """The jobs of one plan after its backward loop.
+
+    Attributes
+    ----------
+    grads_size : int
+        Elements of ``grads``, which holds the gradients of all bases.
+    grad_at : dict
+        uid of a base -> its offset there.
+    packing : Packing
+        Of ``wx``: matrices through which cotangents reach the inputs.
+    """
+
+    def __init__(self, plan: Plan, reverse: Layout):
+        self.plan = plan
+        self.reverse = reverse
+        self.sizes = reverse.sizes
+        self.packing = Packing(self.sizes, "wx")
+        self.grads_size = 0
+        self.grad_at: dict[int, int] = {}
+        self.shapes: dict[int, tuple] = {}
+        adj = plan.adjoint
+        for v in [p.w for p in adj.products] + [r.v for r in adj.reductions]:
+            base = resolve(v).base
+            self.shapes.setdefault(base.uid, base.shape)
+        self._pack_inputs()
+        self._merge_products()
+        self._merge_reductions()
+
+    def _locate(self, s: Symbol) -> Place:
+        """Where the values of `s` at all time steps lie."""
+        reverse = self.plan.reverse
+        return reverse.kept.get(s.uid) or reverse.place_of(s)
+
+    # ---- what does not depend on T and the batch
+
+    def _pack_inputs(self) -> None:
+        self.sunk: list[tuple[int, list[tuple[Place, int, int]]]] = []  # input, (left operand, depth, offset in wx)
+        for i, terms in self.plan.sunk.items():
+            panels = self.sizes.row([self.plan.traced.inputs[i].width])
+            runs = []
+            located = [(self._locate(g), g, w) for g, w in terms]
+            located.sort(key=lambda p: (p[0].buffer.name, p[0].part))
+            while located:
+                n = 1
+                while n < len(located) and _neighbours(located[n - 1][0], located[n][0]):
+                    n += 1
+                depths = [g.width if n == 1 else self.sizes.part(g.width) for _, g, _ in located[:n]]
+                offset, row = self.packing.reserve(sum(depths) * panels), 0
+                for (_, _, w), depth in zip(located, depths):
+                    self.packing.matrix(resolve(w), offset, sum(depths), row, 0)
+                    row += depth
+                runs.append((located[0][0], sum(depths), offset))
+                del located[:n]
+            self.sunk.append((i, runs))
+
+    def _merge_products(self) -> None:
+        """Cotangents that lie side by side, and meet the same left operand, are taken together."""
+        jobs = []
+        for p in self.plan.adjoint.products:
+            view = resolve(p.w)
+            jobs.append((view, self._locate(p.a), self._locate(p.g)))
+        jobs.sort(key=lambda j: (j[0].base.uid, j[1].buffer.name, j[1].part, j[0].axes[0], j[2].buffer.name, j[2].part))
+        self.products: list[_Product] = []
+        self.temp_size = 0
+        for view, a, g in jobs:
+            last = self.products[-1] if self.products else None
+            if last is None or not last.takes(view, a, g):
+                last = _Product(view, a, g)
+                self.products.append(last)
+            last.pieces.append((self._column(g), view.axes[1]))
+        for product in self.products:
+            product.settle(self.sizes)
+            if not product.direct:
+                product.temp = self.temp_size
+                self.temp_size += product.rows * product.columns
+
+    def _merge_reductions(self) -> None:
+        """Sums of cotangents over rows; of vectors that get the same, one is summed and the others are copied."""
+        self.sums: list[list[Any]] = []  # place, width, base, offset in base
+        self.copies: list[tuple] = []  # base, offset, width, base, offset
+        self.totals: list[tuple] = []  # buffer, base, reduction
+        seen: dict[int, tuple[int, int]] = {}
+        for i, r in enumerate(self.plan.adjoint.reductions):
+            view = resolve(r.v)
+            if i in self.plan.totals:
+                self.totals.append((self.plan.totals[i], view, r))
+                continue
+            at = row_start(view)
+            if r.g.uid in seen:
+                self.copies.append((*seen[r.g.uid], r.g.width, view.base.uid, at))
+                continue
+            seen[r.g.uid] = (view.base.uid, at)
+            self.sums.append([self._locate(r.g), r.g.width, view.base.uid, at])
+        self.sums.sort(key=lambda s: (s[2], s[3]))
+        self.sums = _merge(self.sums, self._follows)
+        self.copies = [tuple(c) for c in _merge_copies(sorted(self.copies, key=lambda c: (c[3], c[4])))]
+
+    def _follows(self, a: Place, width: int, b: Place) -> bool:
+        """Whether `b` begins where `width` columns from `a` on end, without padding in between."""
+        return a.buffer is b.buffer and a.late == b.late and self._column(a) + width == self._column(b)
+
+    def _column(self, place: Place) -> int:
+        return self.sizes.part_at(place.buffer, place.part) + place.start
+
+    # ---- for one T and one batch
+
+    def bind(self, time: int, batch: int, at) -> list[list[tuple]]:
+        """Jobs in phases. ``at(place)`` gives (array, offset of row 0).
+
+        Those of the first may be done in any order, but for products that add to what the job before wrote: threads
+        share them. The others are done in order.
+        """
+        from ...kernels.loops.tasks import ADD, ADD_ROWS, PRODUCT, PRODUCT_TN, SUM_ROWS
+
+        rows, ld = time * batch, self.sizes.ld
+        first: list[tuple] = []
+        for i, runs in self.sunk:
+            ldc = self.sizes.row([self.plan.traced.inputs[i].width])
+            for start in range(0, rows, INPUT_ROWS):
+                for n, (place, depth, packed) in enumerate(runs):
+                    (name, offset), lda = at(place), ld(place.buffer)
+                    count = min(INPUT_ROWS, rows - start)
+                    first.append(
+                        (PRODUCT, name, f"dx{i}", offset + start * lda, lda, count, depth, "wx", packed, ldc)
+                        + (start * ldc, ldc, int(n > 0))
+                    )
+        later: list[tuple] = []
+        last: list[tuple] = []
+        written: list[tuple] = []
+        for p in self.products:
+            (a, a_at), (g, g_at) = at(p.a), at(p.g)
+            left, right = (a, a_at, ld(p.a.buffer)), (g, g_at, ld(p.g.buffer))
+            if p.cotangent_left:
+                left, right = right, left
+            base, ldc = p.view.base.uid, self.shapes[p.view.base.uid][1]
+            again = False
+            if p.direct:
+                name, target, width = "grads", self.grad_at[base] + p.corner[0] * ldc + p.corner[1], ldc
+                again = any(w[0] == base and _overlap(w[1:], (*p.corner, p.rows, p.columns)) for w in written)
+                written.append((base, *p.corner, p.rows, p.columns))
+            else:
+                name, target, width = "temp", p.temp, p.columns
+                last += p.copies(self.grad_at[base], ldc)
+            for i in range(0, p.rows, GRADIENT_ROWS):
+                n = min(GRADIENT_ROWS, p.rows - i)
+                job = (PRODUCT_TN, left[0], name, left[1] + i, left[2], *right, rows, n, p.columns)
+                (later if again else first).append((*job, target + i * width, width, int(again)))
+        spans = [(base, *_span(corner, self.shapes[base][1])) for base, *corner in written]
+        for place, width, base, offset in self.sums:
+            name, start = at(place)
+            again = any(b == base and low < offset + width and offset < high for b, low, high in spans)
+            target = self.grad_at[base] + offset
+            (later if again else first).append((SUM_ROWS, name, "grads", start, ld(place.buffer), rows, width, target))
+            spans.append((base, offset, offset + width))
+        for buffer, view, r in self.totals:
+            (name, start), width = at(Place(buffer)), r.g.width
+            count = sums(batch) if buffer.kind == "sum" else batch
+            target = self.grad_at[view.base.uid]
+            if r.v.ndim == 2 and r.v.shape[0] != 1:
+                _, a, _ = view.axes[1]
+                ldc = self.shapes[view.base.uid][1]
+                last.append((ADD_ROWS, name, "grads", start, ld(buffer), batch, width, target + a, ldc))
+            else:
+                last.append((SUM_ROWS, name, "grads", start, ld(buffer), count, width, target + row_start(view)))
+        for base, offset, width, other, to in self.copies:
+            last.append((ADD, "grads", "grads", self.grad_at[base] + offset, width, self.grad_at[other] + to))
+        return [first, later, last]
+
+    def place_grads(self, batch: int) -> None:
+        """Lay out ``grads`` for a batch."""
+        self.grads_size = 0
+        for uid, shape in self.shapes.items():
+            self.grad_at[uid] = self.grads_size
+            self.grads_size += int(np.prod((batch, *shape[1:]) if shape[:1] == (BATCH,) else shape, dtype=int))
+
+
+class _Product:
+    """``d(w) = a.T @ g`` over all steps, for one left operand and cotangents side by side.
+
+    Attributes
+    ----------
+    pieces : list
+        (column of the cotangent in its buffer, axis of the view that it is the gradient of).
+    cotangent_left : bool
+        Whether ``g.T @ a`` is computed instead: what suits the layout, or what is cheaper.
+    direct : bool
+        Whether the product is written to the gradient at once; else it goes through a temporary matrix.
+    rows, columns : int
+        Of the product, with the padding between pieces.
+    corner : (int, int)
+        Where it goes in the gradient, if it is direct.
+    """
+
+    def __init__(self, view: View, a: Place, g: Place):
+        self.view, self.a, self.g = view, a, g
+        self.end = g
+        self.pieces: list[tuple[int, tuple[int, int, int]]] = []
+        self.temp = 0
+
+    def takes(self, view: View, a: Place, g: Place) -> bool:
+        same = view.base is self.view.base and view.transposed == self.view.transposed
+        if same and a == self.a and view.axes[0] == self.view.axes[0] and _neighbours(self.end, g):
+            self.end = g
+            return True
+        return False
+
+    def settle(self, sizes: Sizes) -> None:
+        """Choose the orientation, and whether a temporary matrix is needed."""
+        first, (_, _, _) = self.pieces[0]
+        column, (_, start, stop) = self.pieces[-1]
+        span = column - first + stop - start
+        _, r0, r1 = self.view.axes[0]
+
+        def cost(m: int, n: int) -> int:
+            return -(-m // 6) * 6 * sizes.row([n])
+
+        natural = self.view.transposed  # a transposed matrix has the cotangent's axis first
+        by_cotangent, by_operand = cost(span, r1 - r0), cost(r1 - r0, span)
+        mine, other = (by_cotangent, by_operand) if natural else (by_operand, by_cotangent)
+        self.cotangent_left = natural if other > 0.7 * mine else not natural
+        self.rows, self.columns = (span, r1 - r0) if self.cotangent_left else (r1 - r0, span)
+        c0 = self.pieces[0][1][1]
+        together = all(at - first == axis[1] - c0 for at, axis in self.pieces)
+        self.direct = together and self.cotangent_left == natural
+        self.corner = (c0, r0) if natural else (r0, c0)
+
+    def copies(self, grad: int, ldc: int) -> list[tuple]:
+        """The jobs that add the pieces of the temporary matrix to the gradient."""
+        from ...kernels.loops.tasks import ADD_COLUMNS, ADD_ROWS
+
+        _, r0, r1 = self.view.axes[0]
+        first, jobs = self.pieces[0][0], []
+        for column, (_, c0, c1) in self.pieces:
+            lead = column - first
+            start = self.temp + (lead * self.columns if self.cotangent_left else lead)
+            rows, width, to = (c1 - c0, r1 - r0, (c0, r0)) if self.view.transposed else (r1 - r0, c1 - c0, (r0, c0))
+            kind = ADD_ROWS if self.cotangent_left == self.view.transposed else ADD_COLUMNS
+            jobs.append((kind, "temp", "grads", start, self.columns, rows, width, grad + to[0] * ldc + to[1], ldc))
+        return jobs
+
+
+def _neighbours(a: Place, b: Place) -> bool:
+    return a.buffer is b.buffer and b.part == a.part + 1 and a.start == b.start == 0 and "rows" in a.buffer.name
+
+
+def _overlap(a: tuple, b: tuple) -> bool:
+    (r, c, m, n), (s, d, p, q) = a, b
+    return r < s + p and s < r + m and c < d + q and d < c + n
+
+
+def _span(corner: Sequence[int], ld: int) -> tuple[int, int]:
+    """Where the first element of a rectangle (row, column, rows, columns) of a matrix lies, and where the last ends."""
+    r, c, m, n = corner
+    return r * ld + c, (r + m - 1) * ld + c + n
+
+
+def _merge(sums: list[list[Any]], follows) -> list[list[Any]]:
+    out: list[list[Any]] = []
+    for s in sums:
+        if out and out[-1][2] == s[2] and out[-1][3] + out[-1][1] == s[3] and follows(out[-1][0], out[-1][1], s[0]):
+            out[-1][1] += s[1]
+        else:
+            out.append(list(s))
+    return out
+
+
+def _merge_copies(copies: list[tuple]) -> list[list[Any]]:
+    out: list[list[Any]] = []
+    for base, offset, width, other, to in copies:
+        last = out[-1] if out else None
+        if last and (last[0], last[3]) == (base, other) and last[1] + last[2] == offset and last[4] + last[2] == to:
+            last[2] += width
+        else:
+            out.append([base, offset, width, other, to])
+    return out

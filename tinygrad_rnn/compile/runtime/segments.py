@@ -1,0 +1,111 @@
+"""Sequences of different lengths, with holes and with new beginnings: only the steps that count are run.
+
+A row of the batch falls into *segments*: the steps of one sequence that count. Segments are rows of the loop. They are
+sorted by length and end together, so that a step takes the first rows of the batch, and ever more of them:
+
+    segment 0   x x x x x x        step 0 has 1 row, steps 1 to 3 have 2, steps 4 and 5 have 3;
+    segment 1     x x x x x        rows lie one after the other without gaps, step by step
+    segment 2           x x
+
+Why they end and do not begin together: the state before a step then lies in the same place as the step's other rows,
+so that gradients of matrices are still one large product over all rows. What does not count is never read.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+
+_NONE = np.zeros((0, 0), bool)
+
+
+@functools.cache
+def _kernels() -> Any:
+    from ...kernels.loops import segments  # Numba is loaded at first use
+
+    return segments
+
+
+def _section(name: str) -> functools.cached_property[np.ndarray]:
+    """A view of a section of the table."""
+
+    def view(self: Ragged) -> np.ndarray:
+        i = 1 + 2 * getattr(_kernels(), name)
+        start, size = self.table[i : i + 2].tolist()
+        return self.table[start : start + size]
+
+    return functools.cached_property(view)
+
+
+class Ragged:
+    """Where the steps of a batch lie.
+
+    Parameters
+    ----------
+    time : int
+        T of the caller's arrays.
+    lengths, mask, resets, reverse, batch_first
+        See :func:`~tinygrad_rnn.kernels.loops.segments.lay_rows`; `mask` and `resets` may be None.
+
+    Attributes
+    ----------
+    lead : (int, int)
+        The first two axes of the caller's arrays.
+    time, batch, rows : int
+        Steps and rows of the loop, and how many (step, row) there are.
+    table : array
+        All that was found, see :func:`~tinygrad_rnn.kernels.loops.segments.lay_rows`; what follows are views of it.
+    offsets : array (time + 1,)
+        Rows before each step.
+    lengths, owner, fresh : arrays (batch,)
+        Of each segment: its steps, its row of the caller's batch, and, if there are resets, that row again where it
+        begins anew, else -1.
+    last : array (B,)
+        The segment whose final state is the row's.
+    source, now : arrays
+        Which row lies where.
+    """
+
+    def __init__(
+        self,
+        time: int,
+        lengths: np.ndarray,
+        mask: np.ndarray | None = None,
+        resets: np.ndarray | None = None,
+        reverse: bool = False,
+        batch_first: bool = False,
+    ):
+        kernels = _kernels()
+        B = len(lengths)
+        self.lead = (B, time) if batch_first else (time, B)
+        most = B if resets is None else rounded(B + int(np.count_nonzero(resets)))
+        self.table = np.empty(kernels.HEADER + 7 * most + 3 * B + time + 1 + 3 * time * B, np.int64)
+        self.batch, self.time = kernels.lay_rows(
+            time, lengths, _or_none(mask), _or_none(resets), reverse, batch_first, self.table
+        )
+        self.rows = int(self.table[0])
+
+    offsets = _section("OFFSETS")
+    lengths = _section("LENGTHS")
+    owner = _section("OWNER")
+    fresh = _section("FRESH")
+    last = _section("LAST")
+    source = _section("SOURCE")
+    now = _section("NOW")
+
+    def late_rows(self) -> np.ndarray:
+        """For each row of each step, where the state after it lies."""
+        counts = np.diff(self.offsets)
+        return np.arange(self.rows) + np.repeat(counts, counts)
+
+
+def _or_none(a: np.ndarray | None) -> np.ndarray:
+    return _NONE if a is None else np.ascontiguousarray(a)
+
+
+def rounded(n: int) -> int:
+    """`n`, rounded up to four binary digits: so that few sizes occur."""
+    step = max(1, 1 << max(0, int(n).bit_length() - 4))
+    return -(-n // step) * step

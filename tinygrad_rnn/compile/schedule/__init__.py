@@ -1,0 +1,1 @@
+"""From programs to loops: what is saved, in which order values are computed, in which buffers."""

@@ -1,0 +1,49 @@
+"""Which values, and which rows of buffers, are equally wide whatever the sizes of the layer."""
+
+from __future__ import annotations
+
+from ..ir.program_ops import SLICE
+from ..ir.symbol import Symbol
+from .buffers import Buffer
+from .schedule import Schedule
+
+
+def width_classes(schedule: Schedule) -> dict[int, int]:
+    """Values that meet elementwise have one width, and share a loop; others may differ from call to call."""
+    parent: dict[int, int] = {}
+
+    def find(u: int) -> int:
+        while parent.setdefault(u, u) != u:
+            u = parent[u]
+        return u
+
+    for s in schedule.live.values():
+        find(s.uid)
+        if s.uid in schedule.sources or s.op is None or s.lowering.kind not in ("elementwise", "matmul"):
+            continue
+        for a in s.args:
+            if isinstance(a, Symbol) and a.varying and a.width == s.width > 1 and s.lowering.kind == "elementwise":
+                parent[find(a.uid)] = find(s.uid)
+    first: dict[int, int] = {}
+    for uid in sorted(schedule.live):
+        first.setdefault(find(uid), uid)
+    return {uid: first[find(uid)] for uid in schedule.live}
+
+
+def row_classes(schedule: Schedule, width_class: dict[int, int]) -> dict[Buffer, Buffer]:
+    """For each buffer whose parts are as wide as those of another, whatever the sizes, the first of them."""
+    parts: dict[tuple[Buffer, int], int] = {}
+    places = [*schedule.places.items(), *schedule.sources.items(), *((r.value.uid, r.place) for r in schedule.roots)]
+    for uid, place in places:
+        s = schedule.live.get(uid)
+        if s is None or s.op is SLICE or place.start:
+            continue
+        if s.width == place.buffer.parts[place.part]:
+            parts[place.buffer, place.part] = width_class[uid]
+    first: dict[tuple, Buffer] = {}
+    found = {}
+    for buffer in dict.fromkeys(buffer for buffer, _ in parts):
+        widths = tuple(parts.get((buffer, i)) for i in range(len(buffer.parts)))
+        if None not in widths:
+            found[buffer] = first.setdefault((buffer.kind == "user", widths), buffer)
+    return found

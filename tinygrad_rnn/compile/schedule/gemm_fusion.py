@@ -1,0 +1,95 @@
+"""Accumulations: a sum of products and of what is added to them, which the matrix tile computes in one go."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..ir.symbol import Symbol
+from ..ir.views import resolve
+from .buffers import Place
+
+
+@dataclass(eq=False)
+class Accumulation:
+    """``out = sum(a @ w) + bias + earlier values (+ values that come too late to be accumulated onto)``."""
+
+    out: Symbol
+    terms: list[tuple[Symbol, Symbol]]
+    bias: list[Symbol] = field(default_factory=list)
+    before: list[Any] = field(default_factory=list)
+    after: list[Any] = field(default_factory=list)
+    level: int = 0
+    place: Place | None = None
+
+
+def find_accumulations(
+    order: list[Symbol], uses: Mapping[int, int], sources: Collection[int], series: Collection[int]
+) -> dict[int, Accumulation]:
+    """The accumulations among the values that a loop computes, by the uid of their result.
+
+    Parameters
+    ----------
+    order : list of Symbol
+        Those values, operands first.
+    uses : mapping
+        How often each is read.
+    sources, series : collections of uids
+        What is there before the step runs; what has to be kept, and so is not absorbed into a sum.
+    """
+    found: dict[int, Accumulation] = {}
+    absorbed: set[int] = set()
+
+    def inner(s: Symbol) -> bool:
+        """Whether nobody but one sum reads `s`."""
+        return uses[s.uid] == 1 and s.uid not in series and s.uid not in sources
+
+    def addends(s: Symbol) -> list[Any]:
+        """What `s` is the sum of; sums in between are absorbed."""
+        out: list[Any] = []
+        for a in s.args:
+            if isinstance(a, Symbol) and a.varying and a.shape == s.shape and a.operation == "add" and inner(a):
+                out += addends(a)
+            else:
+                out.append(a)
+        return out
+
+    def absorb(s: Symbol) -> None:
+        for a in s.args:
+            if isinstance(a, Symbol) and a.varying and a.shape == s.shape and a.operation == "add" and inner(a):
+                absorbed.add(a.uid)
+                absorb(a)
+
+    for s in reversed(order):
+        if s.uid in absorbed or s.operation not in ("add", "matmul"):
+            continue
+        parts = addends(s) if s.operation == "add" else [s]
+        products = [t for t in parts if isinstance(t, Symbol) and _is_product(t) and (t is s or inner(t))]
+        if not products:
+            continue
+        rest = [t for t in parts if not any(t is p for p in products)]
+        bias = [t for t in rest if isinstance(t, Symbol) and not t.varying and _is_row(t, s)]
+        others = [t for t in rest if not any(t is b for b in bias)]
+        terms = sorted(((p.args[0], p.args[1]) for p in products), key=_matrix_order)
+        found[s.uid] = Accumulation(s, terms, bias, others)
+        absorbed.update(p.uid for p in products)
+        if s.operation == "add":
+            absorb(s)
+    return found
+
+
+def _is_product(s: Symbol) -> bool:
+    return s.varying and s.operation == "matmul"
+
+
+def _matrix_order(term: tuple[Symbol, Symbol]):
+    """Operands that meet neighbouring rows of one matrix lie side by side."""
+    a, w = term
+    view = resolve(w)
+    return view.base.uid, view.axes[0][1:], a.uid
+
+
+def _is_row(v: Symbol, out: Symbol) -> bool:
+    """Whether `v` is one row that is added to every row of `out`."""
+    return v.shape in ((out.width,), (1, out.width)) and out.ndim == 2

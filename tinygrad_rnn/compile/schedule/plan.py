@@ -1,0 +1,221 @@
+"""The plan of a step: its program, its adjoint, what is saved between the two, and the schedules of its loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ...errors import CompileError
+from ..autodiff.adjoint import adjoint
+from ..frontend.trace import Trace, is_ours, recording
+from ..ir.program import Traced, leaves, wanted_invariants
+from ..ir.program_ops import SLICE
+from ..ir.symbol import Symbol, behind
+from ..ir.views import resolve
+from .buffers import Buffer, Place, Root
+from .schedule import Schedule
+
+SAVE_ABOVE = 12  # the backward loop recomputes what costs at most this much (a tanh and a little)
+
+
+class Plan:
+    """Everything about one traced step that does not depend on T, on the batch or on values.
+
+    Parameters
+    ----------
+    traced : Traced
+    wanted_inputs : tuple of bool
+        Inputs that need gradients.
+    wanted : set of uids
+        Invariant leaves that need gradients.
+    watch : callable
+        Makes the context in which derivative rules run, of their trace.
+    """
+
+    def __init__(
+        self,
+        traced: Traced,
+        wanted_inputs: tuple,
+        wanted: set[int],
+        watch: Callable[[Trace], Any] = recording,
+    ):
+        self.traced, self.watch = traced, watch
+        self.wanted_inputs = wanted_inputs
+        self.wanted = wanted_invariants(traced, wanted)
+        self.history: set[int] = set()  # states kept for all steps
+        self.aliases: dict[int, int] = {}  # output -> state it equals
+        for i, output in enumerate(traced.outputs):
+            for j, state in enumerate(traced.new_states):
+                if output is state and j not in self.aliases.values() and i not in self.aliases:
+                    self.aliases[i] = j
+
+    # ---- forward
+
+    def schedule_forward(
+        self, saved: dict[int, Symbol], history: set[int]
+    ) -> tuple[Schedule, list[Buffer], list[Buffer]]:
+        """The forward loop, with the buffers of its states and outputs."""
+        t = self.traced
+        results = set(self.aliases.values())
+        kept = history | results
+        states = [
+            Buffer(f"h{i}", "history" if i in kept else "ring", [s.width], "f_", i in results)
+            for i, s in enumerate(t.states)
+        ]
+        sources = {x.uid: Place(Buffer(f"x{i}", "user", [x.width])) for i, x in enumerate(t.inputs)}
+        sources |= {s.uid: Place(b) for s, b in zip(t.states, states)}
+        roots = [Root(s, Place(b, late=True)) for s, b in zip(t.new_states, states)]
+        outputs = []
+        for i, y in enumerate(t.outputs):
+            if i in self.aliases:
+                outputs.append(states[self.aliases[i]])
+                continue
+            buffer = Buffer(f"y{i}", "series", [y.width], "f_", True)
+            outputs.append(buffer)
+            roots.append(Root(y, Place(buffer)))
+        return Schedule(roots, sources, "f_", saved.values()), states, outputs
+
+    def inference(self) -> tuple[Schedule, list[Buffer], list[Buffer]]:
+        return self.schedule_forward({}, set())
+
+    # ---- backward
+
+    def differentiate(self) -> None:
+        """Find the adjoint, decide what the forward loop saves, and schedule both."""
+        t, limit = self.traced, self.traced.trace.limit
+        others = any(not is_ours(s.op) for s in t.trace.symbols() if s.op is not None)
+        found = []
+        for _ in range(1 + others):  # rules of others that are not the same twice would be frozen
+            trace = t.trace.branch()
+            with self.watch(trace) if others else recording(trace):
+                adj = adjoint(trace, t.outputs, t.new_states, t.inputs, t.states, self.wanted_inputs, self.wanted)
+            if trace.refused:
+                raise CompileError(trace.refused)
+            found.append(adj.lines() if others else [])
+        if found[0] != found[-1]:
+            raise CompileError(
+                "a derivative rule is not the same twice: it depends on what a compiled loop would freeze"
+            )
+        self.adjoint = adj
+        self.constants = {s.uid: tensor for tensor, s in trace.captured.values() if s.uid >= limit}
+        self.sunk: dict[int, list[tuple[Symbol, Symbol]]] = {}  # input -> products done after the loop
+        for i, dx in enumerate(adj.inputs):
+            terms = _pure_products(dx) if dx is not None else None
+            if terms is not None:
+                self.sunk[i] = terms
+        free = {s.uid for s in (*t.inputs, *t.states, *t.new_states)}
+        roots = self._reverse_values()
+        saved = self._choose_saved(roots, limit, free)
+        operands = [_whole(p.a) for p in adj.products]
+        saved |= {a.uid: a for a in operands if a.uid < limit and a.uid not in free}
+        used = _reached(roots, free | set(saved)) | {a.uid for a in operands}
+        self.saved = saved
+        self.history = {
+            i for i, (old, new) in enumerate(zip(t.states, t.new_states)) if old.uid in used or new.uid in used
+        }
+        self.forward, self.states, self.outputs = self.schedule_forward(saved, self.history)
+        self._schedule_reverse()
+
+    def _reverse_values(self) -> list[Symbol]:
+        adj = self.adjoint
+        out = list(adj.states)
+        out += [g for i, g in enumerate(adj.inputs) if g is not None and i not in self.sunk]
+        out += [g for terms in self.sunk.values() for g, _ in terms]
+        out += [p.g for p in adj.products] + [r.g for r in adj.reductions]
+        return out
+
+    def _choose_saved(self, roots: list[Symbol], limit: int, free: set[int]) -> dict[int, Symbol]:
+        """Forward values that the reverse step reads and that are dear to compute again."""
+
+        def forward(s: Symbol) -> bool:
+            return s.uid < limit and s.op is not None
+
+        read = [s for s in behind(roots, lambda s: [] if forward(s) else s.varying_operands) if forward(s)]
+        saved: dict[int, Symbol] = {}
+        for s in sorted(read, key=lambda s: s.uid):
+            if s.uid not in free and s.varying and _cost(s, free | set(saved), SAVE_ABOVE) > SAVE_ABOVE:
+                saved[s.uid] = s
+        return saved
+
+    def _schedule_reverse(self) -> None:
+        t, adj = self.traced, self.adjoint
+        sources = {x.uid: Place(Buffer(f"x{i}", "user", [x.width])) for i, x in enumerate(t.inputs)}
+        for i, (new, buffer) in enumerate(zip(t.new_states, self.states)):
+            if i in self.history:
+                sources[new.uid] = Place(buffer, late=True)
+        for i, (old, buffer) in enumerate(zip(t.states, self.states)):
+            if i in self.history:
+                sources[old.uid] = Place(buffer)
+        for uid in self.saved:
+            sources.setdefault(uid, self.forward.kept[uid])
+        self.carries = [Buffer(f"c{i}", "ring", [s.width], "r_") for i, s in enumerate(t.states)]
+        self.seeds = [Buffer(f"g{i}", "user", [y.width]) for i, y in enumerate(t.outputs)]
+        for s in leaves(self._reverse_values()):
+            kind, index = s.leaf or ("", 0)
+            if kind == "cotangent":
+                sources[s.uid] = Place(self.seeds[index])
+            elif kind == "carry":
+                sources[s.uid] = Place(self.carries[index])
+        roots = [Root(g, Place(b, late=True)) for g, b in zip(adj.states, self.carries)]
+        self.input_buffers: dict[int, Buffer] = {}
+        for i, g in enumerate(adj.inputs):
+            if g is not None and i not in self.sunk:
+                self.input_buffers[i] = Buffer(f"dx{i}", "series", [g.width], "r_", True)
+                roots.append(Root(g, Place(self.input_buffers[i])))
+        series = {p.g.uid: p.g for p in adj.products}
+        beside: dict[tuple, dict[int, Symbol]] = {}  # they meet the same left operand: one product for all
+        for p in sorted(adj.products, key=lambda p: resolve(p.w).axes[1][1:]):
+            beside.setdefault((resolve(p.w).base.uid, p.a.uid), {})[p.g.uid] = p.g
+        series |= {g.uid: g for terms in self.sunk.values() for g, _ in terms}
+        self.totals: dict[int, Buffer] = {}  # reductions that the loop adds up itself
+        buffers: dict[tuple[int, str], Buffer] = {}  # equal ones share a buffer
+        for i, r in enumerate(adj.reductions):
+            if r.g.uid not in series or not _is_vector(r.v):
+                kind = "total" if r.v.ndim == 2 and r.v.shape[0] != 1 else "sum"  # of each row, or of all
+                if (r.g.uid, kind) not in buffers:
+                    buffers[r.g.uid, kind] = Buffer(f"{kind}{i}", kind, [r.g.width], "r_")
+                    roots.append(Root(r.g, Place(buffers[r.g.uid, kind]), add=True))
+                self.totals[i] = buffers[r.g.uid, kind]
+        self.reverse = Schedule(
+            roots, sources, "r_", series.values(), [list(group.values()) for group in beside.values()]
+        )
+
+
+def _whole(s: Symbol) -> Symbol:
+    """What `s` is columns of."""
+    return s.args[0] if s.op is SLICE else s
+
+
+def _is_vector(v: Symbol) -> bool:
+    return v.ndim == 1 or (v.ndim == 2 and v.shape[0] == 1)
+
+
+def _pure_products(s: Symbol) -> list[tuple[Symbol, Symbol]] | None:
+    """The terms of a sum of products, or None."""
+    if s.op is None:
+        return None
+    if s.op.name == "matmul":
+        return [(s.args[0], s.args[1])]
+    if s.op.name == "add" and all(isinstance(a, Symbol) and a.varying for a in s.args):
+        sides = [_pure_products(a) for a in s.args]
+        if sides[0] is not None and sides[1] is not None:
+            return sides[0] + sides[1]
+    return None
+
+
+def _reached(roots: list[Symbol], stop: set[int]) -> set[int]:
+    return {s.uid for s in behind(roots, lambda s: [] if s.uid in stop else s.varying_operands)}
+
+
+def _cost(s: Any, known: set[int], budget: int) -> int:
+    """Price of computing `s` from `known` values, counting no further than `budget`."""
+    if not isinstance(s, Symbol) or not s.varying or s.uid in known or s.op is None:
+        return 0
+    if s.lowering.kind in ("matmul", "reduce"):
+        return budget + 1
+    total = s.lowering.cost
+    for a in s.args:
+        if total > budget:
+            break
+        total += _cost(a, known, budget - total)
+    return total

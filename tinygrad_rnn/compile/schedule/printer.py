@@ -1,0 +1,126 @@
+"""Printing schedules and buffers in a form that people read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..ir.printer import Printer, is_reduction
+from ..ir.symbol import Symbol
+from ..ir.views import View, resolve
+from .buffers import Buffer, Place
+from .schedule import Product, Schedule
+
+KINDS = {
+    "user": "(T, B, {})", "history": "(T + 1, B, {})", "ring": "(2, B, {})", "series": "(T, B, {})",
+    "scratch": "(B, {})", "total": "(B, {})", "sum": "(B or less, {})",
+}  # fmt: skip
+
+
+class SchedulePrinter(Printer):
+    """Spells out symbols, and the products, rows and levels of a loop."""
+
+    def product(self, product: Product) -> str:
+        """What one call of the matrix tile computes; members stand side by side."""
+        members, lead, terms = product.members, product.members[0], []
+        for run in product.sources:
+            if len(members) == 1:
+                a = _side_by_side([self.name(lead.terms[i][0]) for i in run])
+                terms.append(f"{a} @ {self.joined([lead.terms[i][1] for i in run], 0)}")
+                continue
+            for i in run:
+                terms.append(f"{self.name(lead.terms[i][0])} @ {self.joined([m.terms[i][1] for m in members], 1)}")
+        if len({len(m.bias) for m in members}) == 1:
+            terms += [self.joined(list(biases), -1) for biases in zip(*(m.bias for m in members))]
+        else:
+            terms.append(" | ".join(" + ".join(self.name(v) for v in m.bias) or "0" for m in members).join("[]"))
+        out = _side_by_side([m.out.name + (f" without {self._sum(m.after)}" if m.after else "") for m in members])
+        verb = "+=" if lead.before else "="
+        return f"{out} {verb} {' + '.join(terms)} -> {product.buffer.name}"
+
+    def joined(self, parts: list[Symbol], axis: int) -> str:
+        """Parts of parameters next to each other along `axis`; neighbours are printed as one."""
+        views = [resolve(p) for p in parts]
+        out = [views[0]]
+        for view in views[1:]:
+            last, (base_axis, start, stop) = list(out[-1].axes), view.axes[axis]
+            before = last[axis]
+            last[axis] = view.axes[axis]
+            if out[-1].base is view.base and tuple(last) == view.axes and before[::2] == (base_axis, start):
+                last[axis] = (base_axis, before[1], stop)
+                out[-1] = View(view.base, tuple(last))
+            else:
+                out.append(view)
+        return _side_by_side([self.view(v) for v in out])
+
+    def schedule(self, schedule: Schedule) -> list[str]:
+        """The levels of a loop: products over all rows, then what is computed and stored row by row."""
+        lines = []
+        for level in range(schedule.levels):
+            lines += [f"level {level}: product {self.product(p)}" for p in schedule.products if p.level == level]
+            stores: dict[str, list[str]] = {}
+            for s in schedule.order:
+                if is_reduction(s) and schedule.level_of(s.args[0]) == level:
+                    text = f"{s.name} = {self.expression(s)}"
+                    stores.setdefault(schedule.places[s.uid].buffer.name, []).append(text)
+            for store in schedule.stores:
+                if store.level == level:
+                    value = store.value.name if isinstance(store.value, Symbol) else self._sum(store.value[1])
+                    stores.setdefault(store.place.buffer.name, []).append(value)
+            if stores:
+                rows = "; ".join(f"{', '.join(values)} -> {name}" for name, values in stores.items())
+                lines.append(f"level {level}: rows {rows}")
+        return lines
+
+    def _sum(self, values) -> str:
+        return " + ".join(self.name(v) for v in values)
+
+
+def _side_by_side(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"[{' | '.join(parts)}]"
+
+
+def contents(schedule: Schedule, buffer: Buffer) -> list[str]:
+    """What the parts of `buffer` hold, by name."""
+    held: dict[Place, str] = {}
+    for s in sorted(schedule.live.values(), key=lambda s: (s.leaf is None, s.uid)):
+        acc = schedule.accumulations.get(s.uid)
+        places = [schedule.sources.get(s.uid), schedule.places.get(s.uid), schedule.kept.get(s.uid)]
+        places.append(acc.place if acc is not None else None)
+        for place in places:
+            if place is not None and place.buffer is buffer:
+                held.setdefault(Place(buffer, place.part, place.start), s.name)
+    for store in schedule.stores:
+        place = store.place
+        if place.buffer is buffer and isinstance(store.value, Symbol):
+            held.setdefault(Place(buffer, place.part, place.start), store.value.name)
+    return [held[place] for place in sorted(held, key=lambda p: (p.part, p.start))]
+
+
+def describe_buffer(schedule: Schedule, buffer: Buffer) -> str:
+    """A buffer's name, shape, contents and owner, without sizes."""
+    kept = {place.buffer.name for place in schedule.kept.values()}
+    if buffer.kind == "user":
+        owner = "the caller's"
+    elif buffer.home != schedule.prefix:
+        owner = "kept by the forward loop"
+    elif buffer.name in kept and buffer.home == "f_":
+        owner = "kept for the backward loop"
+    elif buffer.name in kept:
+        owner = "kept for the products and sums after the loop"
+    else:
+        owner = {
+            "history": "state before each step, and the last",
+            "ring": "carried from step to step",
+            "total": "added up over time",
+            "sum": "added up over time and a few rows",
+            "series": "one row for each step",
+        }.get(buffer.kind, "of one step")
+    if buffer.result:
+        owner += ", a result"
+    shape = KINDS[buffer.kind].format(" ".join(contents(schedule, buffer)) or "features")
+    return f"{buffer.name}: {shape}, {owner}"
+
+
+def describe(schedule: Schedule, buffers: Iterable[Buffer] = ()) -> list[str]:
+    """A loop in words for the head of its source: levels, then buffers; without sizes."""
+    return [*SchedulePrinter(sizes=False).schedule(schedule), "", *(describe_buffer(schedule, b) for b in buffers)]

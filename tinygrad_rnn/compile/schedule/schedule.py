@@ -1,0 +1,312 @@
+"""The schedule: in which order, in which loop and in which buffer each value of a step is computed.
+
+A step becomes *levels*. A level is some matrix products over all rows, then elementwise maths row by row. A value's
+level is the first at which its operands are ready: a product comes one level after its left operand, a reduction one
+level after its operand's loop. Sums of products and what is added to them are one accumulation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..ir.program_ops import CONCAT, SLICE
+from ..ir.symbol import Symbol
+from ..ir.views import resolve
+from .buffers import Buffer, Place, Root, Store
+from .gemm_fusion import Accumulation, find_accumulations
+
+CHEAP = 5  # recompute rather than store what costs no more than this
+
+
+@dataclass(eq=False)
+class Product:
+    """One call of the matrix tile: accumulations with the same left operands, side by side."""
+
+    level: int
+    members: list[Accumulation]
+    buffer: Buffer
+    sources: list[list[int]] = field(default_factory=list)  # runs of term indices whose operands lie side by side
+
+
+class Schedule:
+    """The levels of one loop.
+
+    Parameters
+    ----------
+    roots : list of Root
+        What has to be stored.
+    sources : dict
+        uid -> Place of time-varying values that are there before the step runs.
+    prefix : str
+        Names of new buffers start with it.
+    series : iterable of Symbol
+        Values that must be kept for all time steps; ``kept[uid]`` says where.
+    beside : list of lists of Symbol
+        Which of them are best laid side by side, and in which order.
+    """
+
+    def __init__(
+        self,
+        roots: list[Root],
+        sources: dict[int, Place],
+        prefix: str = "",
+        series: Iterable[Symbol] = (),
+        beside: Sequence[list[Symbol]] = (),
+    ):
+        self.sources = dict(sources)
+        self.prefix = prefix
+        self.series = {s.uid: s for s in series}
+        self.beside = {s.uid: group for group in beside for s in group}
+        self.kept: dict[int, Place] = {}
+        self.roots = _split_roots(roots)
+        self.buffers: list[Buffer] = []
+        self.products: list[Product] = []
+        self.stores: list[Store] = []
+        self.places: dict[int, Place] = {}  # of values computed in this loop
+        self.level: dict[int, int] = {}
+        self._find_uses()
+        self.accumulations = find_accumulations(self.order, self.uses, self.sources, self.series)
+        self._find_levels()
+        self._place_roots()
+        self._place_operands()
+        self._form_products()
+        self._place_shared()
+        self.stores.sort(key=lambda s: s.level)
+        self.levels = 1 + max([0, *(p.level for p in self.products), *(s.level for s in self.stores)])
+
+    # ---- the graph between sources and roots
+
+    def _args(self, s: Symbol) -> list[Symbol]:
+        """Varying operands of `s` inside this loop."""
+        if s.uid in self.sources or not s.varying:
+            return []
+        return s.varying_operands
+
+    def _find_uses(self) -> None:
+        self.live: dict[int, Symbol] = {}
+        self.uses: dict[int, int] = {}
+        stack = [r.value for r in self.roots] + list(self.series.values())
+        for s in stack:
+            self.uses[s.uid] = self.uses.get(s.uid, 0) + 1
+        while stack:
+            s = stack.pop()
+            if s.uid in self.live:
+                continue
+            self.live[s.uid] = s
+            if s.op is SLICE:  # columns of what is there already
+                self.sources[s.uid] = self.place_of(s)
+            for a in self._args(s):
+                self.uses[a.uid] = self.uses.get(a.uid, 0) + 1
+                stack.append(a)
+        self.order = [self.live[uid] for uid in sorted(self.live) if uid not in self.sources]
+
+    def _find_levels(self) -> None:
+        for s in self.order:
+            acc = self.accumulations.get(s.uid)
+            if acc is not None:
+                ready = max(self.level_of(a) for a, _ in acc.terms)
+                early = [t for t in acc.before if self.level_of(t) <= ready]
+                acc.after = [t for t in acc.before if not any(t is e for e in early)]
+                acc.before = early
+                acc.level = ready + 1
+                self.level[s.uid] = max([acc.level, *(self.level_of(t) for t in acc.after)])
+            elif s.lowering.kind == "reduce":
+                self.level[s.uid] = self.level_of(s.args[0]) + 1
+            else:
+                self.level[s.uid] = max([0, *(self.level_of(a) for a in self._args(s))])
+
+    def level_of(self, s: Any) -> int:
+        return self.level.get(s.uid, 0) if isinstance(s, Symbol) else 0
+
+    # ---- places
+
+    def buffer(self, kind: str, name: str = "") -> Buffer:
+        b = Buffer(f"{self.prefix}{name or kind}{len(self.buffers)}", kind, home=self.prefix)
+        self.buffers.append(b)
+        return b
+
+    def _new_part(self, buffer: Buffer, s: Symbol) -> Place:
+        buffer.parts.append(s.width)
+        return Place(buffer, len(buffer.parts) - 1)
+
+    def _place_roots(self) -> None:
+        for r in self.roots:
+            acc = self.accumulations.get(r.value.uid)
+            part = r.place.start == 0 and r.place.buffer.parts[r.place.part] == r.value.width
+            whole = part and not r.add
+            if acc is not None and not acc.after and acc.place is None and whole and r.place.buffer.kind != "user":
+                acc.place = r.place
+                self.places.setdefault(r.value.uid, r.place)
+                continue
+            self.stores.append(Store(r.value, r.place, self.level_of(r.value), r.value.width, r.add, exact=not part))
+            if whole and r.value.uid not in self.sources:
+                self.places.setdefault(r.value.uid, r.place)
+
+    def _place_operands(self) -> None:
+        """Left operands of products need a place; those of one accumulation are laid side by side."""
+        for s in self.order:
+            acc = self.accumulations.get(s.uid)
+            if acc is None:
+                continue
+            loose: list[Symbol] = []
+            for a, _ in acc.terms:
+                inner = self.accumulations.get(a.uid)
+                if a.uid in self.sources or a.uid in self.places or (inner is not None and not inner.after):
+                    continue
+                if not any(a is b for b in loose):
+                    loose.append(a)
+            if loose:
+                self._lay_out(loose)
+        for uid, s in sorted(self.series.items()):
+            acc = self.accumulations.get(uid)
+            place = self.sources.get(uid) or self.places.get(uid)
+            if place is None or place.buffer.kind in ("ring", "scratch"):
+                if acc is not None and not acc.after and acc.place is None:
+                    acc.place = self.places[uid] = self._new_part(self.buffer("series"), s)
+                elif place is None:
+                    self._lay_out([v for v in self.beside.get(uid, [s]) if v is s or self._is_loose(v)])
+                else:  # it lies where the next step overwrites it
+                    place = self._new_part(self.buffer("series"), s)
+                    self.stores.append(Store(s, place, self.level_of(s), s.width, clean=True))
+                    self.kept[uid] = place
+            self.kept.setdefault(uid, self.sources.get(uid) or self.places[uid])
+
+    def _is_loose(self, s: Symbol) -> bool:
+        """Whether `s` has no place, and is not what a product stores."""
+        acc = self.accumulations.get(s.uid)
+        return s.uid not in self.sources and s.uid not in self.places and (acc is None or bool(acc.after))
+
+    def _lay_out(self, values: list[Symbol]) -> None:
+        kind = "series" if any(v.uid in self.series for v in values) else "scratch"
+        buffer = self.buffer(kind, "rows")
+        for v in values:
+            place = self.places[v.uid] = self._new_part(buffer, v)
+            self.stores.append(Store(v, place, self.level_of(v), v.width, clean=True))
+
+    def _form_products(self) -> None:
+        groups: dict[Any, list[Accumulation]] = {}
+        for s in self.order:
+            acc = self.accumulations.get(s.uid)
+            if acc is None:
+                continue
+            fixed = s.uid if acc.place is not None else None
+            key = (acc.level, tuple(a.uid for a, _ in acc.terms), bool(acc.before), fixed)
+            groups.setdefault(key, []).append(acc)
+        for (level, _, _, fixed), members in sorted(groups.items(), key=lambda kv: kv[0][0]):
+            members.sort(key=lambda m: resolve(m.terms[0][1]).axes[1][1:])
+            if fixed is None:
+                buffer = self.buffer("scratch", "sums")
+                for acc in members:
+                    acc.place = self._new_part(buffer, acc.out)
+                    if not acc.after:
+                        self.places.setdefault(acc.out.uid, acc.place)
+            else:
+                assert members[0].place is not None
+                buffer = members[0].place.buffer
+            for acc in members:
+                if acc.before:
+                    when = max([0, *(self.level_of(t) for t in acc.before)])
+                    value = ("sum", tuple(acc.before + acc.bias))
+                    assert acc.place is not None
+                    self.stores.append(Store(value, acc.place, when, acc.out.width, out=acc.out))
+                    acc.bias = []
+            product = Product(level, members, buffer)
+            product.sources = self._runs(members[0])
+            self.products.append(product)
+
+    def _runs(self, acc: Accumulation) -> list[list[int]]:
+        """Terms whose operands are neighbouring parts of one buffer are one operand."""
+        runs: list[list[int]] = []
+        for i, (a, _) in enumerate(acc.terms):
+            place = self.place_of(a)
+            if runs:
+                last = self.place_of(acc.terms[runs[-1][-1]][0])
+                if (
+                    last.buffer is place.buffer
+                    and place.part == last.part + 1
+                    and last.start == place.start == 0
+                    and last.late == place.late
+                    and place.buffer.kind in ("series", "scratch")
+                    and place.buffer.name.startswith(f"{self.prefix}rows")
+                ):
+                    runs[-1].append(i)
+                    continue
+            runs.append([i])
+        return runs
+
+    def place_of(self, s: Symbol) -> Place:
+        if s.uid in self.sources:
+            return self.sources[s.uid]
+        if s.op is SLICE:
+            whole = self.place_of(s.args[0])
+            return replace(whole, start=whole.start + s.static["start"])
+        return self.places[s.uid]
+
+    # ---- values that several loops need
+
+    def cost(self, s: Any, known: set[int], budget: int) -> int:
+        """Price of recomputing `s` from what is stored, counting no further than `budget`."""
+        if not isinstance(s, Symbol) or not s.varying:
+            return 0
+        if s.uid in self.sources or s.uid in self.places or s.uid in known:
+            return 0
+        if s.uid in self.accumulations or s.lowering.kind == "reduce":
+            return budget + 1
+        total = s.lowering.cost
+        for a in s.args:
+            if total > budget:
+                break
+            total += self.cost(a, known, budget - total)
+        return total
+
+    def _place_shared(self) -> None:
+        """Store what is needed at a later level or in a loop of another width, unless it is cheap to redo."""
+        scratch: Buffer | None = None
+        work = [(s.value, s.level, s.width) for s in self.stores]
+        for s in self.order:
+            if s.lowering.kind == "reduce":
+                work.append((s.args[0], self.level_of(s.args[0]), s.args[0].width))
+                scratch = scratch or self.buffer("scratch", "shared")
+                self.places.setdefault(s.uid, self._new_part(scratch, s))
+        seen: set = set()
+        while work:
+            value, level, width = work.pop()
+            if isinstance(value, tuple):
+                work += [(t, level, width) for t in value[1]]
+                continue
+            if not isinstance(value, Symbol) or not value.varying or value.uid in self.sources:
+                continue
+            if (value.uid, level, width) in seen:
+                continue
+            seen.add((value.uid, level, width))
+            acc = self.accumulations.get(value.uid)
+            if acc is not None:
+                work += [(t, level, width) for t in acc.after]
+                continue
+            if value.lowering.kind == "reduce":
+                continue
+            mine = self.level_of(value)
+            if mine < level and value.uid not in self.places and self.cost(value, set(), CHEAP) > CHEAP:
+                scratch = scratch or self.buffer("scratch", "shared")
+                place = self.places[value.uid] = self._new_part(scratch, value)
+                self.stores.append(Store(value, place, mine, value.width))
+                work.append((value, mine, value.width))
+                continue
+            if mine < level and value.uid in self.places:
+                continue
+            work += [(a, level, width) for a in self._args(value)]
+
+
+def _split_roots(roots: list[Root]) -> list[Root]:
+    out = []
+    for r in roots:
+        if r.value.op is not CONCAT:
+            out.append(r)
+            continue
+        start = r.place.start
+        for part in r.value.args:
+            out.append(Root(part, Place(r.place.buffer, r.place.part, start, r.place.late), r.add))
+            start += part.width
+    return out

@@ -1,0 +1,112 @@
+"""The matrix tile behind a C symbol: compiled once for each dtype, and called by generated loops and by jobs.
+
+A jitted function that calls another one is compiled together with it. For the tile, which is much larger than any
+step, that would be most of the time it takes to compile a cell. So `gemm` and `gemm2` call an external function here,
+whose address LLVM learns in `link`. With ``NUMBA_BOUNDSCHECK=1`` they are compiled in, and check.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import carray, types
+from numba.extending import intrinsic
+
+from ..build.c_functions import call_symbol, pointer_to, publish
+from ..simd.lanes import vlanes
+from ..simd.types import BOUNDSCHECK, is_array
+from . import gemm as tile
+
+HUGE = 1 << 40  # elements: a pointer has no length
+
+_n = types.intp
+
+
+def _symbol(dtype: Any) -> str:
+    return f"tinygrad_rnn_product_{dtype}"
+
+
+def _product(a, lda, K, p, a2, lda2, K2, p2, start, begin, begin_ld, rows, columns, c, ldc):
+    """`gemm.product`; without a rest of columns straight by its tiles, which is faster for one row."""
+    a, p, a2, p2, zero = carray(a, HUGE), carray(p, HUGE), carray(a2, HUGE), carray(p2, HUGE), np.intp(0)
+    begin, c, start = carray(begin, HUGE), carray(c, HUGE), start != 0
+    width = tile.PANEL_VECTORS * vlanes(c)
+    if columns % width:
+        tile.product(
+            a, zero, lda, K, p, zero, a2, zero, lda2, K2, p2, zero, start, begin, zero, begin_ld, c, zero, ldc, rows,
+            columns,
+        )  # fmt: skip
+    else:
+        tile.whole_panels(
+            a, zero, lda, K, p, zero, a2, zero, lda2, K2, p2, zero, start, begin, zero, begin_ld, c, zero, ldc, rows,
+            columns // width,
+        )  # fmt: skip
+
+
+@functools.cache
+def link(dtype) -> Any:
+    """Compile the tile for `dtype` (or load it from the disk) and make its symbol known to LLVM."""
+    p = pointer_to(dtype)
+    signature = types.void(p, _n, _n, p, p, _n, _n, p, _n, p, _n, _n, _n, p, _n)
+    return publish(_symbol(np.dtype(dtype)), _product, signature)  # kept alive by the cache
+
+
+def _call(context: Any, builder: ir.IRBuilder, dtype: Any, values: list[Any]) -> Any:
+    """Call the symbol; a pair (array type, array, offset) becomes a pointer."""
+    out = []
+    for value in values:
+        if isinstance(value, tuple):
+            array_type, array, offset = value
+            out.append(builder.gep(context.make_array(array_type)(context, builder, array).data, [offset]))
+        else:
+            out.append(value)
+    return call_symbol(context, builder, _symbol(dtype), out)
+
+
+def _same(*arrays: Any) -> bool:
+    return all(is_array(a) and a.dtype == arrays[0].dtype for a in arrays)
+
+
+@intrinsic
+def _call_gemm(typingctx, a, a_at, lda, rows, K, p, p_at, columns, c, c_at, ldc, accumulate):
+    if not _same(a, p, c):
+        return None
+
+    def codegen(context, builder, sig, args):
+        a_at, lda, rows, K, p_at, columns, c_at, ldc = (args[i] for i in (1, 2, 3, 4, 6, 7, 9, 10))
+        a, p, c = ((sig.args[i], args[i], at) for i, at in ((0, a_at), (5, p_at), (8, c_at)))
+        zero, start = lda.type(0), builder.zext(args[11], lda.type)
+        return _call(
+            context, builder, sig.args[0].dtype, [a, lda, K, p, a, zero, zero, p, start, c, ldc, rows, columns, c, ldc]
+        )
+
+    return types.void(a, _n, _n, _n, _n, p, _n, _n, c, _n, _n, types.boolean), codegen
+
+
+@intrinsic
+def _call_gemm2(
+    typingctx, a, a_at, lda, K, p, p_at, a2, a2_at, lda2, K2, p2, p2_at, bias, b_at, rows, columns, c, c_at, ldc
+):
+    if not _same(a, p, a2, p2, bias, c):
+        return None
+
+    def codegen(context, builder, sig, args):
+        lda, K, lda2, K2, rows, columns, ldc = (args[i] for i in (2, 3, 8, 9, 14, 15, 18))
+        a, p, a2, p2, bias, c = ((sig.args[i], args[i], args[i + 1]) for i in (0, 4, 6, 10, 12, 16))
+        zero, one = lda.type(0), lda.type(1)
+        return _call(
+            context,
+            builder,
+            sig.args[0].dtype,
+            [a, lda, K, p, a2, lda2, K2, p2, one, bias, zero, rows, columns, c, ldc],
+        )
+
+    return types.void(a, _n, _n, _n, p, _n, a2, _n, _n, _n, p2, _n, bias, _n, _n, _n, c, _n, _n), codegen
+
+
+gemm = tile.gemm if BOUNDSCHECK else _call_gemm
+gemm2 = tile.gemm2 if BOUNDSCHECK else _call_gemm2
+product_tn = tile.transposed_product(gemm)

@@ -1,0 +1,170 @@
+"""Products of a few rows with matrices as they are, for when packing would cost more than the product.
+
+``C = bias + A1 @ W1 + A2 @ W2`` for two layouts of the matrices: their rows along the columns of C
+(`thin_rows`), or along k, as in a transposed view (`thin_dots`). Rows of A1, A2 and C follow each other
+without gaps; nothing is padded but the bias.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from ..simd.lanes import vbroadcast, vfma, vlanes, vload, vload_n, vstore, vstore_n
+from ..simd.types import I32, LANES_F32, Vec, first_lanes, fma, is_array, load, masked_load
+from .tile import Place, keep_rolled, never_inline, tile_bias, tile_fma, tile_store
+
+DOTS = max(8, LANES_F32)  # dot products at a time: enough to hide the latency of the additions
+
+
+@njit(error_model="numpy")
+def _thin_tail(a1, a1_at, k1, K1, w1, w1_at, ldw1, a2, a2_at, k2, K2, w2, w2_at, ldw2, bias, bias_at, c, c_at, n):
+    """The last n columns of one row, fewer than lanes."""
+    acc = vload(bias, bias_at)
+    for k in range(K1):
+        acc = vfma(vbroadcast(a1, a1_at + k * k1), vload_n(w1, w1_at + k * ldw1, n), acc)
+    for k in range(K2):
+        acc = vfma(vbroadcast(a2, a2_at + k * k2), vload_n(w2, w2_at + k * ldw2, n), acc)
+    vstore_n(c, c_at, acc, n)
+
+
+@njit(error_model="numpy")
+def thin_rows(a1, r1, k1, K1, w1, ldw1, a2, r2, k2, K2, w2, ldw2, bias, c, rows, N):
+    """The product for matrices whose columns have stride 1, and their rows ldw1 and ldw2.
+
+    ``a1[r, k]`` is at ``r * r1 + k * k1``, so that A may be a transposed view: a gradient of weights.
+    """
+    never_inline()
+    lanes = vlanes(c)
+    in_fours, pairs = rows // 4 * 4, N // (2 * lanes) * 2 * lanes
+    for j in range(0, pairs, 2 * lanes):
+        for row in range(0, in_fours, 4):
+            acc = tile_bias(bias, j, 4, 2)
+            acc = tile_fma(acc, 4, 2, a1, row * r1, r1, k1, K1, w1, j, ldw1, 0)
+            acc = tile_fma(acc, 4, 2, a2, row * r2, r2, k2, K2, w2, j, ldw2, 0)
+            tile_store(acc, c, row * N + j, N, 4)
+    for row in range(rows):
+        x, h = row * r1, row * r2
+        j = pairs if row < in_fours else 0
+        while j + 8 * lanes <= N:
+            acc = tile_bias(bias, j, 1, 8)
+            acc = tile_fma(acc, 1, 8, a1, x, 0, k1, K1, w1, j, ldw1, 0)
+            acc = tile_fma(acc, 1, 8, a2, h, 0, k2, K2, w2, j, ldw2, 0)
+            tile_store(acc, c, row * N + j, N, 1)
+            j += 8 * lanes
+        while j + 2 * lanes <= N:
+            acc = tile_bias(bias, j, 1, 2)
+            acc = tile_fma(acc, 1, 2, a1, x, 0, k1, K1, w1, j, ldw1, 0)
+            acc = tile_fma(acc, 1, 2, a2, h, 0, k2, K2, w2, j, ldw2, 0)
+            tile_store(acc, c, row * N + j, N, 1)
+            j += 2 * lanes
+        while j < N:
+            n = min(lanes, N - j)
+            _thin_tail(
+                a1, x, k1, K1, w1, j, ldw1, a2, h, k2, K2, w2, j, ldw2, bias, j, c, row * N + j, n
+            )  # fmt: skip
+            j += n
+
+
+def _emit_dots(builder: ir.IRBuilder, sums: list[Any], a: Place, K: Any, w: Place, ldw: Any, last: Any) -> list[Any]:
+    """Add ``a * w[i]`` to ``sums[i]``, lane by lane, over K elements; rows beyond the last are the last."""
+    vec, intp = a.vec, K.type
+    a_data, w_data = (x.context.make_array(x.array_type)(x.context, builder, x.array).data for x in (a, w))
+    a.at(builder, [], K)  # only for the bounds check
+    w.at(builder, [], builder.add(builder.mul(last, ldw), K))
+    at = []
+    for i in range(len(sums)):
+        i = builder.select(builder.icmp_signed("<", last, intp(i)), last, intp(i))
+        at.append(builder.add(w.offset, builder.mul(i, ldw)))
+    step = intp(vec.lanes)
+    whole = builder.mul(builder.sdiv(K, step), step)
+
+    before, body = builder.block, builder.append_basic_block("dots")
+    after = builder.append_basic_block("dots.end")
+    builder.cbranch(builder.icmp_signed(">", whole, intp(0)), body, after)
+    builder.position_at_end(body)
+    k, *old = builder.phi(intp), *(builder.phi(vec.llvm) for _ in sums)
+    x = load(builder, builder.gep(a_data, [builder.add(a.offset, k)]), vec)
+    new = [fma(builder, x, load(builder, builder.gep(w_data, [builder.add(i, k)]), vec), s) for i, s in zip(at, old)]
+    following = builder.add(k, step)
+    for phi, first, value in zip([k, *old], [intp(0), *sums], [following, *new]):
+        phi.add_incoming(first, before)
+        phi.add_incoming(value, body)
+    keep_rolled(builder, builder.cbranch(builder.icmp_signed("<", following, whole), body, after))
+    builder.position_at_end(after)
+    sums = _merge(builder, vec, (before, sums), (body, new))
+
+    before = builder.block
+    with builder.if_then(builder.icmp_signed("<", whole, K)):
+        mask = first_lanes(builder, vec, builder.sub(K, whole))
+        x = masked_load(builder, builder.gep(a_data, [builder.add(a.offset, whole)]), mask, vec)
+        rows = [masked_load(builder, builder.gep(w_data, [builder.add(i, whole)]), mask, vec) for i in at]
+        tail = [fma(builder, x, row, s) for row, s in zip(rows, sums)]
+        inside = builder.block
+    return _merge(builder, vec, (before, sums), (inside, tail))
+
+
+def _merge(builder, vec, *branches):
+    merged = []
+    for values in zip(*(values for _, values in branches)):
+        phi = builder.phi(vec.llvm)
+        for (block, _), value in zip(branches, values):
+            phi.add_incoming(value, block)
+        merged.append(phi)
+    return merged
+
+
+def _emit_sums(builder: ir.IRBuilder, vectors: list[Any], lanes: int) -> Any:
+    """One vector of the sums of each of these vectors, as many as lanes."""
+    half = lanes // 2
+    while half:
+        # the first of a pair goes on in the lower halves of blocks, the second in the upper halves
+        keep = [j if not j & half else lanes + j for j in range(lanes)]
+        swap = [j + half if not j & half else lanes + j - half for j in range(lanes)]
+        keep, swap = (ir.Constant(ir.VectorType(I32, lanes), m) for m in (keep, swap))
+        vectors = [
+            builder.fadd(builder.shuffle_vector(a, b, keep), builder.shuffle_vector(a, b, swap))
+            for a, b in zip(vectors[:half], vectors[half:])
+        ]
+        half //= 2
+    return vectors[0]
+
+
+@intrinsic
+def _dots(typingctx, a1, a1_at, K1, w1, w1_at, ldw1, a2, a2_at, K2, w2, w2_at, ldw2, last):
+    """`DOTS` sums of two dot products each, as vectors."""
+    if not (is_array(a1) and is_array(a2)):
+        return None
+    vec = Vec(a1.dtype)
+
+    def codegen(context, builder, sig, args):
+        a1, w1, a2, w2 = (Place(context, sig.args[i], args[i], args[i + 1]) for i in (0, 3, 6, 9))
+        sums = [ir.Constant(vec.llvm, [0.0] * vec.lanes)] * DOTS
+        sums = _emit_dots(builder, sums, a1, args[2], w1, args[5], args[12])
+        sums = _emit_dots(builder, sums, a2, args[8], w2, args[11], args[12])
+        groups = [sums[i : i + vec.lanes] for i in range(0, DOTS, vec.lanes)]
+        return cgutils.pack_array(builder, [_emit_sums(builder, group, vec.lanes) for group in groups])
+
+    n = types.intp
+    result = types.UniTuple(vec, DOTS // vec.lanes)
+    return result(a1, n, n, w1, n, n, a2, n, n, w2, n, n, n), codegen
+
+
+@njit(error_model="numpy")
+def thin_dots(a1, K1, w1, ldw1, a2, K2, w2, ldw2, bias, c, rows, N):
+    """The product for matrices whose rows have stride 1, and their columns ldw1 and ldw2."""
+    never_inline()
+    lanes = vlanes(c)
+    for j in range(0, N, DOTS):
+        last = min(DOTS, N - j) - 1
+        for row in range(rows):
+            sums = _dots(a1, row * K1, K1, w1, j * ldw1, ldw1, a2, row * K2, K2, w2, j * ldw2, ldw2, last)
+            at = j
+            for v in sums:
+                if at + lanes <= N:
+                    vstore(c, row * N + at, v + vload(bias, at))
+                else:
+                    vstore_n(c, row * N + at, v + vload(bias, at), N - at)
+                at += lanes

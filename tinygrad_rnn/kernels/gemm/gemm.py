@@ -1,0 +1,344 @@
+"""Matrix products on the register tile, for flat arrays with offsets and leading dimensions.
+
+`pack` brings a matrix of any strides into panels ``[ceil(N / width)][K][width]``, padded with zeros;
+`gemm` and `gemm2` multiply by packed matrices, as often as wanted; `gemm_tn` is ``A.T @ B`` for long A
+and B, as in gradients of weights. Results are bit-identical however rows and columns are split over calls
+(see `tile`). All functions are for jitted code and hold no Python objects.
+"""
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+from ..build.fingerprint import kernel
+from ..simd.lanes import vlanes, vload, vload_n, vstore, vstore_n
+from ..simd.types import I32, Vec, is_array, lanes_of, load, store
+from .tile import PANEL_VECTORS, TILE_ROWS, Place, emit_fma, emit_load, emit_store, never_inline
+
+# of gemm_tn: a panel of B stays in the first-level cache, a block of A in the second
+K_BLOCK, M_BLOCK = 384, 96
+
+
+def panel_width(dtype: Any) -> int:
+    """Return the number of columns of a packed panel."""
+    return PANEL_VECTORS * lanes_of(dtype)
+
+
+def padded(n: int, dtype: Any) -> int:
+    """Return n rounded up to whole panels."""
+    width = panel_width(dtype)
+    return -(-n // width) * width
+
+
+def packed_size(K: int, N: int, dtype: Any) -> int:
+    """Return the number of elements that a packed (K, N) matrix takes."""
+    return K * padded(N, dtype)
+
+
+def aligned_empty(size: int, dtype: Any) -> np.ndarray:
+    """Return an uninitialised 1-D array that starts at a cache line, so that no vector of it crosses two."""
+    dtype = np.dtype(dtype)
+    raw = np.empty(size * dtype.itemsize + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size * dtype.itemsize].view(dtype)
+
+
+@intrinsic
+def _transpose_block(typingctx, source, offset, stride, target, target_offset, target_stride):
+    """Transpose a block of lanes by lanes elements: rows of `source` become columns of `target`."""
+    if not is_array(source) or source.dtype != target.dtype:
+        return None
+    vec = Vec(source.dtype)
+
+    def codegen(context, builder, sig, args):
+        n = vec.lanes
+        size = args[1].type(n)
+        read = Place(context, sig.args[0], args[0], args[1])
+        write = Place(context, sig.args[3], args[3], args[4])
+        rows = [load(builder, read.at(builder, [(args[2], i)], size), vec) for i in range(n)]
+        # in each round, two rows exchange the halves of ever smaller blocks
+        half = n // 2
+        while half:
+            low = [j if not j & half else n + j - half for j in range(n)]
+            high = [j + half if not j & half else n + j for j in range(n)]
+            low, high = (ir.Constant(ir.VectorType(I32, n), m) for m in (low, high))
+            mixed = list(rows)
+            for i in range(n):
+                if not i & half:
+                    pair = rows[i], rows[i + half]
+                    mixed[i] = builder.shuffle_vector(*pair, low)
+                    mixed[i + half] = builder.shuffle_vector(*pair, high)
+            rows, half = mixed, half // 2
+        for i, row in enumerate(rows):
+            store(builder, write.at(builder, [(args[5], i)], size), row, vec)
+        return context.get_dummy_value()
+
+    n = types.intp
+    return types.void(source, n, n, target, n, n), codegen
+
+
+@kernel
+def pack(w, offset, row_stride, col_stride, K, N, packed, packed_offset):
+    """Pack the (K, N) matrix ``w[offset + k * row_stride + n * col_stride]`` into panels.
+
+    Fast for rows and for columns of stride 1; the padding columns become 0.
+    """
+    lanes = vlanes(w)
+    width = PANEL_VECTORS * lanes
+    if col_stride == 1:
+        # some panels at a time, or each row would cost a page for each panel
+        whole = N // width * width
+        for first in range(0, whole, 8 * width):
+            last = min(first + 8 * width, whole)
+            for k in range(K):
+                source = offset + k * row_stride
+                for n in range(first, last, width):
+                    for v in range(0, width, lanes):
+                        vstore(packed, packed_offset + n * K + k * width + v, vload(w, source + n + v))
+        for k in range(K if whole < N else 0):
+            for v in range(0, width, lanes):
+                n = min(whole + v, N)
+                tail = vload_n(w, offset + k * row_stride + n, N - n)
+                vstore(packed, packed_offset + whole * K + k * width + v, tail)
+        return
+    for first in range(0, N, width):
+        base, source, columns = packed_offset + first * K, offset + first * col_stride, min(width, N - first)
+        done_n = done_k = 0
+        if row_stride == 1:
+            done_n, done_k = columns // lanes * lanes, K // lanes * lanes
+            for k in range(0, done_k, lanes):
+                for n in range(0, done_n, lanes):
+                    _transpose_block(w, source + k + n * col_stride, col_stride, packed, base + k * width + n, width)
+        for n in range(width):
+            for k in range(done_k if n < done_n else 0, K):
+                x = w[source + k * row_stride + n * col_stride] if n < columns else 0
+                packed[base + k * width + n] = x
+
+
+@intrinsic(prefer_literal=True)
+def _tile_product(
+    typingctx, rows, panels, a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin,
+    begin_at, begin_ld, c, c_at, ldc, part, step,
+):  # fmt: skip
+    """One tile of ``C = begin + A1 @ P1 + A2 @ P2``, of rows by whole panels; without `start`, begin is 0.
+
+    Meanwhile a tile of a single panel fetches a part of the next one, `step` bytes for each k: panels of wide layers
+    come from far away, and the first tile to need one would wait for all of it.
+    """
+    n_rows, vectors = rows.literal_value, panels.literal_value * PANEL_VECTORS
+
+    def codegen(context, builder, sig, args):
+        _, _, _, _, lda1, K1, _, _, _, _, lda2, K2, _, _, start, _, _, begin_ld, _, _, ldc, part, step = args
+        a1, p1, a2, p2, begin, c = (Place(context, sig.args[i], args[i], args[i + 1]) for i in (2, 6, 8, 12, 15, 18))
+        before = builder.block
+        with builder.if_then(start):
+            loaded = emit_load(builder, begin, begin_ld, n_rows, vectors)
+            inside = builder.block
+        tile = [builder.phi(c.vec.llvm) for _ in loaded]
+        for phi, value in zip(tile, loaded):
+            phi.add_incoming(ir.Constant(c.vec.llvm, [0.0] * c.vec.lanes), before)
+            phi.add_incoming(value, inside)
+        width, one = c.intp(PANEL_VECTORS * c.vec.lanes), c.intp(1)
+        for a, lda, K, p in ((a1, lda1, K1, p1), (a2, lda2, K2, p2)):
+            panel = builder.mul(K, width)
+            ahead = None
+            if panels.literal_value == 1 and n_rows > 2:
+                following = builder.gep(p.at(builder, [], panel), [panel])
+                bytes_at = builder.bitcast(following, ir.IntType(8).as_pointer())
+                ahead = builder.gep(bytes_at, [builder.mul(part, builder.mul(step, K))]), step
+            tile = emit_fma(builder, tile, n_rows, PANEL_VECTORS, a, lda, one, K, p, width, panel, ahead)
+        emit_store(builder, tile, c, ldc, n_rows)
+        return context.get_dummy_value()
+
+    n = types.intp
+    return types.void(
+        rows, panels, a1, n, n, n, p1, n, a2, n, n, n, p2, n, types.boolean, begin, n, n, c, n, n, n, n
+    ), codegen  # fmt: skip
+
+
+@njit(error_model="numpy")
+def whole_panels(
+    a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin, begin_at, begin_ld, c,
+    c_at, ldc, rows, panels,
+):  # fmt: skip
+    """Cut C into tiles: panel by panel, which stays in the cache while the rows pass."""
+    never_inline()
+    width = PANEL_VECTORS * vlanes(c)
+    panel1, panel2 = K1 * width, K2 * width
+    # one or two rows take several panels at once: the more accumulators, the better the latency is hidden
+    while (rows == 1 or rows == 2) and panels >= 2:
+        if rows == 1 and panels >= 4:
+            _tile_product(
+                1, 4, a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin,
+                begin_at, begin_ld, c, c_at, ldc, 0, 0,
+            )  # fmt: skip
+        elif rows == 1:
+            _tile_product(
+                1, 2, a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin,
+                begin_at, begin_ld, c, c_at, ldc, 0, 0,
+            )  # fmt: skip
+        else:
+            _tile_product(
+                2, 2, a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin,
+                begin_at, begin_ld, c, c_at, ldc, 0, 0,
+            )  # fmt: skip
+        taken = 4 if rows == 1 and panels >= 4 else 2
+        panels -= taken
+        p1_at += taken * panel1
+        p2_at += taken * panel2
+        begin_at += taken * width
+        c_at += taken * width
+    if panels == 0:
+        return
+    parts = (rows + TILE_ROWS - 1) // TILE_ROWS
+    step = width * c.itemsize // parts
+    for j in range(panels):
+        p, q = p1_at + j * panel1, p2_at + j * panel2
+        row = 0
+        for part in range(parts):
+            n = (rows - row + parts - part - 1) // (parts - part)  # as even as can be: 8 rows are 4 + 4
+            x, h = a1_at + row * lda1, a2_at + row * lda2
+            b, o = begin_at + row * begin_ld + j * width, c_at + row * ldc + j * width
+            if n == 6:
+                _tile_product(
+                    6, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld, c, o,
+                    ldc, part, step,
+                )  # fmt: skip
+            elif n == 5:
+                _tile_product(
+                    5, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld, c, o,
+                    ldc, part, step,
+                )  # fmt: skip
+            elif n == 4:
+                _tile_product(
+                    4, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld, c, o,
+                    ldc, part, step,
+                )  # fmt: skip
+            elif n == 3:
+                _tile_product(
+                    3, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld, c, o,
+                    ldc, part, step,
+                )  # fmt: skip
+            elif n == 2:
+                _tile_product(
+                    2, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld, c, o,
+                    ldc, part, step,
+                )  # fmt: skip
+            else:
+                _tile_product(
+                    1, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld, c, o,
+                    ldc, part, step,
+                )  # fmt: skip
+            row += n
+
+
+@njit(error_model="numpy")
+def _copy(source, source_at, source_ld, target, target_at, target_ld, rows, columns):
+    lanes = vlanes(target)
+    for r in range(rows):
+        for j in range(0, columns, lanes):
+            n, x, y = min(lanes, columns - j), source_at + r * source_ld + j, target_at + r * target_ld + j
+            if n == lanes:
+                vstore(target, y, vload(source, x))
+            else:
+                vstore_n(target, y, vload_n(source, x, n), n)
+
+
+@njit(error_model="numpy", inline="always")  # saves LLVM one more pass over the product
+def product(
+    a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin, begin_at, begin_ld, c,
+    c_at, ldc, rows, N,
+):  # fmt: skip
+    """Whole panels go to C; what is left of the columns takes the way through a panel of its own."""
+    width = PANEL_VECTORS * vlanes(c)
+    done = N // width * width
+    whole_panels(
+        a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin, begin_at, begin_ld,
+        c, c_at, ldc, rows, N // width,
+    )  # fmt: skip
+    if done < N:
+        tail = np.empty(rows * width, c.dtype)
+        if start:
+            _copy(begin, begin_at + done, begin_ld, tail, 0, width, rows, N - done)
+        whole_panels(
+            a1, a1_at, lda1, K1, p1, p1_at + done * K1, a2, a2_at, lda2, K2, p2, p2_at + done * K2, start,
+            tail, np.intp(0), width, tail, np.intp(0), width, rows, np.intp(1),
+        )  # fmt: skip
+        _copy(tail, 0, width, c, c_at + done, ldc, rows, N - done)
+
+
+# np.intp(0) and np.bool_(True) are no literals, for which Numba would compile the product once more
+
+
+@kernel
+def gemm(a, a_at, lda, rows, K, packed, p_at, N, c, c_at, ldc, accumulate):
+    """``C[rows, N] = A[rows, K] @ packed``, or ``+=`` if `accumulate`.
+
+    With N = `padded(N)`, and such an ldc, there are whole panels only, which is faster.
+    """
+    zero = np.intp(0)
+    product(
+        a, np.intp(a_at), np.intp(lda), np.intp(K), packed, np.intp(p_at), a, zero, zero, zero, packed,
+        zero, np.bool_(accumulate), c, np.intp(c_at), np.intp(ldc), c, np.intp(c_at), np.intp(ldc),
+        np.intp(rows), np.intp(N),
+    )  # fmt: skip
+
+
+@kernel
+def gemm2(a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, bias, bias_at, rows, N, c, c_at, ldc):
+    """``C[rows, N] = bias + A1 @ P1 + A2 @ P2``; C is written once."""
+    product(
+        a1, np.intp(a1_at), np.intp(lda1), np.intp(K1), p1, np.intp(p1_at), a2, np.intp(a2_at),
+        np.intp(lda2), np.intp(K2), p2, np.intp(p2_at), np.bool_(True), bias, np.intp(bias_at),
+        np.intp(0), c, np.intp(c_at), np.intp(ldc), np.intp(rows), np.intp(N),
+    )  # fmt: skip
+
+
+@njit(error_model="numpy")
+def _transpose(a, a_at, lda, rows, columns, target, ld):
+    """``target[columns, rows] = A[rows, columns].T``."""
+    lanes = vlanes(a)
+    whole_rows, whole_columns = rows // lanes * lanes, columns // lanes * lanes
+    for i in range(0, whole_rows, lanes):
+        for j in range(0, whole_columns, lanes):
+            _transpose_block(a, a_at + i * lda + j, lda, target, j * ld + i, ld)
+    for i in range(rows):
+        for j in range(whole_columns if i < whole_rows else 0, columns):
+            target[j * ld + i] = a[a_at + i * lda + j]
+
+
+def transposed_product(gemm: Any) -> Any:
+    """What `gemm_tn` computes, by calls of `gemm`."""
+
+    @njit(error_model="numpy")
+    def product_tn(a, a_at, lda, b, b_at, ldb, K, M, N, c, c_at, ldc, accumulate):
+        width = PANEL_VECTORS * vlanes(c)
+        a_block = np.empty(min(M, M_BLOCK) * min(K, K_BLOCK), c.dtype)
+        b_block = np.empty(min(K, K_BLOCK) * ((N + width - 1) // width * width), c.dtype)
+        for k in range(0, max(K, 1), K_BLOCK):
+            depth, zero = min(K_BLOCK, K - k), np.intp(0)
+            pack(b, b_at + k * ldb, ldb, np.intp(1), depth, N, b_block, zero)
+            for m in range(0, M, M_BLOCK):
+                rows, c_m = min(M_BLOCK, M - m), c_at + m * ldc
+                _transpose(a, a_at + k * lda + m, lda, depth, rows, a_block, depth)
+                gemm(a_block, zero, depth, rows, depth, b_block, zero, N, c, c_m, ldc, np.bool_(accumulate or k > 0))
+
+    return product_tn
+
+
+product_tn = transposed_product(gemm)
+
+
+@kernel
+def gemm_tn(a, a_at, lda, b, b_at, ldb, K, M, N, c, c_at, ldc, accumulate):
+    """``C[M, N] = A[K, M].T @ B[K, N]``, or ``+=`` if `accumulate`; all row-major.
+
+    To split the work over threads, call it for ranges of rows and columns of C by moving the offsets.
+    """
+    product_tn(
+        a, np.intp(a_at), np.intp(lda), b, np.intp(b_at), np.intp(ldb), np.intp(K), np.intp(M), np.intp(N),
+        c, np.intp(c_at), np.intp(ldc), np.bool_(accumulate),
+    )  # fmt: skip

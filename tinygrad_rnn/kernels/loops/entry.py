@@ -1,0 +1,103 @@
+"""Generated loops: how they are compiled, where they find their arrays, and how they are called.
+
+Every loop is a function of integers alone: a range of rows, and the address of a table that holds address and length of
+each of its arrays. So one call of a jitted function works off the jobs before a loop, the loop, and the jobs after it,
+whatever the cell is, and nothing has to be compiled that takes arrays out of Python objects.
+"""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
+
+from ..build.fingerprint import kernel
+from ..build.native import Native
+from ..build.translate import translated as translated_now
+from ..simd.types import BOUNDSCHECK
+
+_n = types.intp
+_checked: weakref.WeakValueDictionary[int, _Checked] = weakref.WeakValueDictionary()
+_numbers = itertools.count()
+
+
+class _Checked:
+    """A loop that raises IndexError: Python calls it by its number, as errors do not pass a C function."""
+
+    def __init__(self, function: Callable):
+        self.function = kernel(function)
+        self.function.compile((_n, _n, _n))
+        self.address = next(_numbers)
+        _checked[self.address] = self
+
+
+def loop(function: Callable) -> Native | _Checked:
+    """Compile a generated loop, or load it from the disk; its ``address`` is what :func:`call_loop` takes."""
+    return _Checked(function) if BOUNDSCHECK else Native(function)
+
+
+def translated(function: Callable) -> Any:
+    """Mark what :func:`loop` translates; Numba, which checks bounds, needs to know of it."""
+    return translated_now(function) if BOUNDSCHECK else function
+
+
+@intrinsic
+def _call(typingctx, address, b0, b1, table):
+    def codegen(context, builder, sig, args):
+        kind = ir.FunctionType(ir.VoidType(), [x.type for x in args[1:]])
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
+        return context.get_dummy_value()
+
+    return types.void(_n, _n, _n, _n), codegen
+
+
+def _call_checked(address: int, b0: int, b1: int, table: int) -> None:
+    _checked[address].function(b0, b1, table)
+
+
+call_loop = _call_checked if BOUNDSCHECK else _call
+
+
+def _entry(context: Any, builder: ir.IRBuilder, dtype: Any, table: Any, index: Any) -> Any:
+    """Array number `index` of the table at the address `table`."""
+    pair = builder.gep(builder.inttoptr(table, table.type.as_pointer()), [builder.shl(index, index.type(1))])
+    pointer, n = (builder.load(builder.gep(pair, [index.type(i)])) for i in (0, 1))
+    item = context.get_abi_sizeof(context.get_data_type(dtype))
+    array = context.make_array(types.Array(dtype, 1, "C"))(context, builder)
+    populate_array(
+        array,
+        data=builder.inttoptr(pointer, array.data.type),
+        shape=cgutils.pack_array(builder, [n]),
+        strides=cgutils.pack_array(builder, [n.type(item)]),
+        itemsize=n.type(item),
+        meminfo=None,
+    )
+    return array._getvalue()
+
+
+def _reader(dtype: Any) -> Any:
+    @intrinsic
+    def array_at(typingctx, table, index):
+        """Array number `index` of the table at the address `table`."""
+        code = lambda context, builder, sig, args: _entry(context, builder, dtype, *args)
+        return types.Array(dtype, 1, "C")(_n, _n), code
+
+    return array_at
+
+
+integers, words = _reader(types.int64), _reader(types.int32)
+float32, float64 = _reader(types.float32), _reader(types.float64)
+
+
+@intrinsic
+def array_like(typingctx, table, index, like):
+    """Array number `index` of the table at the address `table`, with elements like those of the array `like`."""
+    code = lambda context, builder, sig, args: _entry(context, builder, like.dtype, *args[:2])
+    return types.Array(like.dtype, 1, "C")(_n, _n, like), code

@@ -1,0 +1,1 @@
+"""A plain NumPy twin of each kernel, by the name of its file."""

@@ -1,0 +1,1 @@
+"""Parameters, modules, initialisers, and all layers and losses that are not recurrent."""

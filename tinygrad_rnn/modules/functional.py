@@ -1,0 +1,323 @@
+"""Layers and losses as functions, in PyTorch's names.
+
+In the losses, classes stand on the **last** axis: logits are (..., C) and targets (...), so that outputs over
+sequences, (T, B, C), go in as they are. (PyTorch puts the classes on axis 1; for (N, C) the two agree.)
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .. import ops
+from ..core import Tensor, as_tensor, is_float
+from ..core.dtype import as_array
+from ..errors import DTypeError, ShapeError
+from ..ops.arguments import broadcasts, integers, number, operand
+from ..ops.elementwise import constant, masked_product
+from ..ops.linear import linear as linear
+from ..ops.loss import logistic_loss, pick_class, squared_error
+from ..ops.moments import centre
+from .ctc import ctc_loss as ctc_loss
+
+
+def layer_norm(x, normalized_shape, weight=None, bias=None, eps: float = 1e-5):
+    """Bring `x` to mean 0 and variance 1 over its trailing axes, then scale and shift, as PyTorch's.
+
+    Rows of equal elements become exactly 0 (then `bias`), and rows whose variance overflows NaN.
+
+    Parameters
+    ----------
+    x : Tensor, (..., *normalized_shape)
+    normalized_shape : int or tuple of int
+    weight, bias : Tensor, of `normalized_shape`, optional
+    eps : float
+        Added to the variance.
+
+    Raises
+    ------
+    ShapeError
+        If the shapes do not fit.
+    """
+    x, shape = operand(x, "layer_norm"), integers(normalized_shape, "normalized_shape")
+    if not shape or tuple(x.shape[-len(shape) :]) != shape:
+        wanted = ", ".join(("...", *map(str, shape)))
+        raise ShapeError(f"layer_norm: x: got shape {tuple(x.shape)}, wanted ({wanted})")
+    for name, value in (("weight", weight), ("bias", bias)):
+        if value is not None and tuple(operand(value, name).shape) != shape:
+            raise ShapeError(f"layer_norm: {name}: got shape {tuple(operand(value, name).shape)}, wanted {shape}")
+    return normalise(x, len(shape), weight, bias, eps)
+
+
+def normalise(x, n_axes: int, weight, bias, eps: float):
+    """Layer normalisation over the last `n_axes` axes, of arguments that were checked."""
+    axes = tuple(range(len(x.shape) - n_axes, len(x.shape)))
+    centred = centre(x, axis=axes)
+    count = math.prod(x.shape[-n_axes:])
+    variance = (centred * centred).sum(axes, keepdims=True) * (1.0 / count)
+    tell = constant(variance * 0.0)  # NaN where the variance overflows, whose root would make zeros of the row
+    y = centred * (1.0 / ops.sqrt(variance + (tell + eps)))  # one division for each row
+    if weight is not None:
+        y = y * weight
+    return y if bias is None else y + bias
+
+
+def _pair(name: str, input, target):
+    """Both as they are, lists as arrays; of one shape."""
+    input, target = operand(input, f"{name}: input"), operand(target, f"{name}: target")
+    if target.shape != input.shape:
+        raise ShapeError(f"{name}: target: got shape {tuple(target.shape)}, wanted {tuple(input.shape)} as the input")
+    return input, target
+
+
+def _reduce(loss, reduction: str):
+    if reduction == "mean":
+        return loss.mean()
+    if reduction == "sum":
+        return loss.sum()
+    _check_reduction(reduction)
+    return loss
+
+
+def _check_reduction(reduction: str) -> None:
+    if reduction not in ("mean", "sum", "none"):
+        raise ValueError(f"reduction: got {reduction!r}, wanted 'mean', 'sum' or 'none'")
+
+
+def mse_loss(input, target, reduction: str = "mean"):
+    """Squared error ``(input - target)**2``.
+
+    Parameters
+    ----------
+    input, target : Tensor or array, of one shape
+    reduction : {"mean", "sum", "none"}
+
+    Raises
+    ------
+    ShapeError
+        If the shapes differ; nothing is broadcast.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_rnn as tr
+    >>> float(tr.nn.mse_loss(tr.tensor([1.0, 2.0]), np.array([1.0, 4.0])))
+    2.0
+    """
+    input, target = _pair("mse_loss", input, target)
+    if reduction == "mean" and (size := input.size):
+        return squared_error(input, target, scale=1.0 / size)
+    if reduction == "sum":
+        return squared_error(input, target, scale=1.0)
+    d = input - target
+    return _reduce(d * d, reduction)
+
+
+def l1_loss(input, target, reduction: str = "mean"):
+    """Absolute error ``|input - target|``; parameters as :func:`mse_loss`."""
+    input, target = _pair("l1_loss", input, target)
+    return _reduce(ops.abs(as_tensor(input) - target), reduction)
+
+
+def huber_loss(input, target, reduction: str = "mean", delta: float = 1.0):
+    """Squared error near zero, absolute error beyond `delta` (Huber 1964).
+
+    ``d**2 / 2`` where ``|d| < delta``, else ``delta * (|d| - delta / 2)``; parameters as :func:`mse_loss`.
+    """
+    input, target = _pair("huber_loss", input, target)
+    if not number(delta, "delta") > 0:
+        raise ValueError(f"delta: got {delta}, wanted a positive number")
+    d = as_tensor(input) - target
+    near = ops.clip(d, -delta, delta)  # no infinity meets a zero, neither here nor in the gradient
+    loss = near * (d - 0.5 * near) if math.isfinite(delta) else 0.5 * (d * d)
+    return _reduce(loss, reduction)
+
+
+def binary_cross_entropy_with_logits(input, target, weight=None, reduction: str = "mean", pos_weight=None):
+    """Cross-entropy of independent yes/no decisions, from logits, without overflow.
+
+    ``-(pos_weight * t * log(sigmoid(x)) + (1 - t) * log(1 - sigmoid(x)))``
+
+    Parameters
+    ----------
+    input : Tensor
+        Logits.
+    target : Tensor or array, shaped as `input`
+        Probabilities, 0 or 1 as a rule.
+    weight, pos_weight : Tensor or array, optional
+        Constant factors of the loss, and of its positive part; broadcast against `input`.
+    reduction : {"mean", "sum", "none"}
+    """
+    input, target = _pair("binary_cross_entropy_with_logits", input, target)
+    input = as_tensor(input)
+    target = _cast(target, input.dtype)
+    if pos_weight is None:
+        loss = logistic_loss(input, target)
+    else:
+        positive = _factors("pos_weight", pos_weight, input) * target
+        loss = masked_product(positive, ops.softplus(-input)) + masked_product(1.0 - target, ops.softplus(input))
+    if weight is not None:
+        loss = loss * _factors("weight", weight, input)
+    return _reduce(loss, reduction)
+
+
+def _cast(value, dtype):
+    """Arrays and integers in `dtype`; tensors as they are."""
+    return value if isinstance(value, Tensor) and is_float(value.dtype) else as_tensor(value, dtype)
+
+
+def _constant(name: str, value, dtype) -> np.ndarray:
+    array = value.data if isinstance(value, Tensor) else as_array(value, name, narrow=True, dtype=dtype)
+    return array.astype(dtype, copy=False)
+
+
+def _factors(name: str, value, input) -> np.ndarray:
+    array = _constant(name, value, input.dtype)
+    if not broadcasts(array.shape, input.shape) or np.broadcast_shapes(array.shape, input.shape) != input.shape:
+        raise ShapeError(
+            f"{name}: got shape {array.shape}, wanted what broadcasts to {tuple(input.shape)} as the input"
+        )
+    return array
+
+
+def _class_weight(weight, classes: int, dtype) -> np.ndarray:
+    array = _constant("weight", weight, dtype)
+    if array.shape != (classes,):
+        raise ShapeError(f"weight: got shape {array.shape}, wanted ({classes},), one for each class")
+    return array
+
+
+def _class_rows(name: str, input, target, weight, ignore_index: int):
+    """Indices that are safe to read, and the weight of each row: the class's, or zero where it is ignored."""
+    index = target.data if isinstance(target, Tensor) else as_array(target, f"{name}: target", narrow=True)
+    if index.dtype.kind not in "iu":
+        raise DTypeError(f"{name}: target: got {index.dtype}, wanted integer class indices")
+    if not input.shape or index.shape != input.shape[:-1]:
+        raise ShapeError(
+            f"{name}: target: got shape {index.shape} for logits of shape {tuple(input.shape)}, "
+            f"wanted {tuple(input.shape[:-1])}: classes stand on the last axis"
+        )
+    classes = input.shape[-1]
+    valid = index != ignore_index
+    index = np.where(valid, index, 0)
+    if index.size and (index.min() < 0 or index.max() >= classes):
+        bad = int(index.min()) if index.min() < 0 else int(index.max())
+        raise IndexError(f"{name}: target: got class {bad}, wanted 0 to {classes - 1}, or {ignore_index}")
+    per_class = None if weight is None else _class_weight(weight, classes, input.dtype)
+    rows = valid.astype(input.dtype) if per_class is None else per_class[index] * valid
+    return index, valid, rows, per_class
+
+
+def _mean_over(total, rows: np.ndarray):
+    """``total / rows.sum()``; 0, without a gradient, if every row is ignored."""
+    if not rows.size:
+        raise ShapeError("mean: got no rows, wanted at least one")
+    weight = float(rows.sum(dtype=np.float64))
+    return total * (1.0 / weight if weight else 0.0)
+
+
+def nll_loss(input, target, weight=None, ignore_index: int = -100, reduction: str = "mean"):
+    """Negative log-likelihood ``-input[..., target]`` of log-probabilities.
+
+    Parameters
+    ----------
+    input : Tensor, (..., C)
+        Log-probabilities, classes on the last axis.
+    target : integer Tensor or array, (...)
+        Class indices.
+    weight : array, (C,), optional
+        A factor for each class; the mean is then weighted.
+    ignore_index : int
+        Targets with this value count for nothing; the mean of rows that are all ignored is 0.
+    reduction : {"mean", "sum", "none"}
+    """
+    _check_reduction(reduction)
+    input = as_tensor(input)
+    index, valid, rows, _ = _class_rows("nll_loss", input, target, weight, ignore_index)
+    return _nll(input, index, valid, rows, reduction)
+
+
+def _nll(logp, index, valid, rows, reduction):
+    loss = -pick_class(logp, index=index) * rows
+    if not valid.all():  # a product would carry infinities into the sum
+        loss = ops.where(valid, loss, 0.0)
+    if reduction == "none":
+        return loss
+    return loss.sum() if reduction == "sum" else _mean_over(loss.sum(), rows)
+
+
+def cross_entropy(
+    input,
+    target,
+    weight=None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+):
+    """Cross-entropy between softmax(`input`) and `target`, classes on the last axis.
+
+    Parameters
+    ----------
+    input : Tensor, (..., C)
+        Logits.
+    target : Tensor or array
+        Class indices, integers of shape (...); or probabilities, floats of shape (..., C).
+    weight : array, (C,), optional
+        A factor for each class; with indices, the mean is then weighted.
+    ignore_index : int
+        Class indices with this value count for nothing; the mean of rows that are all ignored is 0, where PyTorch has
+        NaN.
+    reduction : {"mean", "sum", "none"}
+    label_smoothing : float
+        The share of the target that is spread evenly over all classes, in [0, 1] (Szegedy et al. 2016).
+
+    Raises
+    ------
+    ShapeError
+        If the shapes do not fit, or there are no rows to take the mean of.
+    IndexError
+        If a class index is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_rnn as tr
+    >>> logits = tr.zeros((7, 2, 5))                       # (T, B, C)
+    >>> round(float(tr.nn.cross_entropy(logits, np.ones((7, 2), int))), 4)   # log(5)
+    1.6094
+    """
+    _check_reduction(reduction)
+    if not 0.0 <= number(label_smoothing, "label_smoothing") <= 1.0:
+        raise ValueError(f"label_smoothing: got {label_smoothing}, wanted a number between 0 and 1")
+    input = as_tensor(input)
+    if not isinstance(target, Tensor | np.ndarray):
+        target = operand(target, "cross_entropy: target")
+    if is_float(target.dtype):
+        return _soft_cross_entropy(input, target, weight, reduction, label_smoothing)
+    index, valid, rows, per_class = _class_rows("cross_entropy", input, target, weight, ignore_index)
+    logp = ops.log_softmax(input, -1)
+    loss = _nll(logp, index, valid, rows, reduction)
+    if label_smoothing == 0.0:
+        return loss
+    spread = -(logp if per_class is None else logp * per_class).sum(-1)
+    spread = spread * (label_smoothing / input.shape[-1])
+    if not valid.all():
+        spread = ops.where(valid, spread, 0.0)
+    if reduction == "sum":
+        spread = spread.sum()
+    elif reduction == "mean":
+        spread = _mean_over(spread.sum(), rows)
+    return loss * (1.0 - label_smoothing) + spread
+
+
+def _soft_cross_entropy(input, target, weight, reduction, label_smoothing):
+    input, target = _pair("cross_entropy", input, target)
+    if not input.shape:
+        raise ShapeError("cross_entropy: input: got shape (), wanted (..., C)")
+    target = _cast(target, input.dtype)
+    classes = input.shape[-1]
+    if label_smoothing:
+        target = target * (1.0 - label_smoothing) + label_smoothing / classes
+    logp = ops.log_softmax(input, -1)
+    if weight is not None:
+        logp = logp * _class_weight(weight, classes, input.dtype)
+    return _reduce(-(target * logp).sum(-1), reduction)

@@ -1,0 +1,1 @@
+"""Layers that run cells over sequences, and wrappers that change what a cell does."""

@@ -1,0 +1,367 @@
+"""The base of RNN, LSTM and GRU: cells in layers and directions, behind the interface of ``torch.nn``."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ... import ops
+from ...core import Tensor, tree
+from ...core.dtype import as_array
+from ...errors import ShapeError
+from ...modules.dropout import check_probability, dropout_mask
+from ...modules.module import Module
+from ...modules.parameter import Parameter
+from ..cells.base import Init, check_count
+from ..scan.axis_layout import Arrangement
+from ..scan.driver import as_input, as_state, check_every, check_mode, run
+from ..scan.valid_steps import read_steps
+from .cell_wrapper import LearnedInitialState, check_return_states, with_states
+from .regularisers import VariationalDropout, WeightDrop, Zoneout
+from .wrappers import MERGES, check_merge
+
+
+class Layered(Module):
+    """One cell for each layer and direction; parameters as ``torch.nn`` names, orders and shapes them.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+    num_layers : int
+        Layers on top of each other.
+    bias : bool
+    batch_first : bool
+        Inputs and outputs are (B, T, features). States are (num_layers * directions, B, hidden_size) either
+        way, as PyTorch has them.
+    dropout : float
+        Probability of dropout on the output of each layer but the last, in training.
+    bidirectional : bool
+        Every layer runs both ways.
+    mode : {"auto", "compiled", "eager"}
+        How to run the cells; "auto" compiles what it can.
+    init : {"default", "torch"} or callable
+        See :class:`~tinygrad_rnn.recurrent.cells.base.GatedCell`.
+    dtype : float32 or float64, optional
+    merge : {"concat", "sum", "mean"}
+        How the outputs of both directions become one: "concat" gives 2 * hidden_size features.
+    reverse : bool
+        Run from the last step to the first; outputs stay at their inputs' places. Not with `bidirectional`.
+    checkpoint_every : int, optional
+        Keep what gradients need of so many time steps only, and run the others once more; see
+        :func:`~tinygrad_rnn.recurrent.scan`.
+    learn_initial_state : bool
+        Make the initial states parameters, ``initial_state_0_l0``, ...; see :class:`LearnedInitialState`.
+    input_dropout, recurrent_dropout : float
+        Dropout of each layer's input and of its state in recurrent products, with one mask for all steps; see
+        :class:`VariationalDropout`.
+    weight_dropout : float
+        DropConnect on the recurrent weights; see :class:`WeightDrop`.
+    zoneout : float or nest of floats
+        Probability that a unit keeps its old state, for all states or each of them; see :class:`Zoneout`.
+
+    Attributes
+    ----------
+    weight_ih_l0, weight_hh_l0, bias_ih_l0, bias_hh_l0, ... : Parameter
+        Of layer 0; backwards with the suffix ``_reverse``. They are the parameters of the cells themselves;
+        setting one sets it in its cell too. To run with a tensor that is computed of something else, such as weights
+        under a mask, delete the parameter and set the tensor in its place before each call: gradients flow through it.
+    """
+
+    cell_type: type
+    _owners: dict = {}  # noqa: RUF012  parameter name -> cell, name there
+    _shapes: dict = {}  # noqa: RUF012  parameter name -> shape
+    _missing: set  # names of parameters that were deleted
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        mode: str = "auto",
+        dtype=None,
+        init: Init = "default",
+        merge: str = "concat",
+        reverse: bool = False,
+        checkpoint_every: int | None = None,
+        learn_initial_state: bool = False,
+        input_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_dropout: float = 0.0,
+        zoneout: Any = 0.0,
+        cell_options: Mapping[str, Any] | None = None,
+        **unknown: Any,
+    ):
+        name = type(self).__name__
+        if unknown:
+            known = ", ".join(_option_names(type(self)))
+            raise TypeError(f"{name}: got an unknown option, {next(iter(unknown))}, wanted some of {known}")
+        if reverse and bidirectional:
+            raise ValueError(f"{name}: reverse: got True for a bidirectional layer, which runs both ways")
+        input_size = check_count(input_size, f"{name}: input_size")
+        hidden_size = check_count(hidden_size, f"{name}: hidden_size")
+        num_layers = check_count(num_layers, f"{name}: num_layers")
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.bias, self.batch_first, self.bidirectional = bool(bias), bool(batch_first), bool(bidirectional)
+        self.dropout, self.mode = check_probability(dropout, f"{name}: dropout"), check_mode(mode)
+        if self.dropout and num_layers == 1:
+            warnings.warn(f"{name}: dropout={dropout} acts between layers, and there is one layer", stacklevel=3)
+        self.merge, self.reverse = check_merge(merge), bool(reverse)
+        self.checkpoint_every = check_every(checkpoint_every, name)
+        zones = any(tree.flatten(zoneout)[0])
+        self._extras = {
+            "merge": merge if merge != "concat" else None,
+            "checkpoint_every": checkpoint_every,
+            "learn_initial_state": bool(learn_initial_state),
+            "input_dropout": input_dropout,
+            "recurrent_dropout": recurrent_dropout,
+            "weight_dropout": weight_dropout,
+            "zoneout": zoneout if zones else None,
+        }
+        self._cells: list = []  # layer by layer, forwards then backwards
+        self._owners, self._shapes, self._missing = {}, {}, set()
+        suffixes, width = ("", "_reverse") if bidirectional else ("",), input_size
+        for layer in range(num_layers):
+            if layer:
+                width = self._cells[-1].output_size or hidden_size
+                width *= 2 if bidirectional and merge == "concat" else 1
+            for suffix in suffixes:
+                cell = self.cell_type(width, hidden_size, bias, init=init, dtype=dtype, **(cell_options or {}))
+                if weight_dropout:
+                    cell = WeightDrop(cell, weight_dropout)
+                if input_dropout or recurrent_dropout:
+                    cell = VariationalDropout(cell, input_dropout, recurrent_dropout)
+                if zones:
+                    cell = Zoneout(cell, zoneout)
+                if learn_initial_state:
+                    cell = LearnedInitialState(cell)
+                self._cells.append(cell)
+                self._adopt(cell, f"_l{layer}{suffix}")
+
+    def _adopt(self, cell, suffix: str) -> None:
+        """Own the parameters of a cell (and of what is wrapped around it) under names with `suffix`."""
+        for module in reversed(list(cell.modules())):
+            for key, parameter in module.named_parameters(recurse=False):
+                self._owners[key + suffix] = module, key
+                self._shapes[key + suffix] = parameter.shape
+                setattr(self, key + suffix, parameter)
+
+    def __setattr__(self, name: str, value) -> None:
+        if name in self._owners:
+            cell, key = self._owners[name]
+            self._check_weight(name, value)
+            setattr(cell, key, value)  # the cells read their own attributes
+            self._missing.discard(name)
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        if name in self._owners and name in vars(self):
+            cell, key = self._owners[name]
+            delattr(cell, key)
+            self._missing.add(name)
+        object.__delattr__(self, name)
+
+    def _check_weight(self, name: str, value: Any) -> None:
+        """Refuse what would let a parameter get lost, or does not fit in its place."""
+        title, wanted = type(self).__name__, self._shapes[name]
+        if isinstance(vars(self).get(name), Parameter) and not isinstance(value, Parameter):
+            kind = "a tensor" if isinstance(value, Tensor) else type(value).__name__
+            raise TypeError(
+                f"{title}: {name}: got {kind}, wanted an nn.Parameter, as it would no longer be trained; to compute it "
+                f"from another parameter, keep that one under another name and delete this one first: del layer.{name}"
+            )
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{title}: {name}: got {type(value).__name__}, wanted a tensor")
+        if value.shape != wanted:
+            raise ShapeError(f"{title}: {name}: got shape {value.shape}, wanted {wanted}")
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters anew."""
+        for cell in self._cells:
+            cell.reset_parameters()
+
+    def train(self, mode: bool = True) -> Module:
+        for cell in self._cells:
+            cell.train(mode)
+        return super().train(mode)
+
+    def forward(
+        self,
+        input,
+        state=None,
+        lengths=None,
+        mask=None,
+        resets=None,
+        return_states: str = "final",
+        return_outputs: bool = True,
+    ) -> tuple[Any, Any]:
+        """Run over a sequence.
+
+        Parameters
+        ----------
+        input : Tensor or array, (T, B, input_size), or without a batch (T, input_size)
+            (B, T, input_size) with ``batch_first``.
+        state : Tensor, (num_layers * directions, B, hidden_size), optional
+            h_0, for an LSTM the pair (h_0, c_0); without the axis B where the input has none. Default: zeros, or
+            what has been learned.
+        lengths : ints (B,), optional
+            Steps of each row that count, from the first on, instead of a packed sequence: zero is allowed, and
+            nothing has to be sorted.
+        mask : bools (T, B), optional
+            Steps that count; at the others the state is carried through, and outputs are zero.
+        resets : bools (T, B), optional
+            Before which steps a row begins anew, with the cell's initial state.
+        return_states : {"final", "all"}
+            "all": the states after every step, instead of the final ones alone.
+        return_outputs : bool
+            False: None in the place of the output; with `checkpoint_every`, it takes no memory then.
+
+        Returns
+        -------
+        output : Tensor, (T, B, directions * hidden_size)
+            The last layer's hidden states; zero where steps do not count.
+        state : Tensor or pair of tensors
+            The final states, shaped as the initial ones; with ``return_states="all"``
+            (num_layers * directions, T, B, hidden_size), each layer's laid out as the output, and zero where it is.
+
+        Raises
+        ------
+        ShapeError, DTypeError, ValueError
+            If the input, a state, lengths or masks do not fit.
+
+        Notes
+        -----
+        `mask` and `resets` are (B, T) with ``batch_first``, and (T,) without a batch. See
+        :func:`~tinygrad_rnn.recurrent.scan` for what steps that do not count and new beginnings mean.
+        """
+        if self._missing:
+            names = ", ".join(sorted(self._missing))
+            raise AttributeError(f"{type(self).__name__}: {names}: deleted, wanted a tensor in its place")
+        x = as_input(input, self._cells[0].dtype, f"{type(self).__name__}: input")
+        batched = len(x.shape) == 3
+        self._check_input(x)
+        batch_first = self.batch_first and batched
+        if not batched:
+            x = ops.expand_dims(x, 1)
+            name, time = type(self).__name__, x.shape[:1]
+            lengths = _add_axis(f"{name}: lengths", lengths, ())
+            mask, resets = _add_axis(f"{name}: mask", mask, time), _add_axis(f"{name}: resets", resets, time)
+        steps = read_steps(type(self).__name__, x.shape[:2], lengths, mask, resets, batch_first)
+        states = self._split_state(state, x.shape[0 if batch_first else 1], batched)
+        every = check_return_states(return_states)
+        cells = [with_states(self, cell) for cell in self._cells] if every else self._cells
+        finals = []
+        directions, stacked = 1 + self.bidirectional, len(self._cells) == 1
+        for first in range(0, len(self._cells), directions):
+            if first and self.dropout and self.training:
+                x = x * dropout_mask(x.shape, self.dropout, x.dtype)
+            feeds = first + directions < len(self._cells)  # another layer
+            runs = [
+                run(
+                    cells[i],
+                    x,
+                    states[i],
+                    self.mode,
+                    Arrangement(batch_first, self.reverse or i != first, stacked and not every),
+                    steps,
+                    checkpoint_every=self.checkpoint_every,
+                    return_outputs=return_outputs or every or feeds,
+                )
+                for i in range(first, first + directions)
+            ]
+            runs = [ys for ys, _ in runs] if every else runs
+            finals += [final for _, final in runs]
+            if return_outputs or feeds:
+                x = runs[0][0] if directions == 1 else MERGES[self.merge](*[y for y, _ in runs])
+        output = None if not return_outputs else x if batched else ops.squeeze(x, 1)
+        if stacked and not every:
+            return output, finals[0] if batched else tree.map(lambda s: ops.squeeze(s, 1), finals[0])
+        return output, tree.map(lambda *s: ops.stack([t if batched else ops.squeeze(t, -2) for t in s]), *finals)
+
+    def stepper(self, batch_size: int = 1):
+        """One step per call, for streams; see :class:`~tinygrad_rnn.recurrent.streaming.stepper.Stepper`."""
+        from ..streaming.stepper import Stepper  # the compiler is loaded at first use
+
+        if self.bidirectional:
+            raise ValueError("stepper: this layer is bidirectional, which a stream cannot be")
+        if self.reverse:
+            raise ValueError("stepper: this layer runs in reverse, which a stream cannot")
+        return Stepper(list(self._cells), batch_size, mode=self.mode, stacked=True)
+
+    def explain(self, x=None):
+        """What became of the cells: programs, loops, saved bytes, FLOPs, source; why something does not compile.
+
+        See :func:`~tinygrad_rnn.recurrent.explain.explain`; `x` is an example of the input, or the pair (T, B).
+        """
+        from ..explain import explain_layers
+
+        return explain_layers(self._cells, 1 + self.bidirectional, x, self.mode, self.batch_first)
+
+    # ---- checks and shapes
+
+    def _check_input(self, x: Tensor) -> None:
+        shape, size = x.data.shape, self.input_size
+        if len(shape) not in (2, 3) or shape[-1] != size:
+            time_batch = "(B, T, " if self.batch_first else "(T, B, "
+            raise ShapeError(
+                f"{type(self).__name__}: input: got shape {shape}, wanted {time_batch}{size}) or (T, {size})"
+            )
+        if 0 in shape:
+            raise ShapeError(f"{type(self).__name__}: input: got shape {shape}, wanted at least one step and one row")
+
+    def _split_state(self, state, batch: int, batched: bool) -> list:
+        """One state for each cell, or None for each."""
+        count = len(self._cells)
+        if state is None:
+            return [None] * count
+        template, structure = tree.flatten(self._cells[0].initial_state(1))
+        name, leaves = type(self).__name__, tree.leaves_like(structure, state)
+        if leaves is None:
+            its = tree.flatten(state)[1]
+            raise ShapeError(f"{name}: state: got {tree.in_words(its)}, wanted {tree.in_words(structure)}")
+        columns = []
+        for s, t in zip(leaves, template):
+            s = as_state(s, t.dtype, f"{name}: state")
+            wanted = (count, batch, *t.shape[1:]) if batched else (count, *t.shape[1:])
+            if s.shape != wanted:
+                raise ShapeError(f"{name}: state: got shape {s.shape}, wanted {wanted}")
+            columns.append(ops.unstack(s if batched else ops.expand_dims(s, 1)))
+        return [tree.unflatten(structure, [column[i] for column in columns]) for i in range(count)]
+
+    def extra_repr(self) -> str:
+        text = f"{self.input_size}, {self.hidden_size}"
+        if self.num_layers > 1:
+            text += f", num_layers={self.num_layers}"
+        if not self.bias:
+            text += ", bias=False"
+        if self.dropout:
+            text += f", dropout={self.dropout}"
+        for name in ("batch_first", "bidirectional", "reverse"):
+            text += f", {name}=True" if getattr(self, name) else ""
+        for name, value in self._extras.items():
+            text += f", {name}={value!r}" if value else ""
+        return text
+
+
+def _add_axis(argument: str, a: Any, wanted: tuple) -> np.ndarray | None:
+    """Lengths, masks or resets of the only row as those of a batch of one."""
+    if a is None:
+        return None
+    array = a.data if isinstance(a, Tensor) else as_array(a, argument)
+    if array.shape != wanted:
+        raise ShapeError(f"{argument}: got shape {array.shape}, wanted {wanted or 'one number'}, as input has no batch")
+    return np.expand_dims(array, -1)
+
+
+def _option_names(layer: type) -> list[str]:
+    """The options of a layer, its own and those of all layers."""
+    found = [*inspect.signature(layer).parameters.values(), *inspect.signature(Layered).parameters.values()]
+    names = dict.fromkeys(p.name for p in found if p.kind is not p.VAR_KEYWORD)
+    return [name for name in names if name not in ("input_size", "hidden_size", "cell_options")]

@@ -1,0 +1,397 @@
+"""The compiled road of :func:`scan`: a cell's step becomes a program, and the whole loop one node of the tape."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from ... import compile as compiler
+from ... import config, ops
+from ...compile.frontend.watch import watching
+from ...core import Op, Tensor, apply, pull_back, tree
+from ...core.tensor import link
+from ...errors import CompileError
+from ...modules.dropout import keep_masks
+from ..cell import Cell
+from .axis_layout import Arrangement, solid
+from .call_cache import Call, Known, known_of
+from .eager import scan_eager
+from .guards import NOTHING, Guards, guards_of
+from .ragged import RaggedLoop
+from .settings import look_up, rehearsal, shared_generators
+from .tracing import Arguments, differs, trace_twice
+from .valid_steps import Steps
+
+
+class Program:
+    """One compiled form of a cell: for one structure of inputs and states, one dtype and one set of settings.
+
+    Attributes
+    ----------
+    traced : Traced
+    bases : list of Symbol
+        What the loops read: invariants, and what is computed from them before the loop.
+    sources : list
+        (uid, where to find its tensor) of each invariant.
+    plain : list or None
+        Where to find each base, if none has to be computed.
+    guards : Guards
+        What was read of globals, classes and closures.
+    verified : set or None
+        Sizes of the batch for which the program was held against the tape, if it has to be for each.
+    """
+
+    def __init__(self, traced, sources, output_structure, guards: Guards = NOTHING):
+        self.traced = traced
+        self.guards = guards
+        self.verified: set[int] | None = set() if traced.trace.leaked else None
+        self.sources = sources
+        self.output_structure = output_structure
+        self.bases = compiler.bases(traced)
+        self.loops: dict[tuple, _Loop | Refusal] = {}
+        where = dict(sources)
+        self.plain = [where[s.uid] for s in self.bases] if all(s.uid in where for s in self.bases) else None
+        self._leaves = {s.uid: s for s in compiler.leaves(self.bases)}
+        self._wanted: tuple[int, list] = (0, [])
+
+    def draw(self, time: int, batch: int) -> list[np.ndarray]:
+        """The random masks of a sequence, (T, B, ...), which the loops take as further inputs."""
+        drawn = self.traced.drawn
+        if not drawn:
+            return []
+        return keep_masks([x.shape[1:] for x in self.traced.inputs[-len(drawn) :]], drawn, time, batch)
+
+    def base_tensors(self, batch: int) -> list[Tensor] | None:
+        """Today's tensors, or None if they no longer have the shapes and dtypes of the trace.
+
+        What is computed from parameters alone runs on the tape here.
+        """
+        if self.plain is not None:
+            tensors = [look_up(source) for source in self.plain]
+        else:
+            values = {uid: look_up(source) for uid, source in self.sources}
+            if not all(_fits(t, self._leaves[uid], batch) for uid, t in values.items() if uid in self._leaves):
+                return None
+            tensors = compiler.evaluate(self.bases, values)
+        known, wanted = self._wanted
+        if known != batch:
+            rows = compiler.row_constants(self.traced)
+            shapes = [(batch, *s.shape[1:]) if s.uid in rows else s.shape for s in self.bases]
+            wanted = [(shape, s.dtype) for shape, s in zip(shapes, self.bases)]
+            self._wanted = batch, wanted
+        return tensors if [(t.data.shape, t.data.dtype) for t in tensors] == wanted else None
+
+    def loop(self, title: str, train: bool, args) -> _Loop:
+        """The loop for these arguments: which of them need gradients decides what it computes.
+
+        Raises
+        ------
+        CompileError
+            If there is none, as a derivative rule cannot be traced, or code cannot be generated.
+        """
+        wanted = tuple([a.requires_grad for a in args]) if train else ()
+        found = self.loops.get(wanted)
+        if found is None or not found.guards.hold():
+            with compiler.making:
+                found = self.loops.get(wanted)
+                if found is None or not found.guards.hold():
+                    found = self.loops[wanted] = self._make_loop(title, train, wanted or (False,) * len(args))
+        if isinstance(found, str):
+            raise CompileError(found)
+        return found
+
+    def _make_loop(self, title: str, train: bool, flags: tuple) -> _Loop | Refusal:
+        n_inputs, n_states = len(self.traced.inputs), len(self.traced.states)
+        uids = {s.uid for s, w in zip(self.bases, flags[n_inputs + n_states :]) if w}
+        codes: dict = {}
+        try:
+            plan = compiler.Plan(self.traced, flags[:n_inputs], uids, lambda trace: watching(trace, codes))
+            executable = compiler.Executable(plan, title)
+            executable.prepare(train)
+        except Exception as error:  # of a derivative rule, or of what generates code
+            return refusal(f"{'gradients: ' if train else ''}{_reason(error)}", None, codes)
+        return _Loop(self, executable, n_inputs, n_states, train, guards_of(None, codes, ()))
+
+
+def _fits(tensor: Tensor, symbol, batch: int) -> bool:
+    shape = tuple(batch if n == compiler.BATCH else n for n in symbol.shape)
+    return tensor.shape in (shape, symbol.shape) and tensor.dtype == symbol.dtype
+
+
+class _Loop:
+    """A compiled loop as an operation of the tape.
+
+    How the caller wants its axes (:class:`Arrangement`) is done on arrays here: moved on the tape, each would be a
+    node more.
+    """
+
+    def __init__(
+        self, program: Program, executable, n_inputs: int, n_states: int, train: bool, guards: Guards = NOTHING
+    ):
+        self.guards = guards  # of derivative rules
+        self.program, self.executable, self.train = program, executable, train
+        self.n_inputs, self.n_arguments = n_inputs, n_inputs + n_states
+        self.n_outputs, self.n_states = len(program.traced.outputs), n_states
+        self._reverses: bool | None = None
+        everything = tuple(range(self.n_arguments + len(program.bases)))
+        self.ragged = RaggedLoop(program.traced, program.bases, executable, train)
+        self.op = Op("recurrent_loop", self.forward, joint_vjp=self.backward, untyped=everything, fresh=True)
+
+    def forward(self, *arrays, tape):
+        n, dtype = self.n_arguments, self.executable.dtype
+        return self.run(arrays[: self.n_inputs], arrays[self.n_inputs : n], [solid(a, dtype) for a in arrays[n:]], tape)
+
+    def record(self, x: Tensor, states: list[Tensor], bases: list[Tensor], arrays: list, arrange: Arrangement) -> Any:
+        """The results as tensors of the tape; `arrays` are those of `bases`, as :meth:`run` takes them."""
+        tape = {"arrange": arrange}
+        array, values = x._array, [s._array for s in states]
+        out = self.run((array,), values, arrays, tape)
+        if self.train:
+            return link(self.op, (x, *states, *bases), (array, *values, *arrays), {"tape": tape}, out)
+        return [Tensor(a) for a in out]
+
+    def run(self, inputs, states, bases: list[np.ndarray], tape: dict) -> tuple:
+        """Outputs and final states; `bases` are contiguous, and of the loop's dtype."""
+        arrange, dtype = tape["arrange"], self.executable.dtype
+        if arrange.moves:
+            inputs = map(arrange.inward, inputs)
+        inputs = [solid(x, dtype) for x in inputs]
+        time, batch = inputs[0].shape[:2]
+        states = [solid(s, dtype) for s in states]
+        ys, finals, tape["context"] = self.executable.forward(inputs, states, bases, time, batch, self.train)
+        if arrange.moves:
+            ys = map(arrange.outward, ys)
+        return (*ys, *finals) if arrange.stacked else (*ys, *[s[0] for s in finals])
+
+    def backward(self, gs: dict, out, *args, needs, tape):
+        if any(isinstance(g, Tensor) for g in gs.values()):
+            return self._replay(gs, args, needs, tape)
+        context = tape["context"]
+        if not self.can_reverse():
+            with config.enable_grad():
+                tensors = [Tensor(a, need) for a, need in zip(args, needs)]
+                found = self._replay({i: Tensor(g) for i, g in gs.items()}, tensors, needs, tape)
+            return [None if g is None else np.array(g.data) for g in found]
+        arrange, dtype, n = tape["arrange"], self.executable.dtype, self.n_outputs
+        outputs = [gs.get(i) for i in range(n)]
+        if arrange.moves:
+            outputs = [g if g is None else arrange.inward(g) for g in outputs]
+        grads = [*outputs, *[gs.get(i) for i in range(n, n + self.n_states)]]
+        grads = [g if g is None else solid(g, dtype) for g in grads]
+        inputs, states, invariants = self.executable.backward(context, grads[:n], grads[n:])
+        if arrange.moves:
+            inputs = [g if g is None else arrange.outward(g) for g in inputs]
+        return [*inputs, *states, *[invariants.get(s.uid) for s in self.program.bases]]
+
+    def can_reverse(self) -> bool:
+        """Whether there is a backward loop; if code cannot be generated, gradients come from the tape."""
+        if self._reverses is None:
+            try:
+                assert self.executable.training[1].address
+                self._reverses = True
+            except Exception as error:
+                self._reverses = False
+                title = self.executable.title
+                warnings.warn(f"{title}: gradients run eagerly: {_reason(error)}", RuntimeWarning, stacklevel=2)
+        return self._reverses
+
+    def _replay(self, gs: dict, args, needs, tape):
+        """Gradients that can be differentiated again: run the program on the tape."""
+        arrange = tape["arrange"]
+        tensors = [a if isinstance(a, Tensor) else Tensor(a) for a in args]
+        bases = {s.uid: a for s, a in zip(self.program.bases, tensors[self.n_arguments :])}
+        results = compiler.replay(
+            self.program.traced,
+            [arrange.inward(x) for x in tensors[: self.n_inputs]],
+            tensors[self.n_inputs : self.n_arguments],
+            bases,
+        )
+        n = self.n_outputs
+        results[:n] = [arrange.outward(y) for y in results[:n]]
+        if arrange.stacked:
+            results[n:] = [ops.expand_dims(s, 0) for s in results[n:]]
+        return pull_back(results, gs, tensors, needs, create_graph=True)
+
+
+def scan_compiled(
+    cell: Cell,
+    inputs: list[Tensor],
+    structure,
+    states: list[Tensor],
+    state_structure,
+    mode: str,
+    arrange: Arrangement,
+    steps: Steps | None = None,
+    fresh: list[Tensor] | None = None,
+) -> tuple[Any, Any] | None:
+    """Outputs and final state; None if ``mode="auto"`` must run eagerly.
+
+    `steps` says which steps count; `fresh` is the state of rows that begin anew, if it is not `states`.
+
+    Raises
+    ------
+    CompileError
+        With ``mode="compiled"``, if the step cannot be compiled.
+    """
+    if config.grad_mode.tracer is not None:  # the step of another cell is being traced
+        raise CompileError(
+            f"{cell._title}: a layer runs inside a step: call its cell's step(), or run it in begin_sequence()"
+        )
+    found = program_of(cell, inputs, structure, states, state_structure, mode, arrange.batch_axis)
+    if found is None:
+        return None
+    program, tensors = found
+    if program.traced.drawn:
+        time, batch = (inputs[0].data.shape[axis] for axis in (1 - arrange.batch_axis, arrange.batch_axis))
+        inputs = [*inputs, *[Tensor(arrange.outward(mask)) for mask in program.draw(time, batch)]]
+    args = (*inputs, *states, *tensors)
+    train = config.is_grad_enabled() and any(a.requires_grad for a in (*args, *(fresh or ())))
+    try:
+        loop = program.loop(cell._title, train, args)
+    except CompileError as error:
+        if mode == "compiled":
+            raise CompileError(f"{cell._title}: {error}") from error
+        _warn(cell, (program, train), str(error))
+        return None
+    if structure is tree.LEAF and Call.may_come_again(program, tensors):
+        known = known_of(cell)
+        call = Call(program, loop, tensors, states, state_structure, known.settings.last)
+        known.remember(inputs[0], arrange, call)
+    if steps is None:
+        results = apply(loop.op, args, {"tape": {"arrange": arrange}})
+    else:
+        results = loop.ragged.run(inputs, states, fresh, tensors, steps.ragged(arrange), arrange.stacked)
+    n = loop.n_outputs
+    return tree.unflatten(program.output_structure, results[:n]), tree.unflatten(state_structure, results[n:])
+
+
+# ---- programs of a cell
+
+
+class Refusal(str):
+    """Why a step cannot be compiled, as long as its `guards` hold."""
+
+    guards: Guards = NOTHING
+
+
+def refusal(reason: str, cell: Cell | None, codes: dict, read: Iterable[Tensor] = ()) -> Refusal:
+    """A refusal of what this code has read."""
+    found = Refusal(reason)
+    with contextlib.suppress(CompileError):  # too much to be watched: then it is for good
+        found.guards = guards_of(cell, codes, read)
+    return found
+
+
+def program_of(
+    cell: Cell, inputs, structure, states, state_structure, mode: str, batch_axis: int = 1
+) -> tuple[Program, list[Tensor]] | None:
+    """The cell's program for arguments like these, traced if need be, and the tensors that it reads."""
+    known = known_of(cell)
+    batch = inputs[0].data.shape[batch_axis]
+    key: Any = None
+    reason: str = ""
+    try:
+        key = _key(known, cell, inputs, structure, states, state_structure)
+    except CompileError as error:
+        reason = str(error)
+    for retry in (False, True) if not reason else ():
+        program = None if retry else _program(known, key)
+        if program is None:
+            with compiler.making:
+                program = None if retry else _program(known, key)
+                if program is None:
+                    program = trace_program(cell, inputs, structure, states, state_structure)
+                    known.add_program(key, program)
+        if isinstance(program, str):
+            reason = program
+            break
+        tensors = program.base_tensors(batch)
+        if tensors is not None:
+            if program.verified is None or batch in program.verified:
+                return program, tensors
+            reason = _verify(program, cell, Arguments(inputs, structure, states, state_structure), batch) or ""
+            if not reason:
+                return program, tensors
+            break
+    else:  # not even those that it was traced with: a constant that does not have a row for each batch row
+        reason = reason or "a constant has other rows than the batch; make it in begin_sequence(batch_size)"
+    if mode == "compiled" or (key, reason) not in known.warned:
+        _raise_as_eager(cell, inputs, structure, states, state_structure, batch_axis, reason)
+    if mode == "compiled":
+        raise CompileError(f"{cell._title}: {reason}")
+    if mode == "auto":
+        _warn(cell, key, reason)
+    return None
+
+
+def _key(known: Known, cell: Cell, inputs, structure, states, state_structure) -> tuple:
+    return (
+        structure,
+        state_structure,
+        *[(x.data.shape[2:], x.data.dtype) for x in inputs],
+        *[(s.data.shape[1:], s.data.dtype) for s in states],
+        known.settings.read(cell),
+    )
+
+
+def _program(known: Known, key: tuple) -> Program | Refusal | None:
+    return next((p for p in known.programs.get(key, ()) if p.guards.hold()), None)
+
+
+def _verify(program: Program, cell: Cell, arguments: Arguments, batch: int) -> str | None:
+    """Hold the program against the tape for a size of the batch that it may have seen in numbers."""
+    assert program.verified is not None
+    with compiler.making:
+        why = differs(program, cell, arguments, (batch,))
+    if why is None:
+        program.verified.add(batch)
+    return why
+
+
+def _warn(cell: Cell, key: Any, reason: str) -> None:
+    """Say once why a cell runs eagerly."""
+    warned = known_of(cell).warned
+    if (key, reason) not in warned:
+        warned.add((key, reason))
+        warnings.warn(f"{cell._title} runs eagerly: {reason}", RuntimeWarning, stacklevel=5)
+
+
+def _raise_as_eager(cell: Cell, inputs, structure, states, state_structure, batch_axis: int, reason: str) -> None:
+    """Run one step on the tape: what eager mode rejects is rejected with the same error."""
+    with compiler.making, rehearsal(cell):
+        firsts = [Tensor(x.data[:1] if batch_axis else x.data[:, :1].swapaxes(0, 1), x.requires_grad) for x in inputs]
+        random = [(put, get()) for get, put in shared_generators()]
+        scan_eager(cell, firsts, structure, states, state_structure)
+        if "draws random numbers" in reason:
+            for put, state in random:
+                put(state)
+
+
+def trace_program(cell: Cell, inputs, structure, states, state_structure) -> Program | Refusal:
+    """The program of a step, or why there is none."""
+    codes: dict = {}
+    arguments = Arguments(inputs, structure, states, state_structure)
+    read: list[Tensor] = []
+    try:
+        compiler.check_available()
+        with compiler.making:
+            found = trace_twice(cell, arguments, codes)
+            read = found.traced.trace.read
+            program = Program(found.traced, found.sources, found.outputs, guards_of(cell, codes, read))
+            reason = differs(program, cell, arguments)
+        if reason is None:
+            return program
+    except Exception as error:  # of the trace, or whatever Python met that only tensors have
+        reason = _reason(error)
+    return refusal(reason, cell, codes, read)
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong while a step was compiled, in words."""
+    if isinstance(error, CompileError):
+        return str(error)
+    return f"{type(error).__name__}: {error}, at {compiler.raised_at(error)}"

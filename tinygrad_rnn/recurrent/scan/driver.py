@@ -1,0 +1,356 @@
+"""The driver: run a cell over the time axis of a sequence. It knows nothing of the cell that it runs."""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import Any
+
+import numpy as np
+
+from ... import config, ops
+from ...config import grad_mode
+from ...core import Tensor, is_float, tree
+from ...core.dtype import as_array
+from ...errors import DTypeError, OutOfMemoryError, ShapeError
+from ..cell import Cell
+from .anomaly import Replay, watched
+from .axis_layout import Arrangement
+from .call_cache import earlier_call
+from .eager import Masks, kind_of, scan_eager
+from .sequence import keeps_some, turn_of
+from .valid_steps import Steps, read_steps
+
+LARGE = 1 << 24  # rows of all steps; from here on it is looked at whether they fit into the memory
+MODES = ("auto", "compiled", "eager")
+
+
+def check_mode(mode: str) -> str:
+    if mode not in MODES:
+        raise ValueError(f"mode: got {mode!r}, wanted 'auto', 'compiled' or 'eager'")
+    return mode
+
+
+def check_every(every: Any, owner: str) -> int | None:
+    """`checkpoint_every`, which is None or a whole number from 1 on."""
+    if every is not None and (isinstance(every, bool) or not isinstance(every, int | np.integer) or every < 1):
+        raise ValueError(f"{owner}: checkpoint_every: got {every!r}, wanted None or a whole number, at least 1")
+    return None if every is None else int(every)
+
+
+def scan(
+    cell: Cell,
+    xs,
+    state=None,
+    mode: str = "auto",
+    reverse: bool = False,
+    batch_first: bool = False,
+    lengths=None,
+    mask=None,
+    resets=None,
+    reset_state=None,
+    checkpoint_every: int | None = None,
+    return_outputs: bool = True,
+) -> tuple[Any, Any]:
+    """Run `cell` over a sequence.
+
+    Parameters
+    ----------
+    cell : Cell
+    xs : Tensor or array, (T, B, ...), or a nest of such
+        The inputs; T and B are at least one, and the same for all. Arrays of floats are cast to the cell's dtype;
+        integers stay what they are, and a step may compute with them or look them up.
+    state : nest of tensors, optional
+        The state before the first step, fitting ``cell.initial_state(B)``, which is the default.
+    mode : {"auto", "compiled", "eager"}
+        How to run it; "auto" compiles what it can.
+    reverse : bool
+        Run from the last step to the first; outputs stay at their inputs' places.
+    batch_first : bool
+        Inputs and outputs are (B, T, ...) instead of (T, B, ...).
+    lengths : ints (B,), optional
+        Steps of each row that count, from the first on: from 0 to T, in any order. Rows end there: what lies behind
+        is not read, outputs there are zero, the final state is that after the last step that counts (the first state
+        of a row without any), and with `reverse` a row starts there.
+    mask : bools (T, B), optional
+        Steps that count. At the others the state is carried through, and outputs are zero. With `lengths` too, those
+        count that both let pass.
+    resets : bools (T, B), optional
+        Before which steps, also those that `mask` leaves out, a row begins anew, as at the beginning of an episode:
+        with `reset_state`, and without gradients into what was before. The sequence is cut between steps t - 1 and t,
+        whichever way it is run.
+    reset_state : nest of tensors, optional
+        What a row that begins anew begins with; ``cell.initial_state(B)`` is the default, whatever `state` is carried
+        over from before.
+    checkpoint_every : int, optional
+        Keep the state after so many steps, and nothing of what is between: the backward pass runs the steps between
+        two of them once more. Memory for T / checkpoint_every + checkpoint_every steps, which is least near the square
+        root of T, for the price of a second forward pass. Same results, same gradients.
+    return_outputs : bool
+        False: None in the place of the outputs; with `checkpoint_every`, they take no memory then.
+
+    Returns
+    -------
+    ys : nest of tensors, (T, B, ...)
+        The outputs of all steps.
+    state : nest of tensors
+        The state after the last step.
+
+    Raises
+    ------
+    ShapeError, DTypeError, ValueError
+        If inputs, states, lengths or masks do not fit the cell and each other, before any step runs; or if a step
+        changes the structure, a shape or a dtype of its output or state.
+    CompileError
+        With ``mode="compiled"``, if the step cannot be compiled.
+
+    Notes
+    -----
+    Where not all steps count, compiled loops take rows of the batch out of the way that have nothing to do; the time
+    depends on the number of steps that count. Neither results nor gradients depend on the others.
+    """
+    steps = None
+    if not (lengths is None and mask is None and resets is None):
+        inputs, _ = _check_inputs(cell, xs, batch_first)
+        steps = read_steps(cell._title, inputs[0].shape[:2], lengths, mask, resets, batch_first)
+    check_every(checkpoint_every, cell._title)
+    return run(
+        cell, xs, state, mode, Arrangement(batch_first, reverse), steps, reset_state, checkpoint_every, return_outputs
+    )
+
+
+def run(
+    cell: Cell,
+    xs,
+    state,
+    mode: str,
+    arrange: Arrangement,
+    steps: Steps | None = None,
+    reset_state: Any = None,
+    checkpoint_every: int | None = None,
+    return_outputs: bool = True,
+) -> tuple[Any, Any]:
+    """What :func:`scan` does, for layers: the same `steps` may serve several cells."""
+    check_mode(mode)
+    try:
+        if not keeps_some(cell):
+            return _run(cell, xs, state, mode, arrange, steps, reset_state, checkpoint_every, return_outputs)
+        with turn_of(cell):
+            return _run(cell, xs, state, mode, arrange, steps, reset_state, checkpoint_every, return_outputs)
+    except OutOfMemoryError:
+        raise
+    except MemoryError as error:
+        raise _no_room(cell, xs, arrange) from error
+
+
+def _no_room(cell: Cell, xs, arrange: Arrangement) -> MemoryError:
+    """The error for a sequence that does not fit: what the inputs and their outputs take at least."""
+    from ...compile.runtime.memory import no_room  # the compiler is loaded at first use
+
+    shapes = [np.shape(getattr(x, "data", x)) for x in tree.flatten(xs)[0]]
+    batch, time = (shapes[0][axis] for axis in (arrange.batch_axis, 1 - arrange.batch_axis))
+    return no_room(cell._title, time, batch, "the sequence", _least(cell, shapes))
+
+
+def _least(cell: Cell, shapes: list[tuple]) -> int:
+    """Bytes that inputs, or outputs, of these shapes take at least."""
+    inputs = sum(math.prod(shape) for shape in shapes)
+    outputs = math.prod(shapes[0][:2]) * (cell.output_size or cell.hidden_size or 1)
+    return max(inputs, outputs) * cell.dtype.itemsize
+
+
+def _run(cell, xs, state, mode: str, arrange: Arrangement, steps, reset_state, checkpoint_every, return_outputs) -> Any:
+    call = states = fresh = None
+    if isinstance(xs, np.ndarray):
+        xs = as_input(xs, cell.dtype, f"{cell._title}: xs")
+    anew = steps is not None and steps.resets is not None and not (state is None and reset_state is None)
+    if isinstance(xs, Tensor) and mode != "eager" and checkpoint_every is None and not anew:
+        call = earlier_call(cell, xs, arrange)
+        if call is not None:
+            batch = xs._array.shape[arrange.batch_axis]
+            states = call.states_like(cell, state, batch)
+    if call is not None and states is not None:
+        inputs, structure, state_structure = [xs], tree.LEAF, call.state_structure
+        if call.begin(cell, batch):
+            if grad_mode.anomaly is None:
+                ys, last = call.run(xs, states, arrange, steps)
+            else:
+                again = functools.partial(_on_the_tape, cell, structure, state_structure, arrange, steps)
+                replay = Replay(cell, again, inputs, states, None, plain=True)
+                ys, last = watched(functools.partial(call.run, xs, states, arrange, steps), replay)
+            return ys if return_outputs else None, last
+    else:
+        inputs, structure = _check_inputs(cell, xs, arrange.batch_first)
+        batch = inputs[0].data.shape[arrange.batch_axis]
+        states, state_structure = check_state(cell, state, batch)
+        if anew:
+            fresh, _ = check_state(cell, reset_state, batch, "reset_state")
+        cell.begin_sequence(batch)
+    time = inputs[0].data.shape[1 - arrange.batch_axis]
+    if time * batch > LARGE:
+        from ...compile.runtime.memory import check_room  # the compiler is loaded at first use
+
+        check_room(cell._title, time, batch, _least(cell, [x.data.shape for x in inputs]), "the sequence")
+    if checkpoint_every is None or checkpoint_every >= time or not config.is_grad_enabled():
+        ys, last = _advance(cell, structure, state_structure, mode, arrange, inputs, states, steps, fresh)
+        return ys if return_outputs else None, last
+    from .remat import Checkpointed
+
+    flat = arrange._replace(stacked=False)
+    advance = functools.partial(_advance, cell, structure, state_structure, mode, flat)
+    whole = Checkpointed(cell, advance, flat, steps, checkpoint_every)
+    ys, last = whole.run(inputs, states, fresh, return_outputs)
+    return ys, tree.map(lambda s: ops.expand_dims(s, 0), last) if arrange.stacked else last
+
+
+def _advance(
+    cell: Cell,
+    structure,
+    state_structure,
+    mode: str,
+    arrange: Arrangement,
+    inputs: list[Tensor],
+    states: list[Tensor],
+    steps: Steps | None,
+    fresh: list[Tensor] | None,
+) -> tuple[Any, Any]:
+    """Run the cell, whose sequence has begun."""
+    if mode != "eager":
+        road = _compiled()
+        if grad_mode.anomaly is None:
+            result = road(cell, inputs, structure, states, state_structure, mode, arrange, steps, fresh)
+        else:
+            args = (cell, inputs, structure, states, state_structure, mode, arrange, steps, fresh)
+            again = functools.partial(_on_the_tape, cell, structure, state_structure, arrange, steps)
+            result = watched(functools.partial(road, *args), Replay(cell, again, inputs, states, fresh))
+        if result is not None:
+            return result
+    return _on_the_tape(cell, structure, state_structure, arrange, steps, inputs, states, fresh)
+
+
+def _on_the_tape(
+    cell: Cell,
+    structure,
+    state_structure,
+    arrange: Arrangement,
+    steps: Steps | None,
+    inputs: list[Tensor],
+    states: list[Tensor],
+    fresh: list[Tensor] | None,
+) -> tuple[Any, Any]:
+    inputs = [arrange.inward(x) for x in inputs] if arrange.moves else inputs
+    masks = None if steps is None else Masks(*steps.running(arrange.reverse), fresh)
+    ys, state = scan_eager(cell, inputs, structure, states, state_structure, masks, arrange.reverse)
+    ys = tree.map(arrange.outward, ys) if arrange.moves else ys
+    return ys, tree.map(lambda s: ops.expand_dims(s, 0), state) if arrange.stacked else state
+
+
+_road: Any = None
+
+
+def _compiled() -> Any:
+    """The compiled road; the compiler is loaded at first use."""
+    global _road
+    if _road is None:
+        from .compiled import scan_compiled
+
+        _road = scan_compiled
+    return _road
+
+
+# ---- checks, before any work
+
+
+def _check_inputs(cell: Cell, xs, batch_first: bool = False) -> tuple[list[Tensor], tree.Structure]:
+    """The sequences in `xs` as tensors that fit the cell, and the structure of one step's input."""
+    name = cell._title
+    leaves, structure = ([xs], tree.LEAF) if tree.holds_numbers(xs) else tree.flatten(xs)
+    if not leaves:
+        raise ShapeError(f"{name}: xs: got no sequence, wanted at least one; for a cell without input, (T, B, 0)")
+    dtype, size = cell.dtype, cell.input_size
+    tensors = [as_input(x, dtype, f"{name}: xs") for x in leaves]
+    plain = size is not None and structure is tree.LEAF
+    lead = tensors[0].data.shape[:2]
+    for x in tensors:
+        shape = x.data.shape
+        if len(shape) < 2 or (plain and len(shape) != 3):
+            axes = "B, T" if batch_first else "T, B"
+            wanted = f"({axes}, {size})" if size is not None else f"({axes}, ...)"
+            raise ShapeError(f"{name}: xs: got shape {shape}, wanted {wanted}")
+        if shape[0] < 1 or shape[1] < 1:
+            what = "an empty sequence" if shape[1 if batch_first else 0] < 1 else "an empty batch"
+            raise ShapeError(f"{name}: xs: got shape {shape}, {what}, wanted T >= 1 and B >= 1")
+        if shape[:2] != lead:
+            raise ShapeError(
+                f"{name}: xs: got sequences of shapes {tensors[0].shape} and {shape}, wanted one T and one B"
+            )
+    if plain and shape[2] != size:
+        raise ShapeError(f"{name}: xs: got {shape[2]} features in shape {shape}, wanted {size}")
+    return tensors, structure
+
+
+def as_input(x, dtype: np.dtype, argument: str) -> Tensor:
+    """`x` as a tensor of `dtype`, or of integers; only arrays are cast.
+
+    Where gradients may be asked for it has memory of its own: what the caller does to his array meanwhile does not
+    reach the backward pass.
+    """
+    if isinstance(x, Tensor):
+        if x.data.dtype != dtype and is_float(x.data.dtype):
+            raise DTypeError(f"{argument}: got a {x.dtype} tensor, wanted {dtype} as the cell; cast one of them")
+        return x
+    array = x if isinstance(x, np.ndarray) else _read(x, argument)
+    copy = True if config.grad_mode.enabled else None
+    if array.dtype.kind != "f":
+        array, dtype = as_array(array, argument), array.dtype
+    try:
+        return Tensor(np.array(array, dtype, copy=copy))
+    except MemoryError as error:
+        from ...compile.runtime.memory import in_units  # the compiler is loaded at first use
+
+        size = in_units(array.size * np.dtype(dtype).itemsize)
+        raise OutOfMemoryError(
+            f"{argument}: got shape {array.shape}, of which a copy needs {size}, which is not there; a smaller batch "
+            "or shorter sequences need less"
+        ) from error
+
+
+def _read(x, argument: str) -> np.ndarray:
+    try:
+        return np.asarray(x)
+    except (ValueError, TypeError):  # words of NumPy's own
+        return as_array(x, argument)
+
+
+def check_state(cell: Cell, state, batch: int, argument: str = "state") -> tuple[list[Tensor], tree.Structure]:
+    """The tensors of `state`, which fits the cell, and its structure; without one, the cell's initial state."""
+    template, structure = tree.flatten(cell.initial_state(batch))
+    for s in template:
+        if not isinstance(s, Tensor) or not s.data.ndim or s.data.shape[0] != batch:
+            name = cell._title
+            raise ShapeError(f"{name}.initial_state({batch}): got {kind_of(s)}, wanted tensors ({batch}, ...)")
+    if state is None:
+        return template, structure
+    name = cell._title
+    leaves = tree.leaves_like(structure, state)
+    if leaves is None:
+        its = tree.flatten(state)[1]
+        raise ShapeError(f"{name}: {argument}: got {tree.in_words(its)}, wanted {tree.in_words(structure)}")
+    checked = []
+    for s, t in zip(leaves, template):
+        s = as_state(s, t.dtype, f"{name}: {argument}")
+        if s.shape != t.shape:
+            raise ShapeError(f"{name}: {argument}: got shape {s.shape}, wanted {t.shape}")
+        checked.append(s)
+    return checked, structure
+
+
+def as_state(s, dtype: np.dtype, argument: str) -> Tensor:
+    """A tensor of a state; arrays are cast to `dtype`."""
+    if not isinstance(s, Tensor):
+        s = as_input(s, dtype, argument)
+        if np.can_cast(s.dtype, dtype, "same_kind"):
+            s = Tensor(s.data.astype(dtype, copy=False))
+    if s.dtype != dtype:
+        raise DTypeError(f"{argument}: got a {s.dtype} tensor, wanted {dtype}")
+    return s

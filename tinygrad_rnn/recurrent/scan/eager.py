@@ -1,0 +1,242 @@
+"""The eager road of :func:`scan`: the step runs T times on the tape, and has to keep its promises each time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ... import ops
+from ...config import functional, grad_mode
+from ...core import Tensor, listening, tree
+from ...core.finding import Unrolled
+from ...errors import DTypeError, ShapeError
+from ..cell import Cell
+from .anomaly import settle
+from .row_numbers import RowNumbers, may_spread
+from .settings import drawn
+
+
+def scan_eager(
+    cell: Cell,
+    inputs: list[Tensor],
+    structure,
+    leaves: list[Tensor],
+    state_structure,
+    masks: Masks | None = None,
+    reverse: bool = False,
+) -> tuple[Any, Any]:
+    """Unroll the step on the tape; the backward walk over it is backpropagation through time.
+
+    `inputs` and `masks` are time first and in running order, which `reverse` says.
+    """
+    watch = grad_mode.anomaly
+    if watch is None or watch.quiet:
+        return _unroll(cell, inputs, structure, leaves, state_structure, masks)
+    time, batch = inputs[0].shape[:2]
+    counts = None if masks is None else masks.valid
+    sequence = Unrolled(__file__, batch, time, watch.base, reverse, counts)
+    with watch.inside(sequence):
+        return _unroll(cell, inputs, structure, leaves, state_structure, masks, sequence)
+
+
+def _unroll(
+    cell: Cell,
+    inputs: list[Tensor],
+    structure,
+    leaves: list[Tensor],
+    state_structure,
+    masks: Masks | None,
+    sequence: Unrolled | None = None,
+) -> tuple[Any, Any]:
+    runner = StepRunner(cell, structure, state_structure, leaves, sequence)
+    steps = list(zip(*(ops.unstack(x) for x in inputs)))
+    if masks is None:
+        collected = [runner.step(t, xs) for t, xs in enumerate(steps)]
+    else:
+        collected = masks.run(runner, inputs, steps)
+    if sequence is not None:
+        sequence.begin(None)
+    columns = zip(*collected)
+    outputs = [ops.stack(column) for column in columns]
+    if sequence is not None:
+        settle(cell, sequence, [*((y, 1) for y in outputs), *((s, 0) for s in runner.leaves)], inputs, leaves)
+    ys = tree.unflatten(runner.output_structure, outputs)
+    return ys, tree.unflatten(state_structure, [_apart(s) for s in runner.leaves])
+
+
+def _apart(state: Tensor) -> Tensor:
+    """The same tensor of the tape in memory of its own: a state may be an input, or a parameter, or a part of one."""
+    if state.requires_grad and state.is_leaf:
+        return state * 1.0
+    return Tensor(state.data.copy(), state.requires_grad, state._node)
+
+
+class StepRunner:
+    """Runs steps, and checks that structures, shapes and dtypes stay what they were."""
+
+    def __init__(self, cell: Cell, structure, state_structure, leaves: list[Tensor], sequence: Unrolled | None = None):
+        self.cell, self.structure, self.state_structure = cell, structure, state_structure
+        self.sequence = sequence  # to tell it which step runs
+        self.leaves = leaves  # the present state
+        self.batch = leaves[0].shape[0] if leaves else None
+        self.states = _specs(leaves)
+        self.output_structure: Any = None
+        self.outputs: list | None = None
+
+    def step(self, t: int, xs) -> list[Tensor]:
+        """The output of step `t`; the state moves on."""
+        cell = self.cell
+        if self.sequence is not None:
+            self.sequence.begin(t)
+        state = tree.unflatten(self.state_structure, self.leaves)
+        try:
+            with functional():
+                x = tree.unflatten(self.structure, xs)
+                if self.outputs is None and may_spread([*xs, *self.leaves], xs[0].data.shape[0]):
+                    with listening(RowNumbers(cell._title, [*xs, *self.leaves], xs[0].data.shape[0])):
+                        result = cell.step(x, state)
+                else:
+                    result = cell.step(x, state)
+        except DTypeError as error:
+            mixed = _mixed_dtypes(cell, xs, self.leaves)
+            if not mixed:
+                raise
+            raise DTypeError(f"{cell._title}.step: {error}; {mixed}") from error
+        if type(result) is not tuple or len(result) != 2:
+            raise ShapeError(f"{cell._title}.step: returned {kind_of(result)}, wanted the pair (output, next_state)")
+        leaves, its = tree.flatten(result[1])
+        if its != self.state_structure or _specs(leaves) != self.states:
+            _reject(cell, "next_state", t, leaves, its, self.states, self.state_structure)
+        ys, its = tree.flatten(result[0])
+        if self.outputs is None:
+            self.output_structure, self.outputs = its, _specs(ys)
+            _check_output(cell, t, ys, xs[0].shape[0])
+        elif its != self.output_structure or _specs(ys) != self.outputs:
+            _reject(cell, "output", t, ys, its, self.outputs, self.output_structure)
+        self.leaves = leaves
+        return ys
+
+
+class Masks:
+    """Which steps are run, in running order.
+
+    A step that does not count leaves the state alone and puts out zeros. It takes the whole batch all the same, so
+    rows that do not count are given an input and a state that some row really meets: what a cell makes of arbitrary
+    padding might be infinite, and its gradient of zero then NaN.
+
+    Parameters
+    ----------
+    valid, starts : bool arrays (T, B) or None
+        Steps that count, and before which a row begins anew; None for all, and for none.
+    fresh : list of tensors or None
+        What a row that begins anew begins with. Default: what all begin with.
+    """
+
+    def __init__(self, valid: np.ndarray | None, starts: np.ndarray | None, fresh: list[Tensor] | None = None):
+        self.valid, self.starts, self.fresh = valid, starts, fresh
+
+    def run(self, runner: StepRunner, inputs: list[Tensor], steps: list[tuple]) -> list[list[Tensor]]:
+        """The outputs of all steps."""
+        fresh = runner.leaves if self.fresh is None else self.fresh
+        if self.valid is not None:
+            spare_inputs, spare_states = self._spare(inputs, runner.leaves, fresh)
+        collected: list = []
+        idle = False  # whether a step that no row counts may be left out
+        for t, xs in enumerate(steps):
+            if self.starts is not None and self.starts[t].any():
+                runner.leaves = choose(self.starts[t], fresh, runner.leaves)
+            valid = None if self.valid is None else self.valid[t]
+            if valid is None or valid.all():
+                collected.append(runner.step(t, xs))
+            elif idle and not valid.any():
+                collected.append([Tensor(np.zeros(shape, dtype)) for shape, dtype in runner.outputs or ()])
+            else:
+                before, empty = runner.leaves, not valid.any()
+                random = drawn(runner.cell) if empty else b""
+                runner.leaves = choose(valid, before, spare_states)
+                ys = runner.step(t, choose(valid, xs, spare_inputs))
+                runner.leaves = choose(valid, runner.leaves, before)
+                collected.append(choose(valid, ys, [np.zeros((), y.dtype) for y in ys]))
+                idle = idle or (empty and drawn(runner.cell) == random)  # random numbers are drawn for every step
+        return collected
+
+    def _spare(self, inputs: list[Tensor], carried: list[Tensor], fresh: list[Tensor]) -> tuple[list, list]:
+        """An input and a state for each row: those of its first step that counts, or of another row's."""
+        valid: Any = self.valid
+        first, rows = valid.argmax(axis=0), np.arange(valid.shape[1])
+        some = valid.any(axis=0)
+        donor = np.where(some, rows, some.argmax())
+        first = first[donor]
+        spare = [x.data[first, donor] if some.any() else np.zeros(x.shape[1:], x.dtype) for x in inputs]
+        renewed = np.zeros(len(rows), bool)
+        if self.starts is not None:
+            renewed = np.logical_or.accumulate(self.starts, axis=0)[first, donor]
+        states = [np.where(_fit(renewed, s), f.data[donor], s.data[donor]) for s, f in zip(carried, fresh)]
+        return spare, states
+
+
+def choose(condition: np.ndarray, those, others) -> list[Tensor]:
+    """For each row `those` where the condition holds, else `others`."""
+    return [ops.where(_fit(condition, a), a, b) for a, b in zip(those, others)]
+
+
+def _fit(condition: np.ndarray, like) -> np.ndarray:
+    return condition.reshape(-1, *(1,) * (len(like.shape) - 1))
+
+
+# ---- checks of what a step returns
+
+
+def _specs(leaves) -> list:
+    return [(x.data.shape, x.data.dtype) if isinstance(x, Tensor) else type(x) for x in leaves]
+
+
+def _check_output(cell: Cell, t: int, leaves, batch: int) -> None:
+    for y in leaves:
+        if not isinstance(y, Tensor) or not y.shape or y.shape[0] != batch:
+            raise ShapeError(f"{cell._title}.step: output at t={t}: got {kind_of(y)}, wanted tensors ({batch}, ...)")
+
+
+def _reject(cell: Cell, what: str, t: int, leaves, structure, wanted, wanted_structure) -> None:
+    """Say how a step's output or state differs from what it was before."""
+    place = f"{cell._title}.step: {what} at t={t}"
+    if structure != wanted_structure:
+        raise ShapeError(f"{place}: got {tree.describe(structure)}, wanted {tree.describe(wanted_structure)}")
+    for x, spec in zip(leaves, wanted):
+        shape, dtype = spec
+        if not isinstance(x, Tensor):
+            raise DTypeError(f"{place}: got {kind_of(x)}, wanted a tensor")
+        if x.shape != shape:
+            raise ShapeError(f"{place}: got shape {x.shape}, wanted {shape} as before the step")
+        if x.dtype != dtype:
+            raise DTypeError(f"{place}: got {x.dtype}, wanted {dtype} as before the step")
+
+
+def _mixed_dtypes(cell: Cell, xs, states: list[Tensor]) -> str:
+    """Who has which float dtype, where they are not one; else ""."""
+    kinds = [(f"parameter {name}", p.dtype) for name, p in cell.named_parameters()]
+    kinds += [("the input", x.dtype) for x in xs]
+    kinds += [("the state" if len(states) == 1 else f"state {i}", s.dtype) for i, s in enumerate(states)]
+    owners: dict[np.dtype, list[str]] = {}
+    for name, dtype in kinds:
+        if dtype.kind == "f":
+            owners.setdefault(dtype, []).append(name)
+    if len(owners) < 2:
+        return ""
+    said = [
+        f"{names[0]}{f' and {len(names) - 1} others' if len(names) > 1 else ''} {dtype}"
+        for dtype, names in owners.items()
+    ]
+    state = any("state" in names[0] for names in owners.values())
+    remedy = "make the initial state with dtype=self.dtype" if state else f'cell.to("{cell.dtype}") makes them one'
+    return f"mixed dtypes: {', '.join(said)}; {remedy}"
+
+
+def kind_of(value) -> str:
+    """What `value` is, in words."""
+    if isinstance(value, Tensor):
+        return f"a tensor of shape {value.shape}"
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
+    return type(value).__name__

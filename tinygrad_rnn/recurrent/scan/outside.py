@@ -1,0 +1,160 @@
+"""What a step may change outside of its cell: put back after a trial run, of which nobody is to know."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import pickle
+import random
+import types
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ...core import Tensor
+from ...modules.module import Module
+from .guards import attributes, is_users, is_users_class
+
+LARGE = 2**20  # elements of an array that is not kept
+DEPTH = 4  # of containers inside containers
+
+Generator = tuple[Callable[[], Any], Callable[[Any], None]]
+
+
+class Outside:
+    """Globals, closures, class attributes and containers that the code of a step names, as they are now.
+
+    Attributes
+    ----------
+    generators : list
+        How to read and set the state of random generators among them.
+    """
+
+    def __init__(self, cell: Module):
+        self.generators: list[Generator] = []
+        self._entries: list[tuple[Callable[[], bool], Callable[[], Any]]] = []  # is it as it was; put it back
+        self._seen: set[int] = {id(m) for m in cell.modules()}
+        self._classes = {c for m in cell.modules() for c in type(m).__mro__ if is_users_class(c)}
+        self._functions: list[types.FunctionType] = []
+        self._visit(getattr(type(cell), "step", None), 0)
+        for module in cell.modules():
+            self._visit(vars(type(module)).get("forward"), 0)
+            for _, value in attributes(module):
+                self._visit(value, 0)
+        while self._functions:
+            self._read(self._functions.pop())
+        self._states = [get() for get, _ in self.generators]
+
+    def changed(self) -> bool:
+        """Whether something is not as it was, random generators aside."""
+        return not all(same() for same, _ in self._entries)
+
+    def drew(self) -> bool:
+        """Whether one of the random generators was drawn from."""
+        return pickle.dumps([get() for get, _ in self.generators]) != pickle.dumps(self._states)
+
+    def restore(self) -> None:
+        for same, undo in self._entries:
+            if not same():
+                undo()
+        for (_, put), state in zip(self.generators, self._states):
+            put(state)
+
+    def _read(self, function: types.FunctionType) -> None:
+        """Keep what the code of a function names."""
+        for cell in function.__closure__ or ():
+            self._keep(functools.partial(_contents, cell), functools.partial(setattr, cell, "cell_contents"))
+        names = {n for code in _codes(function.__code__) for n in code.co_names}
+        space = function.__globals__
+        for name in names & space.keys():
+            self._keep(functools.partial(space.get, name), functools.partial(space.__setitem__, name))
+        for cls in self._classes:
+            for name in names & vars(cls).keys():
+                self._keep(functools.partial(vars(cls).get, name), functools.partial(setattr, cls, name))
+        for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+            self._visit(value, 0)
+
+    def _keep(self, get: Callable[[], Any], put: Callable[[Any], Any]) -> None:
+        value = get()
+        self._entries.append((lambda: get() is value, lambda: put(value)))
+        self._visit(value, 0)
+
+    def _visit(self, value: Any, depth: int) -> None:
+        if isinstance(value, staticmethod | classmethod | types.MethodType):
+            value = value.__func__
+        if isinstance(value, property):
+            value = value.fget
+        if value is None or isinstance(value, Tensor | int | float | str | bytes) or id(value) in self._seen:
+            return
+        self._seen.add(id(value))
+        generator = generator_of(value)
+        if isinstance(value, types.FunctionType):
+            if is_users(value.__code__):
+                self._functions.append(value)
+        elif generator is not None:
+            self.generators.append(generator)
+        elif depth <= DEPTH:
+            for inside in self._enter(value):
+                self._visit(inside, depth + 1)
+
+    def _enter(self, value: Any) -> Iterable[Any]:
+        """Keep what an object holds; the values in it."""
+        if isinstance(value, dict | list | collections.deque | set):
+            copy = value.copy()
+            self._entries.append((lambda: _alike(value, copy), lambda: _refill(value, copy)))
+            return copy.values() if isinstance(copy, dict) else copy
+        if isinstance(value, np.ndarray) and value.size <= LARGE:
+            array = value.copy()
+            self._entries.append((lambda: value.tobytes() == array.tobytes(), lambda: np.copyto(value, array)))
+        elif isinstance(value, tuple):
+            return value
+        elif isinstance(value, type):
+            self._classes.update(filter(is_users_class, value.__mro__))
+        elif is_users_class(type(value)) or isinstance(value, types.SimpleNamespace | Module):
+            self._classes.update(filter(is_users_class, type(value).__mro__))
+            for name, _ in attributes(value):
+                put = functools.partial(object.__setattr__, value, name)
+                self._keep(functools.partial(getattr, value, name, None), put)
+        return ()
+
+
+def _contents(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not set yet
+        return None
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two containers hold the same objects."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(one[k] is v for k, v in other.items())
+    if isinstance(one, set):
+        return one == other
+    return len(one) == len(other) and all(a is b for a, b in zip(one, other))
+
+
+def _refill(container: Any, values: Any) -> None:
+    container.clear()
+    (container.extend if isinstance(container, list | collections.deque) else container.update)(values)
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    """The code and that of functions inside it."""
+    yield code
+    for const in code.co_consts:
+        if isinstance(const, types.CodeType):
+            yield from _codes(const)
+
+
+def generator_of(value: Any) -> Generator | None:
+    """How to read and set the state of a random generator; None if `value` is none."""
+    if isinstance(value, np.random.Generator):
+        bits = value.bit_generator
+        return lambda: bits.state, lambda state: setattr(bits, "state", state)
+    if isinstance(value, np.random.RandomState):
+        return value.get_state, value.set_state
+    if isinstance(value, random.Random):
+        return value.getstate, value.setstate
+    return None

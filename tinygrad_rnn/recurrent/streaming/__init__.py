@@ -1,0 +1,1 @@
+"""One step per call: steppers, and gradients forward in time (RTRL)."""
