@@ -197,6 +197,40 @@ def test_max_steps_within_an_epoch_and_going_on():
     assert pieces.steps == 20
 
 
+@pytest.mark.parametrize("saved", [False, True])
+def test_going_on_after_the_best_weights(saved):
+    """The best weights are what `fit` leaves, the last ones are what goes on."""
+    x, y = data()
+    train, second = batches(x, y), make()
+    second.fit(train, epochs=2)
+    valid = batches(x, second.model(tr.tensor(x)).numpy())  # which later epochs are trained away from
+    whole, pieces = make(), make()
+    history = whole.fit(train, valid, epochs=6, restore_best=True)
+    assert whole.best.epoch == 2
+    for limit in (3, 9, 10, 13, 17, 25, None):  # within an epoch and at its end
+        pieces.fit(train, valid, epochs=6, max_steps=limit, restore_best=True)
+        if pieces.epoch:
+            assert pieces.evaluate(valid) == pieces.best.loss
+        if saved:
+            state, pieces = pieces.state_dict(), make()
+            pieces.load_state_dict(state)
+    assert_same_weights(whole.model, pieces.model)
+    assert pieces.history["val_loss"] == history["val_loss"]
+    longer = make().fit(train, valid, epochs=8)["val_loss"]
+    assert whole.fit(train, valid, epochs=8)["val_loss"] == longer
+
+
+def test_weights_that_were_changed_after_the_best_ones_are_kept():
+    train = batches(*data())
+    trainer = make()
+    trainer.fit(train, epochs=6, restore_best=True)
+    for p in trainer.model.parameters():
+        p.data[...] = 0
+    trainer.optimizer.param_groups[0]["lr"] = 0.0
+    trainer.fit(train, epochs=7)
+    assert all((p.data == 0).all() for p in trainer.model.parameters())
+
+
 def test_max_steps_alone():
     trainer = make()
     trainer.fit(batches(*data()), epochs=None, max_steps=13)

@@ -65,6 +65,24 @@ def set_weights(model: Any, optimizer: Optimizer, arrays: Weights) -> None:
             p.copy_(arrays[name])
 
 
+def show_best(model: Any, optimizer: Optimizer, state: TrainingState) -> None:
+    """Give the model the weights of the best epoch, if they are known, and keep those of the last update."""
+    if state.best_weights is not None:
+        state.last_weights = weights(model, optimizer)
+        set_weights(model, optimizer, state.best_weights)
+
+
+def go_on(model: Any, optimizer: Optimizer, state: TrainingState) -> None:
+    """Give the model the weights of the last update again, unless somebody changed those of the best epoch."""
+    last, state.last_weights = state.last_weights, None
+    if last is not None and _same(weights(model, optimizer), state.best_weights):
+        set_weights(model, optimizer, last)
+
+
+def _same(one: Weights, other: Weights | None) -> bool:
+    return other is not None and all(np.array_equal(one[name], array, equal_nan=True) for name, array in other.items())
+
+
 def check_finite(model: Any, optimizer: Optimizer) -> None:
     """Raise NonFiniteError if a parameter holds NaN or infinity."""
     for name, p in zip(names(model, optimizer), parameters(optimizer)):
@@ -127,8 +145,9 @@ def restore(trainer: Trainer, saved: Any) -> None:
     check_weights("model", saved["model"], own)
     _check_layout(saved["parameters"], _layout(trainer))
     state = TrainingState.of(saved["training"])
-    if state.best_weights is not None:
-        check_weights("training: best_weights", state.best_weights, own)
+    for name in ("best_weights", "last_weights"):
+        if getattr(state, name) is not None:
+            check_weights(f"training: {name}", getattr(state, name), own)
     position = trainer.position.of(saved["loader"])
     generators = entries("generators", saved["generators"], ["shared", "own"])
     shared, mine = randomness.shared(), own_generators(trainer)

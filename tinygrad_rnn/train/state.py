@@ -35,6 +35,8 @@ class TrainingState:
     history : dict of lists
     best : Best
     best_weights : dict of arrays, optional
+    last_weights : dict of arrays, optional
+        Of the last update, while the model has the best ones instead.
     """
 
     epoch: int = 0
@@ -49,6 +51,7 @@ class TrainingState:
     history: dict[str, list[float]] = field(default_factory=dict)
     best: Best = field(default_factory=Best)
     best_weights: Weights | None = None
+    last_weights: Weights | None = None
 
     def watched(self) -> float:
         """The loss of the last epoch: of the validation, if there was one."""

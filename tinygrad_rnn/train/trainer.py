@@ -174,7 +174,8 @@ class Trainer(Loop):
             Stop after so many epochs in a row without a loss better than the best by more than `min_delta`.
         min_delta : float
         restore_best : bool
-            At the end, go back to the parameters of the best epoch.
+            At the end, go back to the weights of the best epoch. Those of the last update are kept, also in a
+            checkpoint: another call goes on from them, unless the weights were changed in between.
         max_steps : int, optional
             Stop after so many updates, also within an epoch.
         max_seconds : float, optional
@@ -223,14 +224,16 @@ class Trainer(Loop):
         self._modes.train()
         with interruption() as self._interruption:
             try:
+                if self.stop_reason is None and (epochs is None or state.epoch < epochs):
+                    resume.go_on(self.model, self.optimizer, state)
                 self._call("on_fit_start")
                 while self.stop_reason is None and (epochs is None or state.epoch < epochs):
                     if state.step_in_epoch == 0 or state.step_in_epoch != length:
                         self._run_epoch(train, rules, bar)
                     if self.stop_reason is None or state.step_in_epoch == length:
                         self._end_epoch(validation, rules, restore_best, bar)
-                if restore_best and state.best_weights is not None:
-                    resume.set_weights(self.model, self.optimizer, state.best_weights)
+                if restore_best and state.last_weights is None:
+                    resume.show_best(self.model, self.optimizer, state)
                 self._call("on_fit_end")
                 self._look_for_signals()
             except (KeyboardInterrupt, SystemExit):
