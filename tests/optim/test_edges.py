@@ -250,6 +250,10 @@ def test_no_combination_brings_a_rate_below_zero():
     ("make", "error", "words"),
     [
         (lambda p: optim.SGD(p, lr="0.1"), TypeError, "lr: got '0.1', wanted a number"),
+        (lambda p: optim.SGD(p, lr=[0.1]), TypeError, r"lr: got \[0.1\], wanted a number"),
+        (lambda p: optim.Adam(p, eps=(1e-8, 1e-8)), TypeError, r"eps: got \(1e-08, 1e-08\), wanted a number"),
+        (lambda p: optim.RMSprop(p, eps=[]), TypeError, r"eps: got \[\], wanted a number"),
+        (lambda p: optim.Adagrad(p, initial_accumulator_value=[0.1] * 3), TypeError, "wanted a number"),
         (lambda p: optim.SGD(p, lr=None), TypeError, "lr: got None"),
         (lambda p: optim.SGD(p, lr=True), TypeError, "lr: got True"),
         (lambda p: optim.SGD(p, dampening="x"), TypeError, "dampening: got 'x'"),

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import tinygrad_rnn as tr
 from tinygrad_rnn.errors import DataError, DTypeError, ShapeError
 from tinygrad_rnn.train import confusion_matrix, edit_distance, error_rate, f1_scores
 
@@ -62,3 +63,54 @@ def test_error_rate():
         error_rate(["a"], [])
     with pytest.raises(DataError, match="got no symbols"):
         error_rate([""], ["a"])
+
+
+def test_what_is_no_sequence():
+    for value in (1, None, {1, 2}, {1: 2}, iter("ab")):
+        kind = type(value).__name__
+        with pytest.raises(TypeError, match=f"^a: got {kind}, wanted a string or a sequence of symbols"):
+            edit_distance(value, "ab")
+        with pytest.raises(TypeError, match=f"^b: got {kind}, wanted a string"):
+            edit_distance("ab", value)
+        with pytest.raises(TypeError, match=f"^predictions: got {kind}, wanted a sequence of sequences"):
+            error_rate(["ab"], value)
+        with pytest.raises(TypeError, match=rf"^targets\[1\]: got {kind}, wanted a string"):
+            error_rate(["ab", value], ["ab", "ab"])
+    with pytest.raises(ShapeError, match=r"^a: got shape \(2, 2\), wanted one axis"):
+        edit_distance(np.ones((2, 2)), [1, 2])
+    with pytest.raises(ShapeError, match=r"^b\[1\]: got shape \(2,\), wanted a single symbol"):
+        edit_distance([1, 2], [1, np.ones(2)])
+
+
+def test_arrays_and_tensors_are_sequences():
+    for kind in (list, tuple, np.array, tr.tensor, lambda ids: [np.int64(i) for i in ids]):
+        assert edit_distance(kind([1, 2, 3]), [1, 3]) == 1
+        assert type(edit_distance([1, 3], kind([1, 2, 3]))) is int
+    assert error_rate(np.array([[1, 2], [3, 4]]), tr.tensor([[1, 2], [3, 5]])) == 0.25
+    assert edit_distance(range(3), [0, 2]) == 1
+
+
+def test_what_is_no_confusion_matrix():
+    for value, error, words in (
+        (3, ShapeError, r"got shape \(\), wanted a square matrix"),
+        ([1, 2], ShapeError, r"got shape \(2,\), wanted a square"),
+        (np.ones((2, 3)), ShapeError, r"got shape \(2, 3\)"),
+        ("abc", DTypeError, "got str of dtype <U3, wanted numbers"),
+        ([[1], [1, 2]], DTypeError, "got nested sequences"),
+        ([[1, -2], [0, 1]], DataError, "got -2, wanted counts of at least 0"),
+        ([[1.0, np.nan], [0, 1]], DataError, "got nan, wanted counts"),
+    ):
+        with pytest.raises(error, match=f"^confusion: {words}"):
+            f1_scores(value)
+    wanted = f1_scores(np.array([[1, 0], [1, 2]]))
+    np.testing.assert_array_equal(f1_scores([[1, 0], [1, 2]]), wanted)
+    np.testing.assert_array_equal(f1_scores(tr.tensor([[1, 0], [1, 2]])), wanted)
+
+
+@pytest.mark.parametrize("classes", ["2", 2.0, None, True, 0, -2, 10**12])
+def test_what_is_no_number_of_classes(classes):
+    error = ValueError if type(classes) is int else TypeError
+    with pytest.raises(error, match=f"^classes: got {classes!r}, wanted"):
+        confusion_matrix([0, 1], [0, 1], classes)
+    with pytest.raises(DTypeError, match=r"^targets: got nested sequences"):
+        confusion_matrix([[0], [0, 1]], [0, 1], 2)

@@ -137,7 +137,12 @@ def detach_state(state: Any) -> Any:
     Parameters
     ----------
     state : nest of tensors
-        As a layer returned it; None stays None.
+        As a layer returned it; None stays None, and arrays stay as they are.
+
+    Raises
+    ------
+    TypeError
+        If something else is in it.
 
     Examples
     --------
@@ -149,4 +154,10 @@ def detach_state(state: Any) -> Any:
     >>> state[0].shape
     (1, 2, 4)
     """
-    return map(lambda s: s.detach(), state)
+    return map(_detached, state)
+
+
+def _detached(leaf: Any) -> Any:
+    if not hasattr(leaf, "detach") and not isinstance(leaf, np.ndarray):
+        raise TypeError(f"detach_state: state: got {type(leaf).__name__}, wanted tensors, as a layer returned them")
+    return leaf.detach() if hasattr(leaf, "detach") else leaf

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .. import ops
-from ..core import Tensor, as_tensor
+from ..core import Tensor, as_array, as_tensor
 from ..errors import ShapeError
 from .ctc import check_lengths
 from .linear import Linear
@@ -77,7 +77,11 @@ class LuongAttention(Module):
         ValueError
             If a length is not 1 to T.
         """
-        query, memory = (as_tensor(a, self.score.weight.dtype) for a in (query, memory))
+        dtype = self.score.weight.dtype
+        query, memory = (
+            as_tensor(a if isinstance(a, Tensor) else as_array(a, f"LuongAttention: {name}", dtype=dtype), dtype)
+            for name, a in (("query", query), ("memory", memory))
+        )
         if query.ndim != 3 or query.shape[2] != self.query_size:
             raise ShapeError(f"LuongAttention: query: got shape {query.shape}, wanted (B, S, {self.query_size})")
         batch = query.shape[0]

@@ -9,6 +9,7 @@ import numpy as np
 from .. import ops
 from ..core import Tensor, as_tensor
 from ..errors import DTypeError, ShapeError
+from ..ops.arguments import operand
 from ..ops.ctc import ctc
 
 
@@ -76,7 +77,10 @@ def ctc_loss(
     """
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"reduction: got {reduction!r}, wanted 'mean', 'sum' or 'none'")
-    log_probs, labels = as_tensor(log_probs), check_integers("ctc_loss: targets", _padded(targets, target_lengths))
+    log_probs, labels = (
+        as_tensor(operand(log_probs, "ctc_loss: log_probs")),
+        check_integers("ctc_loss: targets", _padded(targets, target_lengths)),
+    )
     single = log_probs.ndim == 2
     if log_probs.ndim not in (2, 3):
         raise ShapeError(f"ctc_loss: log_probs: got shape {log_probs.shape}, wanted (T, B, C) or (T, C)")

@@ -20,6 +20,7 @@ from ..ops.linear import linear as linear
 from ..ops.loss import logistic_loss, pick_class, squared_error
 from ..ops.moments import centre
 from .ctc import ctc_loss as ctc_loss
+from .parameter import check_eps
 
 
 def layer_norm(x, normalized_shape, weight=None, bias=None, eps: float = 1e-5):
@@ -47,7 +48,7 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps: float = 1e-5):
     for name, value in (("weight", weight), ("bias", bias)):
         if value is not None and tuple(operand(value, name).shape) != shape:
             raise ShapeError(f"layer_norm: {name}: got shape {tuple(operand(value, name).shape)}, wanted {shape}")
-    return normalise(x, len(shape), weight, bias, eps)
+    return normalise(x, len(shape), weight, bias, check_eps("layer_norm", eps))
 
 
 def normalise(x, n_axes: int, weight, bias, eps: float):
@@ -232,7 +233,7 @@ def nll_loss(input, target, weight=None, ignore_index: int = -100, reduction: st
     reduction : {"mean", "sum", "none"}
     """
     _check_reduction(reduction)
-    input = as_tensor(input)
+    input = as_tensor(operand(input, "nll_loss: input"))
     index, valid, rows, _ = _class_rows("nll_loss", input, target, weight, ignore_index)
     return _nll(input, index, valid, rows, reduction)
 
@@ -288,7 +289,7 @@ def cross_entropy(
     _check_reduction(reduction)
     if not 0.0 <= number(label_smoothing, "label_smoothing") <= 1.0:
         raise ValueError(f"label_smoothing: got {label_smoothing}, wanted a number between 0 and 1")
-    input = as_tensor(input)
+    input = as_tensor(operand(input, "cross_entropy: input"))
     if not isinstance(target, Tensor | np.ndarray):
         target = operand(target, "cross_entropy: target")
     if is_float(target.dtype):

@@ -62,6 +62,16 @@ class Module:
 
     # ---- what it owns
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(vars(self).get(name), Parameter) and not isinstance(value, Parameter | Module | None):
+            kind = "a tensor" if isinstance(value, Tensor) else type(value).__name__
+            raise TypeError(
+                f"{type(self).__name__}.{name}: got {kind}, wanted an nn.Parameter or None, as it would no longer be "
+                f"trained; to set its values write module.{name}.copy_(values) in no_grad(), to compute it from "
+                f"another parameter delete this one first: del module.{name}"
+            )
+        object.__setattr__(self, name, value)
+
     def register_buffer(self, name: str, value, persistent: bool = True) -> None:
         """Own a tensor that is not trained (running statistics, fixed weights) under ``self.name``.
 

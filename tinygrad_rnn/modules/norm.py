@@ -7,7 +7,7 @@ from ..ops.arguments import integers, operand
 from . import init
 from .functional import normalise
 from .module import Module
-from .parameter import Parameter, empty
+from .parameter import Parameter, check_eps, empty
 
 
 class LayerNorm(Module):
@@ -45,7 +45,7 @@ class LayerNorm(Module):
         shape = integers(normalized_shape, "normalized_shape")
         if not shape or min(shape) < 1:
             raise ShapeError(f"normalized_shape: got {normalized_shape}, wanted positive lengths")
-        self.normalized_shape, self.eps = shape, float(eps)
+        self.normalized_shape, self.eps = shape, check_eps("LayerNorm", eps)
         self.weight: Parameter | None = empty(*shape, dtype=dtype) if elementwise_affine else None
         self.bias: Parameter | None = empty(*shape, dtype=dtype) if elementwise_affine and bias else None
         self.reset_parameters()

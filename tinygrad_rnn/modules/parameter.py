@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 
 from .. import config
@@ -44,10 +47,28 @@ def float_dtype(dtype) -> np.dtype:
     """`dtype` as float32 or float64; None is the default dtype."""
     if dtype is None:
         return config.get_default_dtype()
-    out = check_dtype(dtype)
-    if not is_float(out):
+    try:
+        out = np.dtype(dtype)
+    except TypeError:
+        raise DTypeError(f"dtype: got {dtype!r}, wanted float32 or float64") from None
+    if out.kind != "f" or out.itemsize not in (4, 8):
         raise DTypeError(f"dtype: got {out}, wanted float32 or float64")
-    return out
+    return check_dtype(out)  # in the byte order of the machine
+
+
+def check_eps(owner: str, eps: Any) -> float:
+    """What is added to a variance: a number from 0 on.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is something else.
+    """
+    if isinstance(eps, bool) or not isinstance(eps, int | float | np.integer | np.floating):
+        raise TypeError(f"{owner}: eps: got {eps!r}, wanted a number")
+    if not 0 <= eps < math.inf:
+        raise ValueError(f"{owner}: eps: got {eps}, wanted at least 0 and finite")
+    return float(eps)
 
 
 def check_sizes(owner: str, **sizes) -> None:

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+PAIRS = ("betas",)  # options that are several numbers
+
 
 def check_range(group: Mapping[str, Any], **limits: float) -> None:
     """Raise ValueError unless ``0 <= group[name] < limit`` for each of `limits`; TypeError if it is no number."""
     for name, limit in limits.items():
-        values = group[name] if isinstance(group[name], tuple | list) else (group[name],)
+        values = group[name] if name in PAIRS else (group[name],)
         for value in values:
             if not is_number(value):
                 raise TypeError(f"{name}: got {group[name]!r}, wanted a number")

@@ -134,7 +134,7 @@ class Cell(Module):
         return ", ".join(str(n) for n in sizes if n is not None)
 
 
-def check_cell_type(cell, owner: str) -> Cell:
+def check_cell_type(cell, owner: str, name: str = "cell") -> Cell:
     if not isinstance(cell, Cell):
-        raise TypeError(f"{owner}: cell: got {type(cell).__name__}, wanted an nn.Cell")
+        raise TypeError(f"{owner}: {name}: got {type(cell).__name__}, wanted an nn.Cell")
     return cell

@@ -7,7 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..core import Tensor, as_array
 from ..errors import DataError, DTypeError, ShapeError
+
+MOST = 2**28  # classes, so that there is an index for each entry of the matrix
 
 
 def confusion_matrix(targets: Any, predictions: Any, classes: int) -> np.ndarray:
@@ -32,6 +35,8 @@ def confusion_matrix(targets: Any, predictions: Any, classes: int) -> np.ndarray
         If they are not integers.
     DataError
         If a class is out of range.
+    TypeError, ValueError
+        If `classes` is not a whole number above 0.
 
     Examples
     --------
@@ -39,7 +44,12 @@ def confusion_matrix(targets: Any, predictions: Any, classes: int) -> np.ndarray
     array([[1, 0],
            [1, 2]])
     """
-    truth, guess = np.asarray(targets), np.asarray(predictions)
+    if isinstance(classes, bool) or not isinstance(classes, int | np.integer):
+        raise TypeError(f"classes: got {classes!r}, wanted a whole number")
+    if not 1 <= classes <= MOST:
+        raise ValueError(f"classes: got {classes}, wanted 1 to {MOST}")
+    classes = int(classes)
+    truth, guess = _array("targets", targets), _array("predictions", predictions)
     if truth.shape != guess.shape:
         raise ShapeError(f"predictions: got shape {guess.shape}, wanted {truth.shape} as the targets")
     for name, array in (("targets", truth), ("predictions", guess)):
@@ -52,18 +62,23 @@ def confusion_matrix(targets: Any, predictions: Any, classes: int) -> np.ndarray
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
-def f1_scores(confusion: np.ndarray) -> np.ndarray:
+def f1_scores(confusion: Any) -> np.ndarray:
     """The F1 of each class: the harmonic mean of precision and recall.
 
     Parameters
     ----------
-    confusion : ndarray, (C, C)
+    confusion : array_like, (C, C)
         From :func:`confusion_matrix`.
 
     Returns
     -------
     ndarray, (C,)
         NaN for a class that occurs in neither targets nor predictions.
+
+    Raises
+    ------
+    ShapeError, DTypeError, DataError
+        If it is no square matrix, of no numbers, or has a count below 0.
 
     References
     ----------
@@ -74,8 +89,13 @@ def f1_scores(confusion: np.ndarray) -> np.ndarray:
     >>> f1_scores(np.array([[1, 0], [1, 2]]))
     array([0.66666667, 0.8       ])
     """
-    hits = np.diag(confusion).astype(np.float64)
-    both = confusion.sum(0) + confusion.sum(1)
+    counts = _array("confusion", confusion)
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
+        raise ShapeError(f"confusion: got shape {counts.shape}, wanted a square matrix")
+    if not (counts >= 0).all():
+        raise DataError(f"confusion: got {counts[~(counts >= 0)][0]}, wanted counts of at least 0")
+    hits = np.diag(counts).astype(np.float64)
+    both = counts.sum(0) + counts.sum(1)
     return np.divide(2 * hits, both, out=np.full(len(hits), np.nan), where=both > 0)
 
 
@@ -85,12 +105,22 @@ def edit_distance(a: Sequence, b: Sequence) -> int:
     Parameters
     ----------
     a, b : str or sequences of words, ids, ...
+        Lists, arrays of one axis, and the like.
+
+    Raises
+    ------
+    TypeError, ShapeError
+        If one is no sequence of single symbols.
 
     Examples
     --------
     >>> edit_distance("kitten", "sitting")
     3
     """
+    return _edits(_symbols("a", a), _symbols("b", b))
+
+
+def _edits(a: Sequence, b: Sequence) -> int:
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, start=1):
         diagonal, row[0] = row[0], i
@@ -104,8 +134,8 @@ def error_rate(targets: Sequence[Sequence], predictions: Sequence[Sequence]) -> 
 
     Raises
     ------
-    ShapeError
-        If there are not as many predictions as targets.
+    TypeError, ShapeError
+        If one is no sequence, or there are not as many predictions as targets.
     DataError
         If the targets hold no symbol.
 
@@ -114,9 +144,38 @@ def error_rate(targets: Sequence[Sequence], predictions: Sequence[Sequence]) -> 
     >>> error_rate(["one", "two"], ["one", "too"])
     0.16666666666666666
     """
-    if len(targets) != len(predictions):
-        raise ShapeError(f"predictions: got {len(predictions)} sequences, wanted {len(targets)} as targets")
-    symbols = sum(len(target) for target in targets)
+    truth, guess = _corpus("targets", targets), _corpus("predictions", predictions)
+    if len(truth) != len(guess):
+        raise ShapeError(f"predictions: got {len(guess)} sequences, wanted {len(truth)} as targets")
+    symbols = sum(map(len, truth))
     if not symbols:
         raise DataError("targets: got no symbols, wanted at least one")
-    return sum(edit_distance(p, t) for p, t in zip(predictions, targets)) / symbols
+    return sum(map(_edits, guess, truth)) / symbols
+
+
+def _array(name: str, value: Any) -> np.ndarray:
+    """What holds numbers."""
+    return value.data if isinstance(value, Tensor) else as_array(value, name, dtype=np.dtype(float))
+
+
+def _corpus(name: str, value: Any) -> list[Sequence]:
+    """Sequences of symbols, from a sequence of them."""
+    if not isinstance(value, Sequence) and not getattr(value, "ndim", 0):
+        raise TypeError(f"{name}: got {type(value).__name__}, wanted a sequence of sequences of symbols")
+    return [_symbols(f"{name}[{i}]", one) for i, one in enumerate(value)]
+
+
+def _symbols(name: str, value: Any) -> Sequence:
+    """A sequence of symbols that are equal or not."""
+    if hasattr(value, "ndim"):
+        if value.ndim != 1:
+            raise ShapeError(f"{name}: got shape {tuple(value.shape)}, wanted one axis")
+        return np.asarray(value).tolist()
+    if not isinstance(value, Sequence):
+        raise TypeError(f"{name}: got {type(value).__name__}, wanted a string or a sequence of symbols")
+    if isinstance(value, str) or not any(hasattr(x, "ndim") for x in value):
+        return value
+    for i, x in enumerate(value):
+        if getattr(x, "ndim", 0):
+            raise ShapeError(f"{name}[{i}]: got shape {tuple(x.shape)}, wanted a single symbol")
+    return [x.item() if hasattr(x, "ndim") else x for x in value]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...modules.norm import LayerNorm
+from ...modules.parameter import check_eps
 from ...ops import sigmoid, split, tanh
 from ...ops.linear import linear
 from ..cell import constant
@@ -28,7 +29,7 @@ class NormalisedCell(GatedCell):
         init: Init = "default",
         dtype=None,
     ):
-        self.eps = float(eps)
+        self.eps = check_eps(type(self).__name__, eps)
         super().__init__(input_size, hidden_size, bias, init, dtype)
 
     def norm(self, gates: int, dtype, bias: bool = False) -> LayerNorm:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -237,8 +237,10 @@ class Stacked(Cell):
     ((7, 2, 5), (2, 4))
     """
 
-    def __init__(self, cells: Sequence[Cell]):
-        cells = [check_cell_type(cell, "Stacked") for cell in cells]
+    def __init__(self, cells: Iterable[Cell]):
+        if not isinstance(cells, Iterable) or isinstance(cells, str | Mapping):
+            raise TypeError(f"Stacked: cells: got {type(cells).__name__}, wanted a list of cells")
+        cells = [check_cell_type(cell, "Stacked", f"cells[{i}]") for i, cell in enumerate(cells)]
         if not cells:
             raise ValueError("Stacked: cells: got none, wanted at least one")
         for i, (a, b) in enumerate(pairwise(cells)):
