@@ -210,6 +210,15 @@ def test_decisions_keep_their_digits():
         np.testing.assert_allclose(g.numpy(), [[small, -small, small - 1, 1 - small, 0.5, -0.5]], rtol=1e-14)
 
 
+def test_certain_decisions():
+    """Infinite logits: right ones cost nothing, wrong ones everything; finite ones beside them what they cost alone."""
+    x, t = W([[INF, -INF, INF, -INF, INF, 2.0]]), np.array([[1.0, 0.0, 0.0, 1.0, 0.25, 0.25]])
+    alone = F.binary_cross_entropy_with_logits(W([2.0]), [0.25], reduction="none").item()
+    for options in ({}, {"pos_weight": 1.0}):
+        loss = F.binary_cross_entropy_with_logits(x, t, reduction="none", **options)
+        np.testing.assert_allclose(loss.numpy(), [[0.0, 0.0, INF, INF, INF, alone]], rtol=1e-14)
+
+
 @pytest.mark.parametrize("x", [37.43, -37.43, 0.0, 3.0, -700.0, 700.0])
 def test_curvature_of_softplus(x):
     t = W(x)
