@@ -1,7 +1,11 @@
 """Arrays that are used again."""
 
-import numpy as np
+import os
 
+import numpy as np
+import pytest
+
+from tinygrad_rnn.compile.runtime import buffer_pool
 from tinygrad_rnn.compile.runtime.buffer_pool import KEPT, SIZES, SMALL, Pool
 
 
@@ -35,3 +39,13 @@ def test_few_sizes_are_kept():
         pool.empty(SMALL)
     assert len(pool._arrays) == SIZES
     assert SMALL in pool._arrays
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_can_use_it_though_a_thread_held_the_lock():
+    with buffer_pool._lock:
+        child = os.fork()
+        if child == 0:
+            os._exit(buffer_pool._lock.locked())
+    assert os.waitpid(child, 0)[1] == 0

@@ -164,6 +164,52 @@ def test_a_backward_loop_that_cannot_be_made(monkeypatch):
     same(cell)
 
 
+@pytest.mark.parametrize("what", ["deep", "much"])
+def test_a_cell_that_holds_too_much(what):
+    """What a step may read is watched for changes, but not without end."""
+    cell = Cell(lambda v: 2.0 * v)
+    cell.held = [[i] for i in range(20_001)]
+    if what == "deep":
+        cell.held = []
+        for _ in range(100):
+            cell.held = [cell.held]
+    message = "the cell holds more than a program can watch, such as a list"
+    with pytest.warns(RuntimeWarning, match=f"runs eagerly: {message}"):
+        same(cell)
+    with pytest.raises(CompileError, match=message):
+        run(cell, "compiled")
+
+
+CONSTANT = {
+    "features": lambda v, w: tr.ones((v.shape[0], 2)),
+    "number": lambda v, w: tr.zeros((v.shape[0],)),
+    "full": lambda v, w: tr.full((v.shape[0], 2), 3.0),
+    "of a weight": lambda v, w: tr.broadcast_to(tr.exp(w), (v.shape[0], 2)),
+    "number of a weight": lambda v, w: tr.broadcast_to(tr.exp(w[:1]), (v.shape[0],)),
+}
+
+
+@pytest.mark.parametrize("name", CONSTANT)
+def test_results_that_do_not_vary(name):
+    cell = Cell(lambda v: v)
+    cell.step = lambda x, h: (CONSTANT[name](x, cell.w), 0.5 * h + x * cell.w)
+    for a, b in zip(run(cell, "compiled"), run(cell, "eager")):
+        np.testing.assert_allclose(a, np.zeros(a.shape) if b is None else b, rtol=1e-5, atol=1e-6)
+
+
+def test_a_constant_with_rows_of_its_own_is_no_result():
+    rows = tr.tensor(np.arange(8, dtype=np.float32).reshape(4, 2))
+    cell = Cell(lambda v: v)
+    cell.step = lambda x, h: (rows, 0.5 * h + x * cell.w)
+    message = r"output 0: got a constant of shape \(4, 2\), wanted a row for each batch row"
+    with pytest.raises(CompileError, match=message):
+        run(cell, "compiled")
+    with pytest.warns(RuntimeWarning, match=message):
+        found = run(cell, "auto")
+    for a, b in zip(found[:2], run(cell, "eager")[:2]):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_a_branch_on_all_values_is_told_as_one():
     for what in (tr.all, tr.any):
         cell = Cell(lambda v, what=what: v if what(v > 0) else -v)

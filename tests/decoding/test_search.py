@@ -358,10 +358,12 @@ class Sequences(nn.Module):
 
 
 @pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
-@pytest.mark.parametrize("layers", [1, 2])
-def test_rows_that_are_read_as_steps(kind, layers):
+@pytest.mark.parametrize(("layers", "scale"), [(1, 1.0), (2, 1.0), (1, 1e-4), (1, 1e4)])
+def test_rows_that_are_read_as_steps(kind, layers, scale):
     tr.seed(0)
     model = Sequences(kind, layers)
+    model.out.weight.data *= scale
+    model.out.bias.data *= scale
     nn.sample(model, [[1, 2, 3]], 6, top_k=1)  # one row is one step
     calls = {
         "sample": lambda f: nn.sample(f, [[1, 2, 3], [4, 5, 6]], 6, top_k=1),

@@ -24,6 +24,9 @@ v = tr.zeros((3,))
         (lambda: tr.einsum("ij,jk->ik", x), r"einsum: got 1 operands for 'ij,jk->ik', wanted 2"),
         (lambda: tr.einsum("ijk->i", x), r"einsum: got shape \(2, 3\) for 'ijk'"),
         (lambda: tr.einsum("ij->k", x), r"einsum: got 'k' in the output of 'ij->k'"),
+        (lambda: tr.einsum("i1->i", x), r"einsum: got 'i1' in 'i1->i', wanted letters and at most one"),
+        (lambda: tr.einsum("...i...->i", x), r"einsum: got '...i...' in '...i...->i', wanted letters and at most one"),
+        (lambda: tr.einsum("ij->i1", x), r"einsum: got 'i1' in 'ij->i1', wanted letters"),
         (lambda: tr.einsum("ij->ii", x), r"einsum: got 'i' in the output of 'ij->ii'"),
         (
             lambda: tr.einsum("ij,jk->ik", x, tr.zeros((4, 2))),

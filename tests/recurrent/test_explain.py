@@ -153,8 +153,10 @@ def test_the_files_are_those_that_run():
 
 
 def test_what_depends_on_parameters_alone_is_computed_before_the_loop():
-    step = explain(Antisymmetric(3, 4)).cells[0].step
+    report = explain(Antisymmetric(3, 4))
+    step = report.cells[0].step
     (line,) = step.prologue
+    assert all(f"  {shown}\n" in str(report) for shown in step.prologue + step.after)
     assert "w - w.T" in line
     name = line.split()[0]
     assert any(f"h @ {name}" in s for s in step.program)
