@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 
 from ... import ops
 from ...config import functional, grad_mode
-from ...core import Tensor, listening, tree
+from ...core import Tensor, is_float, listening, tree
 from ...core.finding import Unrolled
+from ...core.node import clock
 from ...errors import DTypeError, ShapeError
 from ..cell import Cell
 from .anomaly import settle
+from .reading import read_before, stand_in
 from .row_numbers import RowNumbers, may_spread
 from .settings import drawn
 
@@ -123,7 +126,7 @@ class Masks:
 
     A step that does not count leaves the state alone and puts out zeros. It takes the whole batch all the same, so
     rows that do not count are given an input and a state that some row really meets: what a cell makes of arbitrary
-    padding might be infinite, and its gradient of zero then NaN.
+    padding might be infinite, and its gradient of zero then NaN. Where no row counts, nothing flows back to the step.
 
     Parameters
     ----------
@@ -151,14 +154,16 @@ class Masks:
                 collected.append(runner.step(t, xs))
             elif idle and not valid.any():
                 collected.append([Tensor(np.zeros(shape, dtype)) for shape, dtype in runner.outputs or ()])
+            elif not valid.any():
+                random = drawn(runner.cell)
+                collected.append(_run_aside(runner, t, xs, spare_inputs, spare_states))
+                idle = drawn(runner.cell) == random  # random numbers are drawn for every step
             else:
-                before, empty = runner.leaves, not valid.any()
-                random = drawn(runner.cell) if empty else b""
+                before = runner.leaves
                 runner.leaves = choose(valid, before, spare_states)
                 ys = runner.step(t, choose(valid, xs, spare_inputs))
                 runner.leaves = choose(valid, runner.leaves, before)
                 collected.append(choose(valid, ys, [np.zeros((), y.dtype) for y in ys]))
-                idle = idle or (empty and drawn(runner.cell) == random)  # random numbers are drawn for every step
         return collected
 
     def _spare(self, inputs: list[Tensor], carried: list[Tensor], fresh: list[Tensor]) -> tuple[list, list]:
@@ -174,6 +179,29 @@ class Masks:
             renewed = np.logical_or.accumulate(self.starts, axis=0)[first, donor]
         states = [np.where(_fit(renewed, s), f.data[donor], s.data[donor]) for s, f in zip(carried, fresh)]
         return spare, states
+
+
+def _run_aside(runner: StepRunner, t: int, xs, inputs: list[np.ndarray], states: list[np.ndarray]) -> list[Tensor]:
+    """The outputs of a step in which no row counts: it runs on `inputs` and `states`, and the state stays.
+
+    What the step reads gets gradients all the same: zeros, which do not go through the step, as they might become NaN.
+    """
+    before, begun = runner.leaves, next(clock)
+    runner.leaves = [Tensor(s) for s in states]
+    with np.errstate(all="ignore"):
+        ys = runner.step(t, [Tensor(x) for x in inputs])
+    read = [stand_in(item) for item in read_before(begun, [*ys, *runner.leaves])]
+    sources = [a[(0,) * a.ndim] for a in (*read, *xs) if a.requires_grad and a.size]
+    link = functools.reduce(_linked, sources) if sources else None
+    runner.leaves = [_linked(s, link) for s in before]
+    return [_linked(Tensor(np.zeros(y.shape, y.dtype)), link) for y in ys]
+
+
+def _linked(value: Tensor, other: Tensor | None) -> Tensor:
+    """The same values, as if they were computed from a number too, whose gradient is zero."""
+    if other is None or not is_float(value.dtype):
+        return value
+    return ops.where(False, other.astype(value.dtype), value)
 
 
 def choose(condition: np.ndarray, those, others) -> list[Tensor]:

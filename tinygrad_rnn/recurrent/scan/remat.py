@@ -9,11 +9,12 @@ import numpy as np
 
 from ... import config
 from ...core import Op, Tensor, apply, counting_from, is_float, pull_back, tree
-from ...core.node import Node, clock
+from ...core.node import clock
 from ...errors import GraphError
 from ..cell import Cell
 from .axis_layout import Arrangement
 from .eager import choose
+from .reading import read_before, stand_in
 from .sequence import turn_of
 from .settings import Snapshot, trial
 from .valid_steps import Steps
@@ -75,7 +76,7 @@ class Checkpointed:
             (pieces, output_structure), (finals, state_structure) = tree.flatten(outputs), tree.flatten(state)
             if first:
                 structures = output_structure, state_structure
-                self.read = _read([*pieces, *finals], begun, leaves)
+                self.read = read_before(begun, [*pieces, *finals], leaves)
                 others = self._tensors(self.read)
                 ys = [self._room(p, time) for p in pieces] if return_outputs else []
             for y, piece in zip(ys, pieces):
@@ -129,13 +130,7 @@ class Checkpointed:
         """Leaves, and tensors that nodes have made; of a node that is kept nowhere, one that stands for it."""
         kept = self.chunks[0].then.attributes
         held = {id(v._node): v for _, values in kept for v in values.values() if isinstance(v, Tensor)}
-        out = []
-        for item in items:
-            if isinstance(item, Node):
-                zero = np.broadcast_to(np.zeros((), item.dtype), item.shape)
-                item = held[id(item)] if id(item) in held else Tensor(zero, True, item)
-            out.append(item)
-        return out
+        return [held[id(item)] if id(item) in held else stand_in(item) for item in items]
 
     # ---- the way back
 
@@ -161,7 +156,7 @@ class Checkpointed:
                 chunk.then.restore()
                 outputs, state = self._run(chunk, *leaves)
             results = [*tree.flatten(outputs)[0][: self.outputs], *tree.flatten(state)[0]]
-            if not _read(results, begun, leaves).keys() <= self.read.keys():
+            if not read_before(begun, results, leaves).keys() <= self.read.keys():
                 raise GraphError(
                     f"{self.cell._title}: checkpoint_every: the steps from t={chunk.start} on read a tensor that needs "
                     "gradients and that the first steps did not read; read it in every step"
@@ -188,22 +183,3 @@ class Checkpointed:
             outputs, state = self.advance(tensors[:n], tensors[n : n + m], self.steps, fresh)
         results = [*tree.flatten(outputs)[0][: self.outputs], *tree.flatten(state)[0]]
         return pull_back(results, gs, tensors, needs, create_graph=True)
-
-
-def _read(results: list[Tensor], begun: int, own: tuple) -> dict[Any, None]:
-    """What `results` depend on, as leaves and nodes from before `begun`, apart from the tensors in the lists `own`."""
-    found: dict[Any, None] = {}
-    stack: list[Any] = [t._node or t for t in results if t.requires_grad]
-    mine = {id(t) for group in own for t in group}
-    seen = set(map(id, stack))
-    while stack:
-        item = stack.pop()
-        if not isinstance(item, Node) or item.seq < begun:
-            if id(item) not in mine:
-                found[item] = None
-            continue
-        for parent in item.parents:
-            if parent is not None and id(parent) not in seen:
-                seen.add(id(parent))
-                stack.append(parent)
-    return found
