@@ -57,7 +57,7 @@ def uninterrupted(function: Callable, *args: Any) -> Any:
 
 
 def modules_of(room: str) -> Callable[[str], Any]:
-    """``__getattr__`` of a folder that imports its modules at first use, so that Ctrl-C does not leave half of Numba."""
+    """``__getattr__`` of a folder that imports its modules when used, so that Ctrl-C does not leave half of Numba."""
 
     def load(name: str) -> Any:
         if name.startswith("_"):
