@@ -285,6 +285,14 @@ def test_other_norms_are_refused(ord, axis):
         tr.norm(W([[3.0, 4.0], [5.0, 12.0]]), ord, axis)
 
 
+@pytest.mark.parametrize("f", [tr.logsumexp, lambda x, axis, keepdims: tr.log_softmax(x, axis)])
+def test_one_term_outweighs_all_others(f):
+    """The sum of the powers is exactly one, and none of them may be taken for none at all."""
+    x = [[700.0, -700.0, -INF], [0.0, -INF, -INF], [-3.0, -800.0, -INF], [-INF, -INF, 2.0]]
+    y, _ = on_both_roads(lambda x: f(x, axis=-1, keepdims=True)[:, :1], x)
+    assert y.tolist() == ([[700.0], [0.0], [-3.0], [2.0]] if f is tr.logsumexp else [[0.0], [0.0], [0.0], [-INF]])
+
+
 @pytest.mark.parametrize("length", [33, 66])
 def test_long_products(length):
     """Of as many factors as it takes; long ones are taken by halves where they are compiled."""

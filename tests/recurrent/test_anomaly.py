@@ -101,6 +101,24 @@ def test_backward(f, value, op, mode):
     assert "the gradient that it got is finite" in str(error)
 
 
+class TwoOps(OneOp):
+    """Two operations that may go wrong; rows with large inputs are left out of the result."""
+
+    def step(self, x, h):
+        h = 0.1 * tr.tanh(h @ self.w) + tr.where(x > 8, 0.0, tr.log(5 - x) + tr.sqrt(2 + x))
+        return h, h
+
+
+@both_modes
+@pytest.mark.parametrize(("value", "op", "row"), [(6.0, "log", 3), (9.0, "sqrt", 1)])
+def test_the_named_operation_is_one_whose_row_is_bad_in_the_results(value, op, row, mode):
+    """The first of those that fail, be it in a later row than another; what nothing is left of is no anomaly."""
+    x = sequence(value, row=3)
+    x.data[STEP, 1, 1] = -3.0
+    error = caught(nn.Recurrent(TwoOps(None), mode), x, backward=False)
+    assert (error.op, error.phase, error.step, error.row) == (op, "forward", STEP, row)
+
+
 @both_modes
 def test_the_line_is_where_the_operation_is_written(mode):
     assert caught(nn.Recurrent(OneOp(clean), mode), sequence(-1.0)).where == CLEAN
