@@ -11,7 +11,7 @@ from tinygrad_rnn import nn
 from tinygrad_rnn.core import Op, apply
 from tinygrad_rnn.errors import CompileError
 from tinygrad_rnn.recurrent import scan
-from tinygrad_rnn.recurrent.scan import compiled
+from tinygrad_rnn.recurrent.scan import loop
 
 X = np.random.default_rng(0).uniform(-2, 2, (3, 4, 2)).astype(np.float32)
 STEP = tr.Lowering("elementwise", "vselect({0} > 0.0, vsplat(1.0, k), vsplat(0.0, k))", cost=2)
@@ -160,7 +160,7 @@ def test_errors_of_the_compiler_itself(where, name, error, monkeypatch):
 def test_a_backward_loop_that_cannot_be_made(monkeypatch):
     cell = Cell(lambda v: tr.tanh(v) * 1.5432)
     scan(cell, X, mode="compiled")
-    monkeypatch.setattr(compiled._Loop, "can_reverse", lambda self: False)
+    monkeypatch.setattr(loop.CompiledLoop, "can_reverse", lambda self: False)
     same(cell)
 
 

@@ -78,23 +78,23 @@ def test_bounds():
 BEYOND = """
 from tests.compile.agreement import run
 from tests.compile.cells import BY_NAME
-from tinygrad_rnn.compile.runtime.launch import Call
+from tinygrad_rnn.compile.runtime.launch import LaunchPlan
 case = BY_NAME["peephole_lstm"]
 def error():
     try:
         run(case.cell(), case.sequences(3, 2), case.states(2), "compiled")
     except IndexError as e:
         return type(e).__name__
-know = Call._know
+know = LaunchPlan._know
 def one_step_more(self, parameters):
     self.d[0] += 1
     return know(self, parameters)
 def one_more_row(self, parameters):
     self.jobs[self.jobs[:, 0] == 3, 5] += 1000
     return know(self, parameters)
-Call._know = one_step_more
+LaunchPlan._know = one_step_more
 first = error()
-Call._know = one_more_row
+LaunchPlan._know = one_more_row
 print(first, error())
 """
 

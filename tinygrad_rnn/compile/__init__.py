@@ -12,9 +12,8 @@ from .ir.interpret import evaluate, replay
 from .ir.program import Traced, bases, leaves, row_constants
 from .ir.symbol import BATCH, Symbol, raised_at
 from .runtime.executable import Executable, check_available
-from .runtime.interpret_segments import replay_ragged
-from .runtime.ragged_loop import RaggedExecutable
-from .runtime.segments import Ragged
+from .runtime.interpret_segments import replay_segments
+from .runtime.segments import Segments
 from .runtime.streaming import Stepper
 from .schedule.plan import Plan
 
@@ -22,8 +21,7 @@ __all__ = [
     "BATCH",
     "Executable",
     "Plan",
-    "Ragged",
-    "RaggedExecutable",
+    "Segments",
     "Stepper",
     "Symbol",
     "Traced",
@@ -34,7 +32,7 @@ __all__ = [
     "making",
     "raised_at",
     "replay",
-    "replay_ragged",
+    "replay_segments",
     "row_constants",
     "trace_step",
 ]  # fmt: skip

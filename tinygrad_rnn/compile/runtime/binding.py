@@ -13,7 +13,7 @@ from ..schedule.buffers import Buffer, Place
 from ..schedule.plan import Plan
 from . import threads
 from .epilogue import After
-from .launch import Call
+from .launch import LaunchPlan
 
 Places = Callable[[Buffer], tuple[str, int, int]]  # array, offset, elements of a row
 
@@ -56,7 +56,7 @@ class Forward(NamedTuple):
     caller's own, as they do with final states of all loops: so what is handed out keeps nothing else alive.
     """
 
-    call: Call
+    call: LaunchPlan
     w: list[int]  # elements, if it is an array of its own
     arena: int
     results: list[int]  # elements of the arrays that are handed out
@@ -67,6 +67,8 @@ class Forward(NamedTuple):
     offsets: dict[Buffer, int]
     inside: dict[str, tuple[str, int]]  # what is part of the arena
     small: bool
+    packed: list[int]  # elements of the inputs, where rows are moved
+    head: np.ndarray  # the loop's integers up to those of its steps
 
 
 class Backward(NamedTuple):
@@ -77,7 +79,7 @@ class Backward(NamedTuple):
     inputs; those of states), and w.
     """
 
-    call: Call
+    call: LaunchPlan
     w: list[int]
     arena: int
     given: list[int]  # elements of the gradients of outputs and of final states
@@ -85,10 +87,12 @@ class Backward(NamedTuple):
     grads: int  # elements
     grads_at: int  # which array
     inputs: int  # of the loop
-    wanted: list[tuple[int, View | None]]  # inputs that get a gradient, and where it is if jobs do not copy it
+    wanted: list[tuple[int, View | None]]  # inputs that get a gradient, and where it is if jobs do not copy or move it
     copies: list[tuple]  # shapes
     bases: list[tuple[int, tuple, np.dtype, int]]  # uid, and where in the array of gradients its own is, in bytes
     late: list[View]  # of sequences of different lengths: states after a step that products read, (rows, ld)
+    packed: list[int]  # elements of the gradients of outputs, where rows are moved
+    head: np.ndarray  # the loop's integers up to those of its steps
 
 
 def bind_forward(
@@ -138,7 +142,7 @@ def bind_forward(
         shapes, end, more = [], moves.leave(places), moves.names
     before = [*_clear(w=bound.w, arena=bound.zeros), *bound.jobs, *begin]
     return Forward(
-        Call(layout, bound.d, batch, work, before, [end], [*names, *more, *(["w"] if w else [])], inside),
+        LaunchPlan(layout, bound.d, batch, work, before, [end], [*names, *more, *(["w"] if w else [])], inside),
         [w] if w else [],
         arena,
         [sizes.elements(b, time, batch) + sizes.panel for b in results],
@@ -149,6 +153,8 @@ def bind_forward(
         bound.offsets,
         inside,
         small,
+        [time * batch * x.width for x in t.inputs],
+        bound.d[: -time - 1].copy(),
     )
 
 
@@ -222,7 +228,7 @@ def bind_backward(
             shapes.append(view.shape)
         else:
             results.append(size)
-        gradients.append((i, None if small else view))
+        gradients.append((i, None if small or moves else view))
     for i, (b, s) in enumerate(zip(plan.carries, t.states)):
         view = _rows(reverse, names, b, bound.offsets, time & 1, (1, batch, *s.shape[1:]), {})
         copied.append((names[view.array], view, f"cs{i}"))
@@ -253,7 +259,7 @@ def bind_backward(
     ]
     work = time * batch * reverse.multiplications
     return Backward(
-        Call(reverse, bound.d, batch, work, before, phases, names, inside),
+        LaunchPlan(reverse, bound.d, batch, work, before, phases, names, inside),
         [w] if w else [],
         arena,
         [time * batch * y.width for y in t.outputs] + [batch * s.width for s in t.states],
@@ -265,6 +271,8 @@ def bind_backward(
         shapes,
         bases,
         copies,
+        [time * batch * y.width for y in t.outputs],
+        bound.d[: -time - 1].copy(),
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import os
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,13 +16,16 @@ from ...errors import CompileError, OutOfMemoryError
 from ...kernels.build.uninterrupted import making
 from ..codegen.layout import Layout
 from ..ir.interpret import evaluate
-from ..ir.program import bases
+from ..ir.program import bases, row_constants
+from ..ir.symbol import Symbol
 from ..schedule.buffers import Buffer
 from ..schedule.plan import Plan
 from .binding import Backward, Forward, bind_backward, bind_forward
 from .buffer_pool import Pool
 from .epilogue import After
 from .memory import check_room, no_room
+from .row_moves import backward_moves, forward_moves
+from .segments import Segments
 
 ravel = ndarray.ravel
 
@@ -39,6 +44,8 @@ class Context(NamedTuple):
     time: int
     batch: int
     arrays: list
+    segments: Segments | None
+    fresh: bool  # whether rows began anew from states of their own
 
 
 class Executable:
@@ -108,32 +115,42 @@ class Executable:
 
     # ---- tables for one T and one batch
 
-    def binding(self, kind: str, time: int, batch: int) -> Any:
-        """The tables of the "inference", "training" or "backward" loop."""
-        found = self._bound.get((kind, time, batch))
+    def binding(self, kind: str, time: int, batch: int, fresh: bool | None = None) -> Any:
+        """The tables of the "inference", "training" or "backward" loop.
+
+        Parameters
+        ----------
+        fresh : bool, optional
+            None: rows lie as the loop takes them. Else they are moved, and begin anew from other states or not.
+        """
+        key = (kind, time, batch, fresh)
+        found = self._bound.get(key)
         if found is not None:
             return found
         self.check_room(kind, time, batch)
         with making:
-            key = (kind, time, batch)
             if key not in self._bound:
                 if len(self._bound) >= BINDINGS:
                     self._bound.pop(next(iter(self._bound)))
                     self.pool.clear()
-                bound = self._bind(kind, time, batch)
+                bound = self._bind(*key)
                 check_room(self.title, time, batch, self._bytes(bound), f"its {kind} loop")
                 self._bound[key] = bound
             return self._bound[key]
 
-    def _bind(self, kind: str, time: int, batch: int) -> Forward | Backward:
+    def _bind(self, kind: str, time: int, batch: int, fresh: bool | None) -> Forward | Backward:
         plan = self.plan
-        if kind == "inference":
-            layout, states, outputs = self.inference
-            return bind_forward(layout, plan, states, outputs, self.names, time, batch)
-        layout, reverse, after = self.training
+        if kind == "backward":
+            _, reverse, after = self.training
+            forward = self.binding("training", time, batch, fresh)
+            moves = None if fresh is None else backward_moves(plan, reverse, fresh)
+            return bind_backward(reverse, after, plan, forward, self.derived, time, batch, moves)
         if kind == "training":
-            return bind_forward(layout, plan, plan.states, plan.outputs, self.names, time, batch)
-        return bind_backward(reverse, after, plan, self.binding("training", time, batch), self.derived, time, batch)
+            layout, states, outputs = self.training[0], plan.states, plan.outputs
+        else:
+            layout, states, outputs = self.inference
+        moves = None if fresh is None else forward_moves(plan, states, outputs, batch, fresh)
+        return bind_forward(layout, plan, states, outputs, self.names, time, batch, moves)
 
     # ---- memory
 
@@ -143,9 +160,15 @@ class Executable:
         width = sum(x.width for x in (*traced.inputs, *traced.outputs)) or 1
         check_room(self.title, time, batch, time * batch * width * self.dtype.itemsize, f"its {kind} loop")
 
-    def no_room(self, kind: str, time: int, batch: int) -> MemoryError:
+    def no_room(self, kind: str, time: int, batch: int, segments: Segments | None) -> MemoryError:
         """The error for a loop that did not find its memory."""
-        return no_room(self.title, time, batch, f"its {kind} loop", self._bytes(self.binding(kind, time, batch)))
+        if segments is None:
+            needed = self._bytes(self.binding(kind, time, batch))
+        else:
+            traced = self.plan.traced
+            width = sum(s.width for s in (*traced.inputs, *traced.outputs, *traced.states))
+            needed = time * batch * width * self.dtype.itemsize
+        return no_room(self.title, time, batch, f"its {kind} loop", needed)
 
     def _bytes(self, bound: Forward | Backward) -> int:
         """What a call allocates."""
@@ -154,34 +177,59 @@ class Executable:
 
     # ---- running
 
-    def forward(self, inputs: list, states: list, bases: list, time: int, batch: int, train: bool):
+    def forward(
+        self,
+        inputs: list,
+        states: list,
+        bases: list,
+        time: int,
+        batch: int,
+        train: bool,
+        segments: Segments | None = None,
+        fresh: Sequence = (),
+    ) -> tuple[list, list, Context | None]:
         """Outputs (T, B, ...), final states (1, B, ...), and what the backward loop needs.
 
         Parameters
         ----------
         inputs, states, bases : lists of arrays
             `bases` are the values of :attr:`bases`.
+        segments : Segments, optional
+            Which steps are run; inputs and outputs are (T, B, ...) or (B, T, ...), as it was made for. None: all are,
+            and rows lie as the loop takes them.
+        fresh : arrays (B, ...)
+            With `segments`: what rows begin anew with, if it is not `states`.
         """
         kind = "training" if train else "inference"
         try:
-            return self._forward(kind, inputs, states, bases, time, batch, train)
+            if segments is None:
+                key: tuple = (kind, time, batch, None)
+            else:
+                key = (kind, segments.slots, segments.batch, bool(fresh))
+                self.check_room(kind, time, batch)
+            bound: Forward = self._bound.get(key) or self.binding(*key)
+            empty, rows, moved, steps = self.pool.empty, iter(inputs), (), ()
+            if segments is None:
+                copies = [*map(np.empty, bound.copies, self._dtypes)]
+            else:
+                rows, moved, steps = map(empty, bound.packed), (*inputs, *fresh), self._steps(bound, segments)
+                copies = [self._sequence(y, segments) for y in self.plan.traced.outputs]
+                copies += [np.empty((1, *s.shape), self.dtype) for s in states]
+                bases = [b[segments.owner] if by_row else b for b, by_row in zip(bases, self._by_row)]
+            arrays = [empty(bound.arena), *map(ravel, (*rows, *states)), *map(empty, bound.results), *bases]
+            bound.call.run([*arrays, *map(ravel, (*moved, *copies)), *map(empty, bound.w)], *steps)
         except OutOfMemoryError:
             raise
         except MemoryError as error:
-            raise self.no_room(kind, time, batch) from error
-
-    def _forward(self, kind: str, inputs: list, states: list, bases: list, time: int, batch: int, train: bool):
-        bound: Forward = self._bound.get((kind, time, batch)) or self.binding(kind, time, batch)
-        empty = self.pool.empty
-        arrays = [empty(bound.arena), *map(ravel, (*inputs, *states)), *map(empty, bound.results), *bases]
-        copies = [*map(np.empty, bound.copies, self._dtypes)]
-        bound.call.run([*arrays, *map(ravel, copies), *map(empty, bound.w)])
+            raise self.no_room(kind, time, batch, segments) from error
         n = len(copies) - len(states)
         ys = copies[:n] or [view.of(arrays) for view in bound.outputs]
-        return ys, copies[n:], Context(time, batch, arrays) if train else None
+        return ys, copies[n:], Context(time, batch, arrays, segments, bool(fresh)) if train else None
 
     def backward(self, context: Context, output_grads: list, state_grads: list) -> tuple[list, list, dict]:
-        """Cotangents of inputs, of initial states, and of invariants by uid: arrays of the caller's own.
+        """Cotangents of inputs, of initial states (then of `fresh` ones), and of invariants by uid.
+
+        They are arrays of the caller's own.
 
         Parameters
         ----------
@@ -194,17 +242,23 @@ class Executable:
         except OutOfMemoryError:
             raise
         except MemoryError as error:
-            raise self.no_room("backward", context.time, context.batch) from error
+            raise self.no_room("backward", context.time, context.batch, context.segments) from error
 
     def _backward(self, context: Context, output_grads: list, state_grads: list) -> tuple[list, list, dict]:
-        time, batch, given = context
-        bound: Backward = self._bound.get(("backward", time, batch)) or self.binding("backward", time, batch)
-        n, m = bound.inputs, len(state_grads)
+        time, batch, given, segments, fresh = context
+        key: tuple = ("backward", time, batch, None)
+        if segments is not None:
+            key = ("backward", segments.slots, segments.batch, fresh)
+        bound: Backward = self._bound.get(key) or self.binding(*key)
+        n, m, k = bound.inputs, len(state_grads), len(output_grads)
         empty, zeros = self.pool.empty, self.pool.zeros
-        grads, copies = empty(bound.grads), [*map(np.empty, bound.copies, self._dtypes)]
+        sizes = bound.given if segments is None else self._given(time, batch)
+        seeds = [zeros(size) if g is None else g.ravel() for g, size in zip((*output_grads, *state_grads), sizes)]
+        grads = empty(bound.grads)
         arrays = [
             empty(bound.arena),
-            *[zeros(k) if g is None else g.ravel() for g, k in zip((*output_grads, *state_grads), bound.given)],
+            *(seeds[:k] if segments is None else map(empty, bound.packed)),
+            *seeds[k:],
             *map(empty, bound.results),
             grads,
             given[0],
@@ -213,8 +267,52 @@ class Executable:
         ]
         if self._derived:
             arrays += self.derive(given[len(given) - len(self.bases) :])
-        bound.call.run([*arrays, *map(ravel, copies), *map(empty, bound.w)])
+        moved: list = []
+        steps: tuple = ()
+        if segments is None:
+            copies = [*map(np.empty, bound.copies, self._dtypes)]
+        else:
+            for late in bound.late:
+                moved.append(np.take(late.of(arrays), segments.late_rows(), axis=0, mode="clip"))
+            moved += seeds[:k]
+            steps = self._steps(bound, segments)
+            copies = [self._sequence(self.plan.traced.inputs[i], segments) for i, _ in bound.wanted]
+            copies += [np.zeros((batch, *s.shape[1:]), self.dtype) for s in self.plan.traced.states * (1 + fresh)]
+        bound.call.run([*arrays, *map(ravel, (*moved, *copies)), *map(empty, bound.w)], *steps)
         inputs: list[np.ndarray | None] = [None] * n
         for i, view in bound.wanted:
             inputs[i] = copies.pop(0) if view is None else view.of(arrays)
-        return inputs, copies, {uid: ndarray(shape, dtype, grads, at) for uid, shape, dtype, at in bound.bases}
+        found = {uid: ndarray(shape, dtype, grads, at) for uid, shape, dtype, at in bound.bases}
+        if segments is not None:
+            self._add_up(found, segments, batch)
+        return inputs, copies, found
+
+    # ---- sequences of different lengths
+
+    @functools.cached_property
+    def _by_row(self) -> list[bool]:
+        """Which of the bases have a row for each row of the caller's batch."""
+        rows = row_constants(self.plan.traced)
+        return [s.uid in rows for s in self.bases]
+
+    def _steps(self, bound: Forward | Backward, segments: Segments) -> tuple:
+        """What the loop is told of its steps."""
+        return segments.steps(bound.head), segments.table, segments.lengths
+
+    def _sequence(self, like: Symbol, segments: Segments) -> np.ndarray:
+        """An array of the caller's: outputs, or gradients of inputs."""
+        first, second = segments.lead
+        return self.pool.empty(first * second * like.width).reshape(first, second, *like.shape[1:])
+
+    def _given(self, time: int, batch: int) -> list[int]:
+        """Elements of the caller's gradients of outputs and of final states."""
+        traced = self.plan.traced
+        return [time * batch * y.width for y in traced.outputs] + [batch * s.width for s in traced.states]
+
+    def _add_up(self, grads: dict, segments: Segments, batch: int) -> None:
+        """Gradients of bases with a row for each row of the caller's batch: those of its segments, added up."""
+        for s, by_row in zip(self.bases, self._by_row):
+            if by_row and s.uid in grads:
+                rows = grads[s.uid]
+                grads[s.uid] = np.zeros((batch, *rows.shape[1:]), rows.dtype)
+                np.add.at(grads[s.uid], segments.owner, rows)

@@ -10,24 +10,24 @@ from ... import ops
 from ...core import Tensor
 from ..ir.interpret import as_floats, evaluate
 from ..ir.program import Traced, row_constants
-from .segments import Ragged
+from .segments import Segments
 
 
-def replay_ragged(
-    traced: Traced, ragged: Ragged, inputs: list[Tensor], states: list[Tensor], bases: dict[int, Any]
+def replay_segments(
+    traced: Traced, segments: Segments, inputs: list[Tensor], states: list[Tensor], bases: dict[int, Any]
 ) -> list[Tensor]:
     """The same for sequences of different lengths: outputs (T, B, ...), then what each segment ends with.
 
-    `inputs` lie as `ragged` was made for; `states` are what each segment begins with; `bases` has rows of the
+    `inputs` lie as `segments` was made for; `states` are what each segment begins with; `bases` has rows of the
     caller's batch.
     """
     lead = inputs[0].shape[:2]
-    packed = [x.reshape((lead[0] * lead[1], *x.shape[2:]))[ragged.source] for x in as_floats(traced, inputs)]
-    constants = {uid: bases[uid][ragged.owner] for uid in row_constants(traced)}
+    packed = [x.reshape((lead[0] * lead[1], *x.shape[2:]))[segments.source] for x in as_floats(traced, inputs)]
+    constants = {uid: bases[uid][segments.owner] for uid in row_constants(traced)}
     collected: list[list] = [[] for _ in traced.outputs]
     current = [s[:0] for s in states]
-    for t in range(ragged.time):
-        start, stop = ragged.offsets[t], ragged.offsets[t + 1]
+    for t in range(segments.time):
+        start, stop = segments.offsets[t], segments.offsets[t + 1]
         rows = int(stop - start)
         current = [ops.concat([s, first[s.shape[0] : rows]]) for s, first in zip(current, states)]
         values: dict[int, Any] = dict(bases)
@@ -39,7 +39,7 @@ def replay_ragged(
             ys.append(y)
         current = results[len(traced.outputs) :]
     ys = []
-    places = np.where(ragged.now < 0, ragged.rows, ragged.now)  # where it does not count, a row of zeros
+    places = np.where(segments.now < 0, segments.rows, segments.now)  # where it does not count, a row of zeros
     for symbol, rows_of in zip(traced.outputs, collected):
         zero = Tensor(np.zeros((1, *symbol.shape[1:]), symbol.dtype))
         ys.append(ops.concat([*rows_of, zero])[places].reshape((*lead, *symbol.shape[1:])))

@@ -17,7 +17,7 @@ from . import threads
 ALL = np.full(1, np.iinfo(np.int64).max)  # as many rows as there are
 
 
-class Call:
+class LaunchPlan:
     """A loop for one T and one batch, with its jobs, over arrays that are known by name and given as a list.
 
     Parameters

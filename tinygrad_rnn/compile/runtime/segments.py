@@ -31,7 +31,7 @@ def _kernels() -> Any:
 def _section(name: str) -> functools.cached_property[np.ndarray]:
     """A view of a section of the table."""
 
-    def view(self: Ragged) -> np.ndarray:
+    def view(self: Segments) -> np.ndarray:
         i = 1 + 2 * getattr(_kernels(), name)
         start, size = self.table[i : i + 2].tolist()
         return self.table[start : start + size]
@@ -39,7 +39,7 @@ def _section(name: str) -> functools.cached_property[np.ndarray]:
     return functools.cached_property(view)
 
 
-class Ragged:
+class Segments:
     """Where the steps of a batch lie.
 
     Parameters
@@ -55,6 +55,8 @@ class Ragged:
         The first two axes of the caller's arrays.
     time, batch, rows : int
         Steps and rows of the loop, and how many (step, row) there are.
+    slots : int
+        Of these for each row of the loop, rounded up: so tables that are bound for a few sizes serve all batches.
     table : array
         All that was found, see :func:`~tinygrad_rnn.kernels.loops.segments.lay_rows`; what follows are views of it.
     offsets : array (time + 1,)
@@ -86,6 +88,7 @@ class Ragged:
             time, lengths, _or_none(mask), _or_none(resets), reverse, batch_first, self.table
         )
         self.rows = int(self.table[0])
+        self.slots = rounded(-(-self.rows // self.batch) or 1)
 
     offsets = _section("OFFSETS")
     lengths = _section("LENGTHS")
@@ -94,6 +97,12 @@ class Ragged:
     last = _section("LAST")
     source = _section("SOURCE")
     now = _section("NOW")
+
+    def steps(self, head: np.ndarray) -> np.ndarray:
+        """The integers of a loop whose table of steps begins behind `head`."""
+        d = np.concatenate((head, self.offsets))
+        d[0] = self.time
+        return d
 
     def late_rows(self) -> np.ndarray:
         """For each row of each step, where the state after it lies."""

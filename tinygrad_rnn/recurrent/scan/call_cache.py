@@ -171,9 +171,6 @@ class Call:
     def run(self, x: Tensor, states: list[Tensor], arrange: Arrangement, steps: Steps | None = None) -> tuple[Any, Any]:
         """Outputs and final state; `steps` says which steps count."""
         loop: Any = self.loop
-        if steps is None:
-            results = loop.record(x, states, self.tensors, self.arrays, arrange)
-        else:
-            results = loop.ragged.run([x], states, None, self.tensors, steps.ragged(arrange), arrange.stacked)
+        results = loop.run([x], states, (), self.tensors, self.arrays, arrange, steps)
         n = loop.n_outputs
         return tree.unflatten(self.outputs, results[:n]), tree.unflatten(self.state_structure, results[n:])

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from ... import compile as compiler
-from ... import config, ops
+from ... import config
 from ...compile.frontend.watch import watching
-from ...core import Op, Tensor, apply, pull_back, tree
-from ...core.tensor import link
+from ...core import Tensor, tree
 from ...errors import CompileError
 from ...modules.dropout import keep_masks
 from ..cell import Cell
@@ -21,7 +20,7 @@ from .axis_layout import Arrangement, solid
 from .call_cache import Call, Known, known_of
 from .eager import scan_eager
 from .guards import NOTHING, Guards, guards_of
-from .ragged import RaggedLoop
+from .loop import CompiledLoop, reason_of
 from .settings import look_up, rehearsal, shared_generators
 from .tracing import Arguments, differs, trace_twice
 from .valid_steps import Steps
@@ -52,7 +51,7 @@ class Program:
         self.sources = sources
         self.output_structure = output_structure
         self.bases = compiler.bases(traced)
-        self.loops: dict[tuple, _Loop | Refusal] = {}
+        self.loops: dict[tuple, CompiledLoop | Refusal] = {}
         where = dict(sources)
         self.plain = [where[s.uid] for s in self.bases] if all(s.uid in where for s in self.bases) else None
         self._leaves = {s.uid: s for s in compiler.leaves(self.bases)}
@@ -85,7 +84,7 @@ class Program:
             self._wanted = batch, wanted
         return tensors if [(t.data.shape, t.data.dtype) for t in tensors] == wanted else None
 
-    def loop(self, title: str, train: bool, args) -> _Loop:
+    def loop(self, title: str, train: bool, args) -> CompiledLoop:
         """The loop for these arguments: which of them need gradients decides what it computes.
 
         Raises
@@ -104,117 +103,22 @@ class Program:
             raise CompileError(found)
         return found
 
-    def _make_loop(self, title: str, train: bool, flags: tuple) -> _Loop | Refusal:
-        n_inputs, n_states = len(self.traced.inputs), len(self.traced.states)
-        uids = {s.uid for s, w in zip(self.bases, flags[n_inputs + n_states :]) if w}
+    def _make_loop(self, title: str, train: bool, flags: tuple) -> CompiledLoop | Refusal:
+        n_inputs = len(self.traced.inputs)
+        uids = {s.uid for s, w in zip(self.bases, flags[n_inputs + len(self.traced.states) :]) if w}
         codes: dict = {}
         try:
             plan = compiler.Plan(self.traced, flags[:n_inputs], uids, lambda trace: watching(trace, codes))
             executable = compiler.Executable(plan, title)
             executable.prepare(train)
         except Exception as error:  # of a derivative rule, or of what generates code
-            return refusal(f"{'gradients: ' if train else ''}{_reason(error)}", None, codes)
-        return _Loop(self, executable, n_inputs, n_states, train, guards_of(None, codes, ()))
+            return refusal(f"{'gradients: ' if train else ''}{reason_of(error)}", None, codes)
+        return CompiledLoop(self.traced, self.bases, executable, train, guards_of(None, codes, ()))
 
 
 def _fits(tensor: Tensor, symbol, batch: int) -> bool:
     shape = tuple(batch if n == compiler.BATCH else n for n in symbol.shape)
     return tensor.shape in (shape, symbol.shape) and tensor.dtype == symbol.dtype
-
-
-class _Loop:
-    """A compiled loop as an operation of the tape.
-
-    How the caller wants its axes (:class:`Arrangement`) is done on arrays here: moved on the tape, each would be a
-    node more.
-    """
-
-    def __init__(
-        self, program: Program, executable, n_inputs: int, n_states: int, train: bool, guards: Guards = NOTHING
-    ):
-        self.guards = guards  # of derivative rules
-        self.program, self.executable, self.train = program, executable, train
-        self.n_inputs, self.n_arguments = n_inputs, n_inputs + n_states
-        self.n_outputs, self.n_states = len(program.traced.outputs), n_states
-        self._reverses: bool | None = None
-        everything = tuple(range(self.n_arguments + len(program.bases)))
-        self.ragged = RaggedLoop(program.traced, program.bases, executable, train)
-        self.op = Op("recurrent_loop", self.forward, joint_vjp=self.backward, untyped=everything, fresh=True)
-
-    def forward(self, *arrays, tape):
-        n, dtype = self.n_arguments, self.executable.dtype
-        return self.run(arrays[: self.n_inputs], arrays[self.n_inputs : n], [solid(a, dtype) for a in arrays[n:]], tape)
-
-    def record(self, x: Tensor, states: list[Tensor], bases: list[Tensor], arrays: list, arrange: Arrangement) -> Any:
-        """The results as tensors of the tape; `arrays` are those of `bases`, as :meth:`run` takes them."""
-        tape = {"arrange": arrange}
-        array, values = x._array, [s._array for s in states]
-        out = self.run((array,), values, arrays, tape)
-        if self.train:
-            return link(self.op, (x, *states, *bases), (array, *values, *arrays), {"tape": tape}, out)
-        return [Tensor(a) for a in out]
-
-    def run(self, inputs, states, bases: list[np.ndarray], tape: dict) -> tuple:
-        """Outputs and final states; `bases` are contiguous, and of the loop's dtype."""
-        arrange, dtype = tape["arrange"], self.executable.dtype
-        if arrange.moves:
-            inputs = map(arrange.inward, inputs)
-        inputs = [solid(x, dtype) for x in inputs]
-        time, batch = inputs[0].shape[:2]
-        states = [solid(s, dtype) for s in states]
-        ys, finals, tape["context"] = self.executable.forward(inputs, states, bases, time, batch, self.train)
-        if arrange.moves:
-            ys = map(arrange.outward, ys)
-        return (*ys, *finals) if arrange.stacked else (*ys, *[s[0] for s in finals])
-
-    def backward(self, gs: dict, out, *args, needs, tape):
-        if any(isinstance(g, Tensor) for g in gs.values()):
-            return self._replay(gs, args, needs, tape)
-        context = tape["context"]
-        if not self.can_reverse():
-            with config.enable_grad():
-                tensors = [Tensor(a, need) for a, need in zip(args, needs)]
-                found = self._replay({i: Tensor(g) for i, g in gs.items()}, tensors, needs, tape)
-            return [None if g is None else np.array(g.data) for g in found]
-        arrange, dtype, n = tape["arrange"], self.executable.dtype, self.n_outputs
-        outputs = [gs.get(i) for i in range(n)]
-        if arrange.moves:
-            outputs = [g if g is None else arrange.inward(g) for g in outputs]
-        grads = [*outputs, *[gs.get(i) for i in range(n, n + self.n_states)]]
-        grads = [g if g is None else solid(g, dtype) for g in grads]
-        inputs, states, invariants = self.executable.backward(context, grads[:n], grads[n:])
-        if arrange.moves:
-            inputs = [g if g is None else arrange.outward(g) for g in inputs]
-        return [*inputs, *states, *[invariants.get(s.uid) for s in self.program.bases]]
-
-    def can_reverse(self) -> bool:
-        """Whether there is a backward loop; if code cannot be generated, gradients come from the tape."""
-        if self._reverses is None:
-            try:
-                assert self.executable.training[1].address
-                self._reverses = True
-            except Exception as error:
-                self._reverses = False
-                title = self.executable.title
-                warnings.warn(f"{title}: gradients run eagerly: {_reason(error)}", RuntimeWarning, stacklevel=2)
-        return self._reverses
-
-    def _replay(self, gs: dict, args, needs, tape):
-        """Gradients that can be differentiated again: run the program on the tape."""
-        arrange = tape["arrange"]
-        tensors = [a if isinstance(a, Tensor) else Tensor(a) for a in args]
-        bases = {s.uid: a for s, a in zip(self.program.bases, tensors[self.n_arguments :])}
-        results = compiler.replay(
-            self.program.traced,
-            [arrange.inward(x) for x in tensors[: self.n_inputs]],
-            tensors[self.n_inputs : self.n_arguments],
-            bases,
-        )
-        n = self.n_outputs
-        results[:n] = [arrange.outward(y) for y in results[:n]]
-        if arrange.stacked:
-            results[n:] = [ops.expand_dims(s, 0) for s in results[n:]]
-        return pull_back(results, gs, tensors, needs, create_graph=True)
 
 
 def scan_compiled(
@@ -261,10 +165,9 @@ def scan_compiled(
         known = known_of(cell)
         call = Call(program, loop, tensors, states, state_structure, known.settings.last)
         known.remember(inputs[0], arrange, call)
-    if steps is None:
-        results = apply(loop.op, args, {"tape": {"arrange": arrange}})
-    else:
-        results = loop.ragged.run(inputs, states, fresh, tensors, steps.ragged(arrange), arrange.stacked)
+    arrays = [solid(t.data, loop.dtype) for t in tensors]
+    begun = () if steps is None or fresh is None else fresh  # of a stretch without resets, nothing is asked of it
+    results = loop.run(inputs, states, begun, tensors, arrays, arrange, steps)
     n = loop.n_outputs
     return tree.unflatten(program.output_structure, results[:n]), tree.unflatten(state_structure, results[n:])
 
@@ -386,12 +289,5 @@ def trace_program(cell: Cell, inputs, structure, states, state_structure) -> Pro
         if reason is None:
             return program
     except Exception as error:  # of the trace, or whatever Python met that only tensors have
-        reason = _reason(error)
+        reason = reason_of(error)
     return refusal(reason, cell, codes, read)
-
-
-def _reason(error: Exception) -> str:
-    """What went wrong while a step was compiled, in words."""
-    if isinstance(error, CompileError):
-        return str(error)
-    return f"{type(error).__name__}: {error}, at {compiler.raised_at(error)}"

@@ -30,7 +30,7 @@ class Steps:
 
     def __init__(self, time: int, lengths: np.ndarray, mask: np.ndarray | None, resets: np.ndarray | None):
         self.time, self.lengths, self.mask, self.resets = time, lengths, mask, resets
-        self._ragged: dict[tuple, Any] = {}
+        self._segments: dict[tuple, Any] = {}
 
     def running(self, reverse: bool) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Which steps count, and before which a row begins anew, as (T, B) in running order; None for all and for none.
@@ -53,20 +53,20 @@ class Steps:
         plain = (mask is None or mask.all()) and (resets is None or not resets.any())
         return None if plain and lengths.min() == stop - start else Steps(stop - start, lengths, mask, resets)
 
-    def ragged(self, arrange: Arrangement) -> Any:
+    def segments(self, arrange: Arrangement) -> Any:
         """The steps as a compiled loop takes them."""
         key = arrange.reverse, arrange.batch_first
-        found = self._ragged.get(key)
+        found = self._segments.get(key)
         if found is None:
-            found = self._ragged[key] = _ragged()(self.time, self.lengths, self.mask, self.resets, *key)
+            found = self._segments[key] = _segments()(self.time, self.lengths, self.mask, self.resets, *key)
         return found
 
 
 @functools.cache
-def _ragged() -> Any:
-    from ...compile import Ragged  # the compiler is loaded at first use
+def _segments() -> Any:
+    from ...compile import Segments  # the compiler is loaded at first use
 
-    return Ragged
+    return Segments
 
 
 def read_steps(
