@@ -155,6 +155,27 @@ def test_a_matrix_that_is_read_as_it_is_and_computed_with():
         close(a, b, 1e-12)
 
 
+class SlicedExponential(nn.Cell):
+    """Its gradient takes a sum over features, and of what is made of it only one feature."""
+
+    def __init__(self, size, dtype):
+        self.input_size = self.hidden_size = size
+        self.share = nn.Parameter(np.full(size, 1 / 9, dtype))
+
+    def step(self, x, h):
+        e = tr.exp(h)
+        return e[:, 1:2] + 0 * x[:, :1], tr.sum(e, axis=-1, keepdims=True) * self.share
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("size", [2, 3, 17])
+def test_a_sum_of_which_one_lane_is_used(size, dtype):
+    rng = np.random.default_rng(0)
+    xs = tr.tensor(rng.standard_normal((3, 2, size)).astype(dtype), requires_grad=True)
+    h = tr.tensor(rng.uniform(-1, 0, (2, size)).astype(dtype), requires_grad=True)
+    agree(SlicedExponential(size, dtype), xs, h)
+
+
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("how", [{}, {"lengths": [4, 2]}])
 def test_loops_of_one_program_for_different_gradients(first, how):

@@ -181,6 +181,27 @@ def test_reductions(one):
     assert_array_equal(out, [folded[0], a.max(), a.min()])
 
 
+@compiled
+def reductions_of_which_one_lane_is_used(x, y, out):
+    v, w, n = vload(x, 0), vload(y, 0), vlanes(x)
+    total, largest, smallest = vsplat(vsum(v), v), vsplat(vhmax(v), v), vsplat(vhmin(v), v)
+    vstore_n(out, 0, total * w, 1)
+    vstore_n(out, n, total + w, 1)
+    vstore_n(out, 2 * n, largest * w, 1)
+    vstore_n(out, 3 * n, largest + w, 1)
+    vstore_n(out, 4 * n, smallest * w, 1)
+    vstore_n(out, 5 * n, smallest + w, 1)
+
+
+@given(vectors(2, elements=st.integers(-9, 9)))
+def test_reductions_of_which_one_lane_is_used(two):
+    """There LLVM 22 adds the first lane to itself, in float64 for AVX-512, if it may look through the reduction."""
+    a, b = two
+    out = np.zeros(6 * a.size, a.dtype)
+    reductions_of_which_one_lane_is_used(a, b, out)
+    assert_array_equal(out[:: a.size], [f(c, b[0]) for c in (a.sum(), a.max(), a.min()) for f in (np.multiply, np.add)])
+
+
 # Memory
 
 

@@ -34,6 +34,7 @@ from .types import (  # noqa: F401 - for callers
     as_vec,
     call_intrinsic,
     constant,
+    fence,
     first_lanes,
     float_layout,
     fma,
@@ -220,14 +221,18 @@ def _greater_or_nan(builder, a, b, comparison):
 
 
 def _halves(builder, v, combine):
-    """Combine the upper with the lower half until one lane is left: always the same order."""
+    """Combine the upper with the lower half until one lane is left: always the same order.
+
+    LLVM may not look through the result. If it does, and of what is made of the result only the first lane is used,
+    LLVM 22 combines this lane with itself for AVX-512.
+    """
     undefined = ir.Constant(v.type, ir.Undefined)
     count = v.type.count
     while count > 1:
         count //= 2
         lanes = [count + i if i < count else i for i in range(v.type.count)]
         v = combine(v, builder.shuffle_vector(v, undefined, ir.Constant(ir.VectorType(I32, len(lanes)), lanes)))
-    return builder.extract_element(v, ir.Constant(I32, 0))
+    return fence(builder, builder.extract_element(v, ir.Constant(I32, 0)))
 
 
 vabs = _unary("vabs", "Absolute value.", lambda b, v: call_intrinsic(b, "fabs", [v]))

@@ -114,6 +114,14 @@ def call_intrinsic(builder: ir.IRBuilder, name: str, args: list[Any], result: An
     return builder.call(cgutils.get_or_insert_function(builder.module, function, f"llvm.{name}.{suffix}"), args)
 
 
+def fence(builder: ir.IRBuilder, scalar: Any) -> Any:
+    """The same number, of which LLVM does not know where it comes from; costs no instruction."""
+    suffix = "f32" if isinstance(scalar.type, ir.FloatType) else "f64"
+    function = ir.FunctionType(scalar.type, [scalar.type])
+    name = f"llvm.arithmetic.fence.{suffix}"
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, name), [scalar])
+
+
 def address(context: Any, builder: ir.IRBuilder, array_type: Any, array: Any, index: Any, count: Any) -> Any:
     """The address of ``array[index]``, checked to be followed by `count` elements if bounds checks are on."""
 
