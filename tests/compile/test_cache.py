@@ -393,6 +393,7 @@ def test_eight_processes_start_at_once_with_nothing(tmp_path):
     assert not list((tmp_path / "cache").glob("*.tmp"))
 
 
+@pytest.mark.slow
 def test_a_text_in_the_cache_is_never_run(copied):
     folder, number = copied
     for file in folder.glob("*.py"):

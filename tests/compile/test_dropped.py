@@ -131,7 +131,7 @@ def test_threads_that_make_and_drop():
     def work(seed):
         rng = np.random.default_rng(seed)
         try:
-            for _ in range(12):
+            for _ in range(6):
                 k = int(rng.integers(4))
                 own = layer(308 + k)
                 own.cell.inner.weight.data[...] = 0.1

@@ -111,6 +111,7 @@ def test_the_command(tmp_path):
     assert "--reader: got wov, wanted some of csv, " in run("--reader", "wov").stderr
 
 
+@pytest.mark.slow
 def test_under_atheris(tmp_path):
     pytest.importorskip("atheris")
     done = run("--reader", "midi", "--seconds", "1", "--out", tmp_path)
@@ -118,7 +119,7 @@ def test_under_atheris(tmp_path):
     assert re.fullmatch(r"atheris, .*\nmidi .* places and .* 0 findings\n0 findings\n", done.stdout)
 
 
-@pytest.mark.parametrize("tool", ["plain", "atheris"])
+@pytest.mark.parametrize("tool", ["plain", pytest.param("atheris", marks=pytest.mark.slow)])
 def test_a_finding(tmp_path, tool):
     """It is kept as a file, it is said how to see it again, and the command fails."""
     if tool == "atheris":

@@ -14,6 +14,14 @@ from models import _command
 from .cases import QUICK, USES, fresh
 
 PNG = b"\x89PNG"
+FEW = ("airline", "forecast", "sine")  # quick ones, for what takes longer
+
+
+def some(default):
+    """The models of `default`; the others are slow."""
+    marks = [() if name in default else pytest.mark.slow for name in command.names()]
+    names = [pytest.param(name, marks=m) for name, m in zip(command.names(), marks)]
+    return pytest.mark.parametrize("trained", names, indirect=True)
 
 
 def test_every_model_is_here():
@@ -63,6 +71,7 @@ def test_it_names_its_files(trained, capsys):
         assert path.read_bytes().startswith(PNG)
 
 
+@some(FEW)
 def test_going_on_is_not_stopping(trained, tmp_path):
     """Fewer epochs, then --resume up to all of them: the same weights, bit for bit."""
     name, out, arguments = trained
@@ -78,6 +87,14 @@ def test_going_on_is_not_stopping(trained, tmp_path):
             np.testing.assert_array_equal(whole[key], resumed[key], err_msg=key)
 
 
+def test_its_weights_can_be_used(trained, capsys):
+    name, out, _ = trained
+    (verb, *arguments), pattern = USES[name]
+    assert command.main([name, verb, "--out", str(out), *arguments]) == 0
+    assert re.search(pattern, text := capsys.readouterr().out, re.MULTILINE), text
+
+
+@some(FEW[:1])
 def test_its_weights_can_be_used_in_a_new_process(trained):
     name, out, _ = trained
     (verb, *arguments), pattern = USES[name]

@@ -95,7 +95,7 @@ def check(drawn: Drawn):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(layer_calls())
 def test_both_roads_agree(drawn):
     check(drawn)

@@ -36,7 +36,13 @@ def test_built_in_cells(name):
     assert {*check_cell(nn.cell_by_name(name), skip=long).skipped} == {*long}
 
 
-@pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.name)
+ON_TAPE = {"lstm-projected", "learned-start", "fast-weights", "stateless", "two-inputs"}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, id=c.name, marks=() if c.name in ON_TAPE else pytest.mark.slow) for c in cases.CASES],
+)
 def test_cells_with_options_on_the_tape(case):
     example = {"a": np.zeros((1, 2)), "b": np.zeros((1, 2, 3))} if case.inputs else None
     cell = case.make(2, 3, np.float32)
