@@ -196,6 +196,51 @@ def test_ties_share_gradients():
             close(x, y, 1e-12)
 
 
+# ---- parts of parameters
+
+
+class Parts(nn.Cell):
+    """Rows, columns and blocks of a parameter, transposed before or after, beside rows and in products."""
+
+    hidden_size = 4
+
+    def __init__(self, i, j):
+        self.w, self.at = nn.Parameter(np.random.default_rng(1).normal(size=(6, 5))), (slice(i, i + 4), slice(j, j + 4))
+        self.row, self.column = slice(i, i + 1), slice(j, j + 1)
+
+    def initial_state(self, batch_size):
+        return tr.zeros((batch_size, 4), "float64")
+
+    def step(self, x, h):
+        w, (rows, columns), row, column = self.w, self.at, self.row, self.column
+        beside = [
+            x * w[row, columns] + h * w[row.start, columns],
+            x * w[rows, column].T + h * w[rows, column.start],
+            x * w.T[column, rows] + h * w.T[column.start, rows],
+            x * w.T[columns, row].T + h * w.T[columns, row.start],
+            x * w[row, column] + h * w.T[column, row] + w[row.start, column.start],
+        ]
+        products = [
+            x @ w[rows, columns] + h @ w[rows, columns].T,
+            x @ w.T[columns, rows] + h @ w.T[columns, rows].T,
+            x @ w[rows, column] + x[:, :1] @ w[row, columns] + h[:, :1] @ w[rows, column].T,
+            h * (h @ w.T[columns, row]),
+        ]
+        results = [tr.tanh(y) for y in beside + products]
+        return results, 0.1 * sum(results)
+
+
+@pytest.mark.parametrize(("i", "j"), [(0, 0), (2, 1)])
+def test_parts_of_parameters(i, j):
+    found = []
+    for mode in ("compiled", "eager"):
+        cell, x = Parts(i, j), tr.tensor(grid("float64", 3, 2, 4), requires_grad=True)
+        ys, h = scan(cell, x, mode=mode)
+        found.append([*ys, h, *tr.grad(loss_of([*ys, h]), [x, cell.w])])
+    for a, b in zip(*found):
+        close(a.numpy(), b.numpy(), 1e-12)
+
+
 # ---- a primitive of one's own
 
 

@@ -24,6 +24,7 @@ class Cell(nn.Cell):
         self.function = function
         self.w = nn.Parameter(np.eye(4, dtype=np.float32))
         self.number = nn.Parameter(np.float32(0.5))
+        self.stack = nn.Parameter(np.ones((3, 4, 4), np.float32))
         self.counter, self.log = 0, []
         self.generator = np.random.default_rng(0)
 
@@ -238,6 +239,16 @@ def attribute_of_tensors(cell, x, h):
 @refused("bool.*float|bool")
 def counted_mask(cell, x, h):
     return result(x + (h > 0).sum(axis=-1, keepdims=True))  # here
+
+
+@refused("multiply.*wanted float32 or bool, not int64; cast bools to float32")
+def mask_times_a_whole_number(cell, x, h):
+    return result(x + ((h > 0) * 2).astype("float32"))  # here
+
+
+@refused(r"matmul.*wanted a time-varying value \(B, K\) times a matrix \(K, N\)")
+def product_with_a_stack_of_matrices(cell, x, h):
+    return result(x + (h @ cell.stack).sum(axis=0))  # here
 
 
 INNER = nn.Recurrent(nn.RNNCell(4, 4))
