@@ -14,7 +14,7 @@ from .config import (
     set_grad_enabled,
     set_num_threads,
 )
-from .core import OUT, Lowering, Op, Tensor, as_tensor, detect_anomaly, grad, primitive, tensor
+from .core import OUT, Lowering, Op, Reduction, Tensor, as_tensor, detect_anomaly, grad, primitive, tensor
 from .kernels.build import uninterrupted as _uninterrupted  # noqa: F401  forks have to wait for it from the start
 from .ops import *  # noqa: F403
 
@@ -24,6 +24,7 @@ __all__ = [
     "OUT",
     "Lowering",
     "Op",
+    "Reduction",
     "Tensor",
     "as_tensor",
     "detect_anomaly",

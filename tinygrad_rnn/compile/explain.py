@@ -200,7 +200,7 @@ class StepReport:
         schedule, item = layout.schedule, self.dtype.itemsize
         matrix = sum(2 * a.width * m.out.width for p in schedule.products for m in p.members for a, _ in m.terms)
         other = sum(s.width for _, values in layout.emitter.loops for s in values if _counts(s))
-        other += sum(s.args[0].width for s in schedule.order if is_reduction(s))
+        other += sum(a.width for s in schedule.order if is_reduction(s) for a in s.args)
         other += sum(a.out.width * len(a.after) for a in schedule.accumulations.values())
         other += sum(s.width * (len(s.value[1]) - 1) for s in schedule.stores if isinstance(s.value, tuple))
         sweeps = [
@@ -208,13 +208,13 @@ class StepReport:
             for level, values in layout.emitter.loops
             if values
         ]
-        own = [b for b in layout.emitter.buffers if b.home == schedule.prefix]
+        own = [b for b in layout.book.buffers if b.home == schedule.prefix]
         workspace = sum(layout.sizes.elements(b, *self.size) for b in own) * item if self.size else 0
         return Loop(
             layout.name,
             self.printer.schedule(schedule),
             sweeps,
-            [self._buffer(layout, b) for b in layout.emitter.buffers],
+            [self._buffer(layout, b) for b in layout.book.buffers],
             matrix,
             other,
             workspace,

@@ -4,7 +4,8 @@ from .anomaly import counting_from, detect_anomaly, listening
 from .backward import sum_rows
 from .construct import as_tensor, grad, partial_grad, pull_back, tensor
 from .dtype import as_array, check_dtype, is_float
-from .node import OUT, Aval, Carrier, Lowering, Op, apply, primitive, registry
+from .lowering import Lowering, Reduction
+from .node import OUT, Aval, Carrier, Op, apply, primitive, registry
 from .operators import Operators, functions
 from .tensor import Tensor
 
@@ -15,6 +16,7 @@ __all__ = [
     "Lowering",
     "Op",
     "Operators",
+    "Reduction",
     "Tensor",
     "apply",
     "as_array",

@@ -13,28 +13,10 @@ import numpy as np
 from .. import config
 from ..errors import DTypeError, ShapeError
 from .dtype import KNOWN_DTYPES, as_array
+from .lowering import Lowering
 
 OUT = "out"  # in `saves`: the rule reads the operation's result
 clock = itertools.count(1)  # orders graph nodes and in-place writes
-
-
-class Lowering(NamedTuple):
-    """How the compiler emits an operation inside a fused loop.
-
-    Attributes
-    ----------
-    kind : str
-        The class of operation ("elementwise", "matmul", "reduce", ...): what the scheduler has to know.
-    code : str
-        For elementwise operations, an expression on SIMD lanes: ``{0}``, ``{1}`` stand for the inputs, ``{name}``
-        for a static parameter. Operations of other kinds are the package's own; others of yours run on the tape.
-    cost : int
-        Rough price per vector in multiples of an addition: whether to save or to recompute.
-    """
-
-    kind: str
-    code: str = ""
-    cost: int = 1
 
 
 class Op:
@@ -208,7 +190,8 @@ def primitive(**record) -> Callable[[Callable], Any]:
     saves : tuple, optional
         Which arrays' values (positions) the rules read; add ``OUT`` for the result. Default: all.
     lowering : Lowering, optional
-        How it is emitted in a compiled loop; without it a step that uses the operation runs eagerly.
+        What it is in a compiled loop: an expression, a reduction or other operations, see :class:`Lowering`. Without
+        one, or if a loop cannot be made of it, a step that uses the operation runs eagerly, and a warning says why.
     view, floats, untyped
         See :class:`Op`.
 

@@ -8,7 +8,6 @@ from ..core import OUT, Lowering, primitive
 from ..errors import DTypeError, ShapeError
 from .activation import tanh
 from .arguments import operand
-from .expansions import expansions
 
 
 def _vjp(g, y, x, w_x, h, w_h, *biases, needs, transposed):
@@ -28,7 +27,14 @@ def _vjp(g, y, x, w_x, h, w_h, *biases, needs, transposed):
     return [d if need else None for d, need in zip(all_of_them, needs)]
 
 
-@primitive(joint_vjp=_vjp, saves=(0, 1, 2, 3, OUT), lowering=Lowering("expand"), floats=True)
+def _decompose(x, w_x, h, w_h, *biases, transposed):
+    y = x @ w_x.T + h @ w_h.T if transposed else x @ w_x + h @ w_h
+    for b in biases:
+        y = y + b
+    return tanh(y)
+
+
+@primitive(joint_vjp=_vjp, saves=(0, 1, 2, 3, OUT), lowering=Lowering(decompose=_decompose), floats=True)
 def _matmul_tanh(x, w_x, h, w_h, *biases, transposed):
     from ..kernels.fused import matmul_tanh as kernels
 
@@ -82,13 +88,3 @@ def matmul_tanh(x, w_x, h, w_h, *biases, transposed=False):
         if array.dtype.kind not in "fiub":
             raise DTypeError(f"matmul_tanh: {name}: got dtype {array.dtype}, wanted floats")
     return _matmul_tanh(x, w_x, h, w_h, *biases, transposed=bool(transposed))
-
-
-def _expand(x, w_x, h, w_h, *biases, transposed):
-    y = x @ w_x.T + h @ w_h.T if transposed else x @ w_x + h @ w_h
-    for b in biases:
-        y = y + b
-    return tanh(y)
-
-
-expansions["matmul_tanh"] = _expand  # what the compiler sees

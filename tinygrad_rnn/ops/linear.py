@@ -7,7 +7,6 @@ from numpy import ndarray
 from ..core import Lowering, primitive, sum_rows
 from ..errors import ShapeError
 from .arguments import operand
-from .expansions import expansions
 from .linalg import flat
 
 
@@ -26,7 +25,12 @@ def _vjp(g, y, x, weight, *bias, needs):
     ]
 
 
-@primitive(joint_vjp=_vjp, saves=(0, 1), lowering=Lowering("expand"), floats=True, fresh=True)
+def _decompose(x, weight, *bias):
+    y = x @ weight.T
+    return y + bias[0] if bias else y
+
+
+@primitive(joint_vjp=_vjp, saves=(0, 1), lowering=Lowering(decompose=_decompose), floats=True, fresh=True)
 def _linear(x, weight, *bias):
     if x.ndim > 2:
         y = flat(x).dot(weight.T).reshape(*x.shape[:-1], weight.shape[0])
@@ -55,11 +59,3 @@ def linear(x, weight, bias=None):
     if bias.shape != wanted[:1]:
         raise ShapeError(f"linear: bias: got shape {tuple(bias.shape)}, wanted {tuple(wanted[:1])}")
     return _linear(x, weight, bias)
-
-
-def _expand_linear(x, weight, *bias):
-    y = x @ weight.T
-    return y + bias[0] if bias else y
-
-
-expansions["linear"] = _expand_linear  # what the compiler sees

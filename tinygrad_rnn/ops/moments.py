@@ -9,7 +9,6 @@ from ..errors import ShapeError
 from .arguments import number, operand, several_axes
 from .compare import isfinite
 from .elementwise import abs, constant, sqrt, where
-from .expansions import expansions
 from .reduce import _count, _expand, _max, _sum, max, sum
 from .shape import reshape
 
@@ -43,7 +42,14 @@ def _centre_vjp(g, y, x, axis):
     return centre(g, axis=axis)  # a projection, which is its own transpose
 
 
-@primitive(vjps=[_centre_vjp], saves=(), lowering=Lowering("expand"), floats=True)
+def _decompose_centre(x, axis):
+    count = _count(x, axis)
+    y = x - _sum(x, axis=axis, keepdims=True) * (1.0 / count)
+    rest = _sum(constant(y), axis=axis, keepdims=True) / count  # what rounding left: all there is of equal elements
+    return y - constant(rest)
+
+
+@primitive(vjps=[_centre_vjp], saves=(), lowering=Lowering(decompose=_decompose_centre), floats=True)
 def centre(x, axis):
     """`x` without its mean over `axis`; exactly 0 where all elements are equal."""
     first = x[tuple([slice(0, 1) if i in axis else slice(None) for i in range(x.ndim)])]
@@ -56,10 +62,20 @@ def centre(x, axis):
 # ---- lengths
 
 
+def _decompose_norm(x, axis, keepdims):
+    top = constant(_max(abs(x), axis=axis, keepdims=True))
+    top = where((top > 0) & isfinite(top), top, 1.0)
+    z = x / top
+    total = _sum(z * z, axis=axis, keepdims=True)
+    none = total == 0
+    y = sqrt(where(none, 1.0, total)) * where(none, 0.0, top)
+    return y if keepdims else reshape(y, tuple(n for i, n in enumerate(x.shape) if i not in axis))
+
+
 @primitive(
     vjps=[lambda g, y, x, axis, keepdims: _expand(g, x, axis, keepdims) * _direction(x, _expand(y, x, axis, keepdims))],
     saves=(0, OUT),
-    lowering=Lowering("expand"),
+    lowering=Lowering(decompose=_decompose_norm),
     floats=True,
 )
 def _norm(x, axis, keepdims):
@@ -113,23 +129,3 @@ def norm(x, ord=None, axis=None, keepdims=False):
     if ord not in (1, np.inf) or len(axes) != 1:
         raise ValueError(f"norm: got ord={ord!r} over {len(axes)} axes, wanted None, or 1, 2 or inf over one axis")
     return (sum if ord == 1 else max)(abs(x), axis=axes, keepdims=keepdims)
-
-
-def _expand_centre(x, axis):
-    count = _count(x, axis)
-    y = x - _sum(x, axis=axis, keepdims=True) * (1.0 / count)
-    rest = _sum(constant(y), axis=axis, keepdims=True) / count  # what rounding left: all there is of equal elements
-    return y - constant(rest)
-
-
-def _expand_norm(x, axis, keepdims):
-    top = constant(_max(abs(x), axis=axis, keepdims=True))
-    top = where((top > 0) & isfinite(top), top, 1.0)
-    z = x / top
-    total = _sum(z * z, axis=axis, keepdims=True)
-    none = total == 0
-    y = sqrt(where(none, 1.0, total)) * where(none, 0.0, top)
-    return y if keepdims else reshape(y, tuple(n for i, n in enumerate(x.shape) if i not in axis))
-
-
-expansions |= {"centre": _expand_centre, "norm": _expand_norm}

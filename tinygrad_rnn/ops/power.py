@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from ..core import OUT, Op, primitive
+from ..core import OUT, Lowering, Op, apply, primitive
 from .compare import logical_and
 from .elementwise import abs, lanes, log, masked_product, masked_quotient, nothing, where
 
@@ -33,7 +33,19 @@ def _exponent(g, y, a, b):
     return masked_product(masked_product(g, y), scale)
 
 
-@primitive(vjps=[_base, _exponent], saves=(0, 1, OUT), lowering=lanes("power({0}, {1})", 60))
+def _by_number(a, b):
+    if isinstance(b, (int, float)) and a.dtype.kind == "f":
+        op = power_by(b)
+        if op is not None:
+            return apply(op, (a,), {})
+    return NotImplemented
+
+
+@primitive(
+    vjps=[_base, _exponent],
+    saves=(0, 1, OUT),
+    lowering=Lowering("elementwise", "power({0}, {1})", 60, decompose=_by_number),
+)
 def power(a, b):
     """``a ** b``, with broadcasting.
 
@@ -61,9 +73,11 @@ def power_by(exponent: float) -> Op | None:
     def rule(g, y, x):
         return _base(g, y, x, exponent)
 
+    if exponent == 0:
+        return Op("power_0", forward, vjps=[None], saves=(), lowering=lanes("vsplat(1.0, k)"))
     if exponent == 0.5:
         return Op("square_root", forward, vjps=[rule], saves=(OUT,), lowering=lanes("sqrt({0})", 5))
-    if not float(exponent).is_integer() or exponent == 0:
+    if not float(exponent).is_integer():
         return None
     n = int(abs(exponent))
     if n > (PRODUCTS if exponent > 0 else QUOTIENTS):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..core import Lowering, primitive
+from ..core import Lowering, Reduction, primitive
 from ..errors import ShapeError
 from .arguments import one_axis, operand, several_axes
 from .elementwise import masked_quotient
-from .expansions import expansions
 from .shape import broadcast_to, concat, flip, reshape, transpose
 
 
@@ -26,7 +25,7 @@ def _expand(g, x, axis, keepdims):
 @primitive(
     vjps=[lambda g, y, x, axis, keepdims: broadcast_to(_expand(g, x, axis, keepdims), x.shape)],
     saves=(),
-    lowering=Lowering("reduce", "sum"),
+    lowering=Lowering(reduction=Reduction(0.0, "{0} + {1}")),
 )
 def _sum(x, axis, keepdims):
     return np.add.reduce(x, axis=axis, keepdims=keepdims)
@@ -61,12 +60,12 @@ def _extremum_vjp(g, y, x, axis, keepdims):
     return hit * masked_quotient(_expand(g, x, axis, keepdims), _sum(hit, axis=axis, keepdims=True))
 
 
-@primitive(vjps=[_extremum_vjp], lowering=Lowering("reduce", "max"))
+@primitive(vjps=[_extremum_vjp], lowering=Lowering(reduction=Reduction(-np.inf, "vmax({0}, {1})")))
 def _max(x, axis, keepdims):
     return np.maximum.reduce(x, axis=axis, keepdims=keepdims)
 
 
-@primitive(vjps=[_extremum_vjp], lowering=Lowering("reduce", "min"))
+@primitive(vjps=[_extremum_vjp], lowering=Lowering(reduction=Reduction(np.inf, "vmin({0}, {1})")))
 def _min(x, axis, keepdims):
     return np.minimum.reduce(x, axis=axis, keepdims=keepdims)
 
@@ -110,7 +109,22 @@ def _prod_vjp(g, y, x, axis, keepdims):
     return _expand(g, x, axis, keepdims) * others
 
 
-@primitive(vjps=[_prod_vjp], saves=(0,), lowering=Lowering("expand"))
+def _decompose_prod(x, axis, keepdims):
+    kept = tuple(1 if i in axis else n for i, n in enumerate(x.shape))
+    for a in axis:
+        lead = (slice(None),) * a
+        while (n := x.shape[a]) > 32:
+            half = n // 2
+            pairs = x[(*lead, slice(0, half))] * x[(*lead, slice(half, 2 * half))]
+            x = concat([pairs, x[(*lead, slice(2 * half, n))]], axis=a) if n % 2 else pairs
+        total = x[(*lead, slice(0, 1))]
+        for i in range(1, n):  # in the order of the others, so that it overflows as they do
+            total = total * x[(*lead, slice(i, i + 1))]
+        x = total
+    return x if keepdims else reshape(x, tuple(n for i, n in enumerate(kept) if i not in axis))
+
+
+@primitive(vjps=[_prod_vjp], saves=(0,), lowering=Lowering(decompose=_decompose_prod))
 def _prod(x, axis, keepdims):
     return np.multiply.reduce(x, axis=axis, keepdims=keepdims)
 
@@ -157,12 +171,17 @@ def _argsort(x, axis):
     return np.argsort(x, axis=axis, kind="stable")
 
 
-@primitive()
+def _of_truths(init: float, combine: str) -> Lowering:
+    """Truth values are reduced as the numbers 1 and 0."""
+    return Lowering(reduction=Reduction(init, combine, finish="{0} != 0.0", each="vselect({0}, 1.0, 0.0)"))
+
+
+@primitive(lowering=_of_truths(1.0, "vmin({0}, {1})"))
 def _all(x, axis, keepdims):
     return np.all(x, axis=axis, keepdims=keepdims)
 
 
-@primitive()
+@primitive(lowering=_of_truths(0.0, "vmax({0}, {1})"))
 def _any(x, axis, keepdims):
     return np.any(x, axis=axis, keepdims=keepdims)
 
@@ -206,21 +225,3 @@ def any(x, axis=None, keepdims=False):
     """Whether any element holds, over `axis`."""
     x = operand(x, "any")
     return _any(x, axis=several_axes(axis, x.shape, scalars=True), keepdims=bool(keepdims))
-
-
-def _expand_prod(x, axis, keepdims):
-    kept = tuple(1 if i in axis else n for i, n in enumerate(x.shape))
-    for a in axis:
-        lead = (slice(None),) * a
-        while (n := x.shape[a]) > 32:
-            half = n // 2
-            pairs = x[(*lead, slice(0, half))] * x[(*lead, slice(half, 2 * half))]
-            x = concat([pairs, x[(*lead, slice(2 * half, n))]], axis=a) if n % 2 else pairs
-        total = x[(*lead, slice(0, 1))]
-        for i in range(1, n):  # in the order of the others, so that it overflows as they do
-            total = total * x[(*lead, slice(i, i + 1))]
-        x = total
-    return x if keepdims else reshape(x, tuple(n for i, n in enumerate(kept) if i not in axis))
-
-
-expansions["prod"] = _expand_prod

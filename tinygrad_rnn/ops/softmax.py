@@ -8,7 +8,6 @@ from ..core import OUT, Lowering, primitive
 from .arguments import operand, several_axes
 from .compare import isfinite
 from .elementwise import constant, exp, log, masked_product, where
-from .expansions import expansions
 from .reduce import _max, _sum
 from .shape import reshape
 
@@ -30,7 +29,14 @@ def _logsumexp_vjp(g, y, x, axis):
     return masked_product(g, where(nothing, 0.0, shares))
 
 
-@primitive(vjps=[_logsumexp_vjp], lowering=Lowering("expand"), floats=True)
+def _decompose_logsumexp(x, axis):
+    top = constant(_max(x, axis=axis, keepdims=True))
+    total = _sum(exp(x - where(isfinite(top), top, 0.0)), axis=axis, keepdims=True)
+    none = total == 0  # only minus infinities
+    return where(none, -np.inf, log(where(none, 1.0, total)) + where(isfinite(top), top, 0.0))
+
+
+@primitive(vjps=[_logsumexp_vjp], lowering=Lowering(decompose=_decompose_logsumexp), floats=True)
 def _logsumexp(x, axis):
     top = np.maximum.reduce(x, axis=axis, keepdims=True, initial=-np.inf)
     top = np.where(np.isfinite(top), top, x.dtype.type(0))
@@ -42,7 +48,12 @@ def _softmax_vjp(g, y, x, axis):
     return masked_product(g - _sum(masked_product(g, y), axis=axis, keepdims=True), y)
 
 
-@primitive(vjps=[_softmax_vjp], saves=(OUT,), lowering=Lowering("expand"), floats=True)
+def _decompose_softmax(x, axis):
+    e = exp(x - constant(_max(x, axis=axis, keepdims=True)))
+    return e / _sum(e, axis=axis, keepdims=True)
+
+
+@primitive(vjps=[_softmax_vjp], saves=(OUT,), lowering=Lowering(decompose=_decompose_softmax), floats=True)
 def _softmax(x, axis):
     e = np.exp(x - np.maximum.reduce(x, axis=axis, keepdims=True, initial=-np.inf))
     e /= np.add.reduce(e, axis=axis, keepdims=True)
@@ -55,10 +66,15 @@ def softmax(x, axis=-1):
     return _softmax(x, axis=several_axes(axis, x.shape, scalars=True))
 
 
+def _decompose_log_softmax(x, axis):
+    z = x - constant(_max(x, axis=axis, keepdims=True))
+    return z - log(_sum(exp(z), axis=axis, keepdims=True))
+
+
 @primitive(
     vjps=[lambda g, y, x, axis: g - masked_product(_sum(g, axis=axis, keepdims=True), exp(y))],
     saves=(OUT,),
-    lowering=Lowering("expand"),
+    lowering=Lowering(decompose=_decompose_log_softmax),
     floats=True,
 )
 def _log_softmax(x, axis):
@@ -72,23 +88,3 @@ def log_softmax(x, axis=-1):
     """``log(softmax(x))`` over `axis`, without overflow; NaN where all elements are minus infinity."""
     x = operand(x, "log_softmax")
     return _log_softmax(x, axis=several_axes(axis, x.shape, scalars=True))
-
-
-def _expand_softmax(x, axis):
-    e = exp(x - constant(_max(x, axis=axis, keepdims=True)))
-    return e / _sum(e, axis=axis, keepdims=True)
-
-
-def _expand_logsumexp(x, axis):
-    top = constant(_max(x, axis=axis, keepdims=True))
-    total = _sum(exp(x - where(isfinite(top), top, 0.0)), axis=axis, keepdims=True)
-    none = total == 0  # only minus infinities
-    return where(none, -np.inf, log(where(none, 1.0, total)) + where(isfinite(top), top, 0.0))
-
-
-def _expand_log_softmax(x, axis):
-    z = x - constant(_max(x, axis=axis, keepdims=True))
-    return z - log(_sum(exp(z), axis=axis, keepdims=True))
-
-
-expansions |= {"softmax": _expand_softmax, "logsumexp": _expand_logsumexp, "log_softmax": _expand_log_softmax}

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from ...core.backward import unbroadcast
 from ..frontend.trace import Trace
+from ..ir.printer import is_reduction
 from ..ir.program_ops import ALIAS, CAST, CONCAT, SLICE, SPREAD
 from ..ir.symbol import Symbol, behind
 
@@ -108,7 +109,9 @@ class _Needed:
 
 def differentiable_arguments(s: Symbol) -> list[Symbol]:
     """The operands that gradients of `s` reach."""
-    rules = s.op.vjps if s.op is not None and s.op.vjps is not None else (True,) * len(s.args)
+    rules: tuple = (True,) * len(s.args)
+    if s.op is not None and s.op.vjps is not None:
+        rules = tuple(s.op.vjps) * (len(s.args) if is_reduction(s) else 1)  # of pieces of a row: one rule for all
     return [a for a, rule in zip(s.args, rules) if isinstance(a, Symbol) and rule is not None]
 
 
@@ -175,11 +178,29 @@ class _Reverse:
 
     def cotangents_of(self, op: Any, x: Symbol, g: Symbol) -> list:
         """What the rules of an elementwise operation or a reduction give its operands."""
+        if is_reduction(x) and len(x.args) > 1:
+            return self.cotangents_of_pieces(op, x, g)
         needs = [self.needed(a) for a in x.args]
         if op.joint_vjp is not None:
             return [ga if n else None for ga, n in zip(op.joint_vjp(g, x, *x.args, needs=needs, **x.static), needs)]
         rules = op.vjps or (None,) * len(needs)
         return [rule(g, x, *x.args, **x.static) if n and rule else None for rule, n in zip(rules, needs)]
+
+    def cotangents_of_pieces(self, op: Any, x: Symbol, g: Symbol) -> list:
+        """What the rule of a reduction gives the pieces of a row."""
+        row = self.trace.concat(list(x.args))
+        if op.joint_vjp is not None:
+            (whole,) = op.joint_vjp(g, x, row, needs=[True], **x.static)
+        else:
+            (rule,) = op.vjps or (None,)
+            whole = rule and rule(g, x, row, **x.static)
+        found, start = [], 0
+        for a in x.args:
+            wide = whole is not None and whole.width > 1
+            part = self.trace.columns(whole, start, start + a.width) if wide else whole
+            found.append(part if self.needed(a) else None)
+            start += a.width
+        return found
 
     def leaf_cotangent(self, leaf: Symbol) -> Symbol:
         """The cotangent of a step's argument, put together from those of its column ranges."""

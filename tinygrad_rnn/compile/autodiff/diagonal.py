@@ -19,7 +19,7 @@ from ...errors import GraphError
 from ..frontend.trace import recording
 from ..ir.interpret import compute, order
 from ..ir.program import Traced, bases, leaves, wanted_invariants
-from ..ir.program_ops import SLICE, SPREAD
+from ..ir.program_ops import SLICE, SPREAD, SUM
 from ..ir.symbol import BATCH, Symbol
 from ..ir.views import View, resolve
 from .adjoint import Adjoint, adjoint, differentiable_arguments
@@ -139,7 +139,7 @@ class DiagonalStep:
         for w, a, g in adj.products:
             found.append(_Term(self._part(w, (w.shape[0],), relation, g), [a], g))
         for v, g in adj.reductions:
-            if v.size == 1 and g.width == 1 and g.operation == "sum":
+            if v.size == 1 and g.width == 1 and g.op is SUM:
                 g = g.args[0]  # a number for all units: each gets its own share
             found.append(_Term(self._part(v, (), relation, g), [], g))
         return found
@@ -149,7 +149,7 @@ class DiagonalStep:
         given = {s.uid for s in bases(self.traced)}
         read = {resolve(a).base.uid for a in derivative.operands} & given
         for s in order([*self.traced.outputs, *self.traced.new_states], given):
-            if s.operation == derivative.operation and any(resolve(a).base.uid in read for a in s.operands):
+            if s.op is derivative.op and any(resolve(a).base.uid in read for a in s.operands):
                 return s.where
         return derivative.where
 

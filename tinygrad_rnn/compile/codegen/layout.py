@@ -161,12 +161,13 @@ class Layout:
         self.name = name
         self.dtype = np.dtype(dtype)
         self.sizes = sizes(dtype)
-        self.emitter = Emitter(schedule, name, reverse)
+        self.emitter = Emitter(schedule, name, reverse, self.sizes.lanes)
+        self.book = self.emitter.book
         header = TEXT.format(title=title, lanes=self.sizes.lanes, dtype=self.dtype.name)
         self.source = header + self.emitter.source
-        self.arrays = self.emitter.arrays
+        self.arrays = self.book.arrays
         self._loop: Any = None
-        self.numbers = np.array(self.emitter.numbers or [0.0], self.dtype)
+        self.numbers = np.array(self.book.numbers or [0.0], self.dtype)
         self.packing = Packing(self.sizes, "w")
         self._pack_products()
         self._pack_vectors()
@@ -189,7 +190,7 @@ class Layout:
 
     def rows_together(self, batch: int) -> int:
         """Rows that have to be in one thread."""
-        return 1 << together(batch) if any(b.kind == "sum" for b in self.emitter.buffers) else 1
+        return 1 << together(batch) if any(b.kind == "sum" for b in self.book.buffers) else 1
 
     # ---- matrices, biases, vectors
 
@@ -227,7 +228,7 @@ class Layout:
     def _pack_vectors(self) -> None:
         self.vector_at: dict[int, int] = {}
         self.rows: list[Symbol] = []  # constants with a row for each batch row: they come last
-        for uid, s in self.emitter.vectors.items():
+        for uid, s in self.book.vectors.items():
             if s.ndim == 2 and s.shape[0] != 1:
                 self.rows.append(s)
                 self.packing.bases[resolve(s).base.uid] = resolve(s).base
@@ -252,12 +253,12 @@ class Layout:
             jobs.append((ROWS, f"b{view.base.uid}", "w", start, source_ld, batch, stop - start, w_size, ld))
             w_size += batch * ld
         at, zeros, offsets = 0, 0, {}
-        for buffer in sorted(self.emitter.buffers, key=lambda b: b.kind not in ADDED):  # sums begin at zero
+        for buffer in sorted(self.book.buffers, key=lambda b: b.kind not in ADDED):  # sums begin at zero
             if not buffer.alone and buffer.home == self.schedule.prefix:
                 offsets[buffer] = at
                 at += self.sizes.elements(buffer, time, batch) + self.sizes.apart
                 zeros = at if buffer.kind in ADDED else zeros
-        d = [time, batch, *(self._int(key, offsets, vectors, batch) for key in self.emitter.ints)]
+        d = [time, batch, *(self._int(key, offsets, vectors, batch) for key in self.book.ints)]
         d += range(0, (time + 1) * batch, batch)  # rows before each step
         panel = self.sizes.panel
         return Bound(np.array(d, np.int64), self.sizes.row([w_size]) + panel, at + panel, zeros, offsets, jobs)
@@ -287,4 +288,4 @@ class Layout:
             return self.bias_at[id(what)]
         if kind == "vector":
             return vectors[what]
-        return self.sizes.part(self.emitter.vectors[what].shape[1])  # vector_ld
+        return self.sizes.part(self.book.vectors[what].shape[1])  # vector_ld

@@ -1,241 +1,181 @@
-"""Emission: a schedule becomes the readable source of one Numba function on SIMD lanes.
-
-The source holds no sizes. Row strides, part offsets and widths come in as integers ``d``, numbers of the step as ``k``,
-so that one program in one dtype is one file, whatever T, the batch and the layer sizes are.
-
-Sequences need not be of one length: they end together, the longest first, so that a step takes the first rows of the
-batch only. The end of ``d`` holds the number of rows before each step; step t has ``d[.. + t + 1] - d[.. + t]`` rows.
-"""
+"""Loops in Numba's Python: readable source on SIMD lanes, in the language of ``kernels/build/translate.py``."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from collections.abc import Callable, Mapping, Sequence
 
-from ..ir.printer import is_reduction
-from ..ir.symbol import Symbol
-from ..schedule.buffers import Buffer, Place
-from ..schedule.extents import row_classes, width_classes
-from ..schedule.printer import SchedulePrinter, describe
-from ..schedule.schedule import Product, Schedule
-from .vector_loop import Sweep
+from ..ir.lane_language import Input, Number, Static, Tree, parse
+from ..schedule.schedule import Schedule
+from .generator import LoopGenerator
+from .loop_writer import LoopWriter, Operand, Target
 
-# written into the source; other numbers may be a cell's settings
-LITERALS = {0.0: "zero", 1.0: "one", 2.0: "two", 0.5: "half", -1.0: "minus_one"}
+BINDS = {
+    "<": 1, "<=": 1, ">": 1, ">=": 1, "==": 1, "!=": 1, "|": 2, "^": 3, "&": 4, "+": 5, "-": 5, "*": 6, "/": 6,
+}  # fmt: skip
+UNARY, ATOM = 7, 8
+# what combines the lanes of a vector in one call; others are combined pair by pair
+ACROSS = {
+    parse("{0} + {1}").tree: "vsum",
+    parse("vmax({0}, {1})").tree: "vhmax",
+    parse("vmin({0}, {1})").tree: "vhmin",
+}
 
 
-class Emitter:
-    """Writes the source of one loop, and notes which integers, numbers and vectors it wants.
+class NumbaWriter(LoopWriter):
+    """Prints what a loop does as Numba's Python.
 
-    Attributes
+    Parameters
     ----------
-    ints : list of tuple
-        What to put into ``d``: ("at", buffer, part, start), ("ld", buffer), ("width", uid), ("packed", product,
-        source), ("bias", product), ("vector", uid), ("vector_ld", uid), ...
-    buffers : list of Buffer
-        Those that the loop reads or writes.
-    numbers : list of float
-        What to put into ``k``.
-    arrays : list of str
-        Those that the loop takes after ``d`` and ``k``.
-    vectors : dict
-        uid -> Symbol: invariants that elementwise maths reads.
+    lanes : int
+        Numbers in a vector.
     """
 
-    def __init__(self, schedule: Schedule, name: str, reverse: bool):
-        self.schedule = schedule
-        self.name = name
-        self.reverse = reverse
-        self.width_class = width_classes(schedule)
-        self.row_class = row_classes(schedule, self.width_class)
-        self.local: set[tuple] = set()  # parts of scratch buffers that only one loop over rows touches
-        self._begin()
-        self._emit()
-        self.local = {part for part, loops in self.touched.items() if len(loops) == 1 and None not in loops}
-        self._begin()
-        self.source = self._emit()
+    def __init__(self, lanes: int):
+        self.lanes = lanes
 
-    def _begin(self) -> None:
-        self.ints: list[tuple] = []
-        self.int_names: dict[tuple, str] = {}
-        self.literals: set[float] = set()
-        self.starts: dict[str, str] = {}  # of the only row of local parts: name -> code
-        self.row_starts: dict[str, str] = {}  # of the rows of the loop over rows at hand: code -> name
-        self.row_values: dict[int, str] = {}  # numbers of the row at hand that a sweep has computed: uid -> name
-        self.assigned: dict[str, int] = {}  # names of variables, and how often they were asked for
-        self.numbers: list[float] = []
-        self.vectors: dict[int, Symbol] = {}
-        self.buffers: list[Buffer] = []
-        self.loops: list[tuple[int, list[Symbol]]] = []  # level, and what is computed in each sweep over a row
-        self.touched: dict[tuple, set] = {}  # (buffer, part) -> loops over rows; None: a product
-        self.loop: int | None = None
+    # ---- values
 
-    # ---- names
+    def expression(self, tree: Tree, inputs: Sequence[str], statics: Mapping[str, str] = {}) -> str:
+        return self.constant(tree.value) if isinstance(tree, Number) else self._print(tree, inputs, statics)[0]
 
-    def array(self, buffer: Buffer) -> str:
-        """The array that holds `buffer`: its own, this loop's workspace, or the forward loop's."""
-        if not any(buffer is b for b in self.buffers):
-            self.buffers.append(buffer)
-        return buffer.name if buffer.alone else "ws" if buffer.home == self.schedule.prefix else "fw"
+    def _print(self, tree: Tree, inputs: Sequence[str], statics: Mapping[str, str]) -> tuple[str, int]:
+        """An expression, and how tightly its last operator binds."""
+        if isinstance(tree, Input):
+            return inputs[tree.position], ATOM
+        if isinstance(tree, Static):
+            return statics[tree.name], ATOM
+        if isinstance(tree, Number):
+            return _number(tree.value), UNARY if tree.value < 0 else ATOM
+        if tree.function == "vsplat":
+            return self.constant(tree.args[0].value), ATOM  # type: ignore[union-attr]
+        parts = [self._print(a, inputs, statics) for a in tree.args]
+        binds = BINDS.get(tree.function, ATOM)
+        if len(parts) == 1 and tree.function in "-~":
+            return f"{tree.function}{_inside(*parts[0], UNARY)}", UNARY
+        if binds < ATOM:
+            left, right = _inside(*parts[0], binds + (binds == 1)), _inside(*parts[1], binds + 1)
+            return f"{left} {tree.function} {right}", binds
+        texts = [text for text, _ in parts]
+        if all(isinstance(a, Number) for a in tree.args):
+            texts = [self.constant(a.value) for a in tree.args]  # type: ignore[union-attr]
+        return f"{tree.function}({', '.join(texts)})", ATOM
 
-    def int(self, *key) -> str:
-        if key not in self.int_names:
-            kind = key[0]
-            count = sum(k[0] == kind for k in self.ints)
-            if kind == "at":
-                part, start = key[2:]
-                label = f"{key[1].name}_at{part or ''}" + (f"_{count}" if start else "")
-            else:
-                label = f"{key[1].name}_ld" if kind == "ld" else f"{kind}_{count}"
-            self.int_names[key] = label
-            self.ints.append(key)
-        return self.int_names[key]
+    def constant(self, value: float) -> str:
+        return f"vsplat({_number(value)}, k)"
 
-    def number(self, value: float) -> str:
-        value = float(value)
-        if value in LITERALS:
-            self.literals.add(value)
-            return LITERALS[value]
-        if value not in self.numbers:
-            self.numbers.append(value)
-        return f"k_{self.numbers.index(value)}"
+    def select(self, mask: str, a: str, b: str) -> str:
+        return f"vselect({mask}, {a}, {b})"
 
-    def unique(self, name: str) -> str:
-        """A name that is assigned to in one place only: a value, where others are variables in memory at first."""
-        count = self.assigned[name] = self.assigned.get(name, 0) + 1
-        return name if count == 1 else f"{name}_{count}"
+    def first_lanes(self, count: str) -> str:
+        return f"vfirst({count}, k)"
 
-    # ---- addresses
+    def is_true(self, x: str) -> str:
+        return f"{x} != 0.0"
 
-    def ld(self, buffer: Buffer) -> str:
-        """Elements of a row of a buffer; buffers with rows alike share it."""
-        return self.int("ld", self.row_class.get(buffer, buffer))
+    def across(self, total: str, combine: Tree, unique: Callable[[str], str]) -> tuple[list[str], str]:
+        if combine in ACROSS:
+            return [], f"vsplat({ACROSS[combine]}({total}), k)"
+        lines = []
+        for _ in range(self.lanes.bit_length() - 1):
+            even, odd, both = unique(f"{total}_even"), unique(f"{total}_odd"), unique(f"{total}_both")
+            lines += [self.assign(even, f"veven({total})"), self.assign(odd, f"vodd({total})")]
+            lines.append(self.assign(both, self.expression(combine, [even, odd])))
+            total = both
+        return lines, total
 
-    def row(self, place: Place) -> str:
-        """Element offset of row ``b`` of a place at this time step; writes down what it is computed from."""
-        buffer = place.buffer
-        at = self._at(place)
-        if buffer.kind == "scratch":
-            key = buffer, place.part
-            self.touched.setdefault(key, set()).add(self.loop)
-            if key in self.local:  # one row for all of them stays in the cache
-                name = f"{at}_b0"
-                self.starts[name] = f"{at} + {self._rows_before(place, 'b0')}"
-                return name
-        code = self._rows_before(place, "b")
-        if code not in self.row_starts:
-            self.row_starts[code] = self.unique("row")
-        name = self.row_starts[code]
-        return f"{at} + {name}" if at else name
+    # ---- memory
 
-    def first_row(self, place: Place) -> str:
-        """The same of row ``b0``, in one expression."""
-        at, before = self._at(place), self._rows_before(place, "b0")
-        return f"{at} + {before}" if at else before
+    def load(self, array: str, at: str, count: str = "") -> str:
+        return f"vload_n({array}, {at}, {count})" if count else f"vload({array}, {at})"
 
-    def _at(self, place: Place) -> str:
-        """Where a buffer, and a place in its rows, begins."""
-        whole = place.buffer.alone and not place.part and not place.start
-        return "" if whole else self.int("at", place.buffer, place.part, place.start)
+    def broadcast(self, array: str, at: str) -> str:
+        return f"vbroadcast({array}, {at})"
 
-    def _rows_before(self, place: Place, b: str) -> str:
-        """Elements of the rows of a buffer that lie before row `b` of this time step."""
-        kind, late, ld = place.buffer.kind, place.late, self.ld(place.buffer)
-        if kind == "sum":
-            return f"({b} >> {self.int('together', None)}) * {ld}"
-        if kind in ("scratch", "total"):
-            return f"{b} * {ld}"
-        if kind == "ring":
-            slot = "s" if self.reverse else "t"
-            return f"(({f'({slot} + 1)' if late else slot} & 1) * B + {b}) * {ld}"
-        return f"({'after' if late else 'first'} + {b}) * {ld}"
+    def store(self, array: str, at: str, value: str, count: str = "") -> str:
+        return f"vstore_n({array}, {at}, {value}, {count})" if count else f"vstore({array}, {at}, {value})"
 
-    # ---- the function
+    # ---- statements
 
-    def _emit(self) -> str:
-        body: list[str] = []
-        schedule = self.schedule
-        level = 0
-        while level < schedule.levels:
-            for product in schedule.products:
-                if product.level == level:
-                    body += self._product(product)
-            last = level + 1
-            while last < schedule.levels and not any(p.level == last for p in schedule.products):
-                last += 1
-            self.loop = level
-            body += self._rows(range(level, last))
-            self.loop, level = None, last
-        time = ["for s in range(T):", "    t = T - 1 - s"] if self.reverse else ["for t in range(T):"]
-        table = 2 + len(self.ints)
+    def comment(self, text: str) -> str:
+        return f"# {text}".rstrip()
+
+    def assign(self, name: str, value: str) -> str:
+        return f"{name} = {value}"
+
+    def lanes_left(self, width: str, at: str) -> str:
+        return f"min(LANES, {width} - {at})"
+
+    def vectors(self, index: str, width: str, body: list[str]) -> list[str]:
+        return [f"for {index} in range(0, {width}, LANES):", *_indented(body)]
+
+    def rows(self, body: list[str]) -> list[str]:
+        return ["for b in range(b0, end):", *_indented(body)]
+
+    def steps(self, body: list[str], reverse: bool, table: int) -> list[str]:
+        time = ["for s in range(T):", "    t = T - 1 - s"] if reverse else ["for t in range(T):"]
         time += [f"    {name} = integer(d, {table + i} + t)" for i, name in enumerate(("first", "after"))]
         time += ["    end = min(b1, after - first)"]
         time += ["    if end <= b0:", "        continue"]
-        loop = time + ["    " + line for line in body] if body else ["pass"]
-        head = [f"{name} = vsplat({x!r}, k)" for x, name in LITERALS.items() if x in self.literals]
-        head += [f"k_{i} = vsplat(k[{i}], k)" for i in range(len(self.numbers))]
-        head += [f"{name} = integer(d, {i + 2})" for i, name in enumerate(self.int_names[key] for key in self.ints)]
-        head += [f"{name} = {code}" for name, code in self.starts.items()]
-        self.arrays = ["w", "ws", *(["fw"] if self.reverse else []), *(b.name for b in self.buffers if b.alone)]
+        return time + _indented(body)
+
+    def product(self, operands: list[Operand], bias: str, target: Target) -> list[str]:
+        lines = []
+        out = f"{target.array}, {target.at}, {target.ld}"
+        if bias:
+            first, second = operands[0], operands[1] if len(operands) > 1 else operands[0]._replace(depth="0")
+            matrices = [f"{o.array}, {o.at}, {o.ld}, {o.depth}, w, {o.packed}" for o in (first, second)]
+            lines.append(f"gemm2({', '.join(matrices)}, w, {bias}, end - b0, {target.columns}, {out})")
+            operands = operands[2:]
+        for o in operands:
+            left = f"{o.array}, {o.at}, {o.ld}, end - b0, {o.depth}"
+            lines.append(f"gemm({left}, w, {o.packed}, {target.columns}, {out}, True)")
+        return lines
+
+    def function(
+        self,
+        name: str,
+        arrays: list[str],
+        comments: list[str],
+        literals: Mapping[str, float],
+        numbers: Sequence[str],
+        ints: Sequence[str],
+        starts: Mapping[str, str],
+        loop: list[str],
+    ) -> str:
+        head = [self.assign(label, self.constant(x)) for label, x in literals.items()]
+        head += [self.assign(label, f"vsplat(k[{i}], k)") for i, label in enumerate(numbers)]
+        head += [self.assign(label, f"integer(d, {i + 2})") for i, label in enumerate(ints)]
+        head += [self.assign(label, code) for label, code in starts.items()]
         lines = [
-            f"def {self.name}_loop(b0, b1, d, k, {', '.join(self.arrays)}):",
-            *(f"    # {line}".rstrip() for line in describe(schedule, self.buffers)),
-            "    T = integer(d, 0)",
-            "    B = integer(d, 1)",
-            *("    " + line for line in head + loop),
+            f"def {name}_loop(b0, b1, d, k, {', '.join(arrays)}):",
+            *_indented([*map(self.comment, comments), "T = integer(d, 0)", "B = integer(d, 1)"]),
+            *_indented(head + (loop or ["pass"])),
             "",
             "",
             "@loop",
-            f"def {self.name}(b0, b1, a):",
-            *(f"    {name} = array(a, {i})" for i, name in enumerate(["k", *self.arrays], 1)),
-            f"    {self.name}_loop(b0, b1, integers(a, 0), k, {', '.join(self.arrays)})",
+            f"def {name}(b0, b1, a):",
+            *(f"    {array} = array(a, {i})" for i, array in enumerate(["k", *arrays], 1)),
+            f"    {name}_loop(b0, b1, integers(a, 0), k, {', '.join(arrays)})",
         ]
         return "\n".join(lines) + "\n"
 
-    def _product(self, product: Product) -> list[str]:
-        lead = product.members[0]
-        for place in (*(m.place for m in product.members), *(self.schedule.place_of(a) for a, _ in lead.terms)):
-            assert place is not None
-            self.touched.setdefault((place.buffer, place.part), set()).add(None)
-        out = self.array(product.buffer)
-        assert lead.place is not None
-        offset, ldc = self.first_row(lead.place), self.ld(product.buffer)
-        columns = self.int("columns", product)
-        lines = [f"# {SchedulePrinter(sizes=False).product(product)}"]
-        operands = []
-        for i, run in enumerate(product.sources):
-            place = self.schedule.place_of(lead.terms[run[0]][0])
-            depth, packed = self.int("depth", product, i), self.int("packed", product, i)
-            a = f"{self.array(place.buffer)}, {self.first_row(place)}, {self.ld(place.buffer)}"
-            operands.append((a, depth, packed))
-        if not any(m.before for m in product.members):
-            (a, depth, packed), second = operands[0], operands[1:2]
-            a2, depth2, packed2 = second[0] if second else (a, "0", packed)
-            lines.append(
-                f"gemm2({a}, {depth}, w, {packed}, {a2}, {depth2}, w, {packed2}, w, {self.int('bias', product)}, "
-                f"end - b0, {columns}, {out}, {offset}, {ldc})"
-            )
-            operands = operands[2:]
-        for a, depth, packed in operands:
-            lines.append(f"gemm({a}, end - b0, {depth}, w, {packed}, {columns}, {out}, {offset}, {ldc}, True)")
-        return lines
 
-    # ---- elementwise maths, row by row
+class Emitter(LoopGenerator):
+    """Generates a loop in Numba's Python, for vectors of so many lanes."""
 
-    def _rows(self, levels) -> list[str]:
-        lines: list[str] = []
-        self.row_starts, self.row_values = {}, {}
-        for level in levels:
-            stores = [s for s in self.schedule.stores if s.level == level]
-            reductions = [
-                s for s in self.schedule.order if is_reduction(s) and self.schedule.level_of(s.args[0]) == level
-            ]
-            groups: dict[Any, tuple[list, list]] = {}
-            for store in stores:
-                key = "1" if store.width == 1 else self.width_class[store.shaped.uid]
-                groups.setdefault(key, ([], []))[0].append(store)
-            for r in reductions:
-                groups.setdefault(self.width_class[r.args[0].uid], ([], []))[1].append(r)
-            for key in sorted(groups, key=str):
-                lines += Sweep(self, level, key).emit(*groups[key])
-        lines = [f"{name} = {code}" for code, name in self.row_starts.items()] + lines
-        return ["for b in range(b0, end):", *("    " + line for line in lines)] if lines else []
+    def __init__(self, schedule: Schedule, name: str, reverse: bool, lanes: int):
+        super().__init__(schedule, name, reverse, NumbaWriter(lanes))
+
+
+def _indented(lines: list[str]) -> list[str]:
+    return ["    " + line for line in lines]
+
+
+def _inside(text: str, binds: int, wanted: int) -> str:
+    """An operand, in parentheses if it does not bind tightly enough."""
+    return text if binds >= wanted else f"({text})"
+
+
+def _number(value: float) -> str:
+    return repr(value) if math.isfinite(value) else "INF" if value > 0 else "-INF"

@@ -14,8 +14,8 @@ forward loop. All arrays are flat; row b of a buffer at step t starts at ``NAME_
 import numpy as np
 
 from tinygrad_rnn.kernels.simd.lanes import (
-    integer, vabs, vbroadcast, vfirst, vfloor, vhmax, vhmin, vload, vload_n, vmax, vmin, vround, vselect, vsplat,
-    vstore, vstore_n, vsum,
+    integer, vabs, vbroadcast, veven, vfirst, vfloor, vhmax, vhmin, vload, vload_n, vmax, vmin, vodd, vround, vselect,
+    vsplat, vstore, vstore_n, vsum,
 )
 from tinygrad_rnn.kernels.gemm.extern import gemm, gemm2
 from tinygrad_rnn.kernels.loops.entry import {dtype} as array, integers, loop, translated

@@ -2,157 +2,201 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import Any
 
+from ..ir.lane_language import Code, Input, elementwise_code, reduction_code, walk
 from ..ir.printer import is_reduction
 from ..ir.program_ops import CAST, SLICE
 from ..ir.symbol import Symbol
 from ..schedule.buffers import Place, Store
+from .addresses import AddressBook
+from .loop_writer import LoopWriter
 
-if TYPE_CHECKING:
-    from .numba_loop import Emitter
+Piece = tuple[Symbol, int]  # of a row that a reduction goes over: the reduction, and which of its operands
 
 
-class Sweep:
+class VectorLoop:
     """One sweep over the features of one row: the values of one level and one width."""
 
-    def __init__(self, emitter: Emitter, level: int, key: Any):
-        self.e = emitter
+    def __init__(self, book: AddressBook, writer: LoopWriter, level: int, key: Any):
+        self.book, self.writer = book, writer
+        self.schedule = book.schedule
         self.level = level
         self.scalar = key == "1"
         self.key = key
         self.head: list[str] = []  # once per row
         self.body: list[str] = []  # once per vector of features
-        self.names = dict(emitter.row_values)  # uid -> variable
-        self.j, self.live, self.left = (emitter.unique(name) for name in ("j", "live", "left"))
+        self.tail: list[str] = []  # once per row, after the features
+        self.names = dict(book.row_values)  # uid -> variable
+        self.j, self.live, self.left = (book.unique(name) for name in ("j", "live", "left"))
         self.computed: list[Symbol] = []
-        emitter.loops.append((level, self.computed))
 
-    def emit(self, stores: list[Store], reductions: list[Symbol]) -> list[str]:
-        e = self.e
+    def emit(self, stores: list[Store], pieces: list[Piece]) -> list[str]:
+        book, writer = self.book, self.writer
         for store in stores:
             self._store(store)
-        tail: list[str] = []
-        for r in reductions:
-            total = f"r{r.uid}"
-            x = self.value(r.args[0], False)
-            start, combine, finish = {
-                "sum": (e.number(0.0), f"{total} + {{}}", "vsum"),
-                "max": ("vsplat(-INF, k)", f"vmax({total}, {{}})", "vhmax"),
-                "min": ("vsplat(INF, k)", f"vmin({total}, {{}})", "vhmin"),
-            }[r.op.name if r.op else ""]
-            self.head.append(f"{total} = {start}")
-            self.body.append(f"{total} = {combine.format(f'vselect({self.live}, {x}, {start})')}")
-            place, name = e.schedule.places[r.uid], e.unique(r.name)
-            tail.append(f"{name} = vsplat({finish}({total}), k)")
-            if (place.buffer, place.part) not in e.local:
-                tail.append(f"vstore({e.array(place.buffer)}, {e.row(place)}, {name})")
-            e.row_values[r.uid] = name
+        for r, i in pieces:
+            self._reduce(r, i)
         if self.scalar:
-            return self.head + self.body + tail
-        n = e.int("width", self.key)
-        j, lanes = self.j, {self.left: f"min(LANES, {n} - {self.j})", self.live: f"vfirst({n} - {self.j}, k)"}
-        used = [f"{name} = {code}" for name, code in lanes.items() if any(name in line for line in self.body)]
-        loop = [f"for {j} in range(0, {n}, LANES):", *("    " + line for line in used + self.body)]
-        return self.head + loop + tail
+            return self.head + self.body + self.tail
+        n = book.int("width", self.key)
+        lanes = {self.left: writer.lanes_left(n, self.j), self.live: writer.first_lanes(f"{n} - {self.j}")}
+        used = [writer.assign(name, code) for name, code in lanes.items() if any(name in line for line in self.body)]
+        return self.head + writer.vectors(self.j, n, used + self.body) + self.tail
+
+    # ---- reductions
+
+    def _reduce(self, r: Symbol, i: int) -> None:
+        """A piece of a row goes into a total; after the last piece that is finished."""
+        book, writer = self.book, self.writer
+        code = reduction_code(r.op, r.static)  # type: ignore[arg-type]
+        statics = self._statics(r, code.combine, code.finish, code.each)
+        total = book.unique(f"r{r.uid}")
+        start = writer.constant(code.init) if math.isinf(code.init) else self._number(code.init)
+
+        def combined(a: str, b: str, lines: list[str]) -> str:
+            if sum(node == Input(1) for node in walk(code.combine.tree)) > 1 and not b.isidentifier():
+                name = book.unique(f"{r.name}_x")
+                lines.append(writer.assign(name, b))
+                b = name
+            return writer.expression(code.combine.tree, [a, b], statics)
+
+        x = writer.expression(code.each.tree, [self.value(r.args[i], False)], statics)
+        self.head.append(writer.assign(total, start))
+        self.body.append(writer.assign(total, combined(total, writer.select(self.live, x, start), self.body)))
+        lines, value = writer.across(total, code.combine.tree, book.unique)
+        self.tail += lines
+        done = book.pieces[r.uid] = book.pieces.get(r.uid, 0) + 1
+        place = self.schedule.places[r.uid]
+        if done > 1:
+            before = book.row_values.get(r.uid) or writer.broadcast(book.array(place.buffer), book.row(place))
+            before, value = self._named(r, before), self._named(r, value)
+            value = combined(before, value, self.tail)
+        if done == len(r.args) and code.finish.tree != Input(0):
+            value = writer.expression(code.finish.tree, [self._named(r, value)], statics)
+        name = book.row_values[r.uid] = self._named(r, value)
+        if (place.buffer, place.part) not in book.local:
+            kept = writer.select(name, self._number(1), self._number(0)) if self._is_mask(r, done) else name
+            self.tail.append(writer.store(book.array(place.buffer), book.row(place), kept))
+
+    def _named(self, r: Symbol, value: str) -> str:
+        if value in self.book.assigned:
+            return value
+        name = self.book.unique(r.name)
+        self.tail.append(self.writer.assign(name, value))
+        return name
+
+    @staticmethod
+    def _is_mask(r: Symbol, done: int) -> bool:
+        return r.dtype.kind == "b" and done == len(r.args)
+
+    # ---- stores
 
     def _store(self, store: Store) -> None:
-        e, place = self.e, store.place
+        book, writer, place = self.book, self.writer, store.place
         if (
             isinstance(store.value, Symbol)
-            and e.schedule.places.get(store.value.uid) == place
-            and (is_reduction(store.value) or store.value.uid in e.schedule.sources)
+            and self.schedule.places.get(store.value.uid) == place
+            and (is_reduction(store.value) or store.value.uid in self.schedule.sources)
         ):
             return
         if isinstance(store.value, tuple):
-            terms = [self.value(t, self.scalar) for t in store.value[1]]
-            x = " + ".join(terms)
+            x = self._sum([self.value(t, self.scalar) for t in store.value[1]])
         else:
             x = self.value(store.value, self.scalar, fresh=True)
             if store.value.dtype.kind == "b":
-                x = f"vselect({x}, {e.number(1)}, {e.number(0)})"
-        array, at = e.array(place.buffer), e.row(place) + ("" if self.scalar else f" + {self.j}")
+                x = writer.select(x, self._number(1), self._number(0))
+        array, at = book.array(place.buffer), book.row(place) + ("" if self.scalar else f" + {self.j}")
         if store.add:
-            x = f"vload({array}, {at}) + {x}"
+            x = self._sum([writer.load(array, at), x])
         if store.exact:
-            left = "1" if self.scalar else self.left
-            self.body.append(f"vstore_n({array}, {at}, {x}, {left})")
+            self.body.append(writer.store(array, at, x, "1" if self.scalar else self.left))
             return
         if store.clean:
-            live = "vfirst(1, k)" if self.scalar else self.live
-            x = f"vselect({live}, {x}, {e.number(0)})"
-        self.body.append(f"vstore({array}, {at}, {x})")
+            live = writer.first_lanes("1") if self.scalar else self.live
+            x = writer.select(live, x, self._number(0))
+        self.body.append(writer.store(array, at, x))
+
+    @staticmethod
+    def _sum(terms: list[str]) -> str:
+        return " + ".join(terms)
+
+    # ---- values
 
     def value(self, s: Any, scalar: bool, fresh: bool = False) -> str:
         """The name of a variable that holds `s`; writes the code that computes it where there is none."""
-        e = self.e
+        schedule = self.schedule
         if not isinstance(s, Symbol):
-            return e.number(float(s))
+            return self._number(s)
         if s.uid in self.names:
             return self.names[s.uid]
         scalar = scalar or (s.width == 1 if s.varying else s.shape[-1:] in ((), (1,)))
         out = self.body if self.scalar or not scalar else self.head
         if not s.varying:
             code = self._invariant(s)
-        elif s.uid in e.schedule.sources:
-            code = self._load(s, e.schedule.sources[s.uid], scalar)
+        elif s.uid in schedule.sources:
+            code = self._load(s, schedule.sources[s.uid], scalar)
         elif s.op is SLICE:
-            code = self._load(s, e.schedule.place_of(s), scalar)
+            code = self._load(s, schedule.place_of(s), scalar)
         elif (
-            s.uid in e.schedule.places
-            and (not fresh or is_reduction(s) or s.uid in e.schedule.accumulations)
+            s.uid in schedule.places
+            and (not fresh or is_reduction(s) or s.uid in schedule.accumulations)
             and self._stored(s)
         ):
-            code = self._load(s, e.schedule.places[s.uid], scalar)
-        elif s.uid in e.schedule.accumulations:
-            acc = e.schedule.accumulations[s.uid]
+            code = self._load(s, schedule.places[s.uid], scalar)
+        elif s.uid in schedule.accumulations:
+            acc = schedule.accumulations[s.uid]
             assert acc.place is not None
-            code = " + ".join([self._load(s, acc.place, scalar), *(self.value(t, scalar) for t in acc.after)])
+            code = self._sum([self._load(s, acc.place, scalar), *(self.value(t, scalar) for t in acc.after)])
         else:
             code = self._compute(s, scalar)
-        name = self.names[s.uid] = e.unique(s.name)
-        out.append(f"{name} = {code}")
+        name = self.names[s.uid] = self.book.unique(s.name)
+        out.append(self.writer.assign(name, code))
         if scalar and s.varying:
-            e.row_values[s.uid] = name
+            self.book.row_values[s.uid] = name
         return name
 
     def _stored(self, s: Symbol) -> bool:
         """Whether the place of `s` has been written by the time this loop runs."""
-        schedule = self.e.schedule
-        acc = schedule.accumulations.get(s.uid)
+        acc = self.schedule.accumulations.get(s.uid)
         if acc is not None:
-            return not acc.after or schedule.level_of(s) < self.level
-        return is_reduction(s) or schedule.level_of(s) < self.level
+            return not acc.after or self.schedule.level_of(s) < self.level
+        return is_reduction(s) or self.schedule.level_of(s) < self.level
+
+    def _number(self, value: float) -> str:
+        return self.book.number(value)
+
+    def _statics(self, s: Symbol, *codes: Code) -> dict[str, str]:
+        """The static parameters that expressions read."""
+        return {name: self._number(s.static[name]) for code in codes for name in sorted(code.statics)}
 
     def _compute(self, s: Symbol, scalar: bool) -> str:
-        e = self.e
         self.computed.append(s)
+        if s.op is CAST and s.dtype.kind == "b":
+            return self.writer.is_true(self.value(s.args[0], scalar))
         if s.op is CAST:
-            x = self.value(s.args[0], scalar)
-            return f"vselect({x}, {e.number(1)}, {e.number(0)})" if s.dtype.kind == "f" else f"{x} != 0.0"
+            return self.writer.select(self.value(s.args[0], scalar), self._number(1), self._number(0))
+        code = elementwise_code(s.op, len(s.args), s.static)  # type: ignore[arg-type]
         args = [self.value(a, scalar) for a in s.args]
-        static = {name: e.number(x) for name, x in s.static.items() if isinstance(x, int | float)}
-        return s.lowering.code.format(*args, **static)
+        return self.writer.expression(code.tree, args, self._statics(s, code))
 
     def _load(self, s: Symbol, place: Place, scalar: bool) -> str:
-        e = self.e
-        array, at = e.array(place.buffer), e.row(place)
+        array, at = self.book.array(place.buffer), self.book.row(place)
         if scalar:
-            code = f"vbroadcast({array}, {at})"
-        elif place.buffer.kind == "user":
-            code = f"vload_n({array}, {at} + {self.j}, {self.left})"
+            code = self.writer.broadcast(array, at)
         else:
-            code = f"vload({array}, {at} + {self.j})"
-        return f"{code} != 0.0" if s.dtype.kind == "b" else code
+            code = self.writer.load(array, f"{at} + {self.j}", self.left if place.buffer.kind == "user" else "")
+        return self.writer.is_true(code) if s.dtype.kind == "b" else code
 
     def _invariant(self, s: Symbol) -> str:
-        e = self.e
-        e.vectors[s.uid] = s
-        at = e.int("vector", s.uid)
+        book = self.book
+        book.vectors[s.uid] = s
+        at = book.int("vector", s.uid)
         rows = s.ndim == 2 and s.shape[0] != 1
         if rows:
-            at = f"{at} + b * {e.int('vector_ld', s.uid)}"
+            at = f"{at} + b * {book.int('vector_ld', s.uid)}"
         if s.shape[-1:] not in ((), (1,)):
             at += f" + {self.j}"
-        code = f"vbroadcast(w, {at})" if rows and s.shape[1] == 1 else f"vload(w, {at})"
-        return f"{code} != 0.0" if s.dtype.kind == "b" else code
+        code = self.writer.broadcast("w", at) if rows and s.shape[1] == 1 else self.writer.load("w", at)
+        return self.writer.is_true(code) if s.dtype.kind == "b" else code

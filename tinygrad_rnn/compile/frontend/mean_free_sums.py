@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Any
 
+from ..ir.program_ops import ADD, CONSTANT, DIVIDE, MULTIPLY, NEGATIVE, SPREAD, SUBTRACT, SUM
 from ..ir.symbol import Symbol
 
 MANY = 500  # terms; looking at more is not worth the time
 
-NEGATIVE = ("number", -1.0)  # a factor; others are ("value", uid)
+MINUS = ("number", -1.0)  # a factor; others are ("value", uid)
 Term = tuple[tuple, int]  # of a linear combination: what it is multiplied by, and the uid of the value
 
 
@@ -31,7 +32,7 @@ def without_centred(x: Symbol) -> Symbol | None:
     alike: dict[tuple, dict[int, Symbol]] = defaultdict(dict)  # that have one factor, and one mean subtracted
     for factors, s in terms:
         base = s
-        while _is_difference(base) and base.args[1].operation == "constant":  # but rounding: what a mean has left over
+        while _is_difference(base) and base.args[1].op is CONSTANT:  # but rounding: what a mean has left over
             base = base.args[0]
         if _is_difference(base):
             alike[factors, base.args[1].uid][s.uid] = base
@@ -44,17 +45,17 @@ def without_centred(x: Symbol) -> Symbol | None:
 
 def _is_number(a: Any) -> bool:
     """Whether this is one number for all features of a row."""
-    return isinstance(a, Symbol) and a.varying and (a.width == 1 or a.operation == "spread")
+    return isinstance(a, Symbol) and a.varying and (a.width == 1 or a.op is SPREAD)
 
 
 def _is_difference(s: Symbol) -> bool:
     """Whether `s` is a value minus one number for all of its features."""
-    return s.operation == "subtract" and isinstance(s.args[0], Symbol) and _is_number(s.args[1])
+    return s.op is SUBTRACT and isinstance(s.args[0], Symbol) and _is_number(s.args[1])
 
 
 def _split(s: Symbol) -> tuple[Any, Symbol] | None:
     """What multiplies all features of a row alike, and the other operand; None if this is no such product."""
-    if s.operation == "multiply":
+    if s.op is MULTIPLY:
         for factor, rest in (s.args, s.args[::-1]):
             alike = not isinstance(factor, Symbol) or _is_number(factor)
             if alike and isinstance(rest, Symbol) and rest.varying and rest.shape == s.shape:
@@ -69,11 +70,11 @@ def _inner(s: Symbol, factors: tuple) -> list[tuple[tuple, Symbol]]:
         factor, rest = found
         key = ("value", factor.uid) if isinstance(factor, Symbol) else ("number", float(factor))
         return [((*factors, key), rest)]
-    if s.operation == "negative":
-        return [((*factors, NEGATIVE), s.args[0])]
+    if s.op is NEGATIVE:
+        return [((*factors, MINUS), s.args[0])]
     whole = all(isinstance(a, Symbol) and a.varying and a.shape == s.shape and not _is_number(a) for a in s.args)
-    if s.operation in ("add", "subtract") and whole:
-        second = factors if s.operation == "add" else (*factors, NEGATIVE)
+    if s.op in (ADD, SUBTRACT) and whole:
+        second = factors if s.op is ADD else (*factors, MINUS)
         return [(factors, s.args[0]), (second, s.args[1])]
     return []
 
@@ -95,14 +96,14 @@ def _terms(x: Symbol) -> list[tuple[tuple, Symbol]]:
 def _is_centred(pieces: list[Symbol]) -> bool:
     """Whether the pieces are ``x_i - m``, where m is the mean of all x_i together."""
     mean, width = pieces[0].args[1], pieces[0].width
-    if mean.operation == "multiply":
+    if mean.op is MULTIPLY:
         candidates = [mean.args, mean.args[::-1]]
-    elif mean.operation == "divide" and not isinstance(mean.args[1], Symbol):
+    elif mean.op is DIVIDE and not isinstance(mean.args[1], Symbol):
         candidates = [(mean.args[0], 1.0 / mean.args[1])]
     else:
         return False
     for total, scale in candidates:
-        if isinstance(total, Symbol) and total.operation == "sum" and not isinstance(scale, Symbol):
+        if isinstance(total, Symbol) and total.op is SUM and not isinstance(scale, Symbol):
             summed, together = (_terms(total.args[0]), [term for s in pieces for term in _terms(s.args[0])])
             same = Counter((f, s.uid) for f, s in summed) == Counter((f, s.uid) for f, s in together)
             return same and bool(summed) and abs(scale * len(pieces) * width - 1) < 1e-6
@@ -124,6 +125,6 @@ def _prune(s: Symbol, factors: tuple, drop: set[Term]) -> Symbol | None:
     second: Any = kept[1]
     if second is None:
         return first
-    if s.operation == "add":
+    if s.op is ADD:
         return second if first is None else first + second
     return -second if first is None else first - second

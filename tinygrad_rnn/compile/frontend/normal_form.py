@@ -9,18 +9,12 @@ from typing import Any
 import numpy as np
 
 from ...core.dtype import promote
-from ...ops import astype, getitem, logical_and, logical_not, logical_or, maximum, minimum, not_equal
-from ...ops.power import power_by
-from ..ir.lane_language import check_code
-from ..ir.program_ops import ALIAS, CAST, CONCAT, SLICE, SPREAD, ZERO
-from ..ir.symbol import BATCH, Symbol
+from ...errors import CompileError
+from ...ops import astype, getitem, not_equal
+from ..ir.lane_language import NUMBER, TRUTH, Input, elementwise_code, reduction_code
+from ..ir.program_ops import ADD, ALIAS, CAST, CONCAT, NEGATIVE, SLICE, SPREAD, SUM, ZERO, is_ours
+from ..ir.symbol import BATCH, Symbol, location
 from .mean_free_sums import without_centred
-
-LOGICAL = (
-    "logical_and", "logical_or", "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor", "invert",
-)  # fmt: skip
-REDUCTIONS = ("sum", "max", "min")
-ON_MASKS = {"multiply": logical_and, "minimum": logical_and, "add": logical_or, "maximum": logical_or}
 
 
 class Rules:
@@ -32,6 +26,7 @@ class Rules:
     make: Any
     fail: Any
     unusable: Any
+    refuse_for: Any
     zero: Any
     symbolic: Any
     as_number: Any
@@ -39,15 +34,7 @@ class Rules:
     # ---- elementwise
 
     def _rule_elementwise(self, op, args, static):
-        if op.name == "power" and isinstance(args[1], int | float) and args[0].dtype.kind == "f":
-            if args[1] == 0:
-                return self.zero(args[0].shape) + 1.0
-            shorter = power_by(args[1])
-            if shorter is not None:
-                return self._rule_elementwise(shorter, args[:1], {})
-        check_code(op, len(args), tuple(static))
-        if any(not isinstance(v, int | float) for v in static.values()):
-            self.fail(op, args, f"static parameters that are numbers, not {static}")
+        code = self.parsed(elementwise_code, op, len(args), static)
         shape, dtype = self._infer_elementwise(op, args, static)
         if any(_is_row_number(a) for a in args) and len(shape) == 1:  # a constant for each row
             column = [self._column(a) for a in args]
@@ -62,27 +49,26 @@ class Rules:
                 pieces.append(self._rule_elementwise(op, columns, static))
                 start = stop
             return self.concat(pieces)
-        if op.name == "add" and all(isinstance(a, Symbol) and a.varying and _is_minus_sum(a) for a in args):
+        if op is ADD and all(isinstance(a, Symbol) and a.varying and _is_minus_sum(a) for a in args):
             return -(args[0].args[0] + args[1].args[0])
-        if op.name == "add" and all(isinstance(a, Symbol) and a.varying and a.operation == "sum" for a in args):
+        if op is ADD and all(isinstance(a, Symbol) and a.varying and a.op is SUM for a in args):
             a, b = args
             if a.args[0].shape == b.args[0].shape:  # one reduction instead of two
                 return self._rule_reduce(a.op, (a.args[0] + b.args[0],), {"axis": (1,), "keepdims": True})
-        if dtype.kind == "f" and dtype == self.dtype:
-            args = tuple(self._mask(a, shape) if i in op.untyped else self._number(a) for i, a in enumerate(args))
-        elif dtype.kind == "b":
-            if any(isinstance(a, Symbol) and a.varying and a.dtype.kind in "iu" for a in args):
-                self.fail(op, args, f"floats or bools; cast integers to {self.dtype} with .astype()")
-            if op.name == "where":
-                c, a, b = (self._mask(a, shape) for a in args)
-                return logical_or(logical_and(c, a), logical_and(logical_not(c), b))
-            if op.name in ON_MASKS:
-                return ON_MASKS[op.name](*args)
-            as_wanted = self._mask if op.name in LOGICAL else lambda a, shape: self._number(a)
-            args = tuple(as_wanted(a, shape) for a in args)
-        else:
+        if dtype != self.dtype and dtype.kind != "b":
             self.fail(op, args, f"{self.dtype} or bool, not {dtype}; cast bools to {self.dtype} with .astype()")
-        return self.make(op, args, static, shape, dtype)
+        if dtype.kind == "b" and any(isinstance(a, Symbol) and a.varying and a.dtype.kind in "iu" for a in args):
+            self.fail(op, args, f"floats or bools; cast integers to {self.dtype} with .astype()")
+        gives = code.gives or (TRUTH if dtype.kind == "b" else NUMBER)
+        args = tuple(
+            self._mask(a, shape) if (code.wants(i) or gives) == TRUTH else self._number(a) for i, a in enumerate(args)
+        )
+        if gives == TRUTH:
+            if dtype.kind != "b":
+                self.fail(op, args, f"numbers, as the operation gives, not truth values as {op.lowering.code!r} does")
+            return self.make(op, args, static, shape, dtype)
+        number = self.make(op, args, static, shape, self.dtype)
+        return not_equal(number, 0) if dtype.kind == "b" else number  # maths of masks: True is 1
 
     def _infer_elementwise(self, op, args, static) -> tuple[tuple, np.dtype]:
         try:
@@ -230,31 +216,60 @@ class Rules:
         return total
 
     def _rule_reduce(self, op, args, static):
-        (x,) = args
-        if x.ndim != 2 or static["axis"] != (1,):
+        shape, dtype = self._infer_reduction(op, args, static)
+        if shape is None:
             return self.unusable(op, args, static, "a reduction along features (axis=-1); rows of the batch stay apart")
-        if op.name not in REDUCTIONS:
-            known = ", ".join(f"tr.{name}" for name in REDUCTIONS)
-            self.fail(op, args, f"a reduction that is made of {known}: others have no code in compiled loops")
-        if x.dtype.kind != "f":
+        code = self.parsed(reduction_code, op, static)
+        (x,) = args
+        if code.each.wants(0) == TRUTH:
+            x = self.map_pieces(x, lambda p: self._mask(p, p.shape))
+        elif x.dtype.kind != "f":
             self.fail(op, args, f"floats; cast bools to {self.dtype} with .astype()")
-        if x.op is CONCAT:
-            pieces = [self._rule_reduce(op, (p,), {"axis": (1,), "keepdims": True}) for p in x.args]
-            combine = {"sum": lambda a, b: a + b, "max": maximum, "min": minimum}[op.name]
-            total = pieces[0]
-            for p in pieces[1:]:
-                total = combine(total, p)
-        elif x.width == 1:
+        if dtype != (np.dtype(bool) if code.finish.gives == TRUTH else self.dtype):
+            self.fail(op, args, f"{self.dtype}, or bool from a `finish` that gives truth values, not {dtype}")
+        pieces = x.args if x.op is CONCAT else (x,)
+        if not is_ours(op):
+            return self.make(op, pieces, static, shape, dtype)
+        static = {"axis": (1,), "keepdims": True}
+        if op is SUM:
+            total, *others = [self._sum(piece) for piece in pieces]
+            for other in others:
+                total = total + other
+        elif x.width == 1 and code.each.tree == code.finish.tree == Input(0):
             total = x
         else:
-            if op.name == "sum" and x.operation == "negative":  # one sign for the row, not one for each feature
-                return -self._rule_reduce(op, x.args, static)
-            summed = without_centred(x) if op.name == "sum" else x
-            if summed is None:
-                total = self.zero((BATCH, 1))
-            else:
-                total = self.make(op, (summed,), {"axis": (1,), "keepdims": True}, (BATCH, 1), x.dtype)
-        return total if static["keepdims"] else self._alias(total, (BATCH,))
+            total = self.make(op, pieces, static, (BATCH, 1), dtype)
+        return self._alias(total, shape)
+
+    def _infer_reduction(self, op, args, static) -> tuple[tuple | None, np.dtype]:
+        """Shape and dtype of what a reduction along features gives; no shape if it is none."""
+        (x,) = args if len(args) == 1 else self.fail(op, args, "a reduction of one tensor")
+        if x.ndim != 2:
+            return None, self.dtype
+        rows = 2 if x.width != 2 else 3  # (rows, features) as (rows,) or (rows, 1): nothing else is of these shapes
+        (ones,) = promote(op, [np.ones((rows, x.width), x.dtype)], [True])
+        with np.errstate(all="ignore"):
+            out = op.forward(ones, **static)
+        shapes = {(rows,): (BATCH,), (rows, 1): (BATCH, 1)}
+        return shapes.get(np.shape(out)), np.asarray(out).dtype
+
+    def _sum(self, x: Symbol) -> Symbol:
+        """The sum over features, (B, 1)."""
+        if x.width == 1:
+            return x
+        if x.op is NEGATIVE:  # one sign for the row, not one for each feature
+            return -self._sum(x.args[0])
+        summed = without_centred(x)
+        if summed is None:
+            return self.zero((BATCH, 1))
+        return self.make(SUM, (summed,), {"axis": (1,), "keepdims": True}, (BATCH, 1), x.dtype)
+
+    def parsed(self, code_of, op, *rest):
+        """The code of a lowering; a step that needs it is given up if there is none."""
+        try:
+            return code_of(op, *rest)
+        except CompileError as e:
+            self.refuse_for(f"{e}, at {location()}")
 
     # ---- shapes
 
@@ -331,7 +346,7 @@ class Rules:
 
 
 def _is_minus_sum(a: Symbol) -> bool:
-    return a.operation == "negative" and a.args[0].operation == "sum"
+    return a.op is NEGATIVE and isinstance(a.args[0], Symbol) and a.args[0].op is SUM
 
 
 def _is_row_number(a: Any) -> bool:

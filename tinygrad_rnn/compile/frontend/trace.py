@@ -25,12 +25,12 @@ from ...core import Op, Tensor
 from ...core.dtype import promote
 from ...errors import CompileError
 from ...ops import getitem
-from ...ops.elementwise import CONSTANT
-from ...ops.expansions import expansions
-from ..ir.program_ops import ZERO
+from ..ir.program_ops import ADD, CONSTANT, MATMUL, ZERO, is_ours
 from ..ir.symbol import BATCH, Symbol, behind, location
 from ..ir.views import resolve
 from .normal_form import Rules
+
+OPEN = ("elementwise", "reduce")  # kinds of lowerings that say all there is to know of an operation
 
 
 class Trace(Rules):
@@ -68,6 +68,7 @@ class Trace(Rules):
         self.products: list[Symbol] = []  # as the step asked for them
         self.drawn: list[tuple[Symbol, float]] = []  # random masks, and how probable False is
         self.note: Callable | None = None  # what the step is watched by
+        self.watcher: Callable | None = None  # the same, while an operation is recorded
         self.read: list[Tensor] = []  # whose values the program has taken over
         self.n_inputs = 0
         self.owned = owned
@@ -189,11 +190,12 @@ class Trace(Rules):
         if self.note is None:
             return self._record(op, args, static)
         note, self.note = self.note, None
+        self.watcher = note
         sys.setprofile(None)  # what goes on here is not the step's
         try:
             return self._record(op, args, static)
         finally:
-            self.note = note
+            self.note, self.watcher = note, None
             sys.setprofile(note)
 
     def _record(self, op: Op, args: tuple, static: dict) -> Any:
@@ -212,19 +214,44 @@ class Trace(Rules):
         wide = any(isinstance(a, np.ndarray) and a.dtype.kind == "f" and a.dtype != self.dtype for a in args)
         if wide and not any(isinstance(a, Tensor) and a.dtype.kind == "f" for a in args):  # the array's dtype counts
             self.fail(op, lifted, f"an array of {self.dtype} beside tensors that are no floats")
-        if op.name in expansions:
-            return expansions[op.name](*lifted, **static)
         kind = op.lowering.kind if op.lowering is not None else ""
+        if op.lowering is not None and op.lowering.decompose is not None:
+            parts = self._decompose(op, lifted, static)
+            if parts is not NotImplemented:
+                return parts
         rule = getattr(self, f"_rule_{kind}", None)
-        ours = is_ours(op)
-        if rule is None or (kind != "elementwise" and not ours):
-            if op.name in ("all", "any") and ours:
-                return self.unusable(op, lifted, static, f"tr.where(), not a Python branch on {op.name}()")
+        if rule is None or (kind not in OPEN and not is_ours(op)):
             self.refuse_for(
                 f"{op.name} at {location()}: it has no lowering that loops know, so it cannot run in a compiled one; "
                 'move it out of the step, or use mode="eager"'
             )
         return rule(op, lifted, static)
+
+    def _decompose(self, op: Op, args: tuple, static: dict) -> Any:
+        """An operation as its record takes it apart."""
+        assert op.lowering is not None
+        assert op.lowering.decompose is not None
+        if is_ours(op):
+            return op.lowering.decompose(*args, **static)
+        watcher = self.note = self.watcher  # what the decomposition reads is the step's
+        if watcher is not None:
+            sys.setprofile(watcher)
+        try:
+            parts = op.lowering.decompose(*args, **static)
+        finally:
+            self.note = None
+            if watcher is not None:
+                sys.setprofile(None)
+        if parts is NotImplemented:
+            return parts
+        wanted = _infer(op, args, static)
+        results = [self.lift(part) for part in (parts if isinstance(parts, tuple) else (parts,))]
+        found = [(part.shape, part.dtype) if isinstance(part, Symbol) else ((), type(part)) for part in results]
+        if found != [(self.symbolic(s), d) for s, d in (wanted if isinstance(wanted, list) else [wanted])]:
+            self.fail(op, args, f"of its decomposition what the operation gives, {wanted}, not {found}")
+        if not op.differentiable:
+            results = [self.detach(part) for part in results]
+        return tuple(results) if isinstance(wanted, list) else results[0]
 
     def make(self, op: Op, args: tuple, static: dict, shape, dtype, varying=True) -> Symbol:
         """The symbol of this expression: an old one where there is one."""
@@ -306,11 +333,6 @@ class Trace(Rules):
         return self.make(op, args, static, self.symbolic(shape), dtype, False)
 
 
-def is_ours(op: Op) -> bool:
-    """Whether the record of an operation is this package's, and not one of a user's own."""
-    return op.forward is None or (getattr(op.forward, "__module__", None) or "").startswith("tinygrad_rnn.")
-
-
 def overlaps(products: list[Symbol], roots: list[Symbol]) -> dict[int, list[int]]:
     """Where to cut products of which `roots` use overlapping columns, so that none is computed twice.
 
@@ -318,12 +340,12 @@ def overlaps(products: list[Symbol], roots: list[Symbol]) -> dict[int, list[int]
     """
     used: dict[tuple, set[tuple[int, int]]] = {}  # of what times which rows of which matrix: the columns
     for s in behind(roots, lambda s: s.varying_operands):
-        if s.operation == "matmul":
+        if s.op is MATMUL:
             key, columns = _column_range(s)
             used.setdefault(key, set()).add(columns)
     cuts = {}
     for i, product in enumerate(products):
-        while product.operation == "add":  # of the pieces of a concatenation: all are cut alike
+        while product.op is ADD:  # of the pieces of a concatenation: all are cut alike
             product = product.args[0]
         key, (first, last) = _column_range(product)
         inside = sorted((a, b) for a, b in used.get(key, ()) if first <= a and b <= last)

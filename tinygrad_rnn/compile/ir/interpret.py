@@ -61,6 +61,8 @@ def _compute(s: Symbol, args: list, batch: int) -> Any:
         return Tensor(np.zeros((batch, *s.shape[1:]), s.dtype))
     if op.name.startswith("output"):
         return args[0][s.static["index"]]
+    if s.varying and op.lowering.kind == "reduce" and len(args) > 1:  # of pieces of a row
+        args = [ops.concat(args, axis=-1)]
     return apply(op, tuple(args), s.static)
 
 

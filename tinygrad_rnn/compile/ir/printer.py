@@ -74,7 +74,7 @@ class Printer:
         if name == "getitem":
             return self.view(resolve(s)) if resolve(s).base is not s else f"{args[0]}[{s.static['index']}]"
         if is_reduction(s) and s.varying:
-            return f"{name}({args[0]})"  # along features
+            return f"{name}({', '.join(args)})"  # along features
         static = [f"{k}={v}" for k, v in s.static.items() if k not in ("rank", "shape")]
         return f"{name}({', '.join(args + static)})"
 

@@ -1,8 +1,9 @@
-"""Operations that only programs have: the normal form needs them, users do not write them."""
+"""Operations that the compiler knows: those that only programs have, and those whose algebra it uses."""
 
 from __future__ import annotations
 
 from ...core import Lowering, Op
+from ...ops import add, divide, elementwise, linalg, multiply, negative, reduce, subtract
 
 SLICE = Op("slice", None, lowering=Lowering("elementwise", "{0}", 0))  # columns of a leaf: static start, stop
 CAST = Op("cast", None, lowering=Lowering("elementwise", "{0}", 0))  # between bool and float
@@ -10,3 +11,12 @@ ALIAS = Op("alias", None, lowering=Lowering("elementwise", "{0}", 0))  # (B,) <-
 SPREAD = Op("spread", None, lowering=Lowering("elementwise", "{0}", 0))  # (B, 1) -> (B, F)
 ZERO = Op("zero", None, lowering=Lowering("elementwise", "vsplat(0.0, k)", 0))
 CONCAT = Op("concat", None, lowering=Lowering("concat"))
+
+# records, not names: an operation of a user's may be called as one of them
+ADD, SUBTRACT, MULTIPLY, DIVIDE, NEGATIVE = add.op, subtract.op, multiply.op, divide.op, negative.op
+MATMUL, SUM, CONSTANT = linalg._matmul.op, reduce._sum.op, elementwise.CONSTANT
+
+
+def is_ours(op: Op) -> bool:
+    """Whether the record of an operation is this package's, and not one of a user's own."""
+    return op.forward is None or (getattr(op.forward, "__module__", None) or "").startswith("tinygrad_rnn.")

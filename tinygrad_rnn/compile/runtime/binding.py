@@ -176,7 +176,7 @@ def bind_backward(
     t, sizes = plan.traced, reverse.sizes
     bound = reverse.bind(time, batch)
     after.place_grads(batch)
-    for i, key in enumerate(reverse.emitter.ints):
+    for i, key in enumerate(reverse.book.ints):
         if key[0] == "at" and key[1] in forward.offsets:
             bound.d[i + 2] = forward.offsets[key[1]] + reverse.inside(key)
     places = _places(reverse, bound.offsets)

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..ir.program_ops import ADD, MATMUL
 from ..ir.symbol import Symbol
 from ..ir.views import resolve
 from .buffers import Place
@@ -49,7 +50,7 @@ def find_accumulations(
         """What `s` is the sum of; sums in between are absorbed."""
         out: list[Any] = []
         for a in s.args:
-            if isinstance(a, Symbol) and a.varying and a.shape == s.shape and a.operation == "add" and inner(a):
+            if isinstance(a, Symbol) and a.varying and a.shape == s.shape and a.op is ADD and inner(a):
                 out += addends(a)
             else:
                 out.append(a)
@@ -57,14 +58,14 @@ def find_accumulations(
 
     def absorb(s: Symbol) -> None:
         for a in s.args:
-            if isinstance(a, Symbol) and a.varying and a.shape == s.shape and a.operation == "add" and inner(a):
+            if isinstance(a, Symbol) and a.varying and a.shape == s.shape and a.op is ADD and inner(a):
                 absorbed.add(a.uid)
                 absorb(a)
 
     for s in reversed(order):
-        if s.uid in absorbed or s.operation not in ("add", "matmul"):
+        if s.uid in absorbed or s.op not in (ADD, MATMUL):
             continue
-        parts = addends(s) if s.operation == "add" else [s]
+        parts = addends(s) if s.op is ADD else [s]
         products = [t for t in parts if isinstance(t, Symbol) and _is_product(t) and (t is s or inner(t))]
         if not products:
             continue
@@ -74,13 +75,13 @@ def find_accumulations(
         terms = sorted(((p.args[0], p.args[1]) for p in products), key=_matrix_order)
         found[s.uid] = Accumulation(s, terms, bias, others)
         absorbed.update(p.uid for p in products)
-        if s.operation == "add":
+        if s.op is ADD:
             absorb(s)
     return found
 
 
 def _is_product(s: Symbol) -> bool:
-    return s.varying and s.operation == "matmul"
+    return s.varying and s.op is MATMUL
 
 
 def _matrix_order(term: tuple[Symbol, Symbol]):

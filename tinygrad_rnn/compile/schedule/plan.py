@@ -7,9 +7,9 @@ from typing import Any
 
 from ...errors import CompileError
 from ..autodiff.adjoint import adjoint
-from ..frontend.trace import Trace, is_ours, recording
+from ..frontend.trace import Trace, recording
 from ..ir.program import Traced, leaves, wanted_invariants
-from ..ir.program_ops import SLICE
+from ..ir.program_ops import ADD, MATMUL, SLICE, is_ours
 from ..ir.symbol import Symbol, behind
 from ..ir.views import resolve
 from .buffers import Buffer, Place, Root
@@ -194,9 +194,9 @@ def _pure_products(s: Symbol) -> list[tuple[Symbol, Symbol]] | None:
     """The terms of a sum of products, or None."""
     if s.op is None:
         return None
-    if s.op.name == "matmul":
+    if s.op is MATMUL:
         return [(s.args[0], s.args[1])]
-    if s.op.name == "add" and all(isinstance(a, Symbol) and a.varying for a in s.args):
+    if s.op is ADD and all(isinstance(a, Symbol) and a.varying for a in s.args):
         sides = [_pure_products(a) for a in s.args]
         if sides[0] is not None and sides[1] is not None:
             return sides[0] + sides[1]

@@ -59,7 +59,7 @@ class SchedulePrinter(Printer):
             lines += [f"level {level}: product {self.product(p)}" for p in schedule.products if p.level == level]
             stores: dict[str, list[str]] = {}
             for s in schedule.order:
-                if is_reduction(s) and schedule.level_of(s.args[0]) == level:
+                if is_reduction(s) and schedule.level_of(s) == level + 1:
                     text = f"{s.name} = {self.expression(s)}"
                     stores.setdefault(schedule.places[s.uid].buffer.name, []).append(text)
             for store in schedule.stores:

@@ -113,7 +113,7 @@ class Schedule:
                 acc.level = ready + 1
                 self.level[s.uid] = max([acc.level, *(self.level_of(t) for t in acc.after)])
             elif s.lowering.kind == "reduce":
-                self.level[s.uid] = self.level_of(s.args[0]) + 1
+                self.level[s.uid] = max(self.level_of(a) for a in s.args) + 1
             else:
                 self.level[s.uid] = max([0, *(self.level_of(a) for a in self._args(s))])
 
@@ -267,7 +267,7 @@ class Schedule:
         work = [(s.value, s.level, s.width) for s in self.stores]
         for s in self.order:
             if s.lowering.kind == "reduce":
-                work.append((s.args[0], self.level_of(s.args[0]), s.args[0].width))
+                work += [(a, self.level_of(a), a.width) for a in s.args]
                 scratch = scratch or self.buffer("scratch", "shared")
                 self.places.setdefault(s.uid, self._new_part(scratch, s))
         seen: set = set()

@@ -372,6 +372,24 @@ def vhmin(typingctx, v):
     )
 
 
+def _every_second(first):
+    def function(typingctx, v):
+        if not isinstance(v, Vec):
+            return None
+
+        def codegen(context, builder, sig, args):
+            lanes = [(2 * i + first) % v.lanes for i in range(v.lanes)]
+            return builder.shuffle_vector(args[0], args[0], ir.Constant(ir.VectorType(I32, v.lanes), lanes))
+
+        return v(v), codegen
+
+    function.__name__, function.__doc__ = ("veven", "vodd")[first], f"Lanes {first}, {first + 2}, ..., and again."
+    return intrinsic(function)
+
+
+veven, vodd = _every_second(0), _every_second(1)
+
+
 # Masks
 
 

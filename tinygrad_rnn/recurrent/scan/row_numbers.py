@@ -7,7 +7,7 @@ from typing import Any
 from ...core import Op, Tensor
 from ...errors import ShapeError
 
-KEEPING = frozenset({"reduce", "expand", "matmul", "concat", "split", "reshape", "broadcast"})
+KEEPING = frozenset({"reduce", "decompose", "matmul", "concat", "split", "reshape", "broadcast"})
 
 
 def may_spread(leaves: list[Tensor], batch: int) -> bool:

@@ -1,0 +1,159 @@
+"""The address book of a loop: names of values, and where they lie in buffers, as expressions of integers.
+
+The expressions are sums, products and shifts of names, which mean the same in Python and in C.
+"""
+
+from __future__ import annotations
+
+from ..ir.symbol import Symbol
+from ..schedule.buffers import Buffer, Place
+from ..schedule.extents import row_classes, width_classes
+from ..schedule.schedule import Schedule
+
+# written into the source; other numbers may be a cell's settings
+LITERALS = {0.0: "zero", 1.0: "one", 2.0: "two", 0.5: "half", -1.0: "minus_one"}
+
+
+class AddressBook:
+    """What a generated loop calls things, and notes of which integers, numbers and vectors it wants.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    reverse : bool
+        Whether the loop runs from late steps to early ones.
+    local : set of (Buffer, int)
+        Parts of scratch buffers that only one loop over rows touches: they have one row.
+
+    Attributes
+    ----------
+    ints : list of tuple
+        What to put into ``d``: ("at", buffer, part, start), ("ld", buffer), ("width", uid), ("packed", product,
+        source), ("bias", product), ("vector", uid), ("vector_ld", uid), ...
+    int_names : dict
+        Their names.
+    numbers : list of float
+        What to put into ``k``.
+    literals : set of float
+        Numbers that the source holds.
+    vectors : dict
+        uid -> Symbol: invariants that elementwise maths reads.
+    buffers : list of Buffer
+        Those that the loop reads or writes.
+    starts : dict
+        Where the only row of each local part is: name -> expression.
+    touched : dict
+        (buffer, part) -> loops over rows, by their first level; None is a product.
+    """
+
+    def __init__(self, schedule: Schedule, reverse: bool, local: set[tuple[Buffer, int]] = frozenset()):  # type: ignore[assignment]
+        self.schedule, self.reverse, self.local = schedule, reverse, local
+        self.width_class = width_classes(schedule)
+        self.row_class = row_classes(schedule, self.width_class)
+        self.ints: list[tuple] = []
+        self.int_names: dict[tuple, str] = {}
+        self.numbers: list[float] = []
+        self.literals: set[float] = set()
+        self.vectors: dict[int, Symbol] = {}
+        self.buffers: list[Buffer] = []
+        self.starts: dict[str, str] = {}
+        self.touched: dict[tuple[Buffer, int], set[int | None]] = {}
+        self.assigned: dict[str, int] = {}  # names of variables, and how often they were asked for
+        self.pieces: dict[int, int] = {}  # of rows that have gone into a total: uid of the reduction -> how many
+        self.loop: int | None = None  # over rows, by its first level
+        self.row_starts: dict[str, str] = {}  # of the rows of the loop at hand: expression -> name
+        self.row_values: dict[int, str] = {}  # numbers of the row at hand that have been computed: uid -> name
+
+    def begin_rows(self, level: int) -> None:
+        """A loop over rows begins with what `level` computes; its names are its own."""
+        self.loop = level
+        self.row_starts, self.row_values = {}, {}
+
+    def end_rows(self) -> None:
+        self.loop = None
+
+    # ---- names
+
+    def array(self, buffer: Buffer) -> str:
+        """The array that holds `buffer`: its own, this loop's workspace, or the forward loop's."""
+        if not any(buffer is b for b in self.buffers):
+            self.buffers.append(buffer)
+        return buffer.name if buffer.alone else "ws" if buffer.home == self.schedule.prefix else "fw"
+
+    @property
+    def arrays(self) -> list[str]:
+        """What the loop takes after ``d`` and ``k``."""
+        return ["w", "ws", *(["fw"] if self.reverse else []), *(b.name for b in self.buffers if b.alone)]
+
+    def int(self, *key) -> str:
+        if key not in self.int_names:
+            kind = key[0]
+            count = sum(k[0] == kind for k in self.ints)
+            if kind == "at":
+                part, start = key[2:]
+                label = f"{key[1].name}_at{part or ''}" + (f"_{count}" if start else "")
+            else:
+                label = f"{key[1].name}_ld" if kind == "ld" else f"{kind}_{count}"
+            self.int_names[key] = label
+            self.ints.append(key)
+        return self.int_names[key]
+
+    def number(self, value: float) -> str:
+        """A number in all lanes of a vector."""
+        value = float(value)
+        if value in LITERALS:
+            self.literals.add(value)
+            return LITERALS[value]
+        if value not in self.numbers:
+            self.numbers.append(value)
+        return f"k_{self.numbers.index(value)}"
+
+    def unique(self, name: str) -> str:
+        """A name that is assigned to in one place only: a value, where others are variables in memory at first."""
+        count = self.assigned[name] = self.assigned.get(name, 0) + 1
+        return name if count == 1 else f"{name}_{count}"
+
+    # ---- addresses
+
+    def ld(self, buffer: Buffer) -> str:
+        """Elements of a row of a buffer; buffers with rows alike share it."""
+        return self.int("ld", self.row_class.get(buffer, buffer))
+
+    def row(self, place: Place) -> str:
+        """Element offset of row ``b`` of a place at this time step; notes what it is computed from."""
+        buffer = place.buffer
+        at = self._at(place)
+        if buffer.kind == "scratch":
+            key = buffer, place.part
+            self.touched.setdefault(key, set()).add(self.loop)
+            if key in self.local:  # one row for all of them stays in the cache
+                name = f"{at}_b0"
+                self.starts[name] = f"{at} + {self._rows_before(place, 'b0')}"
+                return name
+        code = self._rows_before(place, "b")
+        if code not in self.row_starts:
+            self.row_starts[code] = self.unique("row")
+        name = self.row_starts[code]
+        return f"{at} + {name}" if at else name
+
+    def first_row(self, place: Place) -> str:
+        """The same of row ``b0``, in one expression, for a product over all rows."""
+        at, before = self._at(place), self._rows_before(place, "b0")
+        return f"{at} + {before}" if at else before
+
+    def _at(self, place: Place) -> str:
+        """Where a buffer, and a place in its rows, begins."""
+        whole = place.buffer.alone and not place.part and not place.start
+        return "" if whole else self.int("at", place.buffer, place.part, place.start)
+
+    def _rows_before(self, place: Place, b: str) -> str:
+        """Elements of the rows of a buffer that lie before row `b` of this time step."""
+        kind, late, ld = place.buffer.kind, place.late, self.ld(place.buffer)
+        if kind == "sum":
+            return f"({b} >> {self.int('together', None)}) * {ld}"
+        if kind in ("scratch", "total"):
+            return f"{b} * {ld}"
+        if kind == "ring":
+            slot = "s" if self.reverse else "t"
+            return f"(({f'({slot} + 1)' if late else slot} & 1) * B + {b}) * {ld}"
+        return f"({'after' if late else 'first'} + {b}) * {ld}"

@@ -1,0 +1,108 @@
+"""Generation: a schedule becomes the source of one function, in whatever language a writer prints.
+
+The source holds no sizes. Row strides, part offsets and widths come in as integers ``d``, numbers of the step as ``k``,
+so that one program in one dtype is one file, whatever T, the batch and the layer sizes are.
+
+Sequences need not be of one length: they end together, the longest first, so that a step takes the first rows of the
+batch only. The end of ``d`` holds the number of rows before each step; step t has ``d[.. + t + 1] - d[.. + t]`` rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..ir.printer import is_reduction
+from ..ir.symbol import Symbol
+from ..schedule.printer import SchedulePrinter, describe
+from ..schedule.schedule import Product, Schedule
+from .addresses import LITERALS, AddressBook
+from .loop_writer import LoopWriter, Operand, Target
+from .vector_loop import VectorLoop
+
+
+class LoopGenerator:
+    """Generates the source of one loop.
+
+    Attributes
+    ----------
+    source : str
+    book : AddressBook
+        What the loop wants to be given.
+    loops : list of (int, list of Symbol)
+        The level, and what is computed, of each sweep over a row.
+    """
+
+    def __init__(self, schedule: Schedule, name: str, reverse: bool, writer: LoopWriter):
+        self.schedule, self.name, self.reverse, self.writer = schedule, name, reverse, writer
+        self._generate(AddressBook(schedule, reverse))
+        touched = self.book.touched.items()  # known only when all is written
+        local = {part for part, loops in touched if len(loops) == 1 and None not in loops}
+        self.source = self._generate(AddressBook(schedule, reverse, local))
+
+    def _generate(self, book: AddressBook) -> str:
+        schedule, self.book = self.schedule, book
+        self.loops: list[tuple[int, list[Symbol]]] = []
+        body: list[str] = []
+        level = 0
+        while level < schedule.levels:
+            for product in schedule.products:
+                if product.level == level:
+                    body += self._product(product)
+            last = level + 1
+            while last < schedule.levels and not any(p.level == last for p in schedule.products):
+                last += 1
+            body += self._rows(range(level, last))
+            level = last
+        loop = self.writer.steps(body, self.reverse, 2 + len(book.ints)) if body else []
+        return self.writer.function(
+            self.name,
+            book.arrays,
+            describe(schedule, book.buffers),
+            {name: x for x, name in LITERALS.items() if x in book.literals},
+            [f"k_{i}" for i in range(len(book.numbers))],
+            [book.int_names[key] for key in book.ints],
+            book.starts,
+            loop,
+        )
+
+    def _product(self, product: Product) -> list[str]:
+        book, lead = self.book, product.members[0]
+        assert lead.place is not None
+        for place in (*(m.place for m in product.members), *(self.schedule.place_of(a) for a, _ in lead.terms)):
+            assert place is not None
+            book.touched.setdefault((place.buffer, place.part), set()).add(None)
+        array, at, ld = book.array(product.buffer), book.first_row(lead.place), book.ld(product.buffer)
+        target = Target(book.int("columns", product), array, at, ld)
+        operands = []
+        for i, run in enumerate(product.sources):
+            place = self.schedule.place_of(lead.terms[run[0]][0])
+            depth, packed = book.int("depth", product, i), book.int("packed", product, i)
+            where = book.array(place.buffer), book.first_row(place), book.ld(place.buffer)
+            operands.append(Operand(*where, depth, packed))
+        bias = "" if any(m.before for m in product.members) else book.int("bias", product)
+        comment = self.writer.comment(SchedulePrinter(sizes=False).product(product))
+        return [comment, *self.writer.product(operands, bias, target)]
+
+    def _rows(self, levels: Iterable[int]) -> list[str]:
+        """One loop over rows: elementwise maths and reductions, level by level and width by width."""
+        book, lines = self.book, []
+        levels = list(levels)
+        book.begin_rows(levels[0])
+        for level in levels:
+            groups: dict[Any, tuple[list, list]] = {}
+            for store in self.schedule.stores:
+                if store.level == level:
+                    key = "1" if store.width == 1 else book.width_class[store.shaped.uid]
+                    groups.setdefault(key, ([], []))[0].append(store)
+            for r in filter(is_reduction, self.schedule.order):
+                for i, a in enumerate(r.args):
+                    if self.schedule.level_of(a) == level:
+                        groups.setdefault(book.width_class[a.uid], ([], []))[1].append((r, i))
+            for key in sorted(groups, key=str):
+                sweep = VectorLoop(book, self.writer, level, key)
+                self.loops.append((level, sweep.computed))
+                lines += sweep.emit(*groups[key])
+        lines = [self.writer.assign(name, code) for code, name in book.row_starts.items()] + lines
+        book.end_rows()
+        return self.writer.rows(lines) if lines else []

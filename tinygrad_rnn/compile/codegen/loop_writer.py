@@ -1,0 +1,131 @@
+"""What generating a loop asks of a language: a generator of other code than Numba's is one more class like this."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from ..ir.lane_language import Tree
+
+
+class Operand(NamedTuple):
+    """The left side of a product, rows from ``b0`` to ``end``, and the packed matrix of its right side."""
+
+    array: str
+    at: str
+    ld: str
+    depth: str
+    packed: str
+
+
+class Target(NamedTuple):
+    """Where a product is stored: columns of rows of an array."""
+
+    columns: str
+    array: str
+    at: str
+    ld: str
+
+
+class LoopWriter(ABC):
+    """Prints statements and expressions; what they compute, and in which order, is decided by whoever asks.
+
+    A statement is a list of lines. Names of variables, and integer expressions, come from an
+    :class:`~.addresses.AddressBook`. Values are vectors of numbers or of truth values.
+    """
+
+    # ---- values
+
+    @abstractmethod
+    def expression(self, tree: Tree, inputs: Sequence[str], statics: Mapping[str, str] = {}) -> str:
+        """An expression of a lowering, of the values with these names."""
+
+    @abstractmethod
+    def constant(self, value: float) -> str:
+        """A number in all lanes."""
+
+    @abstractmethod
+    def select(self, mask: str, a: str, b: str) -> str:
+        """`a` where the mask holds, else `b`."""
+
+    @abstractmethod
+    def first_lanes(self, count: str) -> str:
+        """The mask of so many lanes."""
+
+    @abstractmethod
+    def is_true(self, x: str) -> str:
+        """The truth values that numbers stand for."""
+
+    @abstractmethod
+    def across(self, total: str, combine: Tree, unique: Callable[[str], str]) -> tuple[list[str], str]:
+        """The lanes of a vector, combined: statements, and then the value, the same in all lanes."""
+
+    # ---- memory
+
+    @abstractmethod
+    def load(self, array: str, at: str, count: str = "") -> str:
+        """A vector from memory; with `count`, so many lanes of it."""
+
+    @abstractmethod
+    def broadcast(self, array: str, at: str) -> str:
+        """One number from memory, in all lanes."""
+
+    @abstractmethod
+    def store(self, array: str, at: str, value: str, count: str = "") -> str:
+        """Statement: write a vector; with `count`, so many lanes of it."""
+
+    # ---- statements
+
+    @abstractmethod
+    def comment(self, text: str) -> str: ...
+
+    @abstractmethod
+    def assign(self, name: str, value: str) -> str:
+        """Statement: a vector, a mask or an integer gets a name."""
+
+    @abstractmethod
+    def lanes_left(self, width: str, at: str) -> str:
+        """How many lanes of the vector at a feature lie within the row."""
+
+    @abstractmethod
+    def vectors(self, index: str, width: str, body: list[str]) -> list[str]:
+        """The loop over the vectors of a row."""
+
+    @abstractmethod
+    def rows(self, body: list[str]) -> list[str]:
+        """The loop over rows, ``b`` from ``b0`` to ``end``."""
+
+    @abstractmethod
+    def steps(self, body: list[str], reverse: bool, table: int) -> list[str]:
+        """The loop over time; numbers of rows before each step are in ``d``, from `table` on."""
+
+    @abstractmethod
+    def product(self, operands: list[Operand], bias: str, target: Target) -> list[str]:
+        """A sum of products over all rows; with `bias`, it starts from that, else from what is there."""
+
+    @abstractmethod
+    def function(
+        self,
+        name: str,
+        arrays: list[str],
+        comments: list[str],
+        literals: Mapping[str, float],
+        numbers: Sequence[str],
+        ints: Sequence[str],
+        starts: Mapping[str, str],
+        loop: list[str],
+    ) -> str:
+        """The whole loop.
+
+        Parameters
+        ----------
+        name, arrays, comments
+            What it is called, the arrays that it takes, and what to say of it.
+        literals, numbers, ints : mapping, sequences
+            Names of numbers that the source holds, of those in ``k``, and of the integers in ``d`` from the third on.
+        starts : mapping
+            Names of integers, and their expressions.
+        loop : list of str
+            The loop over time; empty if there is nothing to do.
+        """
