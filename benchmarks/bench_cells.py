@@ -16,8 +16,8 @@ import time
 
 from . import harness, plot, sides
 from .bench_recurrent import add_options, load, measure
-from .cases import QUICK, Shape
-from .custom_cells import CELLS, STEPS, work
+from .cases import CELLS, QUICK, STEPS, Shape
+from .operations import work
 
 SHAPES = (Shape(25, 32, 1, 32), Shape(50, 32, 64, 128), Shape(100, 64, 128, 256), Shape(1000, 1, 16, 32))
 SHORT = Shape(10, 32, 64, 128)  # torch.compile unrolls the loop over time

@@ -21,8 +21,7 @@ import tinygrad_rnn as tr
 
 from . import harness
 from .bench_memory import CLEAR, status
-from .cases import BUILTIN
-from .custom_cells import CELLS
+from .cases import BUILTIN, CELLS
 
 B, I, H = 8, 16, 128
 GIB = 2**30

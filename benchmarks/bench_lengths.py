@@ -16,8 +16,7 @@ import numpy as np
 import tinygrad_rnn as tr
 
 from . import harness, sides
-from .cases import BUILTIN, SHAPES, Shape
-from .custom_cells import CELLS
+from .cases import BUILTIN, CELLS, SHAPES, Shape
 
 BATCHES = tuple(s for s in SHAPES if s.B > 1)
 TASKS = ("train", "infer")

@@ -14,8 +14,7 @@ import sys
 from pathlib import Path
 
 from . import harness
-from .cases import BUILTIN, SHAPES, Shape
-from .custom_cells import CELLS
+from .cases import BUILTIN, CELLS, SHAPES, Shape
 
 LARGE = tuple(s for s in SHAPES if s.T * s.B * s.H > 100_000)
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")

@@ -11,8 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from . import harness, plot, sides
-from .cases import BUILTIN, QUICK, SHAPES, Shape
-from .custom_cells import STEPS, work
+from .cases import BUILTIN, QUICK, SHAPES, STEPS, Shape
+from .operations import work
 
 LIMIT = 2.5  # seconds for a row, after which three samples are enough
 

@@ -18,8 +18,7 @@ from tinygrad_rnn import nn
 
 from . import harness, sides
 from .bench_recurrent import load
-from .cases import BUILTIN, Shape, arrays
-from .custom_cells import STEPS
+from .cases import BUILTIN, STEPS, Shape, arrays
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -102,8 +101,8 @@ def _jax(jax, name: str, shape: Shape, x: np.ndarray) -> Callable[[], object]:
     lib = SimpleNamespace(tanh=jax.numpy.tanh, sigmoid=jax.nn.sigmoid)
     weights = {k: jax.numpy.asarray(v) for k, v in arrays(custom, shape).items()}
     compiled = jax.jit(lambda weights, x, state: custom.step(lib, SimpleNamespace(**weights), x, state))
-    zeros = tuple(jax.numpy.zeros((1, shape.H)) for _ in range(custom.states))
-    now = SimpleNamespace(state=zeros if custom.states > 1 else zeros[0])
+    zeros = tuple(jax.numpy.zeros((1, shape.H)) for _ in range(custom.n_states))
+    now = SimpleNamespace(state=zeros if custom.n_states > 1 else zeros[0])
 
     def step():
         y, now.state = compiled(weights, x, now.state)

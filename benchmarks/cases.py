@@ -1,18 +1,19 @@
-"""The shapes and cells that benchmarks compare: one table.
+"""The shapes and cells that benchmarks compare.
 
-Each custom cell is one function of plain maths that runs on either library: ``step(lib, p, x, state)``, where
-`lib` has tanh, sigmoid, relu and sqrt, and `p` holds the weights. So every side computes the same.
+Cells are those of :mod:`tinygrad_rnn.testing.cell_table`: each is one function of plain maths that runs on either
+library, so every side computes the same.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-import tinygrad_rnn as tr
 from tinygrad_rnn import nn
+from tinygrad_rnn.testing.cell_table import EQUATIONS, PAPER_CELLS
+from tinygrad_rnn.testing.step_cells import StepCell, pair
 
 
 class Shape(NamedTuple):
@@ -44,95 +45,60 @@ QUICK = SHAPES[:3]
 BUILTIN = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}  # the layer's name in either library
 
 
-class Custom(NamedTuple):
-    """A cell that neither library ships.
+# ---- cells that PyTorch and JAX do not ship, by the names that results have; both libraries run their equations
 
-    Attributes
-    ----------
-    weights : callable
-        ``weights(I, H)``: shapes by name.
-    states : int
-        How many states (B, H) it has; one is passed as it is, several as a tuple.
-    step : callable
-        ``step(lib, p, x, state) -> (output, state)``.
-    """
-
-    weights: Callable[[int, int], dict[str, tuple[int, ...]]]
-    states: int
-    step: Callable[[Any, Any, Any, Any], tuple[Any, Any]]
-
-
-def columns(z, n: int) -> list:
-    """`z` (B, n * H) as `n` blocks (B, H)."""
-    size = z.shape[1] // n
-    return [z[:, i * size : (i + 1) * size] for i in range(n)]
+CELLS = {
+    "peephole": PAPER_CELLS["peephole_lstm"],
+    "mgu": PAPER_CELLS["mgu"],
+    "layernorm": PAPER_CELLS["layernorm_lstm"],
+    "indrnn": PAPER_CELLS["indrnn"],
+    "coupled": PAPER_CELLS["coupled_lstm"],
+    "ugrnn": PAPER_CELLS["ugrnn"],
+    "cfn": PAPER_CELLS["cfn"],
+    "mlstm": PAPER_CELLS["multiplicative_lstm"],
+}
+CUSTOM = {name: CELLS[name] for name in ("peephole", "mgu", "layernorm", "indrnn")}  # what `layers` compares
+STEPS = {name: PAPER_CELLS[name] for name in BUILTIN}  # JAX has no recurrent layers to compare with
+BUILT = {name: kind for name, cell in CELLS.items() for kind, e in EQUATIONS.items() if e.step is cell}
+NAMES = {key: f"{name}_l0" for key, (name, _) in EQUATIONS[nn.LSTMCell].places.items()}  # in PyTorch, transposed
 
 
-def gated(n: int, **more: int) -> Callable[[int, int], dict[str, tuple[int, ...]]]:
-    """Shapes of w, u and b for `n` gates; each of `more` is a vector of so many times H."""
-    return lambda I, H: {
-        "w": (I, n * H),
-        "u": (H, n * H),
-        "b": (n * H,),
-        **{name: (k * H,) for name, k in more.items()},
-    }
+# ---- the built-in cells without products: what their gates cost, and the call itself
 
 
-def peephole_lstm(lib, p, x, state):
-    """Gers and Schmidhuber 2000."""
-    h, c = state
-    i, f, g, o = columns(x @ p.w + h @ p.u + p.b, 4)
-    i, f = lib.sigmoid(i + p.p_i * c), lib.sigmoid(f + p.p_f * c)
-    c = f * c + i * lib.tanh(g)
-    h = lib.sigmoid(o + p.p_o * c) * lib.tanh(c)
-    return h, (h, c)
-
-
-def mgu(lib, p, x, h):
-    """Minimal gated unit, Zhou et al. 2016."""
-    f = lib.sigmoid(x @ p.w_f + h @ p.u_f + p.b_f)
-    n = lib.tanh(x @ p.w_n + (f * h) @ p.u_n + p.b_n)
-    h = (1 - f) * h + f * n
+def rnn_gates(lib, p, x, h):
+    h = lib.tanh(p.b_0 + p.u_0 * h)
     return h, h
 
 
-def normalised(lib, z, gain):
-    z = z - z.mean(-1)[:, None]
-    return z / lib.sqrt((z * z).mean(-1)[:, None] + 1e-5) * gain
-
-
-def layernorm_lstm(lib, p, x, state):
-    """Ba et al. 2016."""
+def lstm_gates(lib, p, x, state):
     h, c = state
-    i, f, g, o = columns(normalised(lib, x @ p.w, p.gain_x) + normalised(lib, h @ p.u, p.gain_h) + p.b, 4)
-    c = lib.sigmoid(f) * c + lib.sigmoid(i) * lib.tanh(g)
-    h = lib.sigmoid(o) * lib.tanh(normalised(lib, c, p.gain_c) + p.shift_c)
+    c = lib.sigmoid(p.b_1 + p.u_1 * h) * c + lib.sigmoid(p.b_0 + p.u_0 * h) * lib.tanh(p.b_2 + p.u_2 * h)
+    h = lib.sigmoid(p.b_3 + p.u_3 * h) * lib.tanh(c)
     return h, (h, c)
 
 
-def indrnn(lib, p, x, h):
-    """Independently recurrent network, Li et al. 2018."""
-    h = lib.relu(x @ p.w + p.u * h + p.b)
+def gru_gates(lib, p, x, h):
+    n = lib.tanh(p.b_2 + lib.sigmoid(p.b_0 + p.u_0 * h) * (p.b_3 + p.u_2 * h))
+    h = n + lib.sigmoid(p.b_1 + p.u_1 * h) * (h - n)
     return h, h
 
 
-CUSTOM = {
-    "peephole": Custom(gated(4, p_i=1, p_f=1, p_o=1), 2, peephole_lstm),
-    "mgu": Custom(
-        lambda I, H: {
-            **dict.fromkeys(("w_f", "w_n"), (I, H)),
-            **dict.fromkeys(("u_f", "u_n"), (H, H)),
-            **dict.fromkeys(("b_f", "b_n"), (H,)),
-        },
-        1,
-        mgu,
-    ),
-    "layernorm": Custom(gated(4, gain_x=4, gain_h=4, gain_c=1, shift_c=1), 2, layernorm_lstm),
-    "indrnn": Custom(lambda I, H: {"w": (I, H), "u": (H,), "b": (H,)}, 1, indrnn),
+def _vectors(n: int) -> Callable[[int, int], dict[str, tuple[int, ...]]]:
+    return lambda I, H: {f"{name}_{i}": (H,) for i in range(n) for name in "bu"}
+
+
+GATES = {
+    "rnn": StepCell("rnn_gates", rnn_gates, _vectors(1)),
+    "lstm": StepCell("lstm_gates", lstm_gates, _vectors(4), pair),
+    "gru": StepCell("gru_gates", gru_gates, lambda I, H: _vectors(3)(I, H) | {"b_3": (H,)}),
 }
 
 
-def arrays(custom: Custom, shape: Shape) -> dict[str, np.ndarray]:
+# ---- making them
+
+
+def arrays(custom: StepCell, shape: Shape) -> dict[str, np.ndarray]:
     """Weights: small and random, gains around one."""
     rng = np.random.default_rng(0)
     bound = 1 / np.sqrt(shape.H)
@@ -142,26 +108,23 @@ def arrays(custom: Custom, shape: Shape) -> dict[str, np.ndarray]:
     }
 
 
-def cell(custom: Custom, shape: Shape) -> nn.Cell:
+def cell(custom: StepCell, shape: Shape) -> nn.Cell:
     """The cell for our layers."""
-
-    class CustomCell(nn.Cell):
-        def __init__(self):
-            self.input_size, self.hidden_size = shape.I, shape.H
-            for name, array in arrays(custom, shape).items():
-                setattr(self, name, nn.Parameter(array))
-
-        def initial_state(self, batch_size):
-            zeros = tuple(tr.zeros((batch_size, shape.H)) for _ in range(custom.states))
-            return zeros if custom.states > 1 else zeros[0]
-
-        def step(self, x, state):
-            return custom.step(tr, self, x, state)
-
-    return CustomCell()
+    made = custom.cell(shape.I, shape.H, "float32")
+    for name, array in arrays(custom, shape).items():
+        getattr(made, name).data[...] = array
+    return made
 
 
-def torch_module(torch, custom: Custom, shape: Shape):
+def built_in_cell(kind: type[nn.Cell], shape: Shape) -> nn.Cell:
+    """The built-in cell with the weights that the equations get."""
+    made = kind(shape.I, shape.H)  # type: ignore[call-arg]
+    equations = EQUATIONS[kind]
+    equations.load(made, arrays(equations.step, shape))
+    return made
+
+
+def torch_module(torch, custom: StepCell, shape: Shape):
     """The same cell as a PyTorch module that loops over time, as one writes it there."""
 
     class Loop(torch.nn.Module):
@@ -171,8 +134,8 @@ def torch_module(torch, custom: Custom, shape: Shape):
                 setattr(self, name, torch.nn.Parameter(torch.from_numpy(array)))
 
         def forward(self, xs):
-            zeros = tuple(xs.new_zeros(xs.shape[1], shape.H) for _ in range(custom.states))
-            state = zeros if custom.states > 1 else zeros[0]
+            zeros = tuple(xs.new_zeros(xs.shape[1], shape.H) for _ in range(custom.n_states))
+            state = zeros if custom.n_states > 1 else zeros[0]
             outputs = []
             for x in xs:
                 y, state = custom.step(torch, self, x, state)

@@ -15,10 +15,10 @@ import numpy as np
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
+from tinygrad_rnn.testing.cell_table import EQUATIONS
 
 from . import cases
-from .cases import BUILTIN, Shape
-from .custom_cells import BUILT, CELLS, GATES, NAMES, STEPS
+from .cases import BUILT, BUILTIN, CELLS, GATES, NAMES, STEPS, Shape
 
 SGEMM = 768  # rows and columns of the matrices that measure the machine
 TASKS = ("train", "infer")
@@ -39,7 +39,7 @@ def data(shape: Shape) -> tuple[np.ndarray, np.ndarray]:
 
 def our_layer(name: str, shape: Shape, mode: str = "compiled"):
     if name in BUILT:
-        return nn.Recurrent(BUILT[name].cell(CELLS[name], shape), mode=mode)
+        return nn.Recurrent(cases.built_in_cell(BUILT[name], shape), mode=mode)
     if name in CELLS:
         return nn.Recurrent(cases.cell(CELLS[name], shape), mode=mode)
     tr.seed(0)
@@ -49,7 +49,7 @@ def our_layer(name: str, shape: Shape, mode: str = "compiled"):
 def ours(name: str, shape: Shape, mode: str = "compiled") -> Side:
     layer = our_layer(name, shape, mode)
     if name in BUILT:
-        found = BUILT[name].parts(layer.cell)
+        found = EQUATIONS[BUILT[name]].parts(layer.cell)
         parts = [found[key] for key in CELLS[name].weights(1, 1)]
         return _our_side(layer, shape, lambda: [p.grad.data[rows].T for p, rows in parts])
     return _our_side(layer, shape)
@@ -138,13 +138,13 @@ def jax_side(jax, name: str, shape: Shape) -> Side:
 
     def forward(weights, x):
         p = SimpleNamespace(**weights)
-        zeros = tuple(jax.numpy.zeros((shape.B, shape.H), x.dtype) for _ in range(custom.states))
+        zeros = tuple(jax.numpy.zeros((shape.B, shape.H), x.dtype) for _ in range(custom.n_states))
 
         def step(state, x):
             y, state = custom.step(lib, p, x, state)
             return state, y
 
-        return jax.lax.scan(step, zeros if custom.states > 1 else zeros[0], x)[1]
+        return jax.lax.scan(step, zeros if custom.n_states > 1 else zeros[0], x)[1]
 
     def forward_backward(weights, x, g):
         y, pull = jax.vjp(lambda w: forward(w, x), weights)

@@ -39,7 +39,7 @@ def test_custom_cells_have_right_gradients(name):
     custom = cases.CUSTOM[name]
     cell = cases.cell(custom, SMALL).to("float64")
     rng = np.random.default_rng(3)
-    state = [tr.tensor(rng.standard_normal((2, 4)), requires_grad=True) for _ in range(custom.states)]
+    state = [tr.tensor(rng.standard_normal((2, 4)), requires_grad=True) for _ in range(custom.n_states)]
     x = tr.tensor(rng.standard_normal((2, 3)), requires_grad=True)
 
     def step(x, *state):

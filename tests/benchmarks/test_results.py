@@ -11,12 +11,12 @@ import pytest
 
 import tinygrad_rnn as tr
 from benchmarks import __main__ as command
-from benchmarks import bench_memory, cases, custom_cells, goals, plot, results, sides, tables
+from benchmarks import bench_memory, cases, goals, operations, plot, results, sides, tables
 from benchmarks.cases import Shape
 from tinygrad_rnn.testing import gradcheck
 
 SMALL = Shape(3, 2, 3, 4)
-NEW = [name for name in custom_cells.CELLS if name not in cases.CUSTOM]
+NEW = [name for name in cases.CELLS if name not in cases.CUSTOM]
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -25,10 +25,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.mark.parametrize("name", NEW)
 def test_cells_have_right_gradients(name):
-    custom = custom_cells.CELLS[name]
+    custom = cases.CELLS[name]
     cell = cases.cell(custom, SMALL).to("float64")
     rng = np.random.default_rng(3)
-    state = [tr.tensor(rng.standard_normal((2, 4)), requires_grad=True) for _ in range(custom.states)]
+    state = [tr.tensor(rng.standard_normal((2, 4)), requires_grad=True) for _ in range(custom.n_states)]
     x = tr.tensor(rng.standard_normal((2, 3)), requires_grad=True)
 
     def step(x, *state):
@@ -41,14 +41,14 @@ def test_cells_have_right_gradients(name):
 def test_steps_of_built_in_cells_are_those_of_the_layers(name):
     """JAX runs these steps; here they run on the tape with the layer's weights."""
     layer = sides.our_layer(name, SMALL, "eager")
-    values, custom = layer.state_dict(), custom_cells.STEPS[name]
+    values, custom = layer.state_dict(), cases.STEPS[name]
     for i, key in enumerate(("bias_ih_l0", "bias_hh_l0")):
         values[key] = values[key] + np.float32(0.1 + i)
     layer.load_state_dict(values)
-    p = SimpleNamespace(**{k: tr.as_tensor(values[custom_cells.NAMES[k]].T.copy()) for k in custom.weights(3, 4)})
+    p = SimpleNamespace(**{k: tr.as_tensor(values[cases.NAMES[k]].T.copy()) for k in custom.weights(3, 4)})
     x, _ = sides.data(SMALL)
-    zeros = tuple(tr.zeros((2, 4)) for _ in range(custom.states))
-    state = zeros if custom.states > 1 else zeros[0]
+    zeros = tuple(tr.zeros((2, 4)) for _ in range(custom.n_states))
+    state = zeros if custom.n_states > 1 else zeros[0]
     with tr.no_grad():
         wanted = layer(x)[0].numpy()
         for t in range(SMALL.T):
@@ -58,22 +58,22 @@ def test_steps_of_built_in_cells_are_those_of_the_layers(name):
 
 def test_operations_of_an_lstm():
     T, B, I, H = shape = Shape(5, 3, 2, 4)
-    infer = custom_cells.work(custom_cells.STEPS["lstm"], shape, train=False)
-    train = custom_cells.work(custom_cells.STEPS["lstm"], shape, train=True)
+    infer = operations.work(cases.STEPS["lstm"], shape, train=False)
+    train = operations.work(cases.STEPS["lstm"], shape, train=True)
     assert infer.products == 2 * T * B * 4 * H * (I + H)
     assert train.products == 2 * T * B * 4 * H * (2 * I + 3 * H)  # no gradient of the inputs
-    elementwise = 2 * 4 * H + 5 * custom_cells.ACTIVATION * H + 4 * H  # sums of gates; activations; c and h
+    elementwise = 2 * 4 * H + 5 * operations.ACTIVATION * H + 4 * H  # sums of gates; activations; c and h
     assert infer.total - infer.products == T * B * elementwise
     assert train.total - train.products == 3 * T * B * elementwise
 
 
 def test_operations_of_a_product_with_a_vector():
     T, B, I, H = shape = Shape(5, 3, 2, 4)
-    count = custom_cells.work(custom_cells.CELLS["indrnn"], shape, train=False)
+    count = operations.work(cases.CELLS["indrnn"], shape, train=False)
     assert count == (2 * T * B * I * H, 2 * T * B * I * H + T * B * 4 * H)
 
 
-@pytest.mark.parametrize("name", [*cases.BUILTIN, *custom_cells.CELLS])
+@pytest.mark.parametrize("name", [*cases.BUILTIN, *cases.CELLS])
 def test_torch_computes_the_same(name):
     torch = pytest.importorskip("torch")
     compared = {"ours": sides.ours(name, SMALL, "eager"), "torch": sides.torch_side(torch, name, SMALL)}
@@ -85,7 +85,7 @@ def test_torch_computes_the_same(name):
 def test_gates_alone_train_biases_only(name):
     side = sides.gates(name, SMALL)
     grads = side.train()
-    assert [g.shape for g in grads] == [(4,)] * sum(k[0] == "b" for k in custom_cells.GATES[name].weights(3, 4))
+    assert [g.shape for g in grads] == [(4,)] * sum(k[0] == "b" for k in cases.GATES[name].weights(3, 4))
     assert all(np.abs(g.numpy()).max() > 0 for g in grads)
 
 

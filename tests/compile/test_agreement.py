@@ -9,7 +9,7 @@ from tinygrad_rnn.compile.codegen import module_cache
 from tinygrad_rnn.testing import gradcheck
 
 from .agreement import agree, leaves_of, loss_of
-from .cells import BY_NAME, CASES
+from .corner_cells import BY_NAME, CASES
 
 # T, B, I, H: one step, one row, more rows than a tile, widths that are no multiple of the lanes
 SIZES = [(1, 1, 3, 5), (2, 7, 2, 8), (3, 2, 11, 17), (1, 13, 6, 6)]

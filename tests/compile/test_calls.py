@@ -9,7 +9,7 @@ from tinygrad_rnn.compile.runtime import buffer_pool, threads
 from tinygrad_rnn.compile.runtime.executable import Executable
 
 from .agreement import run
-from .cells import BY_NAME
+from .corner_cells import BY_NAME
 
 CASE = BY_NAME["peephole_lstm"]
 T, B = 5, 3

@@ -9,12 +9,12 @@ from tinygrad_rnn.errors import GraphError
 from tinygrad_rnn.recurrent import scan
 
 from .agreement import agree, close, leaves_of, loss_of
-from .cells import BY_NAME
+from .corner_cells import BY_NAME
 
 LSTM = BY_NAME["peephole_lstm"]
 
 
-@pytest.mark.parametrize("frozen", [["w"], ["u", "pi"], ["w", "u", "b", "pi", "pf", "po"]], ids="-".join)
+@pytest.mark.parametrize("frozen", [["w"], ["u", "p_i"], ["w", "u", "b", "p_i", "p_f", "p_o"]], ids="-".join)
 def test_frozen_parameters(frozen):
     cell = LSTM.cell()
     for name in frozen:

@@ -13,7 +13,7 @@ CALLS = """
 import os, random, signal, sys, threading, time
 import numpy as np
 from tests.compile.agreement import run
-from tests.compile.cells import BY_NAME
+from tests.compile.corner_cells import BY_NAME
 seed, longest, names = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3].split(",")
 rng = random.Random(seed)
 def call(name, mode="compiled"):

@@ -15,7 +15,7 @@ KEPT = ROOT / ".pytest_cache"
 
 SAMPLE = """
 from tests.compile.agreement import agree
-from tests.compile.cells import BY_NAME
+from tests.compile.corner_cells import BY_NAME
 from tinygrad_rnn.kernels.build.target import HOST
 for name in {names}:
     case = BY_NAME[name]
@@ -77,7 +77,7 @@ def test_bounds():
 
 BEYOND = """
 from tests.compile.agreement import run
-from tests.compile.cells import BY_NAME
+from tests.compile.corner_cells import BY_NAME
 from tinygrad_rnn.compile.runtime.launch import LaunchPlan
 case = BY_NAME["peephole_lstm"]
 def error():
@@ -101,7 +101,7 @@ print(first, error())
 
 ONE = """
 from tests.compile.agreement import run
-from tests.compile.cells import BY_NAME
+from tests.compile.corner_cells import BY_NAME
 case = BY_NAME["ugrnn"]
 cell, xs, state = case.cell(), case.sequences(3, 2), case.states(2)
 results, grads = run(cell, xs, state, "compiled")

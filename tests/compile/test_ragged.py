@@ -12,7 +12,7 @@ from tinygrad_rnn.testing.programs import random_cells
 
 from ..recurrent.by_hand import some_steps
 from .agreement import agree, leaves_of, run
-from .cells import BY_NAME, CASES
+from .corner_cells import BY_NAME, CASES
 from .test_fuzz import compare, eager
 
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)

@@ -13,7 +13,7 @@ from tinygrad_rnn.recurrent import scan
 
 from ..recurrent.by_hand import some_steps
 from .agreement import agree, leaves_of, loss_of, run
-from .cells import BY_NAME, CASES
+from .corner_cells import BY_NAME, CASES
 
 LSTM = BY_NAME["peephole_lstm"]
 

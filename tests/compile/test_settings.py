@@ -15,7 +15,7 @@ from tinygrad_rnn.recurrent.scan import call_cache, compiled
 from tinygrad_rnn.recurrent.scan.call_cache import known_of
 
 from .agreement import agree
-from .cells import BY_NAME
+from .corner_cells import BY_NAME
 
 X = np.random.default_rng(0).uniform(-1, 1, (3, 2, 4))
 

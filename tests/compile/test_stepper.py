@@ -10,7 +10,7 @@ from tinygrad_rnn.recurrent import scan
 from tinygrad_rnn.recurrent.streaming.stepper import Stepper
 
 from .agreement import leaves_of
-from .cells import BY_NAME, CASES
+from .corner_cells import BY_NAME, CASES
 from .test_settings import Parts, drawn_map
 
 FEW = ["peephole_lstm", "delayed", "several_inputs", "masked_counter", "swapped", "variational_dropout"]

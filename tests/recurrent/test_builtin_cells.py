@@ -1,134 +1,70 @@
-"""The built-in cells against their papers' equations in NumPy, and how their parameters begin."""
+"""The built-in cells against their papers' equations, run in NumPy, and how their parameters begin."""
+
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
+from tinygrad_rnn.testing.cell_table import EQUATIONS
 
-from .cases import scan
+from .sequences import scan
 
 T, B, I, H = 5, 3, 4, 6
+NUMPY = SimpleNamespace(
+    tanh=np.tanh, exp=np.exp, sin=np.sin, cos=np.cos, sqrt=np.sqrt,
+    sigmoid=lambda a: 1 / (1 + np.exp(-a)), relu=lambda a: np.maximum(a, 0),
+)  # fmt: skip
 
 
-def sigmoid(a):
-    return 1 / (1 + np.exp(-a))
-
-
-def normalised(a, gain, eps=1e-5):
-    return (a - a.mean(-1, keepdims=True)) / np.sqrt(a.var(-1, keepdims=True) + eps) * gain
-
-
-def gates(p, x, h, n):
-    return np.split(x @ p["weight_ih"].T + h @ p["weight_hh"].T + p["bias"], n, axis=-1)
-
-
-def peephole_lstm(p, x, state):
-    h, c = state
-    i, f, g, o = gates(p, x, h, 4)
-    p_i, p_f, p_o = np.split(p["weight_c"], 3)
-    new = sigmoid(f + p_f * c) * c + sigmoid(i + p_i * c) * np.tanh(g)
-    h = sigmoid(o + p_o * new) * np.tanh(new)
-    return h, (h, new)
-
-
-def cifg(p, x, state):
-    h, c = state
-    f, g, o = gates(p, x, h, 3)
-    c = sigmoid(f) * c + (1 - sigmoid(f)) * np.tanh(g)
-    h = sigmoid(o) * np.tanh(c)
-    return h, (h, c)
-
-
-def mgu(p, x, h):
-    (wf, wn), (uf, un), (bf, bn) = (np.split(p[k], 2) for k in ("weight_ih", "weight_hh", "bias"))
-    f = sigmoid(x @ wf.T + h @ uf.T + bf)
-    h = (1 - f) * h + f * np.tanh(x @ wn.T + (f * h) @ un.T + bn)
-    return h, h
-
-
-def ugrnn(p, x, h):
-    g, n = gates(p, x, h, 2)
-    h = sigmoid(g) * h + (1 - sigmoid(g)) * np.tanh(n)
-    return h, h
-
-
-def fastgrnn(p, x, h):
-    a = x @ p["weight_ih"].T + h @ p["weight_hh"].T
-    z, n = sigmoid(a + p["bias_z"]), np.tanh(a + p["bias_n"])
-    h = (sigmoid(p["zeta"]) * (1 - z) + sigmoid(p["nu"])) * n + z * h
-    return h, h
-
-
-def layernorm_lstm(p, x, state):
-    h, c = state
-    a = normalised(x @ p["weight_ih"].T, p["norm_ih.weight"]) + normalised(h @ p["weight_hh"].T, p["norm_hh.weight"])
-    i, f, g, o = np.split(a + p["bias"], 4, axis=-1)
-    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
-    h = sigmoid(o) * np.tanh(normalised(c, p["norm_c.weight"]) + p["norm_c.bias"])
-    return h, (h, c)
-
-
-def layernorm_gru(p, x, h):
-    (wg, wn), (ug, un), (bg, bn) = (np.split(p[k], [2 * H]) for k in ("weight_ih", "weight_hh", "bias"))
-    a = normalised(x @ wg.T, p["norm_ih.weight"]) + normalised(h @ ug.T, p["norm_hh.weight"]) + bg
-    r, z = np.split(sigmoid(a), 2, axis=-1)
-    recurrent = normalised(h @ un.T, p["norm_hn.weight"]) + p["norm_hn.bias"]
-    h = (1 - z) * np.tanh(normalised(x @ wn.T, p["norm_in.weight"]) + bn + r * recurrent) + z * h
-    return h, h
-
-
-def indrnn(p, x, h):
-    h = np.maximum(x @ p["weight_ih"].T + p["weight_hh"] * h + p["bias"], 0)
-    return h, h
-
-
-def mingru(p, x, h):
-    z, n = np.split(x @ p["weight_ih"].T + p["bias"], 2, axis=-1)
-    h = (1 - sigmoid(z)) * h + sigmoid(z) * n
-    return h, h
-
-
-def minlstm(p, x, h):
-    f, i, n = np.split(x @ p["weight_ih"].T + p["bias"], 3, axis=-1)
-    total = sigmoid(f) + sigmoid(i)
-    h = sigmoid(f) / total * h + sigmoid(i) / total * n
-    return h, h
-
-
-def lru(p, x, state):
-    b_re, b_im = np.split(p["weight_b"], 2)
-    c_re, c_im = np.split(p["weight_c"], 2, axis=1)
-    eigenvalues = np.exp(-np.exp(p["nu_log"]) + 1j * np.exp(p["theta_log"]))
-    s = eigenvalues * (state[0] + 1j * state[1]) + np.exp(p["gamma_log"]) * (x @ (b_re + 1j * b_im).T)
-    y = (s @ (c_re - 1j * c_im).T).real + x @ p["weight_d"].T
-    return y, (s.real, s.imag)
-
-
-EQUATIONS = {
-    nn.PeepholeLSTMCell: peephole_lstm, nn.CIFGCell: cifg, nn.MGUCell: mgu, nn.UGRNNCell: ugrnn,
-    nn.FastGRNNCell: fastgrnn, nn.LayerNormLSTMCell: layernorm_lstm, nn.LayerNormGRUCell: layernorm_gru,
-    nn.IndRNNCell: indrnn, nn.MinGRUCell: mingru, nn.MinLSTMCell: minlstm, nn.LRUCell: lru,
-}  # fmt: skip
+def moved(kind):
+    """A cell whose parameters, biases too, are random."""
+    cell, rng = kind(I, H, dtype="float64"), np.random.default_rng(1)
+    for p in cell.parameters():
+        p.data += 0.2 * rng.standard_normal(p.shape)
+    return cell
 
 
 @pytest.mark.parametrize("kind", EQUATIONS, ids=lambda k: k.__name__)
 def test_cells_equal_their_equations(kind):
-    tr.seed(0)
-    cell = kind(I, H, dtype="float64")
-    rng = np.random.default_rng(1)
-    for p in cell.parameters():
-        p.data += 0.2 * rng.standard_normal(p.shape)
-    weights = cell.state_dict()
-    x = rng.standard_normal((T, B, I))
-    two = isinstance(cell.initial_state(1), tuple)
+    cell, (step, _) = moved(kind), EQUATIONS[kind]
+    weights, rng = SimpleNamespace(**EQUATIONS[kind].weights(cell)), np.random.default_rng(2)
+    x, two = rng.standard_normal((T, B, I)), step.n_states == 2
     state = tuple(rng.standard_normal((B, H)) for _ in range(2)) if two else rng.standard_normal((B, H))
     ys, final = scan(cell, x, state)
     for t in range(T):
-        y, state = EQUATIONS[kind](weights, x[t], state)
+        y, state = step.step(NUMPY, weights, x[t], state)
         np.testing.assert_allclose(ys.numpy()[t], y, rtol=1e-11, atol=1e-12)
     for a, b in zip(final if two else (final,), state if two else (state,)):
         np.testing.assert_allclose(a.numpy(), b, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", EQUATIONS, ids=lambda k: k.__name__)
+def test_equations_have_all_weights(kind):
+    """Each number of each parameter is in one weight, of the shape that the equations say."""
+    cell, equations = kind(I, H), EQUATIONS[kind]
+    for p in cell.parameters():
+        p.data[...] = 0
+    shapes = equations.step.weights(I, H)
+    assert {*equations.places} == {*shapes}
+    equations.load(cell, {key: np.ones(shape, np.float32) for key, shape in shapes.items()})
+    assert {key: w.shape for key, w in equations.weights(cell).items()} == shapes
+    assert all((p.numpy() == 1).all() for p in cell.parameters())
+    assert sum(int(np.prod(shape)) for shape in shapes.values()) == sum(p.size for p in cell.parameters())
+
+
+def test_the_states_of_an_lru_are_parts_of_complex_numbers():
+    cell = moved(nn.LRUCell)
+    p, rng = cell.state_dict(), np.random.default_rng(2)
+    x, (re, im) = rng.standard_normal((B, I)), rng.standard_normal((2, B, H))
+    b_re, b_im = np.split(p["weight_b"], 2)
+    c_re, c_im = np.split(p["weight_c"], 2, axis=1)
+    eigenvalues = np.exp(-np.exp(p["nu_log"]) + 1j * np.exp(p["theta_log"]))
+    s = eigenvalues * (re + 1j * im) + np.exp(p["gamma_log"]) * (x @ (b_re + 1j * b_im).T)
+    y, (new_re, new_im) = cell.step(tr.tensor(x), (tr.tensor(re), tr.tensor(im)))
+    np.testing.assert_allclose(y.numpy(), (s @ (c_re - 1j * c_im).T).real + x @ p["weight_d"].T, rtol=1e-11)
+    np.testing.assert_allclose(new_re.numpy() + 1j * new_im.numpy(), s, rtol=1e-11)
 
 
 # ---- how parameters begin

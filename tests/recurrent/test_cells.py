@@ -9,13 +9,14 @@ import pytest
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.core import tree
+from tinygrad_rnn.testing.cell_table import CELLS
 
 from ..differences import check_gradients, project
-from .cases import CASES, draw, draw_state, leaves, scan
+from .sequences import draw, draw_state, leaves, scan
 
 SIZES = [(4, 2, 3, 2), (1, 1, 1, 1), (3, 1, 2, 3)]  # T, B, I, H
 
-every_cell = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
+every_cell = pytest.mark.parametrize("case", CELLS, ids=lambda c: c.name)
 
 
 @pytest.fixture(autouse=True)
@@ -143,7 +144,7 @@ def test_to_casts_the_whole_cell(case):
 
 @pytest.mark.parametrize("name", ["gru", "lstm", "rnn-tanh"])
 def test_second_derivatives_equal_finite_differences(name):
-    case = next(c for c in CASES if c.name == name)
+    case = next(c for c in CELLS if c.name == name)
     cell = case.make(2, 2, np.float64)
     xs = draw((2, 1, 2))
     wanted = [*cell.parameters(), xs]

@@ -11,7 +11,7 @@ from tinygrad_rnn.recurrent.layers.wrappers import MERGES
 
 from ..differences import project
 from .by_hand import scan_by_hand
-from .cases import draw, leaves
+from .sequences import draw, leaves
 
 I, H = 3, 4
 PROBABILITY = st.sampled_from([0.0, 0.3])

@@ -8,8 +8,9 @@ from tests.compile.agreement import agree
 from tinygrad_rnn import recurrent
 from tinygrad_rnn.core import tree
 from tinygrad_rnn.recurrent.streaming.stepper import Stepper
+from tinygrad_rnn.testing.cell_table import CELLS
 
-from .cases import COMPILED, draw, draw_state, leaves
+from .sequences import draw, draw_state, leaves
 
 # packing has corners: one unit, one input, no multiple of a vector
 SIZES = [(1, 1), (1, 4), (3, 1), (9, 17)]
@@ -20,7 +21,7 @@ LONG = {
     "own-mgu", "own-peephole", "learned-start",
 }  # fmt: skip
 every_cell = pytest.mark.parametrize(
-    "case", [pytest.param(c, id=c.name, marks=[pytest.mark.slow] * (c.name in LONG)) for c in COMPILED]
+    "case", [pytest.param(c, id=c.name, marks=[pytest.mark.slow] * (c.name in LONG)) for c in CELLS if c.compiled]
 )
 
 

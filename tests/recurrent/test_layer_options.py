@@ -10,9 +10,10 @@ import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.core import tree
 from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.testing.module_cells import Peephole
 
 from ..differences import check_gradients, project
-from .cases import Peephole, draw, leaves, scan
+from .sequences import draw, leaves, scan
 
 MODES = ["eager", "compiled"]
 T, B, I, H = 5, 2, 3, 4

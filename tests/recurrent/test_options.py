@@ -12,7 +12,7 @@ from tinygrad_rnn import nn
 from tinygrad_rnn.core import tree
 
 from .by_hand import some_steps
-from .cases import leaves
+from .sequences import leaves
 
 I, H = 3, 4
 LAYERS = {"RNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}

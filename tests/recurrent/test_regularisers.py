@@ -13,7 +13,7 @@ from tinygrad_rnn.errors import CompileError, ShapeError
 from tinygrad_rnn.testing import check_cell
 
 from ..differences import check_gradients, project
-from .cases import draw, draw_state, leaves, scan
+from .sequences import draw, draw_state, leaves, scan
 
 T, B, I, H = 6, 3, 3, 4
 WRAPPED = {

@@ -7,7 +7,7 @@ import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 
 from ..differences import project
-from .cases import draw, leaves
+from .sequences import draw, leaves
 from .test_regularisers import WRAPPED, B, I, T
 
 LENGTHS = np.array([2, T, 0])

@@ -15,7 +15,7 @@ from tinygrad_rnn.errors import GraphError
 from tinygrad_rnn.testing import gradcheck
 
 from .by_hand import some_steps
-from .cases import draw, draw_state, leaves
+from .sequences import draw, draw_state, leaves
 from .test_valid_steps import CELLS, assert_same, cell_of, directions, everything, modes
 
 T, B, I, H = 7, 4, 3, 5

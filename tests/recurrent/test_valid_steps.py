@@ -7,9 +7,10 @@ import tinygrad_rnn as tr
 from tinygrad_rnn import nn, recurrent
 from tinygrad_rnn.errors import DTypeError, ShapeError
 from tinygrad_rnn.testing import gradcheck
+from tinygrad_rnn.testing.module_cells import MGU, LearnedStart, Peephole, TwoInputs
 
 from .by_hand import scan_by_hand, some_steps
-from .cases import MGU, LearnedStart, Peephole, TwoInputs, draw, draw_state, leaves
+from .sequences import draw, draw_state, leaves
 
 T, B, I, H = 6, 4, 3, 5
 STEPS = some_steps(T, B)

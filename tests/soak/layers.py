@@ -11,10 +11,11 @@ from tinygrad_rnn import nn
 from tinygrad_rnn.core import tree
 from tinygrad_rnn.modules.module import Module
 from tinygrad_rnn.recurrent.layers.regularisers import takes_mask
+from tinygrad_rnn.testing.cell_table import CELLS
 from tinygrad_rnn.testing.programs import random_cell
 
-from ..compile import cells as table
-from ..recurrent import cases as own
+from ..compile import corner_cells as table
+from ..recurrent.sequences import is_shape
 
 WIDTHS = [1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33]
 WRITTEN = 150  # random cells of one seed
@@ -237,13 +238,13 @@ def _of_table(rng, seed: int) -> Subject:
 
 
 def _own(rng, seed: int) -> Subject:
-    users = [c for c in own.CASES if c.name.startswith("own") or c.inputs or c.name in OWN]
+    users = [c for c in CELLS if c.name.startswith("own") or c.inputs or c.name in OWN]
     case = users[int(rng.integers(len(users)))]
     width, hidden = _width(rng), _width(rng)
     cell: Any = case.make(width, hidden, _dtype(rng))
     shapes = case.shapes(1, 1, width, hidden)
-    template = np.zeros(shapes[1:]) if own.is_shape(shapes) else {k: np.zeros(s[1:]) for k, s in shapes.items()}
-    return _wrap(rng, [cell], case.name, _options(rng), template=template, compiles=case.name not in own.NOT_COMPILED)
+    template = np.zeros(shapes[1:]) if is_shape(shapes) else {k: np.zeros(s[1:]) for k, s in shapes.items()}
+    return _wrap(rng, [cell], case.name, _options(rng), template=template, compiles=case.compiled)
 
 
 OWN = ("learned-start", "fast-weights", "stateless", "layernorm-lstm", "gru-before", "lstm-projected", "stacked")

@@ -7,8 +7,8 @@ import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.errors import CellCheckError, DTypeError, ShapeError
 from tinygrad_rnn.testing import CELL_CHECKS, check_cell
+from tinygrad_rnn.testing.cell_table import CELLS
 
-from ..recurrent import cases
 from . import broken_cells as broken
 
 DEFAULT = {"lstm", "gru", "indrnn", "lru"}  # each cell compiles for a few seconds
@@ -41,7 +41,7 @@ ON_TAPE = {"lstm-projected", "learned-start", "fast-weights", "stateless", "two-
 
 @pytest.mark.parametrize(
     "case",
-    [pytest.param(c, id=c.name, marks=() if c.name in ON_TAPE else pytest.mark.slow) for c in cases.CASES],
+    [pytest.param(c, id=c.name, marks=() if c.name in ON_TAPE else pytest.mark.slow) for c in CELLS],
 )
 def test_cells_with_options_on_the_tape(case):
     example = {"a": np.zeros((1, 2)), "b": np.zeros((1, 2, 3))} if case.inputs else None

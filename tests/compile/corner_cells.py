@@ -1,185 +1,38 @@
-"""One row for each custom cell; tests of the compiler (and benchmarks) run over all rows. To cover a new cell, add one.
+"""Cells for corners of the compiler, one row each; its tests run over these and over the cells from papers.
 
-A row is a step in plain tensor maths and the shapes of what it reads; `Case.cell` makes an `nn.Cell` of them.
+A row is a step in plain tensor maths and the shapes of what it reads; `StepCell.cell` makes an `nn.Cell` of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 import tinygrad_rnn as tr
-from tinygrad_rnn import nn
-from tinygrad_rnn.core import tree
+from tinygrad_rnn.testing.cell_table import PAPER_CELLS
+from tinygrad_rnn.testing.step_cells import Shape, StepCell, gates, pair
 
-
-class Case(NamedTuple):
-    """A cell.
-
-    Attributes
-    ----------
-    step : callable
-        ``step(p, x, state)``; `p` holds the weights.
-    weights : callable
-        ``weights(I, H)``: shapes by name.
-    state : callable
-        ``state(I, H)``: a nest of shapes without the batch; default one state (H,).
-    inputs : callable
-        ``inputs(I, H)``: a nest of shapes without time and batch; default one input (I,).
-    begin : callable, optional
-        ``begin(p, batch_size)``, called at the beginning of a sequence.
-    """
-
-    name: str
-    step: Callable
-    weights: Callable
-    state: Callable = lambda I, H: Shape(H)
-    inputs: Callable = lambda I, H: Shape(I)
-    begin: Callable | None = None
-
-    def cell(self, I=3, H=5, dtype="float64", seed=0) -> TableCell:
-        return TableCell(self, I, H, dtype, seed)
-
-    def sequences(self, T, B, I=3, H=5, dtype="float64", seed=1, requires_grad=True) -> Any:
-        return draw(self.inputs(I, H), (T, B), dtype, seed, requires_grad)
-
-    def states(self, B, I=3, H=5, dtype="float64", seed=2, requires_grad=True) -> Any:
-        return draw(self.state(I, H), (B,), dtype, seed, requires_grad)
-
-
-class Shape:
-    """The shape of a leaf of a nest."""
-
-    def __init__(self, *sizes, dtype=None):
-        self.sizes, self.dtype = sizes, dtype
-
-
-def draw(shapes, lead, dtype, seed, requires_grad=True) -> Any:
-    """Random tensors in a nest of shapes; bool ones where a shape says so."""
-    rng = np.random.default_rng(seed)
-
-    def one(s):
-        if s.dtype == "bool":
-            return tr.tensor(rng.random((*lead, *s.sizes)) < 0.7)
-        values = rng.uniform(-1, 1, (*lead, *s.sizes))
-        return tr.tensor(values, dtype=dtype, requires_grad=requires_grad)
-
-    return tree.map(one, shapes)
-
-
-class TableCell(nn.Cell):
-    """The cell of a row."""
-
-    def __init__(self, case: Case, I, H, dtype="float64", seed=0):
-        self.case, self.sizes, self.kind = case, (I, H), dtype
-        self.input_size = I if case.inputs is Case._field_defaults["inputs"] else None
-        rng = np.random.default_rng(seed)
-        for name, shape in case.weights(I, H).items():
-            bound = 1.0 if len(shape) < 2 else 1.5 / np.sqrt(shape[0])
-            setattr(self, name, nn.Parameter(rng.uniform(-bound, bound, shape).astype(dtype)))
-
-    @property
-    def dtype(self):
-        return next((p.dtype for p in self.parameters()), np.dtype(self.kind))
-
-    def initial_state(self, batch_size):
-        shapes = self.case.state(*self.sizes)
-        return tree.map(lambda s: tr.zeros((batch_size, *s.sizes), self.dtype), shapes)
-
-    def begin_sequence(self, batch_size):
-        if self.case.begin is not None:
-            self.case.begin(self, batch_size)
-
-    def step(self, x, state):
-        return self.case.step(self, x, state)
-
-
-def gates(n, **more):
-    """Shapes of `n` gates' weights; each of `more` is a vector of so many times H."""
-    return lambda I, H: {"w": (I, n * H), "u": (H, n * H), "b": (n * H,), **{k: (m * H,) for k, m in more.items()}}
-
-
-def pair(I, H):
-    return (Shape(H), Shape(H))
+# they are built in, and run compiled in tests/recurrent/test_compiled_cells.py
+BUILT_IN = (
+    "rnn", "lstm", "gru", "coupled_lstm", "fastgrnn", "layernorm_lstm", "layernorm_gru", "mingru", "minlstm", "lru",
+)  # fmt: skip
+CASES = [cell for name, cell in PAPER_CELLS.items() if name not in BUILT_IN]
 
 
 def tanh_rnn(I, H):
     return {"w": (I, H), "u": (H, H), "b": (H,)}
 
 
-CASES: list[Case] = []
+def row(weights, **more: Any) -> Callable[[Callable], Callable]:
+    """Add the decorated ``step(p, x, state)`` to the cases, under its own name."""
 
-
-def row(weights, **more):
     def add(step):
-        CASES.append(Case(step.__name__, step, weights, **more))
+        CASES.append(StepCell(step.__name__, lambda lib, p, x, state: step(p, x, state), weights, **more))
         return step
 
     return add
-
-
-# ---- cells from the literature; more of them are built in, and tested in tests/recurrent
-
-
-@row(gates(4, pi=1, pf=1, po=1), state=pair)
-def peephole_lstm(p, x, state):
-    """Gers and Schmidhuber 2000."""
-    h, c = state
-    i, f, g, o = tr.split(x @ p.w + h @ p.u + p.b, 4, axis=-1)
-    c = tr.sigmoid(f + p.pf * c) * c + tr.sigmoid(i + p.pi * c) * tr.tanh(g)
-    h = tr.sigmoid(o + p.po * c) * tr.tanh(c)
-    return h, (h, c)
-
-
-@row(lambda I, H: {"wf": (I + H, H), "bf": (H,), "wn": (I + H, H), "bn": (H,)})
-def mgu(p, x, h):
-    """Minimal gated unit, Zhou et al. 2016."""
-    f = tr.sigmoid(tr.concat([x, h], axis=-1) @ p.wf + p.bf)
-    n = tr.tanh(tr.concat([x, f * h], axis=-1) @ p.wn + p.bn)
-    h = (1 - f) * h + f * n
-    return h, h
-
-
-@row(lambda I, H: {"w": (I, H), "u": (H,), "b": (H,)})
-def indrnn(p, x, h):
-    """Independently recurrent network, Li et al. 2018."""
-    h = tr.relu(x @ p.w + p.u * h + p.b)
-    return h, h
-
-
-@row(gates(2))
-def ugrnn(p, x, h):
-    """Update-gate network, Collins et al. 2017."""
-    g, n = tr.split(x @ p.w + h @ p.u + p.b, 2, axis=-1)
-    g = tr.sigmoid(g)
-    h = g * h + (1 - g) * tr.tanh(n)
-    return h, h
-
-
-@row(lambda I, H: {"w": (I, 3 * H), "u": (H, 2 * H), "b": (2 * H,)})
-def cfn(p, x, h):
-    """Chaos-free network, Laurent and von Brecht 2017."""
-    H = h.shape[1]
-    z = x @ p.w
-    t, i = tr.split(tr.sigmoid(z[:, : 2 * H] + h @ p.u + p.b), 2, axis=-1)
-    h = t * tr.tanh(h) + i * tr.tanh(z[:, 2 * H :])
-    return h, h
-
-
-@row(
-    lambda I, H: {"wm": (I, H), "um": (H, H), "w": (I, 4 * H), "u": (H, 4 * H), "b": (4 * H,)},
-    state=pair,
-)
-def multiplicative_lstm(p, x, state):
-    """Krause et al. 2016: the state is multiplied by the input before the gates."""
-    h, c = state
-    m = (x @ p.wm) * (h @ p.um)
-    i, f, o, g = tr.split(x @ p.w + m @ p.u + p.b, 4, axis=-1)
-    c = tr.sigmoid(f) * c + tr.sigmoid(i) * g
-    h = tr.sigmoid(o) * tr.tanh(c)
-    return h, (h, c)
 
 
 def lstm(p, prefix, x, h, c):

@@ -1,12 +1,12 @@
-"""One row for each cell; every test of cells runs over all rows. To cover a new cell, add a row."""
+"""Cells as users write them: classes with modules inside, and states and inputs of many kinds."""
 
-from typing import NamedTuple
+from __future__ import annotations
 
 import numpy as np
 
 import tinygrad_rnn as tr
-from tinygrad_rnn import nn, recurrent
-from tinygrad_rnn.core import tree
+
+from .. import nn
 
 
 class MGU(nn.Cell):
@@ -104,86 +104,3 @@ class TwoInputs(nn.Cell):
     def step(self, x, h):
         h = tr.tanh(self.weight(tr.concat([x["a"], h], axis=-1)) + x["b"].sum(axis=1))
         return h, h
-
-
-class Case(NamedTuple):
-    name: str
-    make: object  # (input_size, hidden_size, dtype) -> cell
-    inputs: object = None  # (T, B, I, H) -> nest of shapes; default: one sequence (T, B, I)
-
-    def shapes(self, T, B, I, H):
-        return (T, B, I) if self.inputs is None else self.inputs(T, B, I, H)
-
-
-def cell_of(kind, **options):
-    return lambda i, h, dtype: kind(i, h, dtype=dtype, **options)
-
-
-CASES = [
-    Case("rnn-tanh", cell_of(nn.RNNCell)),
-    Case("rnn-relu", cell_of(nn.RNNCell, nonlinearity="relu", init="torch")),
-    Case("rnn-sigmoid-nobias", cell_of(nn.RNNCell, nonlinearity="sigmoid", bias=False)),
-    Case("lstm", cell_of(nn.LSTMCell)),
-    Case("lstm-nobias", cell_of(nn.LSTMCell, bias=False)),
-    Case("lstm-projected", lambda i, h, dtype: nn.LSTMCell(i, h + 1, proj_size=h, dtype=dtype)),
-    Case("gru", cell_of(nn.GRUCell)),
-    Case("gru-before", cell_of(nn.GRUCell, reset_after=False)),
-    Case("gru-before-nobias", cell_of(nn.GRUCell, reset_after=False, bias=False)),
-    Case("peephole-lstm", cell_of(nn.PeepholeLSTMCell)),
-    Case("cifg", cell_of(nn.CIFGCell)),
-    Case("mgu", cell_of(nn.MGUCell)),
-    Case("ugrnn", cell_of(nn.UGRNNCell)),
-    Case("fastgrnn", cell_of(nn.FastGRNNCell)),
-    Case("layernorm-lstm", cell_of(nn.LayerNormLSTMCell, eps=0.1)),
-    Case("layernorm-gru-nobias", cell_of(nn.LayerNormGRUCell, eps=0.1, bias=False)),
-    Case("indrnn", cell_of(nn.IndRNNCell, max_steps=3, init="torch")),
-    Case("mingru", cell_of(nn.MinGRUCell)),
-    Case("minlstm", cell_of(nn.MinLSTMCell)),
-    Case("lru", cell_of(nn.LRUCell)),
-    Case(
-        "stacked",
-        lambda i, h, dtype: nn.Stacked([nn.LSTMCell(i, h, dtype=dtype), nn.GRUCell(h, h + 1, dtype=dtype)]),
-    ),
-    Case("own-mgu", cell_of(MGU)),
-    Case("own-peephole", cell_of(Peephole)),
-    Case("learned-start", cell_of(LearnedStart)),
-    Case("fast-weights", cell_of(FastWeights)),
-    Case("stateless", cell_of(Stateless)),
-    Case("two-inputs", cell_of(TwoInputs), lambda T, B, I, H: {"a": (T, B, I), "b": (T, B, 2, H)}),
-]
-NOT_COMPILED = {"fast-weights", "two-inputs"}  # matrices in the state or the input
-COMPILED = [case for case in CASES if case.name not in NOT_COMPILED]
-
-
-def is_shape(value):
-    return isinstance(value, tuple) and all(isinstance(n, int) for n in value)
-
-
-def draw(shapes, dtype=np.float64, seed=0, requires_grad=True):
-    """Random tensors in a nest of shapes."""
-    rng = np.random.default_rng(seed)
-
-    def walk(s):
-        if is_shape(s):
-            return tr.tensor(rng.standard_normal(s), dtype=dtype, requires_grad=requires_grad)
-        return {k: walk(v) for k, v in s.items()}
-
-    return walk(shapes)
-
-
-def draw_state(cell, batch, seed=1):
-    """A random state that fits the cell."""
-    rng = np.random.default_rng(seed)
-    return tree.map(
-        lambda s: tr.tensor(rng.standard_normal(s.shape), dtype=s.dtype, requires_grad=True),
-        cell.initial_state(batch),
-    )
-
-
-def scan(cell, xs, state=None, reverse=False):
-    """The driver on the tape; the compiled road is held against this one elsewhere."""
-    return recurrent.scan(cell, xs, state, mode="eager", reverse=reverse)
-
-
-def leaves(*nests):
-    return [x for n in nests for x in tree.flatten(n)[0]]

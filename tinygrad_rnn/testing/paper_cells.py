@@ -1,0 +1,194 @@
+"""Cells from papers, each as one function of plain maths that runs on this package, PyTorch, JAX and NumPy alike.
+
+`lib` has tanh, sigmoid, relu, sqrt, exp, sin and cos; no step uses another function. Weights are in input by output
+order, so that ``x @ p.w`` is the product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .step_cells import StepCell, columns, gates, pair
+
+PAPER_CELLS: dict[str, StepCell] = {}
+
+
+def row(weights: Callable[[int, int], dict[str, tuple[int, ...]]], **more: Any) -> Callable[[Callable], Callable]:
+    """Add the decorated step to the table, under its own name."""
+
+    def add(step):
+        PAPER_CELLS[step.__name__] = StepCell(step.__name__, step, weights, **more)
+        return step
+
+    return add
+
+
+@row(gates(1, b_h=1))
+def rnn(lib, p, x, h):
+    """Elman 1990, with PyTorch's two biases."""
+    h = lib.tanh(x @ p.w + h @ p.u + (p.b + p.b_h))
+    return h, h
+
+
+@row(gates(4, b_h=4), state=pair)
+def lstm(lib, p, x, state):
+    """Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000 and PyTorch's two biases."""
+    h, c = state
+    i, f, g, o = columns(x @ p.w + h @ p.u + (p.b + p.b_h), 4)
+    c = lib.sigmoid(f) * c + lib.sigmoid(i) * lib.tanh(g)
+    h = lib.sigmoid(o) * lib.tanh(c)
+    return h, (h, c)
+
+
+@row(gates(3, b_h=3))
+def gru(lib, p, x, h):
+    """Cho et al. 2014, with the reset gate after the product, as PyTorch and cuDNN have it."""
+    x_r, x_z, x_n = columns(x @ p.w + p.b, 3)
+    h_r, h_z, h_n = columns(h @ p.u + p.b_h, 3)
+    n = lib.tanh(x_n + lib.sigmoid(x_r + h_r) * h_n)
+    h = n + lib.sigmoid(x_z + h_z) * (h - n)
+    return h, h
+
+
+@row(gates(4, p_i=1, p_f=1, p_o=1), state=pair)
+def peephole_lstm(lib, p, x, state):
+    """Gers and Schmidhuber 2000."""
+    h, c = state
+    i, f, g, o = columns(x @ p.w + h @ p.u + p.b, 4)
+    i, f = lib.sigmoid(i + p.p_i * c), lib.sigmoid(f + p.p_f * c)
+    c = f * c + i * lib.tanh(g)
+    h = lib.sigmoid(o + p.p_o * c) * lib.tanh(c)
+    return h, (h, c)
+
+
+@row(gates(3), state=pair)
+def coupled_lstm(lib, p, x, state):
+    """An LSTM whose input gate is what the forget gate leaves, Greff et al. 2017."""
+    h, c = state
+    f, g, o = columns(x @ p.w + h @ p.u + p.b, 3)
+    f = lib.sigmoid(f)
+    c = f * c + (1 - f) * lib.tanh(g)
+    h = lib.sigmoid(o) * lib.tanh(c)
+    return h, (h, c)
+
+
+@row(lambda I, H: {"w_f": (I, H), "w_n": (I, H), "u_f": (H, H), "u_n": (H, H), "b_f": (H,), "b_n": (H,)})
+def mgu(lib, p, x, h):
+    """Minimal gated unit, Zhou et al. 2016."""
+    f = lib.sigmoid(x @ p.w_f + h @ p.u_f + p.b_f)
+    n = lib.tanh(x @ p.w_n + (f * h) @ p.u_n + p.b_n)
+    h = (1 - f) * h + f * n
+    return h, h
+
+
+@row(gates(2))
+def ugrnn(lib, p, x, h):
+    """Update gate RNN, Collins et al. 2017."""
+    g, n = columns(x @ p.w + h @ p.u + p.b, 2)
+    g = lib.sigmoid(g)
+    h = g * h + (1 - g) * lib.tanh(n)
+    return h, h
+
+
+@row(lambda I, H: {"w": (I, H), "u": (H, H), "b_z": (H,), "b_n": (H,), "zeta": (1,), "nu": (1,)})
+def fastgrnn(lib, p, x, h):
+    """Kusupati et al. 2018."""
+    a = x @ p.w + h @ p.u
+    z, n = lib.sigmoid(a + p.b_z), lib.tanh(a + p.b_n)
+    h = (lib.sigmoid(p.zeta) * (1 - z) + lib.sigmoid(p.nu)) * n + z * h
+    return h, h
+
+
+def normalised(lib, z, gain):
+    """Layer normalisation without a shift."""
+    z = z - z.mean(-1)[:, None]
+    return z / lib.sqrt((z * z).mean(-1)[:, None] + 1e-5) * gain
+
+
+@row(gates(4, gain_x=4, gain_h=4, gain_c=1, shift_c=1), state=pair)
+def layernorm_lstm(lib, p, x, state):
+    """Ba et al. 2016."""
+    h, c = state
+    i, f, g, o = columns(normalised(lib, x @ p.w, p.gain_x) + normalised(lib, h @ p.u, p.gain_h) + p.b, 4)
+    c = lib.sigmoid(f) * c + lib.sigmoid(i) * lib.tanh(g)
+    h = lib.sigmoid(o) * lib.tanh(normalised(lib, c, p.gain_c) + p.shift_c)
+    return h, (h, c)
+
+
+@row(gates(3, gain_x=2, gain_h=2, gain_xn=1, gain_hn=1, shift_hn=1))
+def layernorm_gru(lib, p, x, h):
+    """Ba et al. 2016, with the reset gate after the product."""
+    H = h.shape[1]
+    a = normalised(lib, x @ p.w[:, : 2 * H], p.gain_x) + normalised(lib, h @ p.u[:, : 2 * H], p.gain_h)
+    r, z = columns(lib.sigmoid(a + p.b[: 2 * H]), 2)
+    past = normalised(lib, h @ p.u[:, 2 * H :], p.gain_hn) + p.shift_hn
+    n = lib.tanh(normalised(lib, x @ p.w[:, 2 * H :], p.gain_xn) + p.b[2 * H :] + r * past)
+    h = (1 - z) * n + z * h
+    return h, h
+
+
+@row(lambda I, H: {"w": (I, H), "u": (H,), "b": (H,)})
+def indrnn(lib, p, x, h):
+    """Independently recurrent network, Li et al. 2018."""
+    h = lib.relu(x @ p.w + p.u * h + p.b)
+    return h, h
+
+
+@row(lambda I, H: {"w": (I, 2 * H), "b": (2 * H,)})
+def mingru(lib, p, x, h):
+    """Feng et al. 2024."""
+    z, n = columns(x @ p.w + p.b, 2)
+    z = lib.sigmoid(z)
+    h = (1 - z) * h + z * n
+    return h, h
+
+
+@row(lambda I, H: {"w": (I, 3 * H), "b": (3 * H,)})
+def minlstm(lib, p, x, h):
+    """Feng et al. 2024, with gates that sum to one."""
+    f, i, n = columns(x @ p.w + p.b, 3)
+    f, i = lib.sigmoid(f), lib.sigmoid(i)
+    h = f / (f + i) * h + i / (f + i) * n
+    return h, h
+
+
+@row(
+    lambda I, H: {
+        **dict.fromkeys(("b_re", "b_im"), (I, H)),
+        **dict.fromkeys(("nu_log", "theta_log", "gamma_log"), (H,)),
+        "c": (2 * H, H),
+        "d": (I, H),
+    },
+    state=pair,
+)
+def lru(lib, p, x, state):
+    """Linear recurrent unit, Orvieto et al. 2023: complex numbers, written as their two parts."""
+    re, im = state
+    H = re.shape[1]
+    size, angle, gamma = lib.exp(-lib.exp(p.nu_log)), lib.exp(p.theta_log), lib.exp(p.gamma_log)
+    a, b = size * lib.cos(angle), size * lib.sin(angle)
+    re, im = a * re - b * im + gamma * (x @ p.b_re), a * im + b * re + gamma * (x @ p.b_im)
+    return re @ p.c[:H] + im @ p.c[H:] + x @ p.d, (re, im)
+
+
+# ---- not built in
+
+
+@row(lambda I, H: gates(2)(I, H) | {"w_n": (I, H)})
+def cfn(lib, p, x, h):
+    """Chaos-free network, Laurent and von Brecht 2017."""
+    i, f = columns(x @ p.w + h @ p.u + p.b, 2)
+    h = lib.sigmoid(f) * lib.tanh(h) + lib.sigmoid(i) * lib.tanh(x @ p.w_n)
+    return h, h
+
+
+@row(lambda I, H: gates(4)(I, H) | {"w_m": (I, H), "u_m": (H, H)}, state=pair)
+def multiplicative_lstm(lib, p, x, state):
+    """Krause et al. 2016: two products in a row within one step."""
+    h, c = state
+    m = (x @ p.w_m) * (h @ p.u_m)
+    i, f, g, o = columns(x @ p.w + m @ p.u + p.b, 4)
+    c = lib.sigmoid(f) * c + lib.sigmoid(i) * lib.tanh(g)
+    h = lib.sigmoid(o) * lib.tanh(c)
+    return h, (h, c)
