@@ -58,7 +58,7 @@ def test_programs_and_their_adjoints(cell):
 
 
 @seed(1)  # these programs are compiled once, and then come from the disk
-@settings(max_examples=20, suppress_health_check=CAREFREE, phases=[Phase.generate])
+@settings(max_examples=12, suppress_health_check=CAREFREE, phases=[Phase.generate])
 @given(random_cells(max_instructions=8))
 def test_compiled_programs(cell):
     check_compiled(cell)

@@ -121,7 +121,7 @@ def check_program(cell, reverse=False):
 
 
 @seed(1)  # these programs are compiled once, and then come from the disk: they are those of test_fuzz
-@settings(max_examples=20, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+@settings(max_examples=12, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 @given(random_cells(max_instructions=8))
 def test_random_programs(cell):
     check_program(cell)

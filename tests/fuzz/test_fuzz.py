@@ -13,6 +13,7 @@ import pytest
 
 from tinygrad_rnn.errors import DataError
 
+from . import __main__ as command
 from .guard import Broken, guarded, timed
 from .mutate import mutants
 from .readers import READERS, Reader
@@ -102,13 +103,16 @@ def run(*arguments):
     return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def test_the_command(tmp_path):
+def test_the_command(tmp_path, capsys):
     done = run("--plain", "--reader", "midi", "csv", "--seconds", "1", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"a plain mutator, .*\nmidi .*\ncsv .* 0 findings\n0 findings\n", done.stdout)
     (tmp_path / "x").write_bytes(READERS["midi"].seeds()[0])
-    assert run("--reader", "midi", "--input", tmp_path / "x").stdout == "midi: read\n"
-    assert "--reader: got wov, wanted some of csv, " in run("--reader", "wov").stderr
+    assert command.main(["--reader", "midi", "--input", str(tmp_path / "x")]) == 0
+    assert capsys.readouterr().out == "midi: read\n"
+    with pytest.raises(SystemExit):
+        command.main(["--plain", "--reader", "wov"])
+    assert "--reader: got wov, wanted some of csv, " in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -69,6 +69,7 @@ def test_values_and_dtypes_as_numpy(row, data, dtype):
 
 
 @by_row
+@settings(max_examples=8)
 @given(data=st.data(), dtype=st.sampled_from([np.float32, np.float64]))
 def test_arrays_give_what_tensors_give(row, data, dtype):
     arrays, options = data.draw(row.cases)
@@ -91,7 +92,7 @@ def test_first_gradients(row, data):
 
 
 @smooth_rows
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(data=st.data())
 def test_second_gradients(row, data):
     arrays, options = data.draw(row.cases)

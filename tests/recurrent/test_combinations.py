@@ -1,7 +1,7 @@
 """Options of layers and of calls in random combinations: the tape and the loops against cells run by hand."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tr
@@ -97,7 +97,8 @@ def start_of(layer, B, given):
     return states if len(states) > 1 else states[0]
 
 
-# few kinds of noise, as each combination of those that a step sees is a program to compile
+# few kinds of noise and examples, as each combination of those that a step sees is a program to compile
+@settings(max_examples=12)
 @given(layers(noise=("recurrent_dropout", "weight_dropout", "dropout")), calls())
 def test_evaluation_is_as_by_hand(layer, call):
     (T, B), options, return_states, given_state = call

@@ -39,7 +39,8 @@ def test_same_results_and_gradients(mode, reverse, steps):
         cell = cell_of(name)
         x, state, fresh = draw((T, B, I)), draw_state(cell, B), draw_state(cell, B, seed=2)
         inputs = [x, *leaves(state, fresh), *cell.parameters()]
-        for more in ({"state": state}, {"state": state, "reset_state": fresh}, {"state": None}):
+        starts = [{"state": state, "reset_state": fresh}, {"state": state}, {"state": None}]
+        for more in starts[: 1 if reverse else None]:
             assert_same(*both(cell, x, inputs, every, mode=mode, reverse=reverse, **steps, **more))
 
 
