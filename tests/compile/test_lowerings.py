@@ -432,7 +432,20 @@ def test_decompositions_that_give_something_else(part):
 def test_names_do_not_matter():
     """An operation of a user's is not taken for one that the compiler knows."""
     functions = []
-    for name in ("constant", "spread", "slice", "cast", "alias", "zero", "sum", "negative", "add", "matmul", "power"):
+    for name in (
+        "constant",
+        "spread",
+        "slice",
+        "cast",
+        "alias",
+        "zero",
+        "sum",
+        "negative",
+        "add",
+        "matmul",
+        "power",
+        "output_gate",
+    ):
         f = own(name, lambda x: x * x, lambda g, y, x: g * 2 * x, code="{0} * {0}")
         functions += [f, lambda x, f=f: (x - f(x).mean(axis=-1, keepdims=True)).sum(axis=-1) + f(x[:, :1])[:, 0]]
     same_on_both(functions, [grid("float64", 2, 3, 5)])

@@ -18,6 +18,7 @@ from tinygrad_rnn.kernels.simd.lanes import (
     vbroadcast,
     vclamp,
     vcopysign,
+    veven,
     vfirst,
     vfloor,
     vfma,
@@ -29,6 +30,7 @@ from tinygrad_rnn.kernels.simd.lanes import (
     vload_n,
     vmax,
     vmin,
+    vodd,
     vpick,
     vpoly,
     vpow2,
@@ -179,6 +181,20 @@ def test_reductions(one):
         while folded.size > 1:  # the order is fixed: upper half upon lower half
             folded = folded[: folded.size // 2] + folded[folded.size // 2 :]
     assert_array_equal(out, [folded[0], a.max(), a.min()])
+
+
+@compiled
+def every_second(x, out):
+    vstore(out, 0, veven(vload(x, 0)))
+    vstore(out, vlanes(x), vodd(vload(x, 0)))
+
+
+@given(vectors(1))
+def test_lanes_for_reductions(one):
+    (a,) = one
+    out = np.empty((2, a.size), a.dtype)
+    every_second(a, out.reshape(-1))
+    assert_array_equal(out, [np.tile(a[0::2], 2), np.tile(a[1::2], 2)])
 
 
 @compiled

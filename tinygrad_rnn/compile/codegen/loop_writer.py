@@ -46,6 +46,10 @@ class LoopWriter(ABC):
         """A number in all lanes."""
 
     @abstractmethod
+    def add(self, terms: Sequence[str]) -> str:
+        """A sum, from left to right."""
+
+    @abstractmethod
     def select(self, mask: str, a: str, b: str) -> str:
         """`a` where the mask holds, else `b`."""
 

@@ -64,6 +64,9 @@ class NumbaWriter(LoopWriter):
     def constant(self, value: float) -> str:
         return f"vsplat({_number(value)}, k)"
 
+    def add(self, terms: Sequence[str]) -> str:
+        return " + ".join(terms)
+
     def select(self, mask: str, a: str, b: str) -> str:
         return f"vselect({mask}, {a}, {b})"
 

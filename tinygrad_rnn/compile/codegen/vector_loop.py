@@ -102,14 +102,14 @@ class VectorLoop:
         ):
             return
         if isinstance(store.value, tuple):
-            x = self._sum([self.value(t, self.scalar) for t in store.value[1]])
+            x = self.writer.add([self.value(t, self.scalar) for t in store.value[1]])
         else:
             x = self.value(store.value, self.scalar, fresh=True)
             if store.value.dtype.kind == "b":
                 x = writer.select(x, self._number(1), self._number(0))
         array, at = book.array(place.buffer), book.row(place) + ("" if self.scalar else f" + {self.j}")
         if store.add:
-            x = self._sum([writer.load(array, at), x])
+            x = self.writer.add([writer.load(array, at), x])
         if store.exact:
             self.body.append(writer.store(array, at, x, "1" if self.scalar else self.left))
             return
@@ -117,10 +117,6 @@ class VectorLoop:
             live = writer.first_lanes("1") if self.scalar else self.live
             x = writer.select(live, x, self._number(0))
         self.body.append(writer.store(array, at, x))
-
-    @staticmethod
-    def _sum(terms: list[str]) -> str:
-        return " + ".join(terms)
 
     # ---- values
 
@@ -148,7 +144,7 @@ class VectorLoop:
         elif s.uid in schedule.accumulations:
             acc = schedule.accumulations[s.uid]
             assert acc.place is not None
-            code = self._sum([self._load(s, acc.place, scalar), *(self.value(t, scalar) for t in acc.after)])
+            code = self.writer.add([self._load(s, acc.place, scalar), *(self.value(t, scalar) for t in acc.after)])
         else:
             code = self._compute(s, scalar)
         name = self.names[s.uid] = self.book.unique(s.name)

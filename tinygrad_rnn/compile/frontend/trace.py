@@ -25,7 +25,7 @@ from ...core import Op, Tensor
 from ...core.dtype import promote
 from ...errors import CompileError
 from ...ops import getitem
-from ..ir.program_ops import ADD, CONSTANT, MATMUL, ZERO, is_ours
+from ..ir.program_ops import ADD, CONSTANT, MATMUL, PICK, ZERO, is_ours
 from ..ir.symbol import BATCH, Symbol, behind, location
 from ..ir.views import resolve
 from .normal_form import Rules
@@ -325,9 +325,8 @@ class Trace(Rules):
             self.fail(op, args, "no size of the batch inside the step; do this in begin_sequence(batch_size)")
         if isinstance(results, list):
             lead = self.make(op, args, static, (), self.dtype, False)
-            pick = Op(f"output{len(results)}", None)
             return tuple(
-                self.make(pick, (lead,), {"index": i}, self.symbolic(s), d, False) for i, (s, d) in enumerate(results)
+                self.make(PICK, (lead,), {"index": i}, self.symbolic(s), d, False) for i, (s, d) in enumerate(results)
             )
         shape, dtype = results
         return self.make(op, args, static, self.symbolic(shape), dtype, False)

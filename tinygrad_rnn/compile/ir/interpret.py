@@ -10,7 +10,7 @@ import numpy as np
 from ... import ops
 from ...core import Tensor, apply
 from .program import Traced
-from .program_ops import ALIAS, CAST, CONCAT, SLICE, SPREAD, ZERO
+from .program_ops import ALIAS, CAST, CONCAT, PICK, SLICE, SPREAD, ZERO
 from .symbol import Symbol
 
 
@@ -59,7 +59,7 @@ def _compute(s: Symbol, args: list, batch: int) -> Any:
         return ops.concat(args, axis=-1)
     if op is ZERO:
         return Tensor(np.zeros((batch, *s.shape[1:]), s.dtype))
-    if op.name.startswith("output"):
+    if op is PICK:
         return args[0][s.static["index"]]
     if s.varying and op.lowering.kind == "reduce" and len(args) > 1:  # of pieces of a row
         args = [ops.concat(args, axis=-1)]

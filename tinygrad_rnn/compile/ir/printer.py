@@ -9,14 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ...errors import CompileError
+from .lane_language import Apply, Input, elementwise_code
+from .program_ops import ALIAS, MATMUL, NEGATIVE, PICK, SLICE, ZERO
 from .symbol import Symbol, behind
 from .views import View, resolve
-
-INFIX = {
-    "add": "+", "subtract": "-", "multiply": "*", "divide": "/", "matmul": "@", "less": "<", "less_equal": "<=",
-    "greater": ">", "greater_equal": ">=", "equal": "==", "not_equal": "!=", "logical_and": "&", "logical_or": "|",
-    "bitwise_and": "&", "bitwise_or": "|", "bitwise_xor": "^",
-}  # fmt: skip
 
 
 class Printer:
@@ -58,25 +55,28 @@ class Printer:
     def expression(self, s: Symbol) -> str:
         """What `s` is computed from."""
         args = [self.name(a) for a in s.args]
-        name = s.op.name if s.op is not None else s.name
-        if name in INFIX:
-            return f"{args[0]} {INFIX[name]} {args[1]}"
-        if name == "negative":
+        op = s.op
+        if op is None:
+            return s.name
+        sign = _sign(s)
+        if sign and len(args) == 2:
+            return f"{args[0]} {sign} {args[1]}"
+        if op is NEGATIVE:
             return f"-{args[0]}"
-        if name == "slice":
+        if op is SLICE:
             return f"{args[0]}[:, {s.static['start']}:{s.static['stop']}]"
-        if name == "alias":
+        if op is ALIAS:
             return f"{args[0]}[:, 0]" if s.ndim == 1 else f"{args[0]}[:, None]"
-        if name.startswith("output") and "index" in s.static:  # of an operation with several results
+        if op is PICK:  # of an operation with several results
             return f"{args[0]}[{s.static['index']}]"
-        if name == "zero":
+        if op is ZERO:
             return "0"
-        if name == "getitem":
+        if op.name == "getitem":
             return self.view(resolve(s)) if resolve(s).base is not s else f"{args[0]}[{s.static['index']}]"
         if is_reduction(s) and s.varying:
-            return f"{name}({', '.join(args)})"  # along features
+            return f"{op.name}({', '.join(args)})"  # along features
         static = [f"{k}={v}" for k, v in s.static.items() if k not in ("rank", "shape")]
-        return f"{name}({', '.join(args + static)})"
+        return f"{op.name}({', '.join(args + static)})"
 
     def line(self, s: Symbol) -> str:
         """``name = expression``, with what it is."""
@@ -102,3 +102,17 @@ def computed(roots: Iterable[Symbol], known: Iterable[int] = ()) -> list[Symbol]
 
 def is_reduction(s: Symbol) -> bool:
     return s.op is not None and s.op.lowering is not None and s.op.lowering.kind == "reduce"
+
+
+def _sign(s: Symbol) -> str:
+    """What is written between two operands; empty if the operation is not written so."""
+    if s.op is MATMUL:
+        return "@"
+    if s.op is None or s.op.lowering is None or s.op.lowering.kind != "elementwise":
+        return ""
+    try:
+        tree = elementwise_code(s.op, len(s.args), s.static).tree
+    except CompileError:  # of parameters alone, which the tape computes
+        return ""
+    plain = isinstance(tree, Apply) and tree.args == (Input(0), Input(1))
+    return tree.function if isinstance(tree, Apply) and plain and not tree.function.isidentifier() else ""

@@ -11,6 +11,7 @@ ALIAS = Op("alias", None, lowering=Lowering("elementwise", "{0}", 0))  # (B,) <-
 SPREAD = Op("spread", None, lowering=Lowering("elementwise", "{0}", 0))  # (B, 1) -> (B, F)
 ZERO = Op("zero", None, lowering=Lowering("elementwise", "vsplat(0.0, k)", 0))
 CONCAT = Op("concat", None, lowering=Lowering("concat"))
+PICK = Op("output", None)  # of an operation on parameters that gives several: static index
 
 # records, not names: an operation of a user's may be called as one of them
 ADD, SUBTRACT, MULTIPLY, DIVIDE, NEGATIVE = add.op, subtract.op, multiply.op, divide.op, negative.op

@@ -379,7 +379,8 @@ def _every_second(first):
 
         def codegen(context, builder, sig, args):
             lanes = [(2 * i + first) % v.lanes for i in range(v.lanes)]
-            return builder.shuffle_vector(args[0], args[0], ir.Constant(ir.VectorType(I32, v.lanes), lanes))
+            mask = ir.Constant(ir.VectorType(I32, v.lanes), lanes)
+            return fence(builder, builder.shuffle_vector(args[0], args[0], mask))  # see _halves()
 
         return v(v), codegen
 

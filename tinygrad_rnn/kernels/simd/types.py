@@ -114,12 +114,14 @@ def call_intrinsic(builder: ir.IRBuilder, name: str, args: list[Any], result: An
     return builder.call(cgutils.get_or_insert_function(builder.module, function, f"llvm.{name}.{suffix}"), args)
 
 
-def fence(builder: ir.IRBuilder, scalar: Any) -> Any:
-    """The same number, of which LLVM does not know where it comes from; costs no instruction."""
-    suffix = "f32" if isinstance(scalar.type, ir.FloatType) else "f64"
-    function = ir.FunctionType(scalar.type, [scalar.type])
+def fence(builder: ir.IRBuilder, value: Any) -> Any:
+    """The same number or vector, of which LLVM does not know where it comes from; costs no instruction."""
+    count = f"v{value.type.count}" if isinstance(value.type, ir.VectorType) else ""
+    element = value.type.element if count else value.type
+    suffix = count + ("f32" if isinstance(element, ir.FloatType) else "f64")
+    function = ir.FunctionType(value.type, [value.type])
     name = f"llvm.arithmetic.fence.{suffix}"
-    return builder.call(cgutils.get_or_insert_function(builder.module, function, name), [scalar])
+    return builder.call(cgutils.get_or_insert_function(builder.module, function, name), [value])
 
 
 def address(context: Any, builder: ir.IRBuilder, array_type: Any, array: Any, index: Any, count: Any) -> Any:
