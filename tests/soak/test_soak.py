@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 
+import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.recurrent.scan import compiled
 from tinygrad_rnn.recurrent.scan.call_cache import known_of
@@ -74,6 +75,23 @@ def test_mistakes_are_seen():
     whole = {"eager": run(subject, call, "eager")}
     with pytest.raises(Mismatch, match="gradients and finite differences: the slope of the loss"):
         slopes_agree(subject, call, whole, rng)
+
+
+class Kinked(nn.Cell):
+    """A cell that stands exactly where its slope jumps."""
+
+    def __init__(self):
+        self.input_size = self.hidden_size = 3
+        self.b = nn.Parameter(np.zeros(3))
+
+    def step(self, x, h):
+        return tr.relu(self.b) + 0.5 * x, h
+
+
+def test_a_kink_at_the_point_itself_is_no_mistake(rng):
+    subject = subject_of(nn.Recurrent(Kinked()))
+    call = call_of(subject)
+    assert not slopes_agree(subject, call, {"eager": run(subject, call, "eager")}, rng)
 
 
 def test_old_weights_are_seen(monkeypatch):
