@@ -229,6 +229,31 @@ def global_counter(c, x, h):
 
 
 NUMBER = 0
+
+
+class Counter:
+    def __init__(self):
+        self.calls = []
+
+    def __call__(self):
+        self.calls.append(1)
+        return len(self.calls)
+
+
+def buried(value):
+    """Inside lists, dicts and tuples inside each other."""
+    for _ in range(3):
+        value = [{"inside": (value,)}]
+    return value
+
+
+def innermost(value):
+    while isinstance(value, list | dict | tuple):
+        (value,) = value.values() if isinstance(value, dict) else value
+    return value
+
+
+DEEP = []
 RESTLESS = {
     "generator of a module": lambda c, x, h: x * c.w * float(GENERATOR.random()),
     "integers": lambda c, x, h: x * c.w * (1.0 if GENERATOR.integers(2) else 2.0),
@@ -239,6 +264,8 @@ RESTLESS = {
     "gauss": lambda c, x, h: x * c.w * random.gauss(0, 1),
     "numpy.random": lambda c, x, h: x * c.w * float(np.random.rand()),  # noqa: NPY002
     "tr.randn": lambda c, x, h: x * c.w + tr.randn((1, 2)),
+    "generator deep inside": lambda c, x, h: x * c.w * float(innermost(DEEP[0]).random()),
+    "counter deep inside": lambda c, x, h: x * c.w * float(innermost(DEEP[1])()),
     "counter": counted,
     "toggle": toggled,
     "global counter": global_counter,
@@ -248,6 +275,7 @@ RESTLESS = {
 def restart():
     global NUMBER, GENERATOR, PYTHONS
     COUNT[0] = NUMBER = 0
+    DEEP[:] = buried(np.random.default_rng(3)), buried(Counter())
     CONFIG["flag"] = False
     GENERATOR, PYTHONS = np.random.default_rng(0), random.Random(0)
     HOLDER.rng = np.random.default_rng(1)

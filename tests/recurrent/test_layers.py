@@ -326,6 +326,7 @@ def test_stacked_cells_equal_layers():
             ShapeError,
             r"LSTM: resets: got shape \(4,\), wanted \(5,\), as input has no batch",
         ),
+        (lambda m: m([[[1.0]], [[1.0], [2.0]]]), DTypeError, r"LSTM: input: got nested sequences of unequal lengths"),
         (lambda m: m(np.ones((5, 3)), lengths=2.0), DTypeError, r"LSTM: lengths: got float.*, wanted integers"),
         (
             lambda m: m(np.ones((5, 3)), lengths=[[1], [2, 3]]),

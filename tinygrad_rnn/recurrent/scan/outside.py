@@ -17,7 +17,7 @@ from ...modules.module import Module
 from .guards import attributes, is_users, is_users_class
 
 LARGE = 2**20  # elements of an array that is not kept
-DEPTH = 4  # of containers inside containers
+DEPTH = 64  # of containers and objects inside each other
 
 Generator = tuple[Callable[[], Any], Callable[[Any], None]]
 
