@@ -451,6 +451,16 @@ def test_names_do_not_matter():
     same_on_both(functions, [grid("float64", 2, 3, 5)])
 
 
+def test_names_do_not_matter_to_parameters():
+    """Nor in what is computed before the loop."""
+    w = tr.tensor(grid("float64", 5, 5) + 3.0)
+    functions = []
+    for name in ("getitem", "transpose", "reshape", "broadcast_to", "output_gate", "slice"):
+        f = own(name, lambda x: x * x, lambda g, y, x: g * 2 * x, code="{0} * {0}")
+        functions += [lambda x, f=f: x * f(w[0]), lambda x, f=f: x @ f(w), lambda x, f=f: x @ f(w).T[:, :3]]
+    same_on_both(functions, [grid("float64", 2, 3, 5)])
+
+
 def test_maths_of_masks_and_of_numbers_alone():
     flip = own("flip", lambda a, b: ~a & b, code="~{0} & {1}")
     thirds = own("thirds", lambda x: x * (1 / 3) - -2, lambda g, y, x: g * (1 / 3), code="{0} * (1 / 3) - -2")

@@ -37,6 +37,7 @@ class Op:
         Positions of the inputs whose *values* the rules read, and ``OUT``. The others reach the rules as
         :class:`Aval` (shape and dtype only) and are not kept alive.
     lowering : Lowering or None
+        What it is in a compiled loop.
     view : bool
         The result may share memory with the first input.
     floats : bool

@@ -25,7 +25,7 @@ from ...core import Op, Tensor
 from ...core.dtype import promote
 from ...errors import CompileError
 from ...ops import getitem
-from ..ir.program_ops import ADD, CONSTANT, MATMUL, PICK, ZERO, is_ours
+from ..ir.program_ops import ADD, BROADCAST, CONSTANT, MATMUL, PICK, RESHAPE, ZERO, is_ours
 from ..ir.symbol import BATCH, Symbol, behind, location
 from ..ir.views import resolve
 from .normal_form import Rules
@@ -312,10 +312,10 @@ class Trace(Rules):
 
     def _invariant(self, op, args, static):
         """What depends on parameters alone runs on the tape, before the loop."""
-        if op.name == "broadcast_to" and static["shape"][:1] == (BATCH,):
+        if op is BROADCAST and static["shape"][:1] == (BATCH,):
             (x,) = args
             return x if x.shape == static["shape"] else self.zero(static["shape"]) + x
-        if op.name == "reshape" and static["shape"] == (*args[0].shape, 1):
+        if op is RESHAPE and static["shape"] == (*args[0].shape, 1):
             return getitem(args[0], (Ellipsis, None))
         results = _infer(op, args, static)
         shapes = [s for s, _ in results] if isinstance(results, list) else [results[0]]

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...errors import CompileError
 from .lane_language import Apply, Input, elementwise_code
-from .program_ops import ALIAS, MATMUL, NEGATIVE, PICK, SLICE, ZERO
+from .program_ops import ALIAS, GETITEM, MATMUL, NEGATIVE, PICK, SLICE, ZERO
 from .symbol import Symbol, behind
 from .views import View, resolve
 
@@ -71,7 +71,7 @@ class Printer:
             return f"{args[0]}[{s.static['index']}]"
         if op is ZERO:
             return "0"
-        if op.name == "getitem":
+        if op is GETITEM:
             return self.view(resolve(s)) if resolve(s).base is not s else f"{args[0]}[{s.static['index']}]"
         if is_reduction(s) and s.varying:
             return f"{op.name}({', '.join(args)})"  # along features

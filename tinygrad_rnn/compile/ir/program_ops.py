@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...core import Lowering, Op
-from ...ops import add, divide, elementwise, linalg, multiply, negative, reduce, subtract
+from ...ops import add, divide, elementwise, index, linalg, multiply, negative, reduce, shape, subtract
 
 SLICE = Op("slice", None, lowering=Lowering("elementwise", "{0}", 0))  # columns of a leaf: static start, stop
 CAST = Op("cast", None, lowering=Lowering("elementwise", "{0}", 0))  # between bool and float
@@ -16,6 +16,8 @@ PICK = Op("output", None)  # of an operation on parameters that gives several: s
 # records, not names: an operation of a user's may be called as one of them
 ADD, SUBTRACT, MULTIPLY, DIVIDE, NEGATIVE = add.op, subtract.op, multiply.op, divide.op, negative.op
 MATMUL, SUM, CONSTANT = linalg._matmul.op, reduce._sum.op, elementwise.CONSTANT
+GETITEM, TRANSPOSE = index._getitem.op, shape._transpose.op
+RESHAPE, BROADCAST = shape._reshape.op, shape._broadcast_to.op
 
 
 def is_ours(op: Op) -> bool:

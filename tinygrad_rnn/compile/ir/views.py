@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from .program_ops import GETITEM, TRANSPOSE
 from .symbol import BATCH, Symbol
 
 
@@ -36,10 +37,10 @@ def _whole(s: Symbol) -> View:
 
 def _follow(s: Symbol) -> View:
     if s.leaf is None and not s.varying and s.op is not None:
-        if s.op.name == "transpose" and s.ndim == 2:
+        if s.op is TRANSPOSE and s.ndim == 2:
             inner = resolve(s.args[0])
             return View(inner.base, tuple(inner.axes[i] for i in s.static["axes"]))
-        if s.op.name == "getitem":
+        if s.op is GETITEM:
             source = s.args[0]
             index = list(s.static["index"])
             if index and index[0] is Ellipsis:
