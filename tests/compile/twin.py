@@ -8,7 +8,7 @@ import numpy as np
 import tinygrad_rnn as tr
 from tinygrad_rnn import compile as compiler
 from tinygrad_rnn.compile.autodiff.adjoint import adjoint
-from tinygrad_rnn.compile.frontend.trace import recording
+from tinygrad_rnn.compile.frontend.trace import Trace, recording
 from tinygrad_rnn.recurrent.scan.compiled import program_of
 from tinygrad_rnn.recurrent.scan.driver import _check_inputs, check_state
 from tinygrad_rnn.recurrent.scan.settings import look_up
@@ -26,8 +26,8 @@ def program(cell, xs, state):
     t = found.traced
     wanted = {s.uid for s, tensor in zip(found.bases, tensors) if tensor.requires_grad}
     reverse = compiler.Plan(t, (True,) * len(inputs), wanted)
-    with recording(t.trace):
-        adj = adjoint(t.trace, t.outputs, t.new_states, t.inputs, t.states, reverse.wanted_inputs, reverse.wanted)
+    with recording(Trace.extending(t)) as trace:
+        adj = adjoint(trace, t.outputs, t.new_states, t.inputs, t.states, reverse.wanted_inputs, reverse.wanted)
     return found, tensors, adj
 
 

@@ -9,7 +9,7 @@ This room is handed callables and shapes; it knows nothing of cells and modules.
 from ..kernels.build.uninterrupted import making
 from .frontend.trace_step import trace_step
 from .ir.interpret import evaluate, replay
-from .ir.program import Traced, bases, leaves, row_constants
+from .ir.program import StepProgram, bases, leaves, row_constants
 from .ir.symbol import BATCH, Symbol, raised_at
 from .runtime.executable import Executable, check_available
 from .runtime.interpret_segments import replay_segments
@@ -22,9 +22,9 @@ __all__ = [
     "Executable",
     "Plan",
     "Segments",
+    "StepProgram",
     "Stepper",
     "Symbol",
-    "Traced",
     "bases",
     "check_available",
     "evaluate",

@@ -298,12 +298,12 @@ def _body(source: str) -> list[str]:
 
 def _leaf_line(printer: Printer, s: Symbol) -> str:
     lead = ["T", "B"] if s.varying and s.leaf and s.leaf[0] == "input" else ["B"] if s.varying else []
-    shape = ", ".join([*lead, *map(str, s.shape[1:] if s.varying else s.shape)])
+    shape = ", ".join([*lead, *map(repr, s.shape[1:] if s.varying else s.shape)])
     return f"{printer.name(s)} ({shape}): {s.name}"
 
 
 def _invariants(plan: Plan) -> list[Symbol]:
-    return [symbol for _, symbol in plan.traced.trace.captured.values()]
+    return [c.symbol for c in plan.traced.captured.values()]
 
 
 def _prologue(printer: Printer, plan: Plan) -> list[str]:

@@ -16,9 +16,9 @@ import numpy as np
 
 from ...core import Tensor
 from ...errors import GraphError
-from ..frontend.trace import recording
+from ..frontend.trace import Trace, recording
 from ..ir.interpret import compute, order
-from ..ir.program import Traced, bases, leaves, wanted_invariants
+from ..ir.program import StepProgram, bases, leaves, wanted_invariants
 from ..ir.program_ops import SLICE, SPREAD, SUM
 from ..ir.symbol import BATCH, Symbol
 from ..ir.views import View, resolve
@@ -65,8 +65,7 @@ class DiagonalStep:
 
     Parameters
     ----------
-    traced : Traced
-        A trace that is used for nothing else.
+    traced : StepProgram
     wanted : set of uids
         Bases that need gradients.
     name : callable
@@ -84,14 +83,14 @@ class DiagonalStep:
         If the recurrence is not diagonal, or an entry of a parameter reaches several units.
     """
 
-    def __init__(self, traced: Traced, wanted: set[int], name: Callable[[Symbol], str]):
+    def __init__(self, traced: StepProgram, wanted: set[int], name: Callable[[Symbol], str]):
         self.traced, self.name = traced, name
         self.units = self._check_diagonal()
         invariants = wanted_invariants(traced, wanted)
         arguments = traced.inputs, traced.states, (False,) * len(traced.inputs), invariants
-        with recording(traced.trace):
-            self._new = [adjoint(traced.trace, [], [s], *arguments) for s in traced.new_states]
-            self._read = adjoint(traced.trace, traced.outputs, [], *arguments)
+        with recording(Trace.extending(traced)) as trace:
+            self._new = [adjoint(trace, [], [s], *arguments) for s in traced.new_states]
+            self._read = adjoint(trace, traced.outputs, [], *arguments)
         self._seeds = [_seeds(a, 1) for a in self._new]
         self._cotangents = _seeds(self._read, len(traced.outputs))
         self.parts: list[Part] = []
@@ -176,7 +175,7 @@ class DiagonalStep:
         values: dict[int, Any] = dict(known)
         values |= {x.uid: v for x, v in zip(t.inputs, inputs)}
         values |= {s.uid: v for s, v in zip(t.states, states)}
-        ones = np.ones((batch, self.units), t.trace.dtype)
+        ones = np.ones((batch, self.units), t.dtype)
         values |= {s.uid: ones for seeds in self._seeds for s in seeds if s is not None}
         compute(self._ahead, values, batch)
 

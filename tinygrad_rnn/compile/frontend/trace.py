@@ -11,11 +11,11 @@ symbol.
 
 from __future__ import annotations
 
-import copy
 import itertools
 import operator
 import sys
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -25,6 +25,7 @@ from ...core import Op, Tensor
 from ...core.dtype import promote
 from ...errors import CompileError
 from ...ops import getitem
+from ..ir.program import Captured, StepProgram
 from ..ir.program_ops import ADD, BROADCAST, CONSTANT, MATMUL, PICK, RESHAPE, ZERO, is_ours
 from ..ir.symbol import BATCH, Symbol, behind, location
 from ..ir.views import resolve
@@ -72,31 +73,48 @@ class Trace(Rules):
         self.read: list[Tensor] = []  # whose values the program has taken over
         self.n_inputs = 0
         self.owned = owned
-        self.captured: dict[int, tuple[Tensor, Symbol]] = {}
+        self.captured: dict[int, Captured] = {}
         self._numbers: dict[int, Symbol] = {}  # of inputs that are integers: the same as floats
         self._uids = 0
         self._seen: dict = {}
-        self._kept: list = []  # what `captured` knows by its id has to stay alive
 
     def next_uid(self) -> int:
         self._uids += 1
         return self._uids - 1
 
-    @property
-    def limit(self) -> int:
-        """The uids of all symbols are less."""
-        return self._uids
+    def freeze(self, inputs, states, outputs, new_states) -> StepProgram:
+        """The program that was recorded, with these leaves and results."""
+        return StepProgram(
+            self.dtype,
+            (*map(self.as_number, inputs), *[mask for mask, _ in self.drawn]),
+            tuple(states),
+            tuple(outputs),
+            tuple(new_states),
+            tuple([p for _, p in self.drawn]),
+            MappingProxyType(dict(self._seen)),
+            MappingProxyType(dict(self.captured)),
+            MappingProxyType(dict(self._numbers)),
+            self._uids,
+            self.stand_in,
+            self.leaked,
+            tuple(self.read),
+        )
 
-    def symbols(self) -> list[Symbol]:
-        """All that are no leaves."""
-        return list(self._seen.values())
+    @classmethod
+    def extending(cls, program: StepProgram) -> Trace:
+        """A trace that goes on where `program` ends: it finds the program's symbols again, and adds its own.
 
-    def branch(self) -> Trace:
-        """A trace that goes on from here, and leaves this one as it is."""
-        other = copy.copy(self)
-        other._seen, other.captured, other._kept = dict(self._seen), dict(self.captured), list(self._kept)
-        other.products, other.drawn = list(self.products), list(self.drawn)
-        return other
+        Nothing that is recorded here reaches the program, or another extension of it.
+        """
+        trace = cls(program.dtype, stand_in=program.stand_in)
+        trace._seen, trace.captured = dict(program.expressions), dict(program.captured)
+        trace._numbers = dict(program.numbers)
+        trace._uids, trace.n_inputs = program.limit, len(program.inputs)
+        return trace
+
+    def added(self, program: StepProgram) -> dict[int, Tensor]:
+        """The tensors, by uid, that an extension of `program` reads besides."""
+        return {c.symbol.uid: c.tensor for c in self.captured.values() if c.symbol.uid >= program.limit}
 
     def symbolic(self, shape) -> tuple:
         """A shape with a symbol for the size of the batch."""
@@ -130,7 +148,7 @@ class Trace(Rules):
         if isinstance(value, np.generic):
             return value.item()
         if id(value) in self.captured:
-            return self.captured[id(value)][1]
+            return self.captured[id(value)].symbol
         if isinstance(value, Tensor):
             tensor = value
         else:  # an array adopts the dtype of what it meets
@@ -142,8 +160,7 @@ class Trace(Rules):
         if shape[:1] == (BATCH,) and not (isinstance(value, Tensor) and self.owned(value)):
             return self._made_for_the_batch(tensor.data)
         symbol = self.leaf("invariant", len(self.captured), shape, tensor.dtype, False)
-        self.captured[id(value)] = (tensor, symbol)
-        self._kept.append(value)
+        self.captured[id(value)] = Captured(value, tensor, symbol)
         return symbol
 
     def _made_for_the_batch(self, array: np.ndarray) -> Symbol:
@@ -387,6 +404,7 @@ class recording:
         if grad_mode.tracer is not None:
             raise CompileError("a step that is being traced runs a compiled layer; call the layer's cell instead")
         grad_mode.tracer, self.enabled, grad_mode.enabled = self.trace, grad_mode.enabled, True
+        return self.trace
 
     def __exit__(self, *exc):
         grad_mode.tracer, grad_mode.enabled = None, self.enabled

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...core import Tensor
 from ...errors import CompileError
-from ..ir.program import Traced
+from ..ir.program import StepProgram
 from ..ir.symbol import BATCH, Symbol
 from .trace import Trace, overlaps, recording
 
@@ -23,7 +23,7 @@ def trace_step(
     cuts: Mapping[int, list[int]] = {},
     stand_in: int = 211,
     watch: Callable[[Trace], Any] = recording,
-) -> Traced:
+) -> StepProgram:
     """Run `step` on symbols: once, or again to cut products of which it uses overlapping columns.
 
     Parameters
@@ -73,10 +73,7 @@ def trace_step(
     if any(not set(at) <= set(cuts.get(i, ())) for i, at in found.items()):
         more = {i: sorted({*found.get(i, ()), *cuts.get(i, ())}) for i in {*found, *cuts}}
         return trace_step(step, input_widths, state_widths, dtype, owned, more, stand_in, watch)
-    trace.owned = lambda tensor: True  # it may hold on to the step
-    invariants = {symbol.uid: tensor for tensor, symbol in trace.captured.values()}
-    inputs = [*map(trace.as_number, inputs), *[mask for mask, _ in trace.drawn]]
-    return Traced(trace, inputs, states, outputs, new_states, invariants, [p for _, p in trace.drawn])
+    return trace.freeze(inputs, states, outputs, new_states)
 
 
 def _row(trace: Trace, value: Any, what: str) -> Symbol:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...core import Tensor
 from .interpret import order
-from .program import Traced
+from .program import StepProgram
 from .symbol import Symbol
 
 
@@ -20,9 +20,9 @@ class Line(NamedTuple):
     where: str  # "file:line" of who asked for it
 
 
-def canonical(traced: Traced, name: Callable[[int, Tensor], Any]) -> list[Line]:
+def canonical(program: StepProgram, name: Callable[[int, Tensor], Any]) -> list[Line]:
     """A program line by line, results last; `name` tells tensors that it reads apart, by uid and tensor."""
-    results = traced.outputs + traced.new_states
+    results = program.results
     symbols = order(results, ())
     number = {s.uid: i for i, s in enumerate(symbols)}
 
@@ -32,8 +32,8 @@ def canonical(traced: Traced, name: Callable[[int, Tensor], Any]) -> list[Line]:
     lines = []
     for s in symbols:
         leaf: Any = s.leaf
-        if s.uid in traced.invariants:
-            leaf = name(s.uid, traced.invariants[s.uid])
+        if s.uid in program.invariants:
+            leaf = name(s.uid, program.invariants[s.uid])
         what = (
             leaf,
             s.operation,
@@ -46,7 +46,7 @@ def canonical(traced: Traced, name: Callable[[int, Tensor], Any]) -> list[Line]:
         )
         lines.append(Line(what, s.where))
     lines += [Line((number[s.uid],), s.where) for s in results]
-    return [*lines, Line((tuple(traced.drawn),), "")]
+    return [*lines, Line((program.drawn,), "")]
 
 
 def difference(one: list[Line], other: list[Line]) -> str | None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ... import ops
 from ...core import Tensor, apply
-from .program import Traced
+from .program import StepProgram
 from .program_ops import ALIAS, CAST, CONCAT, PICK, SLICE, SPREAD, ZERO
 from .symbol import Symbol
 
 
-def evaluate(roots: list[Symbol], values: dict[int, Any], batch: int = 1) -> list[Any]:
+def evaluate(roots: Sequence[Symbol], values: dict[int, Any], batch: int = 1) -> list[Any]:
     """The values of `roots`, given those of leaves (or of any other symbols) by uid; `values` is filled in."""
     compute(order(roots, values), values, batch)
     return [values[r.uid] for r in roots]
@@ -66,21 +66,21 @@ def _compute(s: Symbol, args: list, batch: int) -> Any:
     return apply(op, tuple(args), s.static)
 
 
-def as_floats(traced: Traced, inputs: list[Tensor]) -> list[Tensor]:
+def as_floats(program: StepProgram, inputs: list[Tensor]) -> list[Tensor]:
     """Integers as the floats that loops take them as."""
-    return [x if x.dtype == s.dtype else x.astype(s.dtype) for x, s in zip(inputs, traced.inputs)]
+    return [x if x.dtype == s.dtype else x.astype(s.dtype) for x, s in zip(inputs, program.inputs)]
 
 
-def replay(traced: Traced, inputs: list[Tensor], states: list[Tensor], bases: dict[int, Any]) -> list[Tensor]:
+def replay(program: StepProgram, inputs: list[Tensor], states: list[Tensor], bases: dict[int, Any]) -> list[Tensor]:
     """Run the program over time on the tape: outputs of all steps (T, B, ...), then final states."""
-    columns = [ops.unstack(x) for x in as_floats(traced, inputs)]
-    collected: list[list] = [[] for _ in traced.outputs]
+    columns = [ops.unstack(x) for x in as_floats(program, inputs)]
+    collected: list[list] = [[] for _ in program.outputs]
     for t in range(inputs[0].shape[0]):
         values: dict[int, Any] = dict(bases)
-        values |= {x.uid: column[t] for x, column in zip(traced.inputs, columns)}
-        values |= {s.uid: v for s, v in zip(traced.states, states)}
-        results = evaluate(traced.outputs + traced.new_states, values, inputs[0].shape[1])
+        values |= {x.uid: column[t] for x, column in zip(program.inputs, columns)}
+        values |= {s.uid: v for s, v in zip(program.states, states)}
+        results = evaluate(program.results, values, inputs[0].shape[1])
         for ys, y in zip(collected, results):
             ys.append(y)
-        states = results[len(traced.outputs) :]
+        states = results[len(program.outputs) :]
     return [ops.stack(ys) for ys in collected] + list(states)

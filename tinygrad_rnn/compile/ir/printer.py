@@ -80,7 +80,7 @@ class Printer:
 
     def line(self, s: Symbol) -> str:
         """``name = expression``, with what it is."""
-        shape = ["B", *map(str, s.shape[1:])] if s.varying else [str(n) for n in s.shape]
+        shape = ["B", *map(str, s.shape[1:])] if s.varying else [repr(n) for n in s.shape]
         kind = " bool" if s.dtype.kind == "b" else ""
         return f"{s.name:<5}= {self.expression(s):<44} # ({', '.join(shape)}{',' if len(shape) == 1 else ''}){kind}"
 

@@ -1,57 +1,109 @@
-"""The program of a step: what tracing returns, and all later phases read."""
+"""The program of a step: what tracing returns, and what all later phases read but never change."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from ...core import Tensor
 from .symbol import BATCH, Symbol, behind
 from .views import resolve
 
 
-@dataclass(eq=False)
-class Traced:
-    """A step in normal form.
+class Captured(NamedTuple):
+    """A tensor or an array that a step reads, and the symbol of its value."""
 
-    ``inputs``, ``states``: leaves; ``outputs``, ``new_states``: results; ``invariants``: the tensors that the step
-    reads, by the uid of their symbol; ``drawn``: of the last inputs, which are random masks: the probability of False.
+    source: Any  # what the step holds: known by its id, so it has to stay alive
+    tensor: Tensor
+    symbol: Symbol
+
+
+@dataclass(frozen=True, eq=False)
+class StepProgram:
+    """A traced step in normal form.
+
+    It is frozen: gradients are recorded in extensions of it, which know its symbols but are not known to it.
+
+    Attributes
+    ----------
+    dtype : float32 or float64
+    inputs, states : tuples of Symbol
+        Leaves. Random masks are the last of the inputs.
+    outputs, new_states : tuples of Symbol
+        Results.
+    drawn : tuple of float
+        For each random mask the probability of False.
+    expressions : mapping of a key to Symbol
+        Every operation that was recorded, whether or not a result needs it.
+    captured : mapping of int to Captured
+        What the step reads, by the id of what it holds.
+    numbers : mapping of int to Symbol
+        The floats that integer leaves are taken as, by the uid of the leaf.
+    limit : int
+        The uids of all symbols are less; those of an extension are not.
+    stand_in : int
+        How many rows a batch had in the trace: no other size of the step is the same number.
+    leaked : bool
+        Whether the step may have seen that number.
+    read : tuple of Tensor
+        Whose values the program has taken over.
     """
 
-    trace: Any  # the Trace that recorded it
-    inputs: list[Symbol]
-    states: list[Symbol]
-    outputs: list[Symbol]
-    new_states: list[Symbol]
-    invariants: dict[int, Tensor]
-    drawn: list[float] = field(default_factory=list)
+    dtype: np.dtype
+    inputs: tuple[Symbol, ...]
+    states: tuple[Symbol, ...]
+    outputs: tuple[Symbol, ...]
+    new_states: tuple[Symbol, ...]
+    drawn: tuple[float, ...]
+    expressions: Mapping[Any, Symbol]
+    captured: Mapping[int, Captured]
+    numbers: Mapping[int, Symbol]
+    limit: int
+    stand_in: int
+    leaked: bool = False
+    read: tuple[Tensor, ...] = ()
+
+    @cached_property
+    def invariants(self) -> Mapping[int, Tensor]:
+        """The tensors that the step reads, by the uid of their symbol."""
+        return MappingProxyType({c.symbol.uid: c.tensor for c in self.captured.values()})
+
+    @property
+    def results(self) -> tuple[Symbol, ...]:
+        """Outputs, then new states."""
+        return self.outputs + self.new_states
 
 
-def bases(traced: Traced) -> list[Symbol]:
+def bases(program: StepProgram) -> list[Symbol]:
     """The invariants that the loops read: leaves, or what is computed from them before the loop."""
-    found = {base.uid: base for base in (resolve(v).base for v, _ in _invariants(traced))}
+    found = {base.uid: base for base in (resolve(v).base for v, _ in _invariants(program))}
     return [found[uid] for uid in sorted(found)]
 
 
-def row_constants(traced: Traced) -> set[int]:
+def row_constants(program: StepProgram) -> set[int]:
     """Which of the bases (by uid) have a row for each batch row."""
-    return {resolve(v).base.uid for v, user in _invariants(traced) if _has_rows(v, user)}
+    return {resolve(v).base.uid for v, user in _invariants(program) if _has_rows(v, user)}
 
 
 def _has_rows(v: Symbol, user: Symbol) -> bool:
     return v.ndim == 2 and v.shape[0] == BATCH and user.lowering.kind == "elementwise"
 
 
-def _invariants(traced: Traced) -> list[tuple[Symbol, Symbol]]:
+def _invariants(program: StepProgram) -> list[tuple[Symbol, Symbol]]:
     """The invariants that time-varying values are computed from, each with one that is."""
-    users = behind(traced.outputs + traced.new_states, lambda s: s.varying_operands)
+    users = behind(program.results, lambda s: s.varying_operands)
     return [(a, s) for s in users for a in s.operands if not a.varying]
 
 
-def wanted_invariants(traced: Traced, wanted: set[int]) -> set[int]:
+def wanted_invariants(program: StepProgram, wanted: set[int]) -> set[int]:
     """The uids in `wanted`, and of the invariants that are computed from them."""
     out = set(wanted)
-    symbols = sorted((s for s in traced.trace.symbols() if not s.varying), key=lambda s: s.uid)
+    symbols = sorted((s for s in program.expressions.values() if not s.varying), key=lambda s: s.uid)
     for s in symbols:
         if any(a.uid in out for a in s.operands):
             out.add(s.uid)

@@ -148,10 +148,9 @@ class Symbol(Tensor):
         "file:line" of the user's code that asked for it.
     """
 
-    __slots__ = ("args", "dtype", "leaf", "op", "shape", "static", "trace", "uid", "varying", "where")
+    __slots__ = ("args", "dtype", "leaf", "op", "shape", "static", "uid", "varying", "where")
 
     def __init__(self, trace, op, args, static, shape, dtype, varying, leaf=None, where=""):
-        self.trace = trace
         self.op: Op | None = op
         self.args: tuple = args
         self.static: dict = static

@@ -57,7 +57,7 @@ class Executable:
     def __init__(self, plan: Plan, title: str):
         self.plan = plan
         self.title = title
-        self.dtype = plan.traced.trace.dtype
+        self.dtype = plan.traced.dtype
         self._dtypes = itertools.repeat(self.dtype)
         self.bases = bases(plan.traced)
         self.names = [f"b{s.uid}" for s in self.bases]

@@ -9,12 +9,12 @@ import numpy as np
 from ... import ops
 from ...core import Tensor
 from ..ir.interpret import as_floats, evaluate
-from ..ir.program import Traced, row_constants
+from ..ir.program import StepProgram, row_constants
 from .segments import Segments
 
 
 def replay_segments(
-    traced: Traced, segments: Segments, inputs: list[Tensor], states: list[Tensor], bases: dict[int, Any]
+    traced: StepProgram, segments: Segments, inputs: list[Tensor], states: list[Tensor], bases: dict[int, Any]
 ) -> list[Tensor]:
     """The same for sequences of different lengths: outputs (T, B, ...), then what each segment ends with.
 

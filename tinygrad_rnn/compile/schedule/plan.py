@@ -8,7 +8,7 @@ from typing import Any
 from ...errors import CompileError
 from ..autodiff.adjoint import adjoint
 from ..frontend.trace import Trace, recording
-from ..ir.program import Traced, leaves, wanted_invariants
+from ..ir.program import StepProgram, leaves, wanted_invariants
 from ..ir.program_ops import ADD, MATMUL, SLICE, is_ours
 from ..ir.symbol import Symbol, behind
 from ..ir.views import resolve
@@ -23,7 +23,7 @@ class Plan:
 
     Parameters
     ----------
-    traced : Traced
+    traced : StepProgram
     wanted_inputs : tuple of bool
         Inputs that need gradients.
     wanted : set of uids
@@ -34,7 +34,7 @@ class Plan:
 
     def __init__(
         self,
-        traced: Traced,
+        traced: StepProgram,
         wanted_inputs: tuple,
         wanted: set[int],
         watch: Callable[[Trace], Any] = recording,
@@ -82,11 +82,11 @@ class Plan:
 
     def differentiate(self) -> None:
         """Find the adjoint, decide what the forward loop saves, and schedule both."""
-        t, limit = self.traced, self.traced.trace.limit
-        others = any(not is_ours(s.op) for s in t.trace.symbols() if s.op is not None)
+        t, limit = self.traced, self.traced.limit
+        others = any(not is_ours(s.op) for s in t.expressions.values() if s.op is not None)
         found = []
         for _ in range(1 + others):  # rules of others that are not the same twice would be frozen
-            trace = t.trace.branch()
+            trace = Trace.extending(t)
             with self.watch(trace) if others else recording(trace):
                 adj = adjoint(trace, t.outputs, t.new_states, t.inputs, t.states, self.wanted_inputs, self.wanted)
             if trace.refused:
@@ -97,7 +97,7 @@ class Plan:
                 "a derivative rule is not the same twice: it depends on what a compiled loop would freeze"
             )
         self.adjoint = adj
-        self.constants = {s.uid: tensor for tensor, s in trace.captured.values() if s.uid >= limit}
+        self.constants = trace.added(t)
         self.sunk: dict[int, list[tuple[Symbol, Symbol]]] = {}  # input -> products done after the loop
         for i, dx in enumerate(adj.inputs):
             terms = _pure_products(dx) if dx is not None else None

@@ -119,7 +119,7 @@ class Call:
         """Whether the loop reads nothing but parameters, as they lie, that are attributes of the cell and its parts."""
         if program.plain is None or program.traced.drawn:
             return False
-        dtype = program.traced.trace.dtype
+        dtype = program.traced.dtype
         return all(
             isinstance(t, Parameter) and not source.path and is_solid(t.data, dtype)
             for source, t in zip(program.plain, tensors)

@@ -31,7 +31,7 @@ class Program:
 
     Attributes
     ----------
-    traced : Traced
+    traced : StepProgram
     bases : list of Symbol
         What the loops read: invariants, and what is computed from them before the loop.
     sources : list
@@ -47,7 +47,7 @@ class Program:
     def __init__(self, traced, sources, output_structure, guards: Guards = NOTHING):
         self.traced = traced
         self.guards = guards
-        self.verified: set[int] | None = set() if traced.trace.leaked else None
+        self.verified: set[int] | None = set() if traced.leaked else None
         self.sources = sources
         self.output_structure = output_structure
         self.bases = compiler.bases(traced)
@@ -278,12 +278,12 @@ def trace_program(cell: Cell, inputs, structure, states, state_structure) -> Pro
     """The program of a step, or why there is none."""
     codes: dict = {}
     arguments = Arguments(inputs, structure, states, state_structure)
-    read: list[Tensor] = []
+    read: tuple[Tensor, ...] = ()
     try:
         compiler.check_available()
         with compiler.making:
             found = trace_twice(cell, arguments, codes)
-            read = found.traced.trace.read
+            read = found.traced.read
             program = Program(found.traced, found.sources, found.outputs, guards_of(cell, codes, read))
             reason = differs(program, cell, arguments)
         if reason is None:

@@ -42,7 +42,7 @@ class CompiledLoop:
 
     Parameters
     ----------
-    traced : Traced
+    traced : StepProgram
     bases : list of Symbol
     executable : Executable
     train : bool

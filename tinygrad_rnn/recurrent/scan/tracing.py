@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import warnings
 from collections.abc import Iterator
@@ -49,7 +50,7 @@ class Arguments(NamedTuple):
 class Trial(NamedTuple):
     """One trace of a step."""
 
-    traced: compiler.Traced
+    traced: compiler.StepProgram
     sources: list[tuple[int, Source]]
     outputs: tree.Structure
 
@@ -75,8 +76,8 @@ def trace_twice(cell: Cell, arguments: Arguments, codes: Codes) -> Trial:
             continue
         where = difference(_lines(one), _lines(other))
         if where is None:
-            one.traced.trace.leaked = one.traced.trace.leaked or other.traced.trace.leaked
-            return one
+            leaked = one.traced.leaked or other.traced.leaked
+            return one._replace(traced=dataclasses.replace(one.traced, leaked=leaked))
     raise CompileError(CHANGES.format(f", at {where}" if where else ""))
 
 
@@ -130,7 +131,8 @@ def _trace_once(cell: Cell, arguments: Arguments, codes: Codes, stand_in: int) -
             raise CompileError("step writes to the cell's attributes: carry what changes in the state")
         if outside.changed():
             raise CompileError("step writes to a global or to what one holds: carry what changes in the state")
-        traced.trace.leaked = traced.trace.leaked or any(_mentions(v, stand_in) for v in _made(cell, before))
+        if any(_mentions(v, stand_in) for v in _made(cell, before)):
+            traced = dataclasses.replace(traced, leaked=True)
         sources = [(uid, find(cell, tensor) or held(tensor)) for uid, tensor in traced.invariants.items()]
     return Trial(traced, sources, outputs)
 

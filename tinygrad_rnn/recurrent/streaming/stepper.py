@@ -206,7 +206,7 @@ class _Link:
         tensors = self.program.base_tensors(self.batch)
         if tensors is None:
             raise self._refuse()
-        dtype = self.program.traced.trace.dtype
+        dtype = self.program.traced.dtype
         return [np.ascontiguousarray(t.data, dtype).reshape(-1) for t in tensors]
 
     def _refuse(self) -> ShapeError:
