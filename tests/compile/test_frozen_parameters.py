@@ -11,7 +11,7 @@ import pytest
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.recurrent import scan
-from tinygrad_rnn.recurrent.scan.call_cache import known_of
+from tinygrad_rnn.recurrent.scan.call_cache import cache_of
 
 from .frozen import Cell, Slotted, agree, compiles, sequence
 
@@ -152,6 +152,6 @@ def test_cells_of_the_package_need_no_guards():
     """What they run is this package's and NumPy's; only that the step is still the class's own is looked at."""
     layer = nn.LSTM(2, 2)
     layer(sequence(2))
-    (programs,) = known_of(layer._cells[0]).programs.values()
+    (programs,) = cache_of(layer._cells[0]).programs.values()
     assert [names for _, names, _ in programs[0].guards.names] == ["step"]
     assert not programs[0].guards.values

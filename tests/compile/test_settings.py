@@ -12,7 +12,7 @@ from tinygrad_rnn import nn
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.recurrent import scan
 from tinygrad_rnn.recurrent.scan import call_cache, compiled
-from tinygrad_rnn.recurrent.scan.call_cache import known_of
+from tinygrad_rnn.recurrent.scan.call_cache import cache_of
 
 from .agreement import agree
 from .corner_cells import BY_NAME
@@ -80,7 +80,7 @@ def test_settings_changed_back_and_forth():
         found.append(scan(cell, X, mode="compiled")[0].numpy().copy())
     np.testing.assert_array_equal(found[0], found[2])
     np.testing.assert_array_equal(found[1], found[3])
-    assert len(known_of(cell).programs) == 2, "each setting is traced once"
+    assert len(cache_of(cell).programs) == 2, "each setting is traced once"
 
 
 def test_the_same_settings_are_traced_once(monkeypatch):
@@ -216,7 +216,7 @@ def test_replaced_parts(monkeypatch):
     for seed in range(1, 5):
         cell.map = drawn_map(seed)
         assert not np.array_equal(first, agree(cell, x, None)[0][0])
-    assert len(known_of(cell).programs) == 3
+    assert len(cache_of(cell).programs) == 3
     cell.map = kept
     np.testing.assert_array_equal(first, agree(cell, x, None)[0][0])
 

@@ -12,7 +12,7 @@ import numpy as np
 import tinygrad_rnn as tr
 from tinygrad_rnn.compile.ir.interpret import order
 from tinygrad_rnn.core import tree
-from tinygrad_rnn.recurrent.scan.call_cache import known_of
+from tinygrad_rnn.recurrent.scan.call_cache import cache_of
 
 from .calls import BATCHES, TIMES, Call
 from .changes import CHANGES
@@ -146,7 +146,7 @@ def _operations(subject: Subject) -> set[str]:
     """The operations of the programs that were traced."""
     names: set[str] = set()
     for cell in subject.cells:
-        for program in itertools.chain.from_iterable(known_of(cell).programs.values()):
+        for program in itertools.chain.from_iterable(cache_of(cell).programs.values()):
             if hasattr(program, "traced"):
                 traced = program.traced
                 names |= {s.op.name for s in order([*traced.outputs, *traced.new_states], ()) if s.op is not None}

@@ -8,7 +8,7 @@ import pytest
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.recurrent.scan import compiled
-from tinygrad_rnn.recurrent.scan.call_cache import known_of
+from tinygrad_rnn.recurrent.scan.call_cache import cache_of
 
 from . import __main__ as command
 from .calls import Call, run
@@ -99,7 +99,7 @@ def test_old_weights_are_seen(monkeypatch):
     subject = subject_of(nn.Recurrent(nn.GRUCell(3, 4, dtype="float64")))
     call = call_of(subject)
     roads_agree(subject, call)
-    real = compiled.scan_compiled
+    real = compiled.build_call
 
     def stale(cell, *args, **options):
         kept = cell.weight_ih
@@ -109,8 +109,8 @@ def test_old_weights_are_seen(monkeypatch):
         finally:
             cell.weight_ih = kept
 
-    monkeypatch.setattr(sys.modules["tinygrad_rnn.recurrent.scan.driver"], "_compiled", lambda: stale)
-    known_of(subject.cells[0]).calls.clear()
+    monkeypatch.setattr(sys.modules["tinygrad_rnn.recurrent.scan.advance"], "_builder", lambda: stale)
+    cache_of(subject.cells[0]).calls.clear()
     with pytest.raises(Mismatch, match="compiled and eager: output"):
         roads_agree(subject, call)
 

@@ -8,7 +8,7 @@ This room is handed callables and shapes; it knows nothing of cells and modules.
 
 from ..kernels.build.uninterrupted import making
 from .frontend.trace_step import trace_step
-from .ir.interpret import evaluate, replay
+from .ir.interpret import compute, evaluate, order, replay
 from .ir.program import StepProgram, bases, leaves, row_constants
 from .ir.symbol import BATCH, Symbol, raised_at
 from .runtime.executable import Executable, check_available
@@ -27,9 +27,11 @@ __all__ = [
     "Symbol",
     "bases",
     "check_available",
+    "compute",
     "evaluate",
     "leaves",
     "making",
+    "order",
     "raised_at",
     "replay",
     "replay_segments",

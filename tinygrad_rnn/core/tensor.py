@@ -230,27 +230,27 @@ def link(op, args, arrays, static, out):
     """Attach the outputs of `op` to the graph."""
     parents: list = []
     counters: list = []
-    for a in args:
-        if isinstance(a, Tensor):
-            parents.append((a._node or a) if a.requires_grad else None)
-            counters.append(a._counter)
-        else:
-            parents.append(None)
-            counters.append(None)
     saves = op.saves
     arrays = list(arrays)
-    for i, array in enumerate(arrays):
-        counter = counters[i]
+    for i, a in enumerate(args):
+        parent = counter = None
+        if isinstance(a, Tensor):
+            counter = a._counter
+            if a.requires_grad:
+                parent = a._node or a
+        array = arrays[i]
         if saves is not None and i not in saves:  # what the rules do not read is not kept, nor watched
-            counters[i] = None
-            if isinstance(parents[i], Node):
-                arrays[i] = parents[i]
+            counter = None
+            if isinstance(parent, Node):
+                arrays[i] = parent
             elif isinstance(array, ndarray):
                 arrays[i] = Aval(array.shape, array.dtype)
-        elif parents[i] is None and (counter is None or type(counter) is Borrowed) and isinstance(array, ndarray):
-            counters[i] = None  # memory of the caller, who may write to it without a word
-            if array is values_of(args[i]) or not array.flags.owndata:
+        elif parent is None and (counter is None or type(counter) is Borrowed) and isinstance(array, ndarray):
+            counter = None  # memory of the caller, who may write to it without a word
+            if array is values_of(a) or not array.flags.owndata:
                 arrays[i] = array.copy()
+        parents.append(parent)
+        counters.append(counter)
     if type(out) is tuple:
         bundle = Node(op, tuple(arrays), static, tuple(parents), None, tuple(counters), None, None)
         return tuple([_pick(bundle, i, o, _shared(op, args, o) if op.view else None) for i, o in enumerate(out)])

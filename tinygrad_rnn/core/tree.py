@@ -6,6 +6,8 @@ is an empty nest (a cell without state). Dicts are ordered by key.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -44,6 +46,15 @@ def unflatten(structure: Structure, leaves: Sequence) -> Any:
     if structure[0] is tuple and structure[2] == (LEAF,) * len(leaves):  # the most frequent nest
         return tuple(leaves)
     return _build(structure, iter(leaves))
+
+
+def builder(structure: Structure) -> Callable[[tuple], Any]:
+    """A function that makes nests of `structure` of tuples of leaves; of the frequent ones without a call in Python."""
+    if structure is LEAF:
+        return operator.itemgetter(0)
+    if structure[0] is tuple and structure[2] == (LEAF,) * len(structure[2]):
+        return tuple
+    return functools.partial(unflatten, structure)
 
 
 def _build(structure: Structure, leaves) -> Any:

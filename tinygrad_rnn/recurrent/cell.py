@@ -28,6 +28,12 @@ def hands_on(cells: Callable[[Any], Iterable]) -> Callable:
     return mark
 
 
+def of_parameters(dtype):
+    """Mark a ``dtype`` that depends on nothing but the cell's parameters, if there are any."""
+    dtype.of_parameters = True
+    return dtype
+
+
 class Cell(Module):
     """One time step. Subclass it, write :meth:`step`, and run it over sequences with :class:`Recurrent`.
 
@@ -104,6 +110,7 @@ class Cell(Module):
         """
 
     @property
+    @of_parameters
     def dtype(self) -> np.dtype:
         """The dtype of the cell's parameters; of a cell without any, the default dtype."""
         return next((p.dtype for p in self.parameters() if is_float(p.dtype)), config.get_default_dtype())

@@ -15,6 +15,7 @@ from ..compile.ir.symbol import Symbol
 from ..core import Tensor, tree
 from ..errors import CompileError, ShapeError
 from .cell import Cell
+from .scan.arguments import Arguments
 from .scan.compiled import Program, program_of
 from .scan.driver import _check_inputs as check_inputs
 from .scan.driver import as_input, check_state
@@ -172,7 +173,7 @@ def _explain_cell(where: str, cell: Cell, x: Any, grad: bool) -> CellReport:
     try:
         with trial(cell):
             cell.begin_sequence(inputs[0].shape[1])
-            found = program_of(cell, inputs, structure, states, state_structure, "compiled")
+            found = program_of(cell, Arguments(inputs, structure, states, state_structure), "compiled")
         assert found is not None
         program, _ = found
         known = {uid: t.requires_grad for uid, t in program.traced.invariants.items()}
@@ -180,7 +181,7 @@ def _explain_cell(where: str, cell: Cell, x: Any, grad: bool) -> CellReport:
         flags += [s.requires_grad for s in states]
         flags += [_needs(s, known) for s in program.bases]
         train = any(flags)
-        loop = program.loop(cell._title, train, [_Flag(f) for f in flags])
+        loop = program.loop(cell._title, train, flags)
         names, outputs, state_names = _names(cell, program, structure, state_structure)
         step = StepReport(loop.executable, names, outputs, state_names, train, size)
     except CompileError as error:
@@ -201,12 +202,6 @@ def _example(cell: Cell, size: tuple[int, int] | None) -> Tensor:
     if cell.input_size is None:
         raise ValueError(f"{cell._title} sets no input_size: pass an example x, (T, B, ...)")
     return ops.zeros((1, size[1] if size else 1, cell.input_size), cell.dtype)
-
-
-class _Flag(NamedTuple):
-    """What stands in for an argument of a loop, of which only this is asked."""
-
-    requires_grad: bool
 
 
 def _needs(s: Symbol, known: dict[int, bool]) -> bool:

@@ -39,7 +39,7 @@ def order(roots: Iterable[Symbol], known: Container[int]) -> list[Symbol]:
     return list(found.values())
 
 
-def compute(symbols: Iterable[Symbol], values: dict[int, Any], batch: int) -> None:
+def compute(symbols: Iterable[Symbol], values: dict[int, Any], batch: int = 1) -> None:
     """Fill in the values of `symbols`, which are in order."""
     for s in symbols:
         values[s.uid] = _compute(s, [values[a.uid] if isinstance(a, Symbol) else a for a in s.args], batch)

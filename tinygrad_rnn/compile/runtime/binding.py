@@ -69,6 +69,7 @@ class Forward(NamedTuple):
     small: bool
     packed: list[int]  # elements of the inputs, where rows are moved
     head: np.ndarray  # the loop's integers up to those of its steps
+    largest: int  # elements of the largest array of its own
 
 
 class Backward(NamedTuple):
@@ -93,6 +94,7 @@ class Backward(NamedTuple):
     late: list[View]  # of sequences of different lengths: states after a step that products read, (rows, ld)
     packed: list[int]  # elements of the gradients of outputs, where rows are moved
     head: np.ndarray  # the loop's integers up to those of its steps
+    largest: int  # elements of the largest array of its own
 
 
 def bind_forward(
@@ -141,11 +143,13 @@ def bind_forward(
     else:
         shapes, end, more = [], moves.leave(places), moves.names
     before = [*_clear(w=bound.w, arena=bound.zeros), *bound.jobs, *begin]
+    packed = [time * batch * x.width for x in t.inputs]
+    sizes_of_results = [sizes.elements(b, time, batch) + sizes.panel for b in results]
     return Forward(
         LaunchPlan(layout, bound.d, batch, work, before, [end], [*names, *more, *(["w"] if w else [])], inside),
         [w] if w else [],
         arena,
-        [sizes.elements(b, time, batch) + sizes.panel for b in results],
+        sizes_of_results,
         ys,
         finals,
         shapes,
@@ -153,8 +157,9 @@ def bind_forward(
         bound.offsets,
         inside,
         small,
-        [time * batch * x.width for x in t.inputs],
+        packed,
         bound.d[: -time - 1].copy(),
+        max(arena, w, *packed, *sizes_of_results),
     )
 
 
@@ -258,11 +263,12 @@ def bind_backward(
         *after.packing.jobs,
     ]
     work = time * batch * reverse.multiplications
+    packed = [time * batch * y.width for y in t.outputs]
     return Backward(
         LaunchPlan(reverse, bound.d, batch, work, before, phases, names, inside),
         [w] if w else [],
         arena,
-        [time * batch * y.width for y in t.outputs] + [batch * s.width for s in t.states],
+        packed + [batch * s.width for s in t.states],
         results,
         grads,
         names.index("grads"),
@@ -271,8 +277,9 @@ def bind_backward(
         shapes,
         bases,
         copies,
-        [time * batch * y.width for y in t.outputs],
+        packed,
         bound.d[: -time - 1].copy(),
+        max(arena, w, grads, *packed, *results),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 KEPT = 3  # arrays of one size
 SIZES = 24  # kept; a loop needs up to ten for each T and batch, and sequences may be of many lengths
-SMALL = 4096  # elements; smaller arrays are cheap to make
+SMALL = 8192  # elements; smaller arrays are cheap to make, as the C library keeps their pages
 
 _lock = threading.Lock()  # of all pools
 

@@ -21,7 +21,7 @@ from ..ir.symbol import Symbol
 from ..schedule.buffers import Buffer
 from ..schedule.plan import Plan
 from .binding import Backward, Forward, bind_backward, bind_forward
-from .buffer_pool import Pool
+from .buffer_pool import SMALL, Pool
 from .epilogue import After
 from .memory import check_room, no_room
 from .row_moves import backward_moves, forward_moves
@@ -59,6 +59,7 @@ class Executable:
         self.title = title
         self.dtype = plan.traced.dtype
         self._dtypes = itertools.repeat(self.dtype)
+        self._small = functools.partial(np.empty, dtype=self.dtype)  # what is small is not worth keeping
         self.bases = bases(plan.traced)
         self.names = [f"b{s.uid}" for s in self.bases]
         self._inference: tuple | None = None
@@ -208,7 +209,8 @@ class Executable:
                 key = (kind, segments.slots, segments.batch, bool(fresh))
                 self.check_room(kind, time, batch)
             bound: Forward = self._bound.get(key) or self.binding(*key)
-            empty, rows, moved, steps = self.pool.empty, iter(inputs), (), ()
+            empty = self._small if bound.largest < SMALL else self.pool.empty
+            rows, moved, steps = iter(inputs), (), ()
             if segments is None:
                 copies = [*map(np.empty, bound.copies, self._dtypes)]
             else:
@@ -251,7 +253,7 @@ class Executable:
             key = ("backward", segments.slots, segments.batch, fresh)
         bound: Backward = self._bound.get(key) or self.binding(*key)
         n, m, k = bound.inputs, len(state_grads), len(output_grads)
-        empty, zeros = self.pool.empty, self.pool.zeros
+        zeros, empty = self.pool.zeros, self._small if bound.largest < SMALL else self.pool.empty
         sizes = bound.given if segments is None else self._given(time, batch)
         seeds = [zeros(size) if g is None else g.ravel() for g, size in zip((*output_grads, *state_grads), sizes)]
         grads = empty(bound.grads)

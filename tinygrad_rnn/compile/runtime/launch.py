@@ -101,11 +101,26 @@ class LaunchPlan:
         self._known = known = _Known(references, places, todo)  # at once: another thread may be reading the old one
         return known
 
+    def _move(self, known: _Known, parameters: tuple) -> _Known:
+        """Remember where those parameters are that are no longer where they were."""
+        references, places, todo = [*known.parameters], known.places.copy(), known.todo.copy()
+        for i, array in enumerate(parameters):
+            if references[i]() is not array:
+                references[i], places[self._first_parameter + i] = weakref.ref(array), _place(array)
+        at = 2 * self._kernels.PLACES
+        todo[at : at + 2] = _place(places)
+        self._known = known = _Known(references, places, todo)
+        return known
+
     def _todo(self, arrays: Sequence[np.ndarray]) -> _Known:
         """What is to be done with these arrays: everything."""
         known, parameters = self._known, self._parameters(arrays)
-        if known is None or any(map(operator.is_not, [old() for old in known.parameters], parameters)):
+        if known is None:
             known = self._know(parameters)
+        for old, new in zip(known.parameters, parameters):
+            if old() is not new:
+                known = self._move(known, parameters)
+                break
         if self._has_more:
             put, places, todo = self._kernels.put, known.places.copy(), known.todo.copy()
             for i, array in enumerate(self._more(arrays), self._kernels.LOOSE):

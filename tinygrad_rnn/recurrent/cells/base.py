@@ -10,7 +10,7 @@ import numpy as np
 from ...modules import init as initialisers
 from ...modules.parameter import Parameter, empty
 from ...ops import zeros
-from ..cell import Cell
+from ..cell import Cell, of_parameters
 
 Init = str | Callable[["GatedCell"], None]
 
@@ -119,6 +119,7 @@ class GatedCell(Cell):
         initialisers.per_gate(initialisers.orthogonal, self.gates)(self.weight_hh)
 
     @property
+    @of_parameters
     def dtype(self) -> np.dtype:
         return self.weight_ih.dtype
 

@@ -72,6 +72,7 @@ class Layered(Module):
     """
 
     cell_type: type
+    weight_ih_l0: Tensor
     _owners: dict = {}  # noqa: RUF012  parameter name -> cell, name there
     _shapes: dict = {}  # noqa: RUF012  parameter name -> shape
     _missing: set  # names of parameters that were deleted
@@ -244,44 +245,51 @@ class Layered(Module):
         if self._missing:
             names = ", ".join(sorted(self._missing))
             raise AttributeError(f"{type(self).__name__}: {names}: deleted, wanted a tensor in its place")
-        x = as_input(input, self._cells[0].dtype, f"{type(self).__name__}: input")
-        batched = len(x.shape) == 3
-        self._check_input(x)
-        batch_first = self.batch_first and batched
+        x = as_input(input, self.weight_ih_l0.dtype, f"{type(self).__name__}: input")
+        shape = x.shape
+        if len(shape) != 3 or shape[2] != self.input_size or 0 in shape:
+            self._check_input(x)
+        batched, batch_first = len(shape) == 3, self.batch_first
         if not batched:
-            x = ops.expand_dims(x, 1)
+            x, batch_first = ops.expand_dims(x, 1), False
             name, time = type(self).__name__, x.shape[:1]
             lengths = _add_axis(f"{name}: lengths", lengths, ())
             mask, resets = _add_axis(f"{name}: mask", mask, time), _add_axis(f"{name}: resets", resets, time)
-        steps = read_steps(type(self).__name__, x.shape[:2], lengths, mask, resets, batch_first)
-        states = self._split_state(state, x.shape[0 if batch_first else 1], batched)
-        every = check_return_states(return_states)
-        cells = [with_states(self, cell) for cell in self._cells] if every else self._cells
+        steps = None
+        if lengths is not None or mask is not None or resets is not None:
+            steps = read_steps(type(self).__name__, x.shape[:2], lengths, mask, resets, batch_first)
+        cells, states = self._cells, None
+        if state is not None:
+            states = self._split_state(state, x.shape[0 if batch_first else 1], batched)
+        every = return_states != "final" and check_return_states(return_states)
+        if every:
+            cells = [with_states(self, cell) for cell in cells]
         finals = []
-        directions, stacked = 1 + self.bidirectional, len(self._cells) == 1
-        for first in range(0, len(self._cells), directions):
+        directions, stacked = 1 + self.bidirectional, len(cells) == 1 and not every
+        for first in range(0, len(cells), directions):
             if first and self.dropout and self.training:
                 x = x * dropout_mask(x.shape, self.dropout, x.dtype)
-            feeds = first + directions < len(self._cells)  # another layer
-            runs = [
-                run(
+            feeds = first + directions < len(cells)  # another layer
+            runs = []
+            for i in range(first, first + directions):
+                arrange = Arrangement(batch_first, self.reverse or i != first, stacked)
+                ys, final = run(
                     cells[i],
                     x,
-                    states[i],
+                    None if states is None else states[i],
                     self.mode,
-                    Arrangement(batch_first, self.reverse or i != first, stacked and not every),
+                    arrange,
                     steps,
                     checkpoint_every=self.checkpoint_every,
                     return_outputs=return_outputs or every or feeds,
                 )
-                for i in range(first, first + directions)
-            ]
-            runs = [ys for ys, _ in runs] if every else runs
-            finals += [final for _, final in runs]
+                ys, final = ys if every else (ys, final)
+                runs.append(ys)
+                finals.append(final)
             if return_outputs or feeds:
-                x = runs[0][0] if directions == 1 else MERGES[self.merge](*[y for y, _ in runs])
+                x = runs[0] if directions == 1 else MERGES[self.merge](*runs)
         output = None if not return_outputs else x if batched else ops.squeeze(x, 1)
-        if stacked and not every:
+        if stacked:
             return output, finals[0] if batched else tree.map(lambda s: ops.squeeze(s, 1), finals[0])
         return output, tree.map(lambda *s: ops.stack([t if batched else ops.squeeze(t, -2) for t in s]), *finals)
 
@@ -317,10 +325,8 @@ class Layered(Module):
             raise ShapeError(f"{type(self).__name__}: input: got shape {shape}, wanted at least one step and one row")
 
     def _split_state(self, state, batch: int, batched: bool) -> list:
-        """One state for each cell, or None for each."""
+        """One state for each cell."""
         count = len(self._cells)
-        if state is None:
-            return [None] * count
         template, structure = tree.flatten(self._cells[0].initial_state(1))
         name, leaves = type(self).__name__, tree.leaves_like(structure, state)
         if leaves is None:

@@ -1,4 +1,4 @@
-"""What is known of a cell: its programs, and calls that may come again.
+"""Compile cache of a cell: its programs, and calls that are made again while their guards hold.
 
 A small layer's call consists of checks, not of arithmetic. So a call like an earlier one, of a cell that has not
 changed since, is checked for just that, and needs none of the others.
@@ -6,19 +6,25 @@ changed since, is checked for just that, and needs none of the others.
 
 from __future__ import annotations
 
+import operator
 import weakref
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ...config import grad_mode
 from ...core import Tensor, tree
 from ...modules.parameter import Parameter
 from ..cell import Cell
-from .axis_layout import Arrangement, is_solid
-from .settings import Settings
+from .arguments import Arguments
+from .axis_layout import Arrangement, is_solid, solid
+from .guards import has_slots, is_fixed
+from .settings import read_settings
 from .valid_steps import Steps
 
 if TYPE_CHECKING:
     from .compiled import Program, Refusal
+    from .loop import CompiledLoop
 
 PROGRAMS = 32  # of one cell that are kept
 VARIANTS = 8  # of a program, with different guards
@@ -26,12 +32,45 @@ CALLS = 64
 SMALL = 4096  # elements of an initial state that is kept
 
 
-class Known:
+class Settings:
+    """The settings of one cell, read anew only where an attribute was set since the last time.
+
+    Attributes
+    ----------
+    last : tuple
+        What was read last; as long as settings are equal, the same object.
+    seen : list of (dict, names, values)
+        Attributes of the cell and its parts as they were then; as long as none is set, the same object.
+    """
+
+    def __init__(self):
+        self.last: tuple = ()
+        self.seen: list[tuple[dict, list, list]] = []
+        self._changing = False
+
+    def read(self, cell: Cell) -> tuple:
+        if self.seen and not self._changing:
+            for attributes, names, values in self.seen:
+                if names != [*attributes] or not all(map(operator.is_, attributes.values(), values)):
+                    break
+            else:
+                return self.last
+        settings = read_settings(cell)
+        if settings != self.last:
+            self.last = settings
+        self.seen = [(a, [*a], [*a.values()]) for a in map(vars, cell.modules())]
+        self._changing = not all(is_fixed(v) for _, _, values in self.seen for v in values)
+        self._changing = self._changing or any(map(has_slots, cell.modules()))
+        return self.last
+
+
+class CellCache:
     """The programs of one cell, or why there is none; and its earlier calls."""
 
     def __init__(self) -> None:
         self.programs: dict[tuple, list[Program | Refusal]] = {}  # of one key, with different guards
-        self.calls: dict[tuple, Call] = {}
+        self.calls: dict[tuple, GuardedCall] = {}
+        self.dtype: np.dtype | None = None  # of the last input of floats
         self.warned: set[tuple] = set()
         self.settings = Settings()
 
@@ -40,100 +79,159 @@ class Known:
             self.programs.pop(next(iter(self.programs)))
         self.programs[key] = [program, *self.programs.get(key, ())][:VARIANTS]
 
-    def remember(self, x: Tensor, arrange: Arrangement, call: Call) -> None:
+    def add_call(self, x: Tensor, arrange: Arrangement, call: GuardedCall) -> None:
         last = next(reversed(self.calls.values()), call)
-        if [*map(id, last.arrays)] != [*map(id, call.arrays)]:
+        if [id(w[3]) for w in last.watched] != [id(w[3]) for w in call.watched]:
             self.calls.clear()  # they would keep arrays alive that no parameter has any more
         if len(self.calls) >= CALLS:
             self.calls.pop(next(iter(self.calls)), None)
-        self.calls[_key(x, arrange)] = call
+        if x.dtype.kind == "f":
+            self.dtype = x.dtype
+        self.calls[x.shape, x.dtype, x.requires_grad, grad_mode.enabled, arrange] = call
 
 
-_known: dict[int, tuple[weakref.ref, Known]] = {}  # by identity: a cell may define what equal cells are
+_caches: dict[int, tuple[weakref.ref, CellCache]] = {}  # by identity: a cell may define what equal cells are
 
 
-def _find(cell: Cell) -> Known | None:
-    found = _known.get(id(cell))
-    return found[1] if found is not None and found[0]() is cell else None
+def cache_of(cell: Cell) -> CellCache:
+    found = _caches.get(id(cell))
+    if found is not None and found[0]() is cell:
+        return found[1]
+    key, cache = id(cell), CellCache()
+
+    def forget(gone: weakref.ref, caches: dict = _caches) -> None:  # globals may be gone when Python ends
+        if caches.get(key, (None,))[0] is gone:
+            del caches[key]
+
+    _caches[key] = weakref.ref(cell, forget), cache
+    return cache
 
 
-def known_of(cell: Cell) -> Known:
-    found = _find(cell)
-    if found is None:
-        key, found = id(cell), Known()
-
-        def forget(gone: weakref.ref, known: dict = _known) -> None:  # globals may be gone when Python ends
-            if known.get(key, (None,))[0] is gone:
-                del known[key]
-
-        _known[key] = weakref.ref(cell, forget), found
-    return found
-
-
-def earlier_call(cell: Cell, x: Tensor, arrange: Arrangement) -> Call | None:
-    """The last call of the cell on a sequence like `x`, if it took the compiled road and would take the same again."""
-    known = _find(cell)
-    if known is None or grad_mode.tracer is not None:
+def find_call(cell: Cell, x: Any, arrange: Arrangement) -> GuardedCall | None:
+    """The cell's call on a sequence like `x`, an array of floats or a tensor, if all is as it was."""
+    entry = _caches.get(id(cell))
+    if entry is None or entry[0]() is not cell or grad_mode.tracer is not None:
         return None
-    call = known.calls.get(_key(x, arrange))
-    return call if call is not None and call.holds(cell, known) else None
+    cache = entry[1]
+    key: tuple
+    if isinstance(x, Tensor):
+        array = x._array  # as everywhere on this path: `data` is a property, which takes three times as long
+        key = array.shape, array.dtype, x.requires_grad, grad_mode.enabled, arrange
+    elif type(x) is np.ndarray and x.dtype.kind == "f":
+        key = x.shape, cache.dtype, False, grad_mode.enabled, arrange
+    else:
+        return None
+    call = cache.calls.get(key)
+    if call is None or not call.guards_hold(cell, cache.settings):
+        return None
+    return call if call.watches_dtype or isinstance(x, Tensor) or cell.dtype == call.dtype else None
 
 
-def _key(x: Tensor, arrange: Arrangement) -> tuple:
-    array = x._array  # as everywhere on this path: `data` is a property, which takes three times as long
-    return array.shape, array.dtype, x.requires_grad, grad_mode.enabled, arrange
+class GuardedCall:
+    """A compiled loop on sequences of one shape; and, once it is kept, all that has to be as it was.
 
-
-class Call:
-    """A call on one sequence, and all that has to be as it was for it to be made again."""
+    Attributes
+    ----------
+    loop : CompiledLoop
+    state_structure : Structure
+    dtype : dtype
+        Of the input.
+    watches_dtype : bool
+        Whether guards see to it that the cell's is the same.
+    initial : list of tensors or None
+        The initial state, where it is always the same.
+    invariants : dict
+        By uid, the parameters that what the loop reads is computed from.
+    watched : list of (get, name, tensor, array, requires_grad)
+        Parameters of the cell, and those that the loop reads.
+    """
 
     __slots__ = (
         "arrays",
-        "bases",
+        "dtype",
         "guards",
         "initial",
+        "invariants",
         "loop",
-        "outputs",
+        "names",
+        "nest_states",
+        "program",
         "settings",
         "state_structure",
         "states",
         "tensors",
+        "watched",
+        "watches_dtype",
     )
 
-    def __init__(
-        self, program: Program, loop: Any, tensors: list[Tensor], states: list[Tensor], state_structure, settings: tuple
-    ):
-        self.loop, self.outputs, self.settings = loop, program.output_structure, settings
-        self.guards = [guards for guards in (program.guards, loop.guards) if not guards.empty]
-        self.tensors, self.arrays = tensors, [t.data for t in tensors]
-        self.bases = [
-            (attributes, name, t, t.data, t.requires_grad)
-            for (attributes, name, _), t in zip(program.plain or (), tensors)
-        ]
-        self.states = [(s.data.shape, s.data.dtype, s.requires_grad) for s in states]
-        self.state_structure = state_structure
-        self.initial: list[Tensor] | None = None  # where it is always the same
+    def __init__(self, program: Program, loop: CompiledLoop, state_structure: tree.Structure):
+        self.program, self.loop, self.state_structure = program, loop, state_structure
+        self.nest_states = tree.builder(state_structure)
+        self.tensors: list[Tensor] | None = None  # what the loop reads, if that are parameters as they are
+        self.arrays: list[np.ndarray] = []
 
-    @staticmethod
-    def may_come_again(program: Program, tensors: list[Tensor]) -> bool:
-        """Whether the loop reads nothing but parameters, as they lie, that are attributes of the cell and its parts."""
-        if program.plain is None or program.traced.drawn:
+    # ---- making it again
+
+    def keep(self, cell: Cell, settings: tuple, arguments: Arguments, tensors: list[Tensor]) -> bool:
+        """Take down what has to be as it is, to make the call again; whether it may be.
+
+        That is where the loop reads nothing but attributes of the cell and its parts that are parameters.
+        """
+        program, loop = self.program, self.loop
+        if arguments.structure is not tree.LEAF:
             return False
-        dtype = program.traced.dtype
-        return all(
-            isinstance(t, Parameter) and not source.path and is_solid(t.data, dtype)
-            for source, t in zip(program.plain, tensors)
-        )
+        sources = [source for _, source in program.sources]
+        read = [source.look_up() for source in sources]
+        if any(source.path or not isinstance(t, Parameter) for source, t in zip(sources, read)):
+            return False
+        self.watched = [(s.attributes.get, s.name, t, t._array, t.requires_grad) for s, t in zip(sources, read)]
+        if program.plain is None:
+            self.invariants = {uid: t for (uid, _), t in zip(program.sources, read)}
+        else:
+            if not all(is_solid(t._array, loop.dtype) for t in tensors):
+                return False
+            self.tensors, self.arrays = tensors, [t._array for t in tensors]
+        self.settings = settings
+        self.names = [*program.guards.names, *loop.guards.names]
+        self.guards = [guards for guards in (program.guards, loop.guards) if guards.values]
+        self.states = [(s.shape, s.dtype, s.requires_grad) for s in arguments.states]
+        self.initial: list[Tensor] | None = None
+        self.dtype, self.watches_dtype = arguments.inputs[0].dtype, self._watch_dtype(cell)
+        return True
 
-    def states_like(self, cell: Cell, state: Any, batch: int) -> list[Tensor] | None:
+    def _watch_dtype(self, cell: Cell) -> bool:
+        """Watch all parameters, if the cell's dtype is that of one of them."""
+        getter = getattr(type(cell).dtype, "fget", None)
+        if not getattr(getter, "of_parameters", False):
+            return False
+        seen = {id(w[2]) for w in self.watched}
+        own = [
+            (vars(module), name, p) for module in cell.modules() for name, p in module.named_parameters(recurse=False)
+        ]
+        self.watched += [(a.get, n, p, p._array, p.requires_grad) for a, n, p in own if id(p) not in seen]
+        return any(p.dtype.kind == "f" for _, _, p in own)
+
+    def guards_hold(self, cell: Cell, settings: Settings) -> bool:
+        """Whether the cell, whose settings these are, and what its step has read elsewhere, is as it was."""
+        if settings.read(cell) is not self.settings:
+            return False
+        for get, name, value in self.names:
+            if get(name) is not value:
+                return False
+        for get, name, tensor, array, wanted in self.watched:
+            if get(name) is not tensor or tensor._array is not array or tensor.requires_grad is not wanted:
+                return False
+        return not self.guards or all(guards.hold() for guards in self.guards)
+
+    def match_states(self, cell: Cell, state: Any, batch: int) -> list[Tensor] | None:
         """The tensors of `state`, or of the cell's initial one; None if they are not like those of the call."""
         initial = self.initial
         if initial is None:
             initial, structure = tree.flatten(cell.initial_state(batch))
             if not self._fit(initial, structure, state is None):
                 return None
-            constant = state is None and self.bases and getattr(cell.initial_state, "constant", False)
-            if constant and sum(s.data.size for s in initial) <= SMALL:
+            constant = state is None and self.watched and getattr(cell.initial_state, "constant", False)
+            if constant and sum(s.size for s in initial) <= SMALL:
                 self.initial = initial
         if state is None:
             return initial
@@ -150,27 +248,33 @@ class Call:
                 return False
         return True
 
-    def holds(self, cell: Cell, known: Known) -> bool:
-        """Whether the cell is as it was."""
-        if known.settings.read(cell) is not self.settings:
-            return False
-        for guards in self.guards:
-            if not guards.hold():
-                return False
-        for attributes, name, tensor, array, wanted in self.bases:
-            if attributes[name] is not tensor or tensor._array is not array or tensor.requires_grad is not wanted:
-                return False
-        return True
+    # ---- making it
 
-    def begin(self, cell: Cell, batch: int) -> bool:
-        """Begin a sequence; whether the call may be made."""
-        cell.begin_sequence(batch)
-        begins = getattr(cell.begin_sequence, "__func__", None)
-        return (begins is Cell.begin_sequence and self.initial is not None) or self.holds(cell, known_of(cell))
+    def run(
+        self, arguments: Arguments, arrange: Arrangement, steps: Steps | None, tensors: list[Tensor] | None = None
+    ) -> tuple[Any, Any]:
+        """Outputs and final state.
 
-    def run(self, x: Tensor, states: list[Tensor], arrange: Arrangement, steps: Steps | None = None) -> tuple[Any, Any]:
-        """Outputs and final state; `steps` says which steps count."""
-        loop: Any = self.loop
-        results = loop.run([x], states, (), self.tensors, self.arrays, arrange, steps)
+        Parameters
+        ----------
+        steps : Steps or None
+            Which steps count.
+        tensors : list of tensors, optional
+            What the loop reads, if it is known.
+        """
+        inputs, _, states, _, fresh = arguments
+        if steps is None:  # of a stretch of time without resets, too
+            fresh = None
+        loop, arrays, program = self.loop, self.arrays, self.program
+        if self.tensors is not None:
+            tensors = self.tensors
+        else:
+            if tensors is None:
+                tensors = program.compute_bases({**self.invariants})
+            arrays = [solid(t._array, loop.dtype) for t in tensors]
+        if program.traced.drawn:
+            time, batch = (inputs[0].shape[axis] for axis in (1 - arrange.batch_axis, arrange.batch_axis))
+            inputs = [*inputs, *[Tensor(arrange.outward(mask)) for mask in program.draw(time, batch)]]
+        results = loop.run(inputs, states, fresh or (), tensors, arrays, arrange, steps)
         n = loop.n_outputs
-        return tree.unflatten(self.outputs, results[:n]), tree.unflatten(self.state_structure, results[n:])
+        return program.nest_outputs(results[:n]), self.nest_states(results[n:])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,14 @@ from ...core import Tensor, tree
 from ...errors import CompileError
 from ...modules.dropout import keep_masks
 from ..cell import Cell
-from .axis_layout import Arrangement, solid
-from .call_cache import Call, Known, known_of
+from .arguments import Arguments
+from .axis_layout import Arrangement
+from .call_cache import CellCache, GuardedCall, cache_of
 from .eager import scan_eager
 from .guards import NOTHING, Guards, guards_of
 from .loop import CompiledLoop, reason_of
 from .settings import look_up, rehearsal, shared_generators
-from .tracing import Arguments, differs, trace_twice
-from .valid_steps import Steps
+from .tracing import differs, trace_twice
 
 
 class Program:
@@ -49,12 +49,13 @@ class Program:
         self.guards = guards
         self.verified: set[int] | None = set() if traced.leaked else None
         self.sources = sources
-        self.output_structure = output_structure
+        self.output_structure, self.nest_outputs = output_structure, tree.builder(output_structure)
         self.bases = compiler.bases(traced)
         self.loops: dict[tuple, CompiledLoop | Refusal] = {}
         where = dict(sources)
         self.plain = [where[s.uid] for s in self.bases] if all(s.uid in where for s in self.bases) else None
         self._leaves = {s.uid: s for s in compiler.leaves(self.bases)}
+        self._computed = compiler.order(self.bases, where)
         self._wanted: tuple[int, list] = (0, [])
 
     def draw(self, time: int, batch: int) -> list[np.ndarray]:
@@ -75,7 +76,7 @@ class Program:
             values = {uid: look_up(source) for uid, source in self.sources}
             if not all(_fits(t, self._leaves[uid], batch) for uid, t in values.items() if uid in self._leaves):
                 return None
-            tensors = compiler.evaluate(self.bases, values)
+            tensors = self.compute_bases(values)
         known, wanted = self._wanted
         if known != batch:
             rows = compiler.row_constants(self.traced)
@@ -84,21 +85,26 @@ class Program:
             self._wanted = batch, wanted
         return tensors if [(t.data.shape, t.data.dtype) for t in tensors] == wanted else None
 
-    def loop(self, title: str, train: bool, args) -> CompiledLoop:
-        """The loop for these arguments: which of them need gradients decides what it computes.
+    def compute_bases(self, values: dict[int, Tensor]) -> list[Tensor]:
+        """The bases, computed on the tape from invariants by uid; `values` is filled in."""
+        compiler.compute(self._computed, values)
+        return [values[s.uid] for s in self.bases]
+
+    def loop(self, title: str, train: bool, flags: Sequence[bool]) -> CompiledLoop:
+        """The loop for arguments (inputs, states, bases) of which these need gradients, which decides what it computes.
 
         Raises
         ------
         CompileError
             If there is none, as a derivative rule cannot be traced, or code cannot be generated.
         """
-        wanted = tuple([a.requires_grad for a in args]) if train else ()
+        wanted = tuple(flags) if train else ()
         found = self.loops.get(wanted)
         if found is None or not found.guards.hold():
             with compiler.making:
                 found = self.loops.get(wanted)
                 if found is None or not found.guards.hold():
-                    found = self.loops[wanted] = self._make_loop(title, train, wanted or (False,) * len(args))
+                    found = self.loops[wanted] = self._make_loop(title, train, wanted or (False,) * len(flags))
         if isinstance(found, str):
             raise CompileError(found)
         return found
@@ -121,20 +127,12 @@ def _fits(tensor: Tensor, symbol, batch: int) -> bool:
     return tensor.shape in (shape, symbol.shape) and tensor.dtype == symbol.dtype
 
 
-def scan_compiled(
-    cell: Cell,
-    inputs: list[Tensor],
-    structure,
-    states: list[Tensor],
-    state_structure,
-    mode: str,
-    arrange: Arrangement,
-    steps: Steps | None = None,
-    fresh: list[Tensor] | None = None,
-) -> tuple[Any, Any] | None:
-    """Outputs and final state; None if ``mode="auto"`` must run eagerly.
+def build_call(
+    cell: Cell, arguments: Arguments, mode: str, arrange: Arrangement
+) -> tuple[GuardedCall, list[Tensor]] | None:
+    """The compiled call for these arguments, kept if it may be made again, and what it reads.
 
-    `steps` says which steps count; `fresh` is the state of rows that begin anew, if it is not `states`.
+    None if ``mode="auto"`` must run eagerly.
 
     Raises
     ------
@@ -145,31 +143,25 @@ def scan_compiled(
         raise CompileError(
             f"{cell._title}: a layer runs inside a step: call its cell's step(), or run it in begin_sequence()"
         )
-    found = program_of(cell, inputs, structure, states, state_structure, mode, arrange.batch_axis)
+    found = program_of(cell, arguments, mode, arrange.batch_axis)
     if found is None:
         return None
     program, tensors = found
-    if program.traced.drawn:
-        time, batch = (inputs[0].data.shape[axis] for axis in (1 - arrange.batch_axis, arrange.batch_axis))
-        inputs = [*inputs, *[Tensor(arrange.outward(mask)) for mask in program.draw(time, batch)]]
-    args = (*inputs, *states, *tensors)
-    train = config.is_grad_enabled() and any(a.requires_grad for a in (*args, *(fresh or ())))
+    inputs, _, states, state_structure, fresh = arguments
+    masks = [False] * len(program.traced.drawn)
+    flags = [*[x.requires_grad for x in inputs], *masks, *[t.requires_grad for t in (*states, *tensors)]]
+    train = config.is_grad_enabled() and any((*flags, *[s.requires_grad for s in fresh or ()]))
     try:
-        loop = program.loop(cell._title, train, args)
+        loop = program.loop(cell._title, train, flags)
     except CompileError as error:
         if mode == "compiled":
             raise CompileError(f"{cell._title}: {error}") from error
         _warn(cell, (program, train), str(error))
         return None
-    if structure is tree.LEAF and Call.may_come_again(program, tensors):
-        known = known_of(cell)
-        call = Call(program, loop, tensors, states, state_structure, known.settings.last)
-        known.remember(inputs[0], arrange, call)
-    arrays = [solid(t.data, loop.dtype) for t in tensors]
-    begun = () if steps is None or fresh is None else fresh  # of a stretch without resets, nothing is asked of it
-    results = loop.run(inputs, states, begun, tensors, arrays, arrange, steps)
-    n = loop.n_outputs
-    return tree.unflatten(program.output_structure, results[:n]), tree.unflatten(state_structure, results[n:])
+    call, cache = GuardedCall(program, loop, state_structure), cache_of(cell)
+    if fresh is None and call.keep(cell, cache.settings.last, arguments, tensors):
+        cache.add_call(inputs[0], arrange, call)
+    return call, tensors
 
 
 # ---- programs of a cell
@@ -189,16 +181,14 @@ def refusal(reason: str, cell: Cell | None, codes: dict, read: Iterable[Tensor] 
     return found
 
 
-def program_of(
-    cell: Cell, inputs, structure, states, state_structure, mode: str, batch_axis: int = 1
-) -> tuple[Program, list[Tensor]] | None:
+def program_of(cell: Cell, arguments: Arguments, mode: str, batch_axis: int = 1) -> tuple[Program, list[Tensor]] | None:
     """The cell's program for arguments like these, traced if need be, and the tensors that it reads."""
-    known = known_of(cell)
-    batch = inputs[0].data.shape[batch_axis]
+    known = cache_of(cell)
+    batch = arguments.inputs[0].data.shape[batch_axis]
     key: Any = None
     reason: str = ""
     try:
-        key = _key(known, cell, inputs, structure, states, state_structure)
+        key = _key(known, cell, arguments)
     except CompileError as error:
         reason = str(error)
     for retry in (False, True) if not reason else ():
@@ -207,7 +197,7 @@ def program_of(
             with compiler.making:
                 program = None if retry else _program(known, key)
                 if program is None:
-                    program = trace_program(cell, inputs, structure, states, state_structure)
+                    program = trace_program(cell, arguments)
                     known.add_program(key, program)
         if isinstance(program, str):
             reason = program
@@ -216,14 +206,14 @@ def program_of(
         if tensors is not None:
             if program.verified is None or batch in program.verified:
                 return program, tensors
-            reason = _verify(program, cell, Arguments(inputs, structure, states, state_structure), batch) or ""
+            reason = _verify(program, cell, arguments, batch) or ""
             if not reason:
                 return program, tensors
             break
     else:  # not even those that it was traced with: a constant that does not have a row for each batch row
         reason = reason or "a constant has other rows than the batch; make it in begin_sequence(batch_size)"
     if mode == "compiled" or (key, reason) not in known.warned:
-        _raise_as_eager(cell, inputs, structure, states, state_structure, batch_axis, reason)
+        _raise_as_eager(cell, arguments, batch_axis, reason)
     if mode == "compiled":
         raise CompileError(f"{cell._title}: {reason}")
     if mode == "auto":
@@ -231,17 +221,17 @@ def program_of(
     return None
 
 
-def _key(known: Known, cell: Cell, inputs, structure, states, state_structure) -> tuple:
+def _key(known: CellCache, cell: Cell, arguments: Arguments) -> tuple:
     return (
-        structure,
-        state_structure,
-        *[(x.data.shape[2:], x.data.dtype) for x in inputs],
-        *[(s.data.shape[1:], s.data.dtype) for s in states],
+        arguments.structure,
+        arguments.state_structure,
+        *[(x.data.shape[2:], x.data.dtype) for x in arguments.inputs],
+        *[(s.data.shape[1:], s.data.dtype) for s in arguments.states],
         known.settings.read(cell),
     )
 
 
-def _program(known: Known, key: tuple) -> Program | Refusal | None:
+def _program(known: CellCache, key: tuple) -> Program | Refusal | None:
     return next((p for p in known.programs.get(key, ()) if p.guards.hold()), None)
 
 
@@ -257,27 +247,29 @@ def _verify(program: Program, cell: Cell, arguments: Arguments, batch: int) -> s
 
 def _warn(cell: Cell, key: Any, reason: str) -> None:
     """Say once why a cell runs eagerly."""
-    warned = known_of(cell).warned
+    warned = cache_of(cell).warned
     if (key, reason) not in warned:
         warned.add((key, reason))
         warnings.warn(f"{cell._title} runs eagerly: {reason}", RuntimeWarning, stacklevel=5)
 
 
-def _raise_as_eager(cell: Cell, inputs, structure, states, state_structure, batch_axis: int, reason: str) -> None:
+def _raise_as_eager(cell: Cell, arguments: Arguments, batch_axis: int, reason: str) -> None:
     """Run one step on the tape: what eager mode rejects is rejected with the same error."""
     with compiler.making, rehearsal(cell):
-        firsts = [Tensor(x.data[:1] if batch_axis else x.data[:, :1].swapaxes(0, 1), x.requires_grad) for x in inputs]
+        firsts = [
+            Tensor(x.data[:1] if batch_axis else x.data[:, :1].swapaxes(0, 1), x.requires_grad)
+            for x in arguments.inputs
+        ]
         random = [(put, get()) for get, put in shared_generators()]
-        scan_eager(cell, firsts, structure, states, state_structure)
+        scan_eager(cell, arguments._replace(inputs=firsts))
         if "draws random numbers" in reason:
             for put, state in random:
                 put(state)
 
 
-def trace_program(cell: Cell, inputs, structure, states, state_structure) -> Program | Refusal:
+def trace_program(cell: Cell, arguments: Arguments) -> Program | Refusal:
     """The program of a step, or why there is none."""
     codes: dict = {}
-    arguments = Arguments(inputs, structure, states, state_structure)
     read: tuple[Tensor, ...] = ()
     try:
         compiler.check_available()

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ... import config, ops
+from ... import config
 from ...config import grad_mode
 from ...core import Tensor, is_float, tree
 from ...core.dtype import as_array
 from ...errors import DTypeError, OutOfMemoryError, ShapeError
 from ..cell import Cell
-from .anomaly import Replay, watched
+from .advance import advance, in_chunks
+from .arguments import Arguments
 from .axis_layout import Arrangement
-from .call_cache import earlier_call
-from .eager import Masks, kind_of, scan_eager
-from .sequence import keeps_some, turn_of
+from .call_cache import cache_of, find_call
+from .eager import kind_of
+from .sequence import turn_of
 from .valid_steps import Steps, read_steps
 
 LARGE = 1 << 24  # rows of all steps; from here on it is looked at whether they fit into the memory
@@ -109,14 +109,25 @@ def scan(
     Where not all steps count, compiled loops take rows of the batch out of the way that have nothing to do; the time
     depends on the number of steps that count. Neither results nor gradients depend on the others.
     """
+    if checkpoint_every is not None:
+        check_every(checkpoint_every, cell._title)
     steps = None
     if not (lengths is None and mask is None and resets is None):
-        inputs, _ = _check_inputs(cell, xs, batch_first)
-        steps = read_steps(cell._title, inputs[0].shape[:2], lengths, mask, resets, batch_first)
-    check_every(checkpoint_every, cell._title)
+        steps = Unread(lengths, mask, resets)
     return run(
         cell, xs, state, mode, Arrangement(batch_first, reverse), steps, reset_state, checkpoint_every, return_outputs
     )
+
+
+class Unread(NamedTuple):
+    """Which steps count, as the caller says it: what it fits is known once the inputs are read."""
+
+    lengths: Any
+    mask: Any
+    resets: Any
+
+    def read(self, cell: Cell, x: Tensor, arrange: Arrangement) -> Steps | None:
+        return read_steps(cell._title, x.shape[:2], *self, arrange.batch_first)
 
 
 def run(
@@ -125,18 +136,20 @@ def run(
     state,
     mode: str,
     arrange: Arrangement,
-    steps: Steps | None = None,
+    steps: Steps | Unread | None = None,
     reset_state: Any = None,
     checkpoint_every: int | None = None,
     return_outputs: bool = True,
 ) -> tuple[Any, Any]:
     """What :func:`scan` does, for layers: the same `steps` may serve several cells."""
-    check_mode(mode)
+    if mode not in MODES:
+        check_mode(mode)
+    begins = getattr(cell.begin_sequence, "__func__", None) is not Cell.begin_sequence
     try:
-        if not keeps_some(cell):
-            return _run(cell, xs, state, mode, arrange, steps, reset_state, checkpoint_every, return_outputs)
-        with turn_of(cell):
-            return _run(cell, xs, state, mode, arrange, steps, reset_state, checkpoint_every, return_outputs)
+        if begins:
+            with turn_of(cell):
+                return _run(cell, xs, state, mode, arrange, steps, reset_state, checkpoint_every, return_outputs, True)
+        return _run(cell, xs, state, mode, arrange, steps, reset_state, checkpoint_every, return_outputs, False)
     except OutOfMemoryError:
         raise
     except MemoryError as error:
@@ -159,103 +172,63 @@ def _least(cell: Cell, shapes: list[tuple]) -> int:
     return max(inputs, outputs) * cell.dtype.itemsize
 
 
-def _run(cell, xs, state, mode: str, arrange: Arrangement, steps, reset_state, checkpoint_every, return_outputs) -> Any:
-    call = states = fresh = None
-    if isinstance(xs, np.ndarray):
-        xs = as_input(xs, cell.dtype, f"{cell._title}: xs")
-    anew = steps is not None and steps.resets is not None and not (state is None and reset_state is None)
-    if isinstance(xs, Tensor) and mode != "eager" and checkpoint_every is None and not anew:
-        call = earlier_call(cell, xs, arrange)
-        if call is not None:
-            batch = xs._array.shape[arrange.batch_axis]
-            states = call.states_like(cell, state, batch)
-    if call is not None and states is not None:
-        inputs, structure, state_structure = [xs], tree.LEAF, call.state_structure
-        if call.begin(cell, batch):
-            if grad_mode.anomaly is None:
-                ys, last = call.run(xs, states, arrange, steps)
-            else:
-                again = functools.partial(_on_the_tape, cell, structure, state_structure, arrange, steps)
-                replay = Replay(cell, again, inputs, states, None, plain=True)
-                ys, last = watched(functools.partial(call.run, xs, states, arrange, steps), replay)
-            return ys if return_outputs else None, last
-    else:
-        inputs, structure = _check_inputs(cell, xs, arrange.batch_first)
-        batch = inputs[0].data.shape[arrange.batch_axis]
-        states, state_structure = check_state(cell, state, batch)
-        if anew:
-            fresh, _ = check_state(cell, reset_state, batch, "reset_state")
-        cell.begin_sequence(batch)
-    time = inputs[0].data.shape[1 - arrange.batch_axis]
-    if time * batch > LARGE:
-        from ...compile.runtime.memory import check_room  # the compiler is loaded at first use
-
-        check_room(cell._title, time, batch, _least(cell, [x.data.shape for x in inputs]), "the sequence")
-    if checkpoint_every is None or checkpoint_every >= time or not config.is_grad_enabled():
-        ys, last = _advance(cell, structure, state_structure, mode, arrange, inputs, states, steps, fresh)
-        return ys if return_outputs else None, last
-    from .remat import Checkpointed
-
-    flat = arrange._replace(stacked=False)
-    advance = functools.partial(_advance, cell, structure, state_structure, mode, flat)
-    whole = Checkpointed(cell, advance, flat, steps, checkpoint_every)
-    ys, last = whole.run(inputs, states, fresh, return_outputs)
-    return ys, tree.map(lambda s: ops.expand_dims(s, 0), last) if arrange.stacked else last
-
-
-def _advance(
+def _run(
     cell: Cell,
-    structure,
-    state_structure,
+    xs,
+    state,
     mode: str,
     arrange: Arrangement,
-    inputs: list[Tensor],
-    states: list[Tensor],
-    steps: Steps | None,
-    fresh: list[Tensor] | None,
+    steps: Any,
+    reset_state: Any,
+    checkpoint_every: int | None,
+    return_outputs: bool,
+    begins: bool,
 ) -> tuple[Any, Any]:
-    """Run the cell, whose sequence has begun."""
-    if mode != "eager":
-        road = _compiled()
-        if grad_mode.anomaly is None:
-            result = road(cell, inputs, structure, states, state_structure, mode, arrange, steps, fresh)
-        else:
-            args = (cell, inputs, structure, states, state_structure, mode, arrange, steps, fresh)
-            again = functools.partial(_on_the_tape, cell, structure, state_structure, arrange, steps)
-            result = watched(functools.partial(road, *args), Replay(cell, again, inputs, states, fresh))
-        if result is not None:
-            return result
-    return _on_the_tape(cell, structure, state_structure, arrange, steps, inputs, states, fresh)
+    arguments = call = None
+    if mode != "eager" and checkpoint_every is None and not _begins_anew(steps, state, reset_state):
+        call = find_call(cell, xs, arrange)
+    if call is not None:
+        if not isinstance(xs, Tensor):
+            xs = as_input(xs, call.dtype, f"{cell._title}: xs")
+        batch = xs._array.shape[0 if arrange.batch_first else 1]
+        states = call.match_states(cell, state, batch)
+        if states is not None:
+            arguments = Arguments([xs], tree.LEAF, states, call.state_structure)
+            if type(steps) is Unread:
+                steps = steps.read(cell, xs, arrange)
+            if begins:
+                cell.begin_sequence(batch)
+            if (begins or call.initial is None) and not call.guards_hold(cell, cache_of(cell).settings):
+                call = None  # what was called just now has changed something
+    if arguments is None:
+        call, (inputs, structure) = None, _check_inputs(cell, xs, arrange.batch_first)
+        if type(steps) is Unread:
+            steps = steps.read(cell, inputs[0], arrange)
+        batch = inputs[0].shape[arrange.batch_axis]
+        states, state_structure = check_state(cell, state, batch)
+        fresh = None
+        if _begins_anew(steps, state, reset_state):
+            fresh, _ = check_state(cell, reset_state, batch, "reset_state")
+        arguments = Arguments(inputs, structure, states, state_structure, fresh)
+        cell.begin_sequence(batch)
+    if call is None:
+        time = arguments.inputs[0].shape[1 - arrange.batch_axis]
+        if time * batch > LARGE:
+            from ...compile.runtime.memory import check_room  # the compiler is loaded at first use
+
+            check_room(cell._title, time, batch, _least(cell, [x.shape for x in arguments.inputs]), "the sequence")
+        if checkpoint_every is not None and checkpoint_every < time and config.is_grad_enabled():
+            return in_chunks(cell, arguments, mode, arrange, steps, checkpoint_every, return_outputs)
+    if call is not None and grad_mode.anomaly is None:
+        ys, last = call.run(arguments, arrange, steps)
+    else:
+        ys, last = advance(cell, arguments, mode, arrange, steps, call)
+    return ys if return_outputs else None, last
 
 
-def _on_the_tape(
-    cell: Cell,
-    structure,
-    state_structure,
-    arrange: Arrangement,
-    steps: Steps | None,
-    inputs: list[Tensor],
-    states: list[Tensor],
-    fresh: list[Tensor] | None,
-) -> tuple[Any, Any]:
-    inputs = [arrange.inward(x) for x in inputs] if arrange.moves else inputs
-    masks = None if steps is None else Masks(*steps.running(arrange.reverse), fresh)
-    ys, state = scan_eager(cell, inputs, structure, states, state_structure, masks, arrange.reverse)
-    ys = tree.map(arrange.outward, ys) if arrange.moves else ys
-    return ys, tree.map(lambda s: ops.expand_dims(s, 0), state) if arrange.stacked else state
-
-
-_road: Any = None
-
-
-def _compiled() -> Any:
-    """The compiled road; the compiler is loaded at first use."""
-    global _road
-    if _road is None:
-        from .compiled import scan_compiled
-
-        _road = scan_compiled
-    return _road
+def _begins_anew(steps: Steps | Unread | None, state: Any, reset_state: Any) -> bool:
+    """Whether rows begin anew with another state than the sequence."""
+    return steps is not None and steps.resets is not None and not (state is None and reset_state is None)
 
 
 # ---- checks, before any work

@@ -15,43 +15,29 @@ from ...core.node import clock
 from ...errors import DTypeError, ShapeError
 from ..cell import Cell
 from .anomaly import settle
+from .arguments import Arguments
 from .reading import read_before, stand_in
 from .row_numbers import RowNumbers, may_spread
 from .settings import drawn
 
 
-def scan_eager(
-    cell: Cell,
-    inputs: list[Tensor],
-    structure,
-    leaves: list[Tensor],
-    state_structure,
-    masks: Masks | None = None,
-    reverse: bool = False,
-) -> tuple[Any, Any]:
+def scan_eager(cell: Cell, arguments: Arguments, masks: Masks | None = None, reverse: bool = False) -> tuple[Any, Any]:
     """Unroll the step on the tape; the backward walk over it is backpropagation through time.
 
-    `inputs` and `masks` are time first and in running order, which `reverse` says.
+    Inputs and `masks` are time first and in running order, which `reverse` says.
     """
     watch = grad_mode.anomaly
     if watch is None or watch.quiet:
-        return _unroll(cell, inputs, structure, leaves, state_structure, masks)
-    time, batch = inputs[0].shape[:2]
+        return _unroll(cell, arguments, masks)
+    time, batch = arguments.inputs[0].shape[:2]
     counts = None if masks is None else masks.valid
     sequence = Unrolled(__file__, batch, time, watch.base, reverse, counts)
     with watch.inside(sequence):
-        return _unroll(cell, inputs, structure, leaves, state_structure, masks, sequence)
+        return _unroll(cell, arguments, masks, sequence)
 
 
-def _unroll(
-    cell: Cell,
-    inputs: list[Tensor],
-    structure,
-    leaves: list[Tensor],
-    state_structure,
-    masks: Masks | None,
-    sequence: Unrolled | None = None,
-) -> tuple[Any, Any]:
+def _unroll(cell: Cell, arguments: Arguments, masks: Masks | None, sequence: Unrolled | None = None) -> tuple[Any, Any]:
+    inputs, structure, leaves, state_structure, _ = arguments
     runner = StepRunner(cell, structure, state_structure, leaves, sequence)
     steps = list(zip(*(ops.unstack(x) for x in inputs)))
     if masks is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import pickle
 import random
 import sys
@@ -17,43 +16,11 @@ from ... import config
 from ...core import Tensor
 from ...modules.module import Module
 from ..cell import Cell
-from .guards import FUNCTIONS, Reader, Same, attributes, has_slots, is_fixed
+from .guards import FUNCTIONS, Reader, Same, attributes
 from .outside import Generator, Outside, generator_of
 
 DEPTH = 64  # of objects inside objects in which tensors are looked for
 HELD = "(not of the cell)"
-
-
-class Settings:
-    """The settings of one cell, read anew only where an attribute was set since the last time.
-
-    Attributes
-    ----------
-    last : tuple
-        What was read last; as long as settings are equal, the same object.
-    seen : list of (dict, names, values)
-        Attributes of the cell and its parts as they were then; as long as none is set, the same object.
-    """
-
-    def __init__(self):
-        self.last: tuple = ()
-        self.seen: list[tuple[dict, list, list]] = []
-        self._changing = False
-
-    def read(self, cell: Cell) -> tuple:
-        if self.seen and not self._changing:
-            for attributes, names, values in self.seen:
-                if names != [*attributes] or not all(map(operator.is_, attributes.values(), values)):
-                    break
-            else:
-                return self.last
-        settings = read_settings(cell)
-        if settings != self.last:
-            self.last = settings
-        self.seen = [(a, [*a], [*a.values()]) for a in map(vars, cell.modules())]
-        self._changing = not all(is_fixed(v) for _, _, values in self.seen for v in values)
-        self._changing = self._changing or any(map(has_slots, cell.modules()))
-        return self.last
 
 
 def read_settings(cell: Cell) -> tuple:

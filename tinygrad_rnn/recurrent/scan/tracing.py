@@ -17,6 +17,7 @@ from ...compile.ir.canonical import canonical, difference
 from ...core import Tensor, tree
 from ...errors import CompileError
 from ..cell import Cell
+from .arguments import Arguments
 from .outside import Outside
 from .settings import Source, drawn, find, held, putting_back, read_settings, rehearsal
 
@@ -31,20 +32,6 @@ DRAWS = (
     "before, and make them an input of the cell (one draw a step); or draw them in begin_sequence() and keep them as a "
     "tensor attribute (one draw a sequence)"
 )
-
-
-class Arguments(NamedTuple):
-    """What a step is traced for: sequences (T, B, ...), states (B, ...), and how they are nested."""
-
-    inputs: list[Tensor]
-    structure: tree.Structure
-    states: list[Tensor]
-    state_structure: tree.Structure
-
-    @property
-    def dtype(self) -> np.dtype | None:
-        """Of the states that hold numbers."""
-        return next((s.dtype for s in self.states if s.dtype.kind == "f"), None)
 
 
 class Trial(NamedTuple):

@@ -15,6 +15,7 @@ from ...errors import AnomalyError, CompileError, GraphError, ShapeError
 from ..cell import Cell
 from ..layers.wrappers import Recurrent
 from ..scan.anomaly import StreamStep, not_finite, quietly
+from ..scan.arguments import Arguments
 from ..scan.driver import as_input, check_state
 from ..scan.sequence import Sequence
 from ..scan.settings import read_settings
@@ -140,7 +141,7 @@ class RTRL:
         from ..scan.compiled import trace_program
 
         rows = [Tensor(x.data[None]) for x in self._rows]
-        program = trace_program(self.cell, rows, self._structure, self._first, self._state_structure)
+        program = trace_program(self.cell, Arguments(rows, self._structure, self._first, self._state_structure))
         if isinstance(program, str):
             raise CompileError(f"{self._name}: {program}")
         self._program = program

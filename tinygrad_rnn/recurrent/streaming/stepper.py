@@ -15,6 +15,7 @@ from ...core import Tensor, is_float, tree
 from ...errors import CompileError, DTypeError, ShapeError
 from ..cell import Cell
 from ..scan.anomaly import look_at_loop, quietly, watched_step
+from ..scan.arguments import Arguments
 from ..scan.compiled import Program, program_of
 from ..scan.driver import as_input, as_state, check_state
 from ..scan.eager import StepRunner
@@ -177,17 +178,17 @@ class _Link:
         """Take the program for the cell as it is now: in training it may be another than in evaluation."""
         cell = self.cell
         try:
-            found = program_of(cell, self.rows, self.structure, states, self.state_structure, self.mode)
+            found = program_of(cell, Arguments(self.rows, self.structure, states, self.state_structure), self.mode)
         except (ShapeError, DTypeError) as error:
             raise error if self.program is None else self._refuse() from error
         if found is None or found[0] is self.program:
             self.program = None if found is None else self.program
             return
         self.program, tensors = found
+        count = len(self.program.traced.inputs) + len(states) + len(tensors)
         with config.no_grad():
-            args = (*self.program.traced.inputs, *states, *tensors)
             try:
-                loop = self.program.loop(cell._title, False, args)
+                loop = self.program.loop(cell._title, False, [False] * count)
             except CompileError as error:
                 self._give_up(error)
                 return

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..cell import Cell
-from ..scan.call_cache import known_of
+from ..scan.call_cache import cache_of
 from ..scan.guards import NOTHING, Guards
 from ..scan.sequence import Sequence
 from ..scan.settings import look_up
@@ -34,7 +34,7 @@ class Watch:
 
     def __init__(self, cell: Cell, sequence: Sequence, sources: list, guards: Guards = NOTHING):
         self._guards = guards
-        self._cell, self._sequence, self._reader = cell, sequence, known_of(cell).settings
+        self._cell, self._sequence, self._reader = cell, sequence, cache_of(cell).settings
         self._settings = self._reader.read(cell)
         own: list[tuple[dict, str, Any]] = [
             (vars(module), name, t) for module in cell.modules() for name, t in module._own()
