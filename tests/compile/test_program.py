@@ -9,7 +9,7 @@ import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.compile.frontend.trace import Trace, recording
 from tinygrad_rnn.recurrent.explain import explain
-from tinygrad_rnn.recurrent.scan.call_cache import known_of
+from tinygrad_rnn.recurrent.scan.call_cache import cache_of
 
 T, B, I, H = 4, 2, 3, 4
 
@@ -127,7 +127,7 @@ def test_no_use_leaves_a_trace(name, use):
 
 def program_of(cell):
     explain(cell)
-    ((program,),) = known_of(cell).programs.values()
+    ((program,),) = cache_of(cell).programs.values()
     return program.traced
 
 

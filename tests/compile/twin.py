@@ -9,6 +9,7 @@ import tinygrad_rnn as tr
 from tinygrad_rnn import compile as compiler
 from tinygrad_rnn.compile.autodiff.adjoint import adjoint
 from tinygrad_rnn.compile.frontend.trace import Trace, recording
+from tinygrad_rnn.recurrent.scan.arguments import Arguments
 from tinygrad_rnn.recurrent.scan.compiled import program_of
 from tinygrad_rnn.recurrent.scan.driver import _check_inputs, check_state
 from tinygrad_rnn.recurrent.scan.settings import look_up
@@ -22,7 +23,7 @@ def program(cell, xs, state):
     batch = inputs[0].shape[1]
     states, state_structure = check_state(cell, state, batch)
     cell.begin_sequence(batch)
-    found, tensors = program_of(cell, inputs, structure, states, state_structure, "compiled")
+    found, tensors = program_of(cell, Arguments(inputs, structure, states, state_structure), "compiled")
     t = found.traced
     wanted = {s.uid for s, tensor in zip(found.bases, tensors) if tensor.requires_grad}
     reverse = compiler.Plan(t, (True,) * len(inputs), wanted)

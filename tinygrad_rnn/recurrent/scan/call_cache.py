@@ -180,13 +180,13 @@ class GuardedCall:
         program, loop = self.program, self.loop
         if arguments.structure is not tree.LEAF:
             return False
-        sources = [source for _, source in program.sources]
+        sources = [source for _, source in program.read]
         read = [source.look_up() for source in sources]
         if any(source.path or not isinstance(t, Parameter) for source, t in zip(sources, read)):
             return False
         self.watched = [(s.attributes.get, s.name, t, t._array, t.requires_grad) for s, t in zip(sources, read)]
         if program.plain is None:
-            self.invariants = {uid: t for (uid, _), t in zip(program.sources, read)}
+            self.invariants = {uid: t for (uid, _), t in zip(program.read, read)}
         else:
             if not all(is_solid(t._array, loop.dtype) for t in tensors):
                 return False

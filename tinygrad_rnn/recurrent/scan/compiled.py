@@ -36,6 +36,8 @@ class Program:
         What the loops read: invariants, and what is computed from them before the loop.
     sources : list
         (uid, where to find its tensor) of each invariant.
+    read : list
+        Of `sources`, those that bases are or are computed from.
     plain : list or None
         Where to find each base, if none has to be computed.
     guards : Guards
@@ -55,6 +57,7 @@ class Program:
         where = dict(sources)
         self.plain = [where[s.uid] for s in self.bases] if all(s.uid in where for s in self.bases) else None
         self._leaves = {s.uid: s for s in compiler.leaves(self.bases)}
+        self.read = [(uid, source) for uid, source in sources if uid in self._leaves]
         self._computed = compiler.order(self.bases, where)
         self._wanted: tuple[int, list] = (0, [])
 
