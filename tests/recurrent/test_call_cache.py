@@ -319,3 +319,58 @@ def test_no_outputs(short):
         assert ys is None
         np.testing.assert_array_equal(h.numpy()[0], module(x)[0].numpy()[-1])
     assert len(short) == 3
+
+
+class Blended(nn.Cell):
+    """Its loop reads what is computed from a parameter."""
+
+    input_size = hidden_size = I
+
+    def __init__(self):
+        self.weight = nn.Parameter(np.random.default_rng(0).normal(size=(I, I)))
+
+    def step(self, x, h):
+        h = tr.tanh(x + h @ (self.weight - self.weight.T))
+        return h, h
+
+
+@pytest.mark.parametrize("options", [{}, {"lengths": [2, T]}])
+def test_what_is_computed_from_parameters_is_computed_each_time(options, short):
+    found = []
+    for mode in ("compiled", "eager"):
+        module, x = nn.Recurrent(Blended(), mode), sequence(requires_grad=True)
+        for _ in range(3):
+            module.zero_grad()
+            x.grad = None
+            ys, _ = module(x, **options)
+            (ys * ys).sum().backward()
+            found.append([ys.numpy().copy(), x.grad.numpy(), module.cell.weight.grad.numpy()])
+            with tr.no_grad():
+                module.cell.weight.copy_(module.cell.weight.data * 0.5)
+    assert len(short) == 2
+    for a, b in zip(found[:3], found[3:]):
+        for one, other in zip(a, b):
+            np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
+
+
+class Noisy(nn.Cell):
+    """Draws a mask for each step."""
+
+    input_size = hidden_size = I
+
+    def __init__(self):
+        self.inner, self.drop = nn.GRUCell(I, I, dtype="float64"), nn.Dropout(0.5)
+
+    def step(self, x, h):
+        return self.inner.step(self.drop(x), h)
+
+
+def test_masks_of_steps_are_drawn_each_time(short):
+    found = []
+    for mode in ("compiled", "eager"):
+        tr.seed(0)
+        module = nn.Recurrent(Noisy(), mode)
+        found.append([module(sequence())[0].numpy().copy() for _ in range(3)])
+    assert len(short) == 2
+    np.testing.assert_allclose(*found, rtol=1e-9)
+    assert not np.array_equal(found[0][0], found[0][1])

@@ -95,9 +95,19 @@ class Recurrent(Module):
         """
         every = return_states != "final" and check_return_states(return_states)
         cell = with_states(self, self.cell) if every else self.cell
-        which = {"lengths": lengths, "mask": mask, "resets": resets, "checkpoint_every": self.checkpoint_every}
-        which["return_outputs"] = return_outputs or every
-        ys, state = scan(cell, xs, state, self.mode, self.reverse, self.batch_first, **which)
+        ys, state = scan(
+            cell,
+            xs,
+            state,
+            self.mode,
+            self.reverse,
+            self.batch_first,
+            lengths,
+            mask,
+            resets,
+            checkpoint_every=self.checkpoint_every,
+            return_outputs=return_outputs or every,
+        )
         if every:
             ys, state = ys
         return ys if return_outputs else None, state
