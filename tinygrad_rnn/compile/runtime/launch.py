@@ -179,7 +179,8 @@ class LaunchPlan:
 
     def prepare(self, arrays: Sequence[np.ndarray]) -> tuple[int, np.ndarray]:
         """Do the jobs before the loop; the loop's address, and the table of its arrays, for who calls it alone."""
-        todo = _part(self._todo(arrays).todo, 0, self._before, 0, 0)
+        known = self._todo(arrays)  # to its end: it holds the arrays whose addresses it tells
+        todo = _part(known.todo, 0, self._before, 0, 0)
         places = self._kernels.lay(todo, *self._loose(arrays))
         self._kernels.work(todo, places, arrays[0])
         return self._layout.address, places[self._count :]
