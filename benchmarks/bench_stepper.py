@@ -77,9 +77,10 @@ def _ours(layer, x: np.ndarray) -> Callable[[], object]:
 
 
 def _kernel(layer) -> Callable[[], object]:
-    kernel = layer.stepper(1)._links[0].kernel
+    stepper = layer.stepper(1)
+    kernel = stepper._links[0].kernel
     run, step = kernel._kernels.run_step, kernel._step
-    return lambda: run(step, False, False)  # not watched
+    return lambda owner=stepper: run(step, False, False)  # not watched; the stepper owns what `step` has addresses of
 
 
 def _torch(torch, name: str, layer, x: np.ndarray) -> Callable[[], object]:
