@@ -72,6 +72,19 @@ def test_gradients_pass_steps_that_do_not_count(mode):
         assert (p.grad.numpy() == 0).all()
 
 
+@pytest.mark.parametrize("mode", ["eager", "compiled"])
+@pytest.mark.parametrize("options", [{"lengths": [0] * B}, {"mask": np.zeros((T, B), bool)}])
+def test_zeros_can_be_differentiated_again(options, mode):
+    cell = nn.GRUCell(I, I, dtype="float64")
+    x = tr.tensor(np.ones((T, B, I)), requires_grad=True)
+    y, h = nn.Recurrent(cell, mode)(x, **options)
+    loss = (y * y).sum() + (h * h).sum()
+    grads = tr.grad(loss, [x, *cell.parameters()], create_graph=True)
+    again = tr.grad(sum((g * g).sum() for g in grads), [x, *cell.parameters()])
+    for g in (*grads, *again):
+        assert (g.numpy() == 0).all()
+
+
 def test_a_gap_between_steps_that_count():
     """Steps in the middle, where loops and tape agree."""
     mask = np.zeros((T, B), bool)

@@ -177,16 +177,22 @@ def _run_aside(runner: StepRunner, t: int, xs, inputs: list[np.ndarray], states:
     with np.errstate(all="ignore"):
         ys = runner.step(t, [Tensor(x) for x in inputs])
     read = [stand_in(item) for item in read_before(begun, [*ys, *runner.leaves])]
-    sources = [a[(0,) * a.ndim] for a in (*read, *xs) if a.requires_grad and a.size]
-    link = functools.reduce(_linked, sources) if sources else None
-    runner.leaves = [_linked(s, link) for s in before]
-    return [_linked(Tensor(np.zeros(y.shape, y.dtype)), link) for y in ys]
+    zeros = [Tensor(np.zeros(y.shape, y.dtype)) for y in ys]
+    linked = link_zeros([*before, *zeros], [*read, *xs])
+    runner.leaves = linked[: len(before)]
+    return linked[len(before) :]
 
 
-def _linked(value: Tensor, other: Tensor | None) -> Tensor:
-    """The same values, as if they were computed from a number too, whose gradient is zero."""
-    if other is None or not is_float(value.dtype):
-        return value
+def link_zeros(values: list[Tensor], sources: list[Tensor]) -> list[Tensor]:
+    """The same values, as if they were computed from `sources` too, to which gradients of zero flow."""
+    numbers = [a[(0,) * a.ndim] for a in sources if a.requires_grad and a.size]
+    if not numbers:
+        return values
+    link = functools.reduce(_joined, numbers)
+    return [_joined(v, link) if is_float(v.dtype) else v for v in values]
+
+
+def _joined(value: Tensor, other: Tensor) -> Tensor:
     return ops.where(False, other.astype(value.dtype), value)
 
 

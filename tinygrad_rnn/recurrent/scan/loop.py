@@ -14,7 +14,7 @@ from ...core import Op, Tensor, pull_back
 from ...core.tensor import link
 from ...errors import CompileError
 from .axis_layout import Arrangement, solid
-from .eager import choose
+from .eager import choose, link_zeros
 from .guards import NOTHING, Guards
 from .valid_steps import Steps
 
@@ -162,7 +162,10 @@ class CompiledLoop:
             begun = choose(segments.fresh >= 0, [s[segments.owner] for s in fresh], begun)
         results = compiler.replay_segments(self.traced, segments, inputs, begun, bases)
         n = self.n_outputs
-        return [*results[:n], *[s[segments.last] for s in results[n:]]]
+        results = [*results[:n], *[s[segments.last] for s in results[n:]]]
+        if segments.time == 0:  # no step counts: as on the tape, what the steps would have read gets zeros
+            results = link_zeros(results, [*inputs, *bases.values()])
+        return results
 
 
 def reason_of(error: Exception) -> str:
