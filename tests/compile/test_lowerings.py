@@ -461,6 +461,19 @@ def test_names_do_not_matter_to_parameters():
     same_on_both(functions, [grid("float64", 2, 3, 5)])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_numbers_beside_values(dtype):
+    """Any function takes a number for any of its arguments."""
+    functions = [
+        own("own_root", lambda x: x ** x.dtype.type(0.5), code="power({0}, 0.5)"),
+        own("own_power", lambda x: x.dtype.type(2.0) ** x, code="power(2.0, {0})"),
+        own("own_largest", lambda x: np.maximum(x.dtype.type(1.5), x), code="vmax(1.5, {0})"),
+        own("own_choice", lambda x: np.where(x > 2, x, x.dtype.type(-2.0)), code="vselect({0} > 2.0, {0}, -2.0)"),
+    ]
+    functions = [lambda x, f=f: f(x.detach()) + x for f in functions]
+    same_on_both(functions, [np.abs(grid(dtype, 3, 2, WIDTH)) + 1], dtype)
+
+
 def test_maths_of_masks_and_of_numbers_alone():
     flip = own("flip", lambda a, b: ~a & b, code="~{0} & {1}")
     thirds = own("thirds", lambda x: x * (1 / 3) - -2, lambda g, y, x: g * (1 / 3), code="{0} * (1 / 3) - -2")

@@ -56,9 +56,8 @@ class NumbaWriter(LoopWriter):
         if binds < ATOM:
             left, right = _inside(*parts[0], binds + (binds == 1)), _inside(*parts[1], binds + 1)
             return f"{left} {tree.function} {right}", binds
-        texts = [text for text, _ in parts]
-        if all(isinstance(a, Number) for a in tree.args):
-            texts = [self.constant(a.value) for a in tree.args]  # type: ignore[union-attr]
+        # vectors, as not every function takes a number beside one
+        texts = [self.constant(a.value) if isinstance(a, Number) else text for a, (text, _) in zip(tree.args, parts)]
         return f"{tree.function}({', '.join(texts)})", ATOM
 
     def constant(self, value: float) -> str:
