@@ -1,5 +1,9 @@
 """One step per call gives, to the last bit, what one call over all steps gives."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -63,6 +67,39 @@ def test_a_replaced_part_is_taken_over_on_request():
     cell.map = drawn_map(1)
     step.refresh()
     np.testing.assert_array_equal(step(xs[1]), scan(cell, xs[1:2], tr.tensor(state))[0].numpy()[0])
+
+
+MANY = """
+import numpy as np
+import tinygrad_rnn as tr
+from tinygrad_rnn import nn
+
+class Many(nn.Cell):
+    input_size = 3
+
+    def __init__(self):
+        self.linear = nn.Linear(3, 2)
+
+    def initial_state(self, batch_size):
+        return tuple(tr.zeros((batch_size, 2)) for _ in range(20))
+
+    def step(self, x, state):
+        z = self.linear(x)
+        new = tuple(tr.tanh(z * i / 9 + s / 2) for i, s in enumerate(state))
+        return tuple(s * 2 for s in new), new
+
+layer, x = nn.Recurrent(Many(), mode="compiled"), np.ones((2, 3), np.float32)
+with tr.no_grad():
+    wanted, _ = layer(x[None])
+np.testing.assert_array_equal(np.stack(layer.stepper(2)(x)), np.stack([y.numpy()[0] for y in wanted]))
+"""
+
+
+def test_a_cell_with_many_arrays():
+    """What a step is prepared from is held as long as it is read: freed memory is overwritten here at once."""
+    environment = os.environ | {"MALLOC_PERTURB_": "165"}
+    done = subprocess.run([sys.executable, "-c", MANY], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_several_steppers_of_one_cell():
