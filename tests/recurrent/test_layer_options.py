@@ -204,6 +204,8 @@ def test_all_states_where_not_all_steps_count(mode):
 
 def test_which_states_is_checked():
     for layer in (nn.GRU(I, H), nn.Recurrent(nn.GRUCell(I, H))):
+        with pytest.raises(ValueError, match=r"return_states: got array.*, wanted 'final' or 'all'"):
+            layer(np.ones((T, B, I)), return_states=np.ones(2))
         with pytest.raises(ValueError, match=r"return_states: got 'last', wanted 'final' or 'all'"):
             layer(np.ones((T, B, I)), return_states="last")
 

@@ -135,7 +135,7 @@ class WithStates(Modifier):
 
 def check_return_states(value: str) -> bool:
     """Whether all states are asked for."""
-    if value not in ("final", "all"):
+    if not isinstance(value, str) or value not in ("final", "all"):
         raise ValueError(f"return_states: got {value!r}, wanted 'final' or 'all'")
     return value == "all"
 

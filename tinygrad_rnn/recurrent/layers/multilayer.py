@@ -261,7 +261,7 @@ class Layered(Module):
         cells, states = self._cells, None
         if state is not None:
             states = self._split_state(state, x.shape[0 if batch_first else 1], batched)
-        every = return_states != "final" and check_return_states(return_states)
+        every = check_return_states(return_states)
         if every:
             cells = [with_states(self, cell) for cell in cells]
         finals = []

@@ -93,7 +93,7 @@ class Recurrent(Module):
         state : nest of tensors
             After the last step; (T, B, ...) with ``return_states="all"``.
         """
-        every = return_states != "final" and check_return_states(return_states)
+        every = check_return_states(return_states)
         cell = with_states(self, self.cell) if every else self.cell
         ys, state = scan(
             cell,
@@ -205,7 +205,7 @@ class Bidirectional(Module):
             raise ShapeError("Bidirectional: state: wanted the pair (forwards, backwards)")
         fw, bw = (None, None) if state is None else state
         which = {"lengths": lengths, "mask": mask, "resets": resets, "checkpoint_every": self.checkpoint_every}
-        every = return_states != "final" and check_return_states(return_states)
+        every = check_return_states(return_states)
         which["return_outputs"] = return_outputs or every
         cells = [with_states(self, cell) if every else cell for cell in (self.cell_fw, self.cell_bw)]
         ys_fw, fw = scan(cells[0], xs, fw, self.mode, False, self.batch_first, **which)
