@@ -83,7 +83,8 @@ def new_data(subject: Subject, rng) -> None:
     """Another array in the place of a parameter's, of an order of its own."""
     if found := _some(subject, rng):
         values = _near(found[1], rng)
-        found[1].data = np.asfortranarray(values) if rng.random() < 0.3 else values
+        # without an axis it would get one
+        found[1].data = np.asfortranarray(values) if rng.random() < 0.3 and values.ndim else values
 
 
 @change
