@@ -29,13 +29,13 @@ def operand(x: Any) -> Any:
     return x if isinstance(x, Carrier) else np.asarray(x)
 
 
-def axis_of(x: Any, axis: Any, name: str = "axis") -> int:
-    """`axis` of `x`, counted from the front."""
+def axis_of(shape: tuple, axis: Any, name: str = "axis") -> int:
+    """`axis` of `shape`, counted from the front."""
     if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
         raise TypeError(f"{name}: got {axis!r}, wanted an int")
-    n = len(x.shape)
+    n = len(shape)
     if not -n <= axis < n:
-        raise ShapeError(f"{name}: got {axis}, wanted an axis of shape {tuple(x.shape)}")
+        raise ShapeError(f"{name}: got {axis}, wanted an axis of shape {tuple(shape)}")
     return int(axis) % n
 
 
@@ -108,7 +108,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
             raise ShapeError(f"axes: got {axes} for shapes {tuple(a.shape)} and {tuple(b.shape)}, wanted axes of both")
         left, right = list(range(n - axes, n)), list(range(axes))
     else:
-        left, right = ([axis_of(x, i, "axes") for i in np.atleast_1d(side)] for x, side in zip((a, b), axes))
+        left, right = ([axis_of(x.shape, i, "axes") for i in np.atleast_1d(side)] for x, side in zip((a, b), axes))
     if len(left) != len(right) or any(a.shape[i] != b.shape[j] for i, j in zip(left, right)):
         raise ShapeError(f"np.tensordot: got shapes {tuple(a.shape)} and {tuple(b.shape)}, which do not fit at {axes}")
     rows, columns = [i for i in range(n) if i not in left], [j for j in range(m) if j not in right]
@@ -158,7 +158,7 @@ def array_split(x: Any, sections: Any, axis: int = 0) -> Any:
         return f.split(x, sections, axis)
     if sections < 1:
         raise ShapeError(f"np.array_split: got {sections} sections, wanted one or more")
-    length = x.shape[axis_of(x, axis)]
+    length = x.shape[axis_of(x.shape, axis)]
     each, more = divmod(length, int(sections))
     return f.split(x, np.cumsum([each + (i < more) for i in range(int(sections))])[:-1].tolist(), axis)
 
@@ -172,7 +172,7 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     except ValueError:
         raise ShapeError(f"shift: got {shift!r} for axis={axis!r}, wanted one for each axis") from None
     for s, i in zip(shifts.reshape(-1).tolist(), axes.reshape(-1).tolist()):
-        n = a.shape[axis_of(a, i)]
+        n = a.shape[axis_of(a.shape, i)]
         if n and s % n:
             head, tail = f.split(a, [n - s % n], i)
             a = f.concat([tail, head], i)
@@ -181,7 +181,7 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
 
 def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     a = with_axes(2, a, "np.diagonal")
-    axis1, axis2 = axis_of(a, axis1, "axis1"), axis_of(a, axis2, "axis2")
+    axis1, axis2 = axis_of(a.shape, axis1, "axis1"), axis_of(a.shape, axis2, "axis2")
     if axis1 == axis2:
         raise ShapeError(f"axis2: got {axis2}, wanted another one than axis1")
     a = f.moveaxis(f.moveaxis(a, axis1, -1), axis2 - (axis2 > axis1), -1)
@@ -204,7 +204,7 @@ def diff(a: Any, n: int = 1, axis: int = -1) -> Any:
     a = operand(a)
     if n < 0:
         raise ValueError(f"n: got {n}, wanted no negative number")
-    lead = (slice(None),) * axis_of(a, axis)
+    lead = (slice(None),) * axis_of(a.shape, axis)
     for _ in range(n):
         a = a[(*lead, slice(1, None))] - a[(*lead, slice(None, -1))]
     return a
@@ -223,7 +223,7 @@ def average(a: Any, axis: Any = None, weights: Any = None, keepdims: bool = Fals
         return f.mean(a, axis, keepdims)
     weights = operand(weights)
     if tuple(weights.shape) != tuple(a.shape):
-        if len(weights.shape) != 1 or not isinstance(axis, int) or weights.shape[0] != a.shape[axis_of(a, axis)]:
+        if len(weights.shape) != 1 or not isinstance(axis, int) or weights.shape[0] != a.shape[axis_of(a.shape, axis)]:
             raise ShapeError(
                 f"np.average: got weights {tuple(weights.shape)} for {tuple(a.shape)}, wanted one for each"
             )
@@ -236,7 +236,7 @@ def take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Any:
     if axis is None:
         return take_along_axis(as_1d(arr), indices, 0)
     arr, indices = operand(arr), np.asarray(indices)
-    axis = axis_of(arr, axis)
+    axis = axis_of(arr.shape, axis)
     if indices.ndim != len(arr.shape):
         raise ShapeError(f"indices: got shape {indices.shape}, wanted as many axes as in {tuple(arr.shape)}")
     grid = [np.arange(n).reshape((-1,) + (1,) * (len(arr.shape) - 1 - i)) for i, n in enumerate(arr.shape)]

@@ -10,6 +10,7 @@ import numpy as np
 from ..core import Carrier
 from ..core.dtype import KNOWN_DTYPES
 from ..core.node import as_operand
+from ..core.numpy_functions import axis_of
 from ..errors import ShapeError
 
 MOST = 2**59  # elements that an array of float64 may have
@@ -60,14 +61,9 @@ def integers(value: Any, name: str) -> tuple[int, ...]:
 
 def one_axis(axis: Any, shape: tuple, scalars: bool = False) -> int:
     """`axis` of `shape`, counted from the front; a scalar has the axes 0 and -1 if `scalars`."""
-    n = len(shape)
-    if isinstance(axis, bool) or not isinstance(axis, (int, np.integer)):
-        raise TypeError(f"axis: got {axis!r}, wanted an int")
-    if scalars and not n and axis in (0, -1):
+    if scalars and not shape and integer(axis, "axis") in (0, -1):
         return 0
-    if not -n <= axis < n:
-        raise ShapeError(f"axis: got {axis}, wanted an axis of shape {tuple(shape)}")
-    return int(axis) % n
+    return axis_of(shape, axis)
 
 
 def several_axes(axis: Any, shape: tuple, scalars: bool = False) -> tuple[int, ...]:
