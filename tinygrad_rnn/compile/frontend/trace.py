@@ -11,7 +11,6 @@ symbol.
 
 from __future__ import annotations
 
-import itertools
 import operator
 import sys
 from collections.abc import Callable, Mapping
@@ -26,9 +25,8 @@ from ...core.dtype import promote
 from ...errors import CompileError
 from ...ops import getitem
 from ..ir.program import Captured, StepProgram
-from ..ir.program_ops import ADD, BROADCAST, CONSTANT, MATMUL, PICK, RESHAPE, ZERO, is_ours
-from ..ir.symbol import BATCH, Symbol, behind, location
-from ..ir.views import resolve
+from ..ir.program_ops import BROADCAST, CONSTANT, PICK, RESHAPE, ZERO, is_ours
+from ..ir.symbol import BATCH, Symbol, location
 from .normal_form import Rules
 
 OPEN = ("elementwise", "reduce")  # kinds of lowerings that say all there is to know of an operation
@@ -43,7 +41,8 @@ class Trace(Rules):
     owned : callable
         Whether a tensor is kept by the cell, so that it is looked up anew at each call.
     cuts : mapping of int to list of int
-        At which columns to cut the n-th product from the start, as :func:`overlaps` of an earlier trace says.
+        At which columns to cut the n-th product from the start, as :func:`~.column_cuts.overlaps` of an earlier trace
+        says.
     stand_in : int
         How many rows arrays have that stand for a row for each batch row.
 
@@ -347,35 +346,6 @@ class Trace(Rules):
             )
         shape, dtype = results
         return self.make(op, args, static, self.symbolic(shape), dtype, False)
-
-
-def overlaps(products: list[Symbol], roots: list[Symbol]) -> dict[int, list[int]]:
-    """Where to cut products of which `roots` use overlapping columns, so that none is computed twice.
-
-    A layer normalisation before a split is such a case: its mean needs all columns, each gate some.
-    """
-    used: dict[tuple, set[tuple[int, int]]] = {}  # of what times which rows of which matrix: the columns
-    for s in behind(roots, lambda s: s.varying_operands):
-        if s.op is MATMUL:
-            key, columns = _column_range(s)
-            used.setdefault(key, set()).add(columns)
-    cuts = {}
-    for i, product in enumerate(products):
-        while product.op is ADD:  # of the pieces of a concatenation: all are cut alike
-            product = product.args[0]
-        key, (first, last) = _column_range(product)
-        inside = sorted((a, b) for a, b in used.get(key, ()) if first <= a and b <= last)
-        if any(b > c for (_, b), (c, _) in itertools.pairwise(inside)):
-            cuts[i] = sorted({n - first for n in itertools.chain((first, last), *inside)})
-    return cuts
-
-
-def _column_range(product: Symbol) -> tuple[tuple, tuple[int, int]]:
-    """What is multiplied with which rows of which matrix; and which columns of it."""
-    a, w = product.args
-    view = resolve(w)
-    axis, start, stop = view.axes[1]
-    return (a.uid, view.base.uid, axis, view.axes[0]), (start, stop)
 
 
 def _infer(op: Op, args: tuple, static: dict) -> Any:

@@ -11,7 +11,8 @@ from ...core import Tensor
 from ...errors import CompileError
 from ..ir.program import StepProgram
 from ..ir.symbol import BATCH, Symbol
-from .trace import Trace, overlaps, recording
+from .column_cuts import overlaps
+from .trace import Trace, recording
 
 
 def trace_step(
