@@ -228,7 +228,9 @@ def _stacked(rng, seed: int) -> Subject:
 def _of_table(rng, seed: int) -> Subject:
     case = table.CASES[int(rng.integers(len(table.CASES)))]
     width, hidden = _width(rng), max(2, _width(rng))
-    cell = case.cell(width, hidden, _dtype(rng), int(rng.integers(100)))
+    # in float32 some value of an hour is so near to a jump that loop and tape are on different sides of it
+    dtype = "float64" if case.name == "rounding" else _dtype(rng)
+    cell = case.cell(width, hidden, dtype, int(rng.integers(100)))
     template = tree.map(lambda s: np.zeros((1, *s.sizes), s.dtype or float), case.inputs(width, hidden))
     options = _options(rng)
     if any(s.dtype == "bool" for s in tree.flatten(case.state(width, hidden))[0]):
