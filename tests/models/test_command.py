@@ -4,7 +4,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -187,36 +186,45 @@ def test_resume_before_the_first_checkpoint(tmp_path, capsys):
     assert "this begins at update 0" in out
 
 
+STOPPED_AT_UPDATE_20 = """
+import os, sys
+from models import __main__ as command
+from tinygrad_rnn.train import Trainer
+
+class Signal:
+    def on_step_end(self, trainer):
+        if trainer.steps == 20:
+            os.kill(os.getpid(), {number})
+
+original = Trainer.fit
+def fit(self, *arguments, **options):
+    self.callbacks.append(Signal())
+    return original(self, *arguments, **options)
+
+Trainer.fit = fit
+sys.exit(command.main({arguments}))
+"""
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_what_was_trained(tmp_path, number):
     """Long before the first checkpoint would be due; what goes on ends as a run that nobody stopped."""
-    folder, options = tmp_path / "part", ["--samples", "40", "--epochs", "60"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "models", "sine", *options, "--out", str(folder)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    while not (folder / "options.json").exists():
-        assert process.poll() is None, process.communicate()[1]
-        time.sleep(0.01)
-    time.sleep(1.5)  # imports and compilation
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=120)
-    stopped = re.search(r"interrupted after .* at update (\d+); update (\d+) is saved, go on with: .* --resume", errors)
-    assert stopped, errors
-    assert stopped[1] == stopped[2]
-    assert process.returncode == (1 if number == signal.SIGINT else 143)
+    options = ["--samples", "40", "--epochs", "15"]
+    arguments = ["sine", *options, "--out", str(tmp_path / "part")]
+    code = STOPPED_AT_UPDATE_20.format(number=int(number), arguments=arguments)
+    stopped = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    said = r"interrupted after .* at update 20; update 20 is saved, go on with: python -m models sine .* --resume"
+    assert re.search(said, stopped.stderr), stopped.stderr
+    assert stopped.returncode == (1 if number == signal.SIGINT else 143)
     run = subprocess.run(
-        [sys.executable, "-m", "models", "sine", "--resume", "--out", str(folder)],
+        [sys.executable, "-m", "models", "sine", "--resume", "--out", str(tmp_path / "part")],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     )
-    assert f"update {stopped[1]}" in run.stdout
+    assert "update 20" in run.stdout
     assert command.main(["sine", *options, "--out", str(tmp_path / "whole")]) == 0
     a, b = (load_file(tmp_path / name / "weights.safetensors") for name in ("part", "whole"))
     assert all((a[key] == b[key]).all() for key in a)
