@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .checks import whole_number
 from .errors import DTypeError
 
 
@@ -217,9 +218,7 @@ def set_num_threads(n: int) -> None:
     import threadpoolctl
 
     global _num_threads
-    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
-        raise ValueError(f"n: got {n!r}, wanted a whole number of threads, at least 1")
-    _num_threads = n
+    _num_threads = n = whole_number("n", n, wanted="a whole number of threads, at least 1")
     threadpoolctl.threadpool_limits(n, user_api="blas")
 
 

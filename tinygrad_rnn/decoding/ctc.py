@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..checks import whole_number
 from ..core import Tensor
 from ..errors import DataError, DTypeError, ShapeError
 from ..modules.ctc import check_blank, check_lengths
@@ -106,8 +107,7 @@ def ctc_beam_search(
     ((1,), 0.64)
     """
     for name, value in (("beam_width", beam_width), ("top", top)):
-        if not isinstance(value, int | np.integer) or value < 1:
-            raise ValueError(f"ctc_beam_search: {name}: got {value!r}, wanted a whole number, at least 1")
+        whole_number(f"ctc_beam_search: {name}", value)
     if top > beam_width:
         raise ValueError(f"ctc_beam_search: top: got {top}, wanted at most {beam_width} as beam_width")
     if language_model is not None and not callable(language_model):

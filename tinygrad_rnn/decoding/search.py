@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import config
+from ..checks import whole_number
 from ..core import Tensor
 from ..errors import DataError, DTypeError, ShapeError
 from .rows import check_rows_apart, row_axes, take_rows
@@ -326,8 +327,7 @@ def _symbols(stop: int | Collection[int] | None) -> np.ndarray:
 
 def _check_counts(**numbers: Any) -> None:
     for name, number in numbers.items():
-        if not isinstance(number, int | np.integer) or isinstance(number, bool) or number < 1:
-            raise ValueError(f"{name}: got {number!r}, wanted a whole number, at least 1")
+        whole_number(name, number)
 
 
 def _at_temperature(logits: np.ndarray, temperature: float) -> np.ndarray:

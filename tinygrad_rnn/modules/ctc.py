@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
+from ..checks import is_whole, one_of
 from ..core import Tensor, as_tensor
 from ..errors import DTypeError, ShapeError
 from ..ops.arguments import operand
@@ -75,8 +76,7 @@ def ctc_loss(
     >>> round(float(loss), 4)  # three alignments of nine, log(3)
     1.0986
     """
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"reduction: got {reduction!r}, wanted 'mean', 'sum' or 'none'")
+    one_of("reduction", reduction, ("mean", "sum", "none"))
     log_probs, labels = (
         as_tensor(operand(log_probs, "ctc_loss: log_probs")),
         check_integers("ctc_loss: targets", _padded(targets, target_lengths)),
@@ -149,7 +149,7 @@ def check_lengths(argument: str, value: Any, batch: int, single: bool, most: int
 
 
 def check_blank(name: str, blank: Any, classes: int) -> None:
-    if not isinstance(blank, int | np.integer) or not 0 <= blank < classes:
+    if not is_whole(blank) or not 0 <= blank < classes:
         raise IndexError(f"{name}: blank: got {blank!r}, wanted a class from 0 to {classes - 1}")
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from .. import ops
+from ..checks import is_whole
 from ..core import Tensor
 from ..ops.index import as_indices
 from . import init
@@ -43,7 +42,7 @@ class Embedding(Module):
 
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, dtype=None):
         check_sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
-        if padding_idx is not None and not isinstance(padding_idx, int | np.integer):
+        if padding_idx is not None and not is_whole(padding_idx):
             raise TypeError(f"padding_idx: got {padding_idx!r}, wanted an id")
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
             raise IndexError(f"padding_idx: got {padding_idx}, wanted an id of a table with {num_embeddings} rows")

@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from .. import ops
+from ..checks import one_of
 from ..core import Tensor, as_tensor, is_float
 from ..core.dtype import as_array
 from ..errors import DTypeError, ShapeError
@@ -82,8 +83,7 @@ def _reduce(loss, reduction: str):
 
 
 def _check_reduction(reduction: str) -> None:
-    if reduction not in ("mean", "sum", "none"):
-        raise ValueError(f"reduction: got {reduction!r}, wanted 'mean', 'sum' or 'none'")
+    one_of("reduction", reduction, ("mean", "sum", "none"))
 
 
 def mse_loss(input, target, reduction: str = "mean"):

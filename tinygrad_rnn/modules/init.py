@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 
 from .. import config
+from ..checks import one_of
 from ..core import Tensor
 from ..core.dtype import as_array
 from ..errors import ShapeError
@@ -77,9 +78,7 @@ def gain(nonlinearity: str, slope: float = 0.01) -> float:
         "relu": math.sqrt(2.0),
         "leaky_relu": math.sqrt(2.0 / (1.0 + slope * slope)),
     }
-    if not isinstance(nonlinearity, str) or nonlinearity not in gains:
-        raise ValueError(f"nonlinearity: got {nonlinearity!r}, wanted one of {', '.join(gains)}")
-    return gains[nonlinearity]
+    return gains[one_of("nonlinearity", nonlinearity, gains, f"one of {', '.join(gains)}")]
 
 
 def xavier_uniform(tensor: Tensor, gain: float = 1.0) -> Tensor:
@@ -94,8 +93,7 @@ def xavier_normal(tensor: Tensor, gain: float = 1.0) -> Tensor:
 
 
 def _kaiming_std(tensor: Tensor, slope: float, mode: str, nonlinearity: str) -> float:
-    if not isinstance(mode, str) or mode not in ("fan_in", "fan_out"):
-        raise ValueError(f"mode: got {mode!r}, wanted 'fan_in' or 'fan_out'")
+    one_of("mode", mode, ("fan_in", "fan_out"))
     fan = fans(tensor)[mode == "fan_out"]
     return gain(nonlinearity, slope) / math.sqrt(max(1, fan))
 

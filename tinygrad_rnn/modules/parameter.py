@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import config
+from ..checks import whole_number
 from ..core import Tensor, as_array, check_dtype, is_float
 from ..errors import DTypeError
 
@@ -74,8 +75,7 @@ def check_eps(owner: str, eps: Any) -> float:
 def check_sizes(owner: str, **sizes) -> None:
     """Raise ValueError unless all are whole numbers, at least 0."""
     for name, n in sizes.items():
-        if not isinstance(n, int | np.integer) or isinstance(n, bool) or n < 0:
-            raise ValueError(f"{owner}: {name}: got {n!r}, wanted a whole number, at least 0")
+        whole_number(f"{owner}: {name}", n, 0)
 
 
 def empty(*shape: int, dtype=None) -> Parameter:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from ..checks import one_of
 from .checks import number, whole
 from .optimizer import Optimizer
 from .schedule import Schedule
@@ -57,10 +58,8 @@ class ReduceLROnPlateau(Schedule):
     ):
         if not 0 <= number("factor", factor) < 1:
             raise ValueError(f"factor: got {factor}, wanted at least 0 and below 1")
-        if mode not in ("min", "max"):
-            raise ValueError(f"mode: got {mode!r}, wanted 'min' or 'max'")
-        if threshold_mode not in ("rel", "abs"):
-            raise ValueError(f"threshold_mode: got {threshold_mode!r}, wanted 'rel' or 'abs'")
+        one_of("mode", mode, ("min", "max"))
+        one_of("threshold_mode", threshold_mode, ("rel", "abs"))
         super().__init__(optimizer)
         if isinstance(min_lr, Iterable) and not isinstance(min_lr, str):
             self.min_lr: Any = [number("min_lr", m) for m in min_lr]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ..atomic import checked
+from ..checks import whole_number
 from ..errors import NonFiniteError
 from .checkpoint import try_write
 from .files import beside
@@ -67,9 +68,8 @@ class SaveCheckpoint:
     def __init__(self, path: str | Path, seconds: float = 60.0, keep: int = 1, best: bool = False):
         if not isinstance(seconds, int | float) or not seconds >= 0:
             raise ValueError(f"seconds: got {seconds!r}, wanted at least 0")
-        if isinstance(keep, bool) or not isinstance(keep, int) or keep < 0:
-            raise ValueError(f"keep: got {keep!r}, wanted a whole number from 0 on")
-        self.path, self.seconds, self.keep, self.best = Path(checked(path)), seconds, keep, best
+        self.keep = whole_number("keep", keep, 0, wanted="a whole number from 0 on")
+        self.path, self.seconds, self.best = Path(checked(path)), seconds, best
         self.saved: int | None = None
         self._time = -math.inf  # of the last one, or of the last try
         self._failure: Exception | None = None  # of the last try

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import is_whole
 from ..optim import Optimizer, Schedule
 
 EVENTS = ("on_fit_start", "on_epoch_start", "on_step_end", "on_epoch_end", "on_interrupt", "on_fit_end")
@@ -70,17 +71,10 @@ def check_positive(name: str, value: Any, whole: bool = False) -> None:
     """Raise unless `value` is None or a number above 0."""
     if value is None:
         return
-    kinds = int | np.integer if whole else int | float | np.integer | np.floating
-    if isinstance(value, bool) or not isinstance(value, kinds):
+    if not (is_whole(value) or (not whole and isinstance(value, float | np.floating))):
         raise TypeError(f"{name}: got {value!r}, wanted a {'whole' if whole else 'positive'} number or None")
     if not value > 0:
         raise ValueError(f"{name}: got {value}, wanted a positive number or None")
-
-
-def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    """Raise unless `value` is one of `choices`."""
-    if value not in choices:
-        raise ValueError(f"{name}: got {value!r}, wanted one of {', '.join(map(repr, choices))}")
 
 
 def check_number(name: str, value: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import is_whole
 from ..core import Tensor, as_array
 from ..errors import DataError, DTypeError, ShapeError
 
@@ -44,7 +45,7 @@ def confusion_matrix(targets: Any, predictions: Any, classes: int) -> np.ndarray
     array([[1, 0],
            [1, 2]])
     """
-    if isinstance(classes, bool) or not isinstance(classes, int | np.integer):
+    if not is_whole(classes):
         raise TypeError(f"classes: got {classes!r}, wanted a whole number")
     if not 1 <= classes <= MOST:
         raise ValueError(f"classes: got {classes}, wanted 1 to {MOST}")

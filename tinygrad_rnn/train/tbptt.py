@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import config
+from ..checks import is_whole
 from ..core import Tensor, counting_from, tree
 from ..errors import CheckpointError, DTypeError, ShapeError
 from ..ops import concat
@@ -202,7 +203,7 @@ class TruncatedBPTT:
 
 
 def _whole(name: str, n: Any, least: int, what: str) -> int:
-    if isinstance(n, bool) or not isinstance(n, int | np.integer):
+    if not is_whole(n):
         raise ValueError(f"{name}: got {n!r}, wanted a whole number")
     if n < least:
         raise ValueError(f"{name}: got {n}, wanted at least {what}")

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from .. import config
+from ..checks import one_of
 from ..core import Tensor
 from ..errors import CheckpointError, DataError
 from ..optim import Optimizer, Schedule
 from . import resume
 from .batches import check_batches, number_of
 from .checkpoint import read, write
-from .checks import NONFINITE, check_callbacks, check_choice, check_parts, check_positive, check_schedules
+from .checks import NONFINITE, check_callbacks, check_parts, check_positive, check_schedules
 from .loop import Loop
 from .progress import Progress
 from .signals import Interruption, interruption
@@ -100,7 +101,7 @@ class Trainer(Loop):
         check_schedules(optimizer, schedule, step_schedule)
         check_positive("clip_norm", clip_norm)
         check_positive("clip_value", clip_value)
-        check_choice("nonfinite", nonfinite, NONFINITE)
+        one_of("nonfinite", nonfinite, NONFINITE, f"one of {', '.join(map(repr, NONFINITE))}")
         self.model, self.optimizer, self.loss_fn, self.step_fn = model, optimizer, loss, step
         self.schedule, self.step_schedule = schedule, step_schedule
         self.clip_norm, self.clip_value, self.nonfinite = clip_norm, clip_value, nonfinite

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ...checks import one_of, whole_number
 from ...modules import init as initialisers
 from ...modules.parameter import Parameter, empty
 from ...ops import zeros
@@ -16,9 +17,7 @@ Init = str | Callable[["GatedCell"], None]
 
 
 def check_count(value, argument: str) -> int:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{argument}: got {value!r}, wanted a positive integer")
-    return int(value)
+    return whole_number(argument, value, wanted="a positive integer")
 
 
 def masked(h, mask):
@@ -74,8 +73,8 @@ class GatedCell(Cell):
         name = type(self).__name__
         self.input_size = check_count(input_size, f"{name}: input_size")
         self.hidden_size = check_count(hidden_size, f"{name}: hidden_size")
-        if not callable(init) and init not in ("default", "torch"):
-            raise ValueError(f"{name}: init: got {init!r}, wanted 'default', 'torch' or a callable")
+        if not callable(init):
+            one_of(f"{name}: init", init, ("default", "torch"), "'default', 'torch' or a callable")
         self.init = init
         self.build(bool(bias), dtype)
         self.reset_parameters()

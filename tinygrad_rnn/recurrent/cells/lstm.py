@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from ...checks import is_whole
 from ...modules import init as initialisers
 from ...modules.parameter import Parameter, empty
 from ...ops import sigmoid, split, tanh, zeros
@@ -93,7 +92,7 @@ class LSTMCell(GatedCell):
 
 
 def check_projection(value: int, hidden_size: int, owner: str) -> int:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or not 0 <= value < hidden_size:
+    if not is_whole(value) or not 0 <= value < hidden_size:
         raise ValueError(f"{owner}: proj_size: got {value!r}, wanted 0 or less than hidden_size, {hidden_size}")
     return int(value)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from ...checks import one_of
 from ..cell import Cell
 
 C = TypeVar("C", bound=type[Cell])
@@ -67,9 +68,7 @@ def cell_by_name(name: str) -> type[Cell]:
     >>> nn.cell_by_name("gru")(3, 4)
     GRUCell(3, 4)
     """
-    if name not in _cells:
-        raise ValueError(f"name: got {name!r}, wanted one of {', '.join(cell_names())}")
-    return _cells[name]
+    return _cells[one_of("name", name, _cells, f"one of {', '.join(cell_names())}")]
 
 
 def cell_names() -> list[str]:

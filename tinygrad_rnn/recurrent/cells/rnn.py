@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...checks import one_of
 from ...modules import init as initialisers
 from ...modules.parameter import empty
 from ...ops import matmul_tanh, relu, sigmoid, tanh
@@ -13,9 +14,7 @@ ACTIVATIONS = {"tanh": tanh, "relu": relu, "sigmoid": sigmoid}
 
 
 def check_nonlinearity(value: str, owner: str) -> str:
-    if value not in ACTIVATIONS:
-        raise ValueError(f"{owner}: nonlinearity: got {value!r}, wanted one of {', '.join(ACTIVATIONS)}")
-    return value
+    return one_of(f"{owner}: nonlinearity", value, ACTIVATIONS, f"one of {', '.join(ACTIVATIONS)}")
 
 
 @register_cell("rnn")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ... import ops
+from ...checks import one_of
 from ...core import tree
 from ...modules import init as initialisers
 from ...modules.module import Module
@@ -135,9 +136,7 @@ class WithStates(Modifier):
 
 def check_return_states(value: str) -> bool:
     """Whether all states are asked for."""
-    if not isinstance(value, str) or value not in ("final", "all"):
-        raise ValueError(f"return_states: got {value!r}, wanted 'final' or 'all'")
-    return value == "all"
+    return one_of("return_states", value, ("final", "all")) == "all"
 
 
 def with_states(layer: Module, cell: Cell) -> WithStates:

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from ... import ops
+from ...checks import one_of
 from ...core import tree
 from ...errors import ShapeError
 from ...modules.containers import ModuleList
@@ -144,9 +145,7 @@ MERGES = {
 
 
 def check_merge(merge: str) -> str:
-    if not isinstance(merge, str) or merge not in MERGES:
-        raise ValueError(f"merge: got {merge!r}, wanted one of {', '.join(MERGES)}")
-    return merge
+    return one_of("merge", merge, MERGES, f"one of {', '.join(MERGES)}")
 
 
 class Bidirectional(Module):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import config
+from ...checks import one_of, whole_number
 from ...config import grad_mode
 from ...core import Tensor, is_float, tree
 from ...core.dtype import as_array
@@ -26,16 +27,14 @@ MODES = ("auto", "compiled", "eager")
 
 
 def check_mode(mode: str) -> str:
-    if mode not in MODES:
-        raise ValueError(f"mode: got {mode!r}, wanted 'auto', 'compiled' or 'eager'")
-    return mode
+    return one_of("mode", mode, MODES)
 
 
 def check_every(every: Any, owner: str) -> int | None:
     """`checkpoint_every`, which is None or a whole number from 1 on."""
-    if every is not None and (isinstance(every, bool) or not isinstance(every, int | np.integer) or every < 1):
-        raise ValueError(f"{owner}: checkpoint_every: got {every!r}, wanted None or a whole number, at least 1")
-    return None if every is None else int(every)
+    if every is None:
+        return None
+    return whole_number(f"{owner}: checkpoint_every", every, wanted="None or a whole number, at least 1")
 
 
 def scan(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import config
+from ...checks import whole_number
 from ...core import Tensor, as_tensor, tree
 from ...core.backward import backward
 from ...core.finding import all_finite
@@ -93,9 +94,7 @@ class RTRL:
             cell = cell.cell
         if not isinstance(cell, Cell):
             raise TypeError(f"RTRL: cell: got {type(cell).__name__}, wanted an nn.Cell or nn.Recurrent")
-        if not isinstance(batch_size, int | np.integer) or batch_size < 1:
-            raise ShapeError(f"RTRL: batch_size: got {batch_size!r}, wanted a whole number, at least 1")
-        self.cell, self.batch_size = cell, int(batch_size)
+        self.cell, self.batch_size = cell, whole_number("RTRL: batch_size", batch_size, error=ShapeError)
         self._name = f"RTRL: {type(cell).__name__}"
         if example is None:
             if cell.input_size is None:

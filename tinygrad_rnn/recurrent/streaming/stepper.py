@@ -9,6 +9,7 @@ import numpy as np
 
 from ... import compile as compiler
 from ... import config, ops
+from ...checks import whole_number
 from ...compile.runtime.streaming import CHANGED, SUSPECT
 from ...config import grad_mode
 from ...core import Tensor, is_float, tree
@@ -69,9 +70,7 @@ class Stepper:
     def __init__(
         self, cells: list[Cell], batch_size: int, example: Any = None, mode: str = "auto", stacked: bool = False
     ):
-        if not isinstance(batch_size, int | np.integer) or isinstance(batch_size, bool) or batch_size < 1:
-            raise ShapeError(f"batch_size: got {batch_size!r}, wanted a whole number, at least 1")
-        self.batch_size, self._stacked = int(batch_size), stacked
+        self.batch_size, self._stacked = whole_number("batch_size", batch_size, error=ShapeError), stacked
         self._links: list[_Link] = []
         for cell in cells:
             if example is None:
