@@ -1,0 +1,9 @@
+"""Write the golden sources anew, and say which have changed."""
+
+from . import CELLS, generate, path
+
+for name in CELLS:
+    target, text = path(name), generate(name)
+    changed = not target.exists() or target.read_text(encoding="utf-8") != text
+    target.write_text(text, encoding="utf-8")
+    print(f"{target.name}: {'changed' if changed else 'as before'}")
