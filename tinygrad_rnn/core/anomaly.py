@@ -17,7 +17,7 @@ import numpy as np
 
 from ..config import grad_mode
 from .finding import NOWHERE, Finding, Place, Unrolled, all_finite, error_at, new_entries, spot, values_of
-from .node import Node
+from .node import Node, Op
 from .tensor import Tensor
 
 ndarray = np.ndarray
@@ -63,7 +63,7 @@ class detect_anomaly(ContextDecorator):
     tinygrad_rnn.errors.AnomalyError: log: gives -inf at entry (1,), in ...: its input is finite (0.0)
     """
 
-    def __init__(self, enabled: bool = True):
+    def __init__(self, enabled: bool = True) -> None:
         if not isinstance(enabled, bool | np.bool_):
             raise TypeError(f"detect_anomaly: enabled: got {type(enabled).__name__}, wanted a bool")
         self.enabled = bool(enabled)
@@ -83,7 +83,7 @@ class detect_anomaly(ContextDecorator):
             grad_mode.anomaly = Watch()
         _listen(1)
 
-    def __exit__(self, *exc) -> None:
+    def __exit__(self, *exc: Any) -> None:
         grad_mode.anomaly, errors = self.before.pop()
         errors.__exit__(*exc)
         if self.enabled:
@@ -131,7 +131,7 @@ def counting_from(step: int) -> Iterator[None]:
         yield
 
 
-def _watched(op, args: tuple, static: dict) -> Any:
+def _watched(op: Op, args: tuple, static: dict) -> Any:
     """What the tape records, and a look at it."""
     out = _plain(op, args, static)
     if grad_mode.tracer is not None:
@@ -238,7 +238,7 @@ class Watch:
 
     # ---- forward
 
-    def suspect(self, op, args: tuple, static: dict, out: Tensor) -> None:
+    def suspect(self, op: Op, args: tuple, static: dict, out: Tensor) -> None:
         """A result that is not finite: report it if that is new, or keep in mind what it comes from."""
         operands = [a.data if isinstance(a, Tensor) else a for a in args]
         place, sequence = self.here(), self.sequence

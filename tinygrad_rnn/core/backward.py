@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
@@ -53,7 +53,14 @@ def unbroadcast(g: Any, shape: tuple) -> Any:
 
 
 def backward(
-    roots, seeds, wrap, *, create_graph: bool, retain_graph: bool, inputs=None, through: bool = True
+    roots: Sequence,
+    seeds: Sequence,
+    wrap: Any,
+    *,
+    create_graph: bool,
+    retain_graph: bool,
+    inputs: Sequence | None = None,
+    through: bool = True,
 ) -> dict | None:
     """Walk the graph from `roots` and deposit gradients.
 
@@ -118,12 +125,12 @@ def backward(
 def _walk(
     cotangents: dict,
     owned: set,
-    wrap,
+    wrap: Any,
     retain_graph: bool,
     wanted: set | None,
     targets: set | None,
     through: bool,
-    watch,
+    watch: Any,
 ) -> list:
     """Push cotangents from node to node down to the leaves, which are returned.
 
@@ -228,7 +235,7 @@ def _walk(
     return leaves
 
 
-def _tensors(node: Node, wrap) -> tuple[Sequence, Any]:
+def _tensors(node: Node, wrap: Any) -> tuple[Sequence, Any]:
     """The saved values of `node` as tensors that are still linked to the graph and its write counters."""
     args: list = []
     for a, parent, counter in zip(node.args or (), node.parents, node.counters):
@@ -246,7 +253,7 @@ def _tensors(node: Node, wrap) -> tuple[Sequence, Any]:
 _ones: dict = {}  # the cotangents of losses
 
 
-def _seed(root, seed, wrap, create_graph: bool):
+def _seed(root: Any, seed: Any, wrap: Any, create_graph: bool) -> Any:
     if seed is None:
         shape, dtype = root.data.shape, root.data.dtype
         seed = _ones.get((shape, dtype))
@@ -270,7 +277,7 @@ def _seed(root, seed, wrap, create_graph: bool):
     return values
 
 
-def _leading_to(roots, wanted: set) -> set:
+def _leading_to(roots: Iterable, wanted: set) -> set:
     """The wanted nodes and leaves, and all nodes behind `roots` that lead to one."""
     seen, nodes, stack = set(roots), [], list(roots)
     while stack:
@@ -305,7 +312,7 @@ def _reaches(shape: tuple, wide: tuple) -> bool:
     return lead >= 0 and all(n in (1, m) for n, m in zip(shape, wide[lead:]))
 
 
-def _unfit(node: Node, rules: Sequence, rule, new, parent) -> Exception:
+def _unfit(node: Node, rules: Sequence, rule: Any, new: Any, parent: Any) -> Exception:
     """What to raise about a cotangent that a rule returned for `parent`."""
     i = next(i for i, r in enumerate(rules) if r is rule)
     place = f"as input {i} of {node.name}"
@@ -328,7 +335,7 @@ def _overwritten(node: Node) -> GraphError:
     )
 
 
-def _run_hooks(hooks: list, g):
+def _run_hooks(hooks: list, g: Any) -> Any:
     for hook in tuple(hooks):
         out = hook(g)
         if out is not None:
@@ -341,7 +348,15 @@ def _run_hooks(hooks: list, g):
 
 
 def grad(
-    outputs, inputs, grad_outputs=None, *, wrap, create_graph=False, retain_graph=None, allow_unused=False, through=True
+    outputs: Sequence,
+    inputs: Sequence,
+    grad_outputs: Sequence | None = None,
+    *,
+    wrap: Any,
+    create_graph: bool = False,
+    retain_graph: bool | None = None,
+    allow_unused: bool = False,
+    through: bool = True,
 ) -> tuple:
     """Gradients of `outputs` with respect to `inputs`; see :func:`tinygrad_rnn.grad`."""
     retain = create_graph if retain_graph is None else retain_graph

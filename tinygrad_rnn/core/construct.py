@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from ..config import grad_mode
+from .aliases import ArrayLike, DTypeLike
 from .backward import grad as run_grad
 from .dtype import as_array, check_dtype
 from .inplace import values_of
@@ -14,7 +16,7 @@ from .node import Carrier
 from .tensor import Borrowed, Tensor, check_differentiable
 
 
-def tensor(data, requires_grad: bool = False, dtype=None) -> Tensor:
+def tensor(data: ArrayLike, requires_grad: bool = False, dtype: DTypeLike | None = None) -> Tensor:
     """Make a leaf tensor; the values are copied.
 
     Parameters
@@ -52,17 +54,15 @@ def tensor(data, requires_grad: bool = False, dtype=None) -> Tensor:
     return Tensor(array, bool(requires_grad))
 
 
-def as_tensor(data, dtype=None) -> Tensor:
+def as_tensor(data: ArrayLike, dtype: DTypeLike | None = None) -> Tensor:
     """`data` as a tensor, without a copy where it already is one, or an array of the right dtype.
 
     The tensor of an array shares its memory: what is written to one later is seen in the other. An operation that
     needs the values for its gradient keeps a copy of them, so that such a write does not change gradients of what was
     computed before.
     """
-    if isinstance(data, Tensor) and (dtype is None or data.dtype == dtype):
-        return data
     if isinstance(data, Tensor):
-        return data.astype(dtype)
+        return data if dtype is None or data.dtype == dtype else data.astype(dtype)
     dtype = None if dtype is None else check_dtype(dtype)
     array = as_array(data, "data", dtype=dtype)
     if dtype is not None:
@@ -72,9 +72,9 @@ def as_tensor(data, dtype=None) -> Tensor:
 
 
 def grad(
-    outputs,
-    inputs,
-    grad_outputs=None,
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensor | Sequence[Tensor],
+    grad_outputs: Tensor | np.ndarray | Sequence[ArrayLike] | None = None,
     create_graph: bool = False,
     retain_graph: bool | None = None,
     allow_unused: bool = False,
@@ -123,7 +123,7 @@ def grad(
     )
 
 
-def _tensors(given, name: str) -> tuple:
+def _tensors(given: Any, name: str) -> tuple:
     """One tensor, or several, as a tuple."""
     found = (given,) if isinstance(given, Carrier) or not isinstance(given, Iterable) else tuple(given)
     if not all(isinstance(t, Carrier) for t in found):
@@ -131,7 +131,9 @@ def _tensors(given, name: str) -> tuple:
     return found
 
 
-def partial_grad(outputs, inputs, grad_outputs, create_graph: bool = False) -> tuple[Tensor | None, ...]:
+def partial_grad(
+    outputs: Sequence[Tensor], inputs: Sequence[Tensor], grad_outputs: Sequence[ArrayLike], create_graph: bool = False
+) -> tuple[Tensor | None, ...]:
     """The same with `inputs` as independent variables: what one of them does through another is not counted.
 
     So a derivative rule has to give them, as the walk outside goes on from each; None where nothing depends on one.
@@ -140,7 +142,9 @@ def partial_grad(outputs, inputs, grad_outputs, create_graph: bool = False) -> t
     return run_grad(tuple(outputs), tuple(inputs), tuple(grad_outputs), through=False, **how)
 
 
-def pull_back(results, gs: dict, inputs, needs, create_graph: bool = False) -> list[Tensor | None]:
+def pull_back(
+    results: Sequence[Tensor], gs: dict, inputs: Sequence[Tensor], needs: Sequence[bool], create_graph: bool = False
+) -> list[Tensor | None]:
     """What the derivative rule of an operation returns that has just been run once more on the tape.
 
     `gs` holds the gradients of some of its `results` by their places. A gradient for each input that needs one; None

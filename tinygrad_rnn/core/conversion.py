@@ -5,14 +5,18 @@ from __future__ import annotations
 import copy
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import config
 from ..errors import DTypeError, GraphError, ShapeError
+from .aliases import DTypeLike
 from .dtype import is_float
 from .inplace import InPlace
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 grad_mode = config.grad_mode
 
@@ -71,17 +75,17 @@ class Convertible(InPlace):
     def tolist(self) -> Any:
         return self.numpy().tolist()
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         if self.requires_grad and grad_mode.enabled:
             _refuse_functions()
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
-    def __dlpack__(self, **options):
+    def __dlpack__(self, **options: Any) -> Any:
         if self.requires_grad:
             raise BufferError("__dlpack__: got a tensor that requires gradients, which get lost; pass t.detach()")
         return self.numpy().__dlpack__(**options)
 
-    def __dlpack_device__(self):
+    def __dlpack_device__(self) -> tuple[int, int]:
         return self.data.__dlpack_device__()
 
     def __bool__(self) -> bool:
@@ -120,7 +124,7 @@ class Convertible(InPlace):
 
     # ---- copies
 
-    def __copy__(self):
+    def __copy__(self) -> Self:
         """Another tensor with the same memory, at the same place of the graph."""
         if grad_mode.tracer is not None:
             grad_mode.tracer.refuse("a copy of a tensor")
@@ -129,7 +133,7 @@ class Convertible(InPlace):
         out._node, out._counter, out._hooks = self._node, self._counter, None
         return out
 
-    def __deepcopy__(self, memo):
+    def __deepcopy__(self, memo: dict) -> Self:
         if self._node is not None:
             raise GraphError("deepcopy: got a tensor computed by the graph, wanted a leaf; copy t.detach() instead")
         make: Any = type(self)
@@ -137,11 +141,11 @@ class Convertible(InPlace):
         out.grad = None if self.grad is None else copy.deepcopy(self.grad.detach(), memo)
         return out
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         if self._node is not None:
             raise GraphError("pickle: got a tensor computed by the graph, wanted a leaf; pickle t.detach() instead")
         how = type(self), (self.data, self.requires_grad)
         return how if self.grad is None else (*how, self.grad.detach())
 
-    def __setstate__(self, grad) -> None:
+    def __setstate__(self, grad: Any) -> None:
         self.grad = grad

@@ -6,6 +6,8 @@ Two float tensors of different dtypes are an error, because one of them would be
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .. import config
@@ -16,7 +18,7 @@ def is_float(dtype: np.dtype) -> bool:
     return dtype.kind == "f"
 
 
-def check_dtype(dtype, argument: str = "dtype") -> np.dtype:
+def check_dtype(dtype: Any, argument: str = "dtype") -> np.dtype:
     """Return `dtype` as a NumPy dtype that tensors can have."""
     try:
         out = np.dtype(dtype)
@@ -27,7 +29,7 @@ def check_dtype(dtype, argument: str = "dtype") -> np.dtype:
     return out.newbyteorder("=") if not out.isnative else out
 
 
-def promote(op, args: list, tensor_at: list[bool]) -> list:
+def promote(op: Any, args: list, tensor_at: list[bool]) -> list:
     """Bring the inputs of `op` to one dtype; ``tensor_at[i]`` says which came from tensors."""
     floats = {a.dtype for i, a in enumerate(args) if tensor_at[i] and i not in op.untyped and is_float(a.dtype)}
     if len(floats) > 1:
@@ -56,11 +58,11 @@ def promote(op, args: list, tensor_at: list[bool]) -> list:
     return out
 
 
-def _typed(op, args: list) -> list:
+def _typed(op: Any, args: list) -> list:
     return [a for i, a in enumerate(args) if i not in op.untyped]
 
 
-def _without_float_tensors(op, args: list) -> np.dtype | None:
+def _without_float_tensors(op: Any, args: list) -> np.dtype | None:
     """Integer tensors next to float arrays or numbers: the arrays decide, else the default dtype."""
     typed = _typed(op, args)
     arrays = [a.dtype for a in typed if isinstance(a, np.ndarray) and is_float(a.dtype)]
@@ -78,7 +80,7 @@ def is_supported(dtype: np.dtype) -> bool:
     return dtype in KNOWN_DTYPES
 
 
-def as_array(value, argument: str, narrow: bool = False, dtype: np.dtype | None = None) -> np.ndarray:
+def as_array(value: Any, argument: str, narrow: bool = False, dtype: np.dtype | None = None) -> np.ndarray:
     """`value` as an array of a dtype that tensors can have.
 
     What has a dtype keeps it, in a list too; Python floats alone get the default dtype, or one that holds what the
@@ -111,7 +113,7 @@ def as_array(value, argument: str, narrow: bool = False, dtype: np.dtype | None 
 _PLAIN = frozenset({bool, int, float})
 
 
-def _look_into(value, argument: str, found: set) -> None:
+def _look_into(value: Any, argument: str, found: set) -> None:
     """Add the dtypes of all that has one in `value` to `found`; a value that is masked has none."""
     if isinstance(value, (list, tuple)):
         if not _PLAIN.issuperset(map(type, value)):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import AnomalyError
+from .node import Op
 from .tensor import Tensor
 
 ndarray = np.ndarray
@@ -81,7 +82,9 @@ class Unrolled:
         The rows for which it counts.
     """
 
-    def __init__(self, driver: str, batch: int, length: int, base: int | None = 0, reverse: bool = False, counts=None):
+    def __init__(
+        self, driver: str, batch: int, length: int, base: int | None = 0, reverse: bool = False, counts: Any = None
+    ) -> None:
         self.driver, self.batch, self.length = driver, batch, length
         self.base, self.reverse, self.counts = base, reverse, counts
         self.time: int | None = None
@@ -158,7 +161,7 @@ def error_at(text: str, op: str, phase: str, place: Place, row: int | None) -> A
     return error
 
 
-def new_entries(op, operands: list, static: dict, out: np.ndarray) -> np.ndarray:
+def new_entries(op: Op, operands: list, static: dict, out: np.ndarray) -> np.ndarray:
     """Entries of a result that are not finite without an operand being so: NaN of no NaN, infinity of finite ones."""
     nan, inf = np.isnan(out), np.isinf(out)
     infinite = any(isinstance(v, float) and np.isinf(v) for v in static.values())

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import config
 from ..errors import DTypeError, GraphError, ShapeError
+from .aliases import ArrayLike, Index
 from .dtype import is_supported
 from .node import Node, clock
 from .operators import Operators
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 grad_mode = config.grad_mode
+
+# mypy: disable-error-code="override"
+# as t += v keeps the class of t, which t + v does not: a Parameter stays one
 
 
 class InPlace(Operators):
@@ -60,7 +67,7 @@ class InPlace(Operators):
             )
         return value
 
-    def __setitem__(self, index, value) -> None:
+    def __setitem__(self, index: Index, value: ArrayLike) -> None:
         self._writable("t[index] = value", value)
         where = tuple(values_of(i) for i in index) if isinstance(index, tuple) else values_of(index)
         try:
@@ -73,7 +80,7 @@ class InPlace(Operators):
             ) from None
         self.touch()
 
-    def copy_(self, value) -> Any:
+    def copy_(self, value: ArrayLike) -> Self:
         """Overwrite the values, in place; `value` must have this tensor's shape."""
         self._writable("copy_", value)
         value = np.asarray(values_of(value))
@@ -83,7 +90,7 @@ class InPlace(Operators):
         self.touch()
         return self
 
-    def fill_(self, value: float) -> Any:
+    def fill_(self, value: float) -> Self:
         """Set every element to `value` (a number, or what broadcasts), in place."""
         self._writable("fill_", value)
         values = np.asarray(values_of(value))
@@ -94,7 +101,7 @@ class InPlace(Operators):
         self.touch()
         return self
 
-    def zero_(self) -> Any:
+    def zero_(self) -> Self:
         """Set every element to zero, in place."""
         return self.fill_(0)
 
@@ -121,21 +128,21 @@ class InPlace(Operators):
         return self
 
     # fmt: off
-    def __iadd__(self, value): return self._update("t += value", operator.add, value)
-    def __isub__(self, value): return self._update("t -= value", operator.sub, value)
-    def __imul__(self, value): return self._update("t *= value", operator.mul, value)
-    def __imatmul__(self, value): return self._update("t @= value", operator.matmul, value)
-    def __itruediv__(self, value): return self._update("t /= value", operator.truediv, value)
-    def __ifloordiv__(self, value): return self._update("t //= value", operator.floordiv, value)
-    def __imod__(self, value): return self._update("t %= value", operator.mod, value)
-    def __ipow__(self, value): return self._update("t **= value", operator.pow, value)
-    def __iand__(self, value): return self._update("t &= value", operator.and_, value)
-    def __ior__(self, value): return self._update("t |= value", operator.or_, value)
-    def __ixor__(self, value): return self._update("t ^= value", operator.xor, value)
-    def __ilshift__(self, value): return self._update("t <<= value", operator.lshift, value)
-    def __irshift__(self, value): return self._update("t >>= value", operator.rshift, value)
+    def __iadd__(self, value: ArrayLike) -> Self: return self._update("t += value", operator.add, value)
+    def __isub__(self, value: ArrayLike) -> Self: return self._update("t -= value", operator.sub, value)
+    def __imul__(self, value: ArrayLike) -> Self: return self._update("t *= value", operator.mul, value)
+    def __imatmul__(self, value: ArrayLike) -> Self: return self._update("t @= value", operator.matmul, value)
+    def __itruediv__(self, value: ArrayLike) -> Self: return self._update("t /= value", operator.truediv, value)
+    def __ifloordiv__(self, value: ArrayLike) -> Self: return self._update("t //= value", operator.floordiv, value)
+    def __imod__(self, value: ArrayLike) -> Self: return self._update("t %= value", operator.mod, value)
+    def __ipow__(self, value: ArrayLike) -> Self: return self._update("t **= value", operator.pow, value)
+    def __iand__(self, value: ArrayLike) -> Self: return self._update("t &= value", operator.and_, value)
+    def __ior__(self, value: ArrayLike) -> Self: return self._update("t |= value", operator.or_, value)
+    def __ixor__(self, value: ArrayLike) -> Self: return self._update("t ^= value", operator.xor, value)
+    def __ilshift__(self, value: ArrayLike) -> Self: return self._update("t <<= value", operator.lshift, value)
+    def __irshift__(self, value: ArrayLike) -> Self: return self._update("t >>= value", operator.rshift, value)
     # fmt: on
 
 
-def values_of(value):
+def values_of(value: ArrayLike) -> Any:
     return value.data if isinstance(value, InPlace) else value

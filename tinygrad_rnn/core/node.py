@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,8 +25,9 @@ class Op:
     Attributes
     ----------
     name : str
-    forward : callable
-        ``forward(*arrays, **static)``: arrays (and Python numbers) to an array, or to a tuple of arrays.
+    forward : callable or None
+        ``forward(*arrays, **static)``: arrays (and Python numbers) to an array, or to a tuple of arrays. None for
+        operations that only programs of the compiler have.
     vjps : sequence of callables or None
         ``vjps[i](g, out, *args, **static)`` is the cotangent of input ``i``. Written in this package's own
         operations, so that one rule serves arrays, tensors (higher order) and symbols (the compiler).
@@ -65,19 +66,19 @@ class Op:
 
     def __init__(
         self,
-        name,
-        forward,
-        vjps=None,
-        joint_vjp=None,
-        saves=None,
-        lowering=None,
-        view=False,
-        floats=False,
-        untyped=(),
-        fresh=False,
-    ):
+        name: str,
+        forward: Callable | None,
+        vjps: Sequence[Callable | None] | None = None,
+        joint_vjp: Callable | None = None,
+        saves: Collection[int | str] | None = None,
+        lowering: Lowering | None = None,
+        view: bool = False,
+        floats: bool = False,
+        untyped: tuple[int, ...] = (),
+        fresh: bool = False,
+    ) -> None:
         self.name: str = name
-        self.forward: Callable = forward
+        self.forward: Any = forward
         self.vjps: Sequence[Callable | None] | None = vjps
         self.joint_vjp: Callable | None = joint_vjp
         self.saves: frozenset | None = None if saves is None else frozenset(saves) - {OUT}
@@ -110,7 +111,7 @@ class Carrier:
     __slots__ = ()
 
     @staticmethod
-    def _record(op: Op, args: tuple, static: dict):
+    def _record(op: Op, args: tuple, static: dict) -> Any:
         raise NotImplementedError
 
 
@@ -174,7 +175,7 @@ def explain(op: Op, args: Sequence, error: Exception) -> Exception:
 registry: dict[str, Op] = {}
 
 
-def primitive(**record) -> Callable[[Callable], Any]:
+def primitive(**record: Any) -> Callable[[Callable], Any]:
     """Register an operation of your own; the decorated function is its NumPy forward.
 
     The function takes arrays by position and static parameters by keyword. It then accepts tensors, and is
@@ -227,7 +228,7 @@ def primitive(**record) -> Callable[[Callable], Any]:
         registry[op.name] = op
 
         @functools.wraps(forward)
-        def call(*args, **static):  # apply(), without one more call: this is the hottest line of the tape
+        def call(*args: Any, **static: Any) -> Any:  # as apply(), but for one call less: the hottest line of the tape
             for a in args:
                 if isinstance(a, Carrier):
                     return a._record(op, args, static)
@@ -252,15 +253,25 @@ class Node:
 
     __slots__ = ("args", "counters", "dtype", "hooks", "op", "out", "parents", "place", "seq", "shape", "static")
 
-    def __init__(self, op, args, static, parents, out, counters, shape, dtype):
+    def __init__(
+        self,
+        op: Op,
+        args: tuple,
+        static: dict,
+        parents: tuple,
+        out: Any,
+        counters: tuple,
+        shape: tuple[int, ...] | None,
+        dtype: np.dtype | None,
+    ) -> None:
         self.op: Op = op
         self.args: tuple | None = args
         self.static: dict = static
         self.parents: tuple = parents
         self.out = out
         self.counters: tuple = counters
-        self.shape = shape
-        self.dtype = dtype
+        self.shape: Any = shape  # None, as the dtype, where the operation has several results
+        self.dtype: Any = dtype
         self.hooks: list | None = None
         self.seq: int = next(clock)
         self.place: Any
@@ -288,7 +299,7 @@ class Pick(Node):
 
     __slots__ = ("index",)
 
-    def __init__(self, bundle: Node, index: int, shape, dtype):
+    def __init__(self, bundle: Node, index: int, shape: tuple[int, ...] | None, dtype: np.dtype | None) -> None:
         self.op = bundle.op
         self.args = self.counters = ()
         self.static = {}

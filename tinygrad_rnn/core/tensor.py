@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,7 +15,7 @@ from .backward import backward as run_backward
 from .conversion import Convertible
 from .dtype import as_array, promote
 from .inplace import values_of
-from .node import Aval, Carrier, Node, Pick, explain
+from .node import Aval, Carrier, Node, Op, Pick, explain
 
 ndarray = np.ndarray
 grad_mode = config.grad_mode
@@ -38,7 +39,9 @@ class Tensor(Convertible):
 
     grad: Tensor | None
 
-    def __init__(self, data: ndarray, requires_grad: bool = False, node: Node | None = None, counter=None):
+    def __init__(
+        self, data: ndarray, requires_grad: bool = False, node: Node | None = None, counter: list[int] | None = None
+    ) -> None:
         self._array = data
         self.requires_grad = requires_grad
         self._node = node
@@ -53,7 +56,7 @@ class Tensor(Convertible):
     # ---- recording
 
     @staticmethod
-    def _record(op, args, static):
+    def _record(op: Op, args: tuple, static: dict) -> Any:
         if grad_mode.tracer is not None:
             return grad_mode.tracer.record(op, args, static)
         arrays = []
@@ -166,7 +169,7 @@ class Tensor(Convertible):
             if not any(isinstance(h, _Keep) and h.tensor() is self for h in self._node.hooks):
                 self._node.hooks.append(_Keep(self))
 
-    def register_hook(self, hook) -> Any:
+    def register_hook(self, hook: Callable) -> Any:
         """Call ``hook(grad)`` with this tensor's gradient during the backward walk.
 
         Parameters
@@ -184,7 +187,7 @@ class Tensor(Convertible):
         if not callable(hook):
             raise TypeError(f"hook: got {type(hook).__name__}, wanted a callable")
 
-        def on_tensor(g):
+        def on_tensor(g: Any) -> Any:
             out = hook(g if isinstance(g, Tensor) else Tensor(np.array(g)))
             if out is None:
                 return None
@@ -195,7 +198,7 @@ class Tensor(Convertible):
         hooks = self._add_hook(on_tensor)
         return lambda: hooks.remove(on_tensor) if on_tensor in hooks else None
 
-    def _add_hook(self, hook) -> list:
+    def _add_hook(self, hook: Callable) -> list:
         owner: Any = self if self._node is None else self._node
         attribute = "_hooks" if owner is self else "hooks"
         if getattr(owner, attribute) is None:
@@ -216,17 +219,17 @@ class _Keep:
 
     __slots__ = ("tensor",)
 
-    def __init__(self, tensor: Tensor):
+    def __init__(self, tensor: Tensor) -> None:
         self.tensor = weakref.ref(tensor)  # a strong reference would make a cycle through the node
 
-    def __call__(self, g) -> None:
+    def __call__(self, g: Any) -> None:
         tensor = self.tensor()
         if tensor is not None:
             value = g if isinstance(g, Tensor) else Tensor(np.array(g))
             tensor.grad = value if tensor.grad is None else tensor.grad + value
 
 
-def link(op, args, arrays, static, out):
+def link(op: Op, args: tuple, arrays: Sequence, static: dict, out: Any) -> Any:
     """Attach the outputs of `op` to the graph."""
     parents: list = []
     counters: list = []
@@ -265,7 +268,7 @@ def link(op, args, arrays, static, out):
     return Tensor(out, True, node, counter)
 
 
-def _pick(bundle: Node, index: int, array: ndarray, counter) -> Tensor:
+def _pick(bundle: Node, index: int, array: ndarray, counter: list[int] | None) -> Tensor:
     if type(array) is not ndarray:
         array = np.asarray(array)
     if array.dtype.kind != "f":
@@ -273,7 +276,7 @@ def _pick(bundle: Node, index: int, array: ndarray, counter) -> Tensor:
     return Tensor(array, True, Pick(bundle, index, array.shape, array.dtype), counter)
 
 
-def _shared(op, args, out: ndarray):
+def _shared(op: Op, args: tuple, out: ndarray) -> list[int] | None:
     """The write counter of the first input of `op`, which gives views, if `out` is a view of it."""
     if not isinstance(args[0], Tensor):
         return None

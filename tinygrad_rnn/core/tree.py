@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ CONTAINERS = (tuple, list, dict, type(None))
 Structure = Any  # LEAF, or (type, keys, structures of the items)
 
 
-def flatten(nest) -> tuple[list, Structure]:
+def flatten(nest: Any) -> tuple[list, Structure]:
     """The values in `nest`, depth first, and its structure."""
     if not isinstance(nest, CONTAINERS):
         return [nest], LEAF
@@ -26,7 +26,7 @@ def flatten(nest) -> tuple[list, Structure]:
     return leaves, _walk(nest, leaves)
 
 
-def _walk(nest, leaves: list) -> Structure:
+def _walk(nest: Any, leaves: list) -> Structure:
     if not isinstance(nest, CONTAINERS):
         leaves.append(nest)
         return LEAF
@@ -57,7 +57,7 @@ def builder(structure: Structure) -> Callable[[tuple], Any]:
     return functools.partial(unflatten, structure)
 
 
-def _build(structure: Structure, leaves) -> Any:
+def _build(structure: Structure, leaves: Iterator) -> Any:
     if structure is LEAF:
         return next(leaves)
     kind, keys, items = structure
@@ -99,7 +99,7 @@ def holds_numbers(value: Any) -> bool:
     return isinstance(value, (bool, int, float, np.generic))
 
 
-def map(fn: Callable, first, *others) -> Any:
+def map(fn: Callable, first: Any, *others: Any) -> Any:
     """Apply `fn` to the values of one or several nests that fit.
 
     Raises

@@ -7,7 +7,7 @@ import operator
 import os
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -149,6 +149,13 @@ class Symbol(Tensor):
     """
 
     __slots__ = ("args", "dtype", "leaf", "op", "shape", "static", "uid", "varying", "where")
+
+    if TYPE_CHECKING:  # what the compiler itself computes with symbols
+
+        def __add__(self, other: Any) -> Symbol: ...
+        def __neg__(self) -> Symbol: ...
+        def __ne__(self, other: object) -> Symbol: ...  # type: ignore[override]
+        def sum(self, axis: Any = None, keepdims: bool = False) -> Symbol: ...
 
     def __init__(self, trace, op, args, static, shape, dtype, varying, leaf=None, where=""):
         self.op: Op | None = op
