@@ -17,8 +17,8 @@ from .states import read_state
 class Optimizer:
     """Base of the optimisers.
 
-    A new one names its kernel and the state arrays that the kernel takes (`slots`), and defines `_check`,
-    `_fills` and `_update`.
+    A new one names its state arrays (`slots`), may name a `kernel` of the package that takes them, and defines
+    `_update`; `_check` and `_fills` where it has options to refuse, or states that do not begin at zero.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class Optimizer:
     NumPy array or a detached tensor that was taken from a parameter before that keeps the old values.
     """
 
-    kernel: ClassVar[str]
+    kernel: ClassVar[str | None] = None  # without one, `_update` does the work itself
     slots: ClassVar[tuple[str, ...]] = ()
     counts_steps: ClassVar[bool] = True
 
@@ -79,7 +79,7 @@ class Optimizer:
         return (0.0,) * len(self.slots)
 
     def _update(self, group, step, values, grads, *state) -> None:
-        """Call the kernel ``self._run``; `step` counts from 1."""
+        """Overwrite the flat `values` and `state`, with the kernel ``self._run`` or without; `step` counts from 1."""
         raise NotImplementedError
 
     # ---- parameters
@@ -176,9 +176,10 @@ class Optimizer:
 
     def _lay_out(self) -> None:
         """Move the parameters into flat buffers, with the states that they have."""
-        from ..kernels.fused import optimizers  # imports numba
+        if self.kernel is not None:
+            from ..kernels.fused import optimizers  # imports numba
 
-        self._run = getattr(optimizers, self.kernel)
+            self._run = getattr(optimizers, self.kernel)
         self._dissolve()
         _check_memory([p for group in self.param_groups for p in group["params"]])
         buckets = []
