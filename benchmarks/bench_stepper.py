@@ -78,7 +78,7 @@ def _ours(layer, x: np.ndarray) -> Callable[[], object]:
 
 def _kernel(layer) -> Callable[[], object]:
     stepper = layer.stepper(1)
-    kernel = stepper._links[0].kernel
+    kernel = stepper._steppers[0].kernel
     run, step = kernel._kernels.run_step, kernel._step
     return lambda owner=stepper: run(step, False, False)  # not watched; the stepper owns what `step` has addresses of
 

@@ -11,15 +11,14 @@ from tinygrad_rnn.compile.autodiff.adjoint import adjoint
 from tinygrad_rnn.compile.frontend.trace import Trace, recording
 from tinygrad_rnn.recurrent.scan.arguments import Arguments
 from tinygrad_rnn.recurrent.scan.compiled import program_of
-from tinygrad_rnn.recurrent.scan.driver import _check_inputs, check_state
-from tinygrad_rnn.recurrent.scan.settings import look_up
+from tinygrad_rnn.recurrent.scan.driver import check_inputs, check_state
 
 from .agreement import leaves_of, weights_for
 
 
 def program(cell, xs, state):
     """The cell's traced program, its adjoint, and the tensors that it reads."""
-    inputs, structure = _check_inputs(cell, xs)
+    inputs, structure = check_inputs(cell, xs)
     batch = inputs[0].shape[1]
     states, state_structure = check_state(cell, state, batch)
     cell.begin_sequence(batch)
@@ -78,7 +77,7 @@ def run_twin(cell, xs, state, seed=0):
             x[i] = values[g.uid].data
         carries = [values[g.uid].data for g in adj.states]
     # through transposes, slices and what is computed before the loop, on the tape
-    sources = {uid: look_up(source) for uid, source in found.sources}
+    sources = {uid: source.get() for uid, source in found.sources}
     values, total = dict(sources), 0.0
     for v, g in grads.values():
         (tensor,) = compiler.evaluate([v], values)

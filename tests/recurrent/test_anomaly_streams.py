@@ -148,7 +148,7 @@ def test_a_stepper_may_be_made_inside():
     with tr.detect_anomaly(), warnings.catch_warnings():
         warnings.simplefilter("error")
         step = nn.Recurrent(Rooted(False), "auto").stepper(2, x)
-        assert step._links[0].program is not None
+        assert step._steppers[0].program is not None
         step(x)
     with tr.detect_anomaly(), pytest.warns(RuntimeWarning, match="Rooted runs eagerly"):
         step = nn.Recurrent(Rooted(True), "auto").stepper(2, x)

@@ -14,7 +14,7 @@ from .ir.symbol import BATCH, Symbol, raised_at
 from .runtime.executable import Executable, check_available
 from .runtime.interpret_segments import replay_segments
 from .runtime.segments import Segments
-from .runtime.streaming import Stepper
+from .runtime.streaming import StepKernel
 from .schedule.plan import Plan
 
 __all__ = [
@@ -22,8 +22,8 @@ __all__ = [
     "Executable",
     "Plan",
     "Segments",
+    "StepKernel",
     "StepProgram",
-    "Stepper",
     "Symbol",
     "bases",
     "check_available",

@@ -7,7 +7,7 @@ from .dtype import as_array, check_dtype, is_float
 from .lowering import Lowering, Reduction
 from .node import OUT, Aval, Carrier, Op, apply, primitive, registry
 from .operators import Operators, functions
-from .tensor import Tensor
+from .tensor import Tensor, producer, version_counter
 
 __all__ = [
     "OUT",
@@ -30,8 +30,10 @@ __all__ = [
     "listening",
     "partial_grad",
     "primitive",
+    "producer",
     "pull_back",
     "registry",
     "sum_rows",
     "tensor",
+    "version_counter",
 ]

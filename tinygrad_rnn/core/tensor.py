@@ -268,6 +268,16 @@ def link(op: Op, args: tuple, arrays: Sequence, static: dict, out: Any) -> Any:
     return Tensor(out, True, node, counter)
 
 
+def producer(t: Tensor) -> Node | Tensor:
+    """The node that has produced a tensor, or the tensor itself if it is a leaf."""
+    return t._node or t
+
+
+def version_counter(t: Tensor) -> list[int]:
+    """The counter, a list of one number, of writes to the memory of a tensor, which its views share."""
+    return t._counter
+
+
 def _pick(bundle: Node, index: int, array: ndarray, counter: list[int] | None) -> Tensor:
     if type(array) is not ndarray:
         array = np.asarray(array)

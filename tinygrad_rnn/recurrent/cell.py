@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -11,18 +12,23 @@ from .. import config, ops
 from ..core import is_float
 from ..modules.module import Module
 
+_UNLOCKED = nullcontext()
+
+
+# ---- marks: what methods promise, so that layers can leave calls out
+
 
 def constant(initial_state):
-    """Mark an ``initial_state`` that depends on nothing but batch size and dtype; layers need not call it again."""
+    """Mark an ``initial_state`` that depends on batch size and dtype only, so that layers cache it."""
     initial_state.constant = True
     return initial_state
 
 
-def hands_on(cells: Callable[[Any], Iterable]) -> Callable:
-    """Mark a ``begin_sequence`` that does nothing but call that of other cells, which ``cells(self)`` gives."""
+def forwards_to(cells: Callable[[Any], Iterable]) -> Callable:
+    """Mark a ``begin_sequence`` that only calls that of other cells, ``cells(self)``."""
 
     def mark(begin_sequence):
-        begin_sequence.hands_on = cells
+        begin_sequence.forwards_to = cells
         return begin_sequence
 
     return mark
@@ -120,25 +126,47 @@ class Cell(Module):
         if state is not None:
             with config.functional():
                 return self.step(x, state)
-        from .scan.sequence import turn_of  # it knows of cells
-
-        with turn_of(self):
+        with sequence_lock(self):
             self.begin_sequence(x.shape[0])
             with config.functional():
                 return self.step(x, self.initial_state(x.shape[0]))
 
     def _loses(self, name: str, value: Any) -> bool:
-        """As of any module, but for constants of a sequence, which begin_sequence() keeps as tensors."""
+        """As of any module, but for tensors that begin_sequence() sets: they last for one sequence only."""
         return type(self).begin_sequence is Cell.begin_sequence and super()._loses(name, value)
-
-    @property
-    def _title(self) -> str:
-        """What messages call it."""
-        return type(self).__name__
 
     def extra_repr(self) -> str:
         sizes = (self.input_size, self.hidden_size)
         return ", ".join(str(n) for n in sizes if n is not None)
+
+
+def sets_attributes(cell: Cell) -> bool:
+    """Whether ``begin_sequence`` may set attributes, in the cell or in those that it forwards to."""
+    begin: Any = getattr(cell.begin_sequence, "__func__", None)  # None: an attribute of the instance
+    if begin is Cell.begin_sequence:
+        return False
+    inner = getattr(begin, "forwards_to", None)
+    return True if inner is None else any(map(sets_attributes, inner(cell)))
+
+
+def sequence_lock(cell: Cell) -> Any:
+    """The lock to hold while a sequence runs, of a cell whose ``begin_sequence`` sets attributes.
+
+    It is the lock of tracing, so that no two threads can each hold one and wait for the other.
+    """
+    return tracing_lock() if sets_attributes(cell) else _UNLOCKED
+
+
+def tracing_lock() -> Any:
+    """The compiler's lock."""
+    from ..compile import making  # at first use, as importing the compiler takes a while
+
+    return making
+
+
+def title_of(cell: Cell) -> str:
+    """The name of a cell in messages: its class, or that of the cell inside if a layer has wrapped it."""
+    return type(cell.cell if getattr(type(cell), "anonymous", False) else cell).__name__  # type: ignore[attr-defined]
 
 
 def check_cell_type(cell, owner: str, name: str = "cell") -> Cell:

@@ -1,4 +1,4 @@
-"""What became of a cell: its program, its loops, what they save and cost; or why it does not compile."""
+"""Reports on compiled cells: program, loops, saved bytes, FLOPs, source; or why one does not compile."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ..compile.explain import StepReport
 from ..compile.ir.symbol import Symbol
 from ..core import Tensor, tree
 from ..errors import CompileError, ShapeError
-from .cell import Cell
+from .cell import Cell, title_of
 from .scan.arguments import Arguments
+from .scan.attribute_path import CONSTANT
 from .scan.compiled import Program, program_of
-from .scan.driver import _check_inputs as check_inputs
-from .scan.driver import as_input, check_state
-from .scan.settings import HELD, trial
+from .scan.driver import as_input, check_inputs, check_state
+from .scan.dry_run import dry_run
 
 RULE = "=" * 100
 
 
 class CellReport(NamedTuple):
-    """One cell, explained.
+    """The report on one cell.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class CellReport(NamedTuple):
 
 
 class Explanation:
-    """What ``layer.explain()`` returns; printing it gives the whole report.
+    """The result of ``layer.explain()``: one report for each cell, which ``print`` shows.
 
     Attributes
     ----------
@@ -134,7 +134,7 @@ def explain(target: Any, x: Any = None) -> Explanation:
 def explain_cells(
     cells: list[tuple[str, Cell]], x: Any = None, mode: str = "auto", batch_first: bool = False
 ) -> Explanation:
-    """Explain cells that read the same input; `batch_first` says how an example lies."""
+    """Explain cells that read the same input; `batch_first`: an example is (B, T, ...)."""
     if batch_first and _size_of(x) is None and x is not None:
         x = tree.map(_time_first, x)
     return Explanation([_explain_cell(where, cell, x, False) for where, cell in cells], mode)
@@ -171,7 +171,7 @@ def _explain_cell(where: str, cell: Cell, x: Any, grad: bool) -> CellReport:
         size = _lead(inputs[0])
     states, state_structure = check_state(cell, None, inputs[0].shape[1])
     try:
-        with trial(cell):
+        with dry_run(cell):
             cell.begin_sequence(inputs[0].shape[1])
             found = program_of(cell, Arguments(inputs, structure, states, state_structure), "compiled")
         assert found is not None
@@ -181,16 +181,16 @@ def _explain_cell(where: str, cell: Cell, x: Any, grad: bool) -> CellReport:
         flags += [s.requires_grad for s in states]
         flags += [_needs(s, known) for s in program.bases]
         train = any(flags)
-        loop = program.loop(cell._title, train, flags)
+        loop = program.loop(title_of(cell), train, flags)
         names, outputs, state_names = _names(cell, program, structure, state_structure)
         step = StepReport(loop.executable, names, outputs, state_names, train, size)
     except CompileError as error:
-        return CellReport(where, cell, None, str(error).removeprefix(f"{cell._title}: "))
+        return CellReport(where, cell, None, str(error).removeprefix(f"{title_of(cell)}: "))
     return CellReport(where, cell, step, "")
 
 
 def _size_of(x: Any) -> tuple[int, int] | None:
-    """(T, B), if that is what `x` is."""
+    """`x` as the pair (T, B); None if it is an example."""
     return x if isinstance(x, tuple) and len(x) == 2 and all(isinstance(n, int) for n in x) else None
 
 
@@ -200,7 +200,7 @@ def _lead(x: Tensor) -> tuple[int, int]:
 
 def _example(cell: Cell, size: tuple[int, int] | None) -> Tensor:
     if cell.input_size is None:
-        raise ValueError(f"{cell._title} sets no input_size: pass an example x, (T, B, ...)")
+        raise ValueError(f"{title_of(cell)} sets no input_size: pass an example x, (T, B, ...)")
     return ops.zeros((1, size[1] if size else 1, cell.input_size), cell.dtype)
 
 
@@ -214,7 +214,7 @@ def _needs(s: Symbol, known: dict[int, bool]) -> bool:
 
 
 def _names(cell: Cell, program: Program, structure, state_structure) -> tuple[dict[int, str], list[str], list[str]]:
-    """Names of the leaves by uid; of outputs; of states."""
+    """Names of the leaves by uid, of the outputs and of the states."""
     x, state = _arguments(cell)
     traced = program.traced
     state_names = _paths(state, state_structure)
@@ -223,14 +223,14 @@ def _names(cell: Cell, program: Program, structure, state_structure) -> tuple[di
     names |= {s.uid: name for s, name in zip(traced.states, state_names)}
     modules = {id(vars(m)): path for path, m in cell.named_modules()}
     for uid, source in program.sources:
-        if source.name != HELD:
+        if source.name != CONSTANT:
             path = modules[id(source.attributes)]
             names[uid] = (f"{path}." if path else "") + source.name + source.suffix
     return names, _paths("output", program.output_structure), state_names
 
 
 def _arguments(cell: Cell) -> tuple[str, str]:
-    """What the step calls its input and its state."""
+    """The names of the step's first two parameters, input and state."""
     parameters = inspect.signature(cell.step).parameters.values()
     found = [p.name for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD and p.default is p.empty]
     return (found[0], found[1]) if len(found) == 2 else ("x", "state")

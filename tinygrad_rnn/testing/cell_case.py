@@ -18,7 +18,7 @@ from ..core import Tensor, grad, is_float, tensor, tree
 from ..errors import CellCheckError, CompileError
 from ..modules.module import Module
 from ..recurrent import Cell, Recurrent
-from ..recurrent.scan.settings import trial
+from ..recurrent.scan.dry_run import dry_run
 
 LARGE = 64  # up to so many elements are drawn one by one, so that they shrink
 Results = dict[str, np.ndarray]
@@ -81,7 +81,7 @@ class Subject:
         cell = self.cell(self.smallest, np.float64, 0)
         xs = tree.map(lambda x: np.broadcast_to(x[:1], (1, *x[:1].shape)), self.inputs_of(cell))
         try:
-            with no_grad(), trial(cell):
+            with no_grad(), dry_run(cell):
                 Recurrent(cell, mode="compiled")(xs)
         except CompileError as error:
             return str(error)
@@ -170,7 +170,7 @@ class Case:
         if not self.given:
             return None
         xs = tree.map(lambda x: np.concatenate([x, -x if is_float(x.dtype) else x])[:2], self.xs)
-        with no_grad(), trial(self.cell):
+        with no_grad(), dry_run(self.cell):
             _, state = Recurrent(self.cell, mode="eager")(xs)
         return tree.map(lambda s: s.data.copy(), state)
 

@@ -17,7 +17,7 @@ from ..core import Tensor, is_float, tensor, tree
 from ..errors import CellCheckError, GradcheckError
 from ..modules.module import Module
 from ..recurrent import Cell, Recurrent
-from ..recurrent.scan.settings import trial
+from ..recurrent.scan.dry_run import dry_run
 from .cell_alone import require_as_alone
 from .cell_case import Case, evaluate, joined, named, place, projection, require_equal, rows_of, whole
 from .gradcheck import gradcheck
@@ -109,7 +109,7 @@ def _require_gradients(case: Case, leaves: Sequence[tuple[str, Tensor]], run: Ca
     leaves = [(name, t) for name, t in leaves if t.requires_grad and t.size]
 
     def loss(*_):
-        with trial(case.cell):  # random numbers, such as dropout masks, are the same each time
+        with dry_run(case.cell):  # random numbers, such as dropout masks, are the same each time
             ys, final = run()
         return projection([*named(ys, "output"), *named(final, "final state")])
 
@@ -208,7 +208,7 @@ def eager_equals_compiled(case: Case) -> None:
     """The compiled loop gives the outputs, states and gradients of the tape."""
     results = []
     for mode in ("compiled", "eager"):
-        with trial(case.cell):  # random numbers, such as dropout masks, are the same
+        with dry_run(case.cell):  # random numbers, such as dropout masks, are the same
             results.append(evaluate(case, whole(mode)))
     require_equal(results[0], results[1], "compiled", "as on the tape")
 

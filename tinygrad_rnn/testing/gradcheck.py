@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..config import enable_grad, no_grad
-from ..core import Tensor, grad, tensor
+from ..core import Tensor, grad, tensor, version_counter
 from ..errors import DTypeError, GradcheckError, GraphError
 
 
@@ -166,7 +166,7 @@ def _same_twice(once: list[Tensor], again: list[Tensor]) -> None:
 @contextmanager
 def _own_memory(leaves: list[Tensor]) -> Iterator[None]:
     """Leaves in memory of their own, which can be written to and is nobody else's, while they are perturbed."""
-    before = {id(x): (x, x.data, x._counter[0]) for x in leaves}
+    before = {id(x): (x, x.data, version_counter(x)[0]) for x in leaves}
     for x, data, _ in before.values():
         x.data = data.copy()
     try:
@@ -174,7 +174,7 @@ def _own_memory(leaves: list[Tensor]) -> Iterator[None]:
     finally:
         for x, data, last_write in before.values():
             x.data = data
-            x._counter[0] = last_write  # to graphs that exist already, nothing happened
+            version_counter(x)[0] = last_write  # to graphs that exist already, nothing happened
 
 
 # ---- the two sides
@@ -224,14 +224,14 @@ def _analytical(outputs: list[Tensor], x: Tensor) -> list[np.ndarray]:
 
 def _shifted(fn, inputs, x: Tensor, shift: np.ndarray) -> list[np.ndarray]:
     """The outputs with `x` moved by `shift`, in place, and moved back."""
-    before, last_write = x.data.copy(), x._counter[0]
+    before, last_write = x.data.copy(), version_counter(x)[0]
     with no_grad():
         x.copy_(before + shift)
     try:
         return [y.data.copy() for y in _outputs(fn, inputs)]
     finally:
         x.data[...] = before
-        x._counter[0] = last_write
+        version_counter(x)[0] = last_write
 
 
 def _difference(fn, inputs, x: Tensor, shift: np.ndarray, eps: float) -> list[np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..core import Tensor
+from ..core import Tensor, producer
 from ..modules.module import Module
 
 HEAD = ["digraph {", '  rankdir="BT"', '  node [fontname="monospace", fontsize=10, shape=box, style=rounded]']
@@ -45,7 +45,7 @@ def to_dot(tensor: Tensor, names: Mapping[str, Tensor] | Module | None = None) -
     """
     pairs = names.named_parameters() if isinstance(names, Module) else (names or {}).items()
     known = {id(t): name for name, t in pairs}
-    root: Any = tensor._node or tensor
+    root: Any = producer(tensor)
     order: dict[int, int] = {id(root): 0}
     nodes, edges, queue = [], [], [root]
     while queue:  # a walk without recursion: sequences are long

@@ -18,7 +18,7 @@ from ..core import Tensor, grad, is_float, tensor, tree
 from ..errors import GraphError
 from ..modules.module import Module
 from ..recurrent import Cell
-from ..recurrent.scan.settings import trial
+from ..recurrent.scan.dry_run import dry_run
 
 LIMITS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "matmul_tanh": (-1.0, 1.0)}
 MARGIN = 0.05  # of the range: a sigmoid below 0.05 or above 0.95 passes less than a fifth of its largest gradient
@@ -163,7 +163,7 @@ def gradient_flow(layer: Module, x: Any, loss: Callable, state: Any = None, rows
     cells = _cells(layer)
     with ExitStack() as stack:
         for module in (layer, *(cell for _, cell in cells)):
-            stack.enter_context(trial(module))
+            stack.enter_context(dry_run(module))
         stack.enter_context(enable_grad())
         layer.eval()
         for module in layer.modules():
@@ -238,7 +238,7 @@ def _row_norms(g: np.ndarray) -> np.ndarray:
 
 
 class _Watch:
-    """Looks on while a cell runs, until the trial in which it was made ends."""
+    """Looks on while a cell runs, until the dry_run in which it was made ends."""
 
     running = False  # any: cells inside of others are not watched
 

@@ -13,7 +13,7 @@ WHOLE = 32768  # bytes of parameters that are compared whole before each step
 LINES = 64  # cache lines of larger ones that are: more would cost more than the step
 
 
-class Stepper:
+class StepKernel:
     """A step that runs in place.
 
     Parameters

@@ -10,7 +10,7 @@ from ...core import tree
 from ...modules import init as initialisers
 from ...modules.module import Module
 from ...modules.parameter import Parameter
-from ..cell import Cell, check_cell_type, hands_on
+from ..cell import Cell, check_cell_type, forwards_to
 
 
 class Modifier(Cell):
@@ -63,7 +63,7 @@ class Modifier(Cell):
     def initial_state(self, batch_size: int) -> Any:
         return self.cell.initial_state(batch_size)
 
-    @hands_on(lambda modifier: [modifier.cell])
+    @forwards_to(lambda modifier: [modifier.cell])
     def begin_sequence(self, batch_size: int) -> None:
         self.cell.begin_sequence(batch_size)
 
@@ -125,9 +125,7 @@ class LearnedInitialState(Modifier):
 class WithStates(Modifier):
     """A cell that puts out ``(output, next state)``, for layers that return all states."""
 
-    @property
-    def _title(self) -> str:
-        return self.cell._title  # users did not make this one
+    anonymous = True  # users did not make this one: messages name the cell inside
 
     def step(self, x, state, **options) -> tuple[Any, Any]:
         y, state = self.cell.step(x, state, **options)

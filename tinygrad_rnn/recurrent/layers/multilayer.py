@@ -17,9 +17,9 @@ from ...modules.dropout import check_probability, dropout_mask
 from ...modules.module import Module
 from ...modules.parameter import Parameter
 from ..cells.base import Init, check_count
-from ..scan.axis_layout import Arrangement
+from ..scan.axis_layout import SequenceLayout
 from ..scan.driver import as_input, as_state, check_every, check_mode, run
-from ..scan.valid_steps import read_steps
+from ..scan.valid_steps import read_valid_steps
 from .cell_wrapper import LearnedInitialState, check_return_states, with_states
 from .regularisers import VariationalDropout, WeightDrop, Zoneout
 from .wrappers import MERGES, check_merge
@@ -257,7 +257,7 @@ class Layered(Module):
             mask, resets = _add_axis(f"{name}: mask", mask, time), _add_axis(f"{name}: resets", resets, time)
         steps = None
         if lengths is not None or mask is not None or resets is not None:
-            steps = read_steps(type(self).__name__, x.shape[:2], lengths, mask, resets, batch_first)
+            steps = read_valid_steps(type(self).__name__, x.shape[:2], lengths, mask, resets, batch_first)
         cells, states = self._cells, None
         if state is not None:
             states = self._split_state(state, x.shape[0 if batch_first else 1], batched)
@@ -272,13 +272,13 @@ class Layered(Module):
             feeds = first + directions < len(cells)  # another layer
             runs = []
             for i in range(first, first + directions):
-                arrange = Arrangement(batch_first, self.reverse or i != first, stacked)
+                layout = SequenceLayout(batch_first, self.reverse or i != first, stacked)
                 ys, final = run(
                     cells[i],
                     x,
                     None if states is None else states[i],
                     self.mode,
-                    arrange,
+                    layout,
                     steps,
                     checkpoint_every=self.checkpoint_every,
                     return_outputs=return_outputs or every or feeds,
@@ -301,7 +301,7 @@ class Layered(Module):
             raise ValueError("stepper: this layer is bidirectional, which a stream cannot be")
         if self.reverse:
             raise ValueError("stepper: this layer runs in reverse, which a stream cannot")
-        return Stepper(list(self._cells), batch_size, mode=self.mode, stacked=True)
+        return Stepper(list(self._cells), batch_size, mode=self.mode, layer_axis=True)
 
     def explain(self, x=None):
         """What became of the cells: programs, loops, saved bytes, FLOPs, source; why something does not compile.

@@ -12,7 +12,7 @@ from ...core import tree
 from ...errors import ShapeError
 from ...modules.containers import ModuleList
 from ...modules.module import Module
-from ..cell import Cell, check_cell_type, hands_on
+from ..cell import Cell, check_cell_type, forwards_to
 from ..scan.driver import check_every, check_mode, scan
 from .cell_wrapper import LearnedInitialState, check_return_states, with_states
 
@@ -117,9 +117,19 @@ class Recurrent(Module):
         """One step per call, for streams; see :class:`~tinygrad_rnn.recurrent.streaming.stepper.Stepper`."""
         from ..streaming.stepper import Stepper  # the compiler is loaded at first use
 
+        return Stepper([self.streamed_cell("stepper")], batch_size, example, self.mode)
+
+    def streamed_cell(self, owner: str) -> Cell:
+        """The cell to run step by step over a stream; `owner` is named in the error of a layer that cannot.
+
+        Raises
+        ------
+        ValueError
+            If the layer runs in reverse.
+        """
         if self.reverse:
-            raise ValueError("stepper: this layer runs in reverse, which a stream cannot")
-        return Stepper([self.cell], batch_size, example, self.mode)
+            raise ValueError(f"{owner}: this layer runs in reverse, which a stream cannot")
+        return self.cell
 
     def explain(self, x: Any = None):
         """What became of the cell: programs, loops, saved bytes, FLOPs, source; why something does not compile.
@@ -266,7 +276,7 @@ class Stacked(Cell):
     def initial_state(self, batch_size: int):
         return tuple(cell.initial_state(batch_size) for cell in self.cells)
 
-    @hands_on(lambda stack: stack.cells)
+    @forwards_to(lambda stack: stack.cells)
     def begin_sequence(self, batch_size: int) -> None:
         for cell in self.cells:
             cell.begin_sequence(batch_size)

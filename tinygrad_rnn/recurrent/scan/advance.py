@@ -1,4 +1,4 @@
-"""Runs a cell whose sequence has begun: by a compiled call, on the tape, or in chunks that are run once more."""
+"""Dispatch of a scan: by a compiled call, eagerly, or in chunks with gradient checkpointing."""
 
 from __future__ import annotations
 
@@ -9,70 +9,78 @@ from ... import ops
 from ...config import grad_mode
 from ...core import tree
 from ..cell import Cell
-from .anomaly import Replay, quietly, watched
+from .anomaly import Replay, checked_loop, quietly
 from .arguments import Arguments
-from .axis_layout import Arrangement
+from .axis_layout import SequenceLayout
 from .call_cache import GuardedCall
 from .eager import Masks, scan_eager
-from .valid_steps import Steps
+from .remat import Checkpointed
+from .valid_steps import ValidSteps
 
 
 def advance(
     cell: Cell,
     arguments: Arguments,
     mode: str,
-    arrange: Arrangement,
-    steps: Steps | None,
+    layout: SequenceLayout,
+    steps: ValidSteps | None,
     call: GuardedCall | None = None,
 ) -> tuple[Any, Any]:
-    """Run the cell, whose sequence has begun: by the call that was found, or by one that is made now."""
+    """Run the cell by the compiled call that was found, else by one that is built now, else eagerly."""
     tensors = None
     if call is None and mode != "eager":
         with quietly():
-            found = _builder()(cell, arguments, mode, arrange)
+            found = _builder()(cell, arguments, mode, layout)
         if found is not None:
             call, tensors = found
     if call is None:
-        return _on_the_tape(cell, arguments, arrange, steps)
+        return _run_eagerly(cell, arguments, layout, steps)
     if grad_mode.anomaly is None:
-        return call.run(arguments, arrange, steps, tensors)
+        return call.run(arguments, layout, steps, tensors)
 
-    def again(inputs: list, states: list, fresh: list | None) -> tuple[Any, Any]:
-        return _on_the_tape(cell, arguments._replace(inputs=inputs, states=states, fresh=fresh), arrange, steps)
+    def again(inputs: list, states: list, reset_states: list | None) -> tuple[Any, Any]:
+        given = arguments._replace(inputs=inputs, states=states, reset_states=reset_states)
+        return _run_eagerly(cell, given, layout, steps)
 
+    # a call that was found reads parameters alone: nothing of the cell has to be kept for the run that is looked at
     plain = tensors is None and not call.program.traced.drawn
-    replay = Replay(cell, again, arguments.inputs, arguments.states, arguments.fresh, plain)
-    return watched(functools.partial(call.run, arguments, arrange, steps, tensors), replay)
+    replay = Replay(cell, again, arguments.inputs, arguments.states, arguments.reset_states, plain)
+    return checked_loop(functools.partial(call.run, arguments, layout, steps, tensors), replay)
 
 
 def in_chunks(
-    cell: Cell, arguments: Arguments, mode: str, arrange: Arrangement, steps: Steps | None, every: int, outputs: bool
+    cell: Cell,
+    arguments: Arguments,
+    mode: str,
+    layout: SequenceLayout,
+    steps: ValidSteps | None,
+    every: int,
+    outputs: bool,
 ) -> tuple[Any, Any]:
-    """Run the cell, whose sequence has begun, and keep the states between chunks of time alone."""
-    from .remat import Checkpointed
+    """Run the cell with gradient checkpointing: only the states between chunks are kept."""
+    flat = layout._replace(layer_axis=False)
 
-    flat = arrange._replace(stacked=False)
-
-    def again(inputs: list, states: list, steps: Steps | None, fresh: list | None) -> tuple[Any, Any]:
-        return advance(cell, arguments._replace(inputs=inputs, states=states, fresh=fresh), mode, flat, steps)
+    def again(inputs: list, states: list, steps: ValidSteps | None, reset_states: list | None) -> tuple[Any, Any]:
+        given = arguments._replace(inputs=inputs, states=states, reset_states=reset_states)
+        return advance(cell, given, mode, flat, steps)
 
     whole = Checkpointed(cell, again, flat, steps, every)
-    ys, last = whole.run(arguments.inputs, arguments.states, arguments.fresh, outputs)
-    return ys, tree.map(lambda s: ops.expand_dims(s, 0), last) if arrange.stacked else last
+    ys, last = whole.run(arguments.inputs, arguments.states, arguments.reset_states, outputs)
+    return ys, tree.map(lambda s: ops.expand_dims(s, 0), last) if layout.layer_axis else last
 
 
-def _on_the_tape(cell: Cell, arguments: Arguments, arrange: Arrangement, steps: Steps | None) -> tuple[Any, Any]:
-    masks = None if steps is None else Masks(*steps.running(arrange.reverse), arguments.fresh)
-    if arrange.moves:
-        arguments = arguments._replace(inputs=[arrange.inward(x) for x in arguments.inputs])
-    ys, state = scan_eager(cell, arguments, masks, arrange.reverse)
-    ys = tree.map(arrange.outward, ys) if arrange.moves else ys
-    return ys, tree.map(lambda s: ops.expand_dims(s, 0), state) if arrange.stacked else state
+def _run_eagerly(cell: Cell, arguments: Arguments, layout: SequenceLayout, steps: ValidSteps | None) -> tuple[Any, Any]:
+    masks = None if steps is None else Masks(*steps.in_running_order(layout.reverse), arguments.reset_states)
+    if not layout.is_identity:
+        arguments = arguments._replace(inputs=[layout.to_time_major(x) for x in arguments.inputs])
+    ys, state = scan_eager(cell, arguments, masks, layout.reverse)
+    ys = ys if layout.is_identity else tree.map(layout.from_time_major, ys)
+    return ys, tree.map(lambda s: ops.expand_dims(s, 0), state) if layout.layer_axis else state
 
 
 @functools.cache
 def _builder() -> Any:
-    """What makes compiled calls; the compiler is loaded at first use."""
+    """The builder of compiled calls, imported at first use: loading the compiler takes a while."""
     from .compiled import build_call
 
     return build_call

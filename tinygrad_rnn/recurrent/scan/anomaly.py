@@ -1,4 +1,4 @@
-"""Anomalies of recurrent layers: what comes out of a loop is looked at; what is wrong is found on the tape.
+"""Anomaly detection for recurrent layers: loops whose results are not finite are replayed on the tape.
 
 All of it happens inside :class:`~tinygrad_rnn.detect_anomaly` alone.
 """
@@ -13,23 +13,24 @@ import numpy as np
 
 from ... import config
 from ...config import grad_mode
-from ...core import Tensor, grad, pull_back, tree
+from ...core import Tensor, grad, producer, pull_back, tree
 from ...core.finding import Unrolled, all_finite
+from ...core.node import Node
 from ...errors import AnomalyError
-from ..cell import Cell
-from .settings import trial
+from ..cell import Cell, title_of
+from .dry_run import dry_run
 
 Results = list[tuple[Tensor, int]]  # with the axis of the batch
 
 
-def settle(
+def check_results(
     cell: Cell,
     sequence: Unrolled,
     results: Results,
     inputs: Sequence[Tensor],
     states: Sequence[Tensor],
 ) -> None:
-    """Report what a sequence has found, if its results are not finite because of it.
+    """Raise the first finding of a sequence that has reached its results, if these are not finite.
 
     `inputs` are (T, B, ...) in running order, `states` (B, ...).
     """
@@ -44,23 +45,23 @@ def settle(
     sequence.tainted.clear()
     for i in sorted(findings):
         finding = sequence.findings[i]
-        its = _rows_of(finding.bad, sequence.batch)
-        if (its & rows).any():
-            raise finding.error(int(np.argmax(its & rows)))
+        hit = _rows_of(finding.bad, sequence.batch) & rows
+        if hit.any():
+            raise finding.error(int(np.argmax(hit)))
     if any(r.data.dtype.kind == "f" and np.isnan(r.data).any() for r, _ in results):
-        _blame_what_was_given(cell, sequence, inputs, states)
+        _blame_arguments(cell, sequence, inputs, states)
 
 
 def _rows_of(bad: np.ndarray, batch: int) -> np.ndarray:
-    """Which rows of the batch entries of an array belong to; all of them, if it has no such axis."""
+    """Rows of the batch that have a true entry in `bad`; all rows, if it has no batch axis."""
     if not bad.ndim or len(bad) != batch:
         return np.ones(batch, bool)
     return np.logical_or.reduce(bad.reshape(batch, -1), axis=1)
 
 
-def _blame_what_was_given(cell: Cell, sequence: Unrolled, inputs: Sequence[Tensor], states: Sequence[Tensor]) -> None:
-    """Say which input, state or parameter holds what makes the results NaN."""
-    title = cell._title
+def _blame_arguments(cell: Cell, sequence: Unrolled, inputs: Sequence[Tensor], states: Sequence[Tensor]) -> None:
+    """Raise the error that names the input, state or parameter that is not finite."""
+    title = title_of(cell)
     for i, x in enumerate(inputs):
         bad = ~np.isfinite(x.data) if x.data.dtype.kind == "f" else np.zeros(x.data.shape, bool)
         if sequence.counts is not None:
@@ -81,7 +82,7 @@ def _blame_what_was_given(cell: Cell, sequence: Unrolled, inputs: Sequence[Tenso
 
 
 def not_finite(name: str, a: np.ndarray, step: int | None) -> AnomalyError:
-    """The error that says where an array (B, ...) that was given is not finite."""
+    """The error that says where an argument, an array (B, ...), is not finite."""
     row, *at = (int(n) for n in np.argwhere(~np.isfinite(a))[0])
     return _given(name, a[(row, *at)], step, row, at)
 
@@ -96,7 +97,7 @@ def _given(name: str, value: Any, step: int | None, row: int, at: list) -> Anoma
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """While active, results of operations are not looked at: somebody looks at what comes out."""
+    """Context in which results of single operations are not checked, as those of the whole are."""
     watch = grad_mode.anomaly
     if watch is None:
         yield
@@ -108,8 +109,8 @@ def quietly() -> Iterator[None]:
         watch.quiet = before
 
 
-def watched(run: Callable, replay: Replay) -> Any:
-    """What `run()`, a compiled loop, gives (outputs and final state, or None), looked at."""
+def checked_loop(run: Callable, replay: Replay) -> Any:
+    """The checked results of `run()`, a compiled loop: outputs and final state, or None."""
     with quietly():
         result = run()
     if result is not None:
@@ -117,35 +118,35 @@ def watched(run: Callable, replay: Replay) -> Any:
     return result
 
 
-def watched_step(link: Any, leaves: list) -> Any:
-    """One step of a stepper's cell on the tape, looked at."""
-    before, random = link._states(), config.generator().bit_generator.state
+def checked_eager_step(stepper: Any, leaves: list) -> Any:
+    """One checked step of a :class:`CellStepper` on the tape."""
+    before, random = stepper.state_arrays(), config.generator().bit_generator.state
     with quietly():
-        y = link._run_eagerly(leaves)
-    x = [np.array(a, row.dtype) for a, row in zip(leaves, link.rows)]
-    _step_of(link, x, before, random).look_at([*tree.flatten(y)[0], *link._states()])
+        y = stepper.run_eagerly(leaves)
+    x = [np.array(a, row.dtype) for a, row in zip(leaves, stepper.rows)]
+    _step_of(stepper, x, before, random).check([*tree.flatten(y)[0], *stepper.state_arrays()])
     return y
 
 
-def look_at_loop(link: Any, random: Mapping | None) -> None:
-    """Look at a step of a stepper's loop that has not gone on to its new states, and go on."""
-    kernel, before = link.kernel, link._states()
+def check_kernel_step(stepper: Any, random: Mapping | None) -> None:
+    """Check a step of a stepper's kernel whose results are suspect, and go on to its new states."""
+    kernel, before = stepper.kernel, stepper.state_arrays()
     kernel.go_on()
-    _step_of(link, kernel.inputs[: len(link.rows)], before, random).look_at([*kernel.outputs, *kernel.states])
+    _step_of(stepper, kernel.inputs[: len(stepper.rows)], before, random).check([*kernel.outputs, *kernel.states])
 
 
-def _step_of(link: Any, x: list, before: list, random: Mapping | None) -> StreamStep:
-    return StreamStep(link.cell, link.sequence, (x, link.structure), (before, link.state_structure), random)
+def _step_of(stepper: Any, x: list, before: list, random: Mapping | None) -> StreamStep:
+    return StreamStep(stepper.cell, stepper.sequence, (x, stepper.structure), (before, stepper.state_structure), random)
 
 
 class StreamStep(NamedTuple):
-    """One step of a stream, and what it takes to run it once more on the tape.
+    """One step of a stream, with all that it takes to replay it on the tape.
 
     Attributes
     ----------
     cell : Cell
-    stream : Sequence
-        Keeps what the cell's ``begin_sequence`` has set.
+    stream : OpenSequence
+        Holds the attributes that the cell's ``begin_sequence`` has set.
     x, state : (list of arrays, structure)
         Before the step.
     random : dict or None
@@ -161,8 +162,8 @@ class StreamStep(NamedTuple):
     random: Mapping | None
     time: int | None = None
 
-    def look_at(self, results: Sequence) -> None:
-        """Look at what the step has given; run it once more if something is wrong."""
+    def check(self, results: Sequence) -> None:
+        """Check the results of the step; replay it if they are not finite, which raises the error."""
         if all(map(all_finite, results)):
             return
         inputs, states = ([Tensor(a) for a in arrays] for arrays, _ in (self.x, self.state))
@@ -170,12 +171,14 @@ class StreamStep(NamedTuple):
         with config.no_grad():
             again = self._once_more(sequence, inputs, states)
         leaves = [(r, 0) for r in tree.flatten(again)[0]]
-        settle(self.cell, sequence, leaves, [Tensor(t.data[None]) for t in inputs], states)
+        check_results(self.cell, sequence, leaves, [Tensor(t.data[None]) for t in inputs], states)
         if any(np.isnan(r).any() for r in results):
-            raise AnomalyError(f"{self.cell._title}: the step has given NaN, and run once more on the tape it does not")
+            raise AnomalyError(
+                f"{title_of(self.cell)}: the step has given NaN, and run once more on the tape it does not"
+            )
 
-    def look_back(self, part: int, gs: Sequence[np.ndarray]) -> None:
-        """Report the derivative rule that makes what is not finite out of these gradients of outputs, or of new states.
+    def find_rule(self, part: int, gs: Sequence[np.ndarray]) -> None:
+        """Raise the error of the derivative rule that makes NaN or infinity of finite gradients.
 
         Parameters
         ----------
@@ -193,7 +196,7 @@ class StreamStep(NamedTuple):
                 grad(results, wanted, seeds, retain_graph=True, allow_unused=True)
 
     def _once_more(self, sequence: Unrolled, inputs: list, states: list) -> tuple:
-        with self.stream.going_on(), trial(self.cell), grad_mode.anomaly.inside(sequence):
+        with self.stream.active(), dry_run(self.cell), grad_mode.anomaly.inside(sequence):
             if self.random is not None:
                 config.generator().bit_generator.state = self.random
             sequence.begin(0)
@@ -201,60 +204,61 @@ class StreamStep(NamedTuple):
 
 
 class Replay:
-    """A sequence that a loop runs, and how to run it once more on the tape.
+    """A sequence that a compiled loop runs, with all that it takes to replay it on the tape.
 
     Parameters
     ----------
     cell : Cell
         Its attributes, such as masks of dropout, and the generator are as they are before the loop.
     again : callable
-        ``again(inputs, states, fresh) -> (ys, state)`` runs the sequence on the tape.
-    inputs, states, fresh : lists of tensors
+        ``again(inputs, states, reset_states) -> (ys, state)`` runs the sequence on the tape.
+    inputs, states, reset_states : lists of tensors
     plain : bool
         The cell reads nothing but parameters, and draws nothing.
     """
 
     def __init__(
-        self, cell: Cell, again: Callable, inputs: list, states: list, fresh: list | None, plain: bool = False
+        self, cell: Cell, again: Callable, inputs: list, states: list, reset_states: list | None, plain: bool = False
     ):
         self.cell, self.again = cell, again
-        self.inputs, self.states, self.fresh = inputs, states, fresh
+        self.inputs, self.states, self.reset_states = inputs, states, reset_states
         self.attributes = [] if plain else [(module, dict(vars(module))) for module in cell.modules()]
         self.random = None if plain else config.generator().bit_generator.state
         self.base, self.place = grad_mode.anomaly.base, grad_mode.anomaly.here()
 
     def check(self, ys: Any, last: Any) -> None:
-        """Look at the results of the loop."""
+        """Check the results of the loop; replay the sequence if they are not finite, which raises the error."""
         results = [*tree.flatten(ys)[0], *tree.flatten(last)[0]]
         for r in results:
-            if r._node is not None:
-                r._node.parents[0].place = self
+            if isinstance(node := producer(r), Node):  # of one result, whose parent is that of the whole loop
+                node.parents[0].place = self
                 break
         if all(all_finite(r.data) for r in results):
             return
         with config.no_grad():
-            self._run(self.inputs, self.states, self.fresh)  # which raises the error
+            self._run(self.inputs, self.states, self.reset_states)  # which raises the error
         if any(np.isnan(r.data).any() for r in results if r.data.dtype.kind == "f"):
-            raise AnomalyError(f"{self.cell._title}: the compiled loop gives NaN, and the tape does not")
+            raise AnomalyError(f"{title_of(self.cell)}: the compiled loop gives NaN, and the tape does not")
 
     def backward(self, gs: dict) -> None:
-        """Find out where gradients stop to be finite, given those of the results by their places."""
+        """Replay the backward pass, which raises the error; `gs` are gradients of the results by position."""
         leaves = [
-            [Tensor(t.data, t.requires_grad) for t in group] for group in (self.inputs, self.states, self.fresh or [])
+            [Tensor(t.data, t.requires_grad) for t in group]
+            for group in (self.inputs, self.states, self.reset_states or [])
         ]
         with config.enable_grad():
-            ys, last = self._run(leaves[0], leaves[1], leaves[2] if self.fresh is not None else None)
+            ys, last = self._run(leaves[0], leaves[1], leaves[2] if self.reset_states is not None else None)
         results = [*tree.flatten(ys)[0], *tree.flatten(last)[0]]
         wanted = [t for group in leaves for t in group if t.requires_grad]
         wanted += [p for p in self.cell.parameters() if p.requires_grad]
         gs = {i: g.data if isinstance(g, Tensor) else g for i, g in gs.items()}
         pull_back(results, gs, wanted, [True] * len(wanted))  # which raises the error
 
-    def _run(self, inputs: list, states: list, fresh: list | None) -> tuple[Any, Any]:
+    def _run(self, inputs: list, states: list, reset_states: list | None) -> tuple[Any, Any]:
         watch = grad_mode.anomaly
-        with trial(self.cell), watch.shifted(self.base), watch.loud():
+        with dry_run(self.cell), watch.shifted(self.base), watch.loud():
             for module, attributes in self.attributes:
                 vars(module).update(attributes)
             if self.random is not None:
                 config.generator().bit_generator.state = self.random
-            return self.again(inputs, states, fresh)
+            return self.again(inputs, states, reset_states)

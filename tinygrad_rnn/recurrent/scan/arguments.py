@@ -1,4 +1,4 @@
-"""What a cell is run on, as one thing."""
+"""Arguments of a scan: inputs and states as flat lists of tensors, with their structures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...core import Tensor, tree
 
 
 class Arguments(NamedTuple):
-    """Sequences and states, flat, and how a step has them nested.
+    """Inputs and states of one sequence, flat, with their structures.
 
     Attributes
     ----------
@@ -21,17 +21,17 @@ class Arguments(NamedTuple):
     states : list of tensors, (B, ...)
         Before the first step.
     state_structure : Structure
-    fresh : list of tensors, (B, ...), or None
-        What rows begin anew with, if it is not `states`.
+    reset_states : list of tensors, (B, ...), or None
+        States after a reset; None: `states`.
     """
 
     inputs: list[Tensor]
     structure: tree.Structure
     states: list[Tensor]
     state_structure: tree.Structure
-    fresh: list[Tensor] | None = None
+    reset_states: list[Tensor] | None = None
 
     @property
     def dtype(self) -> np.dtype | None:
-        """Of the states that hold numbers."""
+        """The dtype of the states of floats; None if there are none."""
         return next((s.dtype for s in self.states if s.dtype.kind == "f"), None)

@@ -1,7 +1,7 @@
-"""Compile cache of a cell: its programs, and calls that are made again while their guards hold.
+"""Per-cell cache of traced programs and of guarded calls.
 
-A small layer's call consists of checks, not of arithmetic. So a call like an earlier one, of a cell that has not
-changed since, is checked for just that, and needs none of the others.
+A small layer's call consists of checks, not of arithmetic. If the arguments have a signature that was seen, and the
+guards hold, all other checks are skipped.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from ...core import Tensor, tree
 from ...modules.parameter import Parameter
 from ..cell import Cell
 from .arguments import Arguments
-from .axis_layout import Arrangement, is_solid, solid
-from .guards import has_slots, is_fixed
-from .settings import read_settings
-from .valid_steps import Steps
+from .axis_layout import SequenceLayout, as_contiguous, is_contiguous
+from .facts import has_slots, is_fixed, static_attributes
+from .valid_steps import ValidSteps
 
 if TYPE_CHECKING:
     from .compiled import Program, Refusal
@@ -32,54 +31,55 @@ CALLS = 64
 SMALL = 4096  # elements of an initial state that is kept
 
 
-class Settings:
-    """The settings of one cell, read anew only where an attribute was set since the last time.
+class StaticAttributes:
+    """The static attributes of one cell, read again only if an attribute was set since the last time.
 
     Attributes
     ----------
     last : tuple
-        What was read last; as long as settings are equal, the same object.
+        Facts as they were read last; the same object for as long as they are equal, so that guards compare by identity.
     seen : list of (dict, names, values)
-        Attributes of the cell and its parts as they were then; as long as none is set, the same object.
+        Attributes of the cell and its parts as they were then; the same object for as long as none is set.
     """
 
     def __init__(self):
         self.last: tuple = ()
         self.seen: list[tuple[dict, list, list]] = []
-        self._changing = False
+        self._mutable = False
 
     def read(self, cell: Cell) -> tuple:
-        if self.seen and not self._changing:
+        """The facts of the cell as it is now."""
+        if self.seen and not self._mutable:
             for attributes, names, values in self.seen:
                 if names != [*attributes] or not all(map(operator.is_, attributes.values(), values)):
                     break
             else:
                 return self.last
-        settings = read_settings(cell)
-        if settings != self.last:
-            self.last = settings
+        facts = static_attributes(cell)
+        if facts != self.last:
+            self.last = facts
         self.seen = [(a, [*a], [*a.values()]) for a in map(vars, cell.modules())]
-        self._changing = not all(is_fixed(v) for _, _, values in self.seen for v in values)
-        self._changing = self._changing or any(map(has_slots, cell.modules()))
+        self._mutable = not all(is_fixed(v) for _, _, values in self.seen for v in values)
+        self._mutable = self._mutable or any(map(has_slots, cell.modules()))
         return self.last
 
 
 class CellCache:
-    """The programs of one cell, or why there is none; and its earlier calls."""
+    """The programs of one cell, or reasons why there are none, and its guarded calls."""
 
     def __init__(self) -> None:
         self.programs: dict[tuple, list[Program | Refusal]] = {}  # of one key, with different guards
         self.calls: dict[tuple, GuardedCall] = {}
         self.dtype: np.dtype | None = None  # of the last input of floats
         self.warned: set[tuple] = set()
-        self.settings = Settings()
+        self.static_attributes = StaticAttributes()
 
     def add_program(self, key: tuple, program: Program | Refusal) -> None:
         if key not in self.programs and len(self.programs) >= PROGRAMS:
             self.programs.pop(next(iter(self.programs)))
         self.programs[key] = [program, *self.programs.get(key, ())][:VARIANTS]
 
-    def add_call(self, x: Tensor, arrange: Arrangement, call: GuardedCall) -> None:
+    def add_call(self, x: Tensor, layout: SequenceLayout, call: GuardedCall) -> None:
         last = next(reversed(self.calls.values()), call)
         if [id(w[3]) for w in last.watched] != [id(w[3]) for w in call.watched]:
             self.calls.clear()  # they would keep arrays alive that no parameter has any more
@@ -87,7 +87,7 @@ class CellCache:
             self.calls.pop(next(iter(self.calls)), None)
         if x.dtype.kind == "f":
             self.dtype = x.dtype
-        self.calls[x.shape, x.dtype, x.requires_grad, grad_mode.enabled, arrange] = call
+        self.calls[x.shape, x.dtype, x.requires_grad, grad_mode.enabled, layout] = call
 
 
 _caches: dict[int, tuple[weakref.ref, CellCache]] = {}  # by identity: a cell may define what equal cells are
@@ -107,8 +107,8 @@ def cache_of(cell: Cell) -> CellCache:
     return cache
 
 
-def find_call(cell: Cell, x: Any, arrange: Arrangement) -> GuardedCall | None:
-    """The cell's call on a sequence like `x`, an array of floats or a tensor, if all is as it was."""
+def find_call(cell: Cell, x: Any, layout: SequenceLayout) -> GuardedCall | None:
+    """The guarded call for an input like `x`, an array of floats or a tensor, or None if no guards hold."""
     entry = _caches.get(id(cell))
     if entry is None or entry[0]() is not cell or grad_mode.tracer is not None:
         return None
@@ -116,19 +116,19 @@ def find_call(cell: Cell, x: Any, arrange: Arrangement) -> GuardedCall | None:
     key: tuple
     if isinstance(x, Tensor):
         array = x._array  # as everywhere on this path: `data` is a property, which takes three times as long
-        key = array.shape, array.dtype, x.requires_grad, grad_mode.enabled, arrange
+        key = array.shape, array.dtype, x.requires_grad, grad_mode.enabled, layout
     elif type(x) is np.ndarray and x.dtype.kind == "f":
-        key = x.shape, cache.dtype, False, grad_mode.enabled, arrange
+        key = x.shape, cache.dtype, False, grad_mode.enabled, layout
     else:
         return None
     call = cache.calls.get(key)
-    if call is None or not call.guards_hold(cell, cache.settings):
+    if call is None or not call.guards_hold(cell, cache.static_attributes):
         return None
     return call if call.watches_dtype or isinstance(x, Tensor) or cell.dtype == call.dtype else None
 
 
 class GuardedCall:
-    """A compiled loop on sequences of one shape; and, once it is kept, all that has to be as it was.
+    """A compiled loop for inputs of one shape; once kept, with the guards under which it may run again.
 
     Attributes
     ----------
@@ -137,11 +137,11 @@ class GuardedCall:
     dtype : dtype
         Of the input.
     watches_dtype : bool
-        Whether guards see to it that the cell's is the same.
+        Whether the guards cover the cell's dtype.
     initial : list of tensors or None
-        The initial state, where it is always the same.
+        The initial state, if it is the same for every call.
     invariants : dict
-        By uid, the parameters that what the loop reads is computed from.
+        By uid, the parameters from which the loop's bases are computed.
     watched : list of (get, name, tensor, array, requires_grad)
         Parameters of the cell, and those that the loop reads.
     """
@@ -156,9 +156,9 @@ class GuardedCall:
         "names",
         "nest_states",
         "program",
-        "settings",
         "state_structure",
         "states",
+        "static_attributes",
         "tensors",
         "watched",
         "watches_dtype",
@@ -167,31 +167,31 @@ class GuardedCall:
     def __init__(self, program: Program, loop: CompiledLoop, state_structure: tree.Structure):
         self.program, self.loop, self.state_structure = program, loop, state_structure
         self.nest_states = tree.builder(state_structure)
-        self.tensors: list[Tensor] | None = None  # what the loop reads, if that are parameters as they are
+        self.tensors: list[Tensor] | None = None  # the bases, if all of them are parameters themselves
         self.arrays: list[np.ndarray] = []
 
-    # ---- making it again
+    # ---- guards
 
-    def keep(self, cell: Cell, settings: tuple, arguments: Arguments, tensors: list[Tensor]) -> bool:
-        """Take down what has to be as it is, to make the call again; whether it may be.
+    def keep(self, cell: Cell, static: tuple, arguments: Arguments, tensors: list[Tensor]) -> bool:
+        """Set the guards under which the call may run again; False if none would be enough.
 
-        That is where the loop reads nothing but attributes of the cell and its parts that are parameters.
+        They are if the loop reads nothing but parameters that are attributes of the cell or its parts.
         """
         program, loop = self.program, self.loop
         if arguments.structure is not tree.LEAF:
             return False
         sources = [source for _, source in program.read]
-        read = [source.look_up() for source in sources]
+        read = [source.get() for source in sources]
         if any(source.path or not isinstance(t, Parameter) for source, t in zip(sources, read)):
             return False
         self.watched = [(s.attributes.get, s.name, t, t._array, t.requires_grad) for s, t in zip(sources, read)]
         if program.plain is None:
             self.invariants = {uid: t for (uid, _), t in zip(program.read, read)}
         else:
-            if not all(is_solid(t._array, loop.dtype) for t in tensors):
+            if not all(is_contiguous(t._array, loop.dtype) for t in tensors):
                 return False
             self.tensors, self.arrays = tensors, [t._array for t in tensors]
-        self.settings = settings
+        self.static_attributes = static
         self.names = [*program.guards.names, *loop.guards.names]
         self.guards = [guards for guards in (program.guards, loop.guards) if guards.values]
         self.states = [(s.shape, s.dtype, s.requires_grad) for s in arguments.states]
@@ -200,7 +200,7 @@ class GuardedCall:
         return True
 
     def _watch_dtype(self, cell: Cell) -> bool:
-        """Watch all parameters, if the cell's dtype is that of one of them."""
+        """Guard all parameters if the cell's dtype is that of one of them; whether that covers the dtype."""
         getter = getattr(type(cell).dtype, "fget", None)
         if not getattr(getter, "of_parameters", False):
             return False
@@ -211,9 +211,9 @@ class GuardedCall:
         self.watched += [(a.get, n, p, p._array, p.requires_grad) for a, n, p in own if id(p) not in seen]
         return any(p.dtype.kind == "f" for _, _, p in own)
 
-    def guards_hold(self, cell: Cell, settings: Settings) -> bool:
-        """Whether the cell, whose settings these are, and what its step has read elsewhere, is as it was."""
-        if settings.read(cell) is not self.settings:
+    def guards_hold(self, cell: Cell, static: StaticAttributes) -> bool:
+        """Whether the cell's attributes and parameters, and the globals that its step reads, are as they were."""
+        if static.read(cell) is not self.static_attributes:
             return False
         for get, name, value in self.names:
             if get(name) is not value:
@@ -224,7 +224,7 @@ class GuardedCall:
         return not self.guards or all(guards.hold() for guards in self.guards)
 
     def match_states(self, cell: Cell, state: Any, batch: int) -> list[Tensor] | None:
-        """The tensors of `state`, or of the cell's initial one; None if they are not like those of the call."""
+        """The tensors of `state`, or of the initial state; None if their structure, shapes or dtypes differ."""
         initial = self.initial
         if initial is None:
             initial, structure = tree.flatten(cell.initial_state(batch))
@@ -248,33 +248,37 @@ class GuardedCall:
                 return False
         return True
 
-    # ---- making it
+    # ---- running
 
     def run(
-        self, arguments: Arguments, arrange: Arrangement, steps: Steps | None, tensors: list[Tensor] | None = None
+        self,
+        arguments: Arguments,
+        layout: SequenceLayout,
+        steps: ValidSteps | None,
+        tensors: list[Tensor] | None = None,
     ) -> tuple[Any, Any]:
         """Outputs and final state.
 
         Parameters
         ----------
-        steps : Steps or None
-            Which steps count.
+        steps : ValidSteps or None
+            The valid ones; None: all.
         tensors : list of tensors, optional
-            What the loop reads, if it is known.
+            The bases, if they have just been computed.
         """
-        inputs, _, states, _, fresh = arguments
-        if steps is None:  # of a stretch of time without resets, too
-            fresh = None
+        inputs, _, states, _, reset_states = arguments
+        if steps is None:  # a chunk of time may have no resets although its sequence has
+            reset_states = None
         loop, arrays, program = self.loop, self.arrays, self.program
         if self.tensors is not None:
             tensors = self.tensors
         else:
             if tensors is None:
                 tensors = program.compute_bases({**self.invariants})
-            arrays = [solid(t._array, loop.dtype) for t in tensors]
+            arrays = [as_contiguous(t._array, loop.dtype) for t in tensors]
         if program.traced.drawn:
-            time, batch = (inputs[0].shape[axis] for axis in (1 - arrange.batch_axis, arrange.batch_axis))
-            inputs = [*inputs, *[Tensor(arrange.outward(mask)) for mask in program.draw(time, batch)]]
-        results = loop.run(inputs, states, fresh or (), tensors, arrays, arrange, steps)
+            time, batch = (inputs[0].shape[axis] for axis in (1 - layout.batch_axis, layout.batch_axis))
+            inputs = [*inputs, *[Tensor(layout.from_time_major(mask)) for mask in program.draw(time, batch)]]
+        results = loop.run(inputs, states, reset_states or (), tensors, arrays, layout, steps)
         n = loop.n_outputs
         return program.nest_outputs(results[:n]), self.nest_states(results[n:])

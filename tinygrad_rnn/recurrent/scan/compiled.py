@@ -1,4 +1,4 @@
-"""The compiled road of :func:`scan`: a cell's step becomes a program, and the whole loop one node of the tape."""
+"""Compiled scan: traces the step to a program, compiles loops, and builds guarded calls of them."""
 
 from __future__ import annotations
 
@@ -15,35 +15,36 @@ from ...compile.frontend.watch import watching
 from ...core import Tensor, tree
 from ...errors import CompileError
 from ...modules.dropout import keep_masks
-from ..cell import Cell
+from ..cell import Cell, title_of
 from .arguments import Arguments
-from .axis_layout import Arrangement
+from .axis_layout import SequenceLayout
 from .call_cache import CellCache, GuardedCall, cache_of
+from .dry_run import isolated_dry_run, shared_generators
 from .eager import scan_eager
 from .guards import NOTHING, Guards, guards_of
 from .loop import CompiledLoop, reason_of
-from .settings import look_up, rehearsal, shared_generators
-from .tracing import differs, trace_twice
+from .tracing import find_difference, trace_twice
 
 
 class Program:
-    """One compiled form of a cell: for one structure of inputs and states, one dtype and one set of settings.
+    """A traced step with its loops, for one structure, one dtype and one set of static attributes.
 
     Attributes
     ----------
     traced : StepProgram
     bases : list of Symbol
-        What the loops read: invariants, and what is computed from them before the loop.
-    sources : list
-        (uid, where to find its tensor) of each invariant.
+        The loop invariants: parameters, and values that are computed from them before the loop.
+    sources : list of (uid, AttributePath)
+        Where the cell keeps the tensor of each invariant of the trace.
     read : list
-        Of `sources`, those that bases are or are computed from.
-    plain : list or None
-        Where to find each base, if none has to be computed.
+        Of `sources`, those that the bases are or are computed from.
+    plain : list of AttributePath, or None
+        Where the cell keeps each base, if none has to be computed.
     guards : Guards
-        What was read of globals, classes and closures.
+        On globals, classes and closures that the step has read.
     verified : set or None
-        Sizes of the batch for which the program was held against the tape, if it has to be for each.
+        Batch sizes for which the program was compared with the tape; None if that is not needed, as the trace did not
+        see the batch size as a number.
     """
 
     def __init__(self, traced, sources, output_structure, guards: Guards = NOTHING):
@@ -62,26 +63,26 @@ class Program:
         self._wanted: tuple[int, list] = (0, [])
 
     def draw(self, time: int, batch: int) -> list[np.ndarray]:
-        """The random masks of a sequence, (T, B, ...), which the loops take as further inputs."""
+        """Random masks for a sequence, (T, B, ...), as further inputs of the loops."""
         drawn = self.traced.drawn
         if not drawn:
             return []
         return keep_masks([x.shape[1:] for x in self.traced.inputs[-len(drawn) :]], drawn, time, batch)
 
     def base_tensors(self, batch: int) -> list[Tensor] | None:
-        """Today's tensors, or None if they no longer have the shapes and dtypes of the trace.
+        """The present tensors of the bases; None if they no longer have the shapes and dtypes of the trace.
 
-        What is computed from parameters alone runs on the tape here.
+        Bases that are computed from parameters are computed here, on the tape.
         """
         if self.plain is not None:
-            tensors = [look_up(source) for source in self.plain]
+            tensors = [source.get() for source in self.plain]
         else:
-            values = {uid: look_up(source) for uid, source in self.sources}
+            values = {uid: source.get() for uid, source in self.sources}
             if not all(_fits(t, self._leaves[uid], batch) for uid, t in values.items() if uid in self._leaves):
                 return None
             tensors = self.compute_bases(values)
-        known, wanted = self._wanted
-        if known != batch:
+        size, wanted = self._wanted
+        if size != batch:
             rows = compiler.row_constants(self.traced)
             shapes = [(batch, *s.shape[1:]) if s.uid in rows else s.shape for s in self.bases]
             wanted = [(shape, s.dtype) for shape, s in zip(shapes, self.bases)]
@@ -89,17 +90,17 @@ class Program:
         return tensors if [(t.data.shape, t.data.dtype) for t in tensors] == wanted else None
 
     def compute_bases(self, values: dict[int, Tensor]) -> list[Tensor]:
-        """The bases, computed on the tape from invariants by uid; `values` is filled in."""
+        """The bases, computed on the tape from invariants by uid, which are added to `values`."""
         compiler.compute(self._computed, values)
         return [values[s.uid] for s in self.bases]
 
     def loop(self, title: str, train: bool, flags: Sequence[bool]) -> CompiledLoop:
-        """The loop for arguments (inputs, states, bases) of which these need gradients, which decides what it computes.
+        """The loop that computes gradients by those arguments (inputs, states, bases) whose flags are set.
 
         Raises
         ------
         CompileError
-            If there is none, as a derivative rule cannot be traced, or code cannot be generated.
+            If a derivative rule cannot be traced, or code cannot be generated.
         """
         wanted = tuple(flags) if train else ()
         found = self.loops.get(wanted)
@@ -131,39 +132,39 @@ def _fits(tensor: Tensor, symbol, batch: int) -> bool:
 
 
 def build_call(
-    cell: Cell, arguments: Arguments, mode: str, arrange: Arrangement
+    cell: Cell, arguments: Arguments, mode: str, layout: SequenceLayout
 ) -> tuple[GuardedCall, list[Tensor]] | None:
-    """The compiled call for these arguments, kept if it may be made again, and what it reads.
+    """A compiled call for these arguments, and its bases; None if ``mode="auto"`` must run eagerly.
 
-    None if ``mode="auto"`` must run eagerly.
+    The call is stored in the cell's cache if guards can tell whether it may run again.
 
     Raises
     ------
     CompileError
         With ``mode="compiled"``, if the step cannot be compiled.
     """
-    if config.grad_mode.tracer is not None:  # the step of another cell is being traced
+    if config.grad_mode.tracer is not None:  # in the step of another cell, which is being traced
         raise CompileError(
-            f"{cell._title}: a layer runs inside a step: call its cell's step(), or run it in begin_sequence()"
+            f"{title_of(cell)}: a layer runs inside a step: call its cell's step(), or run it in begin_sequence()"
         )
-    found = program_of(cell, arguments, mode, arrange.batch_axis)
+    found = program_of(cell, arguments, mode, layout.batch_axis)
     if found is None:
         return None
     program, tensors = found
-    inputs, _, states, state_structure, fresh = arguments
+    inputs, _, states, state_structure, reset_states = arguments
     masks = [False] * len(program.traced.drawn)
     flags = [*[x.requires_grad for x in inputs], *masks, *[t.requires_grad for t in (*states, *tensors)]]
-    train = config.is_grad_enabled() and any((*flags, *[s.requires_grad for s in fresh or ()]))
+    train = config.is_grad_enabled() and any((*flags, *[s.requires_grad for s in reset_states or ()]))
     try:
-        loop = program.loop(cell._title, train, flags)
+        loop = program.loop(title_of(cell), train, flags)
     except CompileError as error:
         if mode == "compiled":
-            raise CompileError(f"{cell._title}: {error}") from error
+            raise CompileError(f"{title_of(cell)}: {error}") from error
         _warn(cell, (program, train), str(error))
         return None
     call, cache = GuardedCall(program, loop, state_structure), cache_of(cell)
-    if fresh is None and call.keep(cell, cache.settings.last, arguments, tensors):
-        cache.add_call(inputs[0], arrange, call)
+    if reset_states is None and call.keep(cell, cache.static_attributes.last, arguments, tensors):
+        cache.add_call(inputs[0], layout, call)
     return call, tensors
 
 
@@ -171,37 +172,37 @@ def build_call(
 
 
 class Refusal(str):
-    """Why a step cannot be compiled, as long as its `guards` hold."""
+    """The reason why a step cannot be compiled, valid while its `guards` hold."""
 
     guards: Guards = NOTHING
 
 
 def refusal(reason: str, cell: Cell | None, codes: dict, read: Iterable[Tensor] = ()) -> Refusal:
-    """A refusal of what this code has read."""
+    """A refusal with guards on all that the code has read: if they fail, the step is traced again."""
     found = Refusal(reason)
-    with contextlib.suppress(CompileError):  # too much to be watched: then it is for good
+    with contextlib.suppress(CompileError):  # more than guards can compare: the refusal is final
         found.guards = guards_of(cell, codes, read)
     return found
 
 
 def program_of(cell: Cell, arguments: Arguments, mode: str, batch_axis: int = 1) -> tuple[Program, list[Tensor]] | None:
-    """The cell's program for arguments like these, traced if need be, and the tensors that it reads."""
-    known = cache_of(cell)
+    """The cell's program for these arguments, cached or traced now, and its bases; None: run eagerly."""
+    cache = cache_of(cell)
     batch = arguments.inputs[0].data.shape[batch_axis]
     key: Any = None
     reason: str = ""
     try:
-        key = _key(known, cell, arguments)
+        key = _key(cache, cell, arguments)
     except CompileError as error:
         reason = str(error)
     for retry in (False, True) if not reason else ():
-        program = None if retry else _program(known, key)
+        program = None if retry else _program(cache, key)
         if program is None:
             with compiler.making:
-                program = None if retry else _program(known, key)
+                program = None if retry else _program(cache, key)
                 if program is None:
                     program = trace_program(cell, arguments)
-                    known.add_program(key, program)
+                    cache.add_program(key, program)
         if isinstance(program, str):
             reason = program
             break
@@ -213,52 +214,52 @@ def program_of(cell: Cell, arguments: Arguments, mode: str, batch_axis: int = 1)
             if not reason:
                 return program, tensors
             break
-    else:  # not even those that it was traced with: a constant that does not have a row for each batch row
+    else:  # its bases do not fit the very call that it was traced for: a constant without a row for each batch row
         reason = reason or "a constant has other rows than the batch; make it in begin_sequence(batch_size)"
-    if mode == "compiled" or (key, reason) not in known.warned:
+    if mode == "compiled" or (key, reason) not in cache.warned:
         _raise_as_eager(cell, arguments, batch_axis, reason)
     if mode == "compiled":
-        raise CompileError(f"{cell._title}: {reason}")
+        raise CompileError(f"{title_of(cell)}: {reason}")
     if mode == "auto":
         _warn(cell, key, reason)
     return None
 
 
-def _key(known: CellCache, cell: Cell, arguments: Arguments) -> tuple:
+def _key(cache: CellCache, cell: Cell, arguments: Arguments) -> tuple:
     return (
         arguments.structure,
         arguments.state_structure,
         *[(x.data.shape[2:], x.data.dtype) for x in arguments.inputs],
         *[(s.data.shape[1:], s.data.dtype) for s in arguments.states],
-        known.settings.read(cell),
+        cache.static_attributes.read(cell),
     )
 
 
-def _program(known: CellCache, key: tuple) -> Program | Refusal | None:
-    return next((p for p in known.programs.get(key, ()) if p.guards.hold()), None)
+def _program(cache: CellCache, key: tuple) -> Program | Refusal | None:
+    return next((p for p in cache.programs.get(key, ()) if p.guards.hold()), None)
 
 
 def _verify(program: Program, cell: Cell, arguments: Arguments, batch: int) -> str | None:
-    """Hold the program against the tape for a size of the batch that it may have seen in numbers."""
+    """Compare the program with the tape for a batch size that it may have frozen; the difference, or None."""
     assert program.verified is not None
     with compiler.making:
-        why = differs(program, cell, arguments, (batch,))
+        why = find_difference(program, cell, arguments, (batch,))
     if why is None:
         program.verified.add(batch)
     return why
 
 
 def _warn(cell: Cell, key: Any, reason: str) -> None:
-    """Say once why a cell runs eagerly."""
+    """Warn that a cell runs eagerly, once for each reason."""
     warned = cache_of(cell).warned
     if (key, reason) not in warned:
         warned.add((key, reason))
-        warnings.warn(f"{cell._title} runs eagerly: {reason}", RuntimeWarning, stacklevel=5)
+        warnings.warn(f"{title_of(cell)} runs eagerly: {reason}", RuntimeWarning, stacklevel=5)
 
 
 def _raise_as_eager(cell: Cell, arguments: Arguments, batch_axis: int, reason: str) -> None:
-    """Run one step on the tape: what eager mode rejects is rejected with the same error."""
-    with compiler.making, rehearsal(cell):
+    """Run one step on the tape, which raises eager mode's error if that rejects the arguments too."""
+    with compiler.making, isolated_dry_run(cell):
         firsts = [
             Tensor(x.data[:1] if batch_axis else x.data[:, :1].swapaxes(0, 1), x.requires_grad)
             for x in arguments.inputs
@@ -271,7 +272,7 @@ def _raise_as_eager(cell: Cell, arguments: Arguments, batch_axis: int, reason: s
 
 
 def trace_program(cell: Cell, arguments: Arguments) -> Program | Refusal:
-    """The program of a step, or why there is none."""
+    """Trace a step to a program, verified against the tape, or to a refusal with the reason."""
     codes: dict = {}
     read: tuple[Tensor, ...] = ()
     try:
@@ -280,9 +281,9 @@ def trace_program(cell: Cell, arguments: Arguments) -> Program | Refusal:
             found = trace_twice(cell, arguments, codes)
             read = found.traced.read
             program = Program(found.traced, found.sources, found.outputs, guards_of(cell, codes, read))
-            reason = differs(program, cell, arguments)
+            reason = find_difference(program, cell, arguments)
         if reason is None:
             return program
-    except Exception as error:  # of the trace, or whatever Python met that only tensors have
+    except Exception as error:  # of the trace, or any error of Python's over a value that is no tensor
         reason = reason_of(error)
     return refusal(reason, cell, codes, read)

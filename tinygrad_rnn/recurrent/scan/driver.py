@@ -1,4 +1,4 @@
-"""The driver: run a cell over the time axis of a sequence. It knows nothing of the cell that it runs."""
+"""The driver: checks the arguments of a sequence, and runs any cell over its time axis."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from ...config import grad_mode
 from ...core import Tensor, is_float, tree
 from ...core.dtype import as_array
 from ...errors import DTypeError, OutOfMemoryError, ShapeError
-from ..cell import Cell
+from ..cell import Cell, sequence_lock, title_of
 from .advance import advance, in_chunks
 from .arguments import Arguments
-from .axis_layout import Arrangement
+from .axis_layout import SequenceLayout
 from .call_cache import cache_of, find_call
 from .eager import kind_of
-from .sequence import turn_of
-from .valid_steps import Steps, read_steps
+from .valid_steps import ValidSteps, read_valid_steps
 
-LARGE = 1 << 24  # rows of all steps; from here on it is looked at whether they fit into the memory
+LARGE = 1 << 24  # T * B from which on the memory that it needs is compared with what is free
 MODES = ("auto", "compiled", "eager")
 
 
 def check_mode(mode: str) -> str:
+    """`mode`, which is one of MODES."""
     return one_of("mode", mode, MODES)
 
 
@@ -75,18 +75,17 @@ def scan(
         Steps that count. At the others the state is carried through, and outputs are zero. With `lengths` too, those
         count that both let pass.
     resets : bools (T, B), optional
-        Before which steps, also those that `mask` leaves out, a row begins anew, as at the beginning of an episode:
-        with `reset_state`, and without gradients into what was before. The sequence is cut between steps t - 1 and t,
-        whichever way it is run.
+        Steps before which a row is reset, as at the beginning of an episode, also where `mask` leaves them out: its
+        state becomes `reset_state`, and no gradients flow into the steps before. The sequence is cut between steps
+        t - 1 and t, whichever way it is run.
     reset_state : nest of tensors, optional
-        What a row that begins anew begins with; ``cell.initial_state(B)`` is the default, whatever `state` is carried
-        over from before.
+        State after a reset. Default: ``cell.initial_state(B)``, whatever `state` is.
     checkpoint_every : int, optional
-        Keep the state after so many steps, and nothing of what is between: the backward pass runs the steps between
-        two of them once more. Memory for T / checkpoint_every + checkpoint_every steps, which is least near the square
-        root of T, for the price of a second forward pass. Same results, same gradients.
+        Gradient checkpointing: keep the state after so many steps only; the backward pass runs the steps between two
+        of them once more. Memory for T / checkpoint_every + checkpoint_every steps, which is least near the square
+        root of T, for the price of a second forward pass. ByIdentity results, same gradients.
     return_outputs : bool
-        False: None in the place of the outputs; with `checkpoint_every`, they take no memory then.
+        False: return None instead of the outputs; with `checkpoint_every`, they take no memory then.
 
     Returns
     -------
@@ -105,28 +104,37 @@ def scan(
 
     Notes
     -----
-    Where not all steps count, compiled loops take rows of the batch out of the way that have nothing to do; the time
-    depends on the number of steps that count. Neither results nor gradients depend on the others.
+    Where not all steps count, compiled loops run the rows alone that have a step to do, so that the time depends on the
+    number of steps that count. Neither results nor gradients depend on the others.
     """
     if checkpoint_every is not None:
-        check_every(checkpoint_every, cell._title)
+        check_every(checkpoint_every, title_of(cell))
     steps = None
     if not (lengths is None and mask is None and resets is None):
-        steps = Unread(lengths, mask, resets)
+        steps = UncheckedSteps(lengths, mask, resets)
     return run(
-        cell, xs, state, mode, Arrangement(batch_first, reverse), steps, reset_state, checkpoint_every, return_outputs
+        cell,
+        xs,
+        state,
+        mode,
+        SequenceLayout(batch_first, reverse),
+        steps,
+        reset_state,
+        checkpoint_every,
+        return_outputs,
     )
 
 
-class Unread(NamedTuple):
-    """Which steps count, as the caller says it: what it fits is known once the inputs are read."""
+class UncheckedSteps(NamedTuple):
+    """`lengths`, `mask` and `resets` as given; they are checked once the shape of the inputs is known."""
 
     lengths: Any
     mask: Any
     resets: Any
 
-    def read(self, cell: Cell, x: Tensor, arrange: Arrangement) -> Steps | None:
-        return read_steps(cell._title, x.shape[:2], *self, arrange.batch_first)
+    def read(self, cell: Cell, x: Tensor, layout: SequenceLayout) -> ValidSteps | None:
+        """The valid steps of an input `x`; None if all are."""
+        return read_valid_steps(title_of(cell), x.shape[:2], *self, layout.batch_first)
 
 
 def run(
@@ -134,38 +142,38 @@ def run(
     xs,
     state,
     mode: str,
-    arrange: Arrangement,
-    steps: Steps | Unread | None = None,
+    layout: SequenceLayout,
+    steps: ValidSteps | UncheckedSteps | None = None,
     reset_state: Any = None,
     checkpoint_every: int | None = None,
     return_outputs: bool = True,
 ) -> tuple[Any, Any]:
-    """What :func:`scan` does, for layers: the same `steps` may serve several cells."""
+    """Run :func:`scan` with checked arguments: layers check `steps` once for several cells."""
     if mode not in MODES:
         check_mode(mode)
     begins = getattr(cell.begin_sequence, "__func__", None) is not Cell.begin_sequence
     try:
         if begins:
-            with turn_of(cell):
-                return _run(cell, xs, state, mode, arrange, steps, reset_state, checkpoint_every, return_outputs, True)
-        return _run(cell, xs, state, mode, arrange, steps, reset_state, checkpoint_every, return_outputs, False)
+            with sequence_lock(cell):
+                return _run(cell, xs, state, mode, layout, steps, reset_state, checkpoint_every, return_outputs, True)
+        return _run(cell, xs, state, mode, layout, steps, reset_state, checkpoint_every, return_outputs, False)
     except OutOfMemoryError:
         raise
     except MemoryError as error:
-        raise _no_room(cell, xs, arrange) from error
+        raise _no_room(cell, xs, layout) from error
 
 
-def _no_room(cell: Cell, xs, arrange: Arrangement) -> MemoryError:
-    """The error for a sequence that does not fit: what the inputs and their outputs take at least."""
-    from ...compile.runtime.memory import no_room  # the compiler is loaded at first use
+def _no_room(cell: Cell, xs, layout: SequenceLayout) -> MemoryError:
+    """The error for a sequence that does not fit into memory, with a lower bound of its size."""
+    from ...compile.runtime.memory import no_room  # at first use, as importing the compiler takes a while
 
     shapes = [np.shape(getattr(x, "data", x)) for x in tree.flatten(xs)[0]]
-    batch, time = (shapes[0][axis] for axis in (arrange.batch_axis, 1 - arrange.batch_axis))
-    return no_room(cell._title, time, batch, "the sequence", _least(cell, shapes))
+    batch, time = (shapes[0][axis] for axis in (layout.batch_axis, 1 - layout.batch_axis))
+    return no_room(title_of(cell), time, batch, "the sequence", _least(cell, shapes))
 
 
 def _least(cell: Cell, shapes: list[tuple]) -> int:
-    """Bytes that inputs, or outputs, of these shapes take at least."""
+    """A lower bound of the bytes of a sequence: of its inputs, or of its outputs."""
     inputs = sum(math.prod(shape) for shape in shapes)
     outputs = math.prod(shapes[0][:2]) * (cell.output_size or cell.hidden_size or 1)
     return max(inputs, outputs) * cell.dtype.itemsize
@@ -176,7 +184,7 @@ def _run(
     xs,
     state,
     mode: str,
-    arrange: Arrangement,
+    layout: SequenceLayout,
     steps: Any,
     reset_state: Any,
     checkpoint_every: int | None,
@@ -184,58 +192,63 @@ def _run(
     begins: bool,
 ) -> tuple[Any, Any]:
     arguments = call = None
-    if mode != "eager" and checkpoint_every is None and not _begins_anew(steps, state, reset_state):
-        call = find_call(cell, xs, arrange)
+    if mode != "eager" and checkpoint_every is None and not _has_reset_state(steps, state, reset_state):
+        call = find_call(cell, xs, layout)
     if call is not None:
         if not isinstance(xs, Tensor):
-            xs = as_input(xs, call.dtype, f"{cell._title}: xs")
-        batch = xs._array.shape[0 if arrange.batch_first else 1]
+            xs = as_input(xs, call.dtype, f"{title_of(cell)}: xs")
+        batch = xs._array.shape[0 if layout.batch_first else 1]
         states = call.match_states(cell, state, batch)
         if states is not None:
             arguments = Arguments([xs], tree.LEAF, states, call.state_structure)
-            if type(steps) is Unread:
-                steps = steps.read(cell, xs, arrange)
+            if type(steps) is UncheckedSteps:
+                steps = steps.read(cell, xs, layout)
             if begins:
                 cell.begin_sequence(batch)
-            if (begins or call.initial is None) and not call.guards_hold(cell, cache_of(cell).settings):
-                call = None  # what was called just now has changed something
+            if (begins or call.initial is None) and not call.guards_hold(cell, cache_of(cell).static_attributes):
+                call = None  # begin_sequence() or initial_state() has changed something
     if arguments is None:
-        call, (inputs, structure) = None, _check_inputs(cell, xs, arrange.batch_first)
-        if type(steps) is Unread:
-            steps = steps.read(cell, inputs[0], arrange)
-        batch = inputs[0].shape[arrange.batch_axis]
+        call, (inputs, structure) = None, check_inputs(cell, xs, layout.batch_first)
+        if type(steps) is UncheckedSteps:
+            steps = steps.read(cell, inputs[0], layout)
+        batch = inputs[0].shape[layout.batch_axis]
         states, state_structure = check_state(cell, state, batch)
-        fresh = None
-        if _begins_anew(steps, state, reset_state):
-            fresh, _ = check_state(cell, reset_state, batch, "reset_state")
-        arguments = Arguments(inputs, structure, states, state_structure, fresh)
+        reset_states = None
+        if _has_reset_state(steps, state, reset_state):
+            reset_states, _ = check_state(cell, reset_state, batch, "reset_state")
+        arguments = Arguments(inputs, structure, states, state_structure, reset_states)
         cell.begin_sequence(batch)
     if call is None:
-        time = arguments.inputs[0].shape[1 - arrange.batch_axis]
+        time = arguments.inputs[0].shape[1 - layout.batch_axis]
         if time * batch > LARGE:
-            from ...compile.runtime.memory import check_room  # the compiler is loaded at first use
+            from ...compile.runtime.memory import check_room  # at first use, as importing the compiler takes a while
 
-            check_room(cell._title, time, batch, _least(cell, [x.shape for x in arguments.inputs]), "the sequence")
+            check_room(title_of(cell), time, batch, _least(cell, [x.shape for x in arguments.inputs]), "the sequence")
         if checkpoint_every is not None and checkpoint_every < time and config.is_grad_enabled():
-            return in_chunks(cell, arguments, mode, arrange, steps, checkpoint_every, return_outputs)
+            return in_chunks(cell, arguments, mode, layout, steps, checkpoint_every, return_outputs)
     if call is not None and grad_mode.anomaly is None:
-        ys, last = call.run(arguments, arrange, steps)
+        ys, last = call.run(arguments, layout, steps)
     else:
-        ys, last = advance(cell, arguments, mode, arrange, steps, call)
+        ys, last = advance(cell, arguments, mode, layout, steps, call)
     return ys if return_outputs else None, last
 
 
-def _begins_anew(steps: Steps | Unread | None, state: Any, reset_state: Any) -> bool:
-    """Whether rows begin anew with another state than the sequence."""
+def _has_reset_state(steps: ValidSteps | UncheckedSteps | None, state: Any, reset_state: Any) -> bool:
+    """Whether a reset leads to another state than the one that the sequence starts from."""
     return steps is not None and steps.resets is not None and not (state is None and reset_state is None)
 
 
 # ---- checks, before any work
 
 
-def _check_inputs(cell: Cell, xs, batch_first: bool = False) -> tuple[list[Tensor], tree.Structure]:
-    """The sequences in `xs` as tensors that fit the cell, and the structure of one step's input."""
-    name = cell._title
+def check_inputs(cell: Cell, xs, batch_first: bool = False) -> tuple[list[Tensor], tree.Structure]:
+    """The sequences in `xs` as tensors that fit the cell, and the structure of one step's input.
+
+    Raises
+    ------
+    ShapeError, DTypeError
+    """
+    name = title_of(cell)
     leaves, structure = ([xs], tree.LEAF) if tree.holds_numbers(xs) else tree.flatten(xs)
     if not leaves:
         raise ShapeError(f"{name}: xs: got no sequence, wanted at least one; for a cell without input, (T, B, 0)")
@@ -264,8 +277,8 @@ def _check_inputs(cell: Cell, xs, batch_first: bool = False) -> tuple[list[Tenso
 def as_input(x, dtype: np.dtype, argument: str) -> Tensor:
     """`x` as a tensor of `dtype`, or of integers; only arrays are cast.
 
-    Where gradients may be asked for it has memory of its own: what the caller does to his array meanwhile does not
-    reach the backward pass.
+    While gradients are recorded it has memory of its own, so that the backward pass does not see what the caller
+    writes to the array meanwhile.
     """
     if isinstance(x, Tensor):
         if x.data.dtype != dtype and is_float(x.data.dtype):
@@ -278,7 +291,7 @@ def as_input(x, dtype: np.dtype, argument: str) -> Tensor:
     try:
         return Tensor(np.array(array, dtype, copy=copy))
     except MemoryError as error:
-        from ...compile.runtime.memory import in_units  # the compiler is loaded at first use
+        from ...compile.runtime.memory import in_units  # at first use, as importing the compiler takes a while
 
         size = in_units(array.size * np.dtype(dtype).itemsize)
         raise OutOfMemoryError(
@@ -290,24 +303,24 @@ def as_input(x, dtype: np.dtype, argument: str) -> Tensor:
 def _read(x, argument: str) -> np.ndarray:
     try:
         return np.asarray(x)
-    except (ValueError, TypeError):  # words of NumPy's own
+    except (ValueError, TypeError):  # a nest that NumPy cannot read: as_array() says why
         return as_array(x, argument)
 
 
 def check_state(cell: Cell, state, batch: int, argument: str = "state") -> tuple[list[Tensor], tree.Structure]:
-    """The tensors of `state`, which fits the cell, and its structure; without one, the cell's initial state."""
+    """The tensors of `state`, or of the initial state, checked to fit the cell; and its structure."""
     template, structure = tree.flatten(cell.initial_state(batch))
     for s in template:
         if not isinstance(s, Tensor) or not s.data.ndim or s.data.shape[0] != batch:
-            name = cell._title
+            name = title_of(cell)
             raise ShapeError(f"{name}.initial_state({batch}): got {kind_of(s)}, wanted tensors ({batch}, ...)")
     if state is None:
         return template, structure
-    name = cell._title
+    name = title_of(cell)
     leaves = tree.leaves_like(structure, state)
     if leaves is None:
-        its = tree.flatten(state)[1]
-        raise ShapeError(f"{name}: {argument}: got {tree.in_words(its)}, wanted {tree.in_words(structure)}")
+        treedef = tree.flatten(state)[1]
+        raise ShapeError(f"{name}: {argument}: got {tree.in_words(treedef)}, wanted {tree.in_words(structure)}")
     checked = []
     for s, t in zip(leaves, template):
         s = as_state(s, t.dtype, f"{name}: {argument}")
@@ -318,7 +331,7 @@ def check_state(cell: Cell, state, batch: int, argument: str = "state") -> tuple
 
 
 def as_state(s, dtype: np.dtype, argument: str) -> Tensor:
-    """A tensor of a state; arrays are cast to `dtype`."""
+    """`s` as a tensor of a state; arrays are cast to `dtype`."""
     if not isinstance(s, Tensor):
         s = as_input(s, dtype, argument)
         if np.can_cast(s.dtype, dtype, "same_kind"):

@@ -1,4 +1,4 @@
-"""The eager road of :func:`scan`: the step runs T times on the tape, and has to keep its promises each time."""
+"""Eager scan: unrolls the step on the tape, and checks its results at every time step."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ import numpy as np
 
 from ... import ops
 from ...config import functional, grad_mode
-from ...core import Tensor, is_float, listening, tree
+from ...core import Tensor, is_float, listening, producer, tree
 from ...core.finding import Unrolled
-from ...core.node import clock
+from ...core.node import Node, clock
 from ...errors import DTypeError, ShapeError
-from ..cell import Cell
-from .anomaly import settle
+from ..cell import Cell, title_of
+from .anomaly import check_results
 from .arguments import Arguments
-from .reading import read_before, stand_in
+from .dependencies import dependencies, placeholder
+from .dry_run import rng_state
 from .row_numbers import RowNumbers, may_spread
-from .settings import drawn
 
 
 def scan_eager(cell: Cell, arguments: Arguments, masks: Masks | None = None, reverse: bool = False) -> tuple[Any, Any]:
-    """Unroll the step on the tape; the backward walk over it is backpropagation through time.
+    """Outputs and final state of the step, unrolled on the tape: its backward pass is BPTT.
 
-    Inputs and `masks` are time first and in running order, which `reverse` says.
+    Inputs and `masks` are time-major and in execution order; `reverse` says which that is, for messages.
     """
     watch = grad_mode.anomaly
     if watch is None or watch.quiet:
@@ -49,20 +49,21 @@ def _unroll(cell: Cell, arguments: Arguments, masks: Masks | None, sequence: Unr
     columns = zip(*collected)
     outputs = [ops.stack(column) for column in columns]
     if sequence is not None:
-        settle(cell, sequence, [*((y, 1) for y in outputs), *((s, 0) for s in runner.leaves)], inputs, leaves)
+        check_results(cell, sequence, [*((y, 1) for y in outputs), *((s, 0) for s in runner.leaves)], inputs, leaves)
     ys = tree.unflatten(runner.output_structure, outputs)
-    return ys, tree.unflatten(state_structure, [_apart(s) for s in runner.leaves])
+    return ys, tree.unflatten(state_structure, [_copy_state(s) for s in runner.leaves])
 
 
-def _apart(state: Tensor) -> Tensor:
-    """The same tensor of the tape in memory of its own: a state may be an input, or a parameter, or a part of one."""
-    if state.requires_grad and state.is_leaf:
-        return state * 1.0
-    return Tensor(state.data.copy(), state.requires_grad, state._node)
+def _copy_state(state: Tensor) -> Tensor:
+    """A copy of a final state: a step may return an input, a parameter, or a view of one as its state."""
+    node = producer(state)
+    if isinstance(node, Node):
+        return Tensor(state.data.copy(), state.requires_grad, node)
+    return state * 1.0 if state.requires_grad else Tensor(state.data.copy())
 
 
 class StepRunner:
-    """Runs steps, and checks that structures, shapes and dtypes stay what they were."""
+    """Runs one step after the other, and checks that structures, shapes and dtypes stay the same."""
 
     def __init__(self, cell: Cell, structure, state_structure, leaves: list[Tensor], sequence: Unrolled | None = None):
         self.cell, self.structure, self.state_structure = cell, structure, state_structure
@@ -74,7 +75,7 @@ class StepRunner:
         self.outputs: list | None = None
 
     def step(self, t: int, xs) -> list[Tensor]:
-        """The output of step `t`; the state moves on."""
+        """The flat output of step `t`; :attr:`leaves` becomes the next state."""
         cell = self.cell
         if self.sequence is not None:
             self.sequence.begin(t)
@@ -83,7 +84,7 @@ class StepRunner:
             with functional():
                 x = tree.unflatten(self.structure, xs)
                 if self.outputs is None and may_spread([*xs, *self.leaves], xs[0].data.shape[0]):
-                    with listening(RowNumbers(cell._title, [*xs, *self.leaves], xs[0].data.shape[0])):
+                    with listening(RowNumbers(title_of(cell), [*xs, *self.leaves], xs[0].data.shape[0])):
                         result = cell.step(x, state)
                 else:
                     result = cell.step(x, state)
@@ -91,59 +92,59 @@ class StepRunner:
             mixed = _mixed_dtypes(cell, xs, self.leaves)
             if not mixed:
                 raise
-            raise DTypeError(f"{cell._title}.step: {error}; {mixed}") from error
+            raise DTypeError(f"{title_of(cell)}.step: {error}; {mixed}") from error
         if type(result) is not tuple or len(result) != 2:
-            raise ShapeError(f"{cell._title}.step: returned {kind_of(result)}, wanted the pair (output, next_state)")
-        leaves, its = tree.flatten(result[1])
-        if its != self.state_structure or _specs(leaves) != self.states:
-            _reject(cell, "next_state", t, leaves, its, self.states, self.state_structure)
-        ys, its = tree.flatten(result[0])
+            raise ShapeError(f"{title_of(cell)}.step: returned {kind_of(result)}, wanted the pair (output, next_state)")
+        leaves, treedef = tree.flatten(result[1])
+        if treedef != self.state_structure or _specs(leaves) != self.states:
+            _reject(cell, "next_state", t, leaves, treedef, self.states, self.state_structure)
+        ys, treedef = tree.flatten(result[0])
         if self.outputs is None:
-            self.output_structure, self.outputs = its, _specs(ys)
+            self.output_structure, self.outputs = treedef, _specs(ys)
             _check_output(cell, t, ys, xs[0].shape[0])
-        elif its != self.output_structure or _specs(ys) != self.outputs:
-            _reject(cell, "output", t, ys, its, self.outputs, self.output_structure)
+        elif treedef != self.output_structure or _specs(ys) != self.outputs:
+            _reject(cell, "output", t, ys, treedef, self.outputs, self.output_structure)
         self.leaves = leaves
         return ys
 
 
 class Masks:
-    """Which steps are run, in running order.
+    """Runs masked steps: rows that are not valid keep their state and put out zeros.
 
-    A step that does not count leaves the state alone and puts out zeros. It takes the whole batch all the same, so
-    rows that do not count are given an input and a state that some row really meets: what a cell makes of arbitrary
-    padding might be infinite, and its gradient of zero then NaN. Where no row counts, nothing flows back to the step.
+    A step takes the whole batch all the same. So rows that are not valid are given an input and a state that some row
+    really meets: with arbitrary padding, the step's results might be infinite, and gradients of zero through them NaN.
+    Where no row is valid, nothing flows back to the step.
 
     Parameters
     ----------
-    valid, starts : bool arrays (T, B) or None
-        Steps that count, and before which a row begins anew; None for all, and for none.
-    fresh : list of tensors or None
-        What a row that begins anew begins with. Default: what all begin with.
+    valid, resets : bool arrays (T, B) or None
+        Valid steps, and those before which a row is reset, in execution order; None for all, and for none.
+    reset_states : list of tensors or None
+        States after a reset. Default: those that the runner starts from.
     """
 
-    def __init__(self, valid: np.ndarray | None, starts: np.ndarray | None, fresh: list[Tensor] | None = None):
-        self.valid, self.starts, self.fresh = valid, starts, fresh
+    def __init__(self, valid: np.ndarray | None, resets: np.ndarray | None, reset_states: list[Tensor] | None = None):
+        self.valid, self.resets, self.reset_states = valid, resets, reset_states
 
     def run(self, runner: StepRunner, inputs: list[Tensor], steps: list[tuple]) -> list[list[Tensor]]:
         """The outputs of all steps."""
-        fresh = runner.leaves if self.fresh is None else self.fresh
+        reset_states = runner.leaves if self.reset_states is None else self.reset_states
         if self.valid is not None:
-            spare_inputs, spare_states = self._spare(inputs, runner.leaves, fresh)
+            spare_inputs, spare_states = self._spare(inputs, runner.leaves, reset_states)
         collected: list = []
-        idle = False  # whether a step that no row counts may be left out
+        idle = False  # whether a step without a valid row may be left out
         for t, xs in enumerate(steps):
-            if self.starts is not None and self.starts[t].any():
-                runner.leaves = choose(self.starts[t], fresh, runner.leaves)
+            if self.resets is not None and self.resets[t].any():
+                runner.leaves = choose(self.resets[t], reset_states, runner.leaves)
             valid = None if self.valid is None else self.valid[t]
             if valid is None or valid.all():
                 collected.append(runner.step(t, xs))
             elif idle and not valid.any():
                 collected.append([Tensor(np.zeros(shape, dtype)) for shape, dtype in runner.outputs or ()])
             elif not valid.any():
-                random = drawn(runner.cell)
+                random = rng_state(runner.cell)
                 collected.append(_run_aside(runner, t, xs, spare_inputs, spare_states))
-                idle = drawn(runner.cell) == random  # random numbers are drawn for every step
+                idle = rng_state(runner.cell) == random  # random numbers are drawn for every step
             else:
                 before = runner.leaves
                 runner.leaves = choose(valid, before, spare_states)
@@ -152,8 +153,8 @@ class Masks:
                 collected.append(choose(valid, ys, [np.zeros((), y.dtype) for y in ys]))
         return collected
 
-    def _spare(self, inputs: list[Tensor], carried: list[Tensor], fresh: list[Tensor]) -> tuple[list, list]:
-        """An input and a state for each row: those of its first step that counts, or of another row's."""
+    def _spare(self, inputs: list[Tensor], carried: list[Tensor], reset_states: list[Tensor]) -> tuple[list, list]:
+        """For each row, input and state of its first valid step, or of another row's if it has none."""
         valid: Any = self.valid
         first, rows = valid.argmax(axis=0), np.arange(valid.shape[1])
         some = valid.any(axis=0)
@@ -161,22 +162,22 @@ class Masks:
         first = first[donor]
         spare = [x.data[first, donor] if some.any() else np.zeros(x.shape[1:], x.dtype) for x in inputs]
         renewed = np.zeros(len(rows), bool)
-        if self.starts is not None:
-            renewed = np.logical_or.accumulate(self.starts, axis=0)[first, donor]
-        states = [np.where(_fit(renewed, s), f.data[donor], s.data[donor]) for s, f in zip(carried, fresh)]
+        if self.resets is not None:
+            renewed = np.logical_or.accumulate(self.resets, axis=0)[first, donor]
+        states = [np.where(_fit(renewed, s), f.data[donor], s.data[donor]) for s, f in zip(carried, reset_states)]
         return spare, states
 
 
 def _run_aside(runner: StepRunner, t: int, xs, inputs: list[np.ndarray], states: list[np.ndarray]) -> list[Tensor]:
-    """The outputs of a step in which no row counts: it runs on `inputs` and `states`, and the state stays.
+    """The outputs of a step without a valid row, run on spare `inputs` and `states`; the state stays.
 
-    What the step reads gets gradients all the same: zeros, which do not go through the step, as they might become NaN.
+    Tensors that the step reads get gradients of zero all the same, past the step, whose derivatives may be NaN.
     """
-    before, begun = runner.leaves, next(clock)
+    before, now = runner.leaves, next(clock)
     runner.leaves = [Tensor(s) for s in states]
     with np.errstate(all="ignore"):
         ys = runner.step(t, [Tensor(x) for x in inputs])
-    read = [stand_in(item) for item in read_before(begun, [*ys, *runner.leaves])]
+    read = [placeholder(item) for item in dependencies(now, [*ys, *runner.leaves])]
     zeros = [Tensor(np.zeros(y.shape, y.dtype)) for y in ys]
     linked = link_zeros([*before, *zeros], [*read, *xs])
     runner.leaves = linked[: len(before)]
@@ -184,7 +185,7 @@ def _run_aside(runner: StepRunner, t: int, xs, inputs: list[np.ndarray], states:
 
 
 def link_zeros(values: list[Tensor], sources: list[Tensor]) -> list[Tensor]:
-    """The same values, as if they were computed from `sources` too, to which gradients of zero flow."""
+    """The same values, on the tape as functions of `sources` too, by which their derivatives are zero."""
     numbers = [a[(0,) * a.ndim] for a in sources if a.requires_grad and a.size]
     if not numbers:
         return values
@@ -197,7 +198,7 @@ def _joined(value: Tensor, other: Tensor) -> Tensor:
 
 
 def choose(condition: np.ndarray, those, others) -> list[Tensor]:
-    """For each row `those` where the condition holds, else `others`."""
+    """Row by row, `those` where the condition holds, else `others`."""
     return [ops.where(_fit(condition, a), a, b) for a, b in zip(those, others)]
 
 
@@ -205,7 +206,7 @@ def _fit(condition: np.ndarray, like) -> np.ndarray:
     return condition.reshape(-1, *(1,) * (len(like.shape) - 1))
 
 
-# ---- checks of what a step returns
+# ---- checks of the results of a step
 
 
 def _specs(leaves) -> list:
@@ -215,12 +216,12 @@ def _specs(leaves) -> list:
 def _check_output(cell: Cell, t: int, leaves, batch: int) -> None:
     for y in leaves:
         if not isinstance(y, Tensor) or not y.shape or y.shape[0] != batch:
-            raise ShapeError(f"{cell._title}.step: output at t={t}: got {kind_of(y)}, wanted tensors ({batch}, ...)")
+            raise ShapeError(f"{title_of(cell)}.step: output at t={t}: got {kind_of(y)}, wanted tensors ({batch}, ...)")
 
 
 def _reject(cell: Cell, what: str, t: int, leaves, structure, wanted, wanted_structure) -> None:
-    """Say how a step's output or state differs from what it was before."""
-    place = f"{cell._title}.step: {what} at t={t}"
+    """Raise the error that says how a step's output or state differs from the one before."""
+    place = f"{title_of(cell)}.step: {what} at t={t}"
     if structure != wanted_structure:
         raise ShapeError(f"{place}: got {tree.describe(structure)}, wanted {tree.describe(wanted_structure)}")
     for x, spec in zip(leaves, wanted):
@@ -234,7 +235,7 @@ def _reject(cell: Cell, what: str, t: int, leaves, structure, wanted, wanted_str
 
 
 def _mixed_dtypes(cell: Cell, xs, states: list[Tensor]) -> str:
-    """Who has which float dtype, where they are not one; else ""."""
+    """The float dtypes of parameters, inputs and states, in words, if there are several; else ""."""
     kinds = [(f"parameter {name}", p.dtype) for name, p in cell.named_parameters()]
     kinds += [("the input", x.dtype) for x in xs]
     kinds += [("the state" if len(states) == 1 else f"state {i}", s.dtype) for i, s in enumerate(states)]
@@ -254,7 +255,7 @@ def _mixed_dtypes(cell: Cell, xs, states: list[Tensor]) -> str:
 
 
 def kind_of(value) -> str:
-    """What `value` is, in words."""
+    """The kind of a value in words, for messages."""
     if isinstance(value, Tensor):
         return f"a tensor of shape {value.shape}"
     if isinstance(value, tuple):

@@ -1,18 +1,10 @@
-"""What a compiled step has taken over from outside of its arguments, and whether it is still as it was.
-
-A fact is a value in a form that can be compared later: numbers and texts as they are, the contents of containers, the
-attributes of objects, what functions close over; everything else by identity.
-"""
+"""Guards on globals, classes and closures that a compiled step has frozen, checked before each call."""
 
 from __future__ import annotations
 
-import array
 import collections
-import contextvars
-import copyreg
 import functools
 import gc
-import hashlib
 import os
 import sys
 import types
@@ -26,190 +18,37 @@ from ... import config
 from ...core import Tensor
 from ...errors import CompileError
 from ...modules.module import Module
-
-FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
-_FIXED: tuple = (Tensor, Module, bool, int, float, complex, str, bytes, types.NoneType, np.generic, np.dtype, type)
-_FIXED += (types.BuiltinFunctionType, types.ModuleType, range, slice)
-_PLAIN = (bool, int, complex, str, bytes, types.NoneType, types.EllipsisType)
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
-_NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
-_PYTHON = os.path.dirname(os.__file__) + os.sep
-SMALL = 4096  # elements of an array that is kept; of others, a digest
-DEPTH = 64  # of objects inside objects that are looked into
-COUNT = 20_000  # of values
-OPAQUE = ("logging", "io", "_io", "socket", "asyncio", "concurrent", "multiprocessing", "subprocess", "queue", "random")
-
-
-class Same:
-    """An object by identity; it is held, as the id of one that is gone may be that of another."""
-
-    __slots__ = ("what",)
-
-    def __init__(self, what: Any):
-        self.what = what
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Same) and other.what is self.what
-
-    def __hash__(self) -> int:
-        return id(self.what)
-
-
-def is_users(code: types.CodeType) -> bool:
-    """Whether it is neither this package's nor that of NumPy or Python."""
-    name = code.co_filename
-    if name.startswith((_PACKAGE, _NUMPY, "<frozen")):
-        return False
-    return not name.startswith(_PYTHON) or "site-packages" in name.removeprefix(_PYTHON)
-
-
-def is_users_class(cls: type) -> bool:
-    """Whether objects of the class are looked into."""
-    root = cls.__module__.partition(".")[0]
-    return root not in ("tinygrad_rnn", "numpy", "builtins") and (
-        root not in sys.stdlib_module_names or cls.__module__ == "__main__"
-    )
-
-
-def is_fixed(value: Any) -> bool:
-    """Whether `value` can only change by being replaced."""
-    if isinstance(value, tuple | frozenset):
-        return all(map(is_fixed, value))
-    if isinstance(value, types.FunctionType):
-        if not is_users(value.__code__):
-            return True
-        return value.__closure__ is None and is_fixed(value.__defaults__) and value.__kwdefaults__ is None
-    return isinstance(value, _FIXED)
-
-
-class Reader:
-    """Reads facts.
-
-    Parameters
-    ----------
-    modules : iterable of Module
-        Those that are watched anyhow.
-    """
-
-    def __init__(self, modules: Iterable[Module] = ()):
-        self.seen: dict[int, int] = {id(m): i for i, m in enumerate(modules)}
-        self.count = 0
-
-    def fact(self, value: Any, found: bool = True, depth: int = 0) -> Any:
-        """The fact of `value`; a tensor is looked up anew at each call where it can be `found`."""
-        if isinstance(value, Tensor):
-            return "tensor" if found else Same(value)
-        if isinstance(value, float):
-            return type(value), value.hex()  # zeros differ in their signs, and NaN equals itself
-        if isinstance(value, _PLAIN):
-            return type(value), value
-        if isinstance(value, np.generic):
-            return type(value), value.tobytes()
-        if isinstance(value, np.ndarray):
-            return self._array(value)
-        if isinstance(value, type | types.BuiltinFunctionType | types.ModuleType):
-            return Same(value)
-        self.count += 1
-        if depth > DEPTH or self.count > COUNT:
-            raise CompileError(f"the cell holds more than a program can watch, such as a {type(value).__name__}")
-        if id(value) in self.seen:
-            return type(value), self.seen[id(value)]
-        self.seen[id(value)] = len(self.seen)
-        return self._inside(value, found, depth + 1)
-
-    def _array(self, value: np.ndarray) -> Any:
-        if value.dtype.hasobject:
-            return value.shape, tuple(self.fact(v, False) for v in value.ravel().tolist())
-        if value.size <= SMALL:
-            return value.shape, value.dtype.str, value.tobytes()
-        return value.shape, value.dtype.str, hashlib.blake2b(np.ascontiguousarray(value).data).digest()
-
-    def _inside(self, value: Any, found: bool, depth: int) -> Any:
-        kind = type(value)
-        if isinstance(value, list | tuple | collections.deque):
-            return kind, tuple([self.fact(v, found, depth) for v in value])
-        if isinstance(value, dict):
-            return kind, tuple([(k, self.fact(v, found, depth)) for k, v in value.items()])
-        if isinstance(value, Mapping) and not is_users_class(kind):  # a view of one, or the environment
-            return Same(value), tuple([(k, self.fact(value[k], False, depth)) for k in value])
-        if isinstance(value, set | frozenset):
-            return kind, frozenset([self.fact(v, False, depth) for v in value])
-        if isinstance(value, types.FunctionType):
-            return Same(value), *self._function(value, depth)
-        if isinstance(value, types.MethodType):
-            return self.fact(value.__func__, False, depth), self.fact(value.__self__, False, depth)
-        if isinstance(value, functools.partial):
-            return tuple(self.fact(v, False, depth) for v in (value.func, value.args, value.keywords))
-        if isinstance(value, weakref.ref):
-            return Same(value), self.fact(value(), False, depth)
-        if isinstance(value, bytearray | array.array | memoryview):
-            return kind, bytes(value)
-        if isinstance(value, contextvars.ContextVar):
-            return Same(value), self.fact(value.get(None), False, depth)
-        if isinstance(value, np.random.Generator | np.random.RandomState):
-            return Same(value)  # a step that draws is refused
-        inside = () if kind.__module__.partition(".")[0] in OPAQUE else attributes(value)
-        return Same(value), tuple([(k, self.fact(v, found, depth)) for k, v in inside])
-
-    def _function(self, function: types.FunctionType, depth: int) -> tuple:
-        if not is_users(function.__code__):
-            return ()
-        inside = [function.__defaults__, function.__kwdefaults__]
-        for cell in function.__closure__ or ():
-            try:
-                inside.append(cell.cell_contents)
-            except ValueError:  # not set yet
-                inside.append(None)
-        return Same(function.__code__), *[self.fact(v, False, depth) for v in inside]
-
-
-def _is_namespace(value: Any) -> bool:
-    return isinstance(value, types.SimpleNamespace)
-
-
-def attributes(value: Any) -> Iterable[tuple[str, Any]]:
-    """Name and value of what an object holds, in its ``__dict__`` or in slots."""
-    found = list(getattr(value, "__dict__", {}).items())
-    for name in copyreg._slotnames(type(value)) if not isinstance(value, Tensor) else ():  # type: ignore[attr-defined]
-        try:
-            found.append((name, getattr(value, name)))
-        except AttributeError:
-            continue
-    return found
-
-
-def has_slots(value: Any) -> bool:
-    return bool(copyreg._slotnames(type(value)))  # type: ignore[attr-defined]
+from .facts import DEPTH, FactReader, attributes, is_fixed, is_users, is_users_class
 
 
 class Guards:
-    """What a program has read of globals, classes and closures.
+    """Guards on globals, classes and closures that a program has read.
 
     Parameters
     ----------
     names : list of (mapping, names)
-        Whose values are taken over; where they are no plain numbers, texts or functions, their contents too.
+        Names that the program has read: their values are compared by identity.
     values : list
-        Whose contents are taken over.
+        Objects that the program has looked into: their contents are compared.
     """
 
     def __init__(self, names: list[tuple[Mapping, list[str]]], values: Iterable[Any]):
         self.names = [(d.get, n, d.get(n)) for d, found in names for n in found]
-        self.values = [(v, Reader().fact(v, False)) for v in values]
+        self.values = [(v, FactReader().fact(v, False)) for v in values]
 
     @property
     def empty(self) -> bool:
-        """Whether there is nothing to watch."""
+        """Whether there is nothing to compare."""
         return not self.names and not self.values
 
     def hold(self) -> bool:
-        """Whether all is as it was."""
+        """Whether nothing has changed."""
         for get, name, value in self.names:
             if get(name) is not value:
                 return False
         try:
-            return not self.values or all(Reader().fact(value, False) == fact for value, fact in self.values)
-        except CompileError:  # more than can be watched by now
+            return not self.values or all(FactReader().fact(value, False) == fact for value, fact in self.values)
+        except CompileError:  # it has grown beyond what can be compared
             return False
 
 
@@ -222,16 +61,16 @@ def _is_generated(names: Mapping) -> bool:
 
 
 def guards_of(cell: Module | None, codes: Mapping[types.CodeType, dict], read: Iterable[Tensor]) -> Guards:
-    """Guards of what the code of a step reads.
+    """Guards on everything that the code of a step reads outside of its cell.
 
     Parameters
     ----------
     cell : Module or None
-        Its own attributes and those of its parts are watched by others.
+        Attributes of the cell and its parts have guards of their own; classes and functions in them are searched.
     codes : mapping of code to globals
-        What was run.
+        The code that ran while the step was traced.
     read : iterable of Tensor
-        Whose values were taken over.
+        Tensors whose values the trace has frozen.
     """
     ours = [(code, names) for code, names in codes.items() if is_users(code) and not _is_generated(names)]
     search = _Search(ours)
@@ -255,6 +94,8 @@ def guards_of(cell: Module | None, codes: Mapping[types.CodeType, dict], read: I
 
 
 class _Search:
+    """Search from the names in the code of a step for everything that it may read."""
+
     def __init__(self, codes: list[tuple[types.CodeType, dict]]):
         self.codes = {code for code, _ in codes}
         self.names = {n for code, _ in codes for n in self.names_in(code)}
@@ -269,7 +110,7 @@ class _Search:
         return [*code.co_names, *[c for c in code.co_consts if isinstance(c, str) and c.isidentifier()]]
 
     def add(self, owner: Any, name: str) -> None:
-        """Watch a name of a dict, or of the namespace of a class, module or object."""
+        """Guard a name in a dict, or in the namespace of a class, module or object."""
         mapping = owner if isinstance(owner, dict) else vars(owner)
         _, names = self.found.setdefault(id(owner), (mapping, []))
         if name in names:
@@ -296,12 +137,12 @@ class _Search:
             owner = next((base for base in bases if name in vars(base)), None)
             if owner is None or name.startswith("__"):
                 continue
-            for base in bases:  # one in between may get it, and one behind may be asked by way of super()
+            for base in bases:  # a class in between may get the name later, and super() reads those behind
                 if base is owner or is_users_class(base):
                     self.add(base, name)
 
     def find_closures(self, codes: list[types.CodeType]) -> None:
-        """Watch functions that nothing named leads to, if they close over something."""
+        """Guard closures of functions that ran and that no name leads to, such as decorated ones."""
         inner = {const for code in codes for const in code.co_consts if isinstance(const, types.CodeType)}
         lost = {code for code in codes if code.co_freevars} - inner - self.functions
         for function in gc.get_referrers(*lost) if lost else ():
@@ -310,7 +151,7 @@ class _Search:
                 self.values.append(function)
 
     def visit(self, value: Any, depth: int = 0) -> None:
-        """Look for classes, modules and functions in what is read."""
+        """Search a value that the code has read for classes, modules and functions."""
         if (
             value is None
             or isinstance(value, int | float | str | np.ndarray)
@@ -352,3 +193,7 @@ class _Search:
             inside = [v for _, v in attributes(value)]
         for v in inside:
             self.visit(v, depth + 1)
+
+
+def _is_namespace(value: Any) -> bool:
+    return isinstance(value, types.SimpleNamespace)

@@ -1,4 +1,4 @@
-"""A compiled loop as one operation of the tape, over all steps or over those that count."""
+"""The compiled loop as one operation of the tape, over all steps or over the valid ones."""
 
 from __future__ import annotations
 
@@ -13,32 +13,31 @@ from ... import config, ops
 from ...core import Op, Tensor, pull_back
 from ...core.tensor import link
 from ...errors import CompileError
-from .axis_layout import Arrangement, solid
+from .axis_layout import SequenceLayout, as_contiguous
 from .eager import choose, link_zeros
 from .guards import NOTHING, Guards
-from .valid_steps import Steps
+from .valid_steps import ValidSteps
 
 
 class Run(NamedTuple):
-    """One run of a loop: what its backward pass has to know of it."""
+    """One run of a loop, as its backward pass has to know it."""
 
-    arrange: Arrangement
+    layout: SequenceLayout
     segments: compiler.Segments | None  # None: all steps count
-    fresh: bool  # whether rows begin anew from states of their own
+    own_reset_states: bool  # whether resets lead to other states than the first ones
     context: Any
 
     @property
-    def moves(self) -> bool:
-        """Whether axes are moved here: jobs of the loop bring rows of segments to their places themselves."""
-        return self.segments is None and self.arrange.moves
+    def reorders_axes(self) -> bool:
+        """Whether axes are moved outside of the loop, which gathers rows of segments by itself."""
+        return self.segments is None and not self.layout.is_identity
 
 
 class CompiledLoop:
     """A compiled loop as an operation of the tape.
 
-    The arguments of the operation: inputs, states, the states of rows that begin anew (if they are others), bases.
-    How the caller wants its axes (:class:`Arrangement`) is done on arrays here: moved on the tape, each would be a
-    node more.
+    The arguments of the operation: inputs, states, states after a reset (if they are others), bases. Axes are moved
+    to the caller's layout here, on arrays: on the tape, each move would be a node more.
 
     Parameters
     ----------
@@ -63,52 +62,52 @@ class CompiledLoop:
         self,
         inputs: Sequence[Tensor],
         states: Sequence[Tensor],
-        fresh: Sequence[Tensor],
+        reset_states: Sequence[Tensor],
         bases: list[Tensor],
         arrays: list[np.ndarray],
-        arrange: Arrangement,
-        steps: Steps | None = None,
+        layout: SequenceLayout,
+        steps: ValidSteps | None = None,
     ) -> tuple[Tensor, ...]:
         """Outputs, then final states.
 
         Parameters
         ----------
-        fresh : tensors (B, ...)
-            With `steps`: what rows begin anew with, if it is not `states`.
+        reset_states : tensors (B, ...)
+            With `steps`: states after a reset, if they are not `states`.
         bases, arrays : lists of tensors and of arrays
-            The same, as the loop takes them: contiguous, and of its dtype.
+            The bases, and their values as the loop takes them: contiguous, and of its dtype.
         """
         dtype = self.dtype
-        given = [t._array for t in (*inputs, *states, *fresh)]
+        given = [t._array for t in (*inputs, *states, *reset_states)]
         n, m = len(inputs), len(inputs) + len(states)
-        values, batch_first = given, arrange.batch_first
-        moves = steps is None and (batch_first or arrange.reverse)
-        if moves:
-            values = [*map(arrange.inward, given[:n]), *given[n:]]
+        values, batch_first = given, layout.batch_first
+        reorders_axes = steps is None and (batch_first or layout.reverse)  # as Run says it, without a call
+        if reorders_axes:
+            values = [*map(layout.to_time_major, given[:n]), *given[n:]]
         for i, a in enumerate(values):
             if a.dtype is not dtype or not a.flags.carray:
                 if values is given:
                     values = [*given]
-                values[i] = solid(a, dtype)
-        segments = None if steps is None else steps.segments(arrange)
+                values[i] = as_contiguous(a, dtype)
+        segments = None if steps is None else steps.segments(layout)
         time, batch = values[0].shape[:2]
-        if batch_first and not moves:
+        if batch_first and not reorders_axes:
             time, batch = batch, time
         ys, finals, context = self.executable.forward(
             values[:n], values[n:m], arrays, time, batch, self.train, segments, values[m:]
         )
-        if moves:
-            ys = map(arrange.outward, ys)
-        out = (*ys, *finals) if arrange.stacked else (*ys, *[s[0] for s in finals])
+        if reorders_axes:
+            ys = map(layout.from_time_major, ys)
+        out = (*ys, *finals) if layout.layer_axis else (*ys, *[s[0] for s in finals])
         if not self.train:
             return tuple([Tensor(a) for a in out])
-        run = Run(arrange, segments, bool(fresh), context)
-        return link(self.op, (*inputs, *states, *fresh, *bases), (*given, *arrays), {"run": run}, out)
+        run = Run(layout, segments, bool(reset_states), context)
+        return link(self.op, (*inputs, *states, *reset_states, *bases), (*given, *arrays), {"run": run}, out)
 
-    # ---- the way back
+    # ---- backward
 
     def backward(self, gs: dict, out, *args, needs, run: Run) -> list:
-        """Cotangents of the operation's arguments, given those of its results by their places."""
+        """Cotangents of the arguments, given those of the results by their positions."""
         if any(isinstance(g, Tensor) for g in gs.values()):
             return self._replay(gs, args, needs, run)
         if not self.can_reverse():
@@ -118,16 +117,16 @@ class CompiledLoop:
             return [None if g is None else np.array(g.data) for g in found]
         n = self.n_outputs
         grads = [gs.get(i) for i in range(n + len(self.traced.states))]
-        if run.moves:
-            grads[:n] = [g if g is None else run.arrange.inward(g) for g in grads[:n]]
-        grads = [g if g is None else solid(g, self.dtype) for g in grads]
+        if run.reorders_axes:
+            grads[:n] = [g if g is None else run.layout.to_time_major(g) for g in grads[:n]]
+        grads = [g if g is None else as_contiguous(g, self.dtype) for g in grads]
         inputs, states, invariants = self.executable.backward(run.context, grads[:n], grads[n:])
-        if run.moves:
-            inputs = [g if g is None else run.arrange.outward(g) for g in inputs]
+        if run.reorders_axes:
+            inputs = [g if g is None else run.layout.from_time_major(g) for g in inputs]
         return [*inputs, *states, *[invariants.get(s.uid) for s in self.bases]]
 
     def can_reverse(self) -> bool:
-        """Whether there is a backward loop; if code cannot be generated, gradients come from the tape."""
+        """Whether there is a backward loop; if it cannot be generated, gradients are computed on the tape."""
         if self._reverses is None:
             try:
                 assert self.executable.training[1].address
@@ -139,37 +138,37 @@ class CompiledLoop:
         return self._reverses
 
     def _replay(self, gs: dict, args: Sequence, needs: Sequence, run: Run) -> list:
-        """Gradients that can be differentiated again: run the program on the tape."""
+        """Gradients that can be differentiated again: the program is interpreted on the tape."""
         tensors = [a if isinstance(a, Tensor) else Tensor(a) for a in args]
         n, m = len(self.traced.inputs), len(self.traced.inputs) + len(self.traced.states)
-        k = m + run.fresh * len(self.traced.states)
+        k = m + run.own_reset_states * len(self.traced.states)
         bases = {s.uid: a for s, a in zip(self.bases, tensors[k:])}
         replay = self._replay_all if run.segments is None else self._replay_segments
         results = replay(run, tensors[:n], tensors[n:m], tensors[m:k], bases)
-        if run.arrange.stacked:
+        if run.layout.layer_axis:
             results[self.n_outputs :] = [ops.expand_dims(s, 0) for s in results[self.n_outputs :]]
         return pull_back(results, gs, tensors, needs, create_graph=True)
 
-    def _replay_all(self, run: Run, inputs: list, states: list, fresh: list, bases: dict) -> list[Tensor]:
-        results = compiler.replay(self.traced, [run.arrange.inward(x) for x in inputs], states, bases)
+    def _replay_all(self, run: Run, inputs: list, states: list, reset_states: list, bases: dict) -> list[Tensor]:
+        results = compiler.replay(self.traced, [run.layout.to_time_major(x) for x in inputs], states, bases)
         n = self.n_outputs
-        return [*map(run.arrange.outward, results[:n]), *results[n:]]
+        return [*map(run.layout.from_time_major, results[:n]), *results[n:]]
 
-    def _replay_segments(self, run: Run, inputs: list, states: list, fresh: list, bases: dict) -> list[Tensor]:
+    def _replay_segments(self, run: Run, inputs: list, states: list, reset_states: list, bases: dict) -> list[Tensor]:
         segments: Any = run.segments
-        begun = [s[segments.owner] for s in states]
-        if fresh and len(segments.fresh):
-            begun = choose(segments.fresh >= 0, [s[segments.owner] for s in fresh], begun)
-        results = compiler.replay_segments(self.traced, segments, inputs, begun, bases)
+        first = [s[segments.owner] for s in states]
+        if reset_states and len(segments.fresh):
+            first = choose(segments.fresh >= 0, [s[segments.owner] for s in reset_states], first)
+        results = compiler.replay_segments(self.traced, segments, inputs, first, bases)
         n = self.n_outputs
         results = [*results[:n], *[s[segments.last] for s in results[n:]]]
-        if segments.time == 0:  # no step counts: as on the tape, what the steps would have read gets zeros
+        if segments.time == 0:  # no step counts: gradients of zero, as on the tape, not None
             results = link_zeros(results, [*inputs, *bases.values()])
         return results
 
 
 def reason_of(error: Exception) -> str:
-    """What went wrong while a step was compiled, in words."""
+    """The message of an error that compilation ran into, with the place where it was raised."""
     if isinstance(error, CompileError):
         return str(error)
     return f"{type(error).__name__}: {error}, at {compiler.raised_at(error)}"

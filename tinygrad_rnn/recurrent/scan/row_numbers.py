@@ -1,4 +1,4 @@
-"""Numbers of rows, (B,), that NumPy would spread over features where there are as many of them as rows."""
+"""Check against values (B,) that broadcast over features where there are as many as rows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ KEEPING = frozenset({"reduce", "decompose", "matmul", "concat", "split", "reshap
 
 
 def may_spread(leaves: list[Tensor], batch: int) -> bool:
-    """Whether a step with these inputs and states may meet with numbers of rows and as many features."""
+    """Whether a step of these inputs and states may broadcast a value (B,) over B features."""
     if batch > 1:
         for x in leaves:
             shape = x.data.shape
@@ -21,15 +21,15 @@ def may_spread(leaves: list[Tensor], batch: int) -> bool:
 
 
 class RowNumbers:
-    """Hears of a step's operations on the tape, and follows what has a row for each batch row.
+    """Listener to a step's operations that tracks which values have the batch as their first axis.
 
-    It refuses what works for one size of the batch alone: elementwise maths of a number for each row, (B,), with rows
-    of features, (B, n), where n happens to be B.
+    It refuses elementwise maths of a value (B,) with one of (B, n) where n happens to be B, which works for this size
+    of the batch alone.
 
     Parameters
     ----------
     title : str
-        Who is named in errors.
+        The name of the cell in errors.
     leaves : list of tensors, (B, ...)
         The inputs and states of the step.
     """
@@ -39,7 +39,7 @@ class RowNumbers:
         self._rows = {id(x.data): x.data for x in leaves}  # arrays, as views of the tape share them; kept alive
 
     def __call__(self, op: Op, args: tuple, static: dict, out: Any) -> None:
-        """Called with each operation and its result.
+        """Track an operation and its result.
 
         Raises
         ------

@@ -1,4 +1,8 @@
-"""Tracing a cell's step so that nothing is frozen in silence: it is watched, traced twice and held against the tape."""
+"""Verified tracing of a step: traced twice, with its code watched, and compared with the tape.
+
+A trace freezes whatever the step reads besides tensors: a counter, the time, a random number, the number of rows. Two
+traces with different batch sizes differ where that matters, and so does a run on the tape.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +22,10 @@ from ...core import Tensor, tree
 from ...errors import CompileError
 from ..cell import Cell
 from .arguments import Arguments
-from .outside import Outside
-from .settings import Source, drawn, find, held, putting_back, read_settings, rehearsal
+from .attribute_path import AttributePath, as_constant, locate
+from .dry_run import isolated_dry_run, rng_state, rolling_back_draws
+from .facts import static_attributes
+from .outer_state import OuterState
 
 STAND_INS = (211, 223, 227, 229, 233, 239, 241, 251, 257, 263, 269, 271, 277, 281, 283, 293, 307, 311, 313, 317)
 CHANGES = (
@@ -34,18 +40,16 @@ DRAWS = (
 )
 
 
-class Trial(NamedTuple):
-    """One trace of a step."""
+class StepTrace(NamedTuple):
+    """One trace of a step, with the places of the tensors that it reads and the structure of its outputs."""
 
     traced: compiler.StepProgram
-    sources: list[tuple[int, Source]]
+    sources: list[tuple[int, AttributePath]]
     outputs: tree.Structure
 
 
-def trace_twice(cell: Cell, arguments: Arguments, codes: Codes) -> Trial:
-    """The trace of a step that gives the same program each time, whatever number stands for the size of the batch.
-
-    `codes` is filled with the code that ran.
+def trace_twice(cell: Cell, arguments: Arguments, codes: Codes) -> StepTrace:
+    """A trace that two runs with different batch sizes agree on; `codes` is filled with the code that ran.
 
     Raises
     ------
@@ -55,7 +59,7 @@ def trace_twice(cell: Cell, arguments: Arguments, codes: Codes) -> Trial:
     stand_ins = _stand_ins(cell, arguments)
     for last in (False, True):
         try:
-            with putting_back():
+            with rolling_back_draws():
                 one, other = (_trace_once(cell, arguments, codes, n) for n in itertools.islice(stand_ins, 2))
         except _Drew:
             if last:
@@ -69,11 +73,11 @@ def trace_twice(cell: Cell, arguments: Arguments, codes: Codes) -> Trial:
 
 
 class _Drew(CompileError):
-    """Random numbers were drawn; it may have been another thread."""
+    """Random numbers were drawn during a trace, by the step or by another thread."""
 
 
 def _stand_ins(cell: Cell, arguments: Arguments) -> Iterator[int]:
-    """Numbers of rows that no tensor of the cell has."""
+    """Batch sizes for traces: numbers that no axis of the cell's tensors has."""
     arrays = [t.data for t in (*arguments.inputs, *arguments.states)]
     arrays += [v if isinstance(v, np.ndarray) else v.data for v in _arrays_of(cell)]
     taken = {n for a in arrays for n in a.shape} | {cell.input_size, cell.hidden_size, cell.output_size}
@@ -84,7 +88,7 @@ def _arrays_of(cell: Cell) -> list[Any]:
     return [v for module in cell.modules() for v in vars(module).values() if isinstance(v, Tensor | np.ndarray)]
 
 
-def _trace_once(cell: Cell, arguments: Arguments, codes: Codes, stand_in: int) -> Trial:
+def _trace_once(cell: Cell, arguments: Arguments, codes: Codes, stand_in: int) -> StepTrace:
     outputs: Any = None
 
     def step(xs: list, ss: list) -> tuple[list, list]:
@@ -93,39 +97,39 @@ def _trace_once(cell: Cell, arguments: Arguments, codes: Codes, stand_in: int) -
         if type(result) is not tuple or len(result) != 2:
             raise CompileError("step: wanted the pair (output, next_state)")
         ys, outputs = tree.flatten(result[0])
-        new, its = tree.flatten(result[1])
-        if its != arguments.state_structure:
+        new, treedef = tree.flatten(result[1])
+        if treedef != arguments.state_structure:
             wanted = tree.describe(arguments.state_structure)
-            raise CompileError(f"step: next_state: got {tree.describe(its)}, wanted {wanted}")
+            raise CompileError(f"step: next_state: got {tree.describe(treedef)}, wanted {wanted}")
         return ys, new
 
-    with rehearsal(cell) as before:
+    with isolated_dry_run(cell) as before:
         cell.begin_sequence(stand_in)
-        before.restore_plain()
-        settings, random, outside = read_settings(cell), drawn(cell), Outside(cell)
+        before.restore_non_tensors()
+        static, random, outer = static_attributes(cell), rng_state(cell), OuterState(cell)
         traced = compiler.trace_step(
             step,
             [(x.shape[2:], x.dtype) for x in arguments.inputs],
             [(s.shape[1:], s.dtype) for s in arguments.states],
             arguments.dtype or cell.dtype,
-            lambda tensor: find(cell, tensor) is not None,
+            lambda tensor: locate(cell, tensor) is not None,
             stand_in=stand_in,
             watch=lambda trace: watching(trace, codes),
         )
-        if drawn(cell) != random or outside.drew():
+        if rng_state(cell) != random or outer.drew():
             raise _Drew(DRAWS)
-        if read_settings(cell) != settings or _holds_symbols(cell):
+        if static_attributes(cell) != static or _holds_symbols(cell):
             raise CompileError("step writes to the cell's attributes: carry what changes in the state")
-        if outside.changed():
+        if outer.changed():
             raise CompileError("step writes to a global or to what one holds: carry what changes in the state")
-        if any(_mentions(v, stand_in) for v in _made(cell, before)):
+        if any(_mentions(v, stand_in) for v in _set_for_sequence(cell, before)):
             traced = dataclasses.replace(traced, leaked=True)
-        sources = [(uid, find(cell, tensor) or held(tensor)) for uid, tensor in traced.invariants.items()]
-    return Trial(traced, sources, outputs)
+        sources = [(uid, locate(cell, tensor) or as_constant(tensor)) for uid, tensor in traced.invariants.items()]
+    return StepTrace(traced, sources, outputs)
 
 
-def _made(cell: Cell, before: Any) -> list[Any]:
-    """What ``begin_sequence`` has set that may hold the number of rows where the trace does not see it."""
+def _set_for_sequence(cell: Cell, before: Any) -> list[Any]:
+    """Values that ``begin_sequence`` has set and that are no tensors: they may hold the batch size unseen."""
     known = {id(module): attributes for module, attributes in before.attributes}
     found = []
     for module in cell.modules():
@@ -148,40 +152,39 @@ def _holds_symbols(cell: Cell) -> bool:
     return any(isinstance(v, compiler.Symbol) for module in cell.modules() for v in vars(module).values())
 
 
-def _lines(trial: Trial) -> list:
-    sources = dict(trial.sources)
-    return canonical(trial.traced, lambda uid, tensor: _Read(sources[uid], tensor))
+def _lines(dry_run: StepTrace) -> list:
+    sources = dict(dry_run.sources)
+    return canonical(dry_run.traced, lambda uid, tensor: _Read(sources[uid], tensor))
 
 
 class _Read:
-    """A tensor that a program reads: the same place, the same tensor, or the same values."""
+    """A tensor that a program reads, equal to one of the same path, identity or values."""
 
-    def __init__(self, source: Source, tensor: Tensor):
+    def __init__(self, source: AttributePath, tensor: Tensor):
         self.source, self.tensor = source, tensor
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _Read):
             return False
-        mine, its = self.source, other.source
-        if mine.attributes is its.attributes and mine[1:] == its[1:]:
+        a, b = self.source, other.source
+        if a.attributes is b.attributes and a[1:] == b[1:]:
             return True
-        a, b = self.tensor, other.tensor
-        if a is b:
+        if self.tensor is other.tensor:
             return True
-        one, two = a.data, b.data
+        one, two = self.tensor.data, other.tensor.data
         return one.shape == two.shape and one.dtype == two.dtype and one.tobytes() == two.tobytes()
 
     __hash__ = None  # type: ignore[assignment]
 
 
-# ---- against the tape
+# ---- comparison with the tape
 
 
-def differs(program: Any, cell: Cell, arguments: Arguments, batches: tuple[int, ...] = (1, 2)) -> str | None:
-    """How a program does not do what the step does on the tape, for some random rows; None if it does."""
+def find_difference(program: Any, cell: Cell, arguments: Arguments, batches: tuple[int, ...] = (1, 2)) -> str | None:
+    """The difference between the program's results and the tape's for random rows, in words; or None."""
     for batch in batches:
-        for seed in (1, 2):  # a second chance where rounding decides, as in a step with thresholds
-            why = _differs(program, cell, arguments, batch, seed)
+        for seed in (1, 2):  # a second seed, in case rounding decides, as at a threshold
+            why = _difference(program, cell, arguments, batch, seed)
             if why is None:
                 break
         else:
@@ -193,7 +196,7 @@ def differs(program: Any, cell: Cell, arguments: Arguments, batches: tuple[int, 
     return None
 
 
-def _differs(program: Any, cell: Cell, arguments: Arguments, batch: int, seed: int) -> str | None:
+def _difference(program: Any, cell: Cell, arguments: Arguments, batch: int, seed: int) -> str | None:
     rng = np.random.default_rng(seed)
 
     def row(shape: tuple, dtype: np.dtype) -> np.ndarray:
@@ -203,14 +206,14 @@ def _differs(program: Any, cell: Cell, arguments: Arguments, batch: int, seed: i
 
     xs = [row(x.shape[2:], x.dtype).astype(x.dtype) for x in arguments.inputs]
     ss = [row(s.shape[1:], s.dtype).astype(s.dtype) for s in arguments.states]
-    with rehearsal(cell, seed) as before, config.no_grad(), np.errstate(all="ignore"), warnings.catch_warnings():
+    with isolated_dry_run(cell, seed) as before, config.no_grad(), np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             cell.begin_sequence(batch)
-            before.restore_plain()
+            before.restore_non_tensors()
             tensors = program.base_tensors(batch)
             wanted = _on_the_tape(cell, arguments, xs, ss, seed)
-        except Exception:  # the step does not take such values: nothing can be said
+        except Exception:  # the step rejects such values: there is nothing to compare
             return None
         if tensors is None:
             return None

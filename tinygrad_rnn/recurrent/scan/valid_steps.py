@@ -1,4 +1,4 @@
-"""Which steps of a batch are run: what `lengths`, `mask` and `resets` say, checked and brought together."""
+"""Sequence masks: `lengths`, `mask` and `resets`, checked and combined to the steps that count."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from ...core import Tensor
 from ...core.dtype import as_array
 from ...errors import DTypeError, ShapeError
-from .axis_layout import Arrangement
+from .axis_layout import SequenceLayout
 
 
-class Steps:
-    """The steps of a batch that count, and where rows begin anew; time first.
+class ValidSteps:
+    """The steps of a batch that count, and those before which rows are reset; time-major.
 
     Attributes
     ----------
@@ -23,39 +23,39 @@ class Steps:
     lengths : int64 array (B,)
         Steps of each row that count, from the first on.
     mask : bool array (T, B) or None
-        Of these, the ones that count.
+        Of these, the ones that count; None: all.
     resets : bool array (T, B) or None
-        Before which steps a row begins anew. What lies past a row's length means nothing.
+        Steps before which a row is reset; None: none. Entries past a row's length are ignored.
     """
 
     def __init__(self, time: int, lengths: np.ndarray, mask: np.ndarray | None, resets: np.ndarray | None):
         self.time, self.lengths, self.mask, self.resets = time, lengths, mask, resets
         self._segments: dict[tuple, Any] = {}
 
-    def running(self, reverse: bool) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Which steps count, and before which a row begins anew, as (T, B) in running order; None for all and for none.
+    def in_running_order(self, reverse: bool) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """(valid, resets), bool (T, B) in execution order; None where all are valid, or none is reset.
 
-        A reset before step t parts steps t - 1 and t, whichever way they are run.
+        A reset before step t cuts between steps t - 1 and t, whichever way they are run.
         """
         within = np.arange(self.time)[:, None] < self.lengths
         valid = within if self.mask is None else within & self.mask
-        starts = None if self.resets is None else within & self.resets
+        resets = None if self.resets is None else within & self.resets
         if reverse:
             valid = valid[::-1]
-            if starts is not None:
-                starts = np.concatenate([np.zeros_like(starts[:1]), starts[:0:-1]])
-        return None if valid.all() else valid, starts
+            if resets is not None:
+                resets = np.concatenate([np.zeros_like(resets[:1]), resets[:0:-1]])
+        return None if valid.all() else valid, resets
 
-    def part(self, start: int, stop: int) -> Steps | None:
-        """Those of a stretch of time; None if every step of it counts and no row begins anew."""
+    def part(self, start: int, stop: int) -> ValidSteps | None:
+        """The valid steps of a chunk of time; None if all are, and no row is reset."""
         lengths = np.clip(self.lengths - start, 0, stop - start)
         mask, resets = (None if a is None else a[start:stop] for a in (self.mask, self.resets))
         plain = (mask is None or mask.all()) and (resets is None or not resets.any())
-        return None if plain and lengths.min() == stop - start else Steps(stop - start, lengths, mask, resets)
+        return None if plain and lengths.min() == stop - start else ValidSteps(stop - start, lengths, mask, resets)
 
-    def segments(self, arrange: Arrangement) -> Any:
-        """The steps as a compiled loop takes them."""
-        key = arrange.reverse, arrange.batch_first
+    def segments(self, layout: SequenceLayout) -> Any:
+        """Segments of packed rows, as a compiled loop takes them."""
+        key = layout.reverse, layout.batch_first
         found = self._segments.get(key)
         if found is None:
             found = self._segments[key] = _segments()(self.time, self.lengths, self.mask, self.resets, *key)
@@ -64,20 +64,20 @@ class Steps:
 
 @functools.cache
 def _segments() -> Any:
-    from ...compile import Segments  # the compiler is loaded at first use
+    from ...compile import Segments  # at first use, as importing the compiler takes a while
 
     return Segments
 
 
-def read_steps(
+def read_valid_steps(
     owner: str, lead: tuple, lengths: Any = None, mask: Any = None, resets: Any = None, batch_first: bool = False
-) -> Steps | None:
-    """What the arguments of a layer or of :func:`scan` mean; None if every step counts and no row begins anew.
+) -> ValidSteps | None:
+    """The valid steps that `lengths`, `mask` and `resets` describe; None if all are, and no row is reset.
 
     Parameters
     ----------
     owner : str
-        Who is named in errors.
+        The name of the layer or cell in errors.
     lead : (int, int)
         The first two axes of the input: (T, B), or with `batch_first` (B, T).
     lengths : ints (B,), optional
@@ -85,8 +85,8 @@ def read_steps(
     mask : bools (T, B), optional
         Steps that count. With `lengths` too, those count that both let pass.
     resets : bools (T, B), optional
-        Before which steps a row begins anew, also where `mask` leaves the step out. What lies past a row's length is
-        not read.
+        Steps before which a row is reset, also where `mask` leaves the step out. Entries past a row's length are not
+        read.
     batch_first : bool
         `mask` and `resets` are (B, T).
 
@@ -111,11 +111,11 @@ def read_steps(
         lengths, full = _read_lengths(owner, lengths, time, batch)
     if full and mask is None and resets is None:
         return None
-    return Steps(time, lengths, mask, resets)
+    return ValidSteps(time, lengths, mask, resets)
 
 
 def _read_lengths(owner: str, lengths: Any, time: int, batch: int) -> tuple[np.ndarray, bool]:
-    """The lengths, and whether all are T."""
+    """The lengths as int64, and whether all are T."""
     if isinstance(lengths, Tensor):
         lengths = lengths.data
     array = lengths if isinstance(lengths, np.ndarray) else as_array(lengths, f"{owner}: lengths")
@@ -123,7 +123,7 @@ def _read_lengths(owner: str, lengths: Any, time: int, batch: int) -> tuple[np.n
         raise ShapeError(f"{owner}: lengths: got shape {array.shape}, wanted ({batch},), one for each row")
     if array.dtype.kind not in "iu":
         raise DTypeError(f"{owner}: lengths: got {array.dtype}, wanted integers")
-    some = array.tolist() if batch < 64 else None  # of a few numbers, Python's least is found faster
+    some = array.tolist() if batch < 64 else None  # Python finds the least of a few numbers faster
     low, high = (min(some), max(some)) if some else (np.minimum.reduce(array), np.maximum.reduce(array))
     if low < 0 or high > time:
         row = int(np.argmin(array) if low < 0 else np.argmax(array))
@@ -132,7 +132,7 @@ def _read_lengths(owner: str, lengths: Any, time: int, batch: int) -> tuple[np.n
 
 
 def read_mask(owner: str, name: str, mask: Any, shape: tuple, axes: str) -> np.ndarray:
-    """A bool array of a shape whose axes have names; a copy, as the backward pass may read it too.
+    """A copy of `mask`, checked to be bool and of this shape; the backward pass may read it too.
 
     Raises
     ------

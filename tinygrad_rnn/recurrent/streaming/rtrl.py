@@ -1,4 +1,4 @@
-"""Learning forward in time: exact gradients of streams, in memory that does not grow with their length."""
+"""RTRL: exact gradients of streams, forward in time, in memory independent of their length."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from ...core.backward import backward
 from ...core.finding import all_finite
 from ...errors import AnomalyError, CompileError, GraphError, ShapeError
 from ..cell import Cell
-from ..layers.wrappers import Recurrent
 from ..scan.anomaly import StreamStep, not_finite, quietly
 from ..scan.arguments import Arguments
 from ..scan.driver import as_input, check_state
-from ..scan.sequence import Sequence
-from ..scan.settings import read_settings
+from ..scan.facts import static_attributes
+from ..scan.open_sequence import OpenSequence
 
 
 class RTRL:
@@ -87,11 +86,9 @@ class RTRL:
     ...     optimizer.zero_grad()
     """
 
-    def __init__(self, cell: Cell | Recurrent, batch_size: int = 1, example: Any = None):
-        if isinstance(cell, Recurrent):
-            if cell.reverse:
-                raise ValueError("RTRL: cell: got a layer that runs in reverse, which a stream cannot")
-            cell = cell.cell
+    def __init__(self, cell: Any, batch_size: int = 1, example: Any = None):
+        if hasattr(cell, "streamed_cell"):
+            cell = cell.streamed_cell("RTRL: cell")
         if not isinstance(cell, Cell):
             raise TypeError(f"RTRL: cell: got {type(cell).__name__}, wanted an nn.Cell or nn.Recurrent")
         self.cell, self.batch_size = cell, whole_number("RTRL: batch_size", batch_size, error=ShapeError)
@@ -105,7 +102,7 @@ class RTRL:
         for x in self._rows:
             if not x.shape or x.shape[0] != self.batch_size:
                 raise ShapeError(f"{self._name}: example: got shape {x.shape}, wanted ({self.batch_size}, ...)")
-        self._settings: Any = None
+        self._static: Any = None
         self.reset()
 
     def reset(self, state: Any = None) -> None:
@@ -119,12 +116,12 @@ class RTRL:
         cell, batch = self.cell, self.batch_size
         with config.enable_grad():
             self._first, self._state_structure = check_state(cell, state, batch)
-        self._sequence = Sequence(cell, batch)
-        with self._sequence.going_on():
-            settings = read_settings(cell), [p.requires_grad for p in cell.parameters()]
-            if settings != self._settings:
+        self._sequence = OpenSequence(cell, batch)
+        with self._sequence.active():
+            static = static_attributes(cell), [p.requires_grad for p in cell.parameters()]
+            if static != self._static:
                 self._prepare()
-                self._settings = settings
+                self._static = static
         self._states = [s.data for s in self._first]
         step = self._step
         self._carried = Carried(step.parts, len(self._first), batch, step.units, self._states[0].dtype)
@@ -135,7 +132,7 @@ class RTRL:
         self._spoiled: AnomalyError | None = None  # why the derivatives that are carried along are not finite
 
     def _prepare(self) -> None:
-        """Trace the step anew."""
+        """Trace the step again."""
         from ...compile.autodiff.diagonal import DiagonalStep  # the compiler is loaded at first use
         from ..scan.compiled import trace_program
 
@@ -152,15 +149,15 @@ class RTRL:
             raise GraphError(f"{self._name}: {error}") from None
 
     def _base_tensors(self) -> list[Tensor]:
-        """Today's parameters, and what is computed from parameters alone."""
-        with config.enable_grad(), self._sequence.going_on(), quietly():
+        """The present tensors of the bases: parameters, and values computed from them."""
+        with config.enable_grad(), self._sequence.active(), quietly():
             tensors = self._program.base_tensors(self.batch_size)
         if tensors is None:
             raise ShapeError(f"{self._name}: parameters changed their shapes or dtypes; make a new RTRL")
         return tensors
 
     def _name_of(self, base: Any) -> str:
-        """What a base is called by those who wrote the cell."""
+        """The name of a base in messages: that of the parameter, if it is one."""
         known = {id(p): name for name, p in self.cell.named_parameters()}
         tensor = self._bases[[s.uid for s in self._program.bases].index(base.uid)]
         return known.get(id(tensor), f"a value of shape {tensor.shape} that is computed from parameters")
@@ -193,9 +190,9 @@ class RTRL:
         GraphError
             If `x` requires gradients: those that flow through the state cannot be given back to earlier inputs.
         """
-        leaves, its = tree.flatten(x)
-        if its != self._structure:
-            raise ShapeError(f"{self._name}: x: got {tree.describe(its)}, wanted {tree.describe(self._structure)}")
+        leaves, treedef = tree.flatten(x)
+        if treedef != self._structure:
+            raise ShapeError(f"{self._name}: x: got {tree.describe(treedef)}, wanted {tree.describe(self._structure)}")
         inputs = []
         for leaf, row in zip(leaves, self._rows):
             t = as_input(leaf, self.cell.dtype, f"{self._name}: x")
@@ -208,7 +205,7 @@ class RTRL:
         self._taken = None
         if config.grad_mode.anomaly is not None:
             random, state = config.generator().bit_generator.state, (self._states, self._state_structure)
-            self._taken = StreamStep(self.cell, self._sequence, (inputs, its), state, random, self._time)
+            self._taken = StreamStep(self.cell, self._sequence, (inputs, treedef), state, random, self._time)
         self._time += 1
         masks = [mask[0] for mask in self._program.draw(1, self.batch_size)]
         self._bases = self._base_tensors()
@@ -222,14 +219,14 @@ class RTRL:
         return tree.unflatten(self._program.output_structure, self._outputs)
 
     def _look_at(self, taken: StreamStep) -> None:
-        """Look at what the last step has given; of derivatives only keep in mind what is wrong until they are used."""
+        """Check the last step; an error in its derivatives is kept until they are used."""
         moment = self._moment
-        taken.look_at([*moment.outputs, *moment.new_states])
+        taken.check([*moment.outputs, *moment.new_states])
         if self._spoiled is None:
             factors = [a for _, *factors in itertools.chain(*moment.direct) for a in factors]
             if not all(map(all_finite, [*itertools.chain(*moment.jacobians), *factors])):
                 try:
-                    taken.look_back(1, [np.ones_like(s) for s in self._states])
+                    taken.find_rule(1, [np.ones_like(s) for s in self._states])
                 except AnomalyError as error:
                     self._spoiled = error.with_traceback(None)
 
@@ -274,7 +271,7 @@ class RTRL:
             backward(roots, seeds, Tensor, create_graph=False, retain_graph=True)
 
     def _blame(self, cotangents: list[np.ndarray]) -> None:
-        """Say why gradients are not finite."""
+        """Raise the error that says why gradients are not finite."""
         for i, g in enumerate(cotangents):
             if not all_finite(g):
                 raise not_finite(f"{self._name}: gradient of output {i}", g, self._time - 1)
@@ -282,12 +279,12 @@ class RTRL:
         if all(map(all_finite, [*carried.by_part.values(), carried.by_first])):
             if self._taken is None:
                 raise AnomalyError(f"{text}; the step was taken outside of detect_anomaly()")
-            self._taken.look_back(0, cotangents)
+            self._taken.find_rule(0, cotangents)
         elif self._spoiled is not None:
             raise self._spoiled
         raise AnomalyError(
             f"{text}: derivatives of the state by parameters, which are carried along from step to step, grow beyond "
-            "all numbers; begin anew with reset(), or keep the recurrence stable"
+            "all numbers; start again with reset(), or keep the recurrence stable"
         )
 
     def _cotangents(self, dy: Any) -> list[np.ndarray]:
@@ -298,10 +295,10 @@ class RTRL:
             for y in self._outputs:
                 y.grad = None
         else:
-            given, its = tree.flatten(dy)
+            given, treedef = tree.flatten(dy)
             wanted = self._program.output_structure
-            if its != wanted:
-                raise ShapeError(f"{self._name}: dy: got {tree.describe(its)}, wanted {tree.describe(wanted)}")
+            if treedef != wanted:
+                raise ShapeError(f"{self._name}: dy: got {tree.describe(treedef)}, wanted {tree.describe(wanted)}")
         found = []
         for g, y in zip(given, self._outputs):
             g = np.zeros(y.shape, y.dtype) if g is None else as_tensor(g).data.astype(y.dtype, copy=False)

@@ -1,4 +1,4 @@
-"""What a step may change outside of its cell: put back after a trial run, of which nobody is to know."""
+"""Outer state: what a step may change outside of its cell, kept so that a dry run can put it back."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from ...core import Tensor
 from ...modules.module import Module
-from .guards import attributes, is_users, is_users_class
+from .facts import attributes, is_users, is_users_class
 
 LARGE = 2**20  # elements of an array that is not kept
 DEPTH = 64  # of containers and objects inside each other
@@ -22,13 +22,13 @@ DEPTH = 64  # of containers and objects inside each other
 Generator = tuple[Callable[[], Any], Callable[[Any], None]]
 
 
-class Outside:
-    """Globals, closures, class attributes and containers that the code of a step names, as they are now.
+class OuterState:
+    """A snapshot of globals, closures, class attributes and containers that a step's code names.
 
     Attributes
     ----------
     generators : list
-        How to read and set the state of random generators among them.
+        Getters and setters of the states of random generators among them.
     """
 
     def __init__(self, cell: Module):
@@ -47,7 +47,7 @@ class Outside:
         self._states = [get() for get, _ in self.generators]
 
     def changed(self) -> bool:
-        """Whether something is not as it was, random generators aside."""
+        """Whether anything but a random generator has changed."""
         return not all(same() for same, _ in self._entries)
 
     def drew(self) -> bool:
@@ -55,6 +55,7 @@ class Outside:
         return pickle.dumps([get() for get, _ in self.generators]) != pickle.dumps(self._states)
 
     def restore(self) -> None:
+        """Put everything back."""
         for same, undo in self._entries:
             if not same():
                 undo()
@@ -62,7 +63,7 @@ class Outside:
             put(state)
 
     def _read(self, function: types.FunctionType) -> None:
-        """Keep what the code of a function names."""
+        """Take down the values of all names in the code of a function."""
         for cell in function.__closure__ or ():
             self._keep(functools.partial(_contents, cell), functools.partial(setattr, cell, "cell_contents"))
         names = {n for code in _codes(function.__code__) for n in code.co_names}
@@ -99,7 +100,7 @@ class Outside:
                 self._visit(inside, depth + 1)
 
     def _enter(self, value: Any) -> Iterable[Any]:
-        """Keep what an object holds; the values in it."""
+        """Take down the contents of an object; returns the values inside."""
         if isinstance(value, dict | list | collections.deque | set):
             copy = value.copy()
             self._entries.append((lambda: _alike(value, copy), lambda: _refill(value, copy)))
@@ -149,7 +150,7 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
 
 
 def generator_of(value: Any) -> Generator | None:
-    """How to read and set the state of a random generator; None if `value` is none."""
+    """Getter and setter of the state of a random generator; None if `value` is none."""
     if isinstance(value, np.random.Generator):
         bits = value.bit_generator
         return lambda: bits.state, lambda state: setattr(bits, "state", state)

@@ -1,4 +1,4 @@
-"""What steps read: the tensors of the graph from before them that their results depend on."""
+"""Dependencies of steps: the tensors from before a step in the graph that its results depend on."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from ...core import Tensor
+from ...core import Tensor, producer
 from ...core.node import Node
 
 
-def read_before(begun: int, results: Iterable[Tensor], own: Iterable[list[Tensor]] = ()) -> dict[Any, None]:
-    """What `results` depend on, as leaves and nodes from before `begun`, apart from the tensors in the lists `own`."""
+def dependencies(before: int, results: Iterable[Tensor], own: Iterable[list[Tensor]] = ()) -> dict[Any, None]:
+    """Leaves, and nodes older than `before`, that `results` depend on; tensors in `own` are left out."""
     found: dict[Any, None] = {}
-    stack: list[Any] = [t._node or t for t in results if t.requires_grad]
+    stack: list[Any] = [producer(t) for t in results if t.requires_grad]
     mine = {id(t) for group in own for t in group}
     seen = set(map(id, stack))
     while stack:
         item = stack.pop()
-        if not isinstance(item, Node) or item.seq < begun:
+        if not isinstance(item, Node) or item.seq < before:
             if id(item) not in mine:
                 found[item] = None
             continue
@@ -30,8 +30,8 @@ def read_before(begun: int, results: Iterable[Tensor], own: Iterable[list[Tensor
     return found
 
 
-def stand_in(item: Any) -> Tensor:
-    """A leaf itself; for a node a tensor that passes its cotangent on, whose values are of no use."""
+def placeholder(item: Any) -> Tensor:
+    """A leaf itself; for a node, a zero-stride tensor that passes its cotangent on to the node."""
     if isinstance(item, Node):
         return Tensor(np.broadcast_to(np.zeros((), item.dtype), item.shape), True, item)
     return item

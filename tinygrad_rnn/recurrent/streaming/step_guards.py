@@ -1,0 +1,96 @@
+"""Guards of a stepper: whether a cell is still what it was when its parameters were packed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...core import version_counter
+from ..cell import Cell
+from ..scan.call_cache import cache_of
+from ..scan.guards import NOTHING, Guards
+from ..scan.open_sequence import OpenSequence
+
+
+class StepGuards:
+    """Guards on everything that a step of a cell reads, as it is when they are made.
+
+    Parameters
+    ----------
+    cell : Cell
+    sequence : OpenSequence
+        Attributes of the sequence are not guarded: they are computed again when something else changes.
+    sources : list of (uid, AttributePath)
+        Where the cell keeps the tensors that the compiled step reads.
+    guards : Guards
+        On globals, classes and closures.
+
+    Attributes
+    ----------
+    arrays : list of arrays
+        Values of tensors, contiguous, of float32 or float64. Writes to them may bypass the version counters, so the
+        kernel compares them.
+    """
+
+    def __init__(self, cell: Cell, sequence: OpenSequence, sources: list, guards: Guards = NOTHING):
+        self._guards = guards
+        self._cell, self._sequence, self._reader = cell, sequence, cache_of(cell).static_attributes
+        self._facts = self._reader.read(cell)
+        own: list[tuple[dict, str, Any]] = [
+            (vars(module), name, t) for module in cell.modules() for name, t in module._own()
+        ]
+        inside = {id(t) for _, _, t in own}
+        others: list[tuple[Any, Any]] = []
+        for _, source in sources:
+            t = source.get()
+            owned = sequence.owns(source.attributes, source.name)
+            if id(t) not in inside and not owned:
+                others.append((source, t))
+        self._own, self._others = own, others
+        self._seen: list | None = None  # attributes for which `_own` has been looked up
+        self.arrays: list[np.ndarray] = []
+        self._uncommon: list[tuple[np.ndarray, bytes]] = []
+        tensors = [*[t for _, _, t in own], *[t for _, t in others]]
+        self._versions = [(t, t.data, version_counter(t), version_counter(t)[0]) for t in tensors]
+        for array in {id(t.data): t.data for t in tensors}.values():
+            flat = array if array.flags.c_contiguous else array.T
+            if flat.flags.c_contiguous and flat.dtype.char in "fd":
+                self.arrays.append(flat)
+            else:
+                self._uncommon.append((array, array.tobytes()))
+        self._values = [a.tobytes() for a in self.arrays] if sequence.sets_attributes else []
+
+    def hold(self) -> bool:
+        """Whether nothing has changed, but for writes to :attr:`arrays` that bypass the version counters."""
+        reader = self._reader
+        if reader.read(self._cell) is not self._facts and not self._same_facts():
+            return False
+        seen = reader.seen  # before it is looked at: another thread may set attributes meanwhile
+        if seen is not self._seen:
+            for attributes, name, tensor in self._own:
+                if attributes.get(name) is not tensor:
+                    return False
+            self._seen = None if self._sequence.sets_attributes else seen  # whose attributes come and go
+        if not self._guards.hold():
+            return False
+        for source, tensor in self._others:
+            if source.get() is not tensor:
+                return False
+        for tensor, array, counter, version in self._versions:
+            if tensor._array is not array or counter[0] != version:
+                return False
+        return not self._uncommon or all(a.tobytes() == values for a, values in self._uncommon)
+
+    def same_values(self) -> bool:
+        """Whether the values in :attr:`arrays` are as they were, for a sequence with attributes of its own."""
+        return [a.tobytes() for a in self.arrays] == self._values
+
+    def _same_facts(self) -> bool:
+        """Whether the static attributes are equal once the cell has those of this sequence."""
+        with self._sequence.active():
+            facts = self._reader.read(self._cell)
+        same = facts == self._facts
+        if same:
+            self._facts = facts
+        return same
