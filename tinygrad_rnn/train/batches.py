@@ -1,4 +1,4 @@
-"""From the batches of a loader to losses, and from what went wrong to the words for it."""
+"""From batches to losses: conversion to tensors, the loss of a pair, and checks with their errors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def tensor_maker(dtype: np.dtype) -> Callable[[Any], Any]:
 
 
 def pair_loss(model: Callable, loss: Callable, tensor: Callable) -> Callable[[Any], Tensor]:
-    """A function from a batch ``(inputs, targets)`` to its loss; inputs that are a tuple are several arguments."""
+    """A function from a batch ``(inputs, targets)`` to its loss; a tuple of inputs is several arguments."""
 
     def loss_of(batch):
         if not isinstance(batch, tuple | list) or len(batch) != 2:
@@ -49,7 +49,7 @@ def _hint(batch: Any) -> str:
 
 
 def check_batches(name: str, data: Any, pair: bool) -> None:
-    """Raise if `data` cannot be what a training iterates over."""
+    """Raise unless `data` can be an iterable of batches."""
     wanted = "wanted an iterable of batches: a list of pairs, or DataLoader((inputs, targets), batch_size)"
     if isinstance(data, type):
         raise TypeError(f"{name}: got the class {data.__name__}, {wanted}")
@@ -62,7 +62,7 @@ def check_batches(name: str, data: Any, pair: bool) -> None:
 
 
 def number_of(loss: Any) -> float:
-    """The number in a loss."""
+    """The value of a loss, checked to be a tensor with one element."""
     if not isinstance(loss, Tensor):
         raise TypeError(f"loss: got {type(loss).__name__} from the loss function, wanted a Tensor with one element")
     if loss.size != 1:
@@ -70,8 +70,8 @@ def number_of(loss: Any) -> float:
     return loss.item()
 
 
-def nonfinite(batch: Any, pair: bool) -> str | None:
-    """Which array of `batch` holds NaN or infinity, and where; None if all are finite."""
+def find_nonfinite(batch: Any, pair: bool) -> str | None:
+    """The name of the array of `batch` that holds NaN or infinity, with the entry; None if all are finite."""
     arrays = batch if isinstance(batch, tuple | list) else (batch,)
     names = ("inputs", "targets") if pair else tuple(f"array {i}" for i in range(len(arrays)))
     if pair and type(arrays[0]) is tuple:

@@ -1,4 +1,4 @@
-"""What a trainer can be asked to do while it runs."""
+"""Callbacks: checkpoints to disk, and a line of numbers for each epoch."""
 
 from __future__ import annotations
 

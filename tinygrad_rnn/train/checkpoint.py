@@ -1,4 +1,4 @@
-"""Nested states in one safetensors file: arrays, everything else as JSON in the metadata, and hashes of both."""
+"""Checkpoints as one safetensors file: arrays, the rest as JSON metadata, and hashes of both."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def unpack(tree: Any, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def write(path: str | Path, state: dict[str, Any], keep: int = 0) -> None:
-    """Write `state`, whole or not at all; see :func:`files.write_whole`."""
+    """Write a nested state atomically; see :func:`files.write_whole`."""
     write_whole(path, _content(state), keep)
 
 
 def try_write(path: str | Path, state: dict[str, Any]) -> None:
-    """Raise what :func:`write` would, without a trace on the disk."""
+    """Raise the error that :func:`write` would raise, without leaving a file."""
     probe(path, _content(state))
 
 
@@ -82,7 +82,7 @@ def _content(state: dict[str, Any]) -> bytes:
 
 
 def _hash(array: np.ndarray) -> str:
-    """Of the values, and of how they are to be read."""
+    """The SHA-256 of an array's values, dtype and shape."""
     digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
     digest.update(array.tobytes())
     return digest.hexdigest()
@@ -105,7 +105,7 @@ def read(path: str | Path) -> dict[str, Any]:
         raise FileNotFoundError(f"path: got {path}, which is no file, wanted a trainer's checkpoint")
     try:
         return _read(path)
-    except Exception as e:  # whatever the bytes of a stranger may bring about
+    except Exception as e:  # a damaged file may raise anything
         text = str(e) if isinstance(e, CheckpointError) else f"cannot be read as a trainer's checkpoint: {e!r}"
         kept = f"; the one before it is {beside(path, 1)}" if beside(path, 1).is_file() else ""
         raise CheckpointError(f"path: got {path}, which {text}{kept}") from e

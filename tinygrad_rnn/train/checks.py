@@ -1,4 +1,4 @@
-"""Looks at what a trainer is made of, when it is made."""
+"""Checks of a trainer's arguments."""
 
 from __future__ import annotations
 

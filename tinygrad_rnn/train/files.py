@@ -1,4 +1,4 @@
-"""Checkpoints on the disk: written at once or not at all, with those before them kept beside."""
+"""Atomic writing of checkpoint files, with rotation of the files before."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..atomic import checked, flush_folder, new_part, on_disk
 
 
 def write_whole(path: str | Path, content: bytes, keep: int = 0) -> None:
-    """Write a file; one that is already there is replaced at once, when the new one is on the disk.
+    """Write a file atomically: an older one is replaced once the new one is on the disk.
 
     Parameters
     ----------
@@ -41,14 +41,14 @@ def probe(path: str | Path, content: bytes) -> None:
 
 
 def beside(path: str | Path, which: str | int) -> Path:
-    """Where another file of the same kind is kept: ``name.which.suffix``; 1 is the one before."""
+    """The path of an older or related file: ``name.which.suffix``; 1 is the one before."""
     path = Path(path)
     return path.with_name(f"{path.stem}.{which}{path.suffix}")
 
 
 @contextlib.contextmanager
 def _part(path: Path, content: bytes) -> Iterator[tuple[Path, Path]]:
-    """As :func:`atomic.on_disk`, in a folder that is made if need be."""
+    """Context of :func:`atomic.on_disk` that makes the folder if need be."""
     if path.is_dir():
         raise IsADirectoryError(f"path: got {path}, which is a folder, wanted a file to be written")
     try:
@@ -60,7 +60,7 @@ def _part(path: Path, content: bytes) -> Iterator[tuple[Path, Path]]:
 
 
 def _keep_older(path: Path, keep: int) -> None:
-    """Name the file that is about to be replaced, and those before it, one further; `path` stays in place."""
+    """Rotate: copy or link the file to ``name.1``, after moving ``name.1`` to ``name.2``, ..."""
     if keep < 1 or not path.exists():
         return
     for number in range(keep, 1, -1):

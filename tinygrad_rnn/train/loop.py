@@ -1,69 +1,89 @@
-"""The epochs of a training: updates until the batches, or a limit, run out; then validation and history."""
+"""The epoch loop of the trainer: updates up to a limit, then validation, history and callbacks."""
 
 from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sized
 from typing import Any
 
 from ..core import Tensor
 from ..errors import DataError, NonFiniteError
-from ..optim import Optimizer, Schedule
 from . import randomness, resume
 from .batches import pair_loss, tensor_maker
 from .checks import EVENTS
 from .modes import Modes
+from .parts import Parts
 from .position import Position
 from .progress import Progress
-from .signals import Interruption
+from .signals import Interruption, interruption
 from .state import TrainingState
 from .stopping import Stopping
 from .tbptt import TruncatedBPTT
 from .updates import describe, updater
 
 
-class Loop:
-    """What :class:`Trainer` runs: everything that happens within :meth:`Trainer.fit`.
+class Loop(Parts):
+    """The epoch loop of :class:`Trainer`: updates, validation, history, callbacks, signals."""
 
-    Attributes
-    ----------
-    state : TrainingState
-        Counters, history and best weights.
-    position : Position
-        The place in the batches.
-    """
-
-    model: Any
-    optimizer: Optimizer
-    loss_fn: Callable[..., Tensor] | None
-    step_fn: Callable[[Any], Tensor] | None
-    schedule: Schedule | None
-    step_schedule: Schedule | None
-    clip_norm: float | None
-    clip_value: float | None
-    nonfinite: str
-    callbacks: list[Any]
+    progress: bool | None
 
     def __init__(self) -> None:
         self.state = TrainingState()
         self.position = Position()
         self.stop_reason: str | None = None
         self._modes = Modes(self.model)
-        self._interruption = Interruption()  # while fitting, of the signals
-        self._sources: dict[str, randomness.Source] = {}  # of the user's own
-        self._between = True  # two updates: what a checkpoint may be taken of
+        self._interruption = Interruption()  # while fitting, the one that signals are noted in
+        self._generators: dict[str, randomness.Generator] = {}  # of the model and its loss
+        self._at_boundary = True  # between two updates, where a checkpoint may be taken
 
     def evaluate(self, data: Iterable[Any]) -> float:
         """The mean loss over batches."""
         raise NotImplementedError
+
+    def _fit(
+        self, train: Iterable[Any], validation: Iterable[Any] | None, epochs: int | None, rules: Stopping, best: bool
+    ) -> None:
+        """Run epochs until a limit is reached; with `best`, end with the weights of the best one."""
+        state = self.state
+        length = len(train) if isinstance(train, Sized) else None
+        total = None if length is None or epochs is None else length * epochs
+        if rules.max_steps is not None:
+            total = min(total or rules.max_steps, rules.max_steps)
+        bar = Progress(total, state.steps, self.progress)
+        self.position.begin(train)
+        self._generators = resume.own_generators(self)
+        self._modes.train()
+        with interruption() as self._interruption:
+            try:
+                if self.stop_reason is None and (epochs is None or state.epoch < epochs):
+                    resume.load_last(self.model, self.optimizer, state)
+                self._call("on_fit_start")
+                while self.stop_reason is None and (epochs is None or state.epoch < epochs):
+                    if state.step_in_epoch == 0 or state.step_in_epoch != length:
+                        self._run_epoch(train, rules, bar)
+                    if self.stop_reason is None or state.step_in_epoch == length:
+                        self._end_epoch(validation, rules, best, bar)
+                if best and state.last_weights is None:
+                    resume.load_best(self.model, self.optimizer, state)
+                self._call("on_fit_end")
+                self._check_signals()
+            except (KeyboardInterrupt, SystemExit):
+                if self._at_boundary:
+                    self._call("on_interrupt")
+                raise
+            finally:
+                self._at_boundary = True
+                self._interruption = Interruption()
+                bar.close()
+                self.position.leave()
 
     def _run_epoch(self, train: Iterable[Any], rules: Stopping, bar: Progress) -> None:
         """Updates until the batches, or a limit, run out."""
         state, step_schedule, interruption = self.state, self.step_schedule, self._interruption
         if state.step_in_epoch == 0:
             self._call("on_epoch_start")
-        self._between = False  # from here on, but for callbacks
+        self._at_boundary = False  # from here on, except in callbacks
         update = updater(self, self._loss_function(train))
         on_step = [c.on_step_end for c in self.callbacks if hasattr(c, "on_step_end")]
         limited = rules.max_steps is not None or rules.max_seconds is not None
@@ -83,11 +103,11 @@ class Loop:
                 state.step_in_epoch += 1
             if on_step or limited or showing or interruption.signal is not None:
                 state.seconds = before + time.perf_counter() - started
-                self._between = True
+                self._at_boundary = True
                 for call in on_step:
                     call(self)
-                self._look_for_signals()
-                self._between = False
+                self._check_signals()
+                self._at_boundary = False
                 if limited and self.stop_reason is None:
                     self.stop_reason = rules.after_step(state.steps, state.seconds)
                 bar.update(state.steps, state.loss)
@@ -99,10 +119,10 @@ class Loop:
                 f"train: got no batches in epoch {state.epoch + 1}, wanted at least one; a generator can be "
                 "iterated only once: pass a list or a DataLoader"
             )
-        self._between = True
+        self._at_boundary = True
 
     def _skip(self, train: Any, batch: Any, error: FloatingPointError) -> None:
-        """Count a batch that brings no update; raise if that is not wanted."""
+        """Skip a batch whose loss or gradients are not finite; raise the error that names it if not asked to."""
         if self.nonfinite == "ignore":
             raise error
         state = self.state
@@ -116,7 +136,7 @@ class Loop:
         state.step_in_epoch += 1
         state.skipped += 1
         if state.skipped == 1:
-            warnings.warn(f"skipped: {named}", RuntimeWarning, stacklevel=4)
+            warnings.warn(f"skipped: {named}", RuntimeWarning, stacklevel=5)
 
     def _end_epoch(self, validation: Any, rules: Stopping, restore_best: bool, bar: Progress) -> None:
         state = self.state
@@ -132,7 +152,7 @@ class Loop:
             row["grad_norm"] = state.norm_sum / updates
         if self.nonfinite == "skip":
             row["skipped"] = state.skipped
-        self._between = False
+        self._at_boundary = False
         state.seconds += time.perf_counter() - started
         row["seconds"] = state.seconds - state.seconds_before
         state.end_epoch(row)
@@ -141,23 +161,23 @@ class Loop:
             state.best_weights = resume.weights(self.model, self.optimizer)
         if self.schedule is not None:
             self.schedule.step(watched if self.schedule.needs_metric else None)
-        self._between = True
+        self._at_boundary = True
         bar.epoch(state.steps, state.epoch, row)
         self.stop_reason = self.stop_reason or rules.after_epoch(watched, state.best)
         self._call("on_epoch_end")
-        self._look_for_signals()
+        self._check_signals()
 
     def _validate(self, validation: Any) -> float:
-        sources = {**randomness.shared(), **self._sources}
-        drawn = randomness.states(sources)
+        generators = {**randomness.shared_generators(), **self._generators}
+        drawn = randomness.states(generators)
         try:
             return self.evaluate(validation)
-        except (KeyboardInterrupt, SystemExit):  # it begins again when this goes on from a checkpoint
-            randomness.restore(sources, drawn)
+        except (KeyboardInterrupt, SystemExit):  # a run that goes on from a checkpoint validates again, from here
+            randomness.restore(generators, drawn)
             raise
 
-    def _look_for_signals(self) -> None:
-        """Between two updates: end if somebody asked for it."""
+    def _check_signals(self) -> None:
+        """Raise what a signal asks for, between two updates."""
         if self._interruption.signal is not None:
             state = self.state
             where = f"update {state.steps} ({state.step_in_epoch} of epoch {state.epoch + 1})"

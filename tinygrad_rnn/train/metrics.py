@@ -1,4 +1,4 @@
-"""How good predictions are: counts of classes, F1, edit distances."""
+"""Metrics of predictions: confusion matrix, F1, edit distance, error rate."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ..checks import is_whole
 from ..core import Tensor, as_array
 from ..errors import DataError, DTypeError, ShapeError
 
-MOST = 2**28  # classes, so that there is an index for each entry of the matrix
+MOST = 2**28  # classes: with more, indices of the entries would overflow
 
 
 def confusion_matrix(targets: Any, predictions: Any, classes: int) -> np.ndarray:
-    """How often each class was taken for each.
+    """The confusion matrix: how often each class was predicted as each.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def f1_scores(confusion: Any) -> np.ndarray:
 
 
 def edit_distance(a: Sequence, b: Sequence) -> int:
-    """The least number of insertions, deletions and substitutions that turn `a` into `b` (Levenshtein 1966).
+    """The least number of insertions, deletions and substitutions from `a` to `b` (Levenshtein 1966).
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def _edits(a: Sequence, b: Sequence) -> int:
 
 
 def error_rate(targets: Sequence[Sequence], predictions: Sequence[Sequence]) -> float:
-    """Edits per symbol over a corpus: of characters (CER) if the sequences are strings, of words (WER) if lists.
+    """Edits per symbol over a corpus: CER if the sequences are strings, WER if they are lists of words.
 
     Raises
     ------
@@ -155,19 +155,19 @@ def error_rate(targets: Sequence[Sequence], predictions: Sequence[Sequence]) -> 
 
 
 def _array(name: str, value: Any) -> np.ndarray:
-    """What holds numbers."""
+    """`value` as an array of numbers."""
     return value.data if isinstance(value, Tensor) else as_array(value, name, dtype=np.dtype(float))
 
 
 def _corpus(name: str, value: Any) -> list[Sequence]:
-    """Sequences of symbols, from a sequence of them."""
+    """`value` as a list of sequences of symbols."""
     if not isinstance(value, Sequence) and not getattr(value, "ndim", 0):
         raise TypeError(f"{name}: got {type(value).__name__}, wanted a sequence of sequences of symbols")
     return [_symbols(f"{name}[{i}]", one) for i, one in enumerate(value)]
 
 
 def _symbols(name: str, value: Any) -> Sequence:
-    """A sequence of symbols that are equal or not."""
+    """`value` as a sequence of symbols, which are compared by ``==``."""
     if hasattr(value, "ndim"):
         if value.ndim != 1:
             raise ShapeError(f"{name}: got shape {tuple(value.shape)}, wanted one axis")

@@ -1,4 +1,4 @@
-"""Training and evaluation: each submodule keeps the mode that its owner gave it."""
+"""Training and evaluation modes of a model, with submodules that the user keeps in evaluation."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Modes:
     def __init__(self, model: Any):
         self.model = model
         self._frozen: list[Any] = []  # parts in evaluation while the model trains
-        self._look()
+        self._note_frozen()
 
-    def _look(self) -> None:
+    def _note_frozen(self) -> None:
         if getattr(self.model, "training", False):
             self._frozen = [m for m in self._parts() if not m.training]
 
@@ -29,27 +29,27 @@ class Modes:
         return list(self.model.modules()) if hasattr(self.model, "modules") else []
 
     def train(self) -> None:
-        """Training, but for the parts that are not to."""
+        """Switch to training, except the submodules that the user has put into evaluation."""
         if not hasattr(self.model, "train"):
             return
         if self._parts() and self.model.training:
-            self._look()
+            self._note_frozen()
             return
         self.model.train(True)
         for part in self._frozen:
             part.training = False
 
     def evaluation(self) -> list[tuple[Any, bool]]:
-        """Evaluation for all; returns what :meth:`back` takes."""
+        """Switch all submodules to evaluation; returns the modes before, for :meth:`restore`."""
         if not hasattr(self.model, "train"):
             return []
-        self._look()
+        self._note_frozen()
         before = [(m, m.training) for m in self._parts()] or [(None, getattr(self.model, "training", True))]
         self.model.train(False)
         return before
 
-    def back(self, before: list[tuple[Any, bool]]) -> None:
-        """The modes as they were."""
+    def restore(self, before: list[tuple[Any, bool]]) -> None:
+        """Switch back to the modes before."""
         for part, training in before:
             if part is None:
                 self.model.train(training)

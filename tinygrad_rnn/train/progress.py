@@ -1,4 +1,4 @@
-"""A progress bar that costs nothing when it is off and little when it is on."""
+"""A progress bar on standard error, which is redrawn a few times a second."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Progress:
-    """Counts updates on standard error.
+    """A progress bar that counts updates; without a terminal, it does nothing.
 
     Parameters
     ----------
@@ -33,6 +33,7 @@ class Progress:
 
     @property
     def on(self) -> bool:
+        """Whether there is a bar."""
         return self._bar is not None
 
     def update(self, steps: int, loss: float, force: bool = False) -> None:
@@ -55,5 +56,6 @@ class Progress:
         self.update(steps, row["loss"], force=True)
 
     def close(self) -> None:
+        """Leave the bar as it is."""
         if self._bar is not None:
             self._bar.close()

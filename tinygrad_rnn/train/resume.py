@@ -1,8 +1,8 @@
-"""The whole of a trainer as one nest of arrays and numbers, and back: all of it, or nothing."""
+"""The state dict of a trainer: all that is needed to resume; it is restored as a whole or not at all."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -11,10 +11,8 @@ from ..core import Tensor
 from ..errors import CheckpointError, NonFiniteError
 from ..optim import Optimizer
 from . import randomness
+from .parts import Parts
 from .state import TrainingState, Weights, check_weights, entries
-
-if TYPE_CHECKING:
-    from .trainer import Trainer
 
 SCHEDULES = ("schedule", "step_schedule")
 PARTS = ["training", "classes", "parameters", "model", "optimizer", *SCHEDULES, "loader", "generators"]
@@ -24,12 +22,12 @@ PARTS = ["training", "classes", "parameters", "model", "optimizer", *SCHEDULES, 
 
 
 def parameters(optimizer: Optimizer) -> list[Tensor]:
-    """All that `optimizer` updates."""
+    """All parameters of an optimiser, group by group."""
     return [p for group in optimizer.param_groups for p in group["params"]]
 
 
 def names(model: Any, optimizer: Optimizer) -> list[str]:
-    """What the parameters of `optimizer` are called: as in the model, or by their numbers."""
+    """Names of the parameters of an optimiser: those of the model, else their numbers."""
     known = {id(p): name for name, p in model.named_parameters()} if hasattr(model, "named_parameters") else {}
     return [known.get(id(p), f"parameter {i}") for i, p in enumerate(parameters(optimizer))]
 
@@ -65,15 +63,15 @@ def set_weights(model: Any, optimizer: Optimizer, arrays: Weights) -> None:
             p.copy_(arrays[name])
 
 
-def show_best(model: Any, optimizer: Optimizer, state: TrainingState) -> None:
-    """Give the model the weights of the best epoch, if they are known, and keep those of the last update."""
+def load_best(model: Any, optimizer: Optimizer, state: TrainingState) -> None:
+    """Load the weights of the best epoch into the model, and keep those of the last update."""
     if state.best_weights is not None:
         state.last_weights = weights(model, optimizer)
         set_weights(model, optimizer, state.best_weights)
 
 
-def go_on(model: Any, optimizer: Optimizer, state: TrainingState) -> None:
-    """Give the model the weights of the last update again, unless somebody changed those of the best epoch."""
+def load_last(model: Any, optimizer: Optimizer, state: TrainingState) -> None:
+    """Load the weights of the last update again, unless the best ones were changed since."""
     last, state.last_weights = state.last_weights, None
     if last is not None and _same(weights(model, optimizer), state.best_weights):
         set_weights(model, optimizer, last)
@@ -94,12 +92,12 @@ def check_finite(model: Any, optimizer: Optimizer) -> None:
 # ---- everything
 
 
-def _classes(trainer: Trainer) -> dict[str, str | None]:
+def _classes(trainer: Parts) -> dict[str, str | None]:
     parts = {"optimizer": trainer.optimizer, **{name: getattr(trainer, name) for name in SCHEDULES}}
     return {name: None if part is None else type(part).__name__ for name, part in parts.items()}
 
 
-def _layout(trainer: Trainer) -> list[list[Any]]:
+def _layout(trainer: Parts) -> list[list[Any]]:
     """Name, shape and dtype of every parameter of every group."""
     rest = iter(names(trainer.model, trainer.optimizer))
     return [
@@ -107,31 +105,31 @@ def _layout(trainer: Trainer) -> list[list[Any]]:
     ]
 
 
-def own_generators(trainer: Trainer) -> dict[str, randomness.Source]:
-    """Generators on the model and its loss."""
-    return randomness.found_in({"model": trainer.model, "loss": trainer.loss_fn, "step": trainer.step_fn})
+def own_generators(trainer: Parts) -> dict[str, randomness.Generator]:
+    """Random generators found on the model and its loss, by path."""
+    return randomness.find({"model": trainer.model, "loss": trainer.loss_fn, "step": trainer.step_fn})
 
 
-def collect(trainer: Trainer) -> dict[str, Any]:
-    """The state of `trainer`."""
+def collect(trainer: Parts) -> dict[str, Any]:
+    """The state dict of a trainer."""
     schedules = {name: getattr(trainer, name) for name in SCHEDULES}
     return {
-        "training": trainer.state.saved(),
+        "training": trainer.state.to_dict(),
         "classes": _classes(trainer),
         "parameters": _layout(trainer),
         "model": weights(trainer.model, trainer.optimizer),
         "optimizer": trainer.optimizer.state_dict(),
         **{name: None if s is None else s.state_dict() for name, s in schedules.items()},
-        "loader": trainer.position.saved(),
+        "loader": trainer.position.to_dict(),
         "generators": {
-            "shared": randomness.states(randomness.shared()),
+            "shared": randomness.states(randomness.shared_generators()),
             "own": randomness.states(own_generators(trainer)),
         },
     }
 
 
-def restore(trainer: Trainer, saved: Any) -> None:
-    """The inverse of :func:`collect`: everything is looked at first; what is refused leaves nothing behind."""
+def restore(trainer: Parts, saved: Any) -> None:
+    """The inverse of :func:`collect`: all is checked before anything changes; an error leaves no trace."""
     saved = entries("state", saved, PARTS)
     for name, here in _classes(trainer).items():
         got = entries("classes", saved["classes"], ["optimizer", *SCHEDULES])[name]
@@ -144,13 +142,13 @@ def restore(trainer: Trainer, saved: Any) -> None:
     own = weights(trainer.model, trainer.optimizer)
     check_weights("model", saved["model"], own)
     _check_layout(saved["parameters"], _layout(trainer))
-    state = TrainingState.of(saved["training"])
+    state = TrainingState.from_dict(saved["training"])
     for name in ("best_weights", "last_weights"):
         if getattr(state, name) is not None:
             check_weights(f"training: {name}", getattr(state, name), own)
-    position = trainer.position.of(saved["loader"])
+    position = trainer.position.from_dict(saved["loader"])
     generators = entries("generators", saved["generators"], ["shared", "own"])
-    shared, mine = randomness.shared(), own_generators(trainer)
+    shared, mine = randomness.shared_generators(), own_generators(trainer)
     randomness.check(shared, generators["shared"], "generators")
     randomness.check(mine, generators["own"], "generators")
 

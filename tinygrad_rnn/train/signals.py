@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish that a loop looks at where it can stop."""
+"""Ctrl-C and SIGTERM as a flag that the training loop checks between two updates."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import FrameType
 
 
 class Interruption:
-    """Whether somebody wants the loop to end; a second signal ends it at once.
+    """The flag of a signal that asks the loop to end; a second signal ends it at once.
 
     Attributes
     ----------
@@ -24,7 +24,7 @@ class Interruption:
         self.signal: int | None = None
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Take note of a signal."""
+        """Set the flag; the handler of both signals."""
         if self.signal is None:
             self.signal = number
             with contextlib.suppress(Exception):  # print() is not safe here
@@ -35,7 +35,7 @@ class Interruption:
             raise SystemExit(128 + number)
 
     def exception(self, text: str) -> BaseException:
-        """What the signal would have raised at once; `text` says where the loop ended."""
+        """The exception that the signal would have raised at once, with a text that says where the loop ended."""
         if self.signal == signal.SIGINT:
             return KeyboardInterrupt(text)
         print(text, file=sys.stderr, flush=True)
@@ -47,7 +47,7 @@ _active: Interruption | None = None  # of the loop around this one
 
 @contextlib.contextmanager
 def interruption() -> Iterator[Interruption]:
-    """Within it, signals that would end the process are noted; handlers of the user's own are left alone.
+    """Context that catches signals that would end the process; a user's own handlers are left alone.
 
     Only in the main thread, where Python handles signals; elsewhere nothing is ever noted.
     """

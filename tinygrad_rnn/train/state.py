@@ -1,4 +1,4 @@
-"""Where a training stands: counters, history, best weights; written to and read from nests of arrays and numbers."""
+"""The progress of a training: counters, history, best weights; and its form in a checkpoint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Weights = dict[str, np.ndarray]
 
 @dataclass
 class TrainingState:
-    """The numbers of a training.
+    """Counters, history and best weights of a training.
 
     Attributes
     ----------
@@ -59,7 +59,7 @@ class TrainingState:
         return val_loss[-1] if len(val_loss) == self.epoch else self.history["loss"][-1]
 
     def end_epoch(self, row: Mapping[str, float]) -> None:
-        """Take the numbers of an epoch into the history, and begin the next."""
+        """Append the numbers of an epoch to the history, and reset the counters of the epoch."""
         for key, number in row.items():
             self.history.setdefault(key, []).append(number)
         self.epoch += 1
@@ -67,16 +67,16 @@ class TrainingState:
         self.loss_sum = self.norm_sum = 0.0
         self.seconds_before = self.seconds
 
-    def saved(self) -> dict[str, Any]:
-        """As numbers, lists, dicts and arrays."""
+    def to_dict(self) -> dict[str, Any]:
+        """The fields as numbers, lists, dicts and arrays."""
         out = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         out["history"] = {name: list(column) for name, column in self.history.items()}
         out["best"] = dataclasses.asdict(self.best)
         return out
 
     @classmethod
-    def of(cls, saved: Any) -> TrainingState:
-        """The inverse of :meth:`saved`; the best weights are checked by who knows the model.
+    def from_dict(cls, saved: Any) -> TrainingState:
+        """The inverse of :meth:`to_dict`; :func:`resume.restore` checks the weights against the model.
 
         Raises
         ------
@@ -126,7 +126,7 @@ def entries(what: str, saved: Any, names: list[str]) -> dict[str, Any]:
 
 
 def number(what: str, value: Any, whole: bool = False) -> Any:
-    """A number; if `whole` one from 0 on."""
+    """`value`, checked to be a number; if `whole`, one from 0 on."""
     if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or (whole and value < 0):
         raise CheckpointError(f"{what}: got {value!r}, wanted {'a whole number from 0 on' if whole else 'a number'}")
     if isinstance(value, int) and abs(value) >= 2**1023:

@@ -1,4 +1,4 @@
-"""When to stop."""
+"""Stopping rules: limits, early stopping, and the best loss so far."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .checks import check_number, check_positive
 
 @dataclass
 class Stopping:
-    """The rules of one run; each is off while it is None.
+    """The stopping rules of one run; None switches a rule off.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Stopping:
             raise ValueError(f"min_delta: got {self.min_delta}, wanted at least 0")
 
     def after_step(self, steps: int, seconds: float) -> str | None:
-        """Why to stop after this update, if so."""
+        """The reason to stop after this update, or None."""
         if self.max_steps is not None and steps >= self.max_steps:
             return f"max_steps: {steps} updates"
         if self.max_seconds is not None and seconds >= self.max_seconds:
@@ -47,7 +47,7 @@ class Stopping:
         return None
 
     def after_epoch(self, loss: float, best: Best) -> str | None:
-        """Why to stop after this epoch, if so."""
+        """The reason to stop after this epoch, or None."""
         if self.below is not None and loss < self.below:
             return f"below: a loss of {loss:.6g}"
         if self.patience is not None and best.bad_epochs >= self.patience:

@@ -16,7 +16,7 @@ from ..ops import concat
 
 
 class Window(NamedTuple):
-    """One update: run from `start`, keep the state at `carry`, take the loss from `first` to `stop`."""
+    """The steps of one update: run from `start`, keep the state at `carry`, loss from `first` to `stop`."""
 
     start: int
     carry: int
@@ -25,7 +25,7 @@ class Window(NamedTuple):
 
 
 class TruncatedBPTT:
-    """Streams that a model runs through with its state carried along, and gradients that go back a little.
+    """Truncated BPTT over parallel streams: the state is carried along, gradients go back k2 steps.
 
     After every `k1` time steps there is one update. Its loss is that of these `k1` steps, so each step
     counts once per epoch; its gradient goes back through `k2` steps. With ``k1 == k2`` the stream is cut
@@ -45,7 +45,7 @@ class TruncatedBPTT:
     k2 : int, optional
         Time steps that gradients go back, at least `k1`. Default: `k1`.
     resets : bool ndarray, shape (T, B), optional
-        Before which steps a stream begins anew, such as a document or an episode; the model then takes
+        Steps before which a stream is reset, as where a document or an episode begins; the model then takes
         ``model(inputs, state, resets=...)``, as every recurrent layer does.
 
     Raises
@@ -158,7 +158,7 @@ class TruncatedBPTT:
         return loss(prediction, tensor(self.targets[first:stop]))
 
     def discard(self) -> None:
-        """Forget the last window: the state before it is carried on to the next."""
+        """Undo the last window: the next one starts from the state before it."""
         self._state = self._before
 
     def evaluate(self, model: Callable, loss: Callable, tensor: Callable[[Any], Any]) -> float:

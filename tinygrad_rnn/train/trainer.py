@@ -1,9 +1,9 @@
-"""The trainer: what a user asks of a training, and its limits."""
+"""The trainer: the arguments, limits, evaluation and checkpoints of a training."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,6 @@ from .batches import check_batches, number_of
 from .checkpoint import read, write
 from .checks import NONFINITE, check_callbacks, check_parts, check_positive, check_schedules
 from .loop import Loop
-from .progress import Progress
-from .signals import Interruption, interruption
 from .stopping import Best, Stopping
 from .tbptt import TruncatedBPTT
 
@@ -217,35 +215,7 @@ class Trainer(Loop):
         if self.stop_reason is None and epochs is not None and state.epoch >= epochs:
             text = f"nothing to do: all {epochs} epochs were done already; epochs counts from the beginning"
             warnings.warn(f"fit: {text}", UserWarning, stacklevel=2)
-        length = len(train) if isinstance(train, Sized) else None
-        total = None if length is None or epochs is None else length * epochs
-        bar = Progress(total if max_steps is None else min(total or max_steps, max_steps), state.steps, self.progress)
-        self.position.begin(train)
-        self._sources = resume.own_generators(self)
-        self._modes.train()
-        with interruption() as self._interruption:
-            try:
-                if self.stop_reason is None and (epochs is None or state.epoch < epochs):
-                    resume.go_on(self.model, self.optimizer, state)
-                self._call("on_fit_start")
-                while self.stop_reason is None and (epochs is None or state.epoch < epochs):
-                    if state.step_in_epoch == 0 or state.step_in_epoch != length:
-                        self._run_epoch(train, rules, bar)
-                    if self.stop_reason is None or state.step_in_epoch == length:
-                        self._end_epoch(validation, rules, restore_best, bar)
-                if restore_best and state.last_weights is None:
-                    resume.show_best(self.model, self.optimizer, state)
-                self._call("on_fit_end")
-                self._look_for_signals()
-            except (KeyboardInterrupt, SystemExit):
-                if self._between:
-                    self._call("on_interrupt")
-                raise
-            finally:
-                self._between = True
-                self._interruption = Interruption()
-                bar.close()
-                self.position.leave()
+        self._fit(train, validation, epochs, rules, restore_best)
         return state.history
 
     def stop(self, reason: str = "stopped by a callback") -> None:
@@ -278,9 +248,9 @@ class Trainer(Loop):
                 losses = []
                 for batch in data:
                     losses.append(number_of(loss_of(batch)))
-                    self._look_for_signals()
+                    self._check_signals()
         finally:
-            self._modes.back(before)
+            self._modes.restore(before)
         if not losses:
             raise DataError("validation: got no batches, wanted at least one")
         return sum(losses) / len(losses)

@@ -1,10 +1,10 @@
-"""One update: from a batch to new parameters, and the words for what was not finite."""
+"""One update, from a batch to new parameters; and the error that says what was not finite in it."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -12,14 +12,12 @@ from ..core import Tensor
 from ..errors import NonFiniteDataError, NonFiniteError
 from ..optim import Optimizer, clip_grad_norm_, clip_grad_value_
 from . import resume
-from .batches import nonfinite, number_of
+from .batches import find_nonfinite, number_of
+from .parts import Parts
 from .tbptt import TruncatedBPTT
 
-if TYPE_CHECKING:
-    from .loop import Loop
 
-
-def updater(trainer: Loop, loss_of: Callable[[Any], Tensor]) -> Callable[[Any], float]:
+def updater(trainer: Parts, loss_of: Callable[[Any], Tensor]) -> Callable[[Any], float]:
     """A function that updates the parameters with a batch, and returns its loss.
 
     It raises FloatingPointError before the update if the loss or a gradient is not finite, unless the trainer
@@ -28,7 +26,7 @@ def updater(trainer: Loop, loss_of: Callable[[Any], Tensor]) -> Callable[[Any], 
     optimizer, state = trainer.optimizer, trainer.state
     clip_norm, clip_value, watch = trainer.clip_norm, trainer.clip_value, trainer.nonfinite != "ignore"
     params = resume.parameters(optimizer)
-    looks = type(optimizer).step is Optimizer.step  # a step of the user's own need not look at gradients
+    checks = type(optimizer).step is Optimizer.step  # a user's own step need not check gradients
 
     def update(batch):
         loss = loss_of(batch)
@@ -41,7 +39,7 @@ def updater(trainer: Loop, loss_of: Callable[[Any], Tensor]) -> Callable[[Any], 
             if watch:
                 clip_grad_norm_(params, math.inf, error_if_nonfinite=True)
             clip_grad_value_(params, clip_value)
-        if clip_norm is None and looks:
+        if clip_norm is None and checks:
             optimizer.step(error_if_nonfinite=watch)
         elif clip_norm is None:
             if watch:
@@ -56,11 +54,11 @@ def updater(trainer: Loop, loss_of: Callable[[Any], Tensor]) -> Callable[[Any], 
     return update
 
 
-def describe(trainer: Loop, train: Any, batch: Any, where: str, error: FloatingPointError) -> FloatingPointError:
+def describe(trainer: Parts, train: Any, batch: Any, where: str, error: FloatingPointError) -> FloatingPointError:
     """The error that says what is not finite in the batch called `where`, and why."""
     if isinstance(train, TruncatedBPTT):
         batch = train.inputs[batch.first : batch.stop], train.targets[batch.first : batch.stop]
-    data = nonfinite(batch, trainer.step_fn is None)
+    data = find_nonfinite(batch, trainer.step_fn is None)
     if data is not None:
         return NonFiniteDataError(f"{data} in {where}, wanted finite numbers ({error})")
     text = str(error).partition(", wanted")[0]
@@ -71,5 +69,5 @@ def describe(trainer: Loop, train: Any, batch: Any, where: str, error: FloatingP
         if p.grad is not None and not np.isfinite(p.grad.data).all():
             text = text if text.startswith("gradients: ") else "gradients: got NaN or infinity"
             return NonFiniteError(f"{text} for {where}, wanted finite ones; look at {name}")
-    error.args = (f"{error}, for {where}",)  # somebody else's, such as of detect_anomaly
+    error.args = (f"{error}, for {where}",)  # raised elsewhere, such as by detect_anomaly()
     return error
