@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from tinygrad_rnn.compile.runtime import buffer_pool
-from tinygrad_rnn.compile.runtime.buffer_pool import KEPT, SIZES, SMALL, Pool
+from tinygrad_rnn.compile.runtime.buffer_pool import KEPT, SIZES, SMALL, BufferPool
 
 
 def test_an_array_comes_back_when_nobody_holds_it():
-    pool = Pool(np.float32)
+    pool = BufferPool(np.float32)
     a = pool.empty(SMALL)
     place, view = a.ctypes.data, a[10:20]
     del a
@@ -21,7 +21,7 @@ def test_an_array_comes_back_when_nobody_holds_it():
 
 def test_zeros():
     """Small ones are shared: nobody writes to them."""
-    pool = Pool(np.float64)
+    pool = BufferPool(np.float64)
     for size in (0, 3, SMALL - 1, SMALL, 2 * SMALL):
         zeros = pool.zeros(size)
         assert zeros.dtype == np.float64
@@ -32,7 +32,7 @@ def test_zeros():
 
 def test_few_sizes_are_kept():
     """What has not been asked for the longest goes."""
-    pool = Pool(np.float32)
+    pool = BufferPool(np.float32)
     pool.empty(SMALL)
     for i in range(3 * SIZES):
         pool.empty(SMALL + 1 + i)

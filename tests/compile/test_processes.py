@@ -79,22 +79,23 @@ BEYOND = """
 from tests.compile.agreement import run
 from tests.compile.corner_cells import BY_NAME
 from tinygrad_rnn.compile.runtime.launch import LaunchPlan
+from tinygrad_rnn.kernels.loops.task_codes import CopyRows, TaskKind, positions_of
 case = BY_NAME["peephole_lstm"]
 def error():
     try:
         run(case.cell(), case.sequences(3, 2), case.states(2), "compiled")
     except IndexError as e:
         return type(e).__name__
-know = LaunchPlan._know
-def one_step_more(self, parameters):
+bind = LaunchPlan._bind
+def one_step_more(self, captures):
     self.d[0] += 1
-    return know(self, parameters)
-def one_more_row(self, parameters):
-    self.jobs[self.jobs[:, 0] == 3, 5] += 1000
-    return know(self, parameters)
-LaunchPlan._know = one_step_more
+    return bind(self, captures)
+def more_rows(self, captures):
+    self.tasks[self.tasks[:, 0] == TaskKind.COPY_ROWS, positions_of(CopyRows, start=1).rows] += 1000
+    return bind(self, captures)
+LaunchPlan._bind = one_step_more
 first = error()
-LaunchPlan._know = one_more_row
+LaunchPlan._bind = more_rows
 print(first, error())
 """
 

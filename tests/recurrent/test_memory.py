@@ -48,7 +48,7 @@ class Full:
     """A pool that has nothing any more."""
 
     def __init__(self, dtype):
-        self.real = buffer_pool.Pool(dtype)
+        self.real = buffer_pool.BufferPool(dtype)
         self.zeros = self.real.zeros
 
     def empty(self, size):
@@ -65,7 +65,7 @@ def test_loops_that_find_no_memory(monkeypatch, options):
     ys, _ = layer(x, **options)
     loss = ys.sum()
     monkeypatch.setattr(executable, "SMALL", 0)  # all arrays come from the pool
-    monkeypatch.setattr(buffer_pool.Pool, "empty", Full.empty)
+    monkeypatch.setattr(buffer_pool.BufferPool, "empty", Full.empty)
     with pytest.raises(OutOfMemoryError, match=rf"LSTMCell: T=5, B=2: its training loop {HELP}"):
         layer(x, **options)
     with tr.no_grad(), pytest.raises(OutOfMemoryError, match=rf"LSTMCell: T=5, B=2: its inference loop {HELP}"):

@@ -9,6 +9,7 @@ from ..ir.symbol import Symbol
 from ..schedule.buffers import Buffer, Place
 from ..schedule.extents import row_classes, width_classes
 from ..schedule.schedule import Schedule
+from .array_names import ARENA, FORWARD_ARENA, PACKED
 
 # written into the source; other numbers may be a cell's settings
 LITERALS = {0.0: "zero", 1.0: "one", 2.0: "two", 0.5: "half", -1.0: "minus_one"}
@@ -78,12 +79,12 @@ class AddressBook:
         """The array that holds `buffer`: its own, this loop's workspace, or the forward loop's."""
         if not any(buffer is b for b in self.buffers):
             self.buffers.append(buffer)
-        return buffer.name if buffer.alone else "ws" if buffer.home == self.schedule.prefix else "fw"
+        return buffer.name if buffer.alone else ARENA if buffer.home == self.schedule.prefix else FORWARD_ARENA
 
     @property
     def arrays(self) -> list[str]:
         """What the loop takes after ``d`` and ``k``."""
-        return ["w", "ws", *(["fw"] if self.reverse else []), *(b.name for b in self.buffers if b.alone)]
+        return [PACKED, ARENA, *([FORWARD_ARENA] if self.reverse else []), *(b.name for b in self.buffers if b.alone)]
 
     def int(self, *key) -> str:
         if key not in self.int_names:
@@ -150,7 +151,7 @@ class AddressBook:
         """Elements of the rows of a buffer that lie before row `b` of this time step."""
         kind, late, ld = place.buffer.kind, place.late, self.ld(place.buffer)
         if kind == "sum":
-            return f"({b} >> {self.int('together', None)}) * {ld}"
+            return f"({b} >> {self.int('sum_shift', None)}) * {ld}"
         if kind in ("scratch", "total"):
             return f"{b} * {ld}"
         if kind == "ring":

@@ -1,6 +1,6 @@
-"""Layout: where everything that a loop reads or writes lies, and the jobs that prepare it.
+"""Layout of a loop: where everything that it reads or writes lies, and the tasks that prepare it.
 
-Each call has two arrays of its own: ``w`` holds packed matrices, biases and vectors; the arena (``ws``) holds the
+Each call has two arrays of its own: ``w`` holds packed matrices, biases and vectors; the arena holds the
 buffers of its schedule, and outlives the call if the backward loop reads them. The caller's arrays and the results are
 arrays by themselves.
 """
@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...kernels.loops.task_codes import AddNumber, AddVector, CopyRows, Matrix, Pack, Task, Vector
 from ..ir.symbol import Symbol
 from ..ir.views import View, resolve
 from ..schedule.buffers import Buffer
 from ..schedule.schedule import Product, Schedule
 from . import module_cache
+from .array_names import PACKED, Role
 from .numba_loop import Emitter
 from .prelude import TEXT
 
@@ -30,8 +32,12 @@ class Sizes(NamedTuple):
     panel: int
 
     @property
-    def apart(self) -> int:
-        """What lies between buffers, some bytes, or the rows of all would meet in the same few sets of a cache."""
+    def cache_skew(self) -> int:
+        """Elements left free between buffers.
+
+        A loop reads the same row of a dozen equally large buffers at once. Without a gap, these rows would lie a
+        power of two apart, and meet in the same few sets of the cache.
+        """
         return 2 * self.lanes
 
     def part(self, width: int) -> int:
@@ -52,26 +58,26 @@ class Sizes(NamedTuple):
 
     def elements(self, buffer: Buffer, time: int, batch: int) -> int:
         if buffer.kind == "sum":
-            return sums(batch) * self.ld(buffer)
+            return partial_sums(batch) * self.ld(buffer)
         slots = {"history": time + 1, "ring": 2, "series": time, "user": time}.get(buffer.kind, 1)
         return slots * batch * self.ld(buffer)
 
 
-def together(batch: int) -> int:
-    """How many rows (the logarithm to base 2) add to one sum: the fewer sums, the more of them stay in the cache.
+def log2_rows_per_sum(batch: int) -> int:
+    """Logarithm (base 2) of the rows that share a partial sum; fewer sums fit the cache.
 
     It depends on the batch alone, and a thread takes whole groups of rows, so that results do not depend on threads.
     """
     return 2 if batch >= 32 else 0
 
 
-def sums(batch: int) -> int:
-    """How many sums there are."""
-    return -(-batch >> together(batch))
+def partial_sums(batch: int) -> int:
+    """How many partial sums a batch has."""
+    return -(-batch >> log2_rows_per_sum(batch))
 
 
 def sizes(dtype) -> Sizes:
-    """Those of this machine; the first call for a dtype makes the matrix tile and the jobs ready."""
+    """Sizes on this machine; the first call for a dtype compiles or loads the matrix tile and the tasks."""
     from ...kernels.gemm import extern
     from ...kernels.gemm.gemm import lanes_of, panel_width
     from ...kernels.loops import tasks
@@ -82,14 +88,14 @@ def sizes(dtype) -> Sizes:
 
 
 class Packing:
-    """Offsets in ``w``, and the jobs that fill it; the array of base `uid` is named ``b{uid}``."""
+    """Offsets in an array of packed parameters, and the tasks that fill it."""
 
     def __init__(self, sizes: Sizes, target: str):
         self.sizes = sizes
         self.target = target
         self.size = 0
-        self.jobs: list[tuple] = []
-        self.bases: dict[int, Symbol] = {}  # whose arrays the jobs read
+        self.tasks: list[Task] = []
+        self.bases: dict[int, Symbol] = {}  # whose arrays the tasks read
 
     def reserve(self, n: int) -> int:
         self.size += n
@@ -97,28 +103,24 @@ class Packing:
 
     def matrix(self, view: View, offset: int, depth: int, row: int, column: int) -> None:
         """Pack `view` to (row, column) of the matrix at `offset`, which has `depth` rows."""
-        from ...kernels.loops.tasks import PACK
-
         self.bases[view.base.uid] = view.base
         (_, r0, r1), (_, c0, c1) = view.axes
         ld = view.base.shape[1]
-        self.jobs.append(
-            (PACK, f"b{view.base.uid}", self.target, ld, int(view.transposed), r0, c0, r1 - r0, c1 - c0)
-            + (offset, depth, row, column)
-        )
+        start = c0 * ld + r0 if view.transposed else r0 * ld + c0  # of the rectangle, as the parameter lies in memory
+        source = Matrix(Role.CAPTURE.of(view.base.uid), start, ld)
+        target = Vector(self.target, offset)
+        self.tasks.append(Pack(source, target, view.transposed, r1 - r0, c1 - c0, depth, row, column))
 
     def vector(self, view: View, at: int) -> None:
         """Add a row vector, or copy a number to every lane, at `at`."""
-        from ...kernels.loops.tasks import ADD, SPLAT
-
         self.bases[view.base.uid] = view.base
-        name = f"b{view.base.uid}"
-        start = row_start(view)
+        source = Vector(Role.CAPTURE.of(view.base.uid), row_start(view))
+        target = Vector(self.target, at)
         if all(b - a == 1 for _, a, b in view.axes):
-            self.jobs.append((SPLAT, name, self.target, start, self.sizes.lanes, at))
+            self.tasks.append(AddNumber(source, target, self.sizes.lanes))
         else:
             _, a, b = view.axes[-1]
-            self.jobs.append((ADD, name, self.target, start, b - a, at))
+            self.tasks.append(AddVector(source, target, b - a))
 
 
 def row_start(view: View) -> int:
@@ -141,7 +143,7 @@ class Bound(NamedTuple):
         How many at the beginning of the arena are cleared before a call.
     offsets : dict
         Of buffers in the arena.
-    jobs : list
+    tasks : list
         Those that fill ``w``, which has to be zero before.
     """
 
@@ -150,7 +152,7 @@ class Bound(NamedTuple):
     arena: int
     zeros: int
     offsets: dict[Buffer, int]
-    jobs: list[tuple]
+    tasks: list[Task]
 
 
 class Layout:
@@ -168,7 +170,7 @@ class Layout:
         self.arrays = self.book.arrays
         self._loop: Any = None
         self.numbers = np.array(self.book.numbers or [0.0], self.dtype)
-        self.packing = Packing(self.sizes, "w")
+        self.packing = Packing(self.sizes, PACKED)
         self._pack_products()
         self._pack_vectors()
 
@@ -188,9 +190,9 @@ class Layout:
             self._loop = module_cache.load(self.source, self.name)
         return self._loop
 
-    def rows_together(self, batch: int) -> int:
-        """Rows that have to be in one thread."""
-        return 1 << together(batch) if any(b.kind == "sum" for b in self.book.buffers) else 1
+    def rows_per_group(self, batch: int) -> int:
+        """Rows that share a partial sum, and so have to be in one thread."""
+        return 1 << log2_rows_per_sum(batch) if any(b.kind == "sum" for b in self.book.buffers) else 1
 
     # ---- matrices, biases, vectors
 
@@ -240,28 +242,26 @@ class Layout:
 
     def bind(self, time: int, batch: int) -> Bound:
         """Everything for one T and one batch."""
-        from ...kernels.loops.tasks import ROWS
-
-        jobs, vectors = list(self.packing.jobs), dict(self.vector_at)
+        tasks, vectors = list(self.packing.tasks), dict(self.vector_at)
         w_size = self.packing.size
         for s in self.rows:
             view, width = resolve(s), s.shape[1]
             _, start, stop = view.axes[1]
             vectors[s.uid] = w_size
-            source_ld = view.base.shape[1]
-            ld = self.sizes.part(width)
-            jobs.append((ROWS, f"b{view.base.uid}", "w", start, source_ld, batch, stop - start, w_size, ld))
-            w_size += batch * ld
+            source = Matrix(Role.CAPTURE.of(view.base.uid), start, view.base.shape[1])
+            target = Matrix(PACKED, w_size, self.sizes.part(width))
+            tasks.append(CopyRows(source, target, batch, stop - start))
+            w_size += batch * target.ld
         at, zeros, offsets = 0, 0, {}
         for buffer in sorted(self.book.buffers, key=lambda b: b.kind not in ADDED):  # sums begin at zero
             if not buffer.alone and buffer.home == self.schedule.prefix:
                 offsets[buffer] = at
-                at += self.sizes.elements(buffer, time, batch) + self.sizes.apart
+                at += self.sizes.elements(buffer, time, batch) + self.sizes.cache_skew
                 zeros = at if buffer.kind in ADDED else zeros
         d = [time, batch, *(self._int(key, offsets, vectors, batch) for key in self.book.ints)]
         d += range(0, (time + 1) * batch, batch)  # rows before each step
         panel = self.sizes.panel
-        return Bound(np.array(d, np.int64), self.sizes.row([w_size]) + panel, at + panel, zeros, offsets, jobs)
+        return Bound(np.array(d, np.int64), self.sizes.row([w_size]) + panel, at + panel, zeros, offsets, tasks)
 
     def inside(self, key: tuple) -> int:
         """Where in the rows of its buffer the place of a key ("at", buffer, part, start) begins."""
@@ -274,8 +274,8 @@ class Layout:
             return offsets.get(what, 0) + self.inside(key)  # 0: elsewhere, which the caller adds
         if kind == "ld":
             return self.sizes.ld(what)
-        if kind == "together":
-            return together(batch)
+        if kind == "sum_shift":
+            return log2_rows_per_sum(batch)
         if kind == "width":
             return self.schedule.live[what].width
         if kind == "columns":

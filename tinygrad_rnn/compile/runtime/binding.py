@@ -7,15 +7,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..codegen.layout import Layout
+from ...kernels.loops.task_codes import Clear, CopyRows, Matrix, Task, Vector
+from ..codegen.array_names import ARENA, FORWARD_ARENA, GRADS, INPUT_PACKED, PACKED, PRODUCTS, Role, next_step
+from ..codegen.layout import Bound, Layout
 from ..ir.symbol import BATCH
 from ..schedule.buffers import Buffer, Place
 from ..schedule.plan import Plan
 from . import threads
-from .epilogue import After
+from .epilogue import Epilogue
 from .launch import LaunchPlan
 
-Places = Callable[[Buffer], tuple[str, int, int]]  # array, offset, elements of a row
+Locate = Callable[[Buffer], Matrix]  # the rows of a buffer
 
 
 class View(NamedTuple):
@@ -32,66 +34,67 @@ class View(NamedTuple):
         return np.ndarray(shape, dtype, arrays[self.array], offset, strides)
 
 
-class Moves(NamedTuple):
-    """Sequences of different lengths: rows are brought from the caller's arrays to the loop's, and back.
+class RowMoves(NamedTuple):
+    """Tasks that move rows of sequences of different lengths from the caller's arrays to the loop's, and back.
 
     Attributes
     ----------
     names : list of str
         Of the caller's arrays; they come last.
-    enter, leave : callable
-        ``enter(places)`` gives the jobs before the loop, ``leave(places)`` those after it; ``places`` says in which
-        array, and from where on, the rows of each buffer lie.
+    gather, scatter : callable
+        ``gather(locate)`` gives the tasks before the loop, ``scatter(locate)`` those after it; ``locate`` gives the
+        rows of each buffer of the loop.
     """
 
     names: list[str]
-    enter: Callable[[Places], list[tuple]]
-    leave: Callable[[Places], list[tuple]]
+    gather: Callable[[Locate], list[Task]]
+    scatter: Callable[[Locate], list[Task]]
 
 
 class Forward(NamedTuple):
-    """A forward loop. Its arrays: arena, inputs, states, results, parameters, those that jobs copy to, w.
+    """A forward loop bound to one T and one batch.
 
-    Of a small loop, results are part of the arena, and so is w if nothing is kept. Jobs copy results to arrays of the
+    Its arrays: arena, inputs, states, results, captures, those that tasks copy to, w.
+
+    Of a small loop, results are part of the arena, and so is w if nothing is kept. Tasks copy results to arrays of the
     caller's own, as they do with final states of all loops: so what is handed out keeps nothing else alive.
     """
 
-    call: LaunchPlan
+    launch: LaunchPlan
     w: list[int]  # elements, if it is an array of its own
     arena: int
     results: list[int]  # elements of the arrays that are handed out
     outputs: list[View]  # (T, B, ...)
     finals: list[View]  # (1, B, ...)
-    copies: list[tuple]  # shapes of the arrays that jobs copy to: outputs of a small loop, final states
+    copies: list[tuple]  # shapes of the arrays that tasks copy to: outputs of a small loop, final states
     names: list[str]
     offsets: dict[Buffer, int]
-    inside: dict[str, tuple[str, int]]  # what is part of the arena
-    small: bool
+    suballocated: dict[str, Vector]  # what is part of the arena
+    single_call: bool  # a small loop
     packed: list[int]  # elements of the inputs, where rows are moved
     head: np.ndarray  # the loop's integers up to those of its steps
     largest: int  # elements of the largest array of its own
 
 
 class Backward(NamedTuple):
-    """The backward loop and what comes after it.
+    """A backward loop, and what comes after it, bound to one T and one batch.
 
     Its arrays: arena, gradients of outputs and of final states, results, grads, the forward loop's arena, inputs
-    and results, parameters, what is derived from them, those that jobs copy to (of a small loop, gradients of
+    and results, captures, those of the backward loop alone, those that tasks copy to (of a small loop, gradients of
     inputs; those of states), and w.
     """
 
-    call: LaunchPlan
+    launch: LaunchPlan
     w: list[int]
     arena: int
-    given: list[int]  # elements of the gradients of outputs and of final states
+    seeds: list[int]  # elements of the gradients of outputs and of final states
     results: list[int]
     grads: int  # elements
-    grads_at: int  # which array
     inputs: int  # of the loop
-    wanted: list[tuple[int, View | None]]  # inputs that get a gradient, and where it is if jobs do not copy or move it
+    wanted: list[tuple[int, View | None]]  # inputs that get a gradient, and where it is if tasks do not copy or move it
     copies: list[tuple]  # shapes
     bases: list[tuple[int, tuple, np.dtype, int]]  # uid, and where in the array of gradients its own is, in bytes
-    late: list[View]  # of sequences of different lengths: states after a step that products read, (rows, ld)
+    next_states: list[View]  # with segments: states after a step that products read, (rows, ld)
     packed: list[int]  # elements of the gradients of outputs, where rows are moved
     head: np.ndarray  # the loop's integers up to those of its steps
     largest: int  # elements of the largest array of its own
@@ -102,233 +105,259 @@ def bind_forward(
     plan: Plan,
     states: list[Buffer],
     outputs: list[Buffer],
-    bases: list[str],
+    captures: list[str],
     time: int,
     batch: int,
-    moves: Moves | None = None,
+    moves: RowMoves | None = None,
 ) -> Forward:
-    """Tables of a forward loop; `states` and `outputs` are the buffers of its schedule, `bases` names."""
+    """Tables of a forward loop; `states` and `outputs` are the buffers of its schedule, `captures` names of arrays."""
     t, sizes = plan.traced, layout.sizes
     bound = layout.bind(time, batch)
-    places = _places(layout, bound.offsets)
-    if moves is None:
-        begin = [_begin(places, f"s{i}", b, s.width, batch) for i, (b, s) in enumerate(zip(states, t.states))]
-    else:
-        begin = moves.enter(places)
+    locate = _locator(layout, bound.offsets)
     results = [b for b in dict.fromkeys([*outputs, *states]) if b.result]
     work = time * batch * layout.multiplications
+    # One jitted call does everything: then an array more costs more than a copy out of the arena.
     small = moves is None and work < 2 * threads.WORTH
-    w, arena, inside = bound.w, bound.arena, {}
+    w, arena, suballocated = bound.w, bound.arena, {}
     if small:
         for b in results:
-            inside[b.name] = ("arena", arena)
+            suballocated[b.name] = Vector(ARENA, arena)
             arena += sizes.elements(b, time, batch) + sizes.panel
         results = []
         if layout.name == "inference":  # the backward loop keeps the arena of the other
-            inside["w"] = ("arena", arena)
+            suballocated[PACKED] = Vector(ARENA, arena)
             w, arena = 0, arena + w
-    names = ["arena", *(f"x{i}" for i in range(len(t.inputs))), *(f"s{i}" for i in range(len(t.states)))]
-    names += [*(b.name for b in results), *bases]
+    names = [
+        ARENA,
+        *(Role.INPUT.of(i) for i in range(len(t.inputs))),
+        *(Role.STATE.of(i) for i in range(len(t.states))),
+    ]
+    names += [*(b.name for b in results), *captures]
 
     def view(b: Buffer, slot: int, slots: int, shape: tuple) -> View:
-        return _rows(layout, names, b, bound.offsets, slot, (slots, batch, *shape[1:]), inside)
+        return _rows(layout, names, b, bound.offsets, slot, (slots, batch, *shape[1:]), suballocated)
 
+    # a history holds the state before each step too, so outputs begin in its second slot; a ring holds the last two
     ys = [view(b, int(b.kind == "history"), time, y.shape) for b, y in zip(outputs, t.outputs)]
     finals = [view(b, time if b.kind == "history" else time & 1, 1, s.shape) for b, s in zip(states, t.states)]
     if moves is None:
-        copied = [(f"cy{i}", v) for i, v in enumerate(ys)] if small else []
-        copied += [(f"ce{i}", v) for i, v in enumerate(finals)]
+        begin = _initial_rows(locate, states, plan, batch)
+        copied = [(Role.CALLER_OUTPUT.of(i), v) for i, v in enumerate(ys)] if small else []
+        copied += [(Role.CALLER_FINAL.of(i), v) for i, v in enumerate(finals)]
         shapes, end = [v.shape for _, v in copied], [_copy(names[v.array], v, name) for name, v in copied]
         more = [name for name, _ in copied]
     else:
-        shapes, end, more = [], moves.leave(places), moves.names
-    before = [*_clear(w=bound.w, arena=bound.zeros), *bound.jobs, *begin]
+        begin = moves.gather(locate)
+        shapes, end, more = [], moves.scatter(locate), moves.names
+    before = [*_clear((PACKED, bound.w), (ARENA, bound.zeros)), *bound.tasks, *begin]
     packed = [time * batch * x.width for x in t.inputs]
     sizes_of_results = [sizes.elements(b, time, batch) + sizes.panel for b in results]
+    called = [*names, *more, *([PACKED] if w else [])]
     return Forward(
-        LaunchPlan(layout, bound.d, batch, work, before, [end], [*names, *more, *(["w"] if w else [])], inside),
-        [w] if w else [],
-        arena,
-        sizes_of_results,
-        ys,
-        finals,
-        shapes,
-        names,
-        bound.offsets,
-        inside,
-        small,
-        packed,
-        bound.d[: -time - 1].copy(),
-        max(arena, w, *packed, *sizes_of_results),
+        launch=LaunchPlan(layout, bound.d, batch, work, before, [end], called, {*captures}, suballocated),
+        w=[w] if w else [],
+        arena=arena,
+        results=sizes_of_results,
+        outputs=ys,
+        finals=finals,
+        copies=shapes,
+        names=names,
+        offsets=bound.offsets,
+        suballocated=suballocated,
+        single_call=small,
+        packed=packed,
+        head=_head(bound, time),
+        largest=max(arena, w, *packed, *sizes_of_results),
     )
 
 
 def bind_backward(
     reverse: Layout,
-    after: After,
+    epilogue: Epilogue,
     plan: Plan,
     forward: Forward,
-    derived: list[str],
+    captures: list[str],
     time: int,
     batch: int,
-    moves: Moves | None = None,
+    moves: RowMoves | None = None,
 ) -> Backward:
-    """Tables of the backward loop that belongs to `forward`; `derived` are names of arrays.
+    """Tables of the backward loop of `forward`; `captures` are names of arrays that it alone reads.
 
     If sequences are of different lengths (`moves`), the state after a step does not lie where the step's other rows
     do; where products read it, it is copied to there, to the last of the loop's arrays.
     """
     t, sizes = plan.traced, reverse.sizes
     bound = reverse.bind(time, batch)
-    after.place_grads(batch)
-    for i, key in enumerate(reverse.book.ints):
-        if key[0] == "at" and key[1] in forward.offsets:
-            bound.d[i + 2] = forward.offsets[key[1]] + reverse.inside(key)
-    places = _places(reverse, bound.offsets)
-    if moves is None:
-        begin = [_begin(places, f"s{i}", b, s.width, batch) for i, (b, s) in enumerate(zip(plan.carries, t.states))]
-    else:
-        begin = moves.enter(places)
+    epilogue.place_grads(batch)
+    _address_forward(reverse, bound, forward.offsets)
+    locate = _locator(reverse, bound.offsets)
     n, m = len(t.inputs), len(t.states)
-    names = ["arena", *(f"g{i}" for i in range(len(t.outputs))), *(f"s{i}" for i in range(m))]
+    names = [ARENA, *(Role.OUTPUT_GRAD.of(i) for i in range(len(t.outputs))), *(Role.STATE.of(i) for i in range(m))]
     wanted = [i for i in range(n) if plan.wanted_inputs[i]]
-    small = forward.small
-    w, arena = bound.w + after.packing.size, bound.arena + after.temp_size
-    names += [*(f"dx{i}" for i in wanted if not small), "grads", "fw"]
-    names += [*forward.names[1 : 1 + n], *forward.names[1 + n + m :], *derived]
+    small = forward.single_call
+    w, arena = bound.w + epilogue.packing.size, bound.arena + epilogue.temp_size
+    names += [*(Role.INPUT_GRAD.of(i) for i in wanted if not small), GRADS, FORWARD_ARENA]
+    names += [*forward.names[1 : 1 + n], *(kept := forward.names[1 + n + m :]), *captures]
 
-    late: list[Buffer] = []
-
-    def at(place: Place) -> tuple[str, int]:
-        b = place.buffer
-        row = sizes.part_at(b, place.part) + place.start
-        if place.late and moves:
-            if b not in late:
-                late.append(b)
-            return f"late_{b.name}", row
-        row += batch * sizes.ld(b) if place.late else 0
-        if b.alone:
-            return b.name, row
-        return ("arena", bound.offsets[b] + row) if b in bound.offsets else ("fw", forward.offsets[b] + row)
-
-    inside = {name: ("fw", offset) for name, (_, offset) in forward.inside.items()}
-    inside |= {"temp": ("arena", bound.arena)}
+    suballocated = {name: Vector(FORWARD_ARENA, offset) for name, (_, offset) in forward.suballocated.items()}
+    suballocated[PRODUCTS] = Vector(ARENA, bound.arena)
     if small:
-        inside |= {"w": ("arena", arena), "wx": ("arena", arena + bound.w)}
+        suballocated |= {PACKED: Vector(ARENA, arena), INPUT_PACKED: Vector(ARENA, arena + bound.w)}
         w, arena = 0, arena + w
     else:
-        inside |= {"wx": ("w", bound.w)}
+        suballocated[INPUT_PACKED] = Vector(PACKED, bound.w)
     gradients: list[tuple[int, View | None]] = []
     results, copied, shapes = [], [], []
     for i in wanted:
-        x = t.inputs[i]
+        x, name = t.inputs[i], Role.INPUT_GRAD.of(i)
         ld = sizes.row([x.width])
         size = time * batch * ld + sizes.panel
-        index = 0 if small else names.index(f"dx{i}")
-        view = _view(reverse, index, (time, batch, *x.shape[1:]), 0, ld)
+        view = _view(reverse, 0 if small else names.index(name), (time, batch, *x.shape[1:]), 0, ld)
         if small:
-            inside[f"dx{i}"] = ("arena", arena)
+            suballocated[name] = Vector(ARENA, arena)
             arena += size
-            copied.append((f"dx{i}", view, f"cdx{i}"))
+            copied.append((name, view, Role.CALLER_INPUT_GRAD.of(i)))
             shapes.append(view.shape)
         else:
             results.append(size)
         gradients.append((i, None if small or moves else view))
     for i, (b, s) in enumerate(zip(plan.carries, t.states)):
         view = _rows(reverse, names, b, bound.offsets, time & 1, (1, batch, *s.shape[1:]), {})
-        copied.append((names[view.array], view, f"cs{i}"))
+        copied.append((names[view.array], view, Role.CALLER_STATE_GRAD.of(i)))
         shapes.append(view.shape[1:])
-    item = reverse.dtype.itemsize
-    bases = []
-    for uid, shape in after.shapes.items():
-        start = after.grad_at[uid]
-        full = (batch, *shape[1:]) if shape[:1] == (BATCH,) else shape
-        bases.append((uid, full, reverse.dtype, start * item))
-    phases = after.bind(time, batch, at)
-    copies = [table(reverse, names, b, forward.offsets, time, batch) for b in late]
-    names += [f"late_{b.name}" for b in late]
+    phases, read = _bind_epilogue(reverse, epilogue, bound, forward.offsets, time, batch, moves is not None)
+    next_states = [_all_rows(reverse, names, b, forward.offsets, time, batch) for b in read]
+    names += [next_step(b.name) for b in read]
     if moves is None:
+        begin = _initial_rows(locate, plan.carries, plan, batch)
         names += [name for _, _, name in copied]
         phases.append([_copy(*c) for c in copied])
     else:
+        begin = moves.gather(locate)
         names += moves.names
-        phases.append(moves.leave(places))
+        phases.append(moves.scatter(locate))
     if w:
-        names.append("w")
-    grads = after.grads_size
-    before = [
-        *_clear(w=bound.w + after.packing.size, arena=bound.zeros, grads=grads),
-        *begin,
-        *bound.jobs,
-        *after.packing.jobs,
-    ]
+        names.append(PACKED)
+    grads = epilogue.grads_size
+    cleared = _clear((PACKED, bound.w + epilogue.packing.size), (ARENA, bound.zeros), (GRADS, grads))
+    before = [*cleared, *begin, *bound.tasks, *epilogue.packing.tasks]
     work = time * batch * reverse.multiplications
     packed = [time * batch * y.width for y in t.outputs]
     return Backward(
-        LaunchPlan(reverse, bound.d, batch, work, before, phases, names, inside),
-        [w] if w else [],
-        arena,
-        packed + [batch * s.width for s in t.states],
-        results,
-        grads,
-        names.index("grads"),
-        n,
-        gradients,
-        shapes,
-        bases,
-        copies,
-        packed,
-        bound.d[: -time - 1].copy(),
-        max(arena, w, grads, *packed, *results),
+        launch=LaunchPlan(reverse, bound.d, batch, work, before, phases, names, {*kept, *captures}, suballocated),
+        w=[w] if w else [],
+        arena=arena,
+        seeds=packed + [batch * s.width for s in t.states],
+        results=results,
+        grads=grads,
+        inputs=n,
+        wanted=gradients,
+        copies=shapes,
+        bases=_gradients_of_bases(reverse, epilogue, batch),
+        next_states=next_states,
+        packed=packed,
+        head=_head(bound, time),
+        largest=max(arena, w, grads, *packed, *results),
     )
 
 
-def _clear(**elements: int) -> list[tuple]:
-    """The jobs that set the first elements of arrays to zero."""
-    from ...kernels.loops.tasks import CLEAR
+def _address_forward(reverse: Layout, bound: Bound, offsets: dict[Buffer, int]) -> None:
+    """Tell the backward loop where buffers of the forward loop lie in its arena."""
+    for i, key in enumerate(reverse.book.ints):
+        if key[0] == "at" and key[1] in offsets:
+            bound.d[i + 2] = offsets[key[1]] + reverse.inside(key)
 
-    return [(CLEAR, 0, name, 0, n) for name, n in elements.items() if n]
+
+def _bind_epilogue(
+    reverse: Layout,
+    epilogue: Epilogue,
+    bound: Bound,
+    forward: dict[Buffer, int],
+    time: int,
+    batch: int,
+    segmented: bool,
+) -> tuple[list[list[Task]], list[Buffer]]:
+    """Phases of tasks after the backward loop, and the states after a step that they read at places of their own."""
+    sizes, read = reverse.sizes, []
+
+    def locate(place: Place) -> tuple[str, int]:
+        b = place.buffer
+        row = sizes.part_at(b, place.part) + place.start
+        if place.late and segmented:
+            if b not in read:
+                read.append(b)
+            return next_step(b.name), row
+        row += batch * sizes.ld(b) if place.late else 0  # the rows of the next step follow at once
+        if b.alone:
+            return b.name, row
+        return (ARENA, bound.offsets[b] + row) if b in bound.offsets else (FORWARD_ARENA, forward[b] + row)
+
+    return epilogue.bind(time, batch, locate), read
 
 
-def _copy(source: str, view: View, target: str) -> tuple:
-    """The job that copies the rows of a view, which lie in `source`, to an array without padding."""
-    from ...kernels.loops.tasks import ROWS
+def _gradients_of_bases(reverse: Layout, epilogue: Epilogue, batch: int) -> list[tuple[int, tuple, np.dtype, int]]:
+    """For each base: uid, shape, dtype, and where its gradient begins, in bytes."""
+    found = []
+    for uid, shape in epilogue.shapes.items():
+        full = (batch, *shape[1:]) if shape[:1] == (BATCH,) else shape
+        found.append((uid, full, reverse.dtype, epilogue.grad_at[uid] * reverse.dtype.itemsize))
+    return found
 
+
+def _head(bound: Bound, time: int) -> np.ndarray:
+    """The loop's integers without the rows before each step, which differ from batch to batch of segments."""
+    return bound.d[: -time - 1].copy()
+
+
+def _clear(*arrays: tuple[str, int]) -> list[Task]:
+    """The tasks that set the first elements of arrays to zero."""
+    return [Clear(Vector(name, 0), size) for name, size in arrays if size]
+
+
+def _copy(source: str, view: View, target: str) -> Task:
+    """The task that copies the rows of a view, which lie in `source`, to an array without padding."""
     item, (slots, batch, *width) = view.dtype.itemsize, view.shape
     n = width[0] if width else 1
-    return (ROWS, source, target, view.offset // item, view.strides[1] // item, slots * batch, n, 0, n)
+    rows = Matrix(source, view.offset // item, view.strides[1] // item)
+    return CopyRows(rows, Matrix(target, 0, n), slots * batch, n)
 
 
-def table(
-    layout: Layout, names: list[str], buffer: Buffer, offsets: dict[Buffer, int], time: int, batch: int, width: int = 0
+def _initial_rows(locate: Locate, buffers: list[Buffer], plan: Plan, batch: int) -> list[Task]:
+    """The tasks that copy initial values to the first slot of each state or carry."""
+    return [
+        CopyRows(Matrix(Role.STATE.of(i), 0, s.width), locate(b), batch, s.width)
+        for i, (b, s) in enumerate(zip(buffers, plan.traced.states))
+    ]
+
+
+def _all_rows(
+    layout: Layout, names: list[str], buffer: Buffer, offsets: dict[Buffer, int], time: int, batch: int
 ) -> View:
-    """All rows of `buffer`, whatever step they belong to; their first columns, or all of them with their padding."""
-    where, at, ld = _places(layout, offsets)(buffer)
+    """All rows of `buffer` with their padding, whatever step they belong to."""
+    where, at, ld = _locator(layout, offsets)(buffer)
     if not buffer.result and buffer.home != layout.schedule.prefix:
-        where = "fw"
+        where = FORWARD_ARENA
     item = layout.dtype.itemsize
     rows = layout.sizes.elements(buffer, time, batch) // ld
-    return View(names.index(where), (rows, width or ld), layout.dtype, at * item, (ld * item, item))
+    return View(names.index(where), (rows, ld), layout.dtype, at * item, (ld * item, item))
 
 
-def _places(layout: Layout, offsets: dict[Buffer, int]) -> Places:
-    """For a buffer: the array in which its rows lie, from where on, and elements of a row."""
-    return lambda b: ((b.name, 0) if b.result else ("arena", offsets[b])) + (layout.sizes.ld(b),)
-
-
-def _begin(places: Places, source: str, buffer: Buffer, width: int, batch: int) -> tuple:
-    """The job that copies initial values to the first slot of a state or a carry."""
-    from ...kernels.loops.tasks import ROWS
-
-    target, at, ld = places(buffer)
-    return (ROWS, source, target, 0, width, batch, width, at, ld)
+def _locator(layout: Layout, offsets: dict[Buffer, int]) -> Locate:
+    """A function that gives the rows of a buffer: those of a result in its own array, others in the arena."""
+    return lambda b: Matrix(b.name if b.result else ARENA, 0 if b.result else offsets[b], layout.sizes.ld(b))
 
 
 def _rows(
-    layout: Layout, names: list[str], buffer: Buffer, offsets: dict[Buffer, int], slot: int, shape: tuple, inside: dict
+    layout: Layout,
+    names: list[str],
+    buffer: Buffer,
+    offsets: dict[Buffer, int],
+    slot: int,
+    shape: tuple,
+    inside: dict[str, Vector],
 ) -> View:
     """Rows of `buffer` from `slot` on."""
-    name, at = inside.get(buffer.name, (buffer.name, 0)) if buffer.result else ("arena", offsets[buffer])
+    name, at = inside.get(buffer.name, Vector(buffer.name, 0)) if buffer.result else (ARENA, offsets[buffer])
     ld = layout.sizes.ld(buffer)
     return _view(layout, names.index(name), shape, at + slot * shape[1] * ld, ld)
 

@@ -15,7 +15,7 @@ SMALL = 8192  # elements; smaller arrays are cheap to make, as the C library kee
 _lock = threading.Lock()  # of all pools
 
 
-class Pool:
+class BufferPool:
     """Uninitialised arrays; one that nobody refers to any more is handed out again.
 
     Views refer to their array, so whoever still holds a result holds its array too.

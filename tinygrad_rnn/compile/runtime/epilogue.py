@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..codegen.layout import Layout, Packing, Sizes, row_start, sums
+from ...kernels.loops.task_codes import (
+    AddColumns,
+    AddRows,
+    AddVector,
+    Matrix,
+    Product,
+    SumRows,
+    Task,
+    TransposedProduct,
+    Vector,
+)
+from ..codegen.array_names import GRADS, INPUT_PACKED, PRODUCTS, Role
+from ..codegen.layout import Layout, Packing, Sizes, partial_sums, row_start
 from ..ir.symbol import BATCH, Symbol
 from ..ir.views import View, resolve
 from ..schedule.buffers import Place
@@ -18,8 +30,8 @@ INPUT_ROWS = 240
 GRADIENT_ROWS = 256
 
 
-class After:
-    """The jobs of one plan after its backward loop.
+class Epilogue:
+    """The tasks of one plan after its backward loop.
 
     Attributes
     ----------
@@ -35,7 +47,7 @@ class After:
         self.plan = plan
         self.reverse = reverse
         self.sizes = reverse.sizes
-        self.packing = Packing(self.sizes, "wx")
+        self.packing = Packing(self.sizes, INPUT_PACKED)
         self.grads_size = 0
         self.grad_at: dict[int, int] = {}
         self.shapes: dict[int, tuple] = {}
@@ -76,14 +88,16 @@ class After:
 
     def _merge_products(self) -> None:
         """Cotangents that lie side by side, and meet the same left operand, are taken together."""
-        jobs = []
+        pairs = []
         for p in self.plan.adjoint.products:
             view = resolve(p.w)
-            jobs.append((view, self._locate(p.a), self._locate(p.g)))
-        jobs.sort(key=lambda j: (j[0].base.uid, j[1].buffer.name, j[1].part, j[0].axes[0], j[2].buffer.name, j[2].part))
+            pairs.append((view, self._locate(p.a), self._locate(p.g)))
+        pairs.sort(
+            key=lambda j: (j[0].base.uid, j[1].buffer.name, j[1].part, j[0].axes[0], j[2].buffer.name, j[2].part)
+        )
         self.products: list[_Product] = []
         self.temp_size = 0
-        for view, a, g in jobs:
+        for view, a, g in pairs:
             last = self.products[-1] if self.products else None
             if last is None or not last.takes(view, a, g):
                 last = _Product(view, a, g)
@@ -125,67 +139,69 @@ class After:
 
     # ---- for one T and one batch
 
-    def bind(self, time: int, batch: int, at) -> list[list[tuple]]:
-        """Jobs in phases. ``at(place)`` gives (array, offset of row 0).
+    def bind(self, time: int, batch: int, locate: Callable[[Place], tuple[str, int]]) -> list[list[Task]]:
+        """Tasks in phases. ``locate(place)`` gives (array, offset of row 0).
 
-        Those of the first may be done in any order, but for products that add to what the job before wrote: threads
+        Those of the first may be done in any order, but for products that add to what the task before wrote: threads
         share them. The others are done in order.
         """
-        from ...kernels.loops.tasks import ADD, ADD_ROWS, PRODUCT, PRODUCT_TN, SUM_ROWS
+        rows = time * batch
 
-        rows, ld = time * batch, self.sizes.ld
-        first: list[tuple] = []
-        for i, runs in self.sunk:
-            ldc = self.sizes.row([self.plan.traced.inputs[i].width])
-            for start in range(0, rows, INPUT_ROWS):
-                for n, (place, depth, packed) in enumerate(runs):
-                    (name, offset), lda = at(place), ld(place.buffer)
-                    count = min(INPUT_ROWS, rows - start)
-                    first.append(
-                        (PRODUCT, name, f"dx{i}", offset + start * lda, lda, count, depth, "wx", packed, ldc)
-                        + (start * ldc, ldc, int(n > 0))
-                    )
-        later: list[tuple] = []
-        last: list[tuple] = []
+        def matrix(place: Place) -> Matrix:
+            return Matrix(*locate(place), self.sizes.ld(place.buffer))
+
+        shared: list[Task] = list(self._input_gradients(rows, matrix))
+        later: list[Task] = []  # what adds to a part of a gradient that a shared task writes
+        last: list[Task] = []
         written: list[tuple] = []
         for p in self.products:
-            (a, a_at), (g, g_at) = at(p.a), at(p.g)
-            left, right = (a, a_at, ld(p.a.buffer)), (g, g_at, ld(p.g.buffer))
+            left, right = matrix(p.a), matrix(p.g)
             if p.cotangent_left:
                 left, right = right, left
             base, ldc = p.view.base.uid, self.shapes[p.view.base.uid][1]
             again = False
             if p.direct:
-                name, target, width = "grads", self.grad_at[base] + p.corner[0] * ldc + p.corner[1], ldc
+                target = Matrix(GRADS, self.grad_at[base] + p.corner[0] * ldc + p.corner[1], ldc)
                 again = any(w[0] == base and _overlap(w[1:], (*p.corner, p.rows, p.columns)) for w in written)
                 written.append((base, *p.corner, p.rows, p.columns))
             else:
-                name, target, width = "temp", p.temp, p.columns
+                target = Matrix(PRODUCTS, p.temp, p.columns)
                 last += p.copies(self.grad_at[base], ldc)
             for i in range(0, p.rows, GRADIENT_ROWS):
                 n = min(GRADIENT_ROWS, p.rows - i)
-                job = (PRODUCT_TN, left[0], name, left[1] + i, left[2], *right, rows, n, p.columns)
-                (later if again else first).append((*job, target + i * width, width, int(again)))
+                piece, into = _moved(left, i), _moved(target, i * target.ld)
+                task = TransposedProduct(piece, right, into, rows, n, p.columns, again)
+                (later if again else shared).append(task)
         spans = [(base, *_span(corner, self.shapes[base][1])) for base, *corner in written]
         for place, width, base, offset in self.sums:
-            name, start = at(place)
             again = any(b == base and low < offset + width and offset < high for b, low, high in spans)
-            target = self.grad_at[base] + offset
-            (later if again else first).append((SUM_ROWS, name, "grads", start, ld(place.buffer), rows, width, target))
+            summed = SumRows(matrix(place), Vector(GRADS, self.grad_at[base] + offset), rows, width)
+            (later if again else shared).append(summed)
             spans.append((base, offset, offset + width))
         for buffer, view, r in self.totals:
-            (name, start), width = at(Place(buffer)), r.g.width
-            count = sums(batch) if buffer.kind == "sum" else batch
-            target = self.grad_at[view.base.uid]
+            source, width, start = matrix(Place(buffer)), r.g.width, self.grad_at[view.base.uid]
             if r.v.ndim == 2 and r.v.shape[0] != 1:
                 _, a, _ = view.axes[1]
-                ldc = self.shapes[view.base.uid][1]
-                last.append((ADD_ROWS, name, "grads", start, ld(buffer), batch, width, target + a, ldc))
+                target = Matrix(GRADS, start + a, self.shapes[view.base.uid][1])
+                last.append(AddRows(source, target, batch, width))
             else:
-                last.append((SUM_ROWS, name, "grads", start, ld(buffer), count, width, target + row_start(view)))
+                count = partial_sums(batch) if buffer.kind == "sum" else batch
+                last.append(SumRows(source, Vector(GRADS, start + row_start(view)), count, width))
         for base, offset, width, other, to in self.copies:
-            last.append((ADD, "grads", "grads", self.grad_at[base] + offset, width, self.grad_at[other] + to))
-        return [first, later, last]
+            found, target_at = self.grad_at[base] + offset, self.grad_at[other] + to
+            last.append(AddVector(Vector(GRADS, found), Vector(GRADS, target_at), width))
+        return [shared, later, last]
+
+    def _input_gradients(self, rows: int, matrix: Callable[[Place], Matrix]) -> Iterator[Product]:
+        """Products of cotangents at all steps with packed matrices, piece by piece of the rows."""
+        for i, runs in self.sunk:
+            ldc = self.sizes.row([self.plan.traced.inputs[i].width])
+            for start in range(0, rows, INPUT_ROWS):
+                for n, (place, depth, packed) in enumerate(runs):
+                    cotangent = matrix(place)
+                    target = Matrix(Role.INPUT_GRAD.of(i), start * ldc, ldc)
+                    source, matrices = _moved(cotangent, start * cotangent.ld), Vector(INPUT_PACKED, packed)
+                    yield Product(source, matrices, target, min(INPUT_ROWS, rows - start), depth, ldc, n > 0)
 
     def place_grads(self, batch: int) -> None:
         """Lay out ``grads`` for a batch."""
@@ -245,19 +261,23 @@ class _Product:
         self.direct = together and self.cotangent_left == natural
         self.corner = (c0, r0) if natural else (r0, c0)
 
-    def copies(self, grad: int, ldc: int) -> list[tuple]:
-        """The jobs that add the pieces of the temporary matrix to the gradient."""
-        from ...kernels.loops.tasks import ADD_COLUMNS, ADD_ROWS
-
+    def copies(self, grad: int, ldc: int) -> list[AddRows | AddColumns]:
+        """The tasks that add the pieces of the temporary matrix to the gradient."""
         _, r0, r1 = self.view.axes[0]
-        first, jobs = self.pieces[0][0], []
+        first, tasks = self.pieces[0][0], []
+        add = AddRows if self.cotangent_left == self.view.transposed else AddColumns
         for column, (_, c0, c1) in self.pieces:
             lead = column - first
             start = self.temp + (lead * self.columns if self.cotangent_left else lead)
             rows, width, to = (c1 - c0, r1 - r0, (c0, r0)) if self.view.transposed else (r1 - r0, c1 - c0, (r0, c0))
-            kind = ADD_ROWS if self.cotangent_left == self.view.transposed else ADD_COLUMNS
-            jobs.append((kind, "temp", "grads", start, self.columns, rows, width, grad + to[0] * ldc + to[1], ldc))
-        return jobs
+            target = Matrix(GRADS, grad + to[0] * ldc + to[1], ldc)
+            tasks.append(add(Matrix(PRODUCTS, start, self.columns), target, rows, width))
+        return tasks
+
+
+def _moved(matrix: Matrix, by: int) -> Matrix:
+    """The rows of a matrix that begin `by` elements later."""
+    return matrix._replace(at=matrix.at + by)
 
 
 def _neighbours(a: Place, b: Place) -> bool:

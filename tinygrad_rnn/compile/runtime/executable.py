@@ -14,6 +14,7 @@ from numpy import ndarray
 
 from ...errors import CompileError, OutOfMemoryError
 from ...kernels.build.uninterrupted import making
+from ..codegen.array_names import Role
 from ..codegen.layout import Layout
 from ..ir.interpret import evaluate
 from ..ir.program import bases, row_constants
@@ -21,8 +22,8 @@ from ..ir.symbol import Symbol
 from ..schedule.buffers import Buffer
 from ..schedule.plan import Plan
 from .binding import Backward, Forward, bind_backward, bind_forward
-from .buffer_pool import SMALL, Pool
-from .epilogue import After
+from .buffer_pool import SMALL, BufferPool
+from .epilogue import Epilogue
 from .memory import check_room, no_room
 from .row_moves import backward_moves, forward_moves
 from .segments import Segments
@@ -61,12 +62,12 @@ class Executable:
         self._dtypes = itertools.repeat(self.dtype)
         self._small = functools.partial(np.empty, dtype=self.dtype)  # what is small is not worth keeping
         self.bases = bases(plan.traced)
-        self.names = [f"b{s.uid}" for s in self.bases]
+        self.captures = [Role.CAPTURE.of(s.uid) for s in self.bases]
         self._inference: tuple | None = None
         self._training: tuple | None = None
-        self._derived: list | None = None
+        self._backward_captures: list[Symbol] = []
         self._bound: dict[tuple, Any] = {}
-        self.pool = Pool(self.dtype)
+        self.pool = BufferPool(self.dtype)
 
     # ---- the loops
 
@@ -81,7 +82,7 @@ class Executable:
             return self._inference
 
     @property
-    def training(self) -> tuple[Layout, Layout, After]:
+    def training(self) -> tuple[Layout, Layout, Epilogue]:
         """The forward loop, the backward loop, and what comes after it."""
         with making:
             if self._training is None:
@@ -89,11 +90,11 @@ class Executable:
                 plan.differentiate()
                 forward = Layout(plan.forward, "forward", False, self.dtype, f"{self.title}: forward.")
                 reverse = Layout(plan.reverse, "reverse", True, self.dtype, f"{self.title}: backward through time.")
-                after = After(plan, reverse)
+                epilogue = Epilogue(plan, reverse)
                 given = {s.uid for s in self.bases}
-                wanted = reverse.packing.bases | after.packing.bases
-                self._derived = [s for uid, s in wanted.items() if uid not in given]
-                self._training = forward, reverse, after
+                wanted = reverse.packing.bases | epilogue.packing.bases
+                self._backward_captures = [s for uid, s in wanted.items() if uid not in given]
+                self._training = forward, reverse, epilogue
             return self._training
 
     def prepare(self, train: bool) -> None:
@@ -101,18 +102,13 @@ class Executable:
         layout = self.training[0] if train else self.inference[0]
         layout.load()
 
-    @property
-    def derived(self) -> list[str]:
-        """Names of the arrays that :meth:`derive` makes."""
-        return [f"b{s.uid}" for s in self._derived or ()]
-
-    def derive(self, given: list[np.ndarray]) -> list[np.ndarray]:
-        """What only the backward loop reads of the parameters, such as an exponent less one."""
-        if not self._derived:
+    def evaluate_backward_captures(self, given: list[np.ndarray]) -> list[np.ndarray]:
+        """Values of invariants that only the backward loop reads, such as an exponent less one."""
+        if not self._backward_captures:
             return []
         values: dict = {s.uid: array for s, array in zip(self.bases, given)}
         values.update((uid, tensor.data) for uid, tensor in self.plan.constants.items())
-        return [np.ascontiguousarray(value, self.dtype) for value in evaluate(self._derived, values)]
+        return [np.ascontiguousarray(value, self.dtype) for value in evaluate(self._backward_captures, values)]
 
     # ---- tables for one T and one batch
 
@@ -142,16 +138,17 @@ class Executable:
     def _bind(self, kind: str, time: int, batch: int, fresh: bool | None) -> Forward | Backward:
         plan = self.plan
         if kind == "backward":
-            _, reverse, after = self.training
+            _, reverse, epilogue = self.training
+            captures = [Role.CAPTURE.of(s.uid) for s in self._backward_captures]
             forward = self.binding("training", time, batch, fresh)
             moves = None if fresh is None else backward_moves(plan, reverse, fresh)
-            return bind_backward(reverse, after, plan, forward, self.derived, time, batch, moves)
+            return bind_backward(reverse, epilogue, plan, forward, captures, time, batch, moves)
         if kind == "training":
             layout, states, outputs = self.training[0], plan.states, plan.outputs
         else:
             layout, states, outputs = self.inference
         moves = None if fresh is None else forward_moves(plan, states, outputs, batch, fresh)
-        return bind_forward(layout, plan, states, outputs, self.names, time, batch, moves)
+        return bind_forward(layout, plan, states, outputs, self.captures, time, batch, moves)
 
     # ---- memory
 
@@ -217,9 +214,9 @@ class Executable:
                 rows, moved, steps = map(empty, bound.packed), (*inputs, *fresh), self._steps(bound, segments)
                 copies = [self._sequence(y, segments) for y in self.plan.traced.outputs]
                 copies += [np.empty((1, *s.shape), self.dtype) for s in states]
-                bases = [b[segments.owner] if by_row else b for b, by_row in zip(bases, self._by_row)]
+                bases = [b[segments.batch_row] if by_row else b for b, by_row in zip(bases, self._by_row)]
             arrays = [empty(bound.arena), *map(ravel, (*rows, *states)), *map(empty, bound.results), *bases]
-            bound.call.run([*arrays, *map(ravel, (*moved, *copies)), *map(empty, bound.w)], *steps)
+            bound.launch.run([*arrays, *map(ravel, (*moved, *copies)), *map(empty, bound.w)], *steps)
         except OutOfMemoryError:
             raise
         except MemoryError as error:
@@ -254,7 +251,7 @@ class Executable:
         bound: Backward = self._bound.get(key) or self.binding(*key)
         n, m, k = bound.inputs, len(state_grads), len(output_grads)
         zeros, empty = self.pool.zeros, self._small if bound.largest < SMALL else self.pool.empty
-        sizes = bound.given if segments is None else self._given(time, batch)
+        sizes = bound.seeds if segments is None else self._seeds(time, batch)
         seeds = [zeros(size) if g is None else g.ravel() for g, size in zip((*output_grads, *state_grads), sizes)]
         grads = empty(bound.grads)
         arrays = [
@@ -267,20 +264,20 @@ class Executable:
             *given[1 : 1 + n],
             *given[1 + n + m :],
         ]
-        if self._derived:
-            arrays += self.derive(given[len(given) - len(self.bases) :])
+        if self._backward_captures:
+            arrays += self.evaluate_backward_captures(given[len(given) - len(self.bases) :])
         moved: list = []
         steps: tuple = ()
         if segments is None:
             copies = [*map(np.empty, bound.copies, self._dtypes)]
         else:
-            for late in bound.late:
-                moved.append(np.take(late.of(arrays), segments.late_rows(), axis=0, mode="clip"))
+            for states in bound.next_states:
+                moved.append(np.take(states.of(arrays), segments.next_rows(), axis=0, mode="clip"))
             moved += seeds[:k]
             steps = self._steps(bound, segments)
             copies = [self._sequence(self.plan.traced.inputs[i], segments) for i, _ in bound.wanted]
             copies += [np.zeros((batch, *s.shape[1:]), self.dtype) for s in self.plan.traced.states * (1 + fresh)]
-        bound.call.run([*arrays, *map(ravel, (*moved, *copies)), *map(empty, bound.w)], *steps)
+        bound.launch.run([*arrays, *map(ravel, (*moved, *copies)), *map(empty, bound.w)], *steps)
         inputs: list[np.ndarray | None] = [None] * n
         for i, view in bound.wanted:
             inputs[i] = copies.pop(0) if view is None else view.of(arrays)
@@ -306,7 +303,7 @@ class Executable:
         first, second = segments.lead
         return self.pool.empty(first * second * like.width).reshape(first, second, *like.shape[1:])
 
-    def _given(self, time: int, batch: int) -> list[int]:
+    def _seeds(self, time: int, batch: int) -> list[int]:
         """Elements of the caller's gradients of outputs and of final states."""
         traced = self.plan.traced
         return [time * batch * y.width for y in traced.outputs] + [batch * s.width for s in traced.states]
@@ -317,4 +314,4 @@ class Executable:
             if by_row and s.uid in grads:
                 rows = grads[s.uid]
                 grads[s.uid] = np.zeros((batch, *rows.shape[1:]), rows.dtype)
-                np.add.at(grads[s.uid], segments.owner, rows)
+                np.add.at(grads[s.uid], segments.batch_row, rows)

@@ -22,8 +22,8 @@ def replay_segments(
     caller's batch.
     """
     lead = inputs[0].shape[:2]
-    packed = [x.reshape((lead[0] * lead[1], *x.shape[2:]))[segments.source] for x in as_floats(traced, inputs)]
-    constants = {uid: bases[uid][segments.owner] for uid in row_constants(traced)}
+    packed = [x.reshape((lead[0] * lead[1], *x.shape[2:]))[segments.padded_row] for x in as_floats(traced, inputs)]
+    constants = {uid: bases[uid][segments.batch_row] for uid in row_constants(traced)}
     collected: list[list] = [[] for _ in traced.outputs]
     current = [s[:0] for s in states]
     for t in range(segments.time):
@@ -39,7 +39,9 @@ def replay_segments(
             ys.append(y)
         current = results[len(traced.outputs) :]
     ys = []
-    places = np.where(segments.now < 0, segments.rows, segments.now)  # where it does not count, a row of zeros
+    places = np.where(
+        segments.packed_row < 0, segments.rows, segments.packed_row
+    )  # where it does not count, a row of zeros
     for symbol, rows_of in zip(traced.outputs, collected):
         zero = Tensor(np.zeros((1, *symbol.shape[1:]), symbol.dtype))
         ys.append(ops.concat([*rows_of, zero])[places].reshape((*lead, *symbol.shape[1:])))

@@ -1,79 +1,98 @@
-"""The jobs that bring rows of sequences of different lengths from the caller's arrays to a loop's, and back."""
+"""The tasks that move rows of sequences of different lengths from the caller's arrays to a loop's, and back."""
 
 from __future__ import annotations
 
+from ...kernels.loops.task_codes import IN_ORDER, Matrix, Missing, MoveRows, Section, Task
+from ..codegen.array_names import Role
 from ..codegen.layout import Layout
 from ..schedule.buffers import Buffer
 from ..schedule.plan import Plan
-from .binding import Moves, Places
+from .binding import Locate, RowMoves
 
 
-def forward_moves(plan: Plan, states: list[Buffer], outputs: list[Buffer], batch: int, fresh: bool) -> Moves:
-    """Moves around a forward loop; with `fresh`, rows that begin anew do so from states of their own."""
-    from ...kernels.loops.segments import BEGINS, CARRIED, FINAL, FRESH, LATE, NOW, OWNER, SOURCE, TURN
-    from ...kernels.loops.tasks import MOVE, SKIP, ZERO
-
+def forward_moves(plan: Plan, states: list[Buffer], outputs: list[Buffer], batch: int, fresh: bool) -> RowMoves:
+    """Moves around a forward loop; with `fresh`, rows are reset to states of their own."""
     traced = plan.traced
     inputs, ys = [x.width for x in traced.inputs], [y.width for y in traced.outputs]
 
-    def enter(places: Places) -> list[tuple]:
+    def gather(locate: Locate) -> list[Task]:
         """Inputs step by step; what each segment begins with, before its first step."""
-        jobs: list[tuple] = [(MOVE, f"cx{i}", f"x{i}", 0, n, SOURCE, -1, 0, n, n, ZERO) for i, n in enumerate(inputs)]
+        tasks: list[Task] = []
+        for i, n in enumerate(inputs):
+            source, target = Matrix(Role.CALLER_INPUT.of(i), 0, n), Matrix(Role.INPUT.of(i), 0, n)
+            tasks.append(MoveRows(source, target, Section.PADDED_ROW, IN_ORDER, n, Missing.ZERO))
+        initial = [(Role.STATE, Section.INITIAL_ROW if fresh else Section.BATCH_ROW)]
+        if fresh:
+            initial.append((Role.RESET_STATE, Section.RESET_ROW))
         for i, (b, s) in enumerate(zip(states, traced.states)):
-            target, at, ld = places(b)
-            spots = [(BEGINS, at)] if b.kind == "history" else [(-1, at), (-1, at + batch * ld)]
-            for source, rows in [(f"s{i}", CARRIED), (f"n{i}", FRESH)] if fresh else [(f"s{i}", OWNER)]:
-                jobs += [(MOVE, source, target, 0, s.width, rows, to, k, ld, s.width, SKIP) for to, k in spots]
-        return jobs
+            target = locate(b)
+            slots: list[tuple[int, Matrix]] = [(Section.FIRST_STATE, target)]
+            if b.kind != "history":  # a step reads one slot of a ring or the other, as its number is even or odd
+                slots = [(IN_ORDER, target), (IN_ORDER, target._replace(at=target.at + batch * target.ld))]
+            for role, rows in initial:
+                source = Matrix(role.of(i), 0, s.width)
+                tasks += [MoveRows(source, slot, rows, to, s.width, Missing.KEEP) for to, slot in slots]
+        return tasks
 
-    def leave(places: Places) -> list[tuple]:
+    def scatter(locate: Locate) -> list[Task]:
         """Outputs to their places, zero where steps do not count; the last states of rows."""
-        jobs: list[tuple] = []
+        tasks: list[Task] = []
         for i, (b, n) in enumerate(zip(outputs, ys)):
-            source, at, ld = places(b)
-            rows = LATE if b.kind == "history" else NOW
-            jobs.append((MOVE, source, f"cy{i}", at, ld, rows, -1, 0, n, n, ZERO))
+            rows = Section.PACKED_STATE if b.kind == "history" else Section.PACKED_ROW
+            target = Matrix(Role.CALLER_OUTPUT.of(i), 0, n)
+            tasks.append(MoveRows(locate(b), target, rows, IN_ORDER, n, Missing.ZERO))
         for i, (b, s) in enumerate(zip(states, traced.states)):
-            source, at, ld = places(b)
-            rows = FINAL if b.kind == "history" else TURN
-            jobs.append((MOVE, source, f"ce{i}", at, ld, rows, -1, 0, s.width, s.width, ZERO))
-        return jobs
+            rows = Section.FINAL_STATE if b.kind == "history" else Section.FINAL_SLOT
+            target = Matrix(Role.CALLER_FINAL.of(i), 0, s.width)
+            tasks.append(MoveRows(locate(b), target, rows, IN_ORDER, s.width, Missing.ZERO))
+        return tasks
 
-    names = [f"cx{i}" for i in range(len(inputs))] + [f"n{i}" for i in range(len(states) if fresh else 0)]
-    names += [f"cy{i}" for i in range(len(ys))] + [f"ce{i}" for i in range(len(states))]
-    return Moves(names, enter, leave)
+    names = [Role.CALLER_INPUT.of(i) for i in range(len(inputs))]
+    names += [Role.RESET_STATE.of(i) for i in range(len(states) if fresh else 0)]
+    names += [Role.CALLER_OUTPUT.of(i) for i in range(len(ys))]
+    names += [Role.CALLER_FINAL.of(i) for i in range(len(states))]
+    return RowMoves(names, gather, scatter)
 
 
-def backward_moves(plan: Plan, layout: Layout, fresh: bool) -> Moves:
+def backward_moves(plan: Plan, layout: Layout, fresh: bool) -> RowMoves:
     """Moves around the backward loop, likewise."""
-    from ...kernels.loops.segments import CARRIED, CLOSES, ENDS, FRESH, NOW, OWNER, SOURCE
-    from ...kernels.loops.tasks import MOVE, PLUS, ZERO
-
     traced, sizes = plan.traced, layout.sizes
     widths = [y.width for y in traced.outputs]
     wanted = [i for i, want in enumerate(plan.wanted_inputs) if want]
     states = list(enumerate(zip(plan.carries, traced.states)))
 
-    def enter(places: Places) -> list[tuple]:
+    def gather(locate: Locate) -> list[Task]:
         """Gradients of outputs step by step; those of final states to the segments that end with them."""
-        jobs: list[tuple] = [(MOVE, f"cg{i}", f"g{i}", 0, n, SOURCE, -1, 0, n, n, ZERO) for i, n in enumerate(widths)]
+        tasks: list[Task] = []
+        for i, n in enumerate(widths):
+            source, target = Matrix(Role.CALLER_OUTPUT_GRAD.of(i), 0, n), Matrix(Role.OUTPUT_GRAD.of(i), 0, n)
+            tasks.append(MoveRows(source, target, Section.PADDED_ROW, IN_ORDER, n, Missing.ZERO))
         for i, (b, s) in states:
-            target, at, ld = places(b)
-            jobs.append((MOVE, f"s{i}", target, 0, s.width, CLOSES, -1, at, ld, s.width, ZERO))
-        return jobs
+            source = Matrix(Role.STATE.of(i), 0, s.width)
+            tasks.append(MoveRows(source, locate(b), Section.FINAL_ROW, IN_ORDER, s.width, Missing.ZERO))
+        return tasks
 
-    def leave(places: Places) -> list[tuple]:
+    def scatter(locate: Locate) -> list[Task]:
         """Gradients of inputs to their places; those of states to what the segments began with."""
-        jobs: list[tuple] = []
+        tasks: list[Task] = []
         for i in wanted:
             n = traced.inputs[i].width
-            jobs.append((MOVE, f"dx{i}", f"cdx{i}", 0, sizes.row([n]), NOW, -1, 0, n, n, ZERO))
+            source, target = (
+                Matrix(Role.INPUT_GRAD.of(i), 0, sizes.row([n])),
+                Matrix(Role.CALLER_INPUT_GRAD.of(i), 0, n),
+            )
+            tasks.append(MoveRows(source, target, Section.PACKED_ROW, IN_ORDER, n, Missing.ZERO))
+        began = [(Role.CALLER_STATE_GRAD, Section.INITIAL_ROW if fresh else Section.BATCH_ROW)]
+        if fresh:
+            began.append((Role.CALLER_RESET_GRAD, Section.RESET_ROW))
         for i, (b, s) in states:
-            source, at, ld = places(b)
-            for target, rows in [(f"cs{i}", CARRIED), (f"cn{i}", FRESH)] if fresh else [(f"cs{i}", OWNER)]:
-                jobs.append((MOVE, source, target, at, ld, ENDS, rows, 0, s.width, s.width, PLUS))
-        return jobs
+            for role, rows in began:
+                target = Matrix(role.of(i), 0, s.width)
+                tasks.append(MoveRows(locate(b), target, Section.FIRST_GRAD, rows, s.width, Missing.ADD))
+        return tasks
 
-    names = [f"cg{i}" for i in range(len(widths))] + [f"cdx{i}" for i in wanted]
-    names += [f"cs{i}" for i, _ in states] + [f"cn{i}" for i, _ in states if fresh]
-    return Moves(names, enter, leave)
+    names = [Role.CALLER_OUTPUT_GRAD.of(i) for i in range(len(widths))]
+    names += [Role.CALLER_INPUT_GRAD.of(i) for i in wanted]
+    names += [Role.CALLER_STATE_GRAD.of(i) for i, _ in states]
+    names += [Role.CALLER_RESET_GRAD.of(i) for i, _ in states if fresh]
+    return RowMoves(names, gather, scatter)

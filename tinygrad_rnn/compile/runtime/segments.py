@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from ...kernels.loops.task_codes import HEADER, Section
+
 _NONE = np.zeros((0, 0), bool)
 
 
@@ -28,12 +30,11 @@ def _kernels() -> Any:
     return segments
 
 
-def _section(name: str) -> functools.cached_property[np.ndarray]:
+def _section(section: Section) -> functools.cached_property[np.ndarray]:
     """A view of a section of the table."""
 
     def view(self: Segments) -> np.ndarray:
-        i = 1 + 2 * getattr(_kernels(), name)
-        start, size = self.table[i : i + 2].tolist()
+        start, size = self.table[section : section + 2].tolist()
         return self.table[start : start + size]
 
     return functools.cached_property(view)
@@ -47,7 +48,7 @@ class Segments:
     time : int
         T of the caller's arrays.
     lengths, mask, resets, reverse, batch_first
-        See :func:`~tinygrad_rnn.kernels.loops.segments.lay_rows`; `mask` and `resets` may be None.
+        See :func:`~tinygrad_rnn.kernels.loops.segments.find_segments`; `mask` and `resets` may be None.
 
     Attributes
     ----------
@@ -58,16 +59,16 @@ class Segments:
     slots : int
         Of these for each row of the loop, rounded up: so tables that are bound for a few sizes serve all batches.
     table : array
-        All that was found, see :func:`~tinygrad_rnn.kernels.loops.segments.lay_rows`; what follows are views of it.
+        The row table, see :func:`~tinygrad_rnn.kernels.loops.segments.find_segments`; what follows are views of it.
     offsets : array (time + 1,)
         Rows before each step.
-    lengths, owner, fresh : arrays (batch,)
+    lengths, batch_row, reset_row : arrays (batch,)
         Of each segment: its steps, its row of the caller's batch, and, if there are resets, that row again where it
         begins anew, else -1.
-    last : array (B,)
+    last_segment : array (B,)
         The segment whose final state is the row's.
-    source, now : arrays
-        Which row lies where.
+    padded_row, packed_row : arrays
+        The row of the caller's arrays for each row of the loop, and the inverse, -1 where a step does not count.
     """
 
     def __init__(
@@ -83,20 +84,20 @@ class Segments:
         B = len(lengths)
         self.lead = (B, time) if batch_first else (time, B)
         most = B if resets is None else rounded(B + int(np.count_nonzero(resets)))
-        self.table = np.empty(kernels.HEADER + 7 * most + 3 * B + time + 1 + 3 * time * B, np.int64)
-        self.batch, self.time = kernels.lay_rows(
+        self.table = np.empty(HEADER + 7 * most + 3 * B + time + 1 + 3 * time * B, np.int64)
+        self.batch, self.time = kernels.find_segments(
             time, lengths, _or_none(mask), _or_none(resets), reverse, batch_first, self.table
         )
         self.rows = int(self.table[0])
         self.slots = rounded(-(-self.rows // self.batch) or 1)
 
-    offsets = _section("OFFSETS")
-    lengths = _section("LENGTHS")
-    owner = _section("OWNER")
-    fresh = _section("FRESH")
-    last = _section("LAST")
-    source = _section("SOURCE")
-    now = _section("NOW")
+    offsets = _section(Section.OFFSETS)
+    lengths = _section(Section.LENGTH)
+    batch_row = _section(Section.BATCH_ROW)
+    reset_row = _section(Section.RESET_ROW)
+    last_segment = _section(Section.LAST_SEGMENT)
+    padded_row = _section(Section.PADDED_ROW)
+    packed_row = _section(Section.PACKED_ROW)
 
     def steps(self, head: np.ndarray) -> np.ndarray:
         """The integers of a loop whose table of steps begins behind `head`."""
@@ -104,7 +105,7 @@ class Segments:
         d[0] = self.time
         return d
 
-    def late_rows(self) -> np.ndarray:
+    def next_rows(self) -> np.ndarray:
         """For each row of each step, where the state after it lies."""
         counts = np.diff(self.offsets)
         return np.arange(self.rows) + np.repeat(counts, counts)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 
+from ...kernels.loops.task_codes import CHANGED as CHANGED
+from ...kernels.loops.task_codes import STEP_PHASE, GuardedStep, Result, Span, State, Watched, integers_of
+from ...kernels.loops.task_codes import SUSPECT as SUSPECT
 from .executable import Executable
 
-CHANGED, DONE, SUSPECT = range(3)  # what a step tells, as in the kernels
 WHOLE = 32768  # bytes of parameters that are compared whole before each step
 LINES = 64  # cache lines of larger ones that are: more would cost more than the step
 
@@ -65,21 +65,31 @@ class StepKernel:
         """
         kept = [s.copy() for s in self.states]
         self._arrays = [*self._own, *bases, *self._last]
-        loop, self._places = self._bound.call.prepare(self._arrays)
+        loop, self._addresses = self._bound.launch.prepare(self._arrays)
         for state, value in zip(self.states, kept):
             state[...] = value
         size = sum(a.nbytes for a in watched)
         self.every = 1 if size <= WHOLE else -(-size // (64 * LINES))
         self._watched, self._copies = watched, [a.copy() for a in watched]
         results = [*self.outputs, *self._after]
-        item, places = self._own[0].itemsize, self._places.ctypes.data
-        numbers = [loop, places, self._batch, item, 0, self.every, len(watched), len(results), len(self.states), 0]
-        pairs = [(a.ctypes.data, a.nbytes // 4) for both in zip(watched, self._copies) for a in both]
-        for view in results:
-            pairs += [_span(view), _rows(view)]
-        for after, before in zip(self._after, self.states):
-            pairs += [_span(after), _span(before), _rows(after)]
-        self._step = np.array([*numbers, *itertools.chain.from_iterable(pairs)], np.int64)
+        step = GuardedStep(
+            loop=loop,
+            addresses=self._addresses.ctypes.data,
+            rows=self._batch,
+            itemsize=self._own[0].itemsize,
+            phase=0,
+            every=self.every,
+            watched=len(watched),
+            results=len(results),
+            states=len(self.states),
+        )
+        records = [
+            step,
+            *(Watched(_words(a), _words(copy)) for a, copy in zip(watched, self._copies)),
+            *(Result(_span(view), *_rows(view)) for view in results),
+            *(State(_span(new), _span(now), *_rows(new)) for new, now in zip(self._after, self.states)),
+        ]
+        self._table = np.array(integers_of(records), np.int64)
 
     def run(self, watch: bool = True, look: bool = False) -> int:
         """One step, from `inputs` and `states` to `outputs` and new `states`.
@@ -97,11 +107,11 @@ class StepKernel:
             CHANGED: it was not run, as :meth:`has_changed`. SUSPECT: outputs or new states hold NaN or infinity, and
             `states` are still those before; :meth:`go_on` makes them the new ones. Else DONE.
         """
-        return self._kernels.run_step(self._step, watch, look)
+        return self._kernels.run_step(self._table, watch, look)
 
     def go_on(self) -> None:
         """Make the new states the present ones."""
-        self._kernels.go_on(self._step)
+        self._kernels.go_on(self._table)
 
     def has_changed(self) -> bool:
         """Whether a watched array is another than it was.
@@ -109,18 +119,23 @@ class StepKernel:
         Small ones are looked at whole. Of large ones one line of `every` is, so a change of a few numbers may go
         unnoticed for so many steps.
         """
-        return self._kernels.has_changed(self._step)
+        return self._kernels.has_changed(self._table)
 
     def noticed_late(self) -> bool:
         """Whether the change that has just been noticed may have been there at the step before."""
-        before = (self._step[self._kernels.PHASE] - 1) % self.every  # what that step has looked at
-        return self.every > 1 and not self._kernels.differs(self._step, before)
+        before = (self._table[STEP_PHASE] - 1) % self.every  # what that step has looked at
+        return self.every > 1 and not self._kernels.differs(self._table, before)
 
 
-def _span(view: np.ndarray) -> tuple[int, int]:
-    """Address of rows, and the elements from the first to the last."""
+def _words(array: np.ndarray) -> Span:
+    """An array in words of four bytes."""
+    return Span(array.ctypes.data, array.nbytes // 4)
+
+
+def _span(view: np.ndarray) -> Span:
+    """The elements of rows, from the first to the last."""
     ld, width = _rows(view)
-    return view.ctypes.data, (len(view) - 1) * ld + width
+    return Span(view.ctypes.data, (len(view) - 1) * ld + width)
 
 
 def _rows(view: np.ndarray) -> tuple[int, int]:

@@ -17,20 +17,20 @@ _lock = threading.Lock()
 WORTH = 300_000  # multiply-adds that a second thread has to have to itself, or it costs more than it brings
 
 
-def run(function: Callable[[int, int], None], rows: int, work: float, together: int = 1) -> None:
+def run(function: Callable[[int, int], None], rows: int, work: float, group: int = 1) -> None:
     """Call ``function(start, stop)`` on ranges that cover `rows`, one for each thread that is worth it.
 
-    Ranges begin at multiples of `together`.
+    Ranges begin at multiples of `group` rows.
     """
-    n = max(1, min(config.get_num_threads(), rows // together, int(work / WORTH)))
-    _run(function, [*(rows * i // n // together * together for i in range(n)), rows])
+    n = max(1, min(config.get_num_threads(), rows // group, int(work / WORTH)))
+    _run(function, [*(rows * i // n // group * group for i in range(n)), rows])
 
 
-def run_weighted(function: Callable[[int, int], None], work, together: int = 1) -> None:
+def run_weighted(function: Callable[[int, int], None], work, group: int = 1) -> None:
     """The same for tasks of unequal size: ``work[i]`` is that of all tasks before task i."""
     tasks, total = len(work) - 1, float(work[-1])
     n = max(1, min(config.get_num_threads(), tasks, int(total / WORTH)))
-    bounds = [int(work.searchsorted(total * i / n)) // together * together for i in range(n)] + [tasks]
+    bounds = [int(work.searchsorted(total * i / n)) // group * group for i in range(n)] + [tasks]
     _run(function, sorted(bounds))
 
 

@@ -1,4 +1,4 @@
-"""The matrix tile behind a C symbol: compiled once for each dtype, and called by generated loops and by jobs.
+"""The matrix tile behind a C symbol: compiled once for each dtype, and called by generated loops and by tasks.
 
 A jitted function that calls another one is compiled together with it. For the tile, which is much larger than any
 step, that would be most of the time it takes to compile a cell. So `gemm` and `gemm2` call an external function here,

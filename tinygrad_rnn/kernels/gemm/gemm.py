@@ -47,7 +47,7 @@ def aligned_empty(size: int, dtype: Any) -> np.ndarray:
 
 
 @intrinsic
-def _transpose_block(typingctx, source, offset, stride, target, target_offset, target_stride):
+def transpose_block(typingctx, source, offset, stride, target, target_offset, target_stride):
     """Transpose a block of lanes by lanes elements: rows of `source` become columns of `target`."""
     if not is_array(source) or source.dtype != target.dtype:
         return None
@@ -111,7 +111,7 @@ def pack(w, offset, row_stride, col_stride, K, N, packed, packed_offset):
             done_n, done_k = columns // lanes * lanes, K // lanes * lanes
             for k in range(0, done_k, lanes):
                 for n in range(0, done_n, lanes):
-                    _transpose_block(w, source + k + n * col_stride, col_stride, packed, base + k * width + n, width)
+                    transpose_block(w, source + k + n * col_stride, col_stride, packed, base + k * width + n, width)
         for n in range(width):
             for k in range(done_k if n < done_n else 0, K):
                 x = w[source + k * row_stride + n * col_stride] if n < columns else 0
@@ -304,7 +304,7 @@ def _transpose(a, a_at, lda, rows, columns, target, ld):
     whole_rows, whole_columns = rows // lanes * lanes, columns // lanes * lanes
     for i in range(0, whole_rows, lanes):
         for j in range(0, whole_columns, lanes):
-            _transpose_block(a, a_at + i * lda + j, lda, target, j * ld + i, ld)
+            transpose_block(a, a_at + i * lda + j, lda, target, j * ld + i, ld)
     for i in range(rows):
         for j in range(whole_columns if i < whole_rows else 0, columns):
             target[j * ld + i] = a[a_at + i * lda + j]

@@ -1,8 +1,8 @@
 """Generated loops: how they are compiled, where they find their arrays, and how they are called.
 
 Every loop is a function of integers alone: a range of rows, and the address of a table that holds address and length of
-each of its arrays. So one call of a jitted function works off the jobs before a loop, the loop, and the jobs after it,
-whatever the cell is, and nothing has to be compiled that takes arrays out of Python objects.
+each of its arrays. So one call of a jitted function executes the tasks before a loop, the loop, and the tasks after
+it, whatever the cell is, and nothing has to be compiled that takes arrays out of Python objects.
 """
 
 from __future__ import annotations
@@ -14,14 +14,13 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
-from numba.np.arrayobj import populate_array
 
 from ..build.fingerprint import kernel
 from ..build.native import Native
 from ..build.translate import translated as translated_now
 from ..simd.types import BOUNDSCHECK
+from .records import array_from
 
 _n = types.intp
 _checked: weakref.WeakValueDictionary[int, _Checked] = weakref.WeakValueDictionary()
@@ -66,38 +65,27 @@ call_loop = _call_checked if BOUNDSCHECK else _call
 
 
 def _entry(context: Any, builder: ir.IRBuilder, dtype: Any, table: Any, index: Any) -> Any:
-    """Array number `index` of the table at the address `table`."""
-    pair = builder.gep(builder.inttoptr(table, table.type.as_pointer()), [builder.shl(index, index.type(1))])
-    pointer, n = (builder.load(builder.gep(pair, [index.type(i)])) for i in (0, 1))
-    item = context.get_abi_sizeof(context.get_data_type(dtype))
-    array = context.make_array(types.Array(dtype, 1, "C"))(context, builder)
-    populate_array(
-        array,
-        data=builder.inttoptr(pointer, array.data.type),
-        shape=cgutils.pack_array(builder, [n]),
-        strides=cgutils.pack_array(builder, [n.type(item)]),
-        itemsize=n.type(item),
-        meminfo=None,
-    )
-    return array._getvalue()
+    """Array number `index` of the table of spans at the address `table`."""
+    span = builder.gep(builder.inttoptr(table, table.type.as_pointer()), [builder.shl(index, index.type(1))])
+    address, size = (builder.load(builder.gep(span, [index.type(i)])) for i in (0, 1))
+    return array_from(context, builder, dtype, address, size)
 
 
 def _reader(dtype: Any) -> Any:
     @intrinsic
     def array_at(typingctx, table, index):
-        """Array number `index` of the table at the address `table`."""
+        """Array number `index` of the table of spans at the address `table`."""
         code = lambda context, builder, sig, args: _entry(context, builder, dtype, *args)
         return types.Array(dtype, 1, "C")(_n, _n), code
 
     return array_at
 
 
-integers, words = _reader(types.int64), _reader(types.int32)
-float32, float64 = _reader(types.float32), _reader(types.float64)
+integers, float32, float64 = _reader(types.int64), _reader(types.float32), _reader(types.float64)
 
 
 @intrinsic
 def array_like(typingctx, table, index, like):
-    """Array number `index` of the table at the address `table`, with elements like those of the array `like`."""
+    """Array number `index` of the table of spans at the address `table`, of the dtype of the array `like`."""
     code = lambda context, builder, sig, args: _entry(context, builder, like.dtype, *args[:2])
     return types.Array(like.dtype, 1, "C")(_n, _n, like), code

@@ -1,37 +1,44 @@
-"""A step over what was packed before: run only while that is what it was, to the last bit, and looked at if asked for.
+"""Runs a step over prepared arrays, if none of the watched arrays has changed, and checks its results if asked.
 
-Who writes into an array leaves no trace, so the arrays are compared with copies of them. Large ones are compared a part
-at a time: one line of so many, another one at each call.
+Whoever writes into an array leaves no trace, so the arrays are compared with copies of them, bit by bit. Large ones are
+compared a part at a time: one line of so many, another one at each call. All records are in :mod:`.task_codes`.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import types
+from numba import njit, types
 
 from ..build.fingerprint import kernel
-from .entry import call_loop, float32, float64, words
+from .entry import call_loop
+from .records import float32_in, float64_in, record_at, words_in
+from .task_codes import CHANGED, DONE, STEP_PHASE, SUSPECT, GuardedStep, Result, State, Watched, size_of
 from .tasks import outer
 
 LINE = 16  # words of four bytes: a cache line
-LOOP, PLACES, ROWS, ITEM, PHASE, EVERY, WATCHED, RESULTS, MOVED = range(9)  # numbers of a step
-USED = 5  # pairs of address and elements in front of those of its arrays
-CHANGED, DONE, SUSPECT = range(3)  # what a step tells
+HEAD, WATCHED, RESULT, STATE = map(size_of, (GuardedStep, Watched, Result, State))
 
 
 @kernel
-def differs(step, first):
-    """Whether any two of the watched arrays differ in the lines ``first, first + step[EVERY], ...`` of LINE words."""
-    here, every = step.ctypes.data, step[EVERY]
-    for i in range(USED, USED + 2 * step[WATCHED], 2):
-        a, b = words(here, i), words(here, i + 1)
-        different = types.int32(0)
-        if every == 1:
+def step_of(table):
+    """The :class:`GuardedStep` at the beginning of a table."""
+    return record_at(table.ctypes.data, 0, GuardedStep)
+
+
+@kernel
+def differs(table, first):
+    """Whether any two of the watched arrays differ in the lines ``first, first + every, ...`` of LINE words."""
+    step = step_of(table)
+    for i in range(step.watched):
+        watched = record_at(table.ctypes.data, HEAD + i * WATCHED, Watched)
+        a, b = words_in(watched.array), words_in(watched.copy)
+        different = types.int32(0)  # without a branch in the loops, so that they become vectors
+        if step.every == 1:
             for j in range(a.size):
                 different |= a[j] ^ b[j]
         else:
             whole = a.size // LINE
-            for line in range(first, whole, every):
+            for line in range(first, whole, step.every):
                 for j in range(line * LINE, line * LINE + LINE):
                     different |= a[j] ^ b[j]
             for j in range(whole * LINE, a.size):
@@ -41,71 +48,69 @@ def differs(step, first):
     return False
 
 
-@kernel
-def _is_finite(x, ld, width):
+@njit(error_model="numpy")
+def _is_finite(x, ld, columns):
     bad = False
     for start in range(0, x.size, ld):
-        for j in range(start, start + width):
+        for j in range(start, start + columns):
             bad |= not np.isfinite(x[j])
     return not bad
 
 
-@kernel
-def _move(x, out, ld, width):
+@njit(error_model="numpy")
+def _copy(x, out, ld, columns):
     for start in range(0, x.size, ld):
-        for j in range(start, start + width):
+        for j in range(start, start + columns):
             out[j] = x[j]
 
 
 @kernel
-def are_finite(step):
+def are_finite(table):
     """Whether the results hold neither NaN nor infinity."""
-    here, double = step.ctypes.data, step[ITEM] == 8
-    first = USED + 2 * step[WATCHED]
-    for i in range(first, first + 2 * step[RESULTS], 2):
-        ld, width = step[2 * i + 2], step[2 * i + 3]
-        if double:
-            fine = _is_finite(float64(here, i), ld, width)
+    step = step_of(table)
+    first = HEAD + step.watched * WATCHED
+    for i in range(step.results):
+        result = record_at(table.ctypes.data, first + i * RESULT, Result)
+        if step.itemsize == 8:
+            fine = _is_finite(float64_in(result.span), result.ld, result.columns)
         else:
-            fine = _is_finite(float32(here, i), ld, width)
+            fine = _is_finite(float32_in(result.span), result.ld, result.columns)
         if not fine:
             return False
     return True
 
 
 @kernel
-def go_on(step):
+def go_on(table):
     """Put the new states where a step finds the present ones."""
-    here, double = step.ctypes.data, step[ITEM] == 8
-    first = USED + 2 * step[WATCHED] + 2 * step[RESULTS]
-    for i in range(first, first + 3 * step[MOVED], 3):
-        ld, width = step[2 * i + 4], step[2 * i + 5]
-        if double:
-            _move(float64(here, i), float64(here, i + 1), ld, width)
+    step = step_of(table)
+    first = HEAD + step.watched * WATCHED + step.results * RESULT
+    for i in range(step.states):
+        state = record_at(table.ctypes.data, first + i * STATE, State)
+        if step.itemsize == 8:
+            _copy(float64_in(state.new), float64_in(state.present), state.ld, state.columns)
         else:
-            _move(float32(here, i), float32(here, i + 1), ld, width)
+            _copy(float32_in(state.new), float32_in(state.present), state.ld, state.columns)
 
 
 @outer
-def has_changed(step):
+def has_changed(table):
     """Whether a watched array is no longer what it was; of large ones, the lines whose turn it is."""
-    if step[EVERY] > 1:
-        step[PHASE] = (step[PHASE] + 1) % step[EVERY]
-    return differs(step, step[PHASE])
+    step = step_of(table)
+    phase = step.phase
+    if step.every > 1:
+        phase = table[STEP_PHASE] = (step.phase + 1) % step.every
+    return differs(table, phase)
 
 
 @outer
-def run_step(step, watch, look):
-    """One step.
+def run_step(table, watch, look):
+    """Run one step.
 
     Parameters
     ----------
-    step : 1-D int64
-        The loop at the address LOOP takes its arrays from the table at the address PLACES, and all of ROWS. Its
-        floats have ITEM bytes. PHASE says which of EVERY lines of the watched arrays were compared last. From 2 * USED
-        on, address and elements of arrays: WATCHED times an array and its copy, in words of four bytes; RESULTS times
-        one, and as another pair, the distance of its rows and their elements; MOVED times a new state, the present one,
-        and the same pair.
+    table : 1-D int64
+        A :class:`GuardedStep`, then as many :class:`Watched`, :class:`Result` and :class:`State` as it says.
     watch : bool
         Run nothing if :func:`has_changed`.
     look : bool
@@ -116,10 +121,11 @@ def run_step(step, watch, look):
     int
         CHANGED, DONE or SUSPECT.
     """
-    if watch and has_changed(step):
+    if watch and has_changed(table):
         return CHANGED
-    call_loop(step[LOOP], 0, step[ROWS], step[PLACES])
-    if look and not are_finite(step):
+    step = step_of(table)
+    call_loop(step.loop, 0, step.rows, step.addresses)
+    if look and not are_finite(table):
         return SUSPECT
-    go_on(step)
+    go_on(table)
     return DONE

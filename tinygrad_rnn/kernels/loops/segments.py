@@ -6,14 +6,11 @@ import numpy as np
 from numba import njit
 
 from ..build.fingerprint import kernel
-
-# sections of what is found
-LENGTHS, OWNER, BEGINS, ENDS, CARRIED, FRESH, CLOSES, LAST, TURN, FINAL, OFFSETS, SOURCE, NOW, LATE = range(14)
-HEADER = 1 + 2 * 14
+from .task_codes import HEADER, Section
 
 
 @kernel
-def lay_rows(steps, lengths, mask, resets, reverse, batch_first, out):
+def find_segments(steps, lengths, mask, resets, reverse, batch_first, out):
     """Cut rows of a batch into segments, sort these by length, and lay their steps so that they end together.
 
     Parameters
@@ -34,8 +31,8 @@ def lay_rows(steps, lengths, mask, resets, reverse, batch_first, out):
 
     out : int64
         ``HEADER + 7 * S + 3 * B + T + 1 + 3 * T * B`` elements, where S is the rounded sum of B and the number of cuts.
-        The first is the number of rows of all steps; then come, for each section, where it begins and how long it is;
-        then the sections.
+        The first is the number of rows of all steps; then come, for each :class:`.task_codes.Section`, where it begins
+        and how long it is; then the sections.
 
     Returns
     -------
@@ -46,24 +43,24 @@ def lay_rows(steps, lengths, mask, resets, reverse, batch_first, out):
     -----
     The sections:
 
-    LENGTHS, OWNER : (S,)
+    LENGTH, BATCH_ROW : (S,)
         Of each segment, the longest first: its steps, its row. If there are more than B, some empty ones are added: S
         is a rounded number.
-    BEGINS, ENDS : (S,)
+    FIRST_STATE, FIRST_GRAD : (S,)
         Where the state before its first step lies, with all that came before it; and running back, with two rows for
         each segment in turn, where the gradient by it lies.
-    CARRIED, FRESH : (S,)
+    INITIAL_ROW, RESET_ROW : (S,)
         Its row, if there was no cut before it, and if there was; else -1.
-    CLOSES : (S,)
+    FINAL_ROW : (S,)
         Its row, if it is the row's last one; else -1.
-    LAST, TURN, FINAL : (B,)
+    LAST_SEGMENT, FINAL_SLOT, FINAL_STATE : (B,)
         The segment that is the last of each row; where its last state lies, with two rows for each segment in turn, and
         with all that came before.
     OFFSETS : (longest + 1,)
         Rows before each step.
-    SOURCE : (rows,)
+    PADDED_ROW : (rows,)
         The row of the caller's arrays, of all its T * B, at each row of each step.
-    NOW, LATE : (T * B,)
+    PACKED_ROW, PACKED_STATE : (T * B,)
         The inverse: where each row lies, and where the state after it lies; -1 where it does not count.
     """
     T, B = steps, len(lengths)
@@ -114,31 +111,31 @@ def lay_rows(steps, lengths, mask, resets, reverse, batch_first, out):
             unit *= 2
         size = (n + unit - 1) // unit * unit
     at = HEADER
-    lengths_out, at = _section(out, LENGTHS, at, size)
-    owner_out, at = _section(out, OWNER, at, size)
-    begins, at = _section(out, BEGINS, at, size)
-    ends, at = _section(out, ENDS, at, size)
-    last, at = _section(out, LAST, at, B)
-    turn, at = _section(out, TURN, at, B)
-    final, at = _section(out, FINAL, at, B)
-    offsets, at = _section(out, OFFSETS, at, longest + 1)
+    lengths_out, at = _section(out, Section.LENGTH, at, size)
+    owner_out, at = _section(out, Section.BATCH_ROW, at, size)
+    begins, at = _section(out, Section.FIRST_STATE, at, size)
+    ends, at = _section(out, Section.FIRST_GRAD, at, size)
+    last, at = _section(out, Section.LAST_SEGMENT, at, B)
+    turn, at = _section(out, Section.FINAL_SLOT, at, B)
+    final, at = _section(out, Section.FINAL_STATE, at, B)
+    offsets, at = _section(out, Section.OFFSETS, at, longest + 1)
     offsets[0] = 0
     for t in range(longest):
         offsets[t + 1] = offsets[t] + begin[t + 1]
     rows = offsets[longest]
     out[0] = rows
-    source, at = _section(out, SOURCE, at, rows)
-    now, at = _section(out, NOW, at, T * B)
-    late, at = _section(out, LATE, at, T * B)
+    source, at = _section(out, Section.PADDED_ROW, at, rows)
+    now, at = _section(out, Section.PACKED_ROW, at, T * B)
+    late, at = _section(out, Section.PACKED_STATE, at, T * B)
     if cuts:
-        carried, at = _section(out, CARRIED, at, size)
-        fresh_out, at = _section(out, FRESH, at, size)
-        closes, at = _section(out, CLOSES, at, size)
+        carried, at = _section(out, Section.INITIAL_ROW, at, size)
+        fresh_out, at = _section(out, Section.RESET_ROW, at, size)
+        closes, at = _section(out, Section.FINAL_ROW, at, size)
         carried[:], fresh_out[:], closes[:] = -1, -1, -1
         fresh_out[n:] = 0
     else:  # each segment is a row
-        for i in (CARRIED, FRESH, CLOSES):
-            out[1 + 2 * i], out[2 + 2 * i] = out[1 + 2 * OWNER], 0 if i == FRESH else size
+        for section in (Section.INITIAL_ROW, Section.RESET_ROW, Section.FINAL_ROW):
+            out[section], out[section + 1] = out[Section.BATCH_ROW], 0 if section == Section.RESET_ROW else size
         carried, fresh_out, closes = owner_out, owner_out, owner_out
     rank = np.empty(n, np.int64)
     for s in range(n, size):
@@ -192,9 +189,9 @@ def lay_rows(steps, lengths, mask, resets, reverse, batch_first, out):
 
 
 @njit(error_model="numpy")
-def _section(out, number, at, size):
+def _section(out, section, at, size):
     """The section of `size` elements that begins at `at`, and where the next one does."""
-    out[1 + 2 * number], out[2 + 2 * number] = at, size
+    out[section], out[section + 1] = at, size
     return out[at : at + size], at + size
 
 

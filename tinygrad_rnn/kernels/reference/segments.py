@@ -7,7 +7,9 @@ import numpy as np
 Array = np.ndarray
 
 
-def lay_rows(T: int, lengths: Array, mask: Array, resets: Array, reverse: bool, batch_first: bool) -> tuple[Array, ...]:
+def find_segments(
+    T: int, lengths: Array, mask: Array, resets: Array, reverse: bool, batch_first: bool
+) -> tuple[Array, ...]:
     """The same in whole arrays: numbers of segments, and places in them, are running sums."""
     valid, starts = in_running_order(T, lengths, mask if len(mask) else None, resets if len(resets) else None, reverse)
     B = len(lengths)

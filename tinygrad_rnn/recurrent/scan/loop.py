@@ -156,12 +156,12 @@ class CompiledLoop:
 
     def _replay_segments(self, run: Run, inputs: list, states: list, reset_states: list, bases: dict) -> list[Tensor]:
         segments: Any = run.segments
-        first = [s[segments.owner] for s in states]
-        if reset_states and len(segments.fresh):
-            first = choose(segments.fresh >= 0, [s[segments.owner] for s in reset_states], first)
+        first = [s[segments.batch_row] for s in states]
+        if reset_states and len(segments.reset_row):
+            first = choose(segments.reset_row >= 0, [s[segments.batch_row] for s in reset_states], first)
         results = compiler.replay_segments(self.traced, segments, inputs, first, bases)
         n = self.n_outputs
-        results = [*results[:n], *[s[segments.last] for s in results[n:]]]
+        results = [*results[:n], *[s[segments.last_segment] for s in results[n:]]]
         if segments.time == 0:  # no step counts: gradients of zero, as on the tape, not None
             results = link_zeros(results, [*inputs, *bases.values()])
         return results

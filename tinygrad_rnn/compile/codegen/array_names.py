@@ -1,0 +1,41 @@
+"""Names of the arrays of a call, in one table: tasks and loops refer to arrays by them.
+
+An array is one of those here, one of a :class:`Role` with its number, or a buffer that is an array of its own.
+"""
+
+from __future__ import annotations
+
+import enum
+
+ARENA = "arena"  # buffers of the loop
+FORWARD_ARENA = "fw"  # those of the forward loop, which the backward loop reads
+PACKED = "w"  # packed parameters
+INPUT_PACKED = "wx"  # packed matrices through which cotangents reach the inputs after the loop
+GRADS = "grads"  # gradients of all captures
+PRODUCTS = "temp"  # products on their way to gradients
+
+
+class Role(enum.Enum):
+    """Roles of numbered arrays. With valid steps, rows are moved between the loop's arrays and the caller's."""
+
+    CAPTURE = "b"  # a parameter or what is computed from parameters, by uid
+    INPUT = "x"  # (T, B, features), or packed rows
+    STATE = "s"  # (B, features): initial states; backward, gradients of final ones
+    RESET_STATE = "n"  # what rows begin with after a reset
+    OUTPUT_GRAD = "g"
+    INPUT_GRAD = "dx"
+    CALLER_INPUT = "cx"
+    CALLER_OUTPUT = "cy"
+    CALLER_FINAL = "ce"  # final states
+    CALLER_OUTPUT_GRAD = "cg"
+    CALLER_INPUT_GRAD = "cdx"
+    CALLER_STATE_GRAD = "cs"
+    CALLER_RESET_GRAD = "cn"
+
+    def of(self, number: int) -> str:
+        return f"{self.value}{number}"
+
+
+def next_step(buffer: str) -> str:
+    """The rows of a state after each step, where those of segments do not lie beside the step's other rows."""
+    return f"late_{buffer}"
