@@ -6,13 +6,19 @@ import functools
 import inspect
 import os
 import threading
+from collections.abc import Callable
 from contextlib import ContextDecorator
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
 from .checks import whole_number
 from .errors import DTypeError
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
+F = TypeVar("F", bound=Callable)
 
 
 class _GradMode(threading.local):
@@ -25,7 +31,7 @@ class _GradMode(threading.local):
 
 
 grad_mode = _GradMode()
-_default_dtype = np.dtype(np.float32)
+_default_dtype: np.dtype = np.dtype(np.float32)
 _num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 _generator: np.random.Generator | None = None  # made at first use: importing numpy.random takes a while
 
@@ -40,7 +46,7 @@ def is_grad_enabled() -> bool:
 class _Recording(ContextDecorator):
     """Recording on or off inside a ``with`` block, a decorated function or a decorated generator."""
 
-    def __init__(self, enabled: bool):
+    def __init__(self, enabled: bool) -> None:
         self.enabled = enabled
         self.before: list[bool] = []
 
@@ -48,13 +54,13 @@ class _Recording(ContextDecorator):
         self.before.append(grad_mode.enabled)
         grad_mode.enabled = self.enabled
 
-    def __exit__(self, *exc) -> None:
+    def __exit__(self, *exc: object) -> None:
         grad_mode.enabled = self.before.pop()
 
     def _recreate_cm(self) -> _Recording:
         return _Recording(self.enabled)  # one for each call: calls may overlap
 
-    def __call__(self, function):
+    def __call__(self, function: F) -> F:
         if not callable(function) or isinstance(function, type):
             kind = function.__name__ if isinstance(function, type) else type(function).__name__
             raise TypeError(f"function: got {kind}, wanted a function to decorate")
@@ -62,7 +68,7 @@ class _Recording(ContextDecorator):
             return super().__call__(function)
 
         @functools.wraps(function)
-        def steps(*args, **kwargs):  # what the caller does between two steps keeps the caller's mode
+        def steps(*args: Any, **kwargs: Any) -> Any:  # what the caller does between two steps keeps the caller's mode
             generator = function(*args, **kwargs)
             resume = functools.partial(next, generator)
             try:
@@ -82,7 +88,7 @@ class _Recording(ContextDecorator):
                 with self._recreate_cm():
                     generator.close()
 
-        return steps
+        return steps  # type: ignore[return-value]
 
 
 class set_grad_enabled(_Recording):
@@ -104,7 +110,7 @@ class set_grad_enabled(_Recording):
     >>> _ = tr.set_grad_enabled(True)
     """
 
-    def __init__(self, enabled: bool):
+    def __init__(self, enabled: bool) -> None:
         super().__init__(bool(enabled))
         self.entered = False
         super().__enter__()
@@ -115,13 +121,17 @@ class set_grad_enabled(_Recording):
         else:  # a block goes back to what was before the call, not to what the call has set
             self.entered, grad_mode.enabled = True, self.enabled
 
-    def __call__(self, function):
+    def __call__(self, function: F) -> F:
         if not self.entered:
             self.entered, grad_mode.enabled = True, self.before.pop()
         return super().__call__(function)
 
 
-def no_grad(function=None):
+@overload
+def no_grad(function: None = None) -> _Recording: ...
+@overload
+def no_grad(function: F) -> F: ...
+def no_grad(function: Any = None) -> Any:
     """Do not record operations inside a ``with`` block or a decorated function.
 
     Examples
@@ -141,7 +151,11 @@ def no_grad(function=None):
     return _Recording(False) if function is None else _Recording(False)(function)
 
 
-def enable_grad(function=None):
+@overload
+def enable_grad(function: None = None) -> _Recording: ...
+@overload
+def enable_grad(function: F) -> F: ...
+def enable_grad(function: Any = None) -> Any:
     """Record operations inside a ``with`` block or a decorated function, even within :func:`no_grad`."""
     return _Recording(True) if function is None else _Recording(True)(function)
 
@@ -154,7 +168,7 @@ class functional:
     def __enter__(self) -> None:
         self.before, grad_mode.functional = grad_mode.functional, True
 
-    def __exit__(self, *exc) -> None:
+    def __exit__(self, *exc: object) -> None:
         grad_mode.functional = self.before
 
 
@@ -163,7 +177,7 @@ def get_default_dtype() -> np.dtype:
     return _default_dtype
 
 
-def set_default_dtype(dtype) -> None:
+def set_default_dtype(dtype: DTypeLike) -> None:
     """Set the dtype of tensors made from Python floats.
 
     Parameters

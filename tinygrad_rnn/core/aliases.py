@@ -1,4 +1,4 @@
-"""Names for the types in signatures: array-likes, axes, shapes, indices, and the values that operations compute with.
+"""Names for the types in signatures: array-likes, axes, shapes, indices, and the values of operations.
 
 For readers and type checkers alone: nothing is checked by them when a function runs.
 """
@@ -22,4 +22,4 @@ Index: TypeAlias = Any
 """What stands in ``x[...]``: integers, slices, None, Ellipsis, integer arrays, masks, and tuples of them."""
 
 Value: TypeAlias = Any
-"""A tensor, an array or a symbol of the compiler: what rules and operations compute with, in one body for all three."""
+"""What operations take and give: a tensor or an array, or a symbol while a step is traced; lists are read as arrays."""

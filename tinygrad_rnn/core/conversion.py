@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,8 +15,7 @@ from .aliases import DTypeLike
 from .dtype import is_float
 from .inplace import InPlace
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
+Self = TypeVar("Self", bound="Convertible")
 
 grad_mode = config.grad_mode
 
@@ -124,7 +123,7 @@ class Convertible(InPlace):
 
     # ---- copies
 
-    def __copy__(self) -> Self:
+    def __copy__(self: Self) -> Self:
         """Another tensor with the same memory, at the same place of the graph."""
         if grad_mode.tracer is not None:
             grad_mode.tracer.refuse("a copy of a tensor")
@@ -133,7 +132,7 @@ class Convertible(InPlace):
         out._node, out._counter, out._hooks = self._node, self._counter, None
         return out
 
-    def __deepcopy__(self, memo: dict) -> Self:
+    def __deepcopy__(self: Self, memo: dict) -> Self:
         if self._node is not None:
             raise GraphError("deepcopy: got a tensor computed by the graph, wanted a leaf; copy t.detach() instead")
         make: Any = type(self)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,8 +15,7 @@ from .dtype import is_supported
 from .node import Node, clock
 from .operators import Operators
 
-if TYPE_CHECKING:
-    from typing_extensions import Self
+Self = TypeVar("Self", bound="InPlace")
 
 grad_mode = config.grad_mode
 
@@ -80,7 +79,7 @@ class InPlace(Operators):
             ) from None
         self.touch()
 
-    def copy_(self, value: ArrayLike) -> Self:
+    def copy_(self: Self, value: ArrayLike) -> Self:
         """Overwrite the values, in place; `value` must have this tensor's shape."""
         self._writable("copy_", value)
         value = np.asarray(values_of(value))
@@ -90,7 +89,7 @@ class InPlace(Operators):
         self.touch()
         return self
 
-    def fill_(self, value: float) -> Self:
+    def fill_(self: Self, value: float) -> Self:
         """Set every element to `value` (a number, or what broadcasts), in place."""
         self._writable("fill_", value)
         values = np.asarray(values_of(value))
@@ -101,7 +100,7 @@ class InPlace(Operators):
         self.touch()
         return self
 
-    def zero_(self) -> Self:
+    def zero_(self: Self) -> Self:
         """Set every element to zero, in place."""
         return self.fill_(0)
 
@@ -128,19 +127,20 @@ class InPlace(Operators):
         return self
 
     # fmt: off
-    def __iadd__(self, value: ArrayLike) -> Self: return self._update("t += value", operator.add, value)
-    def __isub__(self, value: ArrayLike) -> Self: return self._update("t -= value", operator.sub, value)
-    def __imul__(self, value: ArrayLike) -> Self: return self._update("t *= value", operator.mul, value)
-    def __imatmul__(self, value: ArrayLike) -> Self: return self._update("t @= value", operator.matmul, value)
-    def __itruediv__(self, value: ArrayLike) -> Self: return self._update("t /= value", operator.truediv, value)
-    def __ifloordiv__(self, value: ArrayLike) -> Self: return self._update("t //= value", operator.floordiv, value)
-    def __imod__(self, value: ArrayLike) -> Self: return self._update("t %= value", operator.mod, value)
-    def __ipow__(self, value: ArrayLike) -> Self: return self._update("t **= value", operator.pow, value)
-    def __iand__(self, value: ArrayLike) -> Self: return self._update("t &= value", operator.and_, value)
-    def __ior__(self, value: ArrayLike) -> Self: return self._update("t |= value", operator.or_, value)
-    def __ixor__(self, value: ArrayLike) -> Self: return self._update("t ^= value", operator.xor, value)
-    def __ilshift__(self, value: ArrayLike) -> Self: return self._update("t <<= value", operator.lshift, value)
-    def __irshift__(self, value: ArrayLike) -> Self: return self._update("t >>= value", operator.rshift, value)
+    def __iadd__(self: Self, value: ArrayLike) -> Self: return self._update("t += value", operator.add, value)
+    def __isub__(self: Self, value: ArrayLike) -> Self: return self._update("t -= value", operator.sub, value)
+    def __imul__(self: Self, value: ArrayLike) -> Self: return self._update("t *= value", operator.mul, value)
+    def __imatmul__(self: Self, value: ArrayLike) -> Self: return self._update("t @= value", operator.matmul, value)
+    def __itruediv__(self: Self, value: ArrayLike) -> Self: return self._update("t /= value", operator.truediv, value)
+    def __ifloordiv__(self: Self, value: ArrayLike) -> Self:
+        return self._update("t //= value", operator.floordiv, value)
+    def __imod__(self: Self, value: ArrayLike) -> Self: return self._update("t %= value", operator.mod, value)
+    def __ipow__(self: Self, value: ArrayLike) -> Self: return self._update("t **= value", operator.pow, value)
+    def __iand__(self: Self, value: ArrayLike) -> Self: return self._update("t &= value", operator.and_, value)
+    def __ior__(self: Self, value: ArrayLike) -> Self: return self._update("t |= value", operator.or_, value)
+    def __ixor__(self: Self, value: ArrayLike) -> Self: return self._update("t ^= value", operator.xor, value)
+    def __ilshift__(self: Self, value: ArrayLike) -> Self: return self._update("t <<= value", operator.lshift, value)
+    def __irshift__(self: Self, value: ArrayLike) -> Self: return self._update("t >>= value", operator.rshift, value)
     # fmt: on
 
 

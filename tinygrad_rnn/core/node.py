@@ -6,7 +6,7 @@ import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from .. import config
 from ..errors import DTypeError, ShapeError
 from .dtype import KNOWN_DTYPES, as_array
 from .lowering import Lowering
+
+if TYPE_CHECKING:
+    from .signatures import Decorator
 
 OUT = "out"  # in `saves`: the rule reads the operation's result
 clock = itertools.count(1)  # orders graph nodes and in-place writes
@@ -175,7 +178,17 @@ def explain(op: Op, args: Sequence, error: Exception) -> Exception:
 registry: dict[str, Op] = {}
 
 
-def primitive(**record: Any) -> Callable[[Callable], Any]:
+def primitive(
+    *,
+    vjps: Sequence[Callable | None] | None = None,
+    joint_vjp: Callable | None = None,
+    saves: Collection[int | str] | None = None,
+    lowering: Lowering | None = None,
+    view: bool = False,
+    floats: bool = False,
+    untyped: tuple[int, ...] = (),
+    fresh: bool = False,
+) -> Decorator:
     """Register an operation of your own; the decorated function is its NumPy forward.
 
     The function takes arrays by position and static parameters by keyword. It then accepts tensors, and is
@@ -194,7 +207,7 @@ def primitive(**record: Any) -> Callable[[Callable], Any]:
     lowering : Lowering, optional
         What it is in a compiled loop: an expression, a reduction or other operations, see :class:`Lowering`. Without
         one, or if a loop cannot be made of it, a step that uses the operation runs eagerly, and a warning says why.
-    view, floats, untyped
+    view, floats, untyped, fresh
         See :class:`Op`.
 
     Returns
@@ -220,8 +233,9 @@ def primitive(**record: Any) -> Callable[[Callable], Any]:
     tensor([12.], dtype=float32)
     """
 
-    def wrap(forward: Callable) -> Callable:
-        op = Op(forward.__name__.strip("_"), forward, **record)
+    def wrap(forward: Callable) -> Any:
+        name = forward.__name__.strip("_")
+        op = Op(name, forward, vjps, joint_vjp, saves, lowering, view, floats, untyped, fresh)
         owner = registry[op.name].forward.__module__ if op.name in registry else ""
         if owner.startswith("tinygrad_rnn.") and owner != forward.__module__:
             raise ValueError(f"primitive: got the name {op.name!r}, which {owner} has; choose another")

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..core import OUT, primitive
+from ..core.aliases import ArrayLike, Value
+from ..core.signatures import like_first
 from .arguments import is_number, number, operand
 from .elementwise import exp, expm1, lanes, where
 
 
 @primitive(vjps=[lambda g, y, x: g * (1 - y * y)], saves=(OUT,), lowering=lanes("tanh({0})", 8), floats=True)
-def tanh(x):
+def tanh(x: Value) -> Value:
     """The hyperbolic tangent."""
     return np.tanh(x)
 
 
 @primitive(vjps=[lambda g, y, x: g * (y * (1 - y))], saves=(OUT,), lowering=lanes("sigmoid({0})", 8), floats=True)
-def sigmoid(x):
+def sigmoid(x: Value) -> Value:
     """The logistic function ``1 / (1 + exp(-x))``."""
     with np.errstate(over="ignore"):  # exp(-x) = inf gives the right 0
         y = np.exp(-x)
@@ -24,34 +28,34 @@ def sigmoid(x):
     return np.reciprocal(y)
 
 
-def _relu_vjp(g, y, x):
+def _relu_vjp(g: Value, y: Value, x: Value) -> Value:
     return where(y <= 0, 0.0, g)
 
 
 @primitive(vjps=[_relu_vjp], saves=(OUT,), lowering=lanes("vmax({0}, vsplat(0.0, k))"))
-def relu(x):
+def relu(x: Value) -> Value:
     """``maximum(x, 0)``; its derivative at zero is zero, and NaN passes the gradient on."""
     return np.maximum(x, 0)
 
 
-def _sigmoid_of_vjp(g, y, x):
+def _sigmoid_of_vjp(g: Value, y: Value, x: Value) -> Value:
     return g * (sigmoid_of(x) * sigmoid_of(-x))
 
 
 @primitive(vjps=[_sigmoid_of_vjp], saves=(0,), lowering=lanes("sigmoid({0})", 8), floats=True)
-def sigmoid_of(x):
+def sigmoid_of(x: Value) -> Value:
     """:func:`sigmoid` with a derivative that keeps its digits where the result is nearly 1, for twice the time."""
     return sigmoid.op.forward(x)
 
 
 @primitive(vjps=[lambda g, y, x: g * sigmoid_of(x)], saves=(0,), lowering=lanes("softplus({0})", 16), floats=True)
-def softplus(x):
+def softplus(x: Value) -> Value:
     """``log(1 + exp(x))``, without overflow."""
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
 @primitive(vjps=[lambda g, y, x: g * sigmoid_of(-x)], saves=(0,), lowering=lanes("-softplus(-{0})", 17), floats=True)
-def log_sigmoid(x):
+def log_sigmoid(x: Value) -> Value:
     """``log(sigmoid(x)) = -softplus(-x)``, without overflow and with all digits on both sides."""
     return np.minimum(x, 0) - np.log1p(np.exp(-np.abs(x)))
 
@@ -62,7 +66,7 @@ def log_sigmoid(x):
     lowering=lanes("erf({0})", 14),
     floats=True,
 )
-def erf(x):
+def erf(x: Value) -> Value:
     """The error function."""
     from ..kernels.fused import special  # numba is imported at first use
 
@@ -70,40 +74,46 @@ def erf(x):
     return special.erf(x if x.dtype.kind == "f" else x.astype(np.float64))
 
 
-def gelu(x):
+@like_first
+def gelu(x: Value) -> Value:
     """Gaussian error linear unit, ``x * Phi(x)`` (Hendrycks and Gimpel 2016), exact form."""
     x = operand(x, "gelu")
     return x * (0.5 * (1 + erf(x * 0.7071067811865476)))
 
 
-def silu(x):
+@like_first
+def silu(x: Value) -> Value:
     """Sigmoid linear unit, ``x * sigmoid(x)``."""
     x = operand(x, "silu")
     return x * sigmoid(x)
 
 
-def leaky_relu(x, negative_slope=0.01):
+@like_first
+def leaky_relu(x: Value, negative_slope: ArrayLike = 0.01) -> Value:
     """`x` where positive, else ``negative_slope * x``; so is the derivative at zero."""
     x = operand(x, "leaky_relu")
     return where(x > 0, x, _factor(negative_slope, "leaky_relu: negative_slope") * x)
 
 
-def elu(x, alpha=1.0):
+@like_first
+def elu(x: Value, alpha: ArrayLike = 1.0) -> Value:
     """Exponential linear unit: `x` where positive, else ``alpha * (exp(x) - 1)`` (Clevert et al. 2015)."""
     x = operand(x, "elu")
     return where(x > 0, x, _factor(alpha, "elu: alpha") * expm1(where(x > 0, 0.0, x)))
 
 
-def _factor(value, name: str):
+def _factor(value: Any, name: str) -> Value:
     return value if is_number(value) else operand(value, name)  # which may be learned
 
 
-def hard_sigmoid(x):
+@like_first
+def hard_sigmoid(x: Value) -> Value:
     """Piecewise linear sigmoid: ``x / 6 + 1/2`` between 0 and 1, as PyTorch's; its derivative at -3 and 3 is zero."""
     return hard_tanh(operand(x, "hard_sigmoid") * (1 / 6) + 0.5, 0.0, 1.0)
 
 
-def hard_tanh(x, min=-1.0, max=1.0):
+@like_first
+def hard_tanh(x: Value, min: float = -1.0, max: float = 1.0) -> Value:
     """Piecewise linear tanh: `x` between the numbers `min` and `max`; its derivative on both is zero, as PyTorch's.
 
     Raises

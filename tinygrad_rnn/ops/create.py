@@ -3,56 +3,58 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from .. import config
 from ..core import Tensor, check_dtype, is_float
+from ..core.aliases import DTypeLike, Shape, Value
 from ..errors import DTypeError, ShapeError
 from .arguments import MOST, integer, integers, number, operand
 
 
-def _dtype(dtype) -> np.dtype:
+def _dtype(dtype: Any) -> np.dtype:
     if isinstance(dtype, int):
         raise DTypeError(f"dtype: got {dtype}, wanted a NumPy dtype; a shape is one tuple, such as (2, {dtype})")
     return config.get_default_dtype() if dtype is None else check_dtype(dtype)
 
 
-def _shape(shape) -> tuple[int, ...]:
+def _shape(shape: Shape) -> tuple[int, ...]:
     shape = integers(shape, "shape")
     if min(shape, default=0) < 0 or math.prod(shape) > MOST:
         raise ShapeError(f"shape: got {shape}, wanted lengths from 0 on, of no more than {MOST} elements")
     return shape
 
 
-def zeros(shape, dtype=None) -> Tensor:
+def zeros(shape: Shape, dtype: DTypeLike | None = None) -> Tensor:
     """Zeros of `shape` (an int or a tuple)."""
     return Tensor(np.zeros(_shape(shape), _dtype(dtype)))
 
 
-def ones(shape, dtype=None) -> Tensor:
+def ones(shape: Shape, dtype: DTypeLike | None = None) -> Tensor:
     """Ones of `shape` (an int or a tuple)."""
     return Tensor(np.ones(_shape(shape), _dtype(dtype)))
 
 
-def full(shape, value, dtype=None) -> Tensor:
+def full(shape: Shape, value: float, dtype: DTypeLike | None = None) -> Tensor:
     """`value` everywhere."""
     return Tensor(np.full(_shape(shape), number(value, "value"), _dtype(dtype)))
 
 
-def zeros_like(x, dtype=None) -> Tensor:
+def zeros_like(x: Value, dtype: DTypeLike | None = None) -> Tensor:
     """Zeros shaped as `x`, of its dtype unless given."""
     x = operand(x, "zeros_like")
     return Tensor(np.zeros(x.shape, x.dtype if dtype is None else check_dtype(dtype)))
 
 
-def ones_like(x, dtype=None) -> Tensor:
+def ones_like(x: Value, dtype: DTypeLike | None = None) -> Tensor:
     """Ones shaped as `x`, of its dtype unless given."""
     x = operand(x, "ones_like")
     return Tensor(np.ones(x.shape, x.dtype if dtype is None else check_dtype(dtype)))
 
 
-def eye(n, m=None, dtype=None) -> Tensor:
+def eye(n: int, m: int | None = None, dtype: DTypeLike | None = None) -> Tensor:
     """The identity matrix, (n, n) or (n, m)."""
     n = integer(n, "n")
     m = n if m is None else integer(m, "m")
@@ -60,21 +62,21 @@ def eye(n, m=None, dtype=None) -> Tensor:
     return Tensor(np.eye(n, m, dtype=_dtype(dtype)))
 
 
-def arange(start, stop=None, step=1, dtype=None) -> Tensor:
+def arange(start: float, stop: float | None = None, step: float = 1, dtype: DTypeLike | None = None) -> Tensor:
     """Evenly spaced values, as ``numpy.arange``; floats get the default dtype."""
     start, step = number(start, "start"), number(step, "step")
     stop = None if stop is None else number(stop, "stop")
     if not step or not abs((start if stop is None else stop - start) / step) < MOST:
         raise ValueError(f"arange: got start={start}, stop={stop}, step={step}, wanted finitely many numbers")
     if any(abs(v) > MOST for v in (start, stop or 0, step)):
-        start, stop, step = (None if v is None else float(v) for v in (start, stop, step))
+        start, stop, step = float(start), None if stop is None else float(stop), float(step)
     values = np.arange(start, stop, step) if stop is not None else np.arange(0, start, step)
     if dtype is not None or values.dtype.kind == "f":
         values = values.astype(_dtype(dtype))
     return Tensor(values)
 
 
-def randn(shape, dtype=None) -> Tensor:
+def randn(shape: Shape, dtype: DTypeLike | None = None) -> Tensor:
     """Standard normal values from the package's generator (:func:`tinygrad_rnn.seed`)."""
     dtype = _dtype(dtype)
     if not is_float(dtype):

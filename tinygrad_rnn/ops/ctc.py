@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..core import grad, primitive
+from ..core.aliases import Value
+from ..core.signatures import like_first
 from .create import zeros
 from .elementwise import where
 from .shape import pad, stack, unstack
@@ -13,7 +17,7 @@ from .softmax import logsumexp
 NOWHERE = -1e30  # minus infinity, for gradients of gradients: these need numbers
 
 
-def _vjp(g, y, log_probs, alignment, zero_infinity, saved):
+def _vjp(g: Value, y: Value, log_probs: Value, alignment: tuple, zero_infinity: bool, saved: dict[str, Any]) -> Value:
     if not isinstance(g, np.ndarray):
         losses = _on_tape(log_probs, zero_infinity, *alignment)
         (gradient,) = grad(losses, log_probs, [g], create_graph=True)
@@ -27,7 +31,7 @@ def _vjp(g, y, log_probs, alignment, zero_infinity, saved):
 
 
 @primitive(vjps=[_vjp], saves=(0,), floats=True)
-def _ctc(log_probs, alignment, zero_infinity, saved):
+def _ctc(log_probs: Value, alignment: tuple, zero_infinity: bool, saved: dict[str, Any]) -> Value:
     from ..kernels.fused import ctc as kernels
 
     saved["losses"], saved["alphas"] = losses, _ = kernels.ctc_forward(log_probs, *alignment)
@@ -36,7 +40,15 @@ def _ctc(log_probs, alignment, zero_infinity, saved):
     return losses.astype(log_probs.dtype)
 
 
-def ctc(log_probs, labels, offsets, lengths, blank, zero_infinity=False):
+@like_first
+def ctc(
+    log_probs: Value,
+    labels: np.ndarray,
+    offsets: np.ndarray,
+    lengths: np.ndarray,
+    blank: int,
+    zero_infinity: bool = False,
+) -> Value:
     """Negative log-likelihoods of label sequences, summed over their alignments: (T, B, C) to (B,).
 
     Parameters
@@ -56,7 +68,9 @@ def ctc(log_probs, labels, offsets, lengths, blank, zero_infinity=False):
     return _ctc(log_probs, alignment=alignment, zero_infinity=zero_infinity, saved={})
 
 
-def _on_tape(log_probs, zero_infinity, labels, offsets, lengths, blank):
+def _on_tape(
+    log_probs: Value, zero_infinity: bool, labels: np.ndarray, offsets: np.ndarray, lengths: np.ndarray, blank: int
+) -> Value:
     """The forward recursion in tensor operations, all rows at a time."""
     batch, counts = log_probs.shape[1], np.diff(offsets)
     rows, width = np.arange(batch), 2 * int(counts.max(initial=0)) + 1

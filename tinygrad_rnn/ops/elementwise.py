@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from ..config import grad_mode
 from ..core import OUT, Lowering, Op, apply, check_dtype, primitive
+from ..core.aliases import DTypeLike, Value
+from ..core.signatures import like_first
 from ..errors import ShapeError
 from .arguments import broadcasts, is_number, operand
 
@@ -14,7 +19,7 @@ def lanes(code: str, cost: int = 1) -> Lowering:
     return Lowering("elementwise", code, cost)
 
 
-def nothing(g, *rest, **static):
+def nothing(g: Value, *rest: Value, **static: Any) -> Value:
     """The cotangent of an input on which the result does not depend smoothly: zero, whatever `g` is."""
     return where(False, g, 0.0)
 
@@ -22,18 +27,18 @@ def nothing(g, *rest, **static):
 # ---- derivatives that may be infinite
 
 
-def _but_for_zeros(ufunc, g, d):
+def _but_for_zeros(ufunc: Callable, g: Value, d: Value) -> Value:
     if np.count_nonzero(g) == np.size(g):
         return ufunc(g, d)
     g = np.asarray(g)
     return ufunc(g, d, out=np.zeros(np.broadcast(g, d).shape, g.dtype), where=g != 0)
 
 
-def _product_left(g, y, a, d):
+def _product_left(g: Value, y: Value, a: Value, d: Value) -> Value:
     return masked_product(g, d)
 
 
-def _product_right(g, y, a, d):
+def _product_right(g: Value, y: Value, a: Value, d: Value) -> Value:
     return masked_product(a, g)
 
 
@@ -42,7 +47,7 @@ def _product_right(g, y, a, d):
     saves=(0, 1),
     lowering=lanes("vselect({0} == 0.0, vsplat(0.0, k), {0} * {1})", 2),
 )
-def masked_product(a, d):
+def masked_product(a: Value, d: Value) -> Value:
     """``a * d``, but 0 where `a` is 0, even if `d` is infinite or NaN.
 
     With :func:`masked_quotient` the one way in which rules multiply a cotangent by a derivative that may be infinite:
@@ -51,11 +56,11 @@ def masked_product(a, d):
     return _but_for_zeros(np.multiply, a, d)
 
 
-def _quotient_left(g, y, a, d):
+def _quotient_left(g: Value, y: Value, a: Value, d: Value) -> Value:
     return masked_quotient(g, d)
 
 
-def _quotient_right(g, y, a, d):
+def _quotient_right(g: Value, y: Value, a: Value, d: Value) -> Value:
     return -masked_product(y, masked_quotient(g, d))
 
 
@@ -65,7 +70,7 @@ def _quotient_right(g, y, a, d):
     lowering=lanes("vselect({0} == 0.0, vsplat(0.0, k), {0} / {1})", 5),
     floats=True,
 )
-def masked_quotient(a, d):
+def masked_quotient(a: Value, d: Value) -> Value:
     """``a / d``, but 0 where `a` is 0, even if `d` is 0 or NaN."""
     return _but_for_zeros(np.divide, a, d)
 
@@ -74,24 +79,24 @@ def masked_quotient(a, d):
 
 
 @primitive(vjps=[lambda g, y, a, b: g, lambda g, y, a, b: g], saves=(), lowering=lanes("{0} + {1}"))
-def add(a, b):
+def add(a: Value, b: Value) -> Value:
     """``a + b``, with broadcasting."""
     return np.add(a, b)
 
 
 @primitive(vjps=[lambda g, y, a, b: g, lambda g, y, a, b: -g], saves=(), lowering=lanes("{0} - {1}"))
-def subtract(a, b):
+def subtract(a: Value, b: Value) -> Value:
     """``a - b``, with broadcasting."""
     return np.subtract(a, b)
 
 
 @primitive(vjps=[lambda g, y, a, b: g * b, lambda g, y, a, b: g * a], saves=(0, 1), lowering=lanes("{0} * {1}"))
-def multiply(a, b):
+def multiply(a: Value, b: Value) -> Value:
     """``a * b``, with broadcasting."""
     return np.multiply(a, b)
 
 
-def _divide_left(g, y, a, b):
+def _divide_left(g: Value, y: Value, a: Value, b: Value) -> Value:
     return g / b if isinstance(b, (int, float)) and b else masked_quotient(g, b)
 
 
@@ -101,7 +106,7 @@ def _divide_left(g, y, a, b):
     lowering=lanes("{0} / {1}", 4),
     floats=True,
 )
-def divide(a, b):
+def divide(a: Value, b: Value) -> Value:
     """``a / b``, with broadcasting; integers are divided in the default float dtype.
 
     A cotangent of zero stays zero where `b` is zero.
@@ -110,7 +115,7 @@ def divide(a, b):
 
 
 @primitive(vjps=[lambda g, y, a: -g], saves=(), lowering=lanes("-{0}"))
-def negative(a):
+def negative(a: Value) -> Value:
     """``-a``."""
     return np.negative(a)
 
@@ -119,7 +124,7 @@ def negative(a):
 
 
 @primitive(vjps=[lambda g, y, x: masked_product(g, y)], saves=(OUT,), lowering=lanes("exp({0})", 8), floats=True)
-def exp(x):
+def exp(x: Value) -> Value:
     """The exponential."""
     return np.exp(x)
 
@@ -130,19 +135,19 @@ def exp(x):
     lowering=lanes("expm1({0})", 12),
     floats=True,
 )
-def expm1(x):
+def expm1(x: Value) -> Value:
     """``exp(x) - 1``, accurate near zero."""
     return np.expm1(x)
 
 
 @primitive(vjps=[lambda g, y, x: masked_quotient(g, x)], saves=(0,), lowering=lanes("log({0})", 10), floats=True)
-def log(x):
+def log(x: Value) -> Value:
     """The natural logarithm."""
     return np.log(x)
 
 
 @primitive(vjps=[lambda g, y, x: masked_quotient(g, x + 1)], saves=(0,), lowering=lanes("log1p({0})", 12), floats=True)
-def log1p(x):
+def log1p(x: Value) -> Value:
     """``log(1 + x)``, accurate near zero."""
     return np.log1p(x)
 
@@ -150,7 +155,7 @@ def log1p(x):
 @primitive(
     vjps=[lambda g, y, x: masked_quotient(0.5 * g, y)], saves=(OUT,), lowering=lanes("sqrt({0})", 5), floats=True
 )
-def sqrt(x):
+def sqrt(x: Value) -> Value:
     """The square root; NaN below zero. Its derivative at zero is infinite, but a cotangent of zero stays zero."""
     return np.sqrt(x)
 
@@ -163,29 +168,29 @@ def sqrt(x):
     saves=(),
     lowering=lanes("vselect({0} > 0.0, vsplat(1.0, k), vselect({0} < 0.0, vsplat(-1.0, k), {0}))", 3),
 )
-def sign(x):
+def sign(x: Value) -> Value:
     """-1, 0 or 1; NaN stays NaN, and bool stays bool."""
     return np.array(x) if np.asarray(x).dtype.kind == "b" else np.sign(x)
 
 
 @primitive(vjps=[lambda g, y, x: g * sign(x)], saves=(0,), lowering=lanes("vabs({0})"))
-def abs(x):
+def abs(x: Value) -> Value:
     """The absolute value; its derivative at zero is zero."""
     return np.abs(x)
 
 
-def _sin_vjp(g, y, x):
+def _sin_vjp(g: Value, y: Value, x: Value) -> Value:
     return g * cos(x)
 
 
 @primitive(vjps=[_sin_vjp], saves=(0,), lowering=lanes("sin({0})", 12), floats=True)
-def sin(x):
+def sin(x: Value) -> Value:
     """The sine."""
     return np.sin(x)
 
 
 @primitive(vjps=[lambda g, y, x: g * -sin(x)], saves=(0,), lowering=lanes("cos({0})", 12), floats=True)
-def cos(x):
+def cos(x: Value) -> Value:
     """The cosine."""
     return np.cos(x)
 
@@ -193,11 +198,11 @@ def cos(x):
 # ---- selection
 
 
-def _where_left(g, y, c, a, b):
+def _where_left(g: Value, y: Value, c: Value, a: Value, b: Value) -> Value:
     return where(c, g, 0.0)
 
 
-def _where_right(g, y, c, a, b):
+def _where_right(g: Value, y: Value, c: Value, a: Value, b: Value) -> Value:
     return where(c, 0.0, g)
 
 
@@ -207,7 +212,7 @@ def _where_right(g, y, c, a, b):
     lowering=lanes("vselect({0}, {1}, {2})"),
     untyped=(0,),
 )
-def where(condition, a, b):
+def where(condition: Value, a: Value, b: Value) -> Value:
     """`a` where `condition` holds, else `b`, with broadcasting."""
     return np.where(condition, a, b)
 
@@ -220,7 +225,7 @@ def where(condition, a, b):
     saves=(0, 1),
     lowering=lanes("vmax({0}, {1})"),
 )
-def maximum(a, b):
+def maximum(a: Value, b: Value) -> Value:
     """The larger of `a` and `b`; NaN wins, and a tie shares the gradient."""
     return np.maximum(a, b)
 
@@ -233,12 +238,13 @@ def maximum(a, b):
     saves=(0, 1),
     lowering=lanes("vmin({0}, {1})"),
 )
-def minimum(a, b):
+def minimum(a: Value, b: Value) -> Value:
     """The smaller of `a` and `b`; NaN wins, and a tie shares the gradient."""
     return np.minimum(a, b)
 
 
-def clip(x, min=None, max=None):
+@like_first
+def clip(x: Value, min: Value = None, max: Value = None) -> Value:
     """Limit `x` to ``[min, max]``: numbers, arrays, or None.
 
     As ``minimum(maximum(x, min), max)``, so that `max` wins where ``min > max`` and NaN stays NaN; but on a bound all
@@ -257,7 +263,7 @@ def clip(x, min=None, max=None):
     return y
 
 
-def _bound(bound, name, x):
+def _bound(bound: Value, name: str, x: Value) -> Value:
     bound = operand(bound, f"clip: {name}")
     if isinstance(bound, np.ndarray) and bound.ndim == 0:
         return bound.item()
@@ -266,7 +272,7 @@ def _bound(bound, name, x):
     return bound
 
 
-def _passed(passed, bound):
+def _passed(passed: Value, bound: Value) -> Value:
     """Where a bound takes the place of a value: where that is beyond it, or where the bound is NaN."""
     if is_number(bound):
         return passed if bound == bound else True
@@ -277,28 +283,29 @@ def _passed(passed, bound):
 
 
 @primitive(vjps=[nothing], saves=(), lowering=lanes("vfloor({0})"))
-def floor(x):
+def floor(x: Value) -> Value:
     """Round down; the gradient is zero."""
     return np.floor(x)
 
 
 @primitive(vjps=[nothing], saves=(), lowering=lanes("-vfloor(-{0})"))
-def ceil(x):
+def ceil(x: Value) -> Value:
     """Round up; the gradient is zero."""
     return np.ceil(x)
 
 
 @primitive(vjps=[nothing], saves=(), lowering=lanes("vround({0})"))
-def _round(x):
+def _round(x: Value) -> Value:
     return np.round(x if np.asarray(x).dtype.kind != "b" else np.asarray(x, np.int64))
 
 
 @primitive(vjps=[nothing], saves=())
-def _round_to(x, decimals):
+def _round_to(x: Value, decimals: int) -> Value:
     return np.round(x, decimals)
 
 
-def round(x, decimals=0):
+@like_first
+def round(x: Value, decimals: int = 0) -> Value:
     """Round to `decimals` places after the point (negative: before it), ties to even; the gradient is zero."""
     if isinstance(decimals, bool) or not isinstance(decimals, (int, np.integer)):
         raise TypeError(f"decimals: got {decimals!r}, wanted an int")
@@ -306,7 +313,7 @@ def round(x, decimals=0):
 
 
 @primitive(vjps=[nothing, nothing], saves=())
-def floor_divide(a, b):
+def floor_divide(a: Value, b: Value) -> Value:
     """``a // b``; the gradient is zero."""
     return np.floor_divide(a, b)
 
@@ -315,28 +322,30 @@ def floor_divide(a, b):
     vjps=[lambda g, y, a, b: g, lambda g, y, a, b: -masked_product(g, floor_divide(a, b))],
     saves=(0, 1),
 )
-def remainder(a, b):
+def remainder(a: Value, b: Value) -> Value:
     """``a % b``, with the sign of `b`."""
     return np.remainder(a, b)
 
 
 @primitive(vjps=[lambda g, y, x, dtype: g.astype(x.dtype)], saves=(), lowering=Lowering("cast"))
-def _astype(x, dtype):
+def _astype(x: Value, dtype: np.dtype) -> Value:
     return x.astype(dtype)
 
 
-def astype(x, dtype):
+@like_first
+def astype(x: Value, dtype: DTypeLike) -> Value:
     """Cast to `dtype`; gradients are cast back."""
     x, dtype = operand(x, "astype"), check_dtype(dtype)
     return copy(x) if x.dtype == dtype else _astype(x, dtype=dtype)
 
 
 @primitive(vjps=[lambda g, y, x: g], saves=(), lowering=lanes("{0}", 0))
-def _copy(x):
+def _copy(x: Value) -> Value:
     return np.array(x)
 
 
-def copy(x):
+@like_first
+def copy(x: Value) -> Value:
     """The same values in memory of their own; gradients pass."""
     x = operand(x, "copy")
     return _copy(x) if grad_mode.tracer is None else x  # what a step computes in a compiled loop is a value already
@@ -345,6 +354,7 @@ def copy(x):
 CONSTANT = Op("constant", lambda x: x, vjps=[None], saves=(), view=True, lowering=lanes("{0}", 0))
 
 
-def constant(x):
+@like_first
+def constant(x: Value) -> Value:
     """`x`, through which no gradient flows; what ``detach()`` is to the compiler."""
     return apply(CONSTANT, (x,), {})

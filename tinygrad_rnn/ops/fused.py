@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ..core import OUT, Lowering, primitive
+from ..core.aliases import Value
+from ..core.signatures import like_first
 from ..errors import DTypeError, ShapeError
 from .activation import tanh
 from .arguments import operand
 
 
-def _vjp(g, y, x, w_x, h, w_h, *biases, needs, transposed):
+def _vjp(
+    g: Value,
+    y: Value,
+    x: Value,
+    w_x: Value,
+    h: Value,
+    w_h: Value,
+    *biases: Value,
+    needs: Sequence[bool],
+    transposed: bool,
+) -> list[Value]:
     if isinstance(g, np.ndarray):
         from ..kernels.fused import matmul_tanh as kernels  # numba is imported at first use
 
@@ -27,7 +41,7 @@ def _vjp(g, y, x, w_x, h, w_h, *biases, needs, transposed):
     return [d if need else None for d, need in zip(all_of_them, needs)]
 
 
-def _decompose(x, w_x, h, w_h, *biases, transposed):
+def _decompose(x: Value, w_x: Value, h: Value, w_h: Value, *biases: Value, transposed: bool) -> Value:
     y = x @ w_x.T + h @ w_h.T if transposed else x @ w_x + h @ w_h
     for b in biases:
         y = y + b
@@ -35,7 +49,7 @@ def _decompose(x, w_x, h, w_h, *biases, transposed):
 
 
 @primitive(joint_vjp=_vjp, saves=(0, 1, 2, 3, OUT), lowering=Lowering(decompose=_decompose), floats=True)
-def _matmul_tanh(x, w_x, h, w_h, *biases, transposed):
+def _matmul_tanh(x: Value, w_x: Value, h: Value, w_h: Value, *biases: Value, transposed: bool) -> Value:
     from ..kernels.fused import matmul_tanh as kernels
 
     bias = None if not biases else biases[0] if len(biases) == 1 else biases[0] + biases[1]
@@ -43,7 +57,8 @@ def _matmul_tanh(x, w_x, h, w_h, *biases, transposed):
     return kernel(x, w_x.T, h, w_h.T, bias) if transposed else kernel(x, w_x, h, w_h, bias)
 
 
-def matmul_tanh(x, w_x, h, w_h, *biases, transposed=False):
+@like_first
+def matmul_tanh(x: Value, w_x: Value, h: Value, w_h: Value, *biases: Value, transposed: bool = False) -> Value:
     """``tanh(x @ w_x + h @ w_h + b)`` in one jitted kernel; its gradients are another.
 
     Parameters

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..core import Lowering, Tensor, primitive
+from ..core.aliases import ArrayLike, Index, Value
 from ..core.node import as_operand
+from ..core.signatures import like_first
 from ..errors import DTypeError, ShapeError
 from .arguments import one_axis, operand
 
@@ -18,7 +22,7 @@ def _is_basic(index: tuple) -> bool:
     )
 
 
-def _getitem_vjp(g, y, x, index):
+def _getitem_vjp(g: Value, y: Value, x: Value, index: Index) -> Value:
     add = scatter_add.op.forward if type(g) is np.ndarray else scatter_add
     return add(g, index=index, shape=tuple(x.shape))
 
@@ -30,12 +34,12 @@ def _getitem_vjp(g, y, x, index):
     lowering=Lowering("slice"),
     fresh=True,
 )
-def _getitem(x, index):
+def _getitem(x: Value, index: Index) -> Value:
     return x[index]
 
 
 @primitive(vjps=[lambda g, y, x, index, shape: _getitem(g, index=index)], saves=(), lowering=Lowering("unslice"))
-def scatter_add(x, index, shape):
+def scatter_add(x: Value, index: Index, shape: tuple[int, ...]) -> Value:
     """Zeros of `shape` with `x` added at `index`: the transpose of indexing."""
     out = np.zeros(shape, x.dtype)
     if _is_basic(index):
@@ -45,7 +49,8 @@ def scatter_add(x, index, shape):
     return out
 
 
-def getitem(x, index):
+@like_first
+def getitem(x: Value, index: Index) -> Value:
     """``x[index]`` with integers, slices, None, Ellipsis, integer arrays or bool masks."""
     if not isinstance(index, tuple):
         index = (index,)
@@ -57,7 +62,7 @@ def getitem(x, index):
         raise IndexError(f"index: got {index} for shape {np.shape(x)}: {e}") from None
 
 
-def _plain(i):
+def _plain(i: Any) -> Any:
     """One index without tensors; arrays are copied, as the graph keeps them."""
     if isinstance(i, (Tensor, list, np.ndarray)):
         given = i.data if isinstance(i, Tensor) else i
@@ -69,7 +74,8 @@ def _plain(i):
     return i
 
 
-def take(x, indices, axis=None):
+@like_first
+def take(x: Value, indices: ArrayLike, axis: int | None = None) -> Value:
     """Elements at integer `indices` along `axis` (None: of the flattened tensor)."""
     x = operand(x, "take")
     if axis is None or not x.shape:
@@ -78,7 +84,7 @@ def take(x, indices, axis=None):
     return getitem(x, (*(slice(None),) * one_axis(axis, x.shape), as_indices(indices)))
 
 
-def as_indices(indices) -> np.ndarray:
+def as_indices(indices: ArrayLike) -> np.ndarray:
     """Integer indices of any shape, as a copy, which the graph keeps."""
     array = np.array(as_operand(indices.data if isinstance(indices, Tensor) else indices, "indices"))
     if not array.size and not isinstance(indices, (Tensor, np.ndarray)):
@@ -88,17 +94,17 @@ def as_indices(indices) -> np.ndarray:
     return array
 
 
-def _embedding_vjp(g, y, weight, indices):
+def _embedding_vjp(g: Value, y: Value, weight: Value, indices: np.ndarray) -> Value:
     return _scatter_rows(g, indices=indices, rows=weight.shape[0])
 
 
 @primitive(vjps=[_embedding_vjp], saves=())
-def _embedding(weight, indices):
+def _embedding(weight: Value, indices: np.ndarray) -> Value:
     return weight[indices]
 
 
 @primitive(vjps=[lambda g, y, x, indices, rows: _embedding(g, indices=indices)], saves=())
-def _scatter_rows(x, indices, rows):
+def _scatter_rows(x: Value, indices: np.ndarray, rows: int) -> Value:
     out = np.zeros((rows, x.shape[-1]), x.dtype)
     if indices.size:  # sums of runs of equal indices: up to five times as fast as np.add.at
         order = np.argsort(indices, axis=None, kind="stable")
@@ -108,7 +114,8 @@ def _scatter_rows(x, indices, rows):
     return out
 
 
-def embedding(weight, indices):
+@like_first
+def embedding(weight: Value, indices: ArrayLike) -> Value:
     """Rows of `weight` (V, E) at integer `indices` of any shape: (...) -> (..., E).
 
     Raises

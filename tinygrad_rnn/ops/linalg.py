@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, overload
 
 import numpy as np
 from numpy import ndarray
 
-from ..core import Lowering, primitive
+from ..core import Lowering, Tensor, primitive
+from ..core.aliases import ArrayLike, Value
+from ..core.signatures import like_first
 from ..errors import ShapeError
 from .arguments import operand
 from .elementwise import multiply
 from .shape import broadcast_to, reshape, transpose
 
 
-def flat(x):
+def flat(x: Value) -> Value:
     """All but the last axis as one: large products instead of many small ones."""
     if len(x.shape) == 2:
         return x
     return x.reshape((int(np.prod(x.shape[:-1], dtype=int)), x.shape[-1]))  # -1 fails where an axis is empty
 
 
-def _left(g, y, a, b):
+def _left(g: Value, y: Value, a: Value, b: Value) -> Value:
     if type(g) is ndarray and a.ndim == b.ndim == 2:  # dot() takes less time to begin than @
         return g.dot(b.T)
     if len(b.shape) == 1:  # (..., k) @ (k,)
@@ -31,7 +34,7 @@ def _left(g, y, a, b):
     return g @ b.swapaxes(-1, -2)
 
 
-def _right(g, y, a, b):
+def _right(g: Value, y: Value, a: Value, b: Value) -> Value:
     if type(g) is ndarray and a.ndim == b.ndim == 2:
         return a.T.dot(g)
     if len(b.shape) == 1:
@@ -44,13 +47,14 @@ def _right(g, y, a, b):
 
 
 @primitive(vjps=[_left, _right], saves=(0, 1), lowering=Lowering("matmul"), fresh=True)
-def _matmul(a, b):
+def _matmul(a: Value, b: Value) -> Value:
     if b.ndim == 2 and a.ndim > 1:
         return a.dot(b) if a.ndim == 2 else flat(a).dot(b).reshape(*a.shape[:-1], b.shape[1])
     return a @ b
 
 
-def matmul(a, b):
+@like_first
+def matmul(a: Value, b: Value) -> Value:
     """Matrix product over the last two axes, as ``numpy.matmul``: leading axes broadcast, 1-D allowed.
 
     Raises
@@ -65,7 +69,8 @@ def matmul(a, b):
     return _matmul(a, b)
 
 
-def outer(a, b):
+@like_first
+def outer(a: Value, b: Value) -> Value:
     """Outer product over the last axis: (..., m), (..., n) -> (..., m, n)."""
     a, b = operand(a, "outer"), operand(b, "outer")
     if not len(a.shape) or not len(b.shape):
@@ -76,7 +81,7 @@ def outer(a, b):
 # ---- einsum
 
 
-def _einsum_vjp(g, y, *xs, needs, subscripts):
+def _einsum_vjp(g: Value, y: Value, *xs: Value, needs: Sequence[bool], subscripts: str) -> list[Value]:
     """One more sum of products for each operand; labels that it alone has are spread out again."""
     terms, out = subscripts.split("->")
     inputs = terms.split(",")
@@ -98,7 +103,7 @@ def _einsum_vjp(g, y, *xs, needs, subscripts):
 
 
 @primitive(joint_vjp=_einsum_vjp)
-def _einsum(*xs, subscripts):
+def _einsum(*xs: Value, subscripts: str) -> Value:
     large = len(xs) > 2 or xs[0].size > 4096  # planning the contraction costs as much as a small product
     y = np.asarray(np.einsum(subscripts, *xs, optimize=large))
     return y.copy() if y.base is not None else y  # NumPy may give a view
@@ -151,7 +156,7 @@ def _lengths(subscripts: str, inputs: list[str], out: str, shapes: list[tuple]) 
     return sizes
 
 
-def _diagonal(x, labels: str) -> tuple[Any, str]:
+def _diagonal(x: Value, labels: str) -> tuple[Any, str]:
     """The operand with each of its labels once: elements whose indices of equal labels are equal."""
     for c in sorted(set(labels)):
         while labels.count(c) > 1:
@@ -164,7 +169,11 @@ def _diagonal(x, labels: str) -> tuple[Any, str]:
     return x, labels
 
 
-def einsum(subscripts, *operands):
+@overload
+def einsum(subscripts: str, *operands: Tensor) -> Tensor: ...
+@overload
+def einsum(subscripts: str, *operands: ArrayLike) -> Value: ...
+def einsum(subscripts: str, *operands: Value) -> Value:
     """Sum of products over labelled axes, as ``numpy.einsum`` (string form; ``...`` and repeated labels too).
 
     An axis of length 1 is broadcast against an axis of the same label in another operand.

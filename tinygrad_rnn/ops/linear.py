@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from numpy import ndarray
 
 from ..core import Lowering, primitive, sum_rows
+from ..core.aliases import Value
+from ..core.signatures import like_first
 from ..errors import ShapeError
 from .arguments import operand
 from .linalg import flat
 
 
-def _vjp(g, y, x, weight, *bias, needs):
+def _vjp(g: Value, y: Value, x: Value, weight: Value, *bias: Value, needs: Sequence[bool]) -> list[Value]:
     if type(g) is ndarray and g.ndim == x.ndim == 2:  # the tape's small steps: the same without detours
         return [
             g.dot(weight) if needs[0] else None,
@@ -25,13 +29,13 @@ def _vjp(g, y, x, weight, *bias, needs):
     ]
 
 
-def _decompose(x, weight, *bias):
+def _decompose(x: Value, weight: Value, *bias: Value) -> Value:
     y = x @ weight.T
     return y + bias[0] if bias else y
 
 
 @primitive(joint_vjp=_vjp, saves=(0, 1), lowering=Lowering(decompose=_decompose), floats=True, fresh=True)
-def _linear(x, weight, *bias):
+def _linear(x: Value, weight: Value, *bias: Value) -> Value:
     if x.ndim > 2:
         y = flat(x).dot(weight.T).reshape(*x.shape[:-1], weight.shape[0])
     else:
@@ -41,7 +45,8 @@ def _linear(x, weight, *bias):
     return y
 
 
-def linear(x, weight, bias=None):
+@like_first
+def linear(x: Value, weight: Value, bias: Value = None) -> Value:
     """``x @ weight.T + bias``: (..., in) with weight (out, in) and bias (out,) to (..., out).
 
     Raises

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from ..core import primitive
+from ..core.aliases import Value
 from .activation import sigmoid_of
 from .elementwise import masked_product
 
 
-def _slope(g, scale):
+def _slope(g: Value, scale: float) -> Value:
     factor = 2.0 * scale
     return float(g) * factor if type(g) is np.ndarray else g * factor  # NumPy takes its time over arrays of one number
 
@@ -23,19 +24,19 @@ def _slope(g, scale):
     floats=True,
     fresh=True,
 )
-def squared_error(x, target, scale):
+def squared_error(x: Value, target: Value, scale: float) -> Value:
     """``scale * sum((x - target)**2)`` of two arrays of one shape."""
     d = np.subtract(x, target).reshape(-1)
     total = d.dot(d) if d.size < 16384 else np.add.reduce(np.square(d))  # pairwise where there is much to add up
     return total * d.dtype.type(scale)
 
 
-def _logistic_vjp(g, y, x, target):
+def _logistic_vjp(g: Value, y: Value, x: Value, target: Value) -> Value:
     return g * ((1 - target) * sigmoid_of(x) - target * sigmoid_of(-x))
 
 
 @primitive(vjps=[_logistic_vjp, lambda g, y, x, target: g * -x], saves=(0, 1), floats=True)
-def logistic_loss(x, target):
+def logistic_loss(x: Value, target: Value) -> Value:
     """``-target * log(sigmoid(x)) - (1 - target) * log(sigmoid(-x))``, with all digits on both sides."""
     if np.isfinite(x).all():
         y = np.maximum(x, 0) - x * target
@@ -44,18 +45,18 @@ def logistic_loss(x, target):
     return y + np.log1p(np.exp(-np.abs(x)))
 
 
-def _pick_vjp(g, y, x, index):
+def _pick_vjp(g: Value, y: Value, x: Value, index: np.ndarray) -> Value:
     return place_class(g, index=index, classes=x.shape[-1])
 
 
 @primitive(vjps=[_pick_vjp], saves=())
-def pick_class(x, index):
+def pick_class(x: Value, index: np.ndarray) -> Value:
     """``x[..., index]`` with one index for each leading position: (..., C) to (...)."""
     return np.take_along_axis(x, index[..., None], -1)[..., 0]
 
 
 @primitive(vjps=[lambda g, y, x, index, classes: pick_class(g, index=index)], saves=())
-def place_class(x, index, classes):
+def place_class(x: Value, index: np.ndarray, classes: int) -> Value:
     """The transpose of :func:`pick_class`: (...) to (..., C), zero but at `index`."""
     out = np.zeros((*x.shape, classes), x.dtype)
     np.put_along_axis(out, index[..., None], x[..., None], -1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ..core import OUT, Lowering, primitive
+from ..core.aliases import Axes, Value
+from ..core.signatures import like_first
 from ..errors import ShapeError
 from .arguments import number, operand, several_axes
 from .compare import isfinite
@@ -13,7 +15,7 @@ from .reduce import _count, _expand, _max, _sum, max, sum
 from .shape import reshape
 
 
-def _deviations(x, axis, ddof, name):
+def _deviations(x: Value, axis: Axes, ddof: float, name: str) -> tuple[Value, tuple[int, ...], float]:
     """Deviations from the mean over `axis`, the axes, and the divisor ``n - ddof``."""
     x = operand(x, name)
     axes, ddof = several_axes(axis, x.shape, scalars=True), number(ddof, "ddof")
@@ -23,13 +25,15 @@ def _deviations(x, axis, ddof, name):
     return centre(x, axis=axes), axes, count - ddof
 
 
-def var(x, axis=None, keepdims=False, ddof=0):
+@like_first
+def var(x: Value, axis: Axes = None, keepdims: bool = False, ddof: float = 0) -> Value:
     """Variance over `axis`, with divisor ``n - ddof``; exactly 0 where all elements are equal."""
     centred, axes, divisor = _deviations(x, axis, ddof, "var")
     return _sum(centred * centred, axis=axes, keepdims=bool(keepdims)) / divisor
 
 
-def std(x, axis=None, keepdims=False, ddof=0):
+@like_first
+def std(x: Value, axis: Axes = None, keepdims: bool = False, ddof: float = 0) -> Value:
     """Standard deviation over `axis`, with divisor ``n - ddof``; its gradient is 0 where all elements are equal.
 
     It overflows and underflows only where the result does, not its square.
@@ -38,11 +42,11 @@ def std(x, axis=None, keepdims=False, ddof=0):
     return _norm(centred, axis=axes, keepdims=bool(keepdims)) * (1.0 / divisor**0.5)
 
 
-def _centre_vjp(g, y, x, axis):
+def _centre_vjp(g: Value, y: Value, x: Value, axis: tuple[int, ...]) -> Value:
     return centre(g, axis=axis)  # a projection, which is its own transpose
 
 
-def _decompose_centre(x, axis):
+def _decompose_centre(x: Value, axis: tuple[int, ...]) -> Value:
     count = _count(x, axis)
     y = x - _sum(x, axis=axis, keepdims=True) * (1.0 / count)
     rest = _sum(constant(y), axis=axis, keepdims=True) / count  # what rounding left: all there is of equal elements
@@ -50,7 +54,7 @@ def _decompose_centre(x, axis):
 
 
 @primitive(vjps=[_centre_vjp], saves=(), lowering=Lowering(decompose=_decompose_centre), floats=True)
-def centre(x, axis):
+def centre(x: Value, axis: tuple[int, ...]) -> Value:
     """`x` without its mean over `axis`; exactly 0 where all elements are equal."""
     first = x[tuple([slice(0, 1) if i in axis else slice(None) for i in range(x.ndim)])]
     y = np.subtract(x, first)
@@ -62,7 +66,7 @@ def centre(x, axis):
 # ---- lengths
 
 
-def _decompose_norm(x, axis, keepdims):
+def _decompose_norm(x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
     top = constant(_max(abs(x), axis=axis, keepdims=True))
     top = where((top > 0) & isfinite(top), top, 1.0)
     z = x / top
@@ -78,10 +82,10 @@ def _decompose_norm(x, axis, keepdims):
     lowering=Lowering(decompose=_decompose_norm),
     floats=True,
 )
-def _norm(x, axis, keepdims):
+def _norm(x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
     limits = np.finfo(x.dtype)
     with np.errstate(over="ignore", under="ignore"):
-        y = np.sqrt(np.add.reduce(x * x, axis=axis, keepdims=keepdims))
+        y = np.sqrt(np.add.reduce(x * x, axis=axis, keepdims=keepdims))  # type: ignore[call-overload]
         if np.all((y > limits.tiny**0.5 / limits.eps) & (y < np.inf)):
             return y
         top = np.maximum.reduce(np.abs(x), axis=axis, keepdims=True, initial=0)  # squares too large or too small
@@ -91,13 +95,14 @@ def _norm(x, axis, keepdims):
     return y if keepdims else y.reshape(tuple([n for i, n in enumerate(x.shape) if i not in axis]))
 
 
-def _direction(x, y):
+def _direction(x: Value, y: Value) -> Value:
     """``x / y``; 0 where the length `y` is 0."""
     none = y == 0
     return where(none, 0.0, x / where(none, 1.0, y))
 
 
-def norm(x, ord=None, axis=None, keepdims=False):
+@like_first
+def norm(x: Value, ord: float | None = None, axis: Axes = None, keepdims: bool = False) -> Value:
     """Length of vectors, as ``numpy.linalg.norm``; its gradient at zero is zero.
 
     Parameters

@@ -8,11 +8,12 @@ import math
 import numpy as np
 
 from ..core import OUT, Lowering, Op, apply, primitive
+from ..core.aliases import Value
 from .compare import logical_and
 from .elementwise import abs, lanes, log, masked_product, masked_quotient, nothing, where
 
 
-def _base(g, y, a, b):
+def _base(g: Value, y: Value, a: Value, b: Value) -> Value:
     if isinstance(b, (int, float)):  # the common case, without a special point at zero
         if b == 0:
             return nothing(g)
@@ -25,7 +26,7 @@ def _base(g, y, a, b):
     return masked_product(masked_product(g, b), power(a, where(none, 1.0, b - 1)))
 
 
-def _exponent(g, y, a, b):
+def _exponent(g: Value, y: Value, a: Value, b: Value) -> Value:
     if isinstance(a, (int, float)):
         scale = math.log(a) if a > 0 else math.nan if a != 0 else where(b < 0, -math.inf, 0.0)
     else:
@@ -33,7 +34,7 @@ def _exponent(g, y, a, b):
     return masked_product(masked_product(g, y), scale)
 
 
-def _by_number(a, b):
+def _by_number(a: Value, b: Value) -> Value:
     if isinstance(b, (int, float)) and a.dtype.kind == "f":
         op = power_by(b)
         if op is not None:
@@ -46,7 +47,7 @@ def _by_number(a, b):
     saves=(0, 1, OUT),
     lowering=Lowering("elementwise", "power({0}, {1})", 60, decompose=_by_number),
 )
-def power(a, b):
+def power(a: Value, b: Value) -> Value:
     """``a ** b``, with broadcasting.
 
     The gradient by `b` is 0 where `a` is 0 and `b` is not negative, and minus infinity (times the cotangent) where `b`
@@ -67,10 +68,10 @@ def _product(x: str, n: int) -> str:
 def power_by(exponent: float) -> Op | None:
     """What a compiled loop computes for ``x ** exponent`` in less time than a power takes; None if there is nothing."""
 
-    def forward(x):
+    def forward(x: Value) -> Value:
         return np.power(x, exponent)
 
-    def rule(g, y, x):
+    def rule(g: Value, y: Value, x: Value) -> Value:
         return _base(g, y, x, exponent)
 
     if exponent == 0:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from ..core import Lowering, Reduction, primitive
+from ..core.aliases import Axes, Value
+from ..core.signatures import like_first
 from ..errors import ShapeError
 from .arguments import one_axis, operand, several_axes
 from .elementwise import masked_quotient
 from .shape import broadcast_to, concat, flip, reshape, transpose
 
 
-def _count(x, axes) -> int:
+def _count(x: Value, axes: tuple[int, ...]) -> int:
     return int(np.prod([x.shape[a] for a in axes], dtype=int))
 
 
-def _expand(g, x, axis, keepdims):
+def _expand(g: Value, x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
     """Put reduced axes back with length 1."""
     if keepdims:
         return g
@@ -27,23 +29,25 @@ def _expand(g, x, axis, keepdims):
     saves=(),
     lowering=Lowering(reduction=Reduction(0.0, "{0} + {1}")),
 )
-def _sum(x, axis, keepdims):
-    return np.add.reduce(x, axis=axis, keepdims=keepdims)
+def _sum(x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
+    return np.add.reduce(x, axis=axis, keepdims=keepdims)  # type: ignore[call-overload]
 
 
-def sum(x, axis=None, keepdims=False):
+@like_first
+def sum(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     """Sum over `axis` (None: all, an int, or a tuple)."""
     x = operand(x, "sum")
     return _sum(x, axis=several_axes(axis, x.shape, scalars=True), keepdims=bool(keepdims))
 
 
-def mean(x, axis=None, keepdims=False):
+@like_first
+def mean(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     """Arithmetic mean over `axis`."""
     x, axes, count = _counted(x, axis, "mean")
     return _sum(x, axis=axes, keepdims=bool(keepdims)) / count
 
 
-def _counted(x, axis, name):
+def _counted(x: Value, axis: Axes, name: str) -> tuple[Value, tuple[int, ...], int]:
     """The operand, its axes, and how many elements lie along them: at least one."""
     x = operand(x, name)
     axes = several_axes(axis, x.shape, scalars=True)
@@ -53,7 +57,7 @@ def _counted(x, axis, name):
     return x, axes, count
 
 
-def _extremum_vjp(g, y, x, axis, keepdims):
+def _extremum_vjp(g: Value, y: Value, x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
     """Elements that attain the extremum share the cotangent: NaN do where there are any."""
     hit = (x == _expand(y, x, axis, keepdims)) | (x != x)
     hit = hit.astype(x.dtype)
@@ -61,22 +65,24 @@ def _extremum_vjp(g, y, x, axis, keepdims):
 
 
 @primitive(vjps=[_extremum_vjp], lowering=Lowering(reduction=Reduction(-np.inf, "vmax({0}, {1})")))
-def _max(x, axis, keepdims):
-    return np.maximum.reduce(x, axis=axis, keepdims=keepdims)
+def _max(x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
+    return np.maximum.reduce(x, axis=axis, keepdims=keepdims)  # type: ignore[call-overload]
 
 
 @primitive(vjps=[_extremum_vjp], lowering=Lowering(reduction=Reduction(np.inf, "vmin({0}, {1})")))
-def _min(x, axis, keepdims):
-    return np.minimum.reduce(x, axis=axis, keepdims=keepdims)
+def _min(x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
+    return np.minimum.reduce(x, axis=axis, keepdims=keepdims)  # type: ignore[call-overload]
 
 
-def max(x, axis=None, keepdims=False):
+@like_first
+def max(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     """Largest element over `axis`; elements that tie share the gradient, and NaN takes it."""
     x, axes, _ = _counted(x, axis, "max")
     return _max(x, axis=axes, keepdims=bool(keepdims))
 
 
-def min(x, axis=None, keepdims=False):
+@like_first
+def min(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     """Smallest element over `axis`; elements that tie share the gradient, and NaN takes it."""
     x, axes, _ = _counted(x, axis, "min")
     return _min(x, axis=axes, keepdims=bool(keepdims))
@@ -85,7 +91,7 @@ def min(x, axis=None, keepdims=False):
 # ---- products
 
 
-def _up_to(x):
+def _up_to(x: Value) -> Value:
     """Products of all elements before each, along the last axis."""
     n = x.shape[-1]
     one = x[..., :1] * 0 + 1
@@ -97,7 +103,7 @@ def _up_to(x):
     return y
 
 
-def _prod_vjp(g, y, x, axis, keepdims):
+def _prod_vjp(g: Value, y: Value, x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
     """Products of all other elements, without a division, so that zeros do no harm."""
     if _count(x, axis) == 0:
         return broadcast_to(_expand(g, x, axis, keepdims), x.shape)
@@ -109,7 +115,7 @@ def _prod_vjp(g, y, x, axis, keepdims):
     return _expand(g, x, axis, keepdims) * others
 
 
-def _decompose_prod(x, axis, keepdims):
+def _decompose_prod(x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
     kept = tuple(1 if i in axis else n for i, n in enumerate(x.shape))
     for a in axis:
         lead = (slice(None),) * a
@@ -125,26 +131,28 @@ def _decompose_prod(x, axis, keepdims):
 
 
 @primitive(vjps=[_prod_vjp], saves=(0,), lowering=Lowering(decompose=_decompose_prod))
-def _prod(x, axis, keepdims):
-    return np.multiply.reduce(x, axis=axis, keepdims=keepdims)
+def _prod(x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
+    return np.multiply.reduce(x, axis=axis, keepdims=keepdims)  # type: ignore[call-overload]
 
 
-def prod(x, axis=None, keepdims=False):
+@like_first
+def prod(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     """Product over `axis`, multiplied in NumPy's order; its gradients hold at zeros too."""
     x = operand(x, "prod")
     return _prod(x, axis=several_axes(axis, x.shape, scalars=True), keepdims=bool(keepdims))
 
 
-def _cumsum_vjp(g, y, x, axis):
+def _cumsum_vjp(g: Value, y: Value, x: Value, axis: int) -> Value:
     return flip(_cumsum(flip(g, axis), axis=axis), axis)
 
 
 @primitive(vjps=[_cumsum_vjp], saves=())
-def _cumsum(x, axis):
+def _cumsum(x: Value, axis: int) -> Value:
     return np.cumsum(x, axis=axis)
 
 
-def cumsum(x, axis=None):
+@like_first
+def cumsum(x: Value, axis: int | None = None) -> Value:
     """Running sum along `axis`; None runs over the flattened tensor."""
     x = operand(x, "cumsum")
     if axis is None:
@@ -157,17 +165,17 @@ def cumsum(x, axis=None):
 
 
 @primitive()
-def _argmax(x, axis, keepdims):
+def _argmax(x: Value, axis: int | None, keepdims: bool) -> Value:
     return np.argmax(x, axis=axis, keepdims=keepdims)
 
 
 @primitive()
-def _argmin(x, axis, keepdims):
+def _argmin(x: Value, axis: int | None, keepdims: bool) -> Value:
     return np.argmin(x, axis=axis, keepdims=keepdims)
 
 
 @primitive()
-def _argsort(x, axis):
+def _argsort(x: Value, axis: int) -> Value:
     return np.argsort(x, axis=axis, kind="stable")
 
 
@@ -177,16 +185,16 @@ def _of_truths(init: float, combine: str) -> Lowering:
 
 
 @primitive(lowering=_of_truths(1.0, "vmin({0}, {1})"))
-def _all(x, axis, keepdims):
+def _all(x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
     return np.all(x, axis=axis, keepdims=keepdims)
 
 
 @primitive(lowering=_of_truths(0.0, "vmax({0}, {1})"))
-def _any(x, axis, keepdims):
+def _any(x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
     return np.any(x, axis=axis, keepdims=keepdims)
 
 
-def _arg_axis(x, axis, name):
+def _arg_axis(x: Value, axis: int | None, name: str) -> tuple[Value, int | None]:
     """The operand and its axis, None for all, along which there is at least one element."""
     x = operand(x, name)
     axis = None if axis is None else one_axis(axis, x.shape, scalars=True)
@@ -194,19 +202,22 @@ def _arg_axis(x, axis, name):
     return x, axis if x.shape else None
 
 
-def argmax(x, axis=None, keepdims=False):
+@like_first
+def argmax(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
     """Index of the largest element along `axis` (None: in the flattened tensor); of the first NaN if there is one."""
     x, axis = _arg_axis(x, axis, "argmax")
     return _argmax(x, axis=axis, keepdims=bool(keepdims))
 
 
-def argmin(x, axis=None, keepdims=False):
+@like_first
+def argmin(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
     """Index of the smallest element along `axis` (None: in the flattened tensor); of the first NaN if there is one."""
     x, axis = _arg_axis(x, axis, "argmin")
     return _argmin(x, axis=axis, keepdims=bool(keepdims))
 
 
-def argsort(x, axis=-1):
+@like_first
+def argsort(x: Value, axis: int | None = -1) -> Value:
     """Indices that sort `x` along `axis` (None: the flattened tensor), ties in their order, NaN last."""
     x = operand(x, "argsort")
     if axis is None or not x.shape:
@@ -215,13 +226,15 @@ def argsort(x, axis=-1):
     return _argsort(x, axis=one_axis(axis, x.shape))
 
 
-def all(x, axis=None, keepdims=False):
+@like_first
+def all(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     """Whether all elements hold, over `axis`."""
     x = operand(x, "all")
     return _all(x, axis=several_axes(axis, x.shape, scalars=True), keepdims=bool(keepdims))
 
 
-def any(x, axis=None, keepdims=False):
+@like_first
+def any(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     """Whether any element holds, over `axis`."""
     x = operand(x, "any")
     return _any(x, axis=several_axes(axis, x.shape, scalars=True), keepdims=bool(keepdims))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any, overload
 
 import numpy as np
 
 from ..config import grad_mode
 from ..core import Lowering, Tensor, primitive
+from ..core.aliases import ArrayLike, Axes, Shape, Value
 from ..core.node import as_operand
+from ..core.signatures import like_first
 from ..errors import ShapeError
 from .arguments import MOST, integers, number, one_axis, operand, several_axes
 from .elementwise import copy
@@ -17,11 +21,12 @@ from .index import scatter_add, take
 
 
 @primitive(vjps=[lambda g, y, x, shape: g.reshape(x.shape)], saves=(), view=True, lowering=Lowering("reshape"))
-def _reshape(x, shape):
+def _reshape(x: Value, shape: tuple[int, ...]) -> Value:
     return np.reshape(x, shape)
 
 
-def reshape(x, *shape):
+@like_first
+def reshape(x: Value, *shape: Shape) -> Value:
     """The same elements in another shape; one length may be -1."""
     x = operand(x, "reshape")
     shape = integers(shape[0] if len(shape) == 1 else shape, "shape")
@@ -35,16 +40,16 @@ def reshape(x, *shape):
     return x if wanted == tuple(x.shape) and not _is_kept(x) else _reshape(x, shape=wanted)
 
 
-def _is_kept(x) -> bool:
+def _is_kept(x: Value) -> bool:
     """Whether a view of all of `x` has to be another tensor: one in no_grad does not require gradients."""
     return isinstance(x, Tensor) and grad_mode.tracer is None
 
 
-def _inverse(axes):
+def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(int(i) for i in np.argsort(axes))
 
 
-def _transpose_vjp(g, y, x, axes):
+def _transpose_vjp(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Value:
     return _transpose(g, axes=_inverse(axes))
 
 
@@ -54,11 +59,12 @@ def _transpose_vjp(g, y, x, axes):
     view=True,
     lowering=Lowering("transpose"),
 )
-def _transpose(x, axes):
+def _transpose(x: Value, axes: tuple[int, ...]) -> Value:
     return np.transpose(x, axes)
 
 
-def transpose(x, *axes):
+@like_first
+def transpose(x: Value, *axes: Shape | None) -> Value:
     """Permute the axes; without arguments, reverse them."""
     x = operand(x, "transpose")
     n = len(x.shape)
@@ -71,7 +77,8 @@ def transpose(x, *axes):
     return _transpose(x, axes=order)
 
 
-def swapaxes(x, a, b):
+@like_first
+def swapaxes(x: Value, a: int, b: int) -> Value:
     """Exchange two axes."""
     x = operand(x, "swapaxes")
     a, b = one_axis(a, x.shape), one_axis(b, x.shape)
@@ -80,7 +87,8 @@ def swapaxes(x, a, b):
     return _transpose(x, axes=tuple(order))
 
 
-def moveaxis(x, source, destination):
+@like_first
+def moveaxis(x: Value, source: Shape, destination: Shape) -> Value:
     """Move axes (an int, or several) to other places; the others keep their order."""
     x = operand(x, "moveaxis")
     n = len(x.shape)
@@ -96,7 +104,8 @@ def moveaxis(x, source, destination):
     return _transpose(x, axes=tuple(order))
 
 
-def expand_dims(x, axis):
+@like_first
+def expand_dims(x: Value, axis: Shape) -> Value:
     """Insert an axis of length 1 at `axis` (an int or a tuple)."""
     x, axes = operand(x, "expand_dims"), integers(axis, "axis")
     n = len(x.shape) + len(axes)
@@ -107,7 +116,8 @@ def expand_dims(x, axis):
     return _reshape(x, shape=tuple(1 if i in new else next(rest) for i in range(n)))
 
 
-def squeeze(x, axis=None):
+@like_first
+def squeeze(x: Value, axis: Axes = None) -> Value:
     """Remove axes of length 1: all, or those in `axis`."""
     x = operand(x, "squeeze")
     if axis is None:
@@ -121,11 +131,12 @@ def squeeze(x, axis=None):
 
 
 @primitive(vjps=[lambda g, y, x, shape: g], saves=(), view=True, lowering=Lowering("broadcast"))
-def _broadcast_to(x, shape):
+def _broadcast_to(x: Value, shape: tuple[int, ...]) -> Value:
     return np.broadcast_to(x, shape)
 
 
-def broadcast_to(x, shape):
+@like_first
+def broadcast_to(x: Value, shape: Shape) -> Value:
     """Repeat along axes of length 1 to reach `shape`, as NumPy broadcasts; shares memory."""
     x, shape = operand(x, "broadcast_to"), integers(shape, "shape")
     given = tuple(x.shape)
@@ -136,31 +147,33 @@ def broadcast_to(x, shape):
     return _broadcast_to(x, shape=shape)
 
 
-def _flip_vjp(g, y, x, axes):
+def _flip_vjp(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Value:
     return _flip(g, axes=axes)
 
 
 @primitive(vjps=[_flip_vjp], saves=(), view=True)
-def _flip(x, axes):
+def _flip(x: Value, axes: tuple[int, ...]) -> Value:
     return np.flip(x, axes)
 
 
-def flip(x, axis=None):
+@like_first
+def flip(x: Value, axis: Axes = None) -> Value:
     """Reverse the order along `axis` (None: all axes)."""
     x = operand(x, "flip")
     return _flip(x, axes=several_axes(axis, x.shape))
 
 
-def _unpad(g, y, x, widths, value):
+def _unpad(g: Value, y: Value, x: Value, widths: tuple, value: float) -> Value:
     return g[tuple(slice(before, before + n) for (before, _), n in zip(widths, x.shape))]
 
 
 @primitive(vjps=[_unpad], saves=())
-def _pad(x, widths, value):
+def _pad(x: Value, widths: tuple, value: float) -> Value:
     return np.pad(x, widths, constant_values=value)
 
 
-def pad(x, pad_width, mode="constant", constant_values=0):
+@like_first
+def pad(x: Value, pad_width: int | Sequence, mode: str = "constant", constant_values: float = 0) -> Value:
     """Surround with a constant, or with values taken from the array itself.
 
     Parameters
@@ -199,11 +212,13 @@ def pad(x, pad_width, mode="constant", constant_values=0):
         if any(pair):
             if not x.shape[axis]:
                 raise ShapeError(f"pad: got mode {mode!r} for shape {tuple(x.shape)}, wanted an axis with elements")
-            x = take(x, np.pad(np.arange(x.shape[axis]), pair, mode=mode), axis)
+            places: Any = np.pad(np.arange(x.shape[axis]), pair, mode)  # type: ignore[call-overload]
+            x = take(x, places, axis)
     return x
 
 
-def repeat(x, repeats, axis=None):
+@like_first
+def repeat(x: Value, repeats: ArrayLike, axis: int | None = None) -> Value:
     """Repeat each element `repeats` times (a number, or one number for each) along `axis`."""
     x = operand(x, "repeat")
     if axis is None or not x.shape:
@@ -212,11 +227,12 @@ def repeat(x, repeats, axis=None):
     axis = one_axis(axis, x.shape)
     counts = as_operand(repeats, "repeats")
     if counts.ndim > 1 or counts.dtype.kind not in "iu" or counts.size not in (1, x.shape[axis]) or (counts < 0).any():
-        raise ShapeError(f"repeats: got {repeats}, wanted a count, or {x.shape[axis]} counts")
+        raise ShapeError(f"repeats: got {repeats!s}, wanted a count, or {x.shape[axis]} counts")
     return take(x, np.repeat(np.arange(x.shape[axis]), counts), axis)
 
 
-def tile(x, reps):
+@like_first
+def tile(x: Value, reps: Shape) -> Value:
     """Lay copies of `x` side by side, ``reps[i]`` along axis i."""
     x, reps = operand(x, "tile"), integers(reps, "reps")
     if min(reps, default=0) < 0 or math.prod(reps) * math.prod(x.shape) > MOST:
@@ -234,7 +250,7 @@ def tile(x, reps):
 # ---- joining and splitting
 
 
-def _concat_vjp(g, y, *xs, needs, axis):
+def _concat_vjp(g: Value, y: Value, *xs: Value, needs: Sequence[bool], axis: int) -> list[Value]:
     lead, start, out = (slice(None),) * axis, 0, []
     for x, need in zip(xs, needs):
         stop = start + x.shape[axis]
@@ -244,11 +260,11 @@ def _concat_vjp(g, y, *xs, needs, axis):
 
 
 @primitive(joint_vjp=_concat_vjp, saves=(), lowering=Lowering("concat"))
-def _concat(*xs, axis):
+def _concat(*xs: Value, axis: int) -> Value:
     return np.concatenate(xs, axis=axis)
 
 
-def _sequence(xs, name):
+def _sequence(xs: Any, name: str) -> list[Value]:
     """Operands of a function that joins several."""
     if isinstance(xs, (str, bytes)) or not hasattr(xs, "__iter__") or getattr(xs, "shape", None) == ():
         raise TypeError(f"{name}: got {type(xs).__name__}, wanted a sequence of tensors")
@@ -258,7 +274,11 @@ def _sequence(xs, name):
     return xs
 
 
-def concat(xs, axis=0):
+@overload
+def concat(xs: Tensor | Sequence[Tensor], axis: int | None = 0) -> Tensor: ...
+@overload
+def concat(xs: Value, axis: int | None = 0) -> Value: ...
+def concat(xs: Any, axis: int | None = 0) -> Value:
     """Join tensors along an existing axis (None: flatten them first)."""
     xs = _sequence(xs, "concat")
     if axis is None:
@@ -272,7 +292,7 @@ def concat(xs, axis=0):
     return _concat(*xs, axis=axis)
 
 
-def _pick_along(g, i, axis):
+def _pick_along(g: Value, i: int, axis: int) -> Value:
     return g[(*(slice(None),) * axis, i)]
 
 
@@ -282,11 +302,15 @@ def _pick_along(g, i, axis):
     ],
     saves=(),
 )
-def _stack(*xs, axis):
+def _stack(*xs: Value, axis: int) -> Value:
     return np.stack(xs, axis=axis)
 
 
-def stack(xs, axis=0):
+@overload
+def stack(xs: Tensor | Sequence[Tensor], axis: int = 0) -> Tensor: ...
+@overload
+def stack(xs: Value, axis: int = 0) -> Value: ...
+def stack(xs: Any, axis: int = 0) -> Value:
     """Join tensors of one shape along a new axis."""
     xs = _sequence(xs, "stack")
     for x in xs:
@@ -295,24 +319,30 @@ def stack(xs, axis=0):
     return _stack(*xs, axis=one_axis(axis, (1, *xs[0].shape)))
 
 
-def _unstack_vjp(gs, y, x, needs, axis):
+def _unstack_vjp(gs: Value, y: Value, x: Value, needs: Sequence[bool], axis: int) -> tuple[Value]:
     shape = tuple(n for i, n in enumerate(x.shape) if i != axis)
     zero = None if len(gs) == x.shape[axis] else np.zeros(shape, x.dtype)  # for slices that nothing used
     return (_stack(*(gs.get(i, zero) for i in range(x.shape[axis])), axis=axis),)
 
 
 @primitive(joint_vjp=_unstack_vjp, saves=(), view=True)
-def _unstack(x, axis):
+def _unstack(x: Value, axis: int) -> tuple[Value, ...]:
     return tuple(np.moveaxis(x, axis, 0))
 
 
-def unstack(x, axis=0):
+@overload
+def unstack(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]: ...
+@overload
+def unstack(x: ArrayLike, axis: int = 0) -> tuple[Value, ...]: ...
+def unstack(x: Value, axis: int = 0) -> Any:
     """The slices along `axis`, as a tuple; the inverse of :func:`stack`."""
     x = operand(x, "unstack")
     return _unstack(x, axis=one_axis(axis, x.shape))
 
 
-def _split_vjp(gs, y, x, needs, bounds, axis):
+def _split_vjp(
+    gs: Value, y: Value, x: Value, needs: Sequence[bool], bounds: tuple[int, ...], axis: int
+) -> tuple[Value]:
     if len(gs) == len(bounds) - 1 and bounds[-1] == x.shape[axis]:
         return (_concat(*(gs[i] for i in range(len(gs))), axis=axis),)
     lead, total = (slice(None),) * axis, None  # parts that nothing used stay zero
@@ -323,12 +353,16 @@ def _split_vjp(gs, y, x, needs, bounds, axis):
 
 
 @primitive(joint_vjp=_split_vjp, saves=(), view=True, lowering=Lowering("split"))
-def _split(x, bounds, axis):
+def _split(x: Value, bounds: tuple[int, ...], axis: int) -> tuple[Value, ...]:
     lead = (slice(None),) * axis
     return tuple([x[(*lead, slice(a, b))] for a, b in pairwise(bounds)])
 
 
-def split(x, indices_or_sections, axis=0):
+@overload
+def split(x: Tensor, indices_or_sections: Shape, axis: int = 0) -> tuple[Tensor, ...]: ...
+@overload
+def split(x: ArrayLike, indices_or_sections: Shape, axis: int = 0) -> tuple[Value, ...]: ...
+def split(x: Value, indices_or_sections: Shape, axis: int = 0) -> Any:
     """Cut along `axis` into equal parts (a number) or at the given indices, as ``numpy.split``.
 
     Indices are those of slices ``x[i:j]``: negative ones count from the end, and what lies outside gives empty parts.

@@ -79,9 +79,9 @@ class Cell(Module):
     ((7, 2, 4), (2, 4))
     """
 
-    input_size: int | None = None
-    hidden_size: int | None = None
-    output_size: int | None = None
+    input_size: Any = None  # an int where a cell has set it
+    hidden_size: Any = None
+    output_size: Any = None
 
     def step(self, x, state) -> tuple[Any, Any]:
         """One time step, in tensor operations.

@@ -126,7 +126,7 @@ class Rules:
         if start == 0 and stop == x.shape[-1]:
             return x
         if not x.varying:
-            return getitem(x, (Ellipsis, slice(start, stop)))
+            return x[..., start:stop]
         shape = (*x.shape[:-1], stop - start)
         if x.op is CONCAT:
             pieces, at = [], 0
@@ -149,7 +149,7 @@ class Rules:
         return self.make(x.op, args, x.static, shape, x.dtype)
 
     def rows(self, w: Symbol, start: int, stop: int) -> Symbol:
-        return w if start == 0 and stop == w.shape[0] else getitem(w, slice(start, stop))
+        return w if start == 0 and stop == w.shape[0] else w[start:stop]
 
     def concat(self, pieces: list[Symbol]) -> Symbol:
         flat = [p for piece in pieces for p in (piece.args if piece.op is CONCAT else (piece,))]

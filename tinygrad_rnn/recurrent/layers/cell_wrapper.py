@@ -39,15 +39,15 @@ class Modifier(Cell):
         self.cell = check_cell_type(cell, type(self).__name__)
 
     @property
-    def input_size(self):  # type: ignore[override]
+    def input_size(self):
         return self.cell.input_size
 
     @property
-    def hidden_size(self):  # type: ignore[override]
+    def hidden_size(self):
         return self.cell.hidden_size
 
     @property
-    def output_size(self):  # type: ignore[override]
+    def output_size(self):
         return self.cell.output_size
 
     @property
