@@ -21,6 +21,13 @@ class CompileError(TinygradError, RuntimeError):
     """A step cannot be compiled; the message names the operation and the line."""
 
 
+class VerificationError(TinygradError, AssertionError):
+    """A phase of the compiler made something that contradicts itself: no fault of the step, and no reason to fall back.
+
+    It is looked for only with ``TINYGRAD_RNN_VERIFY=1`` in the environment.
+    """
+
+
 class NonFiniteError(TinygradError, FloatingPointError):
     """A loss, a gradient or a weight is NaN or infinite; it was not used."""
 

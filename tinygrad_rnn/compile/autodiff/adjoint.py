@@ -8,9 +8,11 @@ from typing import Any, NamedTuple
 
 from ...core.backward import unbroadcast
 from ..frontend.trace import Trace
+from ..ir import verify
 from ..ir.printer import is_reduction
 from ..ir.program_ops import ALIAS, CAST, CONCAT, SLICE, SPREAD
 from ..ir.symbol import Symbol, behind
+from .verify import verify_adjoint
 
 
 class MatrixProduct(NamedTuple):
@@ -71,12 +73,16 @@ def adjoint(trace: Trace, outputs, new_states, inputs, states, wanted_inputs, wa
             if result.varying:
                 walk.add(result, seed)
     walk.run()
-    return Adjoint(
+    found = Adjoint(
         [walk.leaf_cotangent(s) for s in states],
         [walk.leaf_cotangent(x) if want else None for x, want in zip(inputs, wanted_inputs)],
         walk.products,
         walk.reductions,
     )
+    if verify.enabled:
+        wanted = wanted_inputs, wanted_invariants
+        verify_adjoint(trace, found, (outputs, new_states), (inputs, states), wanted)
+    return found
 
 
 class _Needed:

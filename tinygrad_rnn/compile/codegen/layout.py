@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...kernels.loops.task_codes import AddNumber, AddVector, CopyRows, Matrix, Pack, Task, Vector
+from ..ir import verify
 from ..ir.symbol import Symbol
 from ..ir.views import View, resolve
 from ..schedule.buffers import Buffer
@@ -21,6 +22,7 @@ from . import module_cache
 from .array_names import PACKED, Role
 from .numba_loop import Emitter
 from .prelude import TEXT
+from .verify import verify_bound, verify_source
 
 ADDED = ("total", "sum")  # kinds of buffers that begin at zero
 
@@ -173,6 +175,8 @@ class Layout:
         self.packing = Packing(self.sizes, PACKED)
         self._pack_products()
         self._pack_vectors()
+        if verify.enabled:
+            verify_source(self.source)
 
     @property
     def path(self) -> Path:
@@ -261,7 +265,10 @@ class Layout:
         d = [time, batch, *(self._int(key, offsets, vectors, batch) for key in self.book.ints)]
         d += range(0, (time + 1) * batch, batch)  # rows before each step
         panel = self.sizes.panel
-        return Bound(np.array(d, np.int64), self.sizes.row([w_size]) + panel, at + panel, zeros, offsets, tasks)
+        bound = Bound(np.array(d, np.int64), self.sizes.row([w_size]) + panel, at + panel, zeros, offsets, tasks)
+        if verify.enabled:
+            verify_bound(self, bound, time, batch)
+        return bound
 
     def inside(self, key: tuple) -> int:
         """Where in the rows of its buffer the place of a key ("at", buffer, part, start) begins."""

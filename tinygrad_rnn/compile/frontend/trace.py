@@ -11,7 +11,6 @@ symbol.
 
 from __future__ import annotations
 
-import operator
 import sys
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -21,10 +20,10 @@ import numpy as np
 
 from ...config import grad_mode
 from ...core import Op, Tensor
-from ...core.dtype import promote
 from ...errors import CompileError
 from ...ops import getitem
-from ..ir.program import Captured, StepProgram
+from ..ir.infer import infer
+from ..ir.program import Captured, StepProgram, expression_key
 from ..ir.program_ops import BROADCAST, CONSTANT, PICK, RESHAPE, ZERO, is_ours
 from ..ir.symbol import BATCH, Symbol, location
 from .normal_form import Rules
@@ -114,6 +113,10 @@ class Trace(Rules):
     def added(self, program: StepProgram) -> dict[int, Tensor]:
         """The tensors, by uid, that an extension of `program` reads besides."""
         return {c.symbol.uid: c.tensor for c in self.captured.values() if c.symbol.uid >= program.limit}
+
+    def values(self) -> list[Symbol]:
+        """What has been recorded or read, and what the program that this one extends holds."""
+        return [*self._seen.values(), *(c.symbol for c in self.captured.values()), *self._numbers.values()]
 
     def symbolic(self, shape) -> tuple:
         """A shape with a symbol for the size of the batch."""
@@ -260,7 +263,7 @@ class Trace(Rules):
                 sys.setprofile(None)
         if parts is NotImplemented:
             return parts
-        wanted = _infer(op, args, static)
+        wanted = infer(op, args, static, self.stand_in)
         results = [self.lift(part) for part in (parts if isinstance(parts, tuple) else (parts,))]
         found = [(part.shape, part.dtype) if isinstance(part, Symbol) else ((), type(part)) for part in results]
         if found != [(self.symbolic(s), d) for s, d in (wanted if isinstance(wanted, list) else [wanted])]:
@@ -271,12 +274,7 @@ class Trace(Rules):
 
     def make(self, op: Op, args: tuple, static: dict, shape, dtype, varying=True) -> Symbol:
         """The symbol of this expression: an old one where there is one."""
-        key: Any = (
-            id(op),
-            tuple(a.uid if isinstance(a, Symbol) else (type(a).__name__, repr(a)) for a in args),
-            tuple(sorted(static.items())),
-            tuple(shape),
-        )
+        key: Any = expression_key(op, args, static, shape)
         try:
             found = self._seen.get(key)
         except TypeError:  # a static parameter without a hash, such as an array of indices
@@ -320,7 +318,7 @@ class Trace(Rules):
 
     def unusable(self, op, args, static, want: str) -> Symbol:
         """Fail; but one number for the whole batch may be on the way to a branch: then that is the reason to give."""
-        if _infer(op, args, static)[0] != ():
+        if infer(op, args, static, self.stand_in)[0] != ():
             self.fail(op, args, want)
         symbol = self.leaf("unusable", 0, (), self.dtype, True)
         symbol.static = {"reason": self._misfit(op, args, want)}
@@ -333,7 +331,7 @@ class Trace(Rules):
             return x if x.shape == static["shape"] else self.zero(static["shape"]) + x
         if op is RESHAPE and static["shape"] == (*args[0].shape, 1):
             return getitem(args[0], (Ellipsis, None))
-        results = _infer(op, args, static)
+        results = infer(op, args, static, self.stand_in)
         shapes = [s for s, _ in results] if isinstance(results, list) else [results[0]]
         rows = any(isinstance(a, Symbol) and a.shape[:1] == (BATCH,) for a in args)
         baked = any(n is BATCH or n == self.stand_in for v in static.values() if isinstance(v, tuple) for n in v)
@@ -346,22 +344,6 @@ class Trace(Rules):
             )
         shape, dtype = results
         return self.make(op, args, static, self.symbolic(shape), dtype, False)
-
-
-def _infer(op: Op, args: tuple, static: dict) -> Any:
-    """Shape and dtype of a result, by running the forward on arrays that take no memory."""
-    arrays: list = [
-        np.broadcast_to(np.ones((), a.dtype), tuple(map(operator.index, a.shape))) if isinstance(a, Symbol) else a
-        for a in args
-    ]
-    if op.lowering is not None and op.lowering.kind == "matmul":  # sums of nothing cost nothing
-        a, b = arrays
-        arrays = [a[..., :0], b[:0] if b.ndim == 1 else b[..., :0, :]]
-    with np.errstate(all="ignore"):
-        out = op.forward(*promote(op, arrays, [isinstance(a, Symbol) for a in args]), **static)
-    if isinstance(out, tuple):
-        return [(np.shape(o), np.asarray(o).dtype) for o in out]
-    return np.shape(out), np.asarray(out).dtype
 
 
 class recording:

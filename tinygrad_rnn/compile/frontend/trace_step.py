@@ -9,6 +9,7 @@ import numpy as np
 
 from ...core import Tensor
 from ...errors import CompileError
+from ..ir import verify
 from ..ir.program import StepProgram
 from ..ir.symbol import BATCH, Symbol
 from .column_cuts import overlaps
@@ -74,7 +75,10 @@ def trace_step(
     if any(not set(at) <= set(cuts.get(i, ())) for i, at in found.items()):
         more = {i: sorted({*found.get(i, ()), *cuts.get(i, ())}) for i in {*found, *cuts}}
         return trace_step(step, input_widths, state_widths, dtype, owned, more, stand_in, watch)
-    return trace.freeze(inputs, states, outputs, new_states)
+    program = trace.freeze(inputs, states, outputs, new_states)
+    if verify.enabled:
+        verify.verify_program(program)
+    return program
 
 
 def _row(trace: Trace, value: Any, what: str) -> Symbol:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...core import Tensor
+from ...core import Op, Tensor
 from .symbol import BATCH, Symbol, behind
 from .views import resolve
 
@@ -77,6 +77,12 @@ class StepProgram:
     def results(self) -> tuple[Symbol, ...]:
         """Outputs, then new states."""
         return self.outputs + self.new_states
+
+
+def expression_key(op: Op | None, args: tuple, static: Mapping, shape: tuple) -> tuple:
+    """What equal expressions have in common; without a hash if a static parameter has none."""
+    operands = tuple(a.uid if isinstance(a, Symbol) else (type(a).__name__, repr(a)) for a in args)
+    return id(op), operands, tuple(sorted(static.items())), tuple(shape)
 
 
 def bases(program: StepProgram) -> list[Symbol]:

@@ -8,12 +8,14 @@ from typing import Any
 from ...errors import CompileError
 from ..autodiff.adjoint import adjoint
 from ..frontend.trace import Trace, recording
+from ..ir import verify
 from ..ir.program import StepProgram, leaves, wanted_invariants
 from ..ir.program_ops import ADD, MATMUL, SLICE, is_ours
 from ..ir.symbol import Symbol, behind
 from ..ir.views import resolve
 from .buffers import Buffer, Place, Root
 from .schedule import Schedule
+from .verify import verify_plan, verify_schedule
 
 SAVE_ABOVE = 12  # the backward loop recomputes what costs at most this much (a tanh and a little)
 
@@ -76,7 +78,10 @@ class Plan:
         return Schedule(roots, sources, "f_", saved.values()), states, outputs
 
     def inference(self) -> tuple[Schedule, list[Buffer], list[Buffer]]:
-        return self.schedule_forward({}, set())
+        found = self.schedule_forward({}, set())
+        if verify.enabled:
+            verify_schedule(found[0])
+        return found
 
     # ---- backward
 
@@ -115,6 +120,8 @@ class Plan:
         }
         self.forward, self.states, self.outputs = self.schedule_forward(saved, self.history)
         self._schedule_reverse()
+        if verify.enabled:
+            verify_plan(self)
 
     def _reverse_values(self) -> list[Symbol]:
         adj = self.adjoint

@@ -13,7 +13,7 @@ from ... import compile as compiler
 from ... import config
 from ...compile.frontend.watch import watching
 from ...core import Tensor, tree
-from ...errors import CompileError
+from ...errors import CompileError, VerificationError
 from ...modules.dropout import keep_masks
 from ..cell import Cell, title_of
 from .arguments import Arguments
@@ -121,6 +121,8 @@ class Program:
             plan = compiler.Plan(self.traced, flags[:n_inputs], uids, lambda trace: watching(trace, codes))
             executable = compiler.Executable(plan, title)
             executable.prepare(train)
+        except VerificationError:
+            raise
         except Exception as error:  # of a derivative rule, or of what generates code
             return refusal(f"{'gradients: ' if train else ''}{reason_of(error)}", None, codes)
         return CompiledLoop(self.traced, self.bases, executable, train, guards_of(None, codes, ()))
@@ -284,6 +286,8 @@ def trace_program(cell: Cell, arguments: Arguments) -> Program | Refusal:
             reason = find_difference(program, cell, arguments)
         if reason is None:
             return program
+    except VerificationError:
+        raise
     except Exception as error:  # of the trace, or any error of Python's over a value that is no tensor
         reason = reason_of(error)
     return refusal(reason, cell, codes, read)

@@ -12,7 +12,7 @@ from ... import compile as compiler
 from ... import config, ops
 from ...core import Op, Tensor, pull_back
 from ...core.tensor import link
-from ...errors import CompileError
+from ...errors import CompileError, VerificationError
 from .axis_layout import SequenceLayout, as_contiguous
 from .eager import choose, link_zeros
 from .guards import NOTHING, Guards
@@ -131,6 +131,8 @@ class CompiledLoop:
             try:
                 assert self.executable.training[1].address
                 self._reverses = True
+            except VerificationError:
+                raise
             except Exception as error:
                 self._reverses = False
                 title = self.executable.title
