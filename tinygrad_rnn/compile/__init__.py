@@ -10,7 +10,7 @@ from ..kernels.build.uninterrupted import making
 from .frontend.trace_step import trace_step
 from .ir.interpret import compute, evaluate, order, replay
 from .ir.program import StepProgram, bases, leaves, row_constants
-from .ir.symbol import BATCH, Symbol, raised_at
+from .ir.symbol import BATCH, Symbol, location, raised_at
 from .runtime.executable import Executable, check_available
 from .runtime.interpret_segments import replay_segments
 from .runtime.segments import Segments
@@ -30,6 +30,7 @@ __all__ = [
     "compute",
     "evaluate",
     "leaves",
+    "location",
     "making",
     "order",
     "raised_at",

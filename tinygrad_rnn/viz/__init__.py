@@ -1,4 +1,4 @@
-"""Drawings of tapes and programs as Graphviz text, and how gradients flow through time."""
+"""Drawings of tapes and programs as Graphviz text, and gradient flow through time."""
 
 from .dot import program_dot, to_dot
 from .flow import Gate, GradientFlow, gradient_flow

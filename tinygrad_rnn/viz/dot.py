@@ -1,4 +1,4 @@
-"""Drawings as Graphviz DOT text, which ``dot -Tsvg`` and many editors render; nothing has to be installed."""
+"""Drawings of tapes and programs as Graphviz DOT text, which ``dot -Tsvg`` renders."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def to_dot(tensor: Tensor, names: Mapping[str, Tensor] | Module | None = None) -
 
 
 def program_dot(layer: Any, x: Any = None) -> str:
-    """One step of each cell of a recurrent layer, as the compiler sees it.
+    """The program of each cell of a recurrent layer: one step, as the compiler sees it.
 
     Products with parameters are filled boxes; dashed arrows lead from a new state to the state of the next step.
 

@@ -1,53 +1,29 @@
-"""How gradients flow through time: where they vanish or explode, and which gates are stuck."""
+"""Gradient flow through time: norms by state, singular values of Jacobians, saturation of gates."""
 
 from __future__ import annotations
 
 import inspect
-import linecache
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ..compile.ir.symbol import location
-from ..config import enable_grad, grad_mode
-from ..core import Tensor, grad, is_float, tensor, tree
+from ..config import enable_grad
+from ..core import Tensor, grad
 from ..errors import GraphError
 from ..modules.module import Module
 from ..recurrent import Cell
 from ..recurrent.scan.dry_run import dry_run
-
-LIMITS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "matmul_tanh": (-1.0, 1.0)}
-MARGIN = 0.05  # of the range: a sigmoid below 0.05 or above 0.95 passes less than a fifth of its largest gradient
-
-
-class Gate(NamedTuple):
-    """One sigmoid or tanh of a step.
-
-    Attributes
-    ----------
-    name : str
-        The cell, the operation, and its number in the step.
-    where : str
-        "file:line".
-    source : str
-        That line.
-    saturation : array, (T,)
-        The fraction of units whose value is within 5 % of the range's ends, over the batch.
-    """
-
-    name: str
-    where: str
-    source: str
-    saturation: np.ndarray
+from .plot import plot_gradient_flows
+from .recorder import CellRecorder, Gate
 
 
 @dataclass(frozen=True)
 class GradientFlow:
-    """What :func:`gradient_flow` has found; time is counted in the order in which a cell runs.
+    """The result of :func:`gradient_flow`; time is counted in the order in which a cell runs.
 
     Attributes
     ----------
@@ -68,7 +44,7 @@ class GradientFlow:
     gates: tuple[Gate, ...]
 
     def rate(self, name: str) -> float:
-        """By which factor the gradient by the state `name` changes with each step back in time, on average.
+        """The mean factor by which the gradient by the state `name` changes with each step back in time.
 
         Below one it vanishes, above it explodes. NaN if it is zero everywhere.
         """
@@ -83,9 +59,7 @@ class GradientFlow:
             return float((norms[first] / norms[last]) ** (1.0 / max(1, last - first)))
 
     def plot(self, path: str | PathLike) -> None:
-        """Draw the three against time and write the picture to `path`; see :func:`plot_gradient_flows`."""
-        from .plot import plot_gradient_flows
-
+        """Draw gradients, singular values and gates to a file; see :func:`plot_gradient_flows`."""
         plot_gradient_flows({"": self}, path)
 
     def __str__(self) -> str:
@@ -108,7 +82,7 @@ class GradientFlow:
 
 
 def gradient_flow(layer: Module, x: Any, loss: Callable, state: Any = None, rows: int = 1) -> GradientFlow:
-    """Follow the gradient of a loss back through time.
+    """The gradient of a loss by all states of a layer, back through time.
 
     The layer runs once in evaluation mode, on the tape.
 
@@ -171,19 +145,19 @@ def gradient_flow(layer: Module, x: Any, loss: Callable, state: Any = None, rows
                 module.mode = "eager"
             if hasattr(module, "checkpoint_every"):  # its states are not kept on the tape
                 module.checkpoint_every = None
-        watches = [_Watch(name, cell) for name, cell in cells]
+        recorders = [CellRecorder(name, cell) for name, cell in cells]
         result = layer(x) if state is None else layer(x, state)
-        watches = [watch for watch in watches if watch.states]
-        if not watches:
+        recorders = [recorder for recorder in recorders if recorder.states]
+        if not recorders:
             raise ValueError(f"layer: no recurrent cell of {type(layer).__name__} has run")
         value = _loss(loss, result)
-        gradients = _gradients(value, watches)
-        singular_values = {w.name: w.singular_values(rows) for w in watches if rows > 0 and w.size}
-    return GradientFlow(float(value), gradients, singular_values, tuple(g for w in watches for g in w.gates()))
+        gradients = _gradients(value, recorders)
+        singular_values = {r.name: r.singular_values(rows) for r in recorders if rows > 0 and r.size}
+    return GradientFlow(float(value), gradients, singular_values, tuple(g for r in recorders for g in r.gates()))
 
 
 def _cells(layer: Module) -> list[tuple[str, Cell]]:
-    """The cells of a layer or model that are no parts of other cells, with names that tell them apart."""
+    """The cells of a layer or model that are not inside other cells, with distinct names."""
     found: list[tuple[str, Cell]] = []
     inside: set[int] = set()
     for path, module in layer.named_modules():
@@ -203,7 +177,7 @@ def _cells(layer: Module) -> list[tuple[str, Cell]]:
 
 
 def _loss(loss: Callable, result: Any) -> Tensor:
-    """The loss of what the layer has returned."""
+    """The loss of the layer's results, checked to be one number."""
     arguments = result[:1] if isinstance(result, tuple) else (result,)
     try:
         parameters = inspect.signature(loss).parameters.values()
@@ -218,9 +192,9 @@ def _loss(loss: Callable, result: Any) -> Tensor:
     return value
 
 
-def _gradients(value: Tensor, watches: list[_Watch]) -> dict[str, np.ndarray]:
-    """Norms of the gradients by all states, row by row."""
-    columns = {f"{w.name} {part}": column for w in watches for part, column in w.columns().items()}
+def _gradients(value: Tensor, recorders: list[CellRecorder]) -> dict[str, np.ndarray]:
+    """Norms of the gradients by all states, (T + 1, B) for each."""
+    columns = {f"{r.name} {part}": column for r in recorders for part, column in r.columns().items()}
     wanted = [t for column in columns.values() for t in column]
     if not value.requires_grad:
         raise GraphError("loss: depends on no state of a recurrent cell")
@@ -235,146 +209,3 @@ def _gradients(value: Tensor, watches: list[_Watch]) -> dict[str, np.ndarray]:
 
 def _row_norms(g: np.ndarray) -> np.ndarray:
     return np.linalg.norm(g.reshape(len(g), -1).astype(np.float64), axis=1)
-
-
-class _Watch:
-    """Looks on while a cell runs, until the dry_run in which it was made ends."""
-
-    running = False  # any: cells inside of others are not watched
-
-    def __init__(self, name: str, cell: Cell):
-        self.name, self.cell, self.step = name, cell, cell.step
-        self.inputs: list = []  # of each step
-        self.states: list = []  # before each step, and after the last
-        self.found: list[list[tuple[str, str, float]]] = []  # gates of each step: operation, where, saturation
-        vars(cell)["step"] = self.watched
-
-    def watched(self, x: Any, state: Any) -> tuple[Any, Any]:
-        if _Watch.running:
-            return self.step(x, state)
-        state = tree.map(_on_tape, state)
-        _Watch.running = True
-        try:
-            with _watch_gates() as gates:
-                y, new = self.step(x, state)
-        finally:
-            _Watch.running = False
-        self.inputs.append(tree.map(lambda t: t.data, x))
-        self.states[-1:] = [state, new]
-        self.found.append(gates)
-        return y, new
-
-    @property
-    def size(self) -> int:
-        """Numbers that make up the state of one row."""
-        return sum(int(np.prod(s.shape[1:])) for s in tree.flatten(self.states[0])[0] if is_float(s.dtype))
-
-    def columns(self) -> dict[str, list[Tensor]]:
-        """Each part of the state over time."""
-        names = _names(self.states[0], "state")
-        columns = zip(*(tree.flatten(s)[0] for s in self.states))
-        return {name: list(column) for name, column in zip(names, columns) if is_float(column[0].dtype)}
-
-    def singular_values(self, rows: int) -> np.ndarray:
-        """(T, rows, n): of the Jacobian of each step, from one backward walk per step over n copies of each row."""
-        n = self.size
-        rows = min(rows, tree.flatten(self.states[0])[0][0].shape[0])
-        self.cell.begin_sequence(rows * n)
-        found = []
-        for x, state in zip(self.inputs, self.states):
-            xs = tree.map(lambda a: Tensor(np.repeat(a[:rows], n, axis=0)), x)
-            old = tree.map(lambda s: _on_tape(Tensor(np.repeat(s.data[:rows], n, axis=0))), state)
-            new = self.step(xs, old)[1]
-            found.append(np.linalg.svd(_jacobian(old, new, rows, n), compute_uv=False))
-        return np.stack(found)
-
-    def gates(self) -> list[Gate]:
-        """One for each sigmoid and tanh of a step."""
-        most = max(self.found, key=len)
-        table = np.full((len(self.found), len(most)), np.nan)
-        for t, gates in enumerate(self.found):
-            table[t, : len(gates)] = [value for _, _, value in gates]
-        numbers: dict[str, int] = {}
-        result = []
-        for (op, where, _), column in zip(most, table.T):
-            numbers[op] = numbers.get(op, 0) + 1
-            path, _, line = where.rpartition(":")
-            source = linecache.getline(path, int(line)).strip() if line.isdigit() else ""
-            result.append(Gate(f"{self.name} {op} {numbers[op]}", where, source, column))
-        return result
-
-
-def _on_tape(t: Tensor) -> Tensor:
-    """A tensor whose gradient can be asked for."""
-    return t if t.requires_grad or not is_float(t.dtype) else t.detach().requires_grad_()
-
-
-def _jacobian(old: Any, new: Any, rows: int, n: int) -> np.ndarray:
-    """(rows, n, n) in float64; copy k of a row has the cotangent that is one at k."""
-    ins = [s for s in tree.flatten(old)[0] if is_float(s.dtype)]
-    outs = [s for s in tree.flatten(new)[0] if is_float(s.dtype)]
-    eye, cotangents, start = np.tile(np.eye(n), (rows, 1)), [], 0
-    for y in outs:
-        width = int(np.prod(y.shape[1:]))
-        cotangents.append(eye[:, start : start + width].reshape(y.shape).astype(y.dtype))
-        start += width
-    pairs = [(y, g) for y, g in zip(outs, cotangents) if y.requires_grad]
-    found: Any = [None] * len(ins)
-    if pairs:
-        found = grad([y for y, _ in pairs], ins, [g for _, g in pairs], allow_unused=True)
-    columns = [np.zeros(s.shape) if g is None else g.data for s, g in zip(ins, found)]
-    return np.concatenate([c.reshape(rows, n, -1).astype(np.float64) for c in columns], axis=2)
-
-
-def _names(values: Any, name: str) -> list[str]:
-    """Names of the leaves of a nest, such as ``state[0]``."""
-    if isinstance(values, dict):
-        return [n for key in sorted(values, key=str) for n in _names(values[key], f"{name}[{key!r}]")]
-    if isinstance(values, tuple | list):
-        return [n for i, value in enumerate(values) for n in _names(value, f"{name}[{i}]")]
-    return [] if values is None else [name]
-
-
-class _Recorder:
-    """Stands where the compiler's tracer stands, and lets each operation pass; notes how far gates are saturated."""
-
-    def __init__(self) -> None:
-        self.gates: list[tuple[str, str, float]] = []
-
-    def record(self, op: Any, args: tuple, static: dict) -> Any:
-        with _paused():
-            out = Tensor._record(op, args, static)
-        if op.name in LIMITS and isinstance(out, Tensor):
-            low, high = LIMITS[op.name]
-            margin = MARGIN * (high - low)
-            stuck = (out.data < low + margin) | (out.data > high - margin)
-            self.gates.append((op.name.removeprefix("matmul_"), location(), float(stuck.mean())))
-        return out
-
-    def detach(self, t: Tensor) -> Tensor:
-        with _paused():
-            return t.detach()
-
-    def copy(self, t: Tensor, requires_grad: bool, dtype: Any) -> Tensor:
-        with _paused():
-            return tensor(t, requires_grad, dtype)
-
-    def refuse(self, what: str) -> None:
-        """Reading values is no problem here."""
-
-
-@contextmanager
-def _paused() -> Iterator[None]:
-    before, grad_mode.tracer = grad_mode.tracer, None
-    try:
-        yield
-    finally:
-        grad_mode.tracer = before
-
-
-@contextmanager
-def _watch_gates() -> Iterator[list]:
-    recorder = _Recorder()
-    with _paused():
-        grad_mode.tracer = recorder
-        yield recorder.gates

@@ -1,19 +1,27 @@
-"""Pictures of gradient flow; matplotlib is imported when one is drawn."""
+"""Plots of gradient flow; matplotlib is imported by the first one."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from .flow import GradientFlow
+
+class Flow(Protocol):
+    """The arrays of a :class:`GradientFlow` that a picture shows."""
+
+    @property
+    def gradients(self) -> dict[str, np.ndarray]: ...
+    @property
+    def singular_values(self) -> dict[str, np.ndarray]: ...
+    @property
+    def gates(self) -> tuple[Any, ...]: ...
 
 
-def plot_gradient_flows(flows: Mapping[str, GradientFlow], path: str | PathLike) -> None:
+def plot_gradient_flows(flows: Mapping[str, Flow], path: str | PathLike) -> None:
     """Draw several flows into one picture.
 
     Above, the norm of the gradient of the loss by the state before each step; in the middle, the largest and the
@@ -50,9 +58,9 @@ def plot_gradient_flows(flows: Mapping[str, GradientFlow], path: str | PathLike)
 
 
 class _Label:
-    """Names in the legend; of a flow that has a title, the name of its only cell says nothing new."""
+    """Names in the legend: the title of the flow replaces the name of its cell, if it has one only."""
 
-    def __init__(self, title: str, flow: GradientFlow):
+    def __init__(self, title: str, flow: Flow):
         self.head = f"{title}: " if title else ""
         cells = {name.partition(" ")[0] for name in flow.gradients}
         self.cell = cells.pop() if title and len(cells) == 1 else ""
@@ -64,13 +72,13 @@ class _Label:
 
 
 def _style(flow: int, line: int, flows: int) -> dict[str, Any]:
-    """A color for each flow; of a single flow, for each line."""
+    """Color and dashes of a line: one color for each flow, or for each line of a single flow."""
     dashes = ("-", "--", ":", "-.", (0, (6, 1)), (0, (1, 3)), (0, (6, 3, 1, 3, 1, 3)))
     return {"color": f"C{(line if flows == 1 else flow) % 10}", "linestyle": dashes[line % len(dashes)]}
 
 
 def _singular_values(axes: Any, values: np.ndarray, label: str, color: str) -> None:
-    """The largest, and the median."""
+    """Plot the largest and the median singular value of each step."""
     flat = np.sort(np.where(values > 0, values, np.nan).reshape(len(values), -1), axis=1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of steps without any
