@@ -36,9 +36,7 @@ ROOMS = {
     "train": Place(850, 110, 290, 56, "loop, stopping, checkpoints"),
     "nn": Place(270, 210, 250, 56, "the face: names for models"),
     "decoding": Place(40, 310, 200, 96, "greedy and beam\nsearch, sampling, CTC"),
-    "recurrent": Place(
-        270, 310, 530, 96, "cells, run over time", ("cells", "scan", "layers", "streaming")
-    ),
+    "recurrent": Place(270, 310, 530, 96, "cells, run over time", ("cells", "scan", "layers", "streaming")),
     "modules": Place(40, 450, 200, 96, "parameters, layers\nwithout time, losses"),
     "compile": Place(
         270,

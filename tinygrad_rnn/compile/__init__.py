@@ -1,9 +1,10 @@
-"""The compiler: a step in plain tensor maths becomes one fused loop, forward and backward through time.
+"""The compiler: a step in plain tensor maths becomes one fused loop, forward and backward in time.
 
-The way: `frontend` (run the step on symbols, into normal form) -> `autodiff` (the adjoint) -> `schedule` (loops and
-buffers) -> `codegen` (Numba source) -> `runtime` (run it), all on the programs of `ir`. Each knows only those
-before it.
-This room is handed callables and shapes; it knows nothing of cells and modules.
+The phases, in the order in which a step passes them, each knowing only those before it: `ir` (programs), `frontend` (a
+step becomes a program in normal form), `autodiff` (a program becomes its reverse), `schedule` (loops and buffers),
+`codegen` (Numba source), `runtime` (arrays, arguments, the call); and `explain`, which reports on all of them.
+
+This room is handed callables and shapes; it knows nothing of cells, modules and layers. The names below are its door.
 """
 
 from ..kernels.build.uninterrupted import making

@@ -1,4 +1,14 @@
-"""The autodiff core: operation records, the tape, the backward walk."""
+"""The autodiff core: tensors, the tape of their operations, and its backward walk.
+
+Files, in reading order: `node` (the record of an operation, and what one application of it leaves on the tape),
+`lowering` (what that operation is in a compiled loop), `dtype`, `tensor`, `backward` (the walk), `construct` (tensors
+from data; `grad`), `operators` (``+`` and methods of all that flows through operations), `conversion`, `inplace`,
+`numpy_protocol` and `numpy_functions` (NumPy's own functions on tensors), `anomaly` and `finding` (where NaN and
+infinity come from), `tree` (tuples, lists and dicts of tensors), `aliases` and `signatures` (types).
+
+It knows of no operation: those of `ops` register themselves, and fill the tables of `operators`. Nor does it know
+Numba.
+"""
 
 from .anomaly import counting_from, detect_anomaly, listening
 from .backward import sum_rows

@@ -1,7 +1,11 @@
-"""Data: vocabularies, padding, windows, scalers, forecasts, files and loaders.
+"""Data: vocabularies, padding, windows, scalers, forecasts, readers of files, and loaders.
 
-Everything here takes and returns NumPy arrays; what is random draws from a seed, so that a run can be
-repeated.
+Files, in reading order: `sequences`, `vocabulary`, `scalers`, `loader`, `streams`; readers by format, `files` (text,
+IDX, downloads), `tables` (CSV), `corpora` (labelled text), `wav`, `midi`; `audio` (features of sound), `ngrams` and
+`forecasting` (what a network has to beat); `_checks` and `_files`.
+
+Everything here takes and returns NumPy arrays, and knows nothing of tensors; what is random draws from a seed, so that
+a run can be repeated. Readers raise DataError, whatever is in a file.
 """
 
 from .audio import log_mel

@@ -1,4 +1,10 @@
-"""From scores to sequences: greedy and beam search, sampling, and the labels behind CTC's outputs."""
+"""Decoding: from scores to sequences, by greedy and beam search, by sampling, and from CTC's outputs.
+
+Files, in reading order: `search`, `rows` (where the rows of a batch lie in a state), `ctc`.
+
+A search knows a step as a function from symbols and state to scores; whether cells, layers or anything else are behind
+it, it does not know.
+"""
 
 from .ctc import ctc_beam_search, ctc_greedy_decode
 from .search import Hypothesis, beam_search, greedy_search, sample

@@ -1,4 +1,7 @@
-"""Everything that models are made of, in PyTorch's names: modules, losses, recurrent layers, searches."""
+"""All that models are made of, under PyTorch's names: modules, losses, recurrent layers, searches.
+
+Names only: they are defined in `modules`, `recurrent` and `decoding`, which never import this room.
+"""
 
 from .. import foreign_names
 from ..decoding import beam_search, greedy_search, sample

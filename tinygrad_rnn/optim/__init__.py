@@ -1,6 +1,10 @@
-"""Optimisers, learning-rate schedules and gradient clipping, with torch's names, defaults and semantics.
+"""Optimisers, schedules and gradient clipping, with PyTorch's names, defaults and semantics.
 
-Optimisers take parameters, not modules. Numba is imported at the first step.
+Files, in reading order: `optimizer` (the base), `buckets` (parameters side by side in flat buffers), `states` (state
+dicts); one file for each optimiser, `sgd`, `adam`, `rmsprop` and `adagrad`; `schedule` (the base), `schedules`,
+`plateau`; `clipping`; `checks`.
+
+Optimisers take parameters and know nothing of modules. Numba is imported at the first step.
 """
 
 from .. import foreign_names

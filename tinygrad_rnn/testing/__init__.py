@@ -1,4 +1,9 @@
-"""Checks for your own operations and cells; `strategies` and running `check_cell` need hypothesis."""
+"""Checks for your own operations and cells: gradients, and all that layers rely on.
+
+Files, in reading order: `gradcheck`; `check_cell`, `cell_checks` (one function for each promise), `cell_case` and
+`cell_alone`; the table of cells, `cell_table`, with `module_cells`, `paper_cells` and `step_cells`; `strategies` and
+`programs`, for Hypothesis, which running `check_cell` needs too.
+"""
 
 from .cell_checks import CHECKS
 from .check_cell import CellReport, check_cell

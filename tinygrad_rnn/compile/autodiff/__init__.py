@@ -1,1 +1,5 @@
-"""From a program to its derivatives: the adjoint, and forward sensitivities of diagonal cells."""
+"""Automatic differentiation of programs: from a step to its reverse, by the rules that the tape uses.
+
+Files: `adjoint` (reverse mode) and `diagonal` (forward in time, for cells whose recurrence is diagonal; it serves
+RTRL); `verify`.
+"""

@@ -1,1 +1,6 @@
-"""From a schedule to Numba source, and to the module that it is."""
+"""Code generation: a schedule becomes the source of one function, and that a module.
+
+Files, in reading order: `layout` (where arrays lie, and what is packed), `array_names` (of the arrays of a call),
+`addresses` (names and offsets in the source), `generator` and `vector_loop` (walk through a schedule), `loop_writer`
+(what they ask of a language), `numba_loop` (Numba's), `prelude`, `module_cache` (source on the disk), `verify`.
+"""

@@ -1,1 +1,6 @@
-"""From a step to a program: tracing, the normal form, and what a trace may not freeze."""
+"""Frontend: a step, run once on symbols, becomes a program in normal form.
+
+Files, in reading order: `trace_step`, `trace` (records operations), `normal_form` (a rule for each kind of lowering),
+`column_cuts` and `mean_free_sums` (two of its algebraic simplifications), `watch` (what a step does that a trace would
+freeze).
+"""

@@ -1,4 +1,10 @@
-"""How kernels become machine code: the processor, the decorators that compile, and the caches on disk."""
+"""Building: how a function becomes machine code, and where that is kept.
+
+Files, in reading order: `target` (the processor), `fingerprint` (the decorator of kernels, and what cached code is
+named by), `translate` (compiles generated loops), `c_functions` (what others call without being compiled together with
+it), `native` (code with an LLVM engine of its own, freed with it), `code_cache`, `disk_cache`, `uninterrupted` (work
+that neither signals nor forks cut in two).
+"""
 
 from .uninterrupted import modules_of
 

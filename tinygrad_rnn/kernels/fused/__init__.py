@@ -1,4 +1,7 @@
-"""Kernels that do the work of one operation, or of one update, in a single jitted call."""
+"""Fused kernels: the work of one operation, or of one update, in a single jitted call.
+
+One file for each: `matmul_tanh`, `ctc`, `optimizers`, `special` (functions that NumPy lacks).
+"""
 
 from ..build.uninterrupted import modules_of
 

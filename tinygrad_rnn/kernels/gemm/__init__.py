@@ -1,4 +1,8 @@
-"""Matrix products: packed and tiled, of a few rows, and as C functions."""
+"""Matrix products of flat arrays.
+
+Files, in reading order: `tile` (in registers), `gemm` (of packed panels), `few_rows` (of matrices as they are),
+`extern` (the packed one as a C function).
+"""
 
 from ..build.uninterrupted import modules_of
 

@@ -1,1 +1,4 @@
-"""A plain NumPy twin of each kernel, by the name of its file."""
+"""The twins: what kernels compute, written in plain NumPy as one would write it down.
+
+Each has the name of its kernel's file.
+"""

@@ -1,4 +1,10 @@
-"""The built-in cells, one file for each family; those a user may build are exported by ``nn``."""
+"""The built-in cells, one file for each family, in plain tensor maths with paper and equations.
+
+`base` has what gated cells share, `registry` finds cells by name. The families: `rnn`, `lstm`, `gru`, `norm` (with
+layer normalisation) and `linear` (whose recurrence is diagonal). Users import them from `nn`.
+
+A cell knows operations, parameters and the protocol of :mod:`..cell`; neither layers nor the compiler.
+"""
 
 from .gru import FastGRNNCell, GRUCell, MGUCell, UGRNNCell
 from .linear import LRUCell, MinGRUCell, MinLSTMCell

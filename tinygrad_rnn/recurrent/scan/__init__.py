@@ -1,1 +1,12 @@
-"""A cell run over time: eagerly or compiled, with guards, lengths and recomputation."""
+"""Scan: runs a cell over time, eagerly on the tape or by one compiled loop, with the same results.
+
+Files, in reading order:
+
+- a call: `driver` (checks its arguments), `arguments`, `axis_layout`, `valid_steps` (lengths, masks, resets),
+  `advance` (compiled, eagerly or in chunks), `eager`, `remat` (gradient checkpointing), `anomaly`, `open_sequence`;
+- compiled calls: `call_cache` (finds a guarded call), `compiled` (builds one), `loop` (the loop as an operation);
+- from a step to a program, with nothing frozen in silence: `tracing`, `guards`, `facts`, `attribute_path`,
+  `dependencies`, `dry_run`, `outer_state`, `row_numbers`.
+
+It knows cells by their protocol, and knows nothing of layers. The compiler is imported at the first compiled call.
+"""

@@ -1,1 +1,5 @@
-"""One step per call: steppers, and gradients forward in time (RTRL)."""
+"""Streaming: one step per call for data that arrive one at a time, with exact gradients (RTRL).
+
+Files, in reading order: `stepper` (the steps of a layer), `cell_stepper` (one cell of it, with its kernel),
+`step_guards` (whether packed parameters are still the cell's), `rtrl` (real-time recurrent learning).
+"""
