@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, Phase, assume, given, seed, settings
 
 from tinygrad_rnn.recurrent import scan
 from tinygrad_rnn.testing import gradcheck
-from tinygrad_rnn.testing.programs import RandomCell, random_cells
+from tinygrad_rnn.testing.random_cells import RandomCell, random_cells
 
 from .agreement import close, leaves_of, loss_of, run
 from .twin import run_twin

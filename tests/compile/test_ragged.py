@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.recurrent import scan
-from tinygrad_rnn.testing.programs import random_cells
+from tinygrad_rnn.testing.random_cells import random_cells
 
 from ..recurrent.by_hand import some_steps
 from .agreement import agree, leaves_of, run

@@ -12,7 +12,7 @@ from tinygrad_rnn.core import tree
 from tinygrad_rnn.modules.module import Module
 from tinygrad_rnn.recurrent.layers.regularisers import takes_mask
 from tinygrad_rnn.testing.cell_table import CELLS
-from tinygrad_rnn.testing.programs import random_cell
+from tinygrad_rnn.testing.random_cells import random_cell
 
 from ..compile import corner_cells as table
 from ..recurrent.sequences import is_shape

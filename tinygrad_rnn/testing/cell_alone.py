@@ -1,4 +1,4 @@
-"""Rows of a batch with lengths, holes and resets, against the same rows run alone, piece by piece."""
+"""Comparison of a batch with lengths, masks and resets with its rows run alone, part by part."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from .cell_case import Case, Runner, evaluate, joined, require_equal, rows_of
 def require_as_alone(
     case: Case, here: str, there: str, valid: np.ndarray | None = None, resets: np.ndarray | None = None, **which: Any
 ) -> None:
-    """Compare a run with `which` (and `resets`), on the tape and compiled, with rows that are run by hand.
+    """Compare a run with lengths, mask and resets, eager and compiled, with rows that are run by hand.
 
     Parameters
     ----------
     here, there : str
-        What the two are called.
+        Names of the two sides in messages.
     valid : bools (T, B), optional
         The steps that count, by hand; inputs at the others are NaN.
     resets : bools (T, B), optional
-        Before which steps a row begins anew.
+        Steps before which a row is reset.
     which : lengths, mask
-        What the layer is told.
+        Arguments of the layer.
     """
     counts = np.ones((case.time, case.batch), bool) if valid is None else valid
 
@@ -56,7 +56,7 @@ def require_as_alone(
 def _alone(
     layer: Callable, xs: Any, state: Any, like: Any, counts: np.ndarray, resets: np.ndarray | None, b: int
 ) -> tuple[Any, Any]:
-    """Row `b` with the steps that count alone, begun anew where `resets` says so; outputs at the others are zero."""
+    """Outputs and state of row `b`, run over its valid steps in parts between resets; zeros elsewhere."""
     row, steps = slice(b, b + 1), np.flatnonzero(counts)
     mine = layer.cell.initial_state(1) if state is None else rows_of(state, row, 0)  # type: ignore[attr-defined]
     cuts = [0, *(i for i in range(1, len(steps)) if resets is not None and resets[steps[i]]), len(steps)]

@@ -1,4 +1,4 @@
-"""Cases of a cell under test: a small sequence, a state, and ways to run a cell over them and to compare."""
+"""Random cases of a cell under test; functions that run a cell over one, and compare results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Runner = Callable[[Cell, Any, Any], tuple[Any, Any]]  # (cell, xs, state) -> (ou
 
 
 class Subject:
-    """What makes the cells under test: an instance to copy, or a factory.
+    """The source of the cells under test: an instance to copy, or a factory.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class Subject:
         return (1, 1) if self.sized else ()
 
     def new(self, sizes: tuple) -> Cell:
-        """Another cell: a copy of the instance, or what the factory makes."""
+        """Another cell: a copy of the instance, or one from the factory."""
         if isinstance(self.source, Cell):
             return copy.deepcopy(self.source)
         cell = self.source(*sizes)
@@ -69,7 +69,7 @@ class Subject:
         return cell
 
     def base(self, sizes: tuple) -> Cell:
-        """The cell of these sizes as it was made."""
+        """The cell of these sizes with its parameters as they were made."""
         if sizes not in self._bases:
             cell = self.new(sizes)
             self._bases[sizes] = cell, [p.data.astype(np.float64) for p in cell.parameters()]
@@ -77,7 +77,7 @@ class Subject:
 
     @functools.cached_property
     def reason(self) -> str:
-        """Why the cell does not compile; empty if it does (or does not run at all)."""
+        """The reason why the cell does not compile; empty if it does (or does not run at all)."""
         cell = self.cell(self.smallest, np.float64, 0)
         xs = tree.map(lambda x: np.broadcast_to(x[:1], (1, *x[:1].shape)), self.inputs_of(cell))
         try:
@@ -85,7 +85,7 @@ class Subject:
                 Recurrent(cell, mode="compiled")(xs)
         except CompileError as error:
             return str(error)
-        except Exception:  # which other checks report
+        except Exception:  # other checks report it
             return ""
         return ""
 
@@ -94,7 +94,7 @@ class Subject:
         return np.zeros((1, cell.input_size or 0)) if self.example is None else self.example
 
     def cell(self, sizes: tuple, dtype: Any, seed: int) -> Cell:
-        """A copy of it in `dtype`, with parameters that `seed` has moved a little, as zeros hide mistakes.
+        """A copy in `dtype`, its parameters moved a little at random, as zeros hide mistakes.
 
         It is one object for each sizes and dtype, so that it compiles once.
         """
@@ -120,7 +120,7 @@ def _required_arguments(source: Any) -> int:
 
 
 class Case:
-    """One drawn case.
+    """One random case: cell, inputs and state.
 
     Attributes
     ----------
@@ -130,7 +130,7 @@ class Case:
     state : nest of arrays, (B, ...), or None
         The state before the first step; None: the cell's own.
     draw : callable
-        Draws whatever a check needs besides.
+        Draws from a strategy whatever else a check needs.
     """
 
     def __init__(self, subject: Subject, draw: Callable, max_time: int, max_batch: int):
@@ -143,14 +143,14 @@ class Case:
         self.cell = subject.cell(self.sizes, np.float64, self.seed)
         self.weight = 0  # how far the values are from the simplest ones
         self.xs = self._inputs(self.time)
-        self.extra = ""  # what a check has drawn, in words
+        self.extra = ""  # choices of a check, in words
 
     def _inputs(self, time: int) -> Any:
         example = self.subject.inputs_of(self.cell)
         return tree.map(lambda x: self._values(x, (time, self.batch, *x.shape[1:])), example)
 
     def _values(self, like: np.ndarray, shape: tuple) -> np.ndarray:
-        """Numbers that are neither zero nor equal, as steps may have kinks there; integers as in the example."""
+        """Random numbers, neither zero nor equal (steps may have kinks there); integers as in the example."""
         from hypothesis import strategies as st
 
         rng, size = np.random.default_rng(self.seed), int(np.prod(shape))
@@ -166,7 +166,7 @@ class Case:
 
     @functools.cached_property
     def state(self) -> Any:
-        """Of a given state: what two steps leave, a state that the cell may meet."""
+        """The state before the first step: None, or one that two steps lead to, so that the cell may meet it."""
         if not self.given:
             return None
         xs = tree.map(lambda x: np.concatenate([x, -x if is_float(x.dtype) else x])[:2], self.xs)
@@ -181,7 +181,7 @@ class Case:
 
     @property
     def cost(self) -> tuple:
-        """Cases of lower cost are easier to look at."""
+        """The order of cases: those of lower cost are easier to read."""
         return self.time * self.batch, *self.sizes, self.weight, self.given, self.seed
 
     def __str__(self) -> str:
@@ -195,7 +195,7 @@ class Case:
 
 @contextmanager
 def default_dtype(dtype: Any) -> Iterator[None]:
-    """Make tensors in `dtype` for a while; None changes nothing."""
+    """Context with another default dtype; None changes nothing."""
     before = get_default_dtype()
     set_default_dtype(dtype or before)
     try:
@@ -205,7 +205,7 @@ def default_dtype(dtype: Any) -> Iterator[None]:
 
 
 def named(values: Any, name: str) -> list[tuple[str, Any]]:
-    """The leaves of a nest, in the order of ``tree.flatten``, with names such as ``state[0]`` or ``state['c']``."""
+    """Names, such as ``state[0]`` or ``state['c']``, and leaves of a nest, in ``tree.flatten`` order."""
     if isinstance(values, dict):
         pairs = [(f"{name}[{key!r}]", values[key]) for key in sorted(values, key=str)]
     elif isinstance(values, tuple | list):
@@ -216,12 +216,12 @@ def named(values: Any, name: str) -> list[tuple[str, Any]]:
 
 
 def whole(mode: str = "eager", **options: Any) -> Runner:
-    """Run over the whole sequence."""
+    """A runner over the whole sequence at once."""
     return lambda cell, xs, state: Recurrent(cell, mode=mode)(xs, state, **options)
 
 
 def projection(leaves: list[tuple[str, Tensor]]) -> Any:
-    """A number that reads every element of every tensor with a weight of its own."""
+    """A random projection of all tensors to one number, with a weight for each element."""
     total: Any = 0.0
     for name, y in leaves:
         if not is_float(y.dtype):
@@ -233,7 +233,7 @@ def projection(leaves: list[tuple[str, Tensor]]) -> Any:
 
 
 def evaluate(case: Case, run: Runner, cell: Cell | None = None, dtype: Any = np.float64) -> Results:
-    """Outputs, final state and, for a projection of both, the gradients of all that it depends on."""
+    """Outputs, final state, and gradients of a projection of both by all inputs, states and parameters."""
     cell = cell or case.cell
 
     def leaf(x):
@@ -262,7 +262,7 @@ def rows_of(values: Any, rows: Any, axis: int) -> Any:
 
 
 def joined(parts: list, axis: int) -> Any:
-    """Nests of tensors, joined leaf by leaf along an axis."""
+    """Nests of tensors, concatenated leaf by leaf along an axis."""
     return tree.map(lambda *xs: ops.concat(list(xs), axis=axis), *parts) if tree.flatten(parts[0])[0] else parts[0]
 
 
@@ -272,7 +272,7 @@ def joined(parts: list, axis: int) -> Any:
 def require_equal(
     got: Results, wanted: Results, here: str, there: str, rtol: float = 1e-8, atol: float = 1e-10
 ) -> None:
-    """Complain about the entry that is off by most: ``got ... here, expected ... there``.
+    """Raise for the entry that is off by most: ``got ... here, expected ... there``.
 
     An entry may be off by ``atol + rtol * m``, m being the largest of its array (at least 1).
     """

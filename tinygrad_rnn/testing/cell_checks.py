@@ -1,7 +1,7 @@
-"""What every cell has to keep, one function for each: the checks of :func:`~tinygrad_rnn.testing.check_cell`.
+"""The checks of :func:`~tinygrad_rnn.testing.check_cell`: one function for each promise of a cell.
 
-The first line of a check's docstring is the promise that it holds the cell to. A check gets a drawn case and
-raises a CellCheckError that says what differs; the hint says what is usually wrong then.
+The first line of a check's docstring is the promise, and part of the message. A check takes a random case, and raises
+a CellCheckError that says what differs; the hint names the usual cause.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ COMPILED: set[str] = set()  # checks that mean nothing for a cell that does not 
 
 
 def check(hint: str, compiled: bool = False) -> Callable[[Check], Check]:
+    """Decorator that registers a check with its hint; `compiled`: it needs a cell that compiles."""
+
     def register(function: Check) -> Check:
         CHECKS[function.__name__], HINTS[function.__name__] = function, hint
         if compiled:
@@ -126,9 +128,9 @@ def _require_gradients(case: Case, leaves: Sequence[tuple[str, Tensor]], run: Ca
 
 
 def _wrong(loss: Callable[..., Tensor], leaf: Tensor, rng: np.random.Generator) -> GradcheckError | None:
-    """How the gradient by `leaf` differs from finite differences.
+    """The error that says how the gradient by `leaf` differs from finite differences; None if it does not.
 
-    Where there is none at a kink, as at zero of a rectifier, the leaf is moved a little, and put back.
+    At a kink, as at zero of a rectifier, there is no derivative: the leaf is moved a little, and put back.
     """
     before = leaf.data.copy()
     try:
@@ -228,7 +230,7 @@ def streamed_equals_whole(case: Case) -> None:
 
 @check("something is computed over axis 0, which is the batch, or the step counts the time by itself")
 def padding_invariant(case: Case) -> None:
-    """With ``lengths=``, each row gives what it gives alone, cut to its length, whatever lies in the padding."""
+    """With ``lengths=``, each row gives what it gives alone, cut to its length, whatever its padding."""
     from hypothesis import strategies as st
 
     each = st.integers(0, case.time)
@@ -251,7 +253,7 @@ def masked_equals_left_out(case: Case) -> None:
 
 @check("the cell carries something outside of the state, which a reset cannot put back")
 def resets_equal_splitting(case: Case) -> None:
-    """With ``resets=``, a row gives what it gives when it is split there and begins anew from its initial state."""
+    """With ``resets=``, a row gives what it gives when it is split there, from the initial state on."""
     resets = np.random.default_rng(case.seed).random((case.time, case.batch)) < 0.4
     case.extra = f", resets (T, B) {resets.astype(int).tolist()}"
     require_as_alone(case, "with resets", "as split", resets=resets)
@@ -299,7 +301,7 @@ def save_and_load(case: Case) -> None:
 
 
 def _tensors_of(cell: Cell) -> list[tuple[str, Tensor]]:
-    """Every tensor that can be reached from the cell's attributes, and how."""
+    """All tensors that can be reached from the cell's attributes, by path."""
     found: list[tuple[str, Tensor]] = []
     seen: set[int] = set()
 

@@ -1,4 +1,4 @@
-"""``check_cell``: whether a recurrent cell keeps what layers promise, on random small cases."""
+"""``check_cell``: property tests of a recurrent cell on small random cases."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHRINK_SECONDS = 20.0
 
 
 class CellReport(NamedTuple):
-    """What :func:`check_cell` has found.
+    """The result of :func:`check_cell`.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ def check_cell(
     max_time: int = 4,
     max_batch: int = 3,
 ) -> CellReport:
-    """Check what layers rely on: that a cell's gradients are right, that it is a function of input and state alone.
+    """Check a cell: gradients, dependence on input and state alone, compiled, streamed and masked runs.
 
     Sequences, states and parameters are drawn by Hypothesis. Where a check fails, the smallest case that fails is
     looked for, and told in words. The checks are tried in this order, as later ones build on earlier ones:
@@ -118,11 +118,11 @@ def _chosen(argument: str, names: Iterable[str]) -> list[str]:
 
 
 class _OutOfTime(BaseException):
-    """Shrinking has taken long enough. No Exception, so that Hypothesis lets it pass."""
+    """Ends shrinking after SHRINK_SECONDS; no Exception, so that Hypothesis lets it pass."""
 
 
 def _hunt(name: str, subject: Subject, max_examples: int, max_time: int, max_batch: int) -> None:
-    """Look for a case that fails the check; raise the smallest that was found."""
+    """Search for a case that fails the check, and raise the error of the smallest."""
     from hypothesis import HealthCheck, Phase, Verbosity, given, settings
     from hypothesis import strategies as st
     from hypothesis.errors import HypothesisException
@@ -148,7 +148,7 @@ def _hunt(name: str, subject: Subject, max_examples: int, max_time: int, max_bat
         case = None
         try:
             with warnings.catch_warnings(), default_dtype(np.float64 if subject.bare else None):
-                warnings.simplefilter("ignore", RuntimeWarning)  # of NaN and infinities; the check looks for them
+                warnings.simplefilter("ignore", RuntimeWarning)  # of NaN and infinities, which checks report
                 case = Case(subject, data.draw, max_time, max_batch)
                 CHECKS[name](case)
         except HypothesisException:
@@ -171,7 +171,7 @@ def _hunt(name: str, subject: Subject, max_examples: int, max_time: int, max_bat
 
 
 def _failure(name: str, subject: Subject, case: Case | None, error: Exception) -> CellCheckError:
-    """The whole story of one failure."""
+    """The error for a failing case: the promise, the difference, the case and the usual cause."""
     from ..compile import raised_at
 
     cell = case.cell if case else subject.base(subject.smallest)

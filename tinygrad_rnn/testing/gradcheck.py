@@ -165,7 +165,7 @@ def _same_twice(once: list[Tensor], again: list[Tensor]) -> None:
 
 @contextmanager
 def _own_memory(leaves: list[Tensor]) -> Iterator[None]:
-    """Leaves in memory of their own, which can be written to and is nobody else's, while they are perturbed."""
+    """Context in which leaves have writable memory of their own, so that they can be perturbed."""
     before = {id(x): (x, x.data, version_counter(x)[0]) for x in leaves}
     for x, data, _ in before.values():
         x.data = data.copy()
@@ -174,7 +174,7 @@ def _own_memory(leaves: list[Tensor]) -> Iterator[None]:
     finally:
         for x, data, last_write in before.values():
             x.data = data
-            version_counter(x)[0] = last_write  # to graphs that exist already, nothing happened
+            version_counter(x)[0] = last_write  # so that earlier graphs do not take this for a write
 
 
 # ---- the two sides
@@ -208,7 +208,7 @@ def _check(fn, inputs: tuple, checked: list[int], eps: float, atol: float, rtol:
 
 
 def _analytical(outputs: list[Tensor], x: Tensor) -> list[np.ndarray]:
-    """For each output its Jacobian, (output size, input size)."""
+    """The Jacobian of each output from gradients, (output size, input size)."""
     jacobians = []
     for y in outputs:
         rows = np.zeros((y.size, x.size))
@@ -251,7 +251,7 @@ def _numerical(fn, inputs, x: Tensor, eps: float, outputs: list[Tensor]) -> list
 
 
 def _kinks(fn, inputs, x: Tensor, k: int, analytical, bad, eps: float, atol: float, rtol: float) -> dict:
-    """Entries of `bad` where output `k` has a kink or a jump: by (row, column), the differences to both sides.
+    """One-sided differences, by (row, column), of entries in `bad` where output `k` has a kink or a jump.
 
     Of a smooth function they come closer as the step shrinks, so that curvature is not taken for a kink.
     """
@@ -299,13 +299,13 @@ def _signs(rng: np.random.Generator, shape: tuple) -> np.ndarray:
 
 
 def _close(a, n, atol: float, rtol: float) -> Any:
-    """Elementwise; NaN and Inf never pass."""
+    """Whether entries are close; NaN and Inf never are."""
     with np.errstate(invalid="ignore"):
         return np.isfinite(a) & np.isfinite(n) & (np.abs(a - n) <= atol + rtol * np.abs(n))
 
 
 def _complaint(a, n, bad, i: int, k: int, in_shape: tuple, out_shape: tuple, kinks: dict) -> GradcheckError:
-    """What to raise about the entry that is off by most; about a kink only if there is nothing worse."""
+    """The error for the entry that is off by most; for a kink only if all others agree."""
     smooth = bad.copy()
     for at in kinks:
         smooth[at] = not np.isfinite(a[at])

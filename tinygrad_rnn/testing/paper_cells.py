@@ -1,4 +1,4 @@
-"""Cells from papers, each as one function of plain maths that runs on this package, PyTorch, JAX and NumPy alike.
+"""Cells from papers, each one function of plain maths for this package, PyTorch, JAX and NumPy.
 
 `lib` has tanh, sigmoid, relu, sqrt, exp, sin and cos; no step uses another function. Weights are in input by output
 order, so that ``x @ p.w`` is the product.

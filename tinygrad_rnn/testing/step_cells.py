@@ -65,7 +65,7 @@ class StepCell(NamedTuple):
 
     @property
     def n_states(self) -> int:
-        """How many arrays its state has."""
+        """The number of arrays in its state."""
         return len(tree.flatten(self.state(1, 1))[0])
 
     def cell(self, I: int = 3, H: int = 5, dtype: Any = "float64", seed: int = 0) -> FunctionCell:

@@ -1,4 +1,4 @@
-"""Hypothesis strategies for shapes, arrays, indices and cells; the only module that needs ``hypothesis``.
+"""Hypothesis strategies for shapes, arrays, indices and cells; needs ``hypothesis``.
 
 Examples
 --------
@@ -131,7 +131,7 @@ def axes(draw, ndim: int, allow_none: bool = True, several: bool = True) -> int 
 
 
 def indices(shape: Shape, advanced: bool = True) -> st.SearchStrategy[Any]:
-    """What may stand in ``x[...]`` for an array of `shape`.
+    """Strategy for indices, such as ``x[...]`` takes for an array of `shape`.
 
     Integers, slices with steps, None and Ellipsis; with `advanced` also integer arrays, with repeated and
     negative indices, and bool masks.
