@@ -1,8 +1,8 @@
 """Checks for your own operations and cells: gradients, and all that layers rely on.
 
 Files, in reading order: `gradcheck`; `check_cell`, `cell_checks` (one function for each promise), `cell_case` and
-`cell_alone`; the table of cells, `cell_table`, with `module_cells`, `paper_cells` and `step_cells`; for Hypothesis, which
-running `check_cell` needs too, `strategies` and `random_cells`, which `instruction_cell` interprets.
+`cell_alone`; the table of cells, `cell_table`, with `module_cells`, `paper_cells` and `step_cells`; for Hypothesis,
+which running `check_cell` needs too, `strategies` and `random_cells`, which `instruction_cell` interprets.
 """
 
 from .cell_checks import CHECKS
