@@ -9,7 +9,7 @@ import pytest
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.compile.frontend.trace import Trace, recording
-from tinygrad_rnn.compile.ir.symbol import BATCH, behind
+from tinygrad_rnn.compile.ir.symbol import BATCH, reachable
 
 WIDTH = 6
 
@@ -50,7 +50,7 @@ def summed(function):
     s = trace.leaf("input", 3, (BATCH, 1), np.float64, True)
     with recording(trace):
         total = function(u, s, x, y).sum(axis=1)
-        found = behind([total], lambda symbol: symbol.operands)
+        found = reachable([total], lambda symbol: symbol.operands)
     return [symbol for symbol in found if symbol.operation == "subtract"]
 
 

@@ -49,7 +49,7 @@ def plan_of(name):
 
 def value(program, operation):
     """A value of an operation that the results need."""
-    return next(s for s in verify.behind(program.results, lambda s: s.varying_operands) if s.operation == operation)
+    return next(s for s in verify.reachable(program.results, lambda s: s.varying_operands) if s.operation == operation)
 
 
 def refused(match):
@@ -158,7 +158,7 @@ def test_results_are_checked():
         ({"new_states": (x, program.new_states[1])}, "new state 0"),
         ({"inputs": (h,)}, "input 0"),
         ({"states": program.states[::-1]}, "state 0"),
-        ({"drawn": (0.5,)}, "random mask"),
+        ({"mask_probabilities": (0.5,)}, "random mask"),
         ({"captured": {}}, "does not hold"),
         ({"expressions": {}}, "does not hold"),
         ({"limit": 3}, "got a number from 3 on"),
@@ -223,7 +223,7 @@ def test_one_cotangent_for_each_result(monkeypatch):
     adj, check = adjoint_of("rnn", monkeypatch)
     seed = next(
         s
-        for s in verify.behind([p.g for p in adj.products], lambda s: s.operands)
+        for s in verify.reachable([p.g for p in adj.products], lambda s: s.operands)
         if s.leaf and s.leaf[0] == "cotangent"
     )
     seed.leaf = ("cotangent", 7)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from .codegen.layout import Layout
 from .ir.printer import Printer, computed, is_reduction
 from .ir.symbol import Symbol
-from .ir.views import resolve
+from .ir.weight_slices import resolve_slice
 from .runtime.executable import Executable
 from .schedule.buffers import Buffer
 from .schedule.plan import Plan
@@ -164,10 +164,10 @@ class StepReport:
             self.after_flops += sum(2 * g.width * w.shape[1] for g, w in terms)
         products: dict[tuple, list] = {}
         for p in adj.products:
-            view = resolve(p.w)
+            view = resolve_slice(p.w)
             products.setdefault((view.base.uid, view.transposed, p.a.uid, view.axes[0]), []).append(p)
         for found in products.values():
-            found.sort(key=lambda p: resolve(p.w).axes[1])
+            found.sort(key=lambda p: resolve_slice(p.w).axes[1])
             target, a = printer.joined([p.w for p in found], 1), printer.name(found[0].a)
             g, rows, columns = self._side_by_side(found), found[0].a.width, sum(p.g.width for p in found)
             if target.endswith(".T"):
@@ -180,9 +180,9 @@ class StepReport:
                 name = self.plan.totals[i].name
                 self.after.append(f"grad({printer.name(r.v)}) += {name}, the sum of {printer.name(r.g)}")
             else:
-                sums.setdefault(resolve(r.v).base.uid, []).append(r)
+                sums.setdefault(resolve_slice(r.v).base.uid, []).append(r)
         for parts in sums.values():
-            parts.sort(key=lambda r: resolve(r.v).axes[-1:])
+            parts.sort(key=lambda r: resolve_slice(r.v).axes[-1:])
             target = printer.joined([r.v for r in parts], -1)
             self.after.append(f"grad({target}) += sum of {self._side_by_side(parts)}  # over steps and rows")
         self.after_sums = sum({r.g.uid: r.g.width for parts in sums.values() for r in parts}.values())
@@ -310,5 +310,5 @@ def _prologue(printer: Printer, plan: Plan) -> list[str]:
     """What is computed from parameters alone, once per call."""
     t = plan.traced
     steps = computed(t.outputs + t.new_states)
-    bases = [resolve(a).base for s in steps if s.varying for a in s.operands if not a.varying]
+    bases = [resolve_slice(a).base for s in steps if s.varying for a in s.operands if not a.varying]
     return printer.listing(bases)

@@ -177,7 +177,7 @@ def _explain_cell(where: str, cell: Cell, x: Any, grad: bool) -> CellReport:
         assert found is not None
         program, _ = found
         known = {uid: t.requires_grad for uid, t in program.traced.invariants.items()}
-        flags = [grad or t.requires_grad for t in inputs] + [False for _ in program.traced.drawn]
+        flags = [grad or t.requires_grad for t in inputs] + [False for _ in program.traced.mask_probabilities]
         flags += [s.requires_grad for s in states]
         flags += [_needs(s, known) for s in program.bases]
         train = any(flags)
@@ -218,7 +218,7 @@ def _names(cell: Cell, program: Program, structure, state_structure) -> tuple[di
     x, state = _arguments(cell)
     traced = program.traced
     state_names = _paths(state, state_structure)
-    paths = _paths(x, structure) + [f"mask{i}" for i in range(len(traced.drawn))]
+    paths = _paths(x, structure) + [f"mask{i}" for i in range(len(traced.mask_probabilities))]
     names = {s.uid: name for s, name in zip(traced.inputs, paths)}
     names |= {s.uid: name for s, name in zip(traced.states, state_names)}
     modules = {id(vars(m)): path for path, m in cell.named_modules()}

@@ -1,4 +1,4 @@
-"""The adjoint of a step: its reverse, from the same derivative rules that the tape uses, run on symbols."""
+"""Adjoint of a step: its reverse program, from the derivative rules of the tape, run on symbols."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ...core.backward import unbroadcast
 from ..frontend.trace import Trace
 from ..ir import verify
 from ..ir.printer import is_reduction
-from ..ir.program_ops import ALIAS, CAST, CONCAT, SLICE, SPREAD
-from ..ir.symbol import Symbol, behind
+from ..ir.program_ops import BROADCAST_ROW, CAST, CONCAT, RESHAPE_ROW, SLICE
+from ..ir.symbol import Symbol, reachable
 from .verify import verify_adjoint
 
 
@@ -43,10 +43,10 @@ class Adjoint(NamedTuple):
     reductions: list[Reduction]
 
     def lines(self) -> list[tuple]:
-        """All values of the step, which are the same for the same adjoint of the same program."""
+        """Comparable listing of all values; equal for two adjoints that compute the same."""
         roots = [*self.states, *[g for g in self.inputs if g is not None]]
         roots += [s for product in self.products for s in product] + [s for r in self.reductions for s in r]
-        values = sorted(behind(roots, lambda s: s.operands), key=lambda s: s.uid)
+        values = sorted(reachable(roots, lambda s: s.operands), key=lambda s: s.uid)
         return [
             (s.uid, s.operation, [a.uid if isinstance(a, Symbol) else repr(a) for a in s.args], repr(s.static), s.shape)
             for s in values
@@ -86,7 +86,7 @@ def adjoint(trace: Trace, outputs, new_states, inputs, states, wanted_inputs, wa
 
 
 class _Needed:
-    """Which symbols a gradient has to pass through."""
+    """Predicate: whether a gradient has to pass through a symbol."""
 
     def __init__(self, inputs, wanted_inputs, wanted_invariants):
         self.known: dict[int, bool] = {x.uid: bool(w) for x, w in zip(inputs, wanted_inputs)}
@@ -114,7 +114,7 @@ class _Needed:
 
 
 def differentiable_arguments(s: Symbol) -> list[Symbol]:
-    """The operands that gradients of `s` reach."""
+    """Operands of `s` for which its operation has a derivative rule."""
     rules: tuple = (True,) * len(s.args)
     if s.op is not None and s.op.vjps is not None:
         rules = tuple(s.op.vjps) * (len(s.args) if is_reduction(s) else 1)  # of pieces of a row: one rule for all
@@ -146,9 +146,9 @@ class _Reverse:
         while self.queue:
             x = self.symbols[-heapq.heappop(self.queue)]
             if x.leaf is None:
-                self.through(x, self.cotangents[x.uid])
+                self.propagate(x, self.cotangents[x.uid])
 
-    def through(self, x: Symbol, g: Symbol) -> None:
+    def propagate(self, x: Symbol, g: Symbol) -> None:
         op: Any = x.op
         if op is CONCAT:
             start = 0
@@ -161,9 +161,9 @@ class _Reverse:
                 self.leaf_slices.setdefault(leaf.uid, []).append((x.static["start"], x.static["stop"], g))
         elif op is CAST:
             self.add(x.args[0], g)
-        elif op is ALIAS:
-            self.add(x.args[0], self.trace._alias(g, x.args[0].shape))
-        elif op is SPREAD:
+        elif op is RESHAPE_ROW:
+            self.add(x.args[0], self.trace.reshape_row(g, x.args[0].shape))
+        elif op is BROADCAST_ROW:
             self.add(x.args[0], g.sum(axis=1, keepdims=True))
         elif op.lowering.kind == "matmul":
             a, w = x.args
@@ -183,7 +183,7 @@ class _Reverse:
                     self.reductions.append(Reduction(a, ga))
 
     def cotangents_of(self, op: Any, x: Symbol, g: Symbol) -> list:
-        """What the rules of an elementwise operation or a reduction give its operands."""
+        """Cotangents of the operands of an elementwise operation or a reduction; None where not needed."""
         if is_reduction(x) and len(x.args) > 1:
             return self.cotangents_of_pieces(op, x, g)
         needs = [self.needed(a) for a in x.args]
@@ -193,7 +193,7 @@ class _Reverse:
         return [rule(g, x, *x.args, **x.static) if n and rule else None for rule, n in zip(rules, needs)]
 
     def cotangents_of_pieces(self, op: Any, x: Symbol, g: Symbol) -> list:
-        """What the rule of a reduction gives the pieces of a row."""
+        """Cotangents of the pieces of a row that a reduction takes as several operands."""
         row = self.trace.concat(list(x.args))
         if op.joint_vjp is not None:
             (whole,) = op.joint_vjp(g, x, row, needs=[True], **x.static)

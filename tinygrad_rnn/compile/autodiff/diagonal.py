@@ -1,4 +1,4 @@
-"""Steps whose recurrence is diagonal: how the state depends on parameters can then be carried along in time.
+"""Forward sensitivities of diagonal recurrences: derivatives of the state, carried forward in time.
 
 Unit i of a state is column i of each of its tensors. The recurrence is diagonal if unit i of the new state depends,
 of the old state, on unit i only; then the Jacobian of a step is one small matrix for each unit. If besides each entry
@@ -19,9 +19,9 @@ from ...errors import GraphError
 from ..frontend.trace import Trace, recording
 from ..ir.interpret import compute, order
 from ..ir.program import StepProgram, bases, leaves, wanted_invariants
-from ..ir.program_ops import SLICE, SPREAD, SUM
+from ..ir.program_ops import BROADCAST_ROW, SLICE, SUM
 from ..ir.symbol import BATCH, Symbol
-from ..ir.views import View, resolve
+from ..ir.weight_slices import WeightSlice, resolve_slice
 from .adjoint import Adjoint, adjoint, differentiable_arguments
 
 Array = np.ndarray
@@ -30,12 +30,12 @@ WANTED = (
 )
 
 
-class Part(NamedTuple):
-    """A part of a parameter each of whose entries reaches one unit of the state; or a number that reaches all units.
+class ParameterSlice(NamedTuple):
+    """A part of a parameter; each entry reaches one unit of the state, a single number reaches all.
 
     Attributes
     ----------
-    view : View
+    view : WeightSlice
         Which part of which base.
     lead : tuple of int
         Axes of its sensitivity before the units: ``(m,)`` of a matrix (m, n), otherwise none.
@@ -43,7 +43,7 @@ class Part(NamedTuple):
         Elements.
     """
 
-    view: View
+    view: WeightSlice
     lead: tuple[int, ...]
     size: int
 
@@ -53,15 +53,15 @@ class Part(NamedTuple):
 
 
 class _Term(NamedTuple):
-    """How a part reaches a tensor of the new state: by its cotangent, for a matrix after the factor on its left."""
+    """A path from a part to a tensor of the new state: its cotangent, and a matrix's left factor."""
 
-    part: Part
+    part: ParameterSlice
     left: list[Symbol]
     cotangent: Symbol
 
 
 class DiagonalStep:
-    """The derivatives of one step, as far as learning forward in time needs them.
+    """A step with the derivatives that forward-in-time learning (RTRL) needs.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class DiagonalStep:
     ----------
     units : int
         n.
-    parts : list of Part
+    parts : list of ParameterSlice
 
     Raises
     ------
@@ -93,16 +93,16 @@ class DiagonalStep:
             self._read = adjoint(trace, traced.outputs, [], *arguments)
         self._seeds = [_seeds(a, 1) for a in self._new]
         self._cotangents = _seeds(self._read, len(traced.outputs))
-        self.parts: list[Part] = []
+        self.parts: list[ParameterSlice] = []
         self._direct: list[list[_Term]] = []  # how parameters reach each tensor of the new state
         for adj, (seed,) in zip(self._new, self._seeds):
             self._direct.append(self._gather(adj, seed))
-        self._targets = [(resolve(p.w), p.a, p.g) for p in self._read.products]
-        self._sums = [(resolve(r.v), r.v, r.g) for r in self._read.reductions]
+        self._targets = [(resolve_slice(p.w), p.a, p.g) for p in self._read.products]
+        self._sums = [(resolve_slice(r.v), r.v, r.g) for r in self._read.reductions]
         self._find_order([s for seeds in self._seeds for s in seeds if s is not None])
 
     def _find_order(self, seeds: list[Symbol]) -> None:
-        """What is computed in each step, and what when its outputs are read."""
+        """Sort the program into values for each step, and values for when its outputs are read."""
         t = self.traced
         given = {s.uid for s in (*t.inputs, *t.states, *bases(t), *seeds)}
         roots = [*t.outputs, *t.new_states, *(s for adj in self._new for s in adj.states)]
@@ -112,7 +112,7 @@ class DiagonalStep:
         roots = [*self._read.states, *(r.g for r in self._read.reductions)]
         self._back = order([*roots, *(s for p in self._read.products for s in (p.a, p.g))], given)
 
-    # ---- what may be carried along
+    # ---- the conditions
 
     def _check_diagonal(self) -> int:
         states, new = self.traced.states, self.traced.new_states
@@ -122,18 +122,18 @@ class DiagonalStep:
         for i, s in enumerate(states):
             if s.ndim != 2 or s.width != units:
                 raise GraphError(f"tensor {i} of the state has {s.width} units and tensor 0 has {units}; {WANTED}")
-        relation = _Aligned({s.uid for s in states}, units, differentiable=True)
+        relation = _ColumnAlignment({s.uid for s in states}, units, differentiable=True)
         for s in new:
-            mixing = relation.why_not(s)
+            mixing = relation.find_mixing_op(s)
             if mixing is not None:
                 raise GraphError(f"{mixing.operation} at {mixing.where} mixes the units of the state; {WANTED}")
         return units
 
     def _gather(self, adj: Adjoint, seed: Symbol | None) -> list[_Term]:
-        """How parameters reach one tensor of the new state."""
+        """All terms through which parameters reach one tensor of the new state."""
         if seed is None:  # it depends on nothing
             return []
-        relation = _Aligned({seed.uid}, self.units)
+        relation = _ColumnAlignment({seed.uid}, self.units)
         found = []
         for w, a, g in adj.products:
             found.append(_Term(self._part(w, (w.shape[0],), relation, g), [a], g))
@@ -144,16 +144,16 @@ class DiagonalStep:
         return found
 
     def _written_at(self, derivative: Symbol) -> str:
-        """Where the step has the operation that this one is the derivative of: one with the same parameters."""
+        """ "file:line" of the forward operation that a derivative belongs to: one with the same parameters."""
         given = {s.uid for s in bases(self.traced)}
-        read = {resolve(a).base.uid for a in derivative.operands} & given
+        read = {resolve_slice(a).base.uid for a in derivative.operands} & given
         for s in order([*self.traced.outputs, *self.traced.new_states], given):
-            if s.op is derivative.op and any(resolve(a).base.uid in read for a in s.operands):
+            if s.op is derivative.op and any(resolve_slice(a).base.uid in read for a in s.operands):
                 return s.where
         return derivative.where
 
-    def _part(self, v: Symbol, lead: tuple[int, ...], relation: _Aligned, g: Symbol) -> Part:
-        view, mixing = resolve(v), relation.why_not(g)
+    def _part(self, v: Symbol, lead: tuple[int, ...], relation: _ColumnAlignment, g: Symbol) -> ParameterSlice:
+        view, mixing = resolve_slice(v), relation.find_mixing_op(g)
         if mixing is not None or g.width != self.units:
             where = f" through {mixing.operation} at {self._written_at(mixing)}" if mixing is not None else ""
             raise GraphError(
@@ -162,15 +162,17 @@ class DiagonalStep:
             )
         if not lead and v.size not in (1, self.units):
             raise GraphError(f"{self.name(view.base)}: has a row for each row of the batch, wanted one for all rows")
-        part = Part(view, lead, v.size)
+        part = ParameterSlice(view, lead, v.size)
         if part.key not in [p.key for p in self.parts]:
             self.parts.append(part)
         return part
 
     # ---- numbers
 
-    def run(self, inputs: Iterable[Array], states: Iterable[Array], known: dict[int, Array], batch: int) -> Moment:
-        """Take one step, and find what the derivative of the new state is made of; `known` holds the bases by uid."""
+    def run(
+        self, inputs: Iterable[Array], states: Iterable[Array], known: dict[int, Array], batch: int
+    ) -> Linearization:
+        """Take one step, and return its values and derivatives; `known` holds the bases by uid."""
         t = self.traced
         values: dict[int, Any] = dict(known)
         values |= {x.uid: v for x, v in zip(t.inputs, inputs)}
@@ -183,25 +185,25 @@ class DiagonalStep:
             return [_array(values[s.uid]) for s in symbols]
 
         direct = [[(part, *get([*left, g])) for part, left, g in terms] for terms in self._direct]
-        return Moment(get(t.outputs), get(t.new_states), [get(adj.states) for adj in self._new], direct, values)
+        return Linearization(get(t.outputs), get(t.new_states), [get(adj.states) for adj in self._new], direct, values)
 
     def pull(
-        self, moment: Moment, cotangents: Iterable[Array], carried: Carried
+        self, linearization: Linearization, cotangents: Iterable[Array], influence: Influence
     ) -> tuple[dict[int, Array], list[Array]]:
-        """Gradients by the bases (by uid) and by the first state, of what reads the outputs of one moment.
+        """Gradients by the bases (by uid) and by the first state, of what reads the outputs of one step.
 
-        `carried` belongs to the state before the step.
+        `influence` belongs to the state before the step.
         """
-        values = dict(moment.values)
+        values = dict(linearization.values)
         values |= {s.uid: g for s, g in zip(self._cotangents, cotangents) if s is not None}
-        compute(self._back, values, carried.batch)
+        compute(self._back, values, influence.batch)
         by_state = [_array(values[s.uid]) for s in self._read.states]
         grads: dict[int, Array] = {}
 
-        def add(view: View, g: Array) -> None:
+        def add(view: WeightSlice, g: Array) -> None:
             base = view.base.uid
             if base not in grads:
-                grads[base] = np.zeros_like(moment.values[base])
+                grads[base] = np.zeros_like(linearization.values[base])
             target = _at(grads[base], view)
             target += g.reshape(target.shape)
 
@@ -212,12 +214,12 @@ class DiagonalStep:
             rows = v.ndim == 2 and v.shape[0] == BATCH
             add(view, value if rows else value.sum() if v.size == 1 else value.sum(axis=0))
         for part in self.parts:
-            add(part.view, carried.against(part, by_state))
-        return grads, carried.first_state(by_state)
+            add(part.view, influence.vjp(part, by_state))
+        return grads, influence.first_state(by_state)
 
 
-class Moment(NamedTuple):
-    """One step in numbers.
+class Linearization(NamedTuple):
+    """Values and derivatives of one step, at one time.
 
     Attributes
     ----------
@@ -238,8 +240,8 @@ class Moment(NamedTuple):
     values: dict[int, Any]
 
 
-class Carried:
-    """The derivative of a state by parameters, and by the first state; it is carried along in time.
+class Influence:
+    """The derivative of a state by parameters, and by the first state; carried forward in time.
 
     Attributes
     ----------
@@ -249,32 +251,32 @@ class Carried:
         ``[k, l]``: of tensor k by tensor l of the first state.
     """
 
-    def __init__(self, parts: list[Part], count: int, batch: int, units: int, dtype: Any):
+    def __init__(self, parts: list[ParameterSlice], count: int, batch: int, units: int, dtype: Any):
         self.batch = batch
         self.by_part = {p.key: np.zeros((count, batch, *p.lead, units), dtype) for p in parts}
         self.by_first = np.zeros((count, count, batch, units), dtype)
         self.by_first[range(count), range(count)] = 1.0
 
-    def advance(self, moment: Moment) -> None:
-        """From before a step to after it."""
-        self.by_first = _propagate(moment.jacobians, self.by_first)
-        matrices = [[a[:, None] for a in row] for row in moment.jacobians]
+    def advance(self, linearization: Linearization) -> None:
+        """Carry the derivatives over one step: multiply by its Jacobian, add its direct terms."""
+        self.by_first = _propagate(linearization.jacobians, self.by_first)
+        matrices = [[a[:, None] for a in row] for row in linearization.jacobians]
         for key, old in self.by_part.items():
-            self.by_part[key] = _propagate(matrices if old.ndim == 4 else moment.jacobians, old)
-        for k, terms in enumerate(moment.direct):
+            self.by_part[key] = _propagate(matrices if old.ndim == 4 else linearization.jacobians, old)
+        for k, terms in enumerate(linearization.direct):
             for part, *factors in terms:
                 target = self.by_part[part.key][k]
                 target += factors[0] if len(factors) == 1 else factors[0][:, :, None] * factors[1][:, None, :]
 
-    def against(self, part: Part, cotangents: list[Array]) -> Array:
-        """The gradient by a part, for cotangents of the state."""
+    def vjp(self, part: ParameterSlice, cotangents: list[Array]) -> Array:
+        """Gradient by a part, of cotangents of the state."""
         total: Any = 0.0
         for g, s in zip(cotangents, self.by_part[part.key]):
             total = total + (np.einsum("bn,bmn->mn", g, s) if part.lead else np.einsum("bn,bn->n", g, s))
         return total if part.lead or part.size != 1 else total.sum()
 
     def first_state(self, cotangents: list[Array]) -> list[Array]:
-        """The gradients by the tensors of the first state, (B, n)."""
+        """Gradients by the tensors of the first state, (B, n), of cotangents of the state."""
         return [sum(g * s for g, s in zip(cotangents, column)) for column in self.by_first.swapaxes(0, 1)]
 
     @property
@@ -295,7 +297,7 @@ def _array(value: Any) -> Array:
     return value.data if isinstance(value, Tensor) else np.asarray(value)
 
 
-def _at(array: Array, view: View) -> Array:
+def _at(array: Array, view: WeightSlice) -> Array:
     """The part of a base's array that a view is."""
     index: list[Any] = [slice(None)] * array.ndim
     for axis, start, stop in view.axes:
@@ -312,8 +314,8 @@ def _seeds(adj: Adjoint, count: int) -> list[Symbol | None]:
     return [found.get(i) for i in range(count)]
 
 
-class _Aligned:
-    """Whether column i of a value depends on column i of some sources only.
+class _ColumnAlignment:
+    """Analysis: whether column i of a value depends on column i of some sources only.
 
     Parameters
     ----------
@@ -328,7 +330,7 @@ class _Aligned:
         self.units, self.differentiable = units, differentiable
         self.known: dict[int, Any] = dict.fromkeys(sources, True)  # None: depends on no source; else what mixes
 
-    def why_not(self, root: Symbol) -> Symbol | None:
+    def find_mixing_op(self, root: Symbol) -> Symbol | None:
         """The operation that mixes columns on the way to `root`; None if there is none."""
         stack = [root]
         while stack:  # without recursion: a step may be long
@@ -351,4 +353,4 @@ class _Aligned:
         if mixing is not None or all(a is None for a in args):
             return mixing
         whole = s.ndim == 2 and s.width == self.units
-        return True if whole and s.lowering.kind == "elementwise" and s.op not in (SLICE, SPREAD) else s
+        return True if whole and s.lowering.kind == "elementwise" and s.op not in (SLICE, BROADCAST_ROW) else s

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..frontend.trace import Trace
-from ..ir.symbol import BATCH, Symbol, behind
+from ..ir.symbol import BATCH, Symbol, reachable
 from ..ir.verify import describe, fault, verify_values
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def verify_adjoint(
     roots += [s for p in adj.products for s in p] + [s for r in adj.reductions for s in r]
     known = {s.uid: s for s in (*arguments[0], *arguments[1], *trace.values())}
     seeds: dict[Any, Symbol] = {}
-    for s in behind(roots, lambda s: s.operands):
+    for s in reachable(roots, lambda s: s.operands):
         if s.leaf is not None and s.leaf[0] in ("cotangent", "carry"):
             _check_seed(s, seeds, results)
             known[s.uid] = s

@@ -15,7 +15,7 @@ import numpy as np
 from ...kernels.loops.task_codes import AddNumber, AddVector, CopyRows, Matrix, Pack, Task, Vector
 from ..ir import verify
 from ..ir.symbol import Symbol
-from ..ir.views import View, resolve
+from ..ir.weight_slices import WeightSlice, resolve_slice
 from ..schedule.buffers import Buffer
 from ..schedule.schedule import Product, Schedule
 from . import module_cache
@@ -103,7 +103,7 @@ class Packing:
         self.size += n
         return self.size - n
 
-    def matrix(self, view: View, offset: int, depth: int, row: int, column: int) -> None:
+    def matrix(self, view: WeightSlice, offset: int, depth: int, row: int, column: int) -> None:
         """Pack `view` to (row, column) of the matrix at `offset`, which has `depth` rows."""
         self.bases[view.base.uid] = view.base
         (_, r0, r1), (_, c0, c1) = view.axes
@@ -113,7 +113,7 @@ class Packing:
         target = Vector(self.target, offset)
         self.tasks.append(Pack(source, target, view.transposed, r1 - r0, c1 - c0, depth, row, column))
 
-    def vector(self, view: View, at: int) -> None:
+    def vector(self, view: WeightSlice, at: int) -> None:
         """Add a row vector, or copy a number to every lane, at `at`."""
         self.bases[view.base.uid] = view.base
         source = Vector(Role.CAPTURE.of(view.base.uid), row_start(view))
@@ -125,7 +125,7 @@ class Packing:
             self.tasks.append(AddVector(source, target, b - a))
 
 
-def row_start(view: View) -> int:
+def row_start(view: WeightSlice) -> int:
     """Offset of the first element of a view of one row in its (contiguous) base."""
     shape, at = view.base.shape, 0
     for axis, start, _ in view.axes:
@@ -223,13 +223,13 @@ class Layout:
             for member, column in zip(product.members, starts):
                 row = 0
                 for j, n in zip(run, rows):
-                    self.packing.matrix(resolve(member.terms[j][1]), offset, depth, row, column)
+                    self.packing.matrix(resolve_slice(member.terms[j][1]), offset, depth, row, column)
                     row += n
         if not any(m.before for m in product.members):
             offset = self.bias_at[id(product)] = self.packing.reserve(width)
             for member, column in zip(product.members, starts):
                 for v in member.bias:
-                    self.packing.vector(resolve(v), offset + column)
+                    self.packing.vector(resolve_slice(v), offset + column)
 
     def _pack_vectors(self) -> None:
         self.vector_at: dict[int, int] = {}
@@ -237,10 +237,10 @@ class Layout:
         for uid, s in self.book.vectors.items():
             if s.ndim == 2 and s.shape[0] != 1:
                 self.rows.append(s)
-                self.packing.bases[resolve(s).base.uid] = resolve(s).base
+                self.packing.bases[resolve_slice(s).base.uid] = resolve_slice(s).base
                 continue
             self.vector_at[uid] = self.packing.reserve(self.sizes.part(s.size))
-            self.packing.vector(resolve(s), self.vector_at[uid])
+            self.packing.vector(resolve_slice(s), self.vector_at[uid])
 
     # ---- for one T and one batch
 
@@ -249,7 +249,7 @@ class Layout:
         tasks, vectors = list(self.packing.tasks), dict(self.vector_at)
         w_size = self.packing.size
         for s in self.rows:
-            view, width = resolve(s), s.shape[1]
+            view, width = resolve_slice(s), s.shape[1]
             _, start, stop = view.axes[1]
             vectors[s.uid] = w_size
             source = Matrix(Role.CAPTURE.of(view.base.uid), start, view.base.shape[1])

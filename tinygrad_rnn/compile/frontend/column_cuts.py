@@ -1,21 +1,21 @@
-"""Where to cut products whose columns are used in overlapping parts."""
+"""Cuts of products whose columns are used in overlapping parts, so that none is computed twice."""
 
 from __future__ import annotations
 
 import itertools
 
 from ..ir.program_ops import ADD, MATMUL
-from ..ir.symbol import Symbol, behind
-from ..ir.views import resolve
+from ..ir.symbol import Symbol, reachable
+from ..ir.weight_slices import resolve_slice
 
 
 def overlaps(products: list[Symbol], roots: list[Symbol]) -> dict[int, list[int]]:
-    """Where to cut products of which `roots` use overlapping columns, so that none is computed twice.
+    """Columns at which to cut the products of which `roots` use overlapping columns.
 
     A layer normalisation before a split is such a case: its mean needs all columns, each gate some.
     """
     used: dict[tuple, set[tuple[int, int]]] = {}  # of what times which rows of which matrix: the columns
-    for s in behind(roots, lambda s: s.varying_operands):
+    for s in reachable(roots, lambda s: s.varying_operands):
         if s.op is MATMUL:
             key, columns = _column_range(s)
             used.setdefault(key, set()).add(columns)
@@ -31,8 +31,8 @@ def overlaps(products: list[Symbol], roots: list[Symbol]) -> dict[int, list[int]
 
 
 def _column_range(product: Symbol) -> tuple[tuple, tuple[int, int]]:
-    """What is multiplied with which rows of which matrix; and which columns of it."""
+    """(left operand, matrix, its rows) of a product, and the range of its columns."""
     a, w = product.args
-    view = resolve(w)
+    view = resolve_slice(w)
     axis, start, stop = view.axes[1]
     return (a.uid, view.base.uid, axis, view.axes[0]), (start, stop)

@@ -1,4 +1,4 @@
-"""Sums of what has no mean: what the gradient of a normalisation takes two passes over a row for, and needs none.
+"""Drops mean-centred terms from row sums: the gradient of a layer norm takes one pass, not two.
 
 With ``c = x - mean(x)``, the sum of ``u + s * c`` over features is that of `u`, if `s` is one number for the row.
 Written down as the chain rule gives it, the gradient by the mean waits for `s`, the gradient by the variance. Without
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Any
 
-from ..ir.program_ops import ADD, CONSTANT, DIVIDE, MULTIPLY, NEGATIVE, SPREAD, SUBTRACT, SUM
+from ..ir.program_ops import ADD, BROADCAST_ROW, CONSTANT, DIVIDE, MULTIPLY, NEGATIVE, SUBTRACT, SUM
 from ..ir.symbol import Symbol
 
 MANY = 500  # terms; looking at more is not worth the time
@@ -19,8 +19,8 @@ MINUS = ("number", -1.0)  # a factor; others are ("value", uid)
 Term = tuple[tuple, int]  # of a linear combination: what it is multiplied by, and the uid of the value
 
 
-def without_centred(x: Symbol) -> Symbol | None:
-    """A value with the same sum over features as `x`, but for rounding.
+def drop_mean_centred_terms(x: Symbol) -> Symbol | None:
+    """A value with the same sum over features as `x`, but for rounding, without terms that sum to zero.
 
     Returns
     -------
@@ -44,8 +44,8 @@ def without_centred(x: Symbol) -> Symbol | None:
 
 
 def _is_number(a: Any) -> bool:
-    """Whether this is one number for all features of a row."""
-    return isinstance(a, Symbol) and a.varying and (a.width == 1 or a.op is SPREAD)
+    """Whether a value is one number for all features of a row."""
+    return isinstance(a, Symbol) and a.varying and (a.width == 1 or a.op is BROADCAST_ROW)
 
 
 def _is_difference(s: Symbol) -> bool:
@@ -54,7 +54,7 @@ def _is_difference(s: Symbol) -> bool:
 
 
 def _split(s: Symbol) -> tuple[Any, Symbol] | None:
-    """What multiplies all features of a row alike, and the other operand; None if this is no such product."""
+    """(factor that is the same for all features of a row, other operand); None for no such product."""
     if s.op is MULTIPLY:
         for factor, rest in (s.args, s.args[::-1]):
             alike = not isinstance(factor, Symbol) or _is_number(factor)
@@ -64,7 +64,7 @@ def _split(s: Symbol) -> tuple[Any, Symbol] | None:
 
 
 def _inner(s: Symbol, factors: tuple) -> list[tuple[tuple, Symbol]]:
-    """The terms that `s` consists of, one step down; none if it is a term itself."""
+    """The terms that `s` consists of, one level down; none if it is a term itself."""
     found = _split(s)
     if found is not None:
         factor, rest = found

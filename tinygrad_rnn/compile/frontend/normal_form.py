@@ -1,10 +1,10 @@
-"""The rules that bring operations into normal form, one for each kind of lowering."""
+"""Canonicalisation: the rules that bring operations into normal form, one per kind of lowering."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,13 +12,13 @@ from ...core.dtype import promote
 from ...errors import CompileError
 from ...ops import astype, getitem, not_equal
 from ..ir.lane_language import NUMBER, TRUTH, Input, elementwise_code, reduction_code
-from ..ir.program_ops import ADD, ALIAS, CAST, CONCAT, NEGATIVE, SLICE, SPREAD, SUM, ZERO, is_ours
+from ..ir.program_ops import ADD, BROADCAST_ROW, CAST, CONCAT, NEGATIVE, RESHAPE_ROW, SLICE, SUM, ZERO, is_ours
 from ..ir.symbol import BATCH, Symbol, location
-from .mean_free_sums import without_centred
+from .mean_free_sums import drop_mean_centred_terms
 
 
-class Rules:
-    """What :class:`Trace` does with each kind of operation; all of it is written in terms of ``make``."""
+class NormalForm:
+    """The rules of :class:`Trace`, written in terms of its ``make``; `RULES` maps kinds to them."""
 
     dtype: np.dtype
     products: list[Symbol]
@@ -38,7 +38,7 @@ class Rules:
         shape, dtype = self._infer_elementwise(op, args, static)
         if any(_is_row_number(a) for a in args) and len(shape) == 1:  # a constant for each row
             column = [self._column(a) for a in args]
-            return self._alias(self._rule_elementwise(op, tuple(column), static), (BATCH,))
+            return self.reshape_row(self._rule_elementwise(op, tuple(column), static), (BATCH,))
         self._check_rows(op, args, shape)
         joined = next((a for a in args if isinstance(a, Symbol) and a.op is CONCAT), None)
         if joined is not None and joined.shape == shape:
@@ -95,7 +95,7 @@ class Rules:
                 self.fail(op, args, "operands with a row for each batch row")
 
     def _number(self, a):
-        """A mask that meets numbers counts as 0 and 1."""
+        """An operand as numbers: truth values become 0 and 1."""
         if not isinstance(a, Symbol):
             return a
         if not a.varying:
@@ -103,7 +103,7 @@ class Rules:
         return self.cast(a, self.dtype)
 
     def _mask(self, a, shape):
-        """Numbers that meet masks count as whether they are not 0."""
+        """An operand as truth values: numbers become whether they are not 0."""
         if isinstance(a, Symbol):
             return a if a.dtype.kind == "b" else not_equal(a, 0)
         return not_equal(self.zero(shape), 0.0 if not a else 1.0)
@@ -111,7 +111,7 @@ class Rules:
     def _column(self, a):
         if not isinstance(a, Symbol) or a.ndim != 1:
             return a
-        return self._alias(a, (BATCH, 1)) if a.varying else a if a.size == 1 else getitem(a, (slice(None), None))
+        return self.reshape_row(a, (BATCH, 1)) if a.varying else a if a.size == 1 else getitem(a, (slice(None), None))
 
     # ---- columns
 
@@ -170,7 +170,7 @@ class Rules:
             return self.make(CAST, (x,), {"dtype": str(dtype)}, x.shape, dtype)
         if x.leaf is not None:  # of an input, or of columns of one: loops take it as floats
             return self.as_number(x)
-        assert x.op in (SLICE, ALIAS, SPREAD)
+        assert x.op in (SLICE, RESHAPE_ROW, BROADCAST_ROW)
         return self.make(x.op, (self.cast(x.args[0], dtype),), x.static, x.shape, dtype)
 
     def _rule_cast(self, op, args, static):
@@ -239,10 +239,10 @@ class Rules:
             total = x
         else:
             total = self.make(op, pieces, static, (BATCH, 1), dtype)
-        return self._alias(total, shape)
+        return self.reshape_row(total, shape)
 
     def _infer_reduction(self, op, args, static) -> tuple[tuple | None, np.dtype]:
-        """Shape and dtype of what a reduction along features gives; no shape if it is none."""
+        """Shape and dtype of the result of a reduction along features; shape None if it is another."""
         (x,) = args if len(args) == 1 else self.fail(op, args, "a reduction of one tensor")
         if x.ndim != 2:
             return None, self.dtype
@@ -259,13 +259,13 @@ class Rules:
             return x
         if x.op is NEGATIVE:  # one sign for the row, not one for each feature
             return -self._sum(x.args[0])
-        summed = without_centred(x)
+        summed = drop_mean_centred_terms(x)
         if summed is None:
             return self.zero((BATCH, 1))
         return self.make(SUM, (summed,), {"axis": (1,), "keepdims": True}, (BATCH, 1), x.dtype)
 
     def parsed(self, code_of, op, *rest):
-        """The code of a lowering; a step that needs it is given up if there is none."""
+        """The parsed code of a lowering; without one the trace is given up."""
         try:
             return code_of(op, *rest)
         except CompileError as e:
@@ -273,10 +273,10 @@ class Rules:
 
     # ---- shapes
 
-    def _alias(self, x: Symbol, shape: tuple) -> Symbol:
-        if x.op is ALIAS and x.args[0].shape == shape:
+    def reshape_row(self, x: Symbol, shape: tuple) -> Symbol:
+        if x.op is RESHAPE_ROW and x.args[0].shape == shape:
             return x.args[0]
-        return x if x.shape == shape else self.make(ALIAS, (x,), {"rank": len(shape)}, shape, x.dtype)
+        return x if x.shape == shape else self.make(RESHAPE_ROW, (x,), {"rank": len(shape)}, shape, x.dtype)
 
     def _rule_reshape(self, op, args, static):
         (x,), shape = args, static["shape"]
@@ -284,7 +284,7 @@ class Rules:
             return x
         if {x.shape, shape} != {(BATCH,), (BATCH, 1)}:
             self.fail(op, args, "no reshape of features inside the step; take columns, such as v[:, :3]")
-        return self._alias(x, shape)
+        return self.reshape_row(x, shape)
 
     def _rule_transpose(self, op, args, static):
         self.fail(op, args, "rows that stay rows; only what does not vary in time can be transposed")
@@ -293,7 +293,7 @@ class Rules:
         (x,), shape = args, static["shape"]
         if x.ndim != 2 or len(shape) != 2 or shape[0] != BATCH or x.width != 1:
             self.fail(op, args, "a broadcast from (B, 1) to (B, F)")
-        return self.make(SPREAD, (x,), {}, shape, x.dtype)
+        return self.make(BROADCAST_ROW, (x,), {}, shape, x.dtype)
 
     def _rule_slice(self, op, args, static):
         (x,), index = args, list(static["index"])
@@ -310,7 +310,7 @@ class Rules:
         if not rest:
             return x
         if x.ndim == 1 and rest == [None]:
-            return self._alias(x, (BATCH, 1))
+            return self.reshape_row(x, (BATCH, 1))
         if x.ndim == 2 and len(rest) == 1 and isinstance(rest[0], slice) and rest[0].step in (None, 1):
             start, stop, _ = rest[0].indices(x.width)
             if stop <= start:
@@ -320,7 +320,7 @@ class Rules:
             if not -x.width <= rest[0] < x.width:
                 raise IndexError(f"index: got {static['index']} for {x.width} features")
             i = int(rest[0]) % x.width
-            return self._alias(self.columns(x, i, i + 1), (BATCH,))
+            return self.reshape_row(self.columns(x, i, i + 1), (BATCH,))
         return self.fail(op, args, want)
 
     def _rule_split(self, op, args, static):
@@ -343,6 +343,19 @@ class Rules:
                 a = self.zero((BATCH, a.shape[1])) + a
             parts.append(a if kinds == {"b"} else self.map_pieces(a, lambda p: self.cast(p, self.dtype)))
         return self.concat(parts)
+
+    RULES: ClassVar[dict[str, Callable[..., Any]]] = {
+        "elementwise": _rule_elementwise,
+        "cast": _rule_cast,
+        "matmul": _rule_matmul,
+        "reduce": _rule_reduce,
+        "reshape": _rule_reshape,
+        "transpose": _rule_transpose,
+        "broadcast": _rule_broadcast,
+        "slice": _rule_slice,
+        "split": _rule_split,
+        "concat": _rule_concat,
+    }  # kind of lowering -> rule
 
 
 def _is_minus_sum(a: Symbol) -> bool:

@@ -1,4 +1,4 @@
-"""Tracing: run a step once on symbols, and bring what it does into the compiler's normal form.
+"""Tracing: records the operations of a step that runs on symbols, in the compiler's normal form.
 
 In the normal form every time-varying value is one row of features per batch row, and
 
@@ -26,13 +26,13 @@ from ..ir.infer import infer
 from ..ir.program import Captured, StepProgram, expression_key
 from ..ir.program_ops import BROADCAST, CONSTANT, PICK, RESHAPE, ZERO, is_ours
 from ..ir.symbol import BATCH, Symbol, location
-from .normal_form import Rules
+from .normal_form import NormalForm
 
 OPEN = ("elementwise", "reduce")  # kinds of lowerings that say all there is to know of an operation
 
 
-class Trace(Rules):
-    """The symbols of one program.
+class Trace(NormalForm):
+    """The recorder of one program: makes its symbols, each expression once.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ class Trace(Rules):
         self.makes_array: Callable[[], bool] = lambda: False  # whether NumPy is just making an array
         self.cuts = cuts
         self.products: list[Symbol] = []  # as the step asked for them
-        self.drawn: list[tuple[Symbol, float]] = []  # random masks, and how probable False is
+        self.random_masks: list[tuple[Symbol, float]] = []  # with the probability of False
         self.note: Callable | None = None  # what the step is watched by
         self.watcher: Callable | None = None  # the same, while an operation is recorded
         self.read: list[Tensor] = []  # whose values the program has taken over
@@ -81,14 +81,14 @@ class Trace(Rules):
         return self._uids - 1
 
     def freeze(self, inputs, states, outputs, new_states) -> StepProgram:
-        """The program that was recorded, with these leaves and results."""
+        """The frozen program with these leaves and results."""
         return StepProgram(
             self.dtype,
-            (*map(self.as_number, inputs), *[mask for mask, _ in self.drawn]),
+            (*map(self.as_number, inputs), *[mask for mask, _ in self.random_masks]),
             tuple(states),
             tuple(outputs),
             tuple(new_states),
-            tuple([p for _, p in self.drawn]),
+            tuple([p for _, p in self.random_masks]),
             MappingProxyType(dict(self._seen)),
             MappingProxyType(dict(self.captured)),
             MappingProxyType(dict(self._numbers)),
@@ -115,7 +115,7 @@ class Trace(Rules):
         return {c.symbol.uid: c.tensor for c in self.captured.values() if c.symbol.uid >= program.limit}
 
     def values(self) -> list[Symbol]:
-        """What has been recorded or read, and what the program that this one extends holds."""
+        """All symbols so far, but those of inputs and states; with those of the program that is extended."""
         return [*self._seen.values(), *(c.symbol for c in self.captured.values()), *self._numbers.values()]
 
     def symbolic(self, shape) -> tuple:
@@ -142,7 +142,7 @@ class Trace(Rules):
         return self._numbers[leaf.uid]
 
     def lift(self, value: Any) -> Any:
-        """Symbols and numbers as they are; tensors and arrays as invariants of the sequence."""
+        """An argument of an operation: tensors and arrays become invariants, symbols and numbers stay."""
         if value is BATCH:
             return BATCH._refuse()
         if isinstance(value, Symbol | bool | int | float):
@@ -166,7 +166,7 @@ class Trace(Rules):
         return symbol
 
     def _made_for_the_batch(self, array: np.ndarray) -> Symbol:
-        """A tensor with a row for each batch row that the step itself has made, such as zeros."""
+        """The symbol of a tensor (B, ...) that the step itself has made, such as zeros: all rows are alike."""
         row = array[:1]
         if array.ndim > 2 or not ((array == row) | ((array != array) & (row != row))).all():
             self.refuse_for(
@@ -187,15 +187,15 @@ class Trace(Rules):
         return result != 0 if array.dtype.kind == "b" else result
 
     def draw(self, shape, p: float) -> Symbol:
-        """A random mask, False with probability `p`: one more input, which is drawn anew for every step."""
+        """The symbol of a random mask, False with probability `p`: one more input, drawn for every step."""
         shape = self.symbolic(shape)
         if not shape or shape[0] is not BATCH or len(shape) > 2:
             self.refuse_for(
                 f"a random mask of shape {tuple(shape)} at {location()}: wanted one with a row for each batch row, "
                 "(B, F); draw others in begin_sequence(), and keep them as a tensor attribute"
             )
-        symbol = self.leaf("input", self.n_inputs + len(self.drawn), shape, bool, True)
-        self.drawn.append((symbol, float(p)))
+        symbol = self.leaf("input", self.n_inputs + len(self.random_masks), shape, bool, True)
+        self.random_masks.append((symbol, float(p)))
         return symbol
 
     def zero(self, shape) -> Symbol:
@@ -205,7 +205,7 @@ class Trace(Rules):
     # ---- recording
 
     def record(self, op: Op, args: tuple, static: dict) -> Any:
-        """What an operation gives, as a symbol, or several."""
+        """The result of an operation, a symbol or several."""
         if self.note is None:
             return self._record(op, args, static)
         note, self.note = self.note, None
@@ -238,16 +238,16 @@ class Trace(Rules):
             parts = self._decompose(op, lifted, static)
             if parts is not NotImplemented:
                 return parts
-        rule = getattr(self, f"_rule_{kind}", None)
+        rule = self.RULES.get(kind)
         if rule is None or (kind not in OPEN and not is_ours(op)):
             self.refuse_for(
                 f"{op.name} at {location()}: it has no lowering that loops know, so it cannot run in a compiled one; "
                 'move it out of the step, or use mode="eager"'
             )
-        return rule(op, lifted, static)
+        return rule(self, op, lifted, static)
 
     def _decompose(self, op: Op, args: tuple, static: dict) -> Any:
-        """An operation as its record takes it apart."""
+        """The result of an operation that its record decomposes into others."""
         assert op.lowering is not None
         assert op.lowering.decompose is not None
         if is_ours(op):
@@ -273,7 +273,7 @@ class Trace(Rules):
         return tuple(results) if isinstance(wanted, list) else results[0]
 
     def make(self, op: Op, args: tuple, static: dict, shape, dtype, varying=True) -> Symbol:
-        """The symbol of this expression: an old one where there is one."""
+        """The one symbol of an expression, made if need be (hash consing)."""
         key: Any = expression_key(op, args, static, shape)
         try:
             found = self._seen.get(key)
@@ -287,14 +287,14 @@ class Trace(Rules):
         return self.record(CONSTANT, (x,), {})
 
     def copy(self, x: Any, requires_grad: bool, dtype: Any) -> Any:
-        """What ``tensor(x)`` gives: the values alone."""
+        """The result of ``tensor(x)``: the values without their gradient."""
         if requires_grad:
             self.refuse_for(f"a tensor with gradients of its own, made inside the step, at {location()}")
         x = self.detach(x)
         return x if dtype is None else x.astype(dtype)
 
     def refuse(self, what: str) -> None:
-        """Called by a tensor whose value is read: a parameter's, which may change from call to call."""
+        """Give up: the value of a tensor was read, and a parameter's may change from call to call."""
         self.refuse_for(
             f"{what} at {location()}: its value would be frozen into the compiled step; compute with the tensor "
             "itself, or keep a Python number as the attribute"
@@ -317,7 +317,7 @@ class Trace(Rules):
         return f"{op.name} at {location()}: got {', '.join(map(describe, args))}; wanted {want}"
 
     def unusable(self, op, args, static, want: str) -> Symbol:
-        """Fail; but one number for the whole batch may be on the way to a branch: then that is the reason to give."""
+        """Fail, or return a marker for one number of the whole batch: its use, mostly a branch, is the reason."""
         if infer(op, args, static, self.stand_in)[0] != ():
             self.fail(op, args, want)
         symbol = self.leaf("unusable", 0, (), self.dtype, True)
@@ -325,7 +325,7 @@ class Trace(Rules):
         return symbol
 
     def _invariant(self, op, args, static):
-        """What depends on parameters alone runs on the tape, before the loop."""
+        """The result of an operation on parameters alone, which runs on the tape before the loop."""
         if op is BROADCAST and static["shape"][:1] == (BATCH,):
             (x,) = args
             return x if x.shape == static["shape"] else self.zero(static["shape"]) + x
@@ -347,7 +347,7 @@ class Trace(Rules):
 
 
 class recording:
-    """While active, operations on tensors alone are recorded too, as invariants of `trace`."""
+    """Context in which operations on tensors are recorded in `trace`, those on parameters alone too."""
 
     def __init__(self, trace: Trace):
         self.trace = trace

@@ -1,4 +1,4 @@
-"""Watching a step while it is traced: what code it runs, and what it asks tensors that a trace would freeze."""
+"""Watches a step while it is traced: the code it runs, and reads that a trace would freeze."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _watchers = 0
 
 
 class watching(recording):
-    """While active, operations are recorded, and the step is watched.
+    """Context in which operations are recorded, and the step is watched.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ class watching(recording):
 
 
 def _install() -> None:
-    """Let tensors ask who reads them. Other threads see the same values as ever."""
+    """Replace attributes of `Tensor` by ones that ask who reads them; other threads see the same values."""
     global _watchers
     with _lock:
         _watchers += 1

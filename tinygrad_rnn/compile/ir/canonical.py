@@ -1,4 +1,4 @@
-"""Programs in a form that can be compared: the same step, traced twice, has to give the same program."""
+"""Canonical listing of programs: a step, traced twice, has to give the same one."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .symbol import Symbol
 
 
 class Line(NamedTuple):
-    """One value: what it is, and of which lines it is made."""
+    """One value of a program, with its operands as line numbers."""
 
     what: tuple
     where: str  # "file:line" of who asked for it
 
 
 def canonical(program: StepProgram, name: Callable[[int, Tensor], Any]) -> list[Line]:
-    """A program line by line, results last; `name` tells tensors that it reads apart, by uid and tensor."""
+    """Lines of a program, results last; `name` identifies the tensors it reads, by uid and tensor."""
     results = program.results
     symbols = order(results, ())
     number = {s.uid: i for i, s in enumerate(symbols)}
@@ -46,7 +46,7 @@ def canonical(program: StepProgram, name: Callable[[int, Tensor], Any]) -> list[
         )
         lines.append(Line(what, s.where))
     lines += [Line((number[s.uid],), s.where) for s in results]
-    return [*lines, Line((program.drawn,), "")]
+    return [*lines, Line((program.mask_probabilities,), "")]
 
 
 def difference(one: list[Line], other: list[Line]) -> str | None:

@@ -1,4 +1,4 @@
-"""Shape and dtype of what an operation gives, found by running it on arrays that take no memory."""
+"""Shape and dtype inference, by running an operation on arrays that take no memory."""
 
 from __future__ import annotations
 

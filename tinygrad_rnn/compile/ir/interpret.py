@@ -1,4 +1,4 @@
-"""Replaying a program on the tape: what gradients of gradients go through, and a twin of the generated loops."""
+"""Interpreter of programs on the tape: for second derivatives, and as a twin of generated loops."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ import numpy as np
 from ... import ops
 from ...core import Tensor, apply
 from .program import StepProgram
-from .program_ops import ALIAS, CAST, CONCAT, PICK, SLICE, SPREAD, ZERO
+from .program_ops import BROADCAST_ROW, CAST, CONCAT, PICK, RESHAPE_ROW, SLICE, ZERO
 from .symbol import Symbol
 
 
 def evaluate(roots: Sequence[Symbol], values: dict[int, Any], batch: int = 1) -> list[Any]:
-    """The values of `roots`, given those of leaves (or of any other symbols) by uid; `values` is filled in."""
+    """Values of `roots`, from those of leaves or any other symbols by uid; fills in `values`."""
     compute(order(roots, values), values, batch)
     return [values[r.uid] for r in roots]
 
 
-def order(roots: Iterable[Symbol], known: Container[int]) -> list[Symbol]:
-    """What has to be computed to get at `roots`, and when; uids in `known` are given."""
+def order(roots: Iterable[Symbol], given: Container[int]) -> list[Symbol]:
+    """Symbols to compute for `roots`, operands first; those with uids in `given` are there."""
     found: dict[int, Symbol] = {}
     for root in roots:
         stack = [root]
         while stack:
             s = stack[-1]
-            if s.uid in found or s.uid in known:
+            if s.uid in found or s.uid in given:
                 stack.pop()
                 continue
-            missing = [a for a in s.operands if a.uid not in found and a.uid not in known]
+            missing = [a for a in s.operands if a.uid not in found and a.uid not in given]
             if missing:
                 stack += missing
                 continue
@@ -40,7 +40,7 @@ def order(roots: Iterable[Symbol], known: Container[int]) -> list[Symbol]:
 
 
 def compute(symbols: Iterable[Symbol], values: dict[int, Any], batch: int = 1) -> None:
-    """Fill in the values of `symbols`, which are in order."""
+    """Fill in the values of `symbols`, which come operands first."""
     for s in symbols:
         values[s.uid] = _compute(s, [values[a.uid] if isinstance(a, Symbol) else a for a in s.args], batch)
 
@@ -51,9 +51,9 @@ def _compute(s: Symbol, args: list, batch: int) -> Any:
         return args[0][..., s.static["start"] : s.static["stop"]]
     if op is CAST:
         return args[0].astype(s.dtype)
-    if op is ALIAS:
+    if op is RESHAPE_ROW:
         return args[0].reshape((batch, 1) if s.ndim == 2 else (batch,))
-    if op is SPREAD:
+    if op is BROADCAST_ROW:
         return ops.broadcast_to(args[0], (batch, s.width))
     if op is CONCAT:
         return ops.concat(args, axis=-1)
@@ -67,7 +67,7 @@ def _compute(s: Symbol, args: list, batch: int) -> Any:
 
 
 def as_floats(program: StepProgram, inputs: list[Tensor]) -> list[Tensor]:
-    """Integers as the floats that loops take them as."""
+    """Inputs as loops take them: integers as floats."""
     return [x if x.dtype == s.dtype else x.astype(s.dtype) for x, s in zip(inputs, program.inputs)]
 
 

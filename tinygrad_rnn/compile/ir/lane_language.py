@@ -1,4 +1,4 @@
-"""The language of lowerings: expressions on SIMD lanes, parsed once into trees that generators print.
+"""Language of lowerings: expressions on SIMD lanes, parsed once into trees that generators print.
 
 A tree is a :class:`Number`, an :class:`Input`, a :class:`Static`, or an :class:`Apply` of a function or an operator to
 other trees. Each is either of numbers or of truth values; :func:`parse` refuses what mixes them up.
@@ -139,7 +139,7 @@ def reduction_code(op: Op, static: Mapping[str, Any]) -> ReductionCode:
 
 
 def _checked(op: Op, part: str, text: Any, arity: int, static: Mapping[str, Any]) -> Code:
-    """The expression `text`, which may read so many inputs, and those static parameters."""
+    """The parsed `text`, which may read `arity` inputs, and static parameters that are numbers."""
     try:
         if not isinstance(text, str):
             raise CodeError(f"a {type(text).__name__}", "an expression")
@@ -165,7 +165,7 @@ def _checked(op: Op, part: str, text: Any, arity: int, static: Mapping[str, Any]
 
 
 class CodeError(ValueError):
-    """Why a text is not in the language: what was found in it, and what was wanted."""
+    """Error: a text is not in the language; `got` was found where `want` was wanted."""
 
     def __init__(self, got: str, want: str = ALLOWED):
         super().__init__(f"got {got}, wanted {want}")
@@ -199,7 +199,7 @@ def parse(text: str) -> Code:
 
 
 def walk(tree: Tree) -> Iterator[Tree]:
-    """A tree and all that it is made of."""
+    """All nodes of a tree, the root first."""
     stack = [tree]
     while stack:
         node = stack.pop()
@@ -215,7 +215,7 @@ def _placeholder(field: str, form: str | None, conversion: str | None) -> str:
 
 
 class _Parser:
-    """From Python's syntax to trees."""
+    """Parser from Python's syntax trees to ours."""
 
     def __init__(self) -> None:
         self.inputs: dict[int, str] = {}
@@ -272,7 +272,7 @@ class _Parser:
         return Apply(name, (inner,))
 
     def _number(self, node: ast.expr, sign: str, a: Number, b: Number) -> Number:
-        """What is made of numbers alone is a number."""
+        """Constant folding of an operator on two numbers."""
         try:
             value = COMPUTE[sign](a.value, b.value)
         except (KeyError, ArithmeticError):
@@ -282,7 +282,7 @@ class _Parser:
         return Number(value)
 
     def kind(self, tree: Tree, wanted: str = "") -> str:
-        """What a tree gives; notes what its inputs have to be."""
+        """NUMBER or TRUTH, as the tree gives; notes what its inputs have to be."""
         if isinstance(tree, Input):
             before = self.inputs[tree.position]
             self._fit(f"{{{tree.position}}}", before, wanted)
@@ -304,7 +304,7 @@ class _Parser:
 
 
 def _signature(tree: Apply) -> tuple[str, tuple[str, ...]]:
-    """What a function or an operator gives, and takes."""
+    """Kinds of the result and of the arguments of a function or an operator."""
     if tree.function in LOGIC.values() or tree.function == "~":
         return TRUTH, (TRUTH,) * len(tree.args)
     if tree.function in COMPARISONS.values():

@@ -1,4 +1,4 @@
-"""Printing programs in a form that people read.
+"""Printer of programs, in a form that people read.
 
 Names of leaves come in as ``names`` (uid -> name); without one, a leaf is called as in the generated source. With
 ``sizes=False`` nothing is printed that differs between two layers of one kind, so that it may stand in that source.
@@ -11,9 +11,9 @@ from typing import Any
 
 from ...errors import CompileError
 from .lane_language import Apply, Input, elementwise_code
-from .program_ops import ALIAS, GETITEM, MATMUL, NEGATIVE, PICK, SLICE, ZERO
-from .symbol import Symbol, behind
-from .views import View, resolve
+from .program_ops import GETITEM, MATMUL, NEGATIVE, PICK, RESHAPE_ROW, SLICE, ZERO
+from .symbol import Symbol, reachable
+from .weight_slices import WeightSlice, resolve_slice
 
 
 class Printer:
@@ -32,14 +32,14 @@ class Printer:
         self.sizes = sizes
 
     def name(self, s: Any) -> str:
-        """How an operand is written: a name, a number, or a part of a parameter."""
+        """Text of an operand: a name, a number, or a part of a parameter."""
         if not isinstance(s, Symbol):
             return f"{s:g}" if self.sizes else "a number"
         if s.uid in self.names:
             return self.names[s.uid]
-        return s.name if s.varying else self.view(resolve(s))
+        return s.name if s.varying else self.view(resolve_slice(s))
 
-    def view(self, view: View) -> str:
+    def view(self, view: WeightSlice) -> str:
         """A rectangle of a parameter, such as ``weight_ih[0:8].T``."""
         base, ranges = view.base, {axis: (start, stop) for axis, start, stop in view.axes}
         index = []
@@ -53,7 +53,7 @@ class Printer:
         return f"{name}{part}{'.T' if view.transposed else ''}"
 
     def expression(self, s: Symbol) -> str:
-        """What `s` is computed from."""
+        """Text of the expression that computes `s`."""
         args = [self.name(a) for a in s.args]
         op = s.op
         if op is None:
@@ -65,38 +65,38 @@ class Printer:
             return f"-{args[0]}"
         if op is SLICE:
             return f"{args[0]}[:, {s.static['start']}:{s.static['stop']}]"
-        if op is ALIAS:
+        if op is RESHAPE_ROW:
             return f"{args[0]}[:, 0]" if s.ndim == 1 else f"{args[0]}[:, None]"
         if op is PICK:  # of an operation with several results
             return f"{args[0]}[{s.static['index']}]"
         if op is ZERO:
             return "0"
         if op is GETITEM:
-            return self.view(resolve(s)) if resolve(s).base is not s else f"{args[0]}[{s.static['index']}]"
+            return self.view(resolve_slice(s)) if resolve_slice(s).base is not s else f"{args[0]}[{s.static['index']}]"
         if is_reduction(s) and s.varying:
             return f"{op.name}({', '.join(args)})"  # along features
         static = [f"{k}={v}" for k, v in s.static.items() if k not in ("rank", "shape")]
         return f"{op.name}({', '.join(args + static)})"
 
     def line(self, s: Symbol) -> str:
-        """``name = expression``, with what it is."""
+        """``name = expression``, with shape and kind."""
         shape = ["B", *map(str, s.shape[1:])] if s.varying else [repr(n) for n in s.shape]
         kind = " bool" if s.dtype.kind == "b" else ""
         return f"{s.name:<5}= {self.expression(s):<44} # ({', '.join(shape)}{',' if len(shape) == 1 else ''}){kind}"
 
-    def listing(self, roots: Iterable[Symbol], known: Iterable[int] = ()) -> list[str]:
-        """A line for each value behind `roots`, in order of computation; values in `known` are given."""
-        return [self.line(s) for s in computed(roots, known) if not self._is_part(s)]
+    def listing(self, roots: Iterable[Symbol], given: Iterable[int] = ()) -> list[str]:
+        """A line for each value that `roots` need, in order of computation, but for those in `given`."""
+        return [self.line(s) for s in computed(roots, given) if not self._is_part(s)]
 
     def _is_part(self, s: Symbol) -> bool:
         """Whether `s` is printed as a part of a parameter where it is used."""
-        return not s.varying and resolve(s).base is not s
+        return not s.varying and resolve_slice(s).base is not s
 
 
-def computed(roots: Iterable[Symbol], known: Iterable[int] = ()) -> list[Symbol]:
-    """Every value behind `roots` that is neither a leaf nor in `known`, in order of computation."""
-    stop = set(known)
-    found = behind(roots, lambda s: [] if s.uid in stop else s.operands)
+def computed(roots: Iterable[Symbol], given: Iterable[int] = ()) -> list[Symbol]:
+    """Values that `roots` need and that are neither leaves nor in `given`, in order of computation."""
+    stop = set(given)
+    found = reachable(roots, lambda s: [] if s.uid in stop else s.operands)
     return sorted((s for s in found if s.leaf is None and s.uid not in stop), key=lambda s: s.uid)
 
 
@@ -105,7 +105,7 @@ def is_reduction(s: Symbol) -> bool:
 
 
 def _sign(s: Symbol) -> str:
-    """What is written between two operands; empty if the operation is not written so."""
+    """The infix operator of an operation; empty if it has none."""
     if s.op is MATMUL:
         return "@"
     if s.op is None or s.op.lowering is None or s.op.lowering.kind != "elementwise":

@@ -1,4 +1,4 @@
-"""The program of a step: what tracing returns, and what all later phases read but never change."""
+"""Program of a step, as tracing returns it; later phases read it and never change it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...core import Op, Tensor
-from .symbol import BATCH, Symbol, behind
-from .views import resolve
+from .symbol import BATCH, Symbol, reachable
+from .weight_slices import resolve_slice
 
 
 class Captured(NamedTuple):
@@ -36,7 +36,7 @@ class StepProgram:
         Leaves. Random masks are the last of the inputs.
     outputs, new_states : tuples of Symbol
         Results.
-    drawn : tuple of float
+    mask_probabilities : tuple of float
         For each random mask the probability of False.
     expressions : mapping of a key to Symbol
         Every operation that was recorded, whether or not a result needs it.
@@ -59,7 +59,7 @@ class StepProgram:
     states: tuple[Symbol, ...]
     outputs: tuple[Symbol, ...]
     new_states: tuple[Symbol, ...]
-    drawn: tuple[float, ...]
+    mask_probabilities: tuple[float, ...]
     expressions: Mapping[Any, Symbol]
     captured: Mapping[int, Captured]
     numbers: Mapping[int, Symbol]
@@ -80,20 +80,20 @@ class StepProgram:
 
 
 def expression_key(op: Op | None, args: tuple, static: Mapping, shape: tuple) -> tuple:
-    """What equal expressions have in common; without a hash if a static parameter has none."""
+    """Key of an expression, the same for equal ones; without a hash if a static parameter has none."""
     operands = tuple(a.uid if isinstance(a, Symbol) else (type(a).__name__, repr(a)) for a in args)
     return id(op), operands, tuple(sorted(static.items())), tuple(shape)
 
 
 def bases(program: StepProgram) -> list[Symbol]:
-    """The invariants that the loops read: leaves, or what is computed from them before the loop."""
-    found = {base.uid: base for base in (resolve(v).base for v, _ in _invariants(program))}
+    """Invariants that the loops read: parameters, or values computed from them before the loop."""
+    found = {base.uid: base for base in (resolve_slice(v).base for v, _ in _invariants(program))}
     return [found[uid] for uid in sorted(found)]
 
 
 def row_constants(program: StepProgram) -> set[int]:
-    """Which of the bases (by uid) have a row for each batch row."""
-    return {resolve(v).base.uid for v, user in _invariants(program) if _has_rows(v, user)}
+    """Uids of the bases with a row for each batch row."""
+    return {resolve_slice(v).base.uid for v, user in _invariants(program) if _has_rows(v, user)}
 
 
 def _has_rows(v: Symbol, user: Symbol) -> bool:
@@ -101,13 +101,13 @@ def _has_rows(v: Symbol, user: Symbol) -> bool:
 
 
 def _invariants(program: StepProgram) -> list[tuple[Symbol, Symbol]]:
-    """The invariants that time-varying values are computed from, each with one that is."""
-    users = behind(program.results, lambda s: s.varying_operands)
+    """Pairs of an invariant and a time-varying value that is computed from it."""
+    users = reachable(program.results, lambda s: s.varying_operands)
     return [(a, s) for s in users for a in s.operands if not a.varying]
 
 
 def wanted_invariants(program: StepProgram, wanted: set[int]) -> set[int]:
-    """The uids in `wanted`, and of the invariants that are computed from them."""
+    """Uids in `wanted`, and those of all invariants that are computed from them."""
     out = set(wanted)
     symbols = sorted((s for s in program.expressions.values() if not s.varying), key=lambda s: s.uid)
     for s in symbols:
@@ -117,5 +117,5 @@ def wanted_invariants(program: StepProgram, wanted: set[int]) -> set[int]:
 
 
 def leaves(roots: list[Symbol]) -> list[Symbol]:
-    """The leaves behind `roots`."""
-    return [s for s in behind(roots, lambda s: s.operands) if s.leaf is not None]
+    """All leaves that `roots` need."""
+    return [s for s in reachable(roots, lambda s: s.operands) if s.leaf is not None]

@@ -1,4 +1,4 @@
-"""Operations that the compiler knows: those that only programs have, and those whose algebra it uses."""
+"""Operations of programs alone, and records of the tape's whose algebra the compiler uses."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from ...ops import add, divide, elementwise, index, linalg, multiply, negative, 
 
 SLICE = Op("slice", None, lowering=Lowering("elementwise", "{0}", 0))  # columns of a leaf: static start, stop
 CAST = Op("cast", None, lowering=Lowering("elementwise", "{0}", 0))  # between bool and float
-ALIAS = Op("alias", None, lowering=Lowering("elementwise", "{0}", 0))  # (B,) <-> (B, 1)
-SPREAD = Op("spread", None, lowering=Lowering("elementwise", "{0}", 0))  # (B, 1) -> (B, F)
+RESHAPE_ROW = Op("reshape", None, lowering=Lowering("elementwise", "{0}", 0))  # (B,) <-> (B, 1)
+BROADCAST_ROW = Op("broadcast", None, lowering=Lowering("elementwise", "{0}", 0))  # (B, 1) -> (B, F)
 ZERO = Op("zero", None, lowering=Lowering("elementwise", "vsplat(0.0, k)", 0))
 CONCAT = Op("concat", None, lowering=Lowering("concat"))
 PICK = Op("output", None)  # of an operation on parameters that gives several: static index

@@ -1,4 +1,4 @@
-"""Symbols: what a step computes with while it is traced, in place of tensors."""
+"""Symbols: the values of a program, which stand in for tensors while a step is traced."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ BATCH: Any = SymbolicDim()
 
 
 def asked_by(folder: str | tuple[str, ...], beside: str = "") -> bool:
-    """Whether who asked for a size or a value lies in `folder`, or in one of them; the file `beside` passes it on."""
+    """Whether the caller lies in `folder`, or in one of them; frames of the file `beside` are skipped."""
     frame: Any = sys._getframe(1)
     while frame.f_code.co_filename in (__file__, beside):
         frame = frame.f_back
@@ -119,7 +119,7 @@ def asked_by(folder: str | tuple[str, ...], beside: str = "") -> bool:
 
 
 def _refuse(why: str) -> Any:
-    """Give up the trace, for good: a step may catch the error, but not what it stands for."""
+    """Give up the trace for good, and raise: a step that catches the error is not compiled either."""
     if grad_mode.tracer is not None:
         grad_mode.tracer.give_up(why)
     raise CompileError(why)
@@ -316,15 +316,15 @@ class Symbol(Tensor):
         return grad_mode.tracer.detach(self)
 
 
-def behind(roots: Iterable[Symbol], into: Callable[[Symbol], list[Symbol]]) -> list[Symbol]:
-    """The roots and every value behind them, each once; `into` gives the operands of a value to go on with."""
+def reachable(roots: Iterable[Symbol], operands: Callable[[Symbol], list[Symbol]]) -> list[Symbol]:
+    """Values reachable from `roots`, these included, each once; `operands` gives the edges to follow."""
     found: dict[int, Symbol] = {}
     stack = list(roots)
     while stack:
         s = stack.pop()
         if s.uid not in found:
             found[s.uid] = s
-            stack += into(s)
+            stack += operands(s)
     return list(found.values())
 
 

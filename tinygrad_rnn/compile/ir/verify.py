@@ -17,8 +17,8 @@ from .infer import infer
 from .lane_language import NUMBER, TRUTH, elementwise_code, reduction_code
 from .printer import Printer
 from .program import StepProgram, expression_key
-from .program_ops import ALIAS, CAST, CONCAT, PICK, SLICE, SPREAD, ZERO, is_ours
-from .symbol import BATCH, Symbol, behind
+from .program_ops import BROADCAST_ROW, CAST, CONCAT, PICK, RESHAPE_ROW, SLICE, ZERO, is_ours
+from .symbol import BATCH, Symbol, reachable
 
 enabled = os.environ.get("TINYGRAD_RNN_VERIFY", "0") not in ("", "0")
 
@@ -50,7 +50,7 @@ def verify_program(program: StepProgram) -> None:
         if c.symbol.varying or shape != c.tensor.shape or c.symbol.dtype != c.tensor.dtype:
             fault(phase, f"{c.symbol!r} stands for a tensor {c.tensor.dtype}{list(c.tensor.shape)}")
         known[c.symbol.uid] = c.symbol
-    for i, p in enumerate(program.drawn, len(program.inputs) - len(program.drawn)):
+    for i, p in enumerate(program.mask_probabilities, len(program.inputs) - len(program.mask_probabilities)):
         if program.inputs[i].dtype != bool or not 0 <= p <= 1:
             fault(phase, f"input {i}: got {program.inputs[i]!r} with probability {p}, wanted a random mask")
     for key, s in program.expressions.items():
@@ -85,7 +85,7 @@ def verify_values(
         How many rows stand for a row for each batch row.
     """
     rules, roots = _Rules(phase, dtype, stand_in), list(roots)
-    values = {id(s): s for s in (*roots, *behind(roots, lambda s: s.operands))}
+    values = {id(s): s for s in (*roots, *reachable(roots, lambda s: s.operands))}
     for s in sorted(values.values(), key=lambda s: s.uid):
         for a in (s, *s.operands):
             if known.get(a.uid) is not a:
@@ -122,9 +122,13 @@ class _Rules:
     def __init__(self, phase: str, dtype: np.dtype, stand_in: int):
         self.phase, self.dtype, self.stand_in = phase, dtype, stand_in
         self.of_program_ops = {
-            SLICE: self._slice, CAST: self._cast, ALIAS: self._alias, SPREAD: self._spread, ZERO: self._zero,
+            SLICE: self._slice,
+            CAST: self._cast,
+            RESHAPE_ROW: self._reshape_row,
+            BROADCAST_ROW: self._broadcast_row,
+            ZERO: self._zero,
             CONCAT: self._concat,
-        }  # fmt: skip
+        }
 
     def fail(self, s: Symbol, why: str) -> NoReturn:
         fault(self.phase, f"{describe(s)}: {why}")
@@ -197,14 +201,14 @@ class _Rules:
         self.wants(s, x.dtype != np.dtype(dtype), "an operand of another dtype")
         self.gives(s, x.shape, dtype)
 
-    def _alias(self, s: Symbol) -> None:
+    def _reshape_row(self, s: Symbol) -> None:
         (x,) = s.args
         self.wants(
             s, x.shape in ((BATCH,), (BATCH, 1)) and x.ndim != s.ndim, "one number for each row, as (B,) or (B, 1)"
         )
         self.gives(s, (BATCH,) if s.static["rank"] == 1 else (BATCH, 1), x.dtype)
 
-    def _spread(self, s: Symbol) -> None:
+    def _broadcast_row(self, s: Symbol) -> None:
         (x,) = s.args
         self.wants(s, x.shape == (BATCH, 1) and s.ndim == 2, "an operand (B, 1)")
         self.gives(s, s.shape, x.dtype)

@@ -21,7 +21,7 @@ from ...kernels.loops.task_codes import (
 from ..codegen.array_names import GRADS, INPUT_PACKED, PRODUCTS, Role
 from ..codegen.layout import Layout, Packing, Sizes, partial_sums, row_start
 from ..ir.symbol import BATCH, Symbol
-from ..ir.views import View, resolve
+from ..ir.weight_slices import WeightSlice, resolve_slice
 from ..schedule.buffers import Place
 from ..schedule.plan import Plan
 
@@ -53,7 +53,7 @@ class Epilogue:
         self.shapes: dict[int, tuple] = {}
         adj = plan.adjoint
         for v in [p.w for p in adj.products] + [r.v for r in adj.reductions]:
-            base = resolve(v).base
+            base = resolve_slice(v).base
             self.shapes.setdefault(base.uid, base.shape)
         self._pack_inputs()
         self._merge_products()
@@ -80,7 +80,7 @@ class Epilogue:
                 depths = [g.width if n == 1 else self.sizes.part(g.width) for _, g, _ in located[:n]]
                 offset, row = self.packing.reserve(sum(depths) * panels), 0
                 for (_, _, w), depth in zip(located, depths):
-                    self.packing.matrix(resolve(w), offset, sum(depths), row, 0)
+                    self.packing.matrix(resolve_slice(w), offset, sum(depths), row, 0)
                     row += depth
                 runs.append((located[0][0], sum(depths), offset))
                 del located[:n]
@@ -90,7 +90,7 @@ class Epilogue:
         """Cotangents that lie side by side, and meet the same left operand, are taken together."""
         pairs = []
         for p in self.plan.adjoint.products:
-            view = resolve(p.w)
+            view = resolve_slice(p.w)
             pairs.append((view, self._locate(p.a), self._locate(p.g)))
         pairs.sort(
             key=lambda j: (j[0].base.uid, j[1].buffer.name, j[1].part, j[0].axes[0], j[2].buffer.name, j[2].part)
@@ -116,7 +116,7 @@ class Epilogue:
         self.totals: list[tuple] = []  # buffer, base, reduction
         seen: dict[int, tuple[int, int]] = {}
         for i, r in enumerate(self.plan.adjoint.reductions):
-            view = resolve(r.v)
+            view = resolve_slice(r.v)
             if i in self.plan.totals:
                 self.totals.append((self.plan.totals[i], view, r))
                 continue
@@ -228,13 +228,13 @@ class _Product:
         Where it goes in the gradient, if it is direct.
     """
 
-    def __init__(self, view: View, a: Place, g: Place):
+    def __init__(self, view: WeightSlice, a: Place, g: Place):
         self.view, self.a, self.g = view, a, g
         self.end = g
         self.pieces: list[tuple[int, tuple[int, int, int]]] = []
         self.temp = 0
 
-    def takes(self, view: View, a: Place, g: Place) -> bool:
+    def takes(self, view: WeightSlice, a: Place, g: Place) -> bool:
         same = view.base is self.view.base and view.transposed == self.view.transposed
         if same and a == self.a and view.axes[0] == self.view.axes[0] and _neighbours(self.end, g):
             self.end = g

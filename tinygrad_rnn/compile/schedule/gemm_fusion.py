@@ -8,7 +8,7 @@ from typing import Any
 
 from ..ir.program_ops import ADD, MATMUL
 from ..ir.symbol import Symbol
-from ..ir.views import resolve
+from ..ir.weight_slices import resolve_slice
 from .buffers import Place
 
 
@@ -87,7 +87,7 @@ def _is_product(s: Symbol) -> bool:
 def _matrix_order(term: tuple[Symbol, Symbol]):
     """Operands that meet neighbouring rows of one matrix lie side by side."""
     a, w = term
-    view = resolve(w)
+    view = resolve_slice(w)
     return view.base.uid, view.axes[0][1:], a.uid
 
 

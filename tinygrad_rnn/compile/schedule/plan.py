@@ -11,8 +11,8 @@ from ..frontend.trace import Trace, recording
 from ..ir import verify
 from ..ir.program import StepProgram, leaves, wanted_invariants
 from ..ir.program_ops import ADD, MATMUL, SLICE, is_ours
-from ..ir.symbol import Symbol, behind
-from ..ir.views import resolve
+from ..ir.symbol import Symbol, reachable
+from ..ir.weight_slices import resolve_slice
 from .buffers import Buffer, Place, Root
 from .schedule import Schedule
 from .verify import verify_plan, verify_schedule
@@ -137,7 +137,7 @@ class Plan:
         def forward(s: Symbol) -> bool:
             return s.uid < limit and s.op is not None
 
-        read = [s for s in behind(roots, lambda s: [] if forward(s) else s.varying_operands) if forward(s)]
+        read = [s for s in reachable(roots, lambda s: [] if forward(s) else s.varying_operands) if forward(s)]
         saved: dict[int, Symbol] = {}
         for s in sorted(read, key=lambda s: s.uid):
             if s.uid not in free and s.varying and _cost(s, free | set(saved), SAVE_ABOVE) > SAVE_ABOVE:
@@ -171,8 +171,8 @@ class Plan:
                 roots.append(Root(g, Place(self.input_buffers[i])))
         series = {p.g.uid: p.g for p in adj.products}
         beside: dict[tuple, dict[int, Symbol]] = {}  # they meet the same left operand: one product for all
-        for p in sorted(adj.products, key=lambda p: resolve(p.w).axes[1][1:]):
-            beside.setdefault((resolve(p.w).base.uid, p.a.uid), {})[p.g.uid] = p.g
+        for p in sorted(adj.products, key=lambda p: resolve_slice(p.w).axes[1][1:]):
+            beside.setdefault((resolve_slice(p.w).base.uid, p.a.uid), {})[p.g.uid] = p.g
         series |= {g.uid: g for terms in self.sunk.values() for g, _ in terms}
         self.totals: dict[int, Buffer] = {}  # reductions that the loop adds up itself
         buffers: dict[tuple[int, str], Buffer] = {}  # equal ones share a buffer
@@ -211,7 +211,7 @@ def _pure_products(s: Symbol) -> list[tuple[Symbol, Symbol]] | None:
 
 
 def _reached(roots: list[Symbol], stop: set[int]) -> set[int]:
-    return {s.uid for s in behind(roots, lambda s: [] if s.uid in stop else s.varying_operands)}
+    return {s.uid for s in reachable(roots, lambda s: [] if s.uid in stop else s.varying_operands)}
 
 
 def _cost(s: Any, known: set[int], budget: int) -> int:

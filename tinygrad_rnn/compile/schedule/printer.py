@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ..ir.printer import Printer, is_reduction
 from ..ir.symbol import Symbol
-from ..ir.views import View, resolve
+from ..ir.weight_slices import WeightSlice, resolve_slice
 from .buffers import Buffer, Place
 from .schedule import Product, Schedule
 
@@ -39,7 +39,7 @@ class SchedulePrinter(Printer):
 
     def joined(self, parts: list[Symbol], axis: int) -> str:
         """Parts of parameters next to each other along `axis`; neighbours are printed as one."""
-        views = [resolve(p) for p in parts]
+        views = [resolve_slice(p) for p in parts]
         out = [views[0]]
         for view in views[1:]:
             last, (base_axis, start, stop) = list(out[-1].axes), view.axes[axis]
@@ -47,7 +47,7 @@ class SchedulePrinter(Printer):
             last[axis] = view.axes[axis]
             if out[-1].base is view.base and tuple(last) == view.axes and before[::2] == (base_axis, start):
                 last[axis] = (base_axis, before[1], stop)
-                out[-1] = View(view.base, tuple(last))
+                out[-1] = WeightSlice(view.base, tuple(last))
             else:
                 out.append(view)
         return _side_by_side([self.view(v) for v in out])

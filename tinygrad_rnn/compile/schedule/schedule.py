@@ -13,7 +13,7 @@ from typing import Any
 
 from ..ir.program_ops import CONCAT, SLICE
 from ..ir.symbol import Symbol
-from ..ir.views import resolve
+from ..ir.weight_slices import resolve_slice
 from .buffers import Buffer, Place, Root, Store
 from .gemm_fusion import Accumulation, find_accumulations
 
@@ -195,7 +195,7 @@ class Schedule:
             key = (acc.level, tuple(a.uid for a, _ in acc.terms), bool(acc.before), fixed)
             groups.setdefault(key, []).append(acc)
         for (level, _, _, fixed), members in sorted(groups.items(), key=lambda kv: kv[0][0]):
-            members.sort(key=lambda m: resolve(m.terms[0][1]).axes[1][1:])
+            members.sort(key=lambda m: resolve_slice(m.terms[0][1]).axes[1][1:])
             if fixed is None:
                 buffer = self.buffer("scratch", "sums")
                 for acc in members:

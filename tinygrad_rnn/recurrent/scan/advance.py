@@ -43,7 +43,7 @@ def advance(
         return _run_eagerly(cell, given, layout, steps)
 
     # a call that was found reads parameters alone: nothing of the cell has to be kept for the run that is looked at
-    plain = tensors is None and not call.program.traced.drawn
+    plain = tensors is None and not call.program.traced.mask_probabilities
     replay = Replay(cell, again, arguments.inputs, arguments.states, arguments.reset_states, plain)
     return checked_loop(functools.partial(call.run, arguments, layout, steps, tensors), replay)
 

@@ -276,7 +276,7 @@ class GuardedCall:
             if tensors is None:
                 tensors = program.compute_bases({**self.invariants})
             arrays = [as_contiguous(t._array, loop.dtype) for t in tensors]
-        if program.traced.drawn:
+        if program.traced.mask_probabilities:
             time, batch = (inputs[0].shape[axis] for axis in (1 - layout.batch_axis, layout.batch_axis))
             inputs = [*inputs, *[Tensor(layout.from_time_major(mask)) for mask in program.draw(time, batch)]]
         results = loop.run(inputs, states, reset_states or (), tensors, arrays, layout, steps)

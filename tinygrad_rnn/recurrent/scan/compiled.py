@@ -64,10 +64,10 @@ class Program:
 
     def draw(self, time: int, batch: int) -> list[np.ndarray]:
         """Random masks for a sequence, (T, B, ...), as further inputs of the loops."""
-        drawn = self.traced.drawn
-        if not drawn:
+        probabilities = self.traced.mask_probabilities
+        if not probabilities:
             return []
-        return keep_masks([x.shape[1:] for x in self.traced.inputs[-len(drawn) :]], drawn, time, batch)
+        return keep_masks([x.shape[1:] for x in self.traced.inputs[-len(probabilities) :]], probabilities, time, batch)
 
     def base_tensors(self, batch: int) -> list[Tensor] | None:
         """The present tensors of the bases; None if they no longer have the shapes and dtypes of the trace.
@@ -154,7 +154,7 @@ def build_call(
         return None
     program, tensors = found
     inputs, _, states, state_structure, reset_states = arguments
-    masks = [False] * len(program.traced.drawn)
+    masks = [False] * len(program.traced.mask_probabilities)
     flags = [*[x.requires_grad for x in inputs], *masks, *[t.requires_grad for t in (*states, *tensors)]]
     train = config.is_grad_enabled() and any((*flags, *[s.requires_grad for s in reset_states or ()]))
     try:

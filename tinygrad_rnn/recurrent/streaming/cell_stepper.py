@@ -194,7 +194,7 @@ class CellStepper:
         kernel, random, look = self.kernel, None, grad_mode.anomaly is not None
         for target, leaf in zip(kernel.inputs, leaves):
             target[...] = leaf
-        if program.traced.drawn:
+        if program.traced.mask_probabilities:
             if watch and kernel.has_changed():  # before masks are drawn: the step that is run instead draws its own
                 return self._take_over(leaves)
             watch, random = False, config.generator().bit_generator.state if look else None

@@ -111,7 +111,7 @@ class RTRL:
         Gradients reach the state that is given, if it requires them, or the parameters that the initial state is
         made of.
         """
-        from ...compile.autodiff.diagonal import Carried
+        from ...compile.autodiff.diagonal import Influence
 
         cell, batch = self.cell, self.batch_size
         with config.enable_grad():
@@ -124,8 +124,8 @@ class RTRL:
                 self._static = static
         self._states = [s.data for s in self._first]
         step = self._step
-        self._carried = Carried(step.parts, len(self._first), batch, step.units, self._states[0].dtype)
-        self._moment: Any = None
+        self._influence = Influence(step.parts, len(self._first), batch, step.units, self._states[0].dtype)
+        self._linearization: Any = None
         self._outputs: list[Tensor] = []
         self._time = 0  # steps since the beginning
         self._taken: StreamStep | None = None  # the last step, if it is looked after
@@ -168,7 +168,7 @@ class RTRL:
 
     @property
     def nbytes(self) -> int:
-        return self._carried.nbytes
+        return self._influence.nbytes
 
     def step(self, x: Any) -> Any:
         """One step; the state moves on.
@@ -211,20 +211,20 @@ class RTRL:
         self._bases = self._base_tensors()
         bases = {s.uid: t.data for s, t in zip(self._program.bases, self._bases)}
         with config.no_grad(), quietly():
-            self._moment = self._step.run([*inputs, *masks], self._states, bases, self.batch_size)
-        self._states = self._moment.new_states
+            self._linearization = self._step.run([*inputs, *masks], self._states, bases, self.batch_size)
+        self._states = self._linearization.new_states
         if self._taken is not None:
             self._look_at(self._taken)
-        self._outputs = [Tensor(y.copy(), True) for y in self._moment.outputs]
+        self._outputs = [Tensor(y.copy(), True) for y in self._linearization.outputs]
         return tree.unflatten(self._program.output_structure, self._outputs)
 
     def _look_at(self, taken: StreamStep) -> None:
         """Check the last step; an error in its derivatives is kept until they are used."""
-        moment = self._moment
-        taken.check([*moment.outputs, *moment.new_states])
+        linearization = self._linearization
+        taken.check([*linearization.outputs, *linearization.new_states])
         if self._spoiled is None:
-            factors = [a for _, *factors in itertools.chain(*moment.direct) for a in factors]
-            if not all(map(all_finite, [*itertools.chain(*moment.jacobians), *factors])):
+            factors = [a for _, *factors in itertools.chain(*linearization.direct) for a in factors]
+            if not all(map(all_finite, [*itertools.chain(*linearization.jacobians), *factors])):
                 try:
                     taken.find_rule(1, [np.ones_like(s) for s in self._states])
                 except AnomalyError as error:
@@ -232,9 +232,9 @@ class RTRL:
 
     def _advance(self) -> None:
         """Carry the derivatives over the step that was taken."""
-        if self._moment is not None:
-            self._carried.advance(self._moment)
-            self._moment = None
+        if self._linearization is not None:
+            self._influence.advance(self._linearization)
+            self._linearization = None
 
     def accumulate(self, dy: Any = None) -> None:
         """Add the gradients of a loss of the last output to ``grad`` of the cell's parameters.
@@ -251,11 +251,11 @@ class RTRL:
         ShapeError
             If `dy` does not fit the output.
         """
-        if self._moment is None:
+        if self._linearization is None:
             raise GraphError(f"{self._name}: accumulate: no step was taken since the beginning")
         cotangents = self._cotangents(dy)
         with config.no_grad(), quietly():
-            grads, first = self._step.pull(self._moment, cotangents, self._carried)
+            grads, first = self._step.pull(self._linearization, cotangents, self._influence)
         if config.grad_mode.anomaly is not None and not all(map(all_finite, [*grads.values(), *first])):
             self._blame(cotangents)
         roots, seeds = [], []
@@ -275,8 +275,8 @@ class RTRL:
         for i, g in enumerate(cotangents):
             if not all_finite(g):
                 raise not_finite(f"{self._name}: gradient of output {i}", g, self._time - 1)
-        carried, text = self._carried, f"{self._name}: gradients at time step {self._time - 1} are not finite"
-        if all(map(all_finite, [*carried.by_part.values(), carried.by_first])):
+        influence, text = self._influence, f"{self._name}: gradients at time step {self._time - 1} are not finite"
+        if all(map(all_finite, [*influence.by_part.values(), influence.by_first])):
             if self._taken is None:
                 raise AnomalyError(f"{text}; the step was taken outside of detect_anomaly()")
             self._taken.find_rule(0, cotangents)

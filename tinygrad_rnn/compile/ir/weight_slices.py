@@ -1,4 +1,4 @@
-"""Which part of which parameter an invariant is: transposes and slices cost nothing, so they are not computed."""
+"""Resolves invariants to rectangles of parameters; packing does the slicing and transposing."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from .program_ops import GETITEM, TRANSPOSE
 from .symbol import BATCH, Symbol
 
 
-class View(NamedTuple):
-    """A rectangle of `base`: ``axes[i]`` is (axis of base, start, stop) for axis i of the view."""
+class WeightSlice(NamedTuple):
+    """A rectangle of `base`: ``axes[i]`` is (axis of base, start, stop) for axis i of the slice."""
 
     base: Symbol
     axes: tuple[tuple[int, int, int], ...]
@@ -19,8 +19,8 @@ class View(NamedTuple):
         return len(self.axes) == 2 and self.axes[0][0] == 1
 
 
-def resolve(s: Symbol) -> View:
-    """Follow transposes and plain slices down to what has to be computed or is given.
+def resolve_slice(s: Symbol) -> WeightSlice:
+    """The rectangle that `s` is, through transposes and plain slices, of a computed or given matrix.
 
     Rows lie in one piece: a row that is a column of something is computed, not viewed.
     """
@@ -31,15 +31,15 @@ def resolve(s: Symbol) -> View:
     return view
 
 
-def _whole(s: Symbol) -> View:
-    return View(s, tuple((i, 0, n) for i, n in enumerate(s.shape)))
+def _whole(s: Symbol) -> WeightSlice:
+    return WeightSlice(s, tuple((i, 0, n) for i, n in enumerate(s.shape)))
 
 
-def _follow(s: Symbol) -> View:
+def _follow(s: Symbol) -> WeightSlice:
     if s.leaf is None and not s.varying and s.op is not None:
         if s.op is TRANSPOSE and s.ndim == 2:
-            inner = resolve(s.args[0])
-            return View(inner.base, tuple(inner.axes[i] for i in s.static["axes"]))
+            inner = resolve_slice(s.args[0])
+            return WeightSlice(inner.base, tuple(inner.axes[i] for i in s.static["axes"]))
         if s.op is GETITEM:
             source = s.args[0]
             index = list(s.static["index"])
@@ -47,7 +47,7 @@ def _follow(s: Symbol) -> View:
                 index = [slice(None)] * (source.ndim - len(index) + 1) + index[1:]
             index += [slice(None)] * (source.ndim - len(index))
             if len(index) == source.ndim and all(isinstance(i, slice) and i.step in (None, 1) for i in index):
-                inner = resolve(source)
+                inner = resolve_slice(source)
                 axes = []
                 for (axis, start, stop), i in zip(inner.axes, index):
                     if i == slice(None):  # all of it, which may be as many as the batch has rows
@@ -55,5 +55,5 @@ def _follow(s: Symbol) -> View:
                         continue
                     a, b, _ = i.indices(stop - start)
                     axes.append((axis, start + a, start + b))
-                return View(inner.base, tuple(axes))
+                return WeightSlice(inner.base, tuple(axes))
     return _whole(s)
