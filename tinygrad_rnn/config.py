@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 
-from .checks import whole_number
+from .checks import shown, whole_number
 from .errors import DTypeError
 
 if TYPE_CHECKING:
@@ -202,7 +202,7 @@ def seed(value: int) -> None:
     try:
         new = np.random.default_rng(value)
     except (TypeError, ValueError) as e:
-        raise type(e)(f"seed: got {value!r}, wanted a whole number from 0 on") from None
+        raise type(e)(f"seed: got {shown(value)}, wanted a whole number from 0 on") from None
     if grad_mode.generator is not None:  # in a step that is looked at
         grad_mode.generator = new
     else:

@@ -114,7 +114,7 @@ def test_messages():
         (lambda t: init.constant(t, [1.0]), TypeError, r"value: got \[1.0\], wanted a number"),
         (lambda t: init.set_to(t, np.ones(5)), ShapeError, r"values: got shape \(5,\), wanted \(2, 3\)"),
         (lambda t: init.set_to(t, "ab"), DTypeError, "values: got str"),
-        (lambda t: init.uniform(t, 1.0, -1.0), ValueError, "uniform: got low=1.0 and high=-1.0, wanted low <= high"),
+        (lambda t: init.uniform(t, 1.0, -1.0), ValueError, "low, high: got 1.0 and -1.0, wanted low <= high"),
         (lambda t: init.normal(t, 0.0, -1.0), ValueError, "std: got -1.0, wanted at least 0"),
         (lambda t: init.orthogonal(t, (1, 2)), TypeError, r"gain: got \(1, 2\), wanted a number"),
         (lambda t: init.kaiming_uniform(t, "relu"), TypeError, "slope: got 'relu', wanted a number"),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import operator
-import reprlib
 import unicodedata
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ..checks import shown
 from ..config import get_default_dtype
 from ..errors import DataError, DTypeError, ShapeError
 
@@ -21,24 +21,24 @@ def integer(name: str, value, minimum: int, maximum: int = 2**63 - 1) -> int:
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name}: got {value!r}, wanted an integer >= {minimum}") from None
+        raise TypeError(f"{name}: got {shown(value)}, wanted an integer >= {minimum}") from None
     if not minimum <= number <= maximum:
         wanted = f">= {minimum}" if number < minimum else f"<= {maximum}"
-        raise ValueError(f"{name}: got {number}, wanted an integer {wanted}")
+        raise ValueError(f"{name}: got {shown(number)}, wanted an integer {wanted}")
     return number
 
 
 def flag(name: str, value) -> bool:
     """`value` as a bool; words such as "no" are none."""
     if not isinstance(value, bool | np.bool_ | int) or value not in (0, 1):
-        raise TypeError(f"{name}: got {reprlib.repr(value)}, wanted True or False")
+        raise TypeError(f"{name}: got {shown(value)}, wanted True or False")
     return bool(value)
 
 
 def real(name: str, value) -> float:
     """`value`, a single number, as a float."""
     if not hasattr(value, "__float__") or isinstance(value, str | type) or np.iscomplexobj(value) or np.ndim(value):
-        raise TypeError(f"{name}: got {reprlib.repr(value)}, wanted a number")
+        raise TypeError(f"{name}: got {shown(value)}, wanted a number")
     try:
         return float(value)
     except OverflowError:
@@ -49,21 +49,21 @@ def above_zero(name: str, value) -> float:
     """`value` as a finite float above 0."""
     number = real(name, value)
     if not 0 < number < math.inf:
-        raise ValueError(f"{name}: got {value}, wanted a finite number above 0")
+        raise ValueError(f"{name}: got {shown(value)}, wanted a finite number above 0")
     return number
 
 
 def text(name: str, value) -> str:
     """`value`, if it is a string."""
     if not isinstance(value, str):
-        raise TypeError(f"{name}: got {value!r}, wanted a string")
+        raise TypeError(f"{name}: got {shown(value)}, wanted a string")
     return value
 
 
 def separator(name: str, value) -> str:
     """`value`, if it is one character that can separate cells."""
     if len(text(name, value)) != 1 or value in '"\r\n':
-        raise ValueError(f"{name}: got {value!r}, wanted one character, and no quote or line end")
+        raise ValueError(f"{name}: got {shown(value)}, wanted one character, and no quote or line end")
     return value
 
 
@@ -75,7 +75,7 @@ def plain(name: str) -> str:
 def choice(name: str, value, options: Sequence[str]) -> str:
     """`value`, if it is one of `options`."""
     if not isinstance(value, str) or value not in options:
-        raise ValueError(f"{name}: got {value!r}, wanted one of {', '.join(map(repr, options))}")
+        raise ValueError(f"{name}: got {shown(value)}, wanted one of {', '.join(map(repr, options))}")
     return value
 
 
@@ -84,7 +84,7 @@ def as_dtype(name: str, dtype, kinds: str = "biuf") -> np.dtype:
     try:
         found = np.dtype(dtype)
     except (TypeError, ValueError, SyntaxError):
-        raise DTypeError(f"{name}: got {dtype!r}, wanted a dtype of real numbers") from None
+        raise DTypeError(f"{name}: got {shown(dtype)}, wanted a dtype of real numbers") from None
     if found.kind not in kinds:
         wanted = "float32 or float64" if kinds == "f" else "one of real numbers"
         raise DTypeError(f"{name}: got {found}, wanted {wanted}")
@@ -121,7 +121,7 @@ def _of_numbers(name: str, array: np.ndarray) -> np.ndarray:
     for index, value in np.ndenumerate(array):
         if not isinstance(value, (bool, int, float, np.bool_, np.integer, np.floating)):
             where = f"{name}[{', '.join(map(str, index))}]" if index else name
-            raise DTypeError(f"{where}: got {value!r} in an array of dtype object, wanted real numbers")
+            raise DTypeError(f"{where}: got {shown(value)} in an array of dtype object, wanted real numbers")
     return np.array(array.tolist()).reshape(array.shape)
 
 
@@ -149,17 +149,17 @@ def require_holds(name: str, value, dtype: np.dtype) -> None:
         low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
         held = low <= value <= high and int(value) == value
     if not held:
-        raise ValueError(f"{name}: got {value}, which {dtype} cannot hold")
+        raise ValueError(f"{name}: got {shown(value)}, which {dtype} cannot hold")
 
 
 def listed(name: str, values) -> list:
     """The items of a sequence."""
     if isinstance(values, (str, bytes)) or not hasattr(values, "__iter__") or isinstance(values, Mapping):
-        raise TypeError(f"{name}: got {reprlib.repr(values)}, wanted a sequence")
+        raise TypeError(f"{name}: got {shown(values)}, wanted a sequence")
     try:
         return list(values)
     except TypeError:  # an array without an axis
-        raise TypeError(f"{name}: got {reprlib.repr(values)}, wanted a sequence") from None
+        raise TypeError(f"{name}: got {shown(values)}, wanted a sequence") from None
 
 
 def stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:

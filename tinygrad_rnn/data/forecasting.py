@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from ..checks import shown
 from ..errors import ShapeError
 from ._checks import as_array, integer, require_finite
 
@@ -42,7 +43,7 @@ def roll_forward(predict: Callable[[np.ndarray], np.ndarray], window, steps: int
         raise ShapeError(f"window: got shape {window.shape}, wanted (N, look_back, F)")
     forecast = []
     if not callable(predict):
-        raise TypeError(f"predict: got {predict!r}, wanted a function of windows")
+        raise TypeError(f"predict: got {shown(predict)}, wanted a function of windows")
     for _ in range(steps):
         value = as_array("predict", predict(window))
         wanted = (window.shape[0], window.shape[2])

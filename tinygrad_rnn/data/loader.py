@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import shown
 from ..config import generator
 from ..errors import CheckpointError, DataError, ShapeError
 from ._checks import as_any, as_array, flag, integer, integer_array, listed, stacked
@@ -118,7 +119,7 @@ class DataLoader:
         self.shuffle = flag("shuffle", shuffle)
         self.drop_last = flag("drop_last", drop_last)
         if collate is not None and not callable(collate):
-            raise TypeError(f"collate: got {collate!r}, wanted a function of the examples of a batch")
+            raise TypeError(f"collate: got {shown(collate)}, wanted a function of the examples of a batch")
         self.collate = collate
         if seed is not None:
             seed = integer("seed", seed, 0, 2**128)
@@ -294,6 +295,6 @@ def _buckets(lengths, bucket, count: int) -> list[np.ndarray]:
     else:
         bounds = integer_array("bucket", bucket)
         if bounds.ndim != 1 or (np.diff(bounds, prepend=0) <= 0).any():
-            raise ValueError(f"bucket: got {bucket}, wanted a width or increasing bounds >= 1")
+            raise ValueError(f"bucket: got {shown(bucket)}, wanted a width or increasing bounds >= 1")
     bins = np.digitize(lengths, bounds, right=True)
     return [np.flatnonzero(bins == b) for b in np.unique(bins)]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ..checks import shown
 from ..config import get_default_dtype
 from ..errors import CheckpointError, DataError, ShapeError
 from ._checks import as_any, as_array, integer, real, require_finite
@@ -194,7 +195,7 @@ class MinMaxScaler(_Scaler):
         try:
             low, high = (real("feature_range", end) for end in feature_range)
         except (TypeError, ValueError):
-            raise TypeError(f"feature_range: got {feature_range!r}, wanted two numbers (low, high)") from None
+            raise TypeError(f"feature_range: got {shown(feature_range)}, wanted two numbers (low, high)") from None
         if not -np.inf < low < high < np.inf:
             raise ValueError(f"feature_range: got {(low, high)}, wanted (low, high) with low < high, both finite")
         self._set_range(low, high)

@@ -155,6 +155,7 @@ def collate_sequences(examples: Sequence[tuple], value: float = 0, ignore_index:
     padded = pad_sequences([sequence for sequence, _ in pairs], value)
     if all(target.ndim == 0 for target in targets):
         return padded, stacked(targets)
+    ignore_index = integer("ignore_index", ignore_index, -(2**63))
     return padded, pad_sequences(targets, ignore_index)[0]
 
 

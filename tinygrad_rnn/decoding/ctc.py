@@ -106,8 +106,8 @@ def ctc_beam_search(
     >>> best.labels, round(float(np.exp(best.log_prob)), 2)
     ((1,), 0.64)
     """
-    for name, value in (("beam_width", beam_width), ("top", top)):
-        whole_number(f"ctc_beam_search: {name}", value)
+    beam_width = whole_number("ctc_beam_search: beam_width", beam_width)
+    top = whole_number("ctc_beam_search: top", top)
     if top > beam_width:
         raise ValueError(f"ctc_beam_search: top: got {top}, wanted at most {beam_width} as beam_width")
     if language_model is not None and not callable(language_model):

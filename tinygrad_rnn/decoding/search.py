@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import config
-from ..checks import whole_number
+from ..checks import is_number, is_whole, shown, whole_number
 from ..core import Tensor
 from ..errors import DataError, DTypeError, ShapeError
 from .rows import check_rows_apart, row_axes, take_rows
@@ -84,8 +84,8 @@ def sample(
     """
     prefix = _ids("prefix", prefix, 2)
     _check_counts(length=length, top_k=1 if top_k is None else top_k)
-    if not isinstance(temperature, int | float | np.number) or not temperature >= 0:
-        raise ValueError(f"temperature: got {temperature!r}, wanted a number, at least 0")
+    if not is_number(temperature) or not temperature >= 0:
+        raise ValueError(f"temperature: got {shown(temperature)}, wanted a number, at least 0")
     rng = config.generator() if rng is None else rng
     read = _Reader("sample", step, stop)
     rows: list[list[int]] = [[] for _ in prefix]
@@ -96,7 +96,7 @@ def sample(
         ids = prefix[:, -1]
         for _ in range(length):
             logits, state = read(ids, state, running)
-            scores = _log_softmax(_at_temperature(logits, float(temperature)))
+            scores = _log_softmax(_at_temperature(logits, temperature))
             if top_k is not None and top_k < scores.shape[1]:
                 kth = np.partition(scores, -top_k, axis=-1)[:, -top_k, None]
                 scores = np.where(scores >= kth, scores, -np.inf)
@@ -216,11 +216,13 @@ def beam_search(
     """
     ids = _ids("first", first, 1)
     _check_counts(max_length=max_length, beam_size=beam_size)
-    if not isinstance(length_penalty, int | float | np.number) or not length_penalty >= 0:
-        raise ValueError(f"length_penalty: got {length_penalty!r}, wanted at least 0")
+    if not is_number(length_penalty) or not length_penalty >= 0:
+        raise ValueError(f"length_penalty: got {shown(length_penalty)}, wanted at least 0")
+    if batch_axis is not None:
+        batch_axis = whole_number("batch_axis", batch_axis, 0, wanted="None or the number of an axis, from 0 on")
     read = _Reader("beam_search", step, stop)
     batch, k = len(ids), beam_size
-    rank = lambda log_prob, length: log_prob / ((5 + length) / 6) ** length_penalty
+    rank = lambda log_prob, length: log_prob * ((5 + length) / 6) ** -length_penalty
     everyone = np.repeat(np.arange(batch), k)
     with config.no_grad():
         axes = row_axes(step, ids, state, batch, batch_axis)
@@ -315,10 +317,10 @@ def _ids(name: str, values: Any, ndim: int) -> np.ndarray:
 
 def _symbols(stop: int | Collection[int] | None) -> np.ndarray:
     """The symbols that end a row, each once, in order."""
-    given = [] if stop is None else [stop] if isinstance(stop, int | np.integer) else stop
+    given = [] if stop is None else [stop] if is_whole(stop) else stop
     array = np.asarray(sorted(given) if isinstance(given, set | frozenset) else given)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
-        raise DTypeError(f"stop: got {stop!r}, wanted a symbol or several, which are integers")
+        raise DTypeError(f"stop: got {shown(stop)}, wanted a symbol or several, which are integers")
     if array.size and array.min() < -1:
         raise ValueError(f"stop: got {array.min()}, wanted symbols from 0 on, or -1 for none")
     found = np.unique(array.astype(np.int64))
@@ -326,8 +328,8 @@ def _symbols(stop: int | Collection[int] | None) -> np.ndarray:
 
 
 def _check_counts(**numbers: Any) -> None:
-    for name, number in numbers.items():
-        whole_number(name, number)
+    for name, value in numbers.items():
+        whole_number(name, value)
 
 
 def _at_temperature(logits: np.ndarray, temperature: float) -> np.ndarray:

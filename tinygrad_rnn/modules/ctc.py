@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..checks import is_whole, one_of
+from ..checks import flag, is_whole, one_of, shown
 from ..core import Tensor, as_tensor
 from ..errors import DTypeError, ShapeError
 from ..ops.arguments import operand
 from ..ops.ctc import ctc
+
+REDUCTIONS = ("mean", "sum", "none")
 
 
 def ctc_loss(
@@ -76,7 +78,8 @@ def ctc_loss(
     >>> round(float(loss), 4)  # three alignments of nine, log(3)
     1.0986
     """
-    one_of("reduction", reduction, ("mean", "sum", "none"))
+    one_of("reduction", reduction, REDUCTIONS)
+    zero_infinity = flag("zero_infinity", zero_infinity)
     log_probs, labels = (
         as_tensor(operand(log_probs, "ctc_loss: log_probs")),
         check_integers("ctc_loss: targets", _padded(targets, target_lengths)),
@@ -99,7 +102,7 @@ def ctc_loss(
     labels = _concatenated(labels, counts)
     _check_labels(labels, counts, int(blank), classes)
     offsets = np.concatenate([[0], np.cumsum(counts)])
-    losses = ctc(log_probs, labels, offsets, steps, int(blank), bool(zero_infinity))
+    losses = ctc(log_probs, labels, offsets, steps, int(blank), zero_infinity)
     if reduction == "mean":
         return (losses * (1.0 / np.maximum(counts, 1))).mean()
     if reduction == "sum":
@@ -150,7 +153,7 @@ def check_lengths(argument: str, value: Any, batch: int, single: bool, most: int
 
 def check_blank(name: str, blank: Any, classes: int) -> None:
     if not is_whole(blank) or not 0 <= blank < classes:
-        raise IndexError(f"{name}: blank: got {blank!r}, wanted a class from 0 to {classes - 1}")
+        raise IndexError(f"{name}: blank: got {shown(blank)}, wanted a class from 0 to {classes - 1}")
 
 
 def _concatenated(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:

@@ -9,15 +9,10 @@ from typing import Any
 import numpy as np
 
 from .. import config
+from ..checks import probability
 from ..errors import DTypeError
 from ..ops.arguments import operand
 from .module import Module
-
-
-def check_probability(p: float, argument: str = "p") -> float:
-    if not isinstance(p, int | float | np.number) or not 0.0 <= p <= 1.0:
-        raise ValueError(f"{argument}: got {p!r}, wanted a probability between 0 and 1")
-    return float(p)
 
 
 def keep_mask(shape, p: float) -> Any:
@@ -68,7 +63,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5):
-        self.p = check_probability(p)
+        self.p = probability("Dropout: p", p)
 
     def forward(self, x):
         if not self.training or self.p == 0.0:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .. import ops
-from ..checks import is_whole
+from ..checks import is_whole, shown
 from ..core import Tensor
 from ..ops.index import as_indices
 from . import init
@@ -43,9 +43,10 @@ class Embedding(Module):
     def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, dtype=None):
         check_sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         if padding_idx is not None and not is_whole(padding_idx):
-            raise TypeError(f"padding_idx: got {padding_idx!r}, wanted an id")
+            raise TypeError(f"padding_idx: got {shown(padding_idx)}, wanted an id")
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
-            raise IndexError(f"padding_idx: got {padding_idx}, wanted an id of a table with {num_embeddings} rows")
+            wanted = f"an id of a table with {num_embeddings} rows"
+            raise IndexError(f"padding_idx: got {shown(padding_idx)}, wanted {wanted}")
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
         self.weight = empty(num_embeddings, embedding_dim, dtype=dtype)

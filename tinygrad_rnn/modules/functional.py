@@ -11,15 +11,16 @@ import math
 import numpy as np
 
 from .. import ops
-from ..checks import one_of
+from ..checks import MOST, number, one_of, whole_number
 from ..core import Tensor, as_tensor, is_float
 from ..core.dtype import as_array
 from ..errors import DTypeError, ShapeError
-from ..ops.arguments import broadcasts, integers, number, operand
+from ..ops.arguments import broadcasts, integers, operand
 from ..ops.elementwise import constant, masked_product
 from ..ops.linear import linear as linear
 from ..ops.loss import logistic_loss, pick_class, squared_error
 from ..ops.moments import centre
+from .ctc import REDUCTIONS
 from .ctc import ctc_loss as ctc_loss
 from .parameter import check_eps
 
@@ -78,12 +79,23 @@ def _reduce(loss, reduction: str):
         return loss.mean()
     if reduction == "sum":
         return loss.sum()
-    _check_reduction(reduction)
     return loss
 
 
-def _check_reduction(reduction: str) -> None:
-    one_of("reduction", reduction, ("mean", "sum", "none"))
+def check_reduction(reduction: str) -> str:
+    return one_of("reduction", reduction, REDUCTIONS)
+
+
+def check_delta(delta: float) -> float:
+    return number("delta", delta, "a positive number", lambda delta: delta > 0)
+
+
+def check_smoothing(share: float) -> float:
+    return number("label_smoothing", share, "a number between 0 and 1", lambda share: 0 <= share <= 1)
+
+
+def check_ignored(index: int) -> int:
+    return whole_number("ignore_index", index, -MOST, wanted="a whole number")
 
 
 def mse_loss(input, target, reduction: str = "mean"):
@@ -105,6 +117,7 @@ def mse_loss(input, target, reduction: str = "mean"):
     >>> float(tr.nn.mse_loss(tr.tensor([1.0, 2.0]), np.array([1.0, 4.0])))
     2.0
     """
+    check_reduction(reduction)
     input, target = _pair("mse_loss", input, target)
     if reduction == "mean" and (size := input.size):
         return squared_error(input, target, scale=1.0 / size)
@@ -116,6 +129,7 @@ def mse_loss(input, target, reduction: str = "mean"):
 
 def l1_loss(input, target, reduction: str = "mean"):
     """Absolute error ``|input - target|``; parameters as :func:`mse_loss`."""
+    check_reduction(reduction)
     input, target = _pair("l1_loss", input, target)
     return _reduce(ops.abs(as_tensor(input) - target), reduction)
 
@@ -125,9 +139,9 @@ def huber_loss(input, target, reduction: str = "mean", delta: float = 1.0):
 
     ``d**2 / 2`` where ``|d| < delta``, else ``delta * (|d| - delta / 2)``; parameters as :func:`mse_loss`.
     """
+    check_reduction(reduction)
     input, target = _pair("huber_loss", input, target)
-    if not number(delta, "delta") > 0:
-        raise ValueError(f"delta: got {delta}, wanted a positive number")
+    delta = check_delta(delta)
     d = as_tensor(input) - target
     near = ops.clip(d, -delta, delta)  # no infinity meets a zero, neither here nor in the gradient
     loss = near * (d - 0.5 * near) if math.isfinite(delta) else 0.5 * (d * d)
@@ -149,6 +163,7 @@ def binary_cross_entropy_with_logits(input, target, weight=None, reduction: str 
         Constant factors of the loss, and of its positive part; broadcast against `input`.
     reduction : {"mean", "sum", "none"}
     """
+    check_reduction(reduction)
     input, target = _pair("binary_cross_entropy_with_logits", input, target)
     input = as_tensor(input)
     target = _cast(target, input.dtype)
@@ -232,7 +247,8 @@ def nll_loss(input, target, weight=None, ignore_index: int = -100, reduction: st
         Targets with this value count for nothing; the mean of rows that are all ignored is 0.
     reduction : {"mean", "sum", "none"}
     """
-    _check_reduction(reduction)
+    check_reduction(reduction)
+    ignore_index = check_ignored(ignore_index)
     input = as_tensor(operand(input, "nll_loss: input"))
     index, valid, rows, _ = _class_rows("nll_loss", input, target, weight, ignore_index)
     return _nll(input, index, valid, rows, reduction)
@@ -286,9 +302,8 @@ def cross_entropy(
     >>> round(float(tr.nn.cross_entropy(logits, np.ones((7, 2), int))), 4)   # log(5)
     1.6094
     """
-    _check_reduction(reduction)
-    if not 0.0 <= number(label_smoothing, "label_smoothing") <= 1.0:
-        raise ValueError(f"label_smoothing: got {label_smoothing}, wanted a number between 0 and 1")
+    check_reduction(reduction)
+    label_smoothing, ignore_index = check_smoothing(label_smoothing), check_ignored(ignore_index)
     input = as_tensor(operand(input, "cross_entropy: input"))
     if not isinstance(target, Tensor | np.ndarray):
         target = operand(target, "cross_entropy: target")

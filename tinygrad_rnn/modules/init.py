@@ -12,11 +12,10 @@ from collections.abc import Callable
 import numpy as np
 
 from .. import config
-from ..checks import one_of
+from ..checks import number, one_of, whole_number
 from ..core import Tensor
 from ..core.dtype import as_array
 from ..errors import ShapeError
-from ..ops.arguments import number
 
 Initialiser = Callable[[Tensor], Tensor]
 
@@ -41,22 +40,20 @@ def checked(tensor: Tensor) -> Tensor:
 
 def constant(tensor: Tensor, value: float) -> Tensor:
     """Fill with `value`."""
-    return set_to(tensor, number(value, "value"))
+    return set_to(tensor, number("value", value))
 
 
 def uniform(tensor: Tensor, low: float = 0.0, high: float = 1.0) -> Tensor:
     """Draw from the uniform distribution on [low, high)."""
-    low, high = number(low, "low"), number(high, "high")
+    low, high = number("low", low), number("high", high)
     if not 0 <= high - low < math.inf:
-        raise ValueError(f"uniform: got low={low} and high={high}, wanted low <= high, and both finite")
+        raise ValueError(f"low, high: got {low} and {high}, wanted low <= high, and both finite")
     return set_to(tensor, config.generator().uniform(low, high, checked(tensor).shape))
 
 
 def normal(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Draw from the normal distribution."""
-    mean, std = number(mean, "mean"), number(std, "std")
-    if not std >= 0:
-        raise ValueError(f"std: got {std}, wanted at least 0")
+    mean, std = number("mean", mean), number("std", std, "at least 0", lambda std: std >= 0)
     return set_to(tensor, config.generator().normal(mean, std, checked(tensor).shape))
 
 
@@ -70,7 +67,7 @@ def fans(tensor: Tensor) -> tuple[int, int]:
 
 def gain(nonlinearity: str, slope: float = 0.01) -> float:
     """The factor on weights that keeps the variance behind `nonlinearity`; `slope` is leaky_relu's."""
-    slope = number(slope, "slope")
+    slope = number("slope", slope, "a finite number", math.isfinite)
     gains = {
         "linear": 1.0,
         "sigmoid": 1.0,
@@ -83,13 +80,14 @@ def gain(nonlinearity: str, slope: float = 0.01) -> float:
 
 def xavier_uniform(tensor: Tensor, gain: float = 1.0) -> Tensor:
     """Uniform with variance ``2 gain**2 / (fan_in + fan_out)`` (Glorot and Bengio 2010)."""
-    bound = number(gain, "gain") * math.sqrt(6.0 / max(1, sum(fans(tensor))))
+    bound = number("gain", gain, "a finite number", math.isfinite) * math.sqrt(6.0 / max(1, sum(fans(tensor))))
     return uniform(tensor, -bound, bound)
 
 
 def xavier_normal(tensor: Tensor, gain: float = 1.0) -> Tensor:
     """Normal with variance ``2 gain**2 / (fan_in + fan_out)`` (Glorot and Bengio 2010)."""
-    return normal(tensor, 0.0, number(gain, "gain") * math.sqrt(2.0 / max(1, sum(fans(tensor)))))
+    gain = number("gain", gain, "a finite number", math.isfinite)
+    return normal(tensor, 0.0, gain * math.sqrt(2.0 / max(1, sum(fans(tensor)))))
 
 
 def _kaiming_std(tensor: Tensor, slope: float, mode: str, nonlinearity: str) -> float:
@@ -115,7 +113,7 @@ def orthogonal(tensor: Tensor, gain: float = 1.0) -> Tensor:
     The matrix is distributed uniformly (Haar): the signs of the QR factors are fixed (Mezzadri 2007).
     """
     fans(tensor)
-    gain = number(gain, "gain")
+    gain = number("gain", gain, "a finite number", math.isfinite)
     rows, columns = tensor.shape[0], math.prod(tensor.shape[1:])
     flat = config.generator().standard_normal((max(rows, columns), min(rows, columns)))
     q, r = np.linalg.qr(flat)
@@ -134,6 +132,8 @@ def per_gate(init: Callable[..., Tensor], n_gates: int) -> Callable[..., Tensor]
     >>> bool(np.allclose(w[2:4] @ w[2:4].T, np.eye(2)))
     True
     """
+
+    whole_number("n_gates", n_gates)
 
     def initialise(tensor: Tensor, *args, **kwargs) -> Tensor:
         if not tensor.ndim or tensor.shape[0] % n_gates:

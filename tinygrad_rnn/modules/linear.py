@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ..checks import flag
 from ..errors import ShapeError
 from ..ops.arguments import operand
 from ..ops.linear import linear
@@ -38,6 +39,7 @@ class Linear(Module):
     def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype=None):
         check_sizes("Linear", in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
+        bias = flag("Linear: bias", bias)
         self.weight = empty(out_features, in_features, dtype=dtype)
         self.bias: Parameter | None = empty(out_features, dtype=dtype) if bias else None
         self.reset_parameters()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..checks import flag, whole_number
 from ..core import Tensor
 from . import functional as F
 from .module import Module
@@ -9,8 +10,7 @@ from .module import Module
 
 class _Loss(Module):
     def __init__(self, reduction: str = "mean"):
-        F._check_reduction(reduction)
-        self.reduction = reduction
+        self.reduction = F.check_reduction(reduction)
 
     def extra_repr(self) -> str:
         return f"reduction={self.reduction!r}"
@@ -35,9 +35,7 @@ class HuberLoss(_Loss):
 
     def __init__(self, reduction: str = "mean", delta: float = 1.0):
         super().__init__(reduction)
-        if not delta > 0:
-            raise ValueError(f"delta: got {delta}, wanted a positive number")
-        self.delta = float(delta)
+        self.delta = F.check_delta(delta)
 
     def forward(self, input, target):
         return F.huber_loss(input, target, self.reduction, self.delta)
@@ -69,7 +67,7 @@ class NLLLoss(_Loss):
     def __init__(self, weight=None, ignore_index: int = -100, reduction: str = "mean"):
         super().__init__(reduction)
         self.register_buffer("weight", weight)
-        self.ignore_index = ignore_index
+        self.ignore_index = F.check_ignored(ignore_index)
 
     def forward(self, input, target):
         return F.nll_loss(input, target, self.weight, self.ignore_index, self.reduction)
@@ -83,7 +81,7 @@ class CrossEntropyLoss(_Loss):
     def __init__(self, weight=None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0):
         super().__init__(reduction)
         self.register_buffer("weight", weight)
-        self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
+        self.ignore_index, self.label_smoothing = F.check_ignored(ignore_index), F.check_smoothing(label_smoothing)
 
     def forward(self, input, target):
         return F.cross_entropy(input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing)
@@ -94,7 +92,7 @@ class CTCLoss(_Loss):
 
     def __init__(self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False):
         super().__init__(reduction)
-        self.blank, self.zero_infinity = blank, bool(zero_infinity)
+        self.blank, self.zero_infinity = whole_number("blank", blank, 0), flag("zero_infinity", zero_infinity)
 
     def forward(self, log_probs, targets, input_lengths, target_lengths):
         return F.ctc_loss(

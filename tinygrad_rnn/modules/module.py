@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import config, foreign_names
+from ..checks import flag
 from ..core import Tensor, is_float, tensor
 from ..errors import CheckpointError
 from .parameter import Parameter, float_dtype
@@ -86,7 +87,7 @@ class Module:
         if value is not None:
             value = value.detach() if isinstance(value, Tensor) else tensor(value)
         setattr(self, name, value)
-        self._buffers = {**self._buffers, name: bool(persistent)}
+        self._buffers = {**self._buffers, name: flag("persistent", persistent)}
 
     def _own(self) -> Iterator[tuple[str, Any]]:
         """Parameters and buffers of this module itself: parameters first."""
@@ -167,8 +168,9 @@ class Module:
 
     def train(self, mode: bool = True) -> Module:
         """Switch this module and all below it to training (or, with False, to evaluation)."""
+        mode = flag("mode", mode)
         for module in self.modules():
-            module.training = bool(mode)
+            module.training = mode
         return self
 
     def eval(self) -> Module:
@@ -201,6 +203,7 @@ class Module:
 
     def requires_grad_(self, requires_grad: bool = True) -> Module:
         """Freeze (False) or unfreeze all parameters."""
+        requires_grad = flag("requires_grad", requires_grad)
         for parameter in self.parameters():
             parameter.requires_grad_(requires_grad)
         return self
@@ -246,6 +249,7 @@ class Module:
             If keys are missing or unexpected, or a value has another shape or is not numeric; all are named. If names
             differ by their beginnings only, these are.
         """
+        strict = flag("strict", strict)
         if not isinstance(state_dict, Mapping):
             what = (
                 f"the path {state_dict!r}" if isinstance(state_dict, str | os.PathLike) else type(state_dict).__name__

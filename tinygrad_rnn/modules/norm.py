@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..checks import flag, shown
 from ..errors import ShapeError
 from ..ops.arguments import integers, operand
 from . import init
@@ -44,8 +45,10 @@ class LayerNorm(Module):
     ):
         shape = integers(normalized_shape, "normalized_shape")
         if not shape or min(shape) < 1:
-            raise ShapeError(f"normalized_shape: got {normalized_shape}, wanted positive lengths")
+            raise ShapeError(f"normalized_shape: got {shown(normalized_shape)}, wanted positive lengths")
         self.normalized_shape, self.eps = shape, check_eps("LayerNorm", eps)
+        elementwise_affine = flag("LayerNorm: elementwise_affine", elementwise_affine)
+        bias = flag("LayerNorm: bias", bias)
         self.weight: Parameter | None = empty(*shape, dtype=dtype) if elementwise_affine else None
         self.bias: Parameter | None = empty(*shape, dtype=dtype) if elementwise_affine and bias else None
         self.reset_parameters()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from .. import config
-from ..checks import whole_number
+from ..checks import flag, not_negative, shown, whole_number
 from ..core import Tensor, as_array, check_dtype, is_float
 from ..errors import DTypeError
 
@@ -41,7 +40,7 @@ class Parameter(Tensor):
         array = np.array(as_array(data.data if isinstance(data, Tensor) else data, "data"), order="C")
         if not is_float(array.dtype):
             raise DTypeError(f"data: got {array.dtype} values, wanted float32 or float64 for a parameter")
-        super().__init__(array, bool(requires_grad))
+        super().__init__(array, flag("requires_grad", requires_grad))
 
 
 def float_dtype(dtype) -> np.dtype:
@@ -50,8 +49,8 @@ def float_dtype(dtype) -> np.dtype:
         return config.get_default_dtype()
     try:
         out = np.dtype(dtype)
-    except TypeError:
-        raise DTypeError(f"dtype: got {dtype!r}, wanted float32 or float64") from None
+    except (TypeError, ValueError, SyntaxError):
+        raise DTypeError(f"dtype: got {shown(dtype)}, wanted float32 or float64") from None
     if out.kind != "f" or out.itemsize not in (4, 8):
         raise DTypeError(f"dtype: got {out}, wanted float32 or float64")
     return check_dtype(out)  # in the byte order of the machine
@@ -65,11 +64,7 @@ def check_eps(owner: str, eps: Any) -> float:
     TypeError, ValueError
         If it is something else.
     """
-    if isinstance(eps, bool) or not isinstance(eps, int | float | np.integer | np.floating):
-        raise TypeError(f"{owner}: eps: got {eps!r}, wanted a number")
-    if not 0 <= eps < math.inf:
-        raise ValueError(f"{owner}: eps: got {eps}, wanted at least 0 and finite")
-    return float(eps)
+    return not_negative(f"{owner}: eps", eps)
 
 
 def check_sizes(owner: str, **sizes) -> None:

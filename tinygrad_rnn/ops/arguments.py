@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import is_whole, shown
 from ..core import Carrier
 from ..core.dtype import KNOWN_DTYPES
 from ..core.node import as_operand
@@ -36,14 +37,14 @@ def operand(value: Any, name: str) -> Any:
 def number(value: Any, name: str) -> float:
     """A Python or NumPy number as a Python number."""
     if not isinstance(value, (int, float, np.number)) or isinstance(value, np.complexfloating):
-        raise TypeError(f"{name}: got {value!r}, wanted a number")
+        raise TypeError(f"{name}: got {shown(value)}, wanted a number")
     return value.item() if isinstance(value, np.number) else value
 
 
 def integer(value: Any, name: str) -> int:
     """A Python or NumPy integer (no bool) as int."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name}: got {value!r}, wanted an int")
+    if not is_whole(value):
+        raise TypeError(f"{name}: got {shown(value)}, wanted an int")
     return int(value)
 
 
@@ -52,10 +53,10 @@ def integers(value: Any, name: str) -> tuple[int, ...]:
     found = value.tolist() if isinstance(value, np.ndarray) and value.dtype.kind in "iu" else value
     found = tuple(found) if isinstance(found, (list, tuple, range)) else (found,)
     for i in found:
-        if isinstance(i, bool) or not isinstance(i, (int, np.integer)):
-            raise TypeError(f"{name}: got {value!r}, wanted an int or a tuple of ints")
+        if not is_whole(i):
+            raise TypeError(f"{name}: got {shown(value)}, wanted an int or a tuple of ints")
         if not -MOST < i < MOST:
-            raise ShapeError(f"{name}: got {value!r}, wanted numbers below {MOST}")
+            raise ShapeError(f"{name}: got {shown(value)}, wanted numbers below {MOST}")
     return tuple(int(i) for i in found)
 
 

@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from .checks import check_range
+from ..checks import shown
+from .checks import check_flags, check_range
 from .optimizer import Optimizer
 
 
@@ -64,8 +65,9 @@ class Adam(Optimizer):
 
     def _check(self, group):
         if not isinstance(group["betas"], tuple | list) or len(group["betas"]) != 2:
-            raise ValueError(f"betas: got {group['betas']}, wanted two numbers")
+            raise ValueError(f"betas: got {shown(group['betas'])}, wanted two numbers")
         check_range(group, lr=math.inf, betas=1.0, eps=math.inf, weight_decay=math.inf)
+        check_flags(group, "amsgrad")
 
     def _fills(self, group):
         return (0.0, 0.0, 0.0 if group["amsgrad"] else None)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
+from ..checks import flag, is_number, shown
 
 PAIRS = ("betas",)  # options that are several numbers
 
@@ -17,30 +17,21 @@ def check_range(group: Mapping[str, Any], **limits: float) -> None:
         values = group[name] if name in PAIRS else (group[name],)
         for value in values:
             if not is_number(value):
-                raise TypeError(f"{name}: got {group[name]!r}, wanted a number")
+                raise TypeError(f"{name}: got {shown(group[name])}, wanted a number")
             if not 0 <= value < limit:
                 wanted = "at least 0 and finite" if limit == math.inf else f"at least 0 and below {limit:g}"
-                raise ValueError(f"{name}: got {group[name]}, wanted {wanted}")
+                raise ValueError(f"{name}: got {shown(group[name])}, wanted {wanted}")
 
 
-def is_number(value: Any) -> bool:
-    """Whether it is a number, of Python or NumPy, that a float can hold; truth values are not."""
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        return False
-    return not isinstance(value, int) or abs(value) < 2**1023
-
-
-def number(name: str, value: Any) -> float:
-    """An option that is a number from 0 on."""
-    if not is_number(value):
-        raise TypeError(f"{name}: got {value!r}, wanted a number")
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{name}: got {value}, wanted at least 0 and finite")
-    return float(value)
+def check_flags(group: Mapping[str, Any], *names: str) -> None:
+    """Raise TypeError unless each of these options is True or False."""
+    for name in names:
+        flag(name, group[name])
 
 
 def whole(name: str, value: Any, least: int = 1) -> int:
-    """An option that is a whole number from `least` on."""
+    """An option that is a whole number from `least` on; a count that was divided may be a float."""
     if not is_number(value) or not least <= value < math.inf or value != int(value):
-        raise ValueError(f"{name}: got {value}, wanted a whole number of at least {least}")
+        got = value if isinstance(value, str) else shown(value)
+        raise ValueError(f"{name}: got {got}, wanted a whole number of at least {least}")
     return int(value)

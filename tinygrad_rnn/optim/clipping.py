@@ -7,9 +7,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ..checks import flag, number
 from ..core import Tensor
 from .buckets import LARGE
-from .checks import is_number
 
 
 def clip_grad_norm_(
@@ -55,12 +55,9 @@ def clip_grad_norm_(
     >>> w.grad.numpy().round(4)
     array([0.6, 0.8], dtype=float32)
     """
-    for name, value in (("max_norm", max_norm), ("norm_type", norm_type)):
-        _check_number(name, value)
-    if not max_norm >= 0:
-        raise ValueError(f"max_norm: got {max_norm}, wanted at least 0")
-    if not norm_type > 0:
-        raise ValueError(f"norm_type: got {norm_type}, wanted a positive number or math.inf")
+    max_norm = number("max_norm", max_norm, "at least 0", lambda norm: norm >= 0)
+    norm_type = number("norm_type", norm_type, "a positive number or math.inf", lambda p: p > 0)
+    error_if_nonfinite = flag("error_if_nonfinite", error_if_nonfinite)
     grads = _grads(parameters)
     with np.errstate(over="ignore", invalid="ignore"):  # the norm itself says so
         norm = _total_norm([g.data for g in grads], float(norm_type))
@@ -99,9 +96,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     >>> w.grad
     tensor([ 1. , -0.5], dtype=float32)
     """
-    _check_number("clip_value", clip_value)
-    if not clip_value >= 0:
-        raise ValueError(f"clip_value: got {clip_value}, wanted at least 0")
+    clip_value = number("clip_value", clip_value, "at least 0", lambda value: value >= 0)
     for g in _grads(parameters):
         _writeable(g)
         np.clip(g.data, -clip_value, clip_value, out=g.data)
@@ -122,11 +117,6 @@ def _grads(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
                 raise TypeError(f"parameters[{i}].grad: got {type(p.grad).__name__}, wanted a Tensor or None")
             once[id(p)] = p.grad
     return list(once.values())
-
-
-def _check_number(name: str, value: float) -> None:
-    if not is_number(value):
-        raise TypeError(f"{name}: got {value!r}, wanted a number")
 
 
 def _writeable(g: Tensor) -> None:

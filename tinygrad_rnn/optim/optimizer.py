@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..checks import flag, shown
 from ..core import Tensor
 from ..errors import DTypeError, GraphError
 from .buckets import Bucket, State, lay_out
@@ -119,6 +120,7 @@ class Optimizer:
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters, or set them to zero."""
+        set_to_none = flag("set_to_none", set_to_none)
         for group in self.param_groups:
             for p in group["params"]:
                 if set_to_none:
@@ -149,6 +151,9 @@ class Optimizer:
         FloatingPointError
             If asked to by `error_if_nonfinite`; the parameter is named, and nothing is updated then.
         """
+        error_if_nonfinite = flag("error_if_nonfinite", error_if_nonfinite)
+        if not callable(closure) and closure is not None:
+            raise TypeError(f"closure: got {shown(closure)}, wanted a function")
         loss = None if closure is None else closure()
         if not self._gather():
             self._lay_out()

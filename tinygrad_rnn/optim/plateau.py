@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from ..checks import one_of
-from .checks import number, whole
+from ..checks import not_negative, number, one_of
+from .checks import whole
 from .optimizer import Optimizer
 from .schedule import Schedule
 
@@ -56,19 +56,19 @@ class ReduceLROnPlateau(Schedule):
         min_lr: float | Iterable[float] = 0.0,
         eps: float = 1e-8,
     ):
-        if not 0 <= number("factor", factor) < 1:
+        if not 0 <= not_negative("factor", factor) < 1:
             raise ValueError(f"factor: got {factor}, wanted at least 0 and below 1")
         one_of("mode", mode, ("min", "max"))
         one_of("threshold_mode", threshold_mode, ("rel", "abs"))
         super().__init__(optimizer)
         if isinstance(min_lr, Iterable) and not isinstance(min_lr, str):
-            self.min_lr: Any = [number("min_lr", m) for m in min_lr]
+            self.min_lr: Any = [not_negative("min_lr", m) for m in min_lr]
         else:
-            self.min_lr = number("min_lr", min_lr)
+            self.min_lr = not_negative("min_lr", min_lr)
         self._lowest()
         self.mode, self.factor, self.patience = mode, factor, whole("patience", patience, least=0)
-        self.threshold, self.threshold_mode = number("threshold", threshold), threshold_mode
-        self.cooldown, self.eps = whole("cooldown", cooldown, least=0), number("eps", eps)
+        self.threshold, self.threshold_mode = not_negative("threshold", threshold), threshold_mode
+        self.cooldown, self.eps = whole("cooldown", cooldown, least=0), not_negative("eps", eps)
         self.best = math.inf if mode == "min" else -math.inf
         self.num_bad_epochs = self.cooldown_counter = 0
 
@@ -76,7 +76,7 @@ class ReduceLROnPlateau(Schedule):
         """Count one epoch with this value of the metric."""
         if metric is None:
             raise ValueError("metric: got none, wanted the value to watch, such as the validation loss")
-        metric = float(metric)
+        metric = number("metric", metric)
         lowest = self._lowest()
         self.last_epoch += 1
         if self._improves(metric):

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from .checks import check_range
+from .checks import check_flags, check_range
 from .optimizer import Optimizer
 
 
@@ -73,6 +73,7 @@ class RMSprop(Optimizer):
     def _check(self, group):
         inf = math.inf
         check_range(group, lr=inf, alpha=1.0, eps=inf, weight_decay=inf, momentum=inf)
+        check_flags(group, "centered")
 
     def _fills(self, group):
         return (0.0, 0.0 if group["centered"] else None, 0.0 if group["momentum"] else None)

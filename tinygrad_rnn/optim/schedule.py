@@ -12,8 +12,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from ..checks import is_number
 from ..errors import CheckpointError
-from .checks import is_number
 from .optimizer import Optimizer
 
 

@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..checks import not_negative, shown
 from ..errors import CheckpointError
-from .checks import number, whole
+from .checks import whole
 from .optimizer import Optimizer
 from .schedule import Schedule
 
@@ -34,7 +35,7 @@ class StepLR(Schedule):
 
     def __init__(self, optimizer: Optimizer, step_size: int, gamma: float = 0.1):
         self.step_size = whole("step_size", step_size)
-        self.gamma = number("gamma", gamma)
+        self.gamma = not_negative("gamma", gamma)
         super().__init__(optimizer)
 
     def _next(self, lr, initial):
@@ -54,9 +55,9 @@ class MultiStepLR(Schedule):
 
     def __init__(self, optimizer: Optimizer, milestones: Iterable[int], gamma: float = 0.1):
         if not isinstance(milestones, Iterable):
-            raise TypeError(f"milestones: got {milestones!r}, wanted an iterable of whole numbers")
+            raise TypeError(f"milestones: got {shown(milestones)}, wanted an iterable of whole numbers")
         self.milestones = sorted(whole("milestones", m, least=0) for m in milestones)
-        self.gamma = number("gamma", gamma)
+        self.gamma = not_negative("gamma", gamma)
         super().__init__(optimizer)
 
     def _begin(self, lr, initial):
@@ -76,7 +77,7 @@ class ExponentialLR(Schedule):
     """
 
     def __init__(self, optimizer: Optimizer, gamma: float):
-        self.gamma = number("gamma", gamma)
+        self.gamma = not_negative("gamma", gamma)
         super().__init__(optimizer)
 
     def _next(self, lr, initial):
@@ -101,7 +102,7 @@ class CosineAnnealingLR(Schedule):
 
     def __init__(self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0):
         self.T_max = whole("T_max", T_max)
-        self.eta_min = number("eta_min", eta_min)
+        self.eta_min = not_negative("eta_min", eta_min)
         super().__init__(optimizer)
 
     def _next(self, lr, initial):
@@ -151,7 +152,7 @@ class LinearWarmup(Schedule):
         after: Schedule | None = None,
     ):
         self.warmup_steps = whole("warmup_steps", warmup_steps)
-        if not 0 < number("start_factor", start_factor) <= 1:
+        if not 0 < not_negative("start_factor", start_factor) <= 1:
             raise ValueError(f"start_factor: got {start_factor}, wanted above 0 and at most 1")
         if after is not None and not isinstance(after, Schedule):
             raise TypeError(f"after: got {type(after).__name__}, wanted a Schedule")

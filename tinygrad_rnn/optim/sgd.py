@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from .checks import check_range
+from .checks import check_flags, check_range
 from .optimizer import Optimizer
 
 
@@ -71,6 +71,7 @@ class SGD(Optimizer):
 
     def _check(self, group):
         check_range(group, lr=math.inf, momentum=math.inf, dampening=math.inf, weight_decay=math.inf)
+        check_flags(group, "nesterov")
         if group["nesterov"] and (group["momentum"] == 0 or group["dampening"] != 0):
             raise ValueError(
                 f"nesterov: got momentum={group['momentum']} and dampening={group['dampening']}, "

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..checks import is_number
 from ..core import Tensor
 from ..errors import CheckpointError
 from .buckets import State
-from .checks import is_number
 
 if TYPE_CHECKING:
     from .optimizer import Optimizer

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..checks import shown, whole_number
 from ..errors import CellCheckError, DTypeError
 from .cell_case import Case, Subject, default_dtype
 from .cell_checks import CHECKS, COMPILED, HINTS
@@ -94,6 +95,8 @@ def check_cell(
     ('rows_independent', 'chunked_equals_whole')
     """
     names, left_out = _chosen("checks", CHECKS if checks is None else checks), set(_chosen("skip", skip))
+    for name, value in (("max_examples", max_examples), ("max_time", max_time), ("max_batch", max_batch)):
+        whole_number(name, value)
     subject = Subject(cell, example)
     passed, skipped = [], {}
     for name in CHECKS:
@@ -112,8 +115,8 @@ def check_cell(
 def _chosen(argument: str, names: Iterable[str]) -> list[str]:
     names = [names] if isinstance(names, str) else list(names)
     for name in names:
-        if name not in CHECKS:
-            raise ValueError(f"{argument}: got {name!r}, wanted some of {', '.join(CHECKS)}")
+        if not isinstance(name, str) or name not in CHECKS:
+            raise ValueError(f"{argument}: got {shown(name)}, wanted some of {', '.join(CHECKS)}")
     return names
 
 

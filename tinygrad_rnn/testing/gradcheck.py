@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import flag, not_negative, number
 from ..config import enable_grad, no_grad
 from ..core import Tensor, grad, tensor, version_counter
 from ..errors import DTypeError, GradcheckError, GraphError
@@ -64,6 +65,7 @@ def gradcheck(
     >>> gradcheck(lambda x: tr.tanh(x).sum(), x)
     True
     """
+    eps, atol, rtol, fast = _check_limits(eps, atol, rtol, fast)
     inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     checked = _checked(inputs)
     with _own_memory([inputs[i] for i in checked]):
@@ -100,6 +102,7 @@ def gradgradcheck(
         As :func:`gradcheck`; in the message, outputs are gradients of the inputs, and the inputs are followed
         by the cotangents.
     """
+    eps, atol, rtol, fast = _check_limits(eps, atol, rtol, fast)
     inputs = (inputs,) if isinstance(inputs, Tensor) else tuple(inputs)
     checked = _checked(inputs)
     outputs = [y for y in _outputs(fn, inputs) if y.requires_grad]
@@ -117,6 +120,11 @@ def gradgradcheck(
 
 
 # ---- what goes in and what comes out
+
+
+def _check_limits(eps: float, atol: float, rtol: float, fast: bool) -> tuple[float, float, float, bool]:
+    eps = number("eps", eps, "above 0 and below 1", lambda eps: 0 < eps < 1)
+    return eps, not_negative("atol", atol), not_negative("rtol", rtol), flag("fast", fast)
 
 
 def _checked(inputs: tuple) -> list[int]:

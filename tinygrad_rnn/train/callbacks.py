@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from ..atomic import checked
-from ..checks import whole_number
+from ..checks import flag, number, whole_number
 from ..errors import NonFiniteError
 from .checkpoint import try_write
 from .files import beside
@@ -66,10 +66,9 @@ class SaveCheckpoint:
     """
 
     def __init__(self, path: str | Path, seconds: float = 60.0, keep: int = 1, best: bool = False):
-        if not isinstance(seconds, int | float) or not seconds >= 0:
-            raise ValueError(f"seconds: got {seconds!r}, wanted at least 0")
+        self.seconds = number("seconds", seconds, "at least 0", lambda seconds: seconds >= 0)
         self.keep = whole_number("keep", keep, 0, wanted="a whole number from 0 on")
-        self.path, self.seconds, self.best = Path(checked(path)), seconds, best
+        self.path, self.best = Path(checked(path)), flag("best", best)
         self.saved: int | None = None
         self._time = -math.inf  # of the last one, or of the last try
         self._failure: Exception | None = None  # of the last try
@@ -119,7 +118,7 @@ class PrintEpochs:
     """
 
     def __init__(self, seconds: float = 10.0, file: TextIO | None = None):
-        self.seconds, self.file = seconds, file
+        self.seconds, self.file = number("seconds", seconds), file
         self._printed = -math.inf
 
     def on_fit_start(self, trainer: Trainer) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
-from ..checks import is_whole
+from ..checks import is_number, is_whole, shown
 from ..optim import Optimizer, Schedule
 
 EVENTS = ("on_fit_start", "on_epoch_start", "on_step_end", "on_epoch_end", "on_interrupt", "on_fit_end")
@@ -71,20 +68,10 @@ def check_positive(name: str, value: Any, whole: bool = False) -> None:
     """Raise unless `value` is None or a number above 0."""
     if value is None:
         return
-    if not (is_whole(value) or (not whole and isinstance(value, float | np.floating))):
-        raise TypeError(f"{name}: got {value!r}, wanted a {'whole' if whole else 'positive'} number or None")
+    if not (is_whole(value) if whole else is_number(value)):
+        raise TypeError(f"{name}: got {shown(value)}, wanted a {'whole' if whole else 'positive'} number or None")
     if not value > 0:
-        raise ValueError(f"{name}: got {value}, wanted a positive number or None")
-
-
-def check_number(name: str, value: Any) -> None:
-    """Raise unless `value` is None or a number that is not NaN."""
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
-        raise TypeError(f"{name}: got {value!r}, wanted a number")
-    if math.isnan(value):
-        raise ValueError(f"{name}: got nan, wanted a number")
+        raise ValueError(f"{name}: got {shown(value)}, wanted a positive number or None")
 
 
 def _shown(value: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import is_whole
+from ..checks import is_whole, shown
 from ..core import Tensor, as_array
 from ..errors import DataError, DTypeError, ShapeError
 
@@ -46,9 +46,9 @@ def confusion_matrix(targets: Any, predictions: Any, classes: int) -> np.ndarray
            [1, 2]])
     """
     if not is_whole(classes):
-        raise TypeError(f"classes: got {classes!r}, wanted a whole number")
+        raise TypeError(f"classes: got {shown(classes)}, wanted a whole number")
     if not 1 <= classes <= MOST:
-        raise ValueError(f"classes: got {classes}, wanted 1 to {MOST}")
+        raise ValueError(f"classes: got {shown(classes)}, wanted 1 to {MOST}")
     classes = int(classes)
     truth, guess = _array("targets", targets), _array("predictions", predictions)
     if truth.shape != guess.shape:

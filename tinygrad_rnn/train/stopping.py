@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .checks import check_number, check_positive
+from ..checks import number
+from .checks import check_positive
 
 
 @dataclass
@@ -33,10 +34,9 @@ class Stopping:
     def __post_init__(self) -> None:
         for name in ("patience", "max_steps", "max_seconds"):
             check_positive(name, getattr(self, name), whole=name != "max_seconds")
-        for name in ("below", "min_delta"):
-            check_number(name, getattr(self, name))
-        if not self.min_delta >= 0:
-            raise ValueError(f"min_delta: got {self.min_delta}, wanted at least 0")
+        if self.below is not None:
+            number("below", self.below, fits=lambda below: below == below)
+        number("min_delta", self.min_delta, "at least 0", lambda delta: delta >= 0)
 
     def after_step(self, steps: int, seconds: float) -> str | None:
         """The reason to stop after this update, or None."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import config
-from ..checks import is_whole
+from ..checks import whole_number
 from ..core import Tensor, counting_from, tree
 from ..errors import CheckpointError, DTypeError, ShapeError
 from ..ops import concat
@@ -90,8 +90,10 @@ class TruncatedBPTT:
 
     def __init__(self, inputs: Any, targets: Any, k1: int, k2: int | None = None, resets: Any = None):
         self.inputs, self.targets = np.asarray(inputs), np.asarray(targets)
-        self.k1 = _whole("k1", k1, 1, "1")
-        self.k2 = self.k1 if k2 is None else _whole("k2", k2, self.k1, f"k1 = {k1}")
+        self.k1 = whole_number("k1", k1)
+        self.k2 = self.k1 if k2 is None else whole_number("k2", k2)
+        if self.k2 < self.k1:
+            raise ValueError(f"k2: got {k2}, wanted at least k1 = {k1}")
         for name, array in (("inputs", self.inputs), ("targets", self.targets)):
             if array.ndim < 2 or array.size == 0:
                 raise ShapeError(f"{name}: got shape {array.shape}, wanted (T, B, ...) with T and B at least 1")
@@ -200,11 +202,3 @@ class TruncatedBPTT:
         state = state_dict["state"]
         self._state = None if state is None else tree.map(lambda a: Tensor(np.array(a)), state)
         self._resumed = True
-
-
-def _whole(name: str, n: Any, least: int, what: str) -> int:
-    if not is_whole(n):
-        raise ValueError(f"{name}: got {n!r}, wanted a whole number")
-    if n < least:
-        raise ValueError(f"{name}: got {n}, wanted at least {what}")
-    return int(n)

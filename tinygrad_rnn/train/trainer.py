@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import config
-from ..checks import one_of
+from ..checks import flag, one_of
 from ..core import Tensor
 from ..errors import CheckpointError, DataError
 from ..optim import Optimizer, Schedule
@@ -104,7 +104,7 @@ class Trainer(Loop):
         self.schedule, self.step_schedule = schedule, step_schedule
         self.clip_norm, self.clip_value, self.nonfinite = clip_norm, clip_value, nonfinite
         self.callbacks = check_callbacks(callbacks)
-        self.progress = progress
+        self.progress = None if progress is None else flag("progress", progress)
         super().__init__()
 
     @property
@@ -201,6 +201,7 @@ class Trainer(Loop):
         if epochs is None and max_steps is None and max_seconds is None:
             raise ValueError("epochs: got None, wanted a number, or max_steps or max_seconds")
         check_positive("epochs", epochs, whole=True)
+        restore_best = flag("restore_best", restore_best)
         if self.model is None and self.loss_fn is not None:
             raise TypeError("model: got None, wanted a module or a function, or a trainer with step=")
         check_batches("train", train, self.loss_fn is not None)

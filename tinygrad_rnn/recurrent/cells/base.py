@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ...checks import one_of, whole_number
+from ...checks import flag, one_of, whole_number
 from ...modules import init as initialisers
 from ...modules.parameter import Parameter, empty
 from ...ops import zeros
@@ -76,7 +76,7 @@ class GatedCell(Cell):
         if not callable(init):
             one_of(f"{name}: init", init, ("default", "torch"), "'default', 'torch' or a callable")
         self.init = init
-        self.build(bool(bias), dtype)
+        self.build(flag(f"{name}: bias", bias), dtype)
         self.reset_parameters()
 
     def build(self, bias: bool, dtype) -> None:

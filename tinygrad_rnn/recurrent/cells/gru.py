@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...checks import flag
 from ...modules import init as initialisers
 from ...modules.parameter import Parameter, empty
 from ...ops import sigmoid, split, tanh
@@ -40,7 +41,7 @@ class GRUCell(GatedCell):
         init: Init = "default",
         dtype=None,
     ):
-        self.reset_after = bool(reset_after)
+        self.reset_after = flag("GRUCell: reset_after", reset_after)
         super().__init__(input_size, hidden_size, bias, init, dtype)
 
     def step(self, x, h, recurrent_mask=None):

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from ... import config
+from ...checks import number
 from ...modules import init as initialisers
 from ...modules.parameter import empty, float_dtype
 from ...ops import cos, exp, sigmoid, sin, split, zeros
@@ -142,11 +143,11 @@ class LRUCell(Cell):
     ):
         self.input_size = check_count(input_size, "LRUCell: input_size")
         self.hidden_size = check_count(hidden_size, "LRUCell: hidden_size")
+        r_min, r_max = number("LRUCell: r_min", r_min), number("LRUCell: r_max", r_max)
         if not 0.0 <= r_min < r_max <= 1.0:
             raise ValueError(f"LRUCell: r_min, r_max: got {r_min}, {r_max}, wanted 0 <= r_min < r_max <= 1")
-        if not max_phase > 0:
-            raise ValueError(f"LRUCell: max_phase: got {max_phase}, wanted a positive angle")
-        self.r_min, self.r_max, self.max_phase = float(r_min), float(r_max), float(max_phase)
+        self.r_min, self.r_max = r_min, r_max
+        self.max_phase = number("LRUCell: max_phase", max_phase, "a positive angle", lambda phase: 0 < phase < math.inf)
         dtype, size = float_dtype(dtype), self.hidden_size
         self.nu_log, self.theta_log, self.gamma_log = (empty(size, dtype=dtype) for _ in range(3))
         self.weight_b = empty(2 * size, self.input_size, dtype=dtype)

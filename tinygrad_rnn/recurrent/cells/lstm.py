@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ...checks import is_whole
+from ...checks import whole_number
 from ...modules import init as initialisers
 from ...modules.parameter import Parameter, empty
 from ...ops import sigmoid, split, tanh, zeros
 from ...ops.linear import linear
 from ..cell import constant
-from .base import GatedCell, Init, masked, pair_of_zeros
+from .base import GatedCell, Init, check_count, masked, pair_of_zeros
 from .registry import register_cell
 
 
@@ -92,9 +92,9 @@ class LSTMCell(GatedCell):
 
 
 def check_projection(value: int, hidden_size: int, owner: str) -> int:
-    if not is_whole(value) or not 0 <= value < hidden_size:
-        raise ValueError(f"{owner}: proj_size: got {value!r}, wanted 0 or less than hidden_size, {hidden_size}")
-    return int(value)
+    hidden_size = check_count(hidden_size, f"{owner}: hidden_size")
+    wanted = f"0 or less than hidden_size, {hidden_size}"
+    return whole_number(f"{owner}: proj_size", value, 0, hidden_size - 1, wanted)
 
 
 @register_cell("peephole_lstm")

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from ... import ops
+from ...checks import flag, probability, whole_number
 from ...core import Tensor, tree
 from ...core.dtype import as_array
 from ...errors import ShapeError
-from ...modules.dropout import check_probability, dropout_mask
+from ...modules.dropout import dropout_mask
 from ...modules.module import Module
 from ...modules.parameter import Parameter
 from ..cells.base import Init, check_count
@@ -23,6 +24,8 @@ from ..scan.valid_steps import read_valid_steps
 from .cell_wrapper import LearnedInitialState, check_return_states, with_states
 from .regularisers import VariationalDropout, WeightDrop, Zoneout
 from .wrappers import MERGES, check_merge
+
+MOST_LAYERS = 10_000  # each is made at once, with parameters of its own
 
 
 class Layered(Module):
@@ -104,23 +107,29 @@ class Layered(Module):
         if unknown:
             known = ", ".join(_option_names(type(self)))
             raise TypeError(f"{name}: got an unknown option, {next(iter(unknown))}, wanted some of {known}")
+        bias, batch_first = flag(f"{name}: bias", bias), flag(f"{name}: batch_first", batch_first)
+        bidirectional, reverse = flag(f"{name}: bidirectional", bidirectional), flag(f"{name}: reverse", reverse)
+        learn_initial_state = flag(f"{name}: learn_initial_state", learn_initial_state)
+        input_dropout = probability(f"{name}: input_dropout", input_dropout)
+        recurrent_dropout = probability(f"{name}: recurrent_dropout", recurrent_dropout)
+        weight_dropout = probability(f"{name}: weight_dropout", weight_dropout)
         if reverse and bidirectional:
             raise ValueError(f"{name}: reverse: got True for a bidirectional layer, which runs both ways")
         input_size = check_count(input_size, f"{name}: input_size")
         hidden_size = check_count(hidden_size, f"{name}: hidden_size")
-        num_layers = check_count(num_layers, f"{name}: num_layers")
+        num_layers = whole_number(f"{name}: num_layers", num_layers, 1, MOST_LAYERS, "a positive integer")
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
-        self.bias, self.batch_first, self.bidirectional = bool(bias), bool(batch_first), bool(bidirectional)
-        self.dropout, self.mode = check_probability(dropout, f"{name}: dropout"), check_mode(mode)
+        self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
+        self.dropout, self.mode = probability(f"{name}: dropout", dropout), check_mode(mode)
         if self.dropout and num_layers == 1:
             warnings.warn(f"{name}: dropout={dropout} acts between layers, and there is one layer", stacklevel=3)
-        self.merge, self.reverse = check_merge(merge), bool(reverse)
+        self.merge, self.reverse = check_merge(merge), reverse
         self.checkpoint_every = check_every(checkpoint_every, name)
-        zones = any(tree.flatten(zoneout)[0])
+        zones = any(probability(f"{name}: zoneout", p) for p in tree.flatten(zoneout)[0])
         self._extras = {
             "merge": merge if merge != "concat" else None,
             "checkpoint_every": checkpoint_every,
-            "learn_initial_state": bool(learn_initial_state),
+            "learn_initial_state": learn_initial_state,
             "input_dropout": input_dropout,
             "recurrent_dropout": recurrent_dropout,
             "weight_dropout": weight_dropout,
@@ -261,7 +270,7 @@ class Layered(Module):
         cells, states = self._cells, None
         if state is not None:
             states = self._split_state(state, x.shape[0 if batch_first else 1], batched)
-        every = check_return_states(return_states)
+        every, return_outputs = check_return_states(return_states), flag("return_outputs", return_outputs)
         if every:
             cells = [with_states(self, cell) for cell in cells]
         finals = []

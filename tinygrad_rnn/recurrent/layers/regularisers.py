@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ... import ops
+from ...checks import probability, shown
 from ...core import Tensor, tree
 from ...errors import ShapeError
-from ...modules.dropout import check_probability, dropout_mask, keep_mask
+from ...modules.dropout import dropout_mask, keep_mask
 from ..cell import Cell
 from .cell_wrapper import Modifier
 
@@ -54,9 +55,9 @@ class VariationalDropout(Modifier):
 
     def __init__(self, cell: Cell, inputs: float = 0.0, states: float = 0.0, outputs: float = 0.0):
         super().__init__(cell)
-        self.inputs = check_probability(inputs, "VariationalDropout: inputs")
-        self.states = check_probability(states, "VariationalDropout: states")
-        self.outputs = check_probability(outputs, "VariationalDropout: outputs")
+        self.inputs = probability("VariationalDropout: inputs", inputs)
+        self.states = probability("VariationalDropout: states", states)
+        self.outputs = probability("VariationalDropout: outputs", outputs)
         name, width = type(cell).__name__, cell.output_size or cell.hidden_size
         if self.inputs and cell.input_size is None:
             raise ValueError(f"VariationalDropout: inputs: {name} sets no input_size")
@@ -134,12 +135,12 @@ class WeightDrop(Modifier):
 
     def __init__(self, cell: Cell, p: float, names: str | Sequence[str] = "weight_hh"):
         super().__init__(cell)
-        self.p = check_probability(p, "WeightDrop: p")
+        self.p = probability("WeightDrop: p", p)
         self.names = tuple(names) if isinstance(names, list | tuple) else (names,)
         known = dict(cell.named_parameters())
         for name in self.names:
-            if name not in list(known):
-                raise ValueError(f"WeightDrop: names: got {name!r}, wanted some of {', '.join(known)}")
+            if not isinstance(name, str) or name not in known:
+                raise ValueError(f"WeightDrop: names: got {shown(name)}, wanted some of {', '.join(known)}")
         modules = dict(cell.named_modules())
         self._places = tuple((modules[path], key) for path, _, key in (name.rpartition(".") for name in self.names))
         self._dropped: tuple = ()  # the weights under their masks
@@ -211,7 +212,7 @@ class Zoneout(Modifier):
             found, its = found * len(leaves), structure
         if its != structure:
             raise ShapeError(f"Zoneout: p: got {tree.describe(its)}, wanted a number or {tree.describe(structure)}")
-        self.p = tuple(check_probability(q, "Zoneout: p") for q in found)
+        self.p = tuple(probability("Zoneout: p", q) for q in found)
 
     def step(self, x, state, **options) -> tuple[Any, Any]:
         y, new = self.cell.step(x, state, **options)

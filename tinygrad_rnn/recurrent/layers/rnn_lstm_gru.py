@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ...checks import flag
 from ..cells import GRUCell, LSTMCell, RNNCell
 from ..cells.base import Init
 from ..cells.lstm import check_projection
+from ..cells.rnn import check_nonlinearity
 from .multilayer import Layered
 
 
@@ -43,7 +45,7 @@ class RNN(Layered):
         init: Init = "default",
         **options,
     ):
-        self.nonlinearity = nonlinearity
+        self.nonlinearity = check_nonlinearity(nonlinearity, "RNN")
         super().__init__(
             input_size,
             hidden_size,
@@ -156,7 +158,7 @@ class GRU(Layered):
         reset_after: bool = True,
         **options,
     ):
-        self.reset_after = bool(reset_after)
+        self.reset_after = flag("GRU: reset_after", reset_after)
         super().__init__(
             input_size,
             hidden_size,

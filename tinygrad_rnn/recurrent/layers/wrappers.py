@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 from ... import ops
-from ...checks import one_of
+from ...checks import flag, one_of
 from ...core import tree
 from ...errors import ShapeError
 from ...modules.containers import ModuleList
@@ -56,9 +56,9 @@ class Recurrent(Module):
     ):
         check_cell_type(cell, type(self).__name__)
         self.checkpoint_every = check_every(checkpoint_every, type(self).__name__)
-        self.cell = LearnedInitialState(cell) if learn_initial_state else cell
         self.mode = check_mode(mode)
-        self.batch_first, self.reverse = bool(batch_first), bool(reverse)
+        self.batch_first, self.reverse = flag("batch_first", batch_first), flag("reverse", reverse)
+        self.cell = LearnedInitialState(cell) if flag("learn_initial_state", learn_initial_state) else cell
 
     def forward(
         self,
@@ -94,7 +94,7 @@ class Recurrent(Module):
         state : nest of tensors
             After the last step; (T, B, ...) with ``return_states="all"``.
         """
-        every = check_return_states(return_states)
+        every, return_outputs = check_return_states(return_states), flag("return_outputs", return_outputs)
         cell = with_states(self, self.cell) if every else self.cell
         ys, state = scan(
             cell,
@@ -192,9 +192,10 @@ class Bidirectional(Module):
         self.checkpoint_every = check_every(checkpoint_every, "Bidirectional")
         for cell in (cell_fw, cell_bw):
             check_cell_type(cell, "Bidirectional")
+        learn_initial_state = flag("learn_initial_state", learn_initial_state)
         self.cell_fw = LearnedInitialState(cell_fw) if learn_initial_state else cell_fw
         self.cell_bw = LearnedInitialState(cell_bw) if learn_initial_state else cell_bw
-        self.mode, self.batch_first = check_mode(mode), bool(batch_first)
+        self.mode, self.batch_first = check_mode(mode), flag("batch_first", batch_first)
 
     def forward(
         self,
@@ -214,7 +215,7 @@ class Bidirectional(Module):
             raise ShapeError("Bidirectional: state: wanted the pair (forwards, backwards)")
         fw, bw = (None, None) if state is None else state
         which = {"lengths": lengths, "mask": mask, "resets": resets, "checkpoint_every": self.checkpoint_every}
-        every = check_return_states(return_states)
+        every, return_outputs = check_return_states(return_states), flag("return_outputs", return_outputs)
         which["return_outputs"] = return_outputs or every
         cells = [with_states(self, cell) if every else cell for cell in (self.cell_fw, self.cell_bw)]
         ys_fw, fw = scan(cells[0], xs, fw, self.mode, False, self.batch_first, **which)
@@ -256,9 +257,10 @@ class Stacked(Cell):
     ((7, 2, 5), (2, 4))
     """
 
-    def __init__(self, cells: Iterable[Cell]):
-        if not isinstance(cells, Iterable) or isinstance(cells, str | Mapping):
-            raise TypeError(f"Stacked: cells: got {type(cells).__name__}, wanted a list of cells")
+    def __init__(self, cells: Iterable[Cell], *more: Cell):
+        if more or not isinstance(cells, Iterable) or isinstance(cells, str | Mapping):
+            got = f"{1 + len(more)} arguments" if more else type(cells).__name__
+            raise TypeError(f"Stacked: cells: got {got}, wanted a list of cells, such as Stacked([cell, cell])")
         cells = [check_cell_type(cell, "Stacked", f"cells[{i}]") for i, cell in enumerate(cells)]
         if not cells:
             raise ValueError("Stacked: cells: got none, wanted at least one")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import config
-from ...checks import one_of, whole_number
+from ...checks import flag, one_of, whole_number
 from ...config import grad_mode
 from ...core import Tensor, is_float, tree
 from ...core.dtype import as_array
@@ -109,6 +109,8 @@ def scan(
     """
     if checkpoint_every is not None:
         check_every(checkpoint_every, title_of(cell))
+    batch_first, reverse = flag("batch_first", batch_first), flag("reverse", reverse)
+    return_outputs = flag("return_outputs", return_outputs)
     steps = None
     if not (lengths is None and mask is None and resets is None):
         steps = UncheckedSteps(lengths, mask, resets)
@@ -149,7 +151,7 @@ def run(
     return_outputs: bool = True,
 ) -> tuple[Any, Any]:
     """Run :func:`scan` with checked arguments: layers check `steps` once for several cells."""
-    if mode not in MODES:
+    if type(mode) is not str or mode not in MODES:
         check_mode(mode)
     begins = getattr(cell.begin_sequence, "__func__", None) is not Cell.begin_sequence
     try:
