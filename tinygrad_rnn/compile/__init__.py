@@ -8,35 +8,50 @@ This room is handed callables and shapes; it knows nothing of cells, modules and
 """
 
 from ..kernels.build.uninterrupted import making
+from .autodiff.diagonal import DiagonalStep, Influence
 from .frontend.trace_step import trace_step
+from .frontend.watch import Codes, watching
+from .ir.canonical import canonical, difference
 from .ir.interpret import compute, evaluate, order, replay
 from .ir.program import StepProgram, bases, leaves, row_constants
 from .ir.symbol import BATCH, Symbol, location, raised_at
 from .runtime.executable import Executable, check_available
 from .runtime.interpret_segments import replay_segments
+from .runtime.memory import check_room, in_units, no_room
 from .runtime.segments import Segments
-from .runtime.streaming import StepKernel
+from .runtime.streaming import CHANGED, SUSPECT, StepKernel
 from .schedule.plan import Plan
 
 __all__ = [
     "BATCH",
+    "CHANGED",
+    "SUSPECT",
+    "Codes",
+    "DiagonalStep",
     "Executable",
+    "Influence",
     "Plan",
     "Segments",
     "StepKernel",
     "StepProgram",
     "Symbol",
     "bases",
+    "canonical",
     "check_available",
+    "check_room",
     "compute",
+    "difference",
     "evaluate",
+    "in_units",
     "leaves",
     "location",
     "making",
+    "no_room",
     "order",
     "raised_at",
     "replay",
     "replay_segments",
     "row_constants",
     "trace_step",
+    "watching",
 ]  # fmt: skip

@@ -11,7 +11,6 @@ import numpy as np
 
 from ... import compile as compiler
 from ... import config
-from ...compile.frontend.watch import watching
 from ...core import Tensor, tree
 from ...errors import CompileError, VerificationError
 from ...modules.dropout import keep_masks
@@ -118,7 +117,7 @@ class Program:
         uids = {s.uid for s, w in zip(self.bases, flags[n_inputs + len(self.traced.states) :]) if w}
         codes: dict = {}
         try:
-            plan = compiler.Plan(self.traced, flags[:n_inputs], uids, lambda trace: watching(trace, codes))
+            plan = compiler.Plan(self.traced, flags[:n_inputs], uids, lambda trace: compiler.watching(trace, codes))
             executable = compiler.Executable(plan, title)
             executable.prepare(train)
         except VerificationError:

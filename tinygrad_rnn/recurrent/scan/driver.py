@@ -167,7 +167,7 @@ def run(
 
 def _no_room(cell: Cell, xs, layout: SequenceLayout) -> MemoryError:
     """The error for a sequence that does not fit into memory, with a lower bound of its size."""
-    from ...compile.runtime.memory import no_room  # at first use, as importing the compiler takes a while
+    from ...compile import no_room  # at first use, as importing the compiler takes a while
 
     shapes = [np.shape(getattr(x, "data", x)) for x in tree.flatten(xs)[0]]
     batch, time = (shapes[0][axis] for axis in (layout.batch_axis, 1 - layout.batch_axis))
@@ -223,7 +223,7 @@ def _run(
     if call is None:
         time = arguments.inputs[0].shape[1 - layout.batch_axis]
         if time * batch > LARGE:
-            from ...compile.runtime.memory import check_room  # at first use, as importing the compiler takes a while
+            from ...compile import check_room  # at first use, as importing the compiler takes a while
 
             check_room(title_of(cell), time, batch, _least(cell, [x.shape for x in arguments.inputs]), "the sequence")
         if checkpoint_every is not None and checkpoint_every < time and config.is_grad_enabled():
@@ -293,7 +293,7 @@ def as_input(x, dtype: np.dtype, argument: str) -> Tensor:
     try:
         return Tensor(np.array(array, dtype, copy=copy))
     except MemoryError as error:
-        from ...compile.runtime.memory import in_units  # at first use, as importing the compiler takes a while
+        from ...compile import in_units  # at first use, as importing the compiler takes a while
 
         size = in_units(array.size * np.dtype(dtype).itemsize)
         raise OutOfMemoryError(

@@ -16,8 +16,6 @@ import numpy as np
 
 from ... import compile as compiler
 from ... import config
-from ...compile.frontend.watch import Codes, watching
-from ...compile.ir.canonical import canonical, difference
 from ...core import Tensor, tree
 from ...errors import CompileError
 from ..cell import Cell
@@ -48,7 +46,7 @@ class StepTrace(NamedTuple):
     outputs: tree.Structure
 
 
-def trace_twice(cell: Cell, arguments: Arguments, codes: Codes) -> StepTrace:
+def trace_twice(cell: Cell, arguments: Arguments, codes: compiler.Codes) -> StepTrace:
     """A trace that two runs with different batch sizes agree on; `codes` is filled with the code that ran.
 
     Raises
@@ -65,7 +63,7 @@ def trace_twice(cell: Cell, arguments: Arguments, codes: Codes) -> StepTrace:
             if last:
                 raise
             continue
-        where = difference(_lines(one), _lines(other))
+        where = compiler.difference(_lines(one), _lines(other))
         if where is None:
             leaked = one.traced.leaked or other.traced.leaked
             return one._replace(traced=dataclasses.replace(one.traced, leaked=leaked))
@@ -88,7 +86,7 @@ def _arrays_of(cell: Cell) -> list[Any]:
     return [v for module in cell.modules() for v in vars(module).values() if isinstance(v, Tensor | np.ndarray)]
 
 
-def _trace_once(cell: Cell, arguments: Arguments, codes: Codes, stand_in: int) -> StepTrace:
+def _trace_once(cell: Cell, arguments: Arguments, codes: compiler.Codes, stand_in: int) -> StepTrace:
     outputs: Any = None
 
     def step(xs: list, ss: list) -> tuple[list, list]:
@@ -114,7 +112,7 @@ def _trace_once(cell: Cell, arguments: Arguments, codes: Codes, stand_in: int) -
             arguments.dtype or cell.dtype,
             lambda tensor: locate(cell, tensor) is not None,
             stand_in=stand_in,
-            watch=lambda trace: watching(trace, codes),
+            watch=lambda trace: compiler.watching(trace, codes),
         )
         if rng_state(cell) != random or outer.drew():
             raise _Drew(DRAWS)
@@ -154,7 +152,7 @@ def _holds_symbols(cell: Cell) -> bool:
 
 def _lines(dry_run: StepTrace) -> list:
     sources = dict(dry_run.sources)
-    return canonical(dry_run.traced, lambda uid, tensor: _Read(sources[uid], tensor))
+    return compiler.canonical(dry_run.traced, lambda uid, tensor: _Read(sources[uid], tensor))
 
 
 class _Read:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ... import compile as compiler
 from ... import config, ops
-from ...compile.runtime.streaming import CHANGED, SUSPECT
+from ...compile import CHANGED, SUSPECT
 from ...config import grad_mode
 from ...core import Tensor, is_float, tree
 from ...errors import CompileError, DTypeError, ShapeError
