@@ -2,32 +2,34 @@
 
 Files, in reading order: `node` (the record of an operation, and what one application of it leaves on the tape),
 `lowering` (what that operation is in a compiled loop), `dtype`, `tensor`, `backward` (the walk), `construct` (tensors
-from data; `grad`), `operators` (``+`` and methods of all that flows through operations), `conversion`, `inplace`,
-`numpy_protocol` and `numpy_functions` (NumPy's own functions on tensors), `anomaly` and `finding` (where NaN and
-infinity come from), `tree` (tuples, lists and dicts of tensors), `aliases` and `signatures` (types).
+from data; `grad`), `functions` (the table of operations by name), `operators` (``+`` and the methods of tensors and
+symbols), `conversion`, `inplace`, `numpy_protocol` and `numpy_functions` (NumPy's own functions on tensors), `anomaly`
+and `finding` (where NaN and infinity come from), `tree` (tuples, lists and dicts of tensors), `aliases` and
+`signatures` (types).
 
-It knows of no operation: those of `ops` register themselves, and fill the tables of `operators`. Nor does it know
+It knows of no operation: those of `ops` register themselves, and fill the table in `functions`. Nor does it know
 Numba.
 """
 
 from .anomaly import counting_from, detect_anomaly, listening
 from .backward import sum_rows
-from .construct import as_tensor, grad, partial_grad, pull_back, tensor
+from .construct import as_tensor, grad, partial_grad, tensor, vjp_by_replay
 from .dtype import as_array, check_dtype, is_float
+from .functions import functions
 from .lowering import Lowering, Reduction
-from .node import OUT, Aval, Carrier, Op, apply, primitive, registry
-from .operators import Operators, functions
+from .node import OUT, Aval, Op, Traceable, apply, primitive, registry
+from .operators import Operators
 from .tensor import Tensor, producer, version_counter
 
 __all__ = [
     "OUT",
     "Aval",
-    "Carrier",
     "Lowering",
     "Op",
     "Operators",
     "Reduction",
     "Tensor",
+    "Traceable",
     "apply",
     "as_array",
     "as_tensor",
@@ -41,9 +43,9 @@ __all__ = [
     "partial_grad",
     "primitive",
     "producer",
-    "pull_back",
     "registry",
     "sum_rows",
     "tensor",
     "version_counter",
+    "vjp_by_replay",
 ]

@@ -17,7 +17,7 @@ import numpy as np
 from .. import config
 from ..errors import DTypeError, GraphError, ShapeError
 from .dtype import as_array
-from .node import Node, Pick
+from .node import Node, OutputNode
 
 ndarray = np.ndarray
 _rows: dict = {}  # dtype -> a row of ones
@@ -27,7 +27,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def sum_rows(g: Any) -> Any:
-    """The rows of a matrix of floats, added up; of an array as a product with ones, which takes half the time."""
+    """The sum of the rows of a float matrix; of an array by a product with ones, in half the time."""
     if type(g) is not ndarray:
         return g.sum(axis=0)
     n = len(g)
@@ -60,7 +60,7 @@ def backward(
     create_graph: bool,
     retain_graph: bool,
     inputs: Sequence | None = None,
-    through: bool = True,
+    past_inputs: bool = True,
 ) -> dict | None:
     """Walk the graph from `roots` and deposit gradients.
 
@@ -73,8 +73,8 @@ def backward(
     create_graph, retain_graph : bool
     inputs : sequence of tensors, optional
         Only these are differentiated, and nothing is added to any ``grad``.
-    through : bool
-        Whether the walk goes on behind an input, to others that it was computed from; if not, their hooks wait too.
+    past_inputs : bool
+        Whether the walk goes on past an input, to what that was computed from; if not, its hooks do not run either.
 
     Returns
     -------
@@ -97,12 +97,14 @@ def backward(
     before, grad_mode.enabled = grad_mode.enabled, create_graph  # as set_grad_enabled(), which costs more
     watch = grad_mode.anomaly
     try:
-        leaves = _walk(cotangents, owned, wrap if create_graph else None, retain_graph, wanted, targets, through, watch)
+        leaves = _walk(
+            cotangents, owned, wrap if create_graph else None, retain_graph, wanted, targets, past_inputs, watch
+        )
     finally:
         grad_mode.enabled = before
         if watch is not None:
             watch.within = None
-    for leaf in leaves if through else ():
+    for leaf in leaves if past_inputs else ():
         if leaf._hooks:
             cotangents[leaf] = _run_hooks(leaf._hooks, cotangents[leaf])
             owned.discard(leaf)
@@ -129,10 +131,10 @@ def _walk(
     retain_graph: bool,
     wanted: set | None,
     targets: set | None,
-    through: bool,
+    past_inputs: bool,
     watch: Any,
 ) -> list:
-    """Push cotangents from node to node down to the leaves, which are returned.
+    """Carry cotangents from node to node, latest first; returns the leaves that were reached.
 
     Parameters
     ----------
@@ -143,7 +145,7 @@ def _walk(
     wrap : type or None
         The tensor class, if the walk is recorded.
     wanted : set or None
-        Nodes and leaves whose cotangents are kept; the walk goes on behind them if it is `through`.
+        Nodes and leaves whose cotangents are kept; the walk goes on past them if `past_inputs`.
     targets : set or None
         Nodes and leaves worth a cotangent; None: all.
     watch : Watch or None
@@ -162,7 +164,7 @@ def _walk(
             g = cotangents.pop(node)
             if node.hooks:
                 g = _run_hooks(node.hooks, g)
-        elif through:
+        elif past_inputs:
             g = cotangents[node]
             if node.hooks:
                 g = cotangents[node] = _run_hooks(node.hooks, g)
@@ -173,7 +175,7 @@ def _walk(
             raise _freed(node)
         if targets is not None:
             parents = [p if p in targets else None for p in parents]
-        if type(node) is Pick:
+        if type(node) is OutputNode:
             bundle = parents[0]
             if bundle in cotangents:
                 cotangents[bundle][node.index] = g
@@ -196,7 +198,7 @@ def _walk(
             rules = op.joint_vjp(g, out, *args, needs=tuple([p is not None for p in parents]), **static)
         if len(rules) != len(parents):
             raise GraphError(f"vjp: {op.name} has rules for {len(rules)} inputs, wanted {len(parents)}")
-        fresh = op.fresh and wrap is None
+        new_arrays = op.owns_gradients and wrap is None
         for parent, rule in zip(parents, rules):
             if parent is None or rule is None:
                 continue
@@ -218,7 +220,7 @@ def _walk(
                 watch.total(node, before, new)
             if before is None:
                 cotangents[parent] = new
-                if fresh:
+                if new_arrays:
                     owned.add(parent)
                 if isinstance(parent, Node):
                     heappush(queue, (-parent.seq, parent))
@@ -236,7 +238,7 @@ def _walk(
 
 
 def _tensors(node: Node, wrap: Any) -> tuple[Sequence, Any]:
-    """The saved values of `node` as tensors that are still linked to the graph and its write counters."""
+    """The saved arguments and result of `node` as tensors, linked to the graph and its write counters."""
     args: list = []
     for a, parent, counter in zip(node.args or (), node.parents, node.counters):
         if isinstance(a, np.ndarray):
@@ -278,7 +280,7 @@ def _seed(root: Any, seed: Any, wrap: Any, create_graph: bool) -> Any:
 
 
 def _leading_to(roots: Iterable, wanted: set) -> set:
-    """The wanted nodes and leaves, and all nodes behind `roots` that lead to one."""
+    """The wanted nodes and leaves, and all ancestors of `roots` on a path to one."""
     seen, nodes, stack = set(roots), [], list(roots)
     while stack:
         item = stack.pop()
@@ -313,7 +315,7 @@ def _reaches(shape: tuple, wide: tuple) -> bool:
 
 
 def _unfit(node: Node, rules: Sequence, rule: Any, new: Any, parent: Any) -> Exception:
-    """What to raise about a cotangent that a rule returned for `parent`."""
+    """The error for a cotangent of wrong type, dtype or shape that a rule returned for `parent`."""
     i = next(i for i, r in enumerate(rules) if r is rule)
     place = f"as input {i} of {node.name}"
     if not hasattr(new, "dtype") or not hasattr(new, "shape"):
@@ -324,7 +326,7 @@ def _unfit(node: Node, rules: Sequence, rule: Any, new: Any, parent: Any) -> Exc
 
 
 def _overwritten(node: Node) -> GraphError:
-    """What to raise where a saved value has been written to; it is named as well as the node knows it."""
+    """The error for a saved value that was written to in place; says which one."""
     i = next(i for i, c in enumerate(node.counters) if c is not None and c[0] > node.seq)
     inputs = node.args or ()
     what = f"its input {i}, of shape {tuple(inputs[i].shape)}" if i < len(inputs) else "its result"
@@ -356,7 +358,7 @@ def grad(
     create_graph: bool = False,
     retain_graph: bool | None = None,
     allow_unused: bool = False,
-    through: bool = True,
+    past_inputs: bool = True,
 ) -> tuple:
     """Gradients of `outputs` with respect to `inputs`; see :func:`tinygrad_rnn.grad`."""
     retain = create_graph if retain_graph is None else retain_graph
@@ -367,7 +369,7 @@ def grad(
     if len(seeds) != len(outputs):
         raise ShapeError(f"grad_outputs: got {len(seeds)}, wanted {len(outputs)}, one for each output")
     found: Any = backward(
-        outputs, seeds, wrap, create_graph=create_graph, retain_graph=retain, inputs=inputs, through=through
+        outputs, seeds, wrap, create_graph=create_graph, retain_graph=retain, inputs=inputs, past_inputs=past_inputs
     )
     result: list = []
     for i, t in enumerate(inputs):

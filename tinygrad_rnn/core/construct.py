@@ -12,7 +12,7 @@ from .aliases import ArrayLike, DTypeLike
 from .backward import grad as run_grad
 from .dtype import as_array, check_dtype
 from .inplace import values_of
-from .node import Carrier
+from .node import Traceable
 from .tensor import Borrowed, Tensor, check_differentiable
 
 
@@ -125,8 +125,8 @@ def grad(
 
 def _tensors(given: Any, name: str) -> tuple:
     """One tensor, or several, as a tuple."""
-    found = (given,) if isinstance(given, Carrier) or not isinstance(given, Iterable) else tuple(given)
-    if not all(isinstance(t, Carrier) for t in found):
+    found = (given,) if isinstance(given, Traceable) or not isinstance(given, Iterable) else tuple(given)
+    if not all(isinstance(t, Traceable) for t in found):
         raise TypeError(f"{name}: got {given!r}, wanted a Tensor or a sequence of tensors")
     return found
 
@@ -134,21 +134,21 @@ def _tensors(given: Any, name: str) -> tuple:
 def partial_grad(
     outputs: Sequence[Tensor], inputs: Sequence[Tensor], grad_outputs: Sequence[ArrayLike], create_graph: bool = False
 ) -> tuple[Tensor | None, ...]:
-    """The same with `inputs` as independent variables: what one of them does through another is not counted.
+    """Partial derivatives: `inputs` are independent of each other, even if one was computed from another.
 
-    So a derivative rule has to give them, as the walk outside goes on from each; None where nothing depends on one.
+    Derivative rules have to return these, as the walk goes on past each input by itself. None: nothing depends on it.
     """
     how: dict = {"wrap": Tensor, "create_graph": create_graph, "retain_graph": create_graph, "allow_unused": True}
-    return run_grad(tuple(outputs), tuple(inputs), tuple(grad_outputs), through=False, **how)
+    return run_grad(tuple(outputs), tuple(inputs), tuple(grad_outputs), past_inputs=False, **how)
 
 
-def pull_back(
+def vjp_by_replay(
     results: Sequence[Tensor], gs: dict, inputs: Sequence[Tensor], needs: Sequence[bool], create_graph: bool = False
 ) -> list[Tensor | None]:
-    """What the derivative rule of an operation returns that has just been run once more on the tape.
+    """Cotangents of the inputs of an operation that was run once more on the tape: a joint derivative rule by replay.
 
-    `gs` holds the gradients of some of its `results` by their places. A gradient for each input that needs one; None
-    for the others, and where nothing depends on one.
+    `gs` holds the cotangents of some of its `results`, by position. None for inputs that do not need one, and for
+    those on which no result depends.
     """
     pairs = [(results[i], g) for i, g in gs.items() if results[i].requires_grad]
     wanted = [t for t, need in zip(inputs, needs) if need]

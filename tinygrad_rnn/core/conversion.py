@@ -1,4 +1,4 @@
-"""Tensors as objects of Python: numbers, text, copies, pickles, and memory that other libraries read."""
+"""Conversions of tensors: to NumPy, numbers, text, copies, pickles and the memory of other libraries."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _CONVERSIONS = frozenset({"asarray_chkfinite", "require"})
 
 
 def _refuse_functions() -> None:
-    """Refuse a function of NumPy that came upon a tensor in a list: it has not asked what to do with tensors.
+    """Refuse ``__array__`` to a function of NumPy that found a tensor in a list, as gradients would be lost.
 
-    Conversions pass, and whatever draws.
+    The protocol for functions asks about their arguments alone, not about lists of tensors. Conversions and plots pass.
     """
     frame: Any = sys._getframe(2)
     code = frame.f_code
@@ -45,7 +45,7 @@ def _refuse_functions() -> None:
 
 
 class Convertible(InPlace):
-    """Mixin of the tensor: what Python, NumPy and others ask an array for.
+    """Mixin of the tensor: the protocols by which Python, NumPy and others read an array.
 
     ``np.asarray(t)``, ``np.array([t])`` and :meth:`numpy` give the values of any tensor, whether it requires gradients
     or not: they say that no gradient is wanted.

@@ -1,4 +1,4 @@
-"""One rule for dtypes: a float tensor keeps its dtype, whatever it meets.
+"""Type promotion, by one rule: a float tensor keeps its dtype, whatever it meets.
 
 Python numbers, integer tensors and plain NumPy arrays adopt the dtype of the float tensor that they meet.
 Two float tensors of different dtypes are an error, because one of them would be cast silently.
@@ -19,7 +19,7 @@ def is_float(dtype: np.dtype) -> bool:
 
 
 def check_dtype(dtype: Any, argument: str = "dtype") -> np.dtype:
-    """Return `dtype` as a NumPy dtype that tensors can have."""
+    """`dtype` as a NumPy dtype, checked to be one that tensors can have."""
     try:
         out = np.dtype(dtype)
     except TypeError as e:
@@ -30,7 +30,7 @@ def check_dtype(dtype: Any, argument: str = "dtype") -> np.dtype:
 
 
 def promote(op: Any, args: list, tensor_at: list[bool]) -> list:
-    """Bring the inputs of `op` to one dtype; ``tensor_at[i]`` says which came from tensors."""
+    """The inputs of `op` in one dtype; ``tensor_at[i]`` says which came from tensors."""
     floats = {a.dtype for i, a in enumerate(args) if tensor_at[i] and i not in op.untyped and is_float(a.dtype)}
     if len(floats) > 1:
         names = " and ".join(sorted(str(d) for d in floats))
@@ -63,7 +63,7 @@ def _typed(op: Any, args: list) -> list:
 
 
 def _without_float_tensors(op: Any, args: list) -> np.dtype | None:
-    """Integer tensors next to float arrays or numbers: the arrays decide, else the default dtype."""
+    """The common dtype where no tensor is a float one: of float arrays, else the default; None: as they are."""
     typed = _typed(op, args)
     arrays = [a.dtype for a in typed if isinstance(a, np.ndarray) and is_float(a.dtype)]
     if arrays:
@@ -114,7 +114,7 @@ _PLAIN = frozenset({bool, int, float})
 
 
 def _look_into(value: Any, argument: str, found: set) -> None:
-    """Add the dtypes of all that has one in `value` to `found`; a value that is masked has none."""
+    """Collect in `found` the dtypes of all arrays and NumPy numbers in `value`; refuse masked values."""
     if isinstance(value, (list, tuple)):
         if not _PLAIN.issuperset(map(type, value)):
             for v in value:

@@ -1,4 +1,4 @@
-"""In-place writes to tensors: the part of the tensor that changes values, and keeps the graph's books about it."""
+"""In-place writes to tensors, and the write counters by which the graph notices them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ grad_mode = config.grad_mode
 
 
 class InPlace(Operators):
-    """Mixin of the tensor: ``t[...] = v``, ``t -= v``, ``copy_`` and what they have in common.
+    """Mixin of the tensor: ``t[...] = v``, ``t -= v``, ``copy_``, ``fill_``.
 
     An augmented assignment writes in place where nothing is lost by it: to a tensor that does not require gradients,
     or inside ``no_grad``. Where gradients flow, through the tensor or the value, the name gets a new tensor instead,
@@ -49,11 +49,11 @@ class InPlace(Operators):
             raise ValueError(f"{what}: the memory of this tensor is read-only; write to a copy")
 
     def touch(self) -> None:
-        """Note an in-place write to ``data``, so that graphs that still need the old values refuse to run."""
+        """Bump the write counter after a write to ``data``: graphs that saved the old values refuse to run."""
         self._counter[0] = next(clock)
 
     def _as_data(self, value: Any) -> np.ndarray:
-        """What ``t.data = value`` sets: an array is shared, the values of a tensor are copied."""
+        """The array that ``t.data = value`` sets: an array is shared, the values of a tensor are copied."""
         if isinstance(value, InPlace):
             value = value.data.copy()
         elif isinstance(value, (np.ndarray, np.generic)):  # of arrays of shape () NumPy makes a number
@@ -107,7 +107,7 @@ class InPlace(Operators):
     # ---- augmented assignment
 
     def _update(self, what: str, operation: Callable, value: Any) -> Any:
-        """What ``t op= value`` leaves under the name of `t`."""
+        """The result of ``t op= value``: this tensor, written to, or a new one where gradients flow."""
         new = operation(self, value)
         if grad_mode.functional or grad_mode.tracer is not None or not isinstance(new, InPlace):
             return new

@@ -1,4 +1,4 @@
-"""The record of a primitive operation, and the graph node that one application of it leaves behind."""
+"""Records of operations, and the graph nodes that their applications leave."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Op:
         The result may share memory with the first input.
     floats : bool
         Integer inputs are first cast to the default float dtype (division, exp, mean, ...).
-    fresh : bool
-        The cotangents that the rules return are new arrays, which the walk may keep and write to.
+    owns_gradients : bool
+        The rules return new arrays: the walk may add further cotangents to them in place.
     untyped : tuple of int
         Positions that keep their own dtype (conditions).
     """
@@ -56,10 +56,10 @@ class Op:
         "differentiable",
         "floats",
         "forward",
-        "fresh",
         "joint_vjp",
         "lowering",
         "name",
+        "owns_gradients",
         "saves",
         "saves_out",
         "untyped",
@@ -78,7 +78,7 @@ class Op:
         view: bool = False,
         floats: bool = False,
         untyped: tuple[int, ...] = (),
-        fresh: bool = False,
+        owns_gradients: bool = False,
     ) -> None:
         self.name: str = name
         self.forward: Any = forward
@@ -90,7 +90,7 @@ class Op:
         self.view = view
         self.floats = floats
         self.untyped = untyped
-        self.fresh = fresh
+        self.owns_gradients = owns_gradients
         self.differentiable = vjps is not None or joint_vjp is not None
 
     def __repr__(self) -> str:
@@ -108,8 +108,8 @@ class Aval(NamedTuple):
         return len(self.shape)
 
 
-class Carrier:
-    """What an operation records itself on instead of computing: a tensor, or a symbol of the compiler."""
+class Traceable:
+    """Base of values that record the operations on them: tensors, on the tape, and symbols, in a program."""
 
     __slots__ = ()
 
@@ -119,9 +119,9 @@ class Carrier:
 
 
 def apply(op: Op, args: tuple, static: dict) -> Any:
-    """Run `op` on whatever `args` are: plain arrays in, plain array out; a carrier in, a carrier out."""
+    """Run `op` on `args`: of arrays it gives an array; a tensor or a symbol records it, and gives its like."""
     for a in args:
-        if isinstance(a, Carrier):
+        if isinstance(a, Traceable):
             return a._record(op, args, static)
     return on_arrays(op, args, static)
 
@@ -154,8 +154,8 @@ def _ready(op: Op, i: int, a: Any) -> Any:
 
 
 def as_operand(value: Any, name: str) -> np.ndarray:
-    """Lists of numbers, and all else that is no tensor, as an array of a dtype that tensors can have."""
-    if isinstance(value, (list, tuple)) and any(isinstance(v, Carrier) for v in value):
+    """An array of a dtype that tensors can have, from lists of numbers and other array-likes."""
+    if isinstance(value, (list, tuple)) and any(isinstance(v, Traceable) for v in value):
         raise DTypeError(f"{name}: got a {type(value).__name__} of tensors, wanted one tensor; join them with stack()")
     if isinstance(value, (list, tuple, float)):  # as NumPy reads them, in float64
         with contextlib.suppress(ValueError):  # as_array() has the words
@@ -164,7 +164,7 @@ def as_operand(value: Any, name: str) -> np.ndarray:
 
 
 def explain(op: Op, args: Sequence, error: Exception) -> Exception:
-    """NumPy's complaint about shapes or dtypes, with the operation's name and what it got."""
+    """The error to raise for one of NumPy's: it names the operation, and the shapes or dtypes that it got."""
     if type(error) is ValueError and "broadcast" in str(error):
         shapes = " and ".join(str(np.shape(a)) for a in args)
         return ShapeError(f"{op.name}: got shapes {shapes}, which do not broadcast together")
@@ -187,7 +187,7 @@ def primitive(
     view: bool = False,
     floats: bool = False,
     untyped: tuple[int, ...] = (),
-    fresh: bool = False,
+    owns_gradients: bool = False,
 ) -> Decorator:
     """Register an operation of your own; the decorated function is its NumPy forward.
 
@@ -207,7 +207,7 @@ def primitive(
     lowering : Lowering, optional
         What it is in a compiled loop: an expression, a reduction or other operations, see :class:`Lowering`. Without
         one, or if a loop cannot be made of it, a step that uses the operation runs eagerly, and a warning says why.
-    view, floats, untyped, fresh
+    view, floats, untyped, owns_gradients
         See :class:`Op`.
 
     Returns
@@ -235,7 +235,7 @@ def primitive(
 
     def wrap(forward: Callable) -> Any:
         name = forward.__name__.strip("_")
-        op = Op(name, forward, vjps, joint_vjp, saves, lowering, view, floats, untyped, fresh)
+        op = Op(name, forward, vjps, joint_vjp, saves, lowering, view, floats, untyped, owns_gradients)
         owner = registry[op.name].forward.__module__ if op.name in registry else ""
         if owner.startswith("tinygrad_rnn.") and owner != forward.__module__:
             raise ValueError(f"primitive: got the name {op.name!r}, which {owner} has; choose another")
@@ -244,7 +244,7 @@ def primitive(
         @functools.wraps(forward)
         def call(*args: Any, **static: Any) -> Any:  # as apply(), but for one call less: the hottest line of the tape
             for a in args:
-                if isinstance(a, Carrier):
+                if isinstance(a, Traceable):
                     return a._record(op, args, static)
             return on_arrays(op, args, static)
 
@@ -255,7 +255,7 @@ def primitive(
 
 
 class Node:
-    """One application of an operation: what its vjp needs, and where its cotangents go.
+    """One application of an operation on the tape: saved values, parents, write counters.
 
     ``parents[i]`` is the node that produced input ``i``, a leaf tensor, or None where no gradient flows.
     ``args`` holds raw arrays where the rules read the values, and otherwise what stands in for them: the
@@ -308,8 +308,8 @@ class Node:
         return f"Node({self.name}, shape={self.shape})"
 
 
-class Pick(Node):
-    """One output of an operation with several; its cotangent joins those of the others at their node."""
+class OutputNode(Node):
+    """One output of an operation with several; hands its cotangent to their common node, by index."""
 
     __slots__ = ("index",)
 

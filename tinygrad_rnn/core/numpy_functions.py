@@ -11,22 +11,22 @@ import numpy as np
 
 from ..errors import ShapeError
 from .dtype import is_float
-from .node import Carrier
-from .operators import functions as f
+from .functions import functions as f
+from .node import Traceable
 
 
 def has_tensors(value: Any) -> bool:
     """Whether a tensor, or a list with one, is in there."""
     if isinstance(value, (list, tuple)):
         return any(map(has_tensors, value))
-    return isinstance(value, Carrier)
+    return isinstance(value, Traceable)
 
 
 def operand(x: Any) -> Any:
     """A tensor or an array of `x`, which may be a list with tensors."""
     if isinstance(x, (list, tuple)) and has_tensors(x):
         return f.stack([operand(v) for v in x])
-    return x if isinstance(x, Carrier) else np.asarray(x)
+    return x if isinstance(x, Traceable) else np.asarray(x)
 
 
 def axis_of(shape: tuple, axis: Any, name: str = "axis") -> int:
@@ -264,7 +264,7 @@ def hstack(tup: Any) -> Any:
 def broadcast(arrays: tuple) -> tuple:
     arrays = tuple([operand(x) for x in arrays])
     shape = np.broadcast_shapes(*[tuple(np.shape(x)) for x in arrays])
-    return tuple([f.broadcast_to(x, shape) if isinstance(x, Carrier) else np.broadcast_to(x, shape) for x in arrays])
+    return tuple([f.broadcast_to(x, shape) if isinstance(x, Traceable) else np.broadcast_to(x, shape) for x in arrays])
 
 
 def logaddexp(a: Any, b: Any) -> Any:
@@ -278,7 +278,7 @@ def where(condition: Any, x: Any = None, y: Any = None) -> Any:
 
 
 def full_like(a: Any, value: Any, dtype: Any) -> Any:
-    return f.broadcast_to(value, a.shape) if isinstance(value, Carrier) else f.full(a.shape, value, dtype or a.dtype)
+    return f.broadcast_to(value, a.shape) if isinstance(value, Traceable) else f.full(a.shape, value, dtype or a.dtype)
 
 
 def vecdot(a: Any, b: Any) -> Any:

@@ -23,8 +23,8 @@ import numpy as np
 
 from .. import config
 from . import numpy_functions as n
-from .node import Carrier
-from .operators import functions as f
+from .functions import functions as f
+from .node import Traceable
 
 grad_mode = config.grad_mode
 
@@ -37,7 +37,7 @@ def array_ufunc(ufunc: np.ufunc, method: str, inputs: tuple, options: dict) -> A
         if operation is not None:
             return operation(*inputs)
     name = f"np.{ufunc.__name__}" + (f".{method}" if method != "__call__" else "")
-    if any(isinstance(o, Carrier) for o in out) or (method == "at" and isinstance(inputs[0], Carrier)):
+    if any(isinstance(o, Traceable) for o in out) or (method == "at" and isinstance(inputs[0], Traceable)):
         raise TypeError(f"{name}: writes into a tensor, which NumPy cannot note for gradients; write t[...] = value")
     if _gradient_in(inputs) or _gradient_in(options):
         if any(isinstance(i, np.ndarray) and i is o for i in inputs for o in out):
@@ -54,7 +54,7 @@ def array_function(function: Callable, args: tuple, kwargs: dict) -> Any:
     if operation is not None:
         return _operate(name, function, operation, args, kwargs)
     arguments = _named(function, args, kwargs)
-    if name in WRITERS and isinstance(next(iter(arguments.values())), Carrier):
+    if name in WRITERS and isinstance(next(iter(arguments.values())), Traceable):
         raise TypeError(f"{name}: writes into a tensor, which NumPy cannot note for gradients; write t[...] = value")
     harmless = name in QUESTIONS and not _gradient_in(arguments.get("weights"))
     if not harmless and (_gradient_in(args) or _gradient_in(kwargs)):
@@ -129,7 +129,7 @@ def _is_dtype_of(value: Any, *arguments: Any) -> bool:
 
 
 def _tensors(value: Any) -> Iterator[Any]:
-    if isinstance(value, Carrier):
+    if isinstance(value, Traceable):
         yield value
     elif isinstance(value, (list, tuple)):
         for v in value:
@@ -147,7 +147,7 @@ def _gradient_in(value: Any) -> bool:
 
 def _values(value: Any) -> Any:
     """The same with arrays for tensors; a traced value refuses."""
-    if isinstance(value, Carrier):
+    if isinstance(value, Traceable):
         return np.asarray(value)
     if type(value) in (list, tuple):
         return type(value)(_values(v) for v in value)

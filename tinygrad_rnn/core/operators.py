@@ -1,28 +1,26 @@
-"""NumPy's operators and methods for everything that flows through operations: tensors and symbols.
+"""NumPy's operators and methods, for tensors and symbols.
 
-Each line names the function of :mod:`tinygrad_rnn.ops` that does the work. The functions are filled in by
-that room, which stands above this one.
+Each line names the function of :mod:`tinygrad_rnn.ops` that does the work.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import foreign_names
+from . import numpy_protocol
 from .aliases import ArrayLike, Axes, DTypeLike, Index
-from .node import Carrier
+from .functions import functions
+from .node import Traceable
 
 if TYPE_CHECKING:
     from .tensor import Tensor
 
-functions: Any = SimpleNamespace()  # name -> public function, set by tinygrad_rnn.ops
 
-
-class Operators(Carrier):
+class Operators(Traceable):
     """Mixin: ``a + b``, ``a @ b``, ``a[...]``, ``a.sum(axis)`` and the rest of NumPy's spelling."""
 
     __slots__ = ()
@@ -125,17 +123,13 @@ class Operators(Carrier):
     # fmt: on
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        from . import numpy_protocol  # which needs the functions below
-
         return numpy_protocol.array_ufunc(ufunc, method, inputs, options)
 
     def __array_function__(self, function: Callable, types: Any, args: tuple, kwargs: dict) -> Any:
-        from . import numpy_protocol
-
         return numpy_protocol.array_function(function, args, kwargs)
 
     def _compare(self, name: str, other: Any, unlike: bool) -> Any:
-        if type(other) is float or isinstance(other, (Carrier, np.ndarray, np.generic, int, float, list, tuple)):
+        if type(other) is float or isinstance(other, (Traceable, np.ndarray, np.generic, int, float, list, tuple)):
             return getattr(functions, name)(self, other)
         if other is None or isinstance(other, (str, bytes)):  # as of an array: none of the elements is that
             return functions.full(self.shape, unlike, bool)

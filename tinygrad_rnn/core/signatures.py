@@ -26,13 +26,13 @@ class Function(Protocol[P]):
 
 
 class Operation(Function[P], Protocol[P]):
-    """What :func:`tinygrad_rnn.primitive` makes of a NumPy forward: a function with the record of the operation."""
+    """A public operation: a function with its record, as :func:`tinygrad_rnn.primitive` makes it."""
 
     op: Op
 
 
 class Decorator(Protocol):
-    """What a call of :func:`tinygrad_rnn.primitive` gives."""
+    """The decorator that a call of :func:`tinygrad_rnn.primitive` gives."""
 
     def __call__(self, forward: Callable[Concatenate[Any, P], Any], /) -> Operation[P]: ...
 

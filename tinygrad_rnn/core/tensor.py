@@ -1,4 +1,4 @@
-"""The tensor: a NumPy array that remembers how it was computed."""
+"""The tensor: a NumPy array with the graph node that produced it, and the recording of operations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .backward import backward as run_backward
 from .conversion import Convertible
 from .dtype import as_array, promote
 from .inplace import values_of
-from .node import Aval, Carrier, Node, Op, Pick, explain
+from .node import Aval, Node, Op, OutputNode, Traceable, explain
 
 ndarray = np.ndarray
 grad_mode = config.grad_mode
@@ -72,7 +72,7 @@ class Tensor(Convertible):
                     dtype = d.dtype
                 elif d.dtype is not dtype:
                     plain = True
-            elif isinstance(a, Carrier):
+            elif isinstance(a, Traceable):
                 return a._record(op, args, static)
             else:
                 arrays.append(a)
@@ -209,13 +209,13 @@ class Tensor(Convertible):
 
 
 class Borrowed(list):
-    """The write counter of tensors in memory that the caller holds as an array, and may write to."""
+    """The write counter of a tensor whose memory the caller holds as an array, and may write to."""
 
     __slots__ = ()
 
 
 class _Keep:
-    """The hook of :meth:`Tensor.retain_grad`; it stands behind all others."""
+    """The hook of :meth:`Tensor.retain_grad`; runs after all others."""
 
     __slots__ = ("tensor",)
 
@@ -230,7 +230,7 @@ class _Keep:
 
 
 def link(op: Op, args: tuple, arrays: Sequence, static: dict, out: Any) -> Any:
-    """Attach the outputs of `op` to the graph."""
+    """The outputs of `op` as tensors of the graph, with the node that holds what its rules need."""
     parents: list = []
     counters: list = []
     saves = op.saves
@@ -256,7 +256,7 @@ def link(op: Op, args: tuple, arrays: Sequence, static: dict, out: Any) -> Any:
         counters.append(counter)
     if type(out) is tuple:
         bundle = Node(op, tuple(arrays), static, tuple(parents), None, tuple(counters), None, None)
-        return tuple([_pick(bundle, i, o, _shared(op, args, o) if op.view else None) for i, o in enumerate(out)])
+        return tuple([_output(bundle, i, o, _shared(op, args, o) if op.view else None) for i, o in enumerate(out)])
     if out.dtype.kind != "f":  # a cast to integers ends the graph
         return Tensor(out)
     counter = (_shared(op, args, out) if op.view else None) or [0]
@@ -278,12 +278,12 @@ def version_counter(t: Tensor) -> list[int]:
     return t._counter
 
 
-def _pick(bundle: Node, index: int, array: ndarray, counter: list[int] | None) -> Tensor:
+def _output(bundle: Node, index: int, array: ndarray, counter: list[int] | None) -> Tensor:
     if type(array) is not ndarray:
         array = np.asarray(array)
     if array.dtype.kind != "f":
         return Tensor(array, False, None, counter)
-    return Tensor(array, True, Pick(bundle, index, array.shape, array.dtype), counter)
+    return Tensor(array, True, OutputNode(bundle, index, array.shape, array.dtype), counter)
 
 
 def _shared(op: Op, args: tuple, out: ndarray) -> list[int] | None:

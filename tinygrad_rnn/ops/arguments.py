@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import is_whole, shown
-from ..core import Carrier
+from ..core import Traceable
 from ..core.dtype import KNOWN_DTYPES
 from ..core.node import as_operand
 from ..core.numpy_functions import axis_of
@@ -29,7 +29,7 @@ def operand(value: Any, name: str) -> Any:
     DTypeError
         If it is no array of numbers.
     """
-    if isinstance(value, Carrier) or (type(value) is np.ndarray and value.dtype in KNOWN_DTYPES):
+    if isinstance(value, Traceable) or (type(value) is np.ndarray and value.dtype in KNOWN_DTYPES):
         return value
     return as_operand(value, name)
 

@@ -32,7 +32,7 @@ def _getitem_vjp(g: Value, y: Value, x: Value, index: Index) -> Value:
     saves=(),
     view=True,
     lowering=Lowering("slice"),
-    fresh=True,
+    owns_gradients=True,
 )
 def _getitem(x: Value, index: Index) -> Value:
     return x[index]

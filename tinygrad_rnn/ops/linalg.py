@@ -46,7 +46,7 @@ def _right(g: Value, y: Value, a: Value, b: Value) -> Value:
     return a.swapaxes(-1, -2) @ g
 
 
-@primitive(vjps=[_left, _right], saves=(0, 1), lowering=Lowering("matmul"), fresh=True)
+@primitive(vjps=[_left, _right], saves=(0, 1), lowering=Lowering("matmul"), owns_gradients=True)
 def _matmul(a: Value, b: Value) -> Value:
     if b.ndim == 2 and a.ndim > 1:
         return a.dot(b) if a.ndim == 2 else flat(a).dot(b).reshape(*a.shape[:-1], b.shape[1])

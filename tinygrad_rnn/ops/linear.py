@@ -34,7 +34,7 @@ def _decompose(x: Value, weight: Value, *bias: Value) -> Value:
     return y + bias[0] if bias else y
 
 
-@primitive(joint_vjp=_vjp, saves=(0, 1), lowering=Lowering(decompose=_decompose), floats=True, fresh=True)
+@primitive(joint_vjp=_vjp, saves=(0, 1), lowering=Lowering(decompose=_decompose), floats=True, owns_gradients=True)
 def _linear(x: Value, weight: Value, *bias: Value) -> Value:
     if x.ndim > 2:
         y = flat(x).dot(weight.T).reshape(*x.shape[:-1], weight.shape[0])

@@ -22,7 +22,7 @@ def _slope(g: Value, scale: float) -> Value:
     ],
     saves=(0, 1),
     floats=True,
-    fresh=True,
+    owns_gradients=True,
 )
 def squared_error(x: Value, target: Value, scale: float) -> Value:
     """``scale * sum((x - target)**2)`` of two arrays of one shape."""

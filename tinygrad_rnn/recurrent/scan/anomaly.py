@@ -13,7 +13,7 @@ import numpy as np
 
 from ... import config
 from ...config import grad_mode
-from ...core import Tensor, grad, producer, pull_back, tree
+from ...core import Tensor, grad, producer, tree, vjp_by_replay
 from ...core.finding import Unrolled, all_finite
 from ...core.node import Node
 from ...errors import AnomalyError
@@ -252,7 +252,7 @@ class Replay:
         wanted = [t for group in leaves for t in group if t.requires_grad]
         wanted += [p for p in self.cell.parameters() if p.requires_grad]
         gs = {i: g.data if isinstance(g, Tensor) else g for i, g in gs.items()}
-        pull_back(results, gs, wanted, [True] * len(wanted))  # which raises the error
+        vjp_by_replay(results, gs, wanted, [True] * len(wanted))  # which raises the error
 
     def _run(self, inputs: list, states: list, reset_states: list | None) -> tuple[Any, Any]:
         watch = grad_mode.anomaly

@@ -10,7 +10,7 @@ import numpy as np
 
 from ... import compile as compiler
 from ... import config, ops
-from ...core import Op, Tensor, pull_back
+from ...core import Op, Tensor, vjp_by_replay
 from ...core.tensor import link
 from ...errors import CompileError, VerificationError
 from .axis_layout import SequenceLayout, as_contiguous
@@ -56,7 +56,7 @@ class CompiledLoop:
         self.n_outputs = len(traced.outputs)
         self._reverses: bool | None = None
         everything = tuple(range(len(traced.inputs) + 2 * len(traced.states) + len(bases)))
-        self.op = Op("recurrent_loop", self.run, joint_vjp=self.backward, untyped=everything, fresh=True)
+        self.op = Op("recurrent_loop", self.run, joint_vjp=self.backward, untyped=everything, owns_gradients=True)
 
     def run(
         self,
@@ -149,7 +149,7 @@ class CompiledLoop:
         results = replay(run, tensors[:n], tensors[n:m], tensors[m:k], bases)
         if run.layout.layer_axis:
             results[self.n_outputs :] = [ops.expand_dims(s, 0) for s in results[self.n_outputs :]]
-        return pull_back(results, gs, tensors, needs, create_graph=True)
+        return vjp_by_replay(results, gs, tensors, needs, create_graph=True)
 
     def _replay_all(self, run: Run, inputs: list, states: list, reset_states: list, bases: dict) -> list[Tensor]:
         results = compiler.replay(self.traced, [run.layout.to_time_major(x) for x in inputs], states, bases)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import config
-from ...core import Op, Tensor, apply, counting_from, is_float, producer, pull_back, tree
+from ...core import Op, Tensor, apply, counting_from, is_float, producer, tree, vjp_by_replay
 from ...core.node import clock
 from ...errors import GraphError
 from ..cell import Cell, sequence_lock, title_of
@@ -163,7 +163,7 @@ class Checkpointed:
                     "needs gradients and that the first steps did not read; read it in every step"
                 )
             mine = [*leaves[0], *leaves[1], *leaves[2], *self.others]
-            grads = pull_back(results, seeds, mine, [t.requires_grad for t in mine])
+            grads = vjp_by_replay(results, seeds, mine, [t.requires_grad for t in mine])
             for i, g in enumerate(grads[:n]):
                 if g is not None:
                     totals[i][part] = g.data
@@ -183,4 +183,4 @@ class Checkpointed:
             reset_states = tensors[n + m : n + m + k] or None
             outputs, state = self.advance(tensors[:n], tensors[n : n + m], self.steps, reset_states)
         results = [*tree.flatten(outputs)[0][: self.outputs], *tree.flatten(state)[0]]
-        return pull_back(results, gs, tensors, needs, create_graph=True)
+        return vjp_by_replay(results, gs, tensors, needs, create_graph=True)
