@@ -53,7 +53,7 @@ def integers(value: Any, name: str) -> tuple[int, ...]:
     found = value.tolist() if isinstance(value, np.ndarray) and value.dtype.kind in "iu" else value
     found = tuple(found) if isinstance(found, (list, tuple, range)) else (found,)
     for i in found:
-        if not is_whole(i):
+        if type(i) is not int and not is_whole(i):  # shapes of tensors, at every broadcast, need no call
             raise TypeError(f"{name}: got {shown(value)}, wanted an int or a tuple of ints")
         if not -MOST < i < MOST:
             raise ShapeError(f"{name}: got {shown(value)}, wanted numbers below {MOST}")

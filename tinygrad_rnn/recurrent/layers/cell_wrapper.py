@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ... import ops
-from ...checks import one_of
+from ...checks import flag, one_of
 from ...core import tree
 from ...modules import init as initialisers
 from ...modules.module import Module
@@ -132,11 +132,11 @@ class WithStates(Modifier):
         return (y, state), state
 
 
-def check_return_states(value: str) -> bool:
-    """Whether all states are asked for."""
-    if isinstance(value, str) and value == "final":  # the default, at every call
-        return False
-    return one_of("return_states", value, ("final", "all")) == "all"
+def check_returns(return_states: str, return_outputs: bool) -> tuple[bool, bool]:
+    """Whether all states, and whether outputs, are asked for."""
+    if return_outputs is True and isinstance(return_states, str) and return_states == "final":  # at most calls
+        return False, True
+    return one_of("return_states", return_states, ("final", "all")) == "all", flag("return_outputs", return_outputs)
 
 
 def with_states(layer: Module, cell: Cell) -> WithStates:

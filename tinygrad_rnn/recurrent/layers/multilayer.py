@@ -21,7 +21,7 @@ from ..cells.base import Init, check_count
 from ..scan.axis_layout import SequenceLayout
 from ..scan.driver import as_input, as_state, check_every, check_mode, run
 from ..scan.valid_steps import read_valid_steps
-from .cell_wrapper import LearnedInitialState, check_return_states, with_states
+from .cell_wrapper import LearnedInitialState, check_returns, with_states
 from .regularisers import VariationalDropout, WeightDrop, Zoneout
 from .wrappers import MERGES, check_merge
 
@@ -270,7 +270,7 @@ class Layered(Module):
         cells, states = self._cells, None
         if state is not None:
             states = self._split_state(state, x.shape[0 if batch_first else 1], batched)
-        every, return_outputs = check_return_states(return_states), flag("return_outputs", return_outputs)
+        every, return_outputs = check_returns(return_states, return_outputs)
         if every:
             cells = [with_states(self, cell) for cell in cells]
         finals = []

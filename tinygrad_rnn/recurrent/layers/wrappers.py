@@ -14,7 +14,7 @@ from ...modules.containers import ModuleList
 from ...modules.module import Module
 from ..cell import Cell, check_cell_type, forwards_to
 from ..scan.driver import check_every, check_mode, scan
-from .cell_wrapper import LearnedInitialState, check_return_states, with_states
+from .cell_wrapper import LearnedInitialState, check_returns, with_states
 
 
 class Recurrent(Module):
@@ -94,7 +94,7 @@ class Recurrent(Module):
         state : nest of tensors
             After the last step; (T, B, ...) with ``return_states="all"``.
         """
-        every, return_outputs = check_return_states(return_states), flag("return_outputs", return_outputs)
+        every, return_outputs = check_returns(return_states, return_outputs)
         cell = with_states(self, self.cell) if every else self.cell
         ys, state = scan(
             cell,
@@ -215,7 +215,7 @@ class Bidirectional(Module):
             raise ShapeError("Bidirectional: state: wanted the pair (forwards, backwards)")
         fw, bw = (None, None) if state is None else state
         which = {"lengths": lengths, "mask": mask, "resets": resets, "checkpoint_every": self.checkpoint_every}
-        every, return_outputs = check_return_states(return_states), flag("return_outputs", return_outputs)
+        every, return_outputs = check_returns(return_states, return_outputs)
         which["return_outputs"] = return_outputs or every
         cells = [with_states(self, cell) if every else cell for cell in (self.cell_fw, self.cell_bw)]
         ys_fw, fw = scan(cells[0], xs, fw, self.mode, False, self.batch_first, **which)

@@ -109,8 +109,9 @@ def scan(
     """
     if checkpoint_every is not None:
         check_every(checkpoint_every, title_of(cell))
-    batch_first, reverse = flag("batch_first", batch_first), flag("reverse", reverse)
-    return_outputs = flag("return_outputs", return_outputs)
+    if not type(batch_first) is type(reverse) is type(return_outputs) is bool:  # else there is nothing to call
+        batch_first, reverse = flag("batch_first", batch_first), flag("reverse", reverse)
+        return_outputs = flag("return_outputs", return_outputs)
     steps = None
     if not (lengths is None and mask is None and resets is None):
         steps = UncheckedSteps(lengths, mask, resets)
