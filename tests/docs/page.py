@@ -67,8 +67,10 @@ def carry_out(block: Block, root: Path) -> None:
         text = re.sub(r"^(?=from )", block.text, text, count=1, flags=re.MULTILINE)
         text, count = re.subn(r"^__all__ = \[\n", rf'\g<0>    "{name}",\n', text, flags=re.MULTILINE)
         assert count == 1
-    else:  # at the first bracket that is left open from where the table, or the function that makes it, begins
+    else:  # a row, at the first bracket that is left open from where the table, or the function that makes it, begins
         table = rf"^(?:def )?{block.table}\b[^\n]*(?:(?<=[\[{{(])|(?<=:)\n.*?[\[{{(])\n"
-        text, count = re.subn(table, lambda m: m[0] + block.text, text, count=1, flags=re.MULTILINE | re.DOTALL)
+        text, count = re.subn(
+            table, lambda m: f"{m[0]}{block.text.rstrip()},\n", text, count=1, flags=re.MULTILINE | re.DOTALL
+        )
         assert count == 1, f"{block.path} has no table {block.table}"
     file.write_text(text, encoding="utf-8")

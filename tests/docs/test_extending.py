@@ -251,6 +251,17 @@ def test_all_files_that_are_named_are_there():
             assert (ROOT / path).exists(), path
 
 
+@pytest.mark.parametrize("section", RECIPES)
+def test_recipes_give_files_of_python(section, tmp_path):
+    for block in steps(section):
+        file = tmp_path / block.path
+        if block.how and not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / block.path, file)
+        carry_out(block, tmp_path)
+        compile(file.read_text(encoding="utf-8"), str(file), "exec")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("section", RECIPES)
 def test_recipes_in_a_copy(section, tmp_path):
