@@ -22,6 +22,7 @@ from tinygrad_rnn.compile.ir.printer import is_reduction
 from tinygrad_rnn.compile.ir.program import wanted_invariants
 from tinygrad_rnn.compile.ir.program_ops import MATMUL, SLICE
 from tinygrad_rnn.compile.ir.verify import verify_program
+from tinygrad_rnn.compile.schedule.buffers import BufferKind, Sum
 from tinygrad_rnn.compile.schedule.verify import verify_plan, verify_schedule
 from tinygrad_rnn.errors import VerificationError
 from tinygrad_rnn.recurrent.explain import explain
@@ -251,7 +252,7 @@ def test_whatever_is_not_computed_is_missed(name):
 
 def is_written_by_reduction(schedule, store):
     s = store.value
-    return not isinstance(s, tuple) and is_reduction(s) and schedule.places.get(s.uid) == store.place
+    return not isinstance(s, Sum) and is_reduction(s) and schedule.places.get(s.uid) == store.place
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -272,7 +273,7 @@ def test_what_is_computed_too_early_is_found(name):
 
 
 def swap_places(schedule):
-    a, b = [s for s in schedule.stores if not s.add and s.place.buffer.kind == "scratch"][:2]
+    a, b = [s for s in schedule.stores if not s.add and s.place.buffer.kind is BufferKind.SCRATCH][:2]
     a.place, b.place = b.place, a.place
 
 
@@ -282,20 +283,20 @@ def store_twice(schedule):
 
 def keep_garbage(schedule):
     for store in schedule.stores:
-        store.clean = False
+        store.zero_padded = False
 
 
 def overwrite_a_source(schedule):
     store = next(s for s in schedule.stores if s.place.buffer.name == "c0")
-    store.place = dataclasses.replace(store.place, late=False)
+    store.place = dataclasses.replace(store.place, next_step=False)
 
 
 def write_to_the_callers(schedule):
-    schedule.stores[0].place.buffer.kind = "user"
+    schedule.stores[0].place.buffer.kind = BufferKind.EXTERNAL
 
 
 def keep_in_a_ring(schedule):
-    next(iter(schedule.kept.values())).buffer.kind = "ring"
+    next(iter(schedule.kept.values())).buffer.kind = BufferKind.DOUBLE_BUFFER
 
 
 def another_part(schedule):
@@ -304,7 +305,7 @@ def another_part(schedule):
 
 
 def same_names(schedule):
-    schedule.buffers[0].name = schedule.roots[0].place.buffer.name
+    schedule.buffers[0].name = schedule.outputs[0].place.buffer.name
 
 
 def one_operand_less(schedule):
@@ -371,7 +372,7 @@ def test_sums_and_products_after_the_loop_find_their_operands():
     with refused("^plan: .*is read after the loop"):
         verify_plan(plan)
     plan.reverse.kept.update(kept)
-    root = next(r for r in plan.reverse.roots if r.add)
+    root = next(r for r in plan.reverse.outputs if r.add)
     root.place = dataclasses.replace(root.place, buffer=dataclasses.replace(root.place.buffer))
     with refused("nobody adds|which holds|two buffers"):
         verify_plan(plan)

@@ -11,7 +11,7 @@ from .ir.printer import Printer, computed, is_reduction
 from .ir.symbol import Symbol
 from .ir.weight_slices import resolve_slice
 from .runtime.executable import Executable
-from .schedule.buffers import Buffer
+from .schedule.buffers import Buffer, Sum
 from .schedule.plan import Plan
 from .schedule.printer import SchedulePrinter, describe_buffer
 
@@ -131,7 +131,7 @@ class StepReport:
         values += [s for g in plan.adjoint.inputs if g is not None for s in computed([g], given) if s.varying]
         self.adjoint = [printer.line(s) for s in sorted({s.uid: s for s in values}.values(), key=lambda s: s.uid)]
         self.adjoint += [
-            f"grad({printer.name(x)}) = {printer.name(g)}" + (", after the loop" if i in plan.sunk else "")
+            f"grad({printer.name(x)}) = {printer.name(g)}" + (", after the loop" if i in plan.deferred else "")
             for i, (x, g) in enumerate(zip(plan.traced.inputs, plan.adjoint.inputs))
             if g is not None
         ]
@@ -158,7 +158,7 @@ class StepReport:
 
     def _explain_after(self) -> None:
         adj, printer = self.plan.adjoint, self.printer
-        for i, terms in self.plan.sunk.items():
+        for i, terms in self.plan.deferred.items():
             text = " + ".join(f"{printer.name(g)} @ {printer.name(w)}" for g, w in terms)
             self.after.append(f"grad({printer.name(self.plan.traced.inputs[i])}) = {text}  # all steps at once")
             self.after_flops += sum(2 * g.width * w.shape[1] for g, w in terms)
@@ -201,14 +201,14 @@ class StepReport:
         matrix = sum(2 * a.width * m.out.width for p in schedule.products for m in p.members for a, _ in m.terms)
         other = sum(s.width for _, values in layout.emitter.loops for s in values if _counts(s))
         other += sum(a.width for s in schedule.order if is_reduction(s) for a in s.args)
-        other += sum(a.out.width * len(a.after) for a in schedule.accumulations.values())
-        other += sum(s.width * (len(s.value[1]) - 1) for s in schedule.stores if isinstance(s.value, tuple))
+        other += sum(a.out.width * len(a.epilogue_terms) for a in schedule.accumulations.values())
+        other += sum(s.width * (len(s.value.terms) - 1) for s in schedule.stores if isinstance(s.value, Sum))
         sweeps = [
             f"level {level}: {', '.join(s.name for s in sorted(values, key=lambda s: s.uid))}"
             for level, values in layout.emitter.loops
             if values
         ]
-        own = [b for b in layout.book.buffers if b.home == schedule.prefix]
+        own = [b for b in layout.book.buffers if b.owner == schedule.prefix]
         workspace = sum(layout.sizes.elements(b, *self.size) for b in own) * item if self.size else 0
         return Loop(
             layout.name,

@@ -6,8 +6,8 @@ The expressions are sums, products and shifts of names, which mean the same in P
 from __future__ import annotations
 
 from ..ir.symbol import Symbol
-from ..schedule.buffers import Buffer, Place
-from ..schedule.extents import row_classes, width_classes
+from ..schedule.buffers import Buffer, BufferKind, Place
+from ..schedule.extents import equal_rows, equal_widths
 from ..schedule.schedule import Schedule
 from .array_names import ARENA, FORWARD_ARENA, PACKED
 
@@ -49,8 +49,8 @@ class AddressBook:
 
     def __init__(self, schedule: Schedule, reverse: bool, local: set[tuple[Buffer, int]] = frozenset()):  # type: ignore[assignment]
         self.schedule, self.reverse, self.local = schedule, reverse, local
-        self.width_class = width_classes(schedule)
-        self.row_class = row_classes(schedule, self.width_class)
+        self.width_class = equal_widths(schedule)
+        self.row_class = equal_rows(schedule, self.width_class)
         self.ints: list[tuple] = []
         self.int_names: dict[tuple, str] = {}
         self.numbers: list[float] = []
@@ -79,12 +79,17 @@ class AddressBook:
         """The array that holds `buffer`: its own, this loop's workspace, or the forward loop's."""
         if not any(buffer is b for b in self.buffers):
             self.buffers.append(buffer)
-        return buffer.name if buffer.alone else ARENA if buffer.home == self.schedule.prefix else FORWARD_ARENA
+        return buffer.name if buffer.standalone else ARENA if buffer.owner == self.schedule.prefix else FORWARD_ARENA
 
     @property
     def arrays(self) -> list[str]:
         """What the loop takes after ``d`` and ``k``."""
-        return [PACKED, ARENA, *([FORWARD_ARENA] if self.reverse else []), *(b.name for b in self.buffers if b.alone)]
+        return [
+            PACKED,
+            ARENA,
+            *([FORWARD_ARENA] if self.reverse else []),
+            *(b.name for b in self.buffers if b.standalone),
+        ]
 
     def int(self, *key) -> str:
         if key not in self.int_names:
@@ -124,7 +129,7 @@ class AddressBook:
         """Element offset of row ``b`` of a place at this time step; notes what it is computed from."""
         buffer = place.buffer
         at = self._at(place)
-        if buffer.kind == "scratch":
+        if buffer.kind is BufferKind.SCRATCH:
             key = buffer, place.part
             self.touched.setdefault(key, set()).add(self.loop)
             if key in self.local:  # one row for all of them stays in the cache
@@ -144,17 +149,17 @@ class AddressBook:
 
     def _at(self, place: Place) -> str:
         """Where a buffer, and a place in its rows, begins."""
-        whole = place.buffer.alone and not place.part and not place.start
+        whole = place.buffer.standalone and not place.part and not place.start
         return "" if whole else self.int("at", place.buffer, place.part, place.start)
 
     def _rows_before(self, place: Place, b: str) -> str:
         """Elements of the rows of a buffer that lie before row `b` of this time step."""
-        kind, late, ld = place.buffer.kind, place.late, self.ld(place.buffer)
-        if kind == "sum":
+        kind, next_step, ld = place.buffer.kind, place.next_step, self.ld(place.buffer)
+        if kind is BufferKind.PARTIAL_SUM:
             return f"({b} >> {self.int('sum_shift', None)}) * {ld}"
-        if kind in ("scratch", "total"):
+        if kind in (BufferKind.SCRATCH, BufferKind.ACCUMULATOR):
             return f"{b} * {ld}"
-        if kind == "ring":
+        if kind is BufferKind.DOUBLE_BUFFER:
             slot = "s" if self.reverse else "t"
-            return f"(({f'({slot} + 1)' if late else slot} & 1) * B + {b}) * {ld}"
-        return f"({'after' if late else 'first'} + {b}) * {ld}"
+            return f"(({f'({slot} + 1)' if next_step else slot} & 1) * B + {b}) * {ld}"
+        return f"({'after' if next_step else 'first'} + {b}) * {ld}"

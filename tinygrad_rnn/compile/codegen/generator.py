@@ -80,7 +80,7 @@ class LoopGenerator:
             depth, packed = book.int("depth", product, i), book.int("packed", product, i)
             where = book.array(place.buffer), book.first_row(place), book.ld(place.buffer)
             operands.append(Operand(*where, depth, packed))
-        bias = "" if any(m.before for m in product.members) else book.int("bias", product)
+        bias = "" if any(m.initial_terms for m in product.members) else book.int("bias", product)
         comment = self.writer.comment(SchedulePrinter(sizes=False).product(product))
         return [comment, *self.writer.product(operands, bias, target)]
 

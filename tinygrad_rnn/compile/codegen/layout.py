@@ -16,15 +16,13 @@ from ...kernels.loops.task_codes import AddNumber, AddVector, CopyRows, Matrix, 
 from ..ir import verify
 from ..ir.symbol import Symbol
 from ..ir.weight_slices import WeightSlice, resolve_slice
-from ..schedule.buffers import Buffer
+from ..schedule.buffers import Buffer, BufferKind
 from ..schedule.schedule import Product, Schedule
 from . import module_cache
 from .array_names import PACKED, Role
 from .numba_loop import Emitter
-from .prelude import TEXT
+from .prelude import PRELUDE
 from .verify import verify_bound, verify_source
-
-ADDED = ("total", "sum")  # kinds of buffers that begin at zero
 
 
 class Sizes(NamedTuple):
@@ -53,15 +51,20 @@ class Sizes(NamedTuple):
 
     def ld(self, buffer: Buffer) -> int:
         """Elements of a row."""
-        return buffer.parts[0] if buffer.kind == "user" else self.row(buffer.parts)
+        return buffer.parts[0] if buffer.kind is BufferKind.EXTERNAL else self.row(buffer.parts)
 
     def part_at(self, buffer: Buffer, index: int) -> int:
         return sum(self.part(p) for p in buffer.parts[:index])
 
     def elements(self, buffer: Buffer, time: int, batch: int) -> int:
-        if buffer.kind == "sum":
+        if buffer.kind is BufferKind.PARTIAL_SUM:
             return partial_sums(batch) * self.ld(buffer)
-        slots = {"history": time + 1, "ring": 2, "series": time, "user": time}.get(buffer.kind, 1)
+        slots = {
+            BufferKind.STATES: time + 1,
+            BufferKind.DOUBLE_BUFFER: 2,
+            BufferKind.PER_STEP: time,
+            BufferKind.EXTERNAL: time,
+        }.get(buffer.kind, 1)
         return slots * batch * self.ld(buffer)
 
 
@@ -167,7 +170,7 @@ class Layout:
         self.sizes = sizes(dtype)
         self.emitter = Emitter(schedule, name, reverse, self.sizes.lanes)
         self.book = self.emitter.book
-        header = TEXT.format(title=title, lanes=self.sizes.lanes, dtype=self.dtype.name)
+        header = PRELUDE.format(title=title, lanes=self.sizes.lanes, dtype=self.dtype.name)
         self.source = header + self.emitter.source
         self.arrays = self.book.arrays
         self._loop: Any = None
@@ -196,7 +199,7 @@ class Layout:
 
     def rows_per_group(self, batch: int) -> int:
         """Rows that share a partial sum, and so have to be in one thread."""
-        return 1 << log2_rows_per_sum(batch) if any(b.kind == "sum" for b in self.book.buffers) else 1
+        return 1 << log2_rows_per_sum(batch) if any(b.kind is BufferKind.PARTIAL_SUM for b in self.book.buffers) else 1
 
     # ---- matrices, biases, vectors
 
@@ -225,7 +228,7 @@ class Layout:
                 for j, n in zip(run, rows):
                     self.packing.matrix(resolve_slice(member.terms[j][1]), offset, depth, row, column)
                     row += n
-        if not any(m.before for m in product.members):
+        if not any(m.initial_terms for m in product.members):
             offset = self.bias_at[id(product)] = self.packing.reserve(width)
             for member, column in zip(product.members, starts):
                 for v in member.bias:
@@ -257,11 +260,11 @@ class Layout:
             tasks.append(CopyRows(source, target, batch, stop - start))
             w_size += batch * target.ld
         at, zeros, offsets = 0, 0, {}
-        for buffer in sorted(self.book.buffers, key=lambda b: b.kind not in ADDED):  # sums begin at zero
-            if not buffer.alone and buffer.home == self.schedule.prefix:
+        for buffer in sorted(self.book.buffers, key=lambda b: not b.kind.begins_at_zero):  # sums begin at zero
+            if not buffer.standalone and buffer.owner == self.schedule.prefix:
                 offsets[buffer] = at
                 at += self.sizes.elements(buffer, time, batch) + self.sizes.cache_skew
-                zeros = at if buffer.kind in ADDED else zeros
+                zeros = at if buffer.kind.begins_at_zero else zeros
         d = [time, batch, *(self._int(key, offsets, vectors, batch) for key in self.book.ints)]
         d += range(0, (time + 1) * batch, batch)  # rows before each step
         panel = self.sizes.panel
@@ -270,7 +273,7 @@ class Layout:
             verify_bound(self, bound, time, batch)
         return bound
 
-    def inside(self, key: tuple) -> int:
+    def offset_in_row(self, key: tuple) -> int:
         """Where in the rows of its buffer the place of a key ("at", buffer, part, start) begins."""
         _, buffer, part, start = key
         return self.sizes.part_at(buffer, part) + start
@@ -278,7 +281,7 @@ class Layout:
     def _int(self, key: tuple, offsets: dict, vectors: dict, batch: int) -> int:
         kind, what = key[0], key[1]
         if kind == "at":
-            return offsets.get(what, 0) + self.inside(key)  # 0: elsewhere, which the caller adds
+            return offsets.get(what, 0) + self.offset_in_row(key)  # 0: elsewhere, which the caller adds
         if kind == "ld":
             return self.sizes.ld(what)
         if kind == "sum_shift":

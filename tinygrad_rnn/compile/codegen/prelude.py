@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-TEXT = '''"""{title}
+PRELUDE = '''"""{title}
 
 Generated from a traced step; edit the step, not this file.
 

@@ -9,7 +9,7 @@ from ..ir.lane_language import Code, Input, elementwise_code, reduction_code, wa
 from ..ir.printer import is_reduction
 from ..ir.program_ops import CAST, SLICE
 from ..ir.symbol import Symbol
-from ..schedule.buffers import Place, Store
+from ..schedule.buffers import BufferKind, Place, Store, Sum
 from .addresses import AddressBook
 from .loop_writer import LoopWriter
 
@@ -101,8 +101,8 @@ class VectorLoop:
             and (is_reduction(store.value) or store.value.uid in self.schedule.sources)
         ):
             return
-        if isinstance(store.value, tuple):
-            x = self.writer.add([self.value(t, self.scalar) for t in store.value[1]])
+        if isinstance(store.value, Sum):
+            x = self.writer.add([self.value(t, self.scalar) for t in store.value.terms])
         else:
             x = self.value(store.value, self.scalar, fresh=True)
             if store.value.dtype.kind == "b":
@@ -110,10 +110,10 @@ class VectorLoop:
         array, at = book.array(place.buffer), book.row(place) + ("" if self.scalar else f" + {self.j}")
         if store.add:
             x = self.writer.add([writer.load(array, at), x])
-        if store.exact:
+        if store.masked:
             self.body.append(writer.store(array, at, x, "1" if self.scalar else self.left))
             return
-        if store.clean:
+        if store.zero_padded:
             live = writer.first_lanes("1") if self.scalar else self.live
             x = writer.select(live, x, self._number(0))
         self.body.append(writer.store(array, at, x))
@@ -144,7 +144,9 @@ class VectorLoop:
         elif s.uid in schedule.accumulations:
             acc = schedule.accumulations[s.uid]
             assert acc.place is not None
-            code = self.writer.add([self._load(s, acc.place, scalar), *(self.value(t, scalar) for t in acc.after)])
+            code = self.writer.add(
+                [self._load(s, acc.place, scalar), *(self.value(t, scalar) for t in acc.epilogue_terms)]
+            )
         else:
             code = self._compute(s, scalar)
         name = self.names[s.uid] = self.book.unique(s.name)
@@ -157,7 +159,7 @@ class VectorLoop:
         """Whether the place of `s` has been written by the time this loop runs."""
         acc = self.schedule.accumulations.get(s.uid)
         if acc is not None:
-            return not acc.after or self.schedule.level_of(s) < self.level
+            return not acc.epilogue_terms or self.schedule.level_of(s) < self.level
         return is_reduction(s) or self.schedule.level_of(s) < self.level
 
     def _number(self, value: float) -> str:
@@ -182,7 +184,9 @@ class VectorLoop:
         if scalar:
             code = self.writer.broadcast(array, at)
         else:
-            code = self.writer.load(array, f"{at} + {self.j}", self.left if place.buffer.kind == "user" else "")
+            code = self.writer.load(
+                array, f"{at} + {self.j}", self.left if place.buffer.kind is BufferKind.EXTERNAL else ""
+            )
         return self.writer.is_true(code) if s.dtype.kind == "b" else code
 
     def _invariant(self, s: Symbol) -> str:

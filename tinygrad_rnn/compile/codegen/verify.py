@@ -77,7 +77,7 @@ def verify_bound(layout: Layout, bound: Bound, time: int, batch: int) -> None:
     arena = [(at, sizes.elements(b, time, batch), b.name) for b, at in bound.offsets.items()]
     _check_regions(f"{layout.name}, buffers", arena, bound.arena)
     for buffer, at in bound.offsets.items():
-        if buffer.kind in ("total", "sum") and at + sizes.elements(buffer, time, batch) > bound.zeros:
+        if buffer.kind.begins_at_zero and at + sizes.elements(buffer, time, batch) > bound.zeros:
             fault(PHASE, f"{layout.name}: {buffer.name} is added to, and not cleared before")
     packed: list[Region] = []
     for product in schedule.products:

@@ -11,7 +11,7 @@ from ...kernels.loops.task_codes import Clear, CopyRows, Matrix, Task, Vector
 from ..codegen.array_names import ARENA, FORWARD_ARENA, GRADS, INPUT_PACKED, PACKED, PRODUCTS, Role, next_step
 from ..codegen.layout import Bound, Layout
 from ..ir.symbol import BATCH
-from ..schedule.buffers import Buffer, Place
+from ..schedule.buffers import Buffer, BufferKind, Place
 from ..schedule.plan import Plan
 from . import threads
 from .epilogue import Epilogue
@@ -138,8 +138,8 @@ def bind_forward(
         return _rows(layout, names, b, bound.offsets, slot, (slots, batch, *shape[1:]), suballocated)
 
     # a history holds the state before each step too, so outputs begin in its second slot; a ring holds the last two
-    ys = [view(b, int(b.kind == "history"), time, y.shape) for b, y in zip(outputs, t.outputs)]
-    finals = [view(b, time if b.kind == "history" else time & 1, 1, s.shape) for b, s in zip(states, t.states)]
+    ys = [view(b, int(b.kind is BufferKind.STATES), time, y.shape) for b, y in zip(outputs, t.outputs)]
+    finals = [view(b, time if b.kind is BufferKind.STATES else time & 1, 1, s.shape) for b, s in zip(states, t.states)]
     if moves is None:
         begin = _initial_rows(locate, states, plan, batch)
         copied = [(Role.CALLER_OUTPUT.of(i), v) for i, v in enumerate(ys)] if small else []
@@ -265,7 +265,7 @@ def _address_forward(reverse: Layout, bound: Bound, offsets: dict[Buffer, int]) 
     """Tell the backward loop where buffers of the forward loop lie in its arena."""
     for i, key in enumerate(reverse.book.ints):
         if key[0] == "at" and key[1] in offsets:
-            bound.d[i + 2] = offsets[key[1]] + reverse.inside(key)
+            bound.d[i + 2] = offsets[key[1]] + reverse.offset_in_row(key)
 
 
 def _bind_epilogue(
@@ -283,12 +283,12 @@ def _bind_epilogue(
     def locate(place: Place) -> tuple[str, int]:
         b = place.buffer
         row = sizes.part_at(b, place.part) + place.start
-        if place.late and segmented:
+        if place.next_step and segmented:
             if b not in read:
                 read.append(b)
             return next_step(b.name), row
-        row += batch * sizes.ld(b) if place.late else 0  # the rows of the next step follow at once
-        if b.alone:
+        row += batch * sizes.ld(b) if place.next_step else 0  # the rows of the next step follow at once
+        if b.standalone:
             return b.name, row
         return (ARENA, bound.offsets[b] + row) if b in bound.offsets else (FORWARD_ARENA, forward[b] + row)
 
@@ -335,7 +335,7 @@ def _all_rows(
 ) -> View:
     """All rows of `buffer` with their padding, whatever step they belong to."""
     where, at, ld = _locator(layout, offsets)(buffer)
-    if not buffer.result and buffer.home != layout.schedule.prefix:
+    if not buffer.result and buffer.owner != layout.schedule.prefix:
         where = FORWARD_ARENA
     item = layout.dtype.itemsize
     rows = layout.sizes.elements(buffer, time, batch) // ld

@@ -22,7 +22,7 @@ from ..codegen.array_names import GRADS, INPUT_PACKED, PRODUCTS, Role
 from ..codegen.layout import Layout, Packing, Sizes, partial_sums, row_start
 from ..ir.symbol import BATCH, Symbol
 from ..ir.weight_slices import WeightSlice, resolve_slice
-from ..schedule.buffers import Place
+from ..schedule.buffers import BufferKind, Place
 from ..schedule.plan import Plan
 
 # Pieces that threads share out. They depend on shapes alone, so that results do not depend on the threads.
@@ -67,8 +67,8 @@ class Epilogue:
     # ---- what does not depend on T and the batch
 
     def _pack_inputs(self) -> None:
-        self.sunk: list[tuple[int, list[tuple[Place, int, int]]]] = []  # input, (left operand, depth, offset in wx)
-        for i, terms in self.plan.sunk.items():
+        self.deferred: list[tuple[int, list[tuple[Place, int, int]]]] = []  # input, (left operand, depth, offset in wx)
+        for i, terms in self.plan.deferred.items():
             panels = self.sizes.row([self.plan.traced.inputs[i].width])
             runs = []
             located = [(self._locate(g), g, w) for g, w in terms]
@@ -84,7 +84,7 @@ class Epilogue:
                     row += depth
                 runs.append((located[0][0], sum(depths), offset))
                 del located[:n]
-            self.sunk.append((i, runs))
+            self.deferred.append((i, runs))
 
     def _merge_products(self) -> None:
         """Cotangents that lie side by side, and meet the same left operand, are taken together."""
@@ -132,7 +132,7 @@ class Epilogue:
 
     def _follows(self, a: Place, width: int, b: Place) -> bool:
         """Whether `b` begins where `width` columns from `a` on end, without padding in between."""
-        return a.buffer is b.buffer and a.late == b.late and self._column(a) + width == self._column(b)
+        return a.buffer is b.buffer and a.next_step == b.next_step and self._column(a) + width == self._column(b)
 
     def _column(self, place: Place) -> int:
         return self.sizes.part_at(place.buffer, place.part) + place.start
@@ -185,7 +185,7 @@ class Epilogue:
                 target = Matrix(GRADS, start + a, self.shapes[view.base.uid][1])
                 last.append(AddRows(source, target, batch, width))
             else:
-                count = partial_sums(batch) if buffer.kind == "sum" else batch
+                count = partial_sums(batch) if buffer.kind is BufferKind.PARTIAL_SUM else batch
                 last.append(SumRows(source, Vector(GRADS, start + row_start(view)), count, width))
         for base, offset, width, other, to in self.copies:
             found, target_at = self.grad_at[base] + offset, self.grad_at[other] + to
@@ -194,7 +194,7 @@ class Epilogue:
 
     def _input_gradients(self, rows: int, matrix: Callable[[Place], Matrix]) -> Iterator[Product]:
         """Products of cotangents at all steps with packed matrices, piece by piece of the rows."""
-        for i, runs in self.sunk:
+        for i, runs in self.deferred:
             ldc = self.sizes.row([self.plan.traced.inputs[i].width])
             for start in range(0, rows, INPUT_ROWS):
                 for n, (place, depth, packed) in enumerate(runs):
@@ -281,7 +281,7 @@ def _moved(matrix: Matrix, by: int) -> Matrix:
 
 
 def _neighbours(a: Place, b: Place) -> bool:
-    return a.buffer is b.buffer and b.part == a.part + 1 and a.start == b.start == 0 and "rows" in a.buffer.name
+    return a.joins(b) and a.buffer.joinable
 
 
 def _overlap(a: tuple, b: tuple) -> bool:

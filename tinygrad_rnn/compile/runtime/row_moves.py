@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...kernels.loops.task_codes import IN_ORDER, Matrix, Missing, MoveRows, Section, Task
 from ..codegen.array_names import Role
 from ..codegen.layout import Layout
-from ..schedule.buffers import Buffer
+from ..schedule.buffers import Buffer, BufferKind
 from ..schedule.plan import Plan
 from .binding import Locate, RowMoves
 
@@ -27,7 +27,9 @@ def forward_moves(plan: Plan, states: list[Buffer], outputs: list[Buffer], batch
         for i, (b, s) in enumerate(zip(states, traced.states)):
             target = locate(b)
             slots: list[tuple[int, Matrix]] = [(Section.FIRST_STATE, target)]
-            if b.kind != "history":  # a step reads one slot of a ring or the other, as its number is even or odd
+            if (
+                b.kind is not BufferKind.STATES
+            ):  # a step reads one slot of a ring or the other, as its number is even or odd
                 slots = [(IN_ORDER, target), (IN_ORDER, target._replace(at=target.at + batch * target.ld))]
             for role, rows in initial:
                 source = Matrix(role.of(i), 0, s.width)
@@ -38,11 +40,11 @@ def forward_moves(plan: Plan, states: list[Buffer], outputs: list[Buffer], batch
         """Outputs to their places, zero where steps do not count; the last states of rows."""
         tasks: list[Task] = []
         for i, (b, n) in enumerate(zip(outputs, ys)):
-            rows = Section.PACKED_STATE if b.kind == "history" else Section.PACKED_ROW
+            rows = Section.PACKED_STATE if b.kind is BufferKind.STATES else Section.PACKED_ROW
             target = Matrix(Role.CALLER_OUTPUT.of(i), 0, n)
             tasks.append(MoveRows(locate(b), target, rows, IN_ORDER, n, Missing.ZERO))
         for i, (b, s) in enumerate(zip(states, traced.states)):
-            rows = Section.FINAL_STATE if b.kind == "history" else Section.FINAL_SLOT
+            rows = Section.FINAL_STATE if b.kind is BufferKind.STATES else Section.FINAL_SLOT
             target = Matrix(Role.CALLER_FINAL.of(i), 0, s.width)
             tasks.append(MoveRows(locate(b), target, rows, IN_ORDER, s.width, Missing.ZERO))
         return tasks

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ..ir.program_ops import SLICE
 from ..ir.symbol import Symbol
-from .buffers import Buffer
+from .buffers import Buffer, BufferKind
 from .schedule import Schedule
 
 
-def width_classes(schedule: Schedule) -> dict[int, int]:
+def equal_widths(schedule: Schedule) -> dict[int, int]:
     """Values that meet elementwise have one width, and share a loop; others may differ from call to call."""
     parent: dict[int, int] = {}
 
@@ -30,10 +30,10 @@ def width_classes(schedule: Schedule) -> dict[int, int]:
     return {uid: first[find(uid)] for uid in schedule.live}
 
 
-def row_classes(schedule: Schedule, width_class: dict[int, int]) -> dict[Buffer, Buffer]:
+def equal_rows(schedule: Schedule, width_class: dict[int, int]) -> dict[Buffer, Buffer]:
     """For each buffer whose parts are as wide as those of another, whatever the sizes, the first of them."""
     parts: dict[tuple[Buffer, int], int] = {}
-    places = [*schedule.places.items(), *schedule.sources.items(), *((r.value.uid, r.place) for r in schedule.roots)]
+    places = [*schedule.places.items(), *schedule.sources.items(), *((r.value.uid, r.place) for r in schedule.outputs)]
     for uid, place in places:
         s = schedule.live.get(uid)
         if s is None or s.op is SLICE or place.start:
@@ -45,5 +45,5 @@ def row_classes(schedule: Schedule, width_class: dict[int, int]) -> dict[Buffer,
     for buffer in dict.fromkeys(buffer for buffer, _ in parts):
         widths = tuple(parts.get((buffer, i)) for i in range(len(buffer.parts)))
         if None not in widths:
-            found[buffer] = first.setdefault((buffer.kind == "user", widths), buffer)
+            found[buffer] = first.setdefault((buffer.kind is BufferKind.EXTERNAL, widths), buffer)
     return found

@@ -19,8 +19,8 @@ class Accumulation:
     out: Symbol
     terms: list[tuple[Symbol, Symbol]]
     bias: list[Symbol] = field(default_factory=list)
-    before: list[Any] = field(default_factory=list)
-    after: list[Any] = field(default_factory=list)
+    initial_terms: list[Any] = field(default_factory=list)
+    epilogue_terms: list[Any] = field(default_factory=list)
     level: int = 0
     place: Place | None = None
 

@@ -13,7 +13,7 @@ from ..ir.program import StepProgram, leaves, wanted_invariants
 from ..ir.program_ops import ADD, MATMUL, SLICE, is_ours
 from ..ir.symbol import Symbol, reachable
 from ..ir.weight_slices import resolve_slice
-from .buffers import Buffer, Place, Root
+from .buffers import Buffer, BufferKind, LoopOutput, Place
 from .schedule import Schedule
 from .verify import verify_plan, verify_schedule
 
@@ -61,20 +61,20 @@ class Plan:
         results = set(self.aliases.values())
         kept = history | results
         states = [
-            Buffer(f"h{i}", "history" if i in kept else "ring", [s.width], "f_", i in results)
+            Buffer(f"h{i}", BufferKind.STATES if i in kept else BufferKind.DOUBLE_BUFFER, [s.width], "f_", i in results)
             for i, s in enumerate(t.states)
         ]
-        sources = {x.uid: Place(Buffer(f"x{i}", "user", [x.width])) for i, x in enumerate(t.inputs)}
+        sources = {x.uid: Place(Buffer(f"x{i}", BufferKind.EXTERNAL, [x.width])) for i, x in enumerate(t.inputs)}
         sources |= {s.uid: Place(b) for s, b in zip(t.states, states)}
-        roots = [Root(s, Place(b, late=True)) for s, b in zip(t.new_states, states)]
+        roots = [LoopOutput(s, Place(b, next_step=True)) for s, b in zip(t.new_states, states)]
         outputs = []
         for i, y in enumerate(t.outputs):
             if i in self.aliases:
                 outputs.append(states[self.aliases[i]])
                 continue
-            buffer = Buffer(f"y{i}", "series", [y.width], "f_", True)
+            buffer = Buffer(f"y{i}", BufferKind.PER_STEP, [y.width], "f_", True)
             outputs.append(buffer)
-            roots.append(Root(y, Place(buffer)))
+            roots.append(LoopOutput(y, Place(buffer)))
         return Schedule(roots, sources, "f_", saved.values()), states, outputs
 
     def inference(self) -> tuple[Schedule, list[Buffer], list[Buffer]]:
@@ -103,11 +103,11 @@ class Plan:
             )
         self.adjoint = adj
         self.constants = trace.added(t)
-        self.sunk: dict[int, list[tuple[Symbol, Symbol]]] = {}  # input -> products done after the loop
+        self.deferred: dict[int, list[tuple[Symbol, Symbol]]] = {}  # input -> products done after the loop
         for i, dx in enumerate(adj.inputs):
-            terms = _pure_products(dx) if dx is not None else None
+            terms = _product_terms(dx) if dx is not None else None
             if terms is not None:
-                self.sunk[i] = terms
+                self.deferred[i] = terms
         free = {s.uid for s in (*t.inputs, *t.states, *t.new_states)}
         roots = self._reverse_values()
         saved = self._choose_saved(roots, limit, free)
@@ -126,8 +126,8 @@ class Plan:
     def _reverse_values(self) -> list[Symbol]:
         adj = self.adjoint
         out = list(adj.states)
-        out += [g for i, g in enumerate(adj.inputs) if g is not None and i not in self.sunk]
-        out += [g for terms in self.sunk.values() for g, _ in terms]
+        out += [g for i, g in enumerate(adj.inputs) if g is not None and i not in self.deferred]
+        out += [g for terms in self.deferred.values() for g, _ in terms]
         out += [p.g for p in adj.products] + [r.g for r in adj.reductions]
         return out
 
@@ -146,45 +146,47 @@ class Plan:
 
     def _schedule_reverse(self) -> None:
         t, adj = self.traced, self.adjoint
-        sources = {x.uid: Place(Buffer(f"x{i}", "user", [x.width])) for i, x in enumerate(t.inputs)}
+        sources = {x.uid: Place(Buffer(f"x{i}", BufferKind.EXTERNAL, [x.width])) for i, x in enumerate(t.inputs)}
         for i, (new, buffer) in enumerate(zip(t.new_states, self.states)):
             if i in self.history:
-                sources[new.uid] = Place(buffer, late=True)
+                sources[new.uid] = Place(buffer, next_step=True)
         for i, (old, buffer) in enumerate(zip(t.states, self.states)):
             if i in self.history:
                 sources[old.uid] = Place(buffer)
         for uid in self.saved:
             sources.setdefault(uid, self.forward.kept[uid])
-        self.carries = [Buffer(f"c{i}", "ring", [s.width], "r_") for i, s in enumerate(t.states)]
-        self.seeds = [Buffer(f"g{i}", "user", [y.width]) for i, y in enumerate(t.outputs)]
+        self.carries = [Buffer(f"c{i}", BufferKind.DOUBLE_BUFFER, [s.width], "r_") for i, s in enumerate(t.states)]
+        self.seeds = [Buffer(f"g{i}", BufferKind.EXTERNAL, [y.width]) for i, y in enumerate(t.outputs)]
         for s in leaves(self._reverse_values()):
             kind, index = s.leaf or ("", 0)
             if kind == "cotangent":
                 sources[s.uid] = Place(self.seeds[index])
             elif kind == "carry":
                 sources[s.uid] = Place(self.carries[index])
-        roots = [Root(g, Place(b, late=True)) for g, b in zip(adj.states, self.carries)]
+        roots = [LoopOutput(g, Place(b, next_step=True)) for g, b in zip(adj.states, self.carries)]
         self.input_buffers: dict[int, Buffer] = {}
         for i, g in enumerate(adj.inputs):
-            if g is not None and i not in self.sunk:
-                self.input_buffers[i] = Buffer(f"dx{i}", "series", [g.width], "r_", True)
-                roots.append(Root(g, Place(self.input_buffers[i])))
+            if g is not None and i not in self.deferred:
+                self.input_buffers[i] = Buffer(f"dx{i}", BufferKind.PER_STEP, [g.width], "r_", True)
+                roots.append(LoopOutput(g, Place(self.input_buffers[i])))
         series = {p.g.uid: p.g for p in adj.products}
-        beside: dict[tuple, dict[int, Symbol]] = {}  # they meet the same left operand: one product for all
+        adjacent: dict[tuple, dict[int, Symbol]] = {}  # they meet the same left operand: one product for all
         for p in sorted(adj.products, key=lambda p: resolve_slice(p.w).axes[1][1:]):
-            beside.setdefault((resolve_slice(p.w).base.uid, p.a.uid), {})[p.g.uid] = p.g
-        series |= {g.uid: g for terms in self.sunk.values() for g, _ in terms}
+            adjacent.setdefault((resolve_slice(p.w).base.uid, p.a.uid), {})[p.g.uid] = p.g
+        series |= {g.uid: g for terms in self.deferred.values() for g, _ in terms}
         self.totals: dict[int, Buffer] = {}  # reductions that the loop adds up itself
-        buffers: dict[tuple[int, str], Buffer] = {}  # equal ones share a buffer
+        buffers: dict[tuple[int, BufferKind], Buffer] = {}  # equal ones share a buffer
         for i, r in enumerate(adj.reductions):
             if r.g.uid not in series or not _is_vector(r.v):
-                kind = "total" if r.v.ndim == 2 and r.v.shape[0] != 1 else "sum"  # of each row, or of all
+                each = r.v.ndim == 2 and r.v.shape[0] != 1  # row by itself, or all together
+                kind = BufferKind.ACCUMULATOR if each else BufferKind.PARTIAL_SUM
                 if (r.g.uid, kind) not in buffers:
-                    buffers[r.g.uid, kind] = Buffer(f"{kind}{i}", kind, [r.g.width], "r_")
-                    roots.append(Root(r.g, Place(buffers[r.g.uid, kind]), add=True))
+                    name = f"{'total' if each else 'sum'}{i}"
+                    buffers[r.g.uid, kind] = Buffer(name, kind, [r.g.width], "r_")
+                    roots.append(LoopOutput(r.g, Place(buffers[r.g.uid, kind]), add=True))
                 self.totals[i] = buffers[r.g.uid, kind]
         self.reverse = Schedule(
-            roots, sources, "r_", series.values(), [list(group.values()) for group in beside.values()]
+            roots, sources, "r_", series.values(), [list(group.values()) for group in adjacent.values()]
         )
 
 
@@ -197,14 +199,14 @@ def _is_vector(v: Symbol) -> bool:
     return v.ndim == 1 or (v.ndim == 2 and v.shape[0] == 1)
 
 
-def _pure_products(s: Symbol) -> list[tuple[Symbol, Symbol]] | None:
+def _product_terms(s: Symbol) -> list[tuple[Symbol, Symbol]] | None:
     """The terms of a sum of products, or None."""
     if s.op is None:
         return None
     if s.op is MATMUL:
         return [(s.args[0], s.args[1])]
     if s.op is ADD and all(isinstance(a, Symbol) and a.varying for a in s.args):
-        sides = [_pure_products(a) for a in s.args]
+        sides = [_product_terms(a) for a in s.args]
         if sides[0] is not None and sides[1] is not None:
             return sides[0] + sides[1]
     return None

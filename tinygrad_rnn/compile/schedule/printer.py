@@ -7,13 +7,25 @@ from collections.abc import Iterable
 from ..ir.printer import Printer, is_reduction
 from ..ir.symbol import Symbol
 from ..ir.weight_slices import WeightSlice, resolve_slice
-from .buffers import Buffer, Place
+from .buffers import Buffer, BufferKind, Place, Sum
 from .schedule import Product, Schedule
 
-KINDS = {
-    "user": "(T, B, {})", "history": "(T + 1, B, {})", "ring": "(2, B, {})", "series": "(T, B, {})",
-    "scratch": "(B, {})", "total": "(B, {})", "sum": "(B or less, {})",
-}  # fmt: skip
+SHAPES = {
+    BufferKind.EXTERNAL: "(T, B, {})",
+    BufferKind.STATES: "(T + 1, B, {})",
+    BufferKind.DOUBLE_BUFFER: "(2, B, {})",
+    BufferKind.PER_STEP: "(T, B, {})",
+    BufferKind.SCRATCH: "(B, {})",
+    BufferKind.ACCUMULATOR: "(B, {})",
+    BufferKind.PARTIAL_SUM: "(B or less, {})",
+}
+CONTENTS = {
+    BufferKind.STATES: "state before each step, and the last",
+    BufferKind.DOUBLE_BUFFER: "carried from step to step",
+    BufferKind.ACCUMULATOR: "added up over time",
+    BufferKind.PARTIAL_SUM: "added up over time and a few rows",
+    BufferKind.PER_STEP: "one row for each step",
+}
 
 
 class SchedulePrinter(Printer):
@@ -33,8 +45,10 @@ class SchedulePrinter(Printer):
             terms += [self.joined(list(biases), -1) for biases in zip(*(m.bias for m in members))]
         else:
             terms.append(" | ".join(" + ".join(self.name(v) for v in m.bias) or "0" for m in members).join("[]"))
-        out = _side_by_side([m.out.name + (f" without {self._sum(m.after)}" if m.after else "") for m in members])
-        verb = "+=" if lead.before else "="
+        out = _side_by_side(
+            [m.out.name + (f" without {self._sum(m.epilogue_terms)}" if m.epilogue_terms else "") for m in members]
+        )
+        verb = "+=" if lead.initial_terms else "="
         return f"{out} {verb} {' + '.join(terms)} -> {product.buffer.name}"
 
     def joined(self, parts: list[Symbol], axis: int) -> str:
@@ -64,7 +78,7 @@ class SchedulePrinter(Printer):
                     stores.setdefault(schedule.places[s.uid].buffer.name, []).append(text)
             for store in schedule.stores:
                 if store.level == level:
-                    value = store.value.name if isinstance(store.value, Symbol) else self._sum(store.value[1])
+                    value = self._sum(store.value.terms) if isinstance(store.value, Sum) else store.value.name
                     stores.setdefault(store.place.buffer.name, []).append(value)
             if stores:
                 rows = "; ".join(f"{', '.join(values)} -> {name}" for name, values in stores.items())
@@ -99,25 +113,19 @@ def contents(schedule: Schedule, buffer: Buffer) -> list[str]:
 def describe_buffer(schedule: Schedule, buffer: Buffer) -> str:
     """A buffer's name, shape, contents and owner, without sizes."""
     kept = {place.buffer.name for place in schedule.kept.values()}
-    if buffer.kind == "user":
+    if buffer.kind is BufferKind.EXTERNAL:
         owner = "the caller's"
-    elif buffer.home != schedule.prefix:
+    elif buffer.owner != schedule.prefix:
         owner = "kept by the forward loop"
-    elif buffer.name in kept and buffer.home == "f_":
+    elif buffer.name in kept and buffer.owner == "f_":
         owner = "kept for the backward loop"
     elif buffer.name in kept:
         owner = "kept for the products and sums after the loop"
     else:
-        owner = {
-            "history": "state before each step, and the last",
-            "ring": "carried from step to step",
-            "total": "added up over time",
-            "sum": "added up over time and a few rows",
-            "series": "one row for each step",
-        }.get(buffer.kind, "of one step")
+        owner = CONTENTS.get(buffer.kind, "of one step")
     if buffer.result:
         owner += ", a result"
-    shape = KINDS[buffer.kind].format(" ".join(contents(schedule, buffer)) or "features")
+    shape = SHAPES[buffer.kind].format(" ".join(contents(schedule, buffer)) or "features")
     return f"{buffer.name}: {shape}, {owner}"
 
 

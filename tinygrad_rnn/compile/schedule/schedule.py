@@ -14,7 +14,7 @@ from typing import Any
 from ..ir.program_ops import CONCAT, SLICE
 from ..ir.symbol import Symbol
 from ..ir.weight_slices import resolve_slice
-from .buffers import Buffer, Place, Root, Store
+from .buffers import Buffer, BufferKind, LoopOutput, Place, Store, Sum
 from .gemm_fusion import Accumulation, find_accumulations
 
 CHEAP = 5  # recompute rather than store what costs no more than this
@@ -35,7 +35,7 @@ class Schedule:
 
     Parameters
     ----------
-    roots : list of Root
+    outputs : list of LoopOutput
         What has to be stored.
     sources : dict
         uid -> Place of time-varying values that are there before the step runs.
@@ -43,24 +43,24 @@ class Schedule:
         Names of new buffers start with it.
     series : iterable of Symbol
         Values that must be kept for all time steps; ``kept[uid]`` says where.
-    beside : list of lists of Symbol
+    adjacent : list of lists of Symbol
         Which of them are best laid side by side, and in which order.
     """
 
     def __init__(
         self,
-        roots: list[Root],
+        outputs: list[LoopOutput],
         sources: dict[int, Place],
         prefix: str = "",
         series: Iterable[Symbol] = (),
-        beside: Sequence[list[Symbol]] = (),
+        adjacent: Sequence[list[Symbol]] = (),
     ):
         self.sources = dict(sources)
         self.prefix = prefix
         self.series = {s.uid: s for s in series}
-        self.beside = {s.uid: group for group in beside for s in group}
+        self.adjacent = {s.uid: group for group in adjacent for s in group}
         self.kept: dict[int, Place] = {}
-        self.roots = _split_roots(roots)
+        self.outputs = _split_outputs(outputs)
         self.buffers: list[Buffer] = []
         self.products: list[Product] = []
         self.stores: list[Store] = []
@@ -69,14 +69,14 @@ class Schedule:
         self._find_uses()
         self.accumulations = find_accumulations(self.order, self.uses, self.sources, self.series)
         self._find_levels()
-        self._place_roots()
+        self._place_outputs()
         self._place_operands()
         self._form_products()
         self._place_shared()
         self.stores.sort(key=lambda s: s.level)
         self.levels = 1 + max([0, *(p.level for p in self.products), *(s.level for s in self.stores)])
 
-    # ---- the graph between sources and roots
+    # ---- the graph between sources and outputs
 
     def _args(self, s: Symbol) -> list[Symbol]:
         """Varying operands of `s` inside this loop."""
@@ -87,7 +87,7 @@ class Schedule:
     def _find_uses(self) -> None:
         self.live: dict[int, Symbol] = {}
         self.uses: dict[int, int] = {}
-        stack = [r.value for r in self.roots] + list(self.series.values())
+        stack = [r.value for r in self.outputs] + list(self.series.values())
         for s in stack:
             self.uses[s.uid] = self.uses.get(s.uid, 0) + 1
         while stack:
@@ -107,11 +107,11 @@ class Schedule:
             acc = self.accumulations.get(s.uid)
             if acc is not None:
                 ready = max(self.level_of(a) for a, _ in acc.terms)
-                early = [t for t in acc.before if self.level_of(t) <= ready]
-                acc.after = [t for t in acc.before if not any(t is e for e in early)]
-                acc.before = early
+                early = [t for t in acc.initial_terms if self.level_of(t) <= ready]
+                acc.epilogue_terms = [t for t in acc.initial_terms if not any(t is e for e in early)]
+                acc.initial_terms = early
                 acc.level = ready + 1
-                self.level[s.uid] = max([acc.level, *(self.level_of(t) for t in acc.after)])
+                self.level[s.uid] = max([acc.level, *(self.level_of(t) for t in acc.epilogue_terms)])
             elif s.lowering.kind == "reduce":
                 self.level[s.uid] = max(self.level_of(a) for a in s.args) + 1
             else:
@@ -122,8 +122,9 @@ class Schedule:
 
     # ---- places
 
-    def buffer(self, kind: str, name: str = "") -> Buffer:
-        b = Buffer(f"{self.prefix}{name or kind}{len(self.buffers)}", kind, home=self.prefix)
+    def buffer(self, kind: BufferKind, name: str, joinable: bool = False) -> Buffer:
+        name = f"{self.prefix}{name}{len(self.buffers)}"
+        b = Buffer(name, kind, owner=self.prefix, joinable=joinable)
         self.buffers.append(b)
         return b
 
@@ -131,16 +132,22 @@ class Schedule:
         buffer.parts.append(s.width)
         return Place(buffer, len(buffer.parts) - 1)
 
-    def _place_roots(self) -> None:
-        for r in self.roots:
+    def _place_outputs(self) -> None:
+        for r in self.outputs:
             acc = self.accumulations.get(r.value.uid)
             part = r.place.start == 0 and r.place.buffer.parts[r.place.part] == r.value.width
             whole = part and not r.add
-            if acc is not None and not acc.after and acc.place is None and whole and r.place.buffer.kind != "user":
+            if (
+                acc is not None
+                and not acc.epilogue_terms
+                and acc.place is None
+                and whole
+                and r.place.buffer.kind is not BufferKind.EXTERNAL
+            ):
                 acc.place = r.place
                 self.places.setdefault(r.value.uid, r.place)
                 continue
-            self.stores.append(Store(r.value, r.place, self.level_of(r.value), r.value.width, r.add, exact=not part))
+            self.stores.append(Store(r.value, r.place, self.level_of(r.value), r.value.width, r.add, masked=not part))
             if whole and r.value.uid not in self.sources:
                 self.places.setdefault(r.value.uid, r.place)
 
@@ -153,7 +160,7 @@ class Schedule:
             loose: list[Symbol] = []
             for a, _ in acc.terms:
                 inner = self.accumulations.get(a.uid)
-                if a.uid in self.sources or a.uid in self.places or (inner is not None and not inner.after):
+                if a.uid in self.sources or a.uid in self.places or (inner is not None and not inner.epilogue_terms):
                     continue
                 if not any(a is b for b in loose):
                     loose.append(a)
@@ -162,28 +169,28 @@ class Schedule:
         for uid, s in sorted(self.series.items()):
             acc = self.accumulations.get(uid)
             place = self.sources.get(uid) or self.places.get(uid)
-            if place is None or place.buffer.kind in ("ring", "scratch"):
-                if acc is not None and not acc.after and acc.place is None:
-                    acc.place = self.places[uid] = self._new_part(self.buffer("series"), s)
+            if place is None or not place.buffer.kind.over_time:
+                if acc is not None and not acc.epilogue_terms and acc.place is None:
+                    acc.place = self.places[uid] = self._new_part(self.buffer(BufferKind.PER_STEP, "kept"), s)
                 elif place is None:
-                    self._lay_out([v for v in self.beside.get(uid, [s]) if v is s or self._is_loose(v)])
+                    self._lay_out([v for v in self.adjacent.get(uid, [s]) if v is s or self._is_loose(v)])
                 else:  # it lies where the next step overwrites it
-                    place = self._new_part(self.buffer("series"), s)
-                    self.stores.append(Store(s, place, self.level_of(s), s.width, clean=True))
+                    place = self._new_part(self.buffer(BufferKind.PER_STEP, "kept"), s)
+                    self.stores.append(Store(s, place, self.level_of(s), s.width, zero_padded=True))
                     self.kept[uid] = place
             self.kept.setdefault(uid, self.sources.get(uid) or self.places[uid])
 
     def _is_loose(self, s: Symbol) -> bool:
         """Whether `s` has no place, and is not what a product stores."""
         acc = self.accumulations.get(s.uid)
-        return s.uid not in self.sources and s.uid not in self.places and (acc is None or bool(acc.after))
+        return s.uid not in self.sources and s.uid not in self.places and (acc is None or bool(acc.epilogue_terms))
 
     def _lay_out(self, values: list[Symbol]) -> None:
-        kind = "series" if any(v.uid in self.series for v in values) else "scratch"
-        buffer = self.buffer(kind, "rows")
+        kept = any(v.uid in self.series for v in values)
+        buffer = self.buffer(BufferKind.PER_STEP if kept else BufferKind.SCRATCH, "rows", joinable=True)
         for v in values:
             place = self.places[v.uid] = self._new_part(buffer, v)
-            self.stores.append(Store(v, place, self.level_of(v), v.width, clean=True))
+            self.stores.append(Store(v, place, self.level_of(v), v.width, zero_padded=True))
 
     def _form_products(self) -> None:
         groups: dict[Any, list[Accumulation]] = {}
@@ -192,23 +199,23 @@ class Schedule:
             if acc is None:
                 continue
             fixed = s.uid if acc.place is not None else None
-            key = (acc.level, tuple(a.uid for a, _ in acc.terms), bool(acc.before), fixed)
+            key = (acc.level, tuple(a.uid for a, _ in acc.terms), bool(acc.initial_terms), fixed)
             groups.setdefault(key, []).append(acc)
         for (level, _, _, fixed), members in sorted(groups.items(), key=lambda kv: kv[0][0]):
             members.sort(key=lambda m: resolve_slice(m.terms[0][1]).axes[1][1:])
             if fixed is None:
-                buffer = self.buffer("scratch", "sums")
+                buffer = self.buffer(BufferKind.SCRATCH, "sums")
                 for acc in members:
                     acc.place = self._new_part(buffer, acc.out)
-                    if not acc.after:
+                    if not acc.epilogue_terms:
                         self.places.setdefault(acc.out.uid, acc.place)
             else:
                 assert members[0].place is not None
                 buffer = members[0].place.buffer
             for acc in members:
-                if acc.before:
-                    when = max([0, *(self.level_of(t) for t in acc.before)])
-                    value = ("sum", tuple(acc.before + acc.bias))
+                if acc.initial_terms:
+                    when = max([0, *(self.level_of(t) for t in acc.initial_terms)])
+                    value = Sum(tuple(acc.initial_terms + acc.bias))
                     assert acc.place is not None
                     self.stores.append(Store(value, acc.place, when, acc.out.width, out=acc.out))
                     acc.bias = []
@@ -221,18 +228,10 @@ class Schedule:
         runs: list[list[int]] = []
         for i, (a, _) in enumerate(acc.terms):
             place = self.place_of(a)
-            if runs:
-                last = self.place_of(acc.terms[runs[-1][-1]][0])
-                if (
-                    last.buffer is place.buffer
-                    and place.part == last.part + 1
-                    and last.start == place.start == 0
-                    and last.late == place.late
-                    and place.buffer.kind in ("series", "scratch")
-                    and place.buffer.name.startswith(f"{self.prefix}rows")
-                ):
-                    runs[-1].append(i)
-                    continue
+            last = self.place_of(acc.terms[runs[-1][-1]][0]) if runs else None
+            if last is not None and last.joins(place) and place.buffer.joinable and place.buffer.owner == self.prefix:
+                runs[-1].append(i)
+                continue
             runs.append([i])
         return runs
 
@@ -268,13 +267,13 @@ class Schedule:
         for s in self.order:
             if s.lowering.kind == "reduce":
                 work += [(a, self.level_of(a), a.width) for a in s.args]
-                scratch = scratch or self.buffer("scratch", "shared")
+                scratch = scratch or self.buffer(BufferKind.SCRATCH, "shared")
                 self.places.setdefault(s.uid, self._new_part(scratch, s))
         seen: set = set()
         while work:
             value, level, width = work.pop()
-            if isinstance(value, tuple):
-                work += [(t, level, width) for t in value[1]]
+            if isinstance(value, Sum):
+                work += [(t, level, width) for t in value.terms]
                 continue
             if not isinstance(value, Symbol) or not value.varying or value.uid in self.sources:
                 continue
@@ -283,13 +282,13 @@ class Schedule:
             seen.add((value.uid, level, width))
             acc = self.accumulations.get(value.uid)
             if acc is not None:
-                work += [(t, level, width) for t in acc.after]
+                work += [(t, level, width) for t in acc.epilogue_terms]
                 continue
             if value.lowering.kind == "reduce":
                 continue
             mine = self.level_of(value)
             if mine < level and value.uid not in self.places and self.cost(value, set(), CHEAP) > CHEAP:
-                scratch = scratch or self.buffer("scratch", "shared")
+                scratch = scratch or self.buffer(BufferKind.SCRATCH, "shared")
                 place = self.places[value.uid] = self._new_part(scratch, value)
                 self.stores.append(Store(value, place, mine, value.width))
                 work.append((value, mine, value.width))
@@ -299,14 +298,14 @@ class Schedule:
             work += [(a, level, width) for a in self._args(value)]
 
 
-def _split_roots(roots: list[Root]) -> list[Root]:
+def _split_outputs(outputs: list[LoopOutput]) -> list[LoopOutput]:
     out = []
-    for r in roots:
+    for r in outputs:
         if r.value.op is not CONCAT:
             out.append(r)
             continue
         start = r.place.start
         for part in r.value.args:
-            out.append(Root(part, Place(r.place.buffer, r.place.part, start, r.place.late), r.add))
+            out.append(LoopOutput(part, Place(r.place.buffer, r.place.part, start, r.place.next_step), r.add))
             start += part.width
     return out

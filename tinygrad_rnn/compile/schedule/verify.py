@@ -8,13 +8,12 @@ from ..ir.printer import is_reduction
 from ..ir.program_ops import SLICE
 from ..ir.symbol import Symbol
 from ..ir.verify import describe, fault
-from .buffers import Buffer, Place, Store
+from .buffers import Buffer, BufferKind, Place, Store, Sum
 from .schedule import Product, Schedule
 
 if TYPE_CHECKING:
     from .plan import Plan
 
-OVER_TIME = ("user", "history", "series")  # kinds of buffers that have a row for each step
 BEGUN, PARTIAL, ADDED = "begun", "partial", "added"  # what a place may hold of a value, if it is not all of it
 
 
@@ -45,23 +44,23 @@ def verify_plan(plan: Plan) -> None:
     verify_schedule(forward)
     verify_schedule(reverse)
     after = [s for p in plan.adjoint.products for s in (p.a, p.g)]
-    after += [g for terms in plan.sunk.values() for g, _ in terms]
+    after += [g for terms in plan.deferred.values() for g, _ in terms]
     after += [r.g for i, r in enumerate(plan.adjoint.reductions) if i not in plan.totals]
     after = [s.args[0] if s.op is SLICE and s.uid not in reverse.kept else s for s in after]
     for s in after:
         found = reverse.kept.get(s.uid) or reverse.sources.get(s.uid)
-        if found is None or found.buffer.kind not in OVER_TIME:
+        if found is None or not found.buffer.kind.over_time:
             fault("plan", f"{describe(s)} is read after the loop, and kept in {_at(found)}")
     for s in (*reverse.live.values(), *after):
         if s.uid in reverse.sources and s.uid < program.limit and s.op is not SLICE:
             _check_saved(plan, s, reverse.sources[s.uid])
     written = {store.place.buffer for store in reverse.stores} | {product.buffer for product in reverse.products}
     for buffer in written:
-        if buffer.home == forward.prefix:
+        if buffer.owner == forward.prefix:
             fault("plan", f"the backward loop writes to {buffer.name}, which the forward loop keeps")
     for i, buffer in plan.totals.items():
         g = plan.adjoint.reductions[i].g
-        if not any(r.value is g and r.place.buffer is buffer and r.add for r in reverse.roots):
+        if not any(r.value is g and r.place.buffer is buffer and r.add for r in reverse.outputs):
             fault("plan", f"the sum of {describe(g)} is read from {buffer.name}, to which nobody adds it")
 
 
@@ -71,26 +70,26 @@ def _check_saved(plan: Plan, s: Symbol, place: Place) -> None:
     at_all_steps = []  # one state may be another of the step before
     for i in sorted(plan.history):
         at_all_steps += [Place(plan.states[i])] if program.states[i] is s else []
-        at_all_steps += [Place(plan.states[i], late=True)] if program.new_states[i] is s else []
+        at_all_steps += [Place(plan.states[i], next_step=True)] if program.new_states[i] is s else []
     if s.uid in plan.saved:
         if kept != place:
             fault("plan", f"{describe(s)} is read from {_at(place)}, and saved in {_at(kept)}")
     elif any(s is state for state in (*program.states, *program.new_states)):
-        if place not in at_all_steps or place.buffer.kind != "history":
+        if place not in at_all_steps or place.buffer.kind is not BufferKind.STATES:
             fault("plan", f"{describe(s)} is read from {_at(place)}, wanted its state at all steps, which is not saved")
     elif all(s is not x for x in program.inputs):
         fault("plan", f"{describe(s)} is read by the backward loop, and not saved")
 
 
 def _buffers(schedule: Schedule) -> list[Buffer]:
-    places = [*schedule.sources.values(), *(r.place for r in schedule.roots)]
+    places = [*schedule.sources.values(), *(r.place for r in schedule.outputs)]
     return list(dict.fromkeys([*(p.buffer for p in places), *schedule.buffers]))
 
 
 def _at(place: Place | None) -> str:
     if place is None:
         return "no place"
-    return f"{place.buffer.name}, part {place.part}{', the step after' if place.late else ''}"
+    return f"{place.buffer.name}, part {place.part}{', the step after' if place.next_step else ''}"
 
 
 class _Step:
@@ -125,11 +124,11 @@ class _Step:
         for acc in schedule.accumulations.values():
             if acc.out.uid not in done:
                 self.fail(acc.out, "it is in no product")
-        for root in schedule.roots:
+        for root in schedule.outputs:
             token = (ADDED, root.value.uid) if root.add else root.value.uid
             self._check_held(root.value, root.place, token, "is to be left")
         for uid, place in schedule.kept.items():
-            if place.buffer.kind not in OVER_TIME:
+            if not place.buffer.kind.over_time:
                 self.fail(schedule.series[uid], f"it is kept in {_at(place)}, which the next step overwrites")
             if uid not in schedule.sources:
                 self._check_held(schedule.series[uid], place, uid, "is to be kept")
@@ -141,10 +140,10 @@ class _Step:
         self._check_operands(product)
         for i, m in enumerate(product.members):
             place = self._check_member(product, i)
-            if m.before:
+            if m.initial_terms:
                 self._check_held(m.out, place, (BEGUN, m.out.uid), "is to be accumulated onto")
-                self.held[place.buffer, place.part, place.late] = []
-            self._write(m.out, place, (PARTIAL, m.out.uid) if m.after else m.out.uid)
+                self.held[place.buffer, place.part, place.next_step] = []
+            self._write(m.out, place, (PARTIAL, m.out.uid) if m.epilogue_terms else m.out.uid)
         behind = len(product.buffer.parts) - place.part - 1
         if behind:
             self.fail(lead.out, f"products write whole panels, and {product.buffer.name} has {behind} parts behind it")
@@ -158,11 +157,11 @@ class _Step:
             operands = [lead.terms[i][0] for i in run]
             places = [self.schedule.place_of(a) for a in operands]
             for a, place, after in zip(operands, places, places[1:]):
-                if after != Place(place.buffer, place.part + 1, 0, place.late) or place.start:
+                if after != Place(place.buffer, place.part + 1, 0, place.next_step) or place.start:
                     self.fail(a, f"it is one operand with the next, from {_at(place)} to {_at(after)}")
             for a, place in zip(operands, places):
-                clean = any(store.place == place and store.clean for store in self.schedule.stores)
-                if len(run) > 1 and not clean:
+                zero_padded = any(store.place == place and store.zero_padded for store in self.schedule.stores)
+                if len(run) > 1 and not zero_padded:
                     self.fail(a, f"lanes behind it in {_at(place)} are read by a product, and not zero")
         if sorted(i for run in product.sources for i in run) != list(range(len(lead.terms))):
             self.fail(lead.out, f"its operands are grouped as {product.sources}")
@@ -171,11 +170,11 @@ class _Step:
         """Members have operands in common, and lie side by side; gives the place of one."""
         lead, m = product.members[0], product.members[index]
         same = [a.uid for a, _ in m.terms] == [a.uid for a, _ in lead.terms]
-        if m.level != product.level or not same or bool(m.before) != bool(lead.before):
+        if m.level != product.level or not same or bool(m.initial_terms) != bool(lead.initial_terms):
             self.fail(m.out, f"it is in one product with {lead.out.name}, which has other operands")
         if m.place is None or lead.place is None:
             self.fail(m.out, "a product stores it, and it has no place")
-        wanted = Place(lead.place.buffer, lead.place.part + index, 0, lead.place.late)
+        wanted = Place(lead.place.buffer, lead.place.part + index, 0, lead.place.next_step)
         if m.place != wanted:
             self.fail(m.out, f"a product stores it in {_at(wanted)}, and it is read from {_at(m.place)}")
         return m.place
@@ -184,15 +183,15 @@ class _Step:
         value, place = store.value, store.place
         if isinstance(value, Symbol) and is_reduction(value) and self.schedule.places.get(value.uid) == place:
             return  # the reduction itself writes it
-        for s in value[1] if isinstance(value, tuple) else (value,):
+        for s in value.terms if isinstance(value, Sum) else (value,):
             self._check_read(s)
         self._check_bounds(store.shaped, place)
         width = place.buffer.parts[place.part]
-        if not store.exact and (place.start or store.width != width):
+        if not store.masked and (place.start or store.width != width):
             self.fail(
                 store.shaped, f"whole vectors of it are stored at column {place.start} of {width} in {_at(place)}"
             )
-        if isinstance(value, tuple):
+        if isinstance(value, Sum):
             self._write(store.shaped, place, (BEGUN, store.shaped.uid))
         else:
             self._write(value, place, (ADDED, value.uid) if store.add else value.uid)
@@ -221,13 +220,13 @@ class _Step:
                 continue
             if schedule.level_of(s) > self.level:
                 self.fail(s, f"it is read before its operands are ready, at level {schedule.level_of(s)}")
-            if acc is not None and not acc.after:
+            if acc is not None and not acc.epilogue_terms:
                 self._check_held(s, acc.place, s.uid, "is read")
             elif is_reduction(s) or (s.uid in schedule.places and schedule.level_of(s) < self.level):
                 self._check_stored(s)
             elif acc is not None:
                 self._check_held(s, acc.place, (PARTIAL, s.uid), "is read")
-                stack += acc.after
+                stack += acc.epilogue_terms
             elif s.op is None:
                 self.fail(s, "it is a leaf that the loop is not given")
             else:
@@ -243,21 +242,21 @@ class _Step:
         self._check_held(s, schedule.places[s.uid], s.uid, "is read")
 
     def _check_held(self, s: Symbol, place: Place | None, token: Any, verb: str) -> None:
-        found = self.held.get((place.buffer, place.part, place.late), []) if place else []
+        found = self.held.get((place.buffer, place.part, place.next_step), []) if place else []
         if place is None or (place.start, place.start + s.width, token) not in found:
             self.fail(s, f"it {verb} in {_at(place)}, which holds {self._names(found) or 'nothing'} by then")
 
     def _write(self, s: Symbol, place: Place, token: Any) -> None:
         self._check_bounds(s, place)
-        if place.buffer.kind == "user":
+        if place.buffer.kind is BufferKind.EXTERNAL:
             self.fail(s, f"it is written to {_at(place)}, an array of the caller's")
         start, stop = place.start, place.start + s.width
-        found = self.held.setdefault((place.buffer, place.part, place.late), [])
+        found = self.held.setdefault((place.buffer, place.part, place.next_step), [])
         given = [
             uid
             for uid, source in self.schedule.sources.items()
             if uid in self.schedule.live and source.buffer is place.buffer
-            if (source.part, source.late) == (place.part, place.late)
+            if (source.part, source.next_step) == (place.part, place.next_step)
             if source.start < stop and start < source.start + self.schedule.live[uid].width
         ]
         over = [t for a, b, t in found if a < stop and start < b]
