@@ -329,4 +329,13 @@ def detached(p, x, h):
     return h, h
 
 
+@row(lambda I, H: {"w": (I, H), "u": (H, H), "b": (H,), "d": (H,)})
+def layer_used_twice(p, x, h):
+    """Two vectors get the same gradient at each place, and one of them another one besides."""
+    for _ in range(2):
+        h = tr.tanh(h @ p.u + p.b + p.d)
+    h = tr.tanh(x @ p.w + h + p.b) * p.d
+    return h, h
+
+
 BY_NAME = {case.name: case for case in CASES}

@@ -80,6 +80,7 @@ class _Writer:
         self.program: list[tuple] = []
         self.shapes: dict[str, tuple] = {}
         self.constants: list[int] = []
+        self.layers: list[tuple] = []  # widths of input and output, names of the weight and two biases
 
     def size(self, most: int = 6) -> int:
         return self.choose.integer(1, most)
@@ -120,12 +121,25 @@ class _Writer:
         shape = (width, v.width) if kind == "matmul_transposed" else (v.width, width)
         return self.add(width, 2 * v.bound * np.sqrt(v.width), kind, v.at, self.parameter(shape))
 
+    def layer(self, a: Value) -> None:
+        """An affine map with two biases, as recurrent cells have it: a new one, or one that is used again."""
+        if not self.layers or self.choose.boolean():
+            sizes = a.width, self.size()
+            self.layers.append((*sizes, self.parameter(sizes), *(self.parameter(sizes[1:]) for _ in range(2))))
+        width, out, weight, *biases = self.pick(self.layers)
+        a = self.reach(a, width)
+        value = self.add(out, 2 * a.bound * np.sqrt(width), "matmul", a.at, weight)
+        for name in biases:
+            value = self.add(out, value.bound + 1, "vector_add", value.at, name)
+
     def instruction(self) -> None:
         kinds = ["product", "product", "unary", "unary", "binary", "binary", "vector", "along", "reduce"]
-        kind = self.pick([*kinds, "slice", "concat", "where", "masked", "constant", "vector_product"])
+        kind = self.pick([*kinds, "layer", "slice", "concat", "where", "masked", "constant", "vector_product"])
         a = self.pick(self.values)
         if kind == "product":
             self.product(a, self.size())
+        elif kind == "layer":
+            self.layer(a)
         elif kind == "unary":
             name = self.pick(UNARY)
             self.add(a.width, UNARY[name][1], name, a.at)

@@ -110,22 +110,38 @@ class Epilogue:
                 self.temp_size += product.rows * product.columns
 
     def _merge_reductions(self) -> None:
-        """Sums of cotangents over rows; of vectors that get the same, one is summed and the others are copied."""
+        """Sums of cotangents over rows; of vectors that get the same, one is summed and the others are copied.
+
+        A gradient to which anything else is added, such as that of a bias which a step uses twice, is no sum that
+        others could copy.
+        """
         self.sums: list[list[Any]] = []  # place, width, base, offset in base
         self.copies: list[tuple] = []  # base, offset, width, base, offset
         self.totals: list[tuple] = []  # buffer, base, reduction
-        seen: dict[int, tuple[int, int]] = {}
+        shared = {resolve(p.w).base.uid for p in self.plan.adjoint.products}
+        alike: dict[int, list[tuple[Symbol, int, int]]] = {}  # uid of a cotangent -> it, and where its sum belongs
+        spans: list[tuple[int, int, int]] = []  # base, first and last element of each sum
         for i, r in enumerate(self.plan.adjoint.reductions):
             view = resolve_slice(r.v)
             if i in self.plan.totals:
                 self.totals.append((self.plan.totals[i], view, r))
+                shared.add(view.base.uid)
                 continue
-            at = row_start(view)
-            if r.g.uid in seen:
-                self.copies.append((*seen[r.g.uid], r.g.width, view.base.uid, at))
-                continue
-            seen[r.g.uid] = (view.base.uid, at)
-            self.sums.append([self._locate(r.g), r.g.width, view.base.uid, at])
+            base, at = view.base.uid, row_start(view)
+            alike.setdefault(r.g.uid, []).append((r.g, base, at))
+            spans.append((base, at, at + r.g.width))
+        for found in alike.values():
+            source = None
+            for g, base, at in found:
+                alone = sum(b == base and low < at + g.width and at < high for b, low, high in spans) == 1
+                if base not in shared and alone:
+                    source = (base, at)
+                    break
+            for g, base, at in found:
+                if source is None or source == (base, at):
+                    self.sums.append([self._locate(g), g.width, base, at])
+                else:
+                    self.copies.append((*source, g.width, base, at))
         self.sums.sort(key=lambda s: (s[2], s[3]))
         self.sums = _merge(self.sums, self._follows)
         self.copies = [tuple(c) for c in _merge_copies(sorted(self.copies, key=lambda c: (c[3], c[4])))]
