@@ -1,4 +1,4 @@
-"""Holding the compiled road against the tape: outputs, states and every gradient."""
+"""Comparison of compiled runs with the tape: outputs, states and every gradient."""
 
 import numpy as np
 

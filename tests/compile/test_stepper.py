@@ -13,9 +13,9 @@ from tinygrad_rnn.errors import DTypeError, ShapeError
 from tinygrad_rnn.recurrent import scan
 from tinygrad_rnn.recurrent.streaming.stepper import Stepper
 
+from ..recurrent.test_static_attributes import Parts, drawn_map
 from .agreement import leaves_of
 from .corner_cells import BY_NAME, CASES
-from .test_settings import Parts, drawn_map
 
 FEW = ["peephole_lstm", "delayed", "several_inputs", "masked_counter", "swapped", "variational_dropout"]
 some = [pytest.param(c, id=c.name, marks=() if c.name in FEW else pytest.mark.slow) for c in CASES]

@@ -14,7 +14,7 @@ def scan_by_hand(cell, xs, state, lengths=None, mask=None, resets=None, reset_st
     mask = np.ones((T, B), bool) if mask is None else mask
     resets = np.zeros((T, B), bool) if resets is None else resets
     carried = cell.initial_state(B) if state is None else state
-    fresh = cell.initial_state(B) if reset_state is None else reset_state
+    reset_state = cell.initial_state(B) if reset_state is None else reset_state
     cell.begin_sequence(1)
     ends, rows = [], []
     for b in range(B):
@@ -23,7 +23,7 @@ def scan_by_hand(cell, xs, state, lengths=None, mask=None, resets=None, reset_st
         for t in reversed(order) if reverse else order:
             border = t + 1 if reverse else t  # what a reset there parts
             if border < lengths[b] and border in order and resets[border, b]:
-                now = tree.map(row, fresh)
+                now = tree.map(row, reset_state)
             if t < lengths[b] and mask[t, b]:
                 ys[t], now = cell.step(tree.unflatten(structure, [x[t, b : b + 1] for x in leaves]), now)
         ends.append(now)

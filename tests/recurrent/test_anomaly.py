@@ -55,7 +55,7 @@ def sequence(value, step=STEP, row=ROW, requires_grad=True):
 
 
 def caught(layer, x, backward=True, **options):
-    """The error of a call, which comes again in a second one, though that takes the short road."""
+    """The error of a call; a second call, which is a guarded one, raises it again."""
     errors = []
     for _ in range(2):
         with tr.detect_anomaly(), pytest.raises(AnomalyError) as info:  # noqa: PT012
@@ -263,8 +263,8 @@ def test_layers_and_directions(mode):
 def test_scan_with_states_to_begin_anew_with(mode):
     resets = np.zeros((T, B), bool)
     resets[STEP, ROW] = True
-    fresh = np.ones((B, 2))
-    fresh[ROW, 0] = -1.0
+    reset_state = np.ones((B, 2))
+    reset_state[ROW, 0] = -1.0
 
     class FromState(OneOp):
         def step(self, x, h):
@@ -273,7 +273,7 @@ def test_scan_with_states_to_begin_anew_with(mode):
 
     cell = FromState(None)
     with tr.detect_anomaly(), pytest.raises(AnomalyError) as info:
-        recurrent.scan(cell, sequence(1.0), tr.ones((B, 2), "float64"), mode, resets=resets, reset_state=fresh)
+        recurrent.scan(cell, sequence(1.0), tr.ones((B, 2), "float64"), mode, resets=resets, reset_state=reset_state)
     assert (info.value.op, info.value.step, info.value.row) == ("sqrt", STEP, ROW)
 
 

@@ -1,4 +1,4 @@
-"""Calls that come again: the short road is taken where nothing has changed, and gives what the full road gives."""
+"""Guarded calls: they run only if nothing has changed, and give the results of the checked path."""
 
 import copy
 
@@ -100,7 +100,7 @@ def test_lengths_masks_and_resets(kind, short):
         assert len(short) == count
     state = tr.tensor(np.full((1, B, H), 0.5))
     module(x, state if kind is nn.GRU else (state, state), resets=resets)
-    assert len(short) == count, "rows begin anew with another state"
+    assert len(short) == count, "rows are reset to another state"
 
 
 def test_states_of_ones_own(short):

@@ -37,10 +37,10 @@ def both(cell, x, inputs, every, seed=0, **how):
 def test_same_results_and_gradients(mode, reverse, steps):
     for name, every in zip(CELLS, (1, 2, 3, 5, 6)):
         cell = cell_of(name)
-        x, state, fresh = draw((T, B, I)), draw_state(cell, B), draw_state(cell, B, seed=2)
-        inputs = [x, *leaves(state, fresh), *cell.parameters()]
-        starts = [{"state": state, "reset_state": fresh}, {"state": state}, {"state": None}]
-        for more in starts[: 1 if reverse else None]:
+        x, state, reset_state = draw((T, B, I)), draw_state(cell, B), draw_state(cell, B, seed=2)
+        inputs = [x, *leaves(state, reset_state), *cell.parameters()]
+        options = [{"state": state, "reset_state": reset_state}, {"state": state}, {"state": None}]
+        for more in options[: 1 if reverse else None]:
             assert_same(*both(cell, x, inputs, every, mode=mode, reverse=reverse, **steps, **more))
 
 

@@ -46,9 +46,9 @@ def assert_same(got, wanted, tol=1e-12):
 def test_as_by_hand(mode, reverse, steps):
     for name in CELLS:
         cell = cell_of(name)
-        x, state, fresh = draw((T, B, I)), draw_state(cell, B), draw_state(cell, B, seed=2)
-        inputs = [x, *leaves(state, fresh), *cell.parameters()]
-        for more in ({"state": state}, {"state": state, "reset_state": fresh}, {"state": None}):
+        x, state, reset_state = draw((T, B, I)), draw_state(cell, B), draw_state(cell, B, seed=2)
+        inputs = [x, *leaves(state, reset_state), *cell.parameters()]
+        for more in ({"state": state}, {"state": state, "reset_state": reset_state}, {"state": None}):
             how = {**steps, **more, "reverse": reverse}
             got = everything(recurrent.scan, inputs, cell, x, mode=mode, **how)
             assert_same(got, everything(scan_by_hand, inputs, cell, x, **how))
@@ -141,15 +141,15 @@ def test_a_state_that_is_reset_at_once_is_not_read(mode):
 @directions
 def test_finite_differences(mode, reverse):
     cell = cell_of("lstm")
-    x, state, fresh = draw((T, B, I)), draw_state(cell, B), draw_state(cell, B, seed=2)
+    x, state, reset_state = draw((T, B, I)), draw_state(cell, B), draw_state(cell, B, seed=2)
 
     def results(*_):
         ys, final = recurrent.scan(
-            cell, x, state, mode=mode, reverse=reverse, reset_state=fresh, **STEPS["lengths and resets"]
+            cell, x, state, mode=mode, reverse=reverse, reset_state=reset_state, **STEPS["lengths and resets"]
         )
         return (ys * ys).sum() + sum((s * s * s).sum() for s in final)
 
-    gradcheck(results, [x, *leaves(state, fresh), *cell.parameters()], fast=True)
+    gradcheck(results, [x, *leaves(state, reset_state), *cell.parameters()], fast=True)
 
 
 @modes

@@ -167,7 +167,7 @@ def forward(subject: Subject, call: Call, mode: str, rows: slice = slice(None), 
 
     xs = _named_map(sequence, xs, "input")
     state = None if state is None else _named_map(state_of, state, "initial state")
-    fresh = None if call.reset_state is None else _named_map(state_of, call.reset_state, "reset state")
+    reset_state = None if call.reset_state is None else _named_map(state_of, call.reset_state, "reset state")
     steps = {k: v[rows] if k == "lengths" else v[:, rows] for k, v in call.steps.items()}
     if batch_first:
         steps = {k: v if k == "lengths" else v.T for k, v in steps.items()}
@@ -178,7 +178,7 @@ def forward(subject: Subject, call: Call, mode: str, rows: slice = slice(None), 
     with tr.set_grad_enabled(call.gradients and not plain):
         if call.scan:
             ys, final = recurrent.scan(
-                layer.cell, xs, state, layer.mode, layer.reverse, batch_first, **steps, reset_state=fresh,
+                layer.cell, xs, state, layer.mode, layer.reverse, batch_first, **steps, reset_state=reset_state,
                 checkpoint_every=layer.checkpoint_every, return_outputs=call.return_outputs,
             )  # fmt: skip
         else:

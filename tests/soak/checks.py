@@ -71,7 +71,7 @@ def require_close(
 
 
 def _with_zeros(results: Results, other: Results) -> Results:
-    """The results, and zeros for gradients that only the other one has: a road may know that there is no way."""
+    """The results, and zeros for gradients that only the other one has: one path may know that there is no gradient."""
     missing = {n: np.zeros_like(a) for n, a in other.items() if n not in results and n.startswith("gradient")}
     return results | missing
 
@@ -129,7 +129,7 @@ def threads_agree(subject: Subject, call: Call, got: Results) -> None:
 
 
 def rows_agree(subject: Subject, call: Call, whole: dict[str, Results], rng: np.random.Generator) -> None:
-    """Some rows of the batch alone give what they give among all, on either road."""
+    """Some rows of the batch alone give what they give among all, on either path."""
     first = int(rng.integers(call.batch))
     rows = slice(first, int(rng.integers(first + 1, call.batch + 1)))
     for mode, among in whole.items():
@@ -208,8 +208,8 @@ def slopes_agree(subject: Subject, call: Call, whole: dict[str, Results], rng: n
     slopes = [(after + before) / 2 for after, before in sides]
     slope = (4 * slopes[1] - slopes[0]) / 3
     sums = {}
-    for road, results in whole.items():
-        sums[road] = [float((results[f"gradient of {n}"] * d).sum())
+    for path, results in whole.items():
+        sums[path] = [float((results[f"gradient of {n}"] * d).sum())
                       for n, d in directions.items() if f"gradient of {n}" in results]  # fmt: skip
     scale = max(1.0, abs(slope), *(abs(s) for s in sums["eager"]))
     if not abs(slopes[0] - slopes[1]) <= 2e-6 * scale:
@@ -217,10 +217,10 @@ def slopes_agree(subject: Subject, call: Call, whole: dict[str, Results], rng: n
     far, near = (abs(after - before) for after, before in sides)  # in half the distance half as much, without a kink
     if near > 1e-5 * scale and near > 0.75 * far:
         return False
-    for road, parts in sums.items():
+    for path, parts in sums.items():
         if not abs(sum(parts) - slope) <= 1e-5 * scale:
             raise Mismatch(
                 f"gradients and finite differences: the slope of the loss is {sum(parts):.9g} by the gradients "
-                f"({road}), {slope:.9g} by differences ({mode})"
+                f"({path}), {slope:.9g} by differences ({mode})"
             )
     return True

@@ -1,4 +1,4 @@
-"""What a compiled step has taken over is never stale: settings, parameters, dtypes, copies of a cell."""
+"""What a compiled step has frozen is never stale: attributes, parameters, dtypes, copies of a cell."""
 
 import copy
 import pickle
@@ -14,14 +14,14 @@ from tinygrad_rnn.recurrent import scan
 from tinygrad_rnn.recurrent.scan import call_cache, compiled
 from tinygrad_rnn.recurrent.scan.call_cache import cache_of
 
-from .agreement import agree
-from .corner_cells import BY_NAME
+from ..compile.agreement import agree
+from ..compile.corner_cells import BY_NAME
 
 X = np.random.default_rng(0).uniform(-1, 1, (3, 2, 4))
 
 
-class Settings(nn.Cell):
-    """Reads a setting of every kind."""
+class Attributes(nn.Cell):
+    """Reads an attribute of every kind."""
 
     def __init__(self):
         self.input_size = self.hidden_size = 4
@@ -65,26 +65,26 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_changed_settings_are_read(name):
-    cell = Settings()
+def test_changed_attributes_are_read(name):
+    cell = Attributes()
     before = agree(cell, tr.tensor(X), None)[0]
     CHANGES[name](cell)
     after = agree(cell, tr.tensor(X), None)[0]
     assert not np.array_equal(before[0], after[0]), "the change shows"
 
 
-def test_settings_changed_back_and_forth():
-    cell, found = Settings(), []
+def test_attributes_changed_back_and_forth():
+    cell, found = Attributes(), []
     for alpha in (0.1, 0.2, 0.1, 0.2, 0.1):
         cell.alpha = alpha
         found.append(scan(cell, X, mode="compiled")[0].numpy().copy())
     np.testing.assert_array_equal(found[0], found[2])
     np.testing.assert_array_equal(found[1], found[3])
-    assert len(cache_of(cell).programs) == 2, "each setting is traced once"
+    assert len(cache_of(cell).programs) == 2, "each value is traced once"
 
 
-def test_the_same_settings_are_traced_once(monkeypatch):
-    cell = Settings()
+def test_the_same_attributes_are_traced_once(monkeypatch):
+    cell = Attributes()
     scan(cell, X, mode="compiled")
     monkeypatch.setattr(compiled, "trace_program", lambda *a: pytest.fail("traced again"))
     scan(cell, np.concatenate([X, X], 1), mode="compiled")
@@ -117,7 +117,7 @@ def test_replaced_parameters():
     check(cell)
 
 
-class Equal(Settings):
+class Equal(Attributes):
     """Cells that say that they are equal, and have no hash."""
 
     def __eq__(self, other):
@@ -237,7 +237,7 @@ def test_another_dtype():
 
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda cell: pickle.loads(pickle.dumps(cell))])
 def test_copies_are_on_their_own(copied):
-    cell = Settings()
+    cell = Attributes()
     agree(cell, tr.tensor(X), None)
     other = copied(cell)
     with tr.no_grad():
@@ -251,7 +251,7 @@ def test_cells_are_not_kept_alive():
     import gc
     import weakref
 
-    cell = Settings()
+    cell = Attributes()
     agree(cell, tr.tensor(X), None)
     watched = weakref.ref(cell)
     del cell
