@@ -118,7 +118,7 @@ class Epilogue:
         self.sums: list[list[Any]] = []  # place, width, base, offset in base
         self.copies: list[tuple] = []  # base, offset, width, base, offset
         self.totals: list[tuple] = []  # buffer, base, reduction
-        shared = {resolve(p.w).base.uid for p in self.plan.adjoint.products}
+        shared = {resolve_slice(p.w).base.uid for p in self.plan.adjoint.products}
         alike: dict[int, list[tuple[Symbol, int, int]]] = {}  # uid of a cotangent -> it, and where its sum belongs
         spans: list[tuple[int, int, int]] = []  # base, first and last element of each sum
         for i, r in enumerate(self.plan.adjoint.reductions):
