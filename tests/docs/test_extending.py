@@ -146,8 +146,7 @@ def test_without_a_lowering_a_step_runs_eagerly(gallery):
 def test_the_optimiser(gallery):
     """As PyTorch's, and with what the base gives: groups, states, a schedule."""
     torch = pytest.importorskip("torch")
-    from gallery.optimisers import Adadelta
-
+    Adadelta = importlib.import_module("gallery.optimisers").Adadelta
     start = np.random.default_rng(0).standard_normal((4, 3))
     ours, theirs = tr.tensor(start, requires_grad=True), torch.tensor(start, requires_grad=True)
     optimizer, other = Adadelta([ours]), torch.optim.Adadelta([theirs])
