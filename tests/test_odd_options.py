@@ -10,7 +10,7 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import data, decoding, nn, optim, recurrent, testing, train, viz
-from tinygrad_rnn.recurrent.layers.multilayer import Layered
+from tinygrad_rnn.recurrent.layers.multilayer import RNNBase
 
 ROOMS = {"nn": nn, "nn.init": nn.init, "optim": optim, "data": data, "train": train, "recurrent": recurrent}
 ROOMS |= {"decoding": decoding, "testing": testing, "viz": viz}
@@ -163,13 +163,13 @@ OTHERS = {
 
 # methods and calls of what was made
 FURTHER = {
-    "GRU.forward": (lambda **options: nn.GRU(4, 3, mode="eager")(ROWS, **options), Layered.forward),
+    "GRU.forward": (lambda **options: nn.GRU(4, 3, mode="eager")(ROWS, **options), RNNBase.forward),
     "Recurrent.forward": (lambda **options: nn.Recurrent(cell(), "eager")(ROWS, **options), nn.Recurrent.forward),
     "Bidirectional.forward": (
         lambda **options: nn.Bidirectional(cell(), cell(), mode="eager")(ROWS, **options),
         nn.Bidirectional.forward,
     ),
-    "GRU.stepper": (nn.GRU(4, 3, mode="eager").stepper, Layered.stepper),
+    "GRU.stepper": (nn.GRU(4, 3, mode="eager").stepper, RNNBase.stepper),
     "Recurrent.stepper": (nn.Recurrent(cell(), "eager").stepper, nn.Recurrent.stepper),
     "Trainer.fit": (fit, train.Trainer.fit),
     "Module.train": (nn.Linear(4, 3).train, nn.Module.train),
@@ -238,11 +238,8 @@ def calls():
 
 
 def options_of(signature):
-    """Names and kinds of the options, those of all layers where a layer takes them as `options`."""
-    parameters = dict(signature.parameters)
-    if "options" in parameters:
-        parameters |= {n: p for n, p in inspect.signature(Layered).parameters.items() if n not in parameters}
-    for name, p in parameters.items():
+    """Names and kinds of the options."""
+    for name, p in signature.parameters.items():
         if p.annotation in KINDS or name in ("dtype", "init", "zoneout"):
             yield name, str(p.annotation).removesuffix(" | None")
 

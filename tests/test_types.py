@@ -10,6 +10,7 @@ SCRIPT = Path(__file__).with_name("typed_script.py")
 MISTAKES = """
 import numpy as np
 import tinygrad_rnn as tr
+from tinygrad_rnn import nn
 
 x = tr.tensor([1.0])
 tr.sum(x, axis="rows")
@@ -22,6 +23,9 @@ tr.stack([x, x]).reshape(2, 1) @ {}
 (x > 0).astype(3)
 tr.unstack(x).backward()
 x.register_hook(3)
+nn.GRU(3, 4, merge=1)
+nn.RNN(3, 4, merg="sum")
+nn.LSTM(3, 4, num_layers="2")
 """
 
 

@@ -1,6 +1,7 @@
 """Options of the layers: learned initial states, all states, directions and how they are joined, carries."""
 
 import copy
+import inspect
 import pickle
 
 import numpy as np
@@ -10,6 +11,8 @@ import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.core import tree
 from tinygrad_rnn.errors import ShapeError
+from tinygrad_rnn.recurrent.layers.layer_options import DEFAULTS, LayerOptions
+from tinygrad_rnn.recurrent.layers.multilayer import RNNBase
 from tinygrad_rnn.testing.module_cells import Peephole
 
 from ..differences import check_gradients, project
@@ -287,3 +290,15 @@ def test_a_carry_of_another_batch_is_rejected():
     layer = nn.Recurrent(nn.GRUCell(I, H), learn_initial_state=True)
     with pytest.raises(ShapeError, match=r"state: got shape \(3, 4\), wanted \(2, 4\)"):
         layer(np.ones((T, B, I)), np.zeros((3, H)))
+
+
+@pytest.mark.parametrize("layer", [nn.RNN, nn.LSTM, nn.GRU])
+def test_help_lists_every_option_with_its_default(layer):
+    assert list(LayerOptions.__annotations__) == list(DEFAULTS)
+    parameters = inspect.signature(layer).parameters
+    assert not any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    for name, default in DEFAULTS.items():
+        assert parameters[name].default == default
+        assert name in RNNBase.__doc__
+    made = layer(I, H, **{name: p.default for name, p in parameters.items() if p.default is not p.empty})
+    assert repr(made) == repr(layer(I, H))

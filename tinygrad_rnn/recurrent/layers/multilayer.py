@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
+import sys
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,20 +15,22 @@ from ...core import Tensor, tree
 from ...core.dtype import as_array
 from ...errors import ShapeError
 from ...modules.dropout import dropout_mask
-from ...modules.module import Module
-from ...modules.parameter import Parameter
-from ..cells.base import Init, check_count
+from ..cells.base import check_count
 from ..scan.axis_layout import SequenceLayout
-from ..scan.driver import as_input, as_state, check_every, check_mode, run
+from ..scan.driver import as_input, as_state, run
 from ..scan.valid_steps import read_valid_steps
-from .cell_wrapper import LearnedInitialState, check_returns, with_states
-from .regularisers import VariationalDropout, WeightDrop, Zoneout
-from .wrappers import MERGES, check_merge
+from .cell_parameters import CellParameters
+from .cell_wrapper import check_returns, with_states
+from .layer_options import LayerOptions, checked_options, in_words, lists_options, wrapped
+from .wrappers import MERGES
+
+if TYPE_CHECKING or sys.version_info >= (3, 11):
+    from typing import Unpack
 
 MOST_LAYERS = 10_000  # each is made at once, with parameters of its own
 
 
-class Layered(Module):
+class RNNBase(CellParameters):
     """One cell for each layer and direction; parameters as ``torch.nn`` names, orders and shapes them.
 
     Parameters
@@ -76,10 +78,8 @@ class Layered(Module):
 
     cell_type: type
     weight_ih_l0: Tensor
-    _owners: dict = {}  # noqa: RUF012  parameter name -> cell, name there
-    _shapes: dict = {}  # noqa: RUF012  parameter name -> shape
-    _missing: set  # names of parameters that were deleted
 
+    @lists_options
     def __init__(
         self,
         input_size: int,
@@ -89,118 +89,32 @@ class Layered(Module):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
-        mode: str = "auto",
-        dtype=None,
-        init: Init = "default",
-        merge: str = "concat",
-        reverse: bool = False,
-        checkpoint_every: int | None = None,
-        learn_initial_state: bool = False,
-        input_dropout: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        weight_dropout: float = 0.0,
-        zoneout: Any = 0.0,
         cell_options: Mapping[str, Any] | None = None,
-        **unknown: Any,
+        **options: Unpack[LayerOptions],
     ):
-        name = type(self).__name__
-        if unknown:
-            known = ", ".join(_option_names(type(self)))
-            raise TypeError(f"{name}: got an unknown option, {next(iter(unknown))}, wanted some of {known}")
-        bias, batch_first = flag(f"{name}: bias", bias), flag(f"{name}: batch_first", batch_first)
-        bidirectional, reverse = flag(f"{name}: bidirectional", bidirectional), flag(f"{name}: reverse", reverse)
-        learn_initial_state = flag(f"{name}: learn_initial_state", learn_initial_state)
-        input_dropout = probability(f"{name}: input_dropout", input_dropout)
-        recurrent_dropout = probability(f"{name}: recurrent_dropout", recurrent_dropout)
-        weight_dropout = probability(f"{name}: weight_dropout", weight_dropout)
-        if reverse and bidirectional:
+        super().__init__()
+        name, options = type(self).__name__, checked_options(type(self), options)
+        self.input_size = input_size = check_count(input_size, f"{name}: input_size")
+        self.hidden_size = hidden_size = check_count(hidden_size, f"{name}: hidden_size")
+        self.num_layers = whole_number(f"{name}: num_layers", num_layers, 1, MOST_LAYERS, "a positive integer")
+        self.bias, self.batch_first = flag(f"{name}: bias", bias), flag(f"{name}: batch_first", batch_first)
+        self.dropout = probability(f"{name}: dropout", dropout)
+        self.bidirectional = flag(f"{name}: bidirectional", bidirectional)
+        self.mode, self.merge, self.reverse = options["mode"], options["merge"], options["reverse"]
+        self.checkpoint_every, self._options = options["checkpoint_every"], options
+        if self.reverse and self.bidirectional:
             raise ValueError(f"{name}: reverse: got True for a bidirectional layer, which runs both ways")
-        input_size = check_count(input_size, f"{name}: input_size")
-        hidden_size = check_count(hidden_size, f"{name}: hidden_size")
-        num_layers = whole_number(f"{name}: num_layers", num_layers, 1, MOST_LAYERS, "a positive integer")
-        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
-        self.bias, self.batch_first, self.bidirectional = bias, batch_first, bidirectional
-        self.dropout, self.mode = probability(f"{name}: dropout", dropout), check_mode(mode)
         if self.dropout and num_layers == 1:
             warnings.warn(f"{name}: dropout={dropout} acts between layers, and there is one layer", stacklevel=3)
-        self.merge, self.reverse = check_merge(merge), reverse
-        self.checkpoint_every = check_every(checkpoint_every, name)
-        zones = any(probability(f"{name}: zoneout", p) for p in tree.flatten(zoneout)[0])
-        self._extras = {
-            "merge": merge if merge != "concat" else None,
-            "checkpoint_every": checkpoint_every,
-            "learn_initial_state": learn_initial_state,
-            "input_dropout": input_dropout,
-            "recurrent_dropout": recurrent_dropout,
-            "weight_dropout": weight_dropout,
-            "zoneout": zoneout if zones else None,
-        }
-        self._cells: list = []  # layer by layer, forwards then backwards
-        self._owners, self._shapes, self._missing = {}, {}, set()
-        suffixes, width = ("", "_reverse") if bidirectional else ("",), input_size
+        of_cells = {"init": options["init"], "dtype": options["dtype"], **(cell_options or {})}
+        suffixes, width = ("", "_reverse") if self.bidirectional else ("",), input_size
         for layer in range(num_layers):
             if layer:
                 width = self._cells[-1].output_size or hidden_size
-                width *= 2 if bidirectional and merge == "concat" else 1
+                width *= 2 if self.bidirectional and self.merge == "concat" else 1
             for suffix in suffixes:
-                cell = self.cell_type(width, hidden_size, bias, init=init, dtype=dtype, **(cell_options or {}))
-                if weight_dropout:
-                    cell = WeightDrop(cell, weight_dropout)
-                if input_dropout or recurrent_dropout:
-                    cell = VariationalDropout(cell, input_dropout, recurrent_dropout)
-                if zones:
-                    cell = Zoneout(cell, zoneout)
-                if learn_initial_state:
-                    cell = LearnedInitialState(cell)
-                self._cells.append(cell)
-                self._adopt(cell, f"_l{layer}{suffix}")
-
-    def _adopt(self, cell, suffix: str) -> None:
-        """Own the parameters of a cell (and of what is wrapped around it) under names with `suffix`."""
-        for module in reversed(list(cell.modules())):
-            for key, parameter in module.named_parameters(recurse=False):
-                self._owners[key + suffix] = module, key
-                self._shapes[key + suffix] = parameter.shape
-                setattr(self, key + suffix, parameter)
-
-    def __setattr__(self, name: str, value) -> None:
-        if name in self._owners:
-            cell, key = self._owners[name]
-            self._check_weight(name, value)
-            setattr(cell, key, value)  # the cells read their own attributes
-            self._missing.discard(name)
-        object.__setattr__(self, name, value)
-
-    def __delattr__(self, name: str) -> None:
-        if name in self._owners and name in vars(self):
-            cell, key = self._owners[name]
-            delattr(cell, key)
-            self._missing.add(name)
-        object.__delattr__(self, name)
-
-    def _check_weight(self, name: str, value: Any) -> None:
-        """Refuse what would let a parameter get lost, or does not fit in its place."""
-        title, wanted = type(self).__name__, self._shapes[name]
-        if isinstance(vars(self).get(name), Parameter) and not isinstance(value, Parameter):
-            kind = "a tensor" if isinstance(value, Tensor) else type(value).__name__
-            raise TypeError(
-                f"{title}: {name}: got {kind}, wanted an nn.Parameter, as it would no longer be trained; to compute it "
-                f"from another parameter, keep that one under another name and delete this one first: del layer.{name}"
-            )
-        if not isinstance(value, Tensor):
-            raise TypeError(f"{title}: {name}: got {type(value).__name__}, wanted a tensor")
-        if value.shape != wanted:
-            raise ShapeError(f"{title}: {name}: got shape {value.shape}, wanted {wanted}")
-
-    def reset_parameters(self) -> None:
-        """Draw the parameters anew."""
-        for cell in self._cells:
-            cell.reset_parameters()
-
-    def train(self, mode: bool = True) -> Module:
-        for cell in self._cells:
-            cell.train(mode)
-        return super().train(mode)
+                cell = self.cell_type(width, hidden_size, self.bias, **of_cells)
+                self._adopt(wrapped(cell, options), f"_l{layer}{suffix}")
 
     def forward(
         self,
@@ -252,8 +166,7 @@ class Layered(Module):
         :func:`~tinygrad_rnn.recurrent.scan` for what steps that do not count and new beginnings mean.
         """
         if self._missing:
-            names = ", ".join(sorted(self._missing))
-            raise AttributeError(f"{type(self).__name__}: {names}: deleted, wanted a tensor in its place")
+            self._check_complete()
         x = as_input(input, self.weight_ih_l0.dtype, f"{type(self).__name__}: input")
         shape = x.shape
         if len(shape) != 3 or shape[2] != self.input_size or 0 in shape:
@@ -360,9 +273,7 @@ class Layered(Module):
             text += f", dropout={self.dropout}"
         for name in ("batch_first", "bidirectional", "reverse"):
             text += f", {name}=True" if getattr(self, name) else ""
-        for name, value in self._extras.items():
-            text += f", {name}={value!r}" if value else ""
-        return text
+        return text + in_words(self._options)
 
 
 def _add_axis(argument: str, a: Any, wanted: tuple) -> np.ndarray | None:
@@ -373,10 +284,3 @@ def _add_axis(argument: str, a: Any, wanted: tuple) -> np.ndarray | None:
     if array.shape != wanted:
         raise ShapeError(f"{argument}: got shape {array.shape}, wanted {wanted or 'one number'}, as input has no batch")
     return np.expand_dims(array, -1)
-
-
-def _option_names(layer: type) -> list[str]:
-    """The options of a layer, its own and those of all layers."""
-    found = [*inspect.signature(layer).parameters.values(), *inspect.signature(Layered).parameters.values()]
-    names = dict.fromkeys(p.name for p in found if p.kind is not p.VAR_KEYWORD)
-    return [name for name in names if name not in ("input_size", "hidden_size", "cell_options")]

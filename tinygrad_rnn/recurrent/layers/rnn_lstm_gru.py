@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING
+
 from ...checks import flag
 from ..cells import GRUCell, LSTMCell, RNNCell
-from ..cells.base import Init
 from ..cells.lstm import check_projection
 from ..cells.rnn import check_nonlinearity
-from .multilayer import Layered
+from .layer_options import LayerOptions, lists_options
+from .multilayer import RNNBase
+
+if TYPE_CHECKING or sys.version_info >= (3, 11):
+    from typing import Unpack
 
 
-class RNN(Layered):
+class RNN(RNNBase):
     """Layers of :class:`RNNCell`, as ``torch.nn.RNN``.
 
     Parameters
     ----------
     nonlinearity : {"tanh", "relu", "sigmoid"}
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, mode, dtype, init, **options
-        See :class:`Layered`.
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, **options
+        See :class:`RNNBase`.
 
     Examples
     --------
@@ -30,6 +36,7 @@ class RNN(Layered):
 
     cell_type = RNNCell
 
+    @lists_options
     def __init__(
         self,
         input_size: int,
@@ -40,10 +47,7 @@ class RNN(Layered):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
-        mode: str = "auto",
-        dtype=None,
-        init: Init = "default",
-        **options,
+        **options: Unpack[LayerOptions],
     ):
         self.nonlinearity = check_nonlinearity(nonlinearity, "RNN")
         super().__init__(
@@ -54,9 +58,6 @@ class RNN(Layered):
             batch_first,
             dropout,
             bidirectional,
-            mode,
-            dtype,
-            init,
             cell_options={"nonlinearity": nonlinearity},
             **options,
         )
@@ -65,13 +66,13 @@ class RNN(Layered):
         return super().extra_repr() + ("" if self.nonlinearity == "tanh" else f", nonlinearity={self.nonlinearity!r}")
 
 
-class LSTM(Layered):
+class LSTM(RNNBase):
     """Layers of :class:`LSTMCell`, as ``torch.nn.LSTM``; states are pairs (h, c).
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, mode, dtype, init, **options
-        See :class:`Layered`.
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, **options
+        See :class:`RNNBase`.
     proj_size : int
         If positive, h and the outputs are projections to so many features, with parameters ``weight_hr_l0``, ...; see
         :class:`LSTMCell`. h_0 is then (num_layers * directions, B, proj_size).
@@ -87,6 +88,7 @@ class LSTM(Layered):
 
     cell_type = LSTMCell
 
+    @lists_options
     def __init__(
         self,
         input_size: int,
@@ -97,10 +99,7 @@ class LSTM(Layered):
         dropout: float = 0.0,
         bidirectional: bool = False,
         proj_size: int = 0,
-        mode: str = "auto",
-        dtype=None,
-        init: Init = "default",
-        **options,
+        **options: Unpack[LayerOptions],
     ):
         self.proj_size = check_projection(proj_size, hidden_size, "LSTM")
         super().__init__(
@@ -111,9 +110,6 @@ class LSTM(Layered):
             batch_first,
             dropout,
             bidirectional,
-            mode,
-            dtype,
-            init,
             cell_options={"proj_size": proj_size},
             **options,
         )
@@ -122,13 +118,13 @@ class LSTM(Layered):
         return super().extra_repr() + (f", proj_size={self.proj_size}" if self.proj_size else "")
 
 
-class GRU(Layered):
+class GRU(RNNBase):
     """Layers of :class:`GRUCell`, as ``torch.nn.GRU``.
 
     Parameters
     ----------
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, mode, dtype, init, **options
-        See :class:`Layered`.
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, **options
+        See :class:`RNNBase`.
     reset_after : bool
         True as PyTorch; False as the original paper, see :class:`GRUCell`.
 
@@ -143,6 +139,7 @@ class GRU(Layered):
 
     cell_type = GRUCell
 
+    @lists_options
     def __init__(
         self,
         input_size: int,
@@ -152,11 +149,9 @@ class GRU(Layered):
         batch_first: bool = False,
         dropout: float = 0.0,
         bidirectional: bool = False,
-        mode: str = "auto",
-        dtype=None,
-        init: Init = "default",
+        *,
         reset_after: bool = True,
-        **options,
+        **options: Unpack[LayerOptions],
     ):
         self.reset_after = flag("GRU: reset_after", reset_after)
         super().__init__(
@@ -167,9 +162,6 @@ class GRU(Layered):
             batch_first,
             dropout,
             bidirectional,
-            mode,
-            dtype,
-            init,
             cell_options={"reset_after": reset_after},
             **options,
         )
