@@ -1,4 +1,4 @@
-"""The address book of a loop: names of values, and where they lie in buffers, as expressions of integers.
+"""Address book of a loop: names of values, and their offsets in buffers as integer expressions.
 
 The expressions are sums, products and shifts of names, which mean the same in Python and in C.
 """
@@ -16,7 +16,7 @@ LITERALS = {0.0: "zero", 1.0: "one", 2.0: "two", 0.5: "half", -1.0: "minus_one"}
 
 
 class AddressBook:
-    """What a generated loop calls things, and notes of which integers, numbers and vectors it wants.
+    """Names and offsets in a generated loop, with a record of the arguments that it takes.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ class AddressBook:
         self.row_values: dict[int, str] = {}  # numbers of the row at hand that have been computed: uid -> name
 
     def begin_rows(self, level: int) -> None:
-        """A loop over rows begins with what `level` computes; its names are its own."""
+        """Begin a loop over rows, named by its first level; names of rows and row values are its own."""
         self.loop = level
         self.row_starts, self.row_values = {}, {}
 
@@ -76,14 +76,14 @@ class AddressBook:
     # ---- names
 
     def array(self, buffer: Buffer) -> str:
-        """The array that holds `buffer`: its own, this loop's workspace, or the forward loop's."""
+        """Name of the array that holds `buffer`: its own, this loop's arena or the forward loop's."""
         if not any(buffer is b for b in self.buffers):
             self.buffers.append(buffer)
         return buffer.name if buffer.standalone else ARENA if buffer.owner == self.schedule.prefix else FORWARD_ARENA
 
     @property
     def arrays(self) -> list[str]:
-        """What the loop takes after ``d`` and ``k``."""
+        """Names of the arrays that the loop takes after ``d`` and ``k``."""
         return [
             PACKED,
             ARENA,
@@ -105,7 +105,7 @@ class AddressBook:
         return self.int_names[key]
 
     def number(self, value: float) -> str:
-        """A number in all lanes of a vector."""
+        """Name of a vector with a number in all lanes."""
         value = float(value)
         if value in LITERALS:
             self.literals.add(value)
@@ -115,18 +115,18 @@ class AddressBook:
         return f"k_{self.numbers.index(value)}"
 
     def unique(self, name: str) -> str:
-        """A name that is assigned to in one place only: a value, where others are variables in memory at first."""
+        """A name that has not been used: assigned to once, it is a value for LLVM and no variable."""
         count = self.assigned[name] = self.assigned.get(name, 0) + 1
         return name if count == 1 else f"{name}_{count}"
 
     # ---- addresses
 
     def ld(self, buffer: Buffer) -> str:
-        """Elements of a row of a buffer; buffers with rows alike share it."""
+        """Name of the row stride of a buffer; buffers whose rows are equally wide share one."""
         return self.int("ld", self.row_class.get(buffer, buffer))
 
     def row(self, place: Place) -> str:
-        """Element offset of row ``b`` of a place at this time step; notes what it is computed from."""
+        """Offset of row ``b`` of a place at this time step, in elements; records the use."""
         buffer = place.buffer
         at = self._at(place)
         if buffer.kind is BufferKind.SCRATCH:
@@ -143,17 +143,17 @@ class AddressBook:
         return f"{at} + {name}" if at else name
 
     def first_row(self, place: Place) -> str:
-        """The same of row ``b0``, in one expression, for a product over all rows."""
+        """Offset of row ``b0`` in one expression, for a product over all rows."""
         at, before = self._at(place), self._rows_before(place, "b0")
         return f"{at} + {before}" if at else before
 
     def _at(self, place: Place) -> str:
-        """Where a buffer, and a place in its rows, begins."""
+        """Offset of a place in row 0 of its buffer; empty if zero."""
         whole = place.buffer.standalone and not place.part and not place.start
         return "" if whole else self.int("at", place.buffer, place.part, place.start)
 
     def _rows_before(self, place: Place, b: str) -> str:
-        """Elements of the rows of a buffer that lie before row `b` of this time step."""
+        """Elements of the buffer before row `b` of this time step."""
         kind, next_step, ld = place.buffer.kind, place.next_step, self.ld(place.buffer)
         if kind is BufferKind.PARTIAL_SUM:
             return f"({b} >> {self.int('sum_shift', None)}) * {ld}"

@@ -1,4 +1,4 @@
-"""Generation: a schedule becomes the source of one function, in whatever language a writer prints.
+"""Code generation: a schedule becomes the source of one function, in the language of a writer.
 
 The source holds no sizes. Row strides, part offsets and widths come in as integers ``d``, numbers of the step as ``k``,
 so that one program in one dtype is one file, whatever T, the batch and the layer sizes are.
@@ -22,7 +22,7 @@ from .vector_loop import VectorLoop
 
 
 class LoopGenerator:
-    """Generates the source of one loop.
+    """Generator of the source of one loop, forward or backward.
 
     Attributes
     ----------
@@ -35,8 +35,9 @@ class LoopGenerator:
 
     def __init__(self, schedule: Schedule, name: str, reverse: bool, writer: LoopWriter):
         self.schedule, self.name, self.reverse, self.writer = schedule, name, reverse, writer
+        # generated twice: which scratch one loop alone touches, and so needs one row only, is known when all is written
         self._generate(AddressBook(schedule, reverse))
-        touched = self.book.touched.items()  # known only when all is written
+        touched = self.book.touched.items()
         local = {part for part, loops in touched if len(loops) == 1 and None not in loops}
         self.source = self._generate(AddressBook(schedule, reverse, local))
 
@@ -49,7 +50,7 @@ class LoopGenerator:
             for product in schedule.products:
                 if product.level == level:
                     body += self._product(product)
-            last = level + 1
+            last = level + 1  # levels without a product in between share one loop over rows, which stay in the cache
             while last < schedule.levels and not any(p.level == last for p in schedule.products):
                 last += 1
             body += self._rows(range(level, last))
@@ -85,7 +86,7 @@ class LoopGenerator:
         return [comment, *self.writer.product(operands, bias, target)]
 
     def _rows(self, levels: Iterable[int]) -> list[str]:
-        """One loop over rows: elementwise maths and reductions, level by level and width by width."""
+        """A loop over rows: elementwise maths and reductions, level by level and width by width."""
         book, lines = self.book, []
         levels = list(levels)
         book.begin_rows(levels[0])

@@ -219,6 +219,7 @@ class Layout:
         width = self.columns[id(product)] = self.sizes.row([at])  # whole panels are faster
         for i, run in enumerate(product.sources):
             depths = [product.members[0].terms[j][0].width for j in run]
+            # operands that are read as one have padding in between: the matrix gets rows of zeros there
             rows = depths if len(run) == 1 else [self.sizes.part(n) for n in depths]
             depth = sum(rows)
             offset = self.packing.reserve(depth * width)
@@ -267,7 +268,7 @@ class Layout:
                 zeros = at if buffer.kind.begins_at_zero else zeros
         d = [time, batch, *(self._int(key, offsets, vectors, batch) for key in self.book.ints)]
         d += range(0, (time + 1) * batch, batch)  # rows before each step
-        panel = self.sizes.panel
+        panel = self.sizes.panel  # whole vectors and panels may be read and written beyond the last row
         bound = Bound(np.array(d, np.int64), self.sizes.row([w_size]) + panel, at + panel, zeros, offsets, tasks)
         if verify.enabled:
             verify_bound(self, bound, time, batch)

@@ -1,4 +1,4 @@
-"""What generating a loop asks of a language: a generator of other code than Numba's is one more class like this."""
+"""Interface of target languages: what generating a loop asks of one, such as Numba's Python."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Target(NamedTuple):
 
 
 class LoopWriter(ABC):
-    """Prints statements and expressions; what they compute, and in which order, is decided by whoever asks.
+    """Printer of statements and expressions in one language; the caller decides on their order.
 
     A statement is a list of lines. Names of variables, and integer expressions, come from an
     :class:`~.addresses.AddressBook`. Values are vectors of numbers or of truth values.
@@ -63,7 +63,7 @@ class LoopWriter(ABC):
 
     @abstractmethod
     def across(self, total: str, combine: Tree, unique: Callable[[str], str]) -> tuple[list[str], str]:
-        """The lanes of a vector, combined: statements, and then the value, the same in all lanes."""
+        """(statements, value) that combine the lanes of a vector; all lanes of the value are the same."""
 
     # ---- memory
 

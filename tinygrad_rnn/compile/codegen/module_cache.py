@@ -1,4 +1,4 @@
-"""Generated source becomes a module, which compiles its function; its text and its machine code are kept on the disk.
+"""Cache of generated modules: their text and their machine code are kept on the disk.
 
 What is run is the text at hand, never what a file holds: the file is there for whoever wants to read or debug it. Its
 name is a hash over its text and the fingerprint of the kernels that it calls, so that machine code from another version
@@ -24,7 +24,7 @@ _loaded: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()  
 
 
 def store(text: str) -> Path:
-    """The file of the module `text`, written if need be; if it cannot be, there is none."""
+    """Path of the module `text`, written if need be; where nothing can be written, a name alone."""
     from ...kernels.build import fingerprint
 
     digest = hashlib.sha256(f"{fingerprint.fingerprint()}\n{text}".encode()).hexdigest()[:20]
@@ -37,7 +37,7 @@ def store(text: str) -> Path:
 
 
 def load(text: str, name: str) -> Any:
-    """What is called `name` in the module `text`, which compiles it; it is kept as long as somebody has it.
+    """The compiled function `name` of the module `text`, shared as long as somebody holds it.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def load(text: str, name: str) -> Any:
 
 
 def _run(text: str, path: Path, name: str) -> Any:
-    """What the module makes of its function; the module itself is of no use any more then."""
+    """The compiled function of a module, which is run for it and then dropped."""
     module = types.ModuleType(path.stem)
     module.__file__ = str(path)
     lines = text.splitlines(keepends=True)

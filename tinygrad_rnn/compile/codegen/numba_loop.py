@@ -1,4 +1,4 @@
-"""Loops in Numba's Python: readable source on SIMD lanes, in the language of ``kernels/build/translate.py``."""
+"""Writer of loops in Numba's Python, on SIMD lanes, in the part that ``translate.py`` compiles."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ACROSS = {
 
 
 class NumbaWriter(LoopWriter):
-    """Prints what a loop does as Numba's Python.
+    """Writer of Numba's Python.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class NumbaWriter(LoopWriter):
         return self.constant(tree.value) if isinstance(tree, Number) else self._print(tree, inputs, statics)[0]
 
     def _print(self, tree: Tree, inputs: Sequence[str], statics: Mapping[str, str]) -> tuple[str, int]:
-        """An expression, and how tightly its last operator binds."""
+        """(text of an expression, how tightly its last operator binds)."""
         if isinstance(tree, Input):
             return inputs[tree.position], ATOM
         if isinstance(tree, Static):
@@ -164,7 +164,7 @@ class NumbaWriter(LoopWriter):
 
 
 class Emitter(LoopGenerator):
-    """Generates a loop in Numba's Python, for vectors of so many lanes."""
+    """Generator of loops in Numba's Python, for vectors of `lanes` numbers."""
 
     def __init__(self, schedule: Schedule, name: str, reverse: bool, lanes: int):
         super().__init__(schedule, name, reverse, NumbaWriter(lanes))
@@ -175,7 +175,7 @@ def _indented(lines: list[str]) -> list[str]:
 
 
 def _inside(text: str, binds: int, wanted: int) -> str:
-    """An operand, in parentheses if it does not bind tightly enough."""
+    """Text of an operand, in parentheses if it does not bind tightly enough."""
     return text if binds >= wanted else f"({text})"
 
 

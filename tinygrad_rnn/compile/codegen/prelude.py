@@ -1,4 +1,4 @@
-"""The head of every generated file."""
+"""Prelude: the head of every generated file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Elementwise maths row by row: the code of one sweep over the features of a row."""
+"""Vector loops: the code of elementwise maths and reductions over the features of one row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Piece = tuple[Symbol, int]  # of a row that a reduction goes over: the reduction
 
 
 class VectorLoop:
-    """One sweep over the features of one row: the values of one level and one width."""
+    """A fused elementwise loop over the features of a row: the values of one level and one width."""
 
     def __init__(self, book: AddressBook, writer: LoopWriter, level: int, key: Any):
         self.book, self.writer = book, writer
@@ -48,7 +48,7 @@ class VectorLoop:
     # ---- reductions
 
     def _reduce(self, r: Symbol, i: int) -> None:
-        """A piece of a row goes into a total; after the last piece that is finished."""
+        """Write the reduction of one operand of `r` into its total; the last operand finishes it."""
         book, writer = self.book, self.writer
         code = reduction_code(r.op, r.static)  # type: ignore[arg-type]
         statics = self._statics(r, code.combine, code.finish, code.each)
@@ -56,6 +56,7 @@ class VectorLoop:
         start = writer.constant(code.init) if math.isinf(code.init) else self._number(code.init)
 
         def combined(a: str, b: str, lines: list[str]) -> str:
+            # an operand that is written down twice would be computed twice
             if sum(node == Input(1) for node in walk(code.combine.tree)) > 1 and not b.isidentifier():
                 name = book.unique(f"{r.name}_x")
                 lines.append(writer.assign(name, b))
@@ -64,6 +65,7 @@ class VectorLoop:
 
         x = writer.expression(code.each.tree, [self.value(r.args[i], False)], statics)
         self.head.append(writer.assign(total, start))
+        # lanes beyond the row hold anything: they count as the neutral number
         self.body.append(writer.assign(total, combined(total, writer.select(self.live, x, start), self.body)))
         lines, value = writer.across(total, code.combine.tree, book.unique)
         self.tail += lines
@@ -121,7 +123,7 @@ class VectorLoop:
     # ---- values
 
     def value(self, s: Any, scalar: bool, fresh: bool = False) -> str:
-        """The name of a variable that holds `s`; writes the code that computes it where there is none."""
+        """Name of the variable that holds `s`; writes the code that loads or computes it if need be."""
         schedule = self.schedule
         if not isinstance(s, Symbol):
             return self._number(s)
@@ -156,7 +158,7 @@ class VectorLoop:
         return name
 
     def _stored(self, s: Symbol) -> bool:
-        """Whether the place of `s` has been written by the time this loop runs."""
+        """Whether the place of `s` is written before this loop runs."""
         acc = self.schedule.accumulations.get(s.uid)
         if acc is not None:
             return not acc.epilogue_terms or self.schedule.level_of(s) < self.level
@@ -166,7 +168,7 @@ class VectorLoop:
         return self.book.number(value)
 
     def _statics(self, s: Symbol, *codes: Code) -> dict[str, str]:
-        """The static parameters that expressions read."""
+        """Names of the vectors of static parameters that expressions read."""
         return {name: self._number(s.static[name]) for code in codes for name in sorted(code.statics)}
 
     def _compute(self, s: Symbol, scalar: bool) -> str:

@@ -1,4 +1,4 @@
-"""Which values, and which rows of buffers, are equally wide whatever the sizes of the layer."""
+"""Equal extents: values and buffer rows that are equally wide for every size of the layer."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from .schedule import Schedule
 
 
 def equal_widths(schedule: Schedule) -> dict[int, int]:
-    """Values that meet elementwise have one width, and share a loop; others may differ from call to call."""
-    parent: dict[int, int] = {}
+    """For each value the first one that is equally wide, for every layer size: they share a loop."""
+    parent: dict[int, int] = {}  # union-find: operands of elementwise maths have one width, others may differ
 
     def find(u: int) -> int:
         while parent.setdefault(u, u) != u:
@@ -31,7 +31,7 @@ def equal_widths(schedule: Schedule) -> dict[int, int]:
 
 
 def equal_rows(schedule: Schedule, width_class: dict[int, int]) -> dict[Buffer, Buffer]:
-    """For each buffer whose parts are as wide as those of another, whatever the sizes, the first of them."""
+    """For each buffer the first one whose rows are equally wide: they share strides and row offsets."""
     parts: dict[tuple[Buffer, int], int] = {}
     places = [*schedule.places.items(), *schedule.sources.items(), *((r.value.uid, r.place) for r in schedule.outputs)]
     for uid, place in places:

@@ -1,4 +1,4 @@
-"""Accumulations: a sum of products and of what is added to them, which the matrix tile computes in one go."""
+"""GEMM fusion: sums of products, with what is added to them, become one call of the matrix tile."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ from .buffers import Place
 
 @dataclass(eq=False)
 class Accumulation:
-    """``out = sum(a @ w) + bias + earlier values (+ values that come too late to be accumulated onto)``."""
+    """``out = sum(a @ w) + bias + initial terms + epilogue terms``, one call of the matrix tile.
+
+    The tile starts from the bias, or from initial terms that an earlier sweep has stored where the result goes.
+    Epilogue terms are ready too late for that: whoever reads the result adds them.
+    """
 
     out: Symbol
     terms: list[tuple[Symbol, Symbol]]
@@ -26,9 +30,9 @@ class Accumulation:
 
 
 def find_accumulations(
-    order: list[Symbol], uses: Mapping[int, int], sources: Collection[int], series: Collection[int]
+    order: list[Symbol], uses: Mapping[int, int], sources: Collection[int], per_step: Collection[int]
 ) -> dict[int, Accumulation]:
-    """The accumulations among the values that a loop computes, by the uid of their result.
+    """Accumulations among the values that a loop computes, by the uid of their result.
 
     Parameters
     ----------
@@ -36,18 +40,18 @@ def find_accumulations(
         Those values, operands first.
     uses : mapping
         How often each is read.
-    sources, series : collections of uids
+    sources, per_step : collections of uids
         What is there before the step runs; what has to be kept, and so is not absorbed into a sum.
     """
     found: dict[int, Accumulation] = {}
     absorbed: set[int] = set()
 
     def inner(s: Symbol) -> bool:
-        """Whether nobody but one sum reads `s`."""
-        return uses[s.uid] == 1 and s.uid not in series and s.uid not in sources
+        """Whether one sum alone reads `s`."""
+        return uses[s.uid] == 1 and s.uid not in per_step and s.uid not in sources
 
     def addends(s: Symbol) -> list[Any]:
-        """What `s` is the sum of; sums in between are absorbed."""
+        """Terms of the sum `s`; sums in between are taken apart."""
         out: list[Any] = []
         for a in s.args:
             if isinstance(a, Symbol) and a.varying and a.shape == s.shape and a.op is ADD and inner(a):
@@ -62,7 +66,7 @@ def find_accumulations(
                 absorbed.add(a.uid)
                 absorb(a)
 
-    for s in reversed(order):
+    for s in reversed(order):  # from the results: the outermost sum absorbs those within
         if s.uid in absorbed or s.op not in (ADD, MATMUL):
             continue
         parts = addends(s) if s.op is ADD else [s]
@@ -85,7 +89,7 @@ def _is_product(s: Symbol) -> bool:
 
 
 def _matrix_order(term: tuple[Symbol, Symbol]):
-    """Operands that meet neighbouring rows of one matrix lie side by side."""
+    """Sort key of terms: operands of neighbouring rows of one matrix come side by side."""
     a, w = term
     view = resolve_slice(w)
     return view.base.uid, view.axes[0][1:], a.uid

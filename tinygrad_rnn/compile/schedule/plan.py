@@ -1,4 +1,4 @@
-"""The plan of a step: its program, its adjoint, what is saved between the two, and the schedules of its loops."""
+"""Plan of a step: its program, its adjoint, the values saved between them, and their schedules."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SAVE_ABOVE = 12  # the backward loop recomputes what costs at most this much (a 
 
 
 class Plan:
-    """Everything about one traced step that does not depend on T, on the batch or on values.
+    """All decisions about one traced step that do not depend on T, the batch or values.
 
     Parameters
     ----------
@@ -86,11 +86,11 @@ class Plan:
     # ---- backward
 
     def differentiate(self) -> None:
-        """Find the adjoint, decide what the forward loop saves, and schedule both."""
+        """Find the adjoint, choose the values that the forward loop saves, and schedule both loops."""
         t, limit = self.traced, self.traced.limit
         others = any(not is_ours(s.op) for s in t.expressions.values() if s.op is not None)
         found = []
-        for _ in range(1 + others):  # rules of others that are not the same twice would be frozen
+        for _ in range(1 + others):  # rules of a user's are run twice: what differs would be frozen
             trace = Trace.extending(t)
             with self.watch(trace) if others else recording(trace):
                 adj = adjoint(trace, t.outputs, t.new_states, t.inputs, t.states, self.wanted_inputs, self.wanted)
@@ -108,12 +108,13 @@ class Plan:
             terms = _product_terms(dx) if dx is not None else None
             if terms is not None:
                 self.deferred[i] = terms
-        free = {s.uid for s in (*t.inputs, *t.states, *t.new_states)}
+        available = {s.uid for s in (*t.inputs, *t.states, *t.new_states)}
         roots = self._reverse_values()
-        saved = self._choose_saved(roots, limit, free)
-        operands = [_whole(p.a) for p in adj.products]
-        saved |= {a.uid: a for a in operands if a.uid < limit and a.uid not in free}
-        used = _reached(roots, free | set(saved)) | {a.uid for a in operands}
+        saved = self._choose_saved(roots, limit, available)
+        operands = [_whole(p.a) for p in adj.products]  # products after the loop need them for all steps, at any price
+        saved |= {a.uid: a for a in operands if a.uid < limit and a.uid not in available}
+        # a state is kept for all steps if anything reads it, before the step or after
+        used = _reached(roots, available | set(saved)) | {a.uid for a in operands}
         self.saved = saved
         self.history = {
             i for i, (old, new) in enumerate(zip(t.states, t.new_states)) if old.uid in used or new.uid in used
@@ -131,8 +132,8 @@ class Plan:
         out += [p.g for p in adj.products] + [r.g for r in adj.reductions]
         return out
 
-    def _choose_saved(self, roots: list[Symbol], limit: int, free: set[int]) -> dict[int, Symbol]:
-        """Forward values that the reverse step reads and that are dear to compute again."""
+    def _choose_saved(self, roots: list[Symbol], limit: int, available: set[int]) -> dict[int, Symbol]:
+        """Forward values that the reverse step reads and that are expensive to compute again."""
 
         def forward(s: Symbol) -> bool:
             return s.uid < limit and s.op is not None
@@ -140,7 +141,7 @@ class Plan:
         read = [s for s in reachable(roots, lambda s: [] if forward(s) else s.varying_operands) if forward(s)]
         saved: dict[int, Symbol] = {}
         for s in sorted(read, key=lambda s: s.uid):
-            if s.uid not in free and s.varying and _cost(s, free | set(saved), SAVE_ABOVE) > SAVE_ABOVE:
+            if s.uid not in available and s.varying and _cost(s, available | set(saved), SAVE_ABOVE) > SAVE_ABOVE:
                 saved[s.uid] = s
         return saved
 
@@ -169,15 +170,15 @@ class Plan:
             if g is not None and i not in self.deferred:
                 self.input_buffers[i] = Buffer(f"dx{i}", BufferKind.PER_STEP, [g.width], "r_", True)
                 roots.append(LoopOutput(g, Place(self.input_buffers[i])))
-        series = {p.g.uid: p.g for p in adj.products}
+        per_step = {p.g.uid: p.g for p in adj.products}
         adjacent: dict[tuple, dict[int, Symbol]] = {}  # they meet the same left operand: one product for all
         for p in sorted(adj.products, key=lambda p: resolve_slice(p.w).axes[1][1:]):
             adjacent.setdefault((resolve_slice(p.w).base.uid, p.a.uid), {})[p.g.uid] = p.g
-        series |= {g.uid: g for terms in self.deferred.values() for g, _ in terms}
+        per_step |= {g.uid: g for terms in self.deferred.values() for g, _ in terms}
         self.totals: dict[int, Buffer] = {}  # reductions that the loop adds up itself
         buffers: dict[tuple[int, BufferKind], Buffer] = {}  # equal ones share a buffer
         for i, r in enumerate(adj.reductions):
-            if r.g.uid not in series or not _is_vector(r.v):
+            if r.g.uid not in per_step or not _is_row(r.v):
                 each = r.v.ndim == 2 and r.v.shape[0] != 1  # row by itself, or all together
                 kind = BufferKind.ACCUMULATOR if each else BufferKind.PARTIAL_SUM
                 if (r.g.uid, kind) not in buffers:
@@ -186,21 +187,21 @@ class Plan:
                     roots.append(LoopOutput(r.g, Place(buffers[r.g.uid, kind]), add=True))
                 self.totals[i] = buffers[r.g.uid, kind]
         self.reverse = Schedule(
-            roots, sources, "r_", series.values(), [list(group.values()) for group in adjacent.values()]
+            roots, sources, "r_", per_step.values(), [list(group.values()) for group in adjacent.values()]
         )
 
 
 def _whole(s: Symbol) -> Symbol:
-    """What `s` is columns of."""
+    """The leaf that `s` is columns of, or `s` itself."""
     return s.args[0] if s.op is SLICE else s
 
 
-def _is_vector(v: Symbol) -> bool:
+def _is_row(v: Symbol) -> bool:
     return v.ndim == 1 or (v.ndim == 2 and v.shape[0] == 1)
 
 
 def _product_terms(s: Symbol) -> list[tuple[Symbol, Symbol]] | None:
-    """The terms of a sum of products, or None."""
+    """Terms of a sum of products; None if it has others."""
     if s.op is None:
         return None
     if s.op is MATMUL:
@@ -216,9 +217,9 @@ def _reached(roots: list[Symbol], stop: set[int]) -> set[int]:
     return {s.uid for s in reachable(roots, lambda s: [] if s.uid in stop else s.varying_operands)}
 
 
-def _cost(s: Any, known: set[int], budget: int) -> int:
-    """Price of computing `s` from `known` values, counting no further than `budget`."""
-    if not isinstance(s, Symbol) or not s.varying or s.uid in known or s.op is None:
+def _cost(s: Any, given: set[int], budget: int) -> int:
+    """Price of computing `s` from values in `given`, counting no further than `budget`."""
+    if not isinstance(s, Symbol) or not s.varying or s.uid in given or s.op is None:
         return 0
     if s.lowering.kind in ("matmul", "reduce"):
         return budget + 1
@@ -226,5 +227,5 @@ def _cost(s: Any, known: set[int], budget: int) -> int:
     for a in s.args:
         if total > budget:
             break
-        total += _cost(a, known, budget - total)
+        total += _cost(a, given, budget - total)
     return total

@@ -1,4 +1,4 @@
-"""Printing schedules and buffers in a form that people read."""
+"""Printer of schedules and buffers, in a form that people read."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SchedulePrinter(Printer):
     """Spells out symbols, and the products, rows and levels of a loop."""
 
     def product(self, product: Product) -> str:
-        """What one call of the matrix tile computes; members stand side by side."""
+        """Text of one call of the matrix tile; members are side by side."""
         members, lead, terms = product.members, product.members[0], []
         for run in product.sources:
             if len(members) == 1:
@@ -67,7 +67,7 @@ class SchedulePrinter(Printer):
         return _side_by_side([self.view(v) for v in out])
 
     def schedule(self, schedule: Schedule) -> list[str]:
-        """The levels of a loop: products over all rows, then what is computed and stored row by row."""
+        """Lines for the levels of a loop: products over all rows, then values that are stored row by row."""
         lines = []
         for level in range(schedule.levels):
             lines += [f"level {level}: product {self.product(p)}" for p in schedule.products if p.level == level]
@@ -94,7 +94,7 @@ def _side_by_side(parts: list[str]) -> str:
 
 
 def contents(schedule: Schedule, buffer: Buffer) -> list[str]:
-    """What the parts of `buffer` hold, by name."""
+    """Names of the values in the parts of `buffer`."""
     held: dict[Place, str] = {}
     for s in sorted(schedule.live.values(), key=lambda s: (s.leaf is None, s.uid)):
         acc = schedule.accumulations.get(s.uid)
@@ -130,5 +130,5 @@ def describe_buffer(schedule: Schedule, buffer: Buffer) -> str:
 
 
 def describe(schedule: Schedule, buffers: Iterable[Buffer] = ()) -> list[str]:
-    """A loop in words for the head of its source: levels, then buffers; without sizes."""
+    """Lines for the head of a source: levels, then buffers; without sizes."""
     return [*SchedulePrinter(sizes=False).schedule(schedule), "", *(describe_buffer(schedule, b) for b in buffers)]

@@ -1,4 +1,4 @@
-"""The schedule: in which order, in which loop and in which buffer each value of a step is computed.
+"""Schedule of a loop: the order of values, the sweep that computes each, and its buffer.
 
 A step becomes *levels*. A level is some matrix products over all rows, then elementwise maths row by row. A value's
 level is the first at which its operands are ready: a product comes one level after its left operand, a reduction one
@@ -17,7 +17,7 @@ from ..ir.weight_slices import resolve_slice
 from .buffers import Buffer, BufferKind, LoopOutput, Place, Store, Sum
 from .gemm_fusion import Accumulation, find_accumulations
 
-CHEAP = 5  # recompute rather than store what costs no more than this
+CHEAP = 5  # values that cost no more than this are computed again: a store and a load cost as much
 
 
 @dataclass(eq=False)
@@ -31,17 +31,17 @@ class Product:
 
 
 class Schedule:
-    """The levels of one loop.
+    """A loop as levels of products and sweeps over rows, with buffers for what passes between them.
 
     Parameters
     ----------
     outputs : list of LoopOutput
-        What has to be stored.
+        Values that have to be stored, and where.
     sources : dict
         uid -> Place of time-varying values that are there before the step runs.
     prefix : str
         Names of new buffers start with it.
-    series : iterable of Symbol
+    per_step : iterable of Symbol
         Values that must be kept for all time steps; ``kept[uid]`` says where.
     adjacent : list of lists of Symbol
         Which of them are best laid side by side, and in which order.
@@ -52,12 +52,12 @@ class Schedule:
         outputs: list[LoopOutput],
         sources: dict[int, Place],
         prefix: str = "",
-        series: Iterable[Symbol] = (),
+        per_step: Iterable[Symbol] = (),
         adjacent: Sequence[list[Symbol]] = (),
     ):
         self.sources = dict(sources)
         self.prefix = prefix
-        self.series = {s.uid: s for s in series}
+        self.per_step = {s.uid: s for s in per_step}
         self.adjacent = {s.uid: group for group in adjacent for s in group}
         self.kept: dict[int, Place] = {}
         self.outputs = _split_outputs(outputs)
@@ -67,8 +67,9 @@ class Schedule:
         self.places: dict[int, Place] = {}  # of values computed in this loop
         self.level: dict[int, int] = {}
         self._find_uses()
-        self.accumulations = find_accumulations(self.order, self.uses, self.sources, self.series)
+        self.accumulations = find_accumulations(self.order, self.uses, self.sources, self.per_step)
         self._find_levels()
+        # places that are given come first: a product may store its result there, and readers share it
         self._place_outputs()
         self._place_operands()
         self._form_products()
@@ -87,7 +88,7 @@ class Schedule:
     def _find_uses(self) -> None:
         self.live: dict[int, Symbol] = {}
         self.uses: dict[int, int] = {}
-        stack = [r.value for r in self.outputs] + list(self.series.values())
+        stack = [r.value for r in self.outputs] + list(self.per_step.values())
         for s in stack:
             self.uses[s.uid] = self.uses.get(s.uid, 0) + 1
         while stack:
@@ -107,12 +108,13 @@ class Schedule:
             acc = self.accumulations.get(s.uid)
             if acc is not None:
                 ready = max(self.level_of(a) for a, _ in acc.terms)
+                # the tile can only start from terms that are there before it runs
                 early = [t for t in acc.initial_terms if self.level_of(t) <= ready]
                 acc.epilogue_terms = [t for t in acc.initial_terms if not any(t is e for e in early)]
                 acc.initial_terms = early
                 acc.level = ready + 1
                 self.level[s.uid] = max([acc.level, *(self.level_of(t) for t in acc.epilogue_terms)])
-            elif s.lowering.kind == "reduce":
+            elif s.lowering.kind == "reduce":  # its total is known after a sweep over all features
                 self.level[s.uid] = max(self.level_of(a) for a in s.args) + 1
             else:
                 self.level[s.uid] = max([0, *(self.level_of(a) for a in self._args(s))])
@@ -152,41 +154,41 @@ class Schedule:
                 self.places.setdefault(r.value.uid, r.place)
 
     def _place_operands(self) -> None:
-        """Left operands of products need a place; those of one accumulation are laid side by side."""
+        """Give left operands of products a place, those of one accumulation side by side; then kept values."""
         for s in self.order:
             acc = self.accumulations.get(s.uid)
             if acc is None:
                 continue
-            loose: list[Symbol] = []
+            unplaced: list[Symbol] = []
             for a, _ in acc.terms:
                 inner = self.accumulations.get(a.uid)
                 if a.uid in self.sources or a.uid in self.places or (inner is not None and not inner.epilogue_terms):
                     continue
-                if not any(a is b for b in loose):
-                    loose.append(a)
-            if loose:
-                self._lay_out(loose)
-        for uid, s in sorted(self.series.items()):
+                if not any(a is b for b in unplaced):
+                    unplaced.append(a)
+            if unplaced:
+                self._lay_out(unplaced)
+        for uid, s in sorted(self.per_step.items()):
             acc = self.accumulations.get(uid)
             place = self.sources.get(uid) or self.places.get(uid)
             if place is None or not place.buffer.kind.over_time:
                 if acc is not None and not acc.epilogue_terms and acc.place is None:
                     acc.place = self.places[uid] = self._new_part(self.buffer(BufferKind.PER_STEP, "kept"), s)
                 elif place is None:
-                    self._lay_out([v for v in self.adjacent.get(uid, [s]) if v is s or self._is_loose(v)])
+                    self._lay_out([v for v in self.adjacent.get(uid, [s]) if v is s or self._is_unplaced(v)])
                 else:  # it lies where the next step overwrites it
                     place = self._new_part(self.buffer(BufferKind.PER_STEP, "kept"), s)
                     self.stores.append(Store(s, place, self.level_of(s), s.width, zero_padded=True))
                     self.kept[uid] = place
             self.kept.setdefault(uid, self.sources.get(uid) or self.places[uid])
 
-    def _is_loose(self, s: Symbol) -> bool:
-        """Whether `s` has no place, and is not what a product stores."""
+    def _is_unplaced(self, s: Symbol) -> bool:
+        """Whether `s` has no place yet, and no product stores it."""
         acc = self.accumulations.get(s.uid)
         return s.uid not in self.sources and s.uid not in self.places and (acc is None or bool(acc.epilogue_terms))
 
     def _lay_out(self, values: list[Symbol]) -> None:
-        kept = any(v.uid in self.series for v in values)
+        kept = any(v.uid in self.per_step for v in values)
         buffer = self.buffer(BufferKind.PER_STEP if kept else BufferKind.SCRATCH, "rows", joinable=True)
         for v in values:
             place = self.places[v.uid] = self._new_part(buffer, v)
@@ -198,10 +200,11 @@ class Schedule:
             acc = self.accumulations.get(s.uid)
             if acc is None:
                 continue
-            fixed = s.uid if acc.place is not None else None
+            fixed = s.uid if acc.place is not None else None  # one with a place of its own is a call of its own
             key = (acc.level, tuple(a.uid for a, _ in acc.terms), bool(acc.initial_terms), fixed)
             groups.setdefault(key, []).append(acc)
         for (level, _, _, fixed), members in sorted(groups.items(), key=lambda kv: kv[0][0]):
+            # neighbouring columns of one matrix side by side are packed in one piece
             members.sort(key=lambda m: resolve_slice(m.terms[0][1]).axes[1][1:])
             if fixed is None:
                 buffer = self.buffer(BufferKind.SCRATCH, "sums")
@@ -224,7 +227,7 @@ class Schedule:
             self.products.append(product)
 
     def _runs(self, acc: Accumulation) -> list[list[int]]:
-        """Terms whose operands are neighbouring parts of one buffer are one operand."""
+        """Runs of terms whose operands are neighbouring parts of one buffer, read as one operand."""
         runs: list[list[int]] = []
         for i, (a, _) in enumerate(acc.terms):
             place = self.place_of(a)
@@ -245,11 +248,11 @@ class Schedule:
 
     # ---- values that several loops need
 
-    def cost(self, s: Any, known: set[int], budget: int) -> int:
-        """Price of recomputing `s` from what is stored, counting no further than `budget`."""
+    def cost(self, s: Any, given: set[int], budget: int) -> int:
+        """Price of computing `s` again from stored values, counting no further than `budget`."""
         if not isinstance(s, Symbol) or not s.varying:
             return 0
-        if s.uid in self.sources or s.uid in self.places or s.uid in known:
+        if s.uid in self.sources or s.uid in self.places or s.uid in given:
             return 0
         if s.uid in self.accumulations or s.lowering.kind == "reduce":
             return budget + 1
@@ -257,11 +260,11 @@ class Schedule:
         for a in s.args:
             if total > budget:
                 break
-            total += self.cost(a, known, budget - total)
+            total += self.cost(a, given, budget - total)
         return total
 
     def _place_shared(self) -> None:
-        """Store what is needed at a later level or in a loop of another width, unless it is cheap to redo."""
+        """Give a place to values that later levels or sweeps of another width read, unless recomputing is cheap."""
         scratch: Buffer | None = None
         work = [(s.value, s.level, s.width) for s in self.stores]
         for s in self.order:
@@ -287,6 +290,7 @@ class Schedule:
             if value.lowering.kind == "reduce":
                 continue
             mine = self.level_of(value)
+            # a value is stored at its own level, and whatever it reads there has to be there as well
             if mine < level and value.uid not in self.places and self.cost(value, set(), CHEAP) > CHEAP:
                 scratch = scratch or self.buffer(BufferKind.SCRATCH, "shared")
                 place = self.places[value.uid] = self._new_part(scratch, value)

@@ -129,9 +129,9 @@ class _Step:
             self._check_held(root.value, root.place, token, "is to be left")
         for uid, place in schedule.kept.items():
             if not place.buffer.kind.over_time:
-                self.fail(schedule.series[uid], f"it is kept in {_at(place)}, which the next step overwrites")
+                self.fail(schedule.per_step[uid], f"it is kept in {_at(place)}, which the next step overwrites")
             if uid not in schedule.sources:
-                self._check_held(schedule.series[uid], place, uid, "is to be kept")
+                self._check_held(schedule.per_step[uid], place, uid, "is to be kept")
 
     # ---- what is computed
 
