@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tinygrad_rnn.kernels.build.target import HOST
+from tinygrad_rnn.kernels.build.target import TARGET
 
 ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / ".pytest_cache"
@@ -16,7 +16,7 @@ KEPT = ROOT / ".pytest_cache"
 SAMPLE = """
 from tests.compile.agreement import agree
 from tests.compile.corner_cells import BY_NAME
-from tinygrad_rnn.kernels.build.target import HOST
+from tinygrad_rnn.kernels.build.target import TARGET
 for name in {names}:
     case = BY_NAME[name]
     for T, B, I, H in ((3, 2, 3, 5), (2, 7, 9, 17), (1, 1, 2, 8)):
@@ -53,7 +53,7 @@ def output(process) -> str:
 @pytest.mark.parametrize(("cpu", "lanes"), [("x86-64", (4, 2)), ("haswell", (8, 4)), ("nehalem", (4, 2))])
 def test_other_processors(cpu, lanes):
     """SSE2 without fused multiply-add, AVX2, SSE4.2: fewer lanes and smaller tiles than here, perhaps."""
-    if cpu == "haswell" and not (HOST.has_fma and HOST.vector_bytes >= 32):
+    if cpu == "haswell" and not (TARGET.has_fma and TARGET.vector_bytes >= 32):
         pytest.skip("this machine has no AVX2")
     names = ["peephole_lstm", "odd_slices", "softmax_inside", "activations", "masked_counter", "two_rnns"]
     what = "__import__('tinygrad_rnn.kernels.simd.lanes', fromlist='x').LANES_F32"
@@ -68,7 +68,7 @@ def test_other_processors(cpu, lanes):
 def test_bounds():
     """With bounds checks, a load or store outside an array is an IndexError."""
     names = ["peephole_lstm", "odd_slices", "delayed", "two_rnns", "variational_dropout", "several_inputs", "extrema"]
-    code = SAMPLE.format(names=names, what="'checked' if HOST else ''")
+    code = SAMPLE.format(names=names, what="'checked' if TARGET else ''")
     process = run(code, KEPT / "programs-boundscheck", NUMBA_BOUNDSCHECK="1")
     assert output(process)
     process = run(BEYOND, KEPT / "programs-boundscheck", NUMBA_BOUNDSCHECK="1")

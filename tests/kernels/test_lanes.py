@@ -11,6 +11,7 @@ from tinygrad_rnn.kernels.simd.lanes import (
     BOUNDSCHECK,
     LANES_F32,
     LANES_F64,
+    lane_mask,
     lanes_of,
     vabs,
     vall,
@@ -19,7 +20,6 @@ from tinygrad_rnn.kernels.simd.lanes import (
     vclamp,
     vcopysign,
     veven,
-    vfirst,
     vfloor,
     vfma,
     vget,
@@ -251,7 +251,7 @@ def lane_access(x, i, out):
     vstore(out, 0 * n, vbroadcast(x, i))
     vstore(out, 1 * n, vsplat(0.1, x))
     vstore(out, 2 * n, vput(v, 1, vget(v, 0)))
-    vstore(out, 3 * n, vselect(vfirst(2, v), v, -1.0))
+    vstore(out, 3 * n, vselect(lane_mask(2, v), v, -1.0))
     vstore(out, 4 * n, vpick(v, 32, 64.0))
     vstore(out, 5 * n, 7)
 

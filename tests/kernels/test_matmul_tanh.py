@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tinygrad_rnn.kernels.fused.matmul_tanh import THIN, matmul_tanh, matmul_tanh_vjp
+from tinygrad_rnn.kernels.fused.matmul_tanh import PACK_FROM, matmul_tanh, matmul_tanh_vjp
 from tinygrad_rnn.kernels.reference import matmul_tanh as reference
 
 from .jit import dtypes, needs_jit
 
-batches = st.sampled_from([0, 1, 2, 5, THIN - 1, THIN, 17])
+batches = st.sampled_from([0, 1, 2, 5, PACK_FROM - 1, PACK_FROM, 17])
 widths = st.integers(0, 20) | st.sampled_from([32, 33, 65, 100])
 layouts = st.sampled_from(["C", "F", "strided", "reversed"])
 
@@ -66,7 +66,7 @@ def test_backward(step, needs):
             assert gradient is None
 
 
-@pytest.mark.parametrize("B", [1, 3, THIN + 1])
+@pytest.mark.parametrize("B", [1, 3, PACK_FROM + 1])
 @pytest.mark.parametrize("layout", ["C", "F"])
 def test_gradients_against_finite_differences(B, layout, rng):
     I, H, eps = 3, 5, 1e-6
@@ -84,7 +84,7 @@ def test_gradients_against_finite_differences(B, layout, rng):
             assert gradient[i] == pytest.approx((values[1] - values[0]) / (2 * eps), rel=1e-6, abs=1e-8)
 
 
-@pytest.mark.parametrize("B", [1, 4, THIN + 3])
+@pytest.mark.parametrize("B", [1, 4, PACK_FROM + 3])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("layout", ["C", "F"])
 def test_nan_and_infinity_as_in_numpy(value, B, layout, rng):
@@ -114,7 +114,7 @@ def test_saturated_steps_are_exact():
 
 @needs_jit
 def test_gradients_of_transposed_views_are_transposed_views(rng):
-    for B in (2, THIN):
+    for B in (2, PACK_FROM):
         x, h = rng.normal(size=(B, 3)), rng.normal(size=(B, 4))
         w_x, w_h = rng.normal(size=(4, 3)).T, rng.normal(size=(4, 4)).T
         y = matmul_tanh(x, w_x, h, w_h, None)
@@ -124,7 +124,7 @@ def test_gradients_of_transposed_views_are_transposed_views(rng):
 
 
 def test_inputs_stay_as_they_are(rng):
-    for B in (2, THIN):
+    for B in (2, PACK_FROM):
         arrays = [rng.normal(size=s) for s in ((B, 3), (3, 4), (B, 4), (4, 4), (4,))]
         copies = [a.copy() for a in arrays]
         for a in arrays:

@@ -1,4 +1,4 @@
-"""Laying sequences of different lengths: against the NumPy twin, and what the layout promises."""
+"""Segments of sequences of different lengths: against the NumPy twin, and what the layout promises."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def sections(T, lengths, mask, resets, *more):
 def find_segments(*batch):
     """The kernel, giving what its twin gives."""
     found = sections(*batch)
-    fresh = found["RESET_ROW"] >= 0 if len(found["RESET_ROW"]) else np.zeros(len(found["BATCH_ROW"]), bool)
+    is_reset = found["RESET_ROW"] >= 0 if len(found["RESET_ROW"]) else np.zeros(len(found["BATCH_ROW"]), bool)
     names = [
         "LENGTH",
         "BATCH_ROW",
@@ -43,7 +43,7 @@ def find_segments(*batch):
         "PACKED_ROW",
         "PACKED_STATE",
     ]
-    return [fresh if name == "RESET_ROW" else found[name] for name in names]
+    return [is_reset if name == "RESET_ROW" else found[name] for name in names]
 
 
 @st.composite
@@ -63,49 +63,49 @@ def test_twins_agree(batch):
         np.testing.assert_array_equal(mine, its)
 
 
-@pytest.mark.parametrize("lay", [find_segments, reference.find_segments])
+@pytest.mark.parametrize("find", [find_segments, reference.find_segments])
 @given(batch=batches())
-def test_what_the_layout_promises(lay, batch):
+def test_what_the_layout_promises(find, batch):
     T, lengths, mask, resets, reverse, batch_first = batch
     B = len(lengths)
-    length, owner, begins, fresh, last, offsets, source, now, late = lay(*batch)
+    length, row, first_state, is_reset, last, offsets, padded, packed, packed_state = find(*batch)
     counts = np.arange(T)[:, None] < lengths
     counts = counts & mask if len(mask) else counts
     place = lambda t, b: b * T + t if batch_first else t * B + b
     assert (np.diff(length) <= 0).all(), "sorted"
-    assert len(source) == counts.sum() == length.sum() == offsets[-1]
-    assert sorted(source) == sorted(place(t, b) for t, b in zip(*np.nonzero(counts)))
-    np.testing.assert_array_equal(now[source], np.arange(len(source)))
-    assert (now < 0).sum() == T * B - len(source)
+    assert len(padded) == counts.sum() == length.sum() == offsets[-1]
+    assert sorted(padded) == sorted(place(t, b) for t, b in zip(*np.nonzero(counts)))
+    np.testing.assert_array_equal(packed[padded], np.arange(len(padded)))
+    assert (packed < 0).sum() == T * B - len(padded)
     longest = len(offsets) - 1
     for s, n in enumerate(length):
         steps = [offsets[t] + s for t in range(longest - n, longest)]  # of one segment, one after the other
-        times = [(source[i] % T, source[i] // T) if batch_first else divmod(source[i], B) for i in steps]
-        assert all(b == owner[s] for _, b in times)
+        times = [(padded[i] % T, padded[i] // T) if batch_first else divmod(padded[i], B) for i in steps]
+        assert all(b == row[s] for _, b in times)
         in_time = [t for t, _ in times]
         assert in_time == sorted(in_time, reverse=reverse)
-        assert begins[s] == offsets[longest - n] + s
-        assert [late[source[i]] for i in steps] == [offsets[t + 1] + s for t in range(longest - n, longest)]
+        assert first_state[s] == offsets[longest - n] + s
+        assert [packed_state[padded[i]] for i in steps] == [offsets[t + 1] + s for t in range(longest - n, longest)]
         if len(resets) and n:
-            assert not resets[min(in_time) + 1 : max(in_time) + 1, owner[s]].any(), "cut there"
-    assert [owner[s] for s in last] == list(range(B))
+            assert not resets[min(in_time) + 1 : max(in_time) + 1, row[s]].any(), "cut there"
+    assert [row[s] for s in last] == list(range(B))
     if not len(resets):
         assert len(length) == B
-        assert not np.any(fresh)
+        assert not np.any(is_reset)
 
 
 @given(batches())
 def test_where_states_lie(batch):
     """What follows from the layout, for whoever brings states to segments and back."""
     found = sections(*batch)
-    length, owner, last = found["LENGTH"], found["BATCH_ROW"], found["LAST_SEGMENT"]
+    length, row, last = found["LENGTH"], found["BATCH_ROW"], found["LAST_SEGMENT"]
     S, longest, rows = len(length), len(found["OFFSETS"]) - 1, len(found["PADDED_ROW"])
     np.testing.assert_array_equal(found["FIRST_GRAD"], length % 2 * S + np.arange(S))
     np.testing.assert_array_equal(found["FINAL_SLOT"], longest % 2 * S + last)
     np.testing.assert_array_equal(found["FINAL_STATE"], rows + last)
-    closes = np.full(S, -1)
-    closes[last] = np.arange(len(last))
-    np.testing.assert_array_equal(found["FINAL_ROW"], closes)
-    fresh = found["RESET_ROW"] if len(found["RESET_ROW"]) else np.full(S, -1)
-    np.testing.assert_array_equal(np.maximum(found["INITIAL_ROW"], fresh), owner)
-    np.testing.assert_array_equal(found["INITIAL_ROW"] < 0, fresh >= 0)
+    final_row = np.full(S, -1)
+    final_row[last] = np.arange(len(last))
+    np.testing.assert_array_equal(found["FINAL_ROW"], final_row)
+    reset_row = found["RESET_ROW"] if len(found["RESET_ROW"]) else np.full(S, -1)
+    np.testing.assert_array_equal(np.maximum(found["INITIAL_ROW"], reset_row), row)
+    np.testing.assert_array_equal(found["INITIAL_ROW"] < 0, reset_row >= 0)

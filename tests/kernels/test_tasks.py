@@ -54,8 +54,8 @@ def execute(task, arrays, row_table, first=0, last=1):
     from tinygrad_rnn.kernels.simd.lanes import lanes_of
 
     dtype = arrays[0].dtype
-    extern.link(dtype)
-    tasks.link(dtype)
+    extern.export_product(dtype)
+    tasks.export_tasks(dtype)
     table = np.zeros((1, task_codes.COLUMNS), np.int64)
     record = integers_of(task)
     table[0, : 1 + len(record)] = KINDS[type(task)], *record

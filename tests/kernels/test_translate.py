@@ -8,7 +8,17 @@ from numba.core.errors import NumbaError
 from numpy.testing import assert_array_equal
 
 from tinygrad_rnn.kernels.build.translate import translated
-from tinygrad_rnn.kernels.simd.lanes import LANES_F32, vfirst, vload, vload_n, vselect, vsplat, vstore, vstore_n, vsum
+from tinygrad_rnn.kernels.simd.lanes import (
+    LANES_F32,
+    lane_mask,
+    vload,
+    vload_n,
+    vselect,
+    vsplat,
+    vstore,
+    vstore_n,
+    vsum,
+)
 from tinygrad_rnn.kernels.simd.mathfn import sigmoid, tanh
 
 from .jit import compiled, needs_jit
@@ -86,7 +96,7 @@ def sums(x, n, width, k, out):
     for b in range(n):
         total = vsplat(0.0, k)
         for j in range(0, width, LANES_F32):
-            live = vfirst(width - j, k)
+            live = lane_mask(width - j, k)
             v = vload_n(x, b * width + j, min(LANES_F32, width - j))
             total = total + vselect(live, v, 0.0)
         vstore_n(out, b, vsplat(vsum(total), k), 1)

@@ -87,8 +87,8 @@ def sizes(dtype) -> Sizes:
     from ...kernels.gemm.gemm import lanes_of, panel_width
     from ...kernels.loops import tasks
 
-    extern.link(np.dtype(dtype))
-    tasks.link(np.dtype(dtype))
+    extern.export_product(np.dtype(dtype))
+    tasks.export_tasks(np.dtype(dtype))
     return Sizes(lanes_of(np.dtype(dtype)), panel_width(np.dtype(dtype)))
 
 

@@ -70,7 +70,7 @@ class NumbaWriter(LoopWriter):
         return f"vselect({mask}, {a}, {b})"
 
     def first_lanes(self, count: str) -> str:
-        return f"vfirst({count}, k)"
+        return f"lane_mask({count}, k)"
 
     def is_true(self, x: str) -> str:
         return f"{x} != 0.0"

@@ -14,8 +14,8 @@ the forward loop. All arrays are flat; row b of a buffer at step t starts at ``N
 import numpy as np
 
 from tinygrad_rnn.kernels.simd.lanes import (
-    integer, vabs, vbroadcast, veven, vfirst, vfloor, vhmax, vhmin, vload, vload_n, vmax, vmin, vodd, vround, vselect,
-    vsplat, vstore, vstore_n, vsum,
+    integer, lane_mask, vabs, vbroadcast, veven, vfloor, vhmax, vhmin, vload, vload_n, vmax, vmin, vodd, vround,
+    vselect, vsplat, vstore, vstore_n, vsum,
 )
 from tinygrad_rnn.kernels.gemm.extern import gemm, gemm2
 from tinygrad_rnn.kernels.loops.entry import {dtype} as array, integers, loop, translated

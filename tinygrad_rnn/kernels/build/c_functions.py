@@ -1,4 +1,4 @@
-"""C functions: compiled once, or loaded from the disk, and called by address or by a name that LLVM knows.
+"""C functions, compiled once or loaded from the disk, and called by address or by a symbol of LLVM.
 
 A jitted function that calls another one is compiled together with it; one that calls a symbol is not.
 """
@@ -24,12 +24,12 @@ def pointer_to(dtype: Any) -> types.CPointer:
 
 
 def c_function(function: Callable, signature: Any) -> Any:
-    """Compile `function`, cached on disk under the fingerprint; its code lives as long as what is returned."""
+    """A compiled function, cached on disk under the fingerprint; its code lives as long as this object."""
     function.__qualname__ = f"{function.__name__}_{fingerprint()}"
     return c_callable(function, signature)
 
 
-def publish(symbol: str, function: Callable, signature: Any) -> Any:
+def export_symbol(symbol: str, function: Callable, signature: Any) -> Any:
     """Compile `function`, and make it known to LLVM as `symbol`."""
     compiled = c_function(function, signature)
     llvm.add_symbol(symbol, compiled.address)
@@ -37,7 +37,7 @@ def publish(symbol: str, function: Callable, signature: Any) -> Any:
 
 
 def call_symbol(context: Any, builder: ir.IRBuilder, symbol: str, values: list[Any]) -> Any:
-    """Call what has been published; it returns nothing."""
+    """Call an exported symbol, which returns nothing."""
     kind = ir.FunctionType(ir.VoidType(), [x.type for x in values])
     builder.call(cgutils.get_or_insert_function(builder.module, kind, symbol), values)
     return context.get_dummy_value()

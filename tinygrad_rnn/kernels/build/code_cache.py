@@ -1,4 +1,4 @@
-"""Numba's compiled functions in the folder of `disk_cache`, instead of those that Numba trusts and needs.
+"""Cache of Numba's compiled functions in the folder of `disk_cache`, in place of Numba's own cache.
 
 Numba's own cache needs a home or a writable installation, takes what it finds as it is, and ends the program where it
 cannot read or write.
@@ -27,7 +27,7 @@ config: Any = numba_config
 
 
 class CodeCache(NullCache):
-    """What Numba asks for the machine code of one function, and gives it to.
+    """Cache of the machine code of one function, by the methods that Numba calls.
 
     The function's qualified name has to hold a hash over everything else that decides its code.
     """
@@ -68,7 +68,7 @@ def jitted(function: Callable) -> Any:
 
 
 def c_callable(function: Callable, signature: Any) -> Any:
-    """Compile a function that C can call, at once; its code lives as long as what is returned."""
+    """A function that C can call, compiled at once; its code lives as long as this object."""
     options = {"error_model": "numpy"}
     compiled: Any = CFunc(function, sigutils.normalize_signature(signature), locals={}, options=options)
     compiled._cache = CodeCache(function)

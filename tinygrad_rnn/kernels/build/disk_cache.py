@@ -1,4 +1,4 @@
-"""The folder of compiled code: only what this user alone can have written, and is whole, is ever taken from it.
+"""Folder of compiled code, of which only whole files that this user alone can write are used.
 
 Whoever can write a file that is loaded as code runs code as this user. So the folder and each file in it must belong to
 the user, and be writable by nobody else. A file holds a checksum over its name and its content, because power cuts,
@@ -115,7 +115,7 @@ def _check(path: Path, found: os.stat_result, kind: int) -> None:
 
 
 def read(name: str) -> bytes | None:
-    """What :func:`write` stored under this name; None if it is not there, or not whole, which is said once."""
+    """Bytes that :func:`write` stored under this name; None if missing or damaged, with one warning."""
     content = _read(name)
     if content is None:
         return None
@@ -132,7 +132,7 @@ def write(name: str, body: bytes) -> None:
 
 
 def keep_text(name: str, text: str) -> None:
-    """See to it that this file holds this text, for whoever wants to read it."""
+    """Store this text under this name, for people to read, unless it is there."""
     content, wanted = _read(name), text.encode()
     if content != wanted:
         if content is not None:
@@ -172,7 +172,7 @@ def _read(name: str) -> bytes | None:
 
 
 def _write(name: str, content: bytes) -> None:
-    """Write under another name, then rename: other processes may be doing the same, and the power may fail."""
+    """Write under another name, then rename, as processes compete and the power may fail."""
     folder = directory()
     if folder is None:
         _warn("write", "there is no folder for compiled code, which is kept in memory; set TINYGRAD_RNN_CACHE to one")

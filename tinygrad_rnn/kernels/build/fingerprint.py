@@ -1,4 +1,4 @@
-"""A hash over everything that decides the machine code of the kernels, and a decorator that uses it.
+"""Hash over all that decides the machine code of kernels, and the decorator that compiles them.
 
 A compiled function holds the code of those that it calls, from other files too. So every kernel carries the fingerprint
 in its qualified name, which decides the name of its file on the disk: whatever changes in `kernels`, in Numba or in
@@ -14,7 +14,7 @@ import llvmlite
 import numba
 
 from .code_cache import jitted
-from .target import HOST, config
+from .target import TARGET, config
 
 
 @functools.cache
@@ -35,7 +35,7 @@ def fingerprint() -> str:
     folder = Path(__file__).parents[1]
     for path in sorted(folder.rglob("*.py")):
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
-    digest.update(repr((numba.__version__, llvmlite.__version__, HOST, bool(config.BOUNDSCHECK))).encode())
+    digest.update(repr((numba.__version__, llvmlite.__version__, TARGET, bool(config.BOUNDSCHECK))).encode())
     return digest.hexdigest()[:12]
 
 

@@ -1,4 +1,4 @@
-"""Machine code with an LLVM engine of its own, which is freed with it.
+"""Compiled loops, each with an LLVM engine of its own, which is freed with it.
 
 Numba compiles everything into one engine that never gives up a function: whoever makes a thousand different cells keeps
 the code of all of them until the process ends. So the functions that are made for one cell, which are translated
@@ -74,7 +74,7 @@ class Native:
 
 
 def _file(function: Callable) -> str:
-    """The name of the file of its code, which holds a hash over everything that decides it."""
+    """File name of the machine code, with a hash over everything that decides it."""
     source = inspect.getsource(inspect.getmodule(function) or function)
     what = (fingerprint(), function.__module__, function.__qualname__, source, _codegen().magic_tuple())
     digest = hashlib.sha256(repr(what).encode()).hexdigest()[:20]
@@ -97,7 +97,7 @@ class _Codegen(codegen.JITCPUCodegen):
         return self._of_functions  # llvmlite keeps some of the memory of each that is made
 
     def machine(self) -> Any:
-        """What an engine compiles for; each takes one."""
+        """LLVM's target machine; each engine takes one."""
         options: dict[str, Any] = {"opt": config.OPT}
         self._customize_tm_options(options)
         return llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine(**options)

@@ -1,4 +1,4 @@
-"""What LLVM generates for this machine: width and number of the vector registers, fused multiply-add.
+"""The processor that LLVM compiles for: vector registers and fused multiply-add.
 
 The answer is read off LLVM's own assembly for a tiny function, so that it is right for every architecture and
 for every CPU that is forced with ``NUMBA_CPU_NAME`` or ``NUMBA_CPU_FEATURES``.
@@ -14,7 +14,7 @@ from numba.core.codegen import get_host_cpu_features
 config: Any = numba_config
 
 
-class Host(NamedTuple):
+class Target(NamedTuple):
     """The target that Numba compiles for."""
 
     cpu: str
@@ -39,8 +39,8 @@ declare float @llvm.fma.f32(float, float, float)
 """
 
 
-def probe() -> Host:
-    """Ask LLVM how it compiles a sum of 16 numbers and a fused multiply-add for the CPU that Numba will use."""
+def probe() -> Target:
+    """The target of Numba's CPU, from what LLVM makes of a sum of 16 numbers and a fused multiply-add."""
     cpu = config.CPU_NAME or llvm.get_host_cpu_name()
     if config.CPU_FEATURES is not None:
         features = config.CPU_FEATURES
@@ -60,9 +60,9 @@ def probe() -> Host:
     has_fma = re.search(r"\bfmaf\b", assembly) is None  # no call of the C library
     if target.name.startswith("x86"):
         if "%zmm" in assembly:
-            return Host(cpu, features, 64, has_fma, 32)
-        return Host(cpu, features, 32 if "%ymm" in assembly else 16, has_fma, 16)
-    return Host(cpu, features, 16, has_fma, 32)
+            return Target(cpu, features, 64, has_fma, 32)
+        return Target(cpu, features, 32 if "%ymm" in assembly else 16, has_fma, 16)
+    return Target(cpu, features, 16, has_fma, 32)
 
 
-HOST = probe()
+TARGET = probe()

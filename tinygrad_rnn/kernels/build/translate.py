@@ -1,4 +1,4 @@
-"""Long functions in a small part of Python, brought to LLVM without Numba's passes over every statement.
+"""Compiler of a small part of Python to LLVM's instructions in one pass, for long generated functions.
 
 Numba infers the types of a whole function, rewrites it several times and looks up anew what each operation means. For
 a generated loop of hundreds of statements that is most of the time that compiling takes, and to no end: the types
@@ -68,7 +68,7 @@ def translated(function: Callable) -> Any:
 
 
 class Translation:
-    """One function on its way to LLVM, at the place where the builder stands."""
+    """Translation of one function into instructions at the place where the builder stands."""
 
     def __init__(self, context: Any, builder: ir.IRBuilder, function: Callable):
         self.context, self.builder = context, builder
@@ -223,7 +223,7 @@ class Translation:
         return signature.return_type, implementation(self.builder, values)
 
     def look_up(self, function: Any, kinds: tuple) -> tuple:
-        """The signature, and what emits code."""
+        """Numba's signature of a call, and the function that emits its code."""
         typing = self.context.typing_context
         kind = typing.resolve_value_type(function)
         signature = typing.resolve_function_type(kind, kinds, {})

@@ -1,4 +1,4 @@
-"""Work that neither a signal nor a fork may cut in two: importing Numba, tracing, generating, compiling, loading.
+"""Protection of imports, tracing and compilation from signals and forks, which could cut them in two.
 
 Python runs signal handlers in the main thread only, so what another thread does is finished whatever the user presses.
 And a fork copies locks as they are, also those of threads that the child does not have: so whoever forks takes them
@@ -57,7 +57,7 @@ def uninterrupted(function: Callable, *args: Any) -> Any:
 
 
 def modules_of(room: str) -> Callable[[str], Any]:
-    """``__getattr__`` of a folder that imports its modules when used, so that Ctrl-C does not leave half of Numba."""
+    """``__getattr__`` for a package: imports its modules at first use, safe from Ctrl-C."""
 
     def load(name: str) -> Any:
         if name.startswith("_"):

@@ -1,4 +1,4 @@
-"""The CTC loss: sums over all alignments of a label sequence with a longer input, in log space.
+"""CTC loss and its gradient: sums over all alignments of labels with a longer input, in log space.
 
 Eq. 6 to 16 of Graves et al., "Connectionist temporal classification", 2006, with one difference: the backward
 variable does not contain the emission of its own time step, so that nothing is divided out. The lattice of a
@@ -120,8 +120,8 @@ def _backward(g, losses, alphas, log_probs, labels, offsets, lengths, blank, out
                 out[t, b, z[s]] -= g[b] * shares[FRONT + s]
 
 
-def _solid(a: Array, dtype=None) -> Array:
-    """In C order and writeable: Numba would compile everything again for other arrays."""
+def _contiguous(a: Array, dtype=None) -> Array:
+    """The array in C order and writeable, as Numba would compile everything again for other arrays."""
     a = np.ascontiguousarray(a, dtype)
     return a if a.flags.writeable else a.copy()
 
@@ -168,7 +168,10 @@ def ctc_forward(log_probs: Array, labels: Array, offsets: Array, lengths: Array,
     >>> ctc_forward(np.log(np.full((2, 1, 2), 0.5)), one, end, np.array([2]), 0)[0].round(3)  # log(3/4)
     array([0.288])
     """
-    log_probs, labels, offsets, lengths = _solid(log_probs), *(_solid(a, np.int64) for a in (labels, offsets, lengths))
+    log_probs, labels, offsets, lengths = (
+        _contiguous(log_probs),
+        *(_contiguous(a, np.int64) for a in (labels, offsets, lengths)),
+    )
     _check(log_probs, labels, offsets, lengths, blank)
     if config.DISABLE_JIT:
         return reference_ctc.ctc_forward(log_probs, labels, offsets, lengths, blank)
@@ -207,7 +210,10 @@ def ctc_backward(
     array([[-0.333, -0.667],
            [-0.333, -0.667]])
     """
-    log_probs, labels, offsets, lengths = _solid(log_probs), *(_solid(a, np.int64) for a in (labels, offsets, lengths))
+    log_probs, labels, offsets, lengths = (
+        _contiguous(log_probs),
+        *(_contiguous(a, np.int64) for a in (labels, offsets, lengths)),
+    )
     _check(log_probs, labels, offsets, lengths, blank)
     if g.shape != losses.shape or losses.shape != lengths.shape:
         raise ValueError(f"ctc: g {g.shape} and losses {losses.shape}, wanted {lengths.shape}")
@@ -216,5 +222,5 @@ def ctc_backward(
     if alphas.shape[:2] != (log_probs.shape[1], log_probs.shape[0]):
         raise ValueError(f"ctc: alphas {alphas.shape}, wanted those of the forward pass")
     out = np.zeros(log_probs.shape, log_probs.dtype)
-    _backward(_solid(g, np.float64), losses, alphas, log_probs, labels, offsets, lengths, blank, out)
+    _backward(_contiguous(g, np.float64), losses, alphas, log_probs, labels, offsets, lengths, blank, out)
     return out

@@ -14,13 +14,13 @@ from numba import njit
 
 from ..build.fingerprint import kernel
 from ..build.target import config
-from ..gemm.few_rows import DOTS, thin_dots, thin_rows
+from ..gemm.few_rows import DOTS, few_rows_nn, few_rows_nt
 from ..gemm.gemm import PANEL_VECTORS, aligned_empty, pack, packed_size, padded, product, product_tn
 from ..reference import matmul_tanh as reference
 from ..simd.lanes import vlanes, vload, vload_n, vstore, vstore_n
 from ..simd.mathfn import tanh
 
-THIN = 12  # the number of rows from which on packing pays
+PACK_FROM = 12  # the number of rows from which on packing pays
 
 Array = np.ndarray
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
@@ -38,7 +38,7 @@ def _tanh(y, n):
 
 @njit(error_model="numpy")
 def _cotangent(g, y, B, H, db):
-    """``g * (1 - y * y)``, the cotangent of what goes into tanh, and its sum over rows unless db is empty."""
+    """The cotangent of the argument of tanh, ``g * (1 - y * y)``; its sum over rows in db, if not empty."""
     lanes, n = vlanes(g), B * H
     a = np.empty(n, g.dtype)
     whole = n // lanes * lanes
@@ -65,12 +65,12 @@ def _padded(bias, N):
 
 
 @kernel
-def _forward_thin(x, I, w_x, x_row, x_column, h, w_h, h_row, h_column, bias, y, B, H):
+def _forward_few_rows(x, I, w_x, x_row, x_column, h, w_h, h_row, h_column, bias, y, B, H):
     start, out = _padded(bias, H), y.ravel()
     if x_column == 1 and h_column == 1:
-        thin_rows(x, I, np.intp(1), I, w_x, x_row, h, H, np.intp(1), H, w_h, h_row, start, out, B, H)
+        few_rows_nn(x, I, np.intp(1), I, w_x, x_row, h, H, np.intp(1), H, w_h, h_row, start, out, B, H)
     else:
-        thin_dots(x, I, w_x, x_column, h, H, w_h, h_column, start, out, B, H)
+        few_rows_nt(x, I, w_x, x_column, h, H, w_h, h_column, start, out, B, H)
     _tanh(out, B * H)
 
 
@@ -86,27 +86,27 @@ def _forward_packed(x, I, w_x, x_row, x_column, h, w_h, h_row, h_column, bias, y
 
 
 @njit(error_model="numpy")
-def _thin_gradients(a, x, w, row, column, none, B, I, H, dx, dw):
+def _few_rows_gradients(a, x, w, row, column, none, B, I, H, dx, dw):
     """Gradients of ``x @ w`` for the cotangent a."""
     zero, one = np.intp(0), np.intp(1)
     if dx.size and column == 1:
-        thin_dots(a, H, w, row, a, zero, w, row, none, dx, B, I)
+        few_rows_nt(a, H, w, row, a, zero, w, row, none, dx, B, I)
     elif dx.size:
-        thin_rows(a, H, one, H, w, column, a, H, one, zero, w, column, none, dx, B, I)
+        few_rows_nn(a, H, one, H, w, column, a, H, one, zero, w, column, none, dx, B, I)
     if dw.size and column == 1:
-        thin_rows(x, one, I, B, a, H, x, one, I, zero, a, H, none, dw, I, H)
+        few_rows_nn(x, one, I, B, a, H, x, one, I, zero, a, H, none, dw, I, H)
     elif dw.size:
-        thin_rows(a, one, H, B, x, I, a, one, H, zero, x, I, none, dw, H, I)
+        few_rows_nn(a, one, H, B, x, I, a, one, H, zero, x, I, none, dw, H, I)
 
 
 @kernel
-def _backward_thin(
+def _backward_few_rows(
     g, y, x, I, w_x, x_row, x_column, h, w_h, h_row, h_column, B, H, dx, dw_x, dh, dw_h, db
 ):  # fmt: skip
     a = _cotangent(g, y, B, H, db)
     none = _padded(a[:0], max(I, H))
-    _thin_gradients(a, x, w_x, x_row, x_column, none, B, I, H, dx.ravel(), dw_x.ravel())
-    _thin_gradients(a, h, w_h, h_row, h_column, none, B, H, H, dh.ravel(), dw_h.ravel())
+    _few_rows_gradients(a, x, w_x, x_row, x_column, none, B, I, H, dx.ravel(), dw_x.ravel())
+    _few_rows_gradients(a, h, w_h, h_row, h_column, none, B, H, H, dh.ravel(), dw_h.ravel())
 
 
 @njit(error_model="numpy")
@@ -144,7 +144,7 @@ def _workspace(size: int, dtype: np.dtype) -> Array:
 
 
 def _flat(a: Array) -> Array:
-    """The elements in C order. Read-only arrays are copied: Numba would compile everything again for them."""
+    """The elements in C order, writeable, as Numba would compile everything again for other arrays."""
     a = a.ravel()
     return a if a.flags.writeable else a.copy()
 
@@ -228,8 +228,8 @@ def matmul_tanh(x: Array, w_x: Array, h: Array, w_h: Array, b: Array | None) -> 
         _flat(x), I, flat_w_x, x_row, x_column, _flat(h), flat_w_h, h_row, h_column,
         _NOTHING[x.dtype][1] if b is None else _flat(b), y, B, H,
     )  # fmt: skip
-    if B < THIN and (x_column == h_column == 1 or x_row == h_row == 1):
-        _forward_thin(*arguments)
+    if B < PACK_FROM and (x_column == h_column == 1 or x_row == h_row == 1):
+        _forward_few_rows(*arguments)
     else:
         first = packed_size(I, H, x.dtype)
         _forward_packed(*arguments, _workspace(first + packed_size(H, H, x.dtype), x.dtype), first)
@@ -281,8 +281,8 @@ def matmul_tanh_vjp(
         _flat(g), _flat(y), _flat(x), I, flat_w_x, x_row, x_column, _flat(h), flat_w_h, h_row, h_column, B, H,
         dx, dw_x, dh, dw_h, db,
     )  # fmt: skip
-    if B < THIN:
-        _backward_thin(*arguments)
+    if B < PACK_FROM:
+        _backward_few_rows(*arguments)
     else:
         _backward_packed(*arguments, _workspace(H * max(padded(I, dtype), padded(H, dtype)), dtype))
     if x_column != 1:

@@ -3,7 +3,7 @@
 Every kernel takes the values and the gradients of all parameters side by side, shape (n,), and its state
 arrays of the same shape; a state that is not in use has shape (0,). Values and states are overwritten.
 Coefficients come as Python floats and are rounded once to the dtype of the arrays. The plain NumPy twins
-are in `reference_optimizers`.
+are in `reference.optimizers`.
 """
 
 import math

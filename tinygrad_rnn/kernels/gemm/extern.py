@@ -1,8 +1,8 @@
-"""The matrix tile behind a C symbol: compiled once for each dtype, and called by generated loops and by tasks.
+"""The packed product as a C symbol, compiled once for each dtype, for generated loops and tasks.
 
 A jitted function that calls another one is compiled together with it. For the tile, which is much larger than any
 step, that would be most of the time it takes to compile a cell. So `gemm` and `gemm2` call an external function here,
-whose address LLVM learns in `link`. With ``NUMBA_BOUNDSCHECK=1`` they are compiled in, and check.
+whose address LLVM learns in `export_product`. With ``NUMBA_BOUNDSCHECK=1`` they are compiled in, and check.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import carray, types
 from numba.extending import intrinsic
 
-from ..build.c_functions import call_symbol, pointer_to, publish
+from ..build.c_functions import call_symbol, export_symbol, pointer_to
 from ..simd.lanes import vlanes
 from ..simd.types import BOUNDSCHECK, is_array
 from . import gemm as tile
@@ -30,7 +30,7 @@ def _symbol(dtype: Any) -> str:
 
 
 def _product(a, lda, K, p, a2, lda2, K2, p2, start, begin, begin_ld, rows, columns, c, ldc):
-    """`gemm.product`; without a rest of columns straight by its tiles, which is faster for one row."""
+    """`gemm.product` on pointers; products of whole panels skip one call, which shows with one row."""
     a, p, a2, p2, zero = carray(a, HUGE), carray(p, HUGE), carray(a2, HUGE), carray(p2, HUGE), np.intp(0)
     begin, c, start = carray(begin, HUGE), carray(c, HUGE), start != 0
     width = tile.PANEL_VECTORS * vlanes(c)
@@ -47,11 +47,11 @@ def _product(a, lda, K, p, a2, lda2, K2, p2, start, begin, begin_ld, rows, colum
 
 
 @functools.cache
-def link(dtype) -> Any:
-    """Compile the tile for `dtype` (or load it from the disk) and make its symbol known to LLVM."""
+def export_product(dtype) -> Any:
+    """Compile the product for `dtype` (or load it from the disk), and tell LLVM its symbol."""
     p = pointer_to(dtype)
     signature = types.void(p, _n, _n, p, p, _n, _n, p, _n, p, _n, _n, _n, p, _n)
-    return publish(_symbol(np.dtype(dtype)), _product, signature)  # kept alive by the cache
+    return export_symbol(_symbol(np.dtype(dtype)), _product, signature)  # kept alive by the cache
 
 
 def _call(context: Any, builder: ir.IRBuilder, dtype: Any, values: list[Any]) -> Any:

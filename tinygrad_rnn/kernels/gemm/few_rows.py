@@ -1,7 +1,7 @@
-"""Products of a few rows with matrices as they are, for when packing would cost more than the product.
+"""Unpacked matrix products of a few rows, where packing would cost more than the product.
 
 ``C = bias + A1 @ W1 + A2 @ W2`` for two layouts of the matrices: their rows along the columns of C
-(`thin_rows`), or along k, as in a transposed view (`thin_dots`). Rows of A1, A2 and C follow each other
+(`few_rows_nn`), or along k, as in a transposed view (`few_rows_nt`). Rows of A1, A2 and C follow each other
 without gaps; nothing is padded but the bias.
 """
 
@@ -20,7 +20,7 @@ DOTS = max(8, LANES_F32)  # dot products at a time: enough to hide the latency o
 
 
 @njit(error_model="numpy")
-def _thin_tail(a1, a1_at, k1, K1, w1, w1_at, ldw1, a2, a2_at, k2, K2, w2, w2_at, ldw2, bias, bias_at, c, c_at, n):
+def _tail_nn(a1, a1_at, k1, K1, w1, w1_at, ldw1, a2, a2_at, k2, K2, w2, w2_at, ldw2, bias, bias_at, c, c_at, n):
     """The last n columns of one row, fewer than lanes."""
     acc = vload(bias, bias_at)
     for k in range(K1):
@@ -31,8 +31,8 @@ def _thin_tail(a1, a1_at, k1, K1, w1, w1_at, ldw1, a2, a2_at, k2, K2, w2, w2_at,
 
 
 @njit(error_model="numpy")
-def thin_rows(a1, r1, k1, K1, w1, ldw1, a2, r2, k2, K2, w2, ldw2, bias, c, rows, N):
-    """The product for matrices whose columns have stride 1, and their rows ldw1 and ldw2.
+def few_rows_nn(a1, r1, k1, K1, w1, ldw1, a2, r2, k2, K2, w2, ldw2, bias, c, rows, N):
+    """``C = bias + A1 @ W1 + A2 @ W2`` for row-major W: columns have stride 1, rows ldw1 and ldw2.
 
     ``a1[r, k]`` is at ``r * r1 + k * k1``, so that A may be a transposed view: a gradient of weights.
     """
@@ -62,14 +62,14 @@ def thin_rows(a1, r1, k1, K1, w1, ldw1, a2, r2, k2, K2, w2, ldw2, bias, c, rows,
             j += 2 * lanes
         while j < N:
             n = min(lanes, N - j)
-            _thin_tail(
+            _tail_nn(
                 a1, x, k1, K1, w1, j, ldw1, a2, h, k2, K2, w2, j, ldw2, bias, j, c, row * N + j, n
             )  # fmt: skip
             j += n
 
 
 def _emit_dots(builder: ir.IRBuilder, sums: list[Any], a: Place, K: Any, w: Place, ldw: Any, last: Any) -> list[Any]:
-    """Add ``a * w[i]`` to ``sums[i]``, lane by lane, over K elements; rows beyond the last are the last."""
+    """Vectors ``sums[i] + a * w[i]``, lane by lane over K elements; rows of w end with number `last`."""
     vec, intp = a.vec, K.type
     a_data, w_data = (x.context.make_array(x.array_type)(x.context, builder, x.array).data for x in (a, w))
     a.at(builder, [], K)  # only for the bounds check
@@ -117,7 +117,7 @@ def _merge(builder, vec, *branches):
 
 
 def _emit_sums(builder: ir.IRBuilder, vectors: list[Any], lanes: int) -> Any:
-    """One vector of the sums of each of these vectors, as many as lanes."""
+    """The vector of the sums over lanes of as many vectors as there are lanes."""
     half = lanes // 2
     while half:
         # the first of a pair goes on in the lower halves of blocks, the second in the upper halves
@@ -153,8 +153,8 @@ def _dots(typingctx, a1, a1_at, K1, w1, w1_at, ldw1, a2, a2_at, K2, w2, w2_at, l
 
 
 @njit(error_model="numpy")
-def thin_dots(a1, K1, w1, ldw1, a2, K2, w2, ldw2, bias, c, rows, N):
-    """The product for matrices whose rows have stride 1, and their columns ldw1 and ldw2."""
+def few_rows_nt(a1, K1, w1, ldw1, a2, K2, w2, ldw2, bias, c, rows, N):
+    """``C = bias + A1 @ W1 + A2 @ W2`` for column-major W: rows have stride 1, columns ldw1 and ldw2."""
     never_inline()
     lanes = vlanes(c)
     for j in range(0, N, DOTS):

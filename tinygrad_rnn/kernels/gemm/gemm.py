@@ -1,4 +1,4 @@
-"""Matrix products on the register tile, for flat arrays with offsets and leading dimensions.
+"""Packed matrix products on the register tile, on flat arrays with offsets and leading dimensions.
 
 `pack` brings a matrix of any strides into panels ``[ceil(N / width)][K][width]``, padded with zeros;
 `gemm` and `gemm2` multiply by packed matrices, as often as wanted; `gemm_tn` is ``A.T @ B`` for long A
@@ -23,23 +23,23 @@ K_BLOCK, M_BLOCK = 384, 96
 
 
 def panel_width(dtype: Any) -> int:
-    """Return the number of columns of a packed panel."""
+    """Columns of a packed panel."""
     return PANEL_VECTORS * lanes_of(dtype)
 
 
 def padded(n: int, dtype: Any) -> int:
-    """Return n rounded up to whole panels."""
+    """n, rounded up to whole panels."""
     width = panel_width(dtype)
     return -(-n // width) * width
 
 
 def packed_size(K: int, N: int, dtype: Any) -> int:
-    """Return the number of elements that a packed (K, N) matrix takes."""
+    """Elements of a packed (K, N) matrix."""
     return K * padded(N, dtype)
 
 
 def aligned_empty(size: int, dtype: Any) -> np.ndarray:
-    """Return an uninitialised 1-D array that starts at a cache line, so that no vector of it crosses two."""
+    """An uninitialised 1-D array that starts at a cache line, so that no vector of it crosses two."""
     dtype = np.dtype(dtype)
     raw = np.empty(size * dtype.itemsize + 64, np.uint8)
     start = -raw.ctypes.data % 64
@@ -123,7 +123,7 @@ def _tile_product(
     typingctx, rows, panels, a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin,
     begin_at, begin_ld, c, c_at, ldc, part, step,
 ):  # fmt: skip
-    """One tile of ``C = begin + A1 @ P1 + A2 @ P2``, of rows by whole panels; without `start`, begin is 0.
+    """One tile of ``C = begin + A1 @ P1 + A2 @ P2``, rows by whole panels; begin is 0 without `start`.
 
     Meanwhile a tile of a single panel fetches a part of the next one, `step` bytes for each k: panels of wide layers
     come from far away, and the first tile to need one would wait for all of it.
@@ -164,7 +164,7 @@ def whole_panels(
     a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin, begin_at, begin_ld, c,
     c_at, ldc, rows, panels,
 ):  # fmt: skip
-    """Cut C into tiles: panel by panel, which stays in the cache while the rows pass."""
+    """The product of whole panels, tile by tile; a panel stays in the cache while the rows pass."""
     never_inline()
     width = PANEL_VECTORS * vlanes(c)
     panel1, panel2 = K1 * width, K2 * width
@@ -252,7 +252,7 @@ def product(
     a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin, begin_at, begin_ld, c,
     c_at, ldc, rows, N,
 ):  # fmt: skip
-    """Whole panels go to C; what is left of the columns takes the way through a panel of its own."""
+    """``C = begin + A1 @ P1 + A2 @ P2``; columns beyond whole panels go through a panel of their own."""
     width = PANEL_VECTORS * vlanes(c)
     done = N // width * width
     whole_panels(
@@ -311,7 +311,7 @@ def _transpose(a, a_at, lda, rows, columns, target, ld):
 
 
 def transposed_product(gemm: Any) -> Any:
-    """What `gemm_tn` computes, by calls of `gemm`."""
+    """``A.T @ B`` as a function that calls this `gemm`: blocks of A are transposed, panels of B packed."""
 
     @njit(error_model="numpy")
     def product_tn(a, a_at, lda, b, b_at, ldb, K, M, N, c, c_at, ldc, accumulate):

@@ -1,5 +1,4 @@
-"""The register tile of matrix products: rows of A by a few vectors of columns of B, accumulated in
-registers.
+"""The register tile of matrix products: rows of A by vectors of columns of B, summed in registers.
 
 A tile is a tuple of ``rows * vectors`` vectors, row by row. The steps below are intrinsics, so the tile
 stays in registers between them; `rows`, `vectors` and `group` must be literals in the calling source.
@@ -22,7 +21,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ..build.target import HOST
+from ..build.target import TARGET
 from ..simd.types import (
     BOUNDSCHECK,
     Vec,
@@ -37,7 +36,7 @@ from ..simd.types import (
 
 # 6 rows of 2 vectors (of 4 with 32 registers), one row of B and one broadcast value fit into the registers
 TILE_ROWS = 6
-PANEL_VECTORS = 4 if HOST.registers == 32 else 2
+PANEL_VECTORS = 4 if TARGET.registers == 32 else 2
 
 
 def _literals(*values: Any) -> bool:
@@ -104,7 +103,7 @@ def emit_fma(
     builder: ir.IRBuilder, tile: list[Any], rows: int, group: int, a: Place, a_row: Any, a_k: Any, K: Any,
     b: Place, b_k: Any, b_group: Any, ahead: tuple[Any, Any] | None = None,
 ) -> list[Any]:  # fmt: skip
-    """Emit the loop over k; see `tile_fma`. `ahead`: an address to prefetch from, and by how many bytes it moves on."""
+    """The tile after the loop over k, see `tile_fma`; `ahead`: address and step in bytes of prefetches."""
     vec, intp, vectors = b.vec, K.type, len(tile) // rows
     some = builder.icmp_signed(">", K, intp(0))
     if BOUNDSCHECK:
@@ -214,7 +213,7 @@ def tile_store(typingctx, acc, c, offset, ldc, rows):
 
 @intrinsic(prefer_literal=True)
 def tile_fma(typingctx, acc, rows, group, a, a_offset, a_row, a_k, K, b, b_offset, b_k, b_group):
-    """Add K outer products to a tile: ``acc[r, v] += a[r, k] * b[k, v]`` for k = 0 .. K - 1, in this order.
+    """The tile plus K outer products, ``acc[r, v] += a[r, k] * b[k, v]`` for k = 0 .. K - 1 in order.
 
     ``a[r, k]`` is at ``a_offset + r * a_row + k * a_k``. Vector v of row k of b is at
     ``b_offset + k * b_k + (v // group) * b_group + (v % group) * lanes``: with packed panels, `group` is the

@@ -1,4 +1,4 @@
-"""Generated loops: how they are compiled, where they find their arrays, and how they are called.
+"""Compilation and calls of generated loops, and the arrays that they find by address.
 
 Every loop is a function of integers alone: a range of rows, and the address of a table that holds address and length of
 each of its arrays. So one call of a jitted function executes the tasks before a loop, the loop, and the tasks after

@@ -1,4 +1,4 @@
-"""Runs a step over prepared arrays, if none of the watched arrays has changed, and checks its results if asked.
+"""A step over prepared arrays that is run only while watched arrays are unchanged.
 
 Whoever writes into an array leaves no trace, so the arrays are compared with copies of them, bit by bit. Large ones are
 compared a part at a time: one line of so many, another one at each call. All records are in :mod:`.task_codes`.
@@ -27,7 +27,7 @@ def step_of(table):
 
 @kernel
 def differs(table, first):
-    """Whether any two of the watched arrays differ in the lines ``first, first + every, ...`` of LINE words."""
+    """Whether a watched array differs from its copy in the lines ``first, first + every, ...``."""
     step = step_of(table)
     for i in range(step.watched):
         watched = record_at(table.ctypes.data, HEAD + i * WATCHED, Watched)
@@ -82,7 +82,7 @@ def are_finite(table):
 
 @kernel
 def go_on(table):
-    """Put the new states where a step finds the present ones."""
+    """Copy the new states to where a step finds the present ones."""
     step = step_of(table)
     first = HEAD + step.watched * WATCHED + step.results * RESULT
     for i in range(step.states):

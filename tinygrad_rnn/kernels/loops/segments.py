@@ -1,4 +1,4 @@
-"""Sequences of different lengths: where their steps lie in a loop."""
+"""Segments: where the steps of sequences of different lengths, with masks and resets, lie in a loop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from .task_codes import HEADER, Section
 
 @kernel
 def find_segments(steps, lengths, mask, resets, reverse, batch_first, out):
-    """Cut rows of a batch into segments, sort these by length, and lay their steps so that they end together.
+    """Table of the segments of a batch, sorted by length, and of where their steps lie in a loop.
+
+    A segment is a part of a row without a reset inside, of which some steps count. Segments end together: the last
+    step of the loop is that of all.
 
     Parameters
     ----------
@@ -28,11 +31,10 @@ def find_segments(steps, lengths, mask, resets, reverse, batch_first, out):
         Run from the last step to the first.
     batch_first : bool
         The caller's arrays are (B, T).
-
     out : int64
-        ``HEADER + 7 * S + 3 * B + T + 1 + 3 * T * B`` elements, where S is the rounded sum of B and the number of cuts.
-        The first is the number of rows of all steps; then come, for each :class:`.task_codes.Section`, where it begins
-        and how long it is; then the sections.
+        ``HEADER + 7 * S + 3 * B + T + 1 + 3 * T * B`` elements, where S is the rounded sum of B and the number of
+        resets. The first is the number of rows of all steps; then come, for each :class:`.task_codes.Section`, where it
+        begins and how long it is; then the sections.
 
     Returns
     -------
@@ -45,17 +47,16 @@ def find_segments(steps, lengths, mask, resets, reverse, batch_first, out):
 
     LENGTH, BATCH_ROW : (S,)
         Of each segment, the longest first: its steps, its row. If there are more than B, some empty ones are added: S
-        is a rounded number.
+        is a rounded number, so that tables that are bound for a few sizes serve all batches.
     FIRST_STATE, FIRST_GRAD : (S,)
-        Where the state before its first step lies, with all that came before it; and running back, with two rows for
-        each segment in turn, where the gradient by it lies.
+        The row of the state before its first step, in a buffer of all steps; and the row of the gradient by it, in a
+        buffer of the last two steps of the backward loop.
     INITIAL_ROW, RESET_ROW : (S,)
-        Its row, if there was no cut before it, and if there was; else -1.
+        Its row, if it begins with the row's initial state, and if it begins after a reset; else -1.
     FINAL_ROW : (S,)
         Its row, if it is the row's last one; else -1.
     LAST_SEGMENT, FINAL_SLOT, FINAL_STATE : (B,)
-        The segment that is the last of each row; where its last state lies, with two rows for each segment in turn, and
-        with all that came before.
+        The last segment of each row; the row of its last state, in a buffer of the last two steps, and in one of all.
     OFFSETS : (longest + 1,)
         Rows before each step.
     PADDED_ROW : (rows,)
@@ -64,128 +65,142 @@ def find_segments(steps, lengths, mask, resets, reverse, batch_first, out):
         The inverse: where each row lies, and where the state after it lies; -1 where it does not count.
     """
     T, B = steps, len(lengths)
-    holes, cuts = len(mask) > 0, len(resets) > 0
+    has_mask, has_resets = len(mask) > 0, len(resets) > 0
     most = B
-    if cuts:
+    if has_resets:
         for t in range(T):
             for b in range(B):
                 most += resets[t, b]
-    length, owner, fresh = np.zeros(most, np.int64), np.empty(most, np.int64), np.empty(most, np.bool_)
-    head, tail = np.empty(B, np.int64), np.empty(B, np.int64)
-    n = 0
-    for b in range(B):
-        mine, anew = -1, False
-        head[b] = n
-        if not holes and not cuts:  # the most frequent case
-            owner[n], fresh[n], length[n], tail[b] = b, False, lengths[b], n
-            n += 1
-            continue
-        for t in range(T):
-            step = T - 1 - t if reverse else t
-            if cuts and _cut(resets, step, b, lengths[b], reverse):
-                mine, anew = -1, True
-            if step < lengths[b] and (not holes or mask[step, b]):
-                if mine < 0:
-                    mine = n
-                    owner[n], fresh[n] = b, anew
-                    n += 1
-                length[mine] += 1
-        if mine < 0:
-            mine = n
-            owner[n], fresh[n] = b, anew
-            n += 1
-        tail[b] = mine
+    length, row, is_reset = np.zeros(most, np.int64), np.empty(most, np.int64), np.empty(most, np.bool_)
+    head, tail = np.empty(B, np.int64), np.empty(B, np.int64)  # first and last segment of each row
+    n = _cut_rows(T, lengths, mask, resets, reverse, length, row, is_reset, head, tail)
 
     longest = 0
     for s in range(n):
         longest = max(longest, length[s])
-    begin = np.zeros(longest + 2, np.int64)  # of those of each length, in the order
+    # a counting sort: begin[d] is the next place for a segment that is d steps shorter than the longest
+    begin = np.zeros(longest + 2, np.int64)
     for s in range(n):
         begin[longest - length[s] + 1] += 1
     for i in range(1, longest + 2):
         begin[i] += begin[i - 1]
-    size = n
-    if n > B:
-        unit = 1
-        while unit * 16 <= n:
-            unit *= 2
-        size = (n + unit - 1) // unit * unit
+    size = _rounded(n) if n > B else n
     at = HEADER
     lengths_out, at = _section(out, Section.LENGTH, at, size)
-    owner_out, at = _section(out, Section.BATCH_ROW, at, size)
-    begins, at = _section(out, Section.FIRST_STATE, at, size)
-    ends, at = _section(out, Section.FIRST_GRAD, at, size)
-    last, at = _section(out, Section.LAST_SEGMENT, at, B)
-    turn, at = _section(out, Section.FINAL_SLOT, at, B)
-    final, at = _section(out, Section.FINAL_STATE, at, B)
+    batch_row, at = _section(out, Section.BATCH_ROW, at, size)
+    first_state, at = _section(out, Section.FIRST_STATE, at, size)
+    first_grad, at = _section(out, Section.FIRST_GRAD, at, size)
+    last_segment, at = _section(out, Section.LAST_SEGMENT, at, B)
+    final_slot, at = _section(out, Section.FINAL_SLOT, at, B)
+    final_state, at = _section(out, Section.FINAL_STATE, at, B)
     offsets, at = _section(out, Section.OFFSETS, at, longest + 1)
     offsets[0] = 0
     for t in range(longest):
+        # step t has all segments that are at most t steps shorter than the longest
         offsets[t + 1] = offsets[t] + begin[t + 1]
     rows = offsets[longest]
     out[0] = rows
-    source, at = _section(out, Section.PADDED_ROW, at, rows)
-    now, at = _section(out, Section.PACKED_ROW, at, T * B)
-    late, at = _section(out, Section.PACKED_STATE, at, T * B)
-    if cuts:
-        carried, at = _section(out, Section.INITIAL_ROW, at, size)
-        fresh_out, at = _section(out, Section.RESET_ROW, at, size)
-        closes, at = _section(out, Section.FINAL_ROW, at, size)
-        carried[:], fresh_out[:], closes[:] = -1, -1, -1
-        fresh_out[n:] = 0
-    else:  # each segment is a row
+    padded_row, at = _section(out, Section.PADDED_ROW, at, rows)
+    packed_row, at = _section(out, Section.PACKED_ROW, at, T * B)
+    packed_state, at = _section(out, Section.PACKED_STATE, at, T * B)
+    if has_resets:
+        initial_row, at = _section(out, Section.INITIAL_ROW, at, size)
+        reset_row, at = _section(out, Section.RESET_ROW, at, size)
+        final_row, at = _section(out, Section.FINAL_ROW, at, size)
+        initial_row[:], reset_row[:], final_row[:] = -1, -1, -1
+        reset_row[n:] = 0
+    else:  # each segment is a row: the sections are the same as BATCH_ROW, or empty
         for section in (Section.INITIAL_ROW, Section.RESET_ROW, Section.FINAL_ROW):
             out[section], out[section + 1] = out[Section.BATCH_ROW], 0 if section == Section.RESET_ROW else size
-        carried, fresh_out, closes = owner_out, owner_out, owner_out
+        initial_row, reset_row, final_row = batch_row, batch_row, batch_row
     rank = np.empty(n, np.int64)
     for s in range(n, size):
-        lengths_out[s], owner_out[s], begins[s], ends[s] = 0, 0, rows + s, s
+        lengths_out[s], batch_row[s], first_state[s], first_grad[s] = 0, 0, rows + s, s
     for s in range(n):
         at = begin[longest - length[s]]
         begin[longest - length[s]] += 1
         rank[s] = at
-        lengths_out[at], owner_out[at] = length[s], owner[s]
-        begins[at] = offsets[longest - length[s]] + at
-        ends[at] = (length[s] & 1) * size + at
-        if cuts and fresh[s]:
-            fresh_out[at] = owner[s]
-        elif cuts:
-            carried[at] = owner[s]
+        lengths_out[at], batch_row[at] = length[s], row[s]
+        first_state[at] = offsets[longest - length[s]] + at
+        first_grad[at] = (length[s] & 1) * size + at
+        if has_resets and is_reset[s]:
+            reset_row[at] = row[s]
+        elif has_resets:
+            initial_row[at] = row[s]
     for b in range(B):
-        last[b] = rank[tail[b]]
-        turn[b], final[b] = (longest & 1) * size + last[b], rows + last[b]
-        if cuts:
-            closes[last[b]] = b
+        last_segment[b] = rank[tail[b]]
+        final_slot[b], final_state[b] = (longest & 1) * size + last_segment[b], rows + last_segment[b]
+        if has_resets:
+            final_row[last_segment[b]] = b
 
     if rows < T * B:
-        now[:], late[:] = -1, -1
-    along, across = (1, T) if batch_first else (B, 1)
-    if not holes and not cuts:
+        packed_row[:], packed_state[:] = -1, -1
+    along, across = (1, T) if batch_first else (B, 1)  # from one step to the next, and from one row of the batch
+    if not has_mask and not has_resets:
         first, stride = np.empty(n, np.int64), -along if reverse else along
         for r in range(n):
-            first[r] = (longest - 1 if reverse else lengths_out[r] - longest) * along + owner_out[r] * across
+            # a segment as long as the longest would begin here; shorter ones begin at later steps
+            first[r] = (longest - 1 if reverse else lengths_out[r] - longest) * along + batch_row[r] * across
         for t in range(longest):
             start, stop = offsets[t], offsets[t + 1]
-            part = source[start:stop]
+            part = padded_row[start:stop]
             for r in range(stop - start):
                 part[r] = first[r] + t * stride
                 flat = np.uint64(part[r])  # unsigned, or each index is asked whether it counts from the end
-                now[flat], late[flat] = start + r, stop + r
+                packed_row[flat], packed_state[flat] = start + r, stop + r
         return size, longest
-    left = np.zeros(B, np.int64)
+    left = np.zeros(B, np.int64)  # steps of the segment at hand of each row
     for t in range(T):
         step = T - 1 - t if reverse else t
         for b in range(B):
-            if step >= lengths[b] or (holes and not mask[step, b]):
+            if step >= lengths[b] or (has_mask and not mask[step, b]):
                 continue
             if left[b] == 0:
                 left[b] = length[head[b]]
                 head[b] += 1
             r, time, flat = rank[head[b] - 1], longest - left[b], step * along + b * across
             left[b] -= 1
-            source[offsets[time] + r] = flat
-            now[flat], late[flat] = offsets[time] + r, offsets[time + 1] + r
+            padded_row[offsets[time] + r] = flat
+            packed_row[flat], packed_state[flat] = offsets[time] + r, offsets[time + 1] + r
     return size, longest
+
+
+@njit(error_model="numpy")
+def _cut_rows(T, lengths, mask, resets, reverse, length, row, is_reset, head, tail):
+    """Number of segments, row after row; of each: steps, row, whether it follows a reset."""
+    n, has_mask, has_resets = 0, len(mask) > 0, len(resets) > 0
+    for b in range(len(lengths)):
+        current, after_reset = -1, False
+        head[b] = n
+        if not has_mask and not has_resets:  # the most frequent case
+            row[n], is_reset[n], length[n], tail[b] = b, False, lengths[b], n
+            n += 1
+            continue
+        for t in range(T):
+            step = T - 1 - t if reverse else t
+            if has_resets and _is_cut(resets, step, b, lengths[b], reverse):
+                current, after_reset = -1, True
+            if step < lengths[b] and (not has_mask or mask[step, b]):
+                if current < 0:
+                    current = n
+                    row[n], is_reset[n] = b, after_reset
+                    n += 1
+                length[current] += 1
+        if current < 0:  # the last segment of a row has its final state, even without steps
+            current = n
+            row[n], is_reset[n] = b, after_reset
+            n += 1
+        tail[b] = current
+    return n
+
+
+@njit(error_model="numpy")
+def _rounded(n):
+    """n, rounded up to four binary digits, so that few sizes occur."""
+    unit = 1
+    while unit * 16 <= n:
+        unit *= 2
+    return (n + unit - 1) // unit * unit
 
 
 @njit(error_model="numpy")
@@ -196,7 +211,7 @@ def _section(out, section, at, size):
 
 
 @njit(error_model="numpy")
-def _cut(resets, step, b, length, reverse):
-    """Whether row b begins anew before `step` is run; what lies past its length is not read."""
+def _is_cut(resets, step, b, length, reverse):
+    """Whether row b is reset before `step` is run; what lies past its length is not read."""
     at = step + 1 if reverse else step
     return at < length and resets[at, b]

@@ -1,4 +1,4 @@
-"""Records of the tables that Python fills and jitted loops read, by name; imports no Numba.
+"""Records of the tables that Python fills and jitted code reads, field by name; without Numba.
 
 A record is a NamedTuple of integers, or of records of integers. In a table of int64 its integers lie one after the
 other in the order of its fields: :func:`integers_of` gives them, :func:`.records.record_at` reads them in jitted code.
@@ -31,7 +31,7 @@ class Vector(NamedTuple):
 
 
 class Matrix(NamedTuple):
-    """Rows of an array: the first begins at element `at`, each other one `ld` elements after the one before."""
+    """Rows of an array: the first begins at element `at`, the next ones `ld` elements later each."""
 
     array: Array
     at: int
@@ -200,9 +200,10 @@ class Missing(enum.IntEnum):
 
 
 class Section(enum.IntEnum):
-    """Sections of the row table: at this position it says where the section begins, and behind it how long it is.
+    """Sections of the row table, by the position in its header that says where each begins.
 
-    The first element of the table is the number of rows of all steps. See :func:`.segments.find_segments`.
+    How long the section is stands behind it. The first element of the table is the number of rows of all steps. What
+    the sections hold is told in :func:`.segments.find_segments`.
     """
 
     LENGTH = 1

@@ -1,4 +1,4 @@
-"""Executes the tasks before and after a generated loop, and the loop: one jitted call for all three.
+"""Execution of the tasks before and after a generated loop, and of the loop, in one jitted call.
 
 A small network's training step consists of calls, not of arithmetic: so packing, large products and sums are rows of
 a table, and arrays are given by their addresses. Offsets are not checked here. All records are in :mod:`.task_codes`.
@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic
 
-from ..build.c_functions import call_symbol, pointer_to, publish
+from ..build.c_functions import call_symbol, export_symbol, pointer_to
 from ..build.fingerprint import kernel
 from ..gemm.extern import gemm, product_tn
 from ..gemm.gemm import transpose_block
@@ -189,7 +189,7 @@ def _move(x, y, task, row_table):
 
 @njit(error_model="numpy")
 def _pack(w, packed, task, panel):
-    """Copy a rectangle of a matrix into panels ``[columns // panel][row][panel]``, a part of one panel at a time."""
+    """Copy a rectangle of a matrix into panels ``[columns // panel][row][panel]``."""
     source, ld, rows = task.source.at, task.source.ld, task.rows
     n = 0
     while n < task.columns:
@@ -213,7 +213,7 @@ def _pack(w, packed, task, panel):
 
 @njit(error_model="numpy")
 def _pack_transposed(w, start, ld, rows, count, packed, at, panel):
-    """``packed[at + k * panel + m] = w[start + m * ld + k]``, in square blocks of whole vectors where there are any."""
+    """``packed[at + k * panel + m] = w[start + m * ld + k]``, by square blocks of whole vectors."""
     lanes = vlanes(w)
     whole_columns, whole_rows = count // lanes * lanes, rows // lanes * lanes
     for k in range(0, whole_rows, lanes):
@@ -234,12 +234,12 @@ def _symbol(dtype: Any) -> str:
 
 
 @functools.cache
-def link(dtype) -> Any:
-    """Compile the tasks for `dtype` (or load them from the disk) and make their symbol known to LLVM."""
+def export_tasks(dtype) -> Any:
+    """Compile the tasks for `dtype` (or load them from the disk), and tell LLVM their symbol."""
     if BOUNDSCHECK:
         return None
     signature = types.void(*[types.intp] * 4, pointer_to(dtype))
-    return publish(_symbol(np.dtype(dtype)), _execute_tasks, signature)  # kept alive by the cache
+    return export_symbol(_symbol(np.dtype(dtype)), _execute_tasks, signature)  # kept alive by the cache
 
 
 @intrinsic
@@ -256,7 +256,7 @@ execute_tasks: Any = kernel(_execute_tasks) if BOUNDSCHECK else _call_tasks
 
 @kernel
 def set_span(table, at, array):
-    """Write address and elements of `array` to ``table[at : at + 2]``: faster than Python finds an address."""
+    """Write the :class:`Span` of `array` to ``table[at : at + 2]``; Python finds addresses slowly."""
     table[at], table[at + 1] = array.ctypes.data, array.size
 
 

@@ -8,7 +8,7 @@ Array = np.ndarray
 
 
 def interleave(labels: Array, blank: int) -> tuple[Array, Array]:
-    """The labels with blanks around each, (2 S + 1,), and where the blank before a label may be left out."""
+    """The labels with blanks around each, (2 S + 1,), and which of them may follow without a blank."""
     z = np.full(2 * labels.size + 1, blank, np.int64)
     z[1::2] = labels
     skips = np.zeros(z.size, bool)
@@ -68,7 +68,7 @@ def ctc_forward(log_probs: Array, labels: Array, offsets: Array, lengths: Array,
 def ctc_backward(
     g: Array, losses: Array, alphas: Array, log_probs: Array, labels: Array, offsets: Array, lengths: Array, blank: int
 ) -> Array:
-    """Gradients by log_probs (T, B, C) for the cotangent `g` (B,) of the losses; see `ctc.ctc_backward`."""
+    """Gradients by log_probs (T, B, C) for the cotangent `g` (B,) of the losses."""
     out = np.zeros(log_probs.shape, log_probs.dtype)
     for b in range(log_probs.shape[1]):
         z, skips = interleave(labels[offsets[b] : offsets[b + 1]], blank)

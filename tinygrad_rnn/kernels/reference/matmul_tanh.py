@@ -1,6 +1,6 @@
-"""Plain NumPy twins of the kernels in `matmul_tanh`: what they compute, written as one would write it down.
+"""Plain NumPy twins of the kernels in `matmul_tanh`, written from the equations.
 
-With ``NUMBA_DISABLE_JIT=1`` they take the place of the kernels.
+With ``NUMBA_DISABLE_JIT=1`` these two, and those of `ctc`, take the place of the kernels.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def find_segments(
 def in_running_order(
     T: int, lengths: Array, mask: Array | None, resets: Array | None, reverse: bool
 ) -> tuple[Array, Array | None]:
-    """Which steps count, and before which of them a row begins anew, as (T, B) in the order in which they are run."""
+    """Valid steps, and those before which a row is reset, bool (T, B) in the order in which they run."""
     within = np.arange(T)[:, None] < lengths
     valid = within if mask is None else within & mask
     starts = None if resets is None else within & resets

@@ -1,4 +1,4 @@
-"""Plain NumPy twins of the tasks in `tasks`, one by one, on a list of arrays that tasks know by number."""
+"""Plain NumPy twins of the tasks in `tasks`, on a list of arrays that tasks know by number."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Array = np.ndarray
 
 
 def execute(task: Task, arrays: list[Array], row_table: Array, panel: int) -> None:
-    """Do what one task says.
+    """Execute one task.
 
     Parameters
     ----------

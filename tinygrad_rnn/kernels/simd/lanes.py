@@ -112,7 +112,7 @@ def vstore_n(typingctx, array, index, value, n):
 
 
 @intrinsic
-def vfirst(typingctx, n, like):
+def lane_mask(typingctx, n, like):
     """Return the mask of the first n lanes of a vector of the type of `like`."""
     vec = vec_of(like)
     if vec is None:
@@ -136,7 +136,7 @@ def vbroadcast(typingctx, array, index):
 
 @intrinsic
 def integer(typingctx, table, index):
-    """``table[index]`` of a 1-D array of int64: Numba compiles it faster, as there is only one way to read it."""
+    """``table[index]`` of a 1-D array of int64, without the many ways of indexing that Numba compiles."""
     if table != types.Array(types.int64, 1, "C"):
         return None
 

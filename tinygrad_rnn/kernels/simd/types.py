@@ -8,11 +8,11 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import models, register_model
 
-from ..build.target import HOST, config
+from ..build.target import TARGET, config
 
-LANES_F32 = HOST.vector_bytes // 4
-LANES_F64 = HOST.vector_bytes // 8
-HAS_FMA = HOST.has_fma
+LANES_F32 = TARGET.vector_bytes // 4
+LANES_F64 = TARGET.vector_bytes // 8
+HAS_FMA = TARGET.has_fma
 BOUNDSCHECK = bool(config.BOUNDSCHECK)
 
 I1, I32 = ir.IntType(1), ir.IntType(32)
@@ -20,13 +20,13 @@ I1, I32 = ir.IntType(1), ir.IntType(32)
 
 def lanes_of(dtype: Any) -> int:
     """Return the number of lanes of a vector of `dtype` (float32 or float64)."""
-    return HOST.vector_bytes // np.dtype(dtype).itemsize
+    return TARGET.vector_bytes // np.dtype(dtype).itemsize
 
 
 class _Lanes(types.Type):
     def __init__(self, kind: str, dtype: types.Float):
         self.dtype = dtype
-        self.lanes = HOST.vector_bytes * 8 // dtype.bitwidth
+        self.lanes = TARGET.vector_bytes * 8 // dtype.bitwidth
         super().__init__(name=f"{kind}({dtype} x {self.lanes})")
 
 
@@ -115,7 +115,7 @@ def call_intrinsic(builder: ir.IRBuilder, name: str, args: list[Any], result: An
 
 
 def fence(builder: ir.IRBuilder, value: Any) -> Any:
-    """The same number or vector, of which LLVM does not know where it comes from; costs no instruction."""
+    """The same number or vector with its origin hidden from LLVM; costs no instruction."""
     count = f"v{value.type.count}" if isinstance(value.type, ir.VectorType) else ""
     element = value.type.element if count else value.type
     suffix = count + ("f32" if isinstance(element, ir.FloatType) else "f64")
@@ -125,7 +125,7 @@ def fence(builder: ir.IRBuilder, value: Any) -> Any:
 
 
 def address(context: Any, builder: ir.IRBuilder, array_type: Any, array: Any, index: Any, count: Any) -> Any:
-    """The address of ``array[index]``, checked to be followed by `count` elements if bounds checks are on."""
+    """The address of ``array[index]``; with bounds checks, `count` elements have to follow."""
 
     def member(name):
         return builder.extract_value(array, context.data_model_manager[array_type].get_field_position(name))

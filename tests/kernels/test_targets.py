@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tinygrad_rnn.kernels.build.target import HOST
+from tinygrad_rnn.kernels.build.target import TARGET
 
 from .jit import needs_jit
 
@@ -48,15 +48,15 @@ def test_bounds_are_checked():
 @needs_jit
 @pytest.mark.slow
 def test_everything_with_bounds_checks():
-    run_tests("not hosts", *ALL, NUMBA_BOUNDSCHECK="1")
+    run_tests("not targets", *ALL, NUMBA_BOUNDSCHECK="1")
 
 
 def test_entry_points_work_without_compiling():
     run_tests("test", "matmul_tanh", NUMBA_DISABLE_JIT="1")
 
 
-PRINT_HOST = (
-    "from tinygrad_rnn.kernels.build.target import HOST; print(HOST.vector_bytes, HOST.has_fma, HOST.registers)"
+PRINT_TARGET = (
+    "from tinygrad_rnn.kernels.build.target import TARGET; print(TARGET.vector_bytes, TARGET.has_fma, TARGET.registers)"
 )
 
 
@@ -67,12 +67,12 @@ PRINT_HOST = (
      ("skylake-avx512", "64 True 32"), ("x86-64-v4", "64 True 32")],
 )  # fmt: skip
 def test_vectors_follow_a_forced_cpu(cpu, wanted):
-    assert run("-c", PRINT_HOST, NUMBA_CPU_NAME=cpu).strip() == wanted
+    assert run("-c", PRINT_TARGET, NUMBA_CPU_NAME=cpu).strip() == wanted
 
 
 @x86
 def test_vectors_follow_forced_features():
-    out = run("-c", PRINT_HOST, NUMBA_CPU_NAME="haswell", NUMBA_CPU_FEATURES="-avx,-avx2,-fma")
+    out = run("-c", PRINT_TARGET, NUMBA_CPU_NAME="haswell", NUMBA_CPU_FEATURES="-avx,-avx2,-fma")
     assert out.strip() == "16 False 16"
 
 
@@ -81,7 +81,7 @@ def test_vectors_follow_forced_features():
 @pytest.mark.slow
 @pytest.mark.parametrize("cpu", ["nehalem", "haswell"])
 def test_sample_on_another_cpu(cpu):
-    if cpu == "haswell" and not (HOST.has_fma and HOST.vector_bytes >= 32):
+    if cpu == "haswell" and not (TARGET.has_fma and TARGET.vector_bytes >= 32):
         pytest.skip("this machine has no AVX2")
     run_tests(SAMPLE, *ALL, NUMBA_CPU_NAME=cpu)
 
@@ -91,9 +91,9 @@ def test_sample_on_another_cpu(cpu):
 @pytest.mark.slow
 @pytest.mark.parametrize("cpu", ["nehalem", "haswell"])
 def test_everything_on_another_cpu(cpu):
-    if cpu == "haswell" and not (HOST.has_fma and HOST.vector_bytes >= 32):
+    if cpu == "haswell" and not (TARGET.has_fma and TARGET.vector_bytes >= 32):
         pytest.skip("this machine has no AVX2")
-    run_tests("not hosts", *ALL, NUMBA_CPU_NAME=cpu)
+    run_tests("not targets", *ALL, NUMBA_CPU_NAME=cpu)
 
 
 COMPILE = """

@@ -1,0 +1,32 @@
+"""Plain NumPy twins of the kernels in `guarded_step`, on the arrays that its tables point to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+Array = np.ndarray
+LINE = 64  # bytes
+
+
+def differs(watched: Iterable[tuple[Array, Array]], every: int, first: int) -> bool:
+    """Whether an array differs from its copy in the lines ``first, first + every, ...`` or behind the last line."""
+    for array, copy in watched:
+        changed = array.view(np.uint8) != copy.view(np.uint8)
+        lines = len(changed) // LINE
+        compared = changed[: lines * LINE].reshape(lines, LINE)[first if every > 1 else 0 :: every]
+        if compared.any() or changed[lines * LINE :].any():
+            return True
+    return False
+
+
+def are_finite(results: Iterable[Array]) -> bool:
+    """Whether the results hold neither NaN nor infinity."""
+    return all(bool(np.isfinite(rows).all()) for rows in results)
+
+
+def go_on(states: Iterable[tuple[Array, Array]]) -> None:
+    """Copy the new states to the present ones."""
+    for new, present in states:
+        present[...] = new
