@@ -1,7 +1,6 @@
-"""Where NaN and infinity come from: each operation and each derivative rule is looked after, while asked for.
+"""Anomaly detection: finds the operation or derivative rule where NaN or infinity first appears.
 
-Nothing is asked while nobody looks: :class:`detect_anomaly` puts another function in the place of the tape's
-recorder, and the backward walk reads its flag once.
+Off, it costs nothing: :class:`detect_anomaly` replaces the tape's recorder, and the backward walk reads one flag.
 """
 
 from __future__ import annotations
@@ -98,7 +97,7 @@ _lock = threading.Lock()
 
 
 def _listen(more: int) -> None:
-    """Count blocks, of all threads; while there is one, operations are recorded by :func:`_watched`."""
+    """Count active blocks of all threads; while there are any, :func:`_watched` is the tape's recorder."""
     global _blocks
     with _lock:
         _blocks += more
@@ -107,9 +106,9 @@ def _listen(more: int) -> None:
 
 @contextmanager
 def listening(listener: Callable) -> Iterator[None]:
-    """Call ``listener(op, args, static, out)`` with each operation on the tape in this thread, of a step in eager mode.
+    """Call ``listener(op, args, static, out)`` after each operation of this thread; a context manager.
 
-    It costs nothing while nobody listens.
+    Compiled loops are one operation; run a layer in eager mode to hear of those in its steps.
     """
     before, grad_mode.listener = grad_mode.listener, listener
     _listen(1)
@@ -122,7 +121,7 @@ def listening(listener: Callable) -> Iterator[None]:
 
 @contextmanager
 def counting_from(step: int) -> Iterator[None]:
-    """While active, sequences begin at this time step, if anomalies are looked for."""
+    """Let anomaly detection number the time steps of sequences from `step` on; a context manager."""
     watch = grad_mode.anomaly
     if watch is None:
         yield
@@ -132,7 +131,7 @@ def counting_from(step: int) -> Iterator[None]:
 
 
 def _watched(op: Op, args: tuple, static: dict) -> Any:
-    """What the tape records, and a look at it."""
+    """The tape's recorder, which then passes the result to the listener and to anomaly detection."""
     out = _plain(op, args, static)
     if grad_mode.tracer is not None:
         return out
@@ -158,7 +157,7 @@ def _watched(op: Op, args: tuple, static: dict) -> Any:
 
 
 class Watch:
-    """What is looked after in one thread.
+    """The state of anomaly detection in one thread.
 
     Attributes
     ----------
@@ -180,7 +179,7 @@ class Watch:
 
     @contextmanager
     def inside(self, sequence: Unrolled) -> Iterator[None]:
-        """While a sequence runs, what it finds is kept until its results are known."""
+        """Collect findings while `sequence` runs, until its results tell which of them count."""
         before, self.sequence = self.sequence, sequence
         try:
             yield
@@ -189,7 +188,7 @@ class Watch:
 
     @contextmanager
     def shifted(self, base: int) -> Iterator[None]:
-        """Sequences that run now begin at another time step."""
+        """Number the time steps of sequences from `base` on."""
         before, self.base = self.base, base
         try:
             yield
@@ -198,7 +197,7 @@ class Watch:
 
     @contextmanager
     def loud(self) -> Iterator[None]:
-        """Look at results of operations again, for a while."""
+        """Check the results of operations again, inside of a place that is `quiet` or a rule."""
         before, self.quiet, within, self.within = self.quiet, False, self.within, None
         try:
             yield
@@ -206,7 +205,7 @@ class Watch:
             self.quiet, self.within = before, within
 
     def here(self) -> Place:
-        """Where the operation that is recorded now was called: outside of the package, or in the step of a cell."""
+        """The place in the user's code, or in the step of a cell, that called the current operation."""
         sequence: Any = self.sequence
         own: Any = None
         frame: Any = sys._getframe(2)
@@ -228,18 +227,18 @@ class Watch:
         return Place(path, line, sequence, sequence.time, sequence.valid)
 
     def enter_rule(self, node: Node) -> None:
-        """What is recorded from here on belongs to the derivative rule of `node`."""
+        """Attribute the operations recorded from here on to the derivative rule of `node`."""
         place = getattr(node, "place", NOWHERE)
         self.within = place if isinstance(place, Place) else place.place
 
     def mark(self, node: Node) -> None:
-        """Note at a node where it was recorded."""
+        """Keep at a node the place where it was recorded."""
         node.place = self.within or self.here()
 
     # ---- forward
 
     def suspect(self, op: Op, args: tuple, static: dict, out: Tensor) -> None:
-        """A result that is not finite: report it if that is new, or keep in mind what it comes from."""
+        """Report a result that is not finite though its operands are, or track which finding it comes from."""
         operands = [a.data if isinstance(a, Tensor) else a for a in args]
         place, sequence = self.here(), self.sequence
         bad = place.counting(new_entries(op, operands, static, out.data))
@@ -256,7 +255,7 @@ class Watch:
     # ---- backward
 
     def gradient(self, node: Node, parent: Any, g: Any, new: Any) -> None:
-        """Look at what a rule of `node` has made of the cotangent `g` for one of its parents."""
+        """Check the cotangent `new` that a rule of `node` computed from `g` for one of its parents."""
         if all_finite(new) or not all(map(all_finite, g.values() if isinstance(g, dict) else [g])):
             return
         place, name = getattr(node, "place", NOWHERE), node.op.name
@@ -285,7 +284,7 @@ class Watch:
         raise error
 
     def total(self, node: Node, before: Any, new: Any) -> None:
-        """Look at the sum of two gradients of one value; `node` has given the second."""
+        """Check the sum of two cotangents of one value; `node` gave the second."""
         if all_finite(before) and all_finite(new) and not all_finite(before + new):
             place = getattr(node, "place", NOWHERE)
             place = place if isinstance(place, Place) else place.place

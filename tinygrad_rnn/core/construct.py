@@ -145,7 +145,7 @@ def partial_grad(
 def vjp_by_replay(
     results: Sequence[Tensor], gs: dict, inputs: Sequence[Tensor], needs: Sequence[bool], create_graph: bool = False
 ) -> list[Tensor | None]:
-    """Cotangents of the inputs of an operation that was run once more on the tape: a joint derivative rule by replay.
+    """Cotangents of the inputs of an operation that was run once more on the tape.
 
     `gs` holds the cotangents of some of its `results`, by position. None for inputs that do not need one, and for
     those on which no result depends.

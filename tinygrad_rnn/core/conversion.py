@@ -26,7 +26,7 @@ _CONVERSIONS = frozenset({"asarray_chkfinite", "require"})
 
 
 def _refuse_functions() -> None:
-    """Refuse ``__array__`` to a function of NumPy that found a tensor in a list, as gradients would be lost.
+    """Refuse ``__array__`` to NumPy's functions that find a tensor in a list: gradients would be lost.
 
     The protocol for functions asks about their arguments alone, not about lists of tensors. Conversions and plots pass.
     """

@@ -63,7 +63,7 @@ def _typed(op: Any, args: list) -> list:
 
 
 def _without_float_tensors(op: Any, args: list) -> np.dtype | None:
-    """The common dtype where no tensor is a float one: of float arrays, else the default; None: as they are."""
+    """The dtype of operands without float tensors: of float arrays, else the default; None: their own."""
     typed = _typed(op, args)
     arrays = [a.dtype for a in typed if isinstance(a, np.ndarray) and is_float(a.dtype)]
     if arrays:

@@ -1,4 +1,4 @@
-"""Values that are not finite: which are new, where they appeared, and how to say so."""
+"""Findings of anomaly detection: which non-finite values are new, where they appeared, and the error."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def values_of(a: Any) -> np.ndarray:
 
 
 class Place(NamedTuple):
-    """Where an operation ran: a line, and the step of a sequence."""
+    """The place of an operation: file and line, and the time step of a sequence."""
 
     path: str
     line: int
@@ -50,7 +50,7 @@ class Place(NamedTuple):
         return at[0] if self.sequence is not None and at and shape[0] == self.sequence.batch else None
 
     def counting(self, bad: np.ndarray) -> np.ndarray:
-        """Of the entries that are bad, those in rows that count."""
+        """The mask `bad` without the rows that do not count at this time step."""
         if self.valid is None or self.sequence is None or not bad.ndim or len(bad) != self.sequence.batch:
             return bad
         return bad & self.valid.reshape(-1, *(1,) * (bad.ndim - 1))
@@ -60,7 +60,7 @@ NOWHERE = Place("", 0, None, None, None)
 
 
 class Unrolled:
-    """A sequence that a cell runs over step by step, on the tape.
+    """A sequence that runs step by step on the tape, with what was found in it.
 
     Parameters
     ----------
@@ -97,13 +97,13 @@ class Unrolled:
         return None if self.base is None else self.base + (self.length - 1 - t if self.reverse else t)
 
     def begin(self, t: int | None) -> None:
-        """Step `t` runs from here on; None: no step."""
+        """Enter step `t`; None: leave the steps."""
         self.time = None if t is None else self.time_of(t)
         self.valid = None if t is None or self.counts is None else self.counts[t]
 
 
 class Finding(NamedTuple):
-    """A value that is not finite, and was computed from such as are."""
+    """A non-finite result of finite operands, and the place where it appeared."""
 
     op: str
     bad: np.ndarray  # which entries
@@ -112,7 +112,7 @@ class Finding(NamedTuple):
     place: Place
 
     def error(self, row: int | None = None) -> AnomalyError:
-        """The error that tells it; of a row of the batch, if it is one of several."""
+        """The error for it; with `row`, for that row of the batch."""
         bad = self.bad
         if row is not None and bad.ndim and bad[row].any():
             bad = bad.copy()
@@ -125,7 +125,7 @@ class Finding(NamedTuple):
 
 
 def spot(place: Place, row: int | None, at: tuple) -> str:
-    """In words: time step, row and feature, as far as there are any."""
+    """The position of an entry in words: time step, row and feature, as far as there are any."""
     words = [] if place.time is None else [f"time step {place.time}"]
     if row is None:
         words += [f"entry {at}"] if at else []
@@ -140,7 +140,7 @@ def _number(value: Any) -> str:
 
 
 def _operands(operands: list, shape: tuple, at: tuple) -> str:
-    """Which operands are finite, with their values at the entry where they have some."""
+    """The operands in words: finite or not, with their values at the entry."""
     words = []
     for i, a in enumerate(operands):
         name = "its input" if len(operands) == 1 else f"input {i}"
@@ -155,14 +155,14 @@ def _operands(operands: list, shape: tuple, at: tuple) -> str:
 
 
 def error_at(text: str, op: str, phase: str, place: Place, row: int | None) -> AnomalyError:
-    """The error that says `text`."""
+    """The error with `text`, and with operation, phase, place, step and row as attributes."""
     error = AnomalyError(text)
     error.op, error.phase, error.where, error.step, error.row = op, phase, place.where, place.time, row
     return error
 
 
 def new_entries(op: Op, operands: list, static: dict, out: np.ndarray) -> np.ndarray:
-    """Entries of a result that are not finite without an operand being so: NaN of no NaN, infinity of finite ones."""
+    """Mask of the new non-finite entries of a result: NaN of no NaN, infinity of finite operands."""
     nan, inf = np.isnan(out), np.isinf(out)
     infinite = any(isinstance(v, float) and np.isinf(v) for v in static.values())
     elementwise = op.lowering is not None and op.lowering.kind == "elementwise"

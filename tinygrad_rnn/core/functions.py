@@ -1,4 +1,4 @@
-"""Table of the public operations by name, for the rooms below theirs; :mod:`tinygrad_rnn.ops` fills it in."""
+"""Table of the public operations by name; :mod:`tinygrad_rnn.ops`, which stands above, fills it in."""
 
 from __future__ import annotations
 

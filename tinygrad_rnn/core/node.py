@@ -119,7 +119,7 @@ class Traceable:
 
 
 def apply(op: Op, args: tuple, static: dict) -> Any:
-    """Run `op` on `args`: of arrays it gives an array; a tensor or a symbol records it, and gives its like."""
+    """Run `op` on `args`: arrays give an array; a tensor or a symbol records it, and gives its like."""
     for a in args:
         if isinstance(a, Traceable):
             return a._record(op, args, static)

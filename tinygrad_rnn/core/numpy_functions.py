@@ -1,4 +1,4 @@
-"""Functions of NumPy in terms of the operations on tensors, for the table of :mod:`.numpy_protocol`."""
+"""NumPy's functions written in operations on tensors, for the table of :mod:`.numpy_protocol`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .node import Traceable
 
 
 def has_tensors(value: Any) -> bool:
-    """Whether a tensor, or a list with one, is in there."""
+    """Whether `value` is a tensor, or a list that holds one."""
     if isinstance(value, (list, tuple)):
         return any(map(has_tensors, value))
     return isinstance(value, Traceable)
@@ -40,7 +40,7 @@ def axis_of(shape: tuple, axis: Any, name: str = "axis") -> int:
 
 
 def with_axes(least: int, x: Any, name: str) -> Any:
-    """`x`, which must have so many axes."""
+    """`x` as an operand, checked to have at least so many axes."""
     x = operand(x)
     if len(x.shape) < least:
         raise ShapeError(f"{name}: got shape {tuple(x.shape)}, wanted {least} axes or more")
@@ -48,7 +48,7 @@ def with_axes(least: int, x: Any, name: str) -> Any:
 
 
 def floating(x: Any) -> Any:
-    """`x`, integers as floats."""
+    """`x` as an operand of floats; integers are converted."""
     x = operand(x)
     return x if is_float(x.dtype) else x * 1.0
 
@@ -58,7 +58,7 @@ def as_1d(x: Any) -> Any:
 
 
 def at_least(n: int, x: Any) -> Any:
-    """With axes of length 1, where NumPy puts them."""
+    """`x` with `n` axes or more: axes of length 1 are inserted where NumPy inserts them."""
     x = operand(x)
     shape = tuple(x.shape)
     if len(shape) >= n:
@@ -88,7 +88,7 @@ def multi_dot(arrays: Any) -> Any:
 
 
 def outer(x1: Any, x2: Any) -> Any:
-    """``np.linalg.outer``: of vectors alone."""
+    """``np.linalg.outer``, which takes vectors alone."""
     x1, x2 = operand(x1), operand(x2)
     if len(x1.shape) != 1 or len(x2.shape) != 1:
         raise ShapeError(f"np.linalg.outer: got shapes {tuple(x1.shape)} and {tuple(x2.shape)}, wanted vectors")
@@ -119,7 +119,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
 
 
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    """Norms of vectors; of matrices the one of Frobenius. The gradient where a 2-norm is zero is zero."""
+    """``np.linalg.norm``: of vectors, and Frobenius's of matrices; its gradient at zero is zero."""
     x = operand(x)
     if axis is None and ord is None:
         norm = two_norm(f.reshape(x, -1), None, False)
@@ -152,7 +152,7 @@ def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: Any = 2) 
 
 
 def array_split(x: Any, sections: Any, axis: int = 0) -> Any:
-    """``np.array_split``: equal but for one element."""
+    """``np.array_split``: parts whose lengths differ by at most one."""
     x = operand(x)
     if not isinstance(sections, (int, np.integer)):
         return f.split(x, sections, axis)
@@ -251,7 +251,7 @@ def sort(a: Any, axis: Any = -1) -> Any:
 
 
 def as_column(x: Any) -> Any:
-    """What ``np.column_stack`` makes of its arguments."""
+    """A vector as a matrix of one column, as ``np.column_stack`` reads it."""
     x = operand(x)
     return f.reshape(x, (-1, 1)) if len(x.shape) < 2 else x
 

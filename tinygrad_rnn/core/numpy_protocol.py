@@ -1,4 +1,4 @@
-"""NumPy's functions on tensors: what ``np.tanh(t)`` and ``np.concatenate([t, t])`` mean (NEP 13 and NEP 18).
+"""NumPy's functions on tensors, such as ``np.tanh(t)``: the protocols of NEP 13 and NEP 18.
 
 One table says it for all of NumPy. A function is one of these:
 
@@ -30,7 +30,7 @@ grad_mode = config.grad_mode
 
 
 def array_ufunc(ufunc: np.ufunc, method: str, inputs: tuple, options: dict) -> Any:
-    """What ``ufunc.method(*inputs, **options)`` gives; one of the inputs or outputs is a tensor."""
+    """The result of ``ufunc.method(*inputs, **options)`` with a tensor among inputs or outputs."""
     out = options.get("out", ())
     if method == "__call__" and not options:
         operation = UFUNCS.get(ufunc.__name__)
@@ -48,7 +48,7 @@ def array_ufunc(ufunc: np.ufunc, method: str, inputs: tuple, options: dict) -> A
 
 
 def array_function(function: Callable, args: tuple, kwargs: dict) -> Any:
-    """What ``function(*args, **kwargs)`` gives; a tensor is somewhere among the arguments."""
+    """The result of ``function(*args, **kwargs)`` with a tensor somewhere among the arguments."""
     name = _name(function)
     operation = OPERATIONS.get(name)
     if operation is not None:
@@ -63,7 +63,7 @@ def array_function(function: Callable, args: tuple, kwargs: dict) -> Any:
 
 
 def _name(function: Callable) -> str:
-    """As users write it: np.sum, np.linalg.norm."""
+    """The name of a NumPy function as users write it: np.sum, np.linalg.norm."""
     module = getattr(function, "__module__", None) or "numpy"
     return f"{module.replace('numpy', 'np', 1)}.{function.__name__}"
 
@@ -84,7 +84,7 @@ def _signature(function: Callable) -> inspect.Signature | None:
 
 
 def _named(function: Callable, args: tuple, kwargs: dict) -> dict:
-    """The arguments of a call by the names that NumPy gives them."""
+    """The arguments of a call by the names of NumPy's parameters."""
     signature = _signature(function)
     if signature is None:
         return {**{str(i): a for i, a in enumerate(args)}, **kwargs}
@@ -96,7 +96,7 @@ def _named(function: Callable, args: tuple, kwargs: dict) -> dict:
 
 
 def _operate(name: str, function: Callable, operation: Callable, args: tuple, kwargs: dict) -> Any:
-    """Call the tensor operation, with what it knows of NumPy's parameters; the others must be at their defaults."""
+    """Call the operation on tensors; NumPy's parameters that it does not have must be at their defaults."""
     known = _signature(operation)
     assert known is not None
     variable = any(p.kind is p.VAR_POSITIONAL for p in known.parameters.values())
@@ -121,7 +121,7 @@ def _is_default(key: str, value: Any, signature: inspect.Signature | None) -> bo
 
 
 def _is_dtype_of(value: Any, *arguments: Any) -> bool:
-    """Whether that is the dtype of all tensors there, so that asking for it changes nothing."""
+    """Whether all tensors among the arguments have the dtype `value`: then dtype= changes nothing."""
     return all(t.dtype == value for t in _tensors(list(arguments)))
 
 
@@ -139,14 +139,14 @@ def _tensors(value: Any) -> Iterator[Any]:
 
 
 def _gradient_in(value: Any) -> bool:
-    """Whether gradients flow to a tensor in there; traced values have an answer of their own, with the line."""
+    """Whether `value` holds a tensor that requires gradients; traced values refuse by themselves, later."""
     if not grad_mode.enabled or grad_mode.tracer is not None:
         return False
     return any(getattr(t, "requires_grad", False) for t in _tensors(value))
 
 
 def _values(value: Any) -> Any:
-    """The same with arrays for tensors; a traced value refuses."""
+    """`value` with arrays in place of tensors; traced values refuse."""
     if isinstance(value, Traceable):
         return np.asarray(value)
     if type(value) in (list, tuple):

@@ -1,4 +1,4 @@
-"""Nests: values inside tuples, named tuples, lists and dicts, such as the state of an LSTM, ``(h, c)``.
+"""Nests (pytrees): values inside tuples, named tuples, lists and dicts, such as ``(h, c)`` of an LSTM.
 
 A structure is what remains when the values are taken out; two nests fit if their structures are equal. None
 is an empty nest (a cell without state). Dicts are ordered by key.
@@ -19,7 +19,7 @@ Structure = Any  # LEAF, or (type, keys, structures of the items)
 
 
 def flatten(nest: Any) -> tuple[list, Structure]:
-    """The values in `nest`, depth first, and its structure."""
+    """The leaves of `nest`, depth first, and its structure."""
     if not isinstance(nest, CONTAINERS):
         return [nest], LEAF
     leaves: list = []
@@ -49,7 +49,7 @@ def unflatten(structure: Structure, leaves: Sequence) -> Any:
 
 
 def builder(structure: Structure) -> Callable[[tuple], Any]:
-    """A function that makes nests of `structure` of tuples of leaves; of the frequent ones without a call in Python."""
+    """A function from a tuple of leaves to a nest of `structure`; in C for the frequent structures."""
     if structure is LEAF:
         return operator.itemgetter(0)
     if structure[0] is tuple and structure[2] == (LEAF,) * len(structure[2]):
@@ -70,7 +70,7 @@ def _build(structure: Structure, leaves: Iterator) -> Any:
 
 
 def leaves_like(structure: Structure, value: Any) -> list | None:
-    """The values in `value` where `structure` has its own; None if they do not fit.
+    """The leaves of `value` under `structure`; None if they do not fit.
 
     A tuple may be given as a list, and an array as lists of numbers.
     """
@@ -93,14 +93,14 @@ def _fill(structure: Structure, value: Any, leaves: list) -> bool:
 
 
 def holds_numbers(value: Any) -> bool:
-    """Whether `value` is an array in the form of lists: there are only numbers in them."""
+    """Whether `value` is a number, or lists of numbers, which stand for an array."""
     if isinstance(value, (list, tuple)):
         return not hasattr(value, "_fields") and all(holds_numbers(v) for v in value)
     return isinstance(value, (bool, int, float, np.generic))
 
 
 def map(fn: Callable, first: Any, *others: Any) -> Any:
-    """Apply `fn` to the values of one or several nests that fit.
+    """A nest of ``fn(*leaves)``, leaf by leaf of one or several nests of equal structure.
 
     Raises
     ------
@@ -110,9 +110,9 @@ def map(fn: Callable, first: Any, *others: Any) -> Any:
     leaves, structure = flatten(first)
     columns = [leaves]
     for other in others:
-        more, its = flatten(other)
-        if its != structure:
-            raise ValueError(f"nest: got {describe(its)}, wanted {describe(structure)}")
+        more, found = flatten(other)
+        if found != structure:
+            raise ValueError(f"nest: got {describe(found)}, wanted {describe(structure)}")
         columns.append(more)
     return unflatten(structure, [fn(*items) for items in zip(*columns)])
 
@@ -134,7 +134,7 @@ def describe(structure: Structure) -> str:
 
 
 def in_words(structure: Structure) -> str:
-    """`structure` as messages to users call it: ``one tensor``, ``a pair of tensors (*, *)``, else as above."""
+    """`structure` in the words of messages: "one tensor", "a pair of tensors, (*, *)", else as described."""
     if structure is LEAF:
         return "one tensor"
     if structure[0] is tuple and structure[2] == (LEAF, LEAF):
@@ -143,7 +143,7 @@ def in_words(structure: Structure) -> str:
 
 
 def detach_state(state: Any) -> Any:
-    """The same state, through which no gradient flows: to carry it over to the next piece of a stream.
+    """The state without its graph, to carry it over to the next piece of a stream.
 
     Parameters
     ----------

@@ -44,7 +44,7 @@ def _sigmoid_of_vjp(g: Value, y: Value, x: Value) -> Value:
 
 @primitive(vjps=[_sigmoid_of_vjp], saves=(0,), lowering=lanes("sigmoid({0})", 8), floats=True)
 def sigmoid_of(x: Value) -> Value:
-    """:func:`sigmoid` with a derivative that keeps its digits where the result is nearly 1, for twice the time."""
+    """:func:`sigmoid` whose derivative is accurate where the result is nearly 1 too, at twice the cost."""
     return sigmoid.op.forward(x)
 
 
@@ -108,13 +108,13 @@ def _factor(value: Any, name: str) -> Value:
 
 @like_first
 def hard_sigmoid(x: Value) -> Value:
-    """Piecewise linear sigmoid: ``x / 6 + 1/2`` between 0 and 1, as PyTorch's; its derivative at -3 and 3 is zero."""
+    """Piecewise linear sigmoid: ``x / 6 + 1/2`` between 0 and 1; its derivative at -3 and 3 is zero."""
     return hard_tanh(operand(x, "hard_sigmoid") * (1 / 6) + 0.5, 0.0, 1.0)
 
 
 @like_first
 def hard_tanh(x: Value, min: float = -1.0, max: float = 1.0) -> Value:
-    """Piecewise linear tanh: `x` between the numbers `min` and `max`; its derivative on both is zero, as PyTorch's.
+    """Piecewise linear tanh: `x` limited to ``[min, max]``; its derivative on both bounds is zero.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What public functions do with their arguments before anything is computed: lists become arrays, axes are checked."""
+"""Arguments of public functions: lists become arrays, axes and numbers are checked."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def is_number(value: Any) -> bool:
 
 
 def operand(value: Any, name: str) -> Any:
-    """`value` if it has a shape: a tensor, a symbol or an array; lists and numbers as arrays.
+    """`value` as an operand: tensors, symbols and arrays as they are, lists and numbers as arrays.
 
     Raises
     ------

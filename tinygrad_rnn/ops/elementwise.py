@@ -19,15 +19,16 @@ def lanes(code: str, cost: int = 1) -> Lowering:
     return Lowering("elementwise", code, cost)
 
 
-def nothing(g: Value, *rest: Value, **static: Any) -> Value:
-    """The cotangent of an input on which the result does not depend smoothly: zero, whatever `g` is."""
+def zero_gradient(g: Value, *rest: Value, **static: Any) -> Value:
+    """The rule of piecewise constant operations: a zero cotangent, even if `g` is infinite or NaN."""
     return where(False, g, 0.0)
 
 
 # ---- derivatives that may be infinite
 
 
-def _but_for_zeros(ufunc: Callable, g: Value, d: Value) -> Value:
+def _where_nonzero(ufunc: Callable, g: Value, d: Value) -> Value:
+    """``ufunc(g, d)`` where `g` is not zero, else 0."""
     if np.count_nonzero(g) == np.size(g):
         return ufunc(g, d)
     g = np.asarray(g)
@@ -53,7 +54,7 @@ def masked_product(a: Value, d: Value) -> Value:
     With :func:`masked_quotient` the one way in which rules multiply a cotangent by a derivative that may be infinite:
     what has no influence on the result gets no gradient.
     """
-    return _but_for_zeros(np.multiply, a, d)
+    return _where_nonzero(np.multiply, a, d)
 
 
 def _quotient_left(g: Value, y: Value, a: Value, d: Value) -> Value:
@@ -72,7 +73,7 @@ def _quotient_right(g: Value, y: Value, a: Value, d: Value) -> Value:
 )
 def masked_quotient(a: Value, d: Value) -> Value:
     """``a / d``, but 0 where `a` is 0, even if `d` is 0 or NaN."""
-    return _but_for_zeros(np.divide, a, d)
+    return _where_nonzero(np.divide, a, d)
 
 
 # ---- arithmetic
@@ -156,7 +157,10 @@ def log1p(x: Value) -> Value:
     vjps=[lambda g, y, x: masked_quotient(0.5 * g, y)], saves=(OUT,), lowering=lanes("sqrt({0})", 5), floats=True
 )
 def sqrt(x: Value) -> Value:
-    """The square root; NaN below zero. Its derivative at zero is infinite, but a cotangent of zero stays zero."""
+    """The square root; NaN below zero.
+
+    Its derivative at zero is infinite, but a cotangent of zero stays zero.
+    """
     return np.sqrt(x)
 
 
@@ -164,7 +168,7 @@ def sqrt(x: Value) -> Value:
 
 
 @primitive(
-    vjps=[nothing],
+    vjps=[zero_gradient],
     saves=(),
     lowering=lanes("vselect({0} > 0.0, vsplat(1.0, k), vselect({0} < 0.0, vsplat(-1.0, k), {0}))", 3),
 )
@@ -273,7 +277,7 @@ def _bound(bound: Value, name: str, x: Value) -> Value:
 
 
 def _passed(passed: Value, bound: Value) -> Value:
-    """Where a bound takes the place of a value: where that is beyond it, or where the bound is NaN."""
+    """Mask of the values that a bound replaces: those beyond it, and all where the bound is NaN."""
     if is_number(bound):
         return passed if bound == bound else True
     return passed | (bound != bound)
@@ -282,37 +286,37 @@ def _passed(passed: Value, bound: Value) -> Value:
 # ---- rounding and casting
 
 
-@primitive(vjps=[nothing], saves=(), lowering=lanes("vfloor({0})"))
+@primitive(vjps=[zero_gradient], saves=(), lowering=lanes("vfloor({0})"))
 def floor(x: Value) -> Value:
     """Round down; the gradient is zero."""
     return np.floor(x)
 
 
-@primitive(vjps=[nothing], saves=(), lowering=lanes("-vfloor(-{0})"))
+@primitive(vjps=[zero_gradient], saves=(), lowering=lanes("-vfloor(-{0})"))
 def ceil(x: Value) -> Value:
     """Round up; the gradient is zero."""
     return np.ceil(x)
 
 
-@primitive(vjps=[nothing], saves=(), lowering=lanes("vround({0})"))
+@primitive(vjps=[zero_gradient], saves=(), lowering=lanes("vround({0})"))
 def _round(x: Value) -> Value:
     return np.round(x if np.asarray(x).dtype.kind != "b" else np.asarray(x, np.int64))
 
 
-@primitive(vjps=[nothing], saves=())
+@primitive(vjps=[zero_gradient], saves=())
 def _round_to(x: Value, decimals: int) -> Value:
     return np.round(x, decimals)
 
 
 @like_first
 def round(x: Value, decimals: int = 0) -> Value:
-    """Round to `decimals` places after the point (negative: before it), ties to even; the gradient is zero."""
+    """Round to `decimals` places after the point (negative: before it), ties to even; zero gradient."""
     if isinstance(decimals, bool) or not isinstance(decimals, (int, np.integer)):
         raise TypeError(f"decimals: got {decimals!r}, wanted an int")
     return _round_to(x, decimals=int(decimals)) if decimals else _round(x)
 
 
-@primitive(vjps=[nothing, nothing], saves=())
+@primitive(vjps=[zero_gradient, zero_gradient], saves=())
 def floor_divide(a: Value, b: Value) -> Value:
     """``a // b``; the gradient is zero."""
     return np.floor_divide(a, b)
@@ -356,5 +360,5 @@ CONSTANT = Op("constant", lambda x: x, vjps=[None], saves=(), view=True, lowerin
 
 @like_first
 def constant(x: Value) -> Value:
-    """`x`, through which no gradient flows; what ``detach()`` is to the compiler."""
+    """`x` without gradients: a ``detach()`` that the compiler can trace."""
     return apply(CONSTANT, (x,), {})

@@ -63,7 +63,7 @@ def getitem(x: Value, index: Index) -> Value:
 
 
 def _plain(i: Any) -> Any:
-    """One index without tensors; arrays are copied, as the graph keeps them."""
+    """One index as NumPy takes it, without tensors; arrays are copied, as the graph keeps them."""
     if isinstance(i, (Tensor, list, np.ndarray)):
         given = i.data if isinstance(i, Tensor) else i
         i = np.array(as_operand(given, "index"))

@@ -18,7 +18,7 @@ from .shape import broadcast_to, reshape, transpose
 
 
 def flat(x: Value) -> Value:
-    """All but the last axis as one: large products instead of many small ones."""
+    """`x` as a matrix, all axes but the last as one: one large product instead of many small ones."""
     if len(x.shape) == 2:
         return x
     return x.reshape((int(np.prod(x.shape[:-1], dtype=int)), x.shape[-1]))  # -1 fails where an axis is empty
@@ -82,7 +82,7 @@ def outer(a: Value, b: Value) -> Value:
 
 
 def _einsum_vjp(g: Value, y: Value, *xs: Value, needs: Sequence[bool], subscripts: str) -> list[Value]:
-    """One more sum of products for each operand; labels that it alone has are spread out again."""
+    """For each operand an einsum over the others; labels that it alone has are broadcast."""
     terms, out = subscripts.split("->")
     inputs = terms.split(",")
     result: list[Any] = []
@@ -157,7 +157,7 @@ def _lengths(subscripts: str, inputs: list[str], out: str, shapes: list[tuple]) 
 
 
 def _diagonal(x: Value, labels: str) -> tuple[Any, str]:
-    """The operand with each of its labels once: elements whose indices of equal labels are equal."""
+    """The operand with each label once: the diagonal along axes of equal labels."""
     for c in sorted(set(labels)):
         while labels.count(c) > 1:
             i = labels.index(c)
@@ -174,7 +174,7 @@ def einsum(subscripts: str, *operands: Tensor) -> Tensor: ...
 @overload
 def einsum(subscripts: str, *operands: ArrayLike) -> Value: ...
 def einsum(subscripts: str, *operands: Value) -> Value:
-    """Sum of products over labelled axes, as ``numpy.einsum`` (string form; ``...`` and repeated labels too).
+    """Sum of products over labelled axes, as ``numpy.einsum``, with ``...`` and repeated labels.
 
     An axis of length 1 is broadcast against an axis of the same label in another operand.
 

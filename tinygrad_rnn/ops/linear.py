@@ -1,4 +1,4 @@
-"""The affine map of a layer, as one node: eager steps spend their time on nodes, not on arithmetic."""
+"""The affine map of a layer as one node, as eager steps spend their time on nodes, not on arithmetic."""
 
 from __future__ import annotations
 

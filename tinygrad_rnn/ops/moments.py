@@ -34,9 +34,10 @@ def var(x: Value, axis: Axes = None, keepdims: bool = False, ddof: float = 0) ->
 
 @like_first
 def std(x: Value, axis: Axes = None, keepdims: bool = False, ddof: float = 0) -> Value:
-    """Standard deviation over `axis`, with divisor ``n - ddof``; its gradient is 0 where all elements are equal.
+    """Standard deviation over `axis`, with divisor ``n - ddof``.
 
-    It overflows and underflows only where the result does, not its square.
+    Its gradient is 0 where all elements are equal. It overflows and underflows only where the result does, not where
+    its square does.
     """
     centred, axes, divisor = _deviations(x, axis, ddof, "std")
     return _norm(centred, axis=axes, keepdims=bool(keepdims)) * (1.0 / divisor**0.5)

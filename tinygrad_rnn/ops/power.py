@@ -10,13 +10,13 @@ import numpy as np
 from ..core import OUT, Lowering, Op, apply, primitive
 from ..core.aliases import Value
 from .compare import logical_and
-from .elementwise import abs, lanes, log, masked_product, masked_quotient, nothing, where
+from .elementwise import abs, lanes, log, masked_product, masked_quotient, where, zero_gradient
 
 
 def _base(g: Value, y: Value, a: Value, b: Value) -> Value:
     if isinstance(b, (int, float)):  # the common case, without a special point at zero
         if b == 0:
-            return nothing(g)
+            return zero_gradient(g)
         if b == 0.5:
             return masked_quotient(0.5 * g, abs(y))
         if b < 1 or b != b:  # the derivative is infinite at zero
@@ -66,7 +66,7 @@ def _product(x: str, n: int) -> str:
 
 @functools.cache
 def power_by(exponent: float) -> Op | None:
-    """What a compiled loop computes for ``x ** exponent`` in less time than a power takes; None if there is nothing."""
+    """An operation cheaper in a loop than ``x ** exponent``: products or a root; None: there is none."""
 
     def forward(x: Value) -> Value:
         return np.power(x, exponent)

@@ -18,7 +18,7 @@ def _count(x: Value, axes: tuple[int, ...]) -> int:
 
 
 def _expand(g: Value, x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
-    """Put reduced axes back with length 1."""
+    """`g` with the reduced axes put back, of length 1."""
     if keepdims:
         return g
     return g.reshape(tuple(1 if i in axis else n for i, n in enumerate(x.shape)))
@@ -58,7 +58,7 @@ def _counted(x: Value, axis: Axes, name: str) -> tuple[Value, tuple[int, ...], i
 
 
 def _extremum_vjp(g: Value, y: Value, x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
-    """Elements that attain the extremum share the cotangent: NaN do where there are any."""
+    """Elements that attain the extremum share the cotangent; where there are NaN, they do."""
     hit = (x == _expand(y, x, axis, keepdims)) | (x != x)
     hit = hit.astype(x.dtype)
     return hit * masked_quotient(_expand(g, x, axis, keepdims), _sum(hit, axis=axis, keepdims=True))
@@ -91,8 +91,8 @@ def min(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
 # ---- products
 
 
-def _up_to(x: Value) -> Value:
-    """Products of all elements before each, along the last axis."""
+def _products_before(x: Value) -> Value:
+    """Exclusive cumulative product along the last axis, in log2(n) steps."""
     n = x.shape[-1]
     one = x[..., :1] * 0 + 1
     y = concat([one, x[..., :-1]], axis=-1)
@@ -104,13 +104,13 @@ def _up_to(x: Value) -> Value:
 
 
 def _prod_vjp(g: Value, y: Value, x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
-    """Products of all other elements, without a division, so that zeros do no harm."""
+    """The products of all other elements, from both sides: without a division, so that zeros do no harm."""
     if _count(x, axis) == 0:
         return broadcast_to(_expand(g, x, axis, keepdims), x.shape)
     kept = tuple(i for i in range(len(x.shape)) if i not in axis)
     order = (*kept, *axis)
     flat = reshape(transpose(x, order), (*(x.shape[i] for i in kept), _count(x, axis)))
-    others = _up_to(flat) * flip(_up_to(flip(flat, -1)), -1)
+    others = _products_before(flat) * flip(_products_before(flip(flat, -1)), -1)
     others = transpose(reshape(others, tuple(x.shape[i] for i in order)), tuple(int(i) for i in np.argsort(order)))
     return _expand(g, x, axis, keepdims) * others
 
@@ -179,23 +179,23 @@ def _argsort(x: Value, axis: int) -> Value:
     return np.argsort(x, axis=axis, kind="stable")
 
 
-def _of_truths(init: float, combine: str) -> Lowering:
-    """Truth values are reduced as the numbers 1 and 0."""
+def _truth_reduction(init: float, combine: str) -> Lowering:
+    """A reduction of truth values, which vector lanes hold as the numbers 1 and 0."""
     return Lowering(reduction=Reduction(init, combine, finish="{0} != 0.0", each="vselect({0}, 1.0, 0.0)"))
 
 
-@primitive(lowering=_of_truths(1.0, "vmin({0}, {1})"))
+@primitive(lowering=_truth_reduction(1.0, "vmin({0}, {1})"))
 def _all(x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
     return np.all(x, axis=axis, keepdims=keepdims)
 
 
-@primitive(lowering=_of_truths(0.0, "vmax({0}, {1})"))
+@primitive(lowering=_truth_reduction(0.0, "vmax({0}, {1})"))
 def _any(x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
     return np.any(x, axis=axis, keepdims=keepdims)
 
 
 def _arg_axis(x: Value, axis: int | None, name: str) -> tuple[Value, int | None]:
-    """The operand and its axis, None for all, along which there is at least one element."""
+    """The operand and its checked axis (None: all), along which there is at least one element."""
     x = operand(x, name)
     axis = None if axis is None else one_axis(axis, x.shape, scalars=True)
     _counted(x, axis, name)
@@ -204,14 +204,14 @@ def _arg_axis(x: Value, axis: int | None, name: str) -> tuple[Value, int | None]
 
 @like_first
 def argmax(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
-    """Index of the largest element along `axis` (None: in the flattened tensor); of the first NaN if there is one."""
+    """Index of the largest element along `axis` (None: in the flattened tensor), or of the first NaN."""
     x, axis = _arg_axis(x, axis, "argmax")
     return _argmax(x, axis=axis, keepdims=bool(keepdims))
 
 
 @like_first
 def argmin(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
-    """Index of the smallest element along `axis` (None: in the flattened tensor); of the first NaN if there is one."""
+    """Index of the smallest element along `axis` (None: in the flattened tensor), or of the first NaN."""
     x, axis = _arg_axis(x, axis, "argmin")
     return _argmin(x, axis=axis, keepdims=bool(keepdims))
 

@@ -37,11 +37,11 @@ def reshape(x: Value, *shape: Shape) -> Value:
             wanted = tuple(size // rest if n == -1 else n for n in wanted)
     if min(wanted, default=0) < 0 or int(np.prod(wanted, dtype=int)) != size:
         raise ShapeError(f"reshape: got shape {tuple(x.shape)}, which has {size} elements, wanted {tuple(shape)}")
-    return x if wanted == tuple(x.shape) and not _is_kept(x) else _reshape(x, shape=wanted)
+    return x if wanted == tuple(x.shape) and not _needs_view(x) else _reshape(x, shape=wanted)
 
 
-def _is_kept(x: Value) -> bool:
-    """Whether a view of all of `x` has to be another tensor: one in no_grad does not require gradients."""
+def _needs_view(x: Value) -> bool:
+    """Whether a view must be a new tensor even if it changes nothing: in no_grad it requires no gradients."""
     return isinstance(x, Tensor) and grad_mode.tracer is None
 
 
@@ -140,7 +140,7 @@ def broadcast_to(x: Value, shape: Shape) -> Value:
     """Repeat along axes of length 1 to reach `shape`, as NumPy broadcasts; shares memory."""
     x, shape = operand(x, "broadcast_to"), integers(shape, "shape")
     given = tuple(x.shape)
-    if given == shape and not _is_kept(x):
+    if given == shape and not _needs_view(x):
         return x
     if len(given) > len(shape) or any(m not in (1, n) for m, n in zip(given[::-1], shape[::-1])):
         raise ShapeError(f"broadcast_to: got shape {given}, which does not broadcast to {shape}")
@@ -233,7 +233,7 @@ def repeat(x: Value, repeats: ArrayLike, axis: int | None = None) -> Value:
 
 @like_first
 def tile(x: Value, reps: Shape) -> Value:
-    """Lay copies of `x` side by side, ``reps[i]`` along axis i."""
+    """Copies of `x` side by side, ``reps[i]`` along axis i."""
     x, reps = operand(x, "tile"), integers(reps, "reps")
     if min(reps, default=0) < 0 or math.prod(reps) * math.prod(x.shape) > MOST:
         raise ShapeError(f"reps: got {reps}, wanted numbers from 0 on, and no more than {MOST} elements")
@@ -265,7 +265,7 @@ def _concat(*xs: Value, axis: int) -> Value:
 
 
 def _sequence(xs: Any, name: str) -> list[Value]:
-    """Operands of a function that joins several."""
+    """The operands of a function that joins several, checked to be at least one."""
     if isinstance(xs, (str, bytes)) or not hasattr(xs, "__iter__") or getattr(xs, "shape", None) == ():
         raise TypeError(f"{name}: got {type(xs).__name__}, wanted a sequence of tensors")
     xs = [operand(x, name) for x in xs]

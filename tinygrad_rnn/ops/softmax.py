@@ -1,4 +1,4 @@
-"""Softmax and its kin, which neither overflow nor lose the digits of large numbers."""
+"""Softmax, log-softmax and logsumexp, without overflow or lost digits."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def logsumexp(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
 
 
 def _logsumexp_vjp(g: Value, y: Value, x: Value, axis: tuple[int, ...]) -> Value:
-    nothing = y == -np.inf
-    shares = _softmax(where(nothing, 0.0, x), axis=axis)  # exp(x - y) would have lost the digits of large numbers
-    return masked_product(g, where(nothing, 0.0, shares))
+    empty = y == -np.inf
+    shares = _softmax(where(empty, 0.0, x), axis=axis)  # exp(x - y) would have lost the digits of large numbers
+    return masked_product(g, where(empty, 0.0, shares))
 
 
 def _decompose_logsumexp(x: Value, axis: tuple[int, ...]) -> Value:
