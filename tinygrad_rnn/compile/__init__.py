@@ -8,7 +8,8 @@ This room is handed callables and shapes; it knows nothing of cells, modules and
 """
 
 from ..kernels.build.uninterrupted import making
-from .autodiff.diagonal import DiagonalStep, Influence
+from .autodiff.diagonal import DiagonalStep
+from .autodiff.influence import Influence
 from .frontend.trace_step import trace_step
 from .frontend.watch import Codes, watching
 from .ir.canonical import canonical, difference

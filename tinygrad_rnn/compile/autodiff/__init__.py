@@ -1,5 +1,5 @@
 """Automatic differentiation of programs: from a step to its reverse, by the rules that the tape uses.
 
-Files: `adjoint` (reverse mode) and `diagonal` (forward in time, for cells whose recurrence is diagonal; it serves
-RTRL); `verify`.
+Files: `adjoint` (reverse mode); `diagonal` (forward in time, for RTRL), with `column_alignment` (whether a recurrence
+is diagonal) and `influence` (derivatives of the state, in numbers); `verify`.
 """

@@ -19,37 +19,17 @@ from ...errors import GraphError
 from ..frontend.trace import Trace, recording
 from ..ir.interpret import compute, order
 from ..ir.program import StepProgram, bases, leaves, wanted_invariants
-from ..ir.program_ops import BROADCAST_ROW, SLICE, SUM
+from ..ir.program_ops import SUM
 from ..ir.symbol import BATCH, Symbol
 from ..ir.weight_slices import WeightSlice, resolve_slice
-from .adjoint import Adjoint, adjoint, differentiable_arguments
+from .adjoint import Adjoint, adjoint
+from .column_alignment import ColumnAlignment
+from .influence import Influence, Linearization, ParameterSlice
 
 Array = np.ndarray
 WANTED = (
     "wanted a recurrence in which unit i of the new state depends on unit i of the old one only, as in IndRNN or LRU"
 )
-
-
-class ParameterSlice(NamedTuple):
-    """A part of a parameter; each entry reaches one unit of the state, a single number reaches all.
-
-    Attributes
-    ----------
-    view : WeightSlice
-        Which part of which base.
-    lead : tuple of int
-        Axes of its sensitivity before the units: ``(m,)`` of a matrix (m, n), otherwise none.
-    size : int
-        Elements.
-    """
-
-    view: WeightSlice
-    lead: tuple[int, ...]
-    size: int
-
-    @property
-    def key(self) -> tuple:
-        return self.view.base.uid, self.view.axes
 
 
 class _Term(NamedTuple):
@@ -122,7 +102,7 @@ class DiagonalStep:
         for i, s in enumerate(states):
             if s.ndim != 2 or s.width != units:
                 raise GraphError(f"tensor {i} of the state has {s.width} units and tensor 0 has {units}; {WANTED}")
-        relation = _ColumnAlignment({s.uid for s in states}, units, differentiable=True)
+        relation = ColumnAlignment({s.uid for s in states}, units, differentiable=True)
         for s in new:
             mixing = relation.find_mixing_op(s)
             if mixing is not None:
@@ -133,7 +113,7 @@ class DiagonalStep:
         """All terms through which parameters reach one tensor of the new state."""
         if seed is None:  # it depends on nothing
             return []
-        relation = _ColumnAlignment({seed.uid}, self.units)
+        relation = ColumnAlignment({seed.uid}, self.units)
         found = []
         for w, a, g in adj.products:
             found.append(_Term(self._part(w, (w.shape[0],), relation, g), [a], g))
@@ -152,7 +132,7 @@ class DiagonalStep:
                 return s.where
         return derivative.where
 
-    def _part(self, v: Symbol, lead: tuple[int, ...], relation: _ColumnAlignment, g: Symbol) -> ParameterSlice:
+    def _part(self, v: Symbol, lead: tuple[int, ...], relation: ColumnAlignment, g: Symbol) -> ParameterSlice:
         view, mixing = resolve_slice(v), relation.find_mixing_op(g)
         if mixing is not None or g.width != self.units:
             where = f" through {mixing.operation} at {self._written_at(mixing)}" if mixing is not None else ""
@@ -218,81 +198,6 @@ class DiagonalStep:
         return grads, influence.first_state(by_state)
 
 
-class Linearization(NamedTuple):
-    """Values and derivatives of one step, at one time.
-
-    Attributes
-    ----------
-    outputs, new_states : lists of arrays
-    jacobians : list of lists of arrays, (B, n)
-        ``[k][l]``: the derivative of tensor k of the new state by tensor l of the old one, unit by unit.
-    direct : list of lists
-        For tensor k of the new state: a part of a parameter, and the factors of the derivative by it with the old
-        state held: (B, n), or of a matrix (B, m) and (B, n).
-    values : dict
-        All values of the program by uid.
-    """
-
-    outputs: list[Array]
-    new_states: list[Array]
-    jacobians: list[list[Array]]
-    direct: list[list[tuple]]
-    values: dict[int, Any]
-
-
-class Influence:
-    """The derivative of a state by parameters, and by the first state; carried forward in time.
-
-    Attributes
-    ----------
-    by_part : dict of arrays, (K, B, ..., n)
-        For each part of a parameter, (..., n), the derivatives of the K tensors of the state.
-    by_first : array, (K, K, B, n)
-        ``[k, l]``: of tensor k by tensor l of the first state.
-    """
-
-    def __init__(self, parts: list[ParameterSlice], count: int, batch: int, units: int, dtype: Any):
-        self.batch = batch
-        self.by_part = {p.key: np.zeros((count, batch, *p.lead, units), dtype) for p in parts}
-        self.by_first = np.zeros((count, count, batch, units), dtype)
-        self.by_first[range(count), range(count)] = 1.0
-
-    def advance(self, linearization: Linearization) -> None:
-        """Carry the derivatives over one step: multiply by its Jacobian, add its direct terms."""
-        self.by_first = _propagate(linearization.jacobians, self.by_first)
-        matrices = [[a[:, None] for a in row] for row in linearization.jacobians]
-        for key, old in self.by_part.items():
-            self.by_part[key] = _propagate(matrices if old.ndim == 4 else linearization.jacobians, old)
-        for k, terms in enumerate(linearization.direct):
-            for part, *factors in terms:
-                target = self.by_part[part.key][k]
-                target += factors[0] if len(factors) == 1 else factors[0][:, :, None] * factors[1][:, None, :]
-
-    def vjp(self, part: ParameterSlice, cotangents: list[Array]) -> Array:
-        """Gradient by a part, of cotangents of the state."""
-        total: Any = 0.0
-        for g, s in zip(cotangents, self.by_part[part.key]):
-            total = total + (np.einsum("bn,bmn->mn", g, s) if part.lead else np.einsum("bn,bn->n", g, s))
-        return total if part.lead or part.size != 1 else total.sum()
-
-    def first_state(self, cotangents: list[Array]) -> list[Array]:
-        """Gradients by the tensors of the first state, (B, n), of cotangents of the state."""
-        return [sum(g * s for g, s in zip(cotangents, column)) for column in self.by_first.swapaxes(0, 1)]
-
-    @property
-    def nbytes(self) -> int:
-        return self.by_first.nbytes + sum(s.nbytes for s in self.by_part.values())
-
-
-def _propagate(jacobians: list[list[Array]], old: Array) -> Array:
-    """``new[k] = sum over l of jacobians[k][l] * old[l]``."""
-    new = np.zeros_like(old)
-    for target, row in zip(new, jacobians):
-        for a, s in zip(row, old):
-            target += a * s
-    return new
-
-
 def _array(value: Any) -> Array:
     return value.data if isinstance(value, Tensor) else np.asarray(value)
 
@@ -312,45 +217,3 @@ def _seeds(adj: Adjoint, count: int) -> list[Symbol | None]:
     roots = [*adj.states, *(p.g for p in adj.products), *(r.g for r in adj.reductions)]
     found = {s.leaf[1]: s for s in leaves(roots) if s.leaf is not None and s.leaf[0] in ("cotangent", "carry")}
     return [found.get(i) for i in range(count)]
-
-
-class _ColumnAlignment:
-    """Analysis: whether column i of a value depends on column i of some sources only.
-
-    Parameters
-    ----------
-    sources : set of uids
-    units : int
-        Their width.
-    differentiable : bool
-        Whether only what gradients pass through counts.
-    """
-
-    def __init__(self, sources: set[int], units: int, differentiable: bool = False):
-        self.units, self.differentiable = units, differentiable
-        self.known: dict[int, Any] = dict.fromkeys(sources, True)  # None: depends on no source; else what mixes
-
-    def find_mixing_op(self, root: Symbol) -> Symbol | None:
-        """The operation that mixes columns on the way to `root`; None if there is none."""
-        stack = [root]
-        while stack:  # without recursion: a step may be long
-            s = stack[-1]
-            if s.uid in self.known:
-                stack.pop()
-                continue
-            args = differentiable_arguments(s) if self.differentiable else s.operands
-            missing = [a for a in args if a.uid not in self.known]
-            if missing:
-                stack += missing
-                continue
-            self.known[s.uid] = self._judge(s, [self.known[a.uid] for a in args])
-            stack.pop()
-        found = self.known[root.uid]
-        return found if isinstance(found, Symbol) else None
-
-    def _judge(self, s: Symbol, args: list) -> Any:
-        mixing = next((a for a in args if isinstance(a, Symbol)), None)
-        if mixing is not None or all(a is None for a in args):
-            return mixing
-        whole = s.ndim == 2 and s.width == self.units
-        return True if whole and s.lowering.kind == "elementwise" and s.op not in (SLICE, BROADCAST_ROW) else s

@@ -1,0 +1,51 @@
+"""Analysis of programs: whether each column of a value depends on one column of others only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..ir.program_ops import BROADCAST_ROW, SLICE
+from ..ir.symbol import Symbol
+from .adjoint import differentiable_arguments
+
+
+class ColumnAlignment:
+    """Analysis: whether column i of a value depends on column i of some sources only.
+
+    Parameters
+    ----------
+    sources : set of uids
+    units : int
+        Their width.
+    differentiable : bool
+        Whether only what gradients pass through counts.
+    """
+
+    def __init__(self, sources: set[int], units: int, differentiable: bool = False):
+        self.units, self.differentiable = units, differentiable
+        self.known: dict[int, Any] = dict.fromkeys(sources, True)  # None: depends on no source; else what mixes
+
+    def find_mixing_op(self, root: Symbol) -> Symbol | None:
+        """The operation that mixes columns on the way to `root`; None if there is none."""
+        stack = [root]
+        while stack:  # without recursion: a step may be long
+            s = stack[-1]
+            if s.uid in self.known:
+                stack.pop()
+                continue
+            args = differentiable_arguments(s) if self.differentiable else s.operands
+            missing = [a for a in args if a.uid not in self.known]
+            if missing:
+                stack += missing
+                continue
+            self.known[s.uid] = self._judge(s, [self.known[a.uid] for a in args])
+            stack.pop()
+        found = self.known[root.uid]
+        return found if isinstance(found, Symbol) else None
+
+    def _judge(self, s: Symbol, args: list) -> Any:
+        mixing = next((a for a in args if isinstance(a, Symbol)), None)
+        if mixing is not None or all(a is None for a in args):
+            return mixing
+        whole = s.ndim == 2 and s.width == self.units
+        return True if whole and s.lowering.kind == "elementwise" and s.op not in (SLICE, BROADCAST_ROW) else s
