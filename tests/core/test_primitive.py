@@ -255,3 +255,52 @@ def test_a_sum_over_what_was_broadcast_is_left_to_the_walk():
     x = tr.tensor(np.ones((1, 3)), requires_grad=True)
     _spread(x, np.zeros((4, 2, 3))).sum().backward()
     assert x.grad.tolist() == [[8.0, 8.0, 8.0]]
+
+
+# ---- values by keyword
+
+
+@pytest.mark.parametrize("name", ["add", "subtract", "multiply", "divide", "power", "maximum", "minimum", "remainder"])
+def test_values_by_keyword_get_gradients(name):
+    function = getattr(tr, name)
+
+    def grads(call):
+        a, b = tr.tensor([1.5, 2.0], requires_grad=True), tr.tensor([0.7, 4.0], requires_grad=True)
+        call(a, b).sum().backward()
+        return a.grad.numpy(), b.grad.numpy()
+
+    wanted = grads(function)
+    for call in (lambda a, b: function(a, b=b), lambda a, b: function(b=b, a=a)):
+        for g, w in zip(grads(call), wanted, strict=True):
+            np.testing.assert_array_equal(g, w)
+
+
+def test_where_by_keyword():
+    a, b = (tr.tensor([x, x], requires_grad=True) for x in (1.0, 2.0))
+    tr.where(np.array([True, False]), b=b, a=a).sum().backward()
+    np.testing.assert_array_equal([a.grad, b.grad], [[1, 0], [0, 1]])
+
+
+def test_arrays_by_keyword_are_named_like_others():
+    with pytest.raises(ShapeError, match=r"add: got shapes \(2,\) and \(3,\), which do not broadcast together"):
+        tr.add(tr.ones(2), b=[1, 2, 3])
+
+
+def test_a_tensor_as_a_static_parameter_is_refused():
+    @tr.primitive(vjps=[lambda g, y, x, scale: g * scale], saves=())
+    def scaled(x, scale=2.0):
+        return x * scale
+
+    x = tr.tensor([1.0], requires_grad=True)
+    scaled(x, scale=3.0).backward()
+    assert float(x.grad) == 3.0
+    with pytest.raises(GraphError, match="scaled: scale: got a tensor by keyword, wanted it by position"):
+        scaled(x, scale=tr.tensor([1.0], requires_grad=True))
+
+
+def test_a_value_that_is_missing_or_there_twice():
+    x = tr.ones(2)
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'a'"):
+        tr.multiply(b=x)
+    with pytest.raises(TypeError, match="multiple values for argument 'a'"):
+        tr.multiply(x, a=x)

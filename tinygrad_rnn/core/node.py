@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import itertools
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from .. import config
-from ..errors import DTypeError, ShapeError
+from ..errors import DTypeError, GraphError, ShapeError
 from .dtype import KNOWN_DTYPES, as_array
 from .lowering import Lowering
 
@@ -240,9 +241,12 @@ def primitive(
         if owner.startswith("tinygrad_rnn.") and owner != forward.__module__:
             raise ValueError(f"primitive: got the name {op.name!r}, which {owner} has; choose another")
         registry[op.name] = op
+        required = _required(forward)
 
         @functools.wraps(forward)
         def call(*args: Any, **static: Any) -> Any:  # as apply(), but for one call less: the hottest line of the tape
+            if static:
+                args, static = _by_position(op, required, args, static)
             for a in args:
                 if isinstance(a, Traceable):
                     return a._record(op, args, static)
@@ -252,6 +256,30 @@ def primitive(
         return call
 
     return wrap
+
+
+def _required(forward: Callable) -> tuple[str, ...]:
+    """Names of the parameters that have no default and may be given by position."""
+    kinds = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = inspect.signature(forward).parameters.values()
+    return tuple(p.name for p in parameters if p.kind in kinds and p.default is p.empty)
+
+
+def _by_position(op: Op, required: tuple[str, ...], args: tuple, static: dict) -> tuple[tuple, dict]:
+    """Arguments of a call with all values by position, where the tape and the rules look for them."""
+    ruled = len(op.vjps or ())  # so many parameters are values for sure, tensors or not
+    for i in range(len(args), len(required)):
+        name = required[i]
+        if name not in static or not (i < ruled or isinstance(static[name], Traceable)):
+            break
+        args = (*args, static.pop(name))
+    for name, value in static.items():
+        if isinstance(value, Traceable) and name not in required:
+            raise GraphError(
+                f"{op.name}: {name}: got a tensor by keyword, wanted it by position, or a number: gradients flow "
+                "through what is given by position only"
+            )
+    return args, static
 
 
 class Node:
