@@ -14,7 +14,7 @@ import tinygrad_rnn as tr
 from tinygrad_rnn.testing.cell_table import PAPER_CELLS
 from tinygrad_rnn.testing.step_cells import Shape, StepCell, gates, pair
 
-# they are built in, and run compiled in tests/recurrent/test_compiled_cells.py
+# they are built in, and run compiled in tests/recurrent/cells/test_every_cell_compiled.py
 BUILT_IN = (
     "rnn", "lstm", "gru", "coupled_lstm", "fastgrnn", "layernorm_lstm", "layernorm_gru", "mingru", "minlstm", "lru",
 )  # fmt: skip

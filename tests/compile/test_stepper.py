@@ -13,7 +13,7 @@ from tinygrad_rnn.errors import DTypeError, ShapeError
 from tinygrad_rnn.recurrent import scan
 from tinygrad_rnn.recurrent.streaming.stepper import Stepper
 
-from ..recurrent.test_static_attributes import Parts, drawn_map
+from ..recurrent.scan.test_static_attributes import Parts, drawn_map
 from .agreement import leaves_of
 from .corner_cells import BY_NAME, CASES
 

@@ -208,8 +208,7 @@ def test_a_file_is_a_benchmark(beside, capsys):
 
 RECIPES = {  # section, and which tests a reader would run
     "An operation or a reduction in the package": "tests/ops -k softsign or every",
-    "A cell in the package": "tests/testing/test_cell_table.py tests/recurrent/test_cells.py "
-    "tests/recurrent/test_builtin_cells.py tests/recurrent/test_compiled_cells.py -k janet or every or name",
+    "A cell in the package": "tests/testing/test_cell_table.py tests/recurrent/cells -k janet or every or name",
     "An optimiser in the package": "tests/optim -k adadelta or covers",
     "A kernel": "tests/kernels/test_average.py tests/ops tests/test_import.py -k averages or every or twin or import",
     "A model": "tests/models/test_every.py -k echo or every",

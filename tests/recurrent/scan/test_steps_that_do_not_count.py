@@ -6,7 +6,7 @@ import pytest
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 
-from .test_regularisers import WRAPPED, B, I, T
+from ..layers.test_regularisers import WRAPPED, B, I, T
 
 BAD = [np.nan, np.inf, -np.inf]
 

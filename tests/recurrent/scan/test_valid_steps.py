@@ -9,8 +9,8 @@ from tinygrad_rnn.errors import DTypeError, ShapeError
 from tinygrad_rnn.testing import gradcheck
 from tinygrad_rnn.testing.module_cells import MGU, LearnedStart, Peephole, TwoInputs
 
-from .by_hand import scan_by_hand, some_steps
-from .sequences import draw, draw_state, leaves
+from ..by_hand import scan_by_hand, some_steps
+from ..sequences import draw, draw_state, leaves
 
 T, B, I, H = 6, 4, 3, 5
 STEPS = some_steps(T, B)

@@ -9,7 +9,7 @@ import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.testing.cell_table import EQUATIONS
 
-from .sequences import scan
+from ..sequences import scan
 
 T, B, I, H = 5, 3, 4, 6
 NUMPY = SimpleNamespace(

@@ -14,8 +14,8 @@ from tinygrad_rnn import nn, recurrent
 from tinygrad_rnn.errors import GraphError
 from tinygrad_rnn.testing import gradcheck
 
-from .by_hand import some_steps
-from .sequences import draw, draw_state, leaves
+from ..by_hand import some_steps
+from ..sequences import draw, draw_state, leaves
 from .test_valid_steps import CELLS, assert_same, cell_of, directions, everything, modes
 
 T, B, I, H = 7, 4, 3, 5
@@ -166,7 +166,7 @@ print(peak() - before)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_memory_of_a_long_sequence():
     """A process that trains on 20,000 steps with a loss on the final state needs little more than the outputs."""
-    T, folder = 20_000, Path(__file__).resolve().parents[2]
+    T, folder = 20_000, Path(__file__).resolve().parents[3]
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     rise = {}
     for every in (0, 150):

@@ -12,8 +12,8 @@ from tinygrad_rnn import nn
 from tinygrad_rnn.errors import CompileError, ShapeError
 from tinygrad_rnn.testing import check_cell
 
-from ..differences import check_gradients, project
-from .sequences import draw, draw_state, leaves, scan
+from ...differences import check_gradients, project
+from ..sequences import draw, draw_state, leaves, scan
 
 T, B, I, H = 6, 3, 3, 4
 WRAPPED = {

@@ -9,9 +9,9 @@ from tinygrad_rnn import nn
 from tinygrad_rnn.recurrent.layers.cell_wrapper import WithStates
 from tinygrad_rnn.recurrent.layers.wrappers import MERGES
 
-from ..differences import project
-from .by_hand import scan_by_hand
-from .sequences import draw, leaves
+from ...differences import project
+from ..by_hand import scan_by_hand
+from ..sequences import draw, leaves
 
 I, H = 3, 4
 PROBABILITY = st.sampled_from([0.0, 0.3])

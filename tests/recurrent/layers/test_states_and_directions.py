@@ -15,8 +15,8 @@ from tinygrad_rnn.recurrent.layers.layer_options import DEFAULTS, LayerOptions
 from tinygrad_rnn.recurrent.layers.multilayer import RNNBase
 from tinygrad_rnn.testing.module_cells import Peephole
 
-from ..differences import check_gradients, project
-from .sequences import draw, leaves, scan
+from ...differences import check_gradients, project
+from ..sequences import draw, leaves, scan
 
 MODES = ["eager", "compiled"]
 T, B, I, H = 5, 2, 3, 4

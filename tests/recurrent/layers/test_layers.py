@@ -15,8 +15,8 @@ from tinygrad_rnn.core import tree
 from tinygrad_rnn.errors import CheckpointError, DTypeError, ShapeError
 from tinygrad_rnn.modules.dropout import dropout_mask
 
-from ..differences import check_gradients
-from .sequences import draw, leaves, scan
+from ...differences import check_gradients
+from ..sequences import draw, leaves, scan
 
 # these tests are of the layers around the cells, so all run on the tape
 RNN, LSTM, GRU = (partial(kind, mode="eager") for kind in (nn.RNN, nn.LSTM, nn.GRU))

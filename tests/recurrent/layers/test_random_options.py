@@ -11,8 +11,8 @@ import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.core import tree
 
-from .by_hand import some_steps
-from .sequences import leaves
+from ..by_hand import some_steps
+from ..sequences import leaves
 
 I, H = 3, 4
 LAYERS = {"RNN": nn.RNN, "LSTM": nn.LSTM, "GRU": nn.GRU}

@@ -12,7 +12,7 @@ from tinygrad_rnn import nn, recurrent
 from tinygrad_rnn.core import tree
 from tinygrad_rnn.errors import DTypeError, ShapeError
 
-from .sequences import scan
+from ..sequences import scan
 
 
 class Step(nn.Cell):

@@ -10,7 +10,7 @@ from tinygrad_rnn.core import tree
 from tinygrad_rnn.recurrent.streaming.stepper import Stepper
 from tinygrad_rnn.testing.cell_table import CELLS
 
-from .sequences import draw, draw_state, leaves
+from ..sequences import draw, draw_state, leaves
 
 # packing has corners: one unit, one input, no multiple of a vector
 SIZES = [(1, 1), (1, 4), (3, 1), (9, 17)]

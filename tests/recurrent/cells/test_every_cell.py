@@ -11,8 +11,8 @@ from tinygrad_rnn import nn
 from tinygrad_rnn.core import tree
 from tinygrad_rnn.testing.cell_table import CELLS
 
-from ..differences import check_gradients, project
-from .sequences import draw, draw_state, leaves, scan
+from ...differences import check_gradients, project
+from ..sequences import draw, draw_state, leaves, scan
 
 SIZES = [(4, 2, 3, 2), (1, 1, 1, 1), (3, 1, 2, 3)]  # T, B, I, H
 

@@ -6,8 +6,8 @@ import pytest
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 
-from ..differences import project
-from .sequences import draw, leaves
+from ...differences import project
+from ..sequences import draw, leaves
 from .test_regularisers import WRAPPED, B, I, T
 
 LENGTHS = np.array([2, T, 0])
