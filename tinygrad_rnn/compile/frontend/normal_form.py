@@ -15,18 +15,17 @@ from ..ir.lane_language import NUMBER, TRUTH, Input, elementwise_code, reduction
 from ..ir.program_ops import ADD, BROADCAST_ROW, CAST, CONCAT, NEGATIVE, RESHAPE_ROW, SLICE, SUM, ZERO, is_ours
 from ..ir.symbol import BATCH, Symbol, location
 from .mean_free_sums import drop_mean_centred_terms
+from .refusing import Refusing
 
 
-class NormalForm:
+class NormalForm(Refusing):
     """The rules of :class:`Trace`, written in terms of its ``make``; `RULES` maps kinds to them."""
 
     dtype: np.dtype
     products: list[Symbol]
     cuts: Mapping[int, list[int]]
     make: Any
-    fail: Any
     unusable: Any
-    refuse_for: Any
     zero: Any
     symbolic: Any
     as_number: Any

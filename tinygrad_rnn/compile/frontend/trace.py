@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -47,8 +47,6 @@ class Trace(NormalForm):
 
     Attributes
     ----------
-    refused : str
-        Why the step cannot be compiled, whatever it did about the error; "" if nothing was refused.
     leaked : bool
         Whether NumPy was told of `stand_in`, so that the step may have seen the number.
     """
@@ -61,7 +59,7 @@ class Trace(NormalForm):
         stand_in: int = 211,
     ):
         self.dtype = np.dtype(dtype)
-        self.stand_in, self.refused, self.leaked = stand_in, "", False
+        self.stand_in, self.leaked = stand_in, False
         self.makes_array: Callable[[], bool] = lambda: False  # whether NumPy is just making an array
         self.cuts = cuts
         self.products: list[Symbol] = []  # as the step asked for them
@@ -122,10 +120,6 @@ class Trace(NormalForm):
         """A shape with a symbol for the size of the batch."""
         shape = tuple(shape)
         return (BATCH, *shape[1:]) if shape and shape[0] is not BATCH and shape[0] == self.stand_in else shape
-
-    def give_up(self, why: str) -> None:
-        """Note that the step cannot be compiled; the first reason counts."""
-        self.refused = self.refused or why
 
     # ---- leaves
 
@@ -293,35 +287,12 @@ class Trace(NormalForm):
         x = self.detach(x)
         return x if dtype is None else x.astype(dtype)
 
-    def refuse(self, what: str) -> None:
-        """Give up: the value of a tensor was read, and a parameter's may change from call to call."""
-        self.refuse_for(
-            f"{what} at {location()}: its value would be frozen into the compiled step; compute with the tensor "
-            "itself, or keep a Python number as the attribute"
-        )
-
-    def refuse_for(self, why: str) -> NoReturn:
-        self.give_up(why)
-        raise CompileError(why)
-
-    def fail(self, op, args, want: str) -> NoReturn:
-        self.refuse_for(self._misfit(op, args, want))
-
-    def _misfit(self, op, args, want: str) -> str:
-        def describe(a):
-            if not isinstance(a, Symbol):
-                return repr(a)
-            sizes = ["B" if n is BATCH else str(n) for n in a.shape]
-            return f"{a.dtype}({', '.join(sizes)})" if a.varying else f"constant {a.dtype}({', '.join(sizes)})"
-
-        return f"{op.name} at {location()}: got {', '.join(map(describe, args))}; wanted {want}"
-
     def unusable(self, op, args, static, want: str) -> Symbol:
         """Fail, or return a marker for one number of the whole batch: its use, mostly a branch, is the reason."""
         if infer(op, args, static, self.stand_in)[0] != ():
             self.fail(op, args, want)
         symbol = self.leaf("unusable", 0, (), self.dtype, True)
-        symbol.static = {"reason": self._misfit(op, args, want)}
+        symbol.static = {"reason": self.misfit(op, args, want)}
         return symbol
 
     def _invariant(self, op, args, static):
