@@ -17,9 +17,10 @@ from ..errors import CompileError, ShapeError
 from .cell import Cell, title_of
 from .scan.arguments import Arguments
 from .scan.attribute_path import CONSTANT
-from .scan.compiled import Program, program_of
+from .scan.compiled import program_of
 from .scan.driver import as_input, check_inputs, check_state
 from .scan.dry_run import dry_run
+from .scan.program import Program
 
 RULE = "=" * 100
 

@@ -22,13 +22,14 @@ from .facts import has_slots, is_fixed, static_attributes
 from .valid_steps import ValidSteps
 
 if TYPE_CHECKING:
-    from .compiled import Program, Refusal
     from .loop import CompiledLoop
+    from .program import Program, Refusal
 
-PROGRAMS = 32  # of one cell that are kept
-VARIANTS = 8  # of a program, with different guards
+# limits of one cell's cache; the oldest entry goes
+PROGRAMS = 32
+VARIANTS = 8  # programs of one key, with different guards
 CALLS = 64
-SMALL = 4096  # elements of an initial state that is kept
+SMALL = 4096  # elements of an initial state that is kept, too
 
 
 class StaticAttributes:
@@ -49,6 +50,8 @@ class StaticAttributes:
 
     def read(self, cell: Cell) -> tuple:
         """The facts of the cell as it is now."""
+        # Where all values are immutable, a change is another object in some attribute: comparing identities is enough,
+        # and takes a microsecond where reading facts takes ten.
         if self.seen and not self._mutable:
             for attributes, names, values in self.seen:
                 if names != [*attributes] or not all(map(operator.is_, attributes.values(), values)):
@@ -56,7 +59,7 @@ class StaticAttributes:
             else:
                 return self.last
         facts = static_attributes(cell)
-        if facts != self.last:
+        if facts != self.last:  # equal facts stay the same object, which calls and programs have as their key
             self.last = facts
         self.seen = [(a, [*a], [*a.values()]) for a in map(vars, cell.modules())]
         self._mutable = not all(is_fixed(v) for _, _, values in self.seen for v in values)
@@ -75,14 +78,16 @@ class CellCache:
         self.static_attributes = StaticAttributes()
 
     def add_program(self, key: tuple, program: Program | Refusal) -> None:
+        """Store a program before those of the same key whose guards have failed: they may hold again."""
         if key not in self.programs and len(self.programs) >= PROGRAMS:
             self.programs.pop(next(iter(self.programs)))
         self.programs[key] = [program, *self.programs.get(key, ())][:VARIANTS]
 
     def add_call(self, x: Tensor, layout: SequenceLayout, call: GuardedCall) -> None:
+        """Store a call for inputs like `x`."""
         last = next(reversed(self.calls.values()), call)
         if [id(w[3]) for w in last.watched] != [id(w[3]) for w in call.watched]:
-            self.calls.clear()  # they would keep arrays alive that no parameter has any more
+            self.calls.clear()  # of other parameters: their arrays would stay alive for calls that never run again
         if len(self.calls) >= CALLS:
             self.calls.pop(next(iter(self.calls)), None)
         if x.dtype.kind == "f":
@@ -94,6 +99,7 @@ _caches: dict[int, tuple[weakref.ref, CellCache]] = {}  # by identity: a cell ma
 
 
 def cache_of(cell: Cell) -> CellCache:
+    """The cache of a cell, which lives as long as the cell."""
     found = _caches.get(id(cell))
     if found is not None and found[0]() is cell:
         return found[1]
@@ -117,7 +123,7 @@ def find_call(cell: Cell, x: Any, layout: SequenceLayout) -> GuardedCall | None:
     if isinstance(x, Tensor):
         array = x._array  # as everywhere on this path: `data` is a property, which takes three times as long
         key = array.shape, array.dtype, x.requires_grad, grad_mode.enabled, layout
-    elif type(x) is np.ndarray and x.dtype.kind == "f":
+    elif type(x) is np.ndarray and x.dtype.kind == "f":  # it will be cast to the dtype of the inputs before
         key = x.shape, cache.dtype, False, grad_mode.enabled, layout
     else:
         return None
@@ -178,17 +184,19 @@ class GuardedCall:
         They are if the loop reads nothing but parameters that are attributes of the cell or its parts.
         """
         program, loop = self.program, self.loop
-        if arguments.structure is not tree.LEAF:
+        if arguments.structure is not tree.LEAF:  # calls are found by one input
             return False
         sources = [source for _, source in program.read]
         read = [source.get() for source in sources]
         if any(source.path or not isinstance(t, Parameter) for source, t in zip(sources, read)):
             return False
+        # An optimiser writes into the array of a parameter, which changes nothing here. Another tensor, array or
+        # requires_grad does.
         self.watched = [(s.attributes.get, s.name, t, t._array, t.requires_grad) for s, t in zip(sources, read)]
         if program.plain is None:
             self.invariants = {uid: t for (uid, _), t in zip(program.read, read)}
         else:
-            if not all(is_contiguous(t._array, loop.dtype) for t in tensors):
+            if not all(is_contiguous(t._array, loop.dtype) for t in tensors):  # copies would go stale
                 return False
             self.tensors, self.arrays = tensors, [t._array for t in tensors]
         self.static_attributes = static
@@ -226,7 +234,7 @@ class GuardedCall:
     def match_states(self, cell: Cell, state: Any, batch: int) -> list[Tensor] | None:
         """The tensors of `state`, or of the initial state; None if their structure, shapes or dtypes differ."""
         initial = self.initial
-        if initial is None:
+        if initial is None:  # a user's initial_state() is called at every call, as it may depend on anything
             initial, structure = tree.flatten(cell.initial_state(batch))
             if not self._fit(initial, structure, state is None):
                 return None

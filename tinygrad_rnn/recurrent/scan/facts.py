@@ -32,9 +32,10 @@ _PLAIN = (bool, int, complex, str, bytes, types.NoneType, types.EllipsisType)
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
 _NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
 _PYTHON = os.path.dirname(os.__file__) + os.sep
-SMALL = 4096  # elements of an array that is kept; of others, a digest
-DEPTH = 64  # of objects inside objects that are looked into
-COUNT = 20_000  # of values
+SMALL = 4096  # elements of an array whose values are a fact; of larger ones, a digest is
+DEPTH = 64  # of objects inside objects
+COUNT = 20_000  # values: more would take too long to compare before each call, and the cell runs eagerly
+# libraries whose objects hold locks, files and buffers that change by themselves: by identity only
 OPAQUE = ("logging", "io", "_io", "socket", "asyncio", "concurrent", "multiprocessing", "subprocess", "queue", "random")
 
 
@@ -110,7 +111,7 @@ class FactReader:
         self.count += 1
         if depth > DEPTH or self.count > COUNT:
             raise CompileError(f"the cell holds more than a program can watch, such as a {type(value).__name__}")
-        if id(value) in self.seen:
+        if id(value) in self.seen:  # objects may refer to each other in circles: a number stands for one seen before
             return type(value), self.seen[id(value)]
         self.seen[id(value)] = len(self.seen)
         return self._inside(value, found, depth + 1)

@@ -33,6 +33,7 @@ class Guards:
     """
 
     def __init__(self, names: list[tuple[Mapping, list[str]]], values: Iterable[Any]):
+        # Identity of the value behind a name is checked first, as that is fast; contents only of mutable values.
         self.names = [(d.get, n, d.get(n)) for d, found in names for n in found]
         self.values = [(v, FactReader().fact(v, False)) for v in values]
 
@@ -85,9 +86,9 @@ def guards_of(cell: Module | None, codes: Mapping[types.CodeType, dict], read: I
             search.visit(module)
         search.add_class(type(cell), ["step"])
     search.find_closures([code for code, _ in ours])
-    if config.get_default_dtype.__code__ in codes:
+    if config.get_default_dtype.__code__ in codes:  # the package's own code is not searched, but this global is read
         search.add(config, "_default_dtype")
-    if any(code.co_filename in (os.__file__, "<frozen os>") for code in codes):
+    if any(code.co_filename in (os.__file__, "<frozen os>") for code in codes):  # as of os.getenv()
         search.values.append(os.environ)
     search.values += [t.data for t in read]
     return Guards(list(search.found.values()), search.values)
@@ -97,13 +98,14 @@ class _Search:
     """Search from the names in the code of a step for everything that it may read."""
 
     def __init__(self, codes: list[tuple[types.CodeType, dict]]):
+        # every name that occurs in the code, whatever it belongs to: which object it was read from is not known
         self.codes = {code for code, _ in codes}
         self.names = {n for code, _ in codes for n in self.names_in(code)}
         self.found: dict[int, tuple[Mapping, list[str]]] = {}
         self.values: list[Any] = []
         self.functions: set[types.CodeType] = set()
         self.seen: set[int] = set()
-        self.kept: list[Any] = []
+        self.kept: list[Any] = []  # alive while the search lasts, as `seen` and `found` go by id
 
     def names_in(self, code: types.CodeType) -> list[str]:
         """Names that the code reads, or spells out in a text, as for getattr()."""

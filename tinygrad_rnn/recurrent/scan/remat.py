@@ -83,8 +83,8 @@ class Checkpointed:
             for y, piece in zip(ys, pieces):
                 y[self._slice(start, stop)] = piece.data
             carried = [s.data for s in finals]
-            del outputs, state, pieces, finals, leaves
-        results = [(*ys, *carried)]
+            del outputs, state, pieces, finals, leaves  # the memory of this chunk, before the next one runs
+        results = [(*ys, *carried)]  # in a list, from which the operation takes them, so that nothing else keeps them
         self.outputs, self.others = len(ys), others
         args = (*inputs, *states, *(reset_states or ()), *others)
         op = Op(
@@ -145,7 +145,7 @@ class Checkpointed:
         carried: list[Any] = [gs.get(count + i) for i in range(m)]
         totals: list[Any] = [np.zeros(x.shape, x.dtype) if need else None for x, need in zip(inputs, needs)]
         totals += [None] * (m + k + len(self.others))
-        for chunk in reversed(self.chunks):
+        for chunk in reversed(self.chunks):  # in the order in which they have run, backwards: `carried` links them
             part = self._slice(chunk.start, chunk.stop)
             seeds = {i: gs[i][part] for i in range(count) if i in gs}
             seeds |= {i: g for i, g in enumerate(carried, count) if g is not None}
@@ -155,7 +155,7 @@ class Checkpointed:
             before = next(clock)
             with sequence_lock(self.cell), config.enable_grad(), dry_run(self.cell):
                 chunk.snapshot.restore()
-                outputs, state = self._run(chunk, *leaves)
+                outputs, state = self._run(chunk, *leaves)  # the same masks and random numbers as the first time
             results = [*tree.flatten(outputs)[0][: self.outputs], *tree.flatten(state)[0]]
             if not dependencies(before, results, leaves).keys() <= self.read.keys():
                 raise GraphError(

@@ -16,11 +16,12 @@ from ...errors import CompileError, DTypeError, ShapeError
 from ..cell import Cell, title_of
 from ..scan.anomaly import check_kernel_step, checked_eager_step, quietly
 from ..scan.arguments import Arguments
-from ..scan.compiled import Program, program_of
+from ..scan.compiled import program_of
 from ..scan.driver import as_input, check_state
 from ..scan.eager import StepRunner
 from ..scan.guards import NOTHING
 from ..scan.open_sequence import OpenSequence
+from ..scan.program import Program
 from .step_guards import StepGuards
 
 LATE = (
@@ -75,9 +76,9 @@ class CellStepper:
         cell = self.cell
         try:
             found = program_of(cell, Arguments(self.rows, self.structure, states, self.state_structure), self.mode)
-        except (ShapeError, DTypeError) as error:
+        except (ShapeError, DTypeError) as error:  # at a later program, parameters must have changed their shapes
             raise error if self.program is None else self._refuse() from error
-        if found is None or found[0] is self.program:
+        if found is None or found[0] is self.program:  # nothing to compile, or the kernel that is there will do
             self.program = None if found is None else self.program
             return
         self.program, tensors = found
@@ -123,6 +124,7 @@ class CellStepper:
             if self.mode != "eager":
                 self._compile([Tensor(s) for s in states])
             sources, guards = (self.program.sources, self.program.guards) if self.program else ([], NOTHING)
+            # before parameters are packed: a change in between fails these guards at the next step
             self.guards = StepGuards(self.cell, self.sequence, sources, guards)
             if self.program is None:
                 leaves = [Tensor(np.array(s)) for s in states]

@@ -201,6 +201,7 @@ class RTRL:
             if t.requires_grad:
                 raise GraphError(f"{self._name}: x: requires gradients, wanted data or a detached tensor")
             inputs.append(t.data.copy())  # kept until the next step
+        # The derivatives are carried over the step before only now: accumulate() needs them as they were before it.
         self._advance()
         self._taken = None
         if config.grad_mode.anomaly is not None:
@@ -215,6 +216,7 @@ class RTRL:
         self._states = self._linearization.new_states
         if self._taken is not None:
             self._look_at(self._taken)
+        # leaves: the graph of the loss ends here, and accumulate() goes on from their gradients
         self._outputs = [Tensor(y.copy(), True) for y in self._linearization.outputs]
         return tree.unflatten(self._program.output_structure, self._outputs)
 
@@ -260,7 +262,7 @@ class RTRL:
             self._blame(cotangents)
         roots, seeds = [], []
         for s, t in zip(self._program.bases, self._bases):
-            if t.requires_grad and s.uid in grads:
+            if t.requires_grad and s.uid in grads:  # a parameter, or the end of a graph that leads to some
                 roots.append(t)
                 seeds.append(grads[s.uid])
         for t, g in zip(self._first, first):
