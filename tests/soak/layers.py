@@ -217,9 +217,13 @@ def _named(rng, seed: int) -> Subject:
 
 
 def _stacked(rng, seed: int) -> Subject:
-    """Two cells as one, out of a few pairs."""
+    """Two cells as one, out of a few pairs; or one cell twice, whose gradients come from two places."""
     pair = np.random.default_rng([seed, int(rng.integers(12))]).choice(nn.cell_names(), 2)
     options, dtype, (width, hidden, last) = _options(rng), _dtype(rng), (_width(rng) for _ in range(3))
+    if _maybe(rng, 0.3):
+        twice = _built_in(rng, str(pair[0]), hidden, hidden, dtype, {})
+        if (twice.output_size or twice.hidden_size) == twice.input_size:
+            return _wrap(rng, [nn.Stacked([twice, twice])], f"{pair[0]} twice", options)
     first = _built_in(rng, str(pair[0]), width, hidden, dtype, {})
     second = _built_in(rng, str(pair[1]), first.output_size or first.hidden_size, last, dtype, {})
     return _wrap(rng, [nn.Stacked([first, second])], f"{pair[0]} + {pair[1]}", options)
