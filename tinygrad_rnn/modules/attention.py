@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .. import ops
 from ..core import Tensor, as_array, as_tensor
+from ..core.aliases import DTypeLike
 from ..errors import ShapeError
 from .ctc import check_lengths
 from .linear import Linear
@@ -46,14 +49,16 @@ class LuongAttention(Module):
     ((2, 4, 8), [0.5, 0.5, 0.0, 0.0, 0.0])
     """
 
-    def __init__(self, query_size: int, memory_size: int, output_size: int | None = None, dtype=None):
+    def __init__(
+        self, query_size: int, memory_size: int, output_size: int | None = None, dtype: DTypeLike | None = None
+    ) -> None:
         sizes = {"query_size": query_size, "memory_size": memory_size}
         check_sizes("LuongAttention", **sizes, output_size=query_size if output_size is None else output_size)
         self.query_size, self.memory_size = query_size, memory_size
         self.score = Linear(memory_size, query_size, bias=False, dtype=dtype)
         self.combine = Linear(memory_size + query_size, output_size or query_size, bias=False, dtype=dtype)
 
-    def forward(self, query, memory, lengths=None) -> tuple[Tensor, Tensor]:
+    def forward(self, query: Any, memory: Any, lengths: Any = None) -> tuple[Tensor, Tensor]:
         """Look back.
 
         Parameters

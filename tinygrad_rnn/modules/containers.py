@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from ..errors import DTypeError
 from .module import Module
 
 
-def _check_module(module, owner: str) -> Module:
+def _check_module(module: Any, owner: str) -> Module:
     if not isinstance(module, Module):
         raise TypeError(f"{owner}: got {type(module).__name__}, wanted an nn.Module")
     return module
@@ -24,7 +25,7 @@ class ModuleList(Module):
     modules : iterable of Module
     """
 
-    def __init__(self, modules: Iterable[Module] = ()):
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
         self.extend(modules)
 
     def append(self, module: Module) -> ModuleList:
@@ -46,7 +47,7 @@ class ModuleList(Module):
             raise IndexError(f"{type(self).__name__}: got index {index}, wanted one of {n} modules")
         return str(index % n)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return list(self)[index]
         return getattr(self, self._index(index))
@@ -78,10 +79,10 @@ class Sequential(ModuleList):
     )
     """
 
-    def __init__(self, *modules: Module):
+    def __init__(self, *modules: Module) -> None:
         super().__init__(modules)
 
-    def forward(self, x):
+    def forward(self, x: Any) -> Any:
         before: Module | None = None
         for module in self.children():
             try:
@@ -106,7 +107,7 @@ class ModuleDict(Module):
     modules : mapping of str to Module
     """
 
-    def __init__(self, modules: Mapping[str, Module] | None = None):
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
         if not isinstance(modules, Mapping | None):
             raise TypeError(f"ModuleDict: got {type(modules).__name__}, wanted a mapping of names to modules")
         for name, module in (modules or {}).items():

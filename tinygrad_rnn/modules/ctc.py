@@ -9,6 +9,8 @@ import numpy as np
 from .. import ops
 from ..checks import flag, is_whole, one_of, shown
 from ..core import Tensor, as_tensor
+from ..core.aliases import Value
+from ..core.signatures import like_first
 from ..errors import DTypeError, ShapeError
 from ..ops.arguments import operand
 from ..ops.ctc import ctc
@@ -16,15 +18,16 @@ from ..ops.ctc import ctc
 REDUCTIONS = ("mean", "sum", "none")
 
 
+@like_first
 def ctc_loss(
-    log_probs,
-    targets,
-    input_lengths,
-    target_lengths,
+    log_probs: Value,
+    targets: Any,
+    input_lengths: Any,
+    target_lengths: Any,
     blank: int = 0,
     reduction: str = "mean",
     zero_infinity: bool = False,
-):
+) -> Value:
     """Negative log-likelihood of label sequences whose places in time are not known (Graves et al. 2006).
 
     An alignment names one class for each time step; it stands for the labels that remain when repeated

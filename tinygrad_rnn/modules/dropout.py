@@ -10,12 +10,13 @@ import numpy as np
 
 from .. import config
 from ..checks import probability
+from ..core.aliases import Value
 from ..errors import DTypeError
 from ..ops.arguments import operand
 from .module import Module
 
 
-def keep_mask(shape, p: float) -> Any:
+def keep_mask(shape: Sequence[int], p: float) -> Any:
     """False with probability `p`, else True, drawn from the package's generator.
 
     In a step that is being traced: a leaf of the program, to be drawn for all steps before the loop.
@@ -40,7 +41,7 @@ def keep_masks(row_shapes: Sequence[tuple[int, ...]], ps: Sequence[float], time:
     return masks
 
 
-def dropout_mask(shape, p: float, dtype) -> Any:
+def dropout_mask(shape: Sequence[int], p: float, dtype: np.dtype) -> Any:
     """Zeros with probability `p`, else ``1 / (1 - p)``; see :func:`keep_mask`."""
     scale = 0.0 if p >= 1.0 else 1.0 / (1.0 - p)
     return keep_mask(shape, p).astype(dtype) * np.dtype(dtype).type(scale)
@@ -62,10 +63,10 @@ class Dropout(Module):
         In training, if the input is not of floats, which could not be scaled.
     """
 
-    def __init__(self, p: float = 0.5):
+    def __init__(self, p: float = 0.5) -> None:
         self.p = probability("Dropout: p", p)
 
-    def forward(self, x):
+    def forward(self, x: Value) -> Value:
         if not self.training or self.p == 0.0:
             return x
         x = operand(x, "Dropout")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .. import ops
 from ..checks import is_whole, shown
 from ..core import Tensor
+from ..core.aliases import ArrayLike, DTypeLike, Value
 from ..ops.index import as_indices
 from . import init
 from .module import Module
@@ -40,7 +41,9 @@ class Embedding(Module):
     (1, 3, 4)
     """
 
-    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, dtype=None):
+    def __init__(
+        self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, dtype: DTypeLike | None = None
+    ) -> None:
         check_sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
         if padding_idx is not None and not is_whole(padding_idx):
             raise TypeError(f"padding_idx: got {shown(padding_idx)}, wanted an id")
@@ -58,7 +61,7 @@ class Embedding(Module):
         if self.padding_idx is not None:
             init.constant(Tensor(self.weight.data[self.padding_idx]), 0.0)
 
-    def forward(self, ids):
+    def forward(self, ids: ArrayLike) -> Value:
         ids = as_indices(ids)
         rows = ops.embedding(self.weight, ids)
         if self.padding_idx is None:

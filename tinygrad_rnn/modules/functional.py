@@ -7,13 +7,16 @@ sequences, (T, B, C), go in as they are. (PyTorch puts the classes on axis 1; fo
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from .. import ops
 from ..checks import MOST, number, one_of, whole_number
 from ..core import Tensor, as_tensor, is_float
+from ..core.aliases import Shape, Value
 from ..core.dtype import as_array
+from ..core.signatures import like_first
 from ..errors import DTypeError, ShapeError
 from ..ops.arguments import broadcasts, integers, operand
 from ..ops.elementwise import constant, masked_product
@@ -25,7 +28,8 @@ from .ctc import ctc_loss as ctc_loss
 from .parameter import check_eps
 
 
-def layer_norm(x, normalized_shape, weight=None, bias=None, eps: float = 1e-5):
+@like_first
+def layer_norm(x: Value, normalized_shape: Shape, weight: Value = None, bias: Value = None, eps: float = 1e-5) -> Value:
     """Bring `x` to mean 0 and variance 1 over its trailing axes, then scale and shift, as PyTorch's.
 
     Rows of equal elements become exactly 0 (then `bias`), and rows whose variance overflows NaN.
@@ -53,7 +57,7 @@ def layer_norm(x, normalized_shape, weight=None, bias=None, eps: float = 1e-5):
     return normalise(x, len(shape), weight, bias, check_eps("layer_norm", eps))
 
 
-def normalise(x, n_axes: int, weight, bias, eps: float):
+def normalise(x: Value, n_axes: int, weight: Value, bias: Value, eps: float) -> Value:
     """Layer normalisation over the last `n_axes` axes, of arguments that were checked."""
     axes = tuple(range(len(x.shape) - n_axes, len(x.shape)))
     centred = centre(x, axis=axes)
@@ -66,7 +70,7 @@ def normalise(x, n_axes: int, weight, bias, eps: float):
     return y if bias is None else y + bias
 
 
-def _pair(name: str, input, target):
+def _pair(name: str, input: Value, target: Value) -> tuple[Value, Value]:
     """Both as they are, lists as arrays; of one shape."""
     input, target = operand(input, f"{name}: input"), operand(target, f"{name}: target")
     if target.shape != input.shape:
@@ -74,7 +78,7 @@ def _pair(name: str, input, target):
     return input, target
 
 
-def _reduce(loss, reduction: str):
+def _reduce(loss: Value, reduction: str) -> Value:
     if reduction == "mean":
         return loss.mean()
     if reduction == "sum":
@@ -98,7 +102,8 @@ def check_ignored(index: int) -> int:
     return whole_number("ignore_index", index, -MOST, wanted="a whole number")
 
 
-def mse_loss(input, target, reduction: str = "mean"):
+@like_first
+def mse_loss(input: Value, target: Value, reduction: str = "mean") -> Value:
     """Squared error ``(input - target)**2``.
 
     Parameters
@@ -127,14 +132,16 @@ def mse_loss(input, target, reduction: str = "mean"):
     return _reduce(d * d, reduction)
 
 
-def l1_loss(input, target, reduction: str = "mean"):
+@like_first
+def l1_loss(input: Value, target: Value, reduction: str = "mean") -> Value:
     """Absolute error ``|input - target|``; parameters as :func:`mse_loss`."""
     check_reduction(reduction)
     input, target = _pair("l1_loss", input, target)
     return _reduce(ops.abs(as_tensor(input) - target), reduction)
 
 
-def huber_loss(input, target, reduction: str = "mean", delta: float = 1.0):
+@like_first
+def huber_loss(input: Value, target: Value, reduction: str = "mean", delta: float = 1.0) -> Value:
     """Squared error near zero, absolute error beyond `delta` (Huber 1964).
 
     ``d**2 / 2`` where ``|d| < delta``, else ``delta * (|d| - delta / 2)``; parameters as :func:`mse_loss`.
@@ -148,7 +155,10 @@ def huber_loss(input, target, reduction: str = "mean", delta: float = 1.0):
     return _reduce(loss, reduction)
 
 
-def binary_cross_entropy_with_logits(input, target, weight=None, reduction: str = "mean", pos_weight=None):
+@like_first
+def binary_cross_entropy_with_logits(
+    input: Value, target: Value, weight: Value = None, reduction: str = "mean", pos_weight: Value = None
+) -> Value:
     """Cross-entropy of independent yes/no decisions, from logits, without overflow.
 
     ``-(pos_weight * t * log(sigmoid(x)) + (1 - t) * log(1 - sigmoid(x)))``
@@ -177,17 +187,17 @@ def binary_cross_entropy_with_logits(input, target, weight=None, reduction: str 
     return _reduce(loss, reduction)
 
 
-def _cast(value, dtype):
+def _cast(value: Any, dtype: np.dtype) -> Value:
     """Arrays and integers in `dtype`; tensors as they are."""
     return value if isinstance(value, Tensor) and is_float(value.dtype) else as_tensor(value, dtype)
 
 
-def _constant(name: str, value, dtype) -> np.ndarray:
+def _constant(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
     array = value.data if isinstance(value, Tensor) else as_array(value, name, narrow=True, dtype=dtype)
     return array.astype(dtype, copy=False)
 
 
-def _factors(name: str, value, input) -> np.ndarray:
+def _factors(name: str, value: Any, input: Value) -> np.ndarray:
     array = _constant(name, value, input.dtype)
     if not broadcasts(array.shape, input.shape) or np.broadcast_shapes(array.shape, input.shape) != input.shape:
         raise ShapeError(
@@ -196,14 +206,16 @@ def _factors(name: str, value, input) -> np.ndarray:
     return array
 
 
-def _class_weight(weight, classes: int, dtype) -> np.ndarray:
+def _class_weight(weight: Value, classes: int, dtype: np.dtype) -> np.ndarray:
     array = _constant("weight", weight, dtype)
     if array.shape != (classes,):
         raise ShapeError(f"weight: got shape {array.shape}, wanted ({classes},), one for each class")
     return array
 
 
-def _class_rows(name: str, input, target, weight, ignore_index: int):
+def _class_rows(
+    name: str, input: Value, target: Value, weight: Value, ignore_index: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
     """Indices that are safe to read, and the weight of each row: the class's, or zero where it is ignored."""
     index = target.data if isinstance(target, Tensor) else as_array(target, f"{name}: target", narrow=True)
     if index.dtype.kind not in "iu":
@@ -224,7 +236,7 @@ def _class_rows(name: str, input, target, weight, ignore_index: int):
     return index, valid, rows, per_class
 
 
-def _mean_over(total, rows: np.ndarray):
+def _mean_over(total: Value, rows: np.ndarray) -> Value:
     """``total / rows.sum()``; 0, without a gradient, if every row is ignored."""
     if not rows.size:
         raise ShapeError("mean: got no rows, wanted at least one")
@@ -232,7 +244,10 @@ def _mean_over(total, rows: np.ndarray):
     return total * (1.0 / weight if weight else 0.0)
 
 
-def nll_loss(input, target, weight=None, ignore_index: int = -100, reduction: str = "mean"):
+@like_first
+def nll_loss(
+    input: Value, target: Value, weight: Value = None, ignore_index: int = -100, reduction: str = "mean"
+) -> Value:
     """Negative log-likelihood ``-input[..., target]`` of log-probabilities.
 
     Parameters
@@ -254,7 +269,7 @@ def nll_loss(input, target, weight=None, ignore_index: int = -100, reduction: st
     return _nll(input, index, valid, rows, reduction)
 
 
-def _nll(logp, index, valid, rows, reduction):
+def _nll(logp: Value, index: np.ndarray, valid: np.ndarray, rows: np.ndarray, reduction: str) -> Value:
     loss = -pick_class(logp, index=index) * rows
     if not valid.all():  # a product would carry infinities into the sum
         loss = ops.where(valid, loss, 0.0)
@@ -263,14 +278,15 @@ def _nll(logp, index, valid, rows, reduction):
     return loss.sum() if reduction == "sum" else _mean_over(loss.sum(), rows)
 
 
+@like_first
 def cross_entropy(
-    input,
-    target,
-    weight=None,
+    input: Value,
+    target: Value,
+    weight: Value = None,
     ignore_index: int = -100,
     reduction: str = "mean",
     label_smoothing: float = 0.0,
-):
+) -> Value:
     """Cross-entropy between softmax(`input`) and `target`, classes on the last axis.
 
     Parameters
@@ -325,7 +341,7 @@ def cross_entropy(
     return loss * (1.0 - label_smoothing) + spread
 
 
-def _soft_cross_entropy(input, target, weight, reduction, label_smoothing):
+def _soft_cross_entropy(input: Value, target: Value, weight: Value, reduction: str, label_smoothing: float) -> Value:
     input, target = _pair("cross_entropy", input, target)
     if not input.shape:
         raise ShapeError("cross_entropy: input: got shape (), wanted (..., C)")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ from ..errors import ShapeError
 Initialiser = Callable[[Tensor], Tensor]
 
 
-def set_to(tensor: Tensor, values) -> Tensor:
+def set_to(tensor: Tensor, values: Any) -> Tensor:
     """Fill with `values`, an array that broadcasts to the tensor's shape."""
     with config.no_grad():
         try:
@@ -135,7 +136,7 @@ def per_gate(init: Callable[..., Tensor], n_gates: int) -> Callable[..., Tensor]
 
     whole_number("n_gates", n_gates)
 
-    def initialise(tensor: Tensor, *args, **kwargs) -> Tensor:
+    def initialise(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if not tensor.ndim or tensor.shape[0] % n_gates:
             raise ShapeError(f"tensor: got shape {tensor.shape}, wanted {n_gates} equal blocks of rows")
         for block in np.split(tensor.data, n_gates):

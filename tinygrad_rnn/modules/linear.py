@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from ..checks import flag
+from ..core.aliases import DTypeLike, Value
 from ..errors import ShapeError
 from ..ops.arguments import operand
 from ..ops.linear import linear
@@ -36,7 +37,7 @@ class Linear(Module):
     (5, 2)
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype=None):
+    def __init__(self, in_features: int, out_features: int, bias: bool = True, dtype: DTypeLike | None = None) -> None:
         check_sizes("Linear", in_features=in_features, out_features=out_features)
         self.in_features, self.out_features = in_features, out_features
         bias = flag("Linear: bias", bias)
@@ -50,7 +51,7 @@ class Linear(Module):
         for parameter in self.parameters():
             init.uniform(parameter, -bound, bound)
 
-    def forward(self, x):
+    def forward(self, x: Value) -> Value:
         x = operand(x, "Linear: x")
         if x.shape[-1:] != (self.in_features,):
             raise ShapeError(f"Linear: x: got shape {tuple(x.shape)}, wanted (..., {self.in_features})")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..checks import flag, whole_number
 from ..core import Tensor
+from ..core.aliases import Value
 from . import functional as F
 from .module import Module
 
 
 class _Loss(Module):
-    def __init__(self, reduction: str = "mean"):
+    def __init__(self, reduction: str = "mean") -> None:
         self.reduction = F.check_reduction(reduction)
 
     def extra_repr(self) -> str:
@@ -19,25 +22,25 @@ class _Loss(Module):
 class MSELoss(_Loss):
     """Squared error; see :func:`~tinygrad_rnn.nn.functional.mse_loss`."""
 
-    def forward(self, input, target):
+    def forward(self, input: Value, target: Value) -> Value:
         return F.mse_loss(input, target, self.reduction)
 
 
 class L1Loss(_Loss):
     """Absolute error; see :func:`~tinygrad_rnn.nn.functional.l1_loss`."""
 
-    def forward(self, input, target):
+    def forward(self, input: Value, target: Value) -> Value:
         return F.l1_loss(input, target, self.reduction)
 
 
 class HuberLoss(_Loss):
     """Huber's loss; see :func:`~tinygrad_rnn.nn.functional.huber_loss`."""
 
-    def __init__(self, reduction: str = "mean", delta: float = 1.0):
+    def __init__(self, reduction: str = "mean", delta: float = 1.0) -> None:
         super().__init__(reduction)
         self.delta = F.check_delta(delta)
 
-    def forward(self, input, target):
+    def forward(self, input: Value, target: Value) -> Value:
         return F.huber_loss(input, target, self.reduction, self.delta)
 
     def extra_repr(self) -> str:
@@ -50,12 +53,12 @@ class BCEWithLogitsLoss(_Loss):
     weight: Tensor | None
     pos_weight: Tensor | None
 
-    def __init__(self, weight=None, reduction: str = "mean", pos_weight=None):
+    def __init__(self, weight: Value = None, reduction: str = "mean", pos_weight: Value = None) -> None:
         super().__init__(reduction)
         self.register_buffer("weight", weight)
         self.register_buffer("pos_weight", pos_weight)
 
-    def forward(self, input, target):
+    def forward(self, input: Value, target: Value) -> Value:
         return F.binary_cross_entropy_with_logits(input, target, self.weight, self.reduction, self.pos_weight)
 
 
@@ -64,12 +67,12 @@ class NLLLoss(_Loss):
 
     weight: Tensor | None
 
-    def __init__(self, weight=None, ignore_index: int = -100, reduction: str = "mean"):
+    def __init__(self, weight: Value = None, ignore_index: int = -100, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.register_buffer("weight", weight)
         self.ignore_index = F.check_ignored(ignore_index)
 
-    def forward(self, input, target):
+    def forward(self, input: Value, target: Value) -> Value:
         return F.nll_loss(input, target, self.weight, self.ignore_index, self.reduction)
 
 
@@ -78,23 +81,25 @@ class CrossEntropyLoss(_Loss):
 
     weight: Tensor | None
 
-    def __init__(self, weight=None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0):
+    def __init__(
+        self, weight: Value = None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+    ) -> None:
         super().__init__(reduction)
         self.register_buffer("weight", weight)
         self.ignore_index, self.label_smoothing = F.check_ignored(ignore_index), F.check_smoothing(label_smoothing)
 
-    def forward(self, input, target):
+    def forward(self, input: Value, target: Value) -> Value:
         return F.cross_entropy(input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing)
 
 
 class CTCLoss(_Loss):
     """Connectionist temporal classification; see :func:`~tinygrad_rnn.nn.functional.ctc_loss`."""
 
-    def __init__(self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False):
+    def __init__(self, blank: int = 0, reduction: str = "mean", zero_infinity: bool = False) -> None:
         super().__init__(reduction)
         self.blank, self.zero_infinity = whole_number("blank", blank, 0), flag("zero_infinity", zero_infinity)
 
-    def forward(self, log_probs, targets, input_lengths, target_lengths):
+    def forward(self, log_probs: Value, targets: Any, input_lengths: Any, target_lengths: Any) -> Value:
         return F.ctc_loss(
             log_probs, targets, input_lengths, target_lengths, self.blank, self.reduction, self.zero_infinity
         )

@@ -12,6 +12,7 @@ import numpy as np
 from .. import config, foreign_names
 from ..checks import flag
 from ..core import Tensor, is_float, tensor
+from ..core.aliases import DTypeLike
 from ..errors import CheckpointError
 from .parameter import Parameter, float_dtype
 
@@ -53,10 +54,10 @@ class Module:
     training: bool = True
     _buffers: Mapping[str, bool] = {}  # name -> whether it is part of the state dict
 
-    def forward(self, *args, **kwargs) -> Any:
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} does not define forward()")
 
-    def __call__(self, *args, **kwargs) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if kwargs and "hx" in kwargs:
             foreign_names.check_arguments(type(self).__name__, kwargs)
         return self.forward(*args, **kwargs)
@@ -73,7 +74,7 @@ class Module:
             )
         object.__setattr__(self, name, value)
 
-    def register_buffer(self, name: str, value, persistent: bool = True) -> None:
+    def register_buffer(self, name: str, value: Any, persistent: bool = True) -> None:
         """Own a tensor that is not trained (running statistics, fixed weights) under ``self.name``.
 
         Parameters
@@ -184,7 +185,7 @@ class Module:
         fn(self)
         return self
 
-    def to(self, dtype) -> Module:
+    def to(self, dtype: DTypeLike) -> Module:
         """Cast floating-point parameters, gradients and buffers in place, before an optimiser is made.
 
         Parameters

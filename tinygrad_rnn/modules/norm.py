@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..checks import flag, shown
+from ..core.aliases import DTypeLike, Value
 from ..errors import ShapeError
 from ..ops.arguments import integers, operand
 from . import init
@@ -41,8 +42,8 @@ class LayerNorm(Module):
         eps: float = 1e-5,
         elementwise_affine: bool = True,
         bias: bool = True,
-        dtype=None,
-    ):
+        dtype: DTypeLike | None = None,
+    ) -> None:
         shape = integers(normalized_shape, "normalized_shape")
         if not shape or min(shape) < 1:
             raise ShapeError(f"normalized_shape: got {shown(normalized_shape)}, wanted positive lengths")
@@ -60,7 +61,7 @@ class LayerNorm(Module):
         if self.bias is not None:
             init.constant(self.bias, 0.0)
 
-    def forward(self, x):
+    def forward(self, x: Value) -> Value:
         x, n = operand(x, "LayerNorm: x"), len(self.normalized_shape)
         if tuple(x.shape[-n:]) != self.normalized_shape:
             wanted = ", ".join(("...", *map(str, self.normalized_shape)))

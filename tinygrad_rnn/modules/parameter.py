@@ -9,6 +9,7 @@ import numpy as np
 from .. import config
 from ..checks import flag, not_negative, shown, whole_number
 from ..core import Tensor, as_array, check_dtype, is_float
+from ..core.aliases import ArrayLike, DTypeLike
 from ..errors import DTypeError
 
 
@@ -36,14 +37,14 @@ class Parameter(Tensor):
 
     __slots__ = ()
 
-    def __init__(self, data, requires_grad: bool = True):
+    def __init__(self, data: ArrayLike, requires_grad: bool = True) -> None:
         array = np.array(as_array(data.data if isinstance(data, Tensor) else data, "data"), order="C")
         if not is_float(array.dtype):
             raise DTypeError(f"data: got {array.dtype} values, wanted float32 or float64 for a parameter")
         super().__init__(array, flag("requires_grad", requires_grad))
 
 
-def float_dtype(dtype) -> np.dtype:
+def float_dtype(dtype: DTypeLike | None) -> np.dtype:
     """`dtype` as float32 or float64; None is the default dtype."""
     if dtype is None:
         return config.get_default_dtype()
@@ -67,12 +68,12 @@ def check_eps(owner: str, eps: Any) -> float:
     return not_negative(f"{owner}: eps", eps)
 
 
-def check_sizes(owner: str, **sizes) -> None:
+def check_sizes(owner: str, **sizes: Any) -> None:
     """Raise ValueError unless all are whole numbers, at least 0."""
     for name, n in sizes.items():
         whole_number(f"{owner}: {name}", n, 0)
 
 
-def empty(*shape: int, dtype=None) -> Parameter:
+def empty(*shape: int, dtype: DTypeLike | None = None) -> Parameter:
     """A parameter of `shape` that an initialiser is about to fill."""
     return Parameter(np.zeros(shape, float_dtype(dtype)))

@@ -277,8 +277,8 @@ def _sequence(xs: Any, name: str) -> list[Value]:
 @overload
 def concat(xs: Tensor | Sequence[Tensor], axis: int | None = 0) -> Tensor: ...
 @overload
-def concat(xs: Value, axis: int | None = 0) -> Value: ...
-def concat(xs: Any, axis: int | None = 0) -> Value:
+def concat(xs: np.ndarray | Sequence[Value], axis: int | None = 0) -> Value: ...
+def concat(xs: Tensor | np.ndarray | Sequence[Value], axis: int | None = 0) -> Value:
     """Join tensors along an existing axis (None: flatten them first)."""
     xs = _sequence(xs, "concat")
     if axis is None:
@@ -309,8 +309,8 @@ def _stack(*xs: Value, axis: int) -> Value:
 @overload
 def stack(xs: Tensor | Sequence[Tensor], axis: int = 0) -> Tensor: ...
 @overload
-def stack(xs: Value, axis: int = 0) -> Value: ...
-def stack(xs: Any, axis: int = 0) -> Value:
+def stack(xs: np.ndarray | Sequence[Value], axis: int = 0) -> Value: ...
+def stack(xs: Tensor | np.ndarray | Sequence[Value], axis: int = 0) -> Value:
     """Join tensors of one shape along a new axis."""
     xs = _sequence(xs, "stack")
     for x in xs:
@@ -334,10 +334,10 @@ def _unstack(x: Value, axis: int) -> tuple[Value, ...]:
 def unstack(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]: ...
 @overload
 def unstack(x: ArrayLike, axis: int = 0) -> tuple[Value, ...]: ...
-def unstack(x: Value, axis: int = 0) -> Any:
+def unstack(x: Value, axis: int = 0) -> tuple[Value, ...]:
     """The slices along `axis`, as a tuple; the inverse of :func:`stack`."""
     x = operand(x, "unstack")
-    return _unstack(x, axis=one_axis(axis, x.shape))
+    return _unstack(x, axis=one_axis(axis, x.shape))  # type: ignore[return-value]
 
 
 def _split_vjp(
@@ -362,7 +362,7 @@ def _split(x: Value, bounds: tuple[int, ...], axis: int) -> tuple[Value, ...]:
 def split(x: Tensor, indices_or_sections: Shape, axis: int = 0) -> tuple[Tensor, ...]: ...
 @overload
 def split(x: ArrayLike, indices_or_sections: Shape, axis: int = 0) -> tuple[Value, ...]: ...
-def split(x: Value, indices_or_sections: Shape, axis: int = 0) -> Any:
+def split(x: Value, indices_or_sections: Shape, axis: int = 0) -> tuple[Value, ...]:
     """Cut along `axis` into equal parts (a number) or at the given indices, as ``numpy.split``.
 
     Indices are those of slices ``x[i:j]``: negative ones count from the end, and what lies outside gives empty parts.
@@ -375,10 +375,10 @@ def split(x: Value, indices_or_sections: Shape, axis: int = 0) -> Any:
         if n < 1 or length % n:
             raise ShapeError(f"split: got {n} sections of axis {axis} with length {length}, wanted equal parts")
         bounds = tuple(range(0, length + 1, length // n)) if length else (0,) * (n + 1)
-        return _split(x, bounds=bounds, axis=axis)
+        return _split(x, bounds=bounds, axis=axis)  # type: ignore[return-value]
     points = integers(indices_or_sections, "indices_or_sections")
     bounds = (0, *(slice(i, None).indices(length)[0] for i in points), length)
     if all(a <= b for a, b in pairwise(bounds)):
-        return _split(x, bounds=bounds, axis=axis)
+        return _split(x, bounds=bounds, axis=axis)  # type: ignore[return-value]
     lead = (slice(None),) * axis
     return tuple([x[(*lead, slice(a, b))] for a, b in zip([0, *points], [*points, length])])

@@ -225,7 +225,7 @@ class RNNBase(CellParameters):
             raise ValueError("stepper: this layer runs in reverse, which a stream cannot")
         return Stepper(list(self._cells), batch_size, mode=self.mode, layer_axis=True)
 
-    def explain(self, x=None):
+    def explain(self, x: Any = None) -> Any:
         """What became of the cells: programs, loops, saved bytes, FLOPs, source; why something does not compile.
 
         See :func:`~tinygrad_rnn.recurrent.explain.explain`; `x` is an example of the input, or the pair (T, B).
