@@ -78,9 +78,8 @@ def _ours(layer, x: np.ndarray) -> Callable[[], object]:
 
 def _kernel(layer) -> Callable[[], object]:
     stepper = layer.stepper(1)
-    kernel = stepper._steppers[0].kernel
-    run, step = kernel._kernels.run_step, kernel._step
-    return lambda owner=stepper: run(step, False, False)  # not watched; the stepper owns what `step` has addresses of
+    run = stepper._steppers[0].kernel.run
+    return lambda owner=stepper: run(False)  # parameters are not compared; the stepper keeps the cell alive
 
 
 def _torch(torch, name: str, layer, x: np.ndarray) -> Callable[[], object]:
