@@ -83,7 +83,7 @@ def scan(
     checkpoint_every : int, optional
         Gradient checkpointing: keep the state after so many steps only; the backward pass runs the steps between two
         of them once more. Memory for T / checkpoint_every + checkpoint_every steps, which is least near the square
-        root of T, for the price of a second forward pass. ByIdentity results, same gradients.
+        root of T, for the price of a second forward pass. Same results, same gradients.
     return_outputs : bool
         False: return None instead of the outputs; with `checkpoint_every`, they take no memory then.
 

@@ -150,9 +150,9 @@ def _holds_symbols(cell: Cell) -> bool:
     return any(isinstance(v, compiler.Symbol) for module in cell.modules() for v in vars(module).values())
 
 
-def _lines(dry_run: StepTrace) -> list:
-    sources = dict(dry_run.sources)
-    return compiler.canonical(dry_run.traced, lambda uid, tensor: _Read(sources[uid], tensor))
+def _lines(trace: StepTrace) -> list:
+    sources = dict(trace.sources)
+    return compiler.canonical(trace.traced, lambda uid, tensor: _Read(sources[uid], tensor))
 
 
 class _Read:
