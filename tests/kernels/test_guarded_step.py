@@ -86,8 +86,8 @@ def test_states_are_copied(dtype, rows, columns, padding, seed):
     rng = np.random.default_rng(seed)
     new, mine = (padded_rows(rng, dtype, rows, columns, padding) for _ in range(2))
     its, padding_before = mine.copy(), mine.base.copy()
-    guarded_step.go_on(table(dtype, states=[(new, mine)]))
-    reference.go_on([(new, its)])
+    guarded_step.advance_states(table(dtype, states=[(new, mine)]))
+    reference.advance_states([(new, its)])
     np.testing.assert_array_equal(mine, its)
     padding_before[:, :columns] = its
     np.testing.assert_array_equal(mine.base, padding_before)

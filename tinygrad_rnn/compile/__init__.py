@@ -18,7 +18,7 @@ from .ir.program import StepProgram, bases, leaves, row_constants
 from .ir.symbol import BATCH, Symbol, location, raised_at
 from .runtime.executable import Executable, check_available
 from .runtime.interpret_segments import replay_segments
-from .runtime.memory import check_room, in_units, no_room
+from .runtime.memory import check_memory, format_bytes, out_of_memory
 from .runtime.segments import Segments
 from .runtime.streaming import CHANGED, SUSPECT, StepKernel
 from .schedule.plan import Plan
@@ -39,16 +39,16 @@ __all__ = [
     "bases",
     "canonical",
     "check_available",
-    "check_room",
+    "check_memory",
     "compute",
     "difference",
     "evaluate",
-    "in_units",
+    "format_bytes",
     "leaves",
     "location",
     "making",
-    "no_room",
     "order",
+    "out_of_memory",
     "raised_at",
     "replay",
     "replay_segments",

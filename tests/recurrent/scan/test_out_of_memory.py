@@ -38,7 +38,7 @@ def test_absurd_sizes(make, mode, options):
 def test_a_machine_that_is_too_small(monkeypatch, options, train):
     """What the loop's own arrays take counts too, and is known before they are made."""
     monkeypatch.setattr(memory, "LARGE", 0)
-    monkeypatch.setattr(memory, "all_there_is", lambda: 5 * 2 * 4 * 4)
+    monkeypatch.setattr(memory, "total_memory", lambda: 5 * 2 * 4 * 4)
     layer = nn.GRU(3, 4)
     with tr.set_grad_enabled(train), pytest.raises(OutOfMemoryError, match=rf"GRUCell: T=5, B=2: its \w+ loop {HELP}"):
         layer(np.ones((5, 2, 3), np.float32), **options)
@@ -91,8 +91,8 @@ def test_steps_that_find_no_memory():
     ("size", "words"), [(12, "12 bytes"), (2048, "2.0 KiB"), (3 << 30, "3.0 GiB"), (5 << 50, "5120.0 TiB")]
 )
 def test_sizes_in_words(size, words):
-    assert memory.in_units(size) == words
+    assert memory.format_bytes(size) == words
 
 
 def test_what_there_is():
-    assert memory.all_there_is() > 1 << 26
+    assert memory.total_memory() > 1 << 26

@@ -16,7 +16,7 @@ PRODUCTS = "temp"  # products on their way to gradients
 
 
 class Role(enum.Enum):
-    """Roles of numbered arrays. With valid steps, rows are moved between the loop's arrays and the caller's."""
+    """Roles of numbered arrays; with segments, rows move between the caller's arrays and the loop's."""
 
     CAPTURE = "b"  # a parameter or what is computed from parameters, by uid
     INPUT = "x"  # (T, B, features), or packed rows
@@ -37,5 +37,5 @@ class Role(enum.Enum):
 
 
 def next_step(buffer: str) -> str:
-    """The rows of a state after each step, where those of segments do not lie beside the step's other rows."""
+    """Name of the states after each step in the rows of that step, where segments need a copy."""
     return f"late_{buffer}"

@@ -136,8 +136,8 @@ def row_start(view: WeightSlice) -> int:
     return at
 
 
-class Bound(NamedTuple):
-    """A loop for one T and one batch.
+class BoundLayout(NamedTuple):
+    """Layout of a loop for one T and one batch.
 
     Attributes
     ----------
@@ -161,7 +161,7 @@ class Bound(NamedTuple):
 
 
 class Layout:
-    """One loop of a plan, generated for one dtype; what depends on T and on the batch is `bind`."""
+    """Layout of one loop of a plan, generated for one dtype; `bind` adds T and the batch."""
 
     def __init__(self, schedule: Schedule, name: str, reverse: bool, dtype, title: str):
         self.schedule = schedule
@@ -188,7 +188,7 @@ class Layout:
 
     @property
     def address(self) -> int:
-        """Where the compiled loop is."""
+        """Address of the compiled loop."""
         return self.load().address
 
     def load(self) -> Any:
@@ -248,8 +248,8 @@ class Layout:
 
     # ---- for one T and one batch
 
-    def bind(self, time: int, batch: int) -> Bound:
-        """Everything for one T and one batch."""
+    def bind(self, time: int, batch: int) -> BoundLayout:
+        """The layout for one T and one batch."""
         tasks, vectors = list(self.packing.tasks), dict(self.vector_at)
         w_size = self.packing.size
         for s in self.rows:
@@ -269,13 +269,13 @@ class Layout:
         d = [time, batch, *(self._int(key, offsets, vectors, batch) for key in self.book.ints)]
         d += range(0, (time + 1) * batch, batch)  # rows before each step
         panel = self.sizes.panel  # whole vectors and panels may be read and written beyond the last row
-        bound = Bound(np.array(d, np.int64), self.sizes.row([w_size]) + panel, at + panel, zeros, offsets, tasks)
+        bound = BoundLayout(np.array(d, np.int64), self.sizes.row([w_size]) + panel, at + panel, zeros, offsets, tasks)
         if verify.enabled:
             verify_bound(self, bound, time, batch)
         return bound
 
     def offset_in_row(self, key: tuple) -> int:
-        """Where in the rows of its buffer the place of a key ("at", buffer, part, start) begins."""
+        """Offset in a row of its buffer of the place of a key ("at", buffer, part, start)."""
         _, buffer, part, start = key
         return self.sizes.part_at(buffer, part) + start
 

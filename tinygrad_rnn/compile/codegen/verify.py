@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ..ir.verify import fault
 
 if TYPE_CHECKING:
-    from .layout import Bound, Layout
+    from .layout import BoundLayout, Layout
 
 PHASE = "codegen"
 Region = tuple[int, int, str]  # first element, number of elements, what is there
@@ -65,7 +65,7 @@ def _check_reads(nodes: list, known: set[str]) -> None:
                 fault(PHASE, f"line {node.lineno}: {node.id} is read before it is assigned to")
 
 
-def verify_bound(layout: Layout, bound: Bound, time: int, batch: int) -> None:
+def verify_bound(layout: Layout, bound: BoundLayout, time: int, batch: int) -> None:
     """Check where the buffers and the packed parameters of a loop are, for one T and one batch.
 
     Raises

@@ -1,4 +1,4 @@
-"""Bindings: the tables of a plan's loops for one T and one batch, made once and used by every call of that size."""
+"""Bindings: the tables of a plan's loops for one T and one batch, which all calls of that size use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from ...kernels.loops.task_codes import Clear, CopyRows, Matrix, Task, Vector
 from ..codegen.array_names import ARENA, FORWARD_ARENA, GRADS, INPUT_PACKED, PACKED, PRODUCTS, Role, next_step
-from ..codegen.layout import Bound, Layout
+from ..codegen.layout import BoundLayout, Layout
 from ..ir.symbol import BATCH
 from ..schedule.buffers import Buffer, BufferKind, Place
 from ..schedule.plan import Plan
@@ -21,7 +21,7 @@ Locate = Callable[[Buffer], Matrix]  # the rows of a buffer
 
 
 class View(NamedTuple):
-    """Rows of a buffer as an array: where they lie in the array number `array` of a call's arrays, in bytes."""
+    """Rows of a buffer as an array; offset and strides are bytes in array number `array` of a call."""
 
     array: int
     shape: tuple[int, ...]
@@ -35,7 +35,7 @@ class View(NamedTuple):
 
 
 class RowMoves(NamedTuple):
-    """Tasks that move rows of sequences of different lengths from the caller's arrays to the loop's, and back.
+    """Tasks that gather rows of segments from the caller's arrays, and scatter them back.
 
     Attributes
     ----------
@@ -51,7 +51,7 @@ class RowMoves(NamedTuple):
     scatter: Callable[[Locate], list[Task]]
 
 
-class Forward(NamedTuple):
+class BoundForward(NamedTuple):
     """A forward loop bound to one T and one batch.
 
     Its arrays: arena, inputs, states, results, captures, those that tasks copy to, w.
@@ -76,7 +76,7 @@ class Forward(NamedTuple):
     largest: int  # elements of the largest array of its own
 
 
-class Backward(NamedTuple):
+class BoundBackward(NamedTuple):
     """A backward loop, and what comes after it, bound to one T and one batch.
 
     Its arrays: arena, gradients of outputs and of final states, results, grads, the forward loop's arena, inputs
@@ -109,8 +109,18 @@ def bind_forward(
     time: int,
     batch: int,
     moves: RowMoves | None = None,
-) -> Forward:
-    """Tables of a forward loop; `states` and `outputs` are the buffers of its schedule, `captures` names of arrays."""
+) -> BoundForward:
+    """A forward loop bound to one T and one batch.
+
+    Parameters
+    ----------
+    states, outputs : lists of Buffer
+        Those of its schedule.
+    captures : list of str
+        Names of the arrays of parameters, and of what is computed from parameters.
+    moves : RowMoves, optional
+        Not all steps count.
+    """
     t, sizes = plan.traced, layout.sizes
     bound = layout.bind(time, batch)
     locate = _locator(layout, bound.offsets)
@@ -153,7 +163,7 @@ def bind_forward(
     packed = [time * batch * x.width for x in t.inputs]
     sizes_of_results = [sizes.elements(b, time, batch) + sizes.panel for b in results]
     called = [*names, *more, *([PACKED] if w else [])]
-    return Forward(
+    return BoundForward(
         launch=LaunchPlan(layout, bound.d, batch, work, before, [end], called, {*captures}, suballocated),
         w=[w] if w else [],
         arena=arena,
@@ -175,13 +185,13 @@ def bind_backward(
     reverse: Layout,
     epilogue: Epilogue,
     plan: Plan,
-    forward: Forward,
+    forward: BoundForward,
     captures: list[str],
     time: int,
     batch: int,
     moves: RowMoves | None = None,
-) -> Backward:
-    """Tables of the backward loop of `forward`; `captures` are names of arrays that it alone reads.
+) -> BoundBackward:
+    """The backward loop of `forward`, bound to the same sizes; `captures` are those that it alone reads.
 
     If sequences are of different lengths (`moves`), the state after a step does not lie where the step's other rows
     do; where products read it, it is copied to there, to the last of the loop's arrays.
@@ -243,7 +253,7 @@ def bind_backward(
     before = [*cleared, *begin, *bound.tasks, *epilogue.packing.tasks]
     work = time * batch * reverse.multiplications
     packed = [time * batch * y.width for y in t.outputs]
-    return Backward(
+    return BoundBackward(
         launch=LaunchPlan(reverse, bound.d, batch, work, before, phases, names, {*kept, *captures}, suballocated),
         w=[w] if w else [],
         arena=arena,
@@ -261,8 +271,8 @@ def bind_backward(
     )
 
 
-def _address_forward(reverse: Layout, bound: Bound, offsets: dict[Buffer, int]) -> None:
-    """Tell the backward loop where buffers of the forward loop lie in its arena."""
+def _address_forward(reverse: Layout, bound: BoundLayout, offsets: dict[Buffer, int]) -> None:
+    """Write offsets of the forward loop's buffers to the integers of the backward loop."""
     for i, key in enumerate(reverse.book.ints):
         if key[0] == "at" and key[1] in offsets:
             bound.d[i + 2] = offsets[key[1]] + reverse.offset_in_row(key)
@@ -271,13 +281,13 @@ def _address_forward(reverse: Layout, bound: Bound, offsets: dict[Buffer, int]) 
 def _bind_epilogue(
     reverse: Layout,
     epilogue: Epilogue,
-    bound: Bound,
+    bound: BoundLayout,
     forward: dict[Buffer, int],
     time: int,
     batch: int,
     segmented: bool,
 ) -> tuple[list[list[Task]], list[Buffer]]:
-    """Phases of tasks after the backward loop, and the states after a step that they read at places of their own."""
+    """Phases of tasks after the backward loop, and the states of next steps that they read copies of."""
     sizes, read = reverse.sizes, []
 
     def locate(place: Place) -> tuple[str, int]:
@@ -304,7 +314,7 @@ def _gradients_of_bases(reverse: Layout, epilogue: Epilogue, batch: int) -> list
     return found
 
 
-def _head(bound: Bound, time: int) -> np.ndarray:
+def _head(bound: BoundLayout, time: int) -> np.ndarray:
     """The loop's integers without the rows before each step, which differ from batch to batch of segments."""
     return bound.d[: -time - 1].copy()
 

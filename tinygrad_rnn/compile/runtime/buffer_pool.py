@@ -1,4 +1,4 @@
-"""Arrays that are used again: a fresh large array costs a page fault for every 4 KiB of it."""
+"""Pool of large arrays that are used again: a new one costs a page fault for every 4 KiB of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _lock = threading.Lock()  # of all pools
 
 
 class BufferPool:
-    """Uninitialised arrays; one that nobody refers to any more is handed out again.
+    """Pool of uninitialised arrays; one that nobody refers to any more is handed out again.
 
     Views refer to their array, so whoever still holds a result holds its array too.
     """
@@ -53,7 +53,7 @@ class BufferPool:
             return array
 
     def clear(self) -> None:
-        """Let go of everything."""
+        """Drop all arrays."""
         with _lock:
             self._arrays.clear()
 

@@ -1,4 +1,4 @@
-"""After the backward loop: gradients of matrices and of hoisted inputs as large products, the rest as sums."""
+"""Epilogue of the backward loop: weight and input gradients as large products, others as sums."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ GRADIENT_ROWS = 256
 
 
 class Epilogue:
-    """The tasks of one plan after its backward loop.
+    """Tasks of a plan after its backward loop, and the layout of the gradients that they add to.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class Epilogue:
         self._merge_reductions()
 
     def _locate(self, s: Symbol) -> Place:
-        """Where the values of `s` at all time steps lie."""
+        """The place of the values of `s` at all time steps."""
         reverse = self.plan.reverse
         return reverse.kept.get(s.uid) or reverse.place_of(s)
 
@@ -87,7 +87,7 @@ class Epilogue:
             self.deferred.append((i, runs))
 
     def _merge_products(self) -> None:
-        """Cotangents that lie side by side, and meet the same left operand, are taken together."""
+        """Form products; cotangents side by side with the same left operand share one."""
         pairs = []
         for p in self.plan.adjoint.products:
             view = resolve_slice(p.w)
@@ -95,16 +95,16 @@ class Epilogue:
         pairs.sort(
             key=lambda j: (j[0].base.uid, j[1].buffer.name, j[1].part, j[0].axes[0], j[2].buffer.name, j[2].part)
         )
-        self.products: list[_Product] = []
+        self.products: list[_WeightGradient] = []
         self.temp_size = 0
         for view, a, g in pairs:
             last = self.products[-1] if self.products else None
-            if last is None or not last.takes(view, a, g):
-                last = _Product(view, a, g)
+            if last is None or not last.try_merge(view, a, g):
+                last = _WeightGradient(view, a, g)
                 self.products.append(last)
             last.pieces.append((self._column(g), view.axes[1]))
         for product in self.products:
-            product.settle(self.sizes)
+            product.choose_orientation(self.sizes)
             if not product.direct:
                 product.temp = self.temp_size
                 self.temp_size += product.rows * product.columns
@@ -156,7 +156,7 @@ class Epilogue:
     # ---- for one T and one batch
 
     def bind(self, time: int, batch: int, locate: Callable[[Place], tuple[str, int]]) -> list[list[Task]]:
-        """Tasks in phases. ``locate(place)`` gives (array, offset of row 0).
+        """Tasks in phases, for one T and one batch; ``locate(place)`` gives (array, offset of row 0).
 
         Those of the first may be done in any order, but for products that add to what the task before wrote: threads
         share them. The others are done in order.
@@ -220,14 +220,14 @@ class Epilogue:
                     yield Product(source, matrices, target, min(INPUT_ROWS, rows - start), depth, ldc, n > 0)
 
     def place_grads(self, batch: int) -> None:
-        """Lay out ``grads`` for a batch."""
+        """Assign offsets in the array of gradients, for one batch."""
         self.grads_size = 0
         for uid, shape in self.shapes.items():
             self.grad_at[uid] = self.grads_size
             self.grads_size += int(np.prod((batch, *shape[1:]) if shape[:1] == (BATCH,) else shape, dtype=int))
 
 
-class _Product:
+class _WeightGradient:
     """``d(w) = a.T @ g`` over all steps, for one left operand and cotangents side by side.
 
     Attributes
@@ -250,15 +250,15 @@ class _Product:
         self.pieces: list[tuple[int, tuple[int, int, int]]] = []
         self.temp = 0
 
-    def takes(self, view: WeightSlice, a: Place, g: Place) -> bool:
+    def try_merge(self, view: WeightSlice, a: Place, g: Place) -> bool:
         same = view.base is self.view.base and view.transposed == self.view.transposed
         if same and a == self.a and view.axes[0] == self.view.axes[0] and _neighbours(self.end, g):
             self.end = g
             return True
         return False
 
-    def settle(self, sizes: Sizes) -> None:
-        """Choose the orientation, and whether a temporary matrix is needed."""
+    def choose_orientation(self, sizes: Sizes) -> None:
+        """Choose between ``a.T @ g`` and ``g.T @ a``, and whether a temporary matrix is needed."""
         first, (_, _, _) = self.pieces[0]
         column, (_, start, stop) = self.pieces[-1]
         span = column - first + stop - start
@@ -306,7 +306,7 @@ def _overlap(a: tuple, b: tuple) -> bool:
 
 
 def _span(corner: Sequence[int], ld: int) -> tuple[int, int]:
-    """Where the first element of a rectangle (row, column, rows, columns) of a matrix lies, and where the last ends."""
+    """First element of a rectangle (row, column, rows, columns) of a matrix, and the end of its last."""
     r, c, m, n = corner
     return r * ld + c, (r + m - 1) * ld + c + n
 

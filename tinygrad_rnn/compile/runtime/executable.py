@@ -1,4 +1,4 @@
-"""Running a plan, forward and backward, and the arrays in between."""
+"""Executables: run a plan, forward and backward, with the arrays in between."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from ..ir.program import bases, row_constants
 from ..ir.symbol import Symbol
 from ..schedule.buffers import Buffer
 from ..schedule.plan import Plan
-from .binding import Backward, Forward, bind_backward, bind_forward
+from .binding import BoundBackward, BoundForward, bind_backward, bind_forward
 from .buffer_pool import SMALL, BufferPool
 from .epilogue import Epilogue
-from .memory import check_room, no_room
+from .memory import check_memory, out_of_memory
 from .row_moves import backward_moves, forward_moves
 from .segments import Segments
 
@@ -34,23 +34,23 @@ BINDINGS = 64  # pairs of T and batch whose tables are kept
 
 
 def check_available() -> None:
-    """Say so where generated code cannot run."""
+    """Raise CompileError where generated code cannot run."""
     if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
         raise CompileError("Numba's JIT is switched off (NUMBA_DISABLE_JIT)")
 
 
 class Context(NamedTuple):
-    """What the backward loop needs of a forward one."""
+    """Arrays and sizes of a forward loop that its backward loop needs."""
 
     time: int
     batch: int
     arrays: list
     segments: Segments | None
-    fresh: bool  # whether rows began anew from states of their own
+    with_reset_states: bool  # whether states after a reset were given
 
 
 class Executable:
-    """A plan with its loops; they are generated and compiled when they are first run.
+    """A plan with its loops, which are generated and compiled when they are first run.
 
     All arrays are contiguous and of the plan's dtype, which the caller has checked.
     """
@@ -98,7 +98,7 @@ class Executable:
             return self._training
 
     def prepare(self, train: bool) -> None:
-        """Make the loops ready, as far as that is done before they run: what fails, fails here."""
+        """Generate and compile the loops, so that what fails does so before they run."""
         layout = self.training[0] if train else self.inference[0]
         layout.load()
 
@@ -112,53 +112,53 @@ class Executable:
 
     # ---- tables for one T and one batch
 
-    def binding(self, kind: str, time: int, batch: int, fresh: bool | None = None) -> Any:
+    def binding(self, kind: str, time: int, batch: int, with_reset_states: bool | None = None) -> Any:
         """The tables of the "inference", "training" or "backward" loop.
 
         Parameters
         ----------
-        fresh : bool, optional
-            None: rows lie as the loop takes them. Else they are moved, and begin anew from other states or not.
+        with_reset_states : bool, optional
+            None: all steps count. Else rows are moved, and states after a reset are given or not.
         """
-        key = (kind, time, batch, fresh)
+        key = (kind, time, batch, with_reset_states)
         found = self._bound.get(key)
         if found is not None:
             return found
-        self.check_room(kind, time, batch)
+        self.check_memory(kind, time, batch)
         with making:
             if key not in self._bound:
                 if len(self._bound) >= BINDINGS:
                     self._bound.pop(next(iter(self._bound)))
                     self.pool.clear()
                 bound = self._bind(*key)
-                check_room(self.title, time, batch, self._bytes(bound), f"its {kind} loop")
+                check_memory(self.title, time, batch, self._bytes(bound), f"its {kind} loop")
                 self._bound[key] = bound
             return self._bound[key]
 
-    def _bind(self, kind: str, time: int, batch: int, fresh: bool | None) -> Forward | Backward:
+    def _bind(self, kind: str, time: int, batch: int, with_reset_states: bool | None) -> BoundForward | BoundBackward:
         plan = self.plan
         if kind == "backward":
             _, reverse, epilogue = self.training
             captures = [Role.CAPTURE.of(s.uid) for s in self._backward_captures]
-            forward = self.binding("training", time, batch, fresh)
-            moves = None if fresh is None else backward_moves(plan, reverse, fresh)
+            forward = self.binding("training", time, batch, with_reset_states)
+            moves = None if with_reset_states is None else backward_moves(plan, reverse, with_reset_states)
             return bind_backward(reverse, epilogue, plan, forward, captures, time, batch, moves)
         if kind == "training":
             layout, states, outputs = self.training[0], plan.states, plan.outputs
         else:
             layout, states, outputs = self.inference
-        moves = None if fresh is None else forward_moves(plan, states, outputs, batch, fresh)
+        moves = None if with_reset_states is None else forward_moves(plan, states, outputs, batch, with_reset_states)
         return bind_forward(layout, plan, states, outputs, self.captures, time, batch, moves)
 
     # ---- memory
 
-    def check_room(self, kind: str, time: int, batch: int) -> None:
+    def check_memory(self, kind: str, time: int, batch: int) -> None:
         """Refuse a T and a batch for which not even inputs and outputs fit."""
         traced = self.plan.traced
         width = sum(x.width for x in (*traced.inputs, *traced.outputs)) or 1
-        check_room(self.title, time, batch, time * batch * width * self.dtype.itemsize, f"its {kind} loop")
+        check_memory(self.title, time, batch, time * batch * width * self.dtype.itemsize, f"its {kind} loop")
 
-    def no_room(self, kind: str, time: int, batch: int, segments: Segments | None) -> MemoryError:
+    def out_of_memory(self, kind: str, time: int, batch: int, segments: Segments | None) -> MemoryError:
         """The error for a loop that did not find its memory."""
         if segments is None:
             needed = self._bytes(self.binding(kind, time, batch))
@@ -166,12 +166,12 @@ class Executable:
             traced = self.plan.traced
             width = sum(s.width for s in (*traced.inputs, *traced.outputs, *traced.states))
             needed = time * batch * width * self.dtype.itemsize
-        return no_room(self.title, time, batch, f"its {kind} loop", needed)
+        return out_of_memory(self.title, time, batch, f"its {kind} loop", needed)
 
-    def _bytes(self, bound: Forward | Backward) -> int:
-        """What a call allocates."""
+    def _bytes(self, bound: BoundForward | BoundBackward) -> int:
+        """Bytes that a call allocates."""
         size = bound.arena + sum(bound.w) + sum(bound.results) + sum(math.prod(shape) for shape in bound.copies)
-        return (size + (bound.grads if isinstance(bound, Backward) else 0)) * self.dtype.itemsize
+        return (size + (bound.grads if isinstance(bound, BoundBackward) else 0)) * self.dtype.itemsize
 
     # ---- running
 
@@ -184,9 +184,9 @@ class Executable:
         batch: int,
         train: bool,
         segments: Segments | None = None,
-        fresh: Sequence = (),
+        reset_states: Sequence = (),
     ) -> tuple[list, list, Context | None]:
-        """Outputs (T, B, ...), final states (1, B, ...), and what the backward loop needs.
+        """Outputs (T, B, ...), final states (1, B, ...), and the context of the backward loop.
 
         Parameters
         ----------
@@ -195,38 +195,39 @@ class Executable:
         segments : Segments, optional
             Which steps are run; inputs and outputs are (T, B, ...) or (B, T, ...), as it was made for. None: all are,
             and rows lie as the loop takes them.
-        fresh : arrays (B, ...)
-            With `segments`: what rows begin anew with, if it is not `states`.
+        reset_states : arrays (B, ...)
+            With `segments`: states after a reset, if they are not `states`.
         """
         kind = "training" if train else "inference"
         try:
             if segments is None:
                 key: tuple = (kind, time, batch, None)
             else:
-                key = (kind, segments.slots, segments.batch, bool(fresh))
-                self.check_room(kind, time, batch)
-            bound: Forward = self._bound.get(key) or self.binding(*key)
+                key = (kind, segments.slots, segments.batch, bool(reset_states))
+                self.check_memory(kind, time, batch)
+            bound: BoundForward = self._bound.get(key) or self.binding(*key)
             empty = self._small if bound.largest < SMALL else self.pool.empty
             rows, moved, steps = iter(inputs), (), ()
             if segments is None:
                 copies = [*map(np.empty, bound.copies, self._dtypes)]
             else:
-                rows, moved, steps = map(empty, bound.packed), (*inputs, *fresh), self._steps(bound, segments)
-                copies = [self._sequence(y, segments) for y in self.plan.traced.outputs]
+                rows, moved = map(empty, bound.packed), (*inputs, *reset_states)
+                steps = self._loop_arguments(bound, segments)
+                copies = [self._empty_sequence(y, segments) for y in self.plan.traced.outputs]
                 copies += [np.empty((1, *s.shape), self.dtype) for s in states]
-                bases = [b[segments.batch_row] if by_row else b for b, by_row in zip(bases, self._by_row)]
+                bases = [b[segments.batch_row] if by_row else b for b, by_row in zip(bases, self._per_row)]
             arrays = [empty(bound.arena), *map(ravel, (*rows, *states)), *map(empty, bound.results), *bases]
             bound.launch.run([*arrays, *map(ravel, (*moved, *copies)), *map(empty, bound.w)], *steps)
         except OutOfMemoryError:
             raise
         except MemoryError as error:
-            raise self.no_room(kind, time, batch, segments) from error
+            raise self.out_of_memory(kind, time, batch, segments) from error
         n = len(copies) - len(states)
         ys = copies[:n] or [view.of(arrays) for view in bound.outputs]
-        return ys, copies[n:], Context(time, batch, arrays, segments, bool(fresh)) if train else None
+        return ys, copies[n:], Context(time, batch, arrays, segments, bool(reset_states)) if train else None
 
     def backward(self, context: Context, output_grads: list, state_grads: list) -> tuple[list, list, dict]:
-        """Cotangents of inputs, of initial states (then of `fresh` ones), and of invariants by uid.
+        """Cotangents of inputs, of initial states (then of reset ones), and of invariants by uid.
 
         They are arrays of the caller's own.
 
@@ -241,14 +242,14 @@ class Executable:
         except OutOfMemoryError:
             raise
         except MemoryError as error:
-            raise self.no_room("backward", context.time, context.batch, context.segments) from error
+            raise self.out_of_memory("backward", context.time, context.batch, context.segments) from error
 
     def _backward(self, context: Context, output_grads: list, state_grads: list) -> tuple[list, list, dict]:
-        time, batch, given, segments, fresh = context
+        time, batch, given, segments, with_reset_states = context
         key: tuple = ("backward", time, batch, None)
         if segments is not None:
-            key = ("backward", segments.slots, segments.batch, fresh)
-        bound: Backward = self._bound.get(key) or self.binding(*key)
+            key = ("backward", segments.slots, segments.batch, with_reset_states)
+        bound: BoundBackward = self._bound.get(key) or self.binding(*key)
         n, m, k = bound.inputs, len(state_grads), len(output_grads)
         zeros, empty = self.pool.zeros, self._small if bound.largest < SMALL else self.pool.empty
         sizes = bound.seeds if segments is None else self._seeds(time, batch)
@@ -274,31 +275,32 @@ class Executable:
             for states in bound.next_states:
                 moved.append(np.take(states.of(arrays), segments.next_rows(), axis=0, mode="clip"))
             moved += seeds[:k]
-            steps = self._steps(bound, segments)
-            copies = [self._sequence(self.plan.traced.inputs[i], segments) for i, _ in bound.wanted]
-            copies += [np.zeros((batch, *s.shape[1:]), self.dtype) for s in self.plan.traced.states * (1 + fresh)]
+            steps = self._loop_arguments(bound, segments)
+            copies = [self._empty_sequence(self.plan.traced.inputs[i], segments) for i, _ in bound.wanted]
+            begun = self.plan.traced.states * (1 + with_reset_states)
+            copies += [np.zeros((batch, *s.shape[1:]), self.dtype) for s in begun]
         bound.launch.run([*arrays, *map(ravel, (*moved, *copies)), *map(empty, bound.w)], *steps)
         inputs: list[np.ndarray | None] = [None] * n
         for i, view in bound.wanted:
             inputs[i] = copies.pop(0) if view is None else view.of(arrays)
         found = {uid: ndarray(shape, dtype, grads, at) for uid, shape, dtype, at in bound.bases}
         if segments is not None:
-            self._add_up(found, segments, batch)
+            self._sum_segments(found, segments, batch)
         return inputs, copies, found
 
     # ---- sequences of different lengths
 
     @functools.cached_property
-    def _by_row(self) -> list[bool]:
-        """Which of the bases have a row for each row of the caller's batch."""
+    def _per_row(self) -> list[bool]:
+        """Whether each base has a row for each row of the caller's batch."""
         rows = row_constants(self.plan.traced)
         return [s.uid in rows for s in self.bases]
 
-    def _steps(self, bound: Forward | Backward, segments: Segments) -> tuple:
-        """What the loop is told of its steps."""
+    def _loop_arguments(self, bound: BoundForward | BoundBackward, segments: Segments) -> tuple:
+        """The loop's integers, its row table, and the steps of each row."""
         return segments.steps(bound.head), segments.table, segments.lengths
 
-    def _sequence(self, like: Symbol, segments: Segments) -> np.ndarray:
+    def _empty_sequence(self, like: Symbol, segments: Segments) -> np.ndarray:
         """An array of the caller's: outputs, or gradients of inputs."""
         first, second = segments.lead
         return self.pool.empty(first * second * like.width).reshape(first, second, *like.shape[1:])
@@ -308,9 +310,9 @@ class Executable:
         traced = self.plan.traced
         return [time * batch * y.width for y in traced.outputs] + [batch * s.width for s in traced.states]
 
-    def _add_up(self, grads: dict, segments: Segments, batch: int) -> None:
-        """Gradients of bases with a row for each row of the caller's batch: those of its segments, added up."""
-        for s, by_row in zip(self.bases, self._by_row):
+    def _sum_segments(self, grads: dict, segments: Segments, batch: int) -> None:
+        """Add gradients of segments to those of their rows, for bases with a row for each row of the batch."""
+        for s, by_row in zip(self.bases, self._per_row):
             if by_row and s.uid in grads:
                 rows = grads[s.uid]
                 grads[s.uid] = np.zeros((batch, *rows.shape[1:]), rows.dtype)

@@ -1,4 +1,4 @@
-"""Interprets a program on the tape for sequences of different lengths."""
+"""Interpreter of a program on the tape, for sequences of different lengths."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .segments import Segments
 def replay_segments(
     traced: StepProgram, segments: Segments, inputs: list[Tensor], states: list[Tensor], bases: dict[int, Any]
 ) -> list[Tensor]:
-    """The same for sequences of different lengths: outputs (T, B, ...), then what each segment ends with.
+    """Outputs (T, B, ...) of a program on the tape, then the states that each segment ends with.
 
     `inputs` lie as `segments` was made for; `states` are what each segment begins with; `bases` has rows of the
     caller's batch.
@@ -39,10 +39,10 @@ def replay_segments(
             ys.append(y)
         current = results[len(traced.outputs) :]
     ys = []
-    places = np.where(
+    rows_at = np.where(
         segments.packed_row < 0, segments.rows, segments.packed_row
     )  # where it does not count, a row of zeros
     for symbol, rows_of in zip(traced.outputs, collected):
         zero = Tensor(np.zeros((1, *symbol.shape[1:]), symbol.dtype))
-        ys.append(ops.concat([*rows_of, zero])[places].reshape((*lead, *symbol.shape[1:])))
+        ys.append(ops.concat([*rows_of, zero])[rows_at].reshape((*lead, *symbol.shape[1:])))
     return ys + [ops.concat([s, first[s.shape[0] :]]) for s, first in zip(current, states)]

@@ -35,7 +35,7 @@ ALL_ROWS = np.full(1, np.iinfo(np.int64).max)  # a row table: steps have as many
 
 
 class LaunchPlan:
-    """A loop for one T and one batch, with its tasks, over arrays that are known by name and given as a list.
+    """Launch of a bound loop with its tasks, over arrays that are named once and given as a list.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ class LaunchPlan:
     # ---- arguments of the jitted functions
 
     def _bind(self, captures: tuple) -> _BoundLaunch:
-        """Remember where the captures are."""
+        """The launch table for these captures, kept for the next call."""
         layout = self._layout
         addresses = np.zeros((self._count, 2), np.int64)
         for i, array in enumerate([*captures, layout.numbers], self._first_capture):
@@ -142,7 +142,7 @@ class LaunchPlan:
         return bound
 
     def _rebind(self, bound: _BoundLaunch, captures: tuple) -> _BoundLaunch:
-        """Remember where those captures are that are no longer where they were."""
+        """The launch table for captures of which some are other arrays now."""
         references, addresses, table = [*bound.captures], bound.addresses.copy(), bound.table.copy()
         for i, array in enumerate(captures):
             if references[i]() is not array:
@@ -152,7 +152,7 @@ class LaunchPlan:
         return bound
 
     def _bound_to(self, arrays: Sequence[np.ndarray]) -> _BoundLaunch:
-        """The launch that does everything with these arrays."""
+        """The launch table for these arrays."""
         bound, captures = self._bound, self._captures(arrays)
         if bound is None:
             bound = self._bind(captures)
@@ -178,7 +178,7 @@ class LaunchPlan:
         row_table: np.ndarray = ALL_ROWS,
         lengths: np.ndarray | None = None,
     ) -> None:
-        """Do everything.
+        """Execute tasks, loop and tasks.
 
         Parameters
         ----------
@@ -218,7 +218,7 @@ class LaunchPlan:
             do(groups[-1], len(self.tasks), 0, 0)
 
     def prepare(self, arrays: Sequence[np.ndarray]) -> tuple[int, np.ndarray]:
-        """Do the tasks before the loop; the loop's address, and the spans of its arrays, for who calls it alone."""
+        """Execute the tasks before the loop; returns its address and the spans of its arrays."""
         bound = self._bound_to(arrays)  # to its end: it holds the arrays whose addresses it tells
         table = _part(bound.table, 0, self._before, 0, 0)
         addresses = self._kernels.resolve_addresses(table, *self._direct(arrays))
@@ -256,7 +256,7 @@ def _part(table: np.ndarray, first: int, last: int, begin: int, end: int) -> np.
 
 
 def _getter(indices: list[int]) -> Callable[[Sequence], tuple]:
-    """A function that takes these out of a sequence."""
+    """A function that takes these elements of a sequence."""
     if len(indices) < 2:
         return lambda arrays: tuple([arrays[i] for i in indices])
     return operator.itemgetter(*indices)

@@ -1,4 +1,4 @@
-"""Memory: what is there, and words for what does not fit into it."""
+"""Memory of this process: how much it may have, and the error for what does not fit."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ LARGE = 1 << 28  # bytes; what is smaller is simply tried
 
 
 @functools.cache
-def all_there_is() -> float:
-    """Bytes that this process could have at most: the machine's memory and swap, or its control group's share."""
+def total_memory() -> float:
+    """Bytes that this process could have: memory and swap of the machine, or its control group's share."""
     try:
         lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
         found = sum(int(lines[name].split()[0]) * 1024 for name in ("MemTotal", "SwapTotal"))
@@ -31,26 +31,26 @@ def all_there_is() -> float:
     return found
 
 
-def check_room(title: str, time: int, batch: int, needed: int, what: str) -> None:
-    """Refuse what cannot fit before anything is allocated: systems promise memory that they do not have.
+def check_memory(title: str, time: int, batch: int, needed: int, what: str) -> None:
+    """Refuse what cannot fit, before it is allocated: systems promise memory that they do not have.
 
     Raises
     ------
     OutOfMemoryError
     """
-    if needed > LARGE and needed > all_there_is():
-        raise no_room(title, time, batch, what, needed)
+    if needed > LARGE and needed > total_memory():
+        raise out_of_memory(title, time, batch, what, needed)
 
 
-def no_room(title: str, time: int, batch: int, what: str, needed: int) -> OutOfMemoryError:
-    """The error that says what needed so many bytes, and what helps."""
+def out_of_memory(title: str, time: int, batch: int, what: str, needed: int) -> OutOfMemoryError:
+    """The error that tells what needs so many bytes, and what helps."""
     return OutOfMemoryError(
-        f"{title}: T={time}, B={batch}: {what} needs {in_units(needed)}, which is not there; a smaller batch or "
+        f"{title}: T={time}, B={batch}: {what} needs {format_bytes(needed)}, which is not there; a smaller batch or "
         "shorter sequences need less, and so do checkpoint_every= in training and return_outputs=False"
     )
 
 
-def in_units(size: int) -> str:
+def format_bytes(size: int) -> str:
     """Bytes in words: ``3.2 GiB``."""
     for unit in ("bytes", "KiB", "MiB", "GiB", "TiB"):
         if size < 1024 or unit == "TiB":

@@ -1,4 +1,4 @@
-"""The tasks that move rows of sequences of different lengths from the caller's arrays to a loop's, and back."""
+"""Gather and scatter of rows of sequences of different lengths, as tasks around a loop."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from ..schedule.plan import Plan
 from .binding import Locate, RowMoves
 
 
-def forward_moves(plan: Plan, states: list[Buffer], outputs: list[Buffer], batch: int, fresh: bool) -> RowMoves:
-    """Moves around a forward loop; with `fresh`, rows are reset to states of their own."""
+def forward_moves(
+    plan: Plan, states: list[Buffer], outputs: list[Buffer], batch: int, with_reset_states: bool
+) -> RowMoves:
+    """Moves around a forward loop; `with_reset_states`: rows are reset to other states than initial ones."""
     traced = plan.traced
     inputs, ys = [x.width for x in traced.inputs], [y.width for y in traced.outputs]
 
@@ -21,8 +23,8 @@ def forward_moves(plan: Plan, states: list[Buffer], outputs: list[Buffer], batch
         for i, n in enumerate(inputs):
             source, target = Matrix(Role.CALLER_INPUT.of(i), 0, n), Matrix(Role.INPUT.of(i), 0, n)
             tasks.append(MoveRows(source, target, Section.PADDED_ROW, IN_ORDER, n, Missing.ZERO))
-        initial = [(Role.STATE, Section.INITIAL_ROW if fresh else Section.BATCH_ROW)]
-        if fresh:
+        initial = [(Role.STATE, Section.INITIAL_ROW if with_reset_states else Section.BATCH_ROW)]
+        if with_reset_states:
             initial.append((Role.RESET_STATE, Section.RESET_ROW))
         for i, (b, s) in enumerate(zip(states, traced.states)):
             target = locate(b)
@@ -50,13 +52,13 @@ def forward_moves(plan: Plan, states: list[Buffer], outputs: list[Buffer], batch
         return tasks
 
     names = [Role.CALLER_INPUT.of(i) for i in range(len(inputs))]
-    names += [Role.RESET_STATE.of(i) for i in range(len(states) if fresh else 0)]
+    names += [Role.RESET_STATE.of(i) for i in range(len(states) if with_reset_states else 0)]
     names += [Role.CALLER_OUTPUT.of(i) for i in range(len(ys))]
     names += [Role.CALLER_FINAL.of(i) for i in range(len(states))]
     return RowMoves(names, gather, scatter)
 
 
-def backward_moves(plan: Plan, layout: Layout, fresh: bool) -> RowMoves:
+def backward_moves(plan: Plan, layout: Layout, with_reset_states: bool) -> RowMoves:
     """Moves around the backward loop, likewise."""
     traced, sizes = plan.traced, layout.sizes
     widths = [y.width for y in traced.outputs]
@@ -84,8 +86,8 @@ def backward_moves(plan: Plan, layout: Layout, fresh: bool) -> RowMoves:
                 Matrix(Role.CALLER_INPUT_GRAD.of(i), 0, n),
             )
             tasks.append(MoveRows(source, target, Section.PACKED_ROW, IN_ORDER, n, Missing.ZERO))
-        began = [(Role.CALLER_STATE_GRAD, Section.INITIAL_ROW if fresh else Section.BATCH_ROW)]
-        if fresh:
+        began = [(Role.CALLER_STATE_GRAD, Section.INITIAL_ROW if with_reset_states else Section.BATCH_ROW)]
+        if with_reset_states:
             began.append((Role.CALLER_RESET_GRAD, Section.RESET_ROW))
         for i, (b, s) in states:
             for role, rows in began:
@@ -96,5 +98,5 @@ def backward_moves(plan: Plan, layout: Layout, fresh: bool) -> RowMoves:
     names = [Role.CALLER_OUTPUT_GRAD.of(i) for i in range(len(widths))]
     names += [Role.CALLER_INPUT_GRAD.of(i) for i in wanted]
     names += [Role.CALLER_STATE_GRAD.of(i) for i, _ in states]
-    names += [Role.CALLER_RESET_GRAD.of(i) for i, _ in states if fresh]
+    names += [Role.CALLER_RESET_GRAD.of(i) for i, _ in states if with_reset_states]
     return RowMoves(names, gather, scatter)

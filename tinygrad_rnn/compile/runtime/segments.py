@@ -1,4 +1,4 @@
-"""Sequences of different lengths, with holes and with new beginnings: only the steps that count are run.
+"""Segments of sequences with lengths, masks and resets: only the steps that count are run.
 
 A row of the batch falls into *segments*: the steps of one sequence that count. Segments are rows of the loop. They are
 sorted by length and end together, so that a step takes the first rows of the batch, and ever more of them:
@@ -41,7 +41,7 @@ def _section(section: Section) -> functools.cached_property[np.ndarray]:
 
 
 class Segments:
-    """Where the steps of a batch lie.
+    """Layout of the steps of a batch that count.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ class Segments:
         Rows before each step.
     lengths, batch_row, reset_row : arrays (batch,)
         Of each segment: its steps, its row of the caller's batch, and, if there are resets, that row again where it
-        begins anew, else -1.
+        follows one, else -1.
     last_segment : array (B,)
         The segment whose final state is the row's.
     padded_row, packed_row : arrays
@@ -100,13 +100,13 @@ class Segments:
     packed_row = _section(Section.PACKED_ROW)
 
     def steps(self, head: np.ndarray) -> np.ndarray:
-        """The integers of a loop whose table of steps begins behind `head`."""
+        """The integers of a loop: `head`, then the rows before each step."""
         d = np.concatenate((head, self.offsets))
         d[0] = self.time
         return d
 
     def next_rows(self) -> np.ndarray:
-        """For each row of each step, where the state after it lies."""
+        """For each row of each step, the row of the state after it."""
         counts = np.diff(self.offsets)
         return np.arange(self.rows) + np.repeat(counts, counts)
 

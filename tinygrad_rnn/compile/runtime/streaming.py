@@ -1,4 +1,4 @@
-"""One step per call: the inference loop for T = 1, with its arena, its packed parameters and its state kept."""
+"""One step per call: the inference loop for T = 1, whose arena, packed parameters and state are kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LINES = 64  # cache lines of larger ones that are: more would cost more than the
 
 
 class StepKernel:
-    """A step that runs in place.
+    """Step that runs in place, over arrays that are prepared once.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class StepKernel:
         self.refresh(bases, [])
 
     def refresh(self, bases: list[np.ndarray], watched: list[np.ndarray]) -> None:
-        """Pack the parameters anew; the state is kept.
+        """Pack the parameters again; the state is kept.
 
         Parameters
         ----------
@@ -91,27 +91,27 @@ class StepKernel:
         ]
         self._table = np.array(integers_of(records), np.int64)
 
-    def run(self, watch: bool = True, look: bool = False) -> int:
+    def run(self, watch: bool = True, check_finite: bool = False) -> int:
         """One step, from `inputs` and `states` to `outputs` and new `states`.
 
         Parameters
         ----------
         watch : bool
             False: run it in any case.
-        look : bool
-            Whether to look at the results.
+        check_finite : bool
+            Whether to look for NaN and infinity in the results.
 
         Returns
         -------
         int
             CHANGED: it was not run, as :meth:`has_changed`. SUSPECT: outputs or new states hold NaN or infinity, and
-            `states` are still those before; :meth:`go_on` makes them the new ones. Else DONE.
+            `states` are still those before; :meth:`advance` makes them the new ones. Else DONE.
         """
-        return self._kernels.run_step(self._table, watch, look)
+        return self._kernels.run_step(self._table, watch, check_finite)
 
-    def go_on(self) -> None:
+    def advance(self) -> None:
         """Make the new states the present ones."""
-        self._kernels.go_on(self._table)
+        self._kernels.advance_states(self._table)
 
     def has_changed(self) -> bool:
         """Whether a watched array is another than it was.
@@ -128,12 +128,12 @@ class StepKernel:
 
 
 def _words(array: np.ndarray) -> Span:
-    """An array in words of four bytes."""
+    """The span of an array in words of four bytes."""
     return Span(array.ctypes.data, array.nbytes // 4)
 
 
 def _span(view: np.ndarray) -> Span:
-    """The elements of rows, from the first to the last."""
+    """The span of rows, from the first element to the last."""
     ld, width = _rows(view)
     return Span(view.ctypes.data, (len(view) - 1) * ld + width)
 

@@ -1,4 +1,4 @@
-"""Threads: each takes a range of rows through the whole sequence, without a barrier in between."""
+"""Threads, of which each takes a range of rows through the whole sequence, without a barrier."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _run(function: Callable[[int, int], None], bounds: list[int]) -> None:
 
 
 def _pool_of(size: int) -> ThreadPoolExecutor:
-    """The pool of all callers, with so many threads at least; one that has become too small ends with its last work."""
+    """The pool of all callers, with `size` threads at least; a smaller one ends with its last work."""
     global _pool, _pool_size
     with _lock:
         if _pool is None or _pool_size < size:

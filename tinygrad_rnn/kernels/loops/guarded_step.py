@@ -81,7 +81,7 @@ def are_finite(table):
 
 
 @kernel
-def go_on(table):
+def advance_states(table):
     """Copy the new states to where a step finds the present ones."""
     step = step_of(table)
     first = HEAD + step.watched * WATCHED + step.results * RESULT
@@ -104,7 +104,7 @@ def has_changed(table):
 
 
 @outer
-def run_step(table, watch, look):
+def run_step(table, watch, check_finite):
     """Run one step.
 
     Parameters
@@ -113,8 +113,8 @@ def run_step(table, watch, look):
         A :class:`GuardedStep`, then as many :class:`Watched`, :class:`Result` and :class:`State` as it says.
     watch : bool
         Run nothing if :func:`has_changed`.
-    look : bool
-        Do not :func:`go_on` unless the results :func:`are_finite`.
+    check_finite : bool
+        Do not :func:`advance_states` unless the results :func:`are_finite`.
 
     Returns
     -------
@@ -125,7 +125,7 @@ def run_step(table, watch, look):
         return CHANGED
     step = step_of(table)
     call_loop(step.loop, 0, step.rows, step.addresses)
-    if look and not are_finite(table):
+    if check_finite and not are_finite(table):
         return SUSPECT
-    go_on(table)
+    advance_states(table)
     return DONE

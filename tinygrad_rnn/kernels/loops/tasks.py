@@ -194,7 +194,7 @@ def _pack(w, packed, task, panel):
     n = 0
     while n < task.columns:
         column = task.column + n
-        lane = column % panel  # it may begin in the middle of a panel: gates lie side by side without gaps
+        lane = column % panel  # gates are padded to vectors, not to panels: one may begin in the middle of a panel
         count = min(panel - lane, task.columns - n)
         at = task.target.at + (column // panel) * task.depth * panel + task.row * panel + lane
         if task.transposed:

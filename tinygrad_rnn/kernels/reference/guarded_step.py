@@ -26,7 +26,7 @@ def are_finite(results: Iterable[Array]) -> bool:
     return all(bool(np.isfinite(rows).all()) for rows in results)
 
 
-def go_on(states: Iterable[tuple[Array, Array]]) -> None:
+def advance_states(states: Iterable[tuple[Array, Array]]) -> None:
     """Copy the new states to the present ones."""
     for new, present in states:
         present[...] = new

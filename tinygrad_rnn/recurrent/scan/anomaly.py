@@ -131,7 +131,7 @@ def checked_eager_step(stepper: Any, leaves: list) -> Any:
 def check_kernel_step(stepper: Any, random: Mapping | None) -> None:
     """Check a step of a stepper's kernel whose results are suspect, and go on to its new states."""
     kernel, before = stepper.kernel, stepper.state_arrays()
-    kernel.go_on()
+    kernel.advance()
     _step_of(stepper, kernel.inputs[: len(stepper.rows)], before, random).check([*kernel.outputs, *kernel.states])
 
 

@@ -168,11 +168,11 @@ def run(
 
 def _no_room(cell: Cell, xs, layout: SequenceLayout) -> MemoryError:
     """The error for a sequence that does not fit into memory, with a lower bound of its size."""
-    from ...compile import no_room  # at first use, as importing the compiler takes a while
+    from ...compile import out_of_memory  # at first use, as importing the compiler takes a while
 
     shapes = [np.shape(getattr(x, "data", x)) for x in tree.flatten(xs)[0]]
     batch, time = (shapes[0][axis] for axis in (layout.batch_axis, 1 - layout.batch_axis))
-    return no_room(title_of(cell), time, batch, "the sequence", _least(cell, shapes))
+    return out_of_memory(title_of(cell), time, batch, "the sequence", _least(cell, shapes))
 
 
 def _least(cell: Cell, shapes: list[tuple]) -> int:
@@ -224,9 +224,9 @@ def _run(
     if call is None:
         time = arguments.inputs[0].shape[1 - layout.batch_axis]
         if time * batch > LARGE:
-            from ...compile import check_room  # at first use, as importing the compiler takes a while
+            from ...compile import check_memory  # at first use, as importing the compiler takes a while
 
-            check_room(title_of(cell), time, batch, _least(cell, [x.shape for x in arguments.inputs]), "the sequence")
+            check_memory(title_of(cell), time, batch, _least(cell, [x.shape for x in arguments.inputs]), "the sequence")
         if checkpoint_every is not None and checkpoint_every < time and config.is_grad_enabled():
             return in_chunks(cell, arguments, mode, layout, steps, checkpoint_every, return_outputs)
     if call is not None and grad_mode.anomaly is None:
@@ -294,9 +294,9 @@ def as_input(x, dtype: np.dtype, argument: str) -> Tensor:
     try:
         return Tensor(np.array(array, dtype, copy=copy))
     except MemoryError as error:
-        from ...compile import in_units  # at first use, as importing the compiler takes a while
+        from ...compile import format_bytes  # at first use, as importing the compiler takes a while
 
-        size = in_units(array.size * np.dtype(dtype).itemsize)
+        size = format_bytes(array.size * np.dtype(dtype).itemsize)
         raise OutOfMemoryError(
             f"{argument}: got shape {array.shape}, of which a copy needs {size}, which is not there; a smaller batch "
             "or shorter sequences need less"
