@@ -101,6 +101,7 @@ def _listen(more: int) -> None:
     global _blocks
     with _lock:
         _blocks += more
+        # replaced, as a flag would be read by every operation of those who look for nothing
         Tensor._record = staticmethod(_watched if _blocks else _plain)  # type: ignore[method-assign]
 
 

@@ -87,7 +87,7 @@ def backward(
             raise GraphError("backward: the output does not depend on any tensor that requires gradients")
         g = _seed(root, seed, wrap, create_graph)
         key = root._node or root
-        cotangents[key] = cotangents[key] + g if key in cotangents else g
+        cotangents[key] = cotangents[key] + g if key in cotangents else g  # an output may be given twice
     wanted = targets = None
     if inputs is not None:
         wanted = {t._node or t for t in inputs}
@@ -161,7 +161,7 @@ def _walk(
     while queue:
         node = heappop(queue)[1]
         if wanted is None or node not in wanted:
-            g = cotangents.pop(node)
+            g = cotangents.pop(node)  # its memory is freed as the walk goes on
             if node.hooks:
                 g = _run_hooks(node.hooks, g)
         elif past_inputs:
@@ -175,7 +175,7 @@ def _walk(
             raise _freed(node)
         if targets is not None:
             parents = [p if p in targets else None for p in parents]
-        if type(node) is OutputNode:
+        if type(node) is OutputNode:  # waits at the common node, which is older, for those of the other results
             bundle = parents[0]
             if bundle in cotangents:
                 cotangents[bundle][node.index] = g
@@ -186,7 +186,7 @@ def _walk(
                 node.release()
             continue
         for counter in node.counters:
-            if counter is not None and counter[0] > node.seq:
+            if counter is not None and counter[0] > node.seq:  # times of one clock: written to after it was saved
                 raise _overwritten(node)
         if wrap is not None:
             args, out = _tensors(node, wrap)
@@ -205,7 +205,7 @@ def _walk(
             new = rule if joint else rule(g, out, *args, **static)
             if type(new) is not ndarray and not hasattr(new, "dtype"):
                 raise _unfit(node, rules, rule, new, parent)
-            if new.dtype is not parent.dtype and new.dtype != parent.dtype:
+            if new.dtype is not parent.dtype and new.dtype != parent.dtype:  # identity first, as it costs less
                 raise _unfit(node, rules, rule, new, parent)
             if watch is not None:
                 watch.gradient(node, parent, g, new)
@@ -226,7 +226,7 @@ def _walk(
                     heappush(queue, (-parent.seq, parent))
                 else:
                     leaves.append(parent)
-            elif parent in owned and type(before) is ndarray:
+            elif parent in owned and type(before) is ndarray:  # nobody else sees the array
                 np.add(before, new, out=before)
             else:
                 cotangents[parent] = before + new

@@ -46,7 +46,7 @@ def tensor(data: ArrayLike, requires_grad: bool = False, dtype: DTypeLike | None
     if grad_mode.tracer is not None and isinstance(data, Tensor):
         return grad_mode.tracer.copy(data, requires_grad, dtype)
     dtype = None if dtype is None else check_dtype(dtype)
-    array = np.array(as_array(values_of(data), "data", dtype=dtype), order="C")
+    array = np.array(as_array(values_of(data), "data", dtype=dtype), order="C")  # compiled loops take it as it is
     if dtype is not None:
         array = array.astype(dtype, copy=False)
     if requires_grad:
@@ -68,7 +68,7 @@ def as_tensor(data: ArrayLike, dtype: DTypeLike | None = None) -> Tensor:
     if dtype is not None:
         array = array.astype(dtype, copy=False)
     shared = array is data or not array.flags.owndata
-    return Tensor(array, False, None, Borrowed([0]) if shared else None)
+    return Tensor(array, False, None, Borrowed([0]) if shared else None)  # the caller may write to it unnoticed
 
 
 def grad(
@@ -150,6 +150,7 @@ def vjp_by_replay(
     `gs` holds the cotangents of some of its `results`, by position. None for inputs that do not need one, and for
     those on which no result depends.
     """
+    # the values of a result may be independent of all inputs that need gradients
     pairs = [(results[i], g) for i, g in gs.items() if results[i].requires_grad]
     wanted = [t for t, need in zip(inputs, needs) if need]
     if not pairs:

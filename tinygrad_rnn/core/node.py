@@ -136,7 +136,7 @@ def on_arrays(op: Op, args: tuple, static: dict) -> Any:
     """Run `op` on arrays, NumPy's or Python's numbers, and lists of them."""
     dtypes = _FLOATS if op.floats else KNOWN_DTYPES
     numbers = _FRACTIONS if op.floats else _NUMBERS
-    for a in args:
+    for a in args:  # arrays of known dtypes, the common case, cost one look each
         if (a.dtype not in dtypes) if type(a) is np.ndarray else type(a) not in numbers:
             args = tuple([_ready(op, i, a) for i, a in enumerate(args)])
             break
@@ -169,6 +169,7 @@ def explain(op: Op, args: Sequence, error: Exception) -> Exception:
     if type(error) is ValueError and "broadcast" in str(error):
         shapes = " and ".join(str(np.shape(a)) for a in args)
         return ShapeError(f"{op.name}: got shapes {shapes}, which do not broadcast together")
+    # an error in a user's forward is the user's: it is not to be hidden behind words of ours
     ours = op.forward.__module__.startswith("tinygrad_rnn.ops.")
     if ours and isinstance(error, (TypeError, OverflowError)) and not isinstance(error, DTypeError):
         dtypes = " and ".join(str(getattr(a, "dtype", type(a).__name__)) for a in args)

@@ -111,6 +111,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
         left, right = ([axis_of(x.shape, i, "axes") for i in np.atleast_1d(side)] for x, side in zip((a, b), axes))
     if len(left) != len(right) or any(a.shape[i] != b.shape[j] for i, j in zip(left, right)):
         raise ShapeError(f"np.tensordot: got shapes {tuple(a.shape)} and {tuple(b.shape)}, which do not fit at {axes}")
+    # one matrix product: axes that are summed go last on the left and first on the right
     rows, columns = [i for i in range(n) if i not in left], [j for j in range(m) if j not in right]
     count = math.prod(a.shape[i] for i in left)
     flat = f.reshape(f.transpose(a, [*rows, *left]) if n else a, (math.prod(a.shape[i] for i in rows), count))
@@ -133,7 +134,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
 
 
 def two_norm(x: Any, axes: Any, keepdims: bool) -> Any:
-    squares = f.sum(x * x, axes, keepdims)
+    squares = f.sum(x * x, axes, keepdims)  # a root of 0 has an infinite slope, which times 0 would be NaN
     return f.where(squares == 0, 0.0, f.sqrt(f.where(squares == 0, 1.0, squares)))
 
 

@@ -190,7 +190,7 @@ _SAME_UFUNC = """
 
 
 def _as_named(name: str) -> Callable:
-    return lambda *args: getattr(f, name)(*args)
+    return lambda *args: getattr(f, name)(*args)  # looked up when called: the table is filled in later
 
 
 UFUNCS |= {name: _as_named(name) for name in _SAME_UFUNC.split()}

@@ -24,7 +24,7 @@ class Operators(Traceable):
     """Mixin: ``a + b``, ``a @ b``, ``a[...]``, ``a.sum(axis)`` and the rest of NumPy's spelling."""
 
     __slots__ = ()
-    __hash__ = object.__hash__
+    __hash__ = object.__hash__  # by identity, as == compares elements
 
     # fmt: off
     def __add__(self, other: ArrayLike) -> Tensor: return functions.add(self, other)

@@ -57,7 +57,7 @@ class Tensor(Convertible):
 
     @staticmethod
     def _record(op: Op, args: tuple, static: dict) -> Any:
-        if grad_mode.tracer is not None:
+        if grad_mode.tracer is not None:  # tensors from outside of a traced step are captured by its program
             return grad_mode.tracer.record(op, args, static)
         arrays = []
         needs = plain = False
@@ -70,13 +70,13 @@ class Tensor(Convertible):
                     needs = True
                 if dtype is None:
                     dtype = d.dtype
-                elif d.dtype is not dtype:
+                elif d.dtype is not dtype:  # there is one object for each, so that identity tells nearly always
                     plain = True
             elif isinstance(a, Traceable):
                 return a._record(op, args, static)
             else:
                 arrays.append(a)
-                if type(a) is not float and type(a) is not int:
+                if type(a) is not float and type(a) is not int:  # these take any dtype
                     plain = True
         if plain or dtype.kind != "f":  # dtypes to reconcile: off the fast path
             arrays = promote(op, arrays, [isinstance(a, Tensor) for a in args])
@@ -244,7 +244,7 @@ def link(op: Op, args: tuple, arrays: Sequence, static: dict, out: Any) -> Any:
         array = arrays[i]
         if saves is not None and i not in saves:  # what the rules do not read is not kept, nor watched
             counter = None
-            if isinstance(parent, Node):
+            if isinstance(parent, Node):  # which knows shape and dtype
                 arrays[i] = parent
             elif isinstance(array, ndarray):
                 arrays[i] = Aval(array.shape, array.dtype)
@@ -255,11 +255,12 @@ def link(op: Op, args: tuple, arrays: Sequence, static: dict, out: Any) -> Any:
         parents.append(parent)
         counters.append(counter)
     if type(out) is tuple:
+        # one node for the operation, where the cotangents of all results come together, and one for each result
         bundle = Node(op, tuple(arrays), static, tuple(parents), None, tuple(counters), None, None)
         return tuple([_output(bundle, i, o, _shared(op, args, o) if op.view else None) for i, o in enumerate(out)])
     if out.dtype.kind != "f":  # a cast to integers ends the graph
         return Tensor(out)
-    counter = (_shared(op, args, out) if op.view else None) or [0]
+    counter = (_shared(op, args, out) if op.view else None) or [0]  # a write through one view is seen by all
     saved = None
     if op.saves_out:
         saved = out

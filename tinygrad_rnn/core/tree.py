@@ -33,7 +33,7 @@ def _walk(nest: Any, leaves: list) -> Structure:
     if isinstance(nest, (tuple, list)):
         return type(nest), None, tuple([_walk(item, leaves) for item in nest])
     if isinstance(nest, dict):
-        keys = tuple(sorted(nest, key=str))
+        keys = tuple(sorted(nest, key=str))  # whatever the order of insertion
         return dict, keys, tuple(_walk(nest[key], leaves) for key in keys)
     return type(None), None, ()
 
@@ -66,7 +66,7 @@ def _build(structure: Structure, leaves: Iterator) -> Any:
     values = [_build(item, leaves) for item in items]
     if keys is not None:
         return dict(zip(keys, values))
-    return kind(*values) if hasattr(kind, "_fields") else kind(values)
+    return kind(*values) if hasattr(kind, "_fields") else kind(values)  # named tuples take values one by one
 
 
 def leaves_like(structure: Structure, value: Any) -> list | None:

@@ -61,7 +61,7 @@ def log_sigmoid(x: Value) -> Value:
 
 
 @primitive(
-    vjps=[lambda g, y, x: g * (exp(-(x * x)) * 1.1283791670955126)],
+    vjps=[lambda g, y, x: g * (exp(-(x * x)) * 1.1283791670955126)],  # 2 / sqrt(pi)
     saves=(0,),
     lowering=lanes("erf({0})", 14),
     floats=True,
@@ -78,7 +78,7 @@ def erf(x: Value) -> Value:
 def gelu(x: Value) -> Value:
     """Gaussian error linear unit, ``x * Phi(x)`` (Hendrycks and Gimpel 2016), exact form."""
     x = operand(x, "gelu")
-    return x * (0.5 * (1 + erf(x * 0.7071067811865476)))
+    return x * (0.5 * (1 + erf(x * 0.7071067811865476)))  # 1 / sqrt(2)
 
 
 @like_first

@@ -13,7 +13,7 @@ from .elementwise import lanes
 
 
 def _predicate(code: str) -> dict[str, Any]:
-    return {"lowering": lanes(code), "saves": ()}
+    return {"lowering": lanes(code), "saves": ()}  # without rules, nothing is kept for them
 
 
 @primitive(**_predicate("{0} < {1}"))

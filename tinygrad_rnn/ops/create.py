@@ -68,7 +68,7 @@ def arange(start: float, stop: float | None = None, step: float = 1, dtype: DTyp
     stop = None if stop is None else number(stop, "stop")
     if not step or not abs((start if stop is None else stop - start) / step) < MOST:
         raise ValueError(f"arange: got start={start}, stop={stop}, step={step}, wanted finitely many numbers")
-    if any(abs(v) > MOST for v in (start, stop or 0, step)):
+    if any(abs(v) > MOST for v in (start, stop or 0, step)):  # as floats: NumPy's integers would overflow
         start, stop, step = float(start), None if stop is None else float(stop), float(step)
     values = np.arange(start, stop, step) if stop is not None else np.arange(0, start, step)
     if dtype is not None or values.dtype.kind == "f":

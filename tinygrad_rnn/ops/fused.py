@@ -28,13 +28,13 @@ def _vjp(
     if isinstance(g, np.ndarray):
         from ..kernels.fused import matmul_tanh as kernels  # numba is imported at first use
 
-        wanted = (*needs[:4], any(needs[4:]))
+        wanted = (*needs[:4], any(needs[4:]))  # one sum of rows serves all biases
         views = (w_x.T, w_h.T) if transposed else (w_x, w_h)
         dx, dw_x, dh, dw_h, db = kernels.matmul_tanh_vjp(g, y, x, views[0], h, views[1], wanted)
         if transposed:
             dw_x, dw_h = (d if d is None else d.T for d in (dw_x, dw_h))
         return [dx, dw_x, dh, dw_h, *(db if need else None for need in needs[4:])]
-    a = g * (1 - y * y)
+    a = g * (1 - y * y)  # gradients of gradients: in operations, which have rules themselves
     left, right = (w_x, w_h) if transposed else (w_x.T, w_h.T)
     weights = [a.T @ x, a.T @ h] if transposed else [x.T @ a, h.T @ a]
     all_of_them = [a @ left, weights[0], a @ right, weights[1], *(a.sum(axis=0) for _ in biases)]

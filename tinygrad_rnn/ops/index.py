@@ -44,7 +44,7 @@ def scatter_add(x: Value, index: Index, shape: tuple[int, ...]) -> Value:
     out = np.zeros(shape, x.dtype)
     if _is_basic(index):
         out[index] = x
-    else:
+    else:  # an element may be read twice
         np.add.at(out, index, x)
     return out
 
@@ -132,6 +132,6 @@ def embedding(weight: Value, indices: ArrayLike) -> Value:
         raise ShapeError(f"embedding: weight: got shape {tuple(weight.shape)}, wanted (V, E)")
     if indices.size:
         low, high = int(indices.min()), int(indices.max())
-        if low < 0 or high >= weight.shape[0]:
+        if low < 0 or high >= weight.shape[0]:  # NumPy would count negative ids from the end
             raise IndexError(f"indices: got {low if low < 0 else high}, wanted ids from 0 to {weight.shape[0] - 1}")
     return _embedding(weight, indices=indices)

@@ -41,7 +41,7 @@ def _right(g: Value, y: Value, a: Value, b: Value) -> Value:
         return flat(a).swapaxes(0, 1) @ g.reshape(-1) if len(a.shape) > 1 else a * g
     if len(a.shape) == 1:
         return a.reshape((-1, 1)) * g.reshape((*g.shape[:-1], 1, g.shape[-1]))
-    if len(b.shape) == 2:
+    if len(b.shape) == 2:  # one large product, which sums over the leading axes too
         return flat(a).swapaxes(0, 1) @ flat(g)
     return a.swapaxes(-1, -2) @ g
 

@@ -143,7 +143,7 @@ def prod(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
 
 
 def _cumsum_vjp(g: Value, y: Value, x: Value, axis: int) -> Value:
-    return flip(_cumsum(flip(g, axis), axis=axis), axis)
+    return flip(_cumsum(flip(g, axis), axis=axis), axis)  # the transpose runs from the end
 
 
 @primitive(vjps=[_cumsum_vjp], saves=())

@@ -31,7 +31,7 @@ def reshape(x: Value, *shape: Shape) -> Value:
     x = operand(x, "reshape")
     shape = integers(shape[0] if len(shape) == 1 else shape, "shape")
     size, wanted = int(np.prod(x.shape, dtype=int)), shape
-    if wanted.count(-1) == 1:
+    if wanted.count(-1) == 1:  # rules and lowerings see whole shapes
         rest = int(np.prod([n for n in wanted if n != -1], dtype=int))
         if rest and size % rest == 0:
             wanted = tuple(size // rest if n == -1 else n for n in wanted)
@@ -208,7 +208,7 @@ def pad(x: Value, pad_width: int | Sequence, mode: str = "constant", constant_va
         return _pad(x, widths=pairs, value=number(constant_values, "constant_values"))
     if not any(map(any, pairs)):
         return copy(x)
-    for axis, pair in enumerate(pairs):
+    for axis, pair in enumerate(pairs):  # by indices: the gradient adds up what is read twice
         if any(pair):
             if not x.shape[axis]:
                 raise ShapeError(f"pad: got mode {mode!r} for shape {tuple(x.shape)}, wanted an axis with elements")
@@ -240,7 +240,7 @@ def tile(x: Value, reps: Shape) -> Value:
     n = max(len(reps), len(x.shape))
     reps = (1,) * (n - len(reps)) + reps
     shape = (1,) * (n - len(x.shape)) + tuple(x.shape)
-    thin = tuple(m for length in shape for m in (1, length))
+    thin = tuple(m for length in shape for m in (1, length))  # an axis before each, to broadcast along
     wide = tuple(m for r, length in zip(reps, shape) for m in (r, length))
     if set(reps) <= {1}:
         return copy(reshape(x, shape))
@@ -380,5 +380,5 @@ def split(x: Value, indices_or_sections: Shape, axis: int = 0) -> tuple[Value, .
     bounds = (0, *(slice(i, None).indices(length)[0] for i in points), length)
     if all(a <= b for a, b in pairwise(bounds)):
         return _split(x, bounds=bounds, axis=axis)  # type: ignore[return-value]
-    lead = (slice(None),) * axis
+    lead = (slice(None),) * axis  # indices that go back give parts that are empty or overlap, as NumPy's do
     return tuple([x[(*lead, slice(a, b))] for a, b in zip([0, *points], [*points, length])])
