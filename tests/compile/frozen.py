@@ -67,3 +67,25 @@ def compiles(cell):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         scan(cell, sequence(3, width=cell.input_size), mode="compiled")
+
+
+def changes_show(cell, change):
+    """Compiled layer and stepper give what eager ones give, before and after a change that shows; and compile."""
+    layers = [nn.Recurrent(cell, mode=mode) for mode in ("auto", "eager")]
+    x = sequence(2)
+
+    def both():
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            one, other = [(layer(x)[0].numpy(), np.asarray(step(x[0]))) for layer, step in zip(layers, steppers)]
+        for a, b in zip(one, other):
+            np.testing.assert_allclose(a, b, rtol=1e-5)
+        return one
+
+    steppers = [layer.stepper(2) for layer in layers]
+    before = both()
+    both()
+    change()
+    for _ in range(2):
+        after = both()
+        assert not any(np.array_equal(a, b) for a, b in zip(before, after)), "the change shows"

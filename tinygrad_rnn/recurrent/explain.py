@@ -19,7 +19,7 @@ from .scan.arguments import Arguments
 from .scan.attribute_path import CONSTANT
 from .scan.compiled import program_of
 from .scan.driver import as_input, check_inputs, check_state
-from .scan.dry_run import dry_run
+from .scan.dry_run import isolated_dry_run
 from .scan.program import Program
 
 RULE = "=" * 100
@@ -172,7 +172,7 @@ def _explain_cell(where: str, cell: Cell, x: Any, grad: bool) -> CellReport:
         size = _lead(inputs[0])
     states, state_structure = check_state(cell, None, inputs[0].shape[1])
     try:
-        with dry_run(cell):
+        with isolated_dry_run(cell):
             cell.begin_sequence(inputs[0].shape[1])
             found = program_of(cell, Arguments(inputs, structure, states, state_structure), "compiled")
         assert found is not None

@@ -17,6 +17,7 @@ from .dry_run import isolated_dry_run, shared_generators
 from .eager import scan_eager
 from .guards import guards_of
 from .loop import reason_of
+from .outer_state import OuterState
 from .program import Program, Refusal, refusal
 from .tracing import find_difference, trace_twice
 
@@ -136,6 +137,8 @@ def _warn(cell: Cell, key: Any, reason: str) -> None:
 
 def _raise_as_eager(cell: Cell, arguments: Arguments, batch_axis: int, reason: str) -> None:
     """Run one step on the tape, which raises eager mode's error if that rejects the arguments too."""
+    if OuterState(cell).iterator is not None:  # which the step might use up
+        return
     with compiler.making, isolated_dry_run(cell):
         firsts = [
             Tensor(x.data[:1] if batch_axis else x.data[:, :1].swapaxes(0, 1), x.requires_grad)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ... import config
 from ...core import Tensor
+from ...errors import CompileError
 from ...modules.module import Module
 from .outer_state import Generator, OuterState, generator_of
 
@@ -69,8 +70,15 @@ def isolated_dry_run(cell: Module, seed: int = 0) -> Iterator[CellSnapshot]:
 
     The package draws from a generator of the dry run's own in this thread, globals that the step writes to are put
     back, and NaN of made-up numbers is no anomaly.
+
+    Raises
+    ------
+    CompileError
+        Before anything runs, if a run might use up an iterator.
     """
     before, outer, mode = CellSnapshot(cell, shared=False), OuterState(cell), config.grad_mode
+    if outer.iterator is not None:
+        raise CompileError(uses_up(outer.iterator))
     kept = mode.generator, mode.anomaly
     mode.generator, mode.anomaly = np.random.default_rng(seed), None
     try:
@@ -79,6 +87,14 @@ def isolated_dry_run(cell: Module, seed: int = 0) -> Iterator[CellSnapshot]:
         mode.generator, mode.anomaly = kept
         before.restore()
         outer.restore()
+
+
+def uses_up(iterator: Any) -> str:
+    """Why a step that an iterator is in reach of does not compile."""
+    return (
+        f"the step can reach an iterator, a {type(iterator).__name__}, which a compiled loop would read once: keep "
+        "its values in a list or an array, and the position in the state; or make them an input (one value a step)"
+    )
 
 
 def _holds_tensors(value: Any) -> bool:

@@ -10,8 +10,10 @@ import array
 import collections
 import contextvars
 import copyreg
+import dis
 import functools
 import hashlib
+import io
 import os
 import sys
 import types
@@ -32,6 +34,8 @@ _PLAIN = (bool, int, complex, str, bytes, types.NoneType, types.EllipsisType)
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
 _NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
 _PYTHON = os.path.dirname(os.__file__) + os.sep
+_GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "STORE_NAME", "DELETE_GLOBAL", "DELETE_NAME"}
+_GLOBAL |= {"LOAD_FROM_DICT_OR_GLOBALS"}
 SMALL = 4096  # elements of an array whose values are a fact; of larger ones, a digest is
 DEPTH = 64  # of objects inside objects
 COUNT = 20_000  # values: more would take too long to compare before each call, and the cell runs eagerly
@@ -68,6 +72,26 @@ def is_users_class(cls: type) -> bool:
     return root not in ("tinygrad_rnn", "numpy", "builtins") and (
         root not in sys.stdlib_module_names or cls.__module__ == "__main__"
     )
+
+
+def is_users_module(module: types.ModuleType) -> bool:
+    """Whether the module's attributes are a user's to set, so that they are looked into."""
+    root = module.__name__.partition(".")[0]
+    return root not in ("tinygrad_rnn", "numpy") and root not in sys.stdlib_module_names
+
+
+def is_iterator(value: Any) -> bool:
+    """Whether reading from `value` uses it up: an iterator or generator of Python's own, or a file to be read."""
+    if issubclass(type(value), io.IOBase):
+        return not value.closed and value.readable()
+    classes = [cls for cls in type(value).__mro__ if "__next__" in vars(cls) and not is_users_class(cls)]
+    return any(cls.__module__ not in ("collections.abc", "typing") for cls in classes)
+
+
+def global_names(code: types.CodeType) -> set[str]:
+    """Names of globals in the code, and in that of functions inside it."""
+    names = {i.argval for i in dis.get_instructions(code) if i.opname in _GLOBAL}
+    return names.union(*[global_names(c) for c in code.co_consts if isinstance(c, types.CodeType)])
 
 
 def is_fixed(value: Any) -> bool:

@@ -18,7 +18,7 @@ from ... import config
 from ...core import Tensor
 from ...errors import CompileError
 from ...modules.module import Module
-from .facts import DEPTH, FactReader, attributes, is_fixed, is_users, is_users_class
+from .facts import DEPTH, FactReader, attributes, is_fixed, is_users, is_users_class, is_users_module
 
 
 class Guards:
@@ -165,8 +165,7 @@ class _Search:
         self.kept.append(value)
         inside: Iterable[Any] = ()
         if isinstance(value, types.ModuleType):
-            name = value.__name__.partition(".")[0]
-            if name not in ("tinygrad_rnn", "numpy") and name not in sys.stdlib_module_names:
+            if is_users_module(value):
                 for n in self.names & vars(value).keys():
                     self.add(value, n)
         elif isinstance(value, type):

@@ -14,7 +14,7 @@ import numpy as np
 
 from ...core import Tensor
 from ...modules.module import Module
-from .facts import attributes, is_users, is_users_class
+from .facts import attributes, global_names, is_iterator, is_users, is_users_class, is_users_module
 
 LARGE = 2**20  # elements of an array that is not kept
 DEPTH = 64  # of containers and objects inside each other
@@ -29,21 +29,27 @@ class OuterState:
     ----------
     generators : list
         Getters and setters of the states of random generators among them.
+    iterator : object or None
+        One of the iterators among them, whose state nothing can put back.
     """
 
     def __init__(self, cell: Module):
         self.generators: list[Generator] = []
+        self.iterator: Any = None
         self._entries: list[tuple[Callable[[], bool], Callable[[], Any]]] = []  # is it as it was; put it back
         self._seen: set[int] = {id(m) for m in cell.modules()}
-        self._classes = {c for m in cell.modules() for c in type(m).__mro__ if is_users_class(c)}
+        self._owners: dict[int, Any] = {}  # classes and modules of users, by id
+        self._names: set[str] = set()  # in the code of all functions: of each owner, these attributes are kept
+        self._kept: set[tuple[int, str]] = set()
         self._functions: list[types.FunctionType] = []
-        self._visit(getattr(type(cell), "step", None), 0)
+        for name in ("step", "begin_sequence", "initial_state"):
+            self._visit(getattr(type(cell), name, None), 0)
         for module in cell.modules():
+            self._add_class(type(module))
             self._visit(vars(type(module)).get("forward"), 0)
             for _, value in attributes(module):
                 self._visit(value, 0)
-        while self._functions:
-            self._read(self._functions.pop())
+        self._read_all()
         self._states = [get() for get, _ in self.generators]
 
     def changed(self) -> bool:
@@ -62,19 +68,38 @@ class OuterState:
         for (_, put), state in zip(self.generators, self._states):
             put(state)
 
+    def _read_all(self) -> None:
+        """Take down what all functions name, until neither functions nor classes nor modules come to light."""
+        before = -1
+        while self._functions or before != len(self._entries):
+            before = len(self._entries)
+            while self._functions:
+                self._read(self._functions.pop())
+            for owner in [*self._owners.values()]:
+                for name in self._names & vars(owner).keys():
+                    self._keep_attribute(owner, name)
+
     def _read(self, function: types.FunctionType) -> None:
-        """Take down the values of all names in the code of a function."""
+        """Take down what the code of a function names, but for attributes."""
         for cell in function.__closure__ or ():
             self._keep(functools.partial(_contents, cell), functools.partial(setattr, cell, "cell_contents"))
-        names = {n for code in _codes(function.__code__) for n in code.co_names}
+        self._names |= {n for code in _codes(function.__code__) for n in code.co_names}
         space = function.__globals__
-        for name in names & space.keys():
+        for name in global_names(function.__code__) & space.keys():
             self._keep(functools.partial(space.get, name), functools.partial(space.__setitem__, name))
-        for cls in self._classes:
-            for name in names & vars(cls).keys():
-                self._keep(functools.partial(vars(cls).get, name), functools.partial(setattr, cls, name))
         for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
             self._visit(value, 0)
+
+    def _keep_attribute(self, owner: Any, name: str) -> None:
+        """Take down an attribute of a class or module, once."""
+        if (id(owner), name) not in self._kept:
+            self._kept.add((id(owner), name))
+            self._keep(functools.partial(vars(owner).get, name), functools.partial(setattr, owner, name))
+
+    def _add_class(self, cls: type) -> None:
+        """Take down named attributes of a user's class, those that it is derived from, and its metaclass."""
+        metaclass: type = type(cls)
+        self._owners |= {id(c): c for c in (*cls.__mro__, *metaclass.__mro__) if is_users_class(c)}
 
     def _keep(self, get: Callable[[], Any], put: Callable[[Any], Any]) -> None:
         value = get()
@@ -82,7 +107,7 @@ class OuterState:
         self._visit(value, 0)
 
     def _visit(self, value: Any, depth: int) -> None:
-        if isinstance(value, staticmethod | classmethod | types.MethodType):
+        if isinstance(value, staticmethod | classmethod):
             value = value.__func__
         if isinstance(value, property):
             value = value.fget
@@ -95,12 +120,20 @@ class OuterState:
                 self._functions.append(value)
         elif generator is not None:
             self.generators.append(generator)
+        elif is_iterator(value):
+            self.iterator = value
         elif depth <= DEPTH:
             for inside in self._enter(value):
                 self._visit(inside, depth + 1)
 
     def _enter(self, value: Any) -> Iterable[Any]:
         """Take down the contents of an object; returns the values inside."""
+        if isinstance(value, types.MethodType):
+            return value.__func__, value.__self__
+        if isinstance(value, types.BuiltinFunctionType | types.MethodWrapperType):
+            return (value.__self__,)
+        if isinstance(value, functools.partial):
+            return value.func, *value.args, *value.keywords.values()
         if isinstance(value, dict | list | collections.deque | set):
             copy = value.copy()
             self._entries.append((lambda: _alike(value, copy), lambda: _refill(value, copy)))
@@ -108,12 +141,15 @@ class OuterState:
         if isinstance(value, np.ndarray) and value.size <= LARGE:
             array = value.copy()
             self._entries.append((lambda: value.tobytes() == array.tobytes(), lambda: np.copyto(value, array)))
-        elif isinstance(value, tuple):
+        elif isinstance(value, tuple | frozenset):
             return value
         elif isinstance(value, type):
-            self._classes.update(filter(is_users_class, value.__mro__))
+            self._add_class(value)
+        elif isinstance(value, types.ModuleType):
+            if is_users_module(value):
+                self._owners[id(value)] = value
         elif is_users_class(type(value)) or isinstance(value, types.SimpleNamespace | Module):
-            self._classes.update(filter(is_users_class, type(value).__mro__))
+            self._add_class(type(value))
             for name, _ in attributes(value):
                 put = functools.partial(object.__setattr__, value, name)
                 self._keep(functools.partial(getattr, value, name, None), put)
