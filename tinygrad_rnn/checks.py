@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 MOST = 2**63 - 1  # what a counter or an index of NumPy's holds
+MOST_ELEMENTS = 2**47  # of an array: bytes that a process can address
 LONGEST = 120  # characters of a value in a message
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from ..checks import MOST_ELEMENTS
 from ..errors import DataError, ShapeError
 from ._checks import above_zero, as_array, integer, require_finite
 
@@ -55,7 +56,7 @@ def log_mel(samples, rate: int, bands: int = 32, window: float = 0.025, hop: flo
     ((8, 20), {6})
     """
     samples = as_array("samples", samples)
-    rate, bands = integer("rate", rate, 2 * LOWEST + 1), integer("bands", bands, 1)
+    rate, bands = integer("rate", rate, 2 * LOWEST + 1), integer("bands", bands, 1, MOST_ELEMENTS)
     if samples.ndim != 1 or not samples.size:
         raise ShapeError(f"samples: got shape {samples.shape}, wanted (N,) with some samples")
     require_finite("samples", samples)

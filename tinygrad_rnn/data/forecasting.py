@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from ..checks import shown
+from ..checks import MOST_ELEMENTS, shown
 from ..errors import ShapeError
 from ._checks import as_array, integer, require_finite
 
@@ -38,7 +38,7 @@ def roll_forward(predict: Callable[[np.ndarray], np.ndarray], window, steps: int
     array([5., 7., 9.])
     """
     window = as_array("window", window)
-    steps = integer("steps", steps, 1)
+    steps = integer("steps", steps, 1, MOST_ELEMENTS)
     if window.ndim != 3 or not window.size:
         raise ShapeError(f"window: got shape {window.shape}, wanted (N, look_back, F)")
     forecast = []
@@ -104,7 +104,7 @@ def seasonal_naive(past, period: int, steps: int) -> np.ndarray:
     array([3, 4, 5, 3])
     """
     past = as_array("past", past)
-    period, steps = integer("period", period, 1), integer("steps", steps, 1)
+    period, steps = integer("period", period, 1), integer("steps", steps, 1, MOST_ELEMENTS)
     if past.ndim == 0 or past.shape[-1] < period:
         raise ShapeError(f"past: got shape {past.shape}, wanted at least period = {period} steps on the last axis")
     return past[..., past.shape[-1] - period :][..., np.arange(steps) % period]

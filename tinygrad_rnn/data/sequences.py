@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from ..checks import MOST_ELEMENTS
 from ..config import get_default_dtype
 from ..errors import DataError, ShapeError
 from ._checks import (
@@ -102,7 +103,7 @@ def pad_sequences(
     require_holds("value", value, dtype)
 
     lengths = np.array([len(array) for array in arrays], dtype=np.int64)
-    steps = int(lengths.max()) if max_length is None else integer("max_length", max_length, 1)
+    steps = int(lengths.max()) if max_length is None else integer("max_length", max_length, 1, MOST_ELEMENTS)
     lengths = np.minimum(lengths, steps)
     shape = (steps, len(arrays)) if time_major else (len(arrays), steps)
     padded = np.full((*shape, *trailing), value, dtype)
@@ -186,7 +187,7 @@ def one_hot(indices, depth: int, dtype=None) -> np.ndarray:
            [1., 0., 0.]], dtype=float32)
     """
     array = integer_array("indices", indices)
-    depth = integer("depth", depth, 1)
+    depth = integer("depth", depth, 1, MOST_ELEMENTS)
     require_range("indices", array, depth)
     codes = np.zeros((*array.shape, depth), get_default_dtype() if dtype is None else as_dtype("dtype", dtype))
     np.put_along_axis(codes, array[..., None].astype(np.intp), 1, axis=-1)

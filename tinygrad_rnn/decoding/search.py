@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import config
-from ..checks import is_number, is_whole, shown, whole_number
+from ..checks import MOST_ELEMENTS, is_number, is_whole, shown, whole_number
 from ..core import Tensor
 from ..errors import DataError, DTypeError, ShapeError
 from .rows import check_rows_apart, row_axes, take_rows
@@ -215,7 +215,8 @@ def beam_search(
     [([], 0.2), ([0], 0.1), ([1], 0.06)]
     """
     ids = _ids("first", first, 1)
-    _check_counts(max_length=max_length, beam_size=beam_size)
+    _check_counts(max_length=max_length)
+    beam_size = whole_number("beam_size", beam_size, 1, MOST_ELEMENTS)
     if not is_number(length_penalty) or not length_penalty >= 0:
         raise ValueError(f"length_penalty: got {shown(length_penalty)}, wanted at least 0")
     if batch_axis is not None:

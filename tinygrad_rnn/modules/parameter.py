@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from .. import config
 from ..checks import flag, not_negative, shown, whole_number
 from ..core import Tensor, as_array, check_dtype, is_float
 from ..core.aliases import ArrayLike, DTypeLike
-from ..errors import DTypeError
+from ..errors import DTypeError, OutOfMemoryError
 
 
 class Parameter(Tensor):
@@ -75,5 +76,18 @@ def check_sizes(owner: str, **sizes: Any) -> None:
 
 
 def empty(*shape: int, dtype: DTypeLike | None = None) -> Parameter:
-    """A parameter of `shape` that an initialiser is about to fill."""
-    return Parameter(np.zeros(shape, float_dtype(dtype)))
+    """A parameter of `shape` that an initialiser is about to fill.
+
+    Raises
+    ------
+    OutOfMemoryError
+        If there is no memory for so many values.
+    """
+    chosen = float_dtype(dtype)
+    try:
+        return Parameter(np.zeros(shape, chosen))
+    except (MemoryError, ValueError, OverflowError) as error:  # more than there is, or than has addresses
+        size = math.prod(map(float, shape)) * chosen.itemsize / 2**30
+        raise OutOfMemoryError(
+            f"parameter: got shape {shape}, wanted one that fits into the memory; it needs {size:.3g} GiB"
+        ) from error

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ... import config
-from ...checks import whole_number
+from ...checks import MOST_ELEMENTS, whole_number
 from ...core import Tensor, as_tensor, tree
 from ...core.backward import backward
 from ...core.finding import all_finite
@@ -91,7 +91,8 @@ class RTRL:
             cell = cell.streamed_cell("RTRL: cell")
         if not isinstance(cell, Cell):
             raise TypeError(f"RTRL: cell: got {type(cell).__name__}, wanted an nn.Cell or nn.Recurrent")
-        self.cell, self.batch_size = cell, whole_number("RTRL: batch_size", batch_size, error=ShapeError)
+        self.cell = cell
+        self.batch_size = whole_number("RTRL: batch_size", batch_size, 1, MOST_ELEMENTS, error=ShapeError)
         self._name = f"RTRL: {type(cell).__name__}"
         if example is None:
             if cell.input_size is None:

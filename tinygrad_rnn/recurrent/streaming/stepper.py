@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ... import ops
-from ...checks import whole_number
+from ...checks import MOST_ELEMENTS, whole_number
 from ...core import Tensor, tree
 from ...errors import ShapeError
 from ..cell import Cell, title_of
@@ -55,7 +55,8 @@ class Stepper:
     def __init__(
         self, cells: list[Cell], batch_size: int, example: Any = None, mode: str = "auto", layer_axis: bool = False
     ):
-        self.batch_size, self._layer_axis = whole_number("batch_size", batch_size, error=ShapeError), layer_axis
+        self.batch_size = whole_number("batch_size", batch_size, 1, MOST_ELEMENTS, error=ShapeError)
+        self._layer_axis = layer_axis
         self._steppers: list[CellStepper] = []
         for cell in cells:
             if example is None:
