@@ -293,6 +293,62 @@ def test_one_term_outweighs_all_others(f):
     assert y.tolist() == ([[700.0], [0.0], [-3.0], [2.0]] if f is tr.logsumexp else [[0.0], [0.0], [0.0], [-INF]])
 
 
+SHARES = [
+    ([INF, 1.0], [1.0, 0.0]),
+    ([INF, -INF, 3.0], [1.0, 0.0, 0.0]),
+    ([INF, 2.0, INF], [0.5, 0.0, 0.5]),
+    ([INF], [1.0]),
+    ([-INF, -INF], [0.0, 0.0]),
+    ([INF, NAN], [NAN, NAN]),
+    ([-INF, NAN], [NAN, NAN]),
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("x", "wanted"), SHARES)
+def test_logsumexp_of_infinities(x, wanted, dtype):
+    """What outweighs all others by infinity has all of the gradient, and several share it, as those of a maximum."""
+    y, g = on_both_roads(lambda x: tr.logsumexp(x, axis=-1, keepdims=True), [x, [0.0] * len(x)], dtype=dtype)
+    np.testing.assert_array_equal(y[0], np.max(x))
+    np.testing.assert_array_equal(g[0], np.array(wanted))
+    np.testing.assert_allclose(g[1], 1 / len(x))  # rows do not disturb each other
+
+
+FACTORS = [
+    ([INF, 2.0], [2.0, INF]),
+    ([1.0, 3.0, NAN], [NAN, NAN, 3.0]),
+    ([NAN, 3.0, 2.0], [6.0, NAN, NAN]),
+    ([0.0, INF, 2.0], [INF, 0.0, NAN]),
+    ([INF], [1.0]),
+    ([NAN], [1.0]),
+    ([0.0, 0.0, INF, 5.0], [NAN, NAN, 0.0, NAN]),
+    ([-INF, -INF, 0.5, 2.0], [-INF, -INF, INF, INF]),
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("x", "wanted"), FACTORS)
+def test_products_of_the_others(x, wanted, dtype):
+    """A factor's own value is not in its gradient, be it infinite or NaN."""
+    y, g = on_both_roads(lambda x: x.prod(-1, keepdims=True), [x], dtype=dtype)
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(y[0], np.prod(x, keepdims=True))
+    np.testing.assert_array_equal(g[0], wanted)
+
+
+@pytest.mark.parametrize(("dtype", "small"), [(np.float32, 1e-39), (np.float64, 1e-310)])
+def test_subnormal_divisors(dtype, small):
+    """Their reciprocals overflow; quotients and gradients do not unless they are so large."""
+    a, b = np.array([[0.0, -0.0, small / 1024, small, 1.0]], dtype), np.full((1, 5), small, dtype)
+    y, by_a, by_b = on_both_roads(tr.divide, a, b, dtype=dtype)
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(y, a / b)
+        np.testing.assert_array_equal(by_b, -(a / b / b))
+    assert np.signbit(by_b).tolist() == [[True, False, True, True, True]]
+    assert by_a.tolist() == [[INF] * 5]
+    assert np.isfinite(by_b[0, 2])
+
+
 @pytest.mark.parametrize("length", [33, 66])
 def test_long_products(length):
     """Of as many factors as it takes; long ones are taken by halves where they are compiled."""

@@ -101,8 +101,8 @@ def _divide_left(g: Value, y: Value, a: Value, b: Value) -> Value:
     return g / b if isinstance(b, (int, float)) and b else masked_quotient(g, b)
 
 
-@primitive(  # g / b is computed once in a compiled loop
-    vjps=[_divide_left, lambda g, y, a, b: -masked_product(masked_quotient(g, b), y)],
+@primitive(  # y / b and not g / b, which overflows for a subnormal b, even where y is 0 or as small as b
+    vjps=[_divide_left, lambda g, y, a, b: -masked_product(g, y / b)],
     saves=(1, OUT),
     lowering=lanes("{0} / {1}", 4),
     floats=True,
@@ -110,7 +110,7 @@ def _divide_left(g: Value, y: Value, a: Value, b: Value) -> Value:
 def divide(a: Value, b: Value) -> Value:
     """``a / b``, with broadcasting; integers are divided in the default float dtype.
 
-    A cotangent of zero stays zero where `b` is zero.
+    A cotangent of zero stays zero where `b` is zero. By `b` the gradient is ``-g * ((a / b) / b)``.
     """
     return np.divide(a, b)
 

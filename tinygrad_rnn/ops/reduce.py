@@ -9,7 +9,7 @@ from ..core.aliases import Axes, Value
 from ..core.signatures import like_first
 from ..errors import ShapeError
 from .arguments import one_axis, operand, several_axes
-from .elementwise import masked_quotient
+from .elementwise import masked_quotient, where
 from .shape import broadcast_to, concat, flip, reshape, transpose
 
 
@@ -94,7 +94,7 @@ def min(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
 def _products_before(x: Value) -> Value:
     """Exclusive cumulative product along the last axis, in log2(n) steps."""
     n = x.shape[-1]
-    one = x[..., :1] * 0 + 1
+    one = where(True, 1.0, x[..., :1])  # of any element: infinity times 0 is none
     y = concat([one, x[..., :-1]], axis=-1)
     step = 1
     while step < n:
@@ -137,7 +137,7 @@ def _prod(x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
 
 @like_first
 def prod(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
-    """Product over `axis`, multiplied in NumPy's order; its gradients hold at zeros too."""
+    """Product over `axis`, multiplied in NumPy's order; its gradients hold at zeros, infinities and NaN too."""
     x = operand(x, "prod")
     return _prod(x, axis=several_axes(axis, x.shape, scalars=True), keepdims=bool(keepdims))
 

@@ -8,7 +8,7 @@ from ..core import OUT, Lowering, primitive
 from ..core.aliases import Axes, Value
 from ..core.signatures import like_first
 from .arguments import operand, several_axes
-from .compare import isfinite
+from .compare import isfinite, isinf
 from .elementwise import constant, exp, log, masked_product, where
 from .reduce import _max, _sum
 from .shape import reshape
@@ -18,7 +18,8 @@ from .shape import reshape
 def logsumexp(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     """``log(sum(exp(x)))`` over `axis`, without overflow; minus infinity over an axis of length 0.
 
-    Elements of minus infinity count for nothing and get no gradient, even if there are no others.
+    Elements of minus infinity count for nothing and get no gradient, even if there are no others. Beside those of plus
+    infinity nothing else counts: it is :func:`max` there, whose gradient they share.
     """
     x = operand(x, "logsumexp")
     axes = several_axes(axis, x.shape, scalars=True)
@@ -27,16 +28,19 @@ def logsumexp(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
 
 
 def _logsumexp_vjp(g: Value, y: Value, x: Value, axis: tuple[int, ...]) -> Value:
-    empty = y == -np.inf
-    shares = _softmax(where(empty, 0.0, x), axis=axis)  # exp(x - y) would have lost the digits of large numbers
-    return masked_product(g, where(empty, 0.0, shares))
+    infinite = isinf(y)
+    x = where(infinite & (x < y), -np.inf, where(infinite, 0.0, x))  # infinite elements share, others have nothing
+    shares = _softmax(x, axis=axis)  # exp(x - y) would have lost the digits of large numbers
+    return masked_product(g, where(y == -np.inf, 0.0, shares))
 
 
 def _decompose_logsumexp(x: Value, axis: tuple[int, ...]) -> Value:
-    top = constant(_max(x, axis=axis, keepdims=True))
+    largest = _max(x, axis=axis, keepdims=True)
+    top = constant(largest)
     total = _sum(exp(x - where(isfinite(top), top, 0.0)), axis=axis, keepdims=True)
     none = total == 0  # only minus infinities
-    return where(none, -np.inf, log(where(none, 1.0, total)) + where(isfinite(top), top, 0.0))
+    y = where(none, -np.inf, log(where(none, 1.0, total)) + where(isfinite(top), top, 0.0))
+    return where(top == np.inf, largest, y)
 
 
 @primitive(vjps=[_logsumexp_vjp], lowering=Lowering(decompose=_decompose_logsumexp), floats=True)
