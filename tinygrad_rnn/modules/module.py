@@ -90,16 +90,6 @@ class Module:
         setattr(self, name, value)
         self._buffers = {**self._buffers, name: flag("persistent", persistent)}
 
-    def _own(self) -> Iterator[tuple[str, Any]]:
-        """Parameters and buffers of this module itself: parameters first."""
-        for name, value in vars(self).items():
-            if isinstance(value, Parameter):
-                yield name, value
-        for name in self._buffers:
-            value = getattr(self, name)
-            if value is not None:
-                yield name, value
-
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Modules that are attributes of this one, by name."""
         for name, value in vars(self).items():
@@ -148,7 +138,7 @@ class Module:
         """Parameters by dotted name; one that is shared appears once, under its first name."""
         seen: set[int] = set()
         for path, module in self.named_modules(prefix) if recurse else ((prefix, self),):
-            for name, value in module._own():
+            for name, value in own_tensors(module):
                 if isinstance(value, Parameter) and id(value) not in seen:
                     seen.add(id(value))
                     yield _join(path, name), value
@@ -161,7 +151,7 @@ class Module:
     def named_buffers(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         """Buffers by dotted name."""
         for path, module in self.named_modules(prefix):
-            for name, value in module._own():
+            for name, value in own_tensors(module):
                 if not isinstance(value, Parameter):
                     yield _join(path, name), value
 
@@ -194,7 +184,7 @@ class Module:
         """
         dtype = float_dtype(dtype)
         for _, module in self.named_modules():
-            for _, value in module._own():
+            for _, value in own_tensors(module):
                 if is_float(value.dtype):
                     value.data = value.data.astype(dtype, copy=False)
                     value.touch()
@@ -218,7 +208,7 @@ class Module:
 
     def _state(self, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
         """Parameters and persistent buffers; what is shared appears under each of its names."""
-        for name, value in self._own():
+        for name, value in own_tensors(self):
             if self._buffers.get(name, True):
                 yield _join(prefix, name), value
         for name, child in self.named_children():
@@ -331,3 +321,14 @@ def _other_names(missing: list[str], unexpected: list[str]) -> list[str]:
                 return [f"{len(missing)} names begin with {old!r}, wanted {new!r} in its place, as in {new + end}"]
     problems = ["missing keys: " + ", ".join(missing)] if missing else []
     return problems + (["unexpected keys: " + ", ".join(unexpected)] if unexpected else [])
+
+
+def own_tensors(module: Module) -> Iterator[tuple[str, Any]]:
+    """Names and tensors of a module itself, parameters first; one with two names comes twice."""
+    for name, value in vars(module).items():
+        if isinstance(value, Parameter):
+            yield name, value
+    for name in module._buffers:
+        value = getattr(module, name)
+        if value is not None:
+            yield name, value

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ...core import version_counter
+from ...modules.module import own_tensors
 from ..cell import Cell
 from ..scan.call_cache import cache_of
 from ..scan.guards import NOTHING, Guards
@@ -38,7 +39,7 @@ class StepGuards:
         self._cell, self._sequence, self._reader = cell, sequence, cache_of(cell).static_attributes
         self._facts = self._reader.read(cell)
         own: list[tuple[dict, str, Any]] = [
-            (vars(module), name, t) for module in cell.modules() for name, t in module._own()
+            (vars(module), name, t) for module in cell.modules() for name, t in own_tensors(module)
         ]
         inside = {id(t) for _, _, t in own}
         others: list[tuple[Any, Any]] = []
