@@ -230,7 +230,7 @@ def streamed_equals_whole(case: Case) -> None:
 
 @check("something is computed over axis 0, which is the batch, or the step counts the time by itself")
 def padding_invariant(case: Case) -> None:
-    """With ``lengths=``, each row gives what it gives alone, cut to its length, whatever its padding."""
+    """With ``lengths=``, results of a row equal those of the row alone, cut to its length."""
     from hypothesis import strategies as st
 
     each = st.integers(0, case.time)
@@ -245,7 +245,7 @@ def padding_invariant(case: Case) -> None:
     "leaves out others go on, so what rows count or remember has to be in the state, row by row"
 )
 def masked_equals_left_out(case: Case) -> None:
-    """With ``mask=``, each row gives what it gives alone without the steps left out, whatever lies there."""
+    """With ``mask=``, results of a row equal those of the row alone without the steps that are left out."""
     mask = np.random.default_rng(case.seed).random((case.time, case.batch)) < 0.6
     case.extra = f", mask (T, B) {mask.astype(int).tolist()}"
     require_as_alone(case, "with a mask", "as alone without the steps left out", mask, mask=mask)
@@ -253,7 +253,7 @@ def masked_equals_left_out(case: Case) -> None:
 
 @check("the cell carries something outside of the state, which a reset cannot put back")
 def resets_equal_splitting(case: Case) -> None:
-    """With ``resets=``, a row gives what it gives when it is split there, from the initial state on."""
+    """With ``resets=``, results of a row equal those of its parts, from the initial state after resets."""
     resets = np.random.default_rng(case.seed).random((case.time, case.batch)) < 0.4
     case.extra = f", resets (T, B) {resets.astype(int).tolist()}"
     require_as_alone(case, "with resets", "as split", resets=resets)
@@ -264,7 +264,7 @@ def resets_equal_splitting(case: Case) -> None:
     "register_buffer(), so that .to(dtype) casts them; the dtype of new tensors comes from x.dtype or self.dtype"
 )
 def float32_close_to_float64(case: Case) -> None:
-    """The cell runs in float32, and gives what it gives in float64, to rounding."""
+    """The cell runs in float32, and its results equal those in float64 to rounding."""
     narrow = case.subject.cell(case.sizes, np.float32, case.seed)
     narrow.eval()
     got = evaluate(case, whole(), narrow, np.float32)

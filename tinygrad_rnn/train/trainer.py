@@ -259,7 +259,7 @@ class Trainer(Loop):
     # ---- checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that :meth:`fit` needs to go on, as a nest of arrays, numbers, strings, lists and dicts.
+        """Everything that :meth:`fit` needs to resume, as a nest of arrays, numbers, strings, lists and dicts.
 
         Model, optimiser, schedules, position in the batches, history, best weights and random generators: the
         package's, those behind ``random`` and ``np.random``, and those found on model, loss and loader.
@@ -277,7 +277,7 @@ class Trainer(Loop):
         resume.restore(self, state_dict)
 
     def save(self, path: str | Path, keep: int = 0) -> None:
-        """Write everything that :meth:`fit` needs to go on into one safetensors file.
+        """Write everything that :meth:`fit` needs to resume into one safetensors file.
 
         See :meth:`state_dict`; numbers are JSON in the file's metadata, and every array has a hash. The file
         appears at once or not at all, and is on the disk when this returns. Call it between two updates: from a
@@ -301,7 +301,7 @@ class Trainer(Loop):
         write(path, self.state_dict(), keep)
 
     def load(self, path: str | Path) -> None:
-        """Go on where :meth:`save` was called; the next :meth:`fit` gives what it would have, bit for bit.
+        """Resume where :meth:`save` was called: the next :meth:`fit` gives the same results, bit for bit.
 
         Parameters
         ----------

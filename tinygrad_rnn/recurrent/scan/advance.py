@@ -42,7 +42,7 @@ def advance(
         given = arguments._replace(inputs=inputs, states=states, reset_states=reset_states)
         return _run_eagerly(cell, given, layout, steps)
 
-    # a call that was found reads parameters alone: nothing of the cell has to be kept for the run that is looked at
+    # a call that was found in the cache reads parameters alone: a replay needs no other attributes of the cell
     plain = tensors is None and not call.program.traced.mask_probabilities
     replay = Replay(cell, again, arguments.inputs, arguments.states, arguments.reset_states, plain)
     return checked_loop(functools.partial(call.run, arguments, layout, steps, tensors), replay)

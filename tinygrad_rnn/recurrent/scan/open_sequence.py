@@ -26,7 +26,7 @@ class OpenSequence:
         self.begin()
 
     def begin(self) -> None:
-        """Call ``begin_sequence``, and take down the attributes that it has set."""
+        """Call ``begin_sequence``, and note the attributes that it sets."""
         self.sets_attributes = sets_attributes(self.cell)
         self._own: list[tuple[dict, dict]] = []
         if not self.sets_attributes:

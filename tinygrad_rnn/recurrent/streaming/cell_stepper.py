@@ -119,7 +119,7 @@ class CellStepper:
         self._pack(states)
 
     def _pack(self, states: list[np.ndarray]) -> None:
-        """Take over the cell as it is now, and go on from these states."""
+        """Compile and pack the cell as it is now; the stream goes on from these states."""
         with self.sequence.active(), quietly():
             if self.mode != "eager":
                 self._compile([Tensor(s) for s in states])
@@ -181,7 +181,7 @@ class CellStepper:
         return self._run_kernel(leaves)
 
     def _run_refreshed(self, leaves: list) -> Any:
-        """One step after changes of the cell are taken over; on the tape, if it does not compile."""
+        """One step after the cell is packed again; on the tape, if it does not compile."""
         if self.program is not None or (
             self.sequence.sets_attributes and not (self.guards.hold() and self.guards.same_values())
         ):

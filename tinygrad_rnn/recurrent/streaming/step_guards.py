@@ -67,7 +67,7 @@ class StepGuards:
         reader = self._reader
         if reader.read(self._cell) is not self._facts and not self._same_facts():
             return False
-        seen = reader.seen  # before it is looked at: another thread may set attributes meanwhile
+        seen = reader.seen  # read before `_own` is checked: another thread may set attributes meanwhile
         if seen is not self._seen:
             for attributes, name, tensor in self._own:
                 if attributes.get(name) is not tensor:
