@@ -26,7 +26,7 @@ _writing: set[Path] = set()  # by this process, now
 
 
 def write(path: str | PathLike[str], data: bytes | bytearray) -> None:
-    """Put a file in place at once, with the permissions that the umask gives; on failure the old one stays."""
+    """Put a file in place at once, with the umask's permissions; on failure the old one stays."""
     with on_disk(path, data) as (part, target):
         os.replace(part, target)
         flush_folder(target.parent)
@@ -34,7 +34,7 @@ def write(path: str | PathLike[str], data: bytes | bytearray) -> None:
 
 @contextlib.contextmanager
 def on_disk(path: str | PathLike[str], data: bytes | bytearray) -> Iterator[tuple[Path, Path]]:
-    """The data on the disk under another name, which is gone in the end, and the file that is to be replaced by it.
+    """Context: `data` on the disk under a temporary name, and the file that it is to replace.
 
     Raises
     ------

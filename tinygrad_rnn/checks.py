@@ -1,4 +1,4 @@
-"""Checks of arguments by kind: whole numbers, numbers, probabilities, flags, choices; and how messages show values.
+"""Checks of arguments by kind: whole numbers, numbers, probabilities, flags, choices.
 
 A message names the argument, what it got and what it wanted: ``"LSTM: num_layers: got 0, wanted ..."``.
 """
@@ -42,7 +42,7 @@ def is_whole(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a real number of Python or NumPy that a float can hold; truth values and arrays are not."""
+    """Whether it is a real number of Python or NumPy; truth values, arrays, and huge integers are not."""
     if isinstance(value, int):
         return not isinstance(value, bool) and abs(value) < 2**1023
     return isinstance(value, float | np.integer | np.floating)
@@ -139,7 +139,7 @@ def flag(argument: str, value: Any) -> bool:
 
 
 def one_of(argument: str, value: Any, choices: Collection[str], wanted: str | None = None) -> str:
-    """`value`, if it is one of `choices`; else ValueError, whose message ends with `wanted`, or names all choices.
+    """`value`, if it is one of `choices`; else ValueError, which names them.
 
     Examples
     --------

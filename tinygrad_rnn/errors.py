@@ -22,9 +22,9 @@ class CompileError(TinygradError, RuntimeError):
 
 
 class VerificationError(TinygradError, AssertionError):
-    """A phase of the compiler made something that contradicts itself: no fault of the step, and no reason to fall back.
+    """A phase of the compiler made something that contradicts itself, by no fault of the step.
 
-    It is looked for only with ``TINYGRAD_RNN_VERIFY=1`` in the environment.
+    Calls do not fall back to the tape then. It is looked for only with ``TINYGRAD_RNN_VERIFY=1`` in the environment.
     """
 
 
@@ -69,7 +69,7 @@ class AnomalyError(TinygradError, FloatingPointError):
 
 
 class OutOfMemoryError(TinygradError, MemoryError):
-    """A batch does not fit into the memory; the message names the cell, T, B, the bytes needed, and what helps."""
+    """A batch or a parameter does not fit into the memory; the message says how many bytes it needs."""
 
 
 class GradcheckError(TinygradError, AssertionError):

@@ -135,7 +135,7 @@ ARGUMENTS: Mapping[str, str] = {"dim": "axis", "keepdim": "keepdims", "hx": "sta
 
 
 def missing(owner: str, name: str, table: Mapping[str, str]) -> AttributeError:
-    """The error for an attribute that `owner` does not have, with what stands for it if the table knows the name."""
+    """The error for an attribute that `owner` lacks, with what to write instead if that is known."""
     text = f"{owner} has no attribute {name!r}"
     return AttributeError(f"{text}; it is {table[name]}" if name in table else text)
 

@@ -1,4 +1,4 @@
-"""Reading whole files: nothing that is no file is opened."""
+"""Reading whole files; only regular files are opened."""
 
 from __future__ import annotations
 

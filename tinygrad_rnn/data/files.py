@@ -1,4 +1,4 @@
-"""Files as they come: text, arrays in MNIST's IDX format, downloads that are checked."""
+"""Readers of text and of MNIST's IDX arrays, and downloads that are checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forecasts of several steps, the simplest ones to compare with, and how to measure them."""
+"""Forecasts of several steps, naive baselines, and walk-forward evaluation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ._checks import as_array, integer, require_finite
 
 
 def roll_forward(predict: Callable[[np.ndarray], np.ndarray], window, steps: int) -> np.ndarray:
-    """Forecast several steps with a model of one: each prediction becomes the last value of the next window.
+    """Forecast several steps with a one-step model: predictions become the input of later ones.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def roll_forward(predict: Callable[[np.ndarray], np.ndarray], window, steps: int
 
 
 def persistence(past, steps: int) -> np.ndarray:
-    """The forecast that everything stays as it is: the last value, `steps` times.
+    """The naive forecast: the last value, `steps` times.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def persistence(past, steps: int) -> np.ndarray:
 
 
 def seasonal_naive(past, period: int, steps: int) -> np.ndarray:
-    """The forecast that everything comes back: the values of the last `period`, repeated for `steps` steps.
+    """The seasonal naive forecast: the values of the last `period`, repeated for `steps` steps.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ def seasonal_naive(past, period: int, steps: int) -> np.ndarray:
 
 
 def find_period(series, longest: int | None = None) -> int:
-    """The season of a series: the lag at which its steps from value to value resemble themselves most.
+    """The period of a series: the lag at which its differences are correlated most.
 
     Differences have no trend, and those of a random walk have no season. A lag counts if the autocorrelation of
     the differences has a peak there that lies four standard errors above zero.

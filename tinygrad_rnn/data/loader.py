@@ -200,7 +200,7 @@ class DataLoader:
         return self.collate([self.data[i] for i in places])
 
     def state_dict(self) -> dict[str, int | None]:
-        """Where the loader stands: plain integers.
+        """The position of the loader, as plain integers.
 
         Taken between two batches, it lets a new loader of the same data go on with the very next batch.
         """

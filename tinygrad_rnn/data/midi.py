@@ -102,7 +102,7 @@ def _ticks(i: int, note: Note) -> tuple[int, int, int]:
 
 
 def read_midi(path: str | PathLike[str]) -> list[Note]:
-    """The notes of a standard MIDI file: of all tracks and channels but the drums, sorted by start and pitch.
+    """The notes of a standard MIDI file, without the drums, sorted by start and pitch.
 
     A note that never ends lasts until the end of its track, as players have it.
 
@@ -145,7 +145,7 @@ def read_midi(path: str | PathLike[str]) -> list[Note]:
 
 
 def _find_track(path: str | PathLike[str], raw: bytes, at: int, number: int, tracks: int) -> tuple[int, int]:
-    """From where to where the events of the next track lie; chunks of other kinds may stand before it."""
+    """Start and end of the next track's events; chunks of other kinds are skipped."""
     while True:
         start = at + 8
         stop = start + int.from_bytes(raw[at + 4 : start], "big")

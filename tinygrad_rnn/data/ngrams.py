@@ -1,4 +1,4 @@
-"""N-gram models: what a language model has to beat."""
+"""N-gram models, the baseline of language models."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class NGramModel:
         return float(-np.log(p).mean())
 
     def _refine(self, p: np.ndarray, length: int, heads: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        """From the probability of each of `ids` in a shorter context to that after `heads`, of `length` symbols."""
+        """Probabilities of `ids` after `heads`, of `length` symbols, from those in a shorter context."""
         runs, counts, known, totals, kinds = self._tables[length]
         at = np.searchsorted(known, heads).clip(max=len(known) - 1)
         seen = known[at] == heads

@@ -1,4 +1,4 @@
-"""One long stream as parallel streams, in pieces: the batches of truncated backpropagation through time."""
+"""Batches for truncated BPTT: one long stream as parallel streams, cut into pieces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text to integers and back: tokens by character or by word, and the vocabulary that numbers them."""
+"""Text to ids and back: tokens by character or word, and the vocabulary that numbers them."""
 
 from __future__ import annotations
 

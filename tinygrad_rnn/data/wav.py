@@ -1,4 +1,4 @@
-"""WAV files: integer and floating-point samples of any usual width, as recorders, editors and streams write them."""
+"""WAV files: integer and floating-point samples of any usual width."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WIDTHS = {PCM: (1, 2, 3, 4), FLOAT: (4, 8)}  # bytes
 
 
 class _Format(NamedTuple):
-    """How samples lie in a file."""
+    """The format of samples in a file: kind, width, channels, rate."""
 
     kind: int
     channels: int

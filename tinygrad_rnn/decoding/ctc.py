@@ -1,4 +1,4 @@
-"""From log-probabilities over time to labels: what a network trained with the CTC loss has read.
+"""Decoding of networks trained with the CTC loss: log-probabilities over time become labels.
 
 It stands beside the loss because it takes what the loss takes; it is plain NumPy and records no gradients.
 """
@@ -155,7 +155,7 @@ def _search(log_probs: np.ndarray, blank: int, width: int, language_model: Langu
 
 
 def _best(candidates: np.ndarray, width: int) -> list[int]:
-    """Where the largest values stand, largest first, the first of equals first; impossible ones are left out."""
+    """Positions of the largest values, largest first, ties in order; without impossible ones."""
     if candidates.size > width:
         least = np.partition(candidates, candidates.size - width)[candidates.size - width]
         places = np.flatnonzero((candidates >= least) & (candidates > -np.inf))

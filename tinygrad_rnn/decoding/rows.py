@@ -1,4 +1,4 @@
-"""Where the rows of a batch lie in a state, and whether a step keeps them apart; for searches, which exchange rows."""
+"""The axis of the batch in states, and whether a step keeps its rows apart; for searches."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def row_axes(
 
 
 def check_rows_apart(name: str, step: Step, ids: np.ndarray, logits: Any, state: Any) -> None:
-    """Refuse a step that lets a row depend on another: `logits` and `state` are what it gave for all rows at once.
+    """Raise if a step lets a row depend on another; `logits` and `state` are of all rows at once.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Writing sequences symbol by symbol with a trained network: sampling, greedy and beam search.
+"""Generation of sequences by a trained network: sampling, greedy and beam search.
 
 All of them take a function ``step(ids, state) -> (logits, state)`` that reads one symbol of each row, ids (B,),
 and returns the logits (B, V) of the next; the state is any nest of tensors with B rows each, None if the network
@@ -40,7 +40,7 @@ def sample(
     stop: int | Collection[int] = (),
     rng: np.random.Generator | None = None,
 ) -> list[list[int]]:
-    """Read `prefix`, then draw symbol after symbol from the network's own predictions.
+    """Read `prefix`, then draw symbol after symbol from the predicted distributions.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def beam_search(
     length_penalty: float = 0.0,
     batch_axis: int | None = None,
 ) -> list[list[Hypothesis]]:
-    """The likeliest sequences, as far as `beam_size` of them at a time can tell.
+    """The likeliest sequences that a beam of `beam_size` finds.
 
     Parameters
     ----------
@@ -268,7 +268,7 @@ def beam_search(
 
 
 class _Reader:
-    """Reads a symbol of each row, and sees to what comes back.
+    """Calls the step with a symbol of each row, and checks its logits and state.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""Attention: looking back at a whole sequence while writing another."""
+"""Attention over a memory, such as the outputs of an encoder."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class LuongAttention(Module):
         self.combine = Linear(memory_size + query_size, output_size or query_size, bias=False, dtype=dtype)
 
     def forward(self, query: Any, memory: Any, lengths: Any = None) -> tuple[Tensor, Tensor]:
-        """Look back.
+        """Attend to the memory; returns outputs and weights.
 
         Parameters
         ----------

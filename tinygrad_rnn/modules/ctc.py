@@ -114,7 +114,7 @@ def ctc_loss(
 
 
 def _padded(targets: Any, lengths: Any) -> Any:
-    """Lists of labels of unequal lengths as one array, padded with the last label or zero; others as they are."""
+    """Label lists of unequal lengths as one array, padded with zeros; other targets as they are."""
     if not isinstance(targets, list | tuple) or not targets:
         return targets
     rows = [check_integers("ctc_loss: targets", row) for row in targets]

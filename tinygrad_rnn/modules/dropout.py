@@ -1,4 +1,4 @@
-"""Dropout."""
+"""Dropout, and masks for all kinds of it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def keep_mask(shape: Sequence[int], p: float) -> Any:
 
 
 def keep_masks(row_shapes: Sequence[tuple[int, ...]], ps: Sequence[float], time: int, batch: int) -> list[np.ndarray]:
-    """What calls of :func:`keep_mask` give that draw at every step, one after the other: arrays (T, B, ...)."""
+    """The masks of several :func:`keep_mask` at every step, in their order: bool arrays (T, B, ...)."""
     sizes = [0 if p >= 1.0 else batch * math.prod(shape) for shape, p in zip(row_shapes, ps)]
     numbers = config.generator().random((time, sum(sizes)), dtype=np.float32)
     masks, start = [], 0

@@ -1,4 +1,4 @@
-"""The lookup table from ids to vectors."""
+"""Embeddings: a trained table from ids to vectors."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def normalise(x: Value, n_axes: int, weight: Value, bias: Value, eps: float) -> 
 
 
 def _pair(name: str, input: Value, target: Value) -> tuple[Value, Value]:
-    """Both as they are, lists as arrays; of one shape."""
+    """Input and target, checked to be of one shape; lists become arrays."""
     input, target = operand(input, f"{name}: input"), operand(target, f"{name}: target")
     if target.shape != input.shape:
         raise ShapeError(f"{name}: target: got shape {tuple(target.shape)}, wanted {tuple(input.shape)} as the input")
@@ -188,7 +188,7 @@ def binary_cross_entropy_with_logits(
 
 
 def _cast(value: Any, dtype: np.dtype) -> Value:
-    """Arrays and integers in `dtype`; tensors as they are."""
+    """Arrays and integers in `dtype`; tensors of floats as they are."""
     return value if isinstance(value, Tensor) and is_float(value.dtype) else as_tensor(value, dtype)
 
 
@@ -216,7 +216,7 @@ def _class_weight(weight: Value, classes: int, dtype: np.dtype) -> np.ndarray:
 def _class_rows(
     name: str, input: Value, target: Value, weight: Value, ignore_index: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-    """Indices that are safe to read, and the weight of each row: the class's, or zero where it is ignored."""
+    """Indices that are safe to read, and the weight of each row: its class's, zero if ignored."""
     index = target.data if isinstance(target, Tensor) else as_array(target, f"{name}: target", narrow=True)
     if index.dtype.kind not in "iu":
         raise DTypeError(f"{name}: target: got {index.dtype}, wanted integer class indices")

@@ -18,7 +18,7 @@ from .parameter import Parameter, float_dtype
 
 
 class LoadReport(NamedTuple):
-    """What :meth:`Module.load_state_dict` skipped with ``strict=False``."""
+    """The keys that :meth:`Module.load_state_dict` skipped with ``strict=False``."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
@@ -280,7 +280,7 @@ class Module:
     # ---- printing
 
     def extra_repr(self) -> str:
-        """What stands between the brackets of ``repr`` besides the submodules."""
+        """The text between the brackets of ``repr``, besides the submodules."""
         return ""
 
     def __repr__(self) -> str:
@@ -309,7 +309,7 @@ def _read(value: Any) -> np.ndarray | str:
 
 
 def _other_names(missing: list[str], unexpected: list[str]) -> list[str]:
-    """Which names are missing and unexpected; once, if they differ by what they begin with."""
+    """Messages about missing and unexpected names; a single one if only their prefixes differ."""
     for theirs in unexpected[:1] if len(missing) > 1 else ():
         for ours in missing:
             pairs = zip(reversed(theirs), reversed(ours))

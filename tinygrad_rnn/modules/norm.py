@@ -1,4 +1,4 @@
-"""Normalisation."""
+"""Layer normalisation."""
 
 from __future__ import annotations
 

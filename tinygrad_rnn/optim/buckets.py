@@ -1,4 +1,4 @@
-"""Where parameters live while they are optimised: side by side in one flat buffer.
+"""Flat buffers: the parameters of a group side by side, so that one kernel call updates them.
 
 One update is then one call of one kernel, however many parameters there are.
 """
@@ -19,7 +19,7 @@ State = dict[str, np.ndarray]
 
 
 class Bucket:
-    """Parameters of one group and one dtype, in order.
+    """A flat buffer of parameters of one group and dtype, with their optimiser state.
 
     Attributes
     ----------

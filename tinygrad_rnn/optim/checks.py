@@ -12,7 +12,7 @@ PAIRS = ("betas",)  # options that are several numbers
 
 
 def check_range(group: Mapping[str, Any], **limits: float) -> None:
-    """Raise ValueError unless ``0 <= group[name] < limit`` for each of `limits`; TypeError if it is no number."""
+    """Raise ValueError or TypeError unless ``0 <= group[name] < limit`` for each of `limits`."""
     for name, limit in limits.items():
         values = group[name] if name in PAIRS else (group[name],)
         for value in values:

@@ -1,4 +1,4 @@
-"""What all optimisers share: parameter groups, state, and one kernel call per flat buffer."""
+"""The base of optimisers: parameter groups, state, and one kernel call per flat buffer."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Optimizer:
         return (0.0,) * len(self.slots)
 
     def _update(self, group, step, values, grads, *state) -> None:
-        """Overwrite the flat `values` and `state`, with the kernel ``self._run`` or without; `step` counts from 1."""
+        """Overwrite the flat `values` and `state`, by ``self._run`` or in NumPy; `step` counts from 1."""
         raise NotImplementedError
 
     # ---- parameters

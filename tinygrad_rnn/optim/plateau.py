@@ -13,7 +13,7 @@ from .schedule import Schedule
 
 
 class ReduceLROnPlateau(Schedule):
-    """Multiply the learning rate by `factor` when a metric has not improved for more than `patience` epochs.
+    """Multiply the learning rate by `factor` after more than `patience` epochs without improvement.
 
     Parameters
     ----------

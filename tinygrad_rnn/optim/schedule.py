@@ -1,4 +1,4 @@
-"""What all learning-rate schedules share: groups, states, checks.
+"""The base of learning-rate schedules: groups, states, checks.
 
 Every schedule changes ``group["lr"]`` of its optimiser by what one step makes of it, rather than
 overwriting it, so that several may act on one optimiser. States hold the learning rates as well, so that a
@@ -71,7 +71,7 @@ class Schedule:
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the schedule stands: its class, plain numbers, and the learning rates of the groups."""
+        """The state of the schedule: its class, plain numbers, and the learning rates of the groups."""
         state = {name: getattr(self, name) for name in self._moving}
         return {"schedule": type(self).__name__, **state, "lrs": [float(lr) for lr in self.get_last_lr()]}
 

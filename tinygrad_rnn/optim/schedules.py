@@ -181,7 +181,7 @@ class LinearWarmup(Schedule):
                 self.after.step(metric)
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the schedule, and the one after it, stand."""
+        """The states of the schedule and of the one after it."""
         return {**super().state_dict(), "after": None if self.after is None else self.after.state_dict()}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What the built-in cells share: gates, their parameters and initialisation."""
+"""The base of the built-in cells: gates, their parameters and initialisation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def check_count(value, argument: str) -> int:
 
 
 def masked(h, mask):
-    """`h` as recurrent products see it: under the mask of variational dropout, if there is one."""
+    """`h` times the mask of variational dropout, if there is one: what recurrent products take."""
     return h if mask is None else h * mask
 
 
@@ -32,7 +32,7 @@ def pair_of_zeros(cell: Cell, batch_size: int):
 
 
 class GatedCell(Cell):
-    """The parameters that the built-in cells share; gates lie one after the other along their rows.
+    """Base of gated cells: the weights of all gates in one matrix, gate after gate along its rows.
 
     Parameters
     ----------

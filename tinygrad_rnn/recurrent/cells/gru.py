@@ -1,4 +1,4 @@
-"""The gated recurrent unit, and smaller units in its manner."""
+"""The gated recurrent unit, and smaller relatives."""
 
 from __future__ import annotations
 
@@ -69,7 +69,9 @@ class GRUCell(GatedCell):
 
 @register_cell("mgu")
 class MGUCell(GatedCell):
-    """The minimal gated unit (Zhou, Wu, Zhang and Zhou 2016, "Minimal gated unit for recurrent neural networks").
+    """The minimal gated unit (Zhou et al. 2016).
+
+    Zhou, Wu, Zhang and Zhou, "Minimal gated unit for recurrent neural networks".
 
     ``f = sigmoid(W_if x + W_hf h + b_f)``
     ``n = tanh(W_in x + W_hn (f * h) + b_n)``
@@ -103,7 +105,9 @@ class MGUCell(GatedCell):
 
 @register_cell("ugrnn")
 class UGRNNCell(GatedCell):
-    """The update gate network (Collins, Sohl-Dickstein and Sussillo 2017, "Capacity and trainability in RNNs").
+    """The update gate network (Collins et al. 2017).
+
+    Collins, Sohl-Dickstein and Sussillo, "Capacity and trainability in recurrent neural networks".
 
     ``g, n = W_ih x + W_hh h + b``
     ``h' = sigmoid(g) * h + (1 - sigmoid(g)) * tanh(n)``
@@ -135,7 +139,9 @@ class UGRNNCell(GatedCell):
 
 @register_cell("fastgrnn")
 class FastGRNNCell(GatedCell):
-    """One product for gate and new value (Kusupati et al. 2018, "FastGRNN: a fast, accurate, stable and tiny ...").
+    """One product for gate and new value (Kusupati et al. 2018).
+
+    "FastGRNN: a fast, accurate, stable and tiny kilobyte sized gated recurrent neural network".
 
     ``a = W_ih x + W_hh h``
     ``z = sigmoid(a + b_z)``, ``n = tanh(a + b_n)``

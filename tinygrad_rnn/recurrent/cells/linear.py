@@ -1,4 +1,4 @@
-"""Cells whose state is not multiplied by any matrix: each unit remembers for itself, and gates see the input only."""
+"""Diagonal recurrences (minGRU, minLSTM, LRU): no matrix multiplies the state."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .registry import register_cell
 
 
 class InputGatedCell(GatedCell):
-    """Gates that are computed from the input alone; there is no ``weight_hh``."""
+    """Base of gated cells whose gates depend on the input alone; there is no ``weight_hh``."""
 
     def build(self, bias: bool, dtype) -> None:
         self.weight_ih = empty(self.gates * self.hidden_size, self.input_size, dtype=dtype)
@@ -30,7 +30,9 @@ class InputGatedCell(GatedCell):
 
 @register_cell("mingru")
 class MinGRUCell(InputGatedCell):
-    """A GRU without its dependences on the state (Feng et al. 2024, "Were RNNs all we needed?", section 3.1).
+    """A GRU whose gates depend on the input alone (Feng et al. 2024, section 3.1).
+
+    "Were RNNs all we needed?".
 
     ``z, n = W x + b``
     ``h' = (1 - sigmoid(z)) * h + sigmoid(z) * n``
@@ -59,7 +61,9 @@ class MinGRUCell(InputGatedCell):
 
 @register_cell("minlstm")
 class MinLSTMCell(InputGatedCell):
-    """An LSTM without its dependences on the state (Feng et al. 2024, "Were RNNs all we needed?", section 3.2).
+    """An LSTM whose gates depend on the input alone (Feng et al. 2024, section 3.2).
+
+    "Were RNNs all we needed?".
 
     ``f, i, n = W x + b``
     ``h' = (sigmoid(f) * h + sigmoid(i) * n) / (sigmoid(f) + sigmoid(i))``
@@ -90,7 +94,9 @@ class MinLSTMCell(InputGatedCell):
 
 @register_cell("lru")
 class LRUCell(Cell):
-    """The linear recurrent unit (Orvieto et al. 2023, "Resurrecting recurrent neural networks for long sequences").
+    """The linear recurrent unit (Orvieto et al. 2023).
+
+    "Resurrecting recurrent neural networks for long sequences".
 
     A linear recurrence with a complex diagonal, written in real numbers; the state is ``(re, im)``:
 

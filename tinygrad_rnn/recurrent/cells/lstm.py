@@ -1,4 +1,4 @@
-"""Long short-term memory and its variants. The state is ``(h, c)``."""
+"""Long short-term memory and its variants, with states ``(h, c)``."""
 
 from __future__ import annotations
 
@@ -99,7 +99,9 @@ def check_projection(value: int, hidden_size: int, owner: str) -> int:
 
 @register_cell("peephole_lstm")
 class PeepholeLSTMCell(GatedCell):
-    """An LSTM whose gates see the memory cell (Gers and Schmidhuber 2000, "Recurrent nets that time and count").
+    """An LSTM whose gates see the memory cell (Gers and Schmidhuber 2000).
+
+    "Recurrent nets that time and count".
 
     ``i, f, g, o = W_ih x + W_hh h + b``
     ``c' = sigmoid(f + p_f * c) * c + sigmoid(i + p_i * c) * tanh(g)``
@@ -147,7 +149,9 @@ class PeepholeLSTMCell(GatedCell):
 
 @register_cell("cifg")
 class CIFGCell(GatedCell):
-    """An LSTM with coupled input and forget gates (Greff et al. 2017, "LSTM: a search space odyssey", as CIFG).
+    """An LSTM with coupled input and forget gates (CIFG; Greff et al. 2017).
+
+    "LSTM: a search space odyssey".
 
     ``f, g, o = W_ih x + W_hh h + b``
     ``c' = sigmoid(f) * c + (1 - sigmoid(f)) * tanh(g)``

@@ -12,7 +12,7 @@ from .registry import register_cell
 
 
 class NormalisedCell(GatedCell):
-    """A gated cell with layer normalisations, which have no shift where the bias follows.
+    """Base of gated cells with layer normalisation, which has no shift where the bias follows.
 
     Parameters
     ----------

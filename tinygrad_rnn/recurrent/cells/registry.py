@@ -13,7 +13,7 @@ _cells: dict[str, type[Cell]] = {}
 
 
 def register_cell(name: str) -> Callable[[C], C]:
-    """Make a cell known under `name`; a decorator of the class.
+    """Register a class of cells under `name`; a decorator.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def register_cell(name: str) -> Callable[[C], C]:
 
 
 def cell_by_name(name: str) -> type[Cell]:
-    """The class of the cell `name`.
+    """The class that is registered under `name`.
 
     Raises
     ------
@@ -72,5 +72,5 @@ def cell_by_name(name: str) -> type[Cell]:
 
 
 def cell_names() -> list[str]:
-    """The names of all cells that are known, sorted."""
+    """The names of all registered cells, sorted."""
     return sorted(_cells)

@@ -1,4 +1,4 @@
-"""The simple recurrent unit, and units that are connected to themselves only."""
+"""Simple recurrent units: Elman's, and units that are connected to themselves only."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ class RNNCell(GatedCell):
 
 @register_cell("indrnn")
 class IndRNNCell(GatedCell):
-    """Independently recurrent units (Li, Li, Cook, Zhu and Gao 2018, "Independently recurrent neural network").
+    """Independently recurrent units (Li et al. 2018).
+
+    Li, Li, Cook, Zhu and Gao, "Independently recurrent neural network (IndRNN)".
 
     ``h' = act(W_ih x + weight_hh * h + b)``, elementwise in ``h``
 

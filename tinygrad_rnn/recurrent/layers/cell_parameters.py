@@ -1,4 +1,4 @@
-"""The base of layers that show the parameters of their cells as their own, under the names of ``torch.nn``."""
+"""Parameters of cells as those of their layer, under the names of ``torch.nn``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..cell import Cell
 
 
 class CellParameters(Module):
-    """Cells whose parameters are those of the layer, by their names with a suffix such as ``_l0_reverse``.
+    """Base of layers that own their cells' parameters, by name and a suffix such as ``_l0_reverse``.
 
     Setting or deleting one does so in its cell too, as the cells read their own attributes.
     """
@@ -26,7 +26,7 @@ class CellParameters(Module):
         self._cells, self._owners, self._shapes, self._missing = [], {}, {}, set()
 
     def _adopt(self, cell: Cell, suffix: str) -> None:
-        """Own a cell, and its parameters (and those of what is wrapped around it) under names with `suffix`."""
+        """Own a cell; its parameters, and those of wrappers around it, get names with `suffix`."""
         self._cells.append(cell)
         for module in reversed(list(cell.modules())):
             for key, parameter in module.named_parameters(recurse=False):
@@ -50,7 +50,7 @@ class CellParameters(Module):
         object.__delattr__(self, name)
 
     def _check_weight(self, name: str, value: Any) -> None:
-        """Refuse what would let a parameter get lost, or does not fit in its place."""
+        """Raise unless `value` fits in the place of a parameter, and the parameter is not lost by it."""
         title, wanted = type(self).__name__, self._shapes[name]
         if isinstance(vars(self).get(name), Parameter) and not isinstance(value, Parameter):
             kind = "a tensor" if isinstance(value, Tensor) else type(value).__name__

@@ -1,4 +1,4 @@
-"""Cells around a cell, which change one thing about it; they can be nested."""
+"""Wrappers around a cell: their base, learned initial states, and states as outputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..cell import Cell, check_cell_type, forwards_to
 
 
 class Modifier(Cell):
-    """A cell that runs another one: the base of those that change something about it.
+    """Base of cells that run another one and change one thing about it.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ class LearnedInitialState(Modifier):
 
 
 class WithStates(Modifier):
-    """A cell that puts out ``(output, next state)``, for layers that return all states."""
+    """A cell whose output is ``(output, next state)``, for layers that return all states."""
 
     anonymous = True  # users did not make this one: messages name the cell inside
 
@@ -133,14 +133,14 @@ class WithStates(Modifier):
 
 
 def check_returns(return_states: str, return_outputs: bool) -> tuple[bool, bool]:
-    """Whether all states, and whether outputs, are asked for."""
+    """The two options of a call as truth values: all states, and outputs."""
     if return_outputs is True and isinstance(return_states, str) and return_states == "final":  # at most calls
         return False, True
     return one_of("return_states", return_states, ("final", "all")) == "all", flag("return_outputs", return_outputs)
 
 
 def with_states(layer: Module, cell: Cell) -> WithStates:
-    """The cell of a layer as one that puts out its states too; made once, so that it is compiled once."""
+    """The cell of a layer inside :class:`WithStates`; made once for each cell, and so compiled once."""
     known = vars(layer).setdefault("_with_states", [])
     for recorder in known:
         if recorder.cell is cell:

@@ -1,4 +1,4 @@
-"""Keyword options of RNN, LSTM and GRU: one record with names, types and defaults, and what they make of a cell."""
+"""Keyword options of RNN, LSTM and GRU: names, types, defaults, and the wrappers that they ask for."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ DEFAULTS: LayerOptions = {
 
 
 def lists_options(init: F) -> F:
-    """Let ``help`` and ``inspect.signature`` list the options by name and default in the place of ``**options``."""
+    """Let ``help`` and ``inspect.signature`` list the options instead of ``**options``; a decorator."""
     signature = inspect.signature(init)
     named = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
     for name, default in DEFAULTS.items():
@@ -99,6 +99,6 @@ def wrapped(cell: Cell, options: LayerOptions) -> Cell:
 
 
 def in_words(options: LayerOptions) -> str:
-    """The options that change the network and are not the default, as ``repr`` shows them: ``", zoneout=0.1"``."""
+    """The options that are not the default, as ``repr`` shows them: ``", zoneout=0.1"``."""
     left_out = ("mode", "dtype", "init", "reverse")
     return "".join(f", {n}={v!r}" for n, v in options.items() if n not in left_out and v != DEFAULTS.get(n))

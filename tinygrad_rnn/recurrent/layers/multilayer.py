@@ -31,7 +31,7 @@ MOST_LAYERS = 10_000  # each is made at once, with parameters of its own
 
 
 class RNNBase(CellParameters):
-    """One cell for each layer and direction; parameters as ``torch.nn`` names, orders and shapes them.
+    """Base of RNN, LSTM and GRU: a cell for each layer and direction, parameters as in ``torch.nn``.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ class RNNBase(CellParameters):
         return_states: str = "final",
         return_outputs: bool = True,
     ) -> tuple[Any, Any]:
-        """Run over a sequence.
+        """Run over a sequence; returns outputs and final states.
 
         Parameters
         ----------
@@ -216,7 +216,10 @@ class RNNBase(CellParameters):
         return output, tree.map(lambda *s: ops.stack([t if batched else ops.squeeze(t, -2) for t in s]), *finals)
 
     def stepper(self, batch_size: int = 1):
-        """One step per call, for streams; see :class:`~tinygrad_rnn.recurrent.streaming.stepper.Stepper`."""
+        """A stepper for streams, with one step per call.
+
+        See :class:`~tinygrad_rnn.recurrent.streaming.stepper.Stepper`.
+        """
         from ..streaming.stepper import Stepper  # the compiler is loaded at first use
 
         if self.bidirectional:
@@ -226,7 +229,7 @@ class RNNBase(CellParameters):
         return Stepper(list(self._cells), batch_size, mode=self.mode, layer_axis=True)
 
     def explain(self, x: Any = None) -> Any:
-        """What became of the cells: programs, loops, saved bytes, FLOPs, source; why something does not compile.
+        """Report what was compiled: programs, loops, saved bytes, FLOPs, source; or why it was not.
 
         See :func:`~tinygrad_rnn.recurrent.explain.explain`; `x` is an example of the input, or the pair (T, B).
         """
@@ -247,7 +250,7 @@ class RNNBase(CellParameters):
             raise ShapeError(f"{type(self).__name__}: input: got shape {shape}, wanted at least one step and one row")
 
     def _split_state(self, state, batch: int, batched: bool) -> list:
-        """One state for each cell."""
+        """The initial states of all layers as a list of states, one for each cell."""
         count = len(self._cells)
         template, structure = tree.flatten(self._cells[0].initial_state(1))
         name, leaves = type(self).__name__, tree.leaves_like(structure, state)
@@ -277,7 +280,7 @@ class RNNBase(CellParameters):
 
 
 def _add_axis(argument: str, a: Any, wanted: tuple) -> np.ndarray | None:
-    """Lengths, masks or resets of the only row as those of a batch of one."""
+    """Lengths, masks or resets without a batch axis as those of a batch of one row."""
     if a is None:
         return None
     array = a.data if isinstance(a, Tensor) else as_array(a, argument)

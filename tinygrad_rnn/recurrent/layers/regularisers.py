@@ -20,8 +20,9 @@ from .cell_wrapper import Modifier
 
 
 class VariationalDropout(Modifier):
-    """Dropout with the same mask at all steps of a sequence (Gal and Ghahramani 2016, "A theoretically grounded
-    application of dropout in recurrent neural networks").
+    """Dropout with the same mask at all steps of a sequence (Gal and Ghahramani 2016).
+
+    "A theoretically grounded application of dropout in recurrent neural networks".
 
     A mask has a row for each row of the batch; what it keeps is scaled by ``1 / (1 - p)``. It is drawn when a sequence
     begins: a piece of a stream that is run by a call of its own gets its own.
@@ -99,7 +100,7 @@ class VariationalDropout(Modifier):
 
 
 def takes_mask(cell: Cell) -> bool:
-    """Whether the innermost cell takes a mask for its recurrent products."""
+    """Whether the innermost cell's ``step`` takes ``recurrent_mask``."""
     while isinstance(cell, Modifier):
         cell = cell.cell
     return "recurrent_mask" in inspect.signature(cell.step).parameters
@@ -176,8 +177,9 @@ class WeightDrop(Modifier):
 
 
 class Zoneout(Modifier):
-    """At each step, units keep their old state at random (Krueger et al. 2017, "Zoneout: regularizing RNNs by randomly
-    preserving hidden activations").
+    """Random units keep their old state at each step (Krueger et al. 2017).
+
+    "Zoneout: regularizing RNNs by randomly preserving hidden activations".
 
     ``s' = s`` with probability `p`, else what the cell computes; in evaluation the expectation,
     ``p * s + (1 - p) * s'``. An output that is also a state, such as h, is the mixed one.

@@ -18,7 +18,7 @@ from .cell_wrapper import LearnedInitialState, check_returns, with_states
 
 
 class Recurrent(Module):
-    """A cell as a layer over sequences.
+    """A layer that runs a cell over sequences.
 
     Parameters
     ----------
@@ -70,7 +70,9 @@ class Recurrent(Module):
         return_states: str = "final",
         return_outputs: bool = True,
     ) -> tuple[Any, Any]:
-        """Run over `xs`, (T, B, ...), from `state`; see :func:`~tinygrad_rnn.recurrent.scan`.
+        """Run over `xs`, (T, B, ...), from `state`; returns outputs and states.
+
+        See :func:`~tinygrad_rnn.recurrent.scan`.
 
         Parameters
         ----------
@@ -114,7 +116,10 @@ class Recurrent(Module):
         return ys if return_outputs else None, state
 
     def stepper(self, batch_size: int = 1, example: Any = None):
-        """One step per call, for streams; see :class:`~tinygrad_rnn.recurrent.streaming.stepper.Stepper`."""
+        """A stepper for streams, with one step per call.
+
+        See :class:`~tinygrad_rnn.recurrent.streaming.stepper.Stepper`.
+        """
         from ..streaming.stepper import Stepper  # the compiler is loaded at first use
 
         return Stepper([self.streamed_cell("stepper")], batch_size, example, self.mode)
@@ -132,7 +137,7 @@ class Recurrent(Module):
         return self.cell
 
     def explain(self, x: Any = None):
-        """What became of the cell: programs, loops, saved bytes, FLOPs, source; why something does not compile.
+        """Report what was compiled: programs, loops, saved bytes, FLOPs, source; or why it was not.
 
         See :func:`~tinygrad_rnn.recurrent.explain.explain`; `x` is an example of the input, or the pair (T, B).
         """
@@ -225,7 +230,7 @@ class Bidirectional(Module):
         return tree.map(MERGES[self.merge], ys_fw, ys_bw) if return_outputs else None, (fw, bw)
 
     def explain(self, x: Any = None):
-        """What became of the cells: programs, loops, saved bytes, FLOPs, source; why something does not compile.
+        """Report what was compiled: programs, loops, saved bytes, FLOPs, source; or why it was not.
 
         See :func:`~tinygrad_rnn.recurrent.explain.explain`; `x` is an example of the input, or the pair (T, B).
         """
