@@ -416,9 +416,9 @@ def test_overlapping_arrays_are_refused():
     for broken, match in [
         (bound._replace(offsets=bound.offsets | {second: bound.offsets[first] + 1}), "within"),
         (bound._replace(arena=bound.arena // 2), "behind the array"),
-        (bound._replace(w=bound.w // 2), "behind the array"),
+        (bound._replace(weights=bound.weights // 2), "behind the array"),
         (bound._replace(zeros=0), "not cleared"),
-        (bound._replace(d=bound.d[:-1]), "table of steps"),
+        (bound._replace(dims=bound.dims[:-1]), "table of steps"),
     ]:
         with refused(f"^codegen: .*{match}"):
             verify_bound(layout, broken, T, B)

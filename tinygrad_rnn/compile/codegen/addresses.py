@@ -29,12 +29,12 @@ class AddressBook:
     Attributes
     ----------
     ints : list of tuple
-        What to put into ``d``: ("at", buffer, part, start), ("ld", buffer), ("width", uid), ("packed", product,
+        What to put into ``dims``: ("at", buffer, part, start), ("ld", buffer), ("width", uid), ("packed", product,
         source), ("bias", product), ("vector", uid), ("vector_ld", uid), ...
     int_names : dict
         Their names.
     numbers : list of float
-        What to put into ``k``.
+        What to put into ``consts``.
     literals : set of float
         Numbers that the source holds.
     vectors : dict
@@ -83,7 +83,7 @@ class AddressBook:
 
     @property
     def arrays(self) -> list[str]:
-        """Names of the arrays that the loop takes after ``d`` and ``k``."""
+        """Names of the arrays that the loop takes after ``dims`` and ``consts``."""
         return [
             PACKED,
             ARENA,

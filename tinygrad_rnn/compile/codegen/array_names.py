@@ -8,9 +8,9 @@ from __future__ import annotations
 import enum
 
 ARENA = "arena"  # buffers of the loop
-FORWARD_ARENA = "fw"  # those of the forward loop, which the backward loop reads
-PACKED = "w"  # packed parameters
-INPUT_PACKED = "wx"  # packed matrices through which cotangents reach the inputs after the loop
+FORWARD_ARENA = "forward_arena"  # those of the forward loop, which the backward loop reads
+PACKED = "weights"  # packed parameters
+INPUT_PACKED = "input_weights"  # packed matrices through which cotangents reach the inputs after the loop
 GRADS = "grads"  # gradients of all captures
 PRODUCTS = "temp"  # products on their way to gradients
 

@@ -1,10 +1,11 @@
 """Code generation: a schedule becomes the source of one function, in the language of a writer.
 
-The source holds no sizes. Row strides, part offsets and widths come in as integers ``d``, numbers of the step as ``k``,
-so that one program in one dtype is one file, whatever T, the batch and the layer sizes are.
+The source holds no sizes. Row strides, part offsets and widths come in as integers ``dims``, numbers of the step as
+``consts``, so that one program in one dtype is one file, whatever T, the batch and the layer sizes are.
 
 Sequences need not be of one length: they end together, the longest first, so that a step takes the first rows of the
-batch only. The end of ``d`` holds the number of rows before each step; step t has ``d[.. + t + 1] - d[.. + t]`` rows.
+batch only. The end of ``dims`` holds the number of rows before each step; step t has as many rows as the number
+after its own is greater.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Layout of a loop: where everything that it reads or writes lies, and the tasks that prepare it.
 
-Each call has two arrays of its own: ``w`` holds packed matrices, biases and vectors; the arena holds the
-buffers of its schedule, and outlives the call if the backward loop reads them. The caller's arrays and the results are
-arrays by themselves.
+Each call has two arrays of its own: ``weights`` holds packed matrices, biases and vectors; the arena holds the buffers
+of its schedule, and outlives the call if the backward loop reads them. The caller's arrays and the results are arrays
+by themselves.
 """
 
 from __future__ import annotations
@@ -141,19 +141,20 @@ class BoundLayout(NamedTuple):
 
     Attributes
     ----------
-    d : int64 array
-    w, arena : int
+    dims : int64 array
+        Sizes and offsets, as the loop takes them.
+    weights, arena : int
         Elements of the two arrays.
     zeros : int
         How many at the beginning of the arena are cleared before a call.
     offsets : dict
         Of buffers in the arena.
     tasks : list
-        Those that fill ``w``, which has to be zero before.
+        Those that fill ``weights``, which has to be zero before.
     """
 
-    d: np.ndarray
-    w: int
+    dims: np.ndarray
+    weights: int
     arena: int
     zeros: int
     offsets: dict[Buffer, int]
@@ -251,25 +252,25 @@ class Layout:
     def bind(self, time: int, batch: int) -> BoundLayout:
         """The layout for one T and one batch."""
         tasks, vectors = list(self.packing.tasks), dict(self.vector_at)
-        w_size = self.packing.size
+        used = self.packing.size
         for s in self.rows:
             view, width = resolve_slice(s), s.shape[1]
             _, start, stop = view.axes[1]
-            vectors[s.uid] = w_size
+            vectors[s.uid] = used
             source = Matrix(Role.CAPTURE.of(view.base.uid), start, view.base.shape[1])
-            target = Matrix(PACKED, w_size, self.sizes.part(width))
+            target = Matrix(PACKED, used, self.sizes.part(width))
             tasks.append(CopyRows(source, target, batch, stop - start))
-            w_size += batch * target.ld
+            used += batch * target.ld
         at, zeros, offsets = 0, 0, {}
         for buffer in sorted(self.book.buffers, key=lambda b: not b.kind.begins_at_zero):  # sums begin at zero
             if not buffer.standalone and buffer.owner == self.schedule.prefix:
                 offsets[buffer] = at
                 at += self.sizes.elements(buffer, time, batch) + self.sizes.cache_skew
                 zeros = at if buffer.kind.begins_at_zero else zeros
-        d = [time, batch, *(self._int(key, offsets, vectors, batch) for key in self.book.ints)]
-        d += range(0, (time + 1) * batch, batch)  # rows before each step
+        dims = [time, batch, *(self._int(key, offsets, vectors, batch) for key in self.book.ints)]
+        dims += range(0, (time + 1) * batch, batch)  # rows before each step
         panel = self.sizes.panel  # whole vectors and panels may be read and written beyond the last row
-        bound = BoundLayout(np.array(d, np.int64), self.sizes.row([w_size]) + panel, at + panel, zeros, offsets, tasks)
+        bound = BoundLayout(np.array(dims, np.int64), self.sizes.row([used]) + panel, at + panel, zeros, offsets, tasks)
         if verify.enabled:
             verify_bound(self, bound, time, batch)
         return bound

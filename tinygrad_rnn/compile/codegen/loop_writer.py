@@ -102,7 +102,7 @@ class LoopWriter(ABC):
 
     @abstractmethod
     def steps(self, body: list[str], reverse: bool, table: int) -> list[str]:
-        """The loop over time; numbers of rows before each step are in ``d``, from `table` on."""
+        """The loop over time; numbers of rows before each step are in ``dims``, from `table` on."""
 
     @abstractmethod
     def product(self, operands: list[Operand], bias: str, target: Target) -> list[str]:
@@ -127,7 +127,7 @@ class LoopWriter(ABC):
         name, arrays, comments
             What it is called, the arrays that it takes, and what to say of it.
         literals, numbers, ints : mapping, sequences
-            Names of numbers that the source holds, of those in ``k``, and of the integers in ``d`` from the third on.
+            Names of numbers in the source, of those in ``consts``, and of the integers in ``dims`` after T and B.
         starts : mapping
             Names of integers, and their expressions.
         loop : list of str

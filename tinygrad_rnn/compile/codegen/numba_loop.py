@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ..ir.lane_language import Input, Number, Static, Tree, parse
 from ..schedule.schedule import Schedule
+from .array_names import PACKED
 from .generator import LoopGenerator
 from .loop_writer import LoopWriter, Operand, Target
 
@@ -61,7 +62,7 @@ class NumbaWriter(LoopWriter):
         return f"{tree.function}({', '.join(texts)})", ATOM
 
     def constant(self, value: float) -> str:
-        return f"vsplat({_number(value)}, k)"
+        return f"vsplat({_number(value)}, consts)"
 
     def add(self, terms: Sequence[str]) -> str:
         return " + ".join(terms)
@@ -70,14 +71,14 @@ class NumbaWriter(LoopWriter):
         return f"vselect({mask}, {a}, {b})"
 
     def first_lanes(self, count: str) -> str:
-        return f"lane_mask({count}, k)"
+        return f"lane_mask({count}, consts)"
 
     def is_true(self, x: str) -> str:
         return f"{x} != 0.0"
 
     def across(self, total: str, combine: Tree, unique: Callable[[str], str]) -> tuple[list[str], str]:
         if combine in ACROSS:
-            return [], f"vsplat({ACROSS[combine]}({total}), k)"
+            return [], f"vsplat({ACROSS[combine]}({total}), consts)"
         lines = []
         for _ in range(self.lanes.bit_length() - 1):
             even, odd, both = unique(f"{total}_even"), unique(f"{total}_odd"), unique(f"{total}_both")
@@ -116,7 +117,7 @@ class NumbaWriter(LoopWriter):
 
     def steps(self, body: list[str], reverse: bool, table: int) -> list[str]:
         time = ["for s in range(T):", "    t = T - 1 - s"] if reverse else ["for t in range(T):"]
-        time += [f"    {name} = integer(d, {table + i} + t)" for i, name in enumerate(("first", "after"))]
+        time += [f"    {name} = integer(dims, {table + i} + t)" for i, name in enumerate(("first", "after"))]
         time += ["    end = min(b1, after - first)"]
         time += ["    if end <= b0:", "        continue"]
         return time + _indented(body)
@@ -126,12 +127,12 @@ class NumbaWriter(LoopWriter):
         out = f"{target.array}, {target.at}, {target.ld}"
         if bias:
             first, second = operands[0], operands[1] if len(operands) > 1 else operands[0]._replace(depth="0")
-            matrices = [f"{o.array}, {o.at}, {o.ld}, {o.depth}, w, {o.packed}" for o in (first, second)]
-            lines.append(f"gemm2({', '.join(matrices)}, w, {bias}, end - b0, {target.columns}, {out})")
+            matrices = [f"{o.array}, {o.at}, {o.ld}, {o.depth}, {PACKED}, {o.packed}" for o in (first, second)]
+            lines.append(f"gemm2({', '.join(matrices)}, {PACKED}, {bias}, end - b0, {target.columns}, {out})")
             operands = operands[2:]
         for o in operands:
             left = f"{o.array}, {o.at}, {o.ld}, end - b0, {o.depth}"
-            lines.append(f"gemm({left}, w, {o.packed}, {target.columns}, {out}, True)")
+            lines.append(f"gemm({left}, {PACKED}, {o.packed}, {target.columns}, {out}, True)")
         return lines
 
     def function(
@@ -146,19 +147,19 @@ class NumbaWriter(LoopWriter):
         loop: list[str],
     ) -> str:
         head = [self.assign(label, self.constant(x)) for label, x in literals.items()]
-        head += [self.assign(label, f"vsplat(k[{i}], k)") for i, label in enumerate(numbers)]
-        head += [self.assign(label, f"integer(d, {i + 2})") for i, label in enumerate(ints)]
+        head += [self.assign(label, f"vsplat(consts[{i}], consts)") for i, label in enumerate(numbers)]
+        head += [self.assign(label, f"integer(dims, {i + 2})") for i, label in enumerate(ints)]
         head += [self.assign(label, code) for label, code in starts.items()]
         lines = [
-            f"def {name}_loop(b0, b1, d, k, {', '.join(arrays)}):",
-            *_indented([*map(self.comment, comments), "T = integer(d, 0)", "B = integer(d, 1)"]),
+            f"def {name}_loop(b0, b1, dims, consts, {', '.join(arrays)}):",
+            *_indented([*map(self.comment, comments), "T = integer(dims, 0)", "B = integer(dims, 1)"]),
             *_indented(head + (loop or ["pass"])),
             "",
             "",
             "@loop",
-            f"def {name}(b0, b1, a):",
-            *(f"    {array} = array(a, {i})" for i, array in enumerate(["k", *arrays], 1)),
-            f"    {name}_loop(b0, b1, integers(a, 0), k, {', '.join(arrays)})",
+            f"def {name}(b0, b1, args):",
+            *(f"    {array} = array(args, {i})" for i, array in enumerate(["consts", *arrays], 1)),
+            f"    {name}_loop(b0, b1, integers(args, 0), consts, {', '.join(arrays)})",
         ]
         return "\n".join(lines) + "\n"
 

@@ -6,9 +6,10 @@ PRELUDE = '''"""{title}
 
 Generated from a traced step; edit the step, not this file.
 
-``d`` holds sizes and offsets, ``k`` numbers of the step, ``w`` packed parameters, ``arena`` buffers, ``fw`` those of
-the forward loop. All arrays are flat; row b of a buffer at step t starts at ``NAME_at + (first + b) * NAME_ld``, where
-``first`` counts the rows of all steps before; its part i at ``NAME_at<i>`` instead. ``a`` says where the arrays are.
+``dims`` holds sizes and offsets, ``consts`` numbers of the step, ``weights`` packed parameters, ``arena`` buffers,
+``forward_arena`` those of the forward loop. All arrays are flat; row b of a buffer at step t starts at
+``NAME_at + (first + b) * NAME_ld``, where ``first`` counts the rows of all steps before; its part i at ``NAME_at<i>``
+instead. ``args`` says where the arrays are.
 """
 
 import numpy as np

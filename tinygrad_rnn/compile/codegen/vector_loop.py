@@ -11,6 +11,7 @@ from ..ir.program_ops import CAST, SLICE
 from ..ir.symbol import Symbol
 from ..schedule.buffers import BufferKind, Place, Store, Sum
 from .addresses import AddressBook
+from .array_names import PACKED
 from .loop_writer import LoopWriter
 
 Piece = tuple[Symbol, int]  # of a row that a reduction goes over: the reduction, and which of its operands
@@ -200,5 +201,5 @@ class VectorLoop:
             at = f"{at} + b * {book.int('vector_ld', s.uid)}"
         if s.shape[-1:] not in ((), (1,)):
             at += f" + {self.j}"
-        code = self.writer.broadcast("w", at) if rows and s.shape[1] == 1 else self.writer.load("w", at)
+        code = self.writer.broadcast(PACKED, at) if rows and s.shape[1] == 1 else self.writer.load(PACKED, at)
         return self.writer.is_true(code) if s.dtype.kind == "b" else code

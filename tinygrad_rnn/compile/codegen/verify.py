@@ -87,13 +87,15 @@ def verify_bound(layout: Layout, bound: BoundLayout, time: int, batch: int) -> N
             packed.append((offset, depth * columns, f"matrix {i} of {out}"))
         if id(product) in layout.bias_at:
             packed.append((layout.bias_at[id(product)], columns, f"bias of {out}"))
-    values = dict(zip(layout.book.ints, bound.d[2:].tolist()))
+    values = dict(zip(layout.book.ints, bound.dims[2:].tolist()))
     for uid, s in layout.book.vectors.items():
         rows = batch * values["vector_ld", uid] if any(s is r for r in layout.rows) else sizes.part(s.size)
         packed.append((values["vector", uid], rows, f"vector {s.name}"))
-    _check_regions(f"{layout.name}, parameters", packed, bound.w)
-    if bound.d.size != 2 + len(layout.book.ints) + time + 1:
-        fault(PHASE, f"{layout.name}: got {bound.d.size} integers, wanted {len(layout.book.ints)} and a table of steps")
+    _check_regions(f"{layout.name}, parameters", packed, bound.weights)
+    if bound.dims.size != 2 + len(layout.book.ints) + time + 1:
+        fault(
+            PHASE, f"{layout.name}: got {bound.dims.size} integers, wanted {len(layout.book.ints)} and a table of steps"
+        )
 
 
 def _check_regions(what: str, regions: list[Region], size: int) -> None:

@@ -128,7 +128,7 @@ def bind_forward(
     work = time * batch * layout.multiplications
     # One jitted call does everything: then an array more costs more than a copy out of the arena.
     small = moves is None and work < 2 * threads.WORTH
-    w, arena, suballocated = bound.w, bound.arena, {}
+    w, arena, suballocated = bound.weights, bound.arena, {}
     if small:
         for b in results:
             suballocated[b.name] = Vector(ARENA, arena)
@@ -159,12 +159,12 @@ def bind_forward(
     else:
         begin = moves.gather(locate)
         shapes, end, more = [], moves.scatter(locate), moves.names
-    before = [*_clear((PACKED, bound.w), (ARENA, bound.zeros)), *bound.tasks, *begin]
+    before = [*_clear((PACKED, bound.weights), (ARENA, bound.zeros)), *bound.tasks, *begin]
     packed = [time * batch * x.width for x in t.inputs]
     sizes_of_results = [sizes.elements(b, time, batch) + sizes.panel for b in results]
     called = [*names, *more, *([PACKED] if w else [])]
     return BoundForward(
-        launch=LaunchPlan(layout, bound.d, batch, work, before, [end], called, {*captures}, suballocated),
+        launch=LaunchPlan(layout, bound.dims, batch, work, before, [end], called, {*captures}, suballocated),
         w=[w] if w else [],
         arena=arena,
         results=sizes_of_results,
@@ -205,17 +205,17 @@ def bind_backward(
     names = [ARENA, *(Role.OUTPUT_GRAD.of(i) for i in range(len(t.outputs))), *(Role.STATE.of(i) for i in range(m))]
     wanted = [i for i in range(n) if plan.wanted_inputs[i]]
     small = forward.single_call
-    w, arena = bound.w + epilogue.packing.size, bound.arena + epilogue.temp_size
+    w, arena = bound.weights + epilogue.packing.size, bound.arena + epilogue.temp_size
     names += [*(Role.INPUT_GRAD.of(i) for i in wanted if not small), GRADS, FORWARD_ARENA]
     names += [*forward.names[1 : 1 + n], *(kept := forward.names[1 + n + m :]), *captures]
 
     suballocated = {name: Vector(FORWARD_ARENA, offset) for name, (_, offset) in forward.suballocated.items()}
     suballocated[PRODUCTS] = Vector(ARENA, bound.arena)
     if small:
-        suballocated |= {PACKED: Vector(ARENA, arena), INPUT_PACKED: Vector(ARENA, arena + bound.w)}
+        suballocated |= {PACKED: Vector(ARENA, arena), INPUT_PACKED: Vector(ARENA, arena + bound.weights)}
         w, arena = 0, arena + w
     else:
-        suballocated[INPUT_PACKED] = Vector(PACKED, bound.w)
+        suballocated[INPUT_PACKED] = Vector(PACKED, bound.weights)
     gradients: list[tuple[int, View | None]] = []
     results, copied, shapes = [], [], []
     for i in wanted:
@@ -249,12 +249,12 @@ def bind_backward(
     if w:
         names.append(PACKED)
     grads = epilogue.grads_size
-    cleared = _clear((PACKED, bound.w + epilogue.packing.size), (ARENA, bound.zeros), (GRADS, grads))
+    cleared = _clear((PACKED, bound.weights + epilogue.packing.size), (ARENA, bound.zeros), (GRADS, grads))
     before = [*cleared, *begin, *bound.tasks, *epilogue.packing.tasks]
     work = time * batch * reverse.multiplications
     packed = [time * batch * y.width for y in t.outputs]
     return BoundBackward(
-        launch=LaunchPlan(reverse, bound.d, batch, work, before, phases, names, {*kept, *captures}, suballocated),
+        launch=LaunchPlan(reverse, bound.dims, batch, work, before, phases, names, {*kept, *captures}, suballocated),
         w=[w] if w else [],
         arena=arena,
         seeds=packed + [batch * s.width for s in t.states],
@@ -275,7 +275,7 @@ def _address_forward(reverse: Layout, bound: BoundLayout, offsets: dict[Buffer, 
     """Write offsets of the forward loop's buffers to the integers of the backward loop."""
     for i, key in enumerate(reverse.book.ints):
         if key[0] == "at" and key[1] in offsets:
-            bound.d[i + 2] = offsets[key[1]] + reverse.offset_in_row(key)
+            bound.dims[i + 2] = offsets[key[1]] + reverse.offset_in_row(key)
 
 
 def _bind_epilogue(
@@ -316,7 +316,7 @@ def _gradients_of_bases(reverse: Layout, epilogue: Epilogue, batch: int) -> list
 
 def _head(bound: BoundLayout, time: int) -> np.ndarray:
     """The loop's integers without the rows before each step, which differ from batch to batch of segments."""
-    return bound.d[: -time - 1].copy()
+    return bound.dims[: -time - 1].copy()
 
 
 def _clear(*arrays: tuple[str, int]) -> list[Task]:

@@ -40,7 +40,7 @@ class Epilogue:
     grad_at : dict
         uid of a base -> its offset there.
     packing : Packing
-        Of ``wx``: matrices through which cotangents reach the inputs.
+        Of ``input_weights``: matrices through which cotangents reach the inputs.
     """
 
     def __init__(self, plan: Plan, reverse: Layout):
@@ -67,7 +67,9 @@ class Epilogue:
     # ---- what does not depend on T and the batch
 
     def _pack_inputs(self) -> None:
-        self.deferred: list[tuple[int, list[tuple[Place, int, int]]]] = []  # input, (left operand, depth, offset in wx)
+        self.deferred: list[
+            tuple[int, list[tuple[Place, int, int]]]
+        ] = []  # input, (left operand, depth, offset in input_weights)
         for i, terms in self.plan.deferred.items():
             panels = self.sizes.row([self.plan.traced.inputs[i].width])
             runs = []
