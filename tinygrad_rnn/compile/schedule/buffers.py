@@ -52,7 +52,7 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Place:
-    """Columns from `start` of part `part` of a buffer, at this time step or, if `next_step`, at the one after."""
+    """Columns of part `part` of a buffer, from `start` on, at this time step or the next one."""
 
     buffer: Buffer
     part: int = 0

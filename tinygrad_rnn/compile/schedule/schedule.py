@@ -264,7 +264,7 @@ class Schedule:
         return total
 
     def _place_shared(self) -> None:
-        """Give a place to values that later levels or sweeps of another width read, unless recomputing is cheap."""
+        """Give a place to values that later levels or wider sweeps read, unless recomputing is cheap."""
         scratch: Buffer | None = None
         work = [(s.value, s.level, s.width) for s in self.stores]
         for s in self.order:

@@ -1,4 +1,4 @@
-"""Verifier of schedules and plans: one step is run on names, and no place may hold another value than is read there."""
+"""Verifier of schedules and plans: runs a step on names, and compares each read with what was written."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def verify_schedule(schedule: Schedule) -> None:
 
 
 def verify_plan(plan: Plan) -> None:
-    """Check a plan that has been differentiated: the backward loop finds what it reads where the forward loop left it.
+    """Check a differentiated plan: the backward loop reads values where the forward loop leaves them.
 
     Raises
     ------
