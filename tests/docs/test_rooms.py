@@ -46,3 +46,13 @@ def test_a_room_names_its_files_in_reading_order(room):
     if room.name not in ROWS:
         assert inside - {"__init__"} - {*named} == set(), "name it, where one would read it"
     assert {*named} - NAMES == set(), "no such file"
+
+
+@by_room
+def test_first_lines_are_short(room):
+    for path in room.glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                first = (ast.get_docstring(node) or "").partition("\n")[0]
+                assert len(first) <= 100, f"{path.name}: {first}"

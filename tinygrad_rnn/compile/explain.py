@@ -1,4 +1,4 @@
-"""What the compiler made of a step, for people: programs, schedules, saved values, costs, generated source."""
+"""Reports of what a step became: programs, schedules, saved values, costs, generated source."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ def _prod(x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
 
 @like_first
 def prod(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
-    """Product over `axis`, multiplied in NumPy's order; its gradients hold at zeros, infinities and NaN too."""
+    """Product over `axis` in NumPy's order; its gradients hold at zeros, infinities and NaN too."""
     x = operand(x, "prod")
     return _prod(x, axis=several_axes(axis, x.shape, scalars=True), keepdims=bool(keepdims))
 

@@ -1,4 +1,4 @@
-"""Plain NumPy twins of the kernels in `ctc`: one row of the batch at a time, written from the equations."""
+"""NumPy twins of the kernels in `ctc`: a row of the batch at a time, written from the equations."""
 
 from __future__ import annotations
 

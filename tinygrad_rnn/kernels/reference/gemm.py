@@ -13,7 +13,7 @@ def gemm(a: Array, b: Array, c: Array | None = None) -> Array:
 
 
 def gemm2(a1: Array, b1: Array, a2: Array, b2: Array, bias: Array) -> Array:
-    """``bias + A1 @ B1 + A2 @ B2``: what `gemm.gemm2`, `few_rows.few_rows_nn` and `few_rows.few_rows_nt` compute."""
+    """``bias + A1 @ B1 + A2 @ B2``, as of `gemm2`, `few_rows_nn` and `few_rows_nt`."""
     return bias + a1 @ b1 + a2 @ b2
 
 

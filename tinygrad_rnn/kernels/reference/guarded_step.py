@@ -11,7 +11,7 @@ LINE = 64  # bytes
 
 
 def differs(watched: Iterable[tuple[Array, Array]], every: int, first: int) -> bool:
-    """Whether an array differs from its copy in the lines ``first, first + every, ...`` or behind the last line."""
+    """Whether an array differs from its copy in lines ``first, first + every, ...``, or behind all."""
     for array, copy in watched:
         changed = array.view(np.uint8) != copy.view(np.uint8)
         lines = len(changed) // LINE

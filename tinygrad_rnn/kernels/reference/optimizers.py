@@ -1,4 +1,4 @@
-"""Plain NumPy twins of the kernels in `optimizers`: same names, same arguments, written from the formulas."""
+"""NumPy twins of the kernels in `optimizers`: same names and arguments, written from the formulas."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Elementary functions on lanes: exp, expm1, log, log1p, power, tanh, sigmoid, softplus, erf, sin, cos and sqrt.
+"""Elementary functions on lanes: exp, log, power, tanh, sigmoid, softplus, erf, sin and their kin.
 
 Called in jitted code on a vector, ``tanh(v)``; the vector decides between float32 and float64. Each is
 within 4 units in the last place of the exact value over the whole range (most are within 2) and treats

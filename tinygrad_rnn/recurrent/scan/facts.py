@@ -81,7 +81,7 @@ def is_users_module(module: types.ModuleType) -> bool:
 
 
 def is_iterator(value: Any) -> bool:
-    """Whether reading from `value` uses it up: an iterator or generator of Python's own, or a file to be read."""
+    """Whether reading `value` uses it up: an iterator or generator of Python's own, or a file."""
     if issubclass(type(value), io.IOBase):
         return not value.closed and value.readable()
     classes = [cls for cls in type(value).__mro__ if "__next__" in vars(cls) and not is_users_class(cls)]
