@@ -53,8 +53,8 @@ def translated(function: Callable) -> Any:
         language raises NotImplementedError, and one that does not take such types Numba's TypingError.
     """
 
-    def define(typingctx, *args):
-        def codegen(context, builder, sig, values):
+    def define(typingctx: Any, *args: Any) -> Any:
+        def codegen(context: Any, builder: ir.IRBuilder, sig: Any, values: Any) -> Any:
             Translation(context, builder, function).run(list(zip(sig.args, values)))
             return context.get_dummy_value()
 
@@ -70,7 +70,7 @@ def translated(function: Callable) -> Any:
 class Translation:
     """Translation of one function into instructions at the place where the builder stands."""
 
-    def __init__(self, context: Any, builder: ir.IRBuilder, function: Callable):
+    def __init__(self, context: Any, builder: ir.IRBuilder, function: Callable) -> None:
         self.context, self.builder = context, builder
         self.module = function.__globals__
         (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body

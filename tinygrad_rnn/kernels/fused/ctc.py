@@ -13,6 +13,7 @@ vectors, so that neighbours are read without a branch.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -29,7 +30,7 @@ SLACK = 2 + LANES_F64  # and after the last: two, and the rest of a vector
 
 
 @njit(error_model="numpy")
-def _log_sum(a, b, c):
+def _log_sum(a: Any, b: Any, c: Any) -> Any:
     """``log(exp(a) + exp(b) + exp(c))`` on lanes; NaN and infinities as by definition."""
     top = vmax(vmax(a, b), c)
     shift = vselect(vabs(top) == math.inf, 0.0, top)
@@ -37,13 +38,13 @@ def _log_sum(a, b, c):
 
 
 @njit(error_model="numpy")
-def _then(ways, emitted):
+def _then(ways: Any, emitted: Any) -> Any:
     """Log-probability of getting there and emitting; where there is no way, whatever is emitted."""
     return vselect(ways == -math.inf, ways, ways + emitted)
 
 
 @njit(error_model="numpy")
-def _places(labels, first, last, blank, z, skips):
+def _places(labels: Array, first: int, last: int, blank: int, z: Array, skips: Array) -> int:
     """The places of one row, and 1 where the blank before may be left out; returns their number."""
     places = 2 * (last - first) + 1
     skips[:] = 0.0
@@ -55,13 +56,15 @@ def _places(labels, first, last, blank, z, skips):
 
 
 @njit(error_model="numpy")
-def _emit(log_probs, t, b, z, places, out):
+def _emit(log_probs: Array, t: int, b: int, z: Array, places: int, out: Array) -> None:
     for s in range(places):
         out[FRONT + s] = log_probs[t, b, z[s]]
 
 
 @kernel
-def _forward(log_probs, labels, offsets, lengths, blank, losses, alphas):
+def _forward(
+    log_probs: Array, labels: Array, offsets: Array, lengths: Array, blank: int, losses: Array, alphas: Array
+) -> None:
     lanes, width = vlanes(alphas), alphas.shape[2]
     flat = alphas.reshape(-1)
     z = np.empty(width, np.int64)
@@ -91,7 +94,10 @@ def _forward(log_probs, labels, offsets, lengths, blank, losses, alphas):
 
 
 @kernel
-def _backward(g, losses, alphas, log_probs, labels, offsets, lengths, blank, out):
+def _backward(
+    g: Array, losses: Array, alphas: Array, log_probs: Array, labels: Array, offsets: Array, lengths: Array,
+    blank: int, out: Array,
+) -> None:  # fmt: skip
     lanes, width = vlanes(alphas), alphas.shape[2]
     flat = alphas.reshape(-1)
     z = np.empty(width, np.int64)
@@ -120,7 +126,7 @@ def _backward(g, losses, alphas, log_probs, labels, offsets, lengths, blank, out
                 out[t, b, z[s]] -= g[b] * shares[FRONT + s]
 
 
-def _contiguous(a: Array, dtype=None) -> Array:
+def _contiguous(a: Array, dtype: Any = None) -> Array:
     """The array in C order and writeable, as Numba would compile everything again for other arrays."""
     a = np.ascontiguousarray(a, dtype)
     return a if a.flags.writeable else a.copy()

@@ -28,7 +28,7 @@ _NOTHING = {d: (np.empty((0, 0), d), np.empty(0, d)) for d in _DTYPES}  # for wh
 
 
 @njit(error_model="numpy")
-def _tanh(y, n):
+def _tanh(y: Array, n: int) -> None:
     lanes = vlanes(y)
     whole = n // lanes * lanes
     for i in range(0, whole, lanes):
@@ -37,7 +37,7 @@ def _tanh(y, n):
 
 
 @njit(error_model="numpy")
-def _cotangent(g, y, B, H, db):
+def _cotangent(g: Array, y: Array, B: int, H: int, db: Array) -> Array:
     """The cotangent of the argument of tanh, ``g * (1 - y * y)``; its sum over rows in db, if not empty."""
     lanes, n = vlanes(g), B * H
     a = np.empty(n, g.dtype)
@@ -56,7 +56,7 @@ def _cotangent(g, y, B, H, db):
 
 
 @njit(error_model="numpy")
-def _padded(bias, N):
+def _padded(bias: Array, N: int) -> Array:
     """The bias, or zeros if it is empty, with space for reading it in whole panels."""
     padded = np.empty(N + max(PANEL_VECTORS * vlanes(bias), DOTS), bias.dtype)
     for i in range(padded.size):
@@ -65,7 +65,10 @@ def _padded(bias, N):
 
 
 @kernel
-def _forward_few_rows(x, I, w_x, x_row, x_column, h, w_h, h_row, h_column, bias, y, B, H):
+def _forward_few_rows(
+    x: Array, I: int, w_x: Array, x_row: int, x_column: int, h: Array, w_h: Array, h_row: int, h_column: int,
+    bias: Array, y: Array, B: int, H: int,
+) -> None:  # fmt: skip
     start, out = _padded(bias, H), y.ravel()
     if x_column == 1 and h_column == 1:
         few_rows_nn(x, I, np.intp(1), I, w_x, x_row, h, H, np.intp(1), H, w_h, h_row, start, out, B, H)
@@ -75,7 +78,10 @@ def _forward_few_rows(x, I, w_x, x_row, x_column, h, w_h, h_row, h_column, bias,
 
 
 @kernel
-def _forward_packed(x, I, w_x, x_row, x_column, h, w_h, h_row, h_column, bias, y, B, H, work, second):
+def _forward_packed(
+    x: Array, I: int, w_x: Array, x_row: int, x_column: int, h: Array, w_h: Array, h_row: int, h_column: int,
+    bias: Array, y: Array, B: int, H: int, work: Array, second: int,
+) -> None:  # fmt: skip
     start, out, zero = _padded(bias, H), y.ravel(), np.intp(0)
     pack(w_x, zero, x_row, x_column, I, H, work, zero)
     pack(w_h, zero, h_row, h_column, H, H, work, second)
@@ -86,7 +92,9 @@ def _forward_packed(x, I, w_x, x_row, x_column, h, w_h, h_row, h_column, bias, y
 
 
 @njit(error_model="numpy")
-def _few_rows_gradients(a, x, w, row, column, none, B, I, H, dx, dw):
+def _few_rows_gradients(
+    a: Array, x: Array, w: Array, row: int, column: int, none: Array, B: int, I: int, H: int, dx: Array, dw: Array
+) -> None:
     """Gradients of ``x @ w`` for the cotangent a."""
     zero, one = np.intp(0), np.intp(1)
     if dx.size and column == 1:
@@ -101,8 +109,9 @@ def _few_rows_gradients(a, x, w, row, column, none, B, I, H, dx, dw):
 
 @kernel
 def _backward_few_rows(
-    g, y, x, I, w_x, x_row, x_column, h, w_h, h_row, h_column, B, H, dx, dw_x, dh, dw_h, db
-):  # fmt: skip
+    g: Array, y: Array, x: Array, I: int, w_x: Array, x_row: int, x_column: int, h: Array, w_h: Array, h_row: int,
+    h_column: int, B: int, H: int, dx: Array, dw_x: Array, dh: Array, dw_h: Array, db: Array,
+) -> None:  # fmt: skip
     a = _cotangent(g, y, B, H, db)
     none = _padded(a[:0], max(I, H))
     _few_rows_gradients(a, x, w_x, x_row, x_column, none, B, I, H, dx.ravel(), dw_x.ravel())
@@ -110,7 +119,9 @@ def _backward_few_rows(
 
 
 @njit(error_model="numpy")
-def _packed_gradients(a, x, w, row, column, B, I, H, dx, dw, work):
+def _packed_gradients(
+    a: Array, x: Array, w: Array, row: int, column: int, B: int, I: int, H: int, dx: Array, dw: Array, work: Array
+) -> None:
     zero = np.intp(0)
     if dx.size:
         pack(w, zero, column, row, H, I, work, zero)
@@ -125,8 +136,9 @@ def _packed_gradients(a, x, w, row, column, B, I, H, dx, dw, work):
 
 @kernel
 def _backward_packed(
-    g, y, x, I, w_x, x_row, x_column, h, w_h, h_row, h_column, B, H, dx, dw_x, dh, dw_h, db, work
-):  # fmt: skip
+    g: Array, y: Array, x: Array, I: int, w_x: Array, x_row: int, x_column: int, h: Array, w_h: Array, h_row: int,
+    h_column: int, B: int, H: int, dx: Array, dw_x: Array, dh: Array, dw_h: Array, db: Array, work: Array,
+) -> None:  # fmt: skip
     a = _cotangent(g, y, B, H, db)
     _packed_gradients(a, x, w_x, x_row, x_column, B, I, H, dx.ravel(), dw_x.ravel(), work)
     _packed_gradients(a, h, w_h, h_row, h_column, B, H, H, dh.ravel(), dw_h.ravel(), work)

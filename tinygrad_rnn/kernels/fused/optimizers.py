@@ -6,15 +6,22 @@ Coefficients come as Python floats and are rounded once to the dtype of the arra
 are in `reference.optimizers`.
 """
 
+from __future__ import annotations
+
 import math
 
 import numpy as np
 
 from ..build.fingerprint import kernel
 
+Array = np.ndarray
+
 
 @kernel
-def sgd(values, grads, momentum_buffer, lr, momentum, dampening, weight_decay, nesterov):
+def sgd(
+    values: Array, grads: Array, momentum_buffer: Array, lr: float, momentum: float, dampening: float,
+    weight_decay: float, nesterov: bool,
+) -> None:  # fmt: skip
     """Gradient descent with (Nesterov) momentum; `momentum_buffer` is in use when `momentum` is not 0."""
     number = values.dtype.type
     rate, decay, mu, fresh = number(lr), number(weight_decay), number(momentum), number(1 - dampening)
@@ -31,19 +38,9 @@ def sgd(values, grads, momentum_buffer, lr, momentum, dampening, weight_decay, n
 
 @kernel
 def adam(
-    values,
-    grads,
-    exp_avg,
-    exp_avg_sq,
-    max_exp_avg_sq,
-    lr,
-    beta1,
-    beta2,
-    eps,
-    weight_decay,
-    step,
-    decoupled,
-):
+    values: Array, grads: Array, exp_avg: Array, exp_avg_sq: Array, max_exp_avg_sq: Array, lr: float, beta1: float,
+    beta2: float, eps: float, weight_decay: float, step: int, decoupled: bool,
+) -> None:  # fmt: skip
     """Adam at update number `step` (from 1); AdamW if `decoupled`, AMSGrad if there is a `max_exp_avg_sq`."""
     number = values.dtype.type
     old1, new1, old2, new2 = number(beta1), number(1 - beta1), number(beta2), number(1 - beta2)
@@ -73,7 +70,10 @@ def adam(
 
 
 @kernel
-def rmsprop(values, grads, square_avg, grad_avg, momentum_buffer, lr, alpha, eps, weight_decay, momentum, centered):
+def rmsprop(
+    values: Array, grads: Array, square_avg: Array, grad_avg: Array, momentum_buffer: Array, lr: float,
+    alpha: float, eps: float, weight_decay: float, momentum: float, centered: bool,
+) -> None:  # fmt: skip
     """RMSprop; `grad_avg` is in use when `centered`, `momentum_buffer` when `momentum` is not 0."""
     number = values.dtype.type
     rate, decay, small, mu = number(lr), number(weight_decay), number(eps), number(momentum)
@@ -94,7 +94,9 @@ def rmsprop(values, grads, square_avg, grad_avg, momentum_buffer, lr, alpha, eps
 
 
 @kernel
-def adagrad(values, grads, total, lr, lr_decay, eps, weight_decay, step):
+def adagrad(
+    values: Array, grads: Array, total: Array, lr: float, lr_decay: float, eps: float, weight_decay: float, step: int
+) -> None:
     """Adagrad at update number `step` (from 1); `total` is the sum of squared gradients."""
     number = values.dtype.type
     rate, decay, small = number(lr / (1 + (step - 1) * lr_decay)), number(weight_decay), number(eps)

@@ -8,9 +8,11 @@ import numpy as np
 
 from ..build.fingerprint import kernel
 
+Array = np.ndarray
+
 
 @kernel
-def _erf(x, out):
+def _erf(x: Array, out: Array) -> None:
     for i in range(x.size):
         out[i] = math.erf(x[i])
 

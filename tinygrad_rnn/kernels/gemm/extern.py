@@ -29,7 +29,10 @@ def _symbol(dtype: Any) -> str:
     return f"tinygrad_rnn_product_{dtype}"
 
 
-def _product(a, lda, K, p, a2, lda2, K2, p2, start, begin, begin_ld, rows, columns, c, ldc):
+def _product(
+    a: Any, lda: int, K: int, p: Any, a2: Any, lda2: int, K2: int, p2: Any, start: int, begin: Any, begin_ld: int,
+    rows: int, columns: int, c: Any, ldc: int,
+) -> None:  # fmt: skip
     """`gemm.product` on pointers; products of whole panels skip one call, which shows with one row."""
     a, p, a2, p2, zero = carray(a, HUGE), carray(p, HUGE), carray(a2, HUGE), carray(p2, HUGE), np.intp(0)
     begin, c, start = carray(begin, HUGE), carray(c, HUGE), start != 0
@@ -47,7 +50,7 @@ def _product(a, lda, K, p, a2, lda2, K2, p2, start, begin, begin_ld, rows, colum
 
 
 @functools.cache
-def export_product(dtype) -> Any:
+def export_product(dtype: Any) -> Any:
     """Compile the product for `dtype` (or load it from the disk), and tell LLVM its symbol."""
     p = pointer_to(dtype)
     signature = types.void(p, _n, _n, p, p, _n, _n, p, _n, p, _n, _n, _n, p, _n)

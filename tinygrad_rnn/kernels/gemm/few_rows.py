@@ -5,8 +5,11 @@
 without gaps; nothing is padded but the bias.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
@@ -16,11 +19,16 @@ from ..simd.lanes import vbroadcast, vfma, vlanes, vload, vload_n, vstore, vstor
 from ..simd.types import I32, LANES_F32, Vec, first_lanes, fma, is_array, load, masked_load
 from .tile import Place, keep_rolled, never_inline, tile_bias, tile_fma, tile_store
 
+Array = np.ndarray
+
 DOTS = max(8, LANES_F32)  # dot products at a time: enough to hide the latency of the additions
 
 
 @njit(error_model="numpy")
-def _tail_nn(a1, a1_at, k1, K1, w1, w1_at, ldw1, a2, a2_at, k2, K2, w2, w2_at, ldw2, bias, bias_at, c, c_at, n):
+def _tail_nn(
+    a1: Array, a1_at: int, k1: int, K1: int, w1: Array, w1_at: int, ldw1: int, a2: Array, a2_at: int, k2: int,
+    K2: int, w2: Array, w2_at: int, ldw2: int, bias: Array, bias_at: int, c: Array, c_at: int, n: int,
+) -> None:  # fmt: skip
     """The last n columns of one row, fewer than lanes."""
     acc = vload(bias, bias_at)
     for k in range(K1):
@@ -31,7 +39,10 @@ def _tail_nn(a1, a1_at, k1, K1, w1, w1_at, ldw1, a2, a2_at, k2, K2, w2, w2_at, l
 
 
 @njit(error_model="numpy")
-def few_rows_nn(a1, r1, k1, K1, w1, ldw1, a2, r2, k2, K2, w2, ldw2, bias, c, rows, N):
+def few_rows_nn(
+    a1: Array, r1: int, k1: int, K1: int, w1: Array, ldw1: int, a2: Array, r2: int, k2: int, K2: int, w2: Array,
+    ldw2: int, bias: Array, c: Array, rows: int, N: int,
+) -> None:  # fmt: skip
     """``C = bias + A1 @ W1 + A2 @ W2`` for row-major W: columns have stride 1, rows ldw1 and ldw2.
 
     ``a1[r, k]`` is at ``r * r1 + k * k1``, so that A may be a transposed view: a gradient of weights.
@@ -106,7 +117,7 @@ def _emit_dots(builder: ir.IRBuilder, sums: list[Any], a: Place, K: Any, w: Plac
     return _merge(builder, vec, (before, sums), (inside, tail))
 
 
-def _merge(builder, vec, *branches):
+def _merge(builder: ir.IRBuilder, vec: Vec, *branches: tuple[Any, list[Any]]) -> list[Any]:
     merged = []
     for values in zip(*(values for _, values in branches)):
         phi = builder.phi(vec.llvm)
@@ -153,7 +164,10 @@ def _dots(typingctx, a1, a1_at, K1, w1, w1_at, ldw1, a2, a2_at, K2, w2, w2_at, l
 
 
 @njit(error_model="numpy")
-def few_rows_nt(a1, K1, w1, ldw1, a2, K2, w2, ldw2, bias, c, rows, N):
+def few_rows_nt(
+    a1: Array, K1: int, w1: Array, ldw1: int, a2: Array, K2: int, w2: Array, ldw2: int, bias: Array, c: Array,
+    rows: int, N: int,
+) -> None:  # fmt: skip
     """``C = bias + A1 @ W1 + A2 @ W2`` for column-major W: rows have stride 1, columns ldw1 and ldw2."""
     never_inline()
     lanes = vlanes(c)

@@ -6,6 +6,8 @@ and B, as in gradients of weights. Results are bit-identical however rows and co
 (see `tile`). All functions are for jitted code and hold no Python objects.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ from ..build.fingerprint import kernel
 from ..simd.lanes import vlanes, vload, vload_n, vstore, vstore_n
 from ..simd.types import I32, Vec, is_array, lanes_of, load, store
 from .tile import PANEL_VECTORS, TILE_ROWS, Place, emit_fma, emit_load, emit_store, never_inline
+
+Array = np.ndarray
 
 # of gemm_tn: a panel of B stays in the first-level cache, a block of A in the second
 K_BLOCK, M_BLOCK = 384, 96
@@ -81,7 +85,9 @@ def transpose_block(typingctx, source, offset, stride, target, target_offset, ta
 
 
 @kernel
-def pack(w, offset, row_stride, col_stride, K, N, packed, packed_offset):
+def pack(
+    w: Array, offset: int, row_stride: int, col_stride: int, K: int, N: int, packed: Array, packed_offset: int
+) -> None:
     """Pack the (K, N) matrix ``w[offset + k * row_stride + n * col_stride]`` into panels.
 
     Fast for rows and for columns of stride 1; the padding columns become 0.
@@ -161,9 +167,10 @@ def _tile_product(
 
 @njit(error_model="numpy")
 def whole_panels(
-    a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin, begin_at, begin_ld, c,
-    c_at, ldc, rows, panels,
-):  # fmt: skip
+    a1: Array, a1_at: int, lda1: int, K1: int, p1: Array, p1_at: int, a2: Array, a2_at: int, lda2: int, K2: int,
+    p2: Array, p2_at: int, start: bool, begin: Array, begin_at: int, begin_ld: int, c: Array, c_at: int, ldc: int,
+    rows: int, panels: int,
+) -> None:  # fmt: skip
     """The product of whole panels, tile by tile; a panel stays in the cache while the rows pass."""
     never_inline()
     width = PANEL_VECTORS * vlanes(c)
@@ -236,7 +243,10 @@ def whole_panels(
 
 
 @njit(error_model="numpy")
-def _copy(source, source_at, source_ld, target, target_at, target_ld, rows, columns):
+def _copy(
+    source: Array, source_at: int, source_ld: int, target: Array, target_at: int, target_ld: int, rows: int,
+    columns: int,
+) -> None:  # fmt: skip
     lanes = vlanes(target)
     for r in range(rows):
         for j in range(0, columns, lanes):
@@ -249,9 +259,10 @@ def _copy(source, source_at, source_ld, target, target_at, target_ld, rows, colu
 
 @njit(error_model="numpy", inline="always")  # saves LLVM one more pass over the product
 def product(
-    a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin, begin_at, begin_ld, c,
-    c_at, ldc, rows, N,
-):  # fmt: skip
+    a1: Array, a1_at: int, lda1: int, K1: int, p1: Array, p1_at: int, a2: Array, a2_at: int, lda2: int, K2: int,
+    p2: Array, p2_at: int, start: bool, begin: Array, begin_at: int, begin_ld: int, c: Array, c_at: int, ldc: int,
+    rows: int, N: int,
+) -> None:  # fmt: skip
     """``C = begin + A1 @ P1 + A2 @ P2``; columns beyond whole panels go through a panel of their own."""
     width = PANEL_VECTORS * vlanes(c)
     done = N // width * width
@@ -274,7 +285,10 @@ def product(
 
 
 @kernel
-def gemm(a, a_at, lda, rows, K, packed, p_at, N, c, c_at, ldc, accumulate):
+def gemm(
+    a: Array, a_at: int, lda: int, rows: int, K: int, packed: Array, p_at: int, N: int, c: Array, c_at: int,
+    ldc: int, accumulate: bool,
+) -> None:  # fmt: skip
     """``C[rows, N] = A[rows, K] @ packed``, or ``+=`` if `accumulate`.
 
     With N = `padded(N)`, and such an ldc, there are whole panels only, which is faster.
@@ -288,7 +302,10 @@ def gemm(a, a_at, lda, rows, K, packed, p_at, N, c, c_at, ldc, accumulate):
 
 
 @kernel
-def gemm2(a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, bias, bias_at, rows, N, c, c_at, ldc):
+def gemm2(
+    a1: Array, a1_at: int, lda1: int, K1: int, p1: Array, p1_at: int, a2: Array, a2_at: int, lda2: int, K2: int,
+    p2: Array, p2_at: int, bias: Array, bias_at: int, rows: int, N: int, c: Array, c_at: int, ldc: int,
+) -> None:  # fmt: skip
     """``C[rows, N] = bias + A1 @ P1 + A2 @ P2``; C is written once."""
     product(
         a1, np.intp(a1_at), np.intp(lda1), np.intp(K1), p1, np.intp(p1_at), a2, np.intp(a2_at),
@@ -298,7 +315,7 @@ def gemm2(a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, bias, 
 
 
 @njit(error_model="numpy")
-def _transpose(a, a_at, lda, rows, columns, target, ld):
+def _transpose(a: Array, a_at: int, lda: int, rows: int, columns: int, target: Array, ld: int) -> None:
     """``target[columns, rows] = A[rows, columns].T``."""
     lanes = vlanes(a)
     whole_rows, whole_columns = rows // lanes * lanes, columns // lanes * lanes
@@ -314,7 +331,10 @@ def transposed_product(gemm: Any) -> Any:
     """``A.T @ B`` as a function that calls this `gemm`: blocks of A are transposed, panels of B packed."""
 
     @njit(error_model="numpy")
-    def product_tn(a, a_at, lda, b, b_at, ldb, K, M, N, c, c_at, ldc, accumulate):
+    def product_tn(
+        a: Array, a_at: int, lda: int, b: Array, b_at: int, ldb: int, K: int, M: int, N: int, c: Array, c_at: int,
+        ldc: int, accumulate: bool,
+    ) -> None:  # fmt: skip
         width = PANEL_VECTORS * vlanes(c)
         a_block = np.empty(min(M, M_BLOCK) * min(K, K_BLOCK), c.dtype)
         b_block = np.empty(min(K, K_BLOCK) * ((N + width - 1) // width * width), c.dtype)
@@ -333,7 +353,10 @@ product_tn = transposed_product(gemm)
 
 
 @kernel
-def gemm_tn(a, a_at, lda, b, b_at, ldb, K, M, N, c, c_at, ldc, accumulate):
+def gemm_tn(
+    a: Array, a_at: int, lda: int, b: Array, b_at: int, ldb: int, K: int, M: int, N: int, c: Array, c_at: int,
+    ldc: int, accumulate: bool,
+) -> None:  # fmt: skip
     """``C[M, N] = A[K, M].T @ B[K, N]``, or ``+=`` if `accumulate`; all row-major.
 
     To split the work over threads, call it for ranges of rows and columns of C by moving the offsets.

@@ -14,6 +14,8 @@ in. So results do not depend on the number of rows, on their position, or on how
 threads.
 """
 
+from __future__ import annotations
+
 from typing import Any
 
 from llvmlite import ir
@@ -46,7 +48,7 @@ def _literals(*values: Any) -> bool:
 class Place:
     """An array argument with an offset, as the emitters below take it."""
 
-    def __init__(self, context: Any, array_type: Any, array: Any, offset: Any):
+    def __init__(self, context: Any, array_type: Any, array: Any, offset: Any) -> None:
         self.context, self.array_type, self.array, self.offset = context, array_type, array, offset
         self.vec = Vec(array_type.dtype)
         self.intp = offset.type

@@ -30,7 +30,7 @@ _numbers = itertools.count()
 class _Checked:
     """A loop that raises IndexError: Python calls it by its number, as errors do not pass a C function."""
 
-    def __init__(self, function: Callable):
+    def __init__(self, function: Callable) -> None:
         self.function = kernel(function)
         self.function.compile((_n, _n, _n))
         self.address = next(_numbers)
@@ -48,8 +48,8 @@ def translated(function: Callable) -> Any:
 
 
 @intrinsic
-def _call(typingctx, address, b0, b1, table):
-    def codegen(context, builder, sig, args):
+def _call(typingctx: Any, address: Any, b0: Any, b1: Any, table: Any) -> Any:
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
         kind = ir.FunctionType(ir.VoidType(), [x.type for x in args[1:]])
         builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
         return context.get_dummy_value()
@@ -73,7 +73,7 @@ def _entry(context: Any, builder: ir.IRBuilder, dtype: Any, table: Any, index: A
 
 def _reader(dtype: Any) -> Any:
     @intrinsic
-    def array_at(typingctx, table, index):
+    def array_at(typingctx: Any, table: Any, index: Any) -> Any:
         """Array number `index` of the table of spans at the address `table`."""
         code = lambda context, builder, sig, args: _entry(context, builder, dtype, *args)
         return types.Array(dtype, 1, "C")(_n, _n), code
@@ -85,7 +85,7 @@ integers, float32, float64 = _reader(types.int64), _reader(types.float32), _read
 
 
 @intrinsic
-def array_like(typingctx, table, index, like):
+def array_like(typingctx: Any, table: Any, index: Any, like: Any) -> Any:
     """Array number `index` of the table of spans at the address `table`, of the dtype of the array `like`."""
     code = lambda context, builder, sig, args: _entry(context, builder, like.dtype, *args[:2])
     return types.Array(like.dtype, 1, "C")(_n, _n, like), code

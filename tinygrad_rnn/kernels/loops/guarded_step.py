@@ -15,18 +15,20 @@ from .records import float32_in, float64_in, record_at, words_in
 from .task_codes import CHANGED, DONE, STEP_PHASE, SUSPECT, GuardedStep, Result, State, Watched, size_of
 from .tasks import outer
 
+Array = np.ndarray
+
 LINE = 16  # words of four bytes: a cache line
 HEAD, WATCHED, RESULT, STATE = map(size_of, (GuardedStep, Watched, Result, State))
 
 
 @kernel
-def step_of(table):
+def step_of(table: Array) -> GuardedStep:
     """The :class:`GuardedStep` at the beginning of a table."""
     return record_at(table.ctypes.data, 0, GuardedStep)
 
 
 @kernel
-def differs(table, first):
+def differs(table: Array, first: int) -> bool:
     """Whether a watched array differs from its copy in the lines ``first, first + every, ...``."""
     step = step_of(table)
     for i in range(step.watched):
@@ -49,7 +51,7 @@ def differs(table, first):
 
 
 @njit(error_model="numpy")
-def _is_finite(x, ld, columns):
+def _is_finite(x: Array, ld: int, columns: int) -> bool:
     bad = False
     for start in range(0, x.size, ld):
         for j in range(start, start + columns):
@@ -58,14 +60,14 @@ def _is_finite(x, ld, columns):
 
 
 @njit(error_model="numpy")
-def _copy(x, out, ld, columns):
+def _copy(x: Array, out: Array, ld: int, columns: int) -> None:
     for start in range(0, x.size, ld):
         for j in range(start, start + columns):
             out[j] = x[j]
 
 
 @kernel
-def are_finite(table):
+def are_finite(table: Array) -> bool:
     """Whether the results hold neither NaN nor infinity."""
     step = step_of(table)
     first = HEAD + step.watched * WATCHED
@@ -81,7 +83,7 @@ def are_finite(table):
 
 
 @kernel
-def advance_states(table):
+def advance_states(table: Array) -> None:
     """Copy the new states to where a step finds the present ones."""
     step = step_of(table)
     first = HEAD + step.watched * WATCHED + step.results * RESULT
@@ -94,7 +96,7 @@ def advance_states(table):
 
 
 @outer
-def has_changed(table):
+def has_changed(table: Array) -> bool:
     """Whether a watched array is no longer what it was; of large ones, the lines whose turn it is."""
     step = step_of(table)
     phase = step.phase
@@ -104,7 +106,7 @@ def has_changed(table):
 
 
 @outer
-def run_step(table, watch, check_finite):
+def run_step(table: Array, watch: bool, check_finite: bool) -> int:
     """Run one step.
 
     Parameters

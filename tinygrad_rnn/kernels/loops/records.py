@@ -34,7 +34,7 @@ def _load(context: Any, builder: ir.IRBuilder, kind: type, first: Any, position:
 
 
 @intrinsic
-def record_at(typingctx, table, position, kind):
+def record_at(typingctx: Any, table: Any, position: Any, kind: Any) -> Any:
     """The record of this kind that begins at number `position` of the int64 table at the address `table`.
 
     Every field is loaded here, and LLVM drops those that nobody reads.
@@ -43,7 +43,7 @@ def record_at(typingctx, table, position, kind):
         return None
     record = kind.instance_class
 
-    def codegen(context, builder, sig, args):
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
         first = builder.gep(builder.inttoptr(args[0], INT64.as_pointer()), [args[1]])
         return _load(context, builder, record, first, 0)[0]
 
@@ -67,10 +67,10 @@ def array_from(context: Any, builder: ir.IRBuilder, dtype: Any, address: Any, si
 
 def _reader(dtype: Any) -> Any:
     @intrinsic
-    def array_in(typingctx, span):
+    def array_in(typingctx: Any, span: Any) -> Any:
         """The array that a :class:`Span` describes."""
 
-        def codegen(context, builder, sig, args):
+        def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
             return array_from(context, builder, dtype, *(builder.extract_value(args[0], i) for i in (0, 1)))
 
         return types.Array(dtype, 1, "C")(_type_of(Span)), codegen

@@ -8,9 +8,13 @@ from numba import njit
 from ..build.fingerprint import kernel
 from .task_codes import HEADER, Section
 
+Array = np.ndarray
+
 
 @kernel
-def find_segments(steps, lengths, mask, resets, reverse, batch_first, out):
+def find_segments(
+    steps: int, lengths: Array, mask: Array, resets: Array, reverse: bool, batch_first: bool, out: Array
+) -> tuple[int, int]:
     """Table of the segments of a batch, sorted by length, and of where their steps lie in a loop.
 
     A segment is a part of a row without a reset inside, of which some steps count. Segments end together: the last
@@ -158,15 +162,18 @@ def find_segments(steps, lengths, mask, resets, reverse, batch_first, out):
             if left[b] == 0:
                 left[b] = length[head[b]]
                 head[b] += 1
-            r, time, flat = rank[head[b] - 1], longest - left[b], step * along + b * across
+            r, time, there = rank[head[b] - 1], longest - left[b], step * along + b * across
             left[b] -= 1
-            padded_row[offsets[time] + r] = flat
-            packed_row[flat], packed_state[flat] = offsets[time] + r, offsets[time + 1] + r
+            padded_row[offsets[time] + r] = there
+            packed_row[there], packed_state[there] = offsets[time] + r, offsets[time + 1] + r
     return size, longest
 
 
 @njit(error_model="numpy")
-def _cut_rows(T, lengths, mask, resets, reverse, length, row, is_reset, head, tail):
+def _cut_rows(
+    T: int, lengths: Array, mask: Array, resets: Array, reverse: bool, length: Array, row: Array, is_reset: Array,
+    head: Array, tail: Array,
+) -> int:  # fmt: skip
     """Number of segments, row after row; of each: steps, row, whether it follows a reset."""
     n, has_mask, has_resets = 0, len(mask) > 0, len(resets) > 0
     for b in range(len(lengths)):
@@ -195,7 +202,7 @@ def _cut_rows(T, lengths, mask, resets, reverse, length, row, is_reset, head, ta
 
 
 @njit(error_model="numpy")
-def _rounded(n):
+def _rounded(n: int) -> int:
     """n, rounded up to four binary digits, so that few sizes occur."""
     unit = 1
     while unit * 16 <= n:
@@ -204,14 +211,14 @@ def _rounded(n):
 
 
 @njit(error_model="numpy")
-def _section(out, section, at, size):
+def _section(out: Array, section: int, at: int, size: int) -> tuple[Array, int]:
     """The section of `size` elements that begins at `at`, and where the next one does."""
     out[section], out[section + 1] = at, size
     return out[at : at + size], at + size
 
 
 @njit(error_model="numpy")
-def _is_cut(resets, step, b, length, reverse):
+def _is_cut(resets: Array, step: int, b: int, length: int, reverse: bool) -> bool:
     """Whether row b is reset before `step` is run; what lies past its length is not read."""
     at = step + 1 if reverse else step
     return at < length and resets[at, b]

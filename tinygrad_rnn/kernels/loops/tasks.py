@@ -10,6 +10,7 @@ import functools
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
@@ -43,14 +44,16 @@ from .task_codes import (
     Vector,
 )
 
+Array = np.ndarray
+
 
 @njit(error_model="numpy")
-def _arrays(addresses, task, like):
+def _arrays(addresses: int, task: Any, like: Any) -> tuple[Array, Array]:
     """The arrays of a task with a source and a target."""
     return array_like(addresses, task.source.array, like), array_like(addresses, task.target.array, like)
 
 
-def _execute_tasks(launch_at, addresses, first, last, like):
+def _execute_tasks(launch_at: int, addresses: int, first: int, last: int, like: Any) -> None:
     """Execute the tasks ``first .. last - 1``.
 
     Parameters
@@ -133,7 +136,7 @@ def _execute_tasks(launch_at, addresses, first, last, like):
 
 
 @njit(error_model="numpy")
-def _copy(x, start, out, to, n, width):
+def _copy(x: Array, start: int, out: Array, to: int, n: int, width: int) -> None:
     """``out[to : to + n] = x[start : start + n]``, and zeros up to `width`."""
     lanes = vlanes(x)
     whole = n // lanes * lanes
@@ -146,7 +149,7 @@ def _copy(x, start, out, to, n, width):
 
 
 @njit(error_model="numpy")
-def _add(x, start, out, to, n):
+def _add(x: Array, start: int, out: Array, to: int, n: int) -> None:
     """``out[to : to + n] += x[start : start + n]``."""
     lanes = vlanes(x)
     whole = n // lanes * lanes
@@ -158,7 +161,7 @@ def _add(x, start, out, to, n):
 
 
 @njit(error_model="numpy")
-def _move(x, y, task, row_table):
+def _move(x: Array, y: Array, task: MoveRows, row_table: Array) -> None:
     """Copy or add the rows that the sections of a :class:`MoveRows` list."""
     origin, destination, columns, missing = task.origin, task.destination, task.columns, task.missing
     to, lanes = task.target.at, vlanes(x)
@@ -188,7 +191,7 @@ def _move(x, y, task, row_table):
 
 
 @njit(error_model="numpy")
-def _pack(w, packed, task, panel):
+def _pack(w: Array, packed: Array, task: Pack, panel: int) -> None:
     """Copy a rectangle of a matrix into panels ``[columns // panel][row][panel]``."""
     source, ld, rows = task.source.at, task.source.ld, task.rows
     n = 0
@@ -212,7 +215,7 @@ def _pack(w, packed, task, panel):
 
 
 @njit(error_model="numpy")
-def _pack_transposed(w, start, ld, rows, count, packed, at, panel):
+def _pack_transposed(w: Array, start: int, ld: int, rows: int, count: int, packed: Array, at: int, panel: int) -> None:
     """``packed[at + k * panel + m] = w[start + m * ld + k]``, by square blocks of whole vectors."""
     lanes = vlanes(w)
     whole_columns, whole_rows = count // lanes * lanes, rows // lanes * lanes
@@ -234,7 +237,7 @@ def _symbol(dtype: Any) -> str:
 
 
 @functools.cache
-def export_tasks(dtype) -> Any:
+def export_tasks(dtype: Any) -> Any:
     """Compile the tasks for `dtype` (or load them from the disk), and tell LLVM their symbol."""
     if BOUNDSCHECK:
         return None
@@ -243,8 +246,8 @@ def export_tasks(dtype) -> Any:
 
 
 @intrinsic
-def _call_tasks(typingctx, launch_at, addresses, first, last, like):
-    def codegen(context, builder, sig, args):
+def _call_tasks(typingctx: Any, launch_at: Any, addresses: Any, first: Any, last: Any, like: Any) -> Any:
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
         values = [*args[:4], context.make_array(like)(context, builder, args[4]).data]
         return call_symbol(context, builder, _symbol(like.dtype), values)
 
@@ -255,19 +258,22 @@ execute_tasks: Any = kernel(_execute_tasks) if BOUNDSCHECK else _call_tasks
 
 
 @kernel
-def set_span(table, at, array):
+def set_span(table: Array, at: int, array: Array) -> None:
     """Write the :class:`Span` of `array` to ``table[at : at + 2]``; Python finds addresses slowly."""
     table[at], table[at + 1] = array.ctypes.data, array.size
 
 
 @kernel
-def launch_of(launch_table):
+def launch_of(launch_table: Array) -> Launch:
     """The :class:`Launch` at the beginning of a table."""
     return record_at(launch_table.ctypes.data, 0, Launch)
 
 
 @kernel
-def resolve_addresses(launch_table, e0, e1, e2, e3, e4, e5, e6, e7, e8, e9):
+def resolve_addresses(
+    launch_table: Array, e0: Array, e1: Array, e2: Array, e3: Array, e4: Array, e5: Array, e6: Array, e7: Array,
+    e8: Array, e9: Array,
+) -> Array:  # fmt: skip
     """The table of addresses: a :class:`Span` for each array, then for each array of the loop.
 
     The first arrays are those given here, the others those of the launch.
@@ -299,7 +305,7 @@ def resolve_addresses(launch_table, e0, e1, e2, e3, e4, e5, e6, e7, e8, e9):
 
 
 @outer
-def execute(launch_table, addresses, like):
+def execute(launch_table: Array, addresses: Array, like: Any) -> None:
     """Execute tasks, a loop, and tasks again.
 
     Parameters
@@ -319,6 +325,9 @@ def execute(launch_table, addresses, like):
 
 
 @outer
-def run(launch_table, e0, e1, e2, e3, e4, e5, e6, e7, e8, e9):
+def run(
+    launch_table: Array, e0: Array, e1: Array, e2: Array, e3: Array, e4: Array, e5: Array, e6: Array, e7: Array,
+    e8: Array, e9: Array,
+) -> None:  # fmt: skip
     """:func:`execute` with the 1-D arrays e0, ... as the first DIRECT_ARRAYS ones."""
     execute(launch_table, resolve_addresses(launch_table, e0, e1, e2, e3, e4, e5, e6, e7, e8, e9), e0)

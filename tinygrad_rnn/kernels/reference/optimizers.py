@@ -1,9 +1,16 @@
 """NumPy twins of the kernels in `optimizers`: same names and arguments, written from the formulas."""
 
+from __future__ import annotations
+
 import numpy as np
 
+Array = np.ndarray
 
-def sgd(values, grads, momentum_buffer, lr, momentum, dampening, weight_decay, nesterov):
+
+def sgd(
+    values: Array, grads: Array, momentum_buffer: Array, lr: float, momentum: float, dampening: float,
+    weight_decay: float, nesterov: bool,
+) -> None:  # fmt: skip
     g = grads + weight_decay * values
     if momentum != 0:
         momentum_buffer[:] = momentum * momentum_buffer + (1 - dampening) * g
@@ -12,19 +19,9 @@ def sgd(values, grads, momentum_buffer, lr, momentum, dampening, weight_decay, n
 
 
 def adam(
-    values,
-    grads,
-    exp_avg,
-    exp_avg_sq,
-    max_exp_avg_sq,
-    lr,
-    beta1,
-    beta2,
-    eps,
-    weight_decay,
-    step,
-    decoupled,
-):
+    values: Array, grads: Array, exp_avg: Array, exp_avg_sq: Array, max_exp_avg_sq: Array, lr: float, beta1: float,
+    beta2: float, eps: float, weight_decay: float, step: int, decoupled: bool,
+) -> None:  # fmt: skip
     if decoupled:
         values *= 1 - lr * weight_decay
         g = grads
@@ -41,7 +38,10 @@ def adam(
     values -= lr * m_hat / (np.sqrt(v_hat) + eps)
 
 
-def rmsprop(values, grads, square_avg, grad_avg, momentum_buffer, lr, alpha, eps, weight_decay, momentum, centered):
+def rmsprop(
+    values: Array, grads: Array, square_avg: Array, grad_avg: Array, momentum_buffer: Array, lr: float,
+    alpha: float, eps: float, weight_decay: float, momentum: float, centered: bool,
+) -> None:  # fmt: skip
     g = grads + weight_decay * values
     square_avg[:] = alpha * square_avg + (1 - alpha) * g**2
     variance = square_avg
@@ -55,7 +55,9 @@ def rmsprop(values, grads, square_avg, grad_avg, momentum_buffer, lr, alpha, eps
     values -= lr * update
 
 
-def adagrad(values, grads, total, lr, lr_decay, eps, weight_decay, step):
+def adagrad(
+    values: Array, grads: Array, total: Array, lr: float, lr_decay: float, eps: float, weight_decay: float, step: int
+) -> None:
     g = grads + weight_decay * values
     total += g**2
     values -= lr / (1 + (step - 1) * lr_decay) * g / (np.sqrt(total) + eps)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 Array = np.ndarray
@@ -33,7 +35,7 @@ def find_segments(
     rank[order] = np.arange(n)
     rank = rank[np.cumsum(kept) - 1]  # of each segment, the empty ones included
 
-    def sorted_by_length(values, spare):
+    def sorted_by_length(values: Array, spare: Any) -> Array:
         return np.concatenate([values[kept][order], np.full(size - n, spare, values.dtype)])
 
     longest = int(lengths.max())

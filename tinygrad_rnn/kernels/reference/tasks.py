@@ -63,7 +63,7 @@ def _rows(arrays: list[Array], operand: Matrix, rows: int, columns: int) -> Arra
 
 
 @_execute.register
-def _(task: Pack, arrays, row_table, panel):
+def _(task: Pack, arrays: list[Array], row_table: Array, panel: int) -> None:
     shape = (task.columns, task.rows) if task.transposed else (task.rows, task.columns)
     part = _rows(arrays, task.source, *shape)
     packed = arrays[task.target.array][task.target.at :]
@@ -73,24 +73,24 @@ def _(task: Pack, arrays, row_table, panel):
 
 
 @_execute.register
-def _(task: AddVector, arrays, row_table, panel):
+def _(task: AddVector, arrays: list[Array], row_table: Array, panel: int) -> None:
     _elements(arrays, task.target, task.size)[...] += _elements(arrays, task.source, task.size)
 
 
 @_execute.register
-def _(task: AddNumber, arrays, row_table, panel):
+def _(task: AddNumber, arrays: list[Array], row_table: Array, panel: int) -> None:
     _elements(arrays, task.target, task.size)[...] += _elements(arrays, task.source, 1)
 
 
 @_execute.register
-def _(task: CopyRows, arrays, row_table, panel):
+def _(task: CopyRows, arrays: list[Array], row_table: Array, panel: int) -> None:
     target = _rows(arrays, task.target, task.rows, task.target.ld)
     target[:, : task.columns] = _rows(arrays, task.source, task.rows, task.columns)
     target[:, task.columns :] = 0
 
 
 @_execute.register
-def _(task: Product, arrays, row_table, panel):
+def _(task: Product, arrays: list[Array], row_table: Array, panel: int) -> None:
     rows = min(task.rows, max(0, row_table[0] - task.target.at // task.target.ld))
     panels = -(-task.columns // panel)
     packed = _elements(arrays, task.packed, panels * task.depth * panel).reshape(panels, task.depth, panel)
@@ -100,7 +100,7 @@ def _(task: Product, arrays, row_table, panel):
 
 
 @_execute.register
-def _(task: TransposedProduct, arrays, row_table, panel):
+def _(task: TransposedProduct, arrays: list[Array], row_table: Array, panel: int) -> None:
     depth = min(task.depth, row_table[0])
     left, right = _rows(arrays, task.source, depth, task.rows), _rows(arrays, task.right, depth, task.columns)
     target = _rows(arrays, task.target, task.rows, task.columns)
@@ -108,25 +108,25 @@ def _(task: TransposedProduct, arrays, row_table, panel):
 
 
 @_execute.register
-def _(task: SumRows, arrays, row_table, panel):
+def _(task: SumRows, arrays: list[Array], row_table: Array, panel: int) -> None:
     rows = _rows(arrays, task.source, min(task.rows, row_table[0]), task.columns)
     _elements(arrays, task.target, task.columns)[...] += rows.sum(axis=0)
 
 
 @_execute.register
-def _(task: AddRows, arrays, row_table, panel):
+def _(task: AddRows, arrays: list[Array], row_table: Array, panel: int) -> None:
     target = _rows(arrays, task.target, task.rows, task.columns)
     target += _rows(arrays, task.source, task.rows, task.columns)
 
 
 @_execute.register
-def _(task: AddColumns, arrays, row_table, panel):
+def _(task: AddColumns, arrays: list[Array], row_table: Array, panel: int) -> None:
     target = _rows(arrays, task.target, task.rows, task.columns)
     target += _rows(arrays, task.source, task.columns, task.rows).T
 
 
 @_execute.register
-def _(task: MoveRows, arrays, row_table, panel):
+def _(task: MoveRows, arrays: list[Array], row_table: Array, panel: int) -> None:
     def listed(section: int) -> Array | None:
         return row_table[row_table[section] :][: row_table[section + 1]] if section >= 0 else None
 
@@ -143,5 +143,5 @@ def _(task: MoveRows, arrays, row_table, panel):
 
 
 @_execute.register
-def _(task: Clear, arrays, row_table, panel):
+def _(task: Clear, arrays: list[Array], row_table: Array, panel: int) -> None:
     _elements(arrays, task.target, task.size)[...] = 0
