@@ -210,7 +210,7 @@ def bind_backward(
     names += [*forward.names[1 : 1 + n], *(kept := forward.names[1 + n + m :]), *captures]
 
     suballocated = {name: Vector(FORWARD_ARENA, offset) for name, (_, offset) in forward.suballocated.items()}
-    suballocated[PRODUCTS] = Vector(ARENA, bound.arena)
+    suballocated[PRODUCTS] = Vector(ARENA, bound.arena)  # behind the loop's buffers
     if small:
         suballocated |= {PACKED: Vector(ARENA, arena), INPUT_PACKED: Vector(ARENA, arena + bound.weights)}
         w, arena = 0, arena + w
@@ -232,6 +232,7 @@ def bind_backward(
             results.append(size)
         gradients.append((i, None if small or moves else view))
     for i, (b, s) in enumerate(zip(plan.carries, t.states)):
+        # after T steps back the gradient of the initial state is in this slot of the two
         view = _rows(reverse, names, b, bound.offsets, time & 1, (1, batch, *s.shape[1:]), {})
         copied.append((names[view.array], view, Role.CALLER_STATE_GRAD.of(i)))
         shapes.append(view.shape[1:])

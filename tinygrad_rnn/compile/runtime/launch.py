@@ -79,6 +79,7 @@ class LaunchPlan:
         self._before = bounds[1]
         tasks = [task for phase in phases for task in phase]
         self._tasks_work = np.concatenate([[0], np.cumsum([_work(task) for task in tasks])])
+        # a thread takes whole groups: a task with those that add to what it wrote
         starts = [i for i, task in enumerate(after[0], bounds[1]) if not _continues(task)]
         self._groups = np.array([*starts, bounds[2]])  # of the first phase after the loop
         self._small = work < 2 * threads.WORTH and self._tasks_work[-1] < 2 * threads.WORTH
@@ -100,7 +101,7 @@ class LaunchPlan:
         known = [name for name in used if name in captures]
         others = [ARENA, *(name for name in used if name not in captures and name != ARENA)]
         others += [ARENA] * (DIRECT_ARRAYS - len(others))  # a call always gives so many
-        numbers = {name: i for i, name in reversed(list(enumerate(others + known)))}
+        numbers = {name: i for i, name in reversed(list(enumerate(others + known)))}  # the first one, if repeated
         self._direct = _getter([names.index(name) for name in others[:DIRECT_ARRAYS]])
         self._has_more = len(others) > DIRECT_ARRAYS
         self._more = _getter([names.index(name) for name in others[DIRECT_ARRAYS:]])

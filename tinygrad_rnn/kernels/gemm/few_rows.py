@@ -49,6 +49,7 @@ def few_rows_nn(
     """
     never_inline()
     lanes = vlanes(c)
+    # Four rows share what is loaded of W. Single rows take more columns at once, to hide the latency of additions.
     in_fours, pairs = rows // 4 * 4, N // (2 * lanes) * 2 * lanes
     for j in range(0, pairs, 2 * lanes):
         for row in range(0, in_fours, 4):
@@ -130,7 +131,7 @@ def _merge(builder: ir.IRBuilder, vec: Vec, *branches: tuple[Any, list[Any]]) ->
 def _emit_sums(builder: ir.IRBuilder, vectors: list[Any], lanes: int) -> Any:
     """The vector of the sums over lanes of as many vectors as there are lanes."""
     half = lanes // 2
-    while half:
+    while half:  # in each round half as many vectors are left, with sums of twice as many lanes
         # the first of a pair goes on in the lower halves of blocks, the second in the upper halves
         keep = [j if not j & half else lanes + j for j in range(lanes)]
         swap = [j + half if not j & half else lanes + j - half for j in range(lanes)]

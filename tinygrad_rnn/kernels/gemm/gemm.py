@@ -139,6 +139,7 @@ def _tile_product(
     def codegen(context, builder, sig, args):
         _, _, _, _, lda1, K1, _, _, _, _, lda2, K2, _, _, start, _, _, begin_ld, _, _, ldc, part, step = args
         a1, p1, a2, p2, begin, c = (Place(context, sig.args[i], args[i], args[i + 1]) for i in (2, 6, 8, 12, 15, 18))
+        # The tile starts from memory or from zeros: a choice between values, so that it never leaves the registers.
         before = builder.block
         with builder.if_then(start):
             loaded = emit_load(builder, begin, begin_ld, n_rows, vectors)
@@ -152,6 +153,7 @@ def _tile_product(
             panel = builder.mul(K, width)
             ahead = None
             if panels.literal_value == 1 and n_rows > 2:
+                # Behind the last panel this points beyond the matrix: a prefetch may ask for any address.
                 following = builder.gep(p.at(builder, [], panel), [panel])
                 bytes_at = builder.bitcast(following, ir.IntType(8).as_pointer())
                 ahead = builder.gep(bytes_at, [builder.mul(part, builder.mul(step, K))]), step
@@ -200,6 +202,7 @@ def whole_panels(
         c_at += taken * width
     if panels == 0:
         return
+    # The number of rows of a tile has to be a literal, as it decides the code: hence a call for each number below.
     parts = (rows + TILE_ROWS - 1) // TILE_ROWS
     step = width * c.itemsize // parts
     for j in range(panels):
@@ -271,6 +274,7 @@ def product(
         c, c_at, ldc, rows, N // width,
     )  # fmt: skip
     if done < N:
+        # Tiles write whole panels, but what is behind the columns of C may belong to somebody else.
         tail = np.empty(rows * width, c.dtype)
         if start:
             _copy(begin, begin_at + done, begin_ld, tail, 0, width, rows, N - done)
@@ -338,7 +342,7 @@ def transposed_product(gemm: Any) -> Any:
         width = PANEL_VECTORS * vlanes(c)
         a_block = np.empty(min(M, M_BLOCK) * min(K, K_BLOCK), c.dtype)
         b_block = np.empty(min(K, K_BLOCK) * ((N + width - 1) // width * width), c.dtype)
-        for k in range(0, max(K, 1), K_BLOCK):
+        for k in range(0, max(K, 1), K_BLOCK):  # once without rows too: C becomes zero
             depth, zero = min(K_BLOCK, K - k), np.intp(0)
             pack(b, b_at + k * ldb, ldb, np.intp(1), depth, N, b_block, zero)
             for m in range(0, M, M_BLOCK):

@@ -115,6 +115,7 @@ def emit_fma(
             a.at(builder, [], builder.add(size, intp(1)))
             size = builder.add(builder.mul(last, b_k), builder.mul(b_group, intp(vectors // group - 1)))
             b.at(builder, [], builder.add(size, intp(group * vec.lanes)))
+    # Rows of A and groups of B are pointers that stay as they are; in the loop one index for each of the two grows.
     a_data, b_data = (x.context.make_array(x.array_type)(x.context, builder, x.array).data for x in (a, b))
     a_rows = [builder.gep(a_data, [builder.add(a.offset, builder.mul(a_row, intp(r)))]) for r in range(rows)]
     b_groups = [
@@ -128,6 +129,7 @@ def emit_fma(
     counters = [builder.phi(intp) for _ in strides]
     _, a_at, b_at = counters[:3]
     sums = [builder.phi(vec.llvm) for _ in tile]
+    # One row of B is loaded as vectors, and each number of a column of A goes to all lanes of one: outer products.
     row = [
         load(builder, builder.gep(b_groups[v // group], [builder.add(b_at, intp(v % group * vec.lanes))]), vec)
         for v in range(vectors)

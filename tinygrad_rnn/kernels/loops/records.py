@@ -30,6 +30,7 @@ def _load(context: Any, builder: ir.IRBuilder, kind: type, first: Any, position:
         else:
             value, position = _load(context, builder, inner, first, position)
         values.append(value)
+    # Numba holds tuples of one type as arrays and others as structures: it knows how to make either
     return context.make_tuple(builder, _type_of(kind), values), position
 
 
