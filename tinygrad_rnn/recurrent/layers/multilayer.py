@@ -141,7 +141,7 @@ class RNNBase(CellParameters):
         mask : bools (T, B), optional
             Steps that count; at the others the state is carried through, and outputs are zero.
         resets : bools (T, B), optional
-            Before which steps a row begins anew, with the cell's initial state.
+            Steps before which a row is reset to the cell's initial state.
         return_states : {"final", "all"}
             "all": the states after every step, instead of the final ones alone.
         return_outputs : bool

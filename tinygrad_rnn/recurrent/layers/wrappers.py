@@ -83,7 +83,7 @@ class Recurrent(Module):
         mask : bools (T, B), optional
             Steps that count; at the others the state is carried through, and outputs are zero.
         resets : bools (T, B), optional
-            Before which steps a row begins anew, with the cell's initial state.
+            Steps before which a row is reset to the cell's initial state.
         return_states : {"final", "all"}
             "all": the states after every step, sequences as the outputs are, instead of the final one alone; zero
             where steps do not count.
