@@ -51,6 +51,52 @@ def test_questions_about_tensors_compile(name):
     compiles(Cell(TENSORS[name]))
 
 
+# ---- parameters indexed by arrays
+
+INDICES = {
+    "integers": (lambda c, x, h: x * c.w[c.i], np.array([1, 0])),
+    "one of them twice": (lambda c, x, h: x * c.w[c.i], np.array([1, 1])),
+    "a tensor": (lambda c, x, h: x * c.w[c.i], tr.tensor([1, 0])),
+    "a mask": (lambda c, x, h: x * c.w[c.i].sum(), np.array([True, False])),
+    "in a tuple": (lambda c, x, h: x * c.w[None, c.i][0], np.array([1, 0])),
+    "of a list": (lambda c, x, h: x * c.w[[1, 0]], np.array([1, 0])),
+    "take": (lambda c, x, h: x * tr.take(c.w, c.i), np.array([1, 0])),
+    "embedding": (lambda c, x, h: x * tr.embedding(c.w[:, None], c.i)[:, 0], tr.tensor([1, 0])),
+}
+
+
+@pytest.mark.parametrize("name", INDICES)
+def test_parameters_are_indexed_before_the_loop(name):
+    function, i = INDICES[name]
+    cell = Cell(function, i=i.copy())
+    agree(cell, 1, 3)
+    compiles(cell)
+    cell.i[...] = 0  # in place, or a new one
+    agree(cell, 3)
+    cell.i = i.copy()
+    agree(cell, 3)
+    compiles(cell)
+
+
+def test_indices_of_the_sequence():
+    """A tensor that begin_sequence() makes anew, with other values or the same."""
+
+    class Shuffled(Cell):
+        turn = 0
+
+        def begin_sequence(self, batch_size):
+            self.i = tr.tensor([1, 0] if self.turn else [0, 1])
+
+        def step(self, x, h):
+            return x * self.w[self.i], h
+
+    cell = Shuffled()
+    for turn in (0, 1, 1, 0):
+        cell.turn = turn
+        agree(cell, 3)
+        compiles(cell)
+
+
 # ---- values of parameters
 
 VALUES = {

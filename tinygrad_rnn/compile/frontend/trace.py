@@ -305,7 +305,8 @@ class Trace(NormalForm):
         results = infer(op, args, static, self.stand_in)
         shapes = [s for s, _ in results] if isinstance(results, list) else [results[0]]
         rows = any(isinstance(a, Symbol) and a.shape[:1] == (BATCH,) for a in args)
-        baked = any(n is BATCH or n == self.stand_in for v in static.values() if isinstance(v, tuple) for n in v)
+        numbers = [n for v in static.values() if isinstance(v, tuple) for n in v if isinstance(n, int)]
+        baked = any(n is BATCH or n == self.stand_in for n in numbers)
         if baked or (not rows and any(s[:1] == (self.stand_in,) for s in shapes)):
             self.fail(op, args, "no size of the batch inside the step; do this in begin_sequence(batch_size)")
         if isinstance(results, list):

@@ -201,7 +201,7 @@ class GuardedCall:
             self.tensors, self.arrays = tensors, [t._array for t in tensors]
         self.static_attributes = static
         self.names = [*program.guards.names, *loop.guards.names]
-        self.guards = [guards for guards in (program.guards, loop.guards) if guards.values]
+        self.guards = [guards for guards in (program.guards, loop.guards) if guards.values or guards.places]
         self.states = [(s.shape, s.dtype, s.requires_grad) for s in arguments.states]
         self.initial: list[Tensor] | None = None
         self.dtype, self.watches_dtype = arguments.inputs[0].dtype, self._watch_dtype(cell)

@@ -18,6 +18,8 @@ from ... import config
 from ...core import Tensor
 from ...errors import CompileError
 from ...modules.module import Module
+from ..cell import Cell
+from .attribute_path import AttributePath, locate
 from .facts import DEPTH, FactReader, attributes, is_fixed, is_users, is_users_class, is_users_module
 
 
@@ -30,17 +32,22 @@ class Guards:
         Names that the program has read: their values are compared by identity.
     values : list
         Objects that the program has looked into: their contents are compared.
+    places : list of AttributePath
+        Where the cell keeps the tensors whose values the program has frozen: those that are there now are compared.
     """
 
-    def __init__(self, names: list[tuple[Mapping, list[str]]], values: Iterable[Any]):
+    def __init__(
+        self, names: list[tuple[Mapping, list[str]]], values: Iterable[Any], places: Iterable[AttributePath] = ()
+    ):
         # Identity of the value behind a name is checked first, as that is fast; contents only of mutable values.
         self.names = [(d.get, n, d.get(n)) for d, found in names for n in found]
         self.values = [(v, FactReader().fact(v, False)) for v in values]
+        self.places = [(place.get, FactReader().fact(place.get().data)) for place in places]
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to compare."""
-        return not self.names and not self.values
+        return not self.names and not self.values and not self.places
 
     def hold(self) -> bool:
         """Whether nothing has changed."""
@@ -48,8 +55,11 @@ class Guards:
             if get(name) is not value:
                 return False
         try:
-            return not self.values or all(FactReader().fact(value, False) == fact for value, fact in self.values)
-        except CompileError:  # it has grown beyond what can be compared
+            for value, fact in self.values:
+                if FactReader().fact(value, False) != fact:
+                    return False
+            return all(FactReader().fact(get().data) == fact for get, fact in self.places)
+        except (CompileError, LookupError, AttributeError):  # it has grown beyond what can be compared, or has gone
             return False
 
 
@@ -61,12 +71,12 @@ def _is_generated(names: Mapping) -> bool:
     return str(names.get("__name__", "")).startswith("namedtuple_")
 
 
-def guards_of(cell: Module | None, codes: Mapping[types.CodeType, dict], read: Iterable[Tensor]) -> Guards:
+def guards_of(cell: Cell | None, codes: Mapping[types.CodeType, dict], read: Iterable[Tensor]) -> Guards:
     """Guards on everything that the code of a step reads outside of its cell.
 
     Parameters
     ----------
-    cell : Module or None
+    cell : Cell or None
         Attributes of the cell and its parts have guards of their own; classes and functions in them are searched.
     codes : mapping of code to globals
         The code that ran while the step was traced.
@@ -90,8 +100,9 @@ def guards_of(cell: Module | None, codes: Mapping[types.CodeType, dict], read: I
         search.add(config, "_default_dtype")
     if any(code.co_filename in (os.__file__, "<frozen os>") for code in codes):  # as of os.getenv()
         search.values.append(os.environ)
-    search.values += [t.data for t in read]
-    return Guards(list(search.found.values()), search.values)
+    places = [None if cell is None else locate(cell, t) for t in read]
+    search.values += [t.data for t, place in zip(read, places) if place is None]
+    return Guards(list(search.found.values()), search.values, [place for place in places if place is not None])
 
 
 class _Search:
