@@ -1,4 +1,4 @@
-"""Generated sources of five cells as they should be; ``python -m tests.golden`` writes them anew.
+"""Generated sources of five cells as they should be; ``python -m tests.golden`` writes them again.
 
 A source holds no sizes and no addresses. What differs from machine to machine, the lanes of a register, is left out, as
 is the head of the file, which is the same for all.

@@ -1,4 +1,4 @@
-"""Write the golden sources anew, and say which have changed."""
+"""Write the golden sources again, and say which have changed."""
 
 from . import CELLS, generate, path
 

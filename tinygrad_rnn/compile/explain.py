@@ -27,7 +27,7 @@ class Saved(NamedTuple):
 class Loop(NamedTuple):
     """A generated loop.
 
-    ``schedule`` tells its levels, ``sweeps`` what each pass over a row computes, ``buffers`` what lies where.
+    ``schedule`` tells its levels, ``sweeps`` what each pass over a row computes, ``buffers`` the values in each buffer.
     FLOPs are those of one row at one time step; an elementwise operation counts as one.
     """
 

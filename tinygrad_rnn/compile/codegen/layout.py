@@ -1,4 +1,4 @@
-"""Layout of a loop: where everything that it reads or writes lies, and the tasks that prepare it.
+"""Layout of a loop: the offset of everything that it reads or writes, and the tasks that prepare it.
 
 Each call has two arrays of its own: ``weights`` holds packed matrices, biases and vectors; the arena holds the buffers
 of its schedule, and outlives the call if the backward loop reads them. The caller's arrays and the results are arrays
@@ -35,7 +35,7 @@ class Sizes(NamedTuple):
     def cache_skew(self) -> int:
         """Elements left free between buffers.
 
-        A loop reads the same row of a dozen equally large buffers at once. Without a gap, these rows would lie a
+        A loop reads the same row of a dozen equally large buffers at once. Without a gap, these rows would be a
         power of two apart, and meet in the same few sets of the cache.
         """
         return 2 * self.lanes
@@ -111,7 +111,7 @@ class Packing:
         self.bases[view.base.uid] = view.base
         (_, r0, r1), (_, c0, c1) = view.axes
         ld = view.base.shape[1]
-        start = c0 * ld + r0 if view.transposed else r0 * ld + c0  # of the rectangle, as the parameter lies in memory
+        start = c0 * ld + r0 if view.transposed else r0 * ld + c0  # of the rectangle, in the parameter's own order
         source = Matrix(Role.CAPTURE.of(view.base.uid), start, ld)
         target = Vector(self.target, offset)
         self.tasks.append(Pack(source, target, view.transposed, r1 - r0, c1 - c0, depth, row, column))

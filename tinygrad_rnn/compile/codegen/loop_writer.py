@@ -90,7 +90,7 @@ class LoopWriter(ABC):
 
     @abstractmethod
     def lanes_left(self, width: str, at: str) -> str:
-        """How many lanes of the vector at a feature lie within the row."""
+        """Number of lanes, of the vector at a feature, that are within the row."""
 
     @abstractmethod
     def vectors(self, index: str, width: str, body: list[str]) -> list[str]:

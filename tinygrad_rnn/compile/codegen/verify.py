@@ -99,7 +99,7 @@ def verify_bound(layout: Layout, bound: BoundLayout, time: int, batch: int) -> N
 
 
 def _check_regions(what: str, regions: list[Region], size: int) -> None:
-    """Whether parts of an array of so many elements lie apart and inside it."""
+    """Check that parts of an array of `size` elements do not overlap, and end inside it."""
     end, before = 0, "its begin"
     for at, n, name in sorted(regions):
         if at < end:

@@ -38,7 +38,7 @@ class Trace(NormalForm):
     ----------
     dtype : float32 or float64
     owned : callable
-        Whether a tensor is kept by the cell, so that it is looked up anew at each call.
+        Whether a tensor is kept by the cell, so that it is looked up again at each call.
     cuts : mapping of int to list of int
         At which columns to cut the n-th product from the start, as :func:`~.column_cuts.overlaps` of an earlier trace
         says.

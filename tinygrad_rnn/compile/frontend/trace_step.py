@@ -35,7 +35,7 @@ def trace_step(
     input_widths, state_widths : sequences of (shape of a row, dtype)
     dtype : float32 or float64
     owned : callable
-        Whether a tensor that the step reads is kept outside it, so that it is looked up anew at each call.
+        Whether a tensor that the step reads is kept outside it, so that it is looked up again at each call.
     cuts : mapping of int to list of int
         Where to cut products, see :class:`Trace`; known after an earlier run.
     stand_in : int

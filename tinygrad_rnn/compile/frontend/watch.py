@@ -122,7 +122,7 @@ def _remove() -> None:
 def _tracer() -> Trace | None:
     """This thread's trace, if a step or what it calls is asking."""
     tracer = grad_mode.tracer
-    return tracer if isinstance(tracer, Trace) and not asked_by(_COMPILER, beside=__file__) else None
+    return tracer if isinstance(tracer, Trace) and not asked_by(_COMPILER, skipping=__file__) else None
 
 
 def _slot(name: str, refuse: Any) -> property:
@@ -139,9 +139,9 @@ def _slot(name: str, refuse: Any) -> property:
 
 def _read_data(tracer: Trace, tensor: Tensor) -> None:
     array = _slots["data"].__get__(tensor)
-    if array.dtype.kind in "iub" and asked_by(_PACKAGE, beside=__file__):
+    if array.dtype.kind in "iub" and asked_by(_PACKAGE, skipping=__file__):
         tracer.read.append(tensor)  # whole numbers as an index: taken over
-    elif asked_by(_LAYERS, beside=__file__):
+    elif asked_by(_LAYERS, skipping=__file__):
         tracer.refuse_for(
             f"a layer runs inside a step at {location()}: call its cell's step(), or run it in begin_sequence()"
         )
@@ -150,12 +150,12 @@ def _read_data(tracer: Trace, tensor: Tensor) -> None:
 
 
 def _read_gradient(tracer: Trace, tensor: Tensor) -> None:
-    if not asked_by(_PACKAGE, beside=__file__):
+    if not asked_by(_PACKAGE, skipping=__file__):
         tracer.refuse("an access to the gradient of a tensor")
 
 
 def _read_flag(tracer: Trace, tensor: Tensor) -> None:
-    if not asked_by(_PACKAGE, beside=__file__):
+    if not asked_by(_PACKAGE, skipping=__file__):
         tracer.refuse("a look at whether a tensor requires gradients")
 
 
@@ -165,7 +165,7 @@ def _shape(self: Tensor) -> tuple:
 
 
 def _size(self: Tensor) -> int:
-    if BATCH in _shape(self)[:1] and not asked_by(_PACKAGE, beside=__file__):
+    if BATCH in _shape(self)[:1] and not asked_by(_PACKAGE, skipping=__file__):
         return BATCH._refuse()
     return _slots["data"].__get__(self).size
 

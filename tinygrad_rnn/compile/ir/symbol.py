@@ -110,10 +110,10 @@ class SymbolicDim:
 BATCH: Any = SymbolicDim()
 
 
-def asked_by(folder: str | tuple[str, ...], beside: str = "") -> bool:
-    """Whether the caller lies in `folder`, or in one of them; frames of the file `beside` are skipped."""
+def asked_by(folder: str | tuple[str, ...], skipping: str = "") -> bool:
+    """Whether the caller is in `folder`, or in one of them; frames of the file `skipping` do not count."""
     frame: Any = sys._getframe(1)
-    while frame.f_code.co_filename in (__file__, beside):
+    while frame.f_code.co_filename in (__file__, skipping):
         frame = frame.f_back
     return frame.f_code.co_filename.startswith(folder)
 

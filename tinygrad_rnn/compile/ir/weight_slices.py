@@ -22,7 +22,7 @@ class WeightSlice(NamedTuple):
 def resolve_slice(s: Symbol) -> WeightSlice:
     """The rectangle that `s` is, through transposes and plain slices, of a computed or given matrix.
 
-    Rows lie in one piece: a row that is a column of something is computed, not viewed.
+    Rows are in one piece: a row that is a column of something is computed, not sliced.
     """
     view = _follow(s)
     scattered = view.transposed and view.base.shape[1] > 1

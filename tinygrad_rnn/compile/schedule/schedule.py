@@ -27,7 +27,7 @@ class Product:
     level: int
     members: list[Accumulation]
     buffer: Buffer
-    sources: list[list[int]] = field(default_factory=list)  # runs of term indices whose operands lie side by side
+    sources: list[list[int]] = field(default_factory=list)  # runs of term indices whose operands are side by side
 
 
 class Schedule:
@@ -176,7 +176,7 @@ class Schedule:
                     acc.place = self.places[uid] = self._new_part(self.buffer(BufferKind.PER_STEP, "kept"), s)
                 elif place is None:
                     self._lay_out([v for v in self.adjacent.get(uid, [s]) if v is s or self._is_unplaced(v)])
-                else:  # it lies where the next step overwrites it
+                else:  # it is where the next step overwrites it
                     place = self._new_part(self.buffer(BufferKind.PER_STEP, "kept"), s)
                     self.stores.append(Store(s, place, self.level_of(s), s.width, zero_padded=True))
                     self.kept[uid] = place

@@ -149,7 +149,7 @@ class _Step:
             self.fail(lead.out, f"products write whole panels, and {product.buffer.name} has {behind} parts behind it")
 
     def _check_operands(self, product: Product) -> None:
-        """Left operands are stored; those that are read as one lie side by side, with zeros in between."""
+        """Left operands are stored; those that are read as one are side by side, with zeros in between."""
         lead = product.members[0]
         for a, _ in lead.terms:
             self._check_stored(a)
@@ -167,7 +167,7 @@ class _Step:
             self.fail(lead.out, f"its operands are grouped as {product.sources}")
 
     def _check_member(self, product: Product, index: int) -> Place:
-        """Members have operands in common, and lie side by side; gives the place of one."""
+        """Members have operands in common, and are side by side; returns the place of one."""
         lead, m = product.members[0], product.members[index]
         same = [a.uid for a, _ in m.terms] == [a.uid for a, _ in lead.terms]
         if m.level != product.level or not same or bool(m.initial_terms) != bool(lead.initial_terms):
@@ -268,7 +268,7 @@ class _Step:
         parts = place.buffer.parts
         if not 0 <= place.part < len(parts) or place.start < 0 or place.start + s.width > parts[place.part]:
             self.fail(
-                s, f"it lies in columns {place.start} to {place.start + s.width} of {_at(place)}, which has {parts}"
+                s, f"it is in columns {place.start} to {place.start + s.width} of {_at(place)}, which has {parts}"
             )
 
     def _names(self, found: list[tuple[int, int, Any]]) -> str:
