@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from ... import ops
-from ...checks import flag, one_of
 from ...core import tree
 from ...modules import init as initialisers
 from ...modules.module import Module
@@ -130,13 +129,6 @@ class WithStates(Modifier):
     def step(self, x, state, **options) -> tuple[Any, Any]:
         y, state = self.cell.step(x, state, **options)
         return (y, state), state
-
-
-def check_returns(return_states: str, return_outputs: bool) -> tuple[bool, bool]:
-    """The two options of a call as truth values: all states, and outputs."""
-    if return_outputs is True and isinstance(return_states, str) and return_states == "final":  # at most calls
-        return False, True
-    return one_of("return_states", return_states, ("final", "all")) == "all", flag("return_outputs", return_outputs)
 
 
 def with_states(layer: Module, cell: Cell) -> WithStates:

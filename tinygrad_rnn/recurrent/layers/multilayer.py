@@ -17,10 +17,10 @@ from ...errors import ShapeError
 from ...modules.dropout import dropout_mask
 from ..cells.base import check_count
 from ..scan.axis_layout import SequenceLayout
-from ..scan.driver import as_input, as_state, run
+from ..scan.driver import as_input, as_state, check_returns, run
 from ..scan.valid_steps import read_valid_steps
 from .cell_parameters import CellParameters
-from .cell_wrapper import check_returns, with_states
+from .cell_wrapper import with_states
 from .layer_options import LayerOptions, checked_options, in_words, lists_options, wrapped
 from .wrappers import MERGES
 

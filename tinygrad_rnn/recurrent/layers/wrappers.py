@@ -13,8 +13,8 @@ from ...errors import ShapeError
 from ...modules.containers import ModuleList
 from ...modules.module import Module
 from ..cell import Cell, check_cell_type, forwards_to
-from ..scan.driver import check_every, check_mode, scan
-from .cell_wrapper import LearnedInitialState, check_returns, with_states
+from ..scan.driver import check_every, check_mode, check_returns, scan
+from .cell_wrapper import LearnedInitialState, with_states
 
 
 class Recurrent(Module):

@@ -277,6 +277,13 @@ def check_inputs(cell: Cell, xs, batch_first: bool = False) -> tuple[list[Tensor
     return tensors, structure
 
 
+def check_returns(return_states: str, return_outputs: bool) -> tuple[bool, bool]:
+    """The two options of a call as truth values: all states, and outputs."""
+    if return_outputs is True and isinstance(return_states, str) and return_states == "final":  # at most calls
+        return False, True
+    return one_of("return_states", return_states, ("final", "all")) == "all", flag("return_outputs", return_outputs)
+
+
 def as_input(x, dtype: np.dtype, argument: str) -> Tensor:
     """`x` as a tensor of `dtype`, or of integers; only arrays are cast.
 
