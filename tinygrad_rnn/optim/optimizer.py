@@ -151,8 +151,9 @@ class Optimizer:
         FloatingPointError
             If asked to by `error_if_nonfinite`; the parameter is named, and nothing is updated then.
         """
-        error_if_nonfinite = flag("error_if_nonfinite", error_if_nonfinite)
-        if not callable(closure) and closure is not None:
+        if error_if_nonfinite is not False:
+            error_if_nonfinite = flag("error_if_nonfinite", error_if_nonfinite)
+        if closure is not None and not callable(closure):
             raise TypeError(f"closure: got {shown(closure)}, wanted a function")
         loss = None if closure is None else closure()
         if not self._gather():
