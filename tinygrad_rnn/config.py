@@ -190,10 +190,13 @@ def set_default_dtype(dtype: DTypeLike) -> None:
         If `dtype` is neither.
     """
     global _default_dtype
-    dtype = np.dtype(dtype)
-    if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-        raise DTypeError(f"dtype: got {dtype}, wanted float32 or float64")
-    _default_dtype = dtype
+    try:
+        found = None if dtype is None else np.dtype(dtype)  # NumPy takes None for float64
+    except (TypeError, ValueError):
+        found = None
+    if found is None or found not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise DTypeError(f"dtype: got {shown(dtype) if found is None else found}, wanted float32 or float64")
+    _default_dtype = found
 
 
 def seed(value: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import flag
 from ..config import grad_mode
 from .aliases import ArrayLike, DTypeLike
 from .backward import grad as run_grad
@@ -49,9 +50,9 @@ def tensor(data: ArrayLike, requires_grad: bool = False, dtype: DTypeLike | None
     array = np.array(as_array(values_of(data), "data", dtype=dtype), order="C")  # compiled loops take it as it is
     if dtype is not None:
         array = array.astype(dtype, copy=False)
-    if requires_grad:
+    if requires_grad is not False and (requires_grad := flag("requires_grad", requires_grad)):
         check_differentiable(array)
-    return Tensor(array, bool(requires_grad))
+    return Tensor(array, requires_grad)
 
 
 def as_tensor(data: ArrayLike, dtype: DTypeLike | None = None) -> Tensor:

@@ -11,13 +11,14 @@ import numpy as np
 from .. import config
 from ..errors import DTypeError, GraphError, ShapeError
 from .aliases import ArrayLike, Index
-from .dtype import is_supported
+from .dtype import as_array, is_supported
 from .node import Node, clock
 from .operators import Operators
 
 Self = TypeVar("Self", bound="InPlace")
 
 grad_mode = config.grad_mode
+_PLAIN = (float, int, bool)
 
 # mypy: disable-error-code="override"
 # as t += v keeps the class of t, which t + v does not: a Parameter stays one
@@ -66,23 +67,30 @@ class InPlace(Operators):
             )
         return value
 
+    def _numbers(self, what: str, value: Any) -> Any:
+        """The numbers to write: those of a tensor, a number, or an array of what NumPy can read."""
+        if isinstance(value, InPlace):
+            return value.data
+        return value if type(value) in _PLAIN else as_array(value, what, narrow=True, dtype=self.data.dtype)
+
     def __setitem__(self, index: Index, value: ArrayLike) -> None:
         self._writable("t[index] = value", value)
         where = tuple(values_of(i) for i in index) if isinstance(index, tuple) else values_of(index)
+        numbers = self._numbers("t[index] = value", value)
         try:
-            self.data[where] = values_of(value)
+            self.data[where] = numbers
         except IndexError as e:
             raise IndexError(f"index: got {index} for shape {self.shape}: {e}") from None
         except ValueError as e:
             raise ShapeError(
-                f"t[index] = value: got a value of shape {np.shape(value)} for {self.shape}: {e}"
+                f"t[index] = value: got a value of shape {np.shape(numbers)} for {self.shape}: {e}"
             ) from None
         self.touch()
 
     def copy_(self: Self, value: ArrayLike) -> Self:
         """Overwrite the values, in place; `value` must have this tensor's shape."""
         self._writable("copy_", value)
-        value = np.asarray(values_of(value))
+        value = np.asarray(self._numbers("copy_", value))
         if value.shape != self.shape:
             raise ShapeError(f"copy_: got shape {value.shape}, wanted {self.shape}")
         self.data[...] = value
@@ -92,7 +100,7 @@ class InPlace(Operators):
     def fill_(self: Self, value: float) -> Self:
         """Set every element to `value` (a number, or what broadcasts), in place."""
         self._writable("fill_", value)
-        values = np.asarray(values_of(value))
+        values = np.asarray(self._numbers("fill_", value))
         try:
             self.data[...] = values
         except ValueError:

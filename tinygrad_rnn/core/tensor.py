@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from .. import config
+from ..checks import flag
 from ..errors import DTypeError, GraphError
 from .backward import backward as run_backward
 from .conversion import Convertible
@@ -154,6 +155,7 @@ class Tensor(Convertible):
         """Switch gradients of a leaf on or off, in place."""
         if self._node is not None:
             raise GraphError("requires_grad_: got a tensor computed by the graph, wanted a leaf; use detach()")
+        requires_grad = flag("requires_grad", requires_grad)
         if requires_grad:
             check_differentiable(self._array)
         self.requires_grad = requires_grad

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import is_whole, shown
+from ..checks import flag, is_whole, shown
 from ..core import Traceable
 from ..core.dtype import KNOWN_DTYPES
 from ..core.node import as_operand
@@ -58,6 +58,11 @@ def integers(value: Any, name: str) -> tuple[int, ...]:
         if not -MOST < i < MOST:
             raise ShapeError(f"{name}: got {shown(value)}, wanted numbers below {MOST}")
     return tuple(int(i) for i in found)
+
+
+def keeps(keepdims: Any) -> bool:
+    """`keepdims` as a bool, without a call for what is one."""
+    return keepdims if keepdims is False or keepdims is True else flag("keepdims", keepdims)
 
 
 def one_axis(axis: Any, shape: tuple, scalars: bool = False) -> int:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..checks import is_number, shown
 from ..core import OUT, Lowering, primitive
 from ..core.aliases import Axes, Value
 from ..core.signatures import like_first
 from ..errors import ShapeError
-from .arguments import number, operand, several_axes
+from .arguments import keeps, number, operand, several_axes
 from .compare import isfinite
 from .elementwise import abs, constant, sqrt, where
 from .reduce import _count, _expand, _max, _sum, max, sum
@@ -29,7 +30,7 @@ def _deviations(x: Value, axis: Axes, ddof: float, name: str) -> tuple[Value, tu
 def var(x: Value, axis: Axes = None, keepdims: bool = False, ddof: float = 0) -> Value:
     """Variance over `axis`, with divisor ``n - ddof``; exactly 0 where all elements are equal."""
     centred, axes, divisor = _deviations(x, axis, ddof, "var")
-    return _sum(centred * centred, axis=axes, keepdims=bool(keepdims)) / divisor
+    return _sum(centred * centred, axis=axes, keepdims=keeps(keepdims)) / divisor
 
 
 @like_first
@@ -40,7 +41,7 @@ def std(x: Value, axis: Axes = None, keepdims: bool = False, ddof: float = 0) ->
     its square does.
     """
     centred, axes, divisor = _deviations(x, axis, ddof, "std")
-    return _norm(centred, axis=axes, keepdims=bool(keepdims)) * (1.0 / divisor**0.5)
+    return _norm(centred, axis=axes, keepdims=keeps(keepdims)) * (1.0 / divisor**0.5)
 
 
 def _centre_vjp(g: Value, y: Value, x: Value, axis: tuple[int, ...]) -> Value:
@@ -130,8 +131,9 @@ def norm(x: Value, ord: float | None = None, axis: Axes = None, keepdims: bool =
     """
     x = operand(x, "norm")
     axes = several_axes(axis, x.shape, scalars=True)
-    if ord is None or (ord == 2 and len(axes) == 1):
-        return _norm(x, axis=axes, keepdims=bool(keepdims))
-    if ord not in (1, np.inf) or len(axes) != 1:
-        raise ValueError(f"norm: got ord={ord!r} over {len(axes)} axes, wanted None, or 1, 2 or inf over one axis")
+    known = ord if ord is None or is_number(ord) else "another"  # what is no number may not even compare with one
+    if known is None or (known == 2 and len(axes) == 1):
+        return _norm(x, axis=axes, keepdims=keeps(keepdims))
+    if known not in (1, np.inf) or len(axes) != 1:
+        raise ValueError(f"norm: got ord={shown(ord)} over {len(axes)} axes, wanted None, or 1, 2 or inf over one axis")
     return (sum if ord == 1 else max)(abs(x), axis=axes, keepdims=keepdims)

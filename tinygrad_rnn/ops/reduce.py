@@ -8,7 +8,7 @@ from ..core import Lowering, Reduction, primitive
 from ..core.aliases import Axes, Value
 from ..core.signatures import like_first
 from ..errors import ShapeError
-from .arguments import one_axis, operand, several_axes
+from .arguments import keeps, one_axis, operand, several_axes
 from .elementwise import masked_quotient, where
 from .shape import broadcast_to, concat, flip, reshape, transpose
 
@@ -37,14 +37,14 @@ def _sum(x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
 def sum(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     """Sum over `axis` (None: all, an int, or a tuple)."""
     x = operand(x, "sum")
-    return _sum(x, axis=several_axes(axis, x.shape, scalars=True), keepdims=bool(keepdims))
+    return _sum(x, axis=several_axes(axis, x.shape, scalars=True), keepdims=keeps(keepdims))
 
 
 @like_first
 def mean(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     """Arithmetic mean over `axis`."""
     x, axes, count = _counted(x, axis, "mean")
-    return _sum(x, axis=axes, keepdims=bool(keepdims)) / count
+    return _sum(x, axis=axes, keepdims=keeps(keepdims)) / count
 
 
 def _counted(x: Value, axis: Axes, name: str) -> tuple[Value, tuple[int, ...], int]:
@@ -78,14 +78,14 @@ def _min(x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
 def max(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     """Largest element over `axis`; elements that tie share the gradient, and NaN takes it."""
     x, axes, _ = _counted(x, axis, "max")
-    return _max(x, axis=axes, keepdims=bool(keepdims))
+    return _max(x, axis=axes, keepdims=keeps(keepdims))
 
 
 @like_first
 def min(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     """Smallest element over `axis`; elements that tie share the gradient, and NaN takes it."""
     x, axes, _ = _counted(x, axis, "min")
-    return _min(x, axis=axes, keepdims=bool(keepdims))
+    return _min(x, axis=axes, keepdims=keeps(keepdims))
 
 
 # ---- products
@@ -139,7 +139,7 @@ def _prod(x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
 def prod(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     """Product over `axis` in NumPy's order; its gradients hold at zeros, infinities and NaN too."""
     x = operand(x, "prod")
-    return _prod(x, axis=several_axes(axis, x.shape, scalars=True), keepdims=bool(keepdims))
+    return _prod(x, axis=several_axes(axis, x.shape, scalars=True), keepdims=keeps(keepdims))
 
 
 def _cumsum_vjp(g: Value, y: Value, x: Value, axis: int) -> Value:
@@ -206,14 +206,14 @@ def _arg_axis(x: Value, axis: int | None, name: str) -> tuple[Value, int | None]
 def argmax(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
     """Index of the largest element along `axis` (None: in the flattened tensor), or of the first NaN."""
     x, axis = _arg_axis(x, axis, "argmax")
-    return _argmax(x, axis=axis, keepdims=bool(keepdims))
+    return _argmax(x, axis=axis, keepdims=keeps(keepdims))
 
 
 @like_first
 def argmin(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
     """Index of the smallest element along `axis` (None: in the flattened tensor), or of the first NaN."""
     x, axis = _arg_axis(x, axis, "argmin")
-    return _argmin(x, axis=axis, keepdims=bool(keepdims))
+    return _argmin(x, axis=axis, keepdims=keeps(keepdims))
 
 
 @like_first
@@ -230,11 +230,11 @@ def argsort(x: Value, axis: int | None = -1) -> Value:
 def all(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     """Whether all elements hold, over `axis`."""
     x = operand(x, "all")
-    return _all(x, axis=several_axes(axis, x.shape, scalars=True), keepdims=bool(keepdims))
+    return _all(x, axis=several_axes(axis, x.shape, scalars=True), keepdims=keeps(keepdims))
 
 
 @like_first
 def any(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     """Whether any element holds, over `axis`."""
     x = operand(x, "any")
-    return _any(x, axis=several_axes(axis, x.shape, scalars=True), keepdims=bool(keepdims))
+    return _any(x, axis=several_axes(axis, x.shape, scalars=True), keepdims=keeps(keepdims))

@@ -7,7 +7,7 @@ import numpy as np
 from ..core import OUT, Lowering, primitive
 from ..core.aliases import Axes, Value
 from ..core.signatures import like_first
-from .arguments import operand, several_axes
+from .arguments import keeps, operand, several_axes
 from .compare import isfinite, isinf
 from .elementwise import constant, exp, log, masked_product, where
 from .reduce import _max, _sum
@@ -24,7 +24,7 @@ def logsumexp(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     x = operand(x, "logsumexp")
     axes = several_axes(axis, x.shape, scalars=True)
     y = _logsumexp(x, axis=axes)
-    return y if keepdims else reshape(y, tuple(n for i, n in enumerate(x.shape) if i not in axes))
+    return y if keeps(keepdims) else reshape(y, tuple(n for i, n in enumerate(x.shape) if i not in axes))
 
 
 def _logsumexp_vjp(g: Value, y: Value, x: Value, axis: tuple[int, ...]) -> Value:

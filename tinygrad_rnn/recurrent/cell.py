@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 
 from .. import config, ops
-from ..core import is_float
+from ..checks import shown
+from ..core import Tensor, is_float, tree
+from ..core.node import as_operand
+from ..errors import DTypeError, ShapeError
 from ..modules.module import Module
 
 _UNLOCKED = nullcontext()
@@ -123,13 +126,30 @@ class Cell(Module):
 
     def forward(self, x, state=None) -> tuple[Any, Any]:
         """One step from `state`, or, without one, the first step of a new sequence."""
+        if not isinstance(x, Tensor | np.ndarray):
+            x = _as_arrays(x, title_of(self))
         if state is not None:
-            with config.functional():
-                return self.step(x, state)
+            try:
+                with config.functional():
+                    return self.step(x, state)
+            except (TypeError, ValueError, AttributeError) as error:
+                self._explain(error, x, state)
+                raise
+        batch_size = _batch_of(x, title_of(self))
         with sequence_lock(self):
-            self.begin_sequence(x.shape[0])
+            self.begin_sequence(batch_size)
             with config.functional():
-                return self.step(x, self.initial_state(x.shape[0]))
+                return self.step(x, self.initial_state(batch_size))
+
+    def _explain(self, error: Exception, x: Any, state: Any) -> None:
+        """Raise for a state that does not fit; nothing else is checked before a step, which costs too much."""
+        if config.grad_mode.tracer is None:
+            from .scan.driver import check_state
+
+            try:
+                check_state(self, state, _batch_of(x, title_of(self)))
+            except (ShapeError, DTypeError) as misfit:
+                raise misfit from error
 
     def _loses(self, name: str, value: Any) -> bool:
         """As of any module, but for tensors that begin_sequence() sets: they last for one sequence only."""
@@ -138,6 +158,23 @@ class Cell(Module):
     def extra_repr(self) -> str:
         sizes = (self.input_size, self.hidden_size)
         return ", ".join(str(n) for n in sizes if n is not None)
+
+
+def _as_arrays(x: Any, name: str) -> Any:
+    """The input of one step, with lists of numbers as arrays; a nest of inputs stays one."""
+    leaves, structure = ([x], tree.LEAF) if tree.holds_numbers(x) else tree.flatten(x)
+    if not leaves:
+        raise ShapeError(f"{name}: x: got {shown(x)}, wanted (B, ...); for a cell without input, (B, 0)")
+    arrays = [x if isinstance(x, Tensor | np.ndarray) else as_operand(x, f"{name}: x") for x in leaves]
+    return tree.unflatten(structure, arrays)
+
+
+def _batch_of(x: Any, name: str) -> int:
+    """The size of the batch of the input of one step."""
+    first = x if isinstance(x, Tensor | np.ndarray) else tree.flatten(x)[0][0]
+    if not first.shape:
+        raise ShapeError(f"{name}: x: got a number, wanted (B, ...)")
+    return first.shape[0]
 
 
 def sets_attributes(cell: Cell) -> bool:

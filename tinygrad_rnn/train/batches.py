@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..core import Tensor
+from ..core.dtype import as_array
 from ..errors import DataError, ShapeError
 
 
@@ -15,11 +16,11 @@ def tensor_maker(dtype: np.dtype) -> Callable[[Any], Any]:
     """A function from arrays to tensors; floating-point arrays are cast to `dtype`, tensors pass."""
     ndarray = np.ndarray
 
-    def tensor(array):
+    def tensor(array, name="batch"):
         if type(array) is not ndarray:
             if isinstance(array, Tensor):
                 return array
-            array = np.asarray(array)
+            array = as_array(array, name, dtype=dtype)
         if array.dtype is not dtype and array.dtype.kind == "f":
             array = array.astype(dtype, copy=False)
         return Tensor(array)
@@ -36,8 +37,8 @@ def pair_loss(model: Callable, loss: Callable, tensor: Callable) -> Callable[[An
             raise DataError(f"batch: got {kind}, wanted a pair (inputs, targets); else pass step={_hint(batch)}")
         inputs, targets = batch
         if type(inputs) is tuple:
-            return loss(model(*map(tensor, inputs)), tensor(targets))
-        return loss(model(tensor(inputs)), tensor(targets))
+            return loss(model(*[tensor(x, "inputs") for x in inputs]), tensor(targets, "targets"))
+        return loss(model(tensor(inputs, "inputs")), tensor(targets, "targets"))
 
     return loss_of
 
