@@ -78,3 +78,68 @@ def test_classes_that_come_to_light_late():
         layer(sequence(2))
     assert Settings.gain == 5.0, "three steps have counted"
     Settings.gain = 2.0
+
+
+# ---- methods that run without being named, and attributes of metaclasses
+
+
+class Meta(type(nn.Cell)):
+    level = 2.0
+
+
+class Doubling(nn.Module):
+    def forward(self, x):
+        return x * 2.0
+
+
+class Deriving(Doubling):
+    pass
+
+
+class Called:
+    def __call__(self, x):
+        return x * 2.0
+
+    def __add__(self, x):
+        return x + 2.0
+
+    def __getitem__(self, i):
+        return 2.0 + i
+
+    @property
+    def gain(self):
+        return 2.0
+
+
+class WithMeta(Cell, metaclass=Meta):
+    __gain__ = 2.0
+
+
+def tripled(self, x):
+    return x * 3.0
+
+
+METHODS = {
+    "forward": (Doubling(), lambda c, x, h: c.part(x) * c.w, lambda: setattr(Doubling, "forward", tripled)),
+    "inherited forward": (
+        Deriving(),
+        lambda c, x, h: c.part(x) * c.w,
+        lambda: setattr(Deriving, "forward", lambda s, x: x * 5.0),
+    ),
+    "call": (Called(), lambda c, x, h: c.part(x) * c.w, lambda: setattr(Called, "__call__", tripled)),
+    "addition": (Called(), lambda c, x, h: (c.part + x) * c.w, lambda: setattr(Called, "__add__", tripled)),
+    "item": (Called(), lambda c, x, h: x * c.part[0] * c.w, lambda: setattr(Called, "__getitem__", lambda s, i: 5.0)),
+    "property": (
+        Called(),
+        lambda c, x, h: x * c.part.gain * c.w,
+        lambda: setattr(Called, "gain", property(lambda s: 5.0)),
+    ),
+    "metaclass": (None, lambda c, x, h: x * type(c).level * c.w, lambda: setattr(Meta, "level", 3.0)),
+    "name with underscores": (None, lambda c, x, h: x * c.__gain__ * c.w, lambda: setattr(WithMeta, "__gain__", 3.0)),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_replaced_on_the_class(name):
+    part, function, change = METHODS[name]
+    changes_show(WithMeta(function, part=part), change)

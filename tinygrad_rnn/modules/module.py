@@ -93,11 +93,11 @@ class Module:
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """Modules that are attributes of this one, by name."""
         for name, value in vars(self).items():
-            if isinstance(value, Module):
+            if issubclass(type(value), Module):
                 yield name, value
-            elif isinstance(value, list | tuple | dict) and value and not name.startswith("_"):
+            elif issubclass(type(value), list | tuple | dict) and value and not name.startswith("_"):
                 first = next(iter(value.values() if isinstance(value, dict) else value))
-                if isinstance(first, Module | Parameter):
+                if issubclass(type(first), Module | Parameter):
                     raise TypeError(
                         f"{type(self).__name__}.{name}: got a {type(value).__name__} of modules or "
                         "parameters, which would not be trained; wanted an nn.ModuleList or nn.ModuleDict"
@@ -110,7 +110,7 @@ class Module:
 
     def _loses(self, name: str, value: Any) -> bool:
         """Whether an attribute asks for gradients of its own, but is no parameter."""
-        if not isinstance(value, Tensor) or isinstance(value, Parameter) or name.startswith("_"):
+        if not issubclass(type(value), Tensor) or isinstance(value, Parameter) or name.startswith("_"):
             return False
         return name not in self._buffers and value.requires_grad and value.is_leaf
 
@@ -326,7 +326,7 @@ def _other_names(missing: list[str], unexpected: list[str]) -> list[str]:
 def own_tensors(module: Module) -> Iterator[tuple[str, Any]]:
     """Names and tensors of a module itself, parameters first; one with two names comes twice."""
     for name, value in vars(module).items():
-        if isinstance(value, Parameter):
+        if issubclass(type(value), Parameter):  # isinstance() might run a property of a user's object
             yield name, value
     for name in module._buffers:
         value = getattr(module, name)

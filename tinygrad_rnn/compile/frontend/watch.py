@@ -86,6 +86,8 @@ class watching(recording):
             what = IMPURE.get(module) if isinstance(module, str) else None
             if module == "datetime" and function.__name__ in NOW:
                 what = IMPURE["time"]
+            if module == "decimal" and function.__name__ in ("getcontext", "localcontext"):
+                what = "asks for the decimal context"
             if module == "_thread" and function.__name__ in THREADS:
                 what = "asks which thread runs it"
             if what is not None and not frame.f_code.co_filename.startswith(_PACKAGE):

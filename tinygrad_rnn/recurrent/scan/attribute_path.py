@@ -41,7 +41,7 @@ def locate(cell: Cell, tensor: Tensor) -> AttributePath | None:
     seen: set[int] = {id(module) for module in cell.modules()}
     for module in cell.modules():
         for name, value in vars(module).items():
-            if not isinstance(value, Module) or id(value) not in seen:
+            if not issubclass(type(value), Module) or id(value) not in seen:
                 path = _path_to(tensor, value, 0, seen)
                 if path is not None:
                     return AttributePath(vars(module), name, path)
@@ -56,14 +56,15 @@ def as_constant(tensor: Tensor) -> AttributePath:
 def _path_to(tensor: Tensor, value: Any, depth: int, seen: set[int]) -> tuple | None:
     if value is tensor:
         return ()
-    if depth == DEPTH or isinstance(value, (Tensor, type, *FUNCTIONS)) or id(value) in seen:
+    kind = type(value)
+    if depth == DEPTH or issubclass(kind, (Tensor, type, *FUNCTIONS)) or id(value) in seen:
         return None
     inside: Iterable[tuple] = ()
-    if isinstance(value, list | tuple | deque):
+    if issubclass(kind, list | tuple | deque):
         inside = (((True, k), v) for k, v in enumerate(value))
-    elif isinstance(value, dict):
+    elif issubclass(kind, dict):
         inside = (((True, k), v) for k, v in value.items())
-    elif not isinstance(value, bool | int | float | str | np.ndarray):
+    elif not issubclass(kind, bool | int | float | str | np.ndarray):
         inside = (((False, k), v) for k, v in attributes(value))
     if inside:
         seen.add(id(value))

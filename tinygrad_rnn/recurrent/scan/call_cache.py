@@ -14,6 +14,7 @@ import numpy as np
 
 from ...config import grad_mode
 from ...core import Tensor, tree
+from ...errors import CompileError
 from ...modules.parameter import Parameter
 from ..cell import Cell
 from .arguments import Arguments
@@ -155,6 +156,7 @@ class GuardedCall:
     __slots__ = (
         "arrays",
         "dtype",
+        "functions",
         "guards",
         "initial",
         "invariants",
@@ -201,6 +203,7 @@ class GuardedCall:
             self.tensors, self.arrays = tensors, [t._array for t in tensors]
         self.static_attributes = static
         self.names = [*program.guards.names, *loop.guards.names]
+        self.functions = [*program.guards.functions, *loop.guards.functions]
         self.guards = [guards for guards in (program.guards, loop.guards) if guards.values or guards.places]
         self.states = [(s.shape, s.dtype, s.requires_grad) for s in arguments.states]
         self.initial: list[Tensor] | None = None
@@ -221,7 +224,10 @@ class GuardedCall:
 
     def guards_hold(self, cell: Cell, static: StaticAttributes) -> bool:
         """Whether the cell's attributes and parameters, and the globals that its step reads, are as they were."""
-        if static.read(cell) is not self.static_attributes:
+        try:
+            if static.read(cell) is not self.static_attributes:
+                return False
+        except CompileError:  # something that cannot be compared has come
             return False
         for get, name, value in self.names:
             if get(name) is not value:
@@ -229,7 +235,12 @@ class GuardedCall:
         for get, name, tensor, array, wanted in self.watched:
             if get(name) is not tensor or tensor._array is not array or tensor.requires_grad is not wanted:
                 return False
-        return not self.guards or all(guards.hold() for guards in self.guards)
+        for f, code, defaults, more, size in self.functions:
+            if f.__code__ is not code or f.__defaults__ is not defaults or f.__kwdefaults__ is not more:
+                return False
+            if len(f.__dict__) != size:
+                return False
+        return not self.guards or all(guards.values_hold() for guards in self.guards)
 
     def match_states(self, cell: Cell, state: Any, batch: int) -> list[Tensor] | None:
         """The tensors of `state`, or of the initial state; None if their structure, shapes or dtypes differ."""

@@ -137,7 +137,7 @@ def _warn(cell: Cell, key: Any, reason: str) -> None:
 
 def _raise_as_eager(cell: Cell, arguments: Arguments, batch_axis: int, reason: str) -> None:
     """Run one step on the tape, which raises eager mode's error if that rejects the arguments too."""
-    if OuterState(cell).iterator is not None:  # which the step might use up
+    if OuterState(cell).refused is not None:  # it might change what cannot be put back
         return
     with compiler.making, isolated_dry_run(cell):
         firsts = [

@@ -13,7 +13,6 @@ import numpy as np
 
 from ... import config
 from ...core import Tensor
-from ...errors import CompileError
 from ...modules.module import Module
 from .outer_state import Generator, OuterState, generator_of
 
@@ -74,11 +73,11 @@ def isolated_dry_run(cell: Module, seed: int = 0) -> Iterator[CellSnapshot]:
     Raises
     ------
     CompileError
-        Before anything runs, if a run might use up an iterator.
+        Before anything runs, if a run might use up an iterator, or change what nothing can put back.
     """
     before, outer, mode = CellSnapshot(cell, shared=False), OuterState(cell), config.grad_mode
-    if outer.iterator is not None:
-        raise CompileError(uses_up(outer.iterator))
+    if outer.refused is not None:
+        raise outer.refused
     kept = mode.generator, mode.anomaly
     mode.generator, mode.anomaly = np.random.default_rng(seed), None
     try:
@@ -89,20 +88,13 @@ def isolated_dry_run(cell: Module, seed: int = 0) -> Iterator[CellSnapshot]:
         outer.restore()
 
 
-def uses_up(iterator: Any) -> str:
-    """Why a step that an iterator is in reach of does not compile."""
-    return (
-        f"the step can reach an iterator, a {type(iterator).__name__}, which a compiled loop would read once: keep "
-        "its values in a list or an array, and the position in the state; or make them an input (one value a step)"
-    )
-
-
 def _holds_tensors(value: Any) -> bool:
-    if isinstance(value, dict):
+    kind = type(value)  # isinstance() might run a user's property
+    if issubclass(kind, dict):
         return any(map(_holds_tensors, value.values()))
-    if isinstance(value, list | tuple | set | frozenset):
+    if issubclass(kind, list | tuple | set | frozenset):
         return any(map(_holds_tensors, value))
-    return isinstance(value, Tensor | Module)
+    return issubclass(kind, Tensor | Module)
 
 
 @contextmanager

@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import array
 import collections
+import contextlib
 import contextvars
 import copyreg
+import datetime
+import decimal
 import dis
 import functools
 import hashlib
 import io
+import operator
 import os
+import random
+import re
 import sys
+import threading
 import types
+import typing
 import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -28,9 +36,27 @@ from ...errors import CompileError
 from ...modules.module import Module
 
 FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
-_FIXED: tuple = (Tensor, Module, bool, int, float, complex, str, bytes, types.NoneType, np.generic, np.dtype, type)
-_FIXED += (types.BuiltinFunctionType, types.ModuleType, range, slice)
-_PLAIN = (bool, int, complex, str, bytes, types.NoneType, types.EllipsisType)
+_PLAIN = {bool, int, str, bytes, types.NoneType, types.EllipsisType, types.NotImplementedType}
+# what can only change by being replaced, and what is watched by its names
+_IDENTICAL: tuple = (type, types.ModuleType, types.CodeType, np.dtype, np.ufunc, range, slice, re.Pattern)
+_IDENTICAL += (datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, decimal.Decimal)
+_IDENTICAL += (types.GenericAlias, types.UnionType, types.GetSetDescriptorType, types.MemberDescriptorType)
+_IDENTICAL += (types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType)
+_IDENTICAL += (type(threading.Lock()), type(threading.RLock()))
+_IDENTICAL += (np.random.SeedSequence, np.random.BitGenerator)
+_IDENTICAL += (np.random.Generator, np.random.RandomState, random.Random)  # a step that draws is refused
+_FIXED: tuple = (bool, int, float, complex, str, bytes, types.NoneType, types.EllipsisType, np.generic)
+_BOUND = (types.BuiltinFunctionType, types.MethodWrapperType)
+GETTERS = (operator.attrgetter, operator.itemgetter, operator.methodcaller)
+# bases in C whose objects hold nothing but what facts are read of
+_READ: set[type] = {object, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset}
+_READ |= {collections.deque, collections.OrderedDict, collections.defaultdict, np.ndarray, types.SimpleNamespace}
+_READ |= {threading.local, type(functools.lru_cache(len)), types.MappingProxyType}
+_READ |= {functools.partial, weakref.ref, array.array, memoryview, contextvars.ContextVar}
+_READ |= {property, classmethod, staticmethod, types.FunctionType, types.MethodType, *_BOUND, *GETTERS}
+_READ |= {cls for cls in (typing.Generic, typing.Protocol) if isinstance(cls, type)}
+_READ_ALL = (np.generic, BaseException, tuple)  # and so are those of classes in C that are derived from these
+_HEAP, _BARRED = 1 << 9, 1 << 7 | 1 << 8  # flags of types: made at run time; without a constructor, or immutable
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
 _NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
 _PYTHON = os.path.dirname(os.__file__) + os.sep
@@ -40,7 +66,7 @@ SMALL = 4096  # elements of an array whose values are a fact; of larger ones, a 
 DEPTH = 64  # of objects inside objects
 COUNT = 20_000  # values: more would take too long to compare before each call, and the cell runs eagerly
 # libraries whose objects hold locks, files and buffers that change by themselves: by identity only
-OPAQUE = ("logging", "io", "_io", "socket", "asyncio", "concurrent", "multiprocessing", "subprocess", "queue", "random")
+OPAQUE = ("logging", "io", "_io", "socket", "asyncio", "concurrent", "subprocess", "threading")
 
 
 class ByIdentity:
@@ -96,13 +122,42 @@ def global_names(code: types.CodeType) -> set[str]:
 
 def is_fixed(value: Any) -> bool:
     """Whether `value` can only change by being replaced."""
-    if isinstance(value, tuple | frozenset):
-        return all(map(is_fixed, value))
-    if isinstance(value, types.FunctionType):
+    kind = type(value)
+    if kind is types.FunctionType:
         if not is_users(value.__code__):
             return True
-        return value.__closure__ is None and is_fixed(value.__defaults__) and value.__kwdefaults__ is None
-    return isinstance(value, _FIXED)
+        inside = value.__closure__, value.__kwdefaults__, value.__dict__ or None
+        return inside == (None, None, None) and is_fixed(value.__defaults__)
+    if kind in _BOUND:
+        return is_fixed(value.__self__)
+    if issubclass(kind, (Tensor, Module, *_IDENTICAL)):
+        return True
+    if issubclass(kind, tuple | frozenset):
+        return not keeps_attributes(kind) and all(map(is_fixed, value))
+    return issubclass(kind, _FIXED) and not keeps_attributes(kind)
+
+
+def keeps_attributes(kind: type) -> bool:
+    """Whether objects of this class have a ``__dict__`` or slots."""
+    return kind.__dictoffset__ != 0 or bool(kind.__flags__ & _HEAP and copyreg._slotnames(kind))  # type: ignore[attr-defined]
+
+
+def is_known(kind: type) -> bool:
+    """Whether facts tell all that objects of this class hold: nothing is kept in C that only its methods can read."""
+    if issubclass(kind, (Tensor, Module, *_IDENTICAL)) or _root(kind) in OPAQUE:
+        return True
+    return all(cls in _READ or issubclass(cls, _READ_ALL) or _is_by_python(cls) for cls in kind.__mro__)
+
+
+def _is_by_python(cls: type) -> bool:
+    """Whether the class was made by a ``class`` statement, not in C, where it would have a constructor of its own."""
+    new = vars(cls).get("__new__")
+    made_in_c = type(new) is types.BuiltinFunctionType and new.__self__ is cls
+    return bool(cls.__flags__ & _HEAP) and not cls.__flags__ & _BARRED and not made_in_c
+
+
+def _root(kind: type) -> str:
+    return str(kind.__module__).partition(".")[0]
 
 
 class FactReader:
@@ -120,25 +175,29 @@ class FactReader:
 
     def fact(self, value: Any, found: bool = True, depth: int = 0) -> Any:
         """The fact of `value`; of a tensor that calls look up by its path (`found`), only that it is one."""
-        if isinstance(value, Tensor):
+        kind = type(value)
+        if kind is float:
+            return kind, value.hex()  # zeros differ in their signs, and NaN equals itself
+        if kind in _PLAIN:
+            return kind, value
+        if issubclass(kind, Tensor):
             return "tensor" if found else ByIdentity(value)
-        if isinstance(value, float):
-            return type(value), value.hex()  # zeros differ in their signs, and NaN equals itself
-        if isinstance(value, _PLAIN):
-            return type(value), value
-        if isinstance(value, np.generic):
-            return type(value), value.tobytes()
-        if isinstance(value, np.ndarray):
+        if kind is np.ndarray:
             return self._array(value)
-        if isinstance(value, type | types.BuiltinFunctionType | types.ModuleType):
+        if issubclass(kind, _IDENTICAL):
             return ByIdentity(value)
         self.count += 1
         if depth > DEPTH or self.count > COUNT:
-            raise CompileError(f"the cell holds more than a program can watch, such as a {type(value).__name__}")
-        if id(value) in self.seen:  # objects may refer to each other in circles: a number stands for one seen before
-            return type(value), self.seen[id(value)]
+            raise CompileError(f"the cell holds more than a program can watch, such as a {kind.__name__}")
+        if id(value) in self.seen:
+            return kind, self.seen[id(value)]
         self.seen[id(value)] = len(self.seen)
-        return self._inside(value, found, depth + 1)
+        try:
+            return self._inside(value, kind, found, depth + 1)
+        except CompileError:
+            raise
+        except Exception as error:  # of a user's property or method
+            raise unreadable(value, f"{type(error).__name__}: {error}") from error
 
     def _array(self, value: np.ndarray) -> Any:
         if value.dtype.hasobject:
@@ -147,53 +206,123 @@ class FactReader:
             return value.shape, value.dtype.str, value.tobytes()
         return value.shape, value.dtype.str, hashlib.blake2b(np.ascontiguousarray(value).data).digest()
 
-    def _inside(self, value: Any, found: bool, depth: int) -> Any:
-        kind = type(value)
-        if isinstance(value, list | tuple | collections.deque):
-            return kind, tuple([self.fact(v, found, depth) for v in value])
-        if isinstance(value, dict):
-            return kind, tuple([(k, self.fact(v, found, depth)) for k, v in value.items()])
-        if isinstance(value, Mapping) and not is_users_class(kind):  # a view of one, or the environment
-            return ByIdentity(value), tuple([(k, self.fact(value[k], False, depth)) for k in value])
-        if isinstance(value, set | frozenset):
-            return kind, frozenset([self.fact(v, False, depth) for v in value])
-        if isinstance(value, types.FunctionType):
-            return ByIdentity(value), *self._function(value, depth)
-        if isinstance(value, types.MethodType):
-            return self.fact(value.__func__, False, depth), self.fact(value.__self__, False, depth)
-        if isinstance(value, functools.partial):
-            return tuple(self.fact(v, False, depth) for v in (value.func, value.args, value.keywords))
-        if isinstance(value, weakref.ref):
-            return ByIdentity(value), self.fact(value(), False, depth)
-        if isinstance(value, bytearray | array.array | memoryview):
-            return kind, bytes(value)
-        if isinstance(value, contextvars.ContextVar):
-            return ByIdentity(value), self.fact(value.get(None), False, depth)
-        if isinstance(value, np.random.Generator | np.random.RandomState):
-            return ByIdentity(value)  # a step that draws is refused
-        inside = () if kind.__module__.partition(".")[0] in OPAQUE else attributes(value)
-        return ByIdentity(value), tuple([(k, self.fact(v, found, depth)) for k, v in inside])
+    def _inside(self, value: Any, kind: type, found: bool, depth: int) -> Any:
+        if is_iterator(value):
+            raise CompileError(uses_up(value))
+        if not is_known(kind):
+            raise unreadable(value)
+        if kind is not types.FunctionType and _root(kind) in OPAQUE:
+            return ByIdentity(value)
+        contents = self._contents(value, kind, found, depth)
+        if kind is types.FunctionType or (contents is not None and not keeps_attributes(kind)):
+            return kind, contents
+        found = found and contents is None  # a path leads to items or to attributes
+        facts = [(k, self.fact(v, found, depth)) for k, v in attributes(value)]
+        return ByIdentity(value) if contents is None else kind, contents, *facts
 
-    def _function(self, function: types.FunctionType, depth: int) -> tuple:
-        if not is_users(function.__code__):
-            return ()
-        inside = [function.__defaults__, function.__kwdefaults__]
-        for cell in function.__closure__ or ():
-            try:
-                inside.append(cell.cell_contents)
-            except ValueError:  # not set yet
-                inside.append(None)
-        return ByIdentity(function.__code__), *[self.fact(v, False, depth) for v in inside]
+    def _contents(self, value: Any, kind: type, found: bool, depth: int) -> Any:
+        """Facts of what an object holds beside attributes; None if it is no object of such a kind."""
+        if issubclass(kind, list | tuple | collections.deque):
+            return tuple([self.fact(v, found, depth) for v in value])
+        if issubclass(kind, dict):
+            factory = value.default_factory if issubclass(kind, collections.defaultdict) else None
+            return self.fact(factory, False, depth), *[(k, self.fact(v, found, depth)) for k, v in value.items()]
+        if issubclass(kind, Mapping) and not is_users_class(kind):  # a view of one, or the environment
+            return ByIdentity(value), *[(k, self.fact(value[k], False, depth)) for k in value]
+        if issubclass(kind, set | frozenset):
+            return frozenset([self.fact(v, False, depth) for v in value])
+        if issubclass(kind, np.ndarray):
+            return self._array(value.view(np.ndarray))
+        if issubclass(kind, np.generic):
+            return value.tobytes()
+        if issubclass(kind, complex):
+            return value.real.hex(), value.imag.hex()
+        for plain, read in _NUMBERS:
+            if issubclass(kind, plain):
+                return read(value)
+        if issubclass(kind, bytes | bytearray | array.array | memoryview):
+            return bytes(value)
+        if issubclass(kind, BaseException):
+            return self.fact(value.args, False, depth)
+        if (inside := parts(value)) is not None:
+            owner = ByIdentity(value) if issubclass(kind, types.FunctionType | weakref.ref) else kind
+            return owner, *[self.fact(v, False, depth) for v in inside]
+        return None
+
+
+_NUMBERS = ((float, float.hex), (int, int.__int__), (str, str.__str__))
+
+
+def parts(value: Any) -> Iterable[Any] | None:
+    """What a function, method, descriptor, reference or getter consists of; None if `value` is nothing of the kind."""
+    kind = type(value)
+    if kind is types.FunctionType:
+        return _parts_of_function(value)
+    if kind is types.MethodType:
+        return value.__func__, value.__self__
+    if kind in _BOUND:
+        return value.__name__, value.__self__
+    if issubclass(kind, functools.partial):
+        return value.func, value.args, value.keywords
+    if issubclass(kind, weakref.ref):
+        return (value(),)
+    if issubclass(kind, property):
+        return value.fget, value.fset, value.fdel
+    if issubclass(kind, classmethod | staticmethod):
+        return (value.__func__,)
+    if kind in GETTERS:
+        return value.__reduce__()
+    if kind is contextvars.ContextVar:
+        return value, value.get(None)
+    return None
+
+
+def _parts_of_function(function: types.FunctionType) -> Iterable[Any]:
+    """The code of a function, its defaults, its attributes and the values that it closes over."""
+    if not is_users(function.__code__):
+        return ()
+    inside = [function.__code__, function.__defaults__, function.__kwdefaults__, function.__dict__]
+    for cell in function.__closure__ or ():
+        try:
+            inside.append(cell.cell_contents)
+        except ValueError:  # not set yet
+            inside.append(None)
+    return inside
+
+
+def unreadable(value: Any, why: str = "") -> CompileError:
+    """The error for an object of which no guard could tell whether it has changed."""
+    kind = type(value)
+    return CompileError(
+        f"the step can reach a {kind.__module__}.{kind.__qualname__}, of which nothing tells whether it has changed"
+        f"{f' ({why})' if why else ''}: keep what the step needs of it in numbers, arrays or plain attributes"
+    )
+
+
+def uses_up(iterator: Any) -> str:
+    """Why a step that an iterator is in reach of does not compile."""
+    return (
+        f"the step can reach an iterator, a {type(iterator).__name__}, which a compiled loop would read once: keep "
+        "its values in a list or an array, and the position in the state; or make them an input (one value a step)"
+    )
 
 
 def attributes(value: Any) -> Iterable[tuple[str, Any]]:
-    """Names and values of the attributes of an object, in its ``__dict__`` or in slots."""
-    found = list(getattr(value, "__dict__", {}).items())
-    for name in copyreg._slotnames(type(value)) if not isinstance(value, Tensor) else ():  # type: ignore[attr-defined]
-        try:
-            found.append((name, getattr(value, name)))
-        except AttributeError:
-            continue
+    """Names and values of the attributes of an object, in its ``__dict__`` or in slots.
+
+    Raises
+    ------
+    CompileError
+        If it does not let them be read.
+    """
+    kind = type(value)
+    try:
+        found = list(getattr(value, "__dict__", {}).items())
+        for name in copyreg._slotnames(kind) if kind.__flags__ & _HEAP and not issubclass(kind, Tensor) else ():  # type: ignore[attr-defined]
+            with contextlib.suppress(AttributeError):
+                found.append((name, getattr(value, name)))
+    except Exception as error:  # of a user's property
+        raise unreadable(value, f"{type(error).__name__}: {error}") from error
     return found
 
 
@@ -218,7 +347,7 @@ def static_attributes(cell: Module) -> tuple:
             *[
                 (k, reader.fact(v, k in vars(module)))
                 for k, v in attributes(module)
-                if not (isinstance(v, Tensor | Module) and k in vars(module))
+                if not (issubclass(type(v), Tensor | Module) and k in vars(module))
             ],
         )
         for module in modules

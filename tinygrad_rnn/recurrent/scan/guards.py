@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import collections
-import functools
+import dis
 import gc
 import os
 import sys
 import types
-import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -20,7 +19,18 @@ from ...errors import CompileError
 from ...modules.module import Module
 from ..cell import Cell
 from .attribute_path import AttributePath, locate
-from .facts import DEPTH, FactReader, attributes, is_fixed, is_users, is_users_class, is_users_module
+from .facts import (
+    DEPTH,
+    GETTERS,
+    FactReader,
+    attributes,
+    global_names,
+    is_fixed,
+    is_users,
+    is_users_class,
+    is_users_module,
+    parts,
+)
 
 
 class Guards:
@@ -34,26 +44,42 @@ class Guards:
         Objects that the program has looked into: their contents are compared.
     places : list of AttributePath
         Where the cell keeps the tensors whose values the program has frozen: those that are there now are compared.
+    functions : list
+        Functions that the program has called: their code and defaults are compared, as these can be set in place.
     """
 
     def __init__(
-        self, names: list[tuple[Mapping, list[str]]], values: Iterable[Any], places: Iterable[AttributePath] = ()
+        self,
+        names: list[tuple[Mapping, list[str]]],
+        values: Iterable[Any],
+        places: Iterable[AttributePath] = (),
+        functions: Iterable[types.FunctionType] = (),
     ):
         # Identity of the value behind a name is checked first, as that is fast; contents only of mutable values.
         self.names = [(d.get, n, d.get(n)) for d, found in names for n in found]
+        self.functions = [(f, f.__code__, f.__defaults__, f.__kwdefaults__, len(f.__dict__)) for f in functions]
         self.values = [(v, FactReader().fact(v, False)) for v in values]
         self.places = [(place.get, FactReader().fact(place.get().data)) for place in places]
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to compare."""
-        return not self.names and not self.values and not self.places
+        return not (self.names or self.functions or self.values or self.places)
 
     def hold(self) -> bool:
         """Whether nothing has changed."""
         for get, name, value in self.names:
             if get(name) is not value:
                 return False
+        for f, code, defaults, more, size in self.functions:
+            if f.__code__ is not code or f.__defaults__ is not defaults or f.__kwdefaults__ is not more:
+                return False
+            if len(f.__dict__) != size:
+                return False
+        return not (self.values or self.places) or self.values_hold()
+
+    def values_hold(self) -> bool:
+        """Whether the contents of objects are equal to what they were."""
         try:
             for value, fact in self.values:
                 if FactReader().fact(value, False) != fact:
@@ -64,6 +90,9 @@ class Guards:
 
 
 NOTHING = Guards([], [])
+ANY_NAME = {"getattr", "hasattr", "vars", "__dict__", "__getattribute__", "dir", "attrgetter", "getmembers"}
+UNNAMED = {"__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__slotnames__"}  # no code reads them
+_PLAIN = {bool, int, float, complex, str, bytes, np.ndarray}
 
 
 def _is_generated(names: Mapping) -> bool:
@@ -84,43 +113,56 @@ def guards_of(cell: Cell | None, codes: Mapping[types.CodeType, dict], read: Ite
         Tensors whose values the trace has frozen.
     """
     ours = [(code, names) for code, names in codes.items() if is_users(code) and not _is_generated(names)]
-    search = _Search(ours)
-    for code, names in ours:
-        for name in search.names_in(code):
-            if name in names:
-                search.add(names, name)
-            elif isinstance(sys.modules.get(name), types.ModuleType):  # imported in the step
-                search.visit(sys.modules[name])
-    if cell is not None:
-        for module in cell.modules():
-            search.visit(module)
-        search.add_class(type(cell), ["step"])
-    search.find_closures([code for code, _ in ours])
+    names = {n for code, _ in ours for n in names_in(code)}
+    search = _search(cell, ours, names)
+    while search.names != names:  # getters name attributes, too, of objects that were found before
+        names = set(search.names)
+        search = _search(cell, ours, names)
     if config.get_default_dtype.__code__ in codes:  # the package's own code is not searched, but this global is read
         search.add(config, "_default_dtype")
     if any(code.co_filename in (os.__file__, "<frozen os>") for code in codes):  # as of os.getenv()
         search.values.append(os.environ)
     places = [None if cell is None else locate(cell, t) for t in read]
     search.values += [t.data for t, place in zip(read, places) if place is None]
-    return Guards(list(search.found.values()), search.values, [place for place in places if place is not None])
+    kept = [place for place in places if place is not None]
+    return Guards(list(search.found.values()), search.values, kept, search.functions)
+
+
+def names_in(code: types.CodeType) -> list[str]:
+    """Names that the code reads, or spells out in a text, as for getattr()."""
+    return [*code.co_names, *[c for c in code.co_consts if isinstance(c, str) and c.isidentifier()]]
+
+
+def _search(cell: Module | None, codes: list[tuple[types.CodeType, dict]], names: set[str]) -> _Search:
+    search = _Search(codes, names)
+    for code, space in codes:
+        for name in global_names(code) | looked_up(code):
+            if name in space:
+                search.add(space, name)
+        for name in names_in(code):
+            if isinstance(sys.modules.get(name), types.ModuleType):  # imported in the step
+                search.visit(sys.modules[name])
+    if cell is not None:
+        for module in cell.modules():
+            search.visit(module)
+        search.add_class(type(cell), ["step"])
+    search.find_closures([code for code, _ in codes])
+    return search
 
 
 class _Search:
     """Search from the names in the code of a step for everything that it may read."""
 
-    def __init__(self, codes: list[tuple[types.CodeType, dict]]):
+    def __init__(self, codes: list[tuple[types.CodeType, dict]], names: set[str]):
         # every name that occurs in the code, whatever it belongs to: which object it was read from is not known
         self.codes = {code for code, _ in codes}
-        self.names = {n for code, _ in codes for n in self.names_in(code)}
+        self.names = set(names)
+        self.all_names = not names.isdisjoint(ANY_NAME)
         self.found: dict[int, tuple[Mapping, list[str]]] = {}
         self.values: list[Any] = []
-        self.functions: set[types.CodeType] = set()
+        self.functions: list[types.FunctionType] = []
         self.seen: set[int] = set()
         self.kept: list[Any] = []  # alive while the search lasts, as `seen` and `found` go by id
-
-    def names_in(self, code: types.CodeType) -> list[str]:
-        """Names that the code reads, or spells out in a text, as for getattr()."""
-        return [*code.co_names, *[c for c in code.co_consts if isinstance(c, str) and c.isidentifier()]]
 
     def add(self, owner: Any, name: str) -> None:
         """Guard a name in a dict, or in the namespace of a class, module or object."""
@@ -131,11 +173,9 @@ class _Search:
         self.kept.append(owner)
         names.append(name)
         value = mapping.get(name)
-        if isinstance(value, classmethod | staticmethod):
-            value = value.__func__
-        if isinstance(value, property):
-            value = value.fget
         self.visit(value)
+        if issubclass(type(value), classmethod | staticmethod | property):
+            return  # functions have guards of their own
         if isinstance(value, Module):
             for module in value.modules():
                 for n in vars(module):
@@ -144,20 +184,31 @@ class _Search:
             self.values.append(value)
 
     def add_class(self, cls: type, more: Iterable[str] = ()) -> None:
+        """Guard attributes of a class: those that the code names, and methods that ran without being named."""
         bases = [base for base in cls.__mro__ if base is not object]
-        wanted = [*more, *(self.names if is_users_class(cls) else ())]
-        for name in wanted:
+        wanted = set(more)
+        if is_users_class(cls):
+            wanted |= self.names
+            for base in filter(is_users_class, bases):
+                wanted |= {n for n, v in vars(base).items() if self.all_names or self._ran(v)} - UNNAMED
+        for name in sorted(wanted):
             owner = next((base for base in bases if name in vars(base)), None)
-            if owner is None or name.startswith("__"):
+            if owner is None:
                 continue
             for base in bases:  # a class in between may get the name later, and super() reads those behind
                 if base is owner or is_users_class(base):
                     self.add(base, name)
+        if is_users_class(type(cls)):
+            self.add_class(type(cls))
+
+    def _ran(self, value: Any) -> bool:
+        """Whether a method or a property's function is among the code that ran."""
+        return any(getattr(f, "__code__", None) in self.codes for f in (value, *(parts(value) or ())))
 
     def find_closures(self, codes: list[types.CodeType]) -> None:
         """Guard closures of functions that ran and that no name leads to, such as decorated ones."""
         inner = {const for code in codes for const in code.co_consts if isinstance(const, types.CodeType)}
-        lost = {code for code in codes if code.co_freevars} - inner - self.functions
+        lost = {code for code in codes if code.co_freevars} - inner - {f.__code__ for f in self.functions}
         for function in gc.get_referrers(*lost) if lost else ():
             if isinstance(function, types.FunctionType) and function.__code__ in lost:
                 self.visit(function)
@@ -165,47 +216,66 @@ class _Search:
 
     def visit(self, value: Any, depth: int = 0) -> None:
         """Search a value that the code has read for classes, modules and functions."""
-        if (
-            value is None
-            or isinstance(value, int | float | str | np.ndarray)
-            or id(value) in self.seen
-            or depth > DEPTH
-        ):
+        kind = type(value)
+        if value is None or kind in _PLAIN or id(value) in self.seen or depth > DEPTH:
             return
         self.seen.add(id(value))
         self.kept.append(value)
-        inside: Iterable[Any] = ()
-        if isinstance(value, types.ModuleType):
-            if is_users_module(value):
-                for n in self.names & vars(value).keys():
-                    self.add(value, n)
-        elif isinstance(value, type):
+        inside: Iterable[Any] = parts(value) or ()
+        if kind is types.FunctionType:
+            if is_users(value.__code__):
+                self.functions.append(value)
+        elif issubclass(kind, GETTERS):
+            self.names |= {n for text in inside_texts(inside) for n in text.split(".")}
+        elif issubclass(kind, types.ModuleType):
+            self._add_module(value)
+            return
+        elif issubclass(kind, type):
             if is_users_class(value):
                 self.add_class(value)
-        elif isinstance(value, types.FunctionType):
-            self.functions.add(value.__code__)
-            inside = [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values()]
-            for cell in value.__closure__ or ():
-                try:
-                    inside.append(cell.cell_contents)
-                except ValueError:
-                    continue
-        elif isinstance(value, types.MethodType):
-            inside = [value.__func__, value.__self__]
-        elif isinstance(value, functools.partial):
-            inside = [value.func, *value.args, *value.keywords.values()]
-        elif isinstance(value, weakref.ref):
-            inside = [value()]
-        elif isinstance(value, dict):
+            return
+        elif issubclass(kind, dict):
             inside = list(value.values())
-        elif isinstance(value, list | tuple | set | frozenset | collections.deque):
+        elif issubclass(kind, list | tuple | set | frozenset | collections.deque):
             inside = list(value)
-        elif isinstance(value, Module) or is_users_class(type(value)) or _is_namespace(value):
-            self.add_class(type(value))
-            inside = [v for _, v in attributes(value)]
+        if is_users_class(kind) or issubclass(kind, Module | types.SimpleNamespace):
+            self.add_class(kind)
+            inside = [*inside, *[v for _, v in attributes(value)]]
         for v in inside:
             self.visit(v, depth + 1)
 
+    def _add_module(self, module: types.ModuleType) -> None:
+        """Guard what the code names of a user's module, and what is mutable of Python's, such as sys.argv."""
+        for name in self.names & vars(module).keys():
+            value = vars(module)[name]
+            pythons = module.__name__ in sys.stdlib_module_names and type(value) in (list, dict, set)
+            if pythons or is_users_module(module):
+                self.add(module, name)
 
-def _is_namespace(value: Any) -> bool:
-    return isinstance(value, types.SimpleNamespace)
+
+def inside_texts(values: Iterable[Any]) -> list[str]:
+    """The texts among values and in tuples of them."""
+    found = [v for v in values if isinstance(v, str)]
+    return found + [t for v in values if isinstance(v, tuple) for t in v if isinstance(t, str)]
+
+
+def looked_up(code: types.CodeType) -> set[str]:
+    """Names that the code looks up in globals().
+
+    Raises
+    ------
+    CompileError
+        If it makes up such a name when it runs.
+    """
+    found = set()
+    steps = [i for i in dis.get_instructions(code) if i.opname not in ("PRECALL", "PUSH_NULL", "NOP", "EXTENDED_ARG")]
+    for i, step in enumerate(steps):
+        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME") and step.argval == "globals":
+            after = [s.opname for s in steps[i + 1 : i + 4]]
+            if after[1:] != ["LOAD_CONST", "BINARY_SUBSCR"]:
+                raise CompileError(
+                    "the step looks up a global by a name that it makes up: keep the values in a dict, and look them "
+                    "up there"
+                )
+            found.add(steps[i + 2].argval)
+    return found

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import array
 import collections
 import functools
+import operator
 import pickle
 import random
 import types
@@ -13,11 +15,25 @@ from typing import Any
 import numpy as np
 
 from ...core import Tensor
+from ...errors import CompileError
 from ...modules.module import Module
-from .facts import attributes, global_names, is_iterator, is_users, is_users_class, is_users_module
+from .facts import (
+    attributes,
+    global_names,
+    is_iterator,
+    is_known,
+    is_users,
+    is_users_class,
+    is_users_module,
+    parts,
+    unreadable,
+    uses_up,
+)
 
 LARGE = 2**20  # elements of an array that is not kept
 DEPTH = 64  # of containers and objects inside each other
+
+_PLAIN = (bool, int, float, complex, str, bytes)
 
 Generator = tuple[Callable[[], Any], Callable[[Any], None]]
 
@@ -29,13 +45,13 @@ class OuterState:
     ----------
     generators : list
         Getters and setters of the states of random generators among them.
-    iterator : object or None
-        One of the iterators among them, whose state nothing can put back.
+    refused : CompileError or None
+        Why nothing may run, if something is among them that cannot be put back: an iterator, or an object in C.
     """
 
     def __init__(self, cell: Module):
         self.generators: list[Generator] = []
-        self.iterator: Any = None
+        self.refused: CompileError | None = None
         self._entries: list[tuple[Callable[[], bool], Callable[[], Any]]] = []  # is it as it was; put it back
         self._seen: set[int] = {id(m) for m in cell.modules()}
         self._owners: dict[int, Any] = {}  # classes and modules of users, by id
@@ -47,7 +63,7 @@ class OuterState:
         for module in cell.modules():
             self._add_class(type(module))
             self._visit(vars(type(module)).get("forward"), 0)
-            for _, value in attributes(module):
+            for value in self._attributes(module).values():
                 self._visit(value, 0)
         self._read_all()
         self._states = [get() for get, _ in self.generators]
@@ -89,6 +105,8 @@ class OuterState:
             self._keep(functools.partial(space.get, name), functools.partial(space.__setitem__, name))
         for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
             self._visit(value, 0)
+        for name in function.__dict__:
+            self._keep(functools.partial(function.__dict__.get, name), functools.partial(setattr, function, name))
 
     def _keep_attribute(self, owner: Any, name: str) -> None:
         """Take down an attribute of a class or module, once."""
@@ -106,54 +124,62 @@ class OuterState:
         self._entries.append((lambda: get() is value, lambda: put(value)))
         self._visit(value, 0)
 
+    def _attributes(self, value: Any) -> dict[str, Any]:
+        try:
+            return dict(attributes(value))
+        except CompileError as error:
+            self.refused = error
+            return {}
+
     def _visit(self, value: Any, depth: int) -> None:
-        if isinstance(value, staticmethod | classmethod):
-            value = value.__func__
-        if isinstance(value, property):
-            value = value.fget
-        if value is None or isinstance(value, Tensor | int | float | str | bytes) or id(value) in self._seen:
+        kind = type(value)
+        if value is None or kind in _PLAIN or issubclass(kind, Tensor) or id(value) in self._seen:
             return
         self._seen.add(id(value))
         generator = generator_of(value)
-        if isinstance(value, types.FunctionType):
+        if kind is types.FunctionType:
             if is_users(value.__code__):
                 self._functions.append(value)
         elif generator is not None:
             self.generators.append(generator)
         elif is_iterator(value):
-            self.iterator = value
+            self.refused = CompileError(uses_up(value))
+        elif not is_known(kind):
+            self.refused = unreadable(value)
         elif depth <= DEPTH:
-            for inside in self._enter(value):
+            for inside in self._enter(value, kind):
                 self._visit(inside, depth + 1)
 
-    def _enter(self, value: Any) -> Iterable[Any]:
-        """Take down the contents of an object; returns the values inside."""
-        if isinstance(value, types.MethodType):
-            return value.__func__, value.__self__
-        if isinstance(value, types.BuiltinFunctionType | types.MethodWrapperType):
-            return (value.__self__,)
-        if isinstance(value, functools.partial):
-            return value.func, *value.args, *value.keywords.values()
-        if isinstance(value, dict | list | collections.deque | set):
+    def _enter(self, value: Any, kind: type) -> Iterable[Any]:
+        """Take down the contents of an object and its attributes; returns the values inside."""
+        inside: Iterable[Any] = parts(value) or ()
+        if issubclass(kind, dict | list | collections.deque | set):
             copy = value.copy()
             self._entries.append((lambda: _alike(value, copy), lambda: _refill(value, copy)))
-            return copy.values() if isinstance(copy, dict) else copy
-        if isinstance(value, np.ndarray) and value.size <= LARGE:
-            array = value.copy()
-            self._entries.append((lambda: value.tobytes() == array.tobytes(), lambda: np.copyto(value, array)))
-        elif isinstance(value, tuple | frozenset):
-            return value
-        elif isinstance(value, type):
+            inside = copy.values() if isinstance(copy, dict) else copy
+        elif issubclass(kind, bytearray | array.array):
+            kept = value[:]
+            self._entries.append((lambda: value == kept, lambda: operator.setitem(value, slice(None), kept)))
+        elif issubclass(kind, np.ndarray):
+            if value.size <= LARGE:
+                array_kept = value.copy()
+                same = functools.partial(_holds, value, array_kept)
+                self._entries.append((same, lambda: np.copyto(value, array_kept)))
+        elif issubclass(kind, tuple | frozenset):
+            inside = value
+        elif issubclass(kind, type):
             self._add_class(value)
-        elif isinstance(value, types.ModuleType):
+            return ()
+        elif issubclass(kind, types.ModuleType):
             if is_users_module(value):
                 self._owners[id(value)] = value
-        elif is_users_class(type(value)) or isinstance(value, types.SimpleNamespace | Module):
-            self._add_class(type(value))
-            for name, _ in attributes(value):
+            return ()
+        if is_users_class(kind) or issubclass(kind, types.SimpleNamespace | Module):
+            self._add_class(kind)
+            for name in self._attributes(value):
                 put = functools.partial(object.__setattr__, value, name)
                 self._keep(functools.partial(getattr, value, name, None), put)
-        return ()
+        return inside
 
 
 def _contents(cell: types.CellType) -> Any:
@@ -161,6 +187,10 @@ def _contents(cell: types.CellType) -> Any:
         return cell.cell_contents
     except ValueError:  # not set yet
         return None
+
+
+def _holds(array: np.ndarray, values: np.ndarray) -> bool:
+    return array.tobytes() == values.tobytes()
 
 
 def _alike(one: Any, other: Any) -> bool:
@@ -187,11 +217,11 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
 
 def generator_of(value: Any) -> Generator | None:
     """Getter and setter of the state of a random generator; None if `value` is none."""
-    if isinstance(value, np.random.Generator):
+    if issubclass(type(value), np.random.Generator):
         bits = value.bit_generator
         return lambda: bits.state, lambda state: setattr(bits, "state", state)
-    if isinstance(value, np.random.RandomState):
+    if issubclass(type(value), np.random.RandomState):
         return value.get_state, value.set_state
-    if isinstance(value, random.Random):
+    if issubclass(type(value), random.Random):
         return value.getstate, value.setstate
     return None

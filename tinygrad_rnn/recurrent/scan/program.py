@@ -112,11 +112,11 @@ class Program:
             plan = compiler.Plan(self.traced, flags[:n_inputs], uids, lambda trace: compiler.watching(trace, codes))
             executable = compiler.Executable(plan, title)
             executable.prepare(train)
+            return CompiledLoop(self.traced, self.bases, executable, train, guards_of(None, codes, ()))
         except VerificationError:
             raise
         except Exception as error:  # of a derivative rule, or of what generates code
             return refusal(f"{'gradients: ' if train else ''}{reason_of(error)}", None, codes)
-        return CompiledLoop(self.traced, self.bases, executable, train, guards_of(None, codes, ()))
 
 
 def _fits(tensor: Tensor, symbol, batch: int) -> bool:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
 
 from ...core import version_counter
+from ...errors import CompileError
 from ...modules.module import own_tensors
 from ..cell import Cell
 from ..scan.call_cache import cache_of
@@ -37,7 +39,9 @@ class StepGuards:
     def __init__(self, cell: Cell, sequence: OpenSequence, sources: list, guards: Guards = NOTHING):
         self._guards = guards
         self._cell, self._sequence, self._reader = cell, sequence, cache_of(cell).static_attributes
-        self._facts = self._reader.read(cell)
+        self._facts: tuple | None = None  # of a cell that runs on the tape, as it holds what cannot be compared
+        with contextlib.suppress(CompileError):
+            self._facts = self._reader.read(cell)
         own: list[tuple[dict, str, Any]] = [
             (vars(module), name, t) for module in cell.modules() for name, t in own_tensors(module)
         ]
@@ -65,7 +69,7 @@ class StepGuards:
     def hold(self) -> bool:
         """Whether nothing has changed, but for writes to :attr:`arrays` that bypass the version counters."""
         reader = self._reader
-        if reader.read(self._cell) is not self._facts and not self._same_facts():
+        if self._facts is not None and not self._same_facts():
             return False
         seen = reader.seen  # read before `_own` is checked: another thread may set attributes meanwhile
         if seen is not self._seen:
@@ -88,9 +92,14 @@ class StepGuards:
         return [a.tobytes() for a in self.arrays] == self._values
 
     def _same_facts(self) -> bool:
-        """Whether the static attributes are equal once the cell has those of this sequence."""
-        with self._sequence.active():
-            facts = self._reader.read(self._cell)
+        """Whether the static attributes are equal, if need be once the cell has those of this sequence."""
+        try:
+            if self._reader.read(self._cell) is self._facts:
+                return True
+            with self._sequence.active():
+                facts = self._reader.read(self._cell)
+        except CompileError:  # something that cannot be compared has come
+            return False
         same = facts == self._facts
         if same:
             self._facts = facts
