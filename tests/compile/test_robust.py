@@ -140,9 +140,9 @@ def test_bits_do_not_depend_on_threads(name, batch, monkeypatch):
 def test_what_threads_share_may_be_done_in_any_order(name, monkeypatch):
     """Piece by piece from the last to the first, over more rows than one piece has."""
 
-    def backwards(function, work, together=1):
-        for start in reversed(range(0, len(work) - 1, together)):
-            function(start, min(start + together, len(work) - 1))
+    def backwards(function, work, group=1):
+        for start in reversed(range(0, len(work) - 1, group)):
+            function(start, min(start + group, len(work) - 1))
 
     monkeypatch.setattr(threads, "WORTH", 1)
     monkeypatch.setattr(threads, "run_weighted", backwards)

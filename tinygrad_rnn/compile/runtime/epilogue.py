@@ -275,8 +275,8 @@ class _WeightGradient:
         self.cotangent_left = natural if other > 0.7 * mine else not natural
         self.rows, self.columns = (span, r1 - r0) if self.cotangent_left else (r1 - r0, span)
         c0 = self.pieces[0][1][1]
-        together = all(at - first == axis[1] - c0 for at, axis in self.pieces)
-        self.direct = together and self.cotangent_left == natural
+        adjacent = all(at - first == axis[1] - c0 for at, axis in self.pieces)
+        self.direct = adjacent and self.cotangent_left == natural
         self.corner = (c0, r0) if natural else (r0, c0)
 
     def copies(self, grad: int, ldc: int) -> list[AddRows | AddColumns]:

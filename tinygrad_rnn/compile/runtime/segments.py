@@ -33,8 +33,10 @@ def _kernels() -> Any:
 def _section(section: Section) -> functools.cached_property[np.ndarray]:
     """A view of a section of the table."""
 
+    at = int(section)  # arithmetic on members of an enum is slow
+
     def view(self: Segments) -> np.ndarray:
-        start, size = self.table[section : section + 2].tolist()
+        start, size = self.table[at : at + 2].tolist()
         return self.table[start : start + size]
 
     return functools.cached_property(view)
