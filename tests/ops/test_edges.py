@@ -293,6 +293,29 @@ def test_one_term_outweighs_all_others(f):
     assert y.tolist() == ([[700.0], [0.0], [-3.0], [2.0]] if f is tr.logsumexp else [[0.0], [0.0], [0.0], [-INF]])
 
 
+@pytest.mark.parametrize(("dtype", "huge"), [(np.float32, 3e38), (np.float64, 1.5e308)])
+def test_elements_near_the_largest(dtype, huge):
+    """Of which differences, sums and lengths overflow, but not what is asked for."""
+    x = np.array([[huge, 1.0, 2.0], [huge] * 3, [huge, -huge, 0.0]], dtype)
+    exact = np.sqrt(np.array([2 / 9, 0.0, 2 / 3])) * huge
+    slope = np.array([[2.0, -1.0, -1.0], [0.0] * 3, [1.0, -1.0, 0.0]])
+    slope /= np.maximum(np.linalg.norm(slope, axis=1, keepdims=True), 1.0) * np.sqrt(3)
+    for f in (lambda x: tr.std(x, -1, keepdims=True), lambda x: tr.std(x, 1)):
+        y = f(t := W(x, dtype))
+        np.testing.assert_allclose(np.ravel(y), exact, rtol=1e-6)
+        np.testing.assert_allclose(tr.grad(y, t, [np.ones(y.shape)])[0].numpy(), slope, rtol=1e-6, atol=1e-7)
+    t = W(x, dtype)
+    with np.errstate(over="ignore"):
+        np.testing.assert_array_equal(tr.var(t, -1).numpy(), [INF, 0.0, INF])
+        (g,) = tr.grad(tr.var(t, -1).sum(), t)
+    np.testing.assert_allclose(g[0].numpy() / huge, np.array([4.0, -2.0, -2.0]) / 9, rtol=1e-6)
+    y, g = tr.norm(t, axis=-1), [[1.0, 0.0, 0.0], [3**-0.5] * 3, [2**-0.5, -(2**-0.5), 0.0]]
+    np.testing.assert_array_equal(y.numpy() < INF, [True, False, False])
+    np.testing.assert_allclose(tr.grad(y, t, [np.ones(3)])[0].numpy(), g, rtol=1e-6, atol=1e-7)
+    twice = tr.grad(tr.norm(t, axis=-1)[1], t, create_graph=True)[0]
+    assert np.isfinite(tr.grad((twice * [1.0, 2.0, 3.0]).sum(), t)[0].numpy()).all()
+
+
 SHARES = [
     ([INF, 1.0], [1.0, 0.0]),
     ([INF, -INF, 3.0], [1.0, 0.0, 0.0]),

@@ -10,7 +10,7 @@ from ..core.aliases import Axes, Value
 from ..core.signatures import like_first
 from ..errors import ShapeError
 from .arguments import keeps, number, operand, several_axes
-from .compare import isfinite
+from .compare import isfinite, isinf
 from .elementwise import abs, constant, sqrt, where
 from .reduce import _count, _expand, _max, _sum, max, sum
 from .shape import reshape
@@ -41,7 +41,7 @@ def std(x: Value, axis: Axes = None, keepdims: bool = False, ddof: float = 0) ->
     its square does.
     """
     centred, axes, divisor = _deviations(x, axis, ddof, "std")
-    return _norm(centred, axis=axes, keepdims=keeps(keepdims)) * (1.0 / divisor**0.5)
+    return _norm(centred * (1.0 / divisor**0.5), axis=axes, keepdims=keeps(keepdims))  # their length may overflow
 
 
 def _centre_vjp(g: Value, y: Value, x: Value, axis: tuple[int, ...]) -> Value:
@@ -59,8 +59,15 @@ def _decompose_centre(x: Value, axis: tuple[int, ...]) -> Value:
 def centre(x: Value, axis: tuple[int, ...]) -> Value:
     """`x` without its mean over `axis`; exactly 0 where all elements are equal."""
     first = x[tuple([slice(0, 1) if i in axis else slice(None) for i in range(x.ndim)])]
-    y = np.subtract(x, first)
-    mean = np.add.reduce(y, axis=axis, keepdims=True) / _count(x, axis)
+    count = _count(x, axis)
+    count = _count(x, axis)
+    with np.errstate(over="ignore", invalid="ignore"):
+        y = np.subtract(x, first)
+        total = np.add.reduce(y, axis=axis, keepdims=True)
+        if not np.isfinite(total).all():  # of elements so large that differences, or sums of them, overflow
+            half = np.add.reduce(x * (0.5 / count), axis=axis, keepdims=True)
+            return np.where(np.isfinite(total), x - (total / count + first), x - half - half)
+    mean = total / count
     mean += first
     return np.subtract(x, mean, out=y) if y.ndim else np.subtract(x, mean)
 
@@ -78,8 +85,17 @@ def _decompose_norm(x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
     return y if keepdims else reshape(y, tuple(n for i, n in enumerate(x.shape) if i not in axis))
 
 
+def _norm_vjp(g: Value, y: Value, x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
+    g, y = _expand(g, x, axis, keepdims), _expand(y, x, axis, keepdims)
+    far = isinf(y)
+    if far.any():  # of finite elements too: their direction is that of smaller ones
+        x = where(far, x * 2.0**-32, x)
+        y = where(far, _norm(x, axis=axis, keepdims=True), y)
+    return g * _direction(x, y)
+
+
 @primitive(
-    vjps=[lambda g, y, x, axis, keepdims: _expand(g, x, axis, keepdims) * _direction(x, _expand(y, x, axis, keepdims))],
+    vjps=[_norm_vjp],
     saves=(0, OUT),
     lowering=Lowering(decompose=_decompose_norm),
     floats=True,
