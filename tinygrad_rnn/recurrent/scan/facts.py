@@ -143,14 +143,14 @@ def keeps_attributes(kind: type) -> bool:
 
 
 def is_known(kind: type) -> bool:
-    """Whether facts tell all that objects of this class hold: nothing is kept in C that only its methods can read."""
+    """Whether facts tell all that objects of this class hold: nothing in C that only methods can read."""
     if issubclass(kind, (Tensor, Module, *_IDENTICAL)) or _root(kind) in OPAQUE:
         return True
     return all(cls in _READ or issubclass(cls, _READ_ALL) or _is_by_python(cls) for cls in kind.__mro__)
 
 
 def _is_by_python(cls: type) -> bool:
-    """Whether the class was made by a ``class`` statement, not in C, where it would have a constructor of its own."""
+    """Whether a ``class`` statement made the class: one made in C has a constructor of its own."""
     new = vars(cls).get("__new__")
     made_in_c = type(new) is types.BuiltinFunctionType and new.__self__ is cls
     return bool(cls.__flags__ & _HEAP) and not cls.__flags__ & _BARRED and not made_in_c
@@ -254,7 +254,7 @@ _NUMBERS = ((float, float.hex), (int, int.__int__), (str, str.__str__))
 
 
 def parts(value: Any) -> Iterable[Any] | None:
-    """What a function, method, descriptor, reference or getter consists of; None if `value` is nothing of the kind."""
+    """What a function, method, descriptor, reference or getter consists of; None for anything else."""
     kind = type(value)
     if kind is types.FunctionType:
         return _parts_of_function(value)
