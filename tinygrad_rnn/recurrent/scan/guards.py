@@ -60,6 +60,7 @@ class Guards:
         self.functions = [(f, f.__code__, f.__defaults__, f.__kwdefaults__, len(f.__dict__)) for f in functions]
         self.values = [(v, FactReader().fact(v, False)) for v in values]
         self.places = [(place.get, FactReader().fact(place.get().data)) for place in places]
+        self.compares = bool(self.values or self.places)
 
     @property
     def empty(self) -> bool:
@@ -76,7 +77,7 @@ class Guards:
                 return False
             if len(f.__dict__) != size:
                 return False
-        return not (self.values or self.places) or self.values_hold()
+        return not self.compares or self.values_hold()
 
     def values_hold(self) -> bool:
         """Whether the contents of objects are equal to what they were."""

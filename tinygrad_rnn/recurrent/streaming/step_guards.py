@@ -69,7 +69,10 @@ class StepGuards:
     def hold(self) -> bool:
         """Whether nothing has changed, but for writes to :attr:`arrays` that bypass the version counters."""
         reader = self._reader
-        if self._facts is not None and not self._same_facts():
+        try:
+            if self._facts is not None and reader.read(self._cell) is not self._facts and not self._same_facts():
+                return False
+        except CompileError:  # something that cannot be compared has come
             return False
         seen = reader.seen  # read before `_own` is checked: another thread may set attributes meanwhile
         if seen is not self._seen:
@@ -92,14 +95,9 @@ class StepGuards:
         return [a.tobytes() for a in self.arrays] == self._values
 
     def _same_facts(self) -> bool:
-        """Whether the static attributes are equal, if need be once the cell has those of this sequence."""
-        try:
-            if self._reader.read(self._cell) is self._facts:
-                return True
-            with self._sequence.active():
-                facts = self._reader.read(self._cell)
-        except CompileError:  # something that cannot be compared has come
-            return False
+        """Whether the static attributes are equal once the cell has those of this sequence."""
+        with self._sequence.active():
+            facts = self._reader.read(self._cell)
         same = facts == self._facts
         if same:
             self._facts = facts
