@@ -243,11 +243,17 @@ def primitive(
             raise ValueError(f"primitive: got the name {op.name!r}, which {owner} has; choose another")
         registry[op.name] = op
         required = _required(forward)
+        ruled = frozenset(required[: len(vjps or ())])
 
         @functools.wraps(forward)
         def call(*args: Any, **static: Any) -> Any:  # as apply(), but for one call less: the hottest line of the tape
             if static:
-                args, static = _by_position(op, required, args, static)
+                by_keyword = not ruled.isdisjoint(static)
+                for value in static.values():
+                    if isinstance(value, Traceable):
+                        by_keyword = True
+                if by_keyword:
+                    args, static = _by_position(op, required, args, static)
             for a in args:
                 if isinstance(a, Traceable):
                     return a._record(op, args, static)
