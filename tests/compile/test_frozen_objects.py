@@ -137,6 +137,15 @@ def test_attributes_by_a_name_that_is_made_up():
     changes_show(cell, lambda: setattr(Numbered, "gain_0", 3.0))
 
 
+settings = types.ModuleType("settings_of_a_user")
+settings.gain_0 = 2.0
+
+
+def test_names_of_a_module_that_are_made_up():
+    cell = Cell(lambda c, x, h: x * c.w * getattr(settings, f"gain_{c.k}"), k=0)
+    changes_show(cell, lambda: setattr(settings, "gain_0", 3.0))
+
+
 def test_globals_by_a_name_that_is_made_up():
     cell = Cell(lambda c, x, h: x * c.w * globals()[f"GAIN_{c.k}"], k=0)
     with pytest.warns(RuntimeWarning, match="runs eagerly.*a name that it makes up"):

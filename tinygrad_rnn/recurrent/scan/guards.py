@@ -246,8 +246,15 @@ class _Search:
             self.visit(v, depth + 1)
 
     def _add_module(self, module: types.ModuleType) -> None:
-        """Guard what the code names of a user's module, and what is mutable of Python's, such as sys.argv."""
-        for name in self.names & vars(module).keys():
+        """Guard what the code names of a user's module, and what is mutable of Python's, such as sys.argv.
+
+        Where code makes up names, as ``getattr(module, f"gain_{k}")`` does, that is all numbers, texts and containers.
+        """
+        names = self.names & vars(module).keys()
+        if self.all_names and is_users_module(module):
+            data = (*_PLAIN, list, tuple, dict, set)
+            names |= {n for n, v in vars(module).items() if issubclass(type(v), data) and not n.startswith("__")}
+        for name in sorted(names):
             value = vars(module)[name]
             pythons = module.__name__ in sys.stdlib_module_names and type(value) in (list, dict, set)
             if pythons or is_users_module(module):
