@@ -43,8 +43,6 @@ _IDENTICAL += (datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo
 _IDENTICAL += (types.GenericAlias, types.UnionType, types.GetSetDescriptorType, types.MemberDescriptorType)
 _IDENTICAL += (types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType)
 _IDENTICAL += (type(threading.Lock()), type(threading.RLock()))
-_IDENTICAL += (np.random.SeedSequence, np.random.BitGenerator)
-_IDENTICAL += (np.random.Generator, np.random.RandomState, random.Random)  # a step that draws is refused
 _FIXED: tuple = (bool, int, float, complex, str, bytes, types.NoneType, types.EllipsisType, np.generic)
 _BOUND = (types.BuiltinFunctionType, types.MethodWrapperType)
 GETTERS = (operator.attrgetter, operator.itemgetter, operator.methodcaller)
@@ -100,6 +98,13 @@ def is_users_class(cls: type) -> bool:
     )
 
 
+@functools.cache
+def _identical() -> tuple[type, ...]:
+    """Types whose objects are compared by identity, random generators among them: a step that draws is refused."""
+    drawn = np.random  # at first use, as importing it takes a while
+    return (*_IDENTICAL, drawn.SeedSequence, drawn.BitGenerator, drawn.Generator, drawn.RandomState, random.Random)
+
+
 def is_users_module(module: types.ModuleType) -> bool:
     """Whether the module's attributes are a user's to set, so that they are looked into."""
     root = module.__name__.partition(".")[0]
@@ -130,7 +135,7 @@ def is_fixed(value: Any) -> bool:
         return inside == (None, None, None) and is_fixed(value.__defaults__)
     if kind in _BOUND:
         return is_fixed(value.__self__)
-    if issubclass(kind, (Tensor, Module, *_IDENTICAL)):
+    if issubclass(kind, (Tensor, Module, *_identical())):
         return True
     if issubclass(kind, tuple | frozenset):
         return not keeps_attributes(kind) and all(map(is_fixed, value))
@@ -144,7 +149,7 @@ def keeps_attributes(kind: type) -> bool:
 
 def is_known(kind: type) -> bool:
     """Whether facts tell all that objects of this class hold: nothing in C that only methods can read."""
-    if issubclass(kind, (Tensor, Module, *_IDENTICAL)) or _root(kind) in OPAQUE:
+    if issubclass(kind, (Tensor, Module, *_identical())) or _root(kind) in OPAQUE:
         return True
     return all(cls in _READ or issubclass(cls, _READ_ALL) or _is_by_python(cls) for cls in kind.__mro__)
 
@@ -184,7 +189,7 @@ class FactReader:
             return "tensor" if found else ByIdentity(value)
         if kind is np.ndarray:
             return self._array(value)
-        if issubclass(kind, _IDENTICAL):
+        if issubclass(kind, _identical()):
             return ByIdentity(value)
         self.count += 1
         if depth > DEPTH or self.count > COUNT:
