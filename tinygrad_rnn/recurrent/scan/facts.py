@@ -42,7 +42,8 @@ _IDENTICAL: tuple = (type, types.ModuleType, types.CodeType, np.dtype, np.ufunc,
 _IDENTICAL += (datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, decimal.Decimal)
 _IDENTICAL += (types.GenericAlias, types.UnionType, types.GetSetDescriptorType, types.MemberDescriptorType)
 _IDENTICAL += (types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType)
-_IDENTICAL += (type(threading.Lock()), type(threading.RLock()))
+_IDENTICAL += (type(threading.Lock()), type(threading.RLock()), types.EllipsisType, types.NotImplementedType)
+_IDENTICAL += (type(collections.namedtuple("_", "x").x), type(np.mean))  # fields of named tuples; NumPy's functions
 _FIXED: tuple = (bool, int, float, complex, str, bytes, types.NoneType, types.EllipsisType, np.generic)
 _BOUND = (types.BuiltinFunctionType, types.MethodWrapperType)
 GETTERS = (operator.attrgetter, operator.itemgetter, operator.methodcaller)
@@ -100,7 +101,7 @@ def is_users_class(cls: type) -> bool:
 
 @functools.cache
 def _identical() -> tuple[type, ...]:
-    """Types whose objects are compared by identity, random generators among them: a step that draws is refused."""
+    """Types whose objects are compared by identity; a step that draws is refused."""
     drawn = np.random  # at first use, as importing it takes a while
     return (*_IDENTICAL, drawn.SeedSequence, drawn.BitGenerator, drawn.Generator, drawn.RandomState, random.Random)
 

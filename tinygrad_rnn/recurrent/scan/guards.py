@@ -92,7 +92,8 @@ class Guards:
 
 NOTHING = Guards([], [])
 ANY_NAME = {"getattr", "hasattr", "vars", "__dict__", "__getattribute__", "dir", "attrgetter", "getmembers"}
-UNNAMED = {"__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__slotnames__"}  # no code reads them
+# no code reads them
+UNNAMED = {"__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__slotnames__", "_abc_impl"}
 _PLAIN = {bool, int, float, complex, str, bytes, np.ndarray}
 
 
