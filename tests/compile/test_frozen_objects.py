@@ -1,5 +1,6 @@
 """What a step reads from functions, methods and objects of all kinds: changes are seen, or the step is refused."""
 
+import abc
 import array
 import collections
 import ctypes
@@ -13,10 +14,12 @@ import math
 import multiprocessing
 import operator
 import pathlib
+import random
 import re
 import sys
 import threading
 import types
+import typing
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -316,6 +319,9 @@ COMMON = {
     "array": np.ones(2),
     "dtype": np.dtype("float32"),
     "NumPy function": np.tanh,
+    "NumPy function that is no ufunc": np.clip,
+    "ellipsis": ...,
+    "not implemented": NotImplemented,
     "function of the package": tr.tanh,
     "function of math": math.sin,
     "module": math,
@@ -359,3 +365,52 @@ def test_common_attributes_compile(name):
     compiles(Cell(lambda c, x, h: x * c.w, value=COMMON[name], values=[COMMON[name]], _table={"a": (COMMON[name],)}))
     value = COMMON[name]
     compiles(Cell(lambda c, x, h: x * c.w if value is None or value is not None else h))
+
+
+class Pair(typing.NamedTuple):
+    a: float = 2.0
+    b: float = 3.0
+
+
+def test_fields_of_named_tuples_compile():
+    compiles(Cell(lambda c, x, h: x * c.w * c.pair.a + Pair(1.0, 2.0).b, pair=Pair()))
+
+
+class Abstract(Cell, abc.ABC):
+    gain = 2.0
+
+
+def test_abstract_classes_with_names_made_up_compile():
+    compiles(Abstract(lambda c, x, h: x * c.w * getattr(c, f"{'g'}ain") if hasattr(c, "w") else h))
+
+
+# ---- functions whose calls a cache has spared
+
+table = {"gain": 2.0}
+
+
+def looked_up_gain(number):
+    return table["gain"] * number
+
+
+@functools.lru_cache
+def cached_gain(number):
+    return looked_up_gain(number)
+
+
+def test_what_a_cached_function_reads_is_guarded():
+    cached_gain(1)  # so that it does not run while the step is traced
+    cell = Cell(lambda c, x, h: x * c.w * cached_gain(1))
+    changes_show(cell, lambda: (table.update(gain=3.0), cached_gain.cache_clear()))
+
+
+# ---- chance that no state tells
+
+
+def test_chance_of_the_system_is_refused():
+    cell = Cell(lambda c, x, h: x * c.w * c.chance.random(), chance=random.SystemRandom())
+    with pytest.warns(RuntimeWarning, match="runs eagerly.*SystemRandom"):
+        a = nn.Recurrent(cell)(sequence(2))[0].numpy()
+    assert not np.array_equal(a, nn.Recurrent(cell, mode="eager")(sequence(2))[0].numpy())
+    with pytest.raises(CompileError, match="SystemRandom"):
+        nn.Recurrent(cell, mode="compiled")(sequence(2))

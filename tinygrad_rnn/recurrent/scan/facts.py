@@ -36,15 +36,18 @@ from ...errors import CompileError
 from ...modules.module import Module
 
 FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
-_PLAIN = {bool, int, str, bytes, types.NoneType, types.EllipsisType, types.NotImplementedType}
+_PLAIN = {bool, int, str, bytes, types.NoneType}
 # what can only change by being replaced, and what is watched by its names
 _IDENTICAL: tuple = (type, types.ModuleType, types.CodeType, np.dtype, np.ufunc, range, slice, re.Pattern)
 _IDENTICAL += (datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, decimal.Decimal)
 _IDENTICAL += (types.GenericAlias, types.UnionType, types.GetSetDescriptorType, types.MemberDescriptorType)
 _IDENTICAL += (types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType)
 _IDENTICAL += (type(threading.Lock()), type(threading.RLock()), types.EllipsisType, types.NotImplementedType)
-_IDENTICAL += (type(collections.namedtuple("_", "x").x), type(np.mean))  # fields of named tuples; NumPy's functions
-_FIXED: tuple = (bool, int, float, complex, str, bytes, types.NoneType, types.EllipsisType, np.generic)
+_IDENTICAL += (
+    type(vars(collections.namedtuple("_", "x"))["x"]),
+    type(np.mean),
+)  # fields of named tuples; NumPy's functions
+_FIXED: tuple = (bool, int, float, complex, str, bytes, types.NoneType, np.generic)
 _BOUND = (types.BuiltinFunctionType, types.MethodWrapperType)
 GETTERS = (operator.attrgetter, operator.itemgetter, operator.methodcaller)
 # bases in C whose objects hold nothing but what facts are read of
@@ -150,6 +153,8 @@ def keeps_attributes(kind: type) -> bool:
 
 def is_known(kind: type) -> bool:
     """Whether facts tell all that objects of this class hold: nothing in C that only methods can read."""
+    if issubclass(kind, random.SystemRandom):  # draws from no state that could be compared
+        return False
     if issubclass(kind, (Tensor, Module, *_identical())) or _root(kind) in OPAQUE:
         return True
     return all(cls in _READ or issubclass(cls, _READ_ALL) or _is_by_python(cls) for cls in kind.__mro__)

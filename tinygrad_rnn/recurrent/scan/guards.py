@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dis
+import functools
 import gc
 import os
 import sys
@@ -94,6 +95,7 @@ NOTHING = Guards([], [])
 ANY_NAME = {"getattr", "hasattr", "vars", "__dict__", "__getattribute__", "dir", "attrgetter", "getmembers"}
 # no code reads them
 UNNAMED = {"__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__slotnames__", "_abc_impl"}
+CACHED = type(functools.lru_cache(len))
 _PLAIN = {bool, int, float, complex, str, bytes, np.ndarray}
 
 
@@ -116,10 +118,12 @@ def guards_of(cell: Cell | None, codes: Mapping[types.CodeType, dict], read: Ite
     """
     ours = [(code, names) for code, names in codes.items() if is_users(code) and not _is_generated(names)]
     names = {n for code, _ in ours for n in names_in(code)}
-    search = _search(cell, ours, names)
-    while search.names != names:  # getters name attributes, too, of objects that were found before
-        names = set(search.names)
-        search = _search(cell, ours, names)
+    search, spared = _search(cell, ours, names), []
+    while search.names != names or (spared := _reached(search.cached, {code for code, _ in ours})):
+        # getters name attributes, too, of objects that were found before; what a cache has spared is as if it ran
+        ours += [(f.__code__, f.__globals__) for f in spared]
+        names = search.names.union(*[names_in(f.__code__) for f in spared])
+        search, spared = _search(cell, ours, names), []
     if config.get_default_dtype.__code__ in codes:  # the package's own code is not searched, but this global is read
         search.add(config, "_default_dtype")
     if any(code.co_filename in (os.__file__, "<frozen os>") for code in codes):  # as of os.getenv()
@@ -128,6 +132,19 @@ def guards_of(cell: Cell | None, codes: Mapping[types.CodeType, dict], read: Ite
     search.values += [t.data for t, place in zip(read, places) if place is None]
     kept = [place for place in places if place is not None]
     return Guards(list(search.found.values()), search.values, kept, search.functions)
+
+
+def _reached(functions: Iterable[Any], known: Iterable[types.CodeType]) -> list[types.FunctionType]:
+    """Users' functions that these wrap, and all that those name as globals, but for those whose code is known."""
+    seen, found, stack = set(known), [], [*functions]
+    while stack:
+        value = stack.pop()
+        f = value.__wrapped__ if isinstance(value, CACHED) else value
+        if isinstance(f, types.FunctionType) and is_users(f.__code__) and f.__code__ not in seen:
+            seen.add(f.__code__)
+            found.append(f)
+            stack += [f.__globals__.get(name) for name in global_names(f.__code__)]
+    return found
 
 
 def names_in(code: types.CodeType) -> list[str]:
@@ -163,6 +180,7 @@ class _Search:
         self.found: dict[int, tuple[Mapping, list[str]]] = {}
         self.values: list[Any] = []
         self.functions: list[types.FunctionType] = []
+        self.cached: list[Any] = []  # functions with a cache, which may have spared a call while the step was traced
         self.seen: set[int] = set()
         self.kept: list[Any] = []  # alive while the search lasts, as `seen` and `found` go by id
 
@@ -227,6 +245,8 @@ class _Search:
         if kind is types.FunctionType:
             if is_users(value.__code__):
                 self.functions.append(value)
+        elif issubclass(kind, CACHED):
+            self.cached.append(value)
         elif issubclass(kind, GETTERS):
             self.names |= {n for text in inside_texts(inside) for n in text.split(".")}
         elif issubclass(kind, types.ModuleType):

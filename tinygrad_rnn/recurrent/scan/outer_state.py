@@ -222,6 +222,6 @@ def generator_of(value: Any) -> Generator | None:
         return lambda: bits.state, lambda state: setattr(bits, "state", state)
     if issubclass(type(value), np.random.RandomState):
         return value.get_state, value.set_state
-    if issubclass(type(value), random.Random):
+    if issubclass(type(value), random.Random) and not issubclass(type(value), random.SystemRandom):
         return value.getstate, value.setstate
     return None
