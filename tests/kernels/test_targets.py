@@ -76,23 +76,23 @@ def test_vectors_follow_forced_features():
     assert out.strip() == "16 False 16"
 
 
+no_avx2 = pytest.mark.skipif(not (TARGET.has_fma and TARGET.vector_bytes >= 32), reason="this machine has no AVX2")
+other_cpus = pytest.mark.parametrize("cpu", ["nehalem", pytest.param("haswell", marks=no_avx2)])
+
+
 @x86
 @needs_jit
 @pytest.mark.slow
-@pytest.mark.parametrize("cpu", ["nehalem", "haswell"])
+@other_cpus
 def test_sample_on_another_cpu(cpu):
-    if cpu == "haswell" and not (TARGET.has_fma and TARGET.vector_bytes >= 32):
-        pytest.skip("this machine has no AVX2")
     run_tests(SAMPLE, *ALL, NUMBA_CPU_NAME=cpu)
 
 
 @x86
 @needs_jit
 @pytest.mark.slow
-@pytest.mark.parametrize("cpu", ["nehalem", "haswell"])
+@other_cpus
 def test_everything_on_another_cpu(cpu):
-    if cpu == "haswell" and not (TARGET.has_fma and TARGET.vector_bytes >= 32):
-        pytest.skip("this machine has no AVX2")
     run_tests("not targets", *ALL, NUMBA_CPU_NAME=cpu)
 
 
