@@ -135,7 +135,7 @@ def guards_of(cell: Cell | None, codes: Mapping[types.CodeType, dict], read: Ite
 
 
 def _reached(functions: Iterable[Any], known: Iterable[types.CodeType]) -> list[types.FunctionType]:
-    """Users' functions behind these and those that they name as globals, without those whose code is known."""
+    """Users' functions behind these, and those that they name as globals, whose code is not known."""
     seen, found, stack = set(known), [], [*functions]
     while stack:
         value = stack.pop()
