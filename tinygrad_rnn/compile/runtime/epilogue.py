@@ -133,17 +133,16 @@ class Epilogue:
             alike.setdefault(r.g.uid, []).append((r.g, base, at))
             spans.append((base, at, at + r.g.width))
         for found in alike.values():
-            source = None
+            alone = [
+                (base, at)
+                for g, base, at in found
+                if base not in shared and sum(b == base and a < at + g.width and at < z for b, a, z in spans) == 1
+            ]
             for g, base, at in found:
-                alone = sum(b == base and low < at + g.width and at < high for b, low, high in spans) == 1
-                if base not in shared and alone:
-                    source = (base, at)
-                    break
-            for g, base, at in found:
-                if source is None or source == (base, at):
-                    self.sums.append([self._locate(g), g.width, base, at])
+                if alone and (base, at) != alone[0]:
+                    self.copies.append((*alone[0], g.width, base, at))
                 else:
-                    self.copies.append((*source, g.width, base, at))
+                    self.sums.append([self._locate(g), g.width, base, at])
         self.sums.sort(key=lambda s: (s[2], s[3]))
         self.sums = _merge(self.sums, self._follows)
         self.copies = [tuple(c) for c in _merge_copies(sorted(self.copies, key=lambda c: (c[3], c[4])))]
