@@ -38,7 +38,7 @@ ROOMS = {
     "decoding": Place(40, 310, 200, 96, "greedy and beam\nsearch, sampling, CTC"),
     "recurrent": Place(270, 310, 530, 96, "cells, run over time", ("cells", "scan", "layers", "streaming")),
     "modules": Place(40, 450, 200, 96, "parameters, layers\nwithout time, losses"),
-    "compile": Place(
+    "compiler": Place(
         270,
         450,
         530,
@@ -72,9 +72,9 @@ VERTICAL = {  # where the others are
     ("train", "optim"): 995,
     ("nn", "recurrent"): 395,
     ("decoding", "modules"): 100,
-    ("recurrent", "compile"): 535,
+    ("recurrent", "compiler"): 535,
     ("modules", "ops"): 140,
-    ("compile", "ops"): 535,
+    ("compiler", "ops"): 535,
     ("optim", "kernels"): 930,
     ("ops", "core"): 100,
     ("ops", "kernels"): 535,
@@ -132,7 +132,7 @@ def rooms_on(files: Iterable[str]) -> list[tuple[str, str]]:
 # ---- what is drawn
 
 INK, LINE, WIDTH, HEIGHT = "#222222", "#8a8a8a", 1180, 920
-FILL = {"compile": "#eaf1f9", "recurrent": "#eaf1f9", "kernels": "#eaf1f9"}
+FILL = {"compiler": "#eaf1f9", "recurrent": "#eaf1f9", "kernels": "#eaf1f9"}
 
 
 def text(x: float, y: float, words: str, size: int = 15, **style: str) -> str:
@@ -161,7 +161,7 @@ def room(name: str, place: Place) -> list[str]:
         left, top, share = inner(place, each)
         parts += [box(left, top, share, 30, "#ffffff")]
         parts += [text(left + share / 2, top + 20, each, text_anchor="middle")]
-    if name == "compile":  # from phase to phase
+    if name == "compiler":  # from phase to phase
         for each in inside[1:]:
             left, top, _ = inner(place, each)
             parts.append(text(left - 3, top + 20, "›", 15, text_anchor="middle", font_weight="bold"))

@@ -48,6 +48,6 @@ __all__ += ops.__all__
 
 def __getattr__(name: str):
     """The other rooms, imported at first use."""
-    if name in ("compile", "data", "decoding", "modules", "optim", "recurrent", "testing", "train", "viz"):
+    if name in ("compiler", "data", "decoding", "modules", "optim", "recurrent", "testing", "train", "viz"):
         return importlib.import_module(f"{__name__}.{name}")
     raise foreign_names.missing("tinygrad_rnn", name, foreign_names.PACKAGE)

@@ -45,6 +45,6 @@ def test_files_that_are_named_are_there(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     named = set(re.findall(r"`([\w/]+\.(?:py|cfg|svg))`", text))
     assert len(named) > 20
-    roots = [ROOT, ROOT / "docs", ROOT / "tinygrad_rnn", ROOT / "tinygrad_rnn" / "compile"]
+    roots = [ROOT, ROOT / "docs", ROOT / "tinygrad_rnn", ROOT / "tinygrad_rnn" / "compiler"]
     for path in named:
         assert any((root / path).exists() for root in roots), path

@@ -7,8 +7,7 @@ import pytest
 
 import tinygrad_rnn as tr
 from tests.recurrent.sequences import draw
-from tinygrad_rnn import compile as compiler
-from tinygrad_rnn import nn
+from tinygrad_rnn import compiler, nn
 from tinygrad_rnn.errors import ShapeError
 from tinygrad_rnn.recurrent.explain import explain
 from tinygrad_rnn.testing.cell_table import CELLS

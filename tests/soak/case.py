@@ -10,7 +10,7 @@ from collections import Counter
 import numpy as np
 
 import tinygrad_rnn as tr
-from tinygrad_rnn.compile.ir.interpret import order
+from tinygrad_rnn.compiler.ir.interpret import order
 from tinygrad_rnn.core import tree
 from tinygrad_rnn.recurrent.scan.call_cache import cache_of
 

@@ -14,7 +14,7 @@ from tinygrad_rnn.recurrent.layers.regularisers import takes_mask
 from tinygrad_rnn.testing.cell_table import CELLS
 from tinygrad_rnn.testing.random_cells import random_cell
 
-from ..compile import corner_cells as table
+from ..compiler import corner_cells as table
 from ..recurrent.sequences import is_shape
 
 WIDTHS = [1, 2, 3, 4, 5, 7, 8, 9, 16, 17, 33]

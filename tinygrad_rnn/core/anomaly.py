@@ -21,7 +21,7 @@ from .tensor import Tensor
 
 ndarray = np.ndarray
 _PACKAGE = str(Path(__file__).parents[1])
-_INNER = tuple(str(Path(_PACKAGE, room)) for room in ("core", "ops", "modules", "nn", "compile", "foreign_names.py"))
+_INNER = tuple(str(Path(_PACKAGE, room)) for room in ("core", "ops", "modules", "nn", "compiler", "foreign_names.py"))
 
 
 class detect_anomaly(ContextDecorator):

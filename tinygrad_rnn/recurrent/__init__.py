@@ -4,7 +4,7 @@ In reading order: `cell` (the protocol), `cells` (the built-in ones), `scan` (ru
 compiled), `layers` (that hold cells and run them), `streaming` (one step per call), `explain` (what became of a cell).
 
 No cell is special: `scan` and the layers of any cell never ask which one it is, and no file here knows Numba. What is
-generated and how it is run is left to `compile`, which gets callables and shapes.
+generated and how it is run is left to `compiler`, which gets callables and shapes.
 """
 
 from ..core.tree import detach_state

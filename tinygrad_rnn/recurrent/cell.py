@@ -196,7 +196,7 @@ def sequence_lock(cell: Cell) -> Any:
 
 def tracing_lock() -> Any:
     """The compiler's lock."""
-    from ..compile import making  # at first use, as importing the compiler takes a while
+    from ..compiler import making  # at first use, as importing the compiler takes a while
 
     return making
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import ops
-from ..compile import Symbol
-from ..compile.explain import StepReport
+from ..compiler import Symbol
+from ..compiler.explain import StepReport
 from ..core import Tensor, tree
 from ..errors import CompileError, ShapeError
 from .cell import Cell, title_of

@@ -175,7 +175,7 @@ def _hunt(name: str, subject: Subject, max_examples: int, max_time: int, max_bat
 
 def _failure(name: str, subject: Subject, case: Case | None, error: Exception) -> CellCheckError:
     """The error for a failing case: the promise, the difference, the case and the usual cause."""
-    from ..compile import raised_at
+    from ..compiler import raised_at
 
     cell = case.cell if case else subject.base(subject.smallest)
     promise = (CHECKS[name].__doc__ or "").splitlines()[0].rstrip(".")

@@ -47,7 +47,7 @@ def find(roots: dict[str, Any]) -> dict[str, Generator]:
 def _ours(value: Any) -> bool:
     """Whether an object is internal to this package or Numba, and so holds no generator of the user's."""
     room = type(value).__module__.split(".")
-    return room[0] in ("numba", "llvmlite") or (room[0] == "tinygrad_rnn" and room[1] in ("compile", "core", "optim"))
+    return room[0] in ("numba", "llvmlite") or (room[0] == "tinygrad_rnn" and room[1] in ("compiler", "core", "optim"))
 
 
 def _parts(value: Any) -> list[tuple[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..compile import location
+from ..compiler import location
 from ..config import grad_mode
 from ..core import Tensor, grad, is_float, listening, tree
 from ..recurrent import Cell

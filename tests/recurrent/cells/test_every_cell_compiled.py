@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tr
-from tests.compile.agreement import agree
+from tests.compiler.agreement import agree
 from tinygrad_rnn import recurrent
 from tinygrad_rnn.core import tree
 from tinygrad_rnn.recurrent.streaming.stepper import Stepper
@@ -15,7 +15,7 @@ from ..sequences import draw, draw_state, leaves
 # packing has corners: one unit, one input, no multiple of a vector
 SIZES = [(1, 1), (1, 4), (3, 1), (9, 17)]
 
-# variants of others, or of cells in tests/compile: each compiles for some seconds
+# variants of others, or of cells in tests/compiler: each compiles for some seconds
 LONG = {
     "rnn-relu", "rnn-sigmoid-nobias", "lstm-nobias", "gru-before-nobias", "layernorm-gru-nobias", "stateless",
     "own-mgu", "own-peephole", "learned-start",

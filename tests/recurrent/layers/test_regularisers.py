@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tr
-from tests.compile.agreement import agree
+from tests.compiler.agreement import agree
 from tinygrad_rnn import nn
 from tinygrad_rnn.errors import CompileError, ShapeError
 from tinygrad_rnn.testing import check_cell

@@ -5,7 +5,7 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
-from tinygrad_rnn.compile.runtime import buffer_pool, executable, memory
+from tinygrad_rnn.compiler.runtime import buffer_pool, executable, memory
 from tinygrad_rnn.errors import OutOfMemoryError, TinygradError
 
 MODES = ["eager", "auto", "compiled"]

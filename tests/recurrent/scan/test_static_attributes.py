@@ -14,8 +14,8 @@ from tinygrad_rnn.recurrent import scan
 from tinygrad_rnn.recurrent.scan import call_cache, compiled
 from tinygrad_rnn.recurrent.scan.call_cache import cache_of
 
-from ...compile.agreement import agree
-from ...compile.corner_cells import BY_NAME
+from ...compiler.agreement import agree
+from ...compiler.corner_cells import BY_NAME
 
 X = np.random.default_rng(0).uniform(-1, 1, (3, 2, 4))
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-from ... import compile as compiler
-from ... import config
+from ... import compiler, config
 from ...core import Tensor
 from ...errors import CompileError, VerificationError
 from ..cell import Cell, title_of

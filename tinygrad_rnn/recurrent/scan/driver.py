@@ -168,7 +168,7 @@ def run(
 
 def _no_room(cell: Cell, xs, layout: SequenceLayout) -> MemoryError:
     """The error for a sequence that does not fit into memory, with a lower bound of its size."""
-    from ...compile import out_of_memory  # at first use, as importing the compiler takes a while
+    from ...compiler import out_of_memory  # at first use, as importing the compiler takes a while
 
     shapes = [np.shape(getattr(x, "data", x)) for x in tree.flatten(xs)[0]]
     batch, time = (shapes[0][axis] for axis in (layout.batch_axis, 1 - layout.batch_axis))
@@ -224,7 +224,7 @@ def _run(
     if call is None:
         time = arguments.inputs[0].shape[1 - layout.batch_axis]
         if time * batch > LARGE:
-            from ...compile import check_memory  # at first use, as importing the compiler takes a while
+            from ...compiler import check_memory  # at first use, as importing the compiler takes a while
 
             check_memory(title_of(cell), time, batch, _least(cell, [x.shape for x in arguments.inputs]), "the sequence")
         if checkpoint_every is not None and checkpoint_every < time and config.is_grad_enabled():
@@ -301,7 +301,7 @@ def as_input(x, dtype: np.dtype, argument: str) -> Tensor:
     try:
         return Tensor(np.array(array, dtype, copy=copy))
     except MemoryError as error:
-        from ...compile import format_bytes  # at first use, as importing the compiler takes a while
+        from ...compiler import format_bytes  # at first use, as importing the compiler takes a while
 
         size = format_bytes(array.size * np.dtype(dtype).itemsize)
         raise OutOfMemoryError(

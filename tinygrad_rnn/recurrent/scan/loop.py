@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ... import compile as compiler
-from ... import config, ops
+from ... import compiler, config, ops
 from ...core import Op, Tensor, vjp_by_replay
 from ...core.tensor import link
 from ...errors import CompileError, VerificationError

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from ... import compile as compiler
+from ... import compiler
 from ...core import Tensor, tree
 from ...errors import CompileError, VerificationError
 from ...modules.dropout import keep_masks

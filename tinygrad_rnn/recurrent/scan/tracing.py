@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ... import compile as compiler
-from ... import config
+from ... import compiler, config
 from ...core import Tensor, tree
 from ...errors import CompileError
 from ..cell import Cell

@@ -64,7 +64,7 @@ class ValidSteps:
 
 @functools.cache
 def _segments() -> Any:
-    from ...compile import Segments  # at first use, as importing the compiler takes a while
+    from ...compiler import Segments  # at first use, as importing the compiler takes a while
 
     return Segments
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ... import compile as compiler
-from ... import config, ops
-from ...compile import CHANGED, SUSPECT
+from ... import compiler, config, ops
+from ...compiler import CHANGED, SUSPECT
 from ...config import grad_mode
 from ...core import Tensor, is_float, tree
 from ...errors import CompileError, DTypeError, ShapeError

@@ -112,7 +112,7 @@ class RTRL:
         Gradients reach the state that is given, if it requires them, or the parameters that the initial state is
         made of.
         """
-        from ...compile import Influence  # at first use, as importing the compiler takes a while
+        from ...compiler import Influence  # at first use, as importing the compiler takes a while
 
         cell, batch = self.cell, self.batch_size
         with config.enable_grad():
@@ -134,7 +134,7 @@ class RTRL:
 
     def _prepare(self) -> None:
         """Trace the step again."""
-        from ...compile import DiagonalStep
+        from ...compiler import DiagonalStep
         from ..scan.compiled import trace_program
 
         rows = [Tensor(x.data[None]) for x in self._rows]

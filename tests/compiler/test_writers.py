@@ -7,10 +7,10 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
-from tinygrad_rnn.compile.codegen.generator import LoopGenerator
-from tinygrad_rnn.compile.codegen.layout import Layout
-from tinygrad_rnn.compile.codegen.loop_writer import LoopWriter
-from tinygrad_rnn.compile.ir.lane_language import Apply, Input, Number
+from tinygrad_rnn.compiler.codegen.generator import LoopGenerator
+from tinygrad_rnn.compiler.codegen.layout import Layout
+from tinygrad_rnn.compiler.codegen.loop_writer import LoopWriter
+from tinygrad_rnn.compiler.ir.lane_language import Apply, Input, Number
 
 
 class Braces(LoopWriter):

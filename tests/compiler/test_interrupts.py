@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CALLS = """
 import os, random, signal, sys, threading, time
 import numpy as np
-from tests.compile.agreement import run
-from tests.compile.corner_cells import BY_NAME
+from tests.compiler.agreement import run
+from tests.compiler.corner_cells import BY_NAME
 seed, longest, names = int(sys.argv[1]), float(sys.argv[2]), sys.argv[3].split(",")
 rng = random.Random(seed)
 def call(name, mode="compiled"):

@@ -14,8 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 KEPT = ROOT / ".pytest_cache"
 
 SAMPLE = """
-from tests.compile.agreement import agree
-from tests.compile.corner_cells import BY_NAME
+from tests.compiler.agreement import agree
+from tests.compiler.corner_cells import BY_NAME
 from tinygrad_rnn.kernels.build.target import TARGET
 for name in {names}:
     case = BY_NAME[name]
@@ -76,9 +76,9 @@ def test_bounds():
 
 
 BEYOND = """
-from tests.compile.agreement import run
-from tests.compile.corner_cells import BY_NAME
-from tinygrad_rnn.compile.runtime.launch import LaunchPlan
+from tests.compiler.agreement import run
+from tests.compiler.corner_cells import BY_NAME
+from tinygrad_rnn.compiler.runtime.launch import LaunchPlan
 from tinygrad_rnn.kernels.loops.task_codes import CopyRows, TaskKind, positions_of
 case = BY_NAME["peephole_lstm"]
 def error():
@@ -101,8 +101,8 @@ print(first, error())
 
 
 ONE = """
-from tests.compile.agreement import run
-from tests.compile.corner_cells import BY_NAME
+from tests.compiler.agreement import run
+from tests.compiler.corner_cells import BY_NAME
 case = BY_NAME["ugrnn"]
 cell, xs, state = case.cell(), case.sequences(3, 2), case.states(2)
 results, grads = run(cell, xs, state, "compiled")

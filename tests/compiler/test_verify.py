@@ -10,20 +10,20 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
-from tinygrad_rnn.compile import Plan
-from tinygrad_rnn.compile.autodiff import adjoint as adjoint_module
-from tinygrad_rnn.compile.autodiff.adjoint import MatrixProduct, adjoint
-from tinygrad_rnn.compile.autodiff.verify import verify_adjoint
-from tinygrad_rnn.compile.codegen.layout import Layout
-from tinygrad_rnn.compile.codegen.verify import verify_bound, verify_source
-from tinygrad_rnn.compile.frontend.trace import Trace, recording
-from tinygrad_rnn.compile.ir import verify
-from tinygrad_rnn.compile.ir.printer import is_reduction
-from tinygrad_rnn.compile.ir.program import wanted_invariants
-from tinygrad_rnn.compile.ir.program_ops import MATMUL, SLICE
-from tinygrad_rnn.compile.ir.verify import verify_program
-from tinygrad_rnn.compile.schedule.buffers import BufferKind, Sum
-from tinygrad_rnn.compile.schedule.verify import verify_plan, verify_schedule
+from tinygrad_rnn.compiler import Plan
+from tinygrad_rnn.compiler.autodiff import adjoint as adjoint_module
+from tinygrad_rnn.compiler.autodiff.adjoint import MatrixProduct, adjoint
+from tinygrad_rnn.compiler.autodiff.verify import verify_adjoint
+from tinygrad_rnn.compiler.codegen.layout import Layout
+from tinygrad_rnn.compiler.codegen.verify import verify_bound, verify_source
+from tinygrad_rnn.compiler.frontend.trace import Trace, recording
+from tinygrad_rnn.compiler.ir import verify
+from tinygrad_rnn.compiler.ir.printer import is_reduction
+from tinygrad_rnn.compiler.ir.program import wanted_invariants
+from tinygrad_rnn.compiler.ir.program_ops import MATMUL, SLICE
+from tinygrad_rnn.compiler.ir.verify import verify_program
+from tinygrad_rnn.compiler.schedule.buffers import BufferKind, Sum
+from tinygrad_rnn.compiler.schedule.verify import verify_plan, verify_schedule
 from tinygrad_rnn.errors import VerificationError
 from tinygrad_rnn.recurrent.explain import explain
 from tinygrad_rnn.recurrent.scan.call_cache import cache_of
@@ -443,11 +443,11 @@ def test_without_the_flag_nothing_is_verified(monkeypatch):
     monkeypatch.setattr(verify, "enabled", False)
     for name in ("verify_program", "verify_values"):
         monkeypatch.setattr(verify, name, None)
-    monkeypatch.setattr("tinygrad_rnn.compile.autodiff.adjoint.verify_adjoint", None)
-    monkeypatch.setattr("tinygrad_rnn.compile.schedule.plan.verify_plan", None)
-    monkeypatch.setattr("tinygrad_rnn.compile.schedule.plan.verify_schedule", None)
-    monkeypatch.setattr("tinygrad_rnn.compile.codegen.layout.verify_source", None)
-    monkeypatch.setattr("tinygrad_rnn.compile.codegen.layout.verify_bound", None)
+    monkeypatch.setattr("tinygrad_rnn.compiler.autodiff.adjoint.verify_adjoint", None)
+    monkeypatch.setattr("tinygrad_rnn.compiler.schedule.plan.verify_plan", None)
+    monkeypatch.setattr("tinygrad_rnn.compiler.schedule.plan.verify_schedule", None)
+    monkeypatch.setattr("tinygrad_rnn.compiler.codegen.layout.verify_source", None)
+    monkeypatch.setattr("tinygrad_rnn.compiler.codegen.layout.verify_bound", None)
     nn.RNN(3, 4)(tr.zeros((T, B, 3)))[0].sum().backward()
 
 
@@ -455,7 +455,7 @@ def test_without_the_flag_nothing_is_verified(monkeypatch):
 def test_the_flag(flag, wanted):
     env = {k: v for k, v in os.environ.items() if k != "TINYGRAD_RNN_VERIFY"}
     env |= {} if flag is None else {"TINYGRAD_RNN_VERIFY": flag}
-    code = "from tinygrad_rnn.compile.ir import verify; print(verify.enabled)"
+    code = "from tinygrad_rnn.compiler.ir import verify; print(verify.enabled)"
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == wanted
     assert verify.enabled

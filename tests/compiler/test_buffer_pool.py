@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
-from tinygrad_rnn.compile.runtime import buffer_pool
-from tinygrad_rnn.compile.runtime.buffer_pool import KEPT, SIZES, SMALL, BufferPool
+from tinygrad_rnn.compiler.runtime import buffer_pool
+from tinygrad_rnn.compiler.runtime.buffer_pool import KEPT, SIZES, SMALL, BufferPool
 
 
 def test_an_array_comes_back_when_nobody_holds_it():

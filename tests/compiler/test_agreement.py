@@ -5,7 +5,7 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
-from tinygrad_rnn.compile.codegen import module_cache
+from tinygrad_rnn.compiler.codegen import module_cache
 from tinygrad_rnn.testing import gradcheck
 
 from .agreement import agree, leaves_of, loss_of

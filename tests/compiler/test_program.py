@@ -7,7 +7,7 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
-from tinygrad_rnn.compile.frontend.trace import Trace, recording
+from tinygrad_rnn.compiler.frontend.trace import Trace, recording
 from tinygrad_rnn.recurrent.explain import explain
 from tinygrad_rnn.recurrent.scan.call_cache import cache_of
 

@@ -8,8 +8,8 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
-from tinygrad_rnn.compile.frontend.trace import Trace, recording
-from tinygrad_rnn.compile.ir.symbol import BATCH, reachable
+from tinygrad_rnn.compiler.frontend.trace import Trace, recording
+from tinygrad_rnn.compiler.ir.symbol import BATCH, reachable
 
 WIDTH = 6
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 import tinygrad_rnn as tr
-from tinygrad_rnn.compile.runtime import threads
+from tinygrad_rnn.compiler.runtime import threads
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tr
-from tinygrad_rnn import compile as compiler
-from tinygrad_rnn import nn
+from tinygrad_rnn import compiler, nn
 from tinygrad_rnn.core import Op, apply
 from tinygrad_rnn.errors import CompileError
 from tinygrad_rnn.recurrent import scan
@@ -136,11 +135,11 @@ def test_lowerings_that_do_not_serve(name):
 
 
 STAGES = [
-    ("tinygrad_rnn.compile.schedule.plan.Plan", "differentiate"),
-    ("tinygrad_rnn.compile.schedule.plan.Plan", "schedule_forward"),
-    ("tinygrad_rnn.compile.codegen.layout.Layout", "__init__"),
-    ("tinygrad_rnn.compile.codegen.numba_loop.Emitter", "__init__"),
-    ("tinygrad_rnn.compile.codegen.module_cache", "load"),
+    ("tinygrad_rnn.compiler.schedule.plan.Plan", "differentiate"),
+    ("tinygrad_rnn.compiler.schedule.plan.Plan", "schedule_forward"),
+    ("tinygrad_rnn.compiler.codegen.layout.Layout", "__init__"),
+    ("tinygrad_rnn.compiler.codegen.numba_loop.Emitter", "__init__"),
+    ("tinygrad_rnn.compiler.codegen.module_cache", "load"),
 ]
 
 

@@ -5,8 +5,8 @@ import weakref
 import numpy as np
 import pytest
 
-from tinygrad_rnn.compile.runtime import buffer_pool, threads
-from tinygrad_rnn.compile.runtime.executable import Executable
+from tinygrad_rnn.compiler.runtime import buffer_pool, threads
+from tinygrad_rnn.compiler.runtime.executable import Executable
 
 from .agreement import run
 from .corner_cells import BY_NAME

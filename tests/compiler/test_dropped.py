@@ -14,7 +14,7 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
-from tinygrad_rnn.compile.codegen import module_cache
+from tinygrad_rnn.compiler.codegen import module_cache
 from tinygrad_rnn.kernels.build import native
 
 X = np.linspace(-1, 1, 30, dtype=np.float32).reshape(5, 2, 3)
@@ -161,7 +161,7 @@ def test_code_that_has_no_disk_is_found_again(monkeypatch):
 
 MEASURE = """
 import itertools, statistics
-from tests.compile.test_dropped import gc, layer, train
+from tests.compiler.test_dropped import gc, layer, train
 from tests.recurrent.flat_memory import resident
 after = []
 for number in range(80):

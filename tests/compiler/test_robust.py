@@ -7,7 +7,7 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import config
-from tinygrad_rnn.compile.runtime import buffer_pool, executable, threads
+from tinygrad_rnn.compiler.runtime import buffer_pool, executable, threads
 from tinygrad_rnn.errors import DTypeError, ShapeError
 from tinygrad_rnn.recurrent import scan
 

@@ -6,9 +6,9 @@ It needs no compiler, so that thousands of programs can hold trace, normal form 
 import numpy as np
 
 import tinygrad_rnn as tr
-from tinygrad_rnn import compile as compiler
-from tinygrad_rnn.compile.autodiff.adjoint import adjoint
-from tinygrad_rnn.compile.frontend.trace import Trace, recording
+from tinygrad_rnn import compiler
+from tinygrad_rnn.compiler.autodiff.adjoint import adjoint
+from tinygrad_rnn.compiler.frontend.trace import Trace, recording
 from tinygrad_rnn.recurrent.scan.arguments import Arguments
 from tinygrad_rnn.recurrent.scan.compiled import program_of
 from tinygrad_rnn.recurrent.scan.driver import check_inputs, check_state

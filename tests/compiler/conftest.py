@@ -2,7 +2,7 @@
 
 import pytest
 
-from tinygrad_rnn.compile import check_available
+from tinygrad_rnn.compiler import check_available
 from tinygrad_rnn.errors import CompileError
 
 
@@ -11,5 +11,5 @@ def pytest_collection_modifyitems(items):
         check_available()
     except CompileError as error:
         for item in items:
-            if "/compile/" in str(item.path):
+            if "/compiler/" in str(item.path):
                 item.add_marker(pytest.mark.skip(reason=str(error)))
