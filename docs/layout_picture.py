@@ -44,7 +44,7 @@ ROOMS = {
         530,
         96,
         "a step becomes one fused loop, forward and backward",
-        ("ir", "frontend", "autodiff", "schedule", "codegen", "runtime"),
+        ("ir", "frontend", "autodiff", "schedule", "codegen", "runtime", "model"),
     ),
     "optim": Place(850, 450, 290, 96, "SGD, Adam, RMSprop, Adagrad,\nschedules, clipping"),
     "ops": Place(40, 590, 760, 56, "operations: forward, derivative rule and lowering in one record each"),

@@ -2,7 +2,8 @@
 
 The phases, in the order in which a step passes them, each knowing only those before it: `ir` (programs), `frontend` (a
 step becomes a program in normal form), `autodiff` (a program becomes its reverse), `schedule` (loops and buffers),
-`codegen` (Numba source), `runtime` (arrays, arguments, the call); and `explain`, which reports on all of them.
+`codegen` (Numba source), `runtime` (arrays, arguments, the call); `model` (whole functions of tensors, in which steps
+are loops); and `explain`, which reports on them.
 
 This room is handed callables and shapes; it knows nothing of cells, modules and layers. The names below are its door.
 """

@@ -19,9 +19,12 @@ from .module import Module
 def keep_mask(shape: Sequence[int], p: float) -> Any:
     """False with probability `p`, else True, drawn from the package's generator.
 
-    In a step that is being traced: a leaf of the program, to be drawn for all steps before the loop.
+    In a step that is being traced: a leaf of the program, to be drawn for all steps before the loop; in a whole
+    function, one that is drawn at each call.
     """
     tracer = config.grad_mode.tracer
+    if tracer is not None and tracer.whole:
+        return tracer.drawn([tuple(shape)], lambda: [keep_mask(shape, p)])[0]
     if tracer is not None:
         return tracer.draw(shape, p)
     if p >= 1.0:

@@ -15,9 +15,12 @@ class Refusing:
     ----------
     refused : str
         Why the step cannot be compiled, whatever it did about the error; "" if nothing was refused.
+    whole : bool
+        Whether a whole function is traced, in which recurrent layers run; otherwise it is the step of one.
     """
 
     refused: str = ""
+    whole = False
 
     def give_up(self, why: str) -> None:
         """Note that the step cannot be compiled; the first reason counts."""

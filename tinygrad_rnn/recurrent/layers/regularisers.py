@@ -12,7 +12,7 @@ from typing import Any
 
 from ... import ops
 from ...checks import probability, shown
-from ...core import Tensor, tree
+from ...core import as_tensor, tree
 from ...errors import ShapeError
 from ...modules.dropout import dropout_mask, keep_mask
 from ..cell import Cell
@@ -79,7 +79,7 @@ class VariationalDropout(Modifier):
         width = self.output_size or self.hidden_size
         sizes = ((self.input_size, self.inputs), (width, self.states), (width, self.outputs))
         self._masks = tuple(
-            Tensor(dropout_mask((batch_size, n), p, self.dtype)) if p and self.training else None for n, p in sizes
+            as_tensor(dropout_mask((batch_size, n), p, self.dtype)) if p and self.training else None for n, p in sizes
         )
 
     def step(self, x, state, **options) -> tuple[Any, Any]:

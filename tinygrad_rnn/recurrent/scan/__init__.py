@@ -5,7 +5,7 @@ Files, in reading order:
 - a call: `driver` (checks its arguments), `arguments`, `axis_layout`, `valid_steps` (lengths, masks, resets),
   `advance` (compiled, eagerly or in chunks), `eager`, `remat` (gradient checkpointing), `anomaly`, `open_sequence`;
 - compiled calls: `call_cache` (finds a guarded call), `compiled` (builds one), `program` (a traced step and its
-  loops), `loop` (a loop as an operation);
+  loops), `loop` (a loop as an operation), `traced_scan` (a scan in a whole function that is traced);
 - from a step to a program, with nothing frozen in silence: `tracing`, `guards`, `facts`, `attribute_path`,
   `dependencies`, `dry_run`, `outer_state`, `row_numbers`.
 

@@ -154,6 +154,10 @@ def run(
     """Run :func:`scan` with checked arguments: layers check `steps` once for several cells."""
     if type(mode) is not str or mode not in MODES:
         check_mode(mode)
+    if grad_mode.tracer is not None and grad_mode.tracer.whole:
+        from .traced_scan import trace_scan  # at first use, as importing the compiler takes a while
+
+        return trace_scan(cell, xs, state, mode, layout, steps, reset_state, checkpoint_every, return_outputs)
     begins = getattr(cell.begin_sequence, "__func__", None) is not Cell.begin_sequence
     try:
         if begins:
@@ -291,7 +295,7 @@ def as_input(x, dtype: np.dtype, argument: str) -> Tensor:
     writes to the array meanwhile.
     """
     if isinstance(x, Tensor):
-        if x.data.dtype != dtype and is_float(x.data.dtype):
+        if x.dtype != dtype and is_float(x.dtype):
             raise DTypeError(f"{argument}: got a {x.dtype} tensor, wanted {dtype} as the cell; cast one of them")
         return x
     array = x if isinstance(x, np.ndarray) else _read(x, argument)

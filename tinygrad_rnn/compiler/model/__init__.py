@@ -1,0 +1,5 @@
+"""Whole functions of tensors become programs, in which the loops of recurrent layers are operations.
+
+Files, in reading order: `program` (what a trace returns), `trace` (records a function's operations), `adjoint` (records
+the gradients), `interpret` (runs a program on NumPy).
+"""

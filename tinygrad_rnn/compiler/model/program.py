@@ -1,0 +1,96 @@
+"""Program of a whole function of tensors, as tracing returns it, and the operations that only it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...core import Op, Tensor
+from ...ops import elementwise
+from ..ir.interpret import order
+from ..ir.program_ops import PICK
+from ..ir.symbol import Symbol
+
+
+class Draw(NamedTuple):
+    """Random masks that are drawn anew at each call, in the order in which the function asks for them.
+
+    Attributes
+    ----------
+    symbols : tuple of Symbol
+        The leaves: True where an element is kept.
+    draw : callable
+        ``draw()`` gives their arrays, from the package's generator.
+    """
+
+    symbols: tuple[Symbol, ...]
+    draw: Callable[[], Sequence[np.ndarray]]
+
+
+class Check(NamedTuple):
+    """What has to hold of the values of an input before a program runs: raises what the tape would."""
+
+    symbol: Symbol
+    test: Callable[[np.ndarray], None]
+
+
+@dataclass(frozen=True, eq=False)
+class ModelProgram:
+    """A traced function of tensors.
+
+    Attributes
+    ----------
+    inputs : tuple of Symbol
+        Leaves, in the order of the arguments.
+    captured : mapping of uid to Tensor
+        Parameters and other tensors that the function reads, as they were in the trace.
+    draws : tuple of Draw
+    checks : tuple of Check
+    outputs : tuple of Symbol
+    """
+
+    inputs: tuple[Symbol, ...]
+    captured: Mapping[int, Tensor]
+    draws: tuple[Draw, ...]
+    checks: tuple[Check, ...]
+    outputs: tuple[Symbol, ...]
+
+    def values(self) -> list[Symbol]:
+        """All values that the outputs need and that are computed, operands first."""
+        given = {s.uid for s in self.inputs} | set(self.captured) | {s.uid for d in self.draws for s in d.symbols}
+        return order(self.outputs, given)
+
+
+class Loop(NamedTuple):
+    """A recurrent layer in a program: what the operation `LOOP` runs.
+
+    The operands of the operation are the inputs, the states and the bases of the loop, in this order.
+
+    Attributes
+    ----------
+    run : Any
+        The compiled loop of the layer, see :class:`~tinygrad_rnn.recurrent.scan.loop.CompiledLoop`.
+    layout : Any
+        The axes and the direction of inputs, outputs and final states.
+    inputs, states, outputs : int
+        How many there are of each.
+    time, batch : int
+    """
+
+    run: Any
+    layout: Any
+    inputs: int
+    states: int
+    outputs: int
+    time: int
+    batch: int
+
+
+ASTYPE = elementwise._astype.op
+LOOP = Op("recurrent_loop", None)  # a first result, for LOOP_GRADIENT alone; PICK takes outputs and final states
+LOOP_GRADIENT = Op("recurrent_loop_gradient", None)  # of a LOOP and cotangents; PICK takes those of its operands
+
+__all__ = ["ASTYPE", "LOOP", "LOOP_GRADIENT", "PICK", "Check", "Draw", "Loop", "ModelProgram"]

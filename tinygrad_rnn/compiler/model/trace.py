@@ -1,0 +1,218 @@
+"""Tracing of whole functions: their operations on tensors of any rank are recorded as they are."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...config import grad_mode
+from ...core import Op, Tensor
+from ...core.dtype import promote
+from ...core.node import explain
+from ...ops import elementwise
+from ..frontend.refusing import Refusing
+from ..ir.program import expression_key
+from ..ir.symbol import Symbol, location
+from .program import ASTYPE, LOOP, LOOP_GRADIENT, PICK, Check, Draw, Loop
+
+
+class ModelTrace(Refusing):
+    """The recorder of one function: makes its symbols, each expression once.
+
+    Shapes are numbers here, those of one call: a program serves calls of the same shapes.
+
+    Attributes
+    ----------
+    whole : bool
+        True: recurrent layers are recorded as loops. (Inside a cell's step there are none.)
+    captured : dict
+        By the id of what the function holds: that, its tensor and its symbol.
+    needs : set of int
+        Uids of the values through which gradients flow.
+    guards : list
+        What the loops of recurrent layers depend on: objects with a method ``hold()``.
+    """
+
+    whole = True
+    leaked = False
+    stand_in = 0
+
+    def __init__(self) -> None:
+        self.captured: dict[int, tuple[Any, Tensor, Symbol]] = {}
+        self.draws: list[Draw] = []
+        self.checks: list[Check] = []
+        self.needs: set[int] = set()
+        self.guards: list[Any] = []  # of the programs of recurrent layers
+        self.note: Callable | None = None
+        self.watcher: Callable | None = None
+        self.read: list[Tensor] = []
+        self.makes_array: Callable[[], bool] = lambda: False
+        self._uids = 0
+        self._seen: dict[Any, Symbol] = {}
+
+    # ---- what symbols ask of a trace
+
+    def next_uid(self) -> int:
+        self._uids += 1
+        return self._uids - 1
+
+    def symbolic(self, shape: Sequence[int]) -> tuple:
+        return tuple(shape)
+
+    # ---- leaves
+
+    def leaf(self, kind: str, index: int, shape: Sequence[int], dtype: Any, needs: bool = False) -> Symbol:
+        symbol = Symbol(self, None, (), {}, shape, dtype, False, leaf=(kind, index), where="")
+        if needs:
+            self.needs.add(symbol.uid)
+        return symbol
+
+    def lift(self, value: Any) -> Any:
+        """An argument of an operation: tensors and arrays become leaves, symbols and Python numbers stay."""
+        if isinstance(value, Symbol | bool | int | float):
+            return value
+        if isinstance(value, np.generic):
+            return value.item()
+        if id(value) in self.captured:
+            return self.captured[id(value)][2]
+        tensor = value if isinstance(value, Tensor) else Tensor(np.asarray(value))
+        if tensor._node is not None:
+            self.refuse_for(f"a tensor with a graph of its own at {location()}: make it an argument of the function")
+        needs = tensor.requires_grad and tensor.dtype.kind == "f"
+        symbol = self.leaf("captured", len(self.captured), tensor.shape, tensor.dtype, needs)
+        self.captured[id(value)] = value, tensor, symbol
+        return symbol
+
+    def drawn(self, shapes: Sequence[Sequence[int]], draw: Callable[[], Sequence[np.ndarray]]) -> list[Symbol]:
+        """The symbols of arrays of truth values that are drawn at each call, together."""
+        symbols = [self.leaf("drawn", len(self.draws), shape, bool) for shape in shapes]
+        self.draws.append(Draw(tuple(symbols), draw))
+        return symbols
+
+    def check(self, symbol: Symbol, test: Callable[[np.ndarray], None]) -> None:
+        """Ask for a test of an argument's values before each run.
+
+        Raises
+        ------
+        CompileError
+            If `symbol` is computed: its values are not there before the run.
+        """
+        if symbol.leaf is None or symbol.leaf[0] not in ("input", "captured"):
+            self.refuse_for(f"indices that the function computes, at {location()}: make them an argument")
+        self.checks.append(Check(symbol, test))
+
+    # ---- recording
+
+    def record(self, op: Op, args: tuple, static: dict) -> Any:
+        """The result of an operation, a symbol or several."""
+        if self.note is None:
+            return self._record(op, args, static)
+        note, self.note = self.note, None
+        self.watcher = note
+        sys.setprofile(None)  # what goes on here is not the function's
+        try:
+            return self._record(op, args, static)
+        finally:
+            self.note, self.watcher = note, None
+            sys.setprofile(note)
+
+    def _record(self, op: Op, args: tuple, static: dict) -> Any:
+        for a in args:
+            if isinstance(a, list | tuple):
+                self.refuse_for(f"{op.name} at {location()}: got a {type(a).__name__}, wanted tensors")
+        lifted = [self.lift(a) for a in args]
+        found = self._infer(op, lifted, [isinstance(a, Tensor) for a in args], static)
+        operands = tuple(lifted)
+        needs = grad_mode.enabled and op.differentiable and any(map(self.needing, operands))
+        if not isinstance(found, list):
+            shape, dtype = found
+            return self.make(op, operands, static, shape, dtype, needs)
+        lead = self.make(op, operands, static, (), np.dtype(float), needs)
+        return self.picks(lead, found, needs)
+
+    def _infer(self, op: Op, args: list, tensor_at: list[bool], static: dict) -> Any:
+        """Shape and dtype of the result, or a list of them for several results.
+
+        Operands are cast as the tape casts them, in `args`.
+        """
+        ones = [np.broadcast_to(np.ones((), a.dtype), a.shape) if isinstance(a, Symbol) else a for a in args]
+        arrays = promote(op, ones, tensor_at)
+        for i, (a, b) in enumerate(zip(args, arrays)):
+            if isinstance(a, Symbol) and a.dtype != b.dtype:
+                args[i] = self.make(ASTYPE, (a,), {"dtype": b.dtype}, a.shape, b.dtype, self.needing(a))
+        if op.lowering is not None and op.lowering.kind == "matmul":  # sums of nothing cost nothing
+            a, b = arrays
+            arrays = [a[..., :0], b[:0] if b.ndim == 1 else b[..., :0, :]]
+        try:
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                out = op.forward(*arrays, **static)
+        except (ValueError, TypeError, OverflowError) as error:
+            raise explain(op, ones, error) from None
+        if isinstance(out, tuple):
+            return [(np.shape(o), np.asarray(o).dtype) for o in out]
+        return np.shape(out), np.asarray(out).dtype
+
+    def needing(self, value: Any) -> bool:
+        """Whether gradients flow through an argument."""
+        return isinstance(value, Symbol) and value.uid in self.needs
+
+    def picks(self, lead: Symbol, results: list, needs: bool) -> tuple[Symbol, ...]:
+        """The symbols of the results of an operation with several, which `lead` stands for."""
+        return tuple(
+            self.make(PICK, (lead,), {"index": i}, shape, dtype, needs and np.dtype(dtype).kind == "f")
+            for i, (shape, dtype) in enumerate(results)
+        )
+
+    def make(self, op: Op, args: tuple, static: dict, shape: Any, dtype: Any, needs: bool) -> Symbol:
+        """The one symbol of an expression, made if need be (hash consing)."""
+        key: Any = (expression_key(op, args, static, shape), needs)
+        try:
+            found = self._seen.get(key)
+        except TypeError:  # a static parameter without a hash, such as an array of indices
+            key, found = object(), None
+        if found is None:
+            found = self._seen[key] = Symbol(self, op, args, static, shape, dtype, False, where=location())
+            if needs and (np.dtype(dtype).kind == "f" or op is LOOP):
+                self.needs.add(found.uid)
+        return found
+
+    def loop(self, loop: Loop, operands: Sequence[Any], results: list, needs: bool) -> tuple[Symbol, ...]:
+        """The outputs and final states of a recurrent layer, whose shapes and dtypes are `results`."""
+        lifted = tuple([self.lift(a) for a in operands])
+        lead = self.make(LOOP, lifted, {"loop": loop}, (), np.dtype(float), needs)
+        return self.picks(lead, results, needs)
+
+    def loop_gradient(self, lead: Symbol, cotangents: dict[int, Any]) -> tuple[Symbol, ...]:
+        """Cotangents of the operands of a loop, given those of its results by index."""
+        indices = tuple(sorted(cotangents))
+        args = (lead, *[self.lift(cotangents[i]) for i in indices])
+        gradient = self.make(LOOP_GRADIENT, args, {"indices": indices}, (), np.dtype(float), False)
+        return self.picks(gradient, [(a.shape, a.dtype) for a in lead.operands], False)
+
+    def detach(self, x: Any) -> Any:
+        return self.record(elementwise.CONSTANT, (x,), {})
+
+    def copy(self, x: Any, requires_grad: bool, dtype: Any) -> Any:
+        """The result of ``tensor(x)``: the values without their gradient."""
+        if requires_grad:
+            self.refuse_for(f"a tensor with gradients of its own, made inside the function, at {location()}")
+        x = self.detach(x)
+        return x if dtype is None else x.astype(dtype)
+
+    @contextlib.contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Context in which operations run on the tape, unrecorded and unwatched."""
+        note, profile = self.note, sys.getprofile()
+        self.note, grad_mode.tracer = None, None
+        sys.setprofile(None)
+        try:
+            yield
+        finally:
+            grad_mode.tracer, self.note = self, note
+            sys.setprofile(profile)

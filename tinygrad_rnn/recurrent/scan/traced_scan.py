@@ -1,0 +1,130 @@
+"""Scans in a function that is being traced: the layer's loop becomes one operation of its program."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...compiler.model.program import Loop
+from ...compiler.model.trace import ModelTrace
+from ...config import grad_mode
+from ...core import Tensor, tree
+from ...errors import CompileError
+from ..cell import Cell, title_of
+from .arguments import Arguments
+from .axis_layout import SequenceLayout
+from .call_cache import GuardedCall, cache_of
+from .dry_run import CellSnapshot, isolated_dry_run
+from .program import Program
+
+
+def trace_scan(
+    cell: Cell,
+    xs: Any,
+    state: Any,
+    mode: str,
+    layout: SequenceLayout,
+    steps: Any,
+    reset_state: Any,
+    checkpoint_every: int | None,
+    return_outputs: bool,
+) -> tuple[Any, Any]:
+    """Record a scan; arguments and results as those of :func:`.driver.scan`.
+
+    Raises
+    ------
+    CompileError
+        If it cannot be part of a program.
+    """
+    trace: ModelTrace = grad_mode.tracer
+    title = title_of(cell)
+    if mode == "eager":
+        trace.refuse_for(f'{title}: got mode="eager", whose steps run on the tape')
+    if steps is not None or reset_state is not None:
+        trace.refuse_for(f"{title}: lengths, masks and resets: their values would be frozen into the program")
+    if checkpoint_every is not None:
+        trace.refuse_for(f"{title}: checkpoint_every, which runs on the tape")
+    leaves, structure = ([xs], tree.LEAF) if tree.holds_numbers(xs) else tree.flatten(xs)
+    inputs = [trace.lift(x) for x in leaves]
+    stand_ins = [_stand_in(trace, x) for x in inputs]
+    first_states = None if state is None else tree.map(trace.lift, state)
+    with trace.suspended():
+        arguments = _checked(cell, tree.unflatten(structure, stand_ins), first_states, layout, trace)
+    batch = arguments.inputs[0].shape[layout.batch_axis]
+    time = arguments.inputs[0].shape[1 - layout.batch_axis]
+    begun = cell.initial_state(batch) if first_states is None else first_states
+    states = [trace.lift(s) for s in tree.flatten(begun)[0]]
+    call = _build(trace, cell, arguments, layout)
+    program, loop, traced = call.program, call.loop, call.program.traced
+    bases = _bases(trace, cell, program, batch)
+    if traced.mask_probabilities:
+        rows = [x.shape[1:] for x in traced.inputs[-len(traced.mask_probabilities) :]]
+        lead = (batch, time) if layout.batch_first else (time, batch)
+        draw = lambda: [layout.from_time_major(mask) for mask in program.draw(time, batch)]
+        inputs += trace.drawn([(*lead, *row) for row in rows], draw)
+    lead = (batch, time) if layout.batch_first else (time, batch)
+    results = [((*lead, *y.shape[1:]), loop.dtype) for y in traced.outputs]
+    results += [((1,) * layout.layer_axis + (batch, *s.shape[1:]), loop.dtype) for s in traced.states]
+    n = len(traced.outputs)
+    whole = Loop(loop, layout, len(inputs), len(states), n, time, batch)
+    found = trace.loop(whole, [*inputs, *states, *bases], results, loop.train)
+    trace.guards.append(_Guards(cell, call))
+    return (program.nest_outputs(found[:n]) if return_outputs else None), call.nest_states(found[n:])
+
+
+def _bases(trace: ModelTrace, cell: Cell, program: Program, batch: int) -> list[Any]:
+    """What the loop reads of parameters, and of what the cell computes or draws once for a sequence."""
+    before = CellSnapshot(cell, shared=False)
+    try:
+        cell.begin_sequence(batch)  # recorded, too: what it sets are values of the program
+        if program.plain is None:
+            bases = program.compute_bases({uid: source.get() for uid, source in program.sources})
+        else:
+            bases = [source.get() for source in program.plain]
+        return [trace.lift(base) for base in bases]
+    finally:
+        before.restore()
+
+
+class _Guards:
+    """What the program of a layer's loop depends on."""
+
+    def __init__(self, cell: Cell, call: GuardedCall):
+        self.cell, self.facts = cell, cache_of(cell).static_attributes.last
+        self.guards = call.program.guards, call.loop.guards
+
+    def hold(self) -> bool:
+        try:
+            same = cache_of(self.cell).static_attributes.read(self.cell) == self.facts
+        except CompileError:  # something that cannot be compared has come
+            return False
+        return same and all(guards.hold() for guards in self.guards)
+
+
+def _stand_in(trace: ModelTrace, x: Any) -> Tensor:
+    return Tensor(np.zeros(x.shape, x.dtype), trace.needing(x))
+
+
+def _checked(cell: Cell, xs: Any, state: Any, layout: SequenceLayout, trace: ModelTrace) -> Arguments:
+    """Arguments of the shapes and dtypes of the traced ones, checked as those of a call."""
+    from .driver import check_inputs, check_state
+
+    inputs, structure = check_inputs(cell, xs, layout.batch_first)
+    given = None if state is None else tree.map(lambda s: _stand_in(trace, s), state)
+    states, state_structure = check_state(cell, given, inputs[0].shape[layout.batch_axis])
+    return Arguments(inputs, structure, states, state_structure, None)
+
+
+def _build(trace: ModelTrace, cell: Cell, arguments: Arguments, layout: SequenceLayout) -> GuardedCall:
+    """The compiled call of a layer, whose loops the program runs."""
+    from .compiled import build_call
+
+    try:
+        with trace.suspended(), isolated_dry_run(cell):
+            cell.begin_sequence(arguments.inputs[0].shape[layout.batch_axis])
+            found = build_call(cell, arguments, "compiled", layout)
+    except CompileError as error:
+        trace.refuse_for(str(error))
+    assert found is not None
+    return found[0]
