@@ -1,12 +1,15 @@
 """The matmul-tanh step against its NumPy twin, finite differences, and NaN."""
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from tinygrad_rnn.kernels.fused.matmul_tanh import PACK_FROM, matmul_tanh, matmul_tanh_vjp
+from tinygrad_rnn.kernels.fused import matmul_tanh as kernels
+from tinygrad_rnn.kernels.fused.matmul_tanh import PACK_FROM, WIDE, matmul_tanh, matmul_tanh_vjp
 from tinygrad_rnn.kernels.reference import matmul_tanh as reference
 
 from .jit import dtypes, needs_jit
@@ -89,8 +92,8 @@ def test_gradients_against_finite_differences(B, layout, rng):
 @pytest.mark.parametrize("layout", ["C", "F"])
 def test_nan_and_infinity_as_in_numpy(value, B, layout, rng):
     for dtype in (np.float32, np.float64):
-        for which in range(5):
-            I, H = 6, 11
+        for which, H in itertools.product(range(5), (11, 100)):
+            I = 6
             arrays = [rng.normal(size=s).astype(dtype) for s in ((B, I), (I, H), (B, H), (H, H), (H,))]
             arrays[which].reshape(-1)[-2] = value
             arrays = [laid_out(a, layout) for a in arrays]
@@ -133,6 +136,46 @@ def test_inputs_stay_as_they_are(rng):
         matmul_tanh_vjp(y, y, *arrays[:4])
         for a, copy in zip(arrays, copies):
             assert_array_equal(a, copy)
+
+
+@needs_jit
+def test_one_kernel_of_a_kind_serves_all_layouts(rng):
+    for a, b in itertools.product(("C", "F", "strided", "reversed"), repeat=2):
+        arrays = [rng.normal(size=s) for s in ((2, 3), (3, 4), (2, 4), (4, 4), (4,))]
+        arrays = [laid_out(array, layout) for array, layout in zip(arrays, (a, b, b, a, a))]
+        y = matmul_tanh(*arrays)
+        assert_allclose(y, reference.matmul_tanh(*arrays), atol=1e-14)
+        got = matmul_tanh_vjp(y, y, *arrays[:4])
+        for gradient, twin in zip(got, reference.matmul_tanh_vjp(y, y, *arrays[:4])):
+            assert_allclose(gradient, twin, atol=1e-13)
+    for kernel in kernels._ARGUMENTS:
+        assert len(kernel.signatures) <= 2
+
+
+def test_arrays_at_odd_addresses(rng):
+    def odd(a):
+        memory = np.zeros(a.nbytes + 1, np.uint8)
+        view = memory[1:].view(a.dtype).reshape(a.shape)
+        view[...] = a
+        return view
+
+    arrays = [odd(rng.normal(size=s)) for s in ((2, 3), (3, 4), (2, 4), (4, 4), (4,))]
+    y = matmul_tanh(*arrays)
+    assert_allclose(y, reference.matmul_tanh(*arrays), atol=1e-14)
+    got = matmul_tanh_vjp(y, odd(y), *arrays[:4])
+    for gradient, twin in zip(got, reference.matmul_tanh_vjp(y, y, *arrays[:4])):
+        assert_allclose(gradient, twin, atol=1e-13)
+
+
+def test_weights_beyond_the_caches(rng):
+    H = int((WIDE / 8) ** 0.5) + 1
+    arrays = [rng.normal(size=s) / H for s in ((2, 3), (H, 3), (2, H), (H, H), (H,))]
+    arrays[1], arrays[3] = arrays[1].T, arrays[3].T
+    y = matmul_tanh(*arrays)
+    assert_allclose(y, reference.matmul_tanh(*arrays), atol=1e-14)
+    got = matmul_tanh_vjp(y, y, *arrays[:4])
+    for gradient, twin in zip(got, reference.matmul_tanh_vjp(y, y, *arrays[:4])):
+        assert_allclose(gradient, twin, atol=1e-13)
 
 
 BAD = {

@@ -1,30 +1,93 @@
 """One step of a tanh RNN in one call, ``tanh(x @ w_x + h @ w_h + b)``, and its gradients in another.
 
 Weights are read with the strides that they have, so the transposed view of an (H, I) array costs nothing.
-A few rows are multiplied with the weights as they lie in memory; for more rows the weights are packed
-first.
+A few rows are multiplied with the weights as they lie in memory; for more rows, and weights beyond the nearest cache,
+these are packed first.
+
+Of a small step the arithmetic is a tenth, and what Python does with its arrays the rest. So the kernels take arrays as
+they are, of any strides, and check their shapes themselves; Python looks again only where they say that these do not
+fit.
 """
 
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 
 from ..build.fingerprint import kernel
 from ..build.target import config
 from ..gemm.few_rows import DOTS, few_rows_nn, few_rows_nt
 from ..gemm.gemm import PANEL_VECTORS, aligned_empty, pack, packed_size, padded, product, product_tn
+from ..loops.records import array_from
 from ..reference import matmul_tanh as reference
 from ..simd.lanes import vlanes, vload, vload_n, vstore, vstore_n
 from ..simd.mathfn import tanh
 
 PACK_FROM = 12  # the number of rows from which on packing pays
+UNPACKED, UNPACKED_BACKWARD = 1 << 13, 1 << 15  # bytes of w_h up to which it does not, however many rows there are
+WIDE = 1 << 20  # bytes of w_h from which on NumPy's products are as fast: memory is what they wait for
 
 Array = np.ndarray
 _DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
-_NOTHING = {d: (np.empty((0, 0), d), np.empty(0, d)) for d in _DTYPES}  # for what is not there, or not wanted
+_NOTHING = {d: (np.empty((0, 0), d), np.empty(0, d)) for d in _DTYPES}  # for what is not wanted
+
+
+# ---- arrays as they lie in memory
+
+
+@intrinsic
+def _memory(typingctx: Any, a: Any) -> Any:
+    """The memory of an array without gaps, as an array of one axis."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
+        array = context.make_array(a)(context, builder, args[0])
+        return array_from(context, builder, a.dtype, builder.ptrtoint(array.data, array.nitems.type), array.nitems)
+
+    return types.Array(a.dtype, 1, "C")(a), codegen
+
+
+@njit(error_model="numpy")
+def _in_rows(a: Array) -> bool:
+    """Whether the rows of a matrix follow each other without gaps."""
+    rows, columns = a.shape
+    across, down = a.strides[1] == a.itemsize, a.strides[0] == a.itemsize * columns
+    return a.size == 0 or ((across or columns == 1) and (down or rows == 1))
+
+
+@njit(error_model="numpy")
+def _in_columns(a: Array) -> bool:
+    """Whether the columns of a matrix follow each other without gaps."""
+    rows, columns = a.shape
+    across, down = a.strides[1] == a.itemsize * rows, a.strides[0] == a.itemsize
+    return a.size == 0 or ((across or columns == 1) and (down or rows == 1))
+
+
+@njit(error_model="numpy")
+def _rows(a: Array) -> Array:
+    """The elements of a matrix, row by row: its memory, or a copy."""
+    flat = _memory(a)
+    if not _in_rows(a):
+        flat = np.empty(a.size, a.dtype)
+        rows, columns = a.shape
+        for r in range(rows):
+            for j in range(columns):
+                flat[r * columns + j] = a[r, j]
+    return flat
+
+
+@njit(error_model="numpy")
+def _fit(x: Array, w_x: Array, h: Array, w_h: Array, y: Array) -> bool:
+    """Whether the shapes fit together."""
+    (B, I), H = x.shape, h.shape[1]
+    return h.shape == (B, H) and y.shape == (B, H) and w_x.shape == (I, H) and w_h.shape == (H, H)
+
+
+# ---- kernels
 
 
 @njit(error_model="numpy")
@@ -65,83 +128,155 @@ def _padded(bias: Array, N: int) -> Array:
 
 
 @kernel
-def _forward_few_rows(
-    x: Array, I: int, w_x: Array, x_row: int, x_column: int, h: Array, w_h: Array, h_row: int, h_column: int,
-    bias: Array, y: Array, B: int, H: int,
-) -> None:  # fmt: skip
-    start, out = _padded(bias, H), y.ravel()
-    if x_column == 1 and h_column == 1:
-        few_rows_nn(x, I, np.intp(1), I, w_x, x_row, h, H, np.intp(1), H, w_h, h_row, start, out, B, H)
+def _forward_few_rows(x: Array, w_x: Array, h: Array, w_h: Array, bias: Array, y: Array) -> bool:
+    if not _fit(x, w_x, h, w_h, y) or bias.size != h.shape[1]:
+        return False
+    (B, I), H = x.shape, h.shape[1]
+    start, out, flat_x, flat_h = _padded(bias, H), _memory(y), _rows(x), _rows(h)
+    if _in_columns(w_x) and _in_columns(w_h):
+        few_rows_nt(flat_x, I, _memory(w_x), I, flat_h, H, _memory(w_h), H, start, out, B, H)
     else:
-        few_rows_nt(x, I, w_x, x_column, h, H, w_h, h_column, start, out, B, H)
+        one = np.intp(1)
+        few_rows_nn(flat_x, I, one, I, _rows(w_x), H, flat_h, H, one, H, _rows(w_h), H, start, out, B, H)
     _tanh(out, B * H)
+    return True
+
+
+@njit(error_model="numpy")
+def _pack(w: Array, transposed: bool, work: Array, at: int) -> None:
+    """Pack a matrix, or its transpose."""
+    rows, columns = w.shape
+    down, across = w.strides[0] // w.itemsize, w.strides[1] // w.itemsize
+    flat, zero = _memory(w), np.intp(0)
+    if not _in_rows(w) and not _in_columns(w):
+        flat, down, across = _rows(w), columns, 1
+    if transposed:
+        pack(flat, zero, across, down, columns, rows, work, at)
+    else:
+        pack(flat, zero, down, across, rows, columns, work, at)
 
 
 @kernel
-def _forward_packed(
-    x: Array, I: int, w_x: Array, x_row: int, x_column: int, h: Array, w_h: Array, h_row: int, h_column: int,
-    bias: Array, y: Array, B: int, H: int, work: Array, second: int,
-) -> None:  # fmt: skip
-    start, out, zero = _padded(bias, H), y.ravel(), np.intp(0)
-    pack(w_x, zero, x_row, x_column, I, H, work, zero)
-    pack(w_h, zero, h_row, h_column, H, H, work, second)
+def _forward_packed(x: Array, w_x: Array, h: Array, w_h: Array, bias: Array, y: Array, work: Array) -> bool:
+    if not _fit(x, w_x, h, w_h, y) or bias.size != h.shape[1]:
+        return False
+    (B, I), H = x.shape, h.shape[1]
+    start, out, flat_x, flat_h = _padded(bias, H), _memory(y), _rows(x), _rows(h)
+    width, zero = PANEL_VECTORS * vlanes(y), np.intp(0)
+    second = (H + width - 1) // width * width * I  # where the second matrix begins
+    _pack(w_x, False, work, zero)
+    _pack(w_h, False, work, second)
     product(
-        x, zero, I, I, work, zero, h, zero, H, H, work, second, np.bool_(True), start, zero, zero, out, zero, H, B, H
-    )
+        flat_x, zero, I, I, work, zero, flat_h, zero, H, H, work, second, np.bool_(True), start, zero, zero, out,
+        zero, H, B, H,
+    )  # fmt: skip
     _tanh(out, B * H)
+    return True
 
 
 @njit(error_model="numpy")
 def _few_rows_gradients(
-    a: Array, x: Array, w: Array, row: int, column: int, none: Array, B: int, I: int, H: int, dx: Array, dw: Array
-) -> None:
+    a: Array, x: Array, w: Array, none: Array, B: int, I: int, H: int, dx: Array, dw: Array
+) -> None:  # fmt: skip
     """Gradients of ``x @ w`` for the cotangent a."""
     zero, one = np.intp(0), np.intp(1)
-    if dx.size and column == 1:
-        few_rows_nt(a, H, w, row, a, zero, w, row, none, dx, B, I)
-    elif dx.size:
-        few_rows_nn(a, H, one, H, w, column, a, H, one, zero, w, column, none, dx, B, I)
-    if dw.size and column == 1:
-        few_rows_nn(x, one, I, B, a, H, x, one, I, zero, a, H, none, dw, I, H)
-    elif dw.size:
-        few_rows_nn(a, one, H, B, x, I, a, one, H, zero, x, I, none, dw, H, I)
+    if dx.size:
+        if _in_columns(w):
+            flat_w = _memory(w)
+            few_rows_nn(a, H, one, H, flat_w, I, a, H, one, zero, flat_w, I, none, _memory(dx), B, I)
+        else:
+            flat_w = _rows(w)
+            few_rows_nt(a, H, flat_w, H, a, zero, flat_w, H, none, _memory(dx), B, I)
+    if dw.size:
+        if _in_columns(dw):
+            few_rows_nn(a, one, H, B, x, I, a, one, H, zero, x, I, none, _memory(dw), H, I)
+        else:
+            few_rows_nn(x, one, I, B, a, H, x, one, I, zero, a, H, none, _memory(dw), I, H)
 
 
 @kernel
 def _backward_few_rows(
-    g: Array, y: Array, x: Array, I: int, w_x: Array, x_row: int, x_column: int, h: Array, w_h: Array, h_row: int,
-    h_column: int, B: int, H: int, dx: Array, dw_x: Array, dh: Array, dw_h: Array, db: Array,
-) -> None:  # fmt: skip
-    a = _cotangent(g, y, B, H, db)
+    g: Array, y: Array, x: Array, w_x: Array, h: Array, w_h: Array, dx: Array, dw_x: Array, dh: Array, dw_h: Array,
+    db: Array,
+) -> bool:  # fmt: skip
+    if not _fit(x, w_x, h, w_h, y) or g.shape != y.shape:
+        return False
+    (B, I), H = x.shape, h.shape[1]
+    a = _cotangent(_rows(g), _rows(y), B, H, db)
     none = _padded(a[:0], max(I, H))
-    _few_rows_gradients(a, x, w_x, x_row, x_column, none, B, I, H, dx.ravel(), dw_x.ravel())
-    _few_rows_gradients(a, h, w_h, h_row, h_column, none, B, H, H, dh.ravel(), dw_h.ravel())
+    _few_rows_gradients(a, _rows(x), w_x, none, B, I, H, dx, dw_x)
+    _few_rows_gradients(a, _rows(h), w_h, none, B, H, H, dh, dw_h)
+    return True
 
 
 @njit(error_model="numpy")
 def _packed_gradients(
-    a: Array, x: Array, w: Array, row: int, column: int, B: int, I: int, H: int, dx: Array, dw: Array, work: Array
-) -> None:
+    a: Array, x: Array, w: Array, B: int, I: int, H: int, dx: Array, dw: Array, work: Array
+) -> None:  # fmt: skip
     zero = np.intp(0)
     if dx.size:
-        pack(w, zero, column, row, H, I, work, zero)
+        _pack(w, True, work, zero)
+        out = _memory(dx)
         product(
-            a, zero, H, H, work, zero, a, zero, H, zero, work, zero, np.bool_(False), dx, zero, I, dx, zero, I, B, I
+            a, zero, H, H, work, zero, a, zero, H, zero, work, zero, np.bool_(False), out, zero, I, out, zero, I, B, I
         )
-    if dw.size and column == 1:
-        product_tn(x, zero, I, a, zero, H, B, I, H, dw, zero, H, np.bool_(False))
-    elif dw.size:
-        product_tn(a, zero, H, x, zero, I, B, H, I, dw, zero, I, np.bool_(False))
+    if dw.size:
+        if _in_columns(dw):
+            product_tn(a, zero, H, x, zero, I, B, H, I, _memory(dw), zero, I, np.bool_(False))
+        else:
+            product_tn(x, zero, I, a, zero, H, B, I, H, _memory(dw), zero, H, np.bool_(False))
 
 
 @kernel
 def _backward_packed(
-    g: Array, y: Array, x: Array, I: int, w_x: Array, x_row: int, x_column: int, h: Array, w_h: Array, h_row: int,
-    h_column: int, B: int, H: int, dx: Array, dw_x: Array, dh: Array, dw_h: Array, db: Array, work: Array,
-) -> None:  # fmt: skip
-    a = _cotangent(g, y, B, H, db)
-    _packed_gradients(a, x, w_x, x_row, x_column, B, I, H, dx.ravel(), dw_x.ravel(), work)
-    _packed_gradients(a, h, w_h, h_row, h_column, B, H, H, dh.ravel(), dw_h.ravel(), work)
+    g: Array, y: Array, x: Array, w_x: Array, h: Array, w_h: Array, dx: Array, dw_x: Array, dh: Array, dw_h: Array,
+    db: Array, work: Array,
+) -> bool:  # fmt: skip
+    if not _fit(x, w_x, h, w_h, y) or g.shape != y.shape:
+        return False
+    (B, I), H = x.shape, h.shape[1]
+    a = _cotangent(_rows(g), _rows(y), B, H, db)
+    _packed_gradients(a, _rows(x), w_x, B, I, H, dx, dw_x, work)
+    _packed_gradients(a, _rows(h), w_h, B, H, H, dh, dw_h, work)
+    return True
+
+
+# What each kernel takes: m and v are any matrix and vector that it reads, M and V those of ours that it writes to.
+_ARGUMENTS = {
+    _forward_few_rows: "mmmmvM",
+    _forward_packed: "mmmmvMV",
+    _backward_few_rows: "mmmmmmMMMMV",
+    _backward_packed: "mmmmmmMMMMVV",
+}
+_compiling = threading.Lock()
+if not config.DISABLE_JIT:
+    for _function in _ARGUMENTS:
+        _function._can_compile = False  # or Numba would compile one for each combination of layouts
+
+
+def _compile(function: Any, dtype: np.dtype) -> bool:
+    """Compile a kernel for arrays of this dtype, of any strides; returns whether it was not yet."""
+    number, code = types.float32 if dtype == np.float32 else types.float64, _ARGUMENTS[function]
+    kinds = tuple(
+        [types.Array(number, 2 if k in "mM" else 1, "C" if k == "V" else "A", readonly=k.islower()) for k in code]
+    )
+    with _compiling:
+        if kinds in function.overloads:
+            return False
+        function._can_compile = True
+        try:
+            function.compile(kinds)
+        finally:
+            function._can_compile = False
+    return True
+
+
+def _done(function: Any, *arguments: Array) -> bool:
+    """Call a kernel; returns whether there is one for these arrays, and their shapes fit."""
+    try:
+        return function(*arguments)
+    except TypeError:
+        return False
 
 
 _own = threading.local()
@@ -155,18 +290,9 @@ def _workspace(size: int, dtype: np.dtype) -> Array:
     return kept
 
 
-def _flat(a: Array) -> Array:
-    """The elements in C order, writeable, as Numba would compile everything again for other arrays."""
-    a = a.ravel()
-    return a if a.flags.writeable else a.copy()
-
-
-def _matrix(w: Array) -> tuple[Array, int, int]:
-    """The elements of a matrix as they lie in memory, and the strides of rows and columns."""
-    rows, columns = w.shape
-    if w.strides == (w.itemsize, w.itemsize * rows) and columns > 1:
-        return _flat(w.T), 1, rows
-    return _flat(w), columns, 1
+def _plain(a: Array) -> Array:
+    """A copy that a kernel takes whatever this was: not aligned, or of a class of its own."""
+    return np.array(a, order="C")
 
 
 def _check(x: Array, w_x: Array, h: Array, w_h: Array, **others: Array) -> None:
@@ -183,19 +309,6 @@ def _check(x: Array, w_x: Array, h: Array, w_h: Array, **others: Array) -> None:
             raise ValueError(f"matmul_tanh: {name} is {array.shape}, wanted {shapes[name]} beside x {x.shape}")
         if array.dtype != dtype:
             raise TypeError(f"matmul_tanh: {name} has dtype {array.dtype}, wanted {dtype} as x")
-
-
-def _fit(x: Array, w_x: Array, h: Array, w_h: Array) -> bool:
-    """Whether all is as `_check` wants it; quick, and in doubt False."""
-    shape, dtype = x.shape, x.dtype
-    return (
-        len(shape) == 2 == h.ndim
-        and w_x.shape == (shape[1], h.shape[1])
-        and w_h.shape == (h.shape[1], h.shape[1])
-        and h.shape[0] == shape[0]
-        and dtype in _DTYPES
-        and dtype is w_x.dtype is h.dtype is w_h.dtype
-    )
 
 
 def matmul_tanh(x: Array, w_x: Array, h: Array, w_h: Array, b: Array | None) -> Array:
@@ -226,25 +339,24 @@ def matmul_tanh(x: Array, w_x: Array, h: Array, w_h: Array, b: Array | None) -> 
     >>> matmul_tanh(x, w[:2], h, w, None).round(3)
     array([[0.762, 0.762, 0.   ]])
     """
-    if not _fit(x, w_x, h, w_h):
-        _check(x, w_x, h, w_h)
-    if b is not None and (b.shape != h.shape[1:] or b.dtype is not x.dtype):
-        _check(x, w_x, h, w_h, b=b)
-    if config.DISABLE_JIT:
+    if x.ndim != 2 or h.ndim != 2 or w_h.nbytes >= WIDE or config.DISABLE_JIT:
+        _check(x, w_x, h, w_h, **({} if b is None else {"b": b}))
         return reference.matmul_tanh(x, w_x, h, w_h, b)
-    (B, I), H = x.shape, h.shape[1]
-    y = np.empty((B, H), x.dtype)
-    flat_w_x, x_row, x_column = _matrix(w_x)
-    flat_w_h, h_row, h_column = _matrix(w_h)
-    arguments = (
-        _flat(x), I, flat_w_x, x_row, x_column, _flat(h), flat_w_h, h_row, h_column,
-        _NOTHING[x.dtype][1] if b is None else _flat(b), y, B, H,
-    )  # fmt: skip
-    if B < PACK_FROM and (x_column == h_column == 1 or x_row == h_row == 1):
-        _forward_few_rows(*arguments)
+    (B, I), H, dtype = x.shape, h.shape[1], x.dtype
+    y = np.empty(h.shape, dtype)
+    bias = np.zeros(H, dtype) if b is None else b
+    if B < PACK_FROM or w_h.nbytes <= UNPACKED:
+        kernel = _forward_few_rows
+        done = _done(kernel, x, w_x, h, w_h, bias, y)
     else:
-        first = packed_size(I, H, x.dtype)
-        _forward_packed(*arguments, _workspace(first + packed_size(H, H, x.dtype), x.dtype), first)
+        kernel = _forward_packed
+        size = packed_size(I + H, H, dtype)
+        done = _done(kernel, x, w_x, h, w_h, bias, y, _workspace(size, dtype))
+    if not done:
+        _check(x, w_x, h, w_h, b=bias)
+        if _compile(kernel, dtype):
+            return matmul_tanh(x, w_x, h, w_h, b)
+        return matmul_tanh(*map(_plain, (x, w_x, h, w_h, bias)))
     return y
 
 
@@ -274,33 +386,28 @@ def matmul_tanh_vjp(
     >>> matmul_tanh_vjp(np.ones((1, 3)), y, x, w[:2], h, w)[4].round(3)
     array([0.42, 0.42, 1.  ])
     """
-    if not _fit(x, w_x, h, w_h):
-        _check(x, w_x, h, w_h)
-    if not g.shape == y.shape == h.shape or not g.dtype is y.dtype is x.dtype:
+    if x.ndim != 2 or h.ndim != 2 or config.DISABLE_JIT:
         _check(x, w_x, h, w_h, g=g, y=y)
-    if config.DISABLE_JIT:
         return reference.matmul_tanh_vjp(g, y, x, w_x, h, w_h, needs)
     (B, I), H, dtype = x.shape, h.shape[1], x.dtype
-    flat_w_x, x_row, x_column = _matrix(w_x)
-    flat_w_h, h_row, h_column = _matrix(w_h)
-    matrix, vector = _NOTHING[dtype]
+    matrix, vector = _NOTHING.get(dtype, _NOTHING[_DTYPES[0]])
     dx = np.empty((B, I), dtype) if needs[0] else matrix
-    dw_x = np.empty((I, H) if x_column == 1 else (H, I), dtype) if needs[1] else matrix
+    dw_x = np.empty_like(w_x, subok=False) if needs[1] else matrix
     dh = np.empty((B, H), dtype) if needs[2] else matrix
-    dw_h = np.empty((H, H), dtype) if needs[3] else matrix
+    dw_h = np.empty_like(w_h, subok=False) if needs[3] else matrix
     db = np.empty(H, dtype) if needs[4] else vector
-    arguments = (
-        _flat(g), _flat(y), _flat(x), I, flat_w_x, x_row, x_column, _flat(h), flat_w_h, h_row, h_column, B, H,
-        dx, dw_x, dh, dw_h, db,
-    )  # fmt: skip
-    if B < PACK_FROM:
-        _backward_few_rows(*arguments)
+    if B < PACK_FROM or w_h.nbytes <= UNPACKED_BACKWARD:
+        kernel = _backward_few_rows
+        done = _done(kernel, g, y, x, w_x, h, w_h, dx, dw_x, dh, dw_h, db)
     else:
-        _backward_packed(*arguments, _workspace(H * max(padded(I, dtype), padded(H, dtype)), dtype))
-    if x_column != 1:
-        dw_x = dw_x.T
-    if h_column != 1:
-        dw_h = dw_h.T
+        kernel = _backward_packed
+        size = H * max(padded(I, dtype), padded(H, dtype))
+        done = _done(kernel, g, y, x, w_x, h, w_h, dx, dw_x, dh, dw_h, db, _workspace(size, dtype))
+    if not done:
+        _check(x, w_x, h, w_h, g=g, y=y)
+        if _compile(kernel, dtype):
+            return matmul_tanh_vjp(g, y, x, w_x, h, w_h, needs)
+        return matmul_tanh_vjp(_plain(g), _plain(y), _plain(x), _plain(w_x), _plain(h), _plain(w_h), needs)
     if all(needs):
         return dx, dw_x, dh, dw_h, db
     return tuple(a if needed else None for a, needed in zip((dx, dw_x, dh, dw_h, db), needs))
