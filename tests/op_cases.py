@@ -236,6 +236,29 @@ def picked(draw) -> Case:
     return (array,), {"index": index}
 
 
+def _reduced_losses(draw, classes: int) -> dict[str, Any]:
+    weight = draw(st.none() | ts.arrays((classes,), min_value=0.2, max_value=2.0))
+    smoothing = draw(st.sampled_from([0.0, 0.1]))
+    return {"weight": weight, "smoothing": smoothing, "reduction": draw(st.sampled_from(["mean", "sum", "none"]))}
+
+
+@st.composite
+def classified(draw) -> Case:
+    """Logits with classes, some of which are ignored, but not all."""
+    array = draw(ts.arrays(ts.shapes(min_dims=1)))
+    target = draw(ts.arrays(array.shape[:-1], np.int64, -1, array.shape[-1] - 1))
+    target.flat[0] = max(0, target.flat[0])
+    return (array,), {"target": target, "ignore_index": -1, **_reduced_losses(draw, array.shape[-1])}
+
+
+@st.composite
+def shared_out(draw) -> Case:
+    """Logits with shares of the classes."""
+    shape = draw(ts.shapes(min_dims=1))
+    arrays = draw(ts.arrays(shape)), draw(ts.arrays(shape, min_value=0.0, max_value=1.0))
+    return arrays, _reduced_losses(draw, shape[-1])
+
+
 @st.composite
 def same_shape(draw, **options) -> Case:
     shape = draw(ts.shapes(min_side=0))

@@ -15,6 +15,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tr
+from tinygrad_rnn.ops.cross_entropy import class_cross_entropy, share_cross_entropy
 from tinygrad_rnn.ops.ctc import ctc
 from tinygrad_rnn.ops.elementwise import masked_product, masked_quotient
 from tinygrad_rnn.ops.linear import linear
@@ -99,6 +100,39 @@ def _log_softmax(x, axis):
 
 def _argsort(x, axis):
     return np.argsort(x, axis=axis, kind="stable")
+
+
+def _share_cross_entropy(x, share, weight=None, reduction="mean", smoothing=0.0):
+    share = share * (1 - smoothing) + smoothing / x.shape[-1]
+    losses = -(share * (1.0 if weight is None else weight) * _log_softmax(x, -1)).sum(-1)
+    return losses if reduction == "none" else getattr(losses, reduction)()
+
+
+def _class_cross_entropy(x, target, weight=None, reduction="mean", ignore_index=-100, smoothing=0.0):
+    valid, index = target != ignore_index, np.where(target == ignore_index, 0, target)
+    weight = np.ones(x.shape[-1]) if weight is None else weight
+    rows = weight[index] * valid
+    losses = _share_cross_entropy(x, np.eye(x.shape[-1])[index], weight, "none", smoothing) * valid
+    return losses if reduction == "none" else losses.sum() / (max(rows.sum(), 1e-300) if reduction == "mean" else 1)
+
+
+def _with_weight(operation):
+    """The operation, with the weight of classes as an option, which has the dtype of the logits."""
+
+    def call(x, *share, target=None, weight=None, **how):
+        arrays = share if target is None else (target,)
+        return operation(x, *arrays, *([] if weight is None else [weight.astype(x.dtype)]), saved={}, **how)
+
+    return call
+
+
+def _torch_cross_entropy(x, *share, target=None, weight=None, smoothing=0.0, **how):
+    import torch
+
+    weight = None if weight is None else torch.from_numpy(weight)
+    target = torch.from_numpy(target) if target is not None else share[0].movedim(-1, 1) if x.ndim > 1 else share[0]
+    logits = x.movedim(-1, 1) if x.ndim > 1 else x
+    return torch.nn.functional.cross_entropy(logits, target, weight, label_smoothing=smoothing, **how)
 
 
 MATMUL = [
@@ -522,6 +556,20 @@ LOSS = [
         pick_class,
         lambda x, index: np.take_along_axis(x, index[..., None], -1)[..., 0],
         on.picked(),
+    ),
+    Row(
+        "class_cross_entropy",
+        _with_weight(class_cross_entropy),
+        _class_cross_entropy,
+        on.classified(),
+        _torch_cross_entropy,
+    ),
+    Row(
+        "share_cross_entropy",
+        _with_weight(share_cross_entropy),
+        _share_cross_entropy,
+        on.shared_out(),
+        _torch_cross_entropy,
     ),
     Row(
         "ctc",

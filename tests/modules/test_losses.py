@@ -9,6 +9,7 @@ import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.errors import DTypeError, ShapeError
 from tinygrad_rnn.nn import functional as F
+from tinygrad_rnn.ops import twins
 
 from ..differences import check_gradients
 
@@ -75,8 +76,15 @@ every_loss = pytest.mark.parametrize("row", TABLE.values(), ids=TABLE)
 every_reduction = pytest.mark.parametrize("reduction", REDUCTIONS)
 
 
+@pytest.fixture(params=["NumPy", "jitted"])
+def either_twin(request, monkeypatch):
+    """However little there is to do."""
+    monkeypatch.setattr(twins, "FEW", 0 if request.param == "jitted" else 10**9)
+
+
 @every_loss
 @every_reduction
+@pytest.mark.usefixtures("either_twin")
 def test_losses_equal_torch(row, reduction):
     torch = pytest.importorskip("torch")
     name, x, target, options = row
@@ -100,6 +108,7 @@ def test_losses_equal_torch(row, reduction):
 
 @pytest.mark.parametrize("row", [row for k, row in TABLE.items() if k != "ce-large-logits"])  # no digits left
 @every_reduction
+@pytest.mark.usefixtures("either_twin")
 def test_gradients_equal_finite_differences(row, reduction):
     name, x, target, options = row
     a = tr.tensor(x, requires_grad=True)
@@ -307,3 +316,137 @@ INDEX = np.zeros(2, int)
 def test_odd_options_are_explained(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+# ---- extreme logits
+
+
+def by_definition(x, index=None, share=None, weight=None, smoothing=0.0):
+    """Losses of rows and their gradients in long double."""
+    x = x.astype(np.longdouble)
+    z = x - x.max(-1, keepdims=True)
+    logp = z - np.log(np.exp(z).sum(-1, keepdims=True))
+    weight = np.ones(x.shape[-1]) if weight is None else weight
+    share = np.eye(x.shape[-1])[index] if share is None else share
+    q = (share * (1 - smoothing) + smoothing / x.shape[-1]) * weight
+    with np.errstate(invalid="ignore"):
+        return -np.where(q == 0, 0, q * logp).sum(-1), np.exp(logp) * q.sum(-1, keepdims=True) - q
+
+
+LARGEST = {"float32": 3e38, "float64": 1e308}
+ROWS_OF_LOGITS = {
+    "large": lambda dtype: [1e4, -1e4, 9990.0, 1e4],
+    "all large": lambda dtype: [1e4, 1e4, 1e4 + 1, 1e4],
+    "low": lambda dtype: [-1e4, -1e4, -1e4 - 2, -1e4],
+    "largest": lambda dtype: [LARGEST[dtype], -LARGEST[dtype], 0.0, 1.0],
+    "all largest": lambda dtype: [LARGEST[dtype]] * 4,
+    "some impossible": lambda dtype: [-np.inf, 0.0, 1.0, -np.inf],
+    "subnormal": lambda dtype: [1e-40, -1e-40, 0.0, -0.0],
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("logits", ROWS_OF_LOGITS)
+@pytest.mark.usefixtures("either_twin")
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")
+def test_extreme_logits_of_every_class(logits, dtype):
+    """Alone and amid eleven classes more, which makes whole vectors and a rest."""
+    for more in (0, 11):
+        row = np.array(ROWS_OF_LOGITS[logits](dtype) + [ROWS_OF_LOGITS[logits](dtype)[0]] * more, dtype)
+        x = np.tile(row, (len(row), 1))
+        index = np.arange(len(row))
+        for smoothing in (0.0, 0.1):
+            if smoothing and not np.abs(row).max() < 1e30:  # a share of infinity
+                continue
+            a = tr.tensor(x, requires_grad=True)
+            loss = F.cross_entropy(a, index, reduction="none", label_smoothing=smoothing)
+            wanted, gradient = by_definition(x, index, smoothing=smoothing)
+            with np.errstate(over="ignore"):
+                wanted = wanted.astype(dtype)
+            np.testing.assert_allclose(loss.numpy(), wanted, rtol=3e-6 if dtype == "float32" else 1e-14)
+            loss.backward(np.ones(len(row)))
+            np.testing.assert_allclose(
+                a.grad.numpy(), gradient.astype(dtype), atol=1e-6 if dtype == "float32" else 1e-15
+            )
+            share = np.eye(len(row))[index]
+            if np.isfinite(wanted).all():  # nothing times infinity has no value
+                soft = F.cross_entropy(a, share, reduction="none", label_smoothing=smoothing)
+                np.testing.assert_allclose(soft.numpy(), wanted, rtol=3e-6 if dtype == "float32" else 1e-14)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("row", [[np.nan, 0.0], [np.inf, 0.0], [-np.inf, -np.inf], [np.inf, np.inf], [np.nan, np.inf]])
+@pytest.mark.usefixtures("either_twin")
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_rows_without_probabilities_are_nan_and_alone(row, dtype):
+    for more in (0, 40):
+        x = np.zeros((3, 2 + more), dtype)
+        x[1] = row + row[1:] * more
+        index = np.array([0, 0, 1])
+        for target in (index, np.eye(2 + more)[index]):
+            a = tr.tensor(x, requires_grad=True)
+            loss = F.cross_entropy(a, target, reduction="none")
+            assert np.isnan(loss.numpy()).tolist() == [False, True, False]
+            loss.backward(np.ones(3))
+            assert np.isnan(a.grad.numpy()).all(1).tolist() == [False, True, False]
+            assert np.isfinite(a.grad.numpy()[[0, 2]]).all()
+        ignored = tr.tensor(x, requires_grad=True)
+        F.cross_entropy(ignored, np.array([0, -100, 1])).backward()
+        assert np.isfinite(ignored.grad.numpy()).all()
+        assert not ignored.grad.numpy()[1].any()
+
+
+@pytest.mark.usefixtures("either_twin")
+def test_one_class_and_no_rows():
+    a = tr.tensor(draw((5, 1)), requires_grad=True)
+    loss = F.cross_entropy(a, np.zeros(5, int))
+    loss.backward()
+    assert float(loss) == 0.0
+    assert not a.grad.numpy().any()
+    for shape in ((0, 3), (2, 0, 3)):
+        none = tr.tensor(np.zeros(shape), requires_grad=True)
+        for target in (np.zeros(shape[:-1], int), np.zeros(shape)):
+            assert float(F.cross_entropy(none, target, reduction="sum")) == 0.0
+            loss = F.cross_entropy(none, target, reduction="none")
+            assert loss.shape == shape[:-1]
+            loss.backward(np.zeros(shape[:-1]))
+            assert none.grad.shape == shape
+        with pytest.raises(ShapeError, match="mean: got an empty axis"):
+            F.cross_entropy(none, np.zeros(shape))
+
+
+@pytest.mark.parametrize("many", [7, 300])
+@pytest.mark.usefixtures("either_twin")
+def test_logits_need_not_be_contiguous_nor_kept(many):
+    x = draw((many, 5, 4))
+    index, share = classes((5, 4), many), np.moveaxis(shares((5, 4, many)), -1, 0)
+    for target, of in ((index, index), (np.moveaxis(share, 0, -1), np.moveaxis(share, 0, -1).copy())):
+        found = []
+        for a in (tr.tensor(np.moveaxis(x, 0, -1).copy(), requires_grad=True), tr.tensor(x, requires_grad=True)):
+            logits = a if a.shape[-1] == many else tr.moveaxis(a, 0, -1)
+            loss = F.cross_entropy(logits, of if a is logits else target, reduction="sum")
+            loss.backward(retain_graph=True)
+            loss.backward()
+            found.append(a.grad.numpy() if a is logits else np.moveaxis(a.grad.numpy(), 0, -1))
+        np.testing.assert_allclose(*found, rtol=1e-12)
+    held = np.broadcast_to(draw(many), (6, many))  # of no memory of its own, and read only
+    a = F.cross_entropy(held, classes(6, many))
+    np.testing.assert_allclose(a.numpy(), F.cross_entropy(held.copy(), classes(6, many)).numpy(), rtol=1e-14)
+
+
+def test_a_later_write_to_the_targets_changes_no_gradient():
+    x, index = draw((5, 4)), classes(5, 4)
+    share, target = shares((5, 4)), index.copy()
+    for held, wanted in ((target, index), (share, share.copy())):
+        a, b = (tr.tensor(x, requires_grad=True) for _ in range(2))
+        loss = F.cross_entropy(a, held)
+        held[...] = 0
+        loss.backward()
+        F.cross_entropy(b, wanted).backward()
+        np.testing.assert_array_equal(a.grad.numpy(), b.grad.numpy())
+
+
+def test_logits_of_integers_are_floats():
+    loss = F.cross_entropy(np.array([[1, 2, 3]]), np.array([[0.5, 0.25, 0.25]]), weight=[0.5, 1.0, 2.0])
+    logits = tr.tensor([[1.0, 2.0, 3.0]])
+    assert loss.item() == F.cross_entropy(logits, np.array([[0.5, 0.25, 0.25]]), weight=[0.5, 1.0, 2.0]).item()

@@ -13,15 +13,17 @@ import numpy as np
 
 from .. import ops
 from ..checks import MOST, number, one_of, whole_number
+from ..config import get_default_dtype
 from ..core import Tensor, as_tensor, is_float
 from ..core.aliases import Shape, Value
 from ..core.dtype import as_array
 from ..core.signatures import like_first
 from ..errors import DTypeError, ShapeError
 from ..ops.arguments import broadcasts, integers, operand
+from ..ops.cross_entropy import as_classes, class_cross_entropy, class_losses, share_cross_entropy
 from ..ops.elementwise import constant, masked_product
 from ..ops.linear import linear as linear
-from ..ops.loss import logistic_loss, pick_class, squared_error
+from ..ops.loss import logistic_loss, squared_error
 from ..ops.moments import centre
 from .ctc import REDUCTIONS
 from .ctc import ctc_loss as ctc_loss
@@ -187,6 +189,12 @@ def binary_cross_entropy_with_logits(
     return _reduce(loss, reduction)
 
 
+def _floats(value: Value) -> Value:
+    """Log-probabilities or logits as a tensor of floats."""
+    tensor = as_tensor(value)
+    return tensor if is_float(tensor.dtype) else tensor.astype(get_default_dtype())
+
+
 def _cast(value: Any, dtype: np.dtype) -> Value:
     """Arrays and integers in `dtype`; tensors of floats as they are."""
     return value if isinstance(value, Tensor) and is_float(value.dtype) else as_tensor(value, dtype)
@@ -213,11 +221,9 @@ def _class_weight(weight: Value, classes: int, dtype: np.dtype) -> np.ndarray:
     return array
 
 
-def _class_rows(
-    name: str, input: Value, target: Value, weight: Value, ignore_index: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-    """Indices that are safe to read, and the weight of each row: its class's, zero if ignored."""
-    index = target.data if isinstance(target, Tensor) else as_array(target, f"{name}: target", narrow=True)
+def _check_classes(name: str, input: Value, target: Value) -> Value:
+    """A target of class indices; arrays as they are, lists as arrays."""
+    index = target if isinstance(target, Tensor) else as_array(target, f"{name}: target", narrow=True)
     if index.dtype.kind not in "iu":
         raise DTypeError(f"{name}: target: got {index.dtype}, wanted integer class indices")
     if not input.shape or index.shape != input.shape[:-1]:
@@ -225,23 +231,7 @@ def _class_rows(
             f"{name}: target: got shape {index.shape} for logits of shape {tuple(input.shape)}, "
             f"wanted {tuple(input.shape[:-1])}: classes stand on the last axis"
         )
-    classes = input.shape[-1]
-    valid = index != ignore_index
-    index = np.where(valid, index, 0)
-    if index.size and (index.min() < 0 or index.max() >= classes):
-        bad = int(index.min()) if index.min() < 0 else int(index.max())
-        raise IndexError(f"{name}: target: got class {bad}, wanted 0 to {classes - 1}, or {ignore_index}")
-    per_class = None if weight is None else _class_weight(weight, classes, input.dtype)
-    rows = valid.astype(input.dtype) if per_class is None else per_class[index] * valid
-    return index, valid, rows, per_class
-
-
-def _mean_over(total: Value, rows: np.ndarray) -> Value:
-    """``total / rows.sum()``; 0, without a gradient, if every row is ignored."""
-    if not rows.size:
-        raise ShapeError("mean: got no rows, wanted at least one")
-    weight = float(rows.sum(dtype=np.float64))
-    return total * (1.0 / weight if weight else 0.0)
+    return index
 
 
 @like_first
@@ -264,18 +254,11 @@ def nll_loss(
     """
     check_reduction(reduction)
     ignore_index = check_ignored(ignore_index)
-    input = as_tensor(operand(input, "nll_loss: input"))
-    index, valid, rows, _ = _class_rows("nll_loss", input, target, weight, ignore_index)
-    return _nll(input, index, valid, rows, reduction)
-
-
-def _nll(logp: Value, index: np.ndarray, valid: np.ndarray, rows: np.ndarray, reduction: str) -> Value:
-    loss = -pick_class(logp, index=index) * rows
-    if not valid.all():  # a product would carry infinities into the sum
-        loss = ops.where(valid, loss, 0.0)
-    if reduction == "none":
-        return loss
-    return loss.sum() if reduction == "sum" else _mean_over(loss.sum(), rows)
+    input = _floats(operand(input, "nll_loss: input"))
+    index = _check_classes("nll_loss", input, target)
+    per_class = None if weight is None else _class_weight(weight, input.shape[-1], input.dtype)
+    targets = as_classes("nll_loss", index, input.shape[-1], per_class, input.dtype, ignore_index)
+    return class_losses(input, targets, reduction)
 
 
 @like_first
@@ -320,36 +303,22 @@ def cross_entropy(
     """
     check_reduction(reduction)
     label_smoothing, ignore_index = check_smoothing(label_smoothing), check_ignored(ignore_index)
-    input = as_tensor(operand(input, "cross_entropy: input"))
+    input = _floats(operand(input, "cross_entropy: input"))
     if not isinstance(target, Tensor | np.ndarray):
         target = operand(target, "cross_entropy: target")
     if is_float(target.dtype):
         return _soft_cross_entropy(input, target, weight, reduction, label_smoothing)
-    index, valid, rows, per_class = _class_rows("cross_entropy", input, target, weight, ignore_index)
-    logp = ops.log_softmax(input, -1)
-    loss = _nll(logp, index, valid, rows, reduction)
-    if label_smoothing == 0.0:
-        return loss
-    spread = -(logp if per_class is None else logp * per_class).sum(-1)
-    spread = spread * (label_smoothing / input.shape[-1])
-    if not valid.all():
-        spread = ops.where(valid, spread, 0.0)
-    if reduction == "sum":
-        spread = spread.sum()
-    elif reduction == "mean":
-        spread = _mean_over(spread.sum(), rows)
-    return loss * (1.0 - label_smoothing) + spread
+    index = _check_classes("cross_entropy", input, target)
+    more = () if weight is None else (_class_weight(weight, input.shape[-1], input.dtype),)
+    return class_cross_entropy(
+        input, index, *more, reduction=reduction, ignore_index=ignore_index, smoothing=label_smoothing, saved={}
+    )
 
 
 def _soft_cross_entropy(input: Value, target: Value, weight: Value, reduction: str, label_smoothing: float) -> Value:
     input, target = _pair("cross_entropy", input, target)
     if not input.shape:
         raise ShapeError("cross_entropy: input: got shape (), wanted (..., C)")
+    more = () if weight is None else (_class_weight(weight, input.shape[-1], input.dtype),)
     target = _cast(target, input.dtype)
-    classes = input.shape[-1]
-    if label_smoothing:
-        target = target * (1.0 - label_smoothing) + label_smoothing / classes
-    logp = ops.log_softmax(input, -1)
-    if weight is not None:
-        logp = logp * _class_weight(weight, classes, input.dtype)
-    return _reduce(-(target * logp).sum(-1), reduction)
+    return share_cross_entropy(input, target, *more, saved={}, reduction=reduction, smoothing=label_smoothing)

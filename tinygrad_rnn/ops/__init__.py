@@ -1,8 +1,9 @@
 """Operations: NumPy's names and semantics; arrays in, arrays out, tensors in, tensors out.
 
 One file for each family: `elementwise`, `activation`, `power`, `compare`, `shape`, `index`, `create`, `reduce`,
-`moments`, `softmax`, `linalg`; in one node what would take several, `linear`, `loss`, `ctc` and `fused`. `arguments`
-has what public functions do with theirs before anything is computed.
+`moments`, `softmax`, `linalg`; in one node what would take several, `linear`, `loss`,
+`cross_entropy`, `ctc` and `fused`. `arguments` has what public functions do with theirs before anything is computed,
+`twins` the choice of a kernel.
 
 Lists and numbers are taken as arrays. Where libraries differ at the edges (ties, NaN, bounds, empty axes, infinite
 derivatives), ``docs/edges.md`` says what was decided.

@@ -1,0 +1,32 @@
+"""The choice between a jitted kernel and its NumPy twin: a call with little to do costs less in NumPy."""
+
+from __future__ import annotations
+
+import functools
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+FEW = 2048  # elements, below which programs need neither Numba nor its compiler
+
+
+def kernels(name: str, elements: int) -> Any:
+    """The module `name` of kernels for so many elements: the jitted one, or that of the twins."""
+    return _module("reference" if elements < FEW else "fused", name)
+
+
+@functools.cache
+def _module(room: str, name: str) -> Any:
+    if room == "fused":
+        from ..kernels.build.target import config  # numba is imported at first use
+
+        if config.DISABLE_JIT:  # vectors exist in compiled code only
+            room = "reference"
+    return import_module(f"..kernels.{room}.{name}", __package__)
+
+
+def flat(array: np.ndarray) -> np.ndarray:
+    """The elements in C order, in writeable memory: kernels are compiled for one kind of array."""
+    array = np.ascontiguousarray(array)
+    return (array if array.flags.writeable else array.copy()).reshape(-1)
