@@ -170,7 +170,7 @@ def _class_vjp(
 def class_cross_entropy(
     x: Value, target: Value, *weight: Value, reduction: str, ignore_index: int, smoothing: float, saved: dict
 ) -> Value:
-    """Cross-entropy of logits (..., C) and classes (...), with the weights (C,) of the classes, if there are any.
+    """Cross-entropy of logits (..., C) and classes (...), with constant weights (C,) of classes, if any.
 
     `saved` is an empty dict, which takes up what the gradient needs.
     """
@@ -249,7 +249,7 @@ def _share_vjp(
 def share_cross_entropy(
     x: Value, target: Value, *weight: Value, reduction: str, smoothing: float, saved: dict
 ) -> Value:
-    """Cross-entropy of logits (..., C) and shares (..., C), with constant weights (C,) of the classes, if any.
+    """Cross-entropy of logits and shares (..., C), with constant weights (C,) of classes, if any.
 
     `saved` is an empty dict, which takes up what the gradient needs.
     """

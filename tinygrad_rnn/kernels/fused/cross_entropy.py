@@ -138,7 +138,7 @@ def class_backward(
     x: Array, classes: int, index: Array, rows: Array, spread: Array, keep: float, tops: Array, logs: Array,
     g: Array, out: Array, first: int, last: int,
 ) -> None:  # fmt: skip
-    """Gradients by x for the cotangents `g` of the losses, (rows,); `out` is overwritten, the rest as before."""
+    """Gradients by x in `out`, for the cotangents `g` of the losses, (rows,); the rest as before."""
     lanes, number = vlanes(x), x.dtype.type
     none, one = number(0), number(1)
     spreads = _sum_of_shares(spread, 0, spread.size, none, one, spread)
@@ -191,7 +191,7 @@ def share_backward(
     x: Array, classes: int, target: Array, weight: Array, keep: float, floor: float, tops: Array, logs: Array,
     g: Array, out: Array, first: int, last: int,
 ) -> None:  # fmt: skip
-    """Gradients by x for the cotangents `g` of the losses, (rows,); `out` is overwritten, the rest as before."""
+    """Gradients by x in `out`, for the cotangents `g` of the losses, (rows,); the rest as before."""
     number = x.dtype.type
     kept, least = number(keep), number(floor)
     for r in range(first, last):
