@@ -1,9 +1,10 @@
 """Training of models/airline, batch size 1: beside the same loop in PyTorch, and part by part.
 
 At batch size 1 and four hidden units hardly anything is computed: what counts is what a framework itself
-costs per training step. Both sides draw the same windows in a new order each epoch and run Adam on an LSTM
+costs per training step. All sides draw the same windows in a new order each epoch and run Adam on an LSTM
 with one linear layer. PyTorch indexes prepared tensors, without its slower DataLoader, and runs with its
-default Adam and with its fused one.
+default Adam and with its fused one. JAX runs each epoch as one jitted scan; "loop" is the same epoch written
+by hand, as a plain loop under Numba.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +21,8 @@ from models import airline
 from tinygrad_rnn import nn
 from tinygrad_rnn.data import read_column
 
-from . import harness
+from . import harness, tasks, training_sides
+from .bench_recurrent import add_against, load
 
 LOOK_BACK, HIDDEN = 1, 4
 
@@ -81,6 +84,49 @@ def theirs(torch, epochs: int, fused: bool) -> Callable[[], float]:
         return total / len(inputs)
 
     return run
+
+
+def jax_epochs(jax, epochs: int) -> Callable[[], float]:
+    """One jitted scan over the windows for each epoch."""
+    task = tasks.airline_task(LOOK_BACK, HIDDEN)
+    update, begin = training_sides.jax_update(jax, task)
+    x, y = (jax.numpy.asarray(a)[:, None] for a in (task.inputs, task.targets))
+    epoch = jax.jit(
+        lambda state, order: jax.lax.scan(lambda s, i: update(s, x[i], y[i]), state, order), donate_argnums=0
+    )
+
+    def run() -> float:
+        rng, state = np.random.default_rng(0), begin()
+        for _ in range(epochs):
+            state, losses = epoch(state, rng.permutation(task.steps))
+            loss = float(losses.mean())
+        return loss
+
+    return run
+
+
+def loop_epochs(epochs: int) -> Callable[[], float]:
+    """The loop by hand, called once for each epoch."""
+    task = tasks.airline_task(LOOK_BACK, HIDDEN)
+
+    def run() -> float:
+        rng, epoch = np.random.default_rng(0), training_sides.loop(task)[0]
+        for _ in range(epochs):
+            loss = float(epoch(rng.permutation(task.steps)).mean())
+        return loss
+
+    return run
+
+
+def functions(epochs: int, torch: Any, jax: Any) -> dict[str, Callable[[], float]]:
+    """What trains for so many epochs and returns the last one's loss, by side."""
+    found = {"ours": ours(epochs)}
+    if torch:
+        found["torch"] = theirs(torch, epochs, fused=False)
+        found["torch, fused Adam"] = theirs(torch, epochs, fused=True)
+    if jax:
+        found["jax scan"] = jax_epochs(jax, epochs)
+    return {**found, "loop": loop_epochs(epochs)}
 
 
 # ---- part by part
@@ -148,6 +194,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = harness.options(__name__, __doc__, repeats=5)
     parser.add_argument("--epochs", type=int, default=100, help="of one sample; default: 100, with --quick 3")
     parser.add_argument("--profile", action="store_true", help="time the parts of a training step instead")
+    add_against(parser)
     args = harness.parse(parser, argv)
     if args.quick:
         args.epochs = min(args.epochs, 3)
@@ -155,12 +202,8 @@ def main(argv: list[str] | None = None) -> int:
         if args.profile:
             print_profile(5 if args.quick else 50)
             return 0
+        jax, torch = load(args)
         report = harness.Report("airline, training from scratch at batch size 1", args)
-        functions = {"ours": ours(args.epochs)}
-        torch = harness.torch()
-        if torch:
-            functions["torch"] = theirs(torch, args.epochs, fused=False)
-            functions["torch, fused Adam"] = theirs(torch, args.epochs, fused=True)
-        report.add(f"{args.epochs} epochs", harness.measure(functions, args.repeats))
+        report.add(f"{args.epochs} epochs", harness.measure(functions(args.epochs, torch, jax), args.repeats))
         report.finish()
     return 0

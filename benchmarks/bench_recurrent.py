@@ -40,16 +40,24 @@ def main(argv: list[str] | None = None) -> int:
 
 def add_options(parser) -> None:
     """What this benchmark shares with that of custom cells."""
-    known = ("torch", "jax")
-    parser.add_argument("--against", nargs="*", choices=known, default=known, help="default: what is installed")
+    add_against(parser)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw the speed-ups to this file")
 
 
+def add_against(parser) -> None:
+    """The libraries to compare with."""
+    known = ("torch", "jax")
+    parser.add_argument("--against", nargs="*", choices=known, default=known, help="default: what is installed")
+
+
 def load(args):
-    """JAX and PyTorch, or None for what is not there or not wanted."""
-    return sides.load_jax(args.threads) if "jax" in args.against else None, (
-        harness.torch() if "torch" in args.against else None
-    )
+    """JAX and PyTorch, or None for what is not there or not wanted; says which of them is not there."""
+    jax = sides.load_jax(args.threads) if "jax" in args.against else None
+    torch = harness.torch() if "torch" in args.against else None
+    for name, library in (("torch", torch), ("jax", jax)):
+        if name in args.against and library is None:
+            print(f"{name} is not installed, and left out")
+    return jax, torch
 
 
 def compare(report: harness.Report, name: str, shape: Shape, args, torch, jax) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from statistics import geometric_mean
 from typing import Any, NamedTuple
 
-from .harness import duration
+from .harness import duration, times
 
 Row = dict[str, Any]
 NOISE = 0.03
+NAMES = {"torch": "PyTorch", "jax": "JAX's jitted step", "jax scan": "JAX's scanned epoch", "loop": "the loop by hand"}
 WIDE = 128  # hidden units from which on the products decide
 
 
@@ -37,7 +38,8 @@ def check(runs: dict[str, Any]) -> list[Verdict]:
     for name, run in runs.items():
         benchmark, _, variant = name.partition(", ")
         for row in run.get("rows", []):
-            rows.setdefault(benchmark, []).append({**row, "where": row["case"] + (f" ({variant})" if variant else "")})
+            where = row["case"] + (f" ({variant})" if variant else "")
+            rows.setdefault(benchmark, []).append({**row, "where": where, "variant": variant})
     return [v for goal in GOALS for v in [goal(rows)] if v]
 
 
@@ -49,7 +51,7 @@ def _least(
     if not known:
         return None
     below = sorted(((x, row) for x, row in known if x < bound), key=lambda pair: pair[0])
-    show = (lambda x: f"{x:.0%}") if unit == "%" else (lambda x: f"{x:.2f}{unit}")
+    show = (lambda x: f"{x:.0%}") if unit == "%" else (lambda x: f"{times(x)}{unit}")
     measured = f"lowest {show(min(x for x, _ in known))}; {len(known) - len(below)} of {len(known)}"
     short = [f"{goal}: {row['where']}: {show(x)}{why(row)}" for x, row in below]
     return Verdict(goal, f"at least {show(bound)}", measured, not below, short)
@@ -119,6 +121,40 @@ def _seconds(side: str) -> Callable[[Row], float | None]:
     return lambda row: row["seconds"].get(side)
 
 
+STEPS = {  # of bench_training: how many times as long as a step of ours, called from Python, the others have to take
+    "letters": {"jax": 4.0, "torch": 10.0},
+    "characters": {"jax": 2.0, "torch": 3.0},
+    "text": {"torch": 1.3, "jax": 1.6},
+    "words": {"torch": 1.4, "jax": 1.3},
+    "digits": {"torch": 2.0, "jax": 1.5},
+    "epochs": {"torch": 100.0},
+}
+RUN = {"jax scan": 1.0, "loop": 1 / 3}  # the same of the airline, for many steps in one call
+
+
+def _steps(rows: dict[str, list[Row]], task: str) -> list[Row]:
+    """Whole training steps of a task, on one thread."""
+    return [row for row in rows.get("training", []) if row["task"] == task and not row["variant"]]
+
+
+def _of_task(task: str, other: str, bound: float) -> Callable[[dict[str, list[Row]]], Verdict | None]:
+    def goal(rows: dict[str, list[Row]]) -> Verdict | None:
+        found = _steps(rows, task)
+        title = f"training, {found[0]['case'] if found else task}, and {NAMES[other]}"
+        return _least(title, found, _to(other), bound, lambda row: "")
+
+    return goal
+
+
+def _of_run(other: str, bound: float) -> Callable[[dict[str, list[Row]]], Verdict | None]:
+    """What runs many steps in one call, or else a step called from Python."""
+    return lambda rows: _least(
+        f"the airline's steps in one call, and {NAMES[other]}", _steps(rows, "airline"),
+        lambda row: row["ratio"][other] / row["ratio"].get("run", 1.0) if other in row["ratio"] else None,
+        bound, lambda row: "",
+    )  # fmt: skip
+
+
 GOALS: tuple[Callable[[dict[str, list[Row]]], Verdict | None], ...] = (
     lambda rows: _least(
         "built-in layers, never slower than PyTorch (but for noise)",
@@ -162,7 +198,10 @@ GOALS: tuple[Callable[[dict[str, list[Row]]], Verdict | None], ...] = (
         "peak memory of a training step, PyTorch's",
         rows.get("memory", []), lambda row: row.get("ratio", {}).get("torch"), 1.0, lambda row: "",
     ),
-    lambda rows: _least("training at batch size 1 and PyTorch", rows.get("airline", []), _to("torch"), 10.0,
-        lambda row: ""),
+    *(_of_run(other, bound) for other, bound in RUN.items()),
+    lambda rows: _most(
+        "the airline's step, called from Python", _steps(rows, "airline"), _seconds("ours"), 30e-6, duration,
+    ),
+    *(_of_task(task, other, bound) for task, bounds in STEPS.items() for other, bound in bounds.items()),
     lambda rows: _least("the tape alone and PyTorch", rows.get("eager", []), _to("torch"), 0.5, lambda row: ""),
 )  # fmt: skip

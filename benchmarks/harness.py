@@ -60,6 +60,17 @@ def duration(seconds: float) -> str:
     return f"{value:.{digits}f} {unit}"
 
 
+def times(x: float) -> str:
+    """A ratio with two decimals, or two digits where it is small.
+
+    Examples
+    --------
+    >>> times(12.345), times(0.0034567)
+    ('12.35', '0.0035')
+    """
+    return f"{x:.2f}" if x >= 0.1 else f"{x:.2g}"
+
+
 def measure(
     functions: Mapping[str, Callable[[], Any]], repeats: int, pause: float = 0.0, limit: float = math.inf
 ) -> dict[str, Timing]:
@@ -225,7 +236,7 @@ class Report:
         }
         self.rows.append(row)
         cells = [f"{case:<{self.width}} {first} {reference!s:<14}"]
-        cells += [f"{name} {t!s:<14} {row['ratio'][name]:5.2f}x" for name, t in others]
+        cells += [f"{name} {t!s:<14} {times(row['ratio'][name]):>5}x" for name, t in others]
         print("   ".join([*cells, note] if note else cells).rstrip(), flush=True)
         return row
 

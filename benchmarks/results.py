@@ -24,7 +24,8 @@ RUNS: dict[str, tuple[str, ...]] = {  # name of the run: benchmark and options
     "stepper": ("stepper",),
     "memory": ("memory",),
     "compile": ("compile",),
-    "airline": ("airline", "--repeats", "3"),
+    "training": ("training", "--threads", "1"),
+    "training, 2 threads": ("training", "--threads", "2"),
     "eager": ("eager",),
 }
 PLOTS = {"recurrent": "results_recurrent.png", "cells": "results_cells.png"}
@@ -43,6 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     content: dict[str, Any] = {"machine": harness.machine(), "runs": {}}
     if args.render or (args.keep and numbers.exists()):
         content = json.loads(numbers.read_text(encoding="utf-8"))
+        content["runs"] = {name: made for name, made in content["runs"].items() if name in RUNS}
     if not args.render:
         content["date"] = time.strftime("%Y-%m-%d")
         content["load"] = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
