@@ -14,6 +14,7 @@ from ..core import Tensor, is_float, tree
 from ..core.node import as_operand
 from ..errors import DTypeError, ShapeError
 from ..modules.module import Module
+from .as_tensors import as_state, kind_of
 
 _UNLOCKED = nullcontext()
 
@@ -144,8 +145,6 @@ class Cell(Module):
     def _explain(self, error: Exception, x: Any, state: Any) -> None:
         """Raise for a state that does not fit; nothing else is checked before a step, which costs too much."""
         if config.grad_mode.tracer is None:
-            from .scan.driver import check_state
-
             try:
                 check_state(self, state, _batch_of(x, title_of(self)))
             except (ShapeError, DTypeError) as misfit:
@@ -175,6 +174,29 @@ def _batch_of(x: Any, name: str) -> int:
     if not first.shape:
         raise ShapeError(f"{name}: x: got a number, wanted (B, ...)")
     return first.shape[0]
+
+
+def check_state(cell: Cell, state, batch: int, argument: str = "state") -> tuple[list[Tensor], tree.Structure]:
+    """The tensors of `state`, or of the initial state, checked to fit the cell; and its structure."""
+    template, structure = tree.flatten(cell.initial_state(batch))
+    for s in template:
+        if not isinstance(s, Tensor) or not s.data.ndim or s.data.shape[0] != batch:
+            name = title_of(cell)
+            raise ShapeError(f"{name}.initial_state({batch}): got {kind_of(s)}, wanted tensors ({batch}, ...)")
+    if state is None:
+        return template, structure
+    name = title_of(cell)
+    leaves = tree.leaves_like(structure, state)
+    if leaves is None:
+        treedef = tree.flatten(state)[1]
+        raise ShapeError(f"{name}: {argument}: got {tree.in_words(treedef)}, wanted {tree.in_words(structure)}")
+    checked = []
+    for s, t in zip(leaves, template):
+        s = as_state(s, t.dtype, f"{name}: {argument}")
+        if s.shape != t.shape:
+            raise ShapeError(f"{name}: {argument}: got shape {s.shape}, wanted {t.shape}")
+        checked.append(s)
+    return checked, structure
 
 
 def sets_attributes(cell: Cell) -> bool:

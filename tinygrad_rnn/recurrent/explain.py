@@ -14,11 +14,12 @@ from ..compiler import Symbol
 from ..compiler.explain import StepReport
 from ..core import Tensor, tree
 from ..errors import CompileError, ShapeError
-from .cell import Cell, title_of
+from .as_tensors import as_input
+from .cell import Cell, check_state, title_of
 from .scan.arguments import Arguments
 from .scan.attribute_path import CONSTANT
 from .scan.compiled import program_of
-from .scan.driver import as_input, check_inputs, check_state
+from .scan.driver import check_inputs
 from .scan.dry_run import isolated_dry_run
 from .scan.program import Program
 

@@ -15,9 +15,10 @@ from ...core import Tensor, tree
 from ...core.dtype import as_array
 from ...errors import ShapeError
 from ...modules.dropout import dropout_mask
+from ..as_tensors import as_input, as_state
 from ..cells.base import check_count
 from ..scan.axis_layout import SequenceLayout
-from ..scan.driver import as_input, as_state, check_returns, run
+from ..scan.driver import check_returns, run
 from ..scan.valid_steps import read_valid_steps
 from .cell_parameters import CellParameters
 from .cell_wrapper import with_states
@@ -167,7 +168,9 @@ class RNNBase(CellParameters):
         """
         if self._missing:
             self._check_complete()
-        x = as_input(input, self.weight_ih_l0.dtype, f"{type(self).__name__}: input")
+        x, dtype = input, self.weight_ih_l0.dtype
+        if not isinstance(x, Tensor) or x.dtype != dtype:
+            x = as_input(x, dtype, f"{type(self).__name__}: input")
         shape = x.shape
         if len(shape) != 3 or shape[2] != self.input_size or 0 in shape:
             self._check_input(x)

@@ -10,15 +10,14 @@ import numpy as np
 from ... import config
 from ...checks import flag, one_of, whole_number
 from ...config import grad_mode
-from ...core import Tensor, is_float, tree
-from ...core.dtype import as_array
-from ...errors import DTypeError, OutOfMemoryError, ShapeError
-from ..cell import Cell, sequence_lock, title_of
+from ...core import Tensor, tree
+from ...errors import OutOfMemoryError, ShapeError
+from ..as_tensors import as_input
+from ..cell import Cell, check_state, sequence_lock, title_of
 from .advance import advance, in_chunks
 from .arguments import Arguments
 from .axis_layout import SequenceLayout
 from .call_cache import cache_of, find_call
-from .eager import kind_of
 from .valid_steps import ValidSteps, read_valid_steps
 
 LARGE = 1 << 24  # T * B from which on the memory that it needs is compared with what is free
@@ -286,70 +285,3 @@ def check_returns(return_states: str, return_outputs: bool) -> tuple[bool, bool]
     if return_outputs is True and isinstance(return_states, str) and return_states == "final":  # at most calls
         return False, True
     return one_of("return_states", return_states, ("final", "all")) == "all", flag("return_outputs", return_outputs)
-
-
-def as_input(x, dtype: np.dtype, argument: str) -> Tensor:
-    """`x` as a tensor of `dtype`, or of integers; only arrays are cast.
-
-    While gradients are recorded it has memory of its own, so that the backward pass does not see what the caller
-    writes to the array meanwhile.
-    """
-    if isinstance(x, Tensor):
-        if x.dtype != dtype and is_float(x.dtype):
-            raise DTypeError(f"{argument}: got a {x.dtype} tensor, wanted {dtype} as the cell; cast one of them")
-        return x
-    array = x if isinstance(x, np.ndarray) else _read(x, argument)
-    copy = True if config.grad_mode.enabled else None
-    if array.dtype.kind != "f":
-        array, dtype = as_array(array, argument), array.dtype
-    try:
-        return Tensor(np.array(array, dtype, copy=copy))
-    except MemoryError as error:
-        from ...compiler import format_bytes  # at first use, as importing the compiler takes a while
-
-        size = format_bytes(array.size * np.dtype(dtype).itemsize)
-        raise OutOfMemoryError(
-            f"{argument}: got shape {array.shape}, of which a copy needs {size}, which is not there; a smaller batch "
-            "or shorter sequences need less"
-        ) from error
-
-
-def _read(x, argument: str) -> np.ndarray:
-    try:
-        return np.asarray(x)
-    except (ValueError, TypeError):  # a nest that NumPy cannot read: as_array() says why
-        return as_array(x, argument)
-
-
-def check_state(cell: Cell, state, batch: int, argument: str = "state") -> tuple[list[Tensor], tree.Structure]:
-    """The tensors of `state`, or of the initial state, checked to fit the cell; and its structure."""
-    template, structure = tree.flatten(cell.initial_state(batch))
-    for s in template:
-        if not isinstance(s, Tensor) or not s.data.ndim or s.data.shape[0] != batch:
-            name = title_of(cell)
-            raise ShapeError(f"{name}.initial_state({batch}): got {kind_of(s)}, wanted tensors ({batch}, ...)")
-    if state is None:
-        return template, structure
-    name = title_of(cell)
-    leaves = tree.leaves_like(structure, state)
-    if leaves is None:
-        treedef = tree.flatten(state)[1]
-        raise ShapeError(f"{name}: {argument}: got {tree.in_words(treedef)}, wanted {tree.in_words(structure)}")
-    checked = []
-    for s, t in zip(leaves, template):
-        s = as_state(s, t.dtype, f"{name}: {argument}")
-        if s.shape != t.shape:
-            raise ShapeError(f"{name}: {argument}: got shape {s.shape}, wanted {t.shape}")
-        checked.append(s)
-    return checked, structure
-
-
-def as_state(s, dtype: np.dtype, argument: str) -> Tensor:
-    """`s` as a tensor of a state; arrays are cast to `dtype`."""
-    if not isinstance(s, Tensor):
-        s = as_input(s, dtype, argument)
-        if np.can_cast(s.dtype, dtype, "same_kind"):
-            s = Tensor(s.data.astype(dtype, copy=False))
-    if s.dtype != dtype:
-        raise DTypeError(f"{argument}: got a {s.dtype} tensor, wanted {dtype}")
-    return s

@@ -13,6 +13,7 @@ from ...core import Tensor, is_float, listening, producer, tree
 from ...core.finding import Unrolled
 from ...core.node import Node, clock
 from ...errors import DTypeError, ShapeError
+from ..as_tensors import kind_of
 from ..cell import Cell, title_of
 from .anomaly import check_results
 from .arguments import Arguments
@@ -252,12 +253,3 @@ def _mixed_dtypes(cell: Cell, xs, states: list[Tensor]) -> str:
     state = any("state" in names[0] for names in owners.values())
     remedy = "make the initial state with dtype=self.dtype" if state else f'cell.to("{cell.dtype}") makes them one'
     return f"mixed dtypes: {', '.join(said)}; {remedy}"
-
-
-def kind_of(value) -> str:
-    """The kind of a value in words, for messages."""
-    if isinstance(value, Tensor):
-        return f"a tensor of shape {value.shape}"
-    if isinstance(value, tuple):
-        return f"a tuple of {len(value)}"
-    return type(value).__name__

@@ -12,11 +12,11 @@ from ...compiler import CHANGED, SUSPECT
 from ...config import grad_mode
 from ...core import Tensor, is_float, tree
 from ...errors import CompileError, DTypeError, ShapeError
-from ..cell import Cell, title_of
+from ..as_tensors import as_input
+from ..cell import Cell, check_state, title_of
 from ..scan.anomaly import check_kernel_step, checked_eager_step, quietly
 from ..scan.arguments import Arguments
 from ..scan.compiled import program_of
-from ..scan.driver import as_input, check_state
 from ..scan.eager import StepRunner
 from ..scan.guards import NOTHING
 from ..scan.open_sequence import OpenSequence

@@ -13,10 +13,10 @@ from ...core import Tensor, as_tensor, tree
 from ...core.backward import backward
 from ...core.finding import all_finite
 from ...errors import AnomalyError, CompileError, GraphError, ShapeError
-from ..cell import Cell
+from ..as_tensors import as_input
+from ..cell import Cell, check_state
 from ..scan.anomaly import StreamStep, not_finite, quietly
 from ..scan.arguments import Arguments
-from ..scan.driver import as_input, check_state
 from ..scan.facts import static_attributes
 from ..scan.open_sequence import OpenSequence
 

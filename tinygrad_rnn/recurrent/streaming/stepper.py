@@ -10,8 +10,8 @@ from ... import ops
 from ...checks import MOST_ELEMENTS, whole_number
 from ...core import Tensor, tree
 from ...errors import ShapeError
+from ..as_tensors import as_state
 from ..cell import Cell, title_of
-from ..scan.driver import as_state
 from ..scan.valid_steps import read_mask
 from .cell_stepper import CellStepper
 
