@@ -8,7 +8,7 @@ import pkgutil
 import pytest
 
 import tinygrad_rnn
-from tinygrad_rnn.core import node
+from tinygrad_rnn.core import registration
 
 
 class Finder(doctest.DocTestFinder):
@@ -29,7 +29,8 @@ def examples(name: str) -> list[doctest.DocTest]:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name, monkeypatch):
-    monkeypatch.setattr(node, "registry", dict(node.registry))  # forgets the operations that examples add
+    # forgets the operations that examples add
+    monkeypatch.setattr(registration, "registry", dict(registration.registry))
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     for test in examples(name):
         out: list[str] = []

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import __main__ as benchmarks
 from models import __main__ as models
-from tinygrad_rnn.core import node
+from tinygrad_rnn.core import registration
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,7 +22,8 @@ def test_commands_near_the_top(command):
 
 
 def test_examples_run(monkeypatch):
-    monkeypatch.setattr(node, "registry", dict(node.registry))  # forgets the operation that an example adds
+    # forgets the operation that an example adds
+    monkeypatch.setattr(registration, "registry", dict(registration.registry))
     blocks = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     assert len(blocks) >= 4
     namespace: dict = {"__name__": "readme"}

@@ -9,8 +9,7 @@ import pytest
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.compiler.ir.lane_language import CodeError, parse
-from tinygrad_rnn.core import Lowering, Op, Reduction
-from tinygrad_rnn.core.node import registry
+from tinygrad_rnn.core import Lowering, Op, Reduction, registry
 from tinygrad_rnn.errors import CompileError, ShapeError
 from tinygrad_rnn.recurrent import scan
 

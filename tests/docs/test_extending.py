@@ -14,7 +14,7 @@ import tinygrad_rnn as tr
 from benchmarks import __main__ as benchmarks
 from models import __main__ as models
 from tinygrad_rnn import nn
-from tinygrad_rnn.core import node
+from tinygrad_rnn.core import registration
 from tinygrad_rnn.recurrent.cells import registry
 from tinygrad_rnn.testing import CELL_CHECKS, check_cell, gradcheck, gradgradcheck
 
@@ -37,7 +37,7 @@ def gallery(tmp_path_factory):
             carry_out(block, folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(folder)
-        patch.setattr(node, "registry", dict(node.registry))
+        patch.setattr(registration, "registry", dict(registration.registry))
         patch.setattr(registry, "_cells", dict(registry._cells))
         yield importlib.import_module("gallery.cells")
         for name in [name for name in sys.modules if name.partition(".")[0] == "gallery"]:
