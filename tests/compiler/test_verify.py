@@ -12,7 +12,8 @@ import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.compiler import Plan
 from tinygrad_rnn.compiler.autodiff import adjoint as adjoint_module
-from tinygrad_rnn.compiler.autodiff.adjoint import MatrixProduct, adjoint
+from tinygrad_rnn.compiler.autodiff.adjoint import adjoint
+from tinygrad_rnn.compiler.autodiff.reverse_step import MatrixProduct
 from tinygrad_rnn.compiler.autodiff.verify import verify_adjoint
 from tinygrad_rnn.compiler.codegen.layout import Layout
 from tinygrad_rnn.compiler.codegen.verify import verify_bound, verify_source

@@ -4,53 +4,16 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from typing import Any, NamedTuple
+from typing import Any
 
 from ...core.backward import unbroadcast
 from ..frontend.trace import Trace
 from ..ir import verify
 from ..ir.printer import is_reduction
 from ..ir.program_ops import BROADCAST_ROW, CAST, CONCAT, RESHAPE_ROW, SLICE
-from ..ir.symbol import Symbol, reachable
+from ..ir.symbol import Symbol
+from .reverse_step import Adjoint, MatrixProduct, Reduction
 from .verify import verify_adjoint
-
-
-class MatrixProduct(NamedTuple):
-    """``d(w) += a[t].T @ g[t]``, summed over time and rows; done after the loop."""
-
-    w: Symbol
-    a: Symbol
-    g: Symbol
-
-
-class Reduction(NamedTuple):
-    """``d(v) += g[t]``, summed over time, and over rows and features where `v` was broadcast."""
-
-    v: Symbol
-    g: Symbol
-
-
-class Adjoint(NamedTuple):
-    """The reverse step: what it computes at each time step, from late to early.
-
-    ``states[i]`` and ``inputs[i]`` are the cotangents of the step's arguments (None: not asked for); `products` and
-    `reductions` say how the cotangents of invariants are gathered.
-    """
-
-    states: list[Symbol]
-    inputs: list[Symbol | None]
-    products: list[MatrixProduct]
-    reductions: list[Reduction]
-
-    def lines(self) -> list[tuple]:
-        """Comparable listing of all values; equal for two adjoints that compute the same."""
-        roots = [*self.states, *[g for g in self.inputs if g is not None]]
-        roots += [s for product in self.products for s in product] + [s for r in self.reductions for s in r]
-        values = sorted(reachable(roots, lambda s: s.operands), key=lambda s: s.uid)
-        return [
-            (s.uid, s.operation, [a.uid if isinstance(a, Symbol) else repr(a) for a in s.args], repr(s.static), s.shape)
-            for s in values
-        ] + [tuple(s.uid for s in roots)]
 
 
 def adjoint(trace: Trace, outputs, new_states, inputs, states, wanted_inputs, wanted_invariants) -> Adjoint:

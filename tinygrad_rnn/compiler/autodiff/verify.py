@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..frontend.trace import Trace
 from ..ir.symbol import BATCH, Symbol, reachable
 from ..ir.verify import describe, fault, verify_values
-
-if TYPE_CHECKING:
-    from .adjoint import Adjoint
+from .reverse_step import Adjoint
 
 PHASE = "adjoint"
 

@@ -8,157 +8,24 @@ by themselves.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ...kernels.loops.task_codes import AddNumber, AddVector, CopyRows, Matrix, Pack, Task, Vector
+from ...kernels.loops.task_codes import CopyRows, Matrix
 from ..ir import verify
 from ..ir.symbol import Symbol
-from ..ir.weight_slices import WeightSlice, resolve_slice
-from ..schedule.buffers import Buffer, BufferKind
+from ..ir.weight_slices import resolve_slice
+from ..schedule.buffers import BufferKind
 from ..schedule.schedule import Product, Schedule
 from . import module_cache
 from .array_names import PACKED, Role
+from .bound_layout import BoundLayout
 from .numba_loop import Emitter
+from .packing import Packing
 from .prelude import PRELUDE
+from .sizes import log2_rows_per_sum, sizes
 from .verify import verify_bound, verify_source
-
-
-class Sizes(NamedTuple):
-    """Elements of a vector register and of a panel of packed columns, for one dtype."""
-
-    lanes: int
-    panel: int
-
-    @property
-    def cache_skew(self) -> int:
-        """Elements left free between buffers.
-
-        A loop reads the same row of a dozen equally large buffers at once. Without a gap, these rows would be a
-        power of two apart, and meet in the same few sets of the cache.
-        """
-        return 2 * self.lanes
-
-    def part(self, width: int) -> int:
-        """A part of a row, padded to whole vectors."""
-        return -(-width // self.lanes) * self.lanes
-
-    def row(self, parts: list[int]) -> int:
-        """A row of a buffer, padded to whole panels: products write whole panels."""
-        total = sum(self.part(p) for p in parts)
-        return -(-total // self.panel) * self.panel
-
-    def ld(self, buffer: Buffer) -> int:
-        """Elements of a row."""
-        return buffer.parts[0] if buffer.kind is BufferKind.EXTERNAL else self.row(buffer.parts)
-
-    def part_at(self, buffer: Buffer, index: int) -> int:
-        return sum(self.part(p) for p in buffer.parts[:index])
-
-    def elements(self, buffer: Buffer, time: int, batch: int) -> int:
-        if buffer.kind is BufferKind.PARTIAL_SUM:
-            return partial_sums(batch) * self.ld(buffer)
-        slots = {
-            BufferKind.STATES: time + 1,
-            BufferKind.DOUBLE_BUFFER: 2,
-            BufferKind.PER_STEP: time,
-            BufferKind.EXTERNAL: time,
-        }.get(buffer.kind, 1)
-        return slots * batch * self.ld(buffer)
-
-
-def log2_rows_per_sum(batch: int) -> int:
-    """Logarithm (base 2) of the rows that share a partial sum; fewer sums fit the cache.
-
-    It depends on the batch alone, and a thread takes whole groups of rows, so that results do not depend on threads.
-    """
-    return 2 if batch >= 32 else 0
-
-
-def partial_sums(batch: int) -> int:
-    """How many partial sums a batch has."""
-    return -(-batch >> log2_rows_per_sum(batch))
-
-
-def sizes(dtype) -> Sizes:
-    """Sizes on this machine; the first call for a dtype compiles or loads the matrix tile and the tasks."""
-    from ...kernels.gemm import extern
-    from ...kernels.gemm.gemm import lanes_of, panel_width
-    from ...kernels.loops import tasks
-
-    extern.export_product(np.dtype(dtype))
-    tasks.export_tasks(np.dtype(dtype))
-    return Sizes(lanes_of(np.dtype(dtype)), panel_width(np.dtype(dtype)))
-
-
-class Packing:
-    """Offsets in an array of packed parameters, and the tasks that fill it."""
-
-    def __init__(self, sizes: Sizes, target: str):
-        self.sizes = sizes
-        self.target = target
-        self.size = 0
-        self.tasks: list[Task] = []
-        self.bases: dict[int, Symbol] = {}  # whose arrays the tasks read
-
-    def reserve(self, n: int) -> int:
-        self.size += n
-        return self.size - n
-
-    def matrix(self, view: WeightSlice, offset: int, depth: int, row: int, column: int) -> None:
-        """Pack `view` to (row, column) of the matrix at `offset`, which has `depth` rows."""
-        self.bases[view.base.uid] = view.base
-        (_, r0, r1), (_, c0, c1) = view.axes
-        ld = view.base.shape[1]
-        start = c0 * ld + r0 if view.transposed else r0 * ld + c0  # of the rectangle, in the parameter's own order
-        source = Matrix(Role.CAPTURE.of(view.base.uid), start, ld)
-        target = Vector(self.target, offset)
-        self.tasks.append(Pack(source, target, view.transposed, r1 - r0, c1 - c0, depth, row, column))
-
-    def vector(self, view: WeightSlice, at: int) -> None:
-        """Add a row vector, or copy a number to every lane, at `at`."""
-        self.bases[view.base.uid] = view.base
-        source = Vector(Role.CAPTURE.of(view.base.uid), row_start(view))
-        target = Vector(self.target, at)
-        if all(b - a == 1 for _, a, b in view.axes):
-            self.tasks.append(AddNumber(source, target, self.sizes.lanes))
-        else:
-            _, a, b = view.axes[-1]
-            self.tasks.append(AddVector(source, target, b - a))
-
-
-def row_start(view: WeightSlice) -> int:
-    """Offset of the first element of a view of one row in its (contiguous) base."""
-    shape, at = view.base.shape, 0
-    for axis, start, _ in view.axes:
-        at += start * int(np.prod(shape[axis + 1 :], dtype=int))
-    return at
-
-
-class BoundLayout(NamedTuple):
-    """Layout of a loop for one T and one batch.
-
-    Attributes
-    ----------
-    dims : int64 array
-        Sizes and offsets, as the loop takes them.
-    weights, arena : int
-        Elements of the two arrays.
-    zeros : int
-        How many at the beginning of the arena are cleared before a call.
-    offsets : dict
-        Of buffers in the arena.
-    tasks : list
-        Those that fill ``weights``, which has to be zero before.
-    """
-
-    dims: np.ndarray
-    weights: int
-    arena: int
-    zeros: int
-    offsets: dict[Buffer, int]
-    tasks: list[Task]
 
 
 class Layout:

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from ..ir.symbol import Symbol
 from ..ir.verify import fault
-
-if TYPE_CHECKING:
-    from .layout import BoundLayout, Layout
+from ..schedule.schedule import Schedule
+from .addresses import AddressBook
+from .bound_layout import BoundLayout
+from .sizes import Sizes
 
 PHASE = "codegen"
 Region = tuple[int, int, str]  # first element, number of elements, what is there
+
+
+class PackedLoop(Protocol):
+    """What is looked at of a :class:`.Layout`, which is verified as it is made."""
+
+    name: str
+    sizes: Sizes
+    schedule: Schedule
+    book: AddressBook
+    packed: dict[tuple[int, int], tuple[int, int]]
+    columns: dict[int, int]
+    bias_at: dict[int, int]
+    rows: list[Symbol]
 
 
 def verify_source(source: str) -> None:
@@ -65,7 +80,7 @@ def _check_reads(nodes: list, known: set[str]) -> None:
                 fault(PHASE, f"line {node.lineno}: {node.id} is read before it is assigned to")
 
 
-def verify_bound(layout: Layout, bound: BoundLayout, time: int, batch: int) -> None:
+def verify_bound(layout: PackedLoop, bound: BoundLayout, time: int, batch: int) -> None:
     """Check where the buffers and the packed parameters of a loop are, for one T and one batch.
 
     Raises

@@ -9,7 +9,8 @@ import numpy as np
 
 from ...kernels.loops.task_codes import Clear, CopyRows, Matrix, Task, Vector
 from ..codegen.array_names import ARENA, FORWARD_ARENA, GRADS, INPUT_PACKED, PACKED, PRODUCTS, Role, next_step
-from ..codegen.layout import BoundLayout, Layout
+from ..codegen.bound_layout import BoundLayout
+from ..codegen.layout import Layout
 from ..ir.symbol import BATCH
 from ..schedule.buffers import Buffer, BufferKind, Place
 from ..schedule.plan import Plan

@@ -19,7 +19,9 @@ from ...kernels.loops.task_codes import (
     Vector,
 )
 from ..codegen.array_names import GRADS, INPUT_PACKED, PRODUCTS, Role
-from ..codegen.layout import Layout, Packing, Sizes, partial_sums, row_start
+from ..codegen.layout import Layout
+from ..codegen.packing import Packing, row_start
+from ..codegen.sizes import Sizes, partial_sums
 from ..ir.symbol import BATCH, Symbol
 from ..ir.weight_slices import WeightSlice, resolve_slice
 from ..schedule.buffers import BufferKind, Place

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
+from ..autodiff.reverse_step import Adjoint
 from ..ir.printer import is_reduction
+from ..ir.program import StepProgram
 from ..ir.program_ops import SLICE
 from ..ir.symbol import Symbol
 from ..ir.verify import describe, fault
 from .buffers import Buffer, BufferKind, Place, Store, Sum
 from .schedule import Product, Schedule
 
-if TYPE_CHECKING:
-    from .plan import Plan
-
 BEGUN, PARTIAL, ADDED = "begun", "partial", "added"  # what a place may hold of a value, if it is not all of it
+
+
+class DifferentiatedPlan(Protocol):
+    """What is looked at of a :class:`.Plan`, which is verified as it is made."""
+
+    traced: StepProgram
+    adjoint: Adjoint
+    forward: Schedule
+    reverse: Schedule
+    states: list[Buffer]
+    saved: dict[int, Symbol]
+    history: set[int]
+    deferred: dict[int, list[tuple[Symbol, Symbol]]]
+    totals: dict[int, Buffer]
 
 
 def verify_schedule(schedule: Schedule) -> None:
@@ -32,7 +45,7 @@ def verify_schedule(schedule: Schedule) -> None:
     _Step(schedule).run()
 
 
-def verify_plan(plan: Plan) -> None:
+def verify_plan(plan: DifferentiatedPlan) -> None:
     """Check a differentiated plan: the backward loop reads values where the forward loop leaves them.
 
     Raises
@@ -64,7 +77,7 @@ def verify_plan(plan: Plan) -> None:
             fault("plan", f"the sum of {describe(g)} is read from {buffer.name}, to which nobody adds it")
 
 
-def _check_saved(plan: Plan, s: Symbol, place: Place) -> None:
+def _check_saved(plan: DifferentiatedPlan, s: Symbol, place: Place) -> None:
     """Whether the forward loop leaves a value where the backward loop reads it."""
     program, kept = plan.traced, plan.forward.kept.get(s.uid)
     at_all_steps = []  # one state may be another of the step before

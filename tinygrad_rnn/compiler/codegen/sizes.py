@@ -1,0 +1,76 @@
+"""Sizes of rows, buffers and partial sums, from those of vector registers and panels on this machine."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ..schedule.buffers import Buffer, BufferKind
+
+
+class Sizes(NamedTuple):
+    """Elements of a vector register and of a panel of packed columns, for one dtype."""
+
+    lanes: int
+    panel: int
+
+    @property
+    def cache_skew(self) -> int:
+        """Elements left free between buffers.
+
+        A loop reads the same row of a dozen equally large buffers at once. Without a gap, these rows would be a
+        power of two apart, and meet in the same few sets of the cache.
+        """
+        return 2 * self.lanes
+
+    def part(self, width: int) -> int:
+        """A part of a row, padded to whole vectors."""
+        return -(-width // self.lanes) * self.lanes
+
+    def row(self, parts: list[int]) -> int:
+        """A row of a buffer, padded to whole panels: products write whole panels."""
+        total = sum(self.part(p) for p in parts)
+        return -(-total // self.panel) * self.panel
+
+    def ld(self, buffer: Buffer) -> int:
+        """Elements of a row."""
+        return buffer.parts[0] if buffer.kind is BufferKind.EXTERNAL else self.row(buffer.parts)
+
+    def part_at(self, buffer: Buffer, index: int) -> int:
+        return sum(self.part(p) for p in buffer.parts[:index])
+
+    def elements(self, buffer: Buffer, time: int, batch: int) -> int:
+        if buffer.kind is BufferKind.PARTIAL_SUM:
+            return partial_sums(batch) * self.ld(buffer)
+        slots = {
+            BufferKind.STATES: time + 1,
+            BufferKind.DOUBLE_BUFFER: 2,
+            BufferKind.PER_STEP: time,
+            BufferKind.EXTERNAL: time,
+        }.get(buffer.kind, 1)
+        return slots * batch * self.ld(buffer)
+
+
+def log2_rows_per_sum(batch: int) -> int:
+    """Logarithm (base 2) of the rows that share a partial sum; fewer sums fit the cache.
+
+    It depends on the batch alone, and a thread takes whole groups of rows, so that results do not depend on threads.
+    """
+    return 2 if batch >= 32 else 0
+
+
+def partial_sums(batch: int) -> int:
+    """How many partial sums a batch has."""
+    return -(-batch >> log2_rows_per_sum(batch))
+
+
+def sizes(dtype) -> Sizes:
+    """Sizes on this machine; the first call for a dtype compiles or loads the matrix tile and the tasks."""
+    from ...kernels.gemm import extern
+    from ...kernels.gemm.gemm import lanes_of, panel_width
+    from ...kernels.loops import tasks
+
+    extern.export_product(np.dtype(dtype))
+    tasks.export_tasks(np.dtype(dtype))
+    return Sizes(lanes_of(np.dtype(dtype)), panel_width(np.dtype(dtype)))
