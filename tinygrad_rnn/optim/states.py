@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -12,12 +12,19 @@ from ..core import Tensor
 from ..errors import CheckpointError
 from .buckets import State
 
-if TYPE_CHECKING:
-    from .optimizer import Optimizer
+
+class Groups(Protocol):
+    """What is looked at of an :class:`.Optimizer`: its parameters and options."""
+
+    param_groups: list[dict[str, Any]]
+    defaults: dict[str, Any]
+    slots: ClassVar[tuple[str, ...]]
+
+    def _check(self, options: dict[str, Any]) -> None: ...
 
 
 def read_state(
-    optimizer: Optimizer, state_dict: Mapping[str, Any]
+    optimizer: Groups, state_dict: Mapping[str, Any]
 ) -> tuple[list[dict[str, Any]], dict[Tensor, tuple[int, State]]]:
     """The options of every group, and step and state arrays of every parameter, as `optimizer` keeps them.
 
@@ -72,7 +79,7 @@ def _sizes(groups: Any) -> list[int]:
         ) from None
 
 
-def _options(optimizer: Optimizer, number: int, group: dict[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
+def _options(optimizer: Groups, number: int, group: dict[str, Any], saved: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a saved group, of the types of this optimiser's and in their ranges."""
     where = f"state_dict: group {number}"
     missing = [name for name in optimizer.defaults if name not in saved]
