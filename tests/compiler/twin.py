@@ -10,9 +10,8 @@ from tinygrad_rnn import compiler
 from tinygrad_rnn.compiler.autodiff.adjoint import adjoint
 from tinygrad_rnn.compiler.frontend.trace import Trace, recording
 from tinygrad_rnn.recurrent.cell import check_state
-from tinygrad_rnn.recurrent.scan.arguments import Arguments
+from tinygrad_rnn.recurrent.scan.arguments import Arguments, check_inputs
 from tinygrad_rnn.recurrent.scan.compiled import program_of
-from tinygrad_rnn.recurrent.scan.driver import check_inputs
 
 from .agreement import leaves_of, weights_for
 

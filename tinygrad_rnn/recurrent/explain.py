@@ -16,10 +16,9 @@ from ..core import Tensor, tree
 from ..errors import CompileError, ShapeError
 from .as_tensors import as_input
 from .cell import Cell, check_state, title_of
-from .scan.arguments import Arguments
+from .scan.arguments import Arguments, check_inputs
 from .scan.attribute_path import CONSTANT
 from .scan.compiled import program_of
-from .scan.driver import check_inputs
 from .scan.dry_run import isolated_dry_run
 from .scan.program import Program
 

@@ -11,8 +11,8 @@ from ...compiler.model.trace import ModelTrace
 from ...config import grad_mode
 from ...core import Tensor, tree
 from ...errors import CompileError
-from ..cell import Cell, title_of
-from .arguments import Arguments
+from ..cell import Cell, check_state, title_of
+from .arguments import Arguments, check_inputs
 from .axis_layout import SequenceLayout
 from .call_cache import GuardedCall, cache_of
 from .dry_run import CellSnapshot, isolated_dry_run
@@ -108,8 +108,6 @@ def _stand_in(trace: ModelTrace, x: Any) -> Tensor:
 
 def _checked(cell: Cell, xs: Any, state: Any, layout: SequenceLayout, trace: ModelTrace) -> Arguments:
     """Arguments of the shapes and dtypes of the traced ones, checked as those of a call."""
-    from .driver import check_inputs, check_state
-
     inputs, structure = check_inputs(cell, xs, layout.batch_first)
     given = None if state is None else tree.map(lambda s: _stand_in(trace, s), state)
     states, state_structure = check_state(cell, given, inputs[0].shape[layout.batch_axis])
