@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..checks import is_number, shown
+from ..config import grad_mode
 from ..core import OUT, Lowering, primitive
 from ..core.aliases import Axes, Value
 from ..core.signatures import like_first
@@ -88,7 +89,7 @@ def _decompose_norm(x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
 def _norm_vjp(g: Value, y: Value, x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
     g, y = _expand(g, x, axis, keepdims), _expand(y, x, axis, keepdims)
     far = isinf(y)
-    if far.any():  # of finite elements too: their direction is that of smaller ones
+    if grad_mode.tracer is not None or far.any():  # of finite elements too: their direction is that of smaller ones
         x = where(far, x * 2.0**-32, x)
         y = where(far, _norm(x, axis=axis, keepdims=True), y)
     return g * _direction(x, y)

@@ -321,7 +321,7 @@ class Trace(NormalForm):
 class recording:
     """Context in which operations on tensors are recorded in `trace`, those on parameters alone too."""
 
-    def __init__(self, trace: Trace):
+    def __init__(self, trace: Any):  # a Trace, or what records a whole function
         self.trace = trace
 
     def __enter__(self):

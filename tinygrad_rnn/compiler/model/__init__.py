@@ -1,5 +1,6 @@
 """Whole functions of tensors become programs, in which the loops of recurrent layers are operations.
 
 Files, in reading order: `program` (what a trace returns), `trace` (records a function's operations), `adjoint` (records
-the gradients), `interpret` (runs a program on NumPy).
+the gradients), `rows` (which operations a loop over rows can compute), `simplify` (takes operations apart until they
+can), `regions` (which of them run together), `interpret` (runs a program on NumPy).
 """

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..ir.interpret import order
 from ..ir.symbol import Symbol
 from .program import LOOP, LOOP_GRADIENT, PICK, Loop, ModelProgram
+from .regions import Region
 
 
 class _LoopResults(tuple):
@@ -48,6 +50,14 @@ def compute(s: Symbol, args: list) -> Any:
     assert s.op is not None
     out = s.op.forward(*args, **s.static)
     return out if isinstance(out, tuple) else np.asarray(out)
+
+
+def run_region(region: Region, arrays: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """Outputs of a region by uid, given the arrays of its inputs and bases."""
+    values = {s.uid: arrays[s.uid] for s in (*region.inputs, *region.bases)}
+    for s in order(region.values, values):
+        values[s.uid] = compute(s, [values[a.uid] if isinstance(a, Symbol) else a for a in s.args])
+    return {s.uid: values[s.uid] for s in region.outputs}
 
 
 def run_loop(loop: Loop, operands: list[np.ndarray]) -> _LoopResults:

@@ -92,5 +92,6 @@ class Loop(NamedTuple):
 ASTYPE = elementwise._astype.op
 LOOP = Op("recurrent_loop", None)  # a first result, for LOOP_GRADIENT alone; PICK takes outputs and final states
 LOOP_GRADIENT = Op("recurrent_loop_gradient", None)  # of a LOOP and cotangents; PICK takes those of its operands
+SUM_ROWS = Op("sum_rows", lambda x: np.add.reduce(x, axis=0))  # (rows, n) to (n,)
 
-__all__ = ["ASTYPE", "LOOP", "LOOP_GRADIENT", "PICK", "Check", "Draw", "Loop", "ModelProgram"]
+__all__ = ["ASTYPE", "LOOP", "LOOP_GRADIENT", "PICK", "SUM_ROWS", "Check", "Draw", "Loop", "ModelProgram"]

@@ -1,0 +1,232 @@
+"""Partition of a program into regions, which one loop over rows computes, and single operations."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from ...config import get_default_dtype
+from ..ir.program_ops import RESHAPE
+from ..ir.symbol import Symbol
+from .rows import Access, Layouts, layouts, matrix_of, stored
+
+WIDE = 4096  # features of a row, where a region may have rows of any width
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """Operations that one loop over rows computes.
+
+    All values are stored in order, so that one of `rows` times n elements is n features for each row, whatever its
+    shape. Reshapes are not part of a region: values are named by what :func:`~.rows.stored` gives.
+
+    Attributes
+    ----------
+    rows : int
+    dtype : float32 or float64
+        Of all numbers in it; truth values come and go as zeros and ones of this dtype.
+    values : tuple of Symbol
+        What it computes, operands first.
+    outputs : tuple of Symbol
+        Of `values`, those that are read outside.
+    """
+
+    rows: int
+    dtype: np.dtype
+    values: tuple[Symbol, ...]
+    outputs: tuple[Symbol, ...]
+
+    @cached_property
+    def inputs(self) -> tuple[Symbol, ...]:
+        """What it reads by rows."""
+        return self._read(Access.ROWS)
+
+    @cached_property
+    def bases(self) -> tuple[Symbol, ...]:
+        """What it reads that is the same for all rows: vectors, numbers and matrices."""
+        return self._read(Access.VECTOR, Access.MATRIX)
+
+    def accesses(self, s: Symbol) -> list[tuple[Access, object]]:
+        """How one of `values` reads each argument, and the value whose memory that is."""
+        return [(how, source(a, how)) for a, how in zip(s.args, layouts(s)[self.rows])]
+
+    def _read(self, *kinds: Access) -> tuple[Symbol, ...]:
+        own = {s.uid for s in self.values}
+        found = [a for s in self.values for how, a in self.accesses(s) if how in kinds]
+        return tuple({a.uid: a for a in found if isinstance(a, Symbol) and a.uid not in own}.values())
+
+    def __repr__(self) -> str:
+        return f"Region({self.rows} rows: {', '.join(s.operation for s in self.values)})"
+
+
+def source(a: object, how: Access) -> object:
+    """The value whose memory an argument is, which a loop reads in one of the ways."""
+    if not isinstance(a, Symbol):
+        return a
+    return stored(matrix_of(a)) if how is Access.MATRIX else stored(a)
+
+
+class _Stage:
+    """A region in the making, or (without `rows`) a single operation."""
+
+    def __init__(self, index: int, s: Symbol, found: Layouts, dtype: np.dtype | None):
+        self.index = index
+        self.values, self.layouts = [s], {s.uid: found}
+        self.rows = set(found)
+        self.dtype = dtype
+        self.before = 0  # set of the stages that it needs, as bits
+
+    @property
+    def bit(self) -> int:
+        return 1 << self.index
+
+    def reads(self, rows: int | None = None) -> Iterable[tuple[Symbol, Access]]:
+        """The values that it reads, with how; `rows` stands for all that are possible."""
+        for s in self.values:
+            found = self.layouts[s.uid]
+            if not found:
+                yield from ((stored(a), Access.NUMBER) for a in s.operands)
+            for r in self.rows if rows is None else (rows,):
+                for a, how in zip(s.args, found.get(r, ())):
+                    if isinstance(a, Symbol):
+                        yield source(a, how), how  # type: ignore[misc]
+
+
+class _Partition:
+    """The stages of a program, and which needs which."""
+
+    def __init__(self, values: Sequence[Symbol]):
+        self.stages: dict[int, _Stage] = {}  # by index
+        self.of: dict[int, _Stage] = {}  # by uid of a value
+        self.place = {s.uid: i for i, s in enumerate(values)}
+        for s in values:
+            if s.op is not RESHAPE:
+                self._add(s)
+        self._merge_all()
+
+    def _add(self, s: Symbol) -> None:
+        floats = [a.dtype for a in (s, *s.operands) if a.dtype.kind == "f"]
+        stage = _Stage(self.place[s.uid], s, layouts(s), floats[0] if floats else None)
+        self.stages[stage.index] = self.of[s.uid] = stage
+        read = {a.uid: a for a, _ in stage.reads() if a.uid in self.of}
+        for uid in read:
+            stage.before |= self.of[uid].bit | self.of[uid].before
+        for uid in sorted(read, key=lambda uid: -read[uid].size):
+            if self._merge(self.of[uid], stage):
+                return
+
+    def _merge(self, a: _Stage, b: _Stage) -> bool:
+        """Make one region of two, of which the first does not need the second, if that can be."""
+        common = a.rows & b.rows
+        if not common or (a.dtype and b.dtype and a.dtype != b.dtype):
+            return False
+        if b.before & a.bit and any(b.before & z.bit and z.before & a.bit for z in self.stages.values()):
+            return False  # something between the two
+        rows = {r for r in common if all(how is Access.ROWS for x, how in b.reads(r) if self.of.get(x.uid) is a)}
+        if not rows:
+            return False
+        a.rows, a.dtype = rows, a.dtype or b.dtype
+        a.values = sorted(a.values + b.values, key=lambda s: self.place[s.uid])
+        a.layouts |= b.layouts
+        a.before |= b.before & ~a.bit
+        self.of |= {s.uid: a for s in b.values}
+        del self.stages[b.index]
+        for z in self.stages.values():
+            if z.before & (a.bit | b.bit):
+                z.before = (z.before & ~b.bit) | a.bit | a.before
+        return True
+
+    def _merge_all(self) -> None:
+        """Join regions of which one reads what the other computes, or that read the same rows."""
+        again = True
+        while again:
+            again = False
+            readers: dict[int, list[_Stage]] = {}
+            for z in list(self.stages.values()):
+                near = {x.uid for x, how in z.reads() if how is Access.ROWS}
+                for uid in near:
+                    readers.setdefault(uid, []).append(z)
+                    if uid in self.of:
+                        readers[uid].append(self.of[uid])
+            for several in readers.values():
+                for a, b in itertools.combinations(several, 2):
+                    alive = all(self.stages.get(z.index) is z for z in (a, b))
+                    if alive and a is not b and self._merge(*((b, a) if a.before & b.bit else (a, b))):
+                        again = True
+
+    def ordered(self) -> list[_Stage]:
+        """The stages, each after those that it needs; otherwise as in the program."""
+        left = sorted(self.stages.values(), key=lambda z: self.place[z.values[0].uid])
+        found: list[_Stage] = []
+        done = 0
+        while left:
+            ready = next(z for z in left if not z.before & ~done)
+            left.remove(ready)
+            found.append(ready)
+            done |= ready.bit
+        return found
+
+
+def partition(values: Sequence[Symbol], outputs: Sequence[Symbol]) -> list[Region | Symbol]:
+    """Regions and single operations that compute `outputs`, in an order in which they can run.
+
+    Parameters
+    ----------
+    values : sequence of Symbol
+        All computed values of a program that :func:`~.simplify.simplify` gave, operands first.
+    outputs : sequence of Symbol
+
+    Returns
+    -------
+    list of Region and Symbol
+        Reshapes among the symbols are views. What nothing needs is left out.
+    """
+    found = _Partition(values)
+    stages = found.ordered()
+    given = {s.uid for s in values}
+    needed: dict[int, Symbol] = {}  # by uid, what a stage after the one at hand reads
+    plan: list[list[Region | Symbol]] = []
+
+    def need(s: Symbol, views: bool) -> list[Symbol]:
+        """Note that a value is read; the reshapes of it that are read as they are."""
+        found: list[Symbol] = []
+        while s.op is RESHAPE:
+            found.insert(0, s)
+            s = s.args[0]
+        needed[s.uid] = s
+        return found if views else []
+
+    last = [v for s in outputs for v in need(s, True)]
+    for stage in reversed(stages):
+        wanted = [s for s in stage.values if s.uid in needed]
+        if not wanted:
+            continue
+        if not stage.rows:
+            (s,) = stage.values
+            plan.append([*[v for a in s.operands for v in need(a, True)], s])
+            continue
+        rows = _choose(stage)
+        region = Region(rows, stage.dtype or get_default_dtype(), tuple(stage.values), tuple(wanted))
+        for a in (*region.inputs, *region.bases):
+            need(a, False)
+        plan.append([region])
+    flat: list[Region | Symbol] = []
+    seen: set[int] = set()
+    for part in [v for parts in reversed(plan) for v in parts] + last:
+        if isinstance(part, Region):
+            flat.append(part)
+        elif part.uid not in seen and part.uid in given:
+            seen.add(part.uid)
+            flat.append(part)
+    return flat
+
+
+def _choose(stage: _Stage) -> int:
+    """Of the possible numbers of rows, the least with rows that are not too wide."""
+    widest = {r: max(s.size for s in stage.values) // r for r in stage.rows}
+    narrow = [r for r in stage.rows if widest[r] <= WIDE]
+    return min(narrow or [max(r for r in stage.rows if widest[r] > 1)])

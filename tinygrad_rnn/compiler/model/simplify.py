@@ -1,0 +1,188 @@
+"""Simplification: operations become products, elementwise maths and sums of rows, as far as they can."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...core import Op
+from ...ops import abs, exp, log1p, maximum
+from ...ops.elementwise import _copy, masked_product
+from ...ops.loss import logistic_loss, squared_error
+from ...ops.reduce import _prod
+from ..frontend.trace import recording
+from ..ir.program_ops import BROADCAST, CONSTANT, MATMUL, RESHAPE, SUM, is_ours
+from ..ir.symbol import Symbol
+from .program import LOOP, LOOP_GRADIENT, PICK, SUM_ROWS, ModelProgram
+from .rows import Access, layouts, reduced_axes, size, stored
+from .trace import ModelTrace
+
+MOST = 4096  # elements that are added up as one row; sums of more keep more digits row by row
+
+
+def simplify(program: ModelProgram) -> ModelProgram:
+    """The same program of simpler operations; its leaves are those of `program`."""
+    trace = Simplification(program)
+    values: dict[int, Any] = {}
+    with recording(trace):
+        for s in program.values():
+            args = tuple([values.get(a.uid, a) if isinstance(a, Symbol) else a for a in s.args])
+            values[s.uid] = trace.again(s, args)
+        outputs = tuple([values.get(s.uid, s) for s in program.outputs])
+    captured = dict(program.captured) | {s.uid: tensor for _, tensor, s in trace.captured.values()}
+    return ModelProgram(program.inputs, captured, program.draws, program.checks, outputs)
+
+
+class Simplification(ModelTrace):
+    """The recorder of a simplified program: takes operations apart as they come."""
+
+    def __init__(self, program: ModelProgram) -> None:
+        super().__init__()
+        leaves = (*program.inputs, *program.outputs, *[s for draw in program.draws for s in draw.symbols])
+        self._uids = 1 + max((s.uid for v in (leaves, program.values()) for s in v), default=0)
+        self._uids = max(self._uids, 1 + max(program.captured, default=0))
+        self._rows: dict[int, set[int]] = {}  # in how many rows a value can be computed, with those that it needs
+
+    def again(self, s: Symbol, args: tuple) -> Any:
+        """A value of the program, with new arguments; a tuple for the common value of several results."""
+        if s.op is PICK and isinstance(args[0], tuple):
+            return args[0][s.static["index"]]
+        if s.op in (LOOP, LOOP_GRADIENT, PICK):
+            return self.make(s.op, args, s.static, s.shape, s.dtype, False)
+        if s.op in (CONSTANT, _copy.op):  # gradients are recorded already, and nothing is written to
+            return args[0]
+        assert s.op is not None
+        return self._record(s.op, args, s.static)
+
+    def make(self, op: Op, args: tuple, static: dict, shape: Any, dtype: Any, needs: bool) -> Symbol:
+        found = super().make(op, args, static, shape, dtype, needs)
+        if found.uid not in self._rows:
+            self._rows[found.uid] = self._possible(found)
+        return found
+
+    def _possible(self, s: Symbol) -> set[int]:
+        """In how many rows a value can be computed, together with what it is computed from if that can be."""
+        found = layouts(s)
+        rows = set(found)
+        symbols = [(i, a) for i, a in enumerate(s.args) if isinstance(a, Symbol)]
+        for i, a in sorted(symbols, key=lambda pair: -pair[1].size):  # the largest decides
+            rows = {r for r in rows & self.rows_of(a) if found[r][i] is Access.ROWS} or rows
+        return rows
+
+    def rows_of(self, x: Symbol) -> set[int]:
+        return self._rows.get(stored(x).uid, set())
+
+    # ---- rules
+
+    def _record(self, op: Op, args: tuple, static: dict) -> Any:
+        symbols = [a for a in args if isinstance(a, Symbol)]
+        plain = all(isinstance(a, Symbol | bool | int | float) for a in args)
+        if plain and symbols and all(a.size for a in symbols):
+            rule = RULES.get(op)
+            found = self._decompose(op, args, static) if rule is None else rule(self, *args, **static)
+            if found is not NotImplemented:
+                return found
+            if op.lowering is not None and op.lowering.kind == "elementwise":
+                args = _without_broadcasts(args)
+        return super()._record(op, args, static)
+
+    def _decompose(self, op: Op, args: tuple, static: dict) -> Any:
+        """The parts that the record of an operation names, unless rows would have to be taken apart for them."""
+        decompose = None if op.lowering is None else op.lowering.decompose
+        if decompose is None or op is _prod.op:
+            return NotImplemented
+        if "axis" in static and reduced_axes(args[0].shape, np.atleast_1d(static["axis"]))[1]:
+            return NotImplemented
+        if is_ours(op):
+            return decompose(*args, **static)
+        wanted = self._infer(op, [self.lift(a) for a in args], [isinstance(a, Symbol) for a in args], static)
+        try:
+            found = decompose(*args, **static)
+        except Exception:  # of a user's, which was made for rows
+            return NotImplemented
+        parts = found if isinstance(found, tuple) else (found,)
+        given = [(p.shape, p.dtype) if isinstance(p, Symbol) else None for p in parts]
+        return found if given == (wanted if isinstance(wanted, list) else [wanted]) else NotImplemented
+
+    def _sum(self, x: Symbol, axis: tuple[int, ...], keepdims: bool) -> Any:
+        """A sum along the last axes, then one of rows."""
+        if x.dtype.kind != "f":
+            return NotImplemented
+        kept = tuple([1 if i in axis else n for i, n in enumerate(x.shape)])
+        shape = kept if keepdims else tuple([n for i, n in enumerate(kept) if i not in axis])
+        last, rest = reduced_axes(x.shape, axis)
+        wide = [i for i, n in enumerate(x.shape) if n != 1]
+        if rest != wide[: len(rest)]:  # an axis in the middle
+            return NotImplemented
+        if last == wide:  # all of it
+            last = self._in_one_row(x, last)
+            rest = [i for i in wide if i not in last]
+        if last:
+            x = super()._record(SUM, (x,), {"axis": tuple(last), "keepdims": True})
+        if rest:
+            rows = size(x.shape[i] for i in rest)
+            x = super()._record(SUM_ROWS, (self._reshaped(x, (rows, x.size // rows)),), {})
+        return self._reshaped(x, shape)
+
+    def _in_one_row(self, x: Symbol, axes: list[int]) -> list[int]:
+        """Over which of `axes`, all there are, to sum row by row, so that `x` need not be stored for the sum."""
+        rows = self.rows_of(x)
+        if x.size <= MOST and (not rows or 1 in rows):
+            return axes
+        if not rows:
+            return axes[-1:] if len(axes) > 1 else []
+        for i in (*range(len(axes) - 1, 0, -1), len(axes)):
+            if size(x.shape[a] for a in axes[:i]) in rows:
+                return axes[i:]
+        return axes
+
+    def _reshaped(self, x: Symbol, shape: tuple) -> Symbol:
+        x = stored(x)
+        return x if x.shape == shape else super()._record(RESHAPE, (x,), {"shape": shape})
+
+    def _squared_error(self, x: Symbol, target: Symbol, scale: float) -> Any:
+        d = x - target
+        return (d * d).sum() * scale
+
+    def _logistic_loss(self, x: Symbol, target: Symbol) -> Any:
+        # not max(x, 0) - x * target: an infinity less a share of it would be NaN
+        y = masked_product(1 - target, maximum(x, 0)) + masked_product(target, maximum(-x, 0))
+        return y + log1p(exp(-abs(x)))
+
+    def _matmul(self, a: Symbol, b: Symbol) -> Any:
+        """Products with a vector are sums."""
+        if (
+            isinstance(a, Symbol)
+            and isinstance(b, Symbol)
+            and b.ndim == 1
+            and a.dtype == b.dtype
+            and a.dtype.kind == "f"
+        ):
+            return (a * b).sum(axis=-1)
+        return NotImplemented
+
+
+RULES: dict[Op, Callable[..., Any]] = {
+    SUM: Simplification._sum,
+    RESHAPE: Simplification._reshaped,
+    MATMUL: Simplification._matmul,
+    squared_error.op: Simplification._squared_error,
+    logistic_loss.op: Simplification._logistic_loss,
+}
+
+
+def _without_broadcasts(args: tuple) -> tuple:
+    """Arguments of elementwise maths, which broadcasts by itself."""
+    found = list(args)
+    shapes = [a.shape if isinstance(a, Symbol) else () for a in args]
+    shape = np.broadcast_shapes(*shapes)
+    for i, a in enumerate(args):
+        if isinstance(a, Symbol) and a.op is BROADCAST:
+            before, shapes[i] = shapes[i], a.args[0].shape
+            if np.broadcast_shapes(*shapes) == shape:
+                found[i] = a.args[0]
+            else:
+                shapes[i] = before
+    return tuple(found)
