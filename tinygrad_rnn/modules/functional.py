@@ -17,10 +17,11 @@ from ..config import get_default_dtype
 from ..core import Tensor, as_tensor, is_float
 from ..core.aliases import Shape, Value
 from ..core.dtype import as_array
+from ..core.inplace import values_of
 from ..core.signatures import like_first
 from ..errors import DTypeError, ShapeError
 from ..ops.arguments import broadcasts, integers, operand
-from ..ops.cross_entropy import as_classes, class_cross_entropy, class_losses, share_cross_entropy
+from ..ops.cross_entropy import check_classes, class_cross_entropy, class_losses, share_cross_entropy
 from ..ops.elementwise import constant, masked_product
 from ..ops.linear import linear as linear
 from ..ops.loss import logistic_loss, squared_error
@@ -221,8 +222,8 @@ def _class_weight(weight: Value, classes: int, dtype: np.dtype) -> np.ndarray:
     return array
 
 
-def _check_classes(name: str, input: Value, target: Value) -> Value:
-    """A target of class indices; arrays as they are, lists as arrays."""
+def _class_indices(name: str, input: Value, target: Value, ignore_index: int) -> Value:
+    """A target of class indices, checked; arrays as they are, lists as arrays."""
     index = target if isinstance(target, Tensor) else as_array(target, f"{name}: target", narrow=True)
     if index.dtype.kind not in "iu":
         raise DTypeError(f"{name}: target: got {index.dtype}, wanted integer class indices")
@@ -231,6 +232,7 @@ def _check_classes(name: str, input: Value, target: Value) -> Value:
             f"{name}: target: got shape {index.shape} for logits of shape {tuple(input.shape)}, "
             f"wanted {tuple(input.shape[:-1])}: classes stand on the last axis"
         )
+    check_classes(name, index, input.shape[-1], ignore_index)
     return index
 
 
@@ -255,10 +257,9 @@ def nll_loss(
     check_reduction(reduction)
     ignore_index = check_ignored(ignore_index)
     input = _floats(operand(input, "nll_loss: input"))
-    index = _check_classes("nll_loss", input, target)
+    index = _class_indices("nll_loss", input, target, ignore_index)
     per_class = None if weight is None else _class_weight(weight, input.shape[-1], input.dtype)
-    targets = as_classes("nll_loss", index, input.shape[-1], per_class, input.dtype, ignore_index)
-    return class_losses(input, targets, reduction)
+    return class_losses(input, np.asarray(values_of(index)), per_class, reduction, ignore_index)
 
 
 @like_first
@@ -308,7 +309,7 @@ def cross_entropy(
         target = operand(target, "cross_entropy: target")
     if is_float(target.dtype):
         return _soft_cross_entropy(input, target, weight, reduction, label_smoothing)
-    index = _check_classes("cross_entropy", input, target)
+    index = _class_indices("cross_entropy", input, target, ignore_index)
     more = () if weight is None else (_class_weight(weight, input.shape[-1], input.dtype),)
     return class_cross_entropy(
         input, index, *more, reduction=reduction, ignore_index=ignore_index, smoothing=label_smoothing, saved={}

@@ -1,4 +1,8 @@
-"""Softmax cross-entropy as one operation: for classes, and for shares of all classes."""
+"""Softmax cross-entropy as one operation: for classes, and for shares of all classes.
+
+Each has its gradient by the logits as a second operation. The forward pass leaves the normalisers of the rows for it in
+`saved`, a dict that is empty at first; without them it computes them again.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +11,28 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core import Lowering, Traceable, as_tensor, primitive, vjp_by_replay
+from ..config import grad_mode
+from ..core import Lowering, Traceable, primitive
 from ..core.aliases import Value
 from ..core.inplace import values_of
 from ..errors import ShapeError
-from .elementwise import where
+from .elementwise import masked_product, where
 from .loss import pick_class
-from .softmax import log_softmax
+from .reduce import _sum
+from .softmax import log_softmax, softmax
 from .twins import flat, kernels
+
+
+class _Forward(NamedTuple):
+    """What the forward pass leaves for the backward pass; of the caller's memory it holds the logits only."""
+
+    of: np.ndarray  # the logits, as they were given
+    x: np.ndarray  # the same, flat
+    targets: tuple  # classes as the kernels take them
+    tops: np.ndarray
+    logs: np.ndarray
+    scale: float
+
 
 # ---- reductions
 
@@ -25,9 +43,30 @@ def _reduced(losses: np.ndarray, reduction: str, scale: float, shape: tuple[int,
     return np.add.reduce(losses) * losses.dtype.type(scale)
 
 
-def _cotangents(g: np.ndarray, reduction: str, scale: float, rows: int) -> np.ndarray:
-    """Those of the losses of single rows."""
+def _of_rows(g: Any, reduction: str, scale: float, rows: int) -> np.ndarray:
+    """Cotangents of the losses of single rows, as the kernels take them."""
     return np.array(g).reshape(-1) if reduction == "none" else np.full(rows, g * g.dtype.type(scale))
+
+
+def _beside(g: Value, reduction: str, scale: float) -> Value:
+    """The same, in operations: to multiply logits by."""
+    return g.reshape((*g.shape, 1)) if reduction == "none" else g * scale
+
+
+def _total(rows: Value, reduction: str, scale: float) -> Value:
+    """The cotangent of `g`, given those of the cotangents of single rows, (..., 1)."""
+    return rows.reshape(rows.shape[:-1]) if reduction == "none" else rows.sum() * scale
+
+
+def _second(u: Value, x: Value, q: Value, c: Value) -> tuple[Value, Value, Value]:
+    """Derivatives of ``c * (q.sum(-1) * p - q)``, p being the probabilities, for its cotangent `u`.
+
+    By `c`, by `x`, and by `q`.
+    """
+    p, of_row = softmax(x, -1), _sum(q, axis=(-1 % len(x.shape),), keepdims=True)
+    along = _sum(masked_product(u, p), axis=(-1 % len(x.shape),), keepdims=True)
+    by_c = of_row * along - _sum(u * q, axis=(-1 % len(x.shape),), keepdims=True)
+    return by_c, masked_product(c * of_row, masked_product(u - along, p)), c * (along - u)
 
 
 # ---- targets that are classes
@@ -52,38 +91,59 @@ class Classes(NamedTuple):
         return self.of_rows >= 0
 
 
-def as_classes(
-    name: str, target: Value, classes: int, weight: np.ndarray | None, dtype: np.dtype, ignore_index: int
-) -> Classes:
-    """Class indices, checked, and the weights of their rows.
+def check_classes(name: str, target: Value, classes: int, ignore_index: int) -> None:
+    """Refuse classes that are out of range; in a program, before each of its runs.
 
     Raises
     ------
     IndexError
-        If one is out of range; it is named.
+        It names one.
     """
-    index = np.asarray(values_of(target))
-    ignored = index == ignore_index
-    some = np.count_nonzero(ignored) > 0
-    kept = index[~ignored] if some else index
-    if kept.size:
-        low, high = kept.min(), kept.max()
-        if low < 0 or high >= classes:
-            bad = int(low if low < 0 else high)
-            raise IndexError(f"{name}: target: got class {bad}, wanted 0 to {classes - 1}, or {ignore_index}")
-    index = np.array(index, np.int64)
-    if some:
-        index[ignored] = -1
+
+    def test(index: np.ndarray) -> None:
+        if index.size and (index.min() < 0 or index.max() >= classes):
+            ignored = index == ignore_index
+            kept = index[~ignored]
+            if kept.size and (kept.min() < 0 or kept.max() >= classes):
+                bad = int(kept.min() if kept.min() < 0 else kept.max())
+                raise IndexError(f"{name}: target: got class {bad}, wanted 0 to {classes - 1}, or {ignore_index}")
+
+    tracer = grad_mode.tracer
+    if tracer is None or not isinstance(target, Traceable):
+        test(np.asarray(values_of(target)))
+    elif tracer.whole:
+        tracer.check(tracer.lift(target), test)
+
+
+def as_classes(
+    target: np.ndarray, classes: int, weight: np.ndarray | None, dtype: np.dtype, ignore_index: int
+) -> Classes:
+    """Class indices that were checked, and the weights of their rows."""
+    ignored = target == ignore_index
+    index = np.minimum(target, classes - 1, dtype=np.int64, casting="unsafe")  # no kernel is to leave its arrays
     if weight is None:
         rows = np.ones(index.shape, dtype)
     else:
-        rows = np.asarray(weight[index], dtype) if classes else np.zeros(index.shape, dtype)
-    if some:
-        rows[ignored] = 0
+        rows = np.asarray(weight.take(index, mode="clip"), dtype) if classes else np.zeros(index.shape, dtype)
+    if np.count_nonzero(ignored):
+        index, rows = np.where(ignored, -1, index), np.where(ignored, dtype.type(0), rows)
     return Classes(index, rows)
 
 
-def mean_scale(weights: np.ndarray) -> float:
+def class_losses(
+    logp: Value, target: np.ndarray, weight: np.ndarray | None, reduction: str, ignore_index: int
+) -> Value:
+    """Negative log-likelihoods of classes that were checked, from log-probabilities (..., C)."""
+    targets = as_classes(target, logp.shape[-1], weight, logp.dtype, ignore_index)
+    losses = -pick_class(logp, index=np.maximum(targets.of_rows, 0)) * targets.weights
+    if not targets.valid.all():  # a product would carry infinities into the sum
+        losses = where(targets.valid, losses, 0.0)
+    if reduction == "none":
+        return losses
+    return losses.sum() if reduction == "sum" else losses.sum() * _mean_scale(targets.weights)
+
+
+def _mean_scale(weights: np.ndarray) -> float:
     """``1 / weights.sum()``; 0 if every row is ignored."""
     if not weights.size:
         raise ShapeError("mean: got no rows, wanted at least one")
@@ -91,89 +151,79 @@ def mean_scale(weights: np.ndarray) -> float:
     return 1.0 / total if total else 0.0
 
 
-class _Forward(NamedTuple):
-    """What the forward pass leaves for the backward pass; of the caller's memory it holds the logits only."""
-
-    of: np.ndarray  # the logits, as they were given
-    x: np.ndarray  # the same, flat
-    targets: tuple  # classes as the kernels take them
-    tops: np.ndarray
-    logs: np.ndarray
-    scale: float
+def _class_targets(
+    target: np.ndarray, classes: int, weight: tuple, dtype: np.dtype, ignore_index: int, smoothing: float
+) -> tuple:
+    """Targets as the kernels take them."""
+    per_class = weight[0] if weight else None
+    index, rows = as_classes(target, classes, per_class, dtype, ignore_index)
+    spread = np.empty(0, dtype)
+    if smoothing:
+        spread = np.ones(classes, dtype) if per_class is None else np.array(per_class)
+        spread *= smoothing / max(1, classes)
+    return index.reshape(-1), rows.reshape(-1), spread, 1.0 - smoothing
 
 
 def _class_forward(
     x: np.ndarray, target: np.ndarray, weight: tuple, reduction: str, ignore_index: int, smoothing: float
 ) -> tuple[_Forward, np.ndarray]:
     classes = x.shape[-1]
-    per_class = weight[0] if weight else None
-    index, rows = as_classes("cross_entropy", target, classes, per_class, x.dtype, ignore_index)
-    scale = mean_scale(rows) if reduction == "mean" else 1.0
-    spread = np.empty(0, x.dtype)
-    if smoothing:
-        spread = np.ones(classes, x.dtype) if per_class is None else np.array(per_class)
-        spread *= smoothing / max(1, classes)
-    targets = index.reshape(-1), rows.reshape(-1), spread, 1.0 - smoothing
-    tops, logs, losses = np.empty((3, index.size), x.dtype)
+    targets = _class_targets(target, classes, weight, x.dtype, ignore_index, smoothing)
+    scale = _mean_scale(targets[1]) if reduction == "mean" else 1.0
+    tops, logs, losses = np.empty((3, target.size), x.dtype)
     run = _Forward(x, flat(x), targets, tops, logs, scale)
     kernel = kernels("cross_entropy", x.size).class_forward
-    kernel(run.x, classes, *targets, tops, logs, losses, 0, index.size)
+    kernel(run.x, classes, *targets, tops, logs, losses, 0, target.size)
     return run, losses
 
 
-def _class_on_tape(
-    x: Value, target: Value, *weight: Value, reduction: str, ignore_index: int, smoothing: float
-) -> Value:
-    per_class = values_of(weight[0]) if weight else None
-    targets = as_classes("cross_entropy", target, x.shape[-1], per_class, x.dtype, ignore_index)
-    logp = log_softmax(x, -1)
-    loss = class_losses(logp, targets, reduction)
-    if not smoothing:
-        return loss
-    spread = -(logp if per_class is None else logp * per_class).sum(-1) * (smoothing / max(1, x.shape[-1]))
-    if not targets.valid.all():
-        spread = where(targets.valid, spread, 0.0)
-    return loss * (1.0 - smoothing) + _in_total(spread, targets, reduction)
-
-
-def class_losses(logp: Value, targets: Classes, reduction: str) -> Value:
-    """Negative log-likelihoods of classes, from log-probabilities (..., C)."""
-    loss = -pick_class(logp, index=np.maximum(targets.of_rows, 0)) * targets.weights
-    if not targets.valid.all():  # a product would carry infinities into the sum
-        loss = where(targets.valid, loss, 0.0)
-    return _in_total(loss, targets, reduction)
-
-
-def _in_total(losses: Value, targets: Classes, reduction: str) -> Value:
-    if reduction == "none":
-        return losses
-    return losses.sum() if reduction == "sum" else losses.sum() * mean_scale(targets.weights)
-
-
 def _class_vjp(
-    g: Value, y: Value, x: Value, target: Value, *weight: Value, needs: Sequence[bool], saved: dict, **how: Any
+    g: Value, y: Value, x: Value, target: Value, *weight: Value, needs: Sequence[bool], **how: Any
 ) -> list[Value]:
-    if isinstance(g, Traceable):  # gradients of gradients: in operations, which have rules themselves
-        losses = _class_on_tape(x, target, *weight, **how)
-        return vjp_by_replay([losses], {0: g}, [x, target, *weight], [needs[0], *[False] * (1 + len(weight))], True)
+    return [class_cross_entropy_gradient(g, x, target, *weight, **how) if needs[0] else None, None, *map(_none, weight)]
+
+
+def _none(value: Value) -> None:
+    """The cotangent of a constant."""
+
+
+def _class_second(
+    u: Value, y: Value, g: Value, x: Value, target: Value, *weight: Value, needs: Sequence[bool], reduction: str,
+    ignore_index: int, smoothing: float, saved: dict,
+) -> list[Value]:  # fmt: skip
+    per_class, values = tuple(map(values_of, weight)), np.asarray(values_of(target))
+    index, rows, spread, keep = _class_targets(values, x.shape[-1], per_class, x.dtype, ignore_index, smoothing)
+    scale = _mean_scale(rows) if reduction == "mean" else 1.0
+    q = np.zeros((index.size, x.shape[-1]), x.dtype)
+    valid = index >= 0
+    if smoothing:
+        q[valid] = spread
+    q[valid, index[valid]] += keep * rows[valid]
+    c = _beside(g, reduction, scale)
+    by_c, by_x, _ = _second(u, x, q.reshape(x.shape), c)
+    return [_total(by_c, reduction, scale), by_x, None, *map(_none, weight)]
+
+
+@primitive(joint_vjp=_class_second, saves=(0, 1, 2, 3), floats=True, untyped=(2,))
+def class_cross_entropy_gradient(
+    g: Value, x: Value, target: Value, *weight: Value, reduction: str, ignore_index: int, smoothing: float, saved: dict
+) -> Value:
+    """Gradient of :func:`class_cross_entropy` by the logits, for the cotangent `g` of its result."""
     run = saved.get("run")
     if run is None or run.of is not x:
-        run, _ = _class_forward(x, target, weight, **how)
+        run, _ = _class_forward(x, target, weight, reduction, ignore_index, smoothing)
     out = np.empty(x.shape, x.dtype)
-    c = _cotangents(g, how["reduction"], run.scale, run.tops.size)
+    c = _of_rows(g, reduction, run.scale, run.tops.size)
     kernel = kernels("cross_entropy", x.size).class_backward
     kernel(run.x, x.shape[-1], *run.targets, run.tops, run.logs, c, out.reshape(-1), 0, run.tops.size)
-    return [out, None, *[None for _ in weight]]
+    return out
 
 
 @primitive(joint_vjp=_class_vjp, saves=(0, 1, 2), floats=True, untyped=(1,), owns_gradients=True)
 def class_cross_entropy(
     x: Value, target: Value, *weight: Value, reduction: str, ignore_index: int, smoothing: float, saved: dict
 ) -> Value:
-    """Cross-entropy of logits (..., C) and classes (...), with constant weights (C,) of classes, if any.
-
-    `saved` is an empty dict, which takes up what the gradient needs.
-    """
+    """Cross-entropy of logits (..., C) and classes (...), with constant weights (C,) of classes, if any."""
     run, losses = _class_forward(x, target, weight, reduction, ignore_index, smoothing)
     saved["run"] = run
     return _reduced(losses, reduction, run.scale, x.shape[:-1])
@@ -182,77 +232,92 @@ def class_cross_entropy(
 # ---- targets that are shares of all classes
 
 
+def _share_targets(target: np.ndarray, weight: tuple, smoothing: float) -> tuple:
+    """Targets as the kernels take them."""
+    per_class = flat(weight[0]) if weight else np.ones(target.shape[-1], target.dtype)
+    return flat(target), per_class, 1.0 - smoothing, smoothing / max(1, target.shape[-1])
+
+
+def _share_scale(x: Value, reduction: str) -> float:
+    rows = int(np.prod(x.shape[:-1], dtype=int))
+    if reduction == "mean" and not rows:
+        raise ShapeError(f"mean: got an empty axis in shape {tuple(x.shape[:-1])}, wanted at least one element")
+    return 1.0 / rows if reduction == "mean" else 1.0
+
+
 def _share_forward(
     x: np.ndarray, target: np.ndarray, weight: tuple, reduction: str, smoothing: float
 ) -> tuple[_Forward, np.ndarray]:
-    classes, rows = x.shape[-1], int(np.prod(x.shape[:-1], dtype=int))
-    if reduction == "mean" and not rows:
-        raise ShapeError(f"mean: got an empty axis in shape {x.shape[:-1]}, wanted at least one element")
+    scale, rows = _share_scale(x, reduction), int(np.prod(x.shape[:-1], dtype=int))
     tops, logs, losses = np.empty((3, rows), x.dtype)
-    run = _Forward(x, flat(x), (), tops, logs, 1.0 / rows if reduction == "mean" else 1.0)
+    run = _Forward(x, flat(x), (), tops, logs, scale)
     kernel = kernels("cross_entropy", x.size).share_forward
-    kernel(run.x, classes, *_shares(target, weight, classes, smoothing), tops, logs, losses, 0, rows)
+    kernel(run.x, x.shape[-1], *_share_targets(target, weight, smoothing), tops, logs, losses, 0, rows)
     return run, losses
 
 
-def _shares(target: np.ndarray, weight: tuple, classes: int, smoothing: float) -> tuple:
-    """Targets as the kernels take them."""
-    per_class = flat(weight[0]) if weight else np.ones(classes, target.dtype)
-    return flat(target), per_class, 1.0 - smoothing, smoothing / max(1, classes)
+def _smoothed(x: Value, target: Value, smoothing: float) -> Value:
+    return target * (1.0 - smoothing) + smoothing / max(1, x.shape[-1]) if smoothing else target
 
 
-def _share_on_tape(
-    x: Value, target: Value, *weight: Value, reduction: str, smoothing: float, saved: dict | None = None
-) -> Value:
-    if smoothing:
-        target = target * (1.0 - smoothing) + smoothing / max(1, x.shape[-1])
+def _decompose_share(x: Value, target: Value, *weight: Value, reduction: str, smoothing: float, saved: dict) -> Value:
     logp = log_softmax(x, -1)
     for w in weight:
         logp = logp * w
-    losses = -(target * logp).sum(-1)
+    losses = -(_smoothed(x, target, smoothing) * logp).sum(-1)
     return losses.mean() if reduction == "mean" else losses.sum() if reduction == "sum" else losses
 
 
 def _share_vjp(
-    g: Value, y: Value, x: Value, target: Value, *weight: Value, needs: Sequence[bool], saved: dict, **how: Any
+    g: Value, y: Value, x: Value, target: Value, *weight: Value, needs: Sequence[bool], **how: Any
 ) -> list[Value]:
-    if isinstance(g, Traceable):
-        x, target = as_tensor(x), as_tensor(target)
-        losses = _share_on_tape(x, target, *weight, **how)
-        return vjp_by_replay([losses], {0: g}, [x, target, *weight], [*needs[:2], *[False] * len(weight)], True)
+    dx = share_cross_entropy_gradient(g, x, target, *weight, **how) if needs[0] else None
+    dt = None
+    if needs[1]:
+        c = _beside(g, how["reduction"], _share_scale(x, how["reduction"])) * (how["smoothing"] - 1.0)
+        dt = log_softmax(x, -1) * (c * weight[0] if weight else c)
+    return [dx, dt, *map(_none, weight)]
+
+
+def _share_second(
+    u: Value, y: Value, g: Value, x: Value, target: Value, *weight: Value, needs: Sequence[bool], reduction: str,
+    smoothing: float, saved: dict,
+) -> list[Value]:  # fmt: skip
+    q, scale = _smoothed(x, target, smoothing), _share_scale(x, reduction)
+    for w in weight:
+        q = q * w
+    by_c, by_x, by_q = _second(u, x, q, _beside(g, reduction, scale))
+    for w in weight:
+        by_q = by_q * w
+    return [_total(by_c, reduction, scale), by_x, by_q * (1.0 - smoothing), *map(_none, weight)]
+
+
+@primitive(joint_vjp=_share_second, saves=(0, 1, 2, 3), floats=True)
+def share_cross_entropy_gradient(
+    g: Value, x: Value, target: Value, *weight: Value, reduction: str, smoothing: float, saved: dict
+) -> Value:
+    """Gradient of :func:`share_cross_entropy` by the logits, for the cotangent `g` of its result."""
     run = saved.get("run")
     if run is None or run.of is not x:
-        run, _ = _share_forward(x, target, weight, **how)
-    c = _cotangents(g, how["reduction"], run.scale, run.tops.size)
-    targets = _shares(target, weight, x.shape[-1], how["smoothing"])
-    dx = dt = None
-    if needs[0]:
-        dx = np.empty(x.shape, x.dtype)
-        kernel = kernels("cross_entropy", x.size).share_backward
-        kernel(run.x, x.shape[-1], *targets, run.tops, run.logs, c, dx.reshape(-1), 0, run.tops.size)
-    if needs[1]:
-        logp = run.x.reshape(run.tops.size, x.shape[-1]) - run.tops[:, None]
-        logp -= run.logs[:, None]
-        logp *= targets[1]
-        logp *= (-targets[2] * c)[:, None]
-        dt = logp.reshape(x.shape)
-    return [dx, dt, *[None for _ in weight]]
+        run, _ = _share_forward(x, target, weight, reduction, smoothing)
+    out, targets = np.empty(x.shape, x.dtype), _share_targets(target, weight, smoothing)
+    c = _of_rows(g, reduction, run.scale, run.tops.size)
+    kernel = kernels("cross_entropy", x.size).share_backward
+    kernel(run.x, x.shape[-1], *targets, run.tops, run.logs, c, out.reshape(-1), 0, run.tops.size)
+    return out
 
 
 @primitive(
     joint_vjp=_share_vjp,
     saves=(0, 1, 2),
-    lowering=Lowering(decompose=_share_on_tape),
+    lowering=Lowering(decompose=_decompose_share),
     floats=True,
     owns_gradients=True,
 )
 def share_cross_entropy(
     x: Value, target: Value, *weight: Value, reduction: str, smoothing: float, saved: dict
 ) -> Value:
-    """Cross-entropy of logits and shares (..., C), with constant weights (C,) of classes, if any.
-
-    `saved` is an empty dict, which takes up what the gradient needs.
-    """
+    """Cross-entropy of logits and shares (..., C), with constant weights (C,) of classes, if any."""
     run, losses = _share_forward(x, target, weight, reduction, smoothing)
     saved["run"] = run
     return _reduced(losses, reduction, run.scale, x.shape[:-1])
