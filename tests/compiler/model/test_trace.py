@@ -5,26 +5,10 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
-from tinygrad_rnn.compiler.frontend.trace import recording
-from tinygrad_rnn.compiler.model.adjoint import differentiate
 from tinygrad_rnn.compiler.model.interpret import evaluate
-from tinygrad_rnn.compiler.model.program import ModelProgram
-from tinygrad_rnn.compiler.model.trace import ModelTrace
-from tinygrad_rnn.core import Tensor
 from tinygrad_rnn.errors import CompileError
 
-
-def program_of(function, *arrays):
-    """The program of a function's value and of its gradients by all parameters that it reads, and these."""
-    trace = ModelTrace()
-    with recording(trace):
-        inputs = [trace.leaf("input", i, a.shape, a.dtype) for i, a in enumerate(arrays)]
-        loss = function(*inputs)
-        symbols = [s for _, tensor, s in trace.captured.values() if tensor.requires_grad]
-        grads = differentiate(trace, [loss], [Tensor(np.ones(loss.shape, loss.dtype))], symbols)
-    captured = {s.uid: tensor for _, tensor, s in trace.captured.values()}
-    program = ModelProgram(tuple(inputs), captured, tuple(trace.draws), tuple(trace.checks), (loss, *grads))
-    return program, [captured[s.uid] for s in symbols]
+from .programs import numbers, program_of
 
 
 def agree(function, *arrays):
@@ -38,10 +22,6 @@ def agree(function, *arrays):
     assert parameters
     for p, g in zip(parameters, grads):
         np.testing.assert_allclose(g, p.grad.data, rtol=1e-10, atol=1e-12)
-
-
-def numbers(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape)
 
 
 @pytest.fixture(autouse=True)

@@ -218,6 +218,11 @@ class LaunchPlan:
         if groups[-1] < len(self.tasks):
             do(groups[-1], len(self.tasks), 0, 0)
 
+    def bound_tables(self, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """The launch table and the addresses of these arrays, for calls by others as long as the arrays stay."""
+        bound = self._bound_to(arrays)
+        return bound.table, self._kernels.resolve_addresses(bound.table, *self._direct(arrays))
+
     def prepare(self, arrays: Sequence[np.ndarray]) -> tuple[int, np.ndarray]:
         """Execute the tasks before the loop; returns its address and the spans of its arrays."""
         bound = self._bound_to(arrays)  # to its end: it holds the arrays whose addresses it tells

@@ -1,0 +1,91 @@
+"""Programs bound to arrays give what the interpreter gives, run after run, whatever their memory held before."""
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tr
+from tinygrad_rnn import nn
+from tinygrad_rnn.compiler.model.interpret import evaluate
+from tinygrad_rnn.compiler.model.native import NativeProgram
+
+from .programs import numbers, program_of
+
+
+@pytest.fixture(autouse=True, params=["float32", "float64"])
+def dtype(request):
+    tr.seed(0)
+    tr.set_default_dtype(request.param)
+    yield np.dtype(request.param)
+    tr.set_default_dtype("float32")
+
+
+def agree(dtype, function, *arrays):
+    arrays = [a.astype(dtype) if a.dtype.kind == "f" else a for a in arrays]
+    program, _ = program_of(function, *arrays)
+    captured = {uid: t.data for uid, t in program.captured.items()}
+    native = NativeProgram(program, captured, dtype)
+    for seed in (3, 4):
+        other = [a * 0.5 if seed == 4 and a.dtype.kind == "f" else a for a in arrays]
+        tr.seed(seed)
+        wanted = evaluate(program, other, captured)
+        for array in native.memory.arrays():
+            array.fill(np.nan)
+        tr.seed(seed)
+        found = native.run(other)
+        tolerance = 1e-12 if dtype == np.float64 else 2e-5
+        for a, b in zip(found, wanted, strict=True):
+            np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+    return native
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("layer", [nn.RNN, nn.LSTM, nn.GRU])
+def test_a_layer_with_a_head_and_a_loss(dtype, layer, batch_first):
+    rnn, head = layer(3, 4, num_layers=2, bidirectional=True, batch_first=batch_first), nn.Linear(8, 2)
+    agree(dtype, lambda x, t: nn.mse_loss(head(rnn(x)[0]), t), numbers(5, 4, 3), numbers(5, 4, 2, seed=1))
+
+
+def test_the_last_step_of_a_layer_and_its_state(dtype):
+    rnn, head = nn.LSTM(3, 4), nn.Linear(12, 2)
+
+    def loss(x):
+        ys, (h, c) = rnn(x)
+        return (head(tr.concat([ys[-1], h[0], c[0]], axis=-1)) ** 2).mean()
+
+    agree(dtype, loss, numbers(5, 4, 3))
+
+
+def test_random_masks_are_drawn_anew_at_each_run(dtype):
+    cell = nn.Zoneout(nn.VariationalDropout(nn.WeightDrop(nn.LSTMCell(3, 4), 0.4), 0.3, 0.2), 0.2)
+    layer, drop = nn.Recurrent(cell), nn.Dropout(0.4)
+    agree(dtype, lambda x: (drop(layer(x)[0]) ** 2).sum(), numbers(5, 4, 3))
+
+
+def test_a_layer_that_is_wide_enough_for_arrays_of_its_own(dtype):
+    rnn = nn.GRU(40, 96)
+    native = agree(dtype, lambda x: (rnn(x)[0] ** 2).mean(), numbers(20, 16, 40))
+    assert native.memory.allocated < 4_000_000
+
+
+def test_memory_is_used_again(dtype):
+    first, second = nn.Linear(64, 64), nn.Linear(64, 64)
+
+    def deep(x):
+        for _ in range(10):
+            x = tr.tanh(second(tr.tanh(first(x))))
+        return x.sum()
+
+    native = agree(dtype, deep, numbers(100, 64))
+    assert native.memory.allocated < 60 * 6400
+
+
+def test_slices_transposes_and_joins(dtype):
+    a, b = nn.Linear(6, 4), nn.Linear(4, 6)
+
+    def function(x):
+        y = a(x).reshape(2, 3, 4)
+        z = tr.concat([y[:, 1:], y[:, :1] * 2.0], axis=1).transpose(1, 0, 2)
+        left, right = tr.split(z, 2, axis=-1)
+        return (b(tr.stack([left, right], axis=2).reshape(6, 4)) ** 2).sum() + tr.flip(z, 0)[0].mean()
+
+    agree(dtype, function, numbers(6, 6))

@@ -1,0 +1,93 @@
+"""Stages of machine code do what their twins do, on arrays of any strides, and leave their surroundings alone."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tinygrad_rnn.compiler.model.bind import Stages
+from tinygrad_rnn.kernels.reference import stages as twins
+from tinygrad_rnn.kernels.stages.stage_codes import CopyMode
+
+from .jit import dtypes, needs_jit
+
+pytestmark = needs_jit
+
+
+@st.composite
+def views(draw, shape):
+    """A function from a dtype to an array and a view of it of this shape, with strides of all kinds."""
+    order = draw(st.permutations(range(len(shape))))
+    steps = [draw(st.sampled_from([1, 2, -1, -2])) for _ in shape]
+    pads = [draw(st.integers(0, 2)) for _ in shape]
+
+    def make(dtype, rng):
+        base = rng.normal(size=[abs(steps[i]) * shape[i] + pads[i] for i in order]).astype(dtype)
+        view = base.transpose(np.argsort(order)) if shape else base
+        index = (
+            ...,
+            *[slice(0, n * abs(s), abs(s)) for n, s in zip(shape, steps)],
+        )
+        flips = (..., *[slice(None, None, -1 if s < 0 else 1) for s in steps])
+        return base, view[index][flips]
+
+    return make
+
+
+@given(st.data(), st.lists(st.integers(0, 4), max_size=6), dtypes, st.booleans())
+@settings(max_examples=80)
+def test_copies(data, shape, dtype, add):
+    rng = np.random.default_rng(0)
+    _, source = data.draw(views(shape))(dtype, rng)
+    base, target = data.draw(views(shape))(dtype, rng)
+    wanted = base.copy()
+    if target.size:
+        at = (target.ctypes.data - base.ctypes.data) // base.itemsize
+        flat = wanted.reshape(-1)
+        offsets = np.full(target.shape, at)
+        for axis, (n, stride) in enumerate(zip(target.shape, target.strides)):
+            offsets += (np.arange(n) * (stride // base.itemsize)).reshape(
+                [-1 if i == axis else 1 for i in range(target.ndim)]
+            )
+        result = np.asarray(flat[offsets])
+        twins.copy(source, result, add)
+        flat[offsets] = result
+    stages = Stages(np.dtype(dtype))
+    stages.copy(source, target, CopyMode.ADD if add else CopyMode.COPY)
+    stages.finish()
+    stages.run()
+    np.testing.assert_array_equal(base, wanted)
+
+
+@given(st.integers(1, 50), st.integers(1, 50), st.integers(1, 50), st.booleans(), dtypes)
+@settings(max_examples=30)
+def test_products(m, k, n, transposed, dtype):
+    from tinygrad_rnn.compiler.model.bind import packed_elements
+
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(k, m) if transposed else (m, k)).astype(dtype)
+    b = rng.normal(size=(k, n)).astype(dtype)
+    around = np.full((m + 2, n), np.nan, dtype)
+    stages = Stages(np.dtype(dtype))
+    packed = None if transposed else np.full(packed_elements(k, n, np.dtype(dtype)), np.nan, dtype)
+    stages.product(a.T if transposed else a, b, around[1:-1], packed)
+    stages.finish()
+    stages.run()
+    tolerance = 1e-4 if dtype == np.float32 else 1e-12
+    np.testing.assert_allclose(around[1:-1], (a.T if transposed else a) @ b, rtol=tolerance, atol=tolerance)
+    assert np.isnan(around[[0, -1]]).all()
+
+
+@given(st.integers(1, 40), st.integers(1, 40), dtypes)
+@settings(max_examples=30)
+def test_sums_of_rows_and_clearing(rows, columns, dtype):
+    x = np.random.default_rng(0).normal(size=(rows, columns)).astype(dtype)
+    out, cleared = np.full(columns, np.nan, dtype), np.full(columns, np.nan, dtype)
+    stages = Stages(np.dtype(dtype))
+    stages.sum_rows(x, out)
+    stages.clear(cleared)
+    stages.finish()
+    stages.run()
+    np.testing.assert_allclose(out, x.sum(axis=0), rtol=1e-4, atol=1e-5)
+    wanted = np.empty(columns, dtype)
+    twins.clear(wanted)
+    np.testing.assert_array_equal(cleared, wanted)

@@ -1,0 +1,242 @@
+"""Binding of a program to arrays: values get memory, and operations become stages of machine code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...kernels.gemm.gemm import packed_size, panel_width
+from ...kernels.loops.task_codes import (
+    COLUMNS,
+    KINDS,
+    Clear,
+    Launch,
+    Matrix,
+    Pack,
+    Product,
+    Span,
+    SumRows,
+    Task,
+    TransposedProduct,
+    Vector,
+    integers_of,
+    with_arrays,
+)
+from ...kernels.stages.stage_codes import AXES, CopyMode, CopyStage, FillStage, LaunchStage, Stage
+from ..runtime.launch import ALL_ROWS, LaunchPlan
+
+LINE = 64  # bytes of a line of the cache
+
+
+def span(array: np.ndarray) -> Span:
+    """Address and number of elements of an array that is contiguous from its first element on."""
+    return Span(array.ctypes.data, array.size)
+
+
+class Memory:
+    """Arrays for the values of a program, used again as soon as a value is no longer needed.
+
+    Parameters
+    ----------
+    dtype : float32 or float64
+    """
+
+    def __init__(self, dtype: np.dtype):
+        self.dtype = dtype
+        self.allocated = 0  # elements
+        self._free: list[np.ndarray] = []
+        self._users: dict[int, int] = {}  # by the id of an array: the last step that needs it
+        self._arrays: dict[int, np.ndarray] = {}
+
+    def new(self, size: int, until: int) -> np.ndarray:
+        """An array of at least `size` elements that nothing else uses up to the step `until`."""
+        fitting = [a for a in self._free if size <= a.size <= 2 * size + 256]
+        if fitting:
+            found = min(fitting, key=lambda a: a.size)
+            self._free = [a for a in self._free if a is not found]
+        else:
+            per_line = LINE // self.dtype.itemsize
+            raw = np.empty(size + per_line, self.dtype)
+            found = raw[-(raw.ctypes.data // self.dtype.itemsize) % per_line :][:size]
+            self.allocated += size
+        self._arrays[id(found)], self._users[id(found)] = found, until
+        return found
+
+    def keep(self, array: np.ndarray, until: int) -> None:
+        """Let the memory under `array`, if it comes from here, be in use up to the step `until`."""
+        for key, found in self._arrays.items():
+            if np.may_share_memory(found, array):
+                self._users[key] = max(self._users.get(key, -1), until)
+
+    def arrays(self) -> list[np.ndarray]:
+        """All that was allocated."""
+        return [*self._arrays.values()]
+
+    def release(self, step: int) -> None:
+        """Take back the arrays that no step after this one needs."""
+        for key in [key for key, until in self._users.items() if until <= step]:
+            del self._users[key]
+            self._free.append(self._arrays[key])
+
+
+class Stages:
+    """The stages of a bound program, in order: machine code, and calls of Python in between.
+
+    Attributes
+    ----------
+    host : list of str
+        Names of the operations that run in Python.
+    """
+
+    def __init__(self, dtype: np.dtype):
+        from ...kernels.stages import run  # imports numba
+
+        self._run, self.dtype = run, dtype
+        self._rows: list[tuple[int, int]] = []
+        self._kept: list[Any] = []  # tables and what they point to
+        self._calls: list[Callable[[], None] | tuple[int, int]] = []
+        self.host: list[str] = []
+        self._table: np.ndarray | None = None
+
+    def add(self, stage: Stage, *keep: Any) -> None:
+        """Add a stage of machine code; `keep` are the arrays that its addresses belong to."""
+        kind: Any = type(stage)
+        function = self._run.function_of(kind, self.dtype)
+        table = np.array(integers_of(stage), np.int64)
+        self._kept += [table, function, *keep]
+        self._rows.append((function.address, table.ctypes.data))
+
+    def call(self, name: str, function: Callable[[], None]) -> None:
+        """Add a call of Python."""
+        self._close()
+        self.host.append(name)
+        self._calls.append(function)
+
+    def _close(self) -> None:
+        first = max((call[1] for call in self._calls if isinstance(call, tuple)), default=0)
+        if first < len(self._rows):
+            self._calls.append((first, len(self._rows)))
+
+    def finish(self) -> None:
+        """Make the tables; nothing is added after this."""
+        self._close()
+        self._table = np.array(self._rows, np.int64).reshape(-1, 2)
+
+    def run(self) -> None:
+        """Run all stages."""
+        table, run = self._table, self._run.run_stages
+        for call in self._calls:
+            if isinstance(call, tuple):
+                run(table, *call)
+            else:
+                call()
+
+    # ---- kinds of stages
+
+    def copy(self, source: np.ndarray, target: np.ndarray, mode: CopyMode = CopyMode.COPY) -> None:
+        """Copy `source` to `target`, or add it; both are of one shape, with any strides."""
+        if not source.size:
+            return
+        shape, strides = _joined(source, target)
+        outer = len(shape) - AXES
+        for index in np.ndindex(*shape[:outer]) if outer > 0 else [()]:
+            at = [sum(i * s[k] for i, s in zip(index, strides)) for k in (0, 1)]
+            low = [sum(min(0, (n - 1) * s[k]) for n, s in zip(shape, strides)) for k in (0, 1)]
+            inner, steps = shape[max(outer, 0) :], strides[max(outer, 0) :]
+            pad = AXES - len(inner)
+            sizes = [1] * pad + list(inner)
+            a, b = ([0] * pad + [s[k] for s in steps] for k in (0, 1))
+            item = self.dtype.itemsize
+            x = Span(source.ctypes.data + low[0] * item, source.size)  # from the lowest address on
+            y = Span(target.ctypes.data + low[1] * item, target.size)
+            record = CopyStage(x, y, at[0] - low[0], at[1] - low[1], mode, *sizes, *a, *b)
+            self.add(record, source, target)
+
+    def clear(self, target: np.ndarray) -> None:
+        """Set a contiguous array to zero."""
+        self.add(FillStage(span(target)), target)
+
+    def launch(self, plan: LaunchPlan, arrays: Sequence[np.ndarray]) -> None:
+        """Launch a loop with its tasks."""
+        launch, addresses = plan.bound_tables(arrays)
+        self.add(LaunchStage(span(arrays[0]), span(launch), span(addresses)), plan, arrays, launch, addresses)
+
+    def tasks(self, tasks: Iterable[Task], arrays: Sequence[np.ndarray]) -> None:
+        """Execute tasks whose operands are numbers of `arrays`, which are contiguous."""
+        rows = [*tasks]
+        table = np.zeros((len(rows), COLUMNS), np.int64)
+        for row, task in zip(table, rows):
+            record = integers_of(with_arrays(task, lambda array, at: (array, at)))
+            row[: 1 + len(record)] = KINDS[type(task)], *record
+        addresses = np.array([span(a) for a in arrays], np.int64)
+        nothing = Span(0, 0)
+        launch = Launch(
+            first=0,
+            middle=len(rows),
+            last=len(rows),
+            panel=panel_width(self.dtype),
+            loop=0,
+            begin=0,
+            end=0,
+            arrays=len(arrays),
+            dims=nothing,
+            tasks=span(table),
+            addresses=span(addresses),
+            row_table=span(ALL_ROWS),
+        )
+        launch_table = np.array(integers_of(launch), np.int64)
+        stage = LaunchStage(span(arrays[0]), span(launch_table), span(addresses))
+        self.add(stage, table, addresses, launch_table, *arrays)
+
+    def product(self, a: np.ndarray, b: np.ndarray, out: np.ndarray, packed: np.ndarray | None) -> None:
+        """``out = a @ b`` of contiguous matrices, or of the transpose of a contiguous `a`.
+
+        Parameters
+        ----------
+        packed : array
+            Memory for `b`, of :func:`packed_elements`; None if `a` is transposed.
+        """
+        (m, k), n = a.shape, b.shape[1]
+        if packed is None:
+            task = TransposedProduct(Matrix(0, 0, m), Matrix(1, 0, n), Matrix(2, 0, n), k, m, n, False)
+            self.tasks([task], [a.T, b, out])
+            return
+        width = panel_width(self.dtype)
+        columns = -(-n // width) * width
+        tasks: list[Task] = [
+            Clear(Vector(3, 0), columns * k),
+            Pack(Matrix(1, 0, n), Vector(3, 0), False, k, n, k, 0, 0),
+            Product(Matrix(0, 0, k), Vector(3, 0), Matrix(2, 0, n), m, k, n, False),
+        ]
+        self.tasks(tasks, [a, b, out, packed])
+
+    def sum_rows(self, x: np.ndarray, out: np.ndarray) -> None:
+        """``out = x.sum(axis=0)`` of a contiguous matrix."""
+        rows, columns = x.shape
+        self.tasks(
+            [Clear(Vector(1, 0), columns), SumRows(Matrix(0, 0, columns), Vector(1, 0), rows, columns)], [x, out]
+        )
+
+
+def packed_elements(k: int, n: int, dtype: np.dtype) -> int:
+    """Elements of a packed matrix (k, n), with room for what is read beyond its end."""
+    return packed_size(k, n, dtype) + panel_width(dtype)
+
+
+def _joined(source: np.ndarray, target: np.ndarray) -> tuple[list[int], list[tuple[int, int]]]:
+    """The axes of both arrays, joined where both are contiguous across them; strides in elements."""
+    item = source.itemsize
+    shape: list[int] = []
+    strides: list[tuple[int, int]] = []
+    for n, s, t in zip(source.shape, source.strides, target.strides):
+        pair = (s // item, t // item)
+        if n == 1:
+            continue
+        if shape and strides[-1][0] == n * pair[0] and strides[-1][1] == n * pair[1]:
+            shape[-1], strides[-1] = shape[-1] * n, pair
+        else:
+            shape.append(n)
+            strides.append(pair)
+    return shape or [1], strides or [(1, 1)]

@@ -1,0 +1,324 @@
+"""Native programs: a program bound to arrays, run by one native call where all is machine code."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...ops import index as indexing
+from ...ops import shape as shapes
+from ..ir.program_ops import MATMUL, PICK, SUM
+from ..ir.symbol import Symbol
+from .bind import Memory, Stages, packed_elements
+from .program import LOOP, LOOP_GRADIENT, Loop, ModelProgram
+
+
+class NativeProgram:
+    """A program with memory of its own for every value, and its stages.
+
+    One run at a time; what it returns is overwritten by the next one.
+
+    Parameters
+    ----------
+    program : ModelProgram
+    captured : dict
+        Arrays of the captured tensors by uid: read where they are, at each run.
+    dtype : float32 or float64
+        Of all its floats.
+    """
+
+    def __init__(self, program: ModelProgram, captured: Mapping[int, np.ndarray], dtype: np.dtype):
+        self.program, self.dtype = program, np.dtype(dtype)
+        self.captured = dict(captured)
+        self.stages, self.memory = Stages(self.dtype), Memory(self.dtype)
+        self.at: dict[int, Any] = {}  # where values are, by uid
+        self._floats: dict[int, np.ndarray] = {}  # integers and truth values as floats, by uid
+        self._converted: list[tuple[int, np.ndarray]] = []
+        values = program.values()
+        self.end = len(values)
+        self.last = _last_uses(values, program.outputs, self.end)
+        for s in (*program.inputs, *(s for draw in program.draws for s in draw.symbols)):
+            self.at[s.uid] = self._array(s.shape, self.end) if s.dtype == self.dtype else np.empty(s.shape, s.dtype)
+        self.at |= self.captured
+        for self.step, s in enumerate(values):
+            self._bind(s)
+            self.memory.release(self.step)
+        self.stages.finish()
+        self.outputs = [self.at[s.uid] for s in program.outputs]
+
+    def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The outputs, which belong to this object."""
+        for s, a in zip(self.program.inputs, inputs):
+            self.at[s.uid][...] = a
+        for symbols, draw in self.program.draws:
+            for s, a in zip(symbols, draw()):
+                self.at[s.uid][...] = a
+        for uid, target in self._converted:
+            target[...] = self.at[uid]
+        self.stages.run()
+        return self.outputs
+
+    # ---- memory
+
+    def _array(self, shape: Sequence[int], until: int, spare: int = 0) -> np.ndarray:
+        size = math.prod(shape)
+        return self.memory.new(size + spare, until)[:size].reshape(shape)
+
+    def _result(self, s: Symbol, spare: int = 0) -> np.ndarray:
+        """Memory for the value of `s`."""
+        found = self._array(s.shape, self.last[s.uid], spare)
+        self.at[s.uid] = found
+        return found
+
+    def contiguous(self, view: np.ndarray) -> np.ndarray:
+        """The array itself, or a copy for this step; integers and truth values as floats."""
+        if view.flags.c_contiguous and view.dtype == self.dtype:
+            return view
+        out = self._array(view.shape, self.step)
+        self.stages.copy(view, out)
+        return out
+
+    def operand(self, s: Any) -> np.ndarray:
+        """The array of an argument, as floats."""
+        if not isinstance(s, Symbol):
+            return np.asarray(s, self.dtype)
+        found = self.at[s.uid]
+        if found.dtype == self.dtype:
+            return found
+        if s.uid not in self._floats:
+            self._floats[s.uid] = self._array(s.shape, self.end)
+            if s.leaf is None:
+                source, target = found, self._floats[s.uid]
+                self.stages.call("cast", lambda: np.copyto(target, source))
+            else:
+                self._converted.append((s.uid, self._floats[s.uid]))
+        return self._floats[s.uid]
+
+    def _place(self, s: Symbol, view: np.ndarray) -> None:
+        """Let the value of `s` be `view`, whose memory is in use as long as `s` is."""
+        self.at[s.uid] = view
+        self.memory.keep(view, self.last[s.uid])
+
+    # ---- operations
+
+    def _bind(self, s: Symbol) -> None:
+        if s.op is PICK:
+            self._place(s, self.at[s.args[0].uid][s.static["index"]])
+        elif s.op is LOOP:
+            self._bind_loop(s)
+        elif s.op is LOOP_GRADIENT:
+            self._bind_loop_gradient(s)
+        elif not (self._bind_view(s) or self._bind_native(s)):
+            self._bind_host(s)
+
+    def _bind_view(self, s: Symbol) -> bool:
+        """A result that shares memory with its argument takes no time."""
+        first = s.args[0] if s.args else None
+        if not isinstance(first, Symbol) or not _gives_views(s):
+            return False
+        source = self.at[first.uid]
+        forward: Any = s.op.forward  # type: ignore[union-attr]
+        if forward is None or not isinstance(source, np.ndarray):
+            return False
+        view = forward(source, **s.static)
+        if isinstance(view, tuple):
+            self.at[s.uid] = view
+            for part in view:
+                self.memory.keep(part, self.last[s.uid])
+            return all(np.shares_memory(part, source) for part in view if part.size)
+        if view.size and not np.shares_memory(view, source):
+            if s.op is not shapes._reshape.op or source.dtype != self.dtype:
+                return False
+            view = self.contiguous(source).reshape(s.shape)
+        self._place(s, view)
+        return True
+
+    def _bind_native(self, s: Symbol) -> bool:
+        """An operation that is a task of its own."""
+        if s.dtype != self.dtype:
+            return False
+        rule = _RULES.get(id(s.op))
+        return rule is not None and rule(self, s)
+
+    def _bind_host(self, s: Symbol) -> None:
+        """An operation without machine code: NumPy runs it, between two native calls."""
+        args = [self.at[a.uid] if isinstance(a, Symbol) else a for a in s.args]
+        forward: Any = s.op.forward  # type: ignore[union-attr]
+        example = self._example(s)
+        if example is not None:
+            targets = tuple(np.empty(shape, dtype) for shape, dtype in example)
+            self.at[s.uid] = targets
+
+            def several() -> None:
+                for target, result in zip(targets, forward(*args, **s.static)):
+                    target[...] = result
+
+            self.stages.call(s.operation, several)
+            return
+        target = self._result(s) if s.dtype == self.dtype else np.empty(s.shape, s.dtype)
+        self.at[s.uid] = target
+
+        def one() -> None:
+            with np.errstate(all="ignore"):
+                target[...] = forward(*args, **s.static)
+
+        self.stages.call(s.operation, one)
+
+    def _example(self, s: Symbol) -> list[tuple[tuple, np.dtype]] | None:
+        """Shapes and dtypes of the results of an operation with several; None if it has one."""
+        picks = [v for v in self.program.values() if v.op is PICK and v.args[0] is s]
+        if not picks:
+            return None
+        args = [np.ones(a.shape, a.dtype) if isinstance(a, Symbol) else a for a in s.args]
+        return [(r.shape, r.dtype) for r in map(np.asarray, s.op.forward(*args, **s.static))]  # type: ignore[union-attr]
+
+    # ---- loops
+
+    def _bind_loop(self, s: Symbol) -> None:
+        loop: Loop = s.static["loop"]
+        run, layout, until = loop.run, loop.layout, self.last[s.uid]
+        executable, n = run.executable, loop.inputs
+        bound = executable.binding("training" if run.train else "inference", loop.time, loop.batch)
+        operands = [self.operand(a) for a in s.args]
+        given = [self.contiguous(layout.to_time_major(a)) for a in operands[:n]]
+        given += [self.contiguous(a) for a in operands[n:]]
+        for a in given:  # the gradient reads them, too
+            self.memory.keep(a, until)
+        flat = [a.reshape(-1) for a in given]
+        m = n + loop.states
+        copies = [self._array(shape, until) for shape in bound.copies]
+        arrays = [self.memory.new(bound.arena, until), *flat[:m]]
+        arrays += [self.memory.new(size, until) for size in bound.results]
+        arrays += given[m:]
+        packed = [self.memory.new(size, self.step) for size in bound.w]
+        self.stages.launch(bound.launch, [*arrays, *[c.reshape(-1) for c in copies], *packed])
+        count = len(copies) - loop.states
+        ys = copies[:count] or [view.of(arrays) for view in bound.outputs]
+        finals = copies[count:] if layout.layer_axis else [f[0] for f in copies[count:]]
+        self.at[s.uid] = _Results([*map(layout.from_time_major, ys), *finals], arrays)
+
+    def _bind_loop_gradient(self, s: Symbol) -> None:
+        lead = s.args[0]
+        loop: Loop = lead.static["loop"]
+        run, layout, until = loop.run, loop.layout, self.last[s.uid]
+        executable, n, m, k = run.executable, loop.inputs, loop.states, loop.outputs
+        bound = executable.binding("backward", loop.time, loop.batch)
+        forward = self.at[lead.uid].arrays
+        cotangents = dict(zip(s.static["indices"], s.args[1:]))
+        seeds = []
+        for i, size in enumerate(bound.seeds):
+            if i in cotangents:
+                g = self.operand(cotangents[i])
+                seeds.append(self.contiguous(layout.to_time_major(g) if i < k else g).reshape(-1))
+            else:
+                seeds.append(self.memory.new(size, self.step)[:size])
+                self.stages.clear(seeds[-1])
+        grads = self.memory.new(bound.grads, until)
+        arrays = [self.memory.new(bound.arena, self.step), *seeds]
+        arrays += [self.memory.new(size, until) for size in bound.results]
+        arrays += [grads, forward[0], *forward[1 : 1 + n], *forward[1 + n + m :]]
+        copies = [self._array(shape, until) for shape in bound.copies]
+        whole = [*arrays, *[c.reshape(-1) for c in copies], *[self.memory.new(size, self.step) for size in bound.w]]
+        self.stages.launch(bound.launch, whole)
+        found: list[Any] = [None] * (n + m + len(run.bases))
+        rest = list(copies)
+        for i, view in bound.wanted:
+            found[i] = layout.from_time_major(rest.pop(0) if view is None else view.of(arrays))
+        found[n : n + m] = rest
+        by_uid = {uid: np.ndarray(shape, dtype, grads, at) for uid, shape, dtype, at in bound.bases}
+        found[n + m :] = [by_uid.get(b.uid) for b in run.bases]
+        results = []
+        for a, g in zip(lead.operands, found):
+            results.append(np.zeros(a.shape, self.dtype) if g is None else g.reshape(a.shape))
+        self.at[s.uid] = tuple(results)
+
+
+class _Results(tuple):
+    """Results of a loop, with the arrays of its call, which its gradient reads."""
+
+    def __new__(cls, results: Sequence[np.ndarray], arrays: list[np.ndarray]) -> _Results:
+        self = super().__new__(cls, results)
+        self.arrays = arrays
+        return self
+
+    arrays: list[np.ndarray]
+
+
+def _last_uses(values: Sequence[Symbol], outputs: Sequence[Symbol], end: int) -> dict[int, int]:
+    """For each value the last step that reads it."""
+    last: dict[int, int] = {s.uid: i for i, s in enumerate(values)}
+    for i, s in enumerate(values):
+        for a in s.operands:
+            last[a.uid] = i
+    return last | {s.uid: end for s in outputs}
+
+
+_VIEWS = {id(op) for op in (shapes._reshape.op, shapes._transpose.op, shapes._broadcast_to.op, shapes._split.op)}
+
+
+def _gives_views(s: Symbol) -> bool:
+    """Whether the operation may give a view of its first argument."""
+    return (s.op is not None and s.op.view) or id(s.op) in _VIEWS
+
+
+# ---- operations that are tasks of their own
+
+
+def _matmul(native: NativeProgram, s: Symbol) -> bool:
+    a, b = map(native.operand, s.args)
+    if a.ndim != 2 or b.ndim != 2 or not a.size or not b.size:
+        return False
+    b = native.contiguous(b)
+    transposed = a.flags.f_contiguous and not a.flags.c_contiguous
+    packed = None
+    if not transposed:
+        a = native.contiguous(a)
+        packed = native.memory.new(packed_elements(b.shape[0], b.shape[1], native.dtype), native.step)
+    native.stages.product(a, b, native._result(s), packed)
+    return True
+
+
+def _sum(native: NativeProgram, s: Symbol) -> bool:
+    """A sum over the first axes."""
+    x = native.operand(s.args[0])
+    axes = tuple(sorted(s.static["axis"]))
+    if not axes or axes != tuple(range(len(axes))) or not x.size:
+        return False
+    rows = math.prod(x.shape[: len(axes)])
+    matrix = native.contiguous(x).reshape(rows, -1)
+    native.stages.sum_rows(matrix, native._result(s).reshape(-1))
+    return True
+
+
+def _scatter_add(native: NativeProgram, s: Symbol) -> bool:
+    """The transpose of a slice: zeros, with the argument in its place."""
+    index = s.static["index"]
+    parts = index if isinstance(index, tuple) else (index,)
+    if not all(p is None or p is Ellipsis or isinstance(p, int | slice) for p in parts):
+        return False
+    target = native._result(s)
+    native.stages.clear(target.reshape(-1))
+    place = target[index]
+    native.stages.copy(np.broadcast_to(native.operand(s.args[0]), place.shape), place)
+    return True
+
+
+def _concat(native: NativeProgram, s: Symbol) -> bool:
+    target, axis, at = native._result(s), s.static["axis"], 0
+    for a in s.args:
+        x = native.operand(a)
+        place = np.moveaxis(np.moveaxis(target, axis, 0)[at : at + x.shape[axis]], 0, axis)
+        native.stages.copy(x, place)
+        at += x.shape[axis]
+    return True
+
+
+_RULES = {
+    id(MATMUL): _matmul,
+    id(SUM): _sum,
+    id(indexing.scatter_add.op): _scatter_add,
+    id(shapes._concat.op): _concat,
+}

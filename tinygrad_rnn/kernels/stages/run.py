@@ -1,0 +1,51 @@
+"""One call for many stages: each is a C function, and the table that it takes."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from ..build.c_functions import c_function, pointer_to
+from ..build.fingerprint import kernel
+from ..gemm.extern import export_product
+from ..loops.tasks import export_tasks
+from .copies import copy_stage, fill_stage
+from .launches import launch_stage
+from .stage_codes import CopyStage, FillStage, LaunchStage
+
+Array = np.ndarray
+
+FUNCTIONS = {LaunchStage: launch_stage, CopyStage: copy_stage, FillStage: fill_stage}
+
+
+@functools.cache
+def function_of(kind: type, dtype: Any) -> Any:
+    """The C function of a kind of stage, for arrays of `dtype`."""
+    if kind is LaunchStage:  # it calls these by their symbols
+        export_product(dtype)
+        export_tasks(dtype)
+    return c_function(FUNCTIONS[kind], types.void(types.intp, pointer_to(dtype)))
+
+
+@intrinsic
+def _call(typingctx: Any, address: Any, table: Any) -> Any:
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
+        integer = args[1].type
+        kind = ir.FunctionType(ir.VoidType(), [integer, integer.as_pointer()])
+        nothing = ir.Constant(integer.as_pointer(), None)  # a pointer that says the dtype, and points nowhere
+        builder.call(builder.inttoptr(args[0], kind.as_pointer()), [args[1], nothing])
+        return context.get_dummy_value()
+
+    return types.void(types.intp, types.intp), codegen
+
+
+@kernel
+def run_stages(stages: Array, first: int, last: int) -> None:
+    """Run the stages ``first .. last - 1``; a row of `stages` has addresses: of a function, of its table."""
+    for i in range(first, last):
+        _call(stages[i, 0], stages[i, 1])
