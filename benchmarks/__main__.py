@@ -34,8 +34,8 @@ def main(argv: list[str] | None = None) -> int:
         for name in names():
             print(f"  {name:<12}  {(load(name).__doc__ or '').strip().splitlines()[0]}")
         print(f"  {'results':<12}  {(results.__doc__ or '').strip().splitlines()[0]}")
-        print("\npython -m benchmarks NAME --help shows all options of one benchmark. They compare with PyTorch and")
-        print("JAX where these are installed: pip install torch jax")
+        print("\npython -m benchmarks NAME --help shows all options of one benchmark. They compare with PyTorch,")
+        print("JAX and onnxruntime where these are installed: pip install torch jax onnx onnxruntime")
         return 0
     name, *rest = argv
     if name == "results":

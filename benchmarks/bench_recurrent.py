@@ -1,16 +1,16 @@
-"""RNN, LSTM and GRU, training and inference, beside PyTorch's fused layers and JAX's ``lax.scan``.
+"""RNN, LSTM and GRU, training and inference, beside PyTorch's fused layers, JAX's ``lax.scan`` and onnxruntime.
 
-Training is forward and backward with gradients of all weights, not of the inputs. FLOPs are those of the
-products of matrices. "of sgemm" is their rate as a share of that of a large product in NumPy, which takes turns
-with the layers. "floor" is what the products take at that rate, and the same layer without them, which is its
-gates and the call itself: its share of our time says how close a row is to what the machine allows.
+onnxruntime has inference only. Training is forward and backward with gradients of all weights, not of the inputs. FLOPs
+are those of the products of matrices. "of sgemm" is their rate as a share of that of a large product in NumPy, which
+takes turns with the layers. "floor" is what the products take at that rate, and the same layer without them, which is
+its gates and the call itself: its share of our time says how close a row is to what the machine allows.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from . import harness, plot, sides
+from . import harness, onnx_side, plot, sides
 from .cases import BUILTIN, QUICK, SHAPES, STEPS, Shape
 from .operations import work
 
@@ -23,30 +23,32 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--cells", nargs="+", choices=names, default=names, metavar="CELL", help=", ".join(names))
     parser.add_argument("--tasks", nargs="+", choices=sides.TASKS, default=sides.TASKS, metavar="TASK")
     parser.add_argument("--shape", type=int, nargs=4, metavar=("T", "B", "I", "H"), help="only this one")
-    add_options(parser)
+    add_options(parser, more=("onnx",))
     args = harness.parse(parser, argv)
     shapes = [Shape(*args.shape)] if args.shape else QUICK if args.quick else SHAPES
     jax, torch = load(args)
+    onnx = onnx_side.load() if "onnx" in args.against else None
+    say_missing(args, onnx=onnx)
     with harness.threads(args.threads):
         report = harness.Report("built-in layers, float32, shapes TxBxIxH", args, width=28)
         for name in args.cells:
             for shape in shapes:
-                compare(report, name, shape, args, torch, jax)
+                compare(report, name, shape, args, torch, jax, onnx)
         report.finish()
     if args.plot:
         plot.speedups(report.rows, args.plot)
     return 0
 
 
-def add_options(parser) -> None:
+def add_options(parser, more: tuple[str, ...] = ()) -> None:
     """What this benchmark shares with that of custom cells."""
-    add_against(parser)
+    add_against(parser, more)
     parser.add_argument("--plot", type=Path, metavar="FILE", help="also draw the speed-ups to this file")
 
 
-def add_against(parser) -> None:
-    """The libraries to compare with."""
-    known = ("torch", "jax")
+def add_against(parser, more: tuple[str, ...] = ()) -> None:
+    """The libraries to compare with: PyTorch, JAX, and `more`."""
+    known = ("torch", "jax", *more)
     parser.add_argument("--against", nargs="*", choices=known, default=known, help="default: what is installed")
 
 
@@ -54,20 +56,27 @@ def load(args):
     """JAX and PyTorch, or None for what is not there or not wanted; says which of them is not there."""
     jax = sides.load_jax(args.threads) if "jax" in args.against else None
     torch = harness.torch() if "torch" in args.against else None
-    for name, library in (("torch", torch), ("jax", jax)):
-        if name in args.against and library is None:
-            print(f"{name} is not installed, and left out")
+    say_missing(args, torch=torch, jax=jax)
     return jax, torch
 
 
-def compare(report: harness.Report, name: str, shape: Shape, args, torch, jax) -> None:
+def say_missing(args, **libraries) -> None:
+    """Name the libraries that are wanted and not there."""
+    for name, library in libraries.items():
+        if name in args.against and library is None:
+            print(f"{name} is not installed, and left out")
+
+
+def compare(report: harness.Report, name: str, shape: Shape, args, torch, jax, onnx) -> None:
     """One row for each task."""
     candidates = sides.candidates(name, shape, torch, jax)
+    if onnx:
+        candidates["onnx"] = onnx_side.onnx_side(onnx, name, shape, args.threads)
     gates = sides.gates(name, shape)
     for task in args.tasks:
         sides.agree(candidates, task)
         flops = work(STEPS[name], shape, task == "train").products
-        timings = measure({k: getattr(v, task) for k, v in (candidates | {"gates": gates}).items()}, args)
+        timings = measure(sides.tasks_of({**candidates, "gates": gates}, task), args)
         rate = 2 * sides.SGEMM**3 / timings.pop("sgemm").median
         floor = flops / rate + timings.pop("gates").median
         gflops = {side: flops / t.median / 1e9 for side, t in timings.items()}

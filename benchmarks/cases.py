@@ -13,7 +13,7 @@ import numpy as np
 
 from tinygrad_rnn import nn
 from tinygrad_rnn.testing.cell_table import EQUATIONS, PAPER_CELLS
-from tinygrad_rnn.testing.step_cells import StepCell, pair
+from tinygrad_rnn.testing.step_cells import StepCell, one_state, pair
 
 
 class Shape(NamedTuple):
@@ -63,6 +63,28 @@ BUILT = {name: kind for name, cell in CELLS.items() for kind, e in EQUATIONS.ite
 NAMES = {key: f"{name}_l0" for key, (name, _) in EQUATIONS[nn.LSTMCell].places.items()}  # in PyTorch, transposed
 
 
+# ---- a cell of many small states
+
+
+def _vectors(n: int) -> Callable[[int, int], dict[str, tuple[int, ...]]]:
+    return lambda I, H: {f"{name}_{i}": (H,) for i in range(n) for name in "bu"}
+
+
+def reservoirs(lib, p, x, state):
+    """Nonlinear reservoirs in a row: each follows the one before, at a rate that it sets itself; gives their mean."""
+    filled, total = [], 0.0
+    for i, s in enumerate(state):
+        x = s + lib.sigmoid(getattr(p, f"b_{i}") + getattr(p, f"u_{i}") * s) * (x - s)
+        filled.append(x)
+        total = total + x
+    return total * (1 / len(state)), tuple(filled)
+
+
+RESERVOIRS = 60
+SCALARS = StepCell("reservoirs", reservoirs, _vectors(RESERVOIRS), lambda I, H: (one_state(I, H),) * RESERVOIRS)
+LOOPS = {**CELLS, SCALARS.name: SCALARS}  # what PyTorch runs in an eager loop
+
+
 # ---- the built-in cells without products: what their gates cost, and the call itself
 
 
@@ -82,10 +104,6 @@ def gru_gates(lib, p, x, h):
     n = lib.tanh(p.b_2 + lib.sigmoid(p.b_0 + p.u_0 * h) * (p.b_3 + p.u_2 * h))
     h = n + lib.sigmoid(p.b_1 + p.u_1 * h) * (h - n)
     return h, h
-
-
-def _vectors(n: int) -> Callable[[int, int], dict[str, tuple[int, ...]]]:
-    return lambda I, H: {f"{name}_{i}": (H,) for i in range(n) for name in "bu"}
 
 
 GATES = {

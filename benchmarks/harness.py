@@ -139,7 +139,7 @@ def machine() -> dict[str, Any]:
     from threadpoolctl import threadpool_info
 
     versions = {}
-    for package in ("numpy", "numba", "torch", "jax", "tinygrad_rnn"):
+    for package in ("numpy", "numba", "torch", "jax", "onnxruntime", "tinygrad_rnn"):
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -1,7 +1,7 @@
 """One layer on three sides: this package, PyTorch, and JAX with ``lax.scan``; each with the same weights.
 
 A side is two functions. `train` runs forward and backward and returns the gradients of all weights, but not of
-the inputs, as for a first layer; `infer` records nothing and returns the outputs.
+the inputs, as for a first layer; `infer` records nothing and returns the outputs. Some can only infer.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from tinygrad_rnn import nn
 from tinygrad_rnn.testing.cell_table import EQUATIONS
 
 from . import cases
-from .cases import BUILT, BUILTIN, CELLS, GATES, NAMES, STEPS, Shape
+from .cases import BUILT, BUILTIN, CELLS, GATES, LOOPS, NAMES, STEPS, Shape
 
 SGEMM = 768  # rows and columns of the matrices that measure the machine
 TASKS = ("train", "infer")
 
 
 class Side(NamedTuple):
-    train: Callable[[], Any]
+    train: Callable[[], Any] | None  # None where it cannot
     infer: Callable[[], Any]
     transposed: bool = False  # whether its gradients are those of transposed weights
 
@@ -40,8 +40,8 @@ def data(shape: Shape) -> tuple[np.ndarray, np.ndarray]:
 def our_layer(name: str, shape: Shape, mode: str = "compiled"):
     if name in BUILT:
         return nn.Recurrent(cases.built_in_cell(BUILT[name], shape), mode=mode)
-    if name in CELLS:
-        return nn.Recurrent(cases.cell(CELLS[name], shape), mode=mode)
+    if name in LOOPS:
+        return nn.Recurrent(cases.cell(LOOPS[name], shape), mode=mode)
     tr.seed(0)
     return getattr(nn, BUILTIN[name])(shape.I, shape.H, mode=mode)
 
@@ -82,8 +82,8 @@ def _our_side(layer, shape: Shape, gradients: Callable[[], list] | None = None) 
 
 
 def torch_layer(torch, name: str, shape: Shape):
-    if name in CELLS:
-        return cases.torch_module(torch, CELLS[name], shape)
+    if name in LOOPS:
+        return cases.torch_module(torch, LOOPS[name], shape)
     layer = getattr(torch.nn, BUILTIN[name])(shape.I, shape.H)
     layer.load_state_dict({k: torch.from_numpy(v) for k, v in our_layer(name, shape).state_dict().items()})
     return layer
@@ -126,9 +126,9 @@ def load_jax(threads: int):
 
 def jax_side(jax, name: str, shape: Shape) -> Side:
     """``lax.scan`` over the step, under ``jit``."""
-    custom = CELLS.get(name) or STEPS[name]
+    custom = LOOPS.get(name) or STEPS[name]
     lib = SimpleNamespace(tanh=jax.numpy.tanh, sqrt=jax.numpy.sqrt, sigmoid=jax.nn.sigmoid, relu=jax.nn.relu)
-    if name in CELLS:
+    if name in LOOPS:
         values = cases.arrays(custom, shape)
     else:
         theirs = our_layer(name, shape).state_dict()
@@ -172,6 +172,11 @@ def candidates(name: str, shape: Shape, torch: Any, jax: Any) -> dict[str, Side]
     return found
 
 
+def tasks_of(sides: Mapping[str, Side], task: str) -> dict[str, Callable[[], Any]]:
+    """The functions that do `task`, of the sides that can."""
+    return {name: function for name, side in sides.items() if (function := getattr(side, task))}
+
+
 def sgemm() -> Callable[[], np.ndarray]:
     """A large product in NumPy: what the machine can do at the moment."""
     a, b = np.random.default_rng(2).standard_normal((2, SGEMM, SGEMM), dtype=np.float32)
@@ -185,8 +190,8 @@ def agree(sides: Mapping[str, Side], task: str) -> None:
     Rounding alone gets that far in float32: a relu next to zero is on in one order of summation, off in another.
     """
     results = {
-        name: [_numpy(v).T if side.transposed and task == "train" else _numpy(v) for v in getattr(side, task)()]
-        for name, side in sides.items()
+        name: [_numpy(v).T if sides[name].transposed and task == "train" else _numpy(v) for v in function()]
+        for name, function in tasks_of(sides, task).items()
     }
     (first, mine), *others = results.items()
     for name, other in others:

@@ -17,17 +17,22 @@ SECTIONS = {
     "recurrent": (
         "Built-in layers",
         "Training is forward and backward with gradients of all weights, not of the inputs; inference records "
-        "nothing. `x` is how many times as long the other side takes. FLOPs are those of the matrix products; the "
-        "share is of the rate of a large product in NumPy that takes turns with the layers. `floor` is what the "
-        "products take at that rate, and the same layer without them, which is its gates and the call itself; its "
-        "share of our time says how close a row is to what the machine allows. `x at floor` is how many times as "
-        "long PyTorch takes as that.",
+        "nothing; `onnx` is onnxruntime, which has inference only. `x` is how many times as long the other side takes. "
+        "FLOPs are those of the matrix products; the share is of the rate of a large product in NumPy that takes turns "
+        "with the layers. `floor` is what the products take at that rate, and the same layer without them, which is "
+        "its gates and the call itself; its share of our time says how close a row is to what the machine allows. "
+        "`x at floor` is how many times as long PyTorch takes as that.",
     ),
     "cells": (
         "Custom cells",
         "The same step function runs on every side: compiled here, in an eager loop in PyTorch, under `lax.scan` in "
         "JAX. `per FLOP` is the time for an operation as a multiple of that of the built-in LSTM of the same shape; "
         "elementwise operations are counted here, tanh and sigmoid as 20.",
+    ),
+    "states": (
+        "A cell of 60 scalar states over 614 steps",
+        "Nonlinear reservoirs in a row, batch size 1: hardly any arithmetic, but 60 arrays of one number each that "
+        "every step reads and writes.",
     ),
     "lengths": (
         "Sequences of different lengths",
@@ -194,6 +199,7 @@ def _compile(rows: list[Row]) -> list[str]:
 RENDER: dict[str, Callable[[list[Row]], list[str]]] = {
     "recurrent": _recurrent,
     "cells": _cells,
+    "states": lambda rows: comparison(rows, {}),
     "lengths": _lengths,
     "stepper": lambda rows: comparison(rows, {}, "api"),
     "memory": _memory,

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
 OURS = {"tinygrad_rnn", "models", "benchmarks", "tests"}
-OPTIONAL = {"torch", "jax", "atheris"}  # what results are compared with, and what fuzzes, where it is installed
+OPTIONAL = {"torch", "jax", "onnx", "onnxruntime", "atheris"}  # what results are compared with, and what fuzzes
 NAMES = {"llvmlite": "numba", "sklearn": "scikit-learn", "PIL": "pillow"}  # comes with; is called
 
 

@@ -11,7 +11,7 @@ import pytest
 
 import tinygrad_rnn as tr
 from benchmarks import __main__ as command
-from benchmarks import bench_memory, cases, goals, operations, plot, results, sides, tables
+from benchmarks import bench_memory, cases, goals, onnx_side, operations, plot, results, sides, tables
 from benchmarks.cases import Shape
 from tinygrad_rnn.testing import gradcheck
 
@@ -79,6 +79,26 @@ def test_torch_computes_the_same(name):
     compared = {"ours": sides.ours(name, SMALL, "eager"), "torch": sides.torch_side(torch, name, SMALL)}
     for task in sides.TASKS:
         sides.agree(compared, task)
+
+
+def test_torch_computes_the_same_with_sixty_scalar_states():
+    torch = pytest.importorskip("torch")
+    shape, name = Shape(25, 2, 1, 1), cases.SCALARS.name
+    compared = {"ours": sides.ours(name, shape, "eager"), "torch": sides.torch_side(torch, name, shape)}
+    for task in sides.TASKS:
+        sides.agree(compared, task)
+    grads = compared["ours"].train()
+    assert len(grads) == 2 * cases.RESERVOIRS == 120
+    assert all(np.abs(g.numpy()).max() > 0 for g in grads)
+
+
+@pytest.mark.parametrize("name", cases.BUILTIN)
+def test_onnxruntime_computes_the_same(name):
+    onnxruntime = onnx_side.load() or pytest.skip("needs onnxruntime")
+    ours, theirs = sides.ours(name, SMALL, "eager"), onnx_side.onnx_side(onnxruntime, name, SMALL, threads=1)
+    np.testing.assert_allclose(theirs.infer()[0], ours.infer()[0].numpy(), rtol=1e-5, atol=1e-6)
+    assert list(sides.tasks_of({"ours": ours, "onnx": theirs}, "train")) == ["ours"]
+    sides.agree({"ours": ours, "onnx": theirs}, "train")
 
 
 @pytest.mark.parametrize("name", cases.BUILTIN)
