@@ -7,13 +7,14 @@ import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.compiler.ir.symbol import Symbol
 from tinygrad_rnn.compiler.model.interpret import compute, evaluate, run_region
+from tinygrad_rnn.compiler.model.region_loop import RegionLoop, compile_plan
 from tinygrad_rnn.compiler.model.regions import Region, partition
 from tinygrad_rnn.compiler.model.simplify import simplify
 
 from .test_trace import double, numbers, program_of  # noqa: F401
 
 
-def run_stages(program, plan, arrays, run=run_region):
+def run_stages(program, plan, arrays):
     """The outputs of a program, stage by stage: each sees what earlier ones have left and nothing else."""
     values = {s.uid: a for s, a in zip(program.inputs, arrays)}
     values |= {uid: t.data for uid, t in program.captured.items()}
@@ -21,27 +22,38 @@ def run_stages(program, plan, arrays, run=run_region):
         values |= {s.uid: a for s, a in zip(symbols, draw())}
     for stage in plan:
         if isinstance(stage, Region):
-            values |= run(stage, values)
+            values |= run_region(stage, values)
+        elif isinstance(stage, RegionLoop):
+            values |= stage.run(values)
         else:
             values[stage.uid] = compute(stage, [values[a.uid] if isinstance(a, Symbol) else a for a in stage.args])
     return [values[s.uid] for s in program.outputs]
 
 
-def check(function, *arrays, run=run_region, rtol=1e-12):
-    """The plan of a function and its gradients, after a comparison with the tape's program."""
-    program, _ = program_of(function, *arrays)
+def check(function, *arrays, native=False):
+    """The plan of a function and its gradients, after a comparison with the program as it was traced."""
+    return check_program(program_of(function, *arrays)[0], arrays, native)
+
+
+def check_program(program, arrays, native=False, rtol=1e-12):
     simple = simplify(program)
     plan = partition(simple.values(), simple.outputs)
+    ways = [lambda: run_stages(simple, plan, arrays)]
+    ways.append(lambda: evaluate(simple, arrays, {uid: t.data for uid, t in simple.captured.items()}))
+    if native:
+        loops = compile_plan(plan)
+        assert not any(isinstance(stage, Region) for stage in loops)
+        ways.append(lambda: run_stages(simple, loops, arrays))
+        plan = loops
     tr.seed(1)
     wanted = evaluate(program, arrays, {uid: t.data for uid, t in program.captured.items()})
-    tr.seed(1)
-    simpler = evaluate(simple, arrays, {uid: t.data for uid, t in simple.captured.items()})
-    tr.seed(1)
-    found = run_stages(simple, plan, arrays, run)
-    for a, b, c in zip(wanted, simpler, found, strict=True):
-        for other in (b, c):
-            assert (other.shape, other.dtype) == (a.shape, a.dtype)
-            np.testing.assert_allclose(other, a, rtol=rtol, atol=rtol)
+    for way in ways:
+        tr.seed(1)
+        with np.errstate(all="ignore"):
+            found = way()
+        for y, expected in zip(found, wanted, strict=True):
+            assert (y.shape, y.dtype) == (expected.shape, expected.dtype)
+            np.testing.assert_allclose(y, expected, rtol=rtol, atol=rtol)
     return plan
 
 
@@ -101,13 +113,18 @@ def several_norms():
     return model, numbers(5, 4, 3)
 
 
+def called(model):
+    found = model()
+    return found if isinstance(found, tuple) else (found,)
+
+
 MODELS = [recurrent_model, word_model, attention_model, binary_model, soft_targets, several_norms]
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_models_and_their_gradients(model):
-    found = model()
-    check(*found) if isinstance(found, tuple) else check(found)
+    plan = check(*called(model), native=True)
+    assert sum(isinstance(stage, RegionLoop) for stage in plan) > 1
 
 
 def test_what_lies_between_two_loops_is_one_region():

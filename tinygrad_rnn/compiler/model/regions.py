@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,7 @@ class Region:
         """What it reads that is the same for all rows: vectors, numbers and matrices."""
         return self._read(Access.VECTOR, Access.MATRIX)
 
-    def accesses(self, s: Symbol) -> list[tuple[Access, object]]:
+    def accesses(self, s: Symbol) -> list[tuple[Access, Any]]:
         """How one of `values` reads each argument, and the value whose memory that is."""
         return [(how, source(a, how)) for a, how in zip(s.args, layouts(s)[self.rows])]
 
@@ -63,7 +64,7 @@ class Region:
         return f"Region({self.rows} rows: {', '.join(s.operation for s in self.values)})"
 
 
-def source(a: object, how: Access) -> object:
+def source(a: Any, how: Access) -> Any:
     """The value whose memory an argument is, which a loop reads in one of the ways."""
     if not isinstance(a, Symbol):
         return a
@@ -93,7 +94,7 @@ class _Stage:
             for r in self.rows if rows is None else (rows,):
                 for a, how in zip(s.args, found.get(r, ())):
                     if isinstance(a, Symbol):
-                        yield source(a, how), how  # type: ignore[misc]
+                        yield source(a, how), how
 
 
 class _Partition:
