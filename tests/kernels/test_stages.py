@@ -1,12 +1,16 @@
 """Stages of machine code do what their twins do, on arrays of any strides, and leave their surroundings alone."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tinygrad_rnn.compiler.model.bind import Stages
+import tinygrad_rnn as tr
+from tinygrad_rnn.compiler.model.bind import Stages, packed_elements
+from tinygrad_rnn.kernels.fused import optimizers
 from tinygrad_rnn.kernels.reference import stages as twins
 from tinygrad_rnn.kernels.stages.stage_codes import CopyMode
+from tinygrad_rnn.optim import clip_grad_norm_
 
 from .jit import dtypes, needs_jit
 
@@ -61,8 +65,6 @@ def test_copies(data, shape, dtype, add):
 @given(st.integers(1, 50), st.integers(1, 50), st.integers(1, 50), st.booleans(), dtypes)
 @settings(max_examples=30)
 def test_products(m, k, n, transposed, dtype):
-    from tinygrad_rnn.compiler.model.bind import packed_elements
-
     rng = np.random.default_rng(0)
     a = rng.normal(size=(k, m) if transposed else (m, k)).astype(dtype)
     b = rng.normal(size=(k, n)).astype(dtype)
@@ -91,3 +93,68 @@ def test_sums_of_rows_and_clearing(rows, columns, dtype):
     wanted = np.empty(columns, dtype)
     twins.clear(wanted)
     np.testing.assert_array_equal(cleared, wanted)
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=4), st.sampled_from([0.5, 100.0, np.inf]), dtypes, st.data())
+@settings(max_examples=60)
+def test_clipping_by_norm(sizes, largest, dtype, data):
+    scales = [1.0, 1e-30, 1e30, np.inf, np.nan, 0.0] + [1e-300, 1e300] * (dtype is np.float64)
+    scale = data.draw(st.sampled_from(scales))
+    rng = np.random.default_rng(0)
+    arrays = [rng.normal(size=n).astype(dtype) for n in sizes]
+    if arrays[0].size:
+        arrays[0][0] *= dtype(scale) if np.isfinite(scale) else 1
+        arrays[0][0] = scale if not np.isfinite(scale) else arrays[0][0]
+    tensors = [tr.tensor(np.zeros_like(a), requires_grad=True) for a in arrays]
+    for t, a in zip(tensors, arrays):
+        t.grad = tr.tensor(a.copy())
+    stages = Stages(np.dtype(dtype))
+    numbers = stages.clip_norm(arrays, largest)
+    stages.finish()
+    stages.run()
+    norm = clip_grad_norm_(tensors, largest)
+    np.testing.assert_allclose(numbers[1], norm, rtol=1e-5)
+    for t, a in zip(tensors, arrays):
+        np.testing.assert_allclose(a, t.grad.data, rtol=1e-5)
+
+
+@given(st.integers(0, 40), dtypes)
+@settings(max_examples=20)
+def test_clipping_by_value(size, dtype):
+    x = np.random.default_rng(0).normal(size=size).astype(dtype)
+    x[:2] = [np.nan, -np.inf][:size]
+    wanted = np.clip(x, -0.3, 0.3)
+    stages = Stages(np.dtype(dtype))
+    stages.clip_value(x, 0.3)
+    stages.finish()
+    stages.run()
+    np.testing.assert_array_equal(x, wanted)
+
+
+UPDATES = {
+    "sgd": ((1,), [0.1, 0.9, 0.0, 0.01, 1.0], None),
+    "adam": ((1, 1, 1), [0.1, 0.9, 0.99, 1e-8, 0.01, 1.0], 5),
+    "rmsprop": ((1, 1, 1), [0.1, 0.9, 1e-8, 0.01, 0.5, 1.0], None),
+    "adagrad": ((1,), [0.1, 0.01, 1e-8, 0.01], 4),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kernel", UPDATES)
+def test_updates_are_those_of_the_optimisers(kernel, dtype):
+    states, numbers, at = UPDATES[kernel]
+    rng = np.random.default_rng(0)
+    arrays = [rng.uniform(0.1, 1, 11).astype(dtype) for _ in (0, 0, *states)]
+    wanted = [a.copy() for a in arrays]
+    stages, step = Stages(np.dtype(dtype)), np.zeros(1, np.int64)
+    stages.update(kernel, arrays, np.array(numbers), step)
+    stages.finish()
+    for count in (1, 2, 3):
+        stages.run()
+        others = [*numbers[:-1], bool(numbers[-1])] if kernel != "adagrad" else list(numbers)
+        if at is not None:
+            others.insert(at, count)
+        getattr(optimizers, kernel)(*wanted, *others)
+        for a, b in zip(arrays, wanted):
+            np.testing.assert_allclose(a, b, rtol=1e-6 if dtype == np.float32 else 1e-14)
+    assert step[0] == (3 if at is not None else 0)

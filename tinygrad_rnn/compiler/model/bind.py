@@ -24,7 +24,20 @@ from ...kernels.loops.task_codes import (
     integers_of,
     with_arrays,
 )
-from ...kernels.stages.stage_codes import AXES, CopyMode, CopyStage, FillStage, LaunchStage, Stage
+from ...kernels.stages.stage_codes import (
+    AXES,
+    AdagradStage,
+    AdamStage,
+    ClipNormStage,
+    ClipValueStage,
+    CopyMode,
+    CopyStage,
+    FillStage,
+    LaunchStage,
+    RmspropStage,
+    SgdStage,
+    Stage,
+)
 from ..runtime.launch import ALL_ROWS, LaunchPlan
 
 LINE = 64  # bytes of a line of the cache
@@ -218,6 +231,44 @@ class Stages:
         self.tasks(
             [Clear(Vector(1, 0), columns), SumRows(Matrix(0, 0, columns), Vector(1, 0), rows, columns)], [x, out]
         )
+
+    # ---- updates of parameters
+
+    def clip_norm(self, arrays: Sequence[np.ndarray], largest: float) -> np.ndarray:
+        """Scale contiguous arrays in place, so that their norm together is at most `largest`.
+
+        Returns
+        -------
+        ndarray
+            Its second number is, after each run, the norm before.
+        """
+        numbers = np.array([largest, 0.0])
+        table = np.array([span(a) for a in arrays], np.int64).reshape(-1)
+        self.add(ClipNormStage(span(arrays[0]), span(table), span(numbers)), table, numbers, *arrays)
+        return numbers
+
+    def clip_value(self, array: np.ndarray, largest: float) -> None:
+        """Bring the elements of a contiguous array into a range around zero, in place."""
+        numbers = np.array([float(largest)])
+        self.add(ClipValueStage(span(array), span(numbers)), numbers, array)
+
+    def update(self, kernel: str, arrays: Sequence[np.ndarray], numbers: np.ndarray, step: np.ndarray) -> None:
+        """Update flat parameters by the kernel of an optimiser.
+
+        Parameters
+        ----------
+        kernel : {"sgd", "adam", "rmsprop", "adagrad"}
+        arrays : values, gradients and states
+            As the kernel takes them.
+        numbers : float64 array
+            Its other arguments but for the number of the update; they may be written to between two runs.
+        step : int64 array of one number
+            How many updates there have been; each run counts.
+        """
+        kinds: dict[str, Any] = {"sgd": SgdStage, "adam": AdamStage, "rmsprop": RmspropStage, "adagrad": AdagradStage}
+        spans = [span(a) for a in arrays]
+        spans += [Span(0, 0)] * (5 - len(spans))
+        self.add(kinds[kernel](*spans, span(numbers), span(step)), numbers, step, *arrays)
 
 
 def packed_elements(k: int, n: int, dtype: np.dtype) -> int:

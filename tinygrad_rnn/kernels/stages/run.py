@@ -16,11 +16,32 @@ from ..gemm.extern import export_product
 from ..loops.tasks import export_tasks
 from .copies import copy_stage, fill_stage
 from .launches import launch_stage
-from .stage_codes import CopyStage, FillStage, LaunchStage
+from .stage_codes import (
+    AdagradStage,
+    AdamStage,
+    ClipNormStage,
+    ClipValueStage,
+    CopyStage,
+    FillStage,
+    LaunchStage,
+    RmspropStage,
+    SgdStage,
+)
+from .updates import adagrad_stage, adam_stage, clip_norm_stage, clip_value_stage, rmsprop_stage, sgd_stage
 
 Array = np.ndarray
 
-FUNCTIONS = {LaunchStage: launch_stage, CopyStage: copy_stage, FillStage: fill_stage}
+FUNCTIONS = {
+    LaunchStage: launch_stage,
+    CopyStage: copy_stage,
+    FillStage: fill_stage,
+    SgdStage: sgd_stage,
+    AdamStage: adam_stage,
+    RmspropStage: rmsprop_stage,
+    AdagradStage: adagrad_stage,
+    ClipNormStage: clip_norm_stage,
+    ClipValueStage: clip_value_stage,
+}
 
 
 @functools.cache

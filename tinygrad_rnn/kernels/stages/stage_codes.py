@@ -53,4 +53,50 @@ class FillStage(NamedTuple):
     target: Span
 
 
-Stage = LaunchStage | CopyStage | FillStage
+class UpdateStage(NamedTuple):
+    """One update of flat parameters by the kernel of an optimiser.
+
+    The arrays come in the order of the kernel's arguments; those that it does not have are empty.
+    """
+
+    values: Span
+    grads: Span
+    state0: Span
+    state1: Span
+    state2: Span
+    numbers: Span  # float64: the kernel's other arguments in order, but for the number of the update
+    step: Span  # one integer: updates so far
+
+
+class SgdStage(UpdateStage):
+    """An update by :func:`..fused.optimizers.sgd`."""
+
+
+class AdamStage(UpdateStage):
+    """An update by :func:`..fused.optimizers.adam`."""
+
+
+class RmspropStage(UpdateStage):
+    """An update by :func:`..fused.optimizers.rmsprop`."""
+
+
+class AdagradStage(UpdateStage):
+    """An update by :func:`..fused.optimizers.adagrad`."""
+
+
+class ClipNormStage(NamedTuple):
+    """Measures the norm of arrays together, and scales them down to the largest norm that is allowed."""
+
+    like: Span  # any array of the dtype
+    arrays: Span  # integers: address and size of each array
+    numbers: Span  # float64: the largest norm; the norm that was found is written behind it
+
+
+class ClipValueStage(NamedTuple):
+    """Brings every element of an array into a range around zero."""
+
+    array: Span
+    numbers: Span  # float64: the largest absolute value
+
+
+Stage = LaunchStage | CopyStage | FillStage | UpdateStage | ClipNormStage | ClipValueStage
