@@ -252,6 +252,16 @@ def classified(draw) -> Case:
 
 
 @st.composite
+def normalised(draw) -> Case:
+    """Rows whose elements are far enough apart, perhaps with weight and bias."""
+    shape = draw(ts.shapes(min_dims=1, min_side=2, max_side=3))
+    n_axes, scaled = draw(st.integers(1, len(shape))), draw(st.booleans())
+    affine = [draw(ts.arrays(shape[len(shape) - n_axes :])) for _ in range(scaled + draw(st.booleans()))]
+    options = {"n_axes": n_axes, "eps": draw(st.sampled_from([0.1, 1.0])), "scaled": scaled}
+    return (draw(ts.arrays(shape, unique=True)), *affine), options
+
+
+@st.composite
 def shared_out(draw) -> Case:
     """Logits with shares of the classes."""
     shape = draw(ts.shapes(min_dims=1))

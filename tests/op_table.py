@@ -18,6 +18,7 @@ import tinygrad_rnn as tr
 from tinygrad_rnn.ops.cross_entropy import class_cross_entropy, share_cross_entropy
 from tinygrad_rnn.ops.ctc import ctc
 from tinygrad_rnn.ops.elementwise import masked_product, masked_quotient
+from tinygrad_rnn.ops.layer_norm import layer_norm
 from tinygrad_rnn.ops.linear import linear
 from tinygrad_rnn.ops.loss import logistic_loss, pick_class, squared_error
 from tinygrad_rnn.ops.moments import centre
@@ -133,6 +134,24 @@ def _torch_cross_entropy(x, *share, target=None, weight=None, smoothing=0.0, **h
     target = torch.from_numpy(target) if target is not None else share[0].movedim(-1, 1) if x.ndim > 1 else share[0]
     logits = x.movedim(-1, 1) if x.ndim > 1 else x
     return torch.nn.functional.cross_entropy(logits, target, weight, label_smoothing=smoothing, **how)
+
+
+def _with_saved(operation):
+    return lambda *arrays, **how: operation(*arrays, saved={}, **how)
+
+
+def _layer_norm(x, *affine, n_axes, eps, scaled):
+    axes = tuple(range(x.ndim - n_axes, x.ndim))
+    y = (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + eps)
+    y = y * affine[0] if scaled else y
+    return y + affine[-1] if len(affine) > scaled else y
+
+
+def _torch_layer_norm(x, *affine, n_axes, eps, scaled):
+    import torch
+
+    weight, bias = affine[0] if scaled else None, affine[-1] if len(affine) > scaled else None
+    return torch.nn.functional.layer_norm(x, x.shape[x.ndim - n_axes :], weight, bias, eps)
 
 
 MATMUL = [
@@ -537,6 +556,10 @@ LINALG = [
     ),
 ]
 
+NORM = [
+    Row("layer_norm", _with_saved(layer_norm), _layer_norm, on.normalised(), _torch_layer_norm),
+]
+
 LOSS = [
     Row(
         "squared_error",
@@ -580,7 +603,7 @@ LOSS = [
     ),
 ]
 
-TABLE = [*ELEMENTWISE, *BINARY, *REDUCE, *SHAPE, *INDEX, *LINALG, *LOSS]
+TABLE = [*ELEMENTWISE, *BINARY, *REDUCE, *SHAPE, *INDEX, *LINALG, *NORM, *LOSS]
 
 # Constructors have no arguments to differentiate; tests/ops/test_create.py has them.
 CONSTRUCTORS = {"arange", "eye", "full", "ones", "ones_like", "randn", "zeros", "zeros_like"}

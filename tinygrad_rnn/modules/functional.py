@@ -22,10 +22,10 @@ from ..core.signatures import like_first
 from ..errors import DTypeError, ShapeError
 from ..ops.arguments import broadcasts, integers, operand
 from ..ops.cross_entropy import check_classes, class_cross_entropy, class_losses, share_cross_entropy
-from ..ops.elementwise import constant, masked_product
+from ..ops.elementwise import masked_product
+from ..ops.layer_norm import layer_norm as normalised
 from ..ops.linear import linear as linear
 from ..ops.loss import logistic_loss, squared_error
-from ..ops.moments import centre
 from .ctc import REDUCTIONS
 from .ctc import ctc_loss as ctc_loss
 from .parameter import check_eps
@@ -62,15 +62,8 @@ def layer_norm(x: Value, normalized_shape: Shape, weight: Value = None, bias: Va
 
 def normalise(x: Value, n_axes: int, weight: Value, bias: Value, eps: float) -> Value:
     """Layer normalisation over the last `n_axes` axes, of arguments that were checked."""
-    axes = tuple(range(len(x.shape) - n_axes, len(x.shape)))
-    centred = centre(x, axis=axes)
-    count = math.prod(x.shape[-n_axes:])
-    variance = (centred * centred).sum(axes, keepdims=True) * (1.0 / count)
-    tell = constant(variance * 0.0)  # NaN where the variance overflows, whose root would make zeros of the row
-    y = centred * (1.0 / ops.sqrt(variance + (tell + eps)))  # one division for each row
-    if weight is not None:
-        y = y * weight
-    return y if bias is None else y + bias
+    affine = [p for p in (weight, bias) if p is not None]
+    return normalised(x, *affine, n_axes=n_axes, eps=eps, scaled=weight is not None, saved={})
 
 
 def _pair(name: str, input: Value, target: Value) -> tuple[Value, Value]:
