@@ -246,7 +246,7 @@ class Report:
         for name in names:
             ratios = [row["ratio"][name] for row in self.rows if name in row["ratio"]]
             if len(ratios) > 1:
-                print(f"geometric mean: {name} takes {statistics.geometric_mean(ratios):.2f}x as long")
+                print(f"geometric mean: {name} takes {times(statistics.geometric_mean(ratios))}x as long")
         if self.args.json:
             settings = {k: v for k, v in vars(self.args).items() if k != "json"}
             content = {"title": self.title, "machine": self.machine, "options": settings, "rows": self.rows}
