@@ -24,6 +24,7 @@ from ...kernels.loops.task_codes import (
     integers_of,
     with_arrays,
 )
+from ...kernels.simd.types import BOUNDSCHECK as BOUNDSCHECK
 from ...kernels.stages.stage_codes import (
     AXES,
     AdagradStage,

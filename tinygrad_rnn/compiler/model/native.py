@@ -8,12 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import CompileError
 from ...ops import index as indexing
 from ...ops import shape as shapes
 from ..ir.program_ops import MATMUL, PICK, SUM
 from ..ir.symbol import Symbol
-from .bind import Memory, Stages, packed_elements
-from .program import LOOP, LOOP_GRADIENT, Loop, ModelProgram
+from ..runtime.executable import check_available
+from .bind import BOUNDSCHECK, Memory, Stages, packed_elements
+from .program import LOOP, LOOP_GRADIENT, SUM_ROWS, Loop, ModelProgram
+from .region_loop import RegionLoop, compile_plan
+from .regions import partition
+from .simplify import simplify
 
 
 class NativeProgram:
@@ -28,23 +33,37 @@ class NativeProgram:
         Arrays of the captured tensors by uid: read where they are, at each run.
     dtype : float32 or float64
         Of all its floats.
+
+    Raises
+    ------
+    CompileError
+        Where nothing can be compiled.
     """
 
     def __init__(self, program: ModelProgram, captured: Mapping[int, np.ndarray], dtype: np.dtype):
+        check_available()
+        if BOUNDSCHECK:
+            raise CompileError("arrays are checked (NUMBA_BOUNDSCHECK), which stages cannot do")
+        program = simplify(program)
         self.program, self.dtype = program, np.dtype(dtype)
-        self.captured = dict(captured)
+        self.captured = {uid: t.data for uid, t in program.captured.items()} | dict(captured)
         self.stages, self.memory = Stages(self.dtype), Memory(self.dtype)
         self.at: dict[int, Any] = {}  # where values are, by uid
         self._floats: dict[int, np.ndarray] = {}  # integers and truth values as floats, by uid
         self._converted: list[tuple[int, np.ndarray]] = []
         values = program.values()
-        self.end = len(values)
-        self.last = _last_uses(values, program.outputs, self.end)
+        plan = compile_plan(partition(values, program.outputs))
+        self.end = len(plan)
+        self.last = _last_uses(plan, program.outputs, self.end)
+        self._picked = {s.args[0].uid for s in values if s.op is PICK}
         for s in (*program.inputs, *(s for draw in program.draws for s in draw.symbols)):
             self.at[s.uid] = self._array(s.shape, self.end) if s.dtype == self.dtype else np.empty(s.shape, s.dtype)
         self.at |= self.captured
-        for self.step, s in enumerate(values):
-            self._bind(s)
+        for self.step, part in enumerate(plan):
+            if isinstance(part, RegionLoop):
+                self._bind_region(part)
+            else:
+                self._bind(part)
             self.memory.release(self.step)
         self.stages.finish()
         self.outputs = [self.at[s.uid] for s in program.outputs]
@@ -89,7 +108,7 @@ class NativeProgram:
         if found.dtype == self.dtype:
             return found
         if s.uid not in self._floats:
-            self._floats[s.uid] = self._array(s.shape, self.end)
+            self._floats[s.uid] = np.empty(s.shape, self.dtype)  # of its own: it is written to before the first stage
             if s.leaf is None:
                 source, target = found, self._floats[s.uid]
                 self.stages.call("cast", lambda: np.copyto(target, source))
@@ -146,7 +165,13 @@ class NativeProgram:
     def _bind_host(self, s: Symbol) -> None:
         """An operation without machine code: NumPy runs it, between two native calls."""
         args = [self.at[a.uid] if isinstance(a, Symbol) else a for a in s.args]
-        forward: Any = s.op.forward  # type: ignore[union-attr]
+        kinds = [a.dtype if isinstance(a, Symbol) else None for a in s.args]
+        op: Any = s.op
+
+        def forward(*arrays: Any, **static: Any) -> Any:  # truth values are numbers in regions
+            given = [a if k is None or a.dtype == k else a.astype(k) for a, k in zip(arrays, kinds)]
+            return op.forward(*given, **static)
+
         example = self._example(s)
         if example is not None:
             targets = tuple(np.empty(shape, dtype) for shape, dtype in example)
@@ -169,13 +194,32 @@ class NativeProgram:
 
     def _example(self, s: Symbol) -> list[tuple[tuple, np.dtype]] | None:
         """Shapes and dtypes of the results of an operation with several; None if it has one."""
-        picks = [v for v in self.program.values() if v.op is PICK and v.args[0] is s]
-        if not picks:
+        if s.uid not in self._picked:
             return None
         args = [np.ones(a.shape, a.dtype) if isinstance(a, Symbol) else a for a in s.args]
         return [(r.shape, r.dtype) for r in map(np.asarray, s.op.forward(*args, **s.static))]  # type: ignore[union-attr]
 
     # ---- loops
+
+    def _bind_region(self, loop: RegionLoop) -> None:
+        executable, rows = loop.executable, loop.region.rows
+        bound = executable.binding("inference", 1, rows)
+        arrays = [self.memory.new(bound.arena, self.step)]
+        arrays += [self.contiguous(self.operand(s)).reshape(-1) for s in loop.inputs]
+        copies, results = [], []
+        for i, s in enumerate(loop.outputs):
+            if bound.copies:
+                out = self._result(s)
+                copies.append(out.reshape(-1))
+            else:
+                results.append(self.memory.new(bound.results[i], self.last[s.uid]))
+        arrays += results
+        arrays += [self.contiguous(self.operand(s)).reshape(n) for s, n in zip(loop.bases, loop.shapes)]
+        packed = [self.memory.new(size, self.step) for size in bound.w]
+        self.stages.launch(bound.launch, [*arrays, *copies, *packed])
+        if not bound.copies:
+            for s, view in zip(loop.outputs, bound.outputs):
+                self._place(s, self.contiguous(view.of(arrays)).reshape(s.shape))
 
     def _bind_loop(self, s: Symbol) -> None:
         loop: Loop = s.static["loop"]
@@ -247,12 +291,13 @@ class _Results(tuple):
     arrays: list[np.ndarray]
 
 
-def _last_uses(values: Sequence[Symbol], outputs: Sequence[Symbol], end: int) -> dict[int, int]:
+def _last_uses(plan: Sequence[RegionLoop | Symbol], outputs: Sequence[Symbol], end: int) -> dict[int, int]:
     """For each value the last step that reads it."""
-    last: dict[int, int] = {s.uid: i for i, s in enumerate(values)}
-    for i, s in enumerate(values):
-        for a in s.operands:
-            last[a.uid] = i
+    last: dict[int, int] = {}
+    for i, part in enumerate(plan):
+        region = isinstance(part, RegionLoop)
+        for s in (*part.outputs, *part.inputs, *part.bases) if region else (part, *part.operands):
+            last[s.uid] = i
     return last | {s.uid: end for s in outputs}
 
 
@@ -316,7 +361,14 @@ def _concat(native: NativeProgram, s: Symbol) -> bool:
     return True
 
 
+def _sum_rows(native: NativeProgram, s: Symbol) -> bool:
+    matrix = native.contiguous(native.operand(s.args[0]))
+    native.stages.sum_rows(matrix, native._result(s))
+    return True
+
+
 _RULES = {
+    id(SUM_ROWS): _sum_rows,
     id(MATMUL): _matmul,
     id(SUM): _sum,
     id(indexing.scatter_add.op): _scatter_add,
