@@ -295,9 +295,11 @@ def _last_uses(plan: Sequence[RegionLoop | Symbol], outputs: Sequence[Symbol], e
     """For each value the last step that reads it."""
     last: dict[int, int] = {}
     for i, part in enumerate(plan):
-        region = isinstance(part, RegionLoop)
-        for s in (*part.outputs, *part.inputs, *part.bases) if region else (part, *part.operands):
-            last[s.uid] = i
+        if isinstance(part, RegionLoop):
+            met = (*part.outputs, *part.inputs, *part.bases)
+        else:
+            met = (part, *part.operands)
+        last |= {s.uid: i for s in met}
     return last | {s.uid: end for s in outputs}
 
 
