@@ -2,15 +2,26 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
+from tinygrad_rnn.compiler.frontend.trace import recording
 from tinygrad_rnn.compiler.ir.symbol import Symbol
 from tinygrad_rnn.compiler.model.interpret import compute, evaluate, run_region
+from tinygrad_rnn.compiler.model.program import ModelProgram
 from tinygrad_rnn.compiler.model.region_loop import RegionLoop, compile_plan
 from tinygrad_rnn.compiler.model.regions import Region, partition
 from tinygrad_rnn.compiler.model.simplify import simplify
+from tinygrad_rnn.compiler.model.trace import ModelTrace
+from tinygrad_rnn.errors import CompileError
+from tinygrad_rnn.modules.functional import layer_norm
+from tinygrad_rnn.ops.elementwise import masked_product, masked_quotient
+from tinygrad_rnn.ops.linear import linear
+from tinygrad_rnn.ops.loss import logistic_loss
 
+from ...op_table import TABLE
 from .test_trace import double, numbers, program_of  # noqa: F401
 
 
@@ -45,12 +56,14 @@ def check_program(program, arrays, native=False, rtol=1e-12):
         assert not any(isinstance(stage, Region) for stage in loops)
         ways.append(lambda: run_stages(simple, loops, arrays))
         plan = loops
-    tr.seed(1)
-    wanted = evaluate(program, arrays, {uid: t.data for uid, t in program.captured.items()})
+    ways.insert(0, lambda: evaluate(program, arrays, {uid: t.data for uid, t in program.captured.items()}))
+    results = []
     for way in ways:
         tr.seed(1)
         with np.errstate(all="ignore"):
-            found = way()
+            results.append(way())
+    wanted = results[0]
+    for found in results[1:]:
         for y, expected in zip(found, wanted, strict=True):
             assert (y.shape, y.dtype) == (expected.shape, expected.dtype)
             np.testing.assert_allclose(y, expected, rtol=rtol, atol=rtol)
@@ -131,3 +144,169 @@ def test_what_lies_between_two_loops_is_one_region():
     plan = check(*recurrent_model())
     assert sorted(s.rows for s in plan if isinstance(s, Region)) == [1, 1, 20]  # two are factors of single numbers
     assert {"sum", "centre", "linear", "squared_error"}.isdisjoint(names(plan))
+
+
+# ---- every operation
+
+
+def traced(function, *arrays):
+    """The program of a function's results."""
+    trace = ModelTrace()
+    with recording(trace), np.errstate(all="ignore"):
+        inputs = [trace.leaf("input", i, a.shape, a.dtype) for i, a in enumerate(arrays)]
+        found = function(*inputs)
+        outputs = [trace.lift(y) for y in (found if isinstance(found, tuple | list) else (found,))]
+    captured = {s.uid: tensor for _, tensor, s in trace.captured.values()}
+    return ModelProgram(tuple(inputs), captured, tuple(trace.draws), (), tuple(outputs))
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+@settings(max_examples=15)
+@given(data=st.data())
+def test_every_operation_in_simpler_ones(row, data):
+    arrays, options = data.draw(row.cases)
+    try:
+        program = traced(lambda *xs: row.call(*xs, **options), *arrays)
+    except CompileError:  # it reads values, as functions of the tape may
+        return
+    if all(isinstance(s, Symbol) for s in program.outputs):
+        check_program(program, arrays)
+
+
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 2.0, -3.0, np.inf, -np.inf, np.nan, 1e-30, -25.0, 60.0]
+
+
+def everything(x, y):
+    """Elementwise maths and reductions, in one region."""
+    unary = [f(x) for name in UNARY for f in [getattr(tr, name)]]
+    unary += [x**3, x**0.5, 2.0 / x, x.astype(bool) * y, tr.clip(x, -1.0, y), tr.hard_tanh(x), -x, x - 1]
+    binary = [f(x, y) for name in BINARY for f in [getattr(tr, name)]]
+    along = [f(x, axis=-1) for f in (tr.sum, tr.mean, tr.max, tr.min, tr.any, tr.all, tr.softmax, tr.log_softmax)]
+    along += [f(x + y, axis=-1, keepdims=True) for f in (tr.logsumexp, tr.norm, tr.var, tr.std)]
+    return [*unary, *binary, *along, logistic_loss(x, tr.sigmoid(y)), masked_product(x, y), masked_quotient(x, y)]
+
+
+UNARY = [
+    "exp", "expm1", "log", "log1p", "sqrt", "abs", "sign", "sin", "cos", "tanh", "sigmoid", "relu", "softplus",
+    "log_sigmoid", "erf", "gelu", "silu", "leaky_relu", "elu", "hard_sigmoid", "floor", "ceil", "round",
+    "isnan", "isinf", "isfinite", "logical_not",
+]  # fmt: skip
+BINARY = [
+    "add", "subtract", "multiply", "divide", "power", "maximum", "minimum", "less", "less_equal", "greater",
+    "greater_equal", "equal", "not_equal", "logical_and", "logical_or", "logical_xor",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float64", pytest.param("float32", marks=pytest.mark.slow)])
+def test_elementwise_maths_and_reductions_in_machine_code(dtype):
+    pairs = np.array([(a, b) for a in SPECIAL for b in SPECIAL], dtype).reshape(-1, 13, 2)
+    finite = numbers(2, 13, 13).astype(dtype)
+    x, y = (np.concatenate([f, p]).reshape(2, 13, 13) for f, p in zip(finite, np.moveaxis(pairs, -1, 0)))
+    plan = check_program(traced(everything, x, y), (x, y), True, rtol=1e-13 if dtype == "float64" else 3e-6)
+    assert [type(stage) for stage in plan if not isinstance(stage, Symbol)] == [RegionLoop]
+    assert {s.operation for s in plan if isinstance(s, Symbol)} <= {"reshape"}
+
+
+# ---- random functions
+
+
+@st.composite
+def functions(draw):
+    """A function of two arrays (..., n) and of parameters, whose value is one number, and the arrays."""
+    lead, n = tuple(draw(st.lists(st.integers(1, 3), max_size=3))), draw(st.integers(1, 5))
+    seed = draw(st.integers(0, 9))
+    steps = draw(st.lists(st.tuples(st.sampled_from(sorted(STEPS)), st.integers(0, 3)), min_size=1, max_size=9))
+    arrays = numbers(*lead, n, seed=seed), numbers(*lead, n, seed=seed + 1)
+    parameters = {}
+
+    def parameter(name, *shape):
+        if (name, shape) not in parameters:
+            made = numbers(*shape, seed=len(parameters) + 20) / max(1, len(shape))
+            parameters[name, shape] = tr.tensor(made, requires_grad=True)
+        return parameters[name, shape]
+
+    def function(x, y):
+        values = [x * parameter("gain", n), y]
+        for name, i in steps:
+            a, b = values[-1], values[-1 - i % len(values)]
+            found = STEPS[name](a, b, parameter)
+            values.append(found if found is not None else a)
+        total = (values[0] * 0.5).sum()
+        for v in values[1:]:
+            total = total + (tr.tanh(v) * np.cos(np.arange(v.size)).reshape(v.shape)).mean()
+        return total
+
+    return function, arrays
+
+
+def joined(f):
+    """Of two values that broadcast together, else of the first and its own."""
+
+    def step(a, b, parameter):
+        try:
+            shape = np.broadcast_shapes(a.shape, b.shape)
+        except ValueError:
+            shape = ()
+        return f(a, b if len(shape) >= max(a.ndim, b.ndim) and np.prod(shape) < 500 else a)
+
+    return step
+
+
+def along(f):
+    return lambda a, b, parameter: f(a) if a.ndim else None
+
+
+STEPS = {
+    "tanh": lambda a, b, parameter: tr.tanh(a),
+    "relu": lambda a, b, parameter: tr.relu(a),
+    "square": lambda a, b, parameter: tr.tanh(a) ** 2,
+    "logistic": lambda a, b, parameter: tr.sigmoid(-a),
+    "where": joined(lambda a, b: tr.where(a > b, a, 0.5 * b)),
+    "add": joined(lambda a, b: a + b),
+    "multiply": joined(lambda a, b: tr.tanh(a) * tr.tanh(b)),
+    "maximum": joined(lambda a, b: tr.maximum(a, b)),
+    "gain": lambda a, b, parameter: a * parameter("gain", *a.shape[-1:]),
+    "bias": lambda a, b, parameter: a + parameter("bias", *a.shape[1:]),
+    "scalar": lambda a, b, parameter: a * (parameter("scalar") * 0.5),
+    "linear": lambda a, b, parameter: linear(a, parameter("w", 3, a.shape[-1]), parameter("b", 3)) if a.ndim else None,
+    "product": lambda a, b, parameter: a @ parameter("m", a.shape[-1], 2) if a.ndim else None,
+    "vector": lambda a, b, parameter: a @ parameter("v", a.shape[-1]) if a.ndim else None,
+    "sum": along(lambda a: a.sum(-1, keepdims=True)),
+    "number": along(lambda a: a.mean(-1)),
+    "largest": along(lambda a: a.max(-1, keepdims=True)),
+    "first": along(lambda a: a.sum(0)),
+    "middle": lambda a, b, parameter: a.sum(1) if a.ndim > 2 else None,
+    "all": lambda a, b, parameter: a.mean(),
+    "softmax": along(lambda a: tr.softmax(a)),
+    "log_softmax": along(lambda a: tr.log_softmax(a, tuple(range(a.ndim))[-2:])),
+    "norm": along(lambda a: layer_norm(a, a.shape[-1:])),
+    "wide norm": along(lambda a: layer_norm(a, a.shape[-2:])),
+    "flat": lambda a, b, parameter: a.reshape(-1, a.shape[-1]) if a.ndim else a.reshape(1),
+    "column": lambda a, b, parameter: tr.expand_dims(a, -1) if a.ndim < 4 else None,
+    "transpose": lambda a, b, parameter: a.T,
+    "detach": lambda a, b, parameter: a.detach() * a,
+    "dropout": lambda a, b, parameter: nn.Dropout(0.4)(a),
+    "loss": joined(lambda a, b: nn.mse_loss(a, b) if a.shape == b.shape else None),
+}  # from the last value and one before; None: as it was
+
+
+@settings(max_examples=60, deadline=None)
+@given(functions())
+def test_random_functions_and_their_gradients_in_simpler_operations(case):
+    function, arrays = case
+    check(function, *arrays)
+
+
+@settings(max_examples=6, deadline=None)
+@given(functions())
+def test_random_functions_and_their_gradients_in_machine_code(case):
+    function, arrays = case
+    check(function, *arrays, native=True)
+
+
+@pytest.mark.slow
+@settings(max_examples=150, deadline=None)
+@given(functions())
+def test_many_random_functions_and_their_gradients_in_machine_code(case):
+    function, arrays = case
+    check(function, *arrays, native=True)
