@@ -89,3 +89,18 @@ def test_slices_transposes_and_joins(dtype):
         return (b(tr.stack([left, right], axis=2).reshape(6, 4)) ** 2).sum() + tr.flip(z, 0)[0].mean()
 
     agree(dtype, function, numbers(6, 6))
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_cross_entropy_of_classes(dtype, reduction, smoothing, weighted):
+    head = nn.Linear(6, 7)
+    weight = np.linspace(0.5, 2, 7).astype(dtype) if weighted else None
+    targets = np.array([[0, 6, -100, 3], [2, -100, 1, 1]], np.int32)
+
+    def loss(x, t):
+        return nn.cross_entropy(head(x), t, weight=weight, reduction=reduction, label_smoothing=smoothing).sum() * 3.0
+
+    native = agree(dtype, loss, numbers(2, 4, 6), targets)
+    assert native.stages.host == []

@@ -11,6 +11,7 @@ import numpy as np
 from ...errors import CompileError
 from ...ops import index as indexing
 from ...ops import shape as shapes
+from ...ops.cross_entropy import class_cross_entropy, class_cross_entropy_gradient
 from ..ir.program_ops import MATMUL, PICK, SUM
 from ..ir.symbol import Symbol
 from ..runtime.executable import check_available
@@ -50,6 +51,8 @@ class NativeProgram:
         self.stages, self.memory = Stages(self.dtype), Memory(self.dtype)
         self.at: dict[int, Any] = {}  # where values are, by uid
         self._floats: dict[int, np.ndarray] = {}  # integers and truth values as floats, by uid
+        self._integers: dict[int, np.ndarray] = {}
+        self.class_losses: dict[int, dict[str, np.ndarray]] = {}  # what their gradients read, by id of `saved`
         self._converted: list[tuple[int, np.ndarray]] = []
         values = program.values()
         plan = compile_plan(partition(values, program.outputs))
@@ -115,6 +118,18 @@ class NativeProgram:
             else:
                 self._converted.append((s.uid, self._floats[s.uid]))
         return self._floats[s.uid]
+
+    def integers(self, s: Symbol) -> np.ndarray | None:
+        """An argument of integers as int64, in order; None if it is computed."""
+        if s.leaf is None:
+            return None
+        found = self.at[s.uid]
+        if found.dtype == np.int64 and found.flags.c_contiguous:
+            return found
+        if s.uid not in self._integers:
+            self._integers[s.uid] = np.empty(s.shape, np.int64)
+            self._converted.append((s.uid, self._integers[s.uid]))
+        return self._integers[s.uid]
 
     def _place(self, s: Symbol, view: np.ndarray) -> None:
         """Let the value of `s` be `view`, whose memory is in use as long as `s` is."""
@@ -369,7 +384,65 @@ def _sum_rows(native: NativeProgram, s: Symbol) -> bool:
     return True
 
 
+def _embedding(native: NativeProgram, s: Symbol) -> bool:
+    table, indices = native.operand(s.args[0]), native.integers(s.args[1])
+    if indices is None or not table.size:
+        return False
+    native.stages.gather(native.contiguous(table), indices, native._result(s))
+    return True
+
+
+def _scatter_rows(native: NativeProgram, s: Symbol) -> bool:
+    rows, indices = native.operand(s.args[0]), native.integers(s.args[1])
+    if indices is None or not s.size:
+        return False
+    native.stages.scatter(native.contiguous(rows), indices, native._result(s))
+    return True
+
+
+def _class_loss(native: NativeProgram, s: Symbol) -> bool:
+    x, target, *weight = s.args
+    targets = native.integers(target)
+    if targets is None or not x.size:
+        return False
+    how, rows, until = s.static, targets.size, native.end  # its gradient comes later
+    classes, smoothing = x.shape[-1], how["smoothing"]
+    weights = native.contiguous(native.operand(weight[0])) if weight else np.empty(0, native.dtype)
+    spread = np.empty(0, native.dtype)
+    if smoothing:
+        if weight and weight[0].leaf is None:
+            return False
+        spread = (weights if weight else np.ones(classes, native.dtype)) * native.dtype.type(smoothing / classes)
+    parts = {name: native._array((rows,), until) for name in ("rows", "tops", "logs", "losses")}
+    logits = native.contiguous(native.operand(x))
+    native.memory.keep(logits, until)
+    parts |= {"logits": logits, "spread": spread, "index": np.empty(rows, np.int64)}
+    parts["numbers"] = np.array([1.0 - smoothing, 1.0, float(how["reduction"] == "none")])
+    result = native._result(s)
+    if how["reduction"] == "none":
+        parts["losses"] = result.reshape(-1)
+    total = np.empty(0, native.dtype) if how["reduction"] == "none" else result.reshape(-1)
+    mean = how["reduction"] == "mean"
+    native.stages.class_loss(parts, weights, total, targets, classes, how["ignore_index"], mean)
+    native.class_losses[id(how["saved"])] = parts
+    return True
+
+
+def _class_gradient(native: NativeProgram, s: Symbol) -> bool:
+    parts = native.class_losses.get(id(s.static["saved"]))
+    if parts is None:
+        return False
+    g = native.contiguous(native.operand(s.args[0])).reshape(-1)
+    scaled = native._array(parts["index"].shape, native.step)
+    native.stages.class_gradient(parts, g, scaled, native._result(s), s.shape[-1])
+    return True
+
+
 _RULES = {
+    id(indexing._embedding.op): _embedding,
+    id(indexing._scatter_rows.op): _scatter_rows,
+    id(class_cross_entropy.op): _class_loss,
+    id(class_cross_entropy_gradient.op): _class_gradient,
     id(SUM_ROWS): _sum_rows,
     id(MATMUL): _matmul,
     id(SUM): _sum,

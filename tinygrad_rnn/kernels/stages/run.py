@@ -16,15 +16,21 @@ from ..gemm.extern import export_product
 from ..loops.tasks import export_tasks
 from .copies import copy_stage, fill_stage
 from .launches import launch_stage
+from .lookups import gather_stage, scatter_stage
+from .losses import class_gradient_stage, class_loss_stage
 from .stage_codes import (
     AdagradStage,
     AdamStage,
+    ClassGradientStage,
+    ClassLossStage,
     ClipNormStage,
     ClipValueStage,
     CopyStage,
     FillStage,
+    GatherStage,
     LaunchStage,
     RmspropStage,
+    ScatterStage,
     SgdStage,
 )
 from .updates import adagrad_stage, adam_stage, clip_norm_stage, clip_value_stage, rmsprop_stage, sgd_stage
@@ -35,6 +41,10 @@ FUNCTIONS = {
     LaunchStage: launch_stage,
     CopyStage: copy_stage,
     FillStage: fill_stage,
+    GatherStage: gather_stage,
+    ScatterStage: scatter_stage,
+    ClassLossStage: class_loss_stage,
+    ClassGradientStage: class_gradient_stage,
     SgdStage: sgd_stage,
     AdamStage: adam_stage,
     RmspropStage: rmsprop_stage,

@@ -53,6 +53,59 @@ class FillStage(NamedTuple):
     target: Span
 
 
+class GatherStage(NamedTuple):
+    """Copies rows of a table that integers name."""
+
+    table: Span
+    out: Span
+    indices: Span
+    width: int
+
+
+class ScatterStage(NamedTuple):
+    """Clears a table, and adds rows to those that integers name, in order."""
+
+    rows: Span
+    table: Span
+    indices: Span
+    width: int
+
+
+class ClassLossStage(NamedTuple):
+    """Cross-entropy of logits and classes, see :mod:`..fused.cross_entropy`."""
+
+    logits: Span
+    spread: Span
+    weights: Span  # of classes, or empty
+    rows: Span  # weights of rows: written
+    tops: Span  # written
+    logs: Span  # written
+    losses: Span  # of rows: written
+    total: Span  # the sum or mean of the losses; empty: they are the result
+    targets: Span  # integers
+    chosen: Span  # integers: of classes that count, written
+    numbers: Span  # float64: the share of the row's own class, the scale of the total (written), no total
+    classes: int
+    ignored: int
+    mean: int
+
+
+class ClassGradientStage(NamedTuple):
+    """Gradient of a :class:`ClassLossStage` by the logits."""
+
+    logits: Span
+    spread: Span
+    rows: Span
+    tops: Span
+    logs: Span
+    cotangent: Span  # one number, or one for each row
+    scaled: Span  # of each row: written
+    out: Span
+    chosen: Span
+    numbers: Span
+    classes: int
+
+
 class UpdateStage(NamedTuple):
     """One update of flat parameters by the kernel of an optimiser.
 
@@ -99,4 +152,7 @@ class ClipValueStage(NamedTuple):
     numbers: Span  # float64: the largest absolute value
 
 
-Stage = LaunchStage | CopyStage | FillStage | UpdateStage | ClipNormStage | ClipValueStage
+Stage = (
+    LaunchStage | CopyStage | FillStage | GatherStage | ScatterStage | ClassLossStage | ClassGradientStage | UpdateStage
+    | ClipNormStage | ClipValueStage
+)  # fmt: skip

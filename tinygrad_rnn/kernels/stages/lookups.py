@@ -1,0 +1,31 @@
+"""Stages that look rows up by integers, and add to rows that integers name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..loops.entry import array_like
+from ..loops.records import integers_in, record_at
+from .stage_codes import GatherStage, ScatterStage
+
+
+def gather_stage(table: int, like: Any) -> None:
+    """Copy rows, of a :class:`GatherStage` at an address."""
+    stage = record_at(table, 0, GatherStage)
+    x, out, indices, n = array_like(table, 0, like), array_like(table, 1, like), integers_in(stage.indices), stage.width
+    for r in range(indices.size):
+        a, b = indices[r] * n, r * n
+        for j in range(n):
+            out[b + j] = x[a + j]
+
+
+def scatter_stage(table: int, like: Any) -> None:
+    """Add rows, of a :class:`ScatterStage` at an address."""
+    stage = record_at(table, 0, ScatterStage)
+    x, out, indices, n = array_like(table, 0, like), array_like(table, 1, like), integers_in(stage.indices), stage.width
+    for i in range(out.size):
+        out[i] = 0
+    for r in range(indices.size):
+        a, b = r * n, indices[r] * n
+        for j in range(n):
+            out[b + j] += x[a + j]
