@@ -1,13 +1,21 @@
 """Functions that are translated straight to LLVM, against the same text as Python runs it and as Numba compiles it."""
 
+import ctypes
+import functools
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numba import types
 from numba.core.errors import NumbaError
 from numpy.testing import assert_array_equal
 
+from tinygrad_rnn.kernels.build.c_functions import allocate, array_at, release
+from tinygrad_rnn.kernels.build.native import Native
 from tinygrad_rnn.kernels.build.translate import translated
+from tinygrad_rnn.kernels.loops.records import record_at
 from tinygrad_rnn.kernels.simd.lanes import (
     LANES_F32,
     lane_mask,
@@ -73,6 +81,129 @@ def test_loops_and_integers(n, m):
     assert_array_equal(found, expected)
 
 
+def branches(n, m, out):
+    total, least = 0, min(n, m)
+    while total < 20 and least < 12:
+        total += 2
+        if total == 6 or total == m:
+            least += 1
+            continue
+        if n < 0:
+            least += 3
+        else:
+            out[total] = out[total - 1] if total > n else max(n, m)
+            out[total] += total // 3 - m % 5
+    out[0] = total
+    out[1] = 1 if n != 3 and not (m > 4 or n == 2) else least
+
+
+translation_of_branches = jitted(branches)
+
+
+@given(st.integers(-2, 9), st.integers(0, 40))
+def test_branches_and_elements(n, m):
+    expected, found = np.zeros(40, np.int64), np.zeros(40, np.int64)
+    branches(n, m, expected)
+    translation_of_branches(n, m, found)
+    assert_array_equal(found, expected)
+
+
+# ---- functions of C
+
+
+class Pair(NamedTuple):
+    first: int
+    second: int
+
+
+@compiled
+def larger(pair: Pair, least: int) -> int:
+    if pair.first > pair.second:
+        return pair.first
+    return max(pair.second, least)
+
+
+@compiled
+def double(x, n: int) -> None:
+    for i in range(n):
+        if x[i] == 0:
+            return
+        x[i] += x[i]
+
+
+def measured(table: int, numbers, n: int) -> int:
+    memory = allocate(8 * n)
+    pair, x = record_at(table, 1, Pair), array_at(numbers, n, numbers)
+    copy = array_at(memory, n, numbers)
+    for i in range(n):
+        copy[i] = x[i]
+    double(copy, n)
+    for i in range(n):
+        x[i] = copy[i] * THREE
+    release(memory)
+    least = larger(pair, LEAST)
+    return least + larger(record_at(table, 0, Pair), least)
+
+
+LEAST = 4
+
+
+@given(st.lists(st.integers(-9, 9), min_size=3, max_size=3), st.lists(st.sampled_from([-1.5, 0.0, 2.0]), max_size=9))
+def test_functions_return_numbers(table, numbers):
+    native = _native()
+    table, x = np.array(table), np.array(numbers)
+    result = ctypes.CFUNCTYPE(*[ctypes.c_ssize_t] * 4)(native.address)(table.ctypes.data, x.ctypes.data, x.size)
+    least = max(table[1:].max(), 4) if table[1] <= table[2] else table[1]
+    assert result == least + (table[0] if table[0] > table[1] else max(table[1], least))
+    zero = numbers.index(0.0) if 0.0 in numbers else len(numbers)
+    assert_array_equal(x, [6 * v for v in numbers[:zero]] + [3 * v for v in numbers[zero:]])
+
+
+@functools.cache
+def _native():
+    return Native(measured, types.intp, types.CPointer(types.float64), types.intp)
+
+
+def no_result(n: int) -> int:  # noqa: RET503
+    if n > 3:
+        return 1
+
+
+def another_result(n: int) -> None:
+    return n
+
+
+def another_choice(n: int) -> int:
+    return n if n > 3 else 0.5
+
+
+def counts(n: int) -> None:
+    for i in range(n):
+        i += 1
+
+
+def unknown_field(n: int) -> int:
+    return record_at(n, 0, Pair).third
+
+
+NO_FUNCTIONS = {
+    no_result: "wanted a result in the end",
+    another_result: "got 'return n', wanted a result that is none",
+    another_choice: "got '0.5', wanted int64, as the other choice, not float64",
+    counts: "got 'i .= 1', wanted another name than that of a loop",
+    unknown_field: r"got 'record_at\(n, 0, Pair\).third', wanted a field of a record",
+}
+
+
+@pytest.mark.parametrize("function", NO_FUNCTIONS, ids=lambda f: f.__name__)
+def test_says_what_no_function_may_have(function):
+    with pytest.raises(NotImplementedError, match=NO_FUNCTIONS[function]):
+        Native(function)
+
+
+# ---- vectors
+
+
 def vectors(x, y, k, out):
     one = vsplat(1.0, k)
     a = vload(x, 0)
@@ -130,16 +261,13 @@ def chained(a):
         put(a, 0, 0.0)
 
 
-def otherwise(a):
-    if a[0] < 1:
-        put(a, 0, 0.0)
-    else:
-        put(a, 1, 0.0)
+def stops(a):
+    while a[0] < 1:
+        break
 
 
-def endless(a):
-    while True:
-        put(a, 0, 0.0)
+def gives(a):
+    return a
 
 
 def by_name(a):
@@ -152,7 +280,12 @@ def over_an_array(a):
 
 
 def two_targets(a):
-    x, y = a[0], a[1]
+    x = y = a[0]
+    put(a, x, y)
+
+
+def no_tuple(a):
+    x, y = a[0]
     put(a, x, y)
 
 
@@ -164,10 +297,11 @@ def continues_nothing(a):
 REFUSED = {
     changes_type: "got 'b = b < 1', wanted float64 again, not bool",
     leaves_its_block: "got 'last', wanted a name that is known here",
+    no_tuple: "got 'a.0.', wanted a tuple",
     unknown_operator: r"got 'a\[0\] \*\* 2', wanted operators",
     chained: "got '0 < a",
-    otherwise: "got 'if a",
-    endless: "got 'while True",
+    stops: "got 'break'",
+    gives: "got 'return a'",
     by_name: "got 'put",
     over_an_array: "got 'a', wanted range",
     two_targets: "wanted an assignment to a name",

@@ -1,8 +1,8 @@
-"""Compiled loops, each with an LLVM engine of its own, which is freed with it.
+"""Translated functions as machine code, each with an LLVM engine of its own, which is freed with it.
 
 Numba compiles everything into one engine that never gives up a function: whoever makes a thousand different cells keeps
-the code of all of them until the process ends. So the functions that are made for one cell, which are translated
-anyway, are only optimised with Numba's tools. What remains of them is object code, on the disk and in an engine.
+the code of all of them until the process ends. So loops that are made for one cell, and the kernels around them, are
+translated, and only optimised with Numba's tools. What remains of them is object code, on the disk and in an engine.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from numba.core.registry import cpu_target
 
 from . import disk_cache
 from .fingerprint import fingerprint
-from .translate import Translation
+from .translate import Functions, Translation, result_of
 from .uninterrupted import uninterrupted
 
 config: Any = numba_config
@@ -36,12 +36,14 @@ _unused: list[Any] = []  # engines of code that nobody can call any more
 
 
 class Native:
-    """A C function of integers, ``void f(intptr_t, ...)``; its code lives as long as this object.
+    """A C function of integers, ``f(intptr_t, ...)``; its code lives as long as this object.
 
     Parameters
     ----------
     function : callable
-        Its parameters are integers, its body is in the language of :mod:`.translate`.
+        Its body is in the language of :mod:`.translate`.
+    *kinds : Numba's types
+        Of its parameters, if they are not all integers.
 
     Attributes
     ----------
@@ -49,17 +51,17 @@ class Native:
         Where the code is.
     """
 
-    def __init__(self, function: Callable):
-        uninterrupted(self._make, function)
+    def __init__(self, function: Callable, *kinds: Any):
+        uninterrupted(self._make, function, kinds)
 
-    def _make(self, function: Callable) -> None:
+    def _make(self, function: Callable, kinds: tuple) -> None:
         # Engines are freed here, not by whatever the garbage collector interrupts: LLVM may be at work there.
         while _unused:
             _unused.pop().close()
-        name = _file(function)
+        name = _file(function, kinds)
         code = _recent.pop(name, None) or disk_cache.read(name)
         if code is None:
-            code = compiled(function)
+            code = compiled(function, kinds)
             disk_cache.write(name, code)
         _recent[name] = code
         if len(_recent) > RECENT:
@@ -73,10 +75,10 @@ class Native:
         self.address: int = engine.get_function_address(SYMBOL)
 
 
-def _file(function: Callable) -> str:
+def _file(function: Callable, kinds: tuple) -> str:
     """File name of the machine code, with a hash over everything that decides it."""
     source = inspect.getsource(inspect.getmodule(function) or function)
-    what = (fingerprint(), function.__module__, function.__qualname__, source, _codegen().magic_tuple())
+    what = (fingerprint(), function.__module__, function.__qualname__, source, str(kinds), _codegen().magic_tuple())
     digest = hashlib.sha256(repr(what).encode()).hexdigest()[:20]
     return f"{function.__module__.rpartition('.')[2]}.{function.__name__}-{digest}.code"
 
@@ -109,28 +111,39 @@ def _codegen() -> _Codegen:
 
 
 @global_compiler_lock
-def compiled(function: Callable) -> bytes:
-    """Object code of a function of integers, under the name SYMBOL; like NumPy, it raises nothing."""
+def compiled(function: Callable, kinds: tuple = ()) -> bytes:
+    """Object code of a function, of integers or of such parameters, as SYMBOL; it raises nothing."""
     context = cpu_target.target_context
     context.refresh()
     model: Any = callconv.create_error_model("numpy", context)
     context = context.subtarget(error_model=model, _internal_codegen=_codegen())
     names = list(inspect.signature(function).parameters)
-    kinds = [types.intp] * len(names)
+    kinds = kinds or (types.intp,) * len(names)
     library = _codegen().create_library(function.__name__)
     module = library.create_ir_module(function.__name__)
-    convention = context.call_conv
-    body = ir.Function(module, convention.get_function_type(types.void, kinds), f"{SYMBOL}.body")
+    # Vector functions of Numba's, which a loop calls, expect that whoever calls them is called as Numba does it.
+    convention, result = context.call_conv, result_of(function)
+    body = ir.Function(module, convention.get_function_type(result, kinds), f"{SYMBOL}.body")
     convention.decorate_function(body, names, kinds)
     body.linkage = "internal"
     builder = ir.IRBuilder(body.append_basic_block("entry"))
+
+    def leave(value: Any) -> None:
+        if value is None:
+            convention.return_native_none(builder)
+        else:
+            convention.return_value(builder, value)
+
     with context.push_code_library(library):
-        Translation(context, builder, function).run(list(zip(kinds, convention.get_arguments(body))))
-    convention.return_native_none(builder)
-    integer = context.get_value_type(types.intp)
-    outside = ir.Function(module, ir.FunctionType(ir.VoidType(), [integer] * len(names)), SYMBOL)
+        translation = Translation(context, builder, function, Functions(context, module), leave)
+        translation.run(list(zip(kinds, convention.get_arguments(body))))
+    returned = ir.VoidType() if result is types.void else context.get_value_type(result)
+    outside = ir.Function(module, ir.FunctionType(returned, [context.get_value_type(k) for k in kinds]), SYMBOL)
     builder = ir.IRBuilder(outside.append_basic_block("entry"))
-    convention.call_function(builder, body, types.void, kinds, outside.args)
-    builder.ret_void()
+    _, value = convention.call_function(builder, body, result, kinds, outside.args)
+    if result is types.void:
+        builder.ret_void()
+    else:
+        builder.ret(value)
     library.add_ir_module(module)
     return library.emit_native_object()

@@ -19,11 +19,11 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from ..build.c_functions import array_from
 from ..build.fingerprint import kernel
 from ..build.target import config
 from ..gemm.few_rows import DOTS, few_rows_nn, few_rows_nt
 from ..gemm.gemm import PANEL_VECTORS, aligned_empty, pack, packed_size, padded, product, product_tn
-from ..loops.records import array_from
 from ..reference import matmul_tanh as reference
 from ..simd.lanes import vlanes, vload, vload_n, vstore, vstore_n
 from ..simd.mathfn import tanh
@@ -213,7 +213,7 @@ def _backward_few_rows(
 def _packed_gradients(
     a: Array, x: Array, w: Array, B: int, I: int, H: int, dx: Array, dw: Array, work: Array
 ) -> None:  # fmt: skip
-    zero = np.intp(0)
+    zero, missing = np.intp(0), 0
     if dx.size:
         _pack(w, True, work, zero)
         out = _memory(dx)
@@ -222,9 +222,11 @@ def _packed_gradients(
         )
     if dw.size:
         if _in_columns(dw):
-            product_tn(a, zero, H, x, zero, I, B, H, I, _memory(dw), zero, I, np.bool_(False))
+            missing = product_tn(a, zero, H, x, zero, I, B, H, I, _memory(dw), zero, I, np.bool_(False))
         else:
-            product_tn(x, zero, I, a, zero, H, B, I, H, _memory(dw), zero, H, np.bool_(False))
+            missing = product_tn(x, zero, I, a, zero, H, B, I, H, _memory(dw), zero, H, np.bool_(False))
+    if missing:
+        raise MemoryError("no memory for blocks of a product")
 
 
 @kernel

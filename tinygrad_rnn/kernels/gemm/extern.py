@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, types
+from numba import types
 from numba.extending import intrinsic
 
-from ..build.c_functions import call_symbol, export_symbol, pointer_to
+from ..build.c_functions import array_at, call_symbol, export_symbol, pointer_to
 from ..simd.lanes import vlanes
 from ..simd.types import BOUNDSCHECK, is_array
 from . import gemm as tile
@@ -34,27 +34,26 @@ def _product(
     rows: int, columns: int, c: Any, ldc: int,
 ) -> None:  # fmt: skip
     """`gemm.product` on pointers; products of whole panels skip one call, which shows with one row."""
-    a, p, a2, p2, zero = carray(a, HUGE), carray(p, HUGE), carray(a2, HUGE), carray(p2, HUGE), np.intp(0)
-    begin, c, start = carray(begin, HUGE), carray(c, HUGE), start != 0
-    width = tile.PANEL_VECTORS * vlanes(c)
+    x, h, w, u = array_at(a, HUGE, a), array_at(a2, HUGE, a2), array_at(p, HUGE, p), array_at(p2, HUGE, p2)
+    first, out, begun = array_at(begin, HUGE, begin), array_at(c, HUGE, c), start != 0
+    width = tile.PANEL_VECTORS * vlanes(out)
     if columns % width:
-        tile.product(
-            a, zero, lda, K, p, zero, a2, zero, lda2, K2, p2, zero, start, begin, zero, begin_ld, c, zero, ldc, rows,
-            columns,
-        )  # fmt: skip
+        tile.product(x, 0, lda, K, w, 0, h, 0, lda2, K2, u, 0, begun, first, 0, begin_ld, out, 0, ldc, rows, columns)
     else:
+        panels = columns // width
         tile.whole_panels(
-            a, zero, lda, K, p, zero, a2, zero, lda2, K2, p2, zero, start, begin, zero, begin_ld, c, zero, ldc, rows,
-            columns // width,
-        )  # fmt: skip
+            x, 0, lda, K, w, 0, h, 0, lda2, K2, u, 0, begun, first, 0, begin_ld, out, 0, ldc, rows, panels
+        )
 
 
 @functools.cache
 def export_product(dtype: Any) -> Any:
     """Compile the product for `dtype` (or load it from the disk), and tell LLVM its symbol."""
+    if BOUNDSCHECK:
+        return None
     p = pointer_to(dtype)
-    signature = types.void(p, _n, _n, p, p, _n, _n, p, _n, p, _n, _n, _n, p, _n)
-    return export_symbol(_symbol(np.dtype(dtype)), _product, signature)  # kept alive by the cache
+    kinds = (p, _n, _n, p, p, _n, _n, p, _n, p, _n, _n, _n, p, _n)
+    return export_symbol(_symbol(np.dtype(dtype)), _product, *kinds)  # kept alive by the cache
 
 
 def _call(context: Any, builder: ir.IRBuilder, dtype: Any, values: list[Any]) -> Any:

@@ -15,15 +15,20 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from ..build.c_functions import allocate, array_at, array_from, release
 from ..build.fingerprint import kernel
+from ..build.target import TARGET
 from ..simd.lanes import vlanes, vload, vload_n, vstore, vstore_n
 from ..simd.types import I32, Vec, is_array, lanes_of, load, store
 from .tile import PANEL_VECTORS, TILE_ROWS, Place, emit_fma, emit_load, emit_store, never_inline
 
 Array = np.ndarray
 
+VECTOR_BYTES, LINE = TARGET.vector_bytes, 64
+
 # of gemm_tn: a panel of B stays in the first-level cache, a block of A in the second
 K_BLOCK, M_BLOCK = 384, 96
+TAIL_ROWS = 48  # of a product whose columns are no whole panels: as many go through a panel on the stack at a time
 
 
 def panel_width(dtype: Any) -> int:
@@ -112,7 +117,7 @@ def pack(
         return
     for first in range(0, N, width):
         base, source, columns = packed_offset + first * K, offset + first * col_stride, min(width, N - first)
-        done_n = done_k = 0
+        done_n, done_k = 0, 0
         if row_stride == 1:
             done_n, done_k = columns // lanes * lanes, K // lanes * lanes
             for k in range(0, done_k, lanes):
@@ -120,8 +125,10 @@ def pack(
                     transpose_block(w, source + k + n * col_stride, col_stride, packed, base + k * width + n, width)
         for n in range(width):
             for k in range(done_k if n < done_n else 0, K):
-                x = w[source + k * row_stride + n * col_stride] if n < columns else 0
-                packed[base + k * width + n] = x
+                if n < columns:
+                    packed[base + k * width + n] = w[source + k * row_stride + n * col_stride]
+                else:
+                    packed[base + k * width + n] = 0
 
 
 @intrinsic(prefer_literal=True)
@@ -204,7 +211,7 @@ def whole_panels(
         return
     # The number of rows of a tile has to be a literal, as it decides the code: hence a call for each number below.
     parts = (rows + TILE_ROWS - 1) // TILE_ROWS
-    step = width * c.itemsize // parts
+    step = PANEL_VECTORS * VECTOR_BYTES // parts
     for j in range(panels):
         p, q = p1_at + j * panel1, p2_at + j * panel2
         row = 0
@@ -245,6 +252,20 @@ def whole_panels(
             row += n
 
 
+@intrinsic(prefer_literal=True)
+def panel_rows(typingctx, like, rows):
+    """Room on the stack for so many rows of a panel; the number is a literal."""
+
+    def codegen(context, builder, sig, args):
+        size = rows.literal_value * PANEL_VECTORS * Vec(like.dtype).lanes
+        with builder.goto_entry_block():
+            room = builder.alloca(ir.ArrayType(context.get_data_type(like.dtype), size))
+        room.align = 64
+        return array_from(context, builder, like.dtype, room, context.get_constant(types.intp, size))
+
+    return types.Array(like.dtype, 1, "C")(like, rows), codegen
+
+
 @njit(error_model="numpy")
 def _copy(
     source: Array, source_at: int, source_ld: int, target: Array, target_at: int, target_ld: int, rows: int,
@@ -275,14 +296,16 @@ def product(
     )  # fmt: skip
     if done < N:
         # Tiles write whole panels, but what is behind the columns of C may belong to somebody else.
-        tail = np.empty(rows * width, c.dtype)
-        if start:
-            _copy(begin, begin_at + done, begin_ld, tail, 0, width, rows, N - done)
-        whole_panels(
-            a1, a1_at, lda1, K1, p1, p1_at + done * K1, a2, a2_at, lda2, K2, p2, p2_at + done * K2, start,
-            tail, np.intp(0), width, tail, np.intp(0), width, rows, np.intp(1),
-        )  # fmt: skip
-        _copy(tail, 0, width, c, c_at + done, ldc, rows, N - done)
+        tail, zero = panel_rows(c, TAIL_ROWS), np.intp(0)
+        for row in range(0, rows, TAIL_ROWS):
+            n, x, h = min(TAIL_ROWS, rows - row), a1_at + row * lda1, a2_at + row * lda2
+            if start:
+                _copy(begin, begin_at + row * begin_ld + done, begin_ld, tail, zero, width, n, N - done)
+            whole_panels(
+                a1, x, lda1, K1, p1, p1_at + done * K1, a2, h, lda2, K2, p2, p2_at + done * K2, start,
+                tail, zero, width, tail, zero, width, n, np.intp(1),
+            )  # fmt: skip
+            _copy(tail, zero, width, c, c_at + row * ldc + done, ldc, n, N - done)
 
 
 # np.intp(0) and np.bool_(True) are no literals, for which Numba would compile the product once more
@@ -319,16 +342,16 @@ def gemm2(
 
 
 @njit(error_model="numpy")
-def _transpose(a: Array, a_at: int, lda: int, rows: int, columns: int, target: Array, ld: int) -> None:
+def _transpose(a: Array, a_at: int, lda: int, rows: int, columns: int, target: Array, to: int, ld: int) -> None:
     """``target[columns, rows] = A[rows, columns].T``."""
     lanes = vlanes(a)
     whole_rows, whole_columns = rows // lanes * lanes, columns // lanes * lanes
     for i in range(0, whole_rows, lanes):
         for j in range(0, whole_columns, lanes):
-            transpose_block(a, a_at + i * lda + j, lda, target, j * ld + i, ld)
+            transpose_block(a, a_at + i * lda + j, lda, target, to + j * ld + i, ld)
     for i in range(rows):
         for j in range(whole_columns if i < whole_rows else 0, columns):
-            target[j * ld + i] = a[a_at + i * lda + j]
+            target[to + j * ld + i] = a[a_at + i * lda + j]
 
 
 def transposed_product(gemm: Any) -> Any:
@@ -338,17 +361,24 @@ def transposed_product(gemm: Any) -> Any:
     def product_tn(
         a: Array, a_at: int, lda: int, b: Array, b_at: int, ldb: int, K: int, M: int, N: int, c: Array, c_at: int,
         ldc: int, accumulate: bool,
-    ) -> None:  # fmt: skip
-        width = PANEL_VECTORS * vlanes(c)
-        a_block = np.empty(min(M, M_BLOCK) * min(K, K_BLOCK), c.dtype)
-        b_block = np.empty(min(K, K_BLOCK) * ((N + width - 1) // width * width), c.dtype)
+    ) -> int:  # fmt: skip
+        """0, or 1 if there is no memory for the blocks."""
+        width, most, itemsize = PANEL_VECTORS * vlanes(c), min(K, K_BLOCK), VECTOR_BYTES // vlanes(c)
+        b_size = most * ((N + width - 1) // width * width)  # lines of the cache
+        size = b_size + min(M, M_BLOCK) * most
+        memory = allocate(LINE + size * itemsize)
+        if memory == 0:
+            return 1
+        blocks = array_at(memory + LINE - memory % LINE, size, c)  # first those of B, then those of A
         for k in range(0, max(K, 1), K_BLOCK):  # once without rows too: C becomes zero
             depth, zero = min(K_BLOCK, K - k), np.intp(0)
-            pack(b, b_at + k * ldb, ldb, np.intp(1), depth, N, b_block, zero)
+            pack(b, b_at + k * ldb, ldb, np.intp(1), depth, N, blocks, zero)
             for m in range(0, M, M_BLOCK):
                 rows, c_m = min(M_BLOCK, M - m), c_at + m * ldc
-                _transpose(a, a_at + k * lda + m, lda, depth, rows, a_block, depth)
-                gemm(a_block, zero, depth, rows, depth, b_block, zero, N, c, c_m, ldc, np.bool_(accumulate or k > 0))
+                _transpose(a, a_at + k * lda + m, lda, depth, rows, blocks, b_size, depth)
+                gemm(blocks, b_size, depth, rows, depth, blocks, zero, N, c, c_m, ldc, np.bool_(accumulate or k > 0))
+        release(memory)
+        return 0
 
     return product_tn
 
@@ -365,7 +395,9 @@ def gemm_tn(
 
     To split the work over threads, call it for ranges of rows and columns of C by moving the offsets.
     """
-    product_tn(
+    missing = product_tn(
         a, np.intp(a_at), np.intp(lda), b, np.intp(b_at), np.intp(ldb), np.intp(K), np.intp(M), np.intp(N),
         c, np.intp(c_at), np.intp(ldc), np.bool_(accumulate),
     )  # fmt: skip
+    if missing:
+        raise MemoryError("no memory for blocks of a product")

@@ -16,11 +16,11 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from ..build.c_functions import array_from
 from ..build.fingerprint import kernel
 from ..build.native import Native
 from ..build.translate import translated as translated_now
 from ..simd.types import BOUNDSCHECK
-from .records import array_from
 
 _n = types.intp
 _checked: weakref.WeakValueDictionary[int, _Checked] = weakref.WeakValueDictionary()
@@ -89,3 +89,18 @@ def array_like(typingctx: Any, table: Any, index: Any, like: Any) -> Any:
     """Array number `index` of the table of spans at the address `table`, of the dtype of the array `like`."""
     code = lambda context, builder, sig, args: _entry(context, builder, like.dtype, *args[:2])
     return types.Array(like.dtype, 1, "C")(_n, _n, like), code
+
+
+@intrinsic
+def arrays_of(typingctx: Any, table: Any, task: Any, like: Any) -> Any:
+    """The arrays of a task's source and of its target, of the dtype of the array `like`."""
+    array = types.Array(like.dtype, 1, "C")
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
+        operands = [builder.extract_value(args[1], task.fields.index(name)) for name in ("source", "target")]
+        numbers = [builder.extract_value(operand, 0) for operand in operands]  # both kinds of them begin with it
+        return context.make_tuple(
+            builder, sig.return_type, [_entry(context, builder, like.dtype, args[0], number) for number in numbers]
+        )
+
+    return types.UniTuple(array, 2)(_n, task, like), codegen

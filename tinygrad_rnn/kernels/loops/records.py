@@ -6,10 +6,9 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.extending import intrinsic
-from numba.np.arrayobj import populate_array
 
+from ..build.c_functions import array_from
 from .task_codes import Span, fields_of
 
 INT64 = ir.IntType(64)
@@ -49,21 +48,6 @@ def record_at(typingctx: Any, table: Any, position: Any, kind: Any) -> Any:
         return _load(context, builder, record, first, 0)[0]
 
     return _type_of(record)(types.intp, types.intp, kind), codegen
-
-
-def array_from(context: Any, builder: ir.IRBuilder, dtype: Any, address: Any, size: Any) -> Any:
-    """The array of `size` elements at an address; whoever holds the memory keeps it alive."""
-    item = context.get_abi_sizeof(context.get_data_type(dtype))
-    array = context.make_array(types.Array(dtype, 1, "C"))(context, builder)
-    populate_array(
-        array,
-        data=builder.inttoptr(address, array.data.type),
-        shape=cgutils.pack_array(builder, [size]),
-        strides=cgutils.pack_array(builder, [size.type(item)]),
-        itemsize=size.type(item),
-        meminfo=None,
-    )
-    return array._getvalue()
 
 
 def _reader(dtype: Any) -> Any:

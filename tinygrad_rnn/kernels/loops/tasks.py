@@ -20,7 +20,7 @@ from ..gemm.extern import gemm, product_tn
 from ..gemm.gemm import transpose_block
 from ..simd.lanes import vlanes, vload, vload_n, vstore, vstore_n
 from ..simd.types import BOUNDSCHECK
-from .entry import array_like, call_loop
+from .entry import array_like, arrays_of, call_loop
 from .records import integers_in, record_at
 from .task_codes import (
     COLUMNS,
@@ -47,14 +47,8 @@ from .task_codes import (
 Array = np.ndarray
 
 
-@njit(error_model="numpy")
-def _arrays(addresses: int, task: Any, like: Any) -> tuple[Array, Array]:
-    """The arrays of a task with a source and a target."""
-    return array_like(addresses, task.source.array, like), array_like(addresses, task.target.array, like)
-
-
-def _execute_tasks(launch_at: int, addresses: int, first: int, last: int, like: Any) -> None:
-    """Execute the tasks ``first .. last - 1``.
+def _execute_tasks(launch_at: int, addresses: int, first: int, last: int, like: Any) -> int:
+    """Execute the tasks ``first .. last - 1``; returns 0, or more if there was no memory.
 
     Parameters
     ----------
@@ -64,34 +58,34 @@ def _execute_tasks(launch_at: int, addresses: int, first: int, last: int, like: 
     like : pointer or array
         To elements of the dtype of the arrays.
     """
-    launch = record_at(launch_at, 0, Launch)
+    launch, missing = record_at(launch_at, 0, Launch), 0
     table, kinds, row_table = launch.tasks.address, integers_in(launch.tasks), integers_in(launch.row_table)
     limit = row_table[0]  # rows of all steps
     for at in range(first * COLUMNS, last * COLUMNS, COLUMNS):
         kind = kinds[at]
         if kind == TaskKind.PACK:
             task = record_at(table, at + 1, Pack)
-            x, y = _arrays(addresses, task, like)
+            x, y = arrays_of(addresses, task, like)
             _pack(x, y, task, launch.panel)
         elif kind == TaskKind.ADD_VECTOR:
             task = record_at(table, at + 1, AddVector)
-            x, y = _arrays(addresses, task, like)
+            x, y = arrays_of(addresses, task, like)
             for j in range(task.size):
                 y[task.target.at + j] += x[task.source.at + j]
         elif kind == TaskKind.ADD_NUMBER:
             task = record_at(table, at + 1, AddNumber)
-            x, y = _arrays(addresses, task, like)
+            x, y = arrays_of(addresses, task, like)
             for j in range(task.size):
                 y[task.target.at + j] += x[task.source.at]
         elif kind == TaskKind.COPY_ROWS:
             task = record_at(table, at + 1, CopyRows)
-            x, y = _arrays(addresses, task, like)
+            x, y = arrays_of(addresses, task, like)
             for r in range(task.rows):
                 source, target = task.source.at + r * task.source.ld, task.target.at + r * task.target.ld
                 _copy(x, source, y, target, task.columns, task.target.ld)
         elif kind == TaskKind.PRODUCT:
             task = record_at(table, at + 1, Product)
-            x, y = _arrays(addresses, task, like)
+            x, y = arrays_of(addresses, task, like)
             packed = array_like(addresses, task.packed.array, like)
             # The task is a piece of the rows, which begins where its target does: steps that do not run are left out.
             rows = min(task.rows, max(0, limit - task.target.at // task.target.ld))
@@ -101,38 +95,39 @@ def _execute_tasks(launch_at: int, addresses: int, first: int, last: int, like: 
             )  # fmt: skip
         elif kind == TaskKind.TRANSPOSED_PRODUCT:
             task = record_at(table, at + 1, TransposedProduct)
-            x, y = _arrays(addresses, task, like)
+            x, y = arrays_of(addresses, task, like)
             right = array_like(addresses, task.right.array, like)
-            product_tn(
+            missing += product_tn(
                 x, task.source.at, task.source.ld, right, task.right.at, task.right.ld, min(task.depth, limit),
                 task.rows, task.columns, y, task.target.at, task.target.ld, task.accumulate != 0,
             )  # fmt: skip
         elif kind == TaskKind.SUM_ROWS:
             task = record_at(table, at + 1, SumRows)
-            x, y = _arrays(addresses, task, like)
+            x, y = arrays_of(addresses, task, like)
             for r in range(min(task.rows, limit)):
                 _add(x, task.source.at + r * task.source.ld, y, task.target.at, task.columns)
         elif kind == TaskKind.ADD_ROWS:
             task = record_at(table, at + 1, AddRows)
-            x, y = _arrays(addresses, task, like)
+            x, y = arrays_of(addresses, task, like)
             for r in range(task.rows):
                 source, target = task.source.at + r * task.source.ld, task.target.at + r * task.target.ld
                 _add(x, source, y, target, task.columns)
         elif kind == TaskKind.ADD_COLUMNS:
             task = record_at(table, at + 1, AddColumns)
-            x, y = _arrays(addresses, task, like)
+            x, y = arrays_of(addresses, task, like)
             for r in range(task.rows):
                 for j in range(task.columns):
                     y[task.target.at + r * task.target.ld + j] += x[task.source.at + j * task.source.ld + r]
         elif kind == TaskKind.MOVE_ROWS:
             task = record_at(table, at + 1, MoveRows)
-            x, y = _arrays(addresses, task, like)
+            x, y = arrays_of(addresses, task, like)
             _move(x, y, task, row_table)
         elif kind == TaskKind.CLEAR:
             task = record_at(table, at + 1, Clear)
             y = array_like(addresses, task.target.array, like)
             for j in range(task.size):
                 y[task.target.at + j] = 0
+    return missing
 
 
 @njit(error_model="numpy")
@@ -241,17 +236,17 @@ def export_tasks(dtype: Any) -> Any:
     """Compile the tasks for `dtype` (or load them from the disk), and tell LLVM their symbol."""
     if BOUNDSCHECK:
         return None
-    signature = types.void(*[types.intp] * 4, pointer_to(dtype))
-    return export_symbol(_symbol(np.dtype(dtype)), _execute_tasks, signature)  # kept alive by the cache
+    kinds = (*[types.intp] * 4, pointer_to(dtype))
+    return export_symbol(_symbol(np.dtype(dtype)), _execute_tasks, *kinds)  # kept alive by the cache
 
 
 @intrinsic
 def _call_tasks(typingctx: Any, launch_at: Any, addresses: Any, first: Any, last: Any, like: Any) -> Any:
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
         values = [*args[:4], context.make_array(like)(context, builder, args[4]).data]
-        return call_symbol(context, builder, _symbol(like.dtype), values)
+        return call_symbol(context, builder, _symbol(like.dtype), values, args[0].type)
 
-    return types.void(*[types.intp] * 4, like), codegen
+    return types.intp(*[types.intp] * 4, like), codegen
 
 
 execute_tasks: Any = kernel(_execute_tasks) if BOUNDSCHECK else _call_tasks
@@ -318,10 +313,12 @@ def execute(launch_table: Array, addresses: Array, like: Any) -> None:
         Of the dtype of the arrays.
     """
     launch, launch_at, table = launch_of(launch_table), launch_table.ctypes.data, addresses.ctypes.data
-    execute_tasks(launch_at, table, launch.first, launch.middle, like)
+    missing = execute_tasks(launch_at, table, launch.first, launch.middle, like)
     if launch.end > launch.begin:
         call_loop(launch.loop, launch.begin, launch.end, table + 2 * addresses.itemsize * launch.arrays)
-    execute_tasks(launch_at, table, launch.middle, launch.last, like)
+    missing += execute_tasks(launch_at, table, launch.middle, launch.last, like)
+    if missing:
+        raise MemoryError("no memory for blocks of a product")
 
 
 @outer

@@ -19,7 +19,9 @@ def launch_stage(table: int, like: Any) -> None:
     some = array_like(table, 0, like)
     launch_at, addresses = stage.launch.address, stage.addresses.address
     launch = record_at(launch_at, 0, Launch)
-    execute_tasks(launch_at, addresses, launch.first, launch.middle, some)
+    missing = execute_tasks(launch_at, addresses, launch.first, launch.middle, some)
     if launch.end > launch.begin:
         call_loop(launch.loop, launch.begin, launch.end, addresses + 2 * ITEM * launch.arrays)
-    execute_tasks(launch_at, addresses, launch.middle, launch.last, some)
+    missing += execute_tasks(launch_at, addresses, launch.middle, launch.last, some)
+    if missing:
+        raise MemoryError("no memory for blocks of a product")
