@@ -28,6 +28,8 @@ def uninterrupted(function: Callable, *args: Any) -> Any:
     KeyboardInterrupt, leaves this function at once; the other thread finishes the work and what it keeps, and the next
     call here waits for it.
     """
+    if _compiles():  # a user's function that calls one of ours: whoever works waits for this thread, so do it here
+        return function(*args)
     if threading.current_thread() is not threading.main_thread():
         with _working:
             return function(*args)
@@ -54,6 +56,17 @@ def uninterrupted(function: Callable, *args: Any) -> Any:
     if errors:
         raise errors.pop()
     return results.pop()
+
+
+def _compiles() -> bool:
+    """Whether this thread holds Numba's lock, as it is compiling something."""
+    lock = _numba_lock()
+    return lock is not None and lock.is_locked()  # by this thread, whatever its name says
+
+
+def _numba_lock() -> Any:
+    """Numba's lock, which is taken after ours; None if Numba is not there yet."""
+    return getattr(sys.modules.get("numba.core.compiler_lock"), "global_compiler_lock", None)
 
 
 def modules_of(room: str) -> Callable[[str], Any]:
@@ -87,10 +100,9 @@ def _before_fork() -> None:
         for lock in (making, _working):
             lock.acquire()
             _held.append(lock)
-        compiler = sys.modules.get("numba.core.compiler_lock")
-        if compiler is not None and hasattr(compiler, "global_compiler_lock"):
-            compiler.global_compiler_lock.acquire()
-            _held.append(compiler.global_compiler_lock)
+        if (numba := _numba_lock()) is not None:
+            numba.acquire()
+            _held.append(numba)
         if not _being_imported() or time.monotonic() > end:
             return
         _after_fork()  # an import may need them
