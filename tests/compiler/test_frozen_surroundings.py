@@ -10,6 +10,7 @@ import sys
 import time
 import types
 
+import numba
 import numpy as np
 import pytest
 
@@ -253,8 +254,24 @@ def innermost(value):
     return value
 
 
+@numba.njit
+def jitted_draw():
+    return np.random.random() + random.random()
+
+
+@numba.njit
+def seed_jitted():
+    np.random.seed(0)
+    random.seed(0)
+
+
+def draw_of_torch(generator=None):
+    return float(sys.modules["torch"].rand(1, generator=generator))
+
+
 DEEP = []
 RESTLESS = {
+    "jitted": lambda c, x, h: x * c.w * jitted_draw(),
     "generator of a module": lambda c, x, h: x * c.w * float(GENERATOR.random()),
     "integers": lambda c, x, h: x * c.w * (1.0 if GENERATOR.integers(2) else 2.0),
     "generator in an object": lambda c, x, h: x * c.w * float(HOLDER.rng.random()),
@@ -281,6 +298,7 @@ def restart():
     HOLDER.rng = np.random.default_rng(1)
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002
+    seed_jitted()
     tr.seed(0)
 
 
@@ -296,6 +314,23 @@ def test_what_changes_by_itself_runs_on_the_tape(name):
         for a, b in zip(one, other):
             np.testing.assert_array_equal(a, b)
     with pytest.raises(CompileError):
+        scan(cell, sequence(2), mode="compiled")
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_draws_of_torch_are_put_back(own):
+    """Whether or not the step is refused before it runs: the stream is that of the tape."""
+    torch = pytest.importorskip("torch")
+    found = []
+    for mode in ("eager", "auto"):
+        torch.manual_seed(0)
+        cell = Cell(lambda c, x, h: x * c.w * draw_of_torch(c.rng), rng=torch.Generator() if own else None)
+        cell.rng = cell.rng and cell.rng.manual_seed(1)
+        found.append([run(cell, mode, batch) for batch in (2, 1)])
+    for one, other in zip(*found):
+        for a, b in zip(one, other):
+            np.testing.assert_array_equal(a, b)
+    with pytest.raises(CompileError, match="random numbers"):
         scan(cell, sequence(2), mode="compiled")
 
 

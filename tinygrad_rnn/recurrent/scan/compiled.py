@@ -12,12 +12,13 @@ from ..cell import Cell, title_of
 from .arguments import Arguments
 from .axis_layout import SequenceLayout
 from .call_cache import CellCache, GuardedCall, cache_of
-from .dry_run import isolated_dry_run, shared_generators
+from .dry_run import isolated_dry_run
 from .eager import scan_eager
 from .guards import guards_of
 from .loop import reason_of
 from .outer_state import OuterState
 from .program import Program, Refusal, refusal
+from .random_generators import shared_generators
 from .tracing import find_difference, trace_twice
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import random
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,7 +12,8 @@ import numpy as np
 from ... import config
 from ...core import Tensor
 from ...modules.module import Module
-from .outer_state import Generator, OuterState, generator_of
+from .outer_state import OuterState
+from .random_generators import Generator, generator_of, has_generators, shared_generators
 
 
 class CellSnapshot:
@@ -99,7 +98,7 @@ def _holds_tensors(value: Any) -> bool:
 
 @contextmanager
 def rolling_back_draws() -> Iterator[None]:
-    """Context that rewinds NumPy's and Python's own generators if it ends with an error.
+    """Context that rewinds the generators of Python, NumPy, PyTorch and Numba if it ends with an error.
 
     Generators that did not move are left alone, as another thread may be drawing from them.
     """
@@ -120,17 +119,9 @@ def generators(cell: Module, shared: bool = True) -> list[Generator]:
     """
     found = [generator_of(config.generator())] if shared else []
     found += shared_generators() if shared else []
-    if "numpy.random" in sys.modules:
+    if has_generators():
         found += [generator_of(v) for module in cell.modules() for v in vars(module).values()]
     return [g for g in found if g is not None]
-
-
-def shared_generators() -> list[Generator]:
-    """Getters and setters of the states of NumPy's and Python's own generators."""
-    found: list[Generator] = [(random.getstate, random.setstate)]
-    if "numpy.random" in sys.modules:
-        found.append((np.random.get_state, np.random.set_state))
-    return found
 
 
 def rng_state(cell: Module) -> bytes:

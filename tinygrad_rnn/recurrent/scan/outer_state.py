@@ -7,7 +7,6 @@ import collections
 import functools
 import operator
 import pickle
-import random
 import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -29,13 +28,12 @@ from .facts import (
     unreadable,
     uses_up,
 )
+from .random_generators import Generator, generator_of
 
 LARGE = 2**20  # elements of an array that is not kept
 DEPTH = 64  # of containers and objects inside each other
 
 _PLAIN = (bool, int, float, complex, str, bytes)
-
-Generator = tuple[Callable[[], Any], Callable[[Any], None]]
 
 
 class OuterState:
@@ -213,15 +211,3 @@ def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
     for const in code.co_consts:
         if isinstance(const, types.CodeType):
             yield from _codes(const)
-
-
-def generator_of(value: Any) -> Generator | None:
-    """Getter and setter of the state of a random generator; None if `value` is none."""
-    if issubclass(type(value), np.random.Generator):
-        bits = value.bit_generator
-        return lambda: bits.state, lambda state: setattr(bits, "state", state)
-    if issubclass(type(value), np.random.RandomState):
-        return value.get_state, value.set_state
-    if issubclass(type(value), random.Random) and not issubclass(type(value), random.SystemRandom):
-        return value.getstate, value.setstate
-    return None
