@@ -256,12 +256,12 @@ def innermost(value):
 
 @numba.njit
 def jitted_draw():
-    return np.random.random() + random.random()
+    return np.random.random() + random.random()  # noqa: NPY002
 
 
 @numba.njit
 def seed_jitted():
-    np.random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
     random.seed(0)
 
 

@@ -51,6 +51,9 @@ class watching(recording):
         super().__init__(trace)
         self.codes = codes
         self.calling: Any = None
+        numba: Any = sys.modules.get("numba")
+        self.numba = os.path.dirname(numba.__file__) + os.sep if numba is not None else _COMPILER
+        self.compiling: types.FrameType | None = None  # Numba, a user's function: what it runs is not the step's
         trace.makes_array = lambda: self.calling is np.zeros
 
     def __enter__(self):
@@ -75,7 +78,14 @@ class watching(recording):
         super().__exit__(*exc)
 
     def _note(self, frame: types.FrameType, event: str, function: Any) -> None:
+        if self.compiling is not None:
+            if event == "return" and frame is self.compiling:
+                self.compiling = None
+            return
         if frame.f_code.co_filename.startswith(_COMPILER):
+            return
+        if event == "call" and frame.f_code.co_filename.startswith(self.numba):
+            self.compiling = frame
             return
         if event == "call":
             self.codes[frame.f_code] = frame.f_globals

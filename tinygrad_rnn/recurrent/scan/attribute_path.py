@@ -11,7 +11,8 @@ import numpy as np
 from ...core import Tensor
 from ...modules.module import Module
 from ..cell import Cell
-from .facts import DEPTH, FUNCTIONS, attributes
+from .facts import DEPTH, attributes
+from .kinds import FUNCTIONS
 
 CONSTANT = "(not of the cell)"
 

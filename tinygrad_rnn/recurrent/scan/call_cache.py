@@ -19,7 +19,8 @@ from ...modules.parameter import Parameter
 from ..cell import Cell
 from .arguments import Arguments
 from .axis_layout import SequenceLayout, as_contiguous, is_contiguous
-from .facts import has_slots, is_fixed, static_attributes
+from .facts import has_slots, static_attributes
+from .kinds import is_fixed
 from .valid_steps import ValidSteps
 
 if TYPE_CHECKING:
@@ -40,13 +41,14 @@ class StaticAttributes:
     ----------
     last : tuple
         Facts as they were read last; the same object for as long as they are equal, so that guards compare by identity.
-    seen : list of (dict, names, values)
-        Attributes of the cell and its parts as they were then; the same object for as long as none is set.
+    seen : list of (reference, class, dict, names, values)
+        The cell and its parts, which are not kept alive, with their attributes as they were then; the same object for
+        as long as none is set.
     """
 
     def __init__(self):
         self.last: tuple = ()
-        self.seen: list[tuple[dict, list, list]] = []
+        self.seen: list[tuple[weakref.ref, type, dict, list, list]] = []
         self._mutable = False
 
     def read(self, cell: Cell) -> tuple:
@@ -54,7 +56,10 @@ class StaticAttributes:
         # Where all values are immutable, a change is another object in some attribute: comparing identities is enough,
         # and takes a microsecond where reading facts takes ten.
         if self.seen and not self._mutable:
-            for attributes, names, values in self.seen:
+            for get, kind, attributes, names, values in self.seen:
+                module: Any = get()
+                if type(module) is not kind or module.__dict__ is not attributes:
+                    break
                 if names != [*attributes] or not all(map(operator.is_, attributes.values(), values)):
                     break
             else:
@@ -62,8 +67,9 @@ class StaticAttributes:
         facts = static_attributes(cell)
         if facts != self.last:  # equal facts stay the same object, which calls and programs have as their key
             self.last = facts
-        self.seen = [(a, [*a], [*a.values()]) for a in map(vars, cell.modules())]
-        self._mutable = not all(is_fixed(v) for _, _, values in self.seen for v in values)
+        parts = [(m, vars(m)) for m in cell.modules()]
+        self.seen = [(weakref.ref(m), type(m), a, [*a], [*a.values()]) for m, a in parts]
+        self._mutable = not all(is_fixed(v) for *_, values in self.seen for v in values)
         self._mutable = self._mutable or any(map(has_slots, cell.modules()))
         return self.last
 

@@ -11,22 +11,12 @@ import collections
 import contextlib
 import contextvars
 import copyreg
-import datetime
-import decimal
-import dis
 import functools
 import hashlib
-import io
-import operator
-import os
-import random
 import re
-import sys
-import threading
 import types
-import typing
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,41 +24,32 @@ import numpy as np
 from ...core import Tensor
 from ...errors import CompileError
 from ...modules.module import Module
+from .kinds import (
+    BOUND,
+    CACHED,
+    GETTERS,
+    HEAP,
+    PLAIN,
+    closed_over,
+    identical,
+    is_iterator,
+    is_known,
+    is_made_by_python,
+    is_opaque,
+    is_users,
+    is_users_class,
+    keeps_attributes,
+    python_function,
+    recipe,
+)
 
-FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
-_PLAIN = {bool, int, str, bytes, types.NoneType}
-# what can only change by being replaced, and what is watched by its names
-_IDENTICAL: tuple = (type, types.ModuleType, types.CodeType, np.dtype, np.ufunc, range, slice, re.Pattern)
-_IDENTICAL += (datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, decimal.Decimal)
-_IDENTICAL += (types.GenericAlias, types.UnionType, types.GetSetDescriptorType, types.MemberDescriptorType)
-_IDENTICAL += (types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType)
-_IDENTICAL += (type(threading.Lock()), type(threading.RLock()), types.EllipsisType, types.NotImplementedType)
-_IDENTICAL += (
-    type(vars(collections.namedtuple("_", "x"))["x"]),
-    type(np.mean),
-)  # fields of named tuples; NumPy's functions
-_FIXED: tuple = (bool, int, float, complex, str, bytes, types.NoneType, np.generic)
-_BOUND = (types.BuiltinFunctionType, types.MethodWrapperType)
-GETTERS = (operator.attrgetter, operator.itemgetter, operator.methodcaller)
-# bases in C whose objects hold nothing but what facts are read of
-_READ: set[type] = {object, int, float, complex, str, bytes, bytearray, list, tuple, dict, set, frozenset}
-_READ |= {collections.deque, collections.OrderedDict, collections.defaultdict, np.ndarray, types.SimpleNamespace}
-_READ |= {threading.local, type(functools.lru_cache(len)), types.MappingProxyType}
-_READ |= {functools.partial, weakref.ref, array.array, memoryview, contextvars.ContextVar}
-_READ |= {property, classmethod, staticmethod, types.FunctionType, types.MethodType, *_BOUND, *GETTERS}
-_READ |= {cls for cls in (typing.Generic, typing.Protocol) if isinstance(cls, type)}
-_READ_ALL = (np.generic, BaseException, tuple)  # and so are those of classes in C that are derived from these
-_HEAP, _BARRED = 1 << 9, 1 << 7 | 1 << 8  # flags of types: made at run time; without a constructor, or immutable
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
-_NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
-_PYTHON = os.path.dirname(os.__file__) + os.sep
-_GLOBAL = {"LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL", "STORE_NAME", "DELETE_GLOBAL", "DELETE_NAME"}
-_GLOBAL |= {"LOAD_FROM_DICT_OR_GLOBALS"}
 SMALL = 4096  # elements of an array whose values are a fact; of larger ones, a digest is
 DEPTH = 64  # of objects inside objects
 COUNT = 20_000  # values: more would take too long to compare before each call, and the cell runs eagerly
-# libraries whose objects hold locks, files and buffers that change by themselves: by identity only
-OPAQUE = ("logging", "io", "_io", "socket", "asyncio", "concurrent", "subprocess", "threading")
+
+
+class Unreadable(CompileError):
+    """A step can reach an object of which no guard could tell whether it has changed."""
 
 
 class ByIdentity:
@@ -86,91 +67,6 @@ class ByIdentity:
         return id(self.what)
 
 
-def is_users(code: types.CodeType) -> bool:
-    """Whether the code is a user's: neither of this package nor of NumPy or Python."""
-    name = code.co_filename
-    if name.startswith((_PACKAGE, _NUMPY, "<frozen")):
-        return False
-    return not name.startswith(_PYTHON) or "site-packages" in name.removeprefix(_PYTHON)
-
-
-def is_users_class(cls: type) -> bool:
-    """Whether the class is a user's, so that its objects are looked into."""
-    root = cls.__module__.partition(".")[0]
-    return root not in ("tinygrad_rnn", "numpy", "builtins") and (
-        root not in sys.stdlib_module_names or cls.__module__ == "__main__"
-    )
-
-
-@functools.cache
-def _identical() -> tuple[type, ...]:
-    """Types whose objects are compared by identity; a step that draws is refused."""
-    drawn = np.random  # at first use, as importing it takes a while
-    return (*_IDENTICAL, drawn.SeedSequence, drawn.BitGenerator, drawn.Generator, drawn.RandomState, random.Random)
-
-
-def is_users_module(module: types.ModuleType) -> bool:
-    """Whether the module's attributes are a user's to set, so that they are looked into."""
-    root = module.__name__.partition(".")[0]
-    return root not in ("tinygrad_rnn", "numpy") and root not in sys.stdlib_module_names
-
-
-def is_iterator(value: Any) -> bool:
-    """Whether reading `value` uses it up: an iterator or generator of Python's own, or a file."""
-    if issubclass(type(value), io.IOBase):
-        return not value.closed and value.readable()
-    classes = [cls for cls in type(value).__mro__ if "__next__" in vars(cls) and not is_users_class(cls)]
-    return any(cls.__module__ not in ("collections.abc", "typing") for cls in classes)
-
-
-def global_names(code: types.CodeType) -> set[str]:
-    """Names of globals in the code, and in that of functions inside it."""
-    names = {i.argval for i in dis.get_instructions(code) if i.opname in _GLOBAL}
-    return names.union(*[global_names(c) for c in code.co_consts if isinstance(c, types.CodeType)])
-
-
-def is_fixed(value: Any) -> bool:
-    """Whether `value` can only change by being replaced."""
-    kind = type(value)
-    if kind is types.FunctionType:
-        if not is_users(value.__code__):
-            return True
-        inside = value.__closure__, value.__kwdefaults__, value.__dict__ or None
-        return inside == (None, None, None) and is_fixed(value.__defaults__)
-    if kind in _BOUND:
-        return is_fixed(value.__self__)
-    if issubclass(kind, (Tensor, Module, *_identical())):
-        return True
-    if issubclass(kind, tuple | frozenset):
-        return not keeps_attributes(kind) and all(map(is_fixed, value))
-    return issubclass(kind, _FIXED) and not keeps_attributes(kind)
-
-
-def keeps_attributes(kind: type) -> bool:
-    """Whether objects of this class have a ``__dict__`` or slots."""
-    return kind.__dictoffset__ != 0 or bool(kind.__flags__ & _HEAP and copyreg._slotnames(kind))  # type: ignore[attr-defined]
-
-
-def is_known(kind: type) -> bool:
-    """Whether facts tell all that objects of this class hold: nothing in C that only methods can read."""
-    if issubclass(kind, random.SystemRandom):  # draws from no state that could be compared
-        return False
-    if issubclass(kind, (Tensor, Module, *_identical())) or _root(kind) in OPAQUE:
-        return True
-    return all(cls in _READ or issubclass(cls, _READ_ALL) or _is_by_python(cls) for cls in kind.__mro__)
-
-
-def _is_by_python(cls: type) -> bool:
-    """Whether a ``class`` statement made the class: one made in C has a constructor of its own."""
-    new = vars(cls).get("__new__")
-    made_in_c = type(new) is types.BuiltinFunctionType and new.__self__ is cls
-    return bool(cls.__flags__ & _HEAP) and not cls.__flags__ & _BARRED and not made_in_c
-
-
-def _root(kind: type) -> str:
-    return str(kind.__module__).partition(".")[0]
-
-
 class FactReader:
     """Turns values into facts, each object once.
 
@@ -178,72 +74,111 @@ class FactReader:
     ----------
     modules : iterable of Module
         Those that guards of their own watch.
+    reads : container of str, optional
+        Names of attributes that code may read: an object that cannot be compared must not lie behind them. Behind
+        others, and by default, it is compared by identity.
     """
 
-    def __init__(self, modules: Iterable[Module] = ()):
+    def __init__(self, modules: Iterable[Module] = (), reads: Container[str] | None = None):
         self.seen: dict[int, int] = {id(m): i for i, m in enumerate(modules)}
         self.count = 0
+        self.reads: Container[str] = () if reads is None else reads
+        self.reached: set[int] = set()  # of those seen, what code may read
+        self.strict = reads is not None
 
-    def fact(self, value: Any, found: bool = True, depth: int = 0) -> Any:
-        """The fact of `value`; of a tensor that calls look up by its path (`found`), only that it is one."""
+    def fact(self, value: Any, found: bool = True, depth: int = 0, reached: bool = True) -> Any:
+        """The fact of `value`; of a tensor that calls look up by its path (`found`), only that it is one.
+
+        Raises
+        ------
+        Unreadable
+            If code may read the value (`reached`), and there is something in it that cannot be compared.
+        CompileError
+            If there is more than can be compared before each call.
+        """
         kind = type(value)
         if kind is float:
             return kind, value.hex()  # zeros differ in their signs, and NaN equals itself
-        if kind in _PLAIN:
+        if kind in PLAIN:
             return kind, value
         if issubclass(kind, Tensor):
             return "tensor" if found else ByIdentity(value)
         if kind is np.ndarray:
-            return self._array(value)
-        if issubclass(kind, _identical()):
+            return self._array(value, reached)
+        if issubclass(kind, identical()):
             return ByIdentity(value)
         self.count += 1
         if depth > DEPTH or self.count > COUNT:
             raise CompileError(f"the cell holds more than a program can watch, such as a {kind.__name__}")
-        if id(value) in self.seen:
-            return kind, self.seen[id(value)]
-        self.seen[id(value)] = len(self.seen)
+        reached = reached and self.strict
+        before = self.seen.get(id(value))
+        if before is not None and (not reached or id(value) in self.reached):
+            return kind, before
+        if reached:
+            self.reached.add(id(value))
+        if before is None:
+            self.seen[id(value)] = len(self.seen)
         try:
-            return self._inside(value, kind, found, depth + 1)
+            fact = self._inside(value, kind, found, depth + 1, reached)
+        except Unreadable:
+            if reached:
+                raise
+            fact = ByIdentity(value)
         except CompileError:
             raise
         except Exception as error:  # of a user's property or method
-            raise unreadable(value, f"{type(error).__name__}: {error}") from error
+            if reached:
+                raise unreadable(value, f"{type(error).__name__}: {error}") from error
+            fact = ByIdentity(value)
+        return fact if before is None else (kind, before)
 
-    def _array(self, value: np.ndarray) -> Any:
+    def _array(self, value: np.ndarray, reached: bool) -> Any:
         if value.dtype.hasobject:
-            return value.shape, tuple(self.fact(v, False) for v in value.ravel().tolist())
+            return value.shape, tuple(self.fact(v, False, 0, reached) for v in value.ravel().tolist())
         if value.size <= SMALL:
             return value.shape, value.dtype.str, value.tobytes()
         return value.shape, value.dtype.str, hashlib.blake2b(np.ascontiguousarray(value).data).digest()
 
-    def _inside(self, value: Any, kind: type, found: bool, depth: int) -> Any:
+    def _inside(self, value: Any, kind: type, found: bool, depth: int, reached: bool) -> Any:
         if is_iterator(value):
-            raise CompileError(uses_up(value))
-        if not is_known(kind):
+            raise Unreadable(uses_up(value))
+        if not is_known(value):
             raise unreadable(value)
-        if kind is not types.FunctionType and _root(kind) in OPAQUE:
+        if kind is not types.FunctionType and is_opaque(kind):
             return ByIdentity(value)
-        contents = self._contents(value, kind, found, depth)
+        if not is_made_by_python(kind):
+            return self._made_in_c(value, depth, reached)
+        contents = self._contents(value, kind, found, depth, reached)
         if kind is types.FunctionType or (contents is not None and not keeps_attributes(kind)):
             return kind, contents
         found = found and contents is None  # a path leads to items or to attributes
-        facts = [(k, self.fact(v, found, depth)) for k, v in attributes(value)]
-        return ByIdentity(value) if contents is None else kind, contents, *facts
+        whole = issubclass(kind, _READ_WHOLE)
+        facts = [(k, self.fact(v, found, depth, reached and (whole or k in self.reads))) for k, v in attributes(value)]
+        return kind, ByIdentity(value) if contents is None else contents, *facts
 
-    def _contents(self, value: Any, kind: type, found: bool, depth: int) -> Any:
+    def _made_in_c(self, value: Any, depth: int, reached: bool) -> Any:
+        """The fact of an object in C that tells what it holds, or of a generator, whose draws are refused."""
+        if (function := python_function(value)) is not None:
+            return ByIdentity(value), self.fact(function, False, depth, reached)
+        made = recipe(value)
+        if made is None or len(made) == 1:
+            return ByIdentity(value)
+        return ByIdentity(made[0]), self.fact(made[1], False, depth, reached)
+
+    def _contents(self, value: Any, kind: type, found: bool, depth: int, reached: bool) -> Any:
         """Facts of what an object holds beside attributes; None if it is no object of such a kind."""
         if issubclass(kind, list | tuple | collections.deque):
-            return tuple([self.fact(v, found, depth) for v in value])
+            return tuple([self.fact(v, found, depth, reached) for v in value])
         if issubclass(kind, dict):
             factory = value.default_factory if issubclass(kind, collections.defaultdict) else None
-            return self.fact(factory, False, depth), *[(k, self.fact(v, found, depth)) for k, v in value.items()]
+            items = [(k, self.fact(v, found, depth, reached)) for k, v in value.items()]
+            return self.fact(factory, False, depth, reached), *items
         if issubclass(kind, Mapping) and not is_users_class(kind):  # a view of one, or the environment
-            return ByIdentity(value), *[(k, self.fact(value[k], False, depth)) for k in value]
+            return ByIdentity(value), *[(k, self.fact(value[k], False, depth, reached)) for k in value]
         if issubclass(kind, set | frozenset):
-            return frozenset([self.fact(v, False, depth) for v in value])
+            return frozenset([self.fact(v, False, depth, reached) for v in value])
         if issubclass(kind, np.ndarray):
-            return self._array(value.view(np.ndarray))
+            return self._array(value.view(np.ndarray), reached)
         if issubclass(kind, np.generic):
             return value.tobytes()
         if issubclass(kind, complex):
@@ -254,24 +189,25 @@ class FactReader:
         if issubclass(kind, bytes | bytearray | array.array | memoryview):
             return bytes(value)
         if issubclass(kind, BaseException):
-            return self.fact(value.args, False, depth)
+            return self.fact(value.args, False, depth, reached)
         if (inside := parts(value)) is not None:
-            owner = ByIdentity(value) if issubclass(kind, types.FunctionType | weakref.ref) else kind
-            return owner, *[self.fact(v, False, depth) for v in inside]
+            owner = ByIdentity(value) if issubclass(kind, types.FunctionType | weakref.ref | re.Match) else kind
+            return owner, *[self.fact(v, False, depth, reached) for v in inside]
         return None
 
 
+_READ_WHOLE = (types.SimpleNamespace, CACHED)  # whose attributes are read in C, without their names
 _NUMBERS = ((float, float.hex), (int, int.__int__), (str, str.__str__))
 
 
 def parts(value: Any) -> Iterable[Any] | None:
-    """What a function, method, descriptor, reference or getter consists of; None for anything else."""
+    """What a function, method, descriptor, reference, match or getter consists of; None for anything else."""
     kind = type(value)
     if kind is types.FunctionType:
         return _parts_of_function(value)
     if kind is types.MethodType:
         return value.__func__, value.__self__
-    if kind in _BOUND:
+    if kind in BOUND:
         return value.__name__, value.__self__
     if issubclass(kind, functools.partial):
         return value.func, value.args, value.keywords
@@ -285,6 +221,8 @@ def parts(value: Any) -> Iterable[Any] | None:
         return value.__reduce__()
     if kind is contextvars.ContextVar:
         return value, value.get(None)
+    if kind is re.Match:
+        return value.string, value.span()
     return None
 
 
@@ -293,18 +231,13 @@ def _parts_of_function(function: types.FunctionType) -> Iterable[Any]:
     if not is_users(function.__code__):
         return ()
     inside = [function.__code__, function.__defaults__, function.__kwdefaults__, function.__dict__]
-    for cell in function.__closure__ or ():
-        try:
-            inside.append(cell.cell_contents)
-        except ValueError:  # not set yet
-            inside.append(None)
-    return inside
+    return [*inside, *closed_over(function)]
 
 
-def unreadable(value: Any, why: str = "") -> CompileError:
+def unreadable(value: Any, why: str = "") -> Unreadable:
     """The error for an object of which no guard could tell whether it has changed."""
     kind = type(value)
-    return CompileError(
+    return Unreadable(
         f"the step can reach a {kind.__module__}.{kind.__qualname__}, of which nothing tells whether it has changed"
         f"{f' ({why})' if why else ''}: keep what the step needs of it in numbers, arrays or plain attributes"
     )
@@ -329,7 +262,7 @@ def attributes(value: Any) -> Iterable[tuple[str, Any]]:
     kind = type(value)
     try:
         found = list(getattr(value, "__dict__", {}).items())
-        for name in copyreg._slotnames(kind) if kind.__flags__ & _HEAP and not issubclass(kind, Tensor) else ():  # type: ignore[attr-defined]
+        for name in copyreg._slotnames(kind) if kind.__flags__ & HEAP and not issubclass(kind, Tensor) else ():  # type: ignore[attr-defined]
             with contextlib.suppress(AttributeError):
                 found.append((name, getattr(value, name)))
     except Exception as error:  # of a user's property
@@ -342,21 +275,28 @@ def has_slots(value: Any) -> bool:
     return bool(copyreg._slotnames(type(value)))  # type: ignore[attr-defined]
 
 
-def static_attributes(cell: Module) -> tuple:
+def static_attributes(cell: Module, reads: Container[str] | None = None) -> tuple:
     """Facts of all attributes of a cell and its parts that are neither tensors nor modules.
+
+    Parameters
+    ----------
+    cell : Module
+    reads : container of str, optional
+        Names of attributes that the step may read, see :class:`FactReader`.
 
     Raises
     ------
     CompileError
-        If there are more than can be compared before each call.
+        If there are more than can be compared before each call, or the step may read what cannot be compared.
     """
     modules = list(cell.modules())
-    reader = FactReader(modules)
+    reader = FactReader(modules, reads)
     return tuple(
         (
+            type(module),
             ByIdentity(vars(module)),  # another module in its place has other parameters, though all is equal
             *[
-                (k, reader.fact(v, k in vars(module)))
+                (k, reader.fact(v, k in vars(module), 0, k in reader.reads))
                 for k, v in attributes(module)
                 if not (issubclass(type(v), Tensor | Module) and k in vars(module))
             ],

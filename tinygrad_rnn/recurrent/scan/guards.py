@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import collections
-import dis
-import functools
 import gc
 import os
 import sys
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,17 +18,19 @@ from ...errors import CompileError
 from ...modules.module import Module
 from ..cell import Cell
 from .attribute_path import AttributePath, locate
-from .facts import (
-    DEPTH,
+from .code_names import EveryName, global_names, imported, looked_up, makes_up_names, names_in, reads_of_globals
+from .facts import DEPTH, FactReader, attributes, parts, static_attributes
+from .kinds import (
+    CACHED,
     GETTERS,
-    FactReader,
-    attributes,
-    global_names,
+    PYTHON,
+    is_at_home,
     is_fixed,
     is_users,
     is_users_class,
     is_users_module,
-    parts,
+    namespace_of,
+    python_function,
 )
 
 
@@ -47,6 +47,13 @@ class Guards:
         Where the cell keeps the tensors whose values the program has frozen: those that are there now are compared.
     functions : list
         Functions that the program has called: their code and defaults are compared, as these can be set in place.
+    reads : container of str
+        Names of attributes that the program may have read.
+
+    Raises
+    ------
+    CompileError
+        If something that the program may have read cannot be compared.
     """
 
     def __init__(
@@ -55,11 +62,12 @@ class Guards:
         values: Iterable[Any],
         places: Iterable[AttributePath] = (),
         functions: Iterable[types.FunctionType] = (),
+        reads: Container[str] = (),
     ):
         # Identity of the value behind a name is checked first, as that is fast; contents only of mutable values.
         self.names = [(d.get, n, d.get(n)) for d, found in names for n in found]
         self.functions = [(f, f.__code__, f.__defaults__, f.__kwdefaults__, len(f.__dict__)) for f in functions]
-        self.values = [(v, FactReader().fact(v, False)) for v in values]
+        self.values = [(v, FactReader((), reads).fact(v, False)) for v in values]
         self.places = [(place.get, FactReader().fact(place.get().data)) for place in places]
         self.compares = bool(self.values or self.places)
 
@@ -92,11 +100,12 @@ class Guards:
 
 
 NOTHING = Guards([], [])
-ANY_NAME = {"getattr", "hasattr", "vars", "__dict__", "__getattribute__", "dir", "attrgetter", "getmembers"}
+# Python's files that read no attributes of objects but such as they ask for
+DISCREET = ("enum", "functools", "typing", "abc", "_collections_abc", "contextlib", "types", "os", "re", "weakref")
 # no code reads them
 UNNAMED = {"__dict__", "__weakref__", "__module__", "__doc__", "__annotations__", "__slotnames__", "_abc_impl"}
-CACHED = type(functools.lru_cache(len))
 _PLAIN = {bool, int, float, complex, str, bytes, np.ndarray}
+_DATA = (*_PLAIN, list, tuple, dict, set)
 
 
 def _is_generated(names: Mapping) -> bool:
@@ -128,10 +137,22 @@ def guards_of(cell: Cell | None, codes: Mapping[types.CodeType, dict], read: Ite
         search.add(config, "_default_dtype")
     if any(code.co_filename in (os.__file__, "<frozen os>") for code in codes):  # as of os.getenv()
         search.values.append(os.environ)
+    reads: Container[str] = EveryName() if search.all_names or any(map(_looks_around, codes)) else names
+    if cell is not None:
+        static_attributes(cell, reads)
     places = [None if cell is None else locate(cell, t) for t in read]
     search.values += [t.data for t, place in zip(read, places) if place is None]
     kept = [place for place in places if place is not None]
-    return Guards(list(search.found.values()), search.values, kept, search.functions)
+    return Guards(list(search.found.values()), search.values, kept, search.functions, reads)
+
+
+def _looks_around(code: types.CodeType) -> bool:
+    """Whether the code is Python's own and reads any attributes of objects, as that of copy does."""
+    file = code.co_filename
+    if is_users(code) or not file.startswith((PYTHON, "<frozen")):
+        return False
+    name = file.removeprefix(PYTHON).removeprefix("<frozen ").replace("\\", "/").partition("/")[0]
+    return name.partition(".")[0].rstrip(">") not in DISCREET and makes_up_names(code)
 
 
 def _reached(functions: Iterable[Any], known: Iterable[types.CodeType]) -> list[types.FunctionType]:
@@ -147,19 +168,14 @@ def _reached(functions: Iterable[Any], known: Iterable[types.CodeType]) -> list[
     return found
 
 
-def names_in(code: types.CodeType) -> list[str]:
-    """Names that the code reads, or spells out in a text, as for getattr()."""
-    return [*code.co_names, *[c for c in code.co_consts if isinstance(c, str) and c.isidentifier()]]
-
-
 def _search(cell: Module | None, codes: list[tuple[types.CodeType, dict]], names: set[str]) -> _Search:
     search = _Search(codes, names)
     for code, space in codes:
-        for name in global_names(code) | looked_up(code):
+        for name, reads in {**reads_of_globals(code), **dict.fromkeys(looked_up(code))}.items():
             if name in space:
-                search.add(space, name)
-        for name in names_in(code):
-            if isinstance(sys.modules.get(name), types.ModuleType):  # imported in the step
+                search.add_reads(space, name, reads)
+        for name in imported(code):
+            if isinstance(sys.modules.get(name), types.ModuleType):
                 search.visit(sys.modules[name])
     if cell is not None:
         for module in cell.modules():
@@ -169,6 +185,17 @@ def _search(cell: Module | None, codes: list[tuple[types.CodeType, dict]], names
     return search
 
 
+class _Attributes:
+    """Attributes of an object, as code reads them."""
+
+    def __init__(self, owner: Any):
+        self.owner = owner
+
+    def get(self, name: str) -> Any:
+        """The attribute; None if there is none."""
+        return getattr(self.owner, name, None)
+
+
 class _Search:
     """Search from the names in the code of a step for everything that it may read."""
 
@@ -176,22 +203,22 @@ class _Search:
         # every name that occurs in the code, whatever it belongs to: which object it was read from is not known
         self.codes = {code for code, _ in codes}
         self.names = set(names)
-        self.all_names = not names.isdisjoint(ANY_NAME)
-        self.found: dict[int, tuple[Mapping, list[str]]] = {}
+        self.all_names = any(makes_up_names(code) for code, _ in codes)
+        self.found: dict[int, tuple[Any, list[str]]] = {}
+        self.searched: set[tuple[int, str]] = set()
         self.values: list[Any] = []
         self.functions: list[types.FunctionType] = []
         self.cached: list[Any] = []  # functions with a cache, which may have spared a call while the step was traced
         self.seen: set[int] = set()
         self.kept: list[Any] = []  # alive while the search lasts, as `seen` and `found` go by id
 
-    def add(self, owner: Any, name: str) -> None:
+    def add(self, owner: Any, name: str, mapping: Any = None) -> None:
         """Guard a name in a dict, or in the namespace of a class, module or object."""
-        mapping = owner if isinstance(owner, dict) else vars(owner)
-        _, names = self.found.setdefault(id(owner), (mapping, []))
-        if name in names:
+        mapping = mapping or (owner if isinstance(owner, dict) else vars(owner))
+        self._guard(owner, mapping, name)
+        if (id(owner), name) in self.searched:
             return
-        self.kept.append(owner)
-        names.append(name)
+        self.searched.add((id(owner), name))
         value = mapping.get(name)
         self.visit(value)
         if issubclass(type(value), classmethod | staticmethod | property):
@@ -203,6 +230,23 @@ class _Search:
         elif not is_fixed(value):
             self.values.append(value)
 
+    def add_reads(self, space: dict, name: str, reads: set[str] | None) -> None:
+        """Guard a global; if the code only reads attributes that its value keeps, these and no others."""
+        value = space[name]
+        if reads is None or namespace_of(value, reads) is None:
+            self.add(space, name)
+            return
+        self._guard(space, space, name)
+        for attribute in reads:
+            self.add(value, attribute, _Attributes(value))
+
+    def _guard(self, owner: Any, mapping: Any, name: Any) -> None:
+        """Compare the value behind a name by identity."""
+        _, names = self.found.setdefault(id(owner), (mapping, []))
+        if name not in names:
+            self.kept.append(owner)
+            names.append(name)
+
     def add_class(self, cls: type, more: Iterable[str] = ()) -> None:
         """Guard attributes of a class: those that the code names, and methods that ran without being named."""
         bases = [base for base in cls.__mro__ if base is not object]
@@ -210,7 +254,7 @@ class _Search:
         if is_users_class(cls):
             wanted |= self.names
             for base in filter(is_users_class, bases):
-                wanted |= {n for n, v in vars(base).items() if self.all_names or self._ran(v)} - UNNAMED
+                wanted |= {n for n, v in vars(base).items() if self._ran(v) or self._made_up(base, n, v)} - UNNAMED
         for name in sorted(wanted):
             owner = next((base for base in bases if name in vars(base)), None)
             if owner is None:
@@ -220,6 +264,12 @@ class _Search:
                     self.add(base, name)
         if is_users_class(type(cls)):
             self.add_class(type(cls))
+
+    def _made_up(self, owner: Any, name: str, value: Any) -> bool:
+        """Whether the name may be one that code makes up; of modules and installed libraries, only for data."""
+        if not self.all_names or name.startswith("__"):
+            return False
+        return issubclass(type(value), _DATA) or (isinstance(owner, type) and is_at_home(owner))
 
     def _ran(self, value: Any) -> bool:
         """Whether a method or a property's function is among the code that ran."""
@@ -260,6 +310,10 @@ class _Search:
             inside = list(value.values())
         elif issubclass(kind, list | tuple | set | frozenset | collections.deque):
             inside = list(value)
+        if python_function(value) is not None:  # its globals are frozen until it is compiled again
+            for signature in value.overloads:
+                self._guard(value.overloads, value.overloads, signature)
+            return
         if is_users_class(kind) or issubclass(kind, Module | types.SimpleNamespace):
             self.add_class(kind)
             inside = [*inside, *[v for _, v in attributes(value)]]
@@ -272,9 +326,8 @@ class _Search:
         Where code makes up names, as ``getattr(module, f"gain_{k}")`` does, that is all numbers, texts and containers.
         """
         names = self.names & vars(module).keys()
-        if self.all_names and is_users_module(module):
-            data = (*_PLAIN, list, tuple, dict, set)
-            names |= {n for n, v in vars(module).items() if issubclass(type(v), data) and not n.startswith("__")}
+        if is_users_module(module):
+            names |= {n for n, v in vars(module).items() if self._made_up(module, n, v)}
         for name in sorted(names):
             value = vars(module)[name]
             pythons = module.__name__ in sys.stdlib_module_names and type(value) in (list, dict, set)
@@ -286,25 +339,3 @@ def inside_texts(values: Iterable[Any]) -> list[str]:
     """The texts among values and in tuples of them."""
     found = [v for v in values if isinstance(v, str)]
     return found + [t for v in values if isinstance(v, tuple) for t in v if isinstance(t, str)]
-
-
-def looked_up(code: types.CodeType) -> set[str]:
-    """Names that the code looks up in globals().
-
-    Raises
-    ------
-    CompileError
-        If it makes up such a name when it runs.
-    """
-    found = set()
-    steps = [i for i in dis.get_instructions(code) if i.opname not in ("PRECALL", "PUSH_NULL", "NOP", "EXTENDED_ARG")]
-    for i, step in enumerate(steps):
-        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME") and step.argval == "globals":
-            after = [s.opname for s in steps[i + 1 : i + 4]]
-            if after[1:] != ["LOAD_CONST", "BINARY_SUBSCR"]:
-                raise CompileError(
-                    "the step looks up a global by a name that it makes up: keep the values in a dict, and look them "
-                    "up there"
-                )
-            found.add(steps[i + 2].argval)
-    return found

@@ -54,5 +54,9 @@ def _of_torch(torch: Any, get: Callable, put: Callable) -> Generator:
     )
 
 
-def _of_numba(numba: Any, state: int) -> Generator:
-    return (lambda: numba.rnd_get_state(state), lambda values: numba.rnd_set_state(state, values))
+def _of_numba(numba: Any, address: int) -> Generator:
+    def get() -> tuple:
+        index, values = numba.rnd_get_state(address)
+        return index, np.array(values, np.uint32)  # small, as one is kept for each checkpoint
+
+    return get, lambda state: numba.rnd_set_state(address, (state[0], state[1].tolist()))
