@@ -513,6 +513,12 @@ INDEX = [
     Row("getitem:function", tr.getitem, lambda x, index: x[index], on.indexed()),
     Row("take", tr.take, np.take, on.taken()),
     Row(
+        "embedding:padding",
+        lambda table, indices: tr.embedding(table, indices, padding_idx=-1)[indices != len(table) - 1],
+        lambda table, indices: table[indices[indices != len(table) - 1]],
+        on.looked_up(),
+    ),
+    Row(
         "embedding",
         tr.embedding,
         lambda w, indices: w[indices],

@@ -212,6 +212,21 @@ def test_repeated_indices_accumulate(data):
     np.testing.assert_array_equal(x.grad.numpy(), expected)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("of", [np.int64, np.int8, np.uint64])
+def test_many_rows_that_are_read_add_up(dtype, of):
+    """As many as a kernel takes up; from the end too."""
+    rng = np.random.default_rng(0)
+    x, g = rng.normal(size=(9, 5, 7)).astype(dtype), rng.normal(size=(20, 6, 5, 7)).astype(dtype)
+    index = rng.integers(0 if of is np.uint64 else -9, 9, (20, 6)).astype(of)
+    wanted = np.zeros(x.shape)
+    np.add.at(wanted, index, g.astype(float))
+    for read in (lambda x: x[index], lambda x: tr.take(x, index, 0)):
+        t = tr.tensor(x, requires_grad=True)
+        read(t).backward(g)
+        np.testing.assert_allclose(t.grad.numpy(), wanted, rtol=1e-4 if dtype == "float32" else 1e-12, atol=1e-5)
+
+
 def test_embedding_accumulates():
     table = tr.tensor(np.zeros((3, 2)), requires_grad=True)
     tr.embedding(table, np.array([[0, 2], [2, 2]])).sum().backward()

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from .. import ops
-from ..checks import is_whole, shown
 from ..core import Tensor
 from ..core.aliases import ArrayLike, DTypeLike, Value
-from ..ops.index import as_indices
+from ..ops.index import as_id
 from . import init
 from .module import Module
 from .parameter import check_sizes, empty
@@ -45,13 +44,8 @@ class Embedding(Module):
         self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, dtype: DTypeLike | None = None
     ) -> None:
         check_sizes("Embedding", num_embeddings=num_embeddings, embedding_dim=embedding_dim)
-        if padding_idx is not None and not is_whole(padding_idx):
-            raise TypeError(f"padding_idx: got {shown(padding_idx)}, wanted an id")
-        if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
-            wanted = f"an id of a table with {num_embeddings} rows"
-            raise IndexError(f"padding_idx: got {shown(padding_idx)}, wanted {wanted}")
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
-        self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
+        self.padding_idx = None if padding_idx is None else as_id(padding_idx, num_embeddings)
         self.weight = empty(num_embeddings, embedding_dim, dtype=dtype)
         self.reset_parameters()
 
@@ -62,11 +56,7 @@ class Embedding(Module):
             init.constant(Tensor(self.weight.data[self.padding_idx]), 0.0)
 
     def forward(self, ids: ArrayLike) -> Value:
-        ids = as_indices(ids)
-        rows = ops.embedding(self.weight, ids)
-        if self.padding_idx is None:
-            return rows
-        return ops.where((ids == self.padding_idx)[..., None], rows.detach(), rows)
+        return ops.embedding(self.weight, ids, self.padding_idx)
 
     def extra_repr(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
