@@ -104,3 +104,11 @@ def test_cross_entropy_of_classes(dtype, reduction, smoothing, weighted):
 
     native = agree(dtype, loss, numbers(2, 4, 6), targets)
     assert native.stages.host == []
+
+
+@pytest.mark.parametrize("padding", [None, 2])
+def test_rows_of_a_table_but_those_of_padding(dtype, padding):
+    table, ids = nn.Embedding(5, 3, padding_idx=padding), np.array([[0, 2, 2], [4, 0, 1]], np.int32)
+    native = agree(dtype, lambda i: (table(i) ** 2).sum(), ids)
+    assert native.stages.host == []
+    agree(dtype, lambda x: (table(ids) * x[..., None]).sum(), numbers(2, 3))  # that the function holds

@@ -244,9 +244,9 @@ class Stages:
         stage = GatherStage(span(table), span(out), span(indices), table.shape[-1])
         self.add(stage, table, indices, out)
 
-    def scatter(self, rows: np.ndarray, indices: np.ndarray, table: np.ndarray) -> None:
-        """``table[indices] += rows`` of zeros, one row after the other."""
-        stage = ScatterStage(span(rows), span(table), span(indices), table.shape[-1])
+    def scatter(self, rows: np.ndarray, indices: np.ndarray, padding: int, table: np.ndarray) -> None:
+        """``table[indices] += rows`` of zeros, one row after the other, but for indices that are `padding`."""
+        stage = ScatterStage(span(rows), span(table), span(indices), table.shape[-1], padding)
         self.add(stage, table, indices, rows)
 
     def class_loss(

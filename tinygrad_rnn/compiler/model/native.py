@@ -385,7 +385,7 @@ def _sum_rows(native: NativeProgram, s: Symbol) -> bool:
 
 
 def _embedding(native: NativeProgram, s: Symbol) -> bool:
-    table, indices = native.operand(s.args[0]), native.integers(s.args[1])
+    table, indices = native.operand(s.args[0]), _indices(native, s)
     if indices is None or not table.size:
         return False
     native.stages.gather(native.contiguous(table), indices, native._result(s))
@@ -393,11 +393,16 @@ def _embedding(native: NativeProgram, s: Symbol) -> bool:
 
 
 def _scatter_rows(native: NativeProgram, s: Symbol) -> bool:
-    rows, indices = native.operand(s.args[0]), native.integers(s.args[1])
+    rows, indices = native.operand(s.args[0]), _indices(native, s)
     if indices is None or not s.size:
         return False
-    native.stages.scatter(native.contiguous(rows), indices, native._result(s))
+    native.stages.scatter(native.contiguous(rows), indices, s.static["padding"], native._result(s))
     return True
+
+
+def _indices(native: NativeProgram, s: Symbol) -> np.ndarray | None:
+    """The integers that an operation looks up: an argument, or known to the trace."""
+    return native.integers(s.args[1]) if len(s.args) > 1 else None
 
 
 def _class_loss(native: NativeProgram, s: Symbol) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..fused.embedding import scatter_add
 from ..loops.entry import array_like
 from ..loops.records import integers_in, record_at
 from .stage_codes import GatherStage, ScatterStage
@@ -22,10 +23,7 @@ def gather_stage(table: int, like: Any) -> None:
 def scatter_stage(table: int, like: Any) -> None:
     """Add rows, of a :class:`ScatterStage` at an address."""
     stage = record_at(table, 0, ScatterStage)
-    x, out, indices, n = array_like(table, 0, like), array_like(table, 1, like), integers_in(stage.indices), stage.width
+    x, out, indices = array_like(table, 0, like), array_like(table, 1, like), integers_in(stage.indices)
     for i in range(out.size):
         out[i] = 0
-    for r in range(indices.size):
-        a, b = r * n, indices[r] * n
-        for j in range(n):
-            out[b + j] += x[a + j]
+    scatter_add(x, stage.width, indices, stage.padding, out, 0, indices.size)

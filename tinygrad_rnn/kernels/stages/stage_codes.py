@@ -69,6 +69,7 @@ class ScatterStage(NamedTuple):
     table: Span
     indices: Span
     width: int
+    padding: int  # the integer whose rows are left out; negative: none
 
 
 class ClassLossStage(NamedTuple):
