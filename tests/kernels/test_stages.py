@@ -158,3 +158,25 @@ def test_updates_are_those_of_the_optimisers(kernel, dtype):
         for a, b in zip(arrays, wanted):
             np.testing.assert_allclose(a, b, rtol=1e-6 if dtype == np.float32 else 1e-14)
     assert step[0] == (3 if at is not None else 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_steps_over_a_data_set_end_where_a_number_is_not_finite(dtype):
+    data, names = np.arange(12, dtype=dtype).reshape(6, 2), np.arange(6)
+    order, step, status = np.array([3, 1, 5, 0, 2, 4]), np.zeros(1, np.int64), np.zeros(1, np.int64)
+    rows, labels, losses = np.empty((2, 2), dtype), np.empty(2, np.int64), np.full(3, -1, dtype)
+    stages = Stages(np.dtype(dtype))
+    stages.feed(data, rows, order, step)
+    stages.feed(names, labels, order, step)
+    stages.finite(rows, status)
+    stages.record(rows[1, 1:], losses, step)
+    stages.finish()
+    assert stages.run_steps(2, status) == 2
+    np.testing.assert_array_equal(rows, data[[5, 0]])
+    np.testing.assert_array_equal(labels, [5, 0])
+    np.testing.assert_array_equal(losses, [3, 1, -1])
+    data[4] = np.nan
+    assert stages.run_steps(5, status) == 0
+    assert status[0] == 1
+    np.testing.assert_array_equal(losses, [3, 1, -1])
+    assert step[0] == 2

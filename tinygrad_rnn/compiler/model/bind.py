@@ -35,9 +35,13 @@ from ...kernels.stages.stage_codes import (
     ClipValueStage,
     CopyMode,
     CopyStage,
+    FeedIntegersStage,
+    FeedStage,
     FillStage,
+    FiniteStage,
     GatherStage,
     LaunchStage,
+    RecordStage,
     RmspropStage,
     ScatterStage,
     SgdStage,
@@ -150,6 +154,18 @@ class Stages:
                 run(table, *call)
             else:
                 call()
+
+    def run_steps(self, count: int, status: np.ndarray) -> int:
+        """Run all stages `count` times in one native call; returns how often, if one of them sets `status`.
+
+        Raises
+        ------
+        ValueError
+            If some operations run in Python.
+        """
+        if self.host:
+            raise ValueError(f"stages: {', '.join(self.host)} run in Python, wanted machine code only")
+        return int(self._run.run_steps(self._table, count, status))
 
     # ---- kinds of stages
 
@@ -278,6 +294,25 @@ class Stages:
         spans = [span(parts[n]) for n in ("logits", "spread", "rows", "tops", "logs")]
         spans += [span(g), span(scaled), span(out), span(parts["index"]), span(parts["numbers"])]
         self.add(ClassGradientStage(*spans, classes), *parts.values(), g, scaled, out)  # type: ignore[call-arg, arg-type]
+
+    # ---- steps over a data set
+
+    def feed(self, data: np.ndarray, out: np.ndarray, order: np.ndarray, step: np.ndarray) -> None:
+        """Copy the next rows of `data`, in `order`, to `out`; all are contiguous."""
+        rows = out.shape[0]
+        record = (span(data), span(out), span(order), span(step), rows, out.size // rows)
+        if data.dtype == self.dtype:
+            self.add(FeedStage(*record), data, out, order, step)
+        else:
+            self.add(FeedIntegersStage(span(data), *record), data, out, order, step)
+
+    def finite(self, array: np.ndarray, status: np.ndarray) -> None:
+        """Set `status` if an array holds NaN or infinity."""
+        self.add(FiniteStage(span(array), span(status)), array, status)
+
+    def record(self, loss: np.ndarray, losses: np.ndarray, step: np.ndarray) -> None:
+        """Write a loss to the place of its step in `losses`, and count the step."""
+        self.add(RecordStage(span(loss), span(losses), span(step)), loss, losses, step)
 
     # ---- updates of parameters
 

@@ -15,6 +15,7 @@ from ..build.fingerprint import kernel
 from ..gemm.extern import export_product
 from ..loops.tasks import export_tasks
 from .copies import copy_stage, fill_stage
+from .feeds import feed_integers_stage, feed_stage, finite_stage, record_stage
 from .launches import launch_stage
 from .lookups import gather_stage, scatter_stage
 from .losses import class_gradient_stage, class_loss_stage
@@ -26,9 +27,13 @@ from .stage_codes import (
     ClipNormStage,
     ClipValueStage,
     CopyStage,
+    FeedIntegersStage,
+    FeedStage,
     FillStage,
+    FiniteStage,
     GatherStage,
     LaunchStage,
+    RecordStage,
     RmspropStage,
     ScatterStage,
     SgdStage,
@@ -41,6 +46,10 @@ FUNCTIONS = {
     LaunchStage: launch_stage,
     CopyStage: copy_stage,
     FillStage: fill_stage,
+    FeedStage: feed_stage,
+    FeedIntegersStage: feed_integers_stage,
+    FiniteStage: finite_stage,
+    RecordStage: record_stage,
     GatherStage: gather_stage,
     ScatterStage: scatter_stage,
     ClassLossStage: class_loss_stage,
@@ -80,3 +89,14 @@ def run_stages(stages: Array, first: int, last: int) -> None:
     """Run the stages ``first .. last - 1``; a row of `stages` has addresses: of a function, of its table."""
     for i in range(first, last):
         _call(stages[i, 0], stages[i, 1])
+
+
+@kernel
+def run_steps(stages: Array, count: int, status: Array) -> int:
+    """Run all stages `count` times, until one sets `status`; returns how often all were run."""
+    for step in range(count):
+        for i in range(stages.shape[0]):
+            _call(stages[i, 0], stages[i, 1])
+            if status[0] != 0:
+                return step
+    return count

@@ -107,6 +107,44 @@ class ClassGradientStage(NamedTuple):
     classes: int
 
 
+class FeedStage(NamedTuple):
+    """Copies the rows of a data set that are next in an order to the input of a step."""
+
+    data: Span
+    out: Span
+    order: Span  # integers: rows of the data
+    step: Span  # one integer: which step it is, from 0
+    rows: int  # of a step
+    width: int  # elements of a row
+
+
+class FeedIntegersStage(NamedTuple):
+    """A :class:`FeedStage` of integers."""
+
+    like: Span  # any array of the dtype of the other stages
+    data: Span
+    out: Span
+    order: Span
+    step: Span
+    rows: int
+    width: int
+
+
+class FiniteStage(NamedTuple):
+    """Ends the run if an array holds NaN or infinity."""
+
+    array: Span
+    status: Span  # one integer: 1 ends the run
+
+
+class RecordStage(NamedTuple):
+    """Notes a loss, and counts the step."""
+
+    loss: Span
+    losses: Span
+    step: Span
+
+
 class UpdateStage(NamedTuple):
     """One update of flat parameters by the kernel of an optimiser.
 
@@ -155,5 +193,5 @@ class ClipValueStage(NamedTuple):
 
 Stage = (
     LaunchStage | CopyStage | FillStage | GatherStage | ScatterStage | ClassLossStage | ClassGradientStage | UpdateStage
-    | ClipNormStage | ClipValueStage
+    | ClipNormStage | ClipValueStage | FeedStage | FeedIntegersStage | FiniteStage | RecordStage
 )  # fmt: skip

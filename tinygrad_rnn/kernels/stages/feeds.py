@@ -1,0 +1,51 @@
+"""Stages around a step: its rows of the data, whether its numbers are finite, and its loss."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..loops.entry import array_like
+from ..loops.records import integers_in, record_at
+from .stage_codes import FeedIntegersStage, FeedStage, FiniteStage, RecordStage
+
+
+def feed_stage(table: int, like: Any) -> None:
+    """Copy the rows of a step, of a :class:`FeedStage` at an address."""
+    stage = record_at(table, 0, FeedStage)
+    x, out, n = array_like(table, 0, like), array_like(table, 1, like), stage.width
+    order, first = integers_in(stage.order), integers_in(stage.step)[0] * stage.rows
+    for r in range(stage.rows):
+        a, b = order[first + r] * n, r * n
+        for j in range(n):
+            out[b + j] = x[a + j]
+
+
+def feed_integers_stage(table: int, like: Any) -> None:
+    """Copy the rows of a step, of a :class:`FeedIntegersStage` at an address."""
+    stage = record_at(table, 0, FeedIntegersStage)
+    x, out, n = integers_in(stage.data), integers_in(stage.out), stage.width
+    order, first = integers_in(stage.order), integers_in(stage.step)[0] * stage.rows
+    for r in range(stage.rows):
+        a, b = order[first + r] * n, r * n
+        for j in range(n):
+            out[b + j] = x[a + j]
+
+
+def finite_stage(table: int, like: Any) -> None:
+    """Set the status if an array is not finite, of a :class:`FiniteStage` at an address."""
+    stage = record_at(table, 0, FiniteStage)
+    x = array_like(table, 0, like)
+    finite = True
+    for j in range(x.size):
+        finite &= abs(x[j]) < math.inf
+    if not finite:
+        integers_in(stage.status)[0] = 1
+
+
+def record_stage(table: int, like: Any) -> None:
+    """Note the loss of a step, of a :class:`RecordStage` at an address."""
+    stage = record_at(table, 0, RecordStage)
+    step = integers_in(stage.step)
+    array_like(table, 1, like)[step[0]] = array_like(table, 0, like)[0]
+    step[0] += 1
