@@ -1,5 +1,7 @@
 """Programs bound to arrays give what the interpreter gives, run after run, whatever their memory held before."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,8 @@ import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.compiler.model.interpret import evaluate
 from tinygrad_rnn.compiler.model.native import NativeProgram
+from tinygrad_rnn.compiler.model.pool import Pool
+from tinygrad_rnn.errors import CompileError
 
 from .programs import numbers, program_of
 
@@ -112,3 +116,29 @@ def test_rows_of_a_table_but_those_of_padding(dtype, padding):
     native = agree(dtype, lambda i: (table(i) ** 2).sum(), ids)
     assert native.stages.host == []
     agree(dtype, lambda x: (table(ids) * x[..., None]).sum(), numbers(2, 3))  # that the function holds
+
+
+def test_parameters_may_move_to_other_arrays_and_threads_share_a_program(dtype):
+    rnn, head = nn.GRU(3, 4), nn.Linear(4, 2)
+    program, _ = program_of(lambda x: (head(rnn(x)[0]) ** 2).sum(), numbers(5, 4, 3).astype(dtype))
+    pool = Pool(program)
+    xs = [numbers(5, 4, 3, seed=seed).astype(dtype) for seed in range(6)]
+
+    def check(x):
+        captured = {uid: t.data for uid, t in program.captured.items()}
+        for a, b in zip(pool.run([x], captured), evaluate(program, [x], captured), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+    for x in xs:
+        check(x)
+        head.weight.data = head.weight.data * 1.5
+    with ThreadPoolExecutor(4) as executor:
+        list(executor.map(check, xs * 5))
+
+
+def test_floats_of_two_dtypes_are_not_for_stages(dtype):
+    other = np.float32 if dtype == np.float64 else np.float64
+    layer = nn.Linear(3, 2)
+    program, _ = program_of(lambda x: layer(x).astype(other).sum(), numbers(4, 3).astype(dtype))
+    with pytest.raises(CompileError, match="wanted one dtype"):
+        Pool(program)

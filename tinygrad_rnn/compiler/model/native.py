@@ -34,6 +34,8 @@ class NativeProgram:
         Arrays of the captured tensors by uid: read where they are, at each run.
     dtype : float32 or float64
         Of all its floats.
+    copies : bool
+        Copy the arrays of `captured` at each run, whichever they are then.
 
     Raises
     ------
@@ -41,13 +43,18 @@ class NativeProgram:
         Where nothing can be compiled.
     """
 
-    def __init__(self, program: ModelProgram, captured: Mapping[int, np.ndarray], dtype: np.dtype):
+    def __init__(
+        self, program: ModelProgram, captured: Mapping[int, np.ndarray], dtype: np.dtype, copies: bool = False
+    ):
         check_available()
         if BOUNDSCHECK:
             raise CompileError("arrays are checked (NUMBA_BOUNDSCHECK), which stages cannot do")
         program = simplify(program)
         self.program, self.dtype = program, np.dtype(dtype)
+        self.given, self.copies = dict(captured), copies
         self.captured = {uid: t.data for uid, t in program.captured.items()} | dict(captured)
+        if copies:
+            self.captured |= {uid: np.array(a) for uid, a in captured.items()}
         self.stages, self.memory = Stages(self.dtype), Memory(self.dtype)
         self.at: dict[int, Any] = {}  # where values are, by uid
         self._floats: dict[int, np.ndarray] = {}  # integers and truth values as floats, by uid
@@ -71,6 +78,18 @@ class NativeProgram:
         self.stages.finish()
         self.outputs = [self.at[s.uid] for s in program.outputs]
 
+    def reads(self, captured: Mapping[int, np.ndarray]) -> bool:
+        """Whether runs read these arrays from now on."""
+        given = self.given
+        for uid, a in captured.items():
+            if given[uid] is not a:
+                break
+        else:
+            return True
+        if self.copies:
+            self.given = dict(captured)
+        return self.copies
+
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The outputs, which belong to this object."""
         for s, a in zip(self.program.inputs, inputs):
@@ -78,6 +97,9 @@ class NativeProgram:
         for symbols, draw in self.program.draws:
             for s, a in zip(symbols, draw()):
                 self.at[s.uid][...] = a
+        if self.copies:
+            for uid, a in self.given.items():
+                self.captured[uid][...] = a
         for uid, target in self._converted:
             target[...] = self.at[uid]
         self.stages.run()

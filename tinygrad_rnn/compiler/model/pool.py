@@ -1,0 +1,74 @@
+"""Native programs of one program: as many as there are threads that run it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ...errors import CompileError
+from ...kernels.build.uninterrupted import making
+from ..ir.symbol import Symbol
+from .native import NativeProgram
+from .program import LOOP, ModelProgram
+
+MOVES = 2  # how often parameters may move to other arrays, before their values are copied at each run instead
+
+
+class Pool:
+    """Runs a program by native calls.
+
+    Parameters
+    ----------
+    program : ModelProgram
+
+    Raises
+    ------
+    CompileError
+        If stages cannot compute it: its floats are of two dtypes, or an output is no array.
+    """
+
+    def __init__(self, program: ModelProgram):
+        self.program, self.dtype = program, _dtype_of(program)
+        if any(s.op is LOOP for s in program.outputs):
+            raise CompileError("an output is what the gradient of a loop needs, which is no array")
+        self._dtypes = [s.dtype for s in program.outputs]
+        self._free: list[NativeProgram] = []
+        self._moves = 0
+
+    def run(self, inputs: Sequence[np.ndarray], captured: Mapping[int, np.ndarray]) -> list[np.ndarray]:
+        """The outputs, in arrays of the caller's own.
+
+        Parameters
+        ----------
+        inputs : arrays
+            Of the shapes and dtypes of the program's inputs.
+        captured : dict
+            Arrays of the captured tensors, by uid.
+        """
+        native = self.take(captured)
+        found = [np.array(a, dtype) for a, dtype in zip(native.run(inputs), self._dtypes)]
+        self._free.append(native)
+        return found
+
+    def take(self, captured: Mapping[int, np.ndarray]) -> NativeProgram:
+        """A native program that reads these arrays, and that nobody else runs."""
+        while True:
+            try:
+                native = self._free.pop()
+            except IndexError:
+                break
+            if native.reads(captured):
+                return native
+            self._moves += 1
+        with making:
+            return NativeProgram(self.program, captured, self.dtype, self._moves > MOVES)
+
+
+def _dtype_of(program: ModelProgram) -> np.dtype:
+    values: list[Symbol] = [*program.inputs, *program.values()]
+    dtypes = {s.dtype for s in values if s.op is not LOOP and s.dtype.kind == "f" and s.shape != ()}
+    dtypes |= {t.dtype for t in program.captured.values() if t.dtype.kind == "f"}
+    if len(dtypes) != 1:
+        raise CompileError(f"floats: got {', '.join(map(str, dtypes)) or 'none'}, wanted one dtype")
+    return dtypes.pop()
