@@ -3,5 +3,5 @@
 Files, in reading order: `executable` (a plan that runs), `binding` (tables of arguments for one T and batch),
 `epilogue` (gradients of matrices after the loop), `launch` (all of it in one jitted call), `buffer_pool`, `memory`,
 `threads`; for sequences of different lengths `segments`, `row_moves` and `interpret_segments`; `streaming` (one step
-per call).
+per call); `verify`, on `column_numbers`.
 """

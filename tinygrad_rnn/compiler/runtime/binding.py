@@ -11,12 +11,14 @@ from ...kernels.loops.task_codes import Clear, CopyRows, Matrix, Task, Vector
 from ..codegen.array_names import ARENA, FORWARD_ARENA, GRADS, INPUT_PACKED, PACKED, PRODUCTS, Role, next_step
 from ..codegen.bound_layout import BoundLayout
 from ..codegen.layout import Layout
+from ..ir import verify
 from ..ir.symbol import BATCH
 from ..schedule.buffers import Buffer, BufferKind, Place
 from ..schedule.plan import Plan
 from . import threads
 from .epilogue import Epilogue
 from .launch import LaunchPlan
+from .verify import verify_epilogue
 
 Locate = Callable[[Buffer], Matrix]  # the rows of a buffer
 
@@ -304,7 +306,10 @@ def _bind_epilogue(
             return b.name, row
         return (ARENA, bound.offsets[b] + row) if b in bound.offsets else (FORWARD_ARENA, forward[b] + row)
 
-    return epilogue.bind(time, batch, locate), read
+    phases = epilogue.bind(time, batch, locate)
+    if verify.enabled:
+        verify_epilogue(epilogue, phases, bound.offsets, forward, time, batch, segmented)
+    return phases, read
 
 
 def _gradients_of_bases(reverse: Layout, epilogue: Epilogue, batch: int) -> list[tuple[int, tuple, np.dtype, int]]:
