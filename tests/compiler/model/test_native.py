@@ -142,3 +142,12 @@ def test_floats_of_two_dtypes_are_not_for_stages(dtype):
     program, _ = program_of(lambda x: layer(x).astype(other).sum(), numbers(4, 3).astype(dtype))
     with pytest.raises(CompileError, match="wanted one dtype"):
         Pool(program)
+
+
+@pytest.mark.parametrize("padding", [None, 1])
+def test_a_model_of_words(dtype, padding):
+    table, rnn, head = nn.Embedding(7, 5, padding_idx=padding), nn.LSTM(5, 6), nn.Linear(6, 7)
+    rng = np.random.default_rng(0)
+    words, targets = rng.integers(0, 7, (4, 3)), rng.integers(0, 7, (4, 3)).astype(np.int32)
+    native = agree(dtype, lambda x, t: nn.cross_entropy(head(rnn(table(x))[0]), t), words, targets)
+    assert native.stages.host == []
