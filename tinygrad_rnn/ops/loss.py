@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..core import primitive
+from ..core import Traceable, primitive
 from ..core.aliases import Value
 from .activation import sigmoid_of
 from .elementwise import masked_product
+from .twins import FEW, flat, kernels
 
 
-def _slope(g: Value, scale: float) -> Value:
+def _squared_error_slope(g: Value, x: Value, target: Value, scale: float) -> Value:
+    """Gradient by x; with x and target exchanged, by the target."""
     factor = 2.0 * scale
-    return float(g) * factor if type(g) is np.ndarray else g * factor  # NumPy takes its time over arrays of one number
+    if isinstance(g, Traceable) or isinstance(x, Traceable):
+        return (x - target) * (g * factor)
+    if x.size < FEW:
+        return np.subtract(x, target) * (float(g) * factor)
+    out = np.empty(x.shape, x.dtype)
+    kernel = kernels("losses", x.size).squared_error_gradient
+    kernel(flat(x), flat(target), float(g) * factor, out.reshape(-1), 0, x.size)
+    return out
 
 
 @primitive(
     vjps=[
-        lambda g, y, x, target, scale: (x - target) * _slope(g, scale),
-        lambda g, y, x, target, scale: (target - x) * _slope(g, scale),
+        lambda g, y, x, target, scale: _squared_error_slope(g, x, target, scale),
+        lambda g, y, x, target, scale: _squared_error_slope(g, target, x, scale),
     ],
     saves=(0, 1),
     floats=True,
@@ -26,18 +35,36 @@ def _slope(g: Value, scale: float) -> Value:
 )
 def squared_error(x: Value, target: Value, scale: float) -> Value:
     """``scale * sum((x - target)**2)`` of two arrays of one shape."""
-    d = np.subtract(x, target).reshape(-1)
-    total = d.dot(d) if d.size < 16384 else np.add.reduce(np.square(d))  # pairwise where there is much to add up
-    return total * d.dtype.type(scale)
+    if x.size < FEW:
+        d = np.subtract(x, target).reshape(-1)
+        return d.dot(d) * d.dtype.type(scale)
+    total = np.empty(1)
+    kernels("losses", x.size).squared_error(flat(x), flat(target), total, 0, x.size)
+    return x.dtype.type(total[0] * scale)
 
 
 def _logistic_vjp(g: Value, y: Value, x: Value, target: Value) -> Value:
-    return g * ((1 - target) * sigmoid_of(x) - target * sigmoid_of(-x))
+    if isinstance(g, Traceable) or isinstance(x, Traceable) or x.size < FEW:
+        return g * ((1 - target) * sigmoid_of(x) - target * sigmoid_of(-x))
+    one = g.size > 1 and not any(g.strides)  # of a sum
+    out = np.empty(x.shape, x.dtype)
+    kernel = kernels("losses", x.size).logistic_loss_gradient
+    kernel(flat(x), flat(target), flat(g.reshape(-1)[:1] if one else g), out.reshape(-1), 0, x.size)
+    return out
 
 
-@primitive(vjps=[_logistic_vjp, lambda g, y, x, target: g * -x], saves=(0, 1), floats=True)
+@primitive(
+    vjps=[_logistic_vjp, lambda g, y, x, target: g * -x],
+    saves=(0, 1),
+    floats=True,
+    owns_gradients=True,
+)
 def logistic_loss(x: Value, target: Value) -> Value:
     """``-target * log(sigmoid(x)) - (1 - target) * log(sigmoid(-x))``, with all digits on both sides."""
+    if x.size >= FEW:
+        out = np.empty(x.shape, x.dtype)
+        kernels("losses", x.size).logistic_loss(flat(x), flat(target), out.reshape(-1), 0, x.size)
+        return out
     if np.isfinite(x).all():
         y = np.maximum(x, 0) - x * target
     else:  # an infinity less a share of it would be NaN
