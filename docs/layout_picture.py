@@ -34,6 +34,7 @@ ROOMS = {
     "testing": Place(270, 110, 250, 56, "gradcheck, check_cell, cells"),
     "viz": Place(550, 110, 250, 56, "drawings, gradient flow"),
     "train": Place(850, 110, 290, 56, "loop, stopping, checkpoints"),
+    "programs": Place(590, 210, 210, 56, "functions as programs"),
     "nn": Place(270, 210, 250, 56, "the face: names for models"),
     "decoding": Place(40, 310, 200, 96, "greedy and beam\nsearch, sampling, CTC"),
     "recurrent": Place(270, 310, 530, 96, "cells, run over time", ("cells", "scan", "layers", "streaming")),
@@ -63,12 +64,13 @@ GROUND = ("checks", "config", "errors", "atomic", "foreign_names")  # files belo
 PATHS: dict[Edge, list[tuple[int, int]]] = {  # of arrows that are not one vertical line: corners, first to last
     ("nn", "decoding"): [(270, 238), (140, 238), (140, 310)],
     ("recurrent", "modules"): [(330, 406), (330, 428), (200, 428), (200, 450)],
-    ("train", "ops"): [(850, 138), (825, 138), (825, 618), (800, 618)],
+    ("train", "programs"): [(870, 166), (870, 238), (800, 238)],
     ("optim", "core"): [(900, 546), (900, 673), (200, 673), (200, 700)],
 }
 VERTICAL = {  # where the others are
     ("testing", "nn"): 395,
-    ("viz", "recurrent"): 675,
+    ("viz", "recurrent"): 570,
+    ("programs", "recurrent"): 675,
     ("train", "optim"): 995,
     ("nn", "recurrent"): 395,
     ("decoding", "modules"): 100,

@@ -17,6 +17,7 @@ from .config import (
 from .core import OUT, Lowering, Op, Reduction, Tensor, as_tensor, detect_anomaly, grad, primitive, tensor
 from .kernels.build import uninterrupted as _uninterrupted  # noqa: F401  forks have to wait for it from the start
 from .ops import *  # noqa: F403
+from .programs import compile
 
 __version__ = "0.1.0"
 
@@ -27,6 +28,7 @@ __all__ = [
     "Reduction",
     "Tensor",
     "as_tensor",
+    "compile",
     "detect_anomaly",
     "enable_grad",
     "errors",
@@ -48,6 +50,6 @@ __all__ += ops.__all__
 
 def __getattr__(name: str):
     """The other rooms, imported at first use."""
-    if name in ("compiler", "data", "decoding", "modules", "optim", "recurrent", "testing", "train", "viz"):
+    if name in ("compiler", "data", "decoding", "modules", "optim", "programs", "recurrent", "testing", "train", "viz"):
         return importlib.import_module(f"{__name__}.{name}")
     raise foreign_names.missing("tinygrad_rnn", name, foreign_names.PACKAGE)

@@ -13,7 +13,7 @@ from .autodiff.diagonal import DiagonalStep
 from .autodiff.influence import Influence
 from .frontend.trace_step import trace_step
 from .frontend.watch import Codes, watching
-from .ir.canonical import canonical, difference
+from .ir.canonical import Line, canonical, difference, listing
 from .ir.interpret import compute, evaluate, order, replay
 from .ir.program import StepProgram, bases, leaves, row_constants
 from .ir.symbol import BATCH, Symbol, location, raised_at
@@ -32,6 +32,7 @@ __all__ = [
     "DiagonalStep",
     "Executable",
     "Influence",
+    "Line",
     "Plan",
     "Segments",
     "StepKernel",
@@ -46,6 +47,7 @@ __all__ = [
     "evaluate",
     "format_bytes",
     "leaves",
+    "listing",
     "location",
     "making",
     "order",

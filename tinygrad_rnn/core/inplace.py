@@ -40,6 +40,8 @@ class InPlace(Operators):
     requires_grad: bool
 
     def _writable(self, what: str, value: Any) -> None:
+        if grad_mode.tracer is not None and grad_mode.tracer.whole:
+            grad_mode.tracer.refuse_write(what)
         if grad_mode.enabled and self.requires_grad:
             raise GraphError(
                 f"{what}: this tensor is part of the graph; write to it inside tr.no_grad(), or to t.detach()"
@@ -117,7 +119,9 @@ class InPlace(Operators):
     def _update(self, what: str, operation: Callable, value: Any) -> Any:
         """The result of ``t op= value``: this tensor, written to, or a new one where gradients flow."""
         new = operation(self, value)
-        if grad_mode.functional or grad_mode.tracer is not None or not isinstance(new, InPlace):
+        if grad_mode.tracer is not None:
+            return grad_mode.tracer.updated(self, new)
+        if grad_mode.functional or not isinstance(new, InPlace):
             return new
         if grad_mode.enabled:
             if self.requires_grad and self._node is None:

@@ -133,7 +133,7 @@ def on_arrays(op: Op, args: tuple, static: dict) -> Any:
     numbers = _FRACTIONS if op.floats else _NUMBERS
     for a in args:  # arrays of known dtypes, the common case, cost one look each
         if (a.dtype not in dtypes) if type(a) is np.ndarray else type(a) not in numbers:
-            args = tuple([_ready(op, i, a) for i, a in enumerate(args)])
+            args = tuple([ready(op, i, a) for i, a in enumerate(args)])
             break
     try:
         return op.forward(*args, **static)
@@ -141,7 +141,8 @@ def on_arrays(op: Op, args: tuple, static: dict) -> Any:
         raise explain(op, args, e) from None
 
 
-def _ready(op: Op, i: int, a: Any) -> Any:
+def ready(op: Op, i: int, a: Any) -> Any:
+    """An argument that is no tensor, as the forward of `op` takes it."""
     if type(a) not in _NUMBERS or type(a) is bool:
         a = as_operand(a, op.name)
     if op.floats and type(a) is np.ndarray and a.dtype.kind != "f" and i not in op.untyped:

@@ -18,6 +18,8 @@ def as_input(x, dtype: np.dtype, argument: str) -> Tensor:
     """
     if isinstance(x, Tensor):
         if x.dtype != dtype and is_float(x.dtype):
+            if config.grad_mode.tracer is not None and config.grad_mode.tracer.is_array(x):
+                return x.astype(dtype)
             raise DTypeError(f"{argument}: got a {x.dtype} tensor, wanted {dtype} as the cell; cast one of them")
         return x
     array = x if isinstance(x, np.ndarray) else _read(x, argument)

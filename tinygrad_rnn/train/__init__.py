@@ -1,9 +1,9 @@
 """Training: a loop that stops, saves and goes on to the last bit, with metrics and truncated BPTT.
 
-Files, in reading order: `trainer` (what a user asks for), `loop` (epochs), `batches` and `updates` (one batch),
-`callbacks`, `stopping`, `progress`, `signals`, `modes`, `parts` (what helpers take); what is saved: `state`,
-`position`, `randomness`, `resume` (all of it as one nest), `checkpoint` (a nest as a file), `files`; `tbptt`;
-`metrics`; `checks`.
+Files, in reading order: `trainer` (what a user asks for), `loop` (epochs), `batches`, `gradients` and `updates` (one
+batch), `train_step` (the same without a loop), `callbacks`, `stopping`, `progress`, `signals`, `modes`, `parts` (what
+helpers take); what is saved: `state`, `position`, `randomness`, `resume` (all of it as one nest), `checkpoint` (a nest
+as a file), `files`; `tbptt`; `metrics`; `checks`.
 
 A trainer knows a model as a module that gives something to a loss; it knows nothing of recurrence and compiled loops.
 """
@@ -12,12 +12,14 @@ from .callbacks import PrintEpochs, SaveCheckpoint
 from .metrics import confusion_matrix, edit_distance, error_rate, f1_scores
 from .stopping import Best
 from .tbptt import TruncatedBPTT, Window
+from .train_step import TrainStep
 from .trainer import Trainer
 
 __all__ = [
     "Best",
     "PrintEpochs",
     "SaveCheckpoint",
+    "TrainStep",
     "Trainer",
     "TruncatedBPTT",
     "Window",

@@ -12,7 +12,7 @@ from ..core.dtype import as_array
 from ..errors import DataError, ShapeError
 
 
-def tensor_maker(dtype: np.dtype) -> Callable[[Any], Any]:
+def tensor_maker(dtype: np.dtype) -> Callable[..., Any]:
     """A function from arrays to tensors; floating-point arrays are cast to `dtype`, tensors pass."""
     ndarray = np.ndarray
 
@@ -32,15 +32,27 @@ def pair_loss(model: Callable, loss: Callable, tensor: Callable) -> Callable[[An
     """A function from a batch ``(inputs, targets)`` to its loss; a tuple of inputs is several arguments."""
 
     def loss_of(batch):
-        if not isinstance(batch, tuple | list) or len(batch) != 2:
-            kind = type(batch).__name__
-            raise DataError(f"batch: got {kind}, wanted a pair (inputs, targets); else pass step={_hint(batch)}")
-        inputs, targets = batch
+        inputs, targets = read_pair(batch)
         if type(inputs) is tuple:
             return loss(model(*[tensor(x, "inputs") for x in inputs]), tensor(targets, "targets"))
         return loss(model(tensor(inputs, "inputs")), tensor(targets, "targets"))
 
     return loss_of
+
+
+def read_pair(batch: Any) -> tuple[Any, Any]:
+    """Inputs and targets of a batch.
+
+    Raises
+    ------
+    DataError
+        If it is no pair.
+    """
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        kind = type(batch).__name__
+        raise DataError(f"batch: got {kind}, wanted a pair (inputs, targets); else pass step={_hint(batch)}")
+    inputs, targets = batch
+    return inputs, targets
 
 
 def _hint(batch: Any) -> str:

@@ -12,6 +12,7 @@ from ..errors import DataError, NonFiniteError
 from . import randomness, resume
 from .batches import pair_loss, tensor_maker
 from .checks import EVENTS
+from .gradients import GradientsOf, on_the_tape
 from .modes import Modes
 from .parts import Parts
 from .position import Position
@@ -84,7 +85,7 @@ class Loop(Parts):
         if state.step_in_epoch == 0:
             self._call("on_epoch_start")
         self._at_boundary = False  # from here on, except in callbacks
-        update = updater(self, self._loss_function(train))
+        update = updater(self, self._gradients_of(train))
         on_step = [c.on_step_end for c in self.callbacks if hasattr(c, "on_step_end")]
         limited = rules.max_steps is not None or rules.max_seconds is not None
         showing = bar.on
@@ -191,6 +192,10 @@ class Loop(Parts):
         if isinstance(data, TruncatedBPTT):
             return lambda window: data.loss(model, loss, window, tensor)
         return pair_loss(model, loss, tensor)
+
+    def _gradients_of(self, data: Any) -> GradientsOf:
+        """What computes the losses and gradients of batches."""
+        return on_the_tape(self._loss_function(data), self.optimizer, self.nonfinite != "ignore")
 
     def _tensor(self) -> Callable[[Any], Any]:
         return tensor_maker(resume.parameters(self.optimizer)[0].dtype)

@@ -8,33 +8,44 @@ from typing import Any
 
 import numpy as np
 
-from ..core import Tensor
 from ..errors import NonFiniteDataError, NonFiniteError
 from ..optim import Optimizer, clip_grad_norm_, clip_grad_value_
 from . import resume
-from .batches import find_nonfinite, number_of
+from .batches import find_nonfinite
+from .gradients import GradientsOf
 from .parts import Parts
 from .tbptt import TruncatedBPTT
 
 
-def updater(trainer: Parts, loss_of: Callable[[Any], Tensor]) -> Callable[[Any], float]:
+def updater(trainer: Parts, gradients: GradientsOf) -> Callable[[Any], float]:
     """A function that updates the parameters with a batch, and returns its loss.
 
     It raises FloatingPointError before the update if the loss or a gradient is not finite, unless the trainer
     ignores that.
     """
-    optimizer, state = trainer.optimizer, trainer.state
-    clip_norm, clip_value, watch = trainer.clip_norm, trainer.clip_value, trainer.nonfinite != "ignore"
+    state = trainer.state
+    apply = applier(trainer.optimizer, trainer.clip_norm, trainer.clip_value, trainer.nonfinite != "ignore")
+
+    def update(batch):
+        value = gradients(batch)
+        state.norm_sum += apply()
+        return value
+
+    return update
+
+
+def applier(
+    optimizer: Optimizer, clip_norm: float | None, clip_value: float | None, watch: bool
+) -> Callable[[], float]:
+    """A function that clips the gradients, updates, and returns the norm before clipping, or 0.
+
+    With `watch` it raises FloatingPointError before the update if a gradient is not finite.
+    """
     params = resume.parameters(optimizer)
     checks = type(optimizer).step is Optimizer.step  # a user's own step need not check gradients
 
-    def update(batch):
-        loss = loss_of(batch)
-        value = number_of(loss)
-        if watch and not math.isfinite(value):
-            raise NonFiniteError(f"loss: got {value}")
-        optimizer.zero_grad()
-        loss.backward()
+    def apply():
+        norm = 0.0
         if clip_value is not None:
             if watch:
                 clip_grad_norm_(params, math.inf, error_if_nonfinite=True)
@@ -48,10 +59,9 @@ def updater(trainer: Parts, loss_of: Callable[[Any], Tensor]) -> Callable[[Any],
         else:
             norm = clip_grad_norm_(params, clip_norm, error_if_nonfinite=watch)
             optimizer.step()
-            state.norm_sum += norm
-        return value
+        return norm
 
-    return update
+    return apply
 
 
 def describe(trainer: Parts, train: Any, batch: Any, where: str, error: FloatingPointError) -> FloatingPointError:

@@ -14,7 +14,7 @@ import numpy as np
 from ...config import grad_mode
 from ...core import Tensor
 from ..ir.symbol import _COMPILER, _PACKAGE, BATCH, Symbol, asked_by, location
-from .trace import Trace, recording
+from .trace import recording
 
 IMPURE = {
     "time": "reads the clock",
@@ -42,12 +42,12 @@ class watching(recording):
 
     Parameters
     ----------
-    trace : Trace
+    trace : Trace or ModelTrace
     codes : dict
         Filled with the code that runs in this thread, each with its globals.
     """
 
-    def __init__(self, trace: Trace, codes: Codes):
+    def __init__(self, trace: Any, codes: Codes):
         super().__init__(trace)
         self.codes = codes
         self.calling: Any = None
@@ -101,10 +101,7 @@ class watching(recording):
             if module == "_thread" and function.__name__ in THREADS:
                 what = "asks which thread runs it"
             if what is not None and not frame.f_code.co_filename.startswith(_PACKAGE):
-                self.trace.give_up(
-                    f"the step {what} at {location()}, which a compiled loop would do once: do it in "
-                    "begin_sequence(), and keep the result as an attribute, or make it an input"
-                )
+                self.trace.give_up(self.trace.IMPURE.format(what=what, where=location()))
         elif event in ("c_return", "c_exception"):
             self.calling = None
 
@@ -131,10 +128,11 @@ def _remove() -> None:
                 setattr(Tensor, name, attribute)
 
 
-def _tracer() -> Trace | None:
-    """This thread's trace, if a step or what it calls is asking."""
+def _tracer() -> Any:
+    """This thread's trace, if what is traced, or what it calls, is asking."""
     tracer = grad_mode.tracer
-    return tracer if isinstance(tracer, Trace) and not asked_by(_COMPILER, skipping=__file__) else None
+    watched = tracer is not None and tracer.note is not None
+    return tracer if watched and not asked_by(_COMPILER, skipping=__file__) else None
 
 
 def _slot(name: str, refuse: Any) -> property:
@@ -149,11 +147,11 @@ def _slot(name: str, refuse: Any) -> property:
     return property(read, slot.__set__)
 
 
-def _read_data(tracer: Trace, tensor: Tensor) -> None:
+def _read_data(tracer: Any, tensor: Tensor) -> None:
     array = _slots["data"].__get__(tensor)
     if array.dtype.kind in "iub" and asked_by(_PACKAGE, skipping=__file__):
         tracer.read.append(tensor)  # whole numbers as an index: taken over
-    elif asked_by(_LAYERS, skipping=__file__):
+    elif not tracer.whole and asked_by(_LAYERS, skipping=__file__):
         tracer.refuse_for(
             f"a layer runs inside a step at {location()}: call its cell's step(), or run it in begin_sequence()"
         )
@@ -161,12 +159,12 @@ def _read_data(tracer: Trace, tensor: Tensor) -> None:
         tracer.refuse("an access to the data of a tensor")
 
 
-def _read_gradient(tracer: Trace, tensor: Tensor) -> None:
+def _read_gradient(tracer: Any, tensor: Tensor) -> None:
     if not asked_by(_PACKAGE, skipping=__file__):
         tracer.refuse("an access to the gradient of a tensor")
 
 
-def _read_flag(tracer: Trace, tensor: Tensor) -> None:
+def _read_flag(tracer: Any, tensor: Tensor) -> None:
     if not asked_by(_PACKAGE, skipping=__file__):
         tracer.refuse("a look at whether a tensor requires gradients")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,12 @@ class Line(NamedTuple):
 
 def canonical(program: StepProgram, name: Callable[[int, Tensor], Any]) -> list[Line]:
     """Lines of a program, results last; `name` identifies the tensors it reads, by uid and tensor."""
-    results = program.results
+    names = {uid: name(uid, tensor) for uid, tensor in program.invariants.items()}
+    return [*listing(program.results, names), Line((program.mask_probabilities,), "")]
+
+
+def listing(results: Sequence[Symbol], names: Mapping[int, Any]) -> list[Line]:
+    """Lines of the values that `results` need, and of these; `names` identifies what is read, by uid."""
     symbols = order(results, ())
     number = {s.uid: i for i, s in enumerate(symbols)}
 
@@ -31,11 +36,8 @@ def canonical(program: StepProgram, name: Callable[[int, Tensor], Any]) -> list[
 
     lines = []
     for s in symbols:
-        leaf: Any = s.leaf
-        if s.uid in program.invariants:
-            leaf = name(s.uid, program.invariants[s.uid])
         what = (
-            leaf,
+            names.get(s.uid, s.leaf),
             s.operation,
             s.op and s.op.forward,
             *map(argument, s.args),
@@ -45,8 +47,7 @@ def canonical(program: StepProgram, name: Callable[[int, Tensor], Any]) -> list[
             s.varying,
         )
         lines.append(Line(what, s.where))
-    lines += [Line((number[s.uid],), s.where) for s in results]
-    return [*lines, Line((program.mask_probabilities,), "")]
+    return [*lines, *[Line((number[s.uid],), s.where) for s in results]]
 
 
 def difference(one: list[Line], other: list[Line]) -> str | None:

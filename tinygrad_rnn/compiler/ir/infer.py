@@ -11,6 +11,11 @@ from ...core.dtype import promote
 from .symbol import BATCH, Symbol
 
 
+def stand_in(dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    """An array that takes no memory: of ones, which suit most domains, or of zeros, indices of any table."""
+    return np.broadcast_to(np.asarray(dtype.kind not in "iu", dtype), shape)
+
+
 def infer(op: Op, args: tuple, static: dict, rows: int) -> Any:
     """Shape and dtype of the result, or a list of them for several results.
 
@@ -20,9 +25,7 @@ def infer(op: Op, args: tuple, static: dict, rows: int) -> Any:
         How many rows stand for a row for each batch row.
     """
     arrays: list = [
-        np.broadcast_to(np.ones((), a.dtype), tuple(rows if n is BATCH else n for n in a.shape))
-        if isinstance(a, Symbol)
-        else a
+        stand_in(a.dtype, tuple(rows if n is BATCH else n for n in a.shape)) if isinstance(a, Symbol) else a
         for a in args
     ]
     if op.lowering is not None and op.lowering.kind == "matmul":  # sums of nothing cost nothing

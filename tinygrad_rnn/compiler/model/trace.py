@@ -13,9 +13,10 @@ import numpy as np
 from ...config import grad_mode
 from ...core import Op, Tensor
 from ...core.dtype import promote
-from ...core.node import explain
+from ...core.node import explain, ready
 from ...ops import elementwise
 from ..frontend.refusing import Refusing
+from ..ir.infer import stand_in
 from ..ir.program import expression_key
 from ..ir.symbol import Symbol, location
 from .program import ASTYPE, LOOP, LOOP_GRADIENT, PICK, Check, Draw, Loop
@@ -30,6 +31,8 @@ class ModelTrace(Refusing):
     ----------
     whole : bool
         True: recurrent layers are recorded as loops. (Inside a cell's step there are none.)
+    arrays : set of int
+        Uids of the values that are NumPy arrays on the tape: these adopt the dtype of the tensors that they meet.
     captured : dict
         By the id of what the function holds: that, its tensor and its symbol.
     needs : set of int
@@ -39,6 +42,10 @@ class ModelTrace(Refusing):
     """
 
     whole = True
+    IMPURE = (
+        "the function {what} at {where}, which its program would do once: do it before the call, and make the result "
+        "an argument"
+    )
     leaked = False
     stand_in = 0
 
@@ -47,6 +54,7 @@ class ModelTrace(Refusing):
         self.draws: list[Draw] = []
         self.checks: list[Check] = []
         self.needs: set[int] = set()
+        self.arrays: set[int] = set()
         self.guards: list[Any] = []  # of the programs of recurrent layers
         self.note: Callable | None = None
         self.watcher: Callable | None = None
@@ -126,24 +134,28 @@ class ModelTrace(Refusing):
             if isinstance(a, list | tuple):
                 self.refuse_for(f"{op.name} at {location()}: got a {type(a).__name__}, wanted tensors")
         lifted = [self.lift(a) for a in args]
-        found = self._infer(op, lifted, [isinstance(a, Tensor) for a in args], static)
+        tensor_at = [isinstance(a, Tensor) and not self.is_array(a) for a in args]
+        found = self._infer(op, lifted, tensor_at, static)
         operands = tuple(lifted)
         needs = grad_mode.enabled and op.differentiable and any(map(self.needing, operands))
         if not isinstance(found, list):
             shape, dtype = found
-            return self.make(op, operands, static, shape, dtype, needs)
-        lead = self.make(op, operands, static, (), np.dtype(float), needs)
-        return self.picks(lead, found, needs)
+            results: Any = self.make(op, operands, static, shape, dtype, needs)
+        else:
+            results = self.picks(self.make(op, operands, static, (), np.dtype(float), needs), found, needs)
+        if not any(tensor_at):
+            self.arrays |= {s.uid for s in (results if isinstance(found, list) else (results,))}
+        return results
 
     def _infer(self, op: Op, args: list, tensor_at: list[bool], static: dict) -> Any:
         """Shape and dtype of the result, or a list of them for several results.
 
         Operands are cast as the tape casts them, in `args`.
         """
-        ones = [np.broadcast_to(np.ones((), a.dtype), a.shape) if isinstance(a, Symbol) else a for a in args]
-        arrays = promote(op, ones, tensor_at)
+        ones: list[Any] = [stand_in(a.dtype, a.shape) if isinstance(a, Symbol) else a for a in args]
+        arrays = promote(op, ones, tensor_at) if any(tensor_at) else [ready(op, i, a) for i, a in enumerate(ones)]
         for i, (a, b) in enumerate(zip(args, arrays)):
-            if isinstance(a, Symbol) and a.dtype != b.dtype:
+            if isinstance(a, Symbol) and isinstance(b, np.ndarray) and a.dtype != b.dtype:
                 args[i] = self.make(ASTYPE, (a,), {"dtype": b.dtype}, a.shape, b.dtype, self.needing(a))
         if op.lowering is not None and op.lowering.kind == "matmul":  # sums of nothing cost nothing
             a, b = arrays
@@ -157,6 +169,10 @@ class ModelTrace(Refusing):
         if isinstance(out, tuple):
             return [(np.shape(o), np.asarray(o).dtype) for o in out]
         return np.shape(out), np.asarray(out).dtype
+
+    def is_array(self, value: Any) -> bool:
+        """Whether a value of the program is a NumPy array on the tape."""
+        return isinstance(value, Symbol) and value.uid in self.arrays
 
     def needing(self, value: Any) -> bool:
         """Whether gradients flow through an argument."""
@@ -194,6 +210,19 @@ class ModelTrace(Refusing):
         args = (lead, *[self.lift(cotangents[i]) for i in indices])
         gradient = self.make(LOOP_GRADIENT, args, {"indices": indices}, (), np.dtype(float), False)
         return self.picks(gradient, [(a.shape, a.dtype) for a in lead.operands], False)
+
+    def updated(self, old: Any, new: Any) -> Any:
+        """The result of ``old += value``: `new`, where the tape makes a new tensor as well."""
+        if not (grad_mode.enabled and (self.needing(self.lift(old)) or self.needing(new))):
+            self.refuse_write("an augmented assignment")
+        return new
+
+    def refuse_write(self, what: str) -> None:
+        """Give up, as a tensor or an array would be written to, which others may see."""
+        self.refuse_for(
+            f"an in-place write ({what}) at {location()}: programs write to nothing; build a new value, such as with "
+            "tr.where() or tr.concat()"
+        )
 
     def detach(self, x: Any) -> Any:
         return self.record(elementwise.CONSTANT, (x,), {})

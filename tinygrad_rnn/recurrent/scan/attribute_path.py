@@ -10,7 +10,6 @@ import numpy as np
 
 from ...core import Tensor
 from ...modules.module import Module
-from ..cell import Cell
 from .facts import DEPTH, attributes
 from .kinds import FUNCTIONS
 
@@ -37,7 +36,7 @@ class AttributePath(NamedTuple):
         return "".join(f"[{key!r}]" if is_item else f".{key}" for is_item, key in self.path)
 
 
-def locate(cell: Cell, tensor: Tensor) -> AttributePath | None:
+def locate(cell: Module, tensor: Tensor) -> AttributePath | None:
     """The path to `tensor`, or None if the cell does not keep it."""
     seen: set[int] = {id(module) for module in cell.modules()}
     for module in cell.modules():

@@ -15,6 +15,7 @@ import numpy as np
 from ...config import grad_mode
 from ...core import Tensor, tree
 from ...errors import CompileError
+from ...modules.module import Module
 from ...modules.parameter import Parameter
 from ..cell import Cell
 from .arguments import Arguments
@@ -51,7 +52,7 @@ class StaticAttributes:
         self.seen: list[tuple[weakref.ref, type, dict, list, list]] = []
         self._mutable = False
 
-    def read(self, cell: Cell) -> tuple:
+    def read(self, cell: Module) -> tuple:
         """The facts of the cell as it is now."""
         # Where all values are immutable, a change is another object in some attribute: comparing identities is enough,
         # and takes a microsecond where reading facts takes ten.

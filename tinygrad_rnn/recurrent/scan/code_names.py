@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import functools
 import types
 from collections.abc import Iterator
 
@@ -43,9 +44,10 @@ def _texts(code: types.CodeType) -> list[str]:
     return [c for c in consts if isinstance(c, str) and c.isidentifier()]
 
 
-def global_names(code: types.CodeType) -> set[str]:
+@functools.lru_cache(4096)
+def global_names(code: types.CodeType) -> frozenset[str]:
     """Names of globals in the code, and in that of functions inside it."""
-    return {i.argval for c in codes_in(code) for i in dis.get_instructions(c) if i.opname in _GLOBAL}
+    return frozenset({i.argval for c in codes_in(code) for i in dis.get_instructions(c) if i.opname in _GLOBAL})
 
 
 def imported(code: types.CodeType) -> list[str]:

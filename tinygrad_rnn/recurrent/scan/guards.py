@@ -16,7 +16,6 @@ from ... import config
 from ...core import Tensor
 from ...errors import CompileError
 from ...modules.module import Module
-from ..cell import Cell
 from .attribute_path import AttributePath, locate
 from .code_names import EveryName, global_names, imported, looked_up, makes_up_names, names_in, reads_of_globals
 from .facts import DEPTH, FactReader, attributes, parts, static_attributes
@@ -113,13 +112,14 @@ def _is_generated(names: Mapping) -> bool:
     return str(names.get("__name__", "")).startswith("namedtuple_")
 
 
-def guards_of(cell: Cell | None, codes: Mapping[types.CodeType, dict], read: Iterable[Tensor]) -> Guards:
+def guards_of(cell: Module | None, codes: Mapping[types.CodeType, dict], read: Iterable[Tensor]) -> Guards:
     """Guards on everything that the code of a step reads outside of its cell.
 
     Parameters
     ----------
-    cell : Cell or None
-        Attributes of the cell and its parts have guards of their own; classes and functions in them are searched.
+    cell : Module or None
+        A cell, or what stands for a function. Attributes of it and its parts have guards of their own; classes and
+        functions in them are searched.
     codes : mapping of code to globals
         The code that ran while the step was traced.
     read : iterable of Tensor

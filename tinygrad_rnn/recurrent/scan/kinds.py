@@ -31,10 +31,21 @@ from ...modules.module import Module
 from .code_names import names_in
 from .random_generators import generator_of
 
+
+class Opaque:
+    """Base of objects that do not change what a step computes: compared by identity."""
+
+
+class Wrapper:
+    """Base of callables that do what another one does, their attribute `function`."""
+
+    function: Any
+
+
 FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
 PLAIN = {bool, int, str, bytes, types.NoneType}
 # what can only change by being replaced, and what is watched by its names
-_IDENTICAL: tuple = (type, types.ModuleType, types.CodeType, np.dtype, np.ufunc, range, slice)
+_IDENTICAL: tuple = (Opaque, type, types.ModuleType, types.CodeType, np.dtype, np.ufunc, range, slice)
 _IDENTICAL += (re.Pattern, struct.Struct)
 _IDENTICAL += (datetime.date, datetime.time, datetime.timedelta, datetime.tzinfo, decimal.Decimal)
 _IDENTICAL += (types.GenericAlias, types.UnionType, types.GetSetDescriptorType, types.MemberDescriptorType)

@@ -66,6 +66,8 @@ class OuterState:
         self._functions: list[types.FunctionType] = []
         for name in ("step", "begin_sequence", "initial_state"):
             self._visit(getattr(type(cell), name, None), 0)
+        for function in vars(cell).get("_functions", ()):  # of what stands for functions
+            self._visit(function, 0)
         for module in cell.modules():
             self._add_class(type(module))
             self._visit(vars(type(module)).get("forward"), 0)

@@ -11,7 +11,7 @@ from ... import compiler
 from ...core import Tensor, tree
 from ...errors import CompileError, VerificationError
 from ...modules.dropout import keep_masks
-from ..cell import Cell
+from ...modules.module import Module
 from .guards import NOTHING, Guards, guards_of
 from .loop import CompiledLoop, reason_of
 
@@ -130,7 +130,7 @@ class Refusal(str):
     guards: Guards = NOTHING
 
 
-def refusal(reason: str, cell: Cell | None, codes: dict, read: Iterable[Tensor] = ()) -> Refusal:
+def refusal(reason: str, cell: Module | None, codes: dict, read: Iterable[Tensor] = ()) -> Refusal:
     """A refusal with guards on all that the code has read: if they fail, the step is traced again."""
     found = Refusal(reason)
     with contextlib.suppress(CompileError):  # more than guards can compare: the refusal is final

@@ -116,10 +116,10 @@ def _checked(cell: Cell, xs: Any, state: Any, layout: SequenceLayout, trace: Mod
 
 def _build(trace: ModelTrace, cell: Cell, arguments: Arguments, layout: SequenceLayout) -> GuardedCall:
     """The compiled call of a layer, whose loops the program runs."""
-    from .compiled import build_call
-
     try:
         with trace.suspended(), isolated_dry_run(cell):
+            from .compiled import build_call  # at first use, unwatched
+
             cell.begin_sequence(arguments.inputs[0].shape[layout.batch_axis])
             found = build_call(cell, arguments, "compiled", layout)
     except CompileError as error:

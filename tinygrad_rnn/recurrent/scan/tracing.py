@@ -17,6 +17,7 @@ import numpy as np
 from ... import compiler, config
 from ...core import Tensor, tree
 from ...errors import CompileError
+from ...modules.module import Module
 from ..cell import Cell
 from .arguments import Arguments
 from .attribute_path import AttributePath, as_constant, locate
@@ -115,7 +116,7 @@ def _trace_once(cell: Cell, arguments: Arguments, codes: compiler.Codes, stand_i
         )
         if rng_state(cell) != random or outer.drew():
             raise _Drew(DRAWS)
-        if static_attributes(cell) != static or _holds_symbols(cell):
+        if static_attributes(cell) != static or holds_symbols(cell):
             raise CompileError("step writes to the cell's attributes: carry what changes in the state")
         if outer.changed():
             raise CompileError("step writes to a global or to what one holds: carry what changes in the state")
@@ -145,23 +146,24 @@ def _mentions(value: Any, n: int) -> bool:
     return isinstance(value, int | float | np.number) and value == n
 
 
-def _holds_symbols(cell: Cell) -> bool:
+def holds_symbols(cell: Module) -> bool:
+    """Whether a traced value was left in an attribute."""
     return any(isinstance(v, compiler.Symbol) for module in cell.modules() for v in vars(module).values())
 
 
 def _lines(trace: StepTrace) -> list:
     sources = dict(trace.sources)
-    return compiler.canonical(trace.traced, lambda uid, tensor: _Read(sources[uid], tensor))
+    return compiler.canonical(trace.traced, lambda uid, tensor: Read(sources[uid], tensor))
 
 
-class _Read:
+class Read:
     """A tensor that a program reads, equal to one of the same path, identity or values."""
 
     def __init__(self, source: AttributePath, tensor: Tensor):
         self.source, self.tensor = source, tensor
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Read):
+        if not isinstance(other, Read):
             return False
         a, b = self.source, other.source
         if a.attributes is b.attributes and a[1:] == b[1:]:
@@ -223,14 +225,14 @@ def _difference(program: Any, cell: Cell, arguments: Arguments, batch: int, seed
             return f"{type(error).__name__}: {error}"
         n = len(program.traced.outputs)
         arrays = [t.data[0] for t in found[:n]] + [t.data for t in found[n:]]
-        if all(_close(a, b, 0.0) for a, b in zip(arrays, wanted)) and len(arrays) == len(wanted):
+        if all(close(a, b, 0.0) for a, b in zip(arrays, wanted)) and len(arrays) == len(wanted):
             return None
         eps = 1e-6 if any(a.dtype == np.float32 for a in arrays) else 1e-14
         near = _on_the_tape(cell, arguments, [_nudge(x, eps) for x in xs], [_nudge(s, eps) for s in ss], seed)
         for a, b, c in zip(arrays, wanted, near):
             if a.shape != b.shape or a.dtype != b.dtype:
                 return f"got {a.dtype}{list(a.shape)}, wanted {b.dtype}{list(b.shape)}"
-            if not _close(a, b, 1e3 * np.abs(b - c)):
+            if not close(a, b, 1e3 * np.abs(b - c)):
                 i = np.argmax(np.abs(np.nan_to_num(a - b)))
                 return f"got {a.ravel()[i]:.6g}, wanted {b.ravel()[i]:.6g}"
     return None
@@ -247,7 +249,8 @@ def _nudge(array: np.ndarray, eps: float) -> np.ndarray:
     return (array * (1 + eps)).astype(array.dtype) if array.dtype.kind == "f" else array
 
 
-def _close(a: np.ndarray, b: np.ndarray, more: Any) -> bool:
+def close(a: np.ndarray, b: np.ndarray, more: Any) -> bool:
+    """Whether arrays agree but for rounding; `more` is tolerated in addition."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
     eps = 1e-3 if a.dtype == np.float32 else 1e-8

@@ -1,0 +1,217 @@
+"""Compiled functions: results, gradients, higher derivatives and errors are those of the tape."""
+
+import threading
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tr
+from tinygrad_rnn import nn
+from tinygrad_rnn.errors import CompileError, ShapeError
+
+from .agreement import agree, same
+
+
+def numbers(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+@pytest.fixture(autouse=True)
+def double():
+    tr.seed(0)
+    tr.set_default_dtype("float64")
+    yield
+    tr.set_default_dtype("float32")
+
+
+@pytest.mark.parametrize("layer", [nn.RNN, nn.LSTM, nn.GRU])
+def test_a_layer_and_its_head(layer):
+    rnn, head = layer(3, 4, num_layers=2, bidirectional=True, dropout=0.4), nn.Linear(8, 2)
+
+    def model(x):
+        y, state = rnn(x)
+        return {"y": head(y), "state": state, "words": ("two", 2, None)}
+
+    agree(model, [*rnn.parameters(), *head.parameters()], numbers(5, 4, 3))
+    agree(model, [*rnn.parameters(), *head.parameters()], tr.tensor(numbers(5, 4, 3), requires_grad=True))
+
+
+def test_noise_is_drawn_as_on_the_tape():
+    cell = nn.Zoneout(nn.VariationalDropout(nn.WeightDrop(nn.LSTMCell(3, 4), 0.4), 0.3, 0.2), 0.2)
+    layer, drop = nn.Recurrent(cell), nn.Dropout(0.5)
+    agree(lambda x: drop(layer(drop(x))[0]), list(layer.parameters()), tr.tensor(numbers(5, 4, 3)))
+
+
+def test_a_module_is_compiled_as_it_is():
+    class Net(nn.Module):
+        def __init__(self):
+            self.first, self.norm, self.last = nn.Linear(3, 6), nn.LayerNorm(6), nn.Linear(6, 2)
+
+        def forward(self, x, scale=1.0):
+            return self.last(tr.tanh(self.norm(self.first(x)))) * scale
+
+    net = Net()
+    agree(net, list(net.parameters()), numbers(7, 3))
+    agree(lambda x: net(x, scale=2.5), list(net.parameters()), numbers(7, 3))
+
+
+def test_arrays_stay_arrays():
+    agree(lambda x: (x * 2, x.sum(axis=0), x > 0, x.astype("float32")), [], numbers(4, 3))
+    agree(lambda x, w: (x @ w, x + 1), [], numbers(4, 3).astype("float32"), tr.tensor(numbers(3, 2)))
+
+
+def test_arrays_adopt_the_dtype_of_what_they_meet():
+    tr.set_default_dtype("float32")
+    layer = nn.GRU(3, 4)
+    agree(lambda x: layer(x)[0], list(layer.parameters()), numbers(5, 2, 3), rtol=1e-5)
+
+
+def test_results_that_are_not_computed():
+    w = nn.Parameter(numbers(3))
+
+    def function(x, y):
+        return x, w, (y, w * 2), tr.zeros((2,)), np.arange(3), True
+
+    compiled = agree(function, [w], tr.tensor(numbers(3)), numbers(2))
+    x, y = tr.tensor(numbers(3)), numbers(2)
+    result = compiled(x, y)
+    assert result[0] is x
+    assert result[1] is w
+    assert result[2][0] is y
+    result[3].data[:] = 7
+    assert (compiled(x, y)[3].data == 0).all()
+
+
+def test_only_some_results_are_differentiated():
+    a, b = nn.Parameter(numbers(3)), nn.Parameter(numbers(3, seed=1))
+    compiled = tr.compile(lambda x: (a * x, tr.tanh(b * x)), fallback="error")
+    compiled(numbers(3))[0].sum().backward()
+    assert b.grad is None
+    _, second = compiled(numbers(3))
+    second.sum().backward(retain_graph=True)
+    once = b.grad.data.copy()
+    second.sum().backward()
+    np.testing.assert_allclose(b.grad.data, 2 * once)
+
+
+def test_second_derivatives():
+    layer, x = nn.LSTM(2, 3), tr.tensor(numbers(4, 2, 2), requires_grad=True)
+    drop = nn.Dropout(0.3)
+
+    def function(x):
+        return (drop(layer(x)[0]) ** 2).sum()
+
+    def penalty(f):
+        tr.seed(3)
+        layer.zero_grad()
+        (dx,) = tr.grad(f(x), x, create_graph=True)
+        (dx * dx).sum().backward()
+        return [p.grad.data.copy() for p in layer.parameters()]
+
+    for g, w in zip(penalty(tr.compile(function, fallback="error")), penalty(function)):
+        np.testing.assert_allclose(g, w, rtol=1e-9, atol=1e-12)
+
+
+def test_a_write_to_a_result_spoils_no_gradient():
+    w = nn.Parameter(numbers(3))
+    compiled = tr.compile(lambda x: (tr.tanh(w * x), tr.exp(w).reshape((3, 1))), fallback="error")
+    y, z = compiled(numbers(3))
+    total = y.sum() + z.sum()
+    with tr.no_grad():
+        y.fill_(0.0)
+        z.fill_(0.0)
+    total.backward()
+    expected = (1 - np.tanh(w.data * numbers(3)) ** 2) * numbers(3) + np.exp(w.data)
+    np.testing.assert_allclose(w.grad.data, expected)
+
+
+def test_as_a_decorator_of_functions_and_methods():
+    class Net(nn.Module):
+        def __init__(self, n):
+            self.layer = nn.Linear(3, n)
+
+        @tr.compile
+        def forward(self, x):
+            return self.layer(x)
+
+    one, other = Net(2), Net(4)
+    x = numbers(5, 3)
+    same(one(x), one.layer(x))
+    same(other(x), other.layer(x))
+    one.layer.weight = nn.Parameter(np.zeros((2, 3)))
+    same(one(x), one.layer(x))
+    assert one.forward.explain(x).compiled
+
+    @tr.compile(fallback="error")
+    def double(x):
+        """Twice."""
+        return x * 2
+
+    assert double.__name__ == "double"
+    same(double(tr.tensor(x)), tr.tensor(x * 2))
+
+
+def test_inside_of_another():
+    layer = nn.Linear(3, 2)
+    inner = tr.compile(lambda x: layer(x) ** 2)
+    agree(lambda x: inner(x).sum(), list(layer.parameters()), numbers(4, 3))
+
+
+def test_what_looks_at_a_value_runs_on_the_tape_with_one_warning():
+    def function(x):
+        return x * 2 if float(x.sum()) > 0 else -x
+
+    compiled = tr.compile(function)
+    with pytest.warns(RuntimeWarning, match=r"function runs on the tape: .*float\(\) of a tensor at .*test_compile.py"):
+        assert compiled(tr.tensor(3.0)).item() == 6.0
+    assert compiled(tr.tensor(-3.0)).item() == 3.0
+    report = compiled.explain(tr.tensor(1.0))
+    assert not report.compiled
+    assert "float()" in report.reason
+    with pytest.raises(CompileError, match="float"):
+        tr.compile(function, fallback="error")(tr.tensor(3.0))
+
+
+@pytest.mark.parametrize("fallback", ["warn", "error"])
+def test_bad_arguments_raise_the_error_of_the_tape(fallback):
+    layer = nn.LSTM(3, 4)
+    compiled = tr.compile(lambda x: layer(x)[0], fallback=fallback)
+    with pytest.raises(ShapeError, match="LSTM: input: got shape"):
+        compiled(numbers(5, 4, 2))
+    assert compiled(numbers(5, 4, 3)).shape == (5, 4, 4)
+
+
+def test_what_cannot_be_compiled_at_all():
+    with pytest.raises(TypeError, match="function: got int"):
+        tr.compile(3)
+    with pytest.raises(TypeError, match="function: got the class Linear"):
+        tr.compile(nn.Linear)
+    with pytest.raises(ValueError, match="fallback: got 'never'"):
+        tr.compile(abs, fallback="never")
+
+
+def test_the_report_shows_the_program():
+    layer = nn.LSTM(3, 4)
+    text = str(tr.compile(lambda x: layer(x)[0] * 2).explain(numbers(5, 2, 3)))
+    assert "LSTMCell over T=5, B=2" in text
+    assert "multiply" in text
+
+
+def test_threads_may_call_it_at_once():
+    layer = nn.GRU(3, 4)
+    compiled = tr.compile(lambda x: layer(x)[0], fallback="error")
+    inputs = [numbers(5, 2, 3, seed=k) for k in range(8)]
+    wanted = [layer(x)[0].data for x in inputs]
+    found = [None] * len(inputs)
+
+    def work(k):
+        for _ in range(3):
+            found[k] = compiled(inputs[k]).data
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(len(inputs))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    for got, w in zip(found, wanted):
+        np.testing.assert_allclose(got, w, rtol=1e-12)

@@ -1,0 +1,146 @@
+"""A program as one operation of the tape, whose gradient is a program as well."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import compiler
+from ..compiler.model.adjoint import differentiate
+from ..compiler.model.program import ModelProgram
+from ..compiler.model.runner import Runner
+from ..core import Op, Tensor, vjp_by_replay
+from ..core.tensor import link
+from ..recurrent.scan.guards import guards_of
+from .cache import Found
+from .capture import Capture
+from .replay import replay
+
+
+def operation_of(capture: Capture) -> Operation | None:
+    """The operation of a program through which gradients flow."""
+    return Operation(capture) if any(map(capture.trace.needing, capture.results)) else None
+
+
+def run(found: Found) -> Any:
+    """The result of a call, on the tape if gradients are recorded."""
+    operation = found.capture.operation
+    if operation is None:
+        return found.capture.run(found.arguments, found.tensors)
+    return operation.run(found)
+
+
+class Operation:
+    """The operation of one program.
+
+    Its arguments are the tensors and arrays among those of the function, and the tensors that this reads.
+
+    Parameters
+    ----------
+    capture : Capture
+
+    Raises
+    ------
+    CompileError
+        If a derivative rule cannot be traced.
+    """
+
+    def __init__(self, capture: Capture):
+        self.capture, trace = capture, capture.trace
+        self.symbols = (*capture.inputs, *[s for s, _ in capture.sources])
+        self.differentiable = [i for i, s in enumerate(capture.results) if trace.needing(s)]
+        self.seeds = [
+            trace.leaf("cotangent", i, capture.results[i].shape, capture.results[i].dtype) for i in self.differentiable
+        ]
+        self.wanted = [s for s in self.symbols if trace.needing(s)]
+        self._backwards: dict[tuple[int, ...], tuple[Runner, list[int | None]]] = {}
+        codes: dict = {}
+        everything = tuple(range(len(self.differentiable)))
+        with compiler.watching(trace, codes):
+            found = self._differentiate(everything)
+        trace.guards.append(guards_of(None, codes, ()))
+        self.residuals = self._residuals([g for g in found if g is not None])
+        self.forward = Runner(capture.program_for((*capture.results, *self.residuals)))
+        self.op = Op("program", None, joint_vjp=self.backward, untyped=tuple(range(len(self.symbols))))
+
+    def _differentiate(self, indices: tuple[int, ...]) -> list[compiler.Symbol | None]:
+        """Cotangents of the arguments that want one, from those of the results with these numbers."""
+        outputs = [self.capture.results[self.differentiable[i]] for i in indices]
+        return differentiate(self.capture.trace, outputs, [self.seeds[i] for i in indices], self.wanted)
+
+    def _residuals(self, grads: Sequence[compiler.Symbol]) -> list[compiler.Symbol]:
+        """Values of the forward pass that the backward pass reads, and all random masks."""
+        capture = self.capture
+        forward = {s.uid: s for s in capture.program.values()}
+        masks = {s.uid: s for draw in capture.trace.draws for s in draw.symbols}
+        found = dict(masks)
+        given = {**forward, **masks}
+        for s in compiler.order(grads, given):
+            found |= {a.uid: a for a in s.operands if a.uid in given}
+        found |= {s.uid: s for s in grads if s.uid in given}
+        return list(found.values())
+
+    def run(self, found: Found) -> Any:
+        """The result of a call; the tensors in it know their gradients."""
+        capture, tensors = self.capture, found.tensors
+        arrays = found.arguments.arrays
+        values = self.forward.run(arrays, capture.captured(tensors))
+        n = len(capture.results)
+        results, residuals = values[:n], values[n:]
+        args = (*found.arguments.values, *tensors)
+        arrays = [*arrays, *[t._array for t in tensors]]
+        kept = [a for a in (*residuals, *arrays) if isinstance(a, np.ndarray)]
+        outs = tuple([_apart(results[i], kept) for i in self.differentiable])
+        linked = link(self.op, args, arrays, {"residuals": residuals}, outs)
+        wrapped = [capture.wrapped(s, a) for s, a in zip(capture.results, results)]
+        for i, t in zip(self.differentiable, linked):
+            wrapped[i] = t
+        return capture.nest(wrapped, found.arguments.values, tensors)
+
+    # ---- backward
+
+    def backward(self, gs: dict[int, Any], out: Any, *args: Any, needs: Sequence[bool], residuals: list) -> list:
+        """Cotangents of the arguments, given those of the results by their positions."""
+        if any(isinstance(g, Tensor) for g in gs.values()):
+            return self._replay(gs, args, needs, residuals)
+        indices = tuple(sorted(gs))
+        runner, places = self._backward(indices)
+        found = runner.run([*args, *residuals, *[gs[i] for i in indices]], self.capture.constants())
+        grads = {s.uid: None if i is None else found[i] for s, i in zip(self.wanted, places)}
+        return [grads.get(s.uid) if need else None for s, need in zip(self.symbols, needs)]
+
+    def _backward(self, indices: tuple[int, ...]) -> tuple[Runner, list[int | None]]:
+        """The program of the gradient, and where in its outputs each wanted cotangent is."""
+        known = self._backwards.get(indices)
+        if known is None:
+            with compiler.making, compiler.watching(self.capture.trace, {}):
+                found = self._differentiate(indices)
+            outputs = [g for g in found if g is not None]
+            inputs = (*self.symbols, *self.residuals, *[self.seeds[i] for i in indices])
+            place = iter(range(len(outputs)))
+            places = [None if g is None else next(place) for g in found]
+            known = self._backwards[indices] = Runner(self._program(inputs, outputs)), places
+        return known
+
+    def _program(self, inputs: Sequence[compiler.Symbol], outputs: Sequence[compiler.Symbol]) -> ModelProgram:
+        """A program that is given values of the forward pass."""
+        made = list(self.capture.trace.captured.values())[len(self.capture.sources) :]
+        return ModelProgram(tuple(inputs), {s.uid: t for _, t, s in made}, (), (), tuple(outputs))
+
+    def _replay(self, gs: dict[int, Any], args: Sequence, needs: Sequence[bool], residuals: list) -> list:
+        """Gradients that can be differentiated again: the program runs on the tape."""
+        tensors = [a if isinstance(a, Tensor) else Tensor(a) for a in args]
+        masks = {s.uid: r for s, r in zip(self.residuals, residuals) if s.leaf is not None and s.leaf[0] == "drawn"}
+        values: dict[int, Any] = {s.uid: t for s, t in zip(self.symbols, tensors)}
+        values |= {uid: Tensor(mask) for uid, mask in masks.items()}
+        results = replay([self.capture.results[i] for i in self.differentiable], values)
+        return vjp_by_replay(results, gs, tensors, needs, create_graph=True)
+
+
+def _apart(array: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
+    """`array` in memory that none of the others has, as the caller may write to it."""
+    if array.flags.writeable and not any(np.may_share_memory(array, other) for other in others):
+        return array
+    return array.copy()

@@ -1,0 +1,157 @@
+"""Training steps: forward, loss and gradients as one program, then clipping and the update."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from ..checks import one_of, whole_number
+from ..core import Tensor
+from ..errors import DataError
+from ..optim import Optimizer
+from .batches import check_batches
+from .checks import check_parts, check_positive
+from .gradients import ByProgram
+from .updates import applier
+
+
+class TrainStep:
+    """A training step: ``step(inputs, targets)`` updates with one batch, and returns its loss.
+
+    The model, the loss and the gradients run as one program, as :func:`tinygrad_rnn.compile` makes it; then gradients
+    are clipped, and the optimiser updates. Parameters, states of the optimiser and losses are those of the same step on
+    the tape, and one seed gives the same random masks.
+
+    Parameters
+    ----------
+    model : callable
+        ``model(inputs) -> predictions``; inputs that are a tuple are several arguments.
+    optimizer : Optimizer
+        Its groups, and their options, may be changed between steps.
+    loss : callable
+        ``loss(predictions, targets)``, a tensor with one element.
+    clip_norm, clip_value : float, optional
+        Clip gradients by their norm together, or by value.
+    fallback : {"warn", "error"}
+        Where no program can be made: run on the tape, with one warning that names operation, file and line; or raise.
+
+    Raises
+    ------
+    CompileError
+        At a step, with ``fallback="error"``.
+
+    Notes
+    -----
+    After a step the gradients are in the parameters, as after one on the tape; those of the step before are forgotten
+    first. There is a program for each shape of a batch. Switch the model to training yourself, with ``model.train()``.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_rnn as tr
+    >>> from tinygrad_rnn import nn, optim
+    >>> from tinygrad_rnn.train import TrainStep
+    >>> tr.seed(0)
+    >>> model = nn.Linear(1, 1)
+    >>> step = TrainStep(model, optim.SGD(model.parameters(), lr=0.5), nn.mse_loss)
+    >>> x = np.linspace(-1, 1, 20)[:, None]
+    >>> losses = [step(x, 3 * x) for _ in range(100)]
+    >>> losses[-1] < 1e-6, round(model.weight.item(), 2)
+    (True, 3.0)
+    """
+
+    def __init__(
+        self,
+        model: Callable[..., Any],
+        optimizer: Optimizer,
+        loss: Callable[..., Tensor],
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        fallback: str = "warn",
+    ):
+        check_parts(model, optimizer, loss, None)
+        if model is None:
+            raise TypeError("model: got None, wanted a module or a function")
+        check_positive("clip_norm", clip_norm)
+        check_positive("clip_value", clip_value)
+        self.model, self.optimizer, self.loss = model, optimizer, loss
+        self.clip_norm, self.clip_value = clip_norm, clip_value
+        self.fallback = one_of("fallback", fallback, ("warn", "error"))
+        self._gradients: ByProgram | None = None
+
+    def __call__(self, inputs: Any, targets: Any) -> float:
+        """Update the parameters with one batch.
+
+        Parameters
+        ----------
+        inputs : array or Tensor, or a tuple of such
+            Arrays of floats take the dtype of the parameters.
+        targets : array or Tensor
+
+        Returns
+        -------
+        float
+            The loss, before the update.
+
+        Raises
+        ------
+        ShapeError, DTypeError, IndexError, ...
+            As the tape does, if the batch does not fit the model; nothing is changed then.
+        """
+        return self._update((inputs, targets))
+
+    def run(self, loader: Iterable[Any], n: int) -> np.ndarray:
+        """Update with `n` batches of a loader, which is begun anew as often as it ends.
+
+        Parameters
+        ----------
+        loader : iterable of pairs ``(inputs, targets)``
+        n : int
+
+        Returns
+        -------
+        ndarray of float64, (n,)
+            The losses.
+
+        Raises
+        ------
+        DataError
+            If the loader has no batches.
+        """
+        check_batches("loader", loader, True)
+        n = whole_number("n", n, 0)
+        losses: list[float] = []
+        while len(losses) < n:
+            before = len(losses)
+            for batch in loader:
+                losses.append(self._update(batch))
+                if len(losses) == n:
+                    break
+            if len(losses) == before:
+                raise DataError("loader: got no batches, wanted at least one")
+        return np.array(losses, np.float64)
+
+    def explain(self, inputs: Any, targets: Any) -> Any:
+        """Report the program for such a batch, or why there is none.
+
+        Returns
+        -------
+        Report
+            ``compiled``, ``reason`` and, as text, the program.
+        """
+        from ..programs.report import report
+
+        gradients = self._by_program()
+        return report(gradients.title, gradients.find(gradients.arguments((inputs, targets))))
+
+    def _update(self, batch: Any) -> float:
+        value = self._by_program()(batch)
+        applier(self.optimizer, self.clip_norm, self.clip_value, False)()
+        return value
+
+    def _by_program(self) -> ByProgram:
+        if self._gradients is None:
+            title = f"TrainStep of {getattr(self.model, '__qualname__', type(self.model).__name__)}"
+            self._gradients = ByProgram(self.model, self.loss, self.optimizer, False, self.fallback, title)
+        return self._gradients
