@@ -55,6 +55,14 @@ class Bucket:
     def _part(self, array: np.ndarray, i: int) -> np.ndarray:
         return array[self.bounds[i] : self.bounds[i + 1]].reshape(self.shapes[i])
 
+    def parts(self, flat: np.ndarray) -> list[np.ndarray]:
+        """The parts of an array like `values` that belong to the parameters, in their shapes."""
+        return [self._part(flat, i) for i in range(len(self.params))]
+
+    def is_home(self) -> bool:
+        """Whether all parameters have their values here."""
+        return all(p._array is view for p, view, _ in self._rows)
+
     def gather(self) -> bool:
         """Fetch the gradients; False if a parameter no longer fits its place in the buffer."""
         self.missing = False

@@ -197,6 +197,34 @@ class Optimizer:
                 bucket.restore(self._saved)
         self._buckets, self._saved = buckets, {}
 
+    # ---- for those that call the kernel themselves
+
+    def flat_buffers(self) -> list[tuple[dict[str, Any], Bucket]]:
+        """The buffers of all parameters, each with its group; parameters are moved there now, if need be."""
+        if self._buckets is None or not all(self._fits(group, buckets) for group, buckets in self._buckets):
+            self._lay_out()
+        return [(group, bucket) for group, buckets in self._buckets or () for bucket in buckets]
+
+    def _fits(self, group: dict[str, Any], buckets: list[Bucket]) -> bool:
+        fills = self._fills(group)
+        return all(bucket.fills == fills and bucket.is_home() for bucket in buckets)
+
+    def kernel_numbers(self, group: dict[str, Any], bucket: Bucket, grads: np.ndarray) -> list[float] | None:
+        """The kernel's arguments at the next update that are no arrays, in order, but for the number of the update.
+
+        None if the update is not one call of the kernel on these arrays.
+        """
+        calls: list[tuple] = []
+        run, self._run = self._run, lambda *args: calls.append(args)
+        try:
+            self._update(group, bucket.steps[0] + 1, bucket.values, grads, *bucket.state)
+        finally:
+            self._run = run
+        arrays = (bucket.values, grads, *bucket.state)
+        if len(calls) != 1 or any(a is not b for a, b in zip(calls[0], arrays)):
+            return None
+        return [float(a) for a in calls[0][len(arrays) :] if type(a) is not int]  # the one integer is the number
+
     def _states(self) -> dict[Tensor, tuple[int, State]]:
         out = dict(self._saved)
         for _, buckets in self._buckets or ():

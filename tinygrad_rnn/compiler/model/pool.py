@@ -29,7 +29,7 @@ class Pool:
     """
 
     def __init__(self, program: ModelProgram):
-        self.program, self.dtype = program, _dtype_of(program)
+        self.program, self.dtype = program, dtype_of(program)
         if any(s.op is LOOP for s in program.outputs):
             raise CompileError("an output is what the gradient of a loop needs, which is no array")
         self._dtypes = [s.dtype for s in program.outputs]
@@ -65,7 +65,8 @@ class Pool:
             return NativeProgram(self.program, captured, self.dtype, self._moves > MOVES)
 
 
-def _dtype_of(program: ModelProgram) -> np.dtype:
+def dtype_of(program: ModelProgram) -> np.dtype:
+    """The dtype of all floats in a program."""
     values: list[Symbol] = [*program.inputs, *program.values()]
     dtypes = {s.dtype for s in values if s.op is not LOOP and s.dtype.kind == "f" and s.shape != ()}
     dtypes |= {t.dtype for t in program.captured.values() if t.dtype.kind == "f"}
