@@ -22,8 +22,8 @@ def _vjp(g: Value, y: Value, x: Value, weight: Value, *bias: Value, needs: Seque
             *[sum_rows(g) if need else None for need in needs[2:]],
         ]
     rows = flat(g)
-    return [
-        g @ weight if needs[0] else None,
+    return [  # all rows at once: as a stack, each matrix would be a product of its own
+        (rows @ weight).reshape(x.shape) if needs[0] else None,
         rows.swapaxes(0, 1) @ flat(x) if needs[1] else None,
         *[sum_rows(rows) if need else None for need in needs[2:]],
     ]
