@@ -5,7 +5,8 @@ Files, in reading order: `node` (the record of an operation, and what one applic
 `tensor`, `backward` (the walk), `construct` (tensors from data; `grad`), `functions` (the table of operations by name),
 `operators` (``+`` and the methods of tensors and symbols), `conversion`, `inplace`, `numpy_protocol` and
 `numpy_functions` (NumPy's own functions on tensors), `anomaly` and `finding` (where NaN and infinity come from), `tree`
-(tuples, lists and dicts of tensors), `aliases` and `signatures` (types).
+(tuples, lists and dicts of tensors), `symbolic_number` (numbers that traces take as inputs), `aliases` and
+`signatures` (types).
 
 It knows of no operation: those of `ops` register themselves, and fill the table in `functions`. Nor does it know
 Numba.

@@ -17,9 +17,10 @@ from ..errors import CompileError, ShapeError
 from .as_tensors import as_input
 from .cell import Cell, check_state, title_of
 from .scan.arguments import Arguments, check_inputs
-from .scan.attribute_path import CONSTANT
+from .scan.attribute_path import CONSTANT, AttributePath
 from .scan.compiled import program_of
 from .scan.dry_run import isolated_dry_run
+from .scan.numbers import NumberInput
 from .scan.program import Program
 
 RULE = "=" * 100
@@ -223,10 +224,16 @@ def _names(cell: Cell, program: Program, structure, state_structure) -> tuple[di
     names = {s.uid: name for s, name in zip(traced.inputs, paths)}
     names |= {s.uid: name for s, name in zip(traced.states, state_names)}
     modules = {id(vars(m)): path for path, m in cell.named_modules()}
+
+    def name_of(place: AttributePath) -> str:
+        path = modules[id(place.attributes)]
+        return (f"{path}." if path else "") + place.name + place.suffix
+
     for uid, source in program.sources:
-        if source.name != CONSTANT:
-            path = modules[id(source.attributes)]
-            names[uid] = (f"{path}." if path else "") + source.name + source.suffix
+        if isinstance(source, NumberInput):
+            names[uid] = source.text(name_of)
+        elif source.name != CONSTANT:
+            names[uid] = name_of(source)
     return names, _paths("output", program.output_structure), state_names
 
 

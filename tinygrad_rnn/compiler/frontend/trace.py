@@ -20,6 +20,7 @@ import numpy as np
 
 from ...config import grad_mode
 from ...core import Op, Tensor
+from ...core.symbolic_number import SymbolicNumber
 from ...errors import CompileError
 from ...ops import getitem
 from ..ir.infer import infer
@@ -139,6 +140,8 @@ class Trace(NormalForm):
         """An argument of an operation: tensors and arrays become invariants, symbols and numbers stay."""
         if value is BATCH:
             return BATCH._refuse()
+        if type(value) is SymbolicNumber:
+            return self._scalar(value)
         if isinstance(value, Symbol | bool | int | float):
             return value
         if isinstance(value, np.generic):
@@ -158,6 +161,14 @@ class Trace(NormalForm):
         symbol = self.leaf("invariant", len(self.captured), shape, tensor.dtype, False)
         self.captured[id(value)] = Captured(value, tensor, symbol)
         return symbol
+
+    def _scalar(self, number: SymbolicNumber) -> Symbol:
+        """The symbol of a Python number that is an input: it has the dtype of the floats that it meets."""
+        if id(number) not in self.captured:
+            tensor = Tensor(np.ones((), self.dtype))
+            symbol = self.leaf("invariant", len(self.captured), (), self.dtype, False)
+            self.captured[id(number)] = Captured(number, tensor, symbol)
+        return self.captured[id(number)].symbol
 
     def _made_for_the_batch(self, array: np.ndarray) -> Symbol:
         """The symbol of a tensor (B, ...) that the step itself has made, such as zeros: all rows are alike."""
@@ -216,6 +227,7 @@ class Trace(NormalForm):
             self.refuse_for(f"no_grad() inside the step at {location()}: cut gradients with .detach()")
         if "shape" in static:
             static = {**static, "shape": self.symbolic(static["shape"])}
+        self._check_numbers(args, static)
         lifted = tuple(self.lift(a) for a in args)
         if not any(isinstance(a, Symbol) and a.varying for a in lifted):
             return self._invariant(op, lifted, static)
@@ -239,6 +251,16 @@ class Trace(NormalForm):
                 'move it out of the step, or use mode="eager"'
             )
         return rule(self, op, lifted, static)
+
+    def _check_numbers(self, args: tuple, static: dict) -> None:
+        """Refuse a symbolic number that is no operand of a float tensor: the value decides, or the dtype does."""
+        for value in static.values():
+            for v in value if isinstance(value, list | tuple) else (value,):
+                if type(v) is SymbolicNumber:
+                    v._trace.refuse(v)
+        numbers = [a for a in args if type(a) is SymbolicNumber]
+        if numbers and {a.dtype for a in args if isinstance(a, Tensor) and a.dtype.kind == "f"} != {self.dtype}:
+            numbers[0]._trace.refuse(*numbers)
 
     def _decompose(self, op: Op, args: tuple, static: dict) -> Any:
         """The result of an operation that its record decomposes into others."""

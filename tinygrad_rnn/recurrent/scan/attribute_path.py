@@ -23,12 +23,31 @@ class AttributePath(NamedTuple):
     name: str
     path: tuple  # (whether it is an item, key) of each step into what the attribute holds
 
-    def get(self) -> Tensor:
+    def get(self) -> Any:
         """The tensor that is there now."""
         value = self.attributes[self.name]
         for is_item, key in self.path:
             value = value[key] if is_item else getattr(value, key)
         return value
+
+    @property
+    def holder(self) -> Any:
+        """The list, dict or object that holds what is there."""
+        return self._replace(path=self.path[:-1]).get() if self.path else self.attributes
+
+    def put(self, value: Any) -> None:
+        """Put something else there, past whatever a user's class does about it."""
+        holder = self.holder
+        if not self.path:
+            holder[self.name] = value
+            return
+        is_item, key = self.path[-1]
+        if is_item:
+            (dict if isinstance(holder, dict) else list).__setitem__(holder, key, value)
+        elif key in getattr(holder, "__dict__", ()):
+            vars(holder)[key] = value
+        else:
+            object.__setattr__(holder, key, value)
 
     @property
     def suffix(self) -> str:

@@ -22,6 +22,7 @@ from .arguments import Arguments
 from .axis_layout import SequenceLayout, as_contiguous, is_contiguous
 from .facts import has_slots, static_attributes
 from .kinds import is_fixed
+from .numbers import CellNumbers, NumberInput
 from .valid_steps import ValidSteps
 
 if TYPE_CHECKING:
@@ -47,10 +48,16 @@ class StaticAttributes:
         as long as none is set.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.last: tuple = ()
         self.seen: list[tuple[weakref.ref, type, dict, list, list]] = []
+        self.numbers = CellNumbers()  # what they leave out
+        self._left_out: frozenset[tuple[int, Any]] = frozenset()
         self._mutable = False
+
+    def forget(self) -> None:
+        """Read everything again the next time."""
+        self.seen = []
 
     def read(self, cell: Module) -> tuple:
         """The facts of the cell as it is now."""
@@ -61,11 +68,14 @@ class StaticAttributes:
                 module: Any = get()
                 if type(module) is not kind or module.__dict__ is not attributes:
                     break
-                if names != [*attributes] or not all(map(operator.is_, attributes.values(), values)):
+                if names != [*attributes]:
+                    break
+                if not all(map(operator.is_, attributes.values(), values)) and not self._take(attributes, values):
                     break
             else:
                 return self.last
-        facts = static_attributes(cell)
+        self._left_out = self.numbers.holders()
+        facts = static_attributes(cell, numbers=self._left_out)
         if facts != self.last:  # equal facts stay the same object, which calls and programs have as their key
             self.last = facts
         parts = [(m, vars(m)) for m in cell.modules()]
@@ -73,6 +83,15 @@ class StaticAttributes:
         self._mutable = not all(is_fixed(v) for *_, values in self.seen for v in values)
         self._mutable = self._mutable or any(map(has_slots, cell.modules()))
         return self.last
+
+    def _take(self, attributes: dict, values: list) -> bool:
+        """Take down what has been set, if that is numbers that are left out; returns whether it is."""
+        now = [*attributes.values()]
+        for name, new, old in zip(attributes, now, values):
+            if new is not old and ((id(attributes), name) not in self._left_out or type(new) is not type(old)):
+                return False
+        values[:] = now
+        return True
 
 
 class CellCache:
@@ -156,6 +175,8 @@ class GuardedCall:
         The initial state, if it is the same for every call.
     invariants : dict
         By uid, the parameters from which the loop's bases are computed.
+    numbers : list of (uid, NumberInput)
+        Numbers of the cell, from which they are computed too.
     watched : list of (get, name, tensor, array, requires_grad)
         Parameters of the cell, and those that the loop reads.
     """
@@ -170,6 +191,7 @@ class GuardedCall:
         "loop",
         "names",
         "nest_states",
+        "numbers",
         "program",
         "state_structure",
         "states",
@@ -195,15 +217,17 @@ class GuardedCall:
         program, loop = self.program, self.loop
         if arguments.structure is not tree.LEAF:  # calls are found by one input
             return False
-        sources = [source for _, source in program.read]
+        self.numbers = [(uid, source) for uid, source in program.read if isinstance(source, NumberInput)]
+        parameters = [(uid, source) for uid, source in program.read if not isinstance(source, NumberInput)]
+        sources = [source for _, source in parameters]
         read = [source.get() for source in sources]
         if any(source.path or not isinstance(t, Parameter) for source, t in zip(sources, read)):
             return False
         # An optimiser writes into the array of a parameter, which changes nothing here. Another tensor, array or
         # requires_grad does.
         self.watched = [(s.attributes.get, s.name, t, t._array, t.requires_grad) for s, t in zip(sources, read)]
-        if program.plain is None:
-            self.invariants = {uid: t for (uid, _), t in zip(program.read, read)}
+        if program.plain is None or self.numbers:
+            self.invariants = {uid: t for (uid, _), t in zip(parameters, read)}
         else:
             if not all(is_contiguous(t._array, loop.dtype) for t in tensors):  # copies would go stale
                 return False
@@ -300,7 +324,8 @@ class GuardedCall:
             tensors = self.tensors
         else:
             if tensors is None:
-                tensors = program.compute_bases({**self.invariants})
+                numbers = {uid: source.get() for uid, source in self.numbers}
+                tensors = program.compute_bases({**self.invariants, **numbers})
             arrays = [as_contiguous(t._array, loop.dtype) for t in tensors]
         if program.traced.mask_probabilities:
             time, batch = (inputs[0].shape[axis] for axis in (1 - layout.batch_axis, layout.batch_axis))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from ... import compiler, config
@@ -10,6 +11,7 @@ from ...core import Tensor
 from ...errors import CompileError, VerificationError
 from ..cell import Cell, title_of
 from .arguments import Arguments
+from .attribute_path import AttributePath
 from .axis_layout import SequenceLayout
 from .call_cache import CellCache, GuardedCall, cache_of
 from .dry_run import isolated_dry_run
@@ -19,7 +21,7 @@ from .loop import reason_of
 from .outer_state import OuterState
 from .program import Program, Refusal, refusal
 from .random_generators import shared_generators
-from .tracing import find_difference, trace_twice
+from .tracing import Frozen, find_difference, trace_twice
 
 
 def build_call(
@@ -79,8 +81,7 @@ def program_of(cell: Cell, arguments: Arguments, mode: str, batch_axis: int = 1)
             with compiler.making:
                 program = None if retry else _program(cache, key)
                 if program is None:
-                    program = trace_program(cell, arguments)
-                    cache.add_program(key, program)
+                    key, program = _trace(cache, cell, arguments, retry)
         if isinstance(program, str):
             reason = program
             break
@@ -117,6 +118,39 @@ def _program(cache: CellCache, key: tuple) -> Program | Refusal | None:
     return next((p for p in cache.programs.get(key, ()) if p.guards.hold()), None)
 
 
+def _trace(cache: CellCache, cell: Cell, arguments: Arguments, anew: bool) -> tuple[tuple, Program | Refusal]:
+    """Trace a program, and store it under its key: numbers that have changed are inputs of it, if they can be.
+
+    With `anew`, one that is there does not fit.
+    """
+    numbers = cache.static_attributes.numbers
+    if numbers.look(cell):
+        key = _changed_key(cache, cell, arguments)
+        found = None if anew else _program(cache, key)
+        if found is not None:
+            return key, found
+    found = None
+    while found is None:
+        inputs = [*numbers.inputs.values()]
+        try:
+            found = trace_program(cell, arguments, inputs)
+        except Frozen as error:
+            numbers.freeze(error.places)
+            continue
+        if isinstance(found, str) and inputs:  # perhaps because of them, or of their values
+            found = trace_program(cell, arguments)
+            numbers.freeze(inputs, for_now=isinstance(found, str))
+    key = _changed_key(cache, cell, arguments)
+    cache.add_program(key, found)
+    return key, found
+
+
+def _changed_key(cache: CellCache, cell: Cell, arguments: Arguments) -> tuple:
+    """The key after numbers have become inputs, which facts leave out, or have ceased to be."""
+    cache.static_attributes.forget()
+    return _key(cache, cell, arguments)
+
+
 def _verify(program: Program, cell: Cell, arguments: Arguments, batch: int) -> str | None:
     """Compare the program with the tape for a batch size that it may have frozen; the difference, or None."""
     assert program.verified is not None
@@ -151,20 +185,26 @@ def _raise_as_eager(cell: Cell, arguments: Arguments, batch_axis: int, reason: s
                 put(state)
 
 
-def trace_program(cell: Cell, arguments: Arguments) -> Program | Refusal:
-    """Trace a step to a program, verified against the tape, or to a refusal with the reason."""
+def trace_program(cell: Cell, arguments: Arguments, numbers: Sequence[AttributePath] = ()) -> Program | Refusal:
+    """Trace a step to a program, verified against the tape, or to a refusal with the reason.
+
+    Raises
+    ------
+    Frozen
+        If some of the `numbers`, which the cell keeps there, cannot be inputs of the program.
+    """
     codes: dict = {}
     read: tuple[Tensor, ...] = ()
     try:
         compiler.check_available()
         with compiler.making:
-            found = trace_twice(cell, arguments, codes)
+            found = trace_twice(cell, arguments, codes, numbers)
             read = found.traced.read
-            program = Program(found.traced, found.sources, found.outputs, guards_of(cell, codes, read))
+            program = Program(found.traced, found.sources, found.outputs, guards_of(cell, codes, read, found.read))
             reason = find_difference(program, cell, arguments)
         if reason is None:
             return program
-    except VerificationError:
+    except (VerificationError, Frozen):
         raise
     except Exception as error:  # of the trace, or any error of Python's over a value that is no tensor
         reason = reason_of(error)

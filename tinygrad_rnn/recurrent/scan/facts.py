@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from ...core import Tensor
+from ...core.symbolic_number import NUMBERS, SymbolicNumber, present
 from ...errors import CompileError
 from ...modules.module import Module
 from .kinds import (
@@ -77,9 +78,17 @@ class FactReader:
     reads : container of str, optional
         Names of attributes that code may read: an object that cannot be compared must not lie behind them. Behind
         others, and by default, it is compared by identity.
+    numbers : set of (id of a dict, list or object, key)
+        Where there are numbers of which only the type is a fact.
     """
 
-    def __init__(self, modules: Iterable[Module] = (), reads: Container[str] | None = None):
+    def __init__(
+        self,
+        modules: Iterable[Module] = (),
+        reads: Container[str] | None = None,
+        numbers: frozenset[tuple[int, Any]] = frozenset(),
+    ):
+        self.numbers = numbers
         self.seen: dict[int, int] = {id(m): i for i, m in enumerate(modules)}
         self.count = 0
         self.reads: Container[str] = () if reads is None else reads
@@ -107,6 +116,8 @@ class FactReader:
             return self._array(value, reached)
         if issubclass(kind, identical()):
             return ByIdentity(value)
+        if kind is SymbolicNumber:  # another thread traces the cell
+            return self.fact(present(value), found, depth, reached)
         self.count += 1
         if depth > DEPTH or self.count > COUNT:
             raise CompileError(f"the cell holds more than a program can watch, such as a {kind.__name__}")
@@ -132,6 +143,12 @@ class FactReader:
             fact = ByIdentity(value)
         return fact if before is None else (kind, before)
 
+    def item(self, holder: Any, key: Any, value: Any, found: bool, depth: int, reached: bool) -> Any:
+        """The fact of what `holder` has under this key or name."""
+        if self.numbers and (id(holder), key) in self.numbers and type(present(value)) in NUMBERS:
+            return (type(present(value)),)
+        return self.fact(value, found, depth, reached)
+
     def _array(self, value: np.ndarray, reached: bool) -> Any:
         if value.dtype.hasobject:
             return value.shape, tuple(self.fact(v, False, 0, reached) for v in value.ravel().tolist())
@@ -153,7 +170,10 @@ class FactReader:
             return kind, contents
         found = found and contents is None  # a path leads to items or to attributes
         whole = issubclass(kind, _READ_WHOLE)
-        facts = [(k, self.fact(v, found, depth, reached and (whole or k in self.reads))) for k, v in attributes(value)]
+        facts = [
+            (k, self.item(value, k, v, found, depth, reached and (whole or k in self.reads)))
+            for k, v in attributes(value)
+        ]
         return kind, ByIdentity(value) if contents is None else contents, *facts
 
     def _made_in_c(self, value: Any, depth: int, reached: bool) -> Any:
@@ -167,11 +187,13 @@ class FactReader:
 
     def _contents(self, value: Any, kind: type, found: bool, depth: int, reached: bool) -> Any:
         """Facts of what an object holds beside attributes; None if it is no object of such a kind."""
+        if self.numbers and issubclass(kind, list):
+            return tuple([self.item(value, i, v, found, depth, reached) for i, v in enumerate(value)])
         if issubclass(kind, list | tuple | collections.deque):
             return tuple([self.fact(v, found, depth, reached) for v in value])
         if issubclass(kind, dict):
             factory = value.default_factory if issubclass(kind, collections.defaultdict) else None
-            items = [(k, self.fact(v, found, depth, reached)) for k, v in value.items()]
+            items = [(k, self.item(value, k, v, found, depth, reached)) for k, v in value.items()]
             return self.fact(factory, False, depth, reached), *items
         if issubclass(kind, Mapping) and not is_users_class(kind):  # a view of one, or the environment
             return ByIdentity(value), *[(k, self.fact(value[k], False, depth, reached)) for k in value]
@@ -275,7 +297,9 @@ def has_slots(value: Any) -> bool:
     return bool(copyreg._slotnames(type(value)))  # type: ignore[attr-defined]
 
 
-def static_attributes(cell: Module, reads: Container[str] | None = None) -> tuple:
+def static_attributes(
+    cell: Module, reads: Container[str] | None = None, numbers: frozenset[tuple[int, Any]] = frozenset()
+) -> tuple:
     """Facts of all attributes of a cell and its parts that are neither tensors nor modules.
 
     Parameters
@@ -283,6 +307,8 @@ def static_attributes(cell: Module, reads: Container[str] | None = None) -> tupl
     cell : Module
     reads : container of str, optional
         Names of attributes that the step may read, see :class:`FactReader`.
+    numbers : set, optional
+        Where there are numbers of which only the type is a fact.
 
     Raises
     ------
@@ -290,13 +316,13 @@ def static_attributes(cell: Module, reads: Container[str] | None = None) -> tupl
         If there are more than can be compared before each call, or the step may read what cannot be compared.
     """
     modules = list(cell.modules())
-    reader = FactReader(modules, reads)
+    reader = FactReader(modules, reads, numbers)
     return tuple(
         (
             type(module),
             ByIdentity(vars(module)),  # another module in its place has other parameters, though all is equal
             *[
-                (k, reader.fact(v, k in vars(module), 0, k in reader.reads))
+                (k, reader.item(vars(module), k, v, k in vars(module), 0, k in reader.reads))
                 for k, v in attributes(module)
                 if not (issubclass(type(v), Tensor | Module) and k in vars(module))
             ],

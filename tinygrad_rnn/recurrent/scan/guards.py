@@ -7,7 +7,7 @@ import gc
 import os
 import sys
 import types
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -112,7 +112,12 @@ def _is_generated(names: Mapping) -> bool:
     return str(names.get("__name__", "")).startswith("namedtuple_")
 
 
-def guards_of(cell: Module | None, codes: Mapping[types.CodeType, dict], read: Iterable[Tensor]) -> Guards:
+def guards_of(
+    cell: Module | None,
+    codes: Mapping[types.CodeType, dict],
+    read: Iterable[Tensor],
+    places: Sequence[AttributePath | None] = (),
+) -> Guards:
     """Guards on everything that the code of a step reads outside of its cell.
 
     Parameters
@@ -124,6 +129,8 @@ def guards_of(cell: Module | None, codes: Mapping[types.CodeType, dict], read: I
         The code that ran while the step was traced.
     read : iterable of Tensor
         Tensors whose values the trace has frozen.
+    places : sequence of AttributePath or None
+        Where the cell kept them while it was traced, if that is known: ``begin_sequence`` makes others.
     """
     ours = [(code, names) for code, names in codes.items() if is_users(code) and not _is_generated(names)]
     names = {n for code, _ in ours for n in names_in(code)}
@@ -140,7 +147,7 @@ def guards_of(cell: Module | None, codes: Mapping[types.CodeType, dict], read: I
     reads: Container[str] = EveryName() if search.all_names or any(map(_looks_around, codes)) else names
     if cell is not None:
         static_attributes(cell, reads)
-    places = [None if cell is None else locate(cell, t) for t in read]
+    places = places or [None if cell is None else locate(cell, t) for t in read]
     search.values += [t.data for t, place in zip(read, places) if place is None]
     kept = [place for place in places if place is not None]
     return Guards(list(search.found.values()), search.values, kept, search.functions, reads)

@@ -16,6 +16,7 @@ from .arguments import Arguments, check_inputs
 from .axis_layout import SequenceLayout
 from .call_cache import GuardedCall, cache_of
 from .dry_run import CellSnapshot, isolated_dry_run
+from .numbers import NumberInput
 from .program import Program
 
 
@@ -93,12 +94,15 @@ class _Guards:
     def __init__(self, cell: Cell, call: GuardedCall):
         self.cell, self.facts = cell, cache_of(cell).static_attributes.last
         self.guards = call.program.guards, call.loop.guards
+        found = [source for _, source in call.program.sources if isinstance(source, NumberInput)]
+        self.numbers = [(source, source.get()) for source in found]  # the program of the function has frozen them
 
     def hold(self) -> bool:
         try:
             same = cache_of(self.cell).static_attributes.read(self.cell) == self.facts
         except CompileError:  # something that cannot be compared has come
             return False
+        same = same and all(source.get() is tensor for source, tensor in self.numbers)
         return same and all(guards.hold() for guards in self.guards)
 
 

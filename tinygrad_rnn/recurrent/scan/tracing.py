@@ -9,13 +9,15 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ... import compiler, config
 from ...core import Tensor, tree
+from ...core.symbolic_number import SymbolicNumber
 from ...errors import CompileError
 from ...modules.module import Module
 from ..cell import Cell
@@ -23,6 +25,7 @@ from .arguments import Arguments
 from .attribute_path import AttributePath, as_constant, locate
 from .dry_run import isolated_dry_run, rng_state, rolling_back_draws
 from .facts import static_attributes
+from .numbers import NumberInput, as_symbols
 from .outer_state import OuterState
 
 STAND_INS = (211, 223, 227, 229, 233, 239, 241, 251, 257, 263, 269, 271, 277, 281, 283, 293, 307, 311, 313, 317)
@@ -39,26 +42,49 @@ DRAWS = (
 
 
 class StepTrace(NamedTuple):
-    """One trace of a step, with the places of the tensors that it reads and the structure of its outputs."""
+    """One trace of a step, the places of what it reads, of what it froze, and the form of its outputs."""
 
     traced: compiler.StepProgram
-    sources: list[tuple[int, AttributePath]]
+    sources: list[tuple[int, AttributePath | NumberInput]]
     outputs: tree.Structure
+    read: list[AttributePath | None]
 
 
-def trace_twice(cell: Cell, arguments: Arguments, codes: compiler.Codes) -> StepTrace:
+class Frozen(Exception):
+    """The step does more than compute with some numbers: they are no inputs of its program.
+
+    Attributes
+    ----------
+    places : list of AttributePath
+    """
+
+    def __init__(self, places: list[AttributePath]):
+        super().__init__("a number decides what the step does")
+        self.places = places
+
+
+def trace_twice(
+    cell: Cell, arguments: Arguments, codes: compiler.Codes, numbers: Sequence[AttributePath] = ()
+) -> StepTrace:
     """A trace that two runs with different batch sizes agree on; `codes` is filled with the code that ran.
+
+    Parameters
+    ----------
+    numbers : sequence of AttributePath
+        Where the cell keeps the numbers that are inputs of the program.
 
     Raises
     ------
     CompileError
         If the step cannot be traced, or would be frozen.
+    Frozen
+        If not all numbers can be inputs.
     """
     stand_ins = _stand_ins(cell, arguments)
     for last in (False, True):
         try:
             with rolling_back_draws():
-                one, other = (_trace_once(cell, arguments, codes, n) for n in itertools.islice(stand_ins, 2))
+                one, other = (_trace_once(cell, arguments, codes, n, numbers) for n in itertools.islice(stand_ins, 2))
         except _Drew:
             if last:
                 raise
@@ -86,7 +112,9 @@ def _arrays_of(cell: Cell) -> list[Any]:
     return [v for module in cell.modules() for v in vars(module).values() if isinstance(v, Tensor | np.ndarray)]
 
 
-def _trace_once(cell: Cell, arguments: Arguments, codes: compiler.Codes, stand_in: int) -> StepTrace:
+def _trace_once(
+    cell: Cell, arguments: Arguments, codes: compiler.Codes, stand_in: int, numbers: Sequence[AttributePath]
+) -> StepTrace:
     outputs: Any = None
 
     def step(xs: list, ss: list) -> tuple[list, list]:
@@ -105,15 +133,16 @@ def _trace_once(cell: Cell, arguments: Arguments, codes: compiler.Codes, stand_i
         cell.begin_sequence(stand_in)
         before.restore_non_tensors()
         static, random, outer = static_attributes(cell), rng_state(cell), OuterState(cell)
-        traced = compiler.trace_step(
-            step,
-            [(x.shape[2:], x.dtype) for x in arguments.inputs],
-            [(s.shape[1:], s.dtype) for s in arguments.states],
-            arguments.dtype or cell.dtype,
-            lambda tensor: locate(cell, tensor) is not None,
-            stand_in=stand_in,
-            watch=lambda trace: compiler.watching(trace, codes),
-        )
+        with _symbols(numbers):
+            traced = compiler.trace_step(
+                step,
+                [(x.shape[2:], x.dtype) for x in arguments.inputs],
+                [(s.shape[1:], s.dtype) for s in arguments.states],
+                arguments.dtype or cell.dtype,
+                lambda tensor: locate(cell, tensor) is not None,
+                stand_in=stand_in,
+                watch=lambda trace: compiler.watching(trace, codes),
+            )
         if rng_state(cell) != random or outer.drew():
             raise _Drew(DRAWS)
         if static_attributes(cell) != static or holds_symbols(cell):
@@ -122,8 +151,30 @@ def _trace_once(cell: Cell, arguments: Arguments, codes: compiler.Codes, stand_i
             raise CompileError("step writes to a global or to what one holds: carry what changes in the state")
         if any(_mentions(v, stand_in) for v in _set_for_sequence(cell, before)):
             traced = dataclasses.replace(traced, leaked=True)
-        sources = [(uid, locate(cell, tensor) or as_constant(tensor)) for uid, tensor in traced.invariants.items()]
-    return StepTrace(traced, sources, outputs)
+        sources = [(c.symbol.uid, _source(cell, c, numbers, traced.dtype)) for c in traced.captured.values()]
+        read = [locate(cell, tensor) for tensor in traced.read]
+    return StepTrace(traced, sources, outputs, read)
+
+
+@contextmanager
+def _symbols(numbers: Sequence[AttributePath]) -> Iterator[None]:
+    """Context in which a cell has symbols for numbers; errors that these cause become Frozen."""
+    with as_symbols(numbers) as trace:
+        try:
+            yield
+        except Exception as error:
+            if trace.refused:
+                raise Frozen([numbers[i] for i in trace.refused]) from error
+            raise
+        if trace.refused:  # the step has caught the error
+            raise Frozen([numbers[i] for i in trace.refused])
+
+
+def _source(cell: Cell, captured: Any, numbers: Sequence[AttributePath], dtype: np.dtype) -> Any:
+    """Where calls find what the step has read."""
+    if type(captured.source) is SymbolicNumber:
+        return NumberInput(captured.source, numbers, dtype)
+    return locate(cell, captured.tensor) or as_constant(captured.tensor)
 
 
 def _set_for_sequence(cell: Cell, before: Any) -> list[Any]:
@@ -159,13 +210,15 @@ def _lines(trace: StepTrace) -> list:
 class Read:
     """A tensor that a program reads, equal to one of the same path, identity or values."""
 
-    def __init__(self, source: AttributePath, tensor: Tensor):
+    def __init__(self, source: AttributePath | NumberInput, tensor: Tensor):
         self.source, self.tensor = source, tensor
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Read):
             return False
         a, b = self.source, other.source
+        if isinstance(a, NumberInput) or isinstance(b, NumberInput):
+            return isinstance(a, NumberInput) and a.same(b)
         if a.attributes is b.attributes and a[1:] == b[1:]:
             return True
         if self.tensor is other.tensor:

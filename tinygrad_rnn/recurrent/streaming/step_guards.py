@@ -13,6 +13,7 @@ from ...modules.module import own_tensors
 from ..cell import Cell
 from ..scan.call_cache import cache_of
 from ..scan.guards import NOTHING, Guards
+from ..scan.numbers import NumberInput
 from ..scan.open_sequence import OpenSequence
 
 
@@ -47,7 +48,10 @@ class StepGuards:
         ]
         inside = {id(t) for _, _, t in own}
         others: list[tuple[Any, Any]] = []
+        self._numbers = [(source, source.get()) for _, source in sources if isinstance(source, NumberInput)]
         for _, source in sources:
+            if isinstance(source, NumberInput):
+                continue
             t = source.get()
             owned = sequence.owns(source.attributes, source.name)
             if id(t) not in inside and not owned:
@@ -85,6 +89,8 @@ class StepGuards:
         for source, tensor in self._others:
             if source.get() is not tensor:
                 return False
+        if self._numbers and not self._same_numbers():
+            return False
         for tensor, array, counter, version in self._versions:
             if tensor._array is not array or counter[0] != version:
                 return False
@@ -93,6 +99,11 @@ class StepGuards:
     def same_values(self) -> bool:
         """Whether the values in :attr:`arrays` are as they were, for a sequence with attributes of its own."""
         return [a.tobytes() for a in self.arrays] == self._values
+
+    def _same_numbers(self) -> bool:
+        """Whether the numbers that are inputs are as they were, those of this sequence too."""
+        with self._sequence.active():
+            return all(source.get() is tensor for source, tensor in self._numbers)
 
     def _same_facts(self) -> bool:
         """Whether the static attributes are equal once the cell has those of this sequence."""
