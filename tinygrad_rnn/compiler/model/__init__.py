@@ -1,8 +1,8 @@
 """Whole functions of tensors become programs, in which the loops of recurrent layers are operations.
 
 Files, in reading order: `program` (what a trace returns), `trace` (records a function's operations), `adjoint` (records
-the gradients), `rows` (which operations a loop over rows can compute), `simplify` (takes operations apart until they
-can), `regions` (which of them run together), `region_loop` (those as compiled loops), `interpret` (runs a program on
-NumPy), `native` (a program bound to arrays: one native call), `pool` (those of one program), `bind` (memory for values,
-and the stages of machine code), `runner` (runs a program after the tests of values that it asks for).
+the gradients), `rows` (which operations a loop over rows can compute), `losses` and `simplify` (take operations apart
+until they can), `regions` (which of them run together), `region_loop` (those as compiled loops), `interpret` (runs a
+program on NumPy), `native` (a program bound to arrays: one native call), `pool` (those of one program), `bind` (memory
+for values, and the stages of machine code), `runner` (runs a program after the tests of values that it asks for).
 """

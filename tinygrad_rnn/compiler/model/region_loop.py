@@ -64,13 +64,16 @@ def compile_region(region: Region, title: str = "Region") -> RegionLoop:
         If steps cannot do what the region does: then its values are to be computed one by one.
     """
     check_available()
-    bases = {s.uid: Tensor(np.empty(_base_shape(region, s), s.dtype)) for s in region.bases}
+    bases = {}
+    for s in region.bases:
+        dtype = region.dtype if s.dtype.kind in "iu" else s.dtype
+        bases[s.uid] = Tensor(np.empty(_base_shape(region, s), dtype))
     widths = [((s.size // region.rows,), s.dtype) for s in region.inputs]
     sizes = {n for s in (*region.values, *region.inputs, *region.bases) for n in (*s.shape, s.size // region.rows)}
     stand_in = next(n for n in range(211, 211 + len(sizes) + 1) if n not in sizes)
 
     def step(inputs: list, states: list) -> tuple[list, list]:
-        values: dict[int, Any] = {s.uid: x for s, x in zip(region.inputs, inputs)}
+        values: dict[int, Any] = {s.uid: _as_float(x, region.dtype) for s, x in zip(region.inputs, inputs)}
         for s in region.values:
             values[s.uid] = _value(region, s, values, bases)
         return [_number(values[s.uid], region.dtype) for s in region.outputs], []
@@ -129,6 +132,10 @@ def _view(a: Symbol, base: Tensor) -> Any:
     while a.op is TRANSPOSE:
         a, count = a.args[0], count + (a.static["axes"] == (1, 0))
     return base.T if count % 2 else base
+
+
+def _as_float(value: Any, dtype: np.dtype) -> Any:
+    return astype(value, dtype) if value.dtype.kind in "iu" else value
 
 
 def _number(value: Any, dtype: np.dtype) -> Any:

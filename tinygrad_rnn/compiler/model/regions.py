@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 
 from ...config import get_default_dtype
-from ..ir.program_ops import RESHAPE
 from ..ir.symbol import Symbol
-from .rows import Access, Layouts, layouts, matrix_of, stored
+from .rows import Access, Layouts, is_view, layouts, matrix_of, stored
 
 WIDE = 4096  # features of a row, where a region may have rows of any width
 
@@ -23,7 +22,7 @@ class Region:
     """Operations that one loop over rows computes.
 
     All values are stored in order, so that one of `rows` times n elements is n features for each row, whatever its
-    shape. Reshapes are not part of a region: values are named by what :func:`~.rows.stored` gives.
+    shape. Views are not part of a region: values are named by what :func:`~.rows.stored` gives.
 
     Attributes
     ----------
@@ -79,7 +78,7 @@ class _Stage:
         self.values, self.layouts = [s], {s.uid: found}
         self.rows = set(found)
         self.dtype = dtype
-        self.before = 0  # set of the stages that it needs, as bits
+        self.before = self.after = 0  # sets of the stages that it needs and that need it, as bits
 
     @property
     def bit(self) -> int:
@@ -98,66 +97,73 @@ class _Stage:
 
 
 class _Partition:
-    """The stages of a program, and which needs which."""
+    """The stages of a program, and which needs which: at first one for each operation, then joined."""
 
     def __init__(self, values: Sequence[Symbol]):
         self.stages: dict[int, _Stage] = {}  # by index
         self.of: dict[int, _Stage] = {}  # by uid of a value
         self.place = {s.uid: i for i, s in enumerate(values)}
         for s in values:
-            if s.op is not RESHAPE:
+            if not is_view(s):
                 self._add(s)
-        self._merge_all()
+        while self._join_readers():
+            pass
 
     def _add(self, s: Symbol) -> None:
         floats = [a.dtype for a in (s, *s.operands) if a.dtype.kind == "f"]
         stage = _Stage(self.place[s.uid], s, layouts(s), floats[0] if floats else None)
         self.stages[stage.index] = self.of[s.uid] = stage
-        read = {a.uid: a for a, _ in stage.reads() if a.uid in self.of}
-        for uid in read:
-            stage.before |= self.of[uid].bit | self.of[uid].before
-        for uid in sorted(read, key=lambda uid: -read[uid].size):
-            if self._merge(self.of[uid], stage):
-                return
+        for a, _ in stage.reads():
+            if a.uid in self.of:
+                stage.before |= self.of[a.uid].bit | self.of[a.uid].before
+        for z in self._of_bits(stage.before):
+            z.after |= stage.bit
+
+    def _of_bits(self, bits: int) -> list[_Stage]:
+        return [z for z in self.stages.values() if z.bit & bits]
 
     def _merge(self, a: _Stage, b: _Stage) -> bool:
         """Make one region of two, of which the first does not need the second, if that can be."""
-        common = a.rows & b.rows
-        if not common or (a.dtype and b.dtype and a.dtype != b.dtype):
-            return False
-        if b.before & a.bit and any(b.before & z.bit and z.before & a.bit for z in self.stages.values()):
-            return False  # something between the two
-        rows = {r for r in common if all(how is Access.ROWS for x, how in b.reads(r) if self.of.get(x.uid) is a)}
+        if b.before & a.after or (a.dtype and b.dtype and a.dtype != b.dtype):
+            return False  # something between the two, or of different kinds
+        read = [(r, how) for r in a.rows & b.rows for x, how in b.reads(r) if self.of.get(x.uid) is a]
+        rows = (a.rows & b.rows) - {r for r, how in read if how is not Access.ROWS}
         if not rows:
             return False
+        both = a.bit | b.bit
         a.rows, a.dtype = rows, a.dtype or b.dtype
         a.values = sorted(a.values + b.values, key=lambda s: self.place[s.uid])
         a.layouts |= b.layouts
-        a.before |= b.before & ~a.bit
+        a.before, a.after = (a.before | b.before) & ~both, (a.after | b.after) & ~both
         self.of |= {s.uid: a for s in b.values}
         del self.stages[b.index]
-        for z in self.stages.values():
-            if z.before & (a.bit | b.bit):
-                z.before = (z.before & ~b.bit) | a.bit | a.before
+        for z in self._of_bits(a.before):
+            z.after = ((z.after | a.after) & ~b.bit) | a.bit
+        for z in self._of_bits(a.after):
+            z.before = ((z.before | a.before) & ~b.bit) | a.bit
         return True
 
-    def _merge_all(self) -> None:
-        """Join regions of which one reads what the other computes, or that read the same rows."""
-        again = True
-        while again:
-            again = False
-            readers: dict[int, list[_Stage]] = {}
-            for z in list(self.stages.values()):
-                near = {x.uid for x, how in z.reads() if how is Access.ROWS}
-                for uid in near:
-                    readers.setdefault(uid, []).append(z)
-                    if uid in self.of:
-                        readers[uid].append(self.of[uid])
-            for several in readers.values():
-                for a, b in itertools.combinations(several, 2):
-                    alive = all(self.stages.get(z.index) is z for z in (a, b))
-                    if alive and a is not b and self._merge(*((b, a) if a.before & b.bit else (a, b))):
-                        again = True
+    def _join_readers(self) -> bool:
+        """Join regions that compute and read the same rows, the largest first; then those that read the same."""
+        values: dict[int, Symbol] = {}
+        readers: dict[int, list[_Stage]] = {}
+        for z in self.stages.values():
+            for x, how in z.reads():
+                if how is Access.ROWS and z not in readers.setdefault(x.uid, []):
+                    values[x.uid] = x
+                    readers[x.uid].append(z)
+        largest = sorted(values, key=lambda uid: -values[uid].size)
+        computed = [(self.of[uid], z) for uid in largest if uid in self.of for z in readers[uid]]
+        given = [pair for uid in largest for pair in itertools.combinations(readers[uid], 2)]
+        for pairs in (computed, given):
+            some = False
+            for pair in pairs:
+                a, b = (self.of[z.values[0].uid] for z in pair)
+                if a is not b:
+                    some |= self._merge(*((b, a) if a.before & b.bit else (a, b)))
+            if some:
+                return True
+        return False
 
     def ordered(self) -> list[_Stage]:
         """The stages, each after those that it needs; otherwise as in the program."""
@@ -184,7 +190,7 @@ def partition(values: Sequence[Symbol], outputs: Sequence[Symbol]) -> list[Regio
     Returns
     -------
     list of Region and Symbol
-        Reshapes among the symbols are views. What nothing needs is left out.
+        Views are among the symbols where single operations read them. What nothing needs is left out.
     """
     found = _Partition(values)
     stages = found.ordered()
@@ -193,9 +199,9 @@ def partition(values: Sequence[Symbol], outputs: Sequence[Symbol]) -> list[Regio
     plan: list[list[Region | Symbol]] = []
 
     def need(s: Symbol, views: bool) -> list[Symbol]:
-        """Note that a value is read; the reshapes of it that are read as they are."""
+        """Note that a value is read; the views of it that are read as they are."""
         found: list[Symbol] = []
-        while s.op is RESHAPE:
+        while is_view(s):
             found.insert(0, s)
             s = s.args[0]
         needed[s.uid] = s

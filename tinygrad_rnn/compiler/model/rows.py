@@ -24,9 +24,21 @@ class Access(enum.Enum):
 Layouts = dict[int, tuple[Access, ...]]  # number of rows -> how each argument is read
 
 
+def is_view(s: Symbol) -> bool:
+    """Whether a value is another's memory: a reshape, or integers that were given as floats.
+
+    All values are stored in order, and a loop takes integers as floats.
+    """
+    if s.op is RESHAPE:
+        return True
+    return (
+        s.op is ASTYPE and s.dtype.kind == "f" and s.args[0].dtype.kind in "iu" and stored(s.args[0]).leaf is not None
+    )
+
+
 def stored(s: Symbol) -> Symbol:
-    """The value whose memory a value is: reshapes are views, as all values are stored in order."""
-    while s.op is RESHAPE:
+    """The value whose memory a value is."""
+    while is_view(s):
         s = s.args[0]
     return s
 

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from ...core import Op
-from ...ops import abs, exp, log1p, maximum
-from ...ops.elementwise import _copy, masked_product
-from ...ops.loss import logistic_loss, squared_error
+from ...ops.elementwise import _copy
 from ...ops.reduce import _prod
 from ..frontend.trace import recording
-from ..ir.program_ops import BROADCAST, CONSTANT, MATMUL, RESHAPE, SUM, is_ours
+from ..ir.program_ops import BROADCAST, CONSTANT, DIVIDE, MATMUL, MULTIPLY, RESHAPE, SUM, is_ours
 from ..ir.symbol import Symbol
+from . import losses
 from .program import LOOP, LOOP_GRADIENT, PICK, SUM_ROWS, ModelProgram
 from .rows import Access, layouts, reduced_axes, size, stored
 from .trace import ModelTrace
@@ -43,6 +42,7 @@ class Simplification(ModelTrace):
         leaves = (*program.inputs, *program.outputs, *[s for draw in program.draws for s in draw.symbols])
         self._uids = 1 + max((s.uid for v in (leaves, program.values()) for s in v), default=0)
         self._uids = max(self._uids, 1 + max(program.captured, default=0))
+        self._constants: dict[tuple, np.ndarray] = {}
         self._rows: dict[int, set[int]] = {}  # in how many rows a value can be computed, with those that it needs
 
     def again(self, s: Symbol, args: tuple) -> Any:
@@ -74,6 +74,11 @@ class Simplification(ModelTrace):
     def rows_of(self, x: Symbol) -> set[int]:
         return self._rows.get(stored(x).uid, set())
 
+    def constant(self, array: np.ndarray) -> Symbol:
+        """The symbol of an array of the program's own, the same for equal ones."""
+        key = array.tobytes(), array.dtype
+        return self.lift(self._constants.setdefault(key, array))
+
     # ---- rules
 
     def _record(self, op: Op, args: tuple, static: dict) -> Any:
@@ -83,6 +88,8 @@ class Simplification(ModelTrace):
             rule = RULES.get(op)
             found = self._decompose(op, args, static) if rule is None else rule(self, *args, **static)
             if found is not NotImplemented:
+                return found
+            if op in (MULTIPLY, DIVIDE) and (found := self._scaled_sum(op, *args)) is not None:
                 return found
             if op.lowering is not None and op.lowering.kind == "elementwise":
                 args = _without_broadcasts(args)
@@ -126,6 +133,13 @@ class Simplification(ModelTrace):
             x = super()._record(SUM_ROWS, (self._reshaped(x, (rows, x.size // rows)),), {})
         return self._reshaped(x, shape)
 
+    def _scaled_sum(self, op: Op, x: Any, scale: Any) -> Any:
+        """A sum of rows times a number, as the sum of what is multiplied: one stage less."""
+        if not isinstance(x, Symbol) or isinstance(scale, Symbol) or stored(x).op is not SUM_ROWS or x.size != 1:
+            return None
+        (rows,) = stored(x).args
+        return self._reshaped(super()._record(SUM_ROWS, (self._record(op, (rows, scale), {}),), {}), x.shape)
+
     def _in_one_row(self, x: Symbol, axes: list[int]) -> list[int]:
         """Over which of `axes`, all there are, to sum row by row, so that `x` need not be stored for the sum."""
         rows = self.rows_of(x)
@@ -141,15 +155,6 @@ class Simplification(ModelTrace):
     def _reshaped(self, x: Symbol, shape: tuple) -> Symbol:
         x = stored(x)
         return x if x.shape == shape else super()._record(RESHAPE, (x,), {"shape": shape})
-
-    def _squared_error(self, x: Symbol, target: Symbol, scale: float) -> Any:
-        d = x - target
-        return (d * d).sum() * scale
-
-    def _logistic_loss(self, x: Symbol, target: Symbol) -> Any:
-        # not max(x, 0) - x * target: an infinity less a share of it would be NaN
-        y = masked_product(1 - target, maximum(x, 0)) + masked_product(target, maximum(-x, 0))
-        return y + log1p(exp(-abs(x)))
 
     def _matmul(self, a: Symbol, b: Symbol) -> Any:
         """Products with a vector are sums."""
@@ -168,8 +173,7 @@ RULES: dict[Op, Callable[..., Any]] = {
     SUM: Simplification._sum,
     RESHAPE: Simplification._reshaped,
     MATMUL: Simplification._matmul,
-    squared_error.op: Simplification._squared_error,
-    logistic_loss.op: Simplification._logistic_loss,
+    **losses.RULES,
 }
 
 

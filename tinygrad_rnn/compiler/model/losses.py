@@ -1,0 +1,143 @@
+"""Losses and their gradients in products, elementwise maths and sums of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...core import Op
+from ...ops import abs, equal, exp, log, log1p, maximum, not_equal, where
+from ...ops import cross_entropy as ce
+from ...ops.elementwise import masked_product
+from ...ops.loss import logistic_loss, squared_error
+from ...ops.reduce import _max, _sum
+from .rows import is_view
+
+MOST_CLASSES = 1 << 24  # numbers that float32 tells apart
+
+
+def _squared_error(trace: Any, x: Any, target: Any, scale: float) -> Any:
+    d = x - target
+    return (d * d * scale).sum()
+
+
+def _logistic_loss(trace: Any, x: Any, target: Any) -> Any:
+    # not max(x, 0) - x * target: an infinity less a share of it would be NaN
+    y = masked_product(1 - target, maximum(x, 0)) + masked_product(target, maximum(-x, 0))
+    return y + log1p(exp(-abs(x)))
+
+
+# ---- softmax cross-entropy
+
+
+def _softmax(x: Any) -> tuple[Any, Any]:
+    """Log-probabilities and probabilities; what they have in common is computed once."""
+    z = x - _last(_max, x)
+    e = exp(z)
+    total = _last(_sum, e)
+    return z - log(total), e / total
+
+
+def _last(reduction: Callable, x: Any) -> Any:
+    return reduction(x, axis=(x.ndim - 1,), keepdims=True)
+
+
+def _reduced(losses: Any, reduction: str, scale: Any) -> Any:
+    """The loss, from those of rows (..., 1)."""
+    return losses.reshape(losses.shape[:-1]) if reduction == "none" else (losses * scale).sum()
+
+
+def _classes(trace: Any, x: Any, target: Any, weight: tuple, ignored: int, reduction: str) -> Any:
+    """Which class is each row's, which rows count, their weights, and the scale of the sum of losses.
+
+    Classes are compared with all numbers of classes, as a loop over rows does not look up.
+    """
+    index = target.astype(x.dtype)
+    at = index.reshape((*index.shape, 1))
+    hit = equal(trace.constant(np.arange(x.shape[-1], dtype=x.dtype)), at)
+    valid = not_equal(at, float(ignored))
+    rows: Any = 1.0
+    counted = where(equal(index, float(ignored)), 0.0, 1.0)
+    if weight:
+        rows = _last(_sum, where(hit, weight[0], 0.0))
+        counted = counted * rows.reshape(index.shape)
+    if reduction != "mean":
+        return hit, valid, rows, 1.0
+    total = counted.sum()
+    none = total == 0
+    return hit, valid, rows, where(none, 0.0, 1.0 / where(none, 1.0, total))
+
+
+def _fits(x: Any, target: Any) -> bool:
+    """Whether a loop can read the targets: integers that were given, of not too many classes."""
+    numbers: Any = target.astype(x.dtype)
+    return is_view(numbers) and x.shape[-1] <= MOST_CLASSES
+
+
+def _class_cross_entropy(
+    trace: Any, x: Any, target: Any, *weight: Any, reduction: str, ignore_index: int, smoothing: float,
+    saved: dict,
+) -> Any:  # fmt: skip
+    if not _fits(x, target):
+        return NotImplemented
+    logp, _ = _softmax(x)
+    hit, valid, rows, scale = _classes(trace, x, target, weight, ignore_index, reduction)
+    losses = _last(_sum, where(hit, logp, 0.0)) * -(rows * (1.0 - smoothing))
+    if smoothing:
+        spread = _last(_sum, logp * weight[0] if weight else logp)
+        losses = losses - spread * (smoothing / x.shape[-1])
+    return _reduced(where(valid, losses, 0.0), reduction, scale)
+
+
+def _class_gradient(
+    trace: Any, g: Any, x: Any, target: Any, *weight: Any, reduction: str, ignore_index: int, smoothing: float,
+    saved: dict,
+) -> Any:  # fmt: skip
+    if not _fits(x, target):
+        return NotImplemented
+    _, p = _softmax(x)
+    hit, valid, rows, scale = _classes(trace, x, target, weight, ignore_index, reduction)
+    c = where(valid, g.reshape((*g.shape, 1)) if reduction == "none" else g * scale, 0.0)
+    q = where(hit, rows * (1.0 - smoothing), 0.0)
+    if smoothing:
+        floor = smoothing / x.shape[-1]
+        q = q + (weight[0] * floor if weight else floor)
+    return _gradient(p, q, c, _last(_sum, q) if smoothing else rows)
+
+
+def _gradient(p: Any, q: Any, c: Any, total: Any) -> Any:
+    """``c * (total * p - q)``, in which probabilities of rows that do not count may be NaN."""
+    return masked_product(c * total, p) - c * q
+
+
+def _share_cross_entropy(
+    trace: Any, x: Any, target: Any, *weight: Any, reduction: str, smoothing: float, saved: dict
+) -> Any:
+    logp, _ = _softmax(x)
+    losses = -_last(_sum, _shares(x, target, weight, smoothing) * logp)
+    return _reduced(losses, reduction, ce._share_scale(x, reduction))
+
+
+def _share_gradient(
+    trace: Any, g: Any, x: Any, target: Any, *weight: Any, reduction: str, smoothing: float, saved: dict
+) -> Any:
+    _, p = _softmax(x)
+    q = _shares(x, target, weight, smoothing)
+    return _gradient(p, q, ce._beside(g, reduction, ce._share_scale(x, reduction)), _last(_sum, q))
+
+
+def _shares(x: Any, target: Any, weight: tuple, smoothing: float) -> Any:
+    shares = ce._smoothed(x, target, smoothing)
+    return shares * weight[0] if weight else shares
+
+
+RULES: dict[Op, Callable[..., Any]] = {
+    squared_error.op: _squared_error,
+    logistic_loss.op: _logistic_loss,
+    ce.class_cross_entropy.op: _class_cross_entropy,
+    ce.class_cross_entropy_gradient.op: _class_gradient,
+    ce.share_cross_entropy.op: _share_cross_entropy,
+    ce.share_cross_entropy_gradient.op: _share_gradient,
+}
