@@ -12,7 +12,7 @@ def leaves_of(nest):
     return leaves, flatten(nest, leaves)
 
 
-def same(got, wanted, rtol=1e-12):
+def same(got, wanted, rtol=None):
     """Fail unless two nests are alike: types, dtypes, shapes and numbers."""
     (a, one), (b, other) = leaves_of(got), leaves_of(wanted)
     assert one == other
@@ -22,7 +22,8 @@ def same(got, wanted, rtol=1e-12):
         assert type(x) is type(y)
         if isinstance(x, np.ndarray):
             assert x.dtype == y.dtype
-            np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol)
+            near = rtol or (1e-12 if x.dtype == np.float64 else 1e-5)
+            np.testing.assert_allclose(x, y, rtol=near, atol=near)
         else:
             assert x == y
 

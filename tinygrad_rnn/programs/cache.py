@@ -12,14 +12,16 @@ from .. import compiler, config
 from ..checks import one_of
 from ..core import Tensor, tree
 from ..errors import CompileError
-from ..recurrent.scan.call_cache import StaticAttributes
 from ..recurrent.scan.dry_run import isolated_dry_run
+from ..recurrent.scan.facts import static_attributes
+from ..recurrent.scan.guards import Guards
 from ..recurrent.scan.kinds import Opaque
 from ..recurrent.scan.outer_state import OuterState
 from ..recurrent.scan.program import Refusal
+from ..recurrent.scan.traced_scan import LoopGuards
 from .capture import Capture, Finish, Rejected, capture
 from .nests import Arguments, flatten, read_arguments
-from .reach import Root
+from .reach import Reach, Root
 
 FALLBACKS = ("warn", "error")
 SIGNATURES, VARIANTS = 64, 8  # programs of one function, and of one signature with different guards
@@ -52,6 +54,49 @@ def _copy(leaf: Any) -> Any:
     return leaf.copy() if type(leaf) is np.ndarray else leaf
 
 
+class Entry:
+    """A program or a refusal, with what it depends on.
+
+    Parameters
+    ----------
+    static : tuple
+        Facts of all modules in reach.
+    made : Capture or Refusal
+
+    Attributes
+    ----------
+    verified : Reach or None
+        For as long as this holds, guards on what it covers do.
+    """
+
+    def __init__(self, static: tuple, made: Capture | Refusal):
+        self.static, self.made = static, made
+        self.guards: list[Guards] = [made.guards] if isinstance(made, str) else made.all_guards()
+        self.loops: list[LoopGuards] = [] if isinstance(made, str) else made.loops()
+        self.verified: Reach | None = None
+        self._rest: list[Any] = []
+
+    def holds(self) -> bool:
+        """Whether nothing has changed."""
+        return all(guards.hold() for guards in self.guards) and all(loop.hold() for loop in self.loops)
+
+    def verify(self, reach: Reach) -> None:
+        """Note that nothing has changed, by which `reach` all that it covers may be left out from now on."""
+        mine = {id(module) for module in reach.modules}
+        rest: list[Any] = [guards.beside(reach.covered) for guards in self.guards]
+        for loop in self.loops:
+            if id(loop.cell) in mine:
+                rest += [guards.beside(reach.covered) for guards in loop.guards]
+            else:
+                rest.append(loop)
+        self._rest = [guards for guards in rest if not guards.empty]
+        self.verified = reach
+
+    def rest_holds(self) -> bool:
+        """Whether nothing has changed, given that what :attr:`verified` covers has not."""
+        return all(guards.hold() for guards in self._rest)
+
+
 class Programs(Opaque):
     """The programs of one function.
 
@@ -68,8 +113,8 @@ class Programs(Opaque):
 
     def __init__(self, function: Callable, root: Root, title: str, finish: Finish):
         self.function, self.root, self.title, self.finish = function, root, title, finish
-        self.statics = StaticAttributes()
-        self.entries: dict[tuple, list[tuple[tuple, Capture | Refusal]]] = {}
+        self.reach: Reach | None = None
+        self.entries: dict[tuple, list[Entry]] = {}
         self.warned: set[str] = set()
 
     def find(self, args: tuple, kwargs: dict[str, Any]) -> Found | str:
@@ -85,33 +130,43 @@ class Programs(Opaque):
             return ""  # someone looks at single operations
         try:
             arguments = read_arguments(args, kwargs)
-            static = self.statics.read(self.root)
-        except CompileError as error:
-            return str(error)
-        key = (mode.enabled, *arguments.key)
-        found = self._look_up(key, static, arguments, mode.enabled)
-        if found is not None:
-            return found
-        with compiler.making:  # another thread may have made it while this one waited
-            found = self._look_up(key, static, arguments, mode.enabled)
+            key = (mode.enabled, *arguments.key)
+            found = self._look_up(key, arguments)
             if found is not None:
                 return found
-            made = capture(self.root, self.function, arguments, mode.enabled, self.finish)
-            if key not in self.entries and len(self.entries) >= SIGNATURES:
-                self.entries.pop(next(iter(self.entries)))
-            self.entries[key] = [(static, made), *self.entries.get(key, ())][:VARIANTS]
-            found = self._look_up(key, static, arguments, mode.enabled)
+            with compiler.making:  # another thread may have made it while this one waited
+                found = self._look_up(key, arguments)
+                if found is not None:
+                    return found
+                static = static_attributes(self.root)
+                made = capture(self.root, self.function, arguments, mode.enabled, self.finish)
+                if key not in self.entries and len(self.entries) >= SIGNATURES:
+                    self.entries.pop(next(iter(self.entries)))
+                self.entries[key] = [Entry(static, made), *self.entries.get(key, ())][:VARIANTS]
+                found = self._look_up(key, arguments)
+        except CompileError as error:
+            return str(error)
         return "a tensor that it reads is not where it was" if found is None else found
 
-    def _look_up(self, key: tuple, static: tuple, arguments: Arguments, grad: bool) -> Found | str | None:
-        for facts, entry in self.entries.get(key, ()):
-            if facts is not static and facts != static:
-                continue
-            if isinstance(entry, str):
-                if entry.guards.hold():
-                    return entry
-            elif entry.hold() and (tensors := entry.tensors(grad)) is not None:
-                return Found(entry, arguments, tensors)
+    def _look_up(self, key: tuple, arguments: Arguments) -> Found | str | None:
+        entries, reach, static = self.entries.get(key), self.reach, None
+        if entries is None:
+            return None
+        if reach is None or not (reach.complete and reach.holds()):
+            reach = self.reach = Reach(vars(self.root)["_functions"])
+        for entry in entries:
+            if entry.verified is reach and reach.complete:
+                if not entry.rest_holds():
+                    continue
+            else:
+                static = static_attributes(self.root) if static is None else static
+                if entry.static != static or not entry.holds():
+                    continue
+                entry.verify(reach)
+            if isinstance(entry.made, str):
+                return entry.made
+            if (tensors := entry.made.tensors()) is not None:
+                return Found(entry.made, arguments, tensors)
         return None
 
     def reject(self, args: tuple, kwargs: dict[str, Any]) -> Any:

@@ -16,7 +16,7 @@ from ..compiler.model.trace import ModelTrace
 from ..core import Tensor, tree
 from ..core.tree import Structure
 from ..errors import CompileError, VerificationError
-from ..recurrent.scan import traced_scan  # noqa: F401  an import inside of what is traced would be watched
+from ..recurrent.scan import traced_scan
 from ..recurrent.scan.attribute_path import AttributePath, as_constant, locate
 from ..recurrent.scan.dry_run import isolated_dry_run, rng_state, rolling_back_draws
 from ..recurrent.scan.facts import static_attributes
@@ -90,11 +90,16 @@ class Capture:
         trace = self.trace
         return ModelProgram(self.inputs, captured, tuple(trace.draws), tuple(trace.checks), tuple(outputs))
 
-    def hold(self) -> bool:
-        """Whether nothing that the program has frozen has changed."""
-        return self.guards.hold() and all(guards.hold() for guards in self.trace.guards)
+    def all_guards(self) -> list[Guards]:
+        """Those of the function and of derivative rules."""
+        return [self.guards, *[guards for guards in self.trace.guards if isinstance(guards, Guards)]]
 
-    def tensors(self, grad: bool) -> list[Tensor] | None:
+    def loops(self) -> list[traced_scan.LoopGuards]:
+        """Those of the loops of recurrent layers, each once."""
+        found = [guards for guards in self.trace.guards if isinstance(guards, traced_scan.LoopGuards)]
+        return list({id(guards.call): guards for guards in found}.values())
+
+    def tensors(self) -> list[Tensor] | None:
         """The tensors that the function reads, as they are now; None if they no longer fit the trace."""
         found = []
         for get, shape, dtype, needs in self._wanted:
@@ -280,7 +285,7 @@ def _difference(root: Root, function: Callable, arguments: Arguments, grad: bool
         finally:
             config.grad_mode.enabled = before
     with isolated_dry_run(root, 1), np.errstate(all="ignore"):
-        tensors = found.tensors(grad)
+        tensors = found.tensors()
         if tensors is None:
             return "a tensor that it reads is not where it was"
         got = found.run(arguments, tensors)

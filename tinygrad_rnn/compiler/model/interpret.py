@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,9 @@ class _LoopResults(tuple):
     context: Any
 
 
-def evaluate(program: ModelProgram, inputs: Sequence[np.ndarray], captured: dict[int, np.ndarray]) -> list[np.ndarray]:
+def evaluate(
+    program: ModelProgram, inputs: Sequence[np.ndarray], captured: Mapping[int, np.ndarray]
+) -> list[np.ndarray]:
     """The outputs of a program.
 
     Parameters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import copy
 import gc
 import os
 import sys
@@ -69,6 +70,15 @@ class Guards:
         self.values = [(v, FactReader((), reads).fact(v, False)) for v in values]
         self.places = [(place.get, FactReader().fact(place.get().data)) for place in places]
         self.compares = bool(self.values or self.places)
+
+    def beside(self, covered: Container[int]) -> Guards:
+        """The guards on what is not in `covered`, ids of namespaces, functions and other objects."""
+        rest = copy.copy(self)
+        rest.names = [name for name in self.names if id(getattr(name[0], "__self__", None)) not in covered]
+        rest.functions = [function for function in self.functions if id(function[0]) not in covered]
+        rest.values = [value for value in self.values if id(value[0]) not in covered]
+        rest.compares = bool(rest.values or rest.places)
+        return rest
 
     @property
     def empty(self) -> bool:

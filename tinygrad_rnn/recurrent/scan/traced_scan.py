@@ -70,7 +70,7 @@ def trace_scan(
     n = len(traced.outputs)
     whole = Loop(loop, layout, len(inputs), len(states), n, time, batch)
     found = trace.loop(whole, [*inputs, *states, *bases], results, loop.train)
-    trace.guards.append(_Guards(cell, call))
+    trace.guards.append(LoopGuards(cell, call))
     return (program.nest_outputs(found[:n]) if return_outputs else None), call.nest_states(found[n:])
 
 
@@ -88,16 +88,19 @@ def _bases(trace: ModelTrace, cell: Cell, program: Program, batch: int) -> list[
         before.restore()
 
 
-class _Guards:
+class LoopGuards:
     """What the program of a layer's loop depends on."""
 
     def __init__(self, cell: Cell, call: GuardedCall):
         self.cell, self.facts = cell, cache_of(cell).static_attributes.last
-        self.guards = call.program.guards, call.loop.guards
+        self.call, self.guards = call, (call.program.guards, call.loop.guards)
         found = [source for _, source in call.program.sources if isinstance(source, NumberInput)]
         self.numbers = [(source, source.get()) for source in found]  # the program of the function has frozen them
 
+    empty = False
+
     def hold(self) -> bool:
+        """Whether nothing has changed."""
         try:
             same = cache_of(self.cell).static_attributes.read(self.cell) == self.facts
         except CompileError:  # something that cannot be compared has come
