@@ -153,13 +153,31 @@ MODELS = [recurrent_model, word_model, attention_model, binary_model, soft_targe
 @pytest.mark.parametrize("model", MODELS)
 def test_models_and_their_gradients(model):
     plan = check(*called(model), native=True)
-    assert sum(isinstance(stage, RegionLoop) for stage in plan) > 1
+    assert any(isinstance(stage, RegionLoop) for stage in plan)
 
 
 def test_what_lies_between_two_loops_is_one_region():
     plan = check(*recurrent_model())
-    assert sorted(s.rows for s in plan if isinstance(s, Region)) == [1, 20]  # the first is one number
+    (region,) = [s for s in plan if isinstance(s, Region)]
+    assert region.rows == 20
+    assert [s.shape for s in region.numbers] == [()]  # the factor of the gradient
     assert {"sum", "centre", "linear", "squared_error"}.isdisjoint(names(plan))
+
+
+def test_generated_sources_hold_no_sizes():
+    sources = []
+    for sizes in ((5, 3, 4, 6), (7, 33, 20, 50)):
+        rows, inputs, hidden, classes = sizes
+        first, norm, last = nn.Linear(inputs, hidden), nn.LayerNorm(hidden), nn.Linear(hidden, classes)
+        targets = np.arange(rows * 3).reshape(rows, 3) % classes
+
+        def model(x, first=first, norm=norm, last=last, targets=targets):
+            return nn.cross_entropy(last(tr.relu(norm(first(x)))), targets)
+
+        plan = check(model, numbers(rows, 3, inputs), native=True)
+        loops = [stage for stage in plan if isinstance(stage, RegionLoop)]
+        sources.append([loop.executable.inference[0].source for loop in loops])
+    assert sources[0] == sources[1]
 
 
 # ---- every operation
@@ -321,7 +339,7 @@ def test_random_functions_and_their_gradients_in_machine_code(case):
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(functions())
 def test_many_random_functions_and_their_gradients_in_machine_code(case):
     function, arrays = case

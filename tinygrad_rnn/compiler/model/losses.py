@@ -32,12 +32,15 @@ def _logistic_loss(trace: Any, x: Any, target: Any) -> Any:
 # ---- softmax cross-entropy
 
 
-def _softmax(x: Any) -> tuple[Any, Any]:
-    """Log-probabilities and probabilities; what they have in common is computed once."""
+def _softmax(x: Any) -> tuple[Any, Any, Any]:
+    """Log-probabilities, and probabilities times a number for each row, which is the last.
+
+    Whoever asks, for the loss or for its gradient, gets the same values, which are computed once.
+    """
     z = x - _last(_max, x)
     e = exp(z)
     total = _last(_sum, e)
-    return z - log(total), e / total
+    return z - log(total), e, total
 
 
 def _last(reduction: Callable, x: Any) -> Any:
@@ -82,7 +85,7 @@ def _class_cross_entropy(
 ) -> Any:  # fmt: skip
     if not _fits(x, target):
         return NotImplemented
-    logp, _ = _softmax(x)
+    logp, _, _ = _softmax(x)
     hit, valid, rows, scale = _classes(trace, x, target, weight, ignore_index, reduction)
     losses = _last(_sum, where(hit, logp, 0.0)) * -(rows * (1.0 - smoothing))
     if smoothing:
@@ -97,25 +100,25 @@ def _class_gradient(
 ) -> Any:  # fmt: skip
     if not _fits(x, target):
         return NotImplemented
-    _, p = _softmax(x)
     hit, valid, rows, scale = _classes(trace, x, target, weight, ignore_index, reduction)
     c = where(valid, g.reshape((*g.shape, 1)) if reduction == "none" else g * scale, 0.0)
     q = where(hit, rows * (1.0 - smoothing), 0.0)
     if smoothing:
         floor = smoothing / x.shape[-1]
         q = q + (weight[0] * floor if weight else floor)
-    return _gradient(p, q, c, _last(_sum, q) if smoothing else rows)
+    return _gradient(x, q, c, _last(_sum, q) if smoothing else rows)
 
 
-def _gradient(p: Any, q: Any, c: Any, total: Any) -> Any:
-    """``c * (total * p - q)``, in which probabilities of rows that do not count may be NaN."""
-    return masked_product(c * total, p) - c * q
+def _gradient(x: Any, q: Any, c: Any, of_row: Any) -> Any:
+    """``c * (of_row * p - q)``, in which probabilities `p` of rows that do not count may be NaN."""
+    _, e, total = _softmax(x)
+    return masked_product(masked_product(c * of_row, 1.0 / total), e) - c * q
 
 
 def _share_cross_entropy(
     trace: Any, x: Any, target: Any, *weight: Any, reduction: str, smoothing: float, saved: dict
 ) -> Any:
-    logp, _ = _softmax(x)
+    logp, _, _ = _softmax(x)
     losses = -_last(_sum, _shares(x, target, weight, smoothing) * logp)
     return _reduced(losses, reduction, ce._share_scale(x, reduction))
 
@@ -123,9 +126,8 @@ def _share_cross_entropy(
 def _share_gradient(
     trace: Any, g: Any, x: Any, target: Any, *weight: Any, reduction: str, smoothing: float, saved: dict
 ) -> Any:
-    _, p = _softmax(x)
     q = _shares(x, target, weight, smoothing)
-    return _gradient(p, q, ce._beside(g, reduction, ce._share_scale(x, reduction)), _last(_sum, q))
+    return _gradient(x, q, ce._beside(g, reduction, ce._share_scale(x, reduction)), _last(_sum, q))
 
 
 def _shares(x: Any, target: Any, weight: tuple, smoothing: float) -> Any:

@@ -19,7 +19,7 @@ from ..runtime.executable import Executable, check_available
 from ..schedule.plan import Plan
 from .program import ASTYPE
 from .regions import Region
-from .rows import Access, matrix_of
+from .rows import Access, matrix_of, stored
 
 
 class RegionLoop(NamedTuple):
@@ -74,6 +74,14 @@ def compile_region(region: Region, title: str = "Region") -> RegionLoop:
 
     def step(inputs: list, states: list) -> tuple[list, list]:
         values: dict[int, Any] = {s.uid: _as_float(x, region.dtype) for s, x in zip(region.inputs, inputs)}
+        zero = grad_mode.tracer.zero((BATCH, 1))
+        for s in region.numbers:  # of each row, so that loops compute them, and not what runs before
+            for a in map(stored, s.operands):
+                if a.uid not in values:
+                    values[a.uid] = where(zero == 0, bases[a.uid], 0.0)
+            op: Any = s.op
+            args = [values[stored(a).uid] if isinstance(a, Symbol) else a for a in s.args]
+            values[s.uid] = apply(op, tuple(args), s.static)
         for s in region.values:
             values[s.uid] = _value(region, s, values, bases)
         return [_number(values[s.uid], region.dtype) for s in region.outputs], []
@@ -109,7 +117,7 @@ def _value(region: Region, s: Symbol, values: dict[int, Any], bases: dict[int, T
     for a, (how, of) in zip(s.args, region.accesses(s)):
         if how is Access.NUMBER:
             args.append(a)
-        elif how is Access.ROWS:
+        elif how is Access.ROWS or of.uid in values:
             args.append(values[of.uid])
         else:
             args.append(_view(a, bases[of.uid]) if how is Access.MATRIX else bases[of.uid])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ from ..ir.symbol import Symbol
 from .rows import Access, Layouts, is_view, layouts, matrix_of, stored
 
 WIDE = 4096  # features of a row, where a region may have rows of any width
+FEW_ROWS, FEW_NUMBERS = 64, 4  # that compute numbers for themselves, and how many
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +34,15 @@ class Region:
         What it computes, operands first.
     outputs : tuple of Symbol
         Of `values`, those that are read outside.
+    numbers : tuple of Symbol
+        Single numbers that each row computes for itself, before `values`, from others that are given.
     """
 
     rows: int
     dtype: np.dtype
     values: tuple[Symbol, ...]
     outputs: tuple[Symbol, ...]
+    numbers: tuple[Symbol, ...] = ()
 
     @cached_property
     def inputs(self) -> tuple[Symbol, ...]:
@@ -55,8 +59,10 @@ class Region:
         return [(how, source(a, how)) for a, how in zip(s.args, layouts(s)[self.rows])]
 
     def _read(self, *kinds: Access) -> tuple[Symbol, ...]:
-        own = {s.uid for s in self.values}
+        own = {s.uid for s in (*self.numbers, *self.values)}
         found = [a for s in self.values for how, a in self.accesses(s) if how in kinds]
+        if Access.VECTOR in kinds:
+            found += [stored(a) for s in self.numbers for a in s.operands]
         return tuple({a.uid: a for a in found if isinstance(a, Symbol) and a.uid not in own}.values())
 
     def __repr__(self) -> str:
@@ -218,6 +224,7 @@ def partition(values: Sequence[Symbol], outputs: Sequence[Symbol]) -> list[Regio
             continue
         rows = _choose(stage)
         region = Region(rows, stage.dtype or get_default_dtype(), tuple(stage.values), tuple(wanted))
+        region = replace(region, numbers=_numbers(region, found.of))
         for a in (*region.inputs, *region.bases):
             need(a, False)
         plan.append([region])
@@ -230,6 +237,19 @@ def partition(values: Sequence[Symbol], outputs: Sequence[Symbol]) -> list[Regio
             seen.add(part.uid)
             flat.append(part)
     return flat
+
+
+def _numbers(region: Region, of: dict[int, _Stage]) -> tuple[Symbol, ...]:
+    """Single numbers that a region of few rows reads and may as well compute: a stage less."""
+    found: dict[int, Symbol] = {}
+    stack = [a for a in (*region.bases, *region.inputs) if region.rows <= FEW_ROWS]
+    while stack:
+        s = stack.pop()
+        single = s.uid in of and of[s.uid].layouts[s.uid] and s.lowering.kind == "elementwise"
+        if single and all(a.size == 1 and a.dtype == region.dtype for a in (s, *s.operands)):
+            found[s.uid] = s
+            stack += [stored(a) for a in s.operands]
+    return tuple([found[uid] for uid in sorted(found)]) if len(found) <= FEW_NUMBERS else ()
 
 
 def _choose(stage: _Stage) -> int:
