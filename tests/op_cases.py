@@ -262,6 +262,12 @@ def normalised(draw) -> Case:
 
 
 @st.composite
+def masked(draw) -> Case:
+    shape = draw(ts.shapes(min_side=0))
+    return (draw(ts.arrays(shape)),), {"keep": draw(ts.arrays(shape, np.bool_)), "scale": draw(st.floats(1, 4))}
+
+
+@st.composite
 def shared_out(draw) -> Case:
     """Logits with shares of the classes."""
     shape = draw(ts.shapes(min_dims=1))

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 import tinygrad_rnn as tr
 from tinygrad_rnn.ops.cross_entropy import class_cross_entropy, share_cross_entropy
 from tinygrad_rnn.ops.ctc import ctc
+from tinygrad_rnn.ops.dropout import dropout
 from tinygrad_rnn.ops.elementwise import masked_product, masked_quotient
 from tinygrad_rnn.ops.layer_norm import layer_norm
 from tinygrad_rnn.ops.linear import linear
@@ -563,6 +564,7 @@ LINALG = [
 ]
 
 NORM = [
+    Row("dropout", dropout, lambda x, keep, scale: x * keep * scale, on.masked(), smooth=True),
     Row("layer_norm", _with_saved(layer_norm), _layer_norm, on.normalised(), _torch_layer_norm),
 ]
 

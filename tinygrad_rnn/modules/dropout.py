@@ -13,6 +13,7 @@ from ..checks import probability
 from ..core.aliases import Value
 from ..errors import DTypeError
 from ..ops.arguments import operand
+from ..ops.dropout import dropout
 from .module import Module
 
 
@@ -46,8 +47,16 @@ def keep_masks(row_shapes: Sequence[tuple[int, ...]], ps: Sequence[float], time:
 
 def dropout_mask(shape: Sequence[int], p: float, dtype: np.dtype) -> Any:
     """Zeros with probability `p`, else ``1 / (1 - p)``; see :func:`keep_mask`."""
-    scale = 0.0 if p >= 1.0 else 1.0 / (1.0 - p)
-    return keep_mask(shape, p).astype(dtype) * np.dtype(dtype).type(scale)
+    return keep_mask(shape, p).astype(dtype) * np.dtype(dtype).type(_scale(p))
+
+
+def drop(x: Value, p: float) -> Value:
+    """`x` times a :func:`dropout_mask`."""
+    return dropout(x, keep=keep_mask(x.shape, p), scale=_scale(p))
+
+
+def _scale(p: float) -> float:
+    return 0.0 if p >= 1.0 else 1.0 / (1.0 - p)
 
 
 class Dropout(Module):
@@ -75,7 +84,7 @@ class Dropout(Module):
         x = operand(x, "Dropout")
         if x.dtype.kind != "f":
             raise DTypeError(f"Dropout: x: got {x.dtype}, wanted floats")
-        return x * dropout_mask(x.shape, self.p, x.dtype)
+        return drop(x, self.p)
 
     def extra_repr(self) -> str:
         return f"p={self.p}"

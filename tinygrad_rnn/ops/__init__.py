@@ -1,7 +1,7 @@
 """Operations: NumPy's names and semantics; arrays in, arrays out, tensors in, tensors out.
 
 One file for each family: `elementwise`, `activation`, `power`, `compare`, `shape`, `index`, `create`, `reduce`,
-`moments`, `softmax`, `linalg`; in one node what would take several, `linear`, `layer_norm`, `loss`,
+`moments`, `softmax`, `linalg`; in one node what would take several, `linear`, `layer_norm`, `dropout`, `loss`,
 `cross_entropy`, `ctc` and `fused`. `arguments` has what public functions do with theirs before anything is computed,
 `twins` the choice of a kernel.
 

@@ -1,7 +1,7 @@
 """Fused kernels: the work of one operation, or of one update, in a single jitted call.
 
-One file for each: `matmul_tanh`, `cross_entropy`, `layer_norm`, `embedding`, `losses`, `ctc`, `optimizers`, `special`
-(functions that NumPy lacks).
+One file for each: `matmul_tanh`, `cross_entropy`, `layer_norm`, `embedding`, `losses`, `dropout`, `ctc`, `optimizers`,
+`special` (functions that NumPy lacks).
 """
 
 from ..build.uninterrupted import modules_of

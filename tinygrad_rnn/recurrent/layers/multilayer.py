@@ -14,7 +14,7 @@ from ...checks import flag, probability, whole_number
 from ...core import Tensor, tree
 from ...core.dtype import as_array
 from ...errors import ShapeError
-from ...modules.dropout import dropout_mask
+from ...modules.dropout import drop
 from ..as_tensors import as_input, as_state
 from ..cells.base import check_count
 from ..scan.axis_layout import SequenceLayout
@@ -193,7 +193,7 @@ class RNNBase(CellParameters):
         directions, stacked = 1 + self.bidirectional, len(cells) == 1 and not every
         for first in range(0, len(cells), directions):
             if first and self.dropout and self.training:
-                x = x * dropout_mask(x.shape, self.dropout, x.dtype)
+                x = drop(x, self.dropout)
             feeds = first + directions < len(cells)  # another layer
             runs = []
             for i in range(first, first + directions):
