@@ -79,7 +79,8 @@ every_reduction = pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.fixture(params=["NumPy", "jitted"])
 def either_twin(request, monkeypatch):
     """However little there is to do."""
-    monkeypatch.setattr(twins, "FEW", 0 if request.param == "jitted" else 10**9)
+    for name in ("FEW", "MANY"):
+        monkeypatch.setattr(twins, name, 0 if request.param == "jitted" else 10**9)
 
 
 @every_loss

@@ -8,7 +8,8 @@ import numpy as np
 
 from ..core import Lowering, primitive
 from ..core.aliases import Value
-from .twins import FEW, flat, kernels
+from . import twins
+from .twins import flat, kernels
 
 
 def _vjp(g: Value, y: Value, x: Value, keep: Value, *, needs: Sequence[bool], scale: float) -> list[Value | None]:
@@ -24,7 +25,7 @@ def _decompose(x: Value, keep: Value, scale: float) -> Value:
 )
 def dropout(x: Value, keep: Value, scale: float) -> Value:
     """``x * scale`` where `keep` is true, else ``x * 0``; `keep` has the shape of x."""
-    if x.size < FEW:
+    if x.size < twins.MANY:
         return _decompose(x, keep, scale)
     out = np.empty(x.shape, x.dtype)
     kernels("dropout", x.size).dropout(flat(x), flat(keep), scale, out.reshape(-1), 0, x.size)

@@ -15,9 +15,10 @@ from ..core.aliases import ArrayLike, Index, Value
 from ..core.node import as_operand
 from ..core.signatures import like_first
 from ..errors import DTypeError, ShapeError
+from . import twins
 from .arguments import one_axis, operand
 from .elementwise import where
-from .twins import FEW, flat, kernels
+from .twins import flat, kernels
 
 _BASIC = frozenset({int, slice, type(None), type(Ellipsis)})
 
@@ -50,7 +51,7 @@ def scatter_add(x: Value, index: Index, shape: tuple[int, ...]) -> Value:
     out = np.zeros(shape, x.dtype)
     if _is_basic(index):
         out[index] = x
-    elif len(index) == 1 and _is_integers(index[0]) and x.size >= FEW and x.dtype.kind == "f":
+    elif len(index) == 1 and _is_integers(index[0]) and x.size >= twins.FEW and x.dtype.kind == "f":
         _add_rows(out, np.where(index[0] < 0, index[0] + shape[0], index[0]), x)
     else:  # an element may be read twice
         np.add.at(out, index, x)

@@ -6,9 +6,10 @@ import numpy as np
 
 from ..core import Traceable, primitive
 from ..core.aliases import Value
+from . import twins
 from .activation import sigmoid_of
 from .elementwise import masked_product
-from .twins import FEW, flat, kernels
+from .twins import flat, kernels
 
 
 def _squared_error_slope(g: Value, x: Value, target: Value, scale: float) -> Value:
@@ -16,7 +17,7 @@ def _squared_error_slope(g: Value, x: Value, target: Value, scale: float) -> Val
     factor = 2.0 * scale
     if isinstance(g, Traceable) or isinstance(x, Traceable):
         return (x - target) * (g * factor)
-    if x.size < FEW:
+    if x.size < twins.MANY:
         return np.subtract(x, target) * (float(g) * factor)
     out = np.empty(x.shape, x.dtype)
     kernel = kernels("losses", x.size).squared_error_gradient
@@ -35,16 +36,17 @@ def _squared_error_slope(g: Value, x: Value, target: Value, scale: float) -> Val
 )
 def squared_error(x: Value, target: Value, scale: float) -> Value:
     """``scale * sum((x - target)**2)`` of two arrays of one shape."""
-    if x.size < FEW:
+    if x.size < twins.MANY:
         d = np.subtract(x, target).reshape(-1)
-        return d.dot(d) * d.dtype.type(scale)
-    total = np.empty(1)
-    kernels("losses", x.size).squared_error(flat(x), flat(target), total, 0, x.size)
-    return x.dtype.type(total[0] * scale)
+        total = d.dot(d) if d.size < 16384 else np.add.reduce(np.square(d))  # pairwise where there is much to add up
+        return total * d.dtype.type(scale)
+    sum_of_all = np.empty(1)
+    kernels("losses", x.size).squared_error(flat(x), flat(target), sum_of_all, 0, x.size)
+    return x.dtype.type(sum_of_all[0] * scale)
 
 
 def _logistic_vjp(g: Value, y: Value, x: Value, target: Value) -> Value:
-    if isinstance(g, Traceable) or isinstance(x, Traceable) or x.size < FEW:
+    if isinstance(g, Traceable) or isinstance(x, Traceable) or x.size < twins.FEW:
         return g * ((1 - target) * sigmoid_of(x) - target * sigmoid_of(-x))
     one = g.size > 1 and not any(g.strides)  # of a sum
     out = np.empty(x.shape, x.dtype)
@@ -61,7 +63,7 @@ def _logistic_vjp(g: Value, y: Value, x: Value, target: Value) -> Value:
 )
 def logistic_loss(x: Value, target: Value) -> Value:
     """``-target * log(sigmoid(x)) - (1 - target) * log(sigmoid(-x))``, with all digits on both sides."""
-    if x.size >= FEW:
+    if x.size >= twins.FEW:
         out = np.empty(x.shape, x.dtype)
         kernels("losses", x.size).logistic_loss(flat(x), flat(target), out.reshape(-1), 0, x.size)
         return out

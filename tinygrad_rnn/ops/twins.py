@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-FEW = 2048  # elements, below which programs need neither Numba nor its compiler
+# elements, below which nothing needs Numba nor its compiler, which take their time at the first call
+FEW = 2048
+MANY = 65536  # for what takes NumPy less than twice as long
 
 
 def kernels(name: str, elements: int) -> Any:
