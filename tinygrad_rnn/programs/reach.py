@@ -1,4 +1,4 @@
-"""What functions can reach behind closures, globals, defaults and attributes, and whether it has changed."""
+"""What functions can reach behind closures, globals and attributes, and whether it has changed."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from ..errors import DataError, NonFiniteError
 from . import randomness, resume
 from .batches import pair_loss, tensor_maker
 from .checks import EVENTS
-from .gradients import GradientsOf, on_the_tape
+from .gradients import ByProgram, GradientsOf, on_the_tape
 from .modes import Modes
 from .parts import Parts
 from .position import Position
@@ -28,6 +28,7 @@ class Loop(Parts):
     """The epoch loop of :class:`Trainer`: updates, validation, history, callbacks, signals."""
 
     progress: bool | None
+    compile: str
 
     def __init__(self) -> None:
         self.state = TrainingState()
@@ -36,6 +37,7 @@ class Loop(Parts):
         self._modes = Modes(self.model)
         self._interruption = Interruption()  # while fitting, the one that signals are noted in
         self._generators: dict[str, randomness.Generator] = {}  # of the model and its loss
+        self._by_program: ByProgram | None = None
         self._at_boundary = True  # between two updates, where a checkpoint may be taken
 
     def evaluate(self, data: Iterable[Any]) -> float:
@@ -195,7 +197,13 @@ class Loop(Parts):
 
     def _gradients_of(self, data: Any) -> GradientsOf:
         """What computes the losses and gradients of batches."""
-        return on_the_tape(self._loss_function(data), self.optimizer, self.nonfinite != "ignore")
+        watch = self.nonfinite != "ignore"
+        if self.compile != "always":
+            return on_the_tape(self._loss_function(data), self.optimizer, watch)
+        if self._by_program is None:
+            assert self.loss_fn is not None
+            self._by_program = ByProgram(self.model, self.loss_fn, self.optimizer, watch, "error", "Trainer")
+        return self._by_program
 
     def _tensor(self) -> Callable[[Any], Any]:
         return tensor_maker(resume.parameters(self.optimizer)[0].dtype)

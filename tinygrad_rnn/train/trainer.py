@@ -15,7 +15,7 @@ from ..optim import Optimizer, Schedule
 from . import resume
 from .batches import check_batches, number_of
 from .checkpoint import read, write
-from .checks import NONFINITE, check_callbacks, check_parts, check_positive, check_schedules
+from .checks import NONFINITE, check_callbacks, check_compile, check_parts, check_positive, check_schedules
 from .loop import Loop
 from .stopping import Best, Stopping
 from .tbptt import TruncatedBPTT
@@ -45,6 +45,10 @@ class Trainer(Loop):
         What to do before an update whose loss or gradients hold NaN or infinity: end with an error that names the
         batch; go on with the next batch (a warning names it, and the history counts them as "skipped"); or update
         all the same. What :func:`tinygrad_rnn.detect_anomaly` finds is treated alike.
+    compile : {"auto", "always", "never"}
+        Whether loss and gradients of a batch run as one program, see :class:`TrainStep`. "always": they do, and a
+        CompileError says why there is none if it cannot be made; the numbers are those of the tape but for rounding.
+        "never": on the tape. "auto": for now, too, as the first step of a program takes longer than short trainings.
     callbacks : sequence
         Functions ``f(trainer)``, called after every epoch; or objects with any of the methods
         ``on_fit_start``, ``on_epoch_start``, ``on_step_end``, ``on_epoch_end``, ``on_interrupt`` (between two
@@ -92,6 +96,7 @@ class Trainer(Loop):
         clip_norm: float | None = None,
         clip_value: float | None = None,
         nonfinite: str = "stop",
+        compile: str = "auto",
         callbacks: Iterable[Any] = (),
         progress: bool | None = None,
     ):
@@ -103,6 +108,7 @@ class Trainer(Loop):
         self.model, self.optimizer, self.loss_fn, self.step_fn = model, optimizer, loss, step
         self.schedule, self.step_schedule = schedule, step_schedule
         self.clip_norm, self.clip_value, self.nonfinite = clip_norm, clip_value, nonfinite
+        self.compile = check_compile(compile, step)
         self.callbacks = check_callbacks(callbacks)
         self.progress = None if progress is None else flag("progress", progress)
         super().__init__()
@@ -209,6 +215,8 @@ class Trainer(Loop):
             check_batches("validation", validation, self.loss_fn is not None)
         if isinstance(train, TruncatedBPTT) and self.loss_fn is None:
             raise ValueError("train: got TruncatedBPTT and a step function, wanted a trainer with a loss")
+        if isinstance(train, TruncatedBPTT) and self.compile == "always":
+            raise ValueError('train: got TruncatedBPTT and compile="always", wanted "auto": it runs on the tape')
         state = self.state
         self.stop_reason = rules.after_step(state.steps, state.seconds)
         if state.step_in_epoch == 0 and state.epoch:
