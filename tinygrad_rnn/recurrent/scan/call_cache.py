@@ -193,6 +193,7 @@ class GuardedCall:
         "nest_states",
         "numbers",
         "program",
+        "sizes",
         "state_structure",
         "states",
         "static_attributes",
@@ -235,7 +236,8 @@ class GuardedCall:
         self.static_attributes = static
         self.names = [*program.guards.names, *loop.guards.names]
         self.functions = [*program.guards.functions, *loop.guards.functions]
-        self.guards = [guards for guards in (program.guards, loop.guards) if guards.values or guards.places]
+        self.sizes = [*program.guards.sizes, *loop.guards.sizes]
+        self.guards = [guards for guards in (program.guards, loop.guards) if guards.compares]
         self.states = [(s.shape, s.dtype, s.requires_grad) for s in arguments.states]
         self.initial: list[Tensor] | None = None
         self.dtype, self.watches_dtype = arguments.inputs[0].dtype, self._watch_dtype(cell)
@@ -270,6 +272,9 @@ class GuardedCall:
             if f.__code__ is not code or f.__defaults__ is not defaults or f.__kwdefaults__ is not more:
                 return False
             if len(f.__dict__) != size:
+                return False
+        for length, size in self.sizes:
+            if length() != size:
                 return False
         return not self.guards or all(guards.values_hold() for guards in self.guards)
 

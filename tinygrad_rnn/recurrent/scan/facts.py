@@ -33,6 +33,7 @@ from .kinds import (
     PLAIN,
     closed_over,
     identical,
+    implementations_of,
     is_iterator,
     is_known,
     is_made_by_python,
@@ -250,6 +251,8 @@ def parts(value: Any) -> Iterable[Any] | None:
 
 def _parts_of_function(function: types.FunctionType) -> Iterable[Any]:
     """The code of a function, its defaults, its attributes and the values that it closes over."""
+    if (implementations := implementations_of(function)) is not None:
+        return list(implementations.values())
     if not is_users(function.__code__):
         return ()
     inside = [function.__code__, function.__defaults__, function.__kwdefaults__, function.__dict__]

@@ -91,7 +91,7 @@ def is_users_class(cls: type) -> bool:
 
 def is_at_home(cls: type) -> bool:
     """Whether a user's class is in a file of the user's, not in an installed library."""
-    file = getattr(sys.modules.get(str(cls.__module__)), "__file__", None) or ""
+    file = str(getattr(sys.modules.get(str(cls.__module__)), "__file__", ""))
     return "site-packages" not in file and "dist-packages" not in file
 
 
@@ -127,7 +127,7 @@ def is_fixed(value: Any) -> bool:
     kind = type(value)
     if kind is types.FunctionType:
         if not is_users(value.__code__):
-            return True
+            return implementations_of(value) is None
         inside = value.__closure__, value.__kwdefaults__, value.__dict__ or None
         return inside == (None, None, None) and is_fixed(value.__defaults__)
     if kind in BOUND:
@@ -210,6 +210,12 @@ def _calls_python(dispatcher: Any, seen: set[int]) -> bool:
     called += closed_over(function)
     same = [f for f in called if issubclass(type(f), type(dispatcher)) and id(f) not in seen]
     return any(_calls_python(f, seen) for f in same)
+
+
+def implementations_of(function: types.FunctionType) -> Any:
+    """The functions by class among which one made by functools.singledispatch chooses; None for any other."""
+    found = function.__dict__.get("registry") if function.__dict__ else None
+    return found if type(found) is types.MappingProxyType else None
 
 
 def closed_over(function: types.FunctionType) -> list[Any]:

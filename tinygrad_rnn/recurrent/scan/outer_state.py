@@ -19,6 +19,7 @@ from ...modules.module import Module
 from .code_names import codes_in, makes_up_names, names_in, reads_of_globals
 from .facts import attributes, parts, unreadable, uses_up
 from .kinds import (
+    implementations_of,
     is_at_home,
     is_generated,
     is_iterator,
@@ -128,8 +129,11 @@ class OuterState:
         for name, reads in reads_of_globals(function.__code__).items():
             if name in space:
                 self._read_global(space, name, reads)
+            else:
+                self._entries.append((lambda n=name: n not in space, functools.partial(space.pop, name, None)))  # type: ignore[misc]
         for value in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
             self._visit(value, 0)
+        self._keep_names(lambda: vars(function), function.__dict__.pop)
         for name in function.__dict__:
             self._keep(functools.partial(function.__dict__.get, name), functools.partial(setattr, function, name))
 
@@ -171,7 +175,20 @@ class OuterState:
             self.refused = error
 
     def _add_owner(self, owner: Any, space: Mapping[str, Any]) -> None:
-        self._owners[id(owner)], self._attributes[id(owner)] = owner, space
+        if id(owner) not in self._owners:
+            self._owners[id(owner)], self._attributes[id(owner)] = owner, space
+            if id(owner) not in self._modules and hasattr(owner, "__dict__"):
+                self._keep_names(lambda: vars(owner), functools.partial(type(owner).__delattr__, owner))
+
+    def _keep_names(self, space: Callable[[], Mapping], delete: Callable[[str], Any]) -> None:
+        """Take down which names there are, so that new ones can be removed."""
+        names = {*space()}
+
+        def undo() -> None:
+            for name in space().keys() - names:
+                delete(name)
+
+        self._entries.append((lambda: len(space()) == len(names) and space().keys() == names, undo))
 
     def _keep(self, get: Callable[[], Any], put: Callable[[Any], Any], visit: bool = True) -> None:
         value = get()
@@ -188,6 +205,8 @@ class OuterState:
         if kind is types.FunctionType:
             if is_users(value.__code__):
                 self._functions.append(value)
+            for inside in (implementations_of(value) or {}).values():
+                self._visit(inside, depth + 1)
         elif generator is not None:
             self.generators.append(generator)
         elif is_iterator(value):
