@@ -6,6 +6,7 @@ import pytest
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.errors import DTypeError, ShapeError
+from tinygrad_rnn.ops import twins
 from tinygrad_rnn.ops.linear import linear
 
 from ..differences import check_gradients
@@ -117,6 +118,38 @@ def test_arrays_take_the_dtype_of_the_layer(make):
     for dtype in ("float32", "float64"):
         assert make(dtype)(np.ones((2, 3))).dtype == dtype
         assert make(dtype)(np.ones((2, 3), int)).dtype == dtype
+
+
+@pytest.mark.parametrize("few", [0, 10**9])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("affine", [(True, True), (True, False), (False, False)])
+def test_layer_norm_of_rows_in_any_order_equals_torch(few, dtype, affine, monkeypatch):
+    """Jitted and in NumPy; of what is not contiguous, and of what the caller holds."""
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(twins, "FEW", few)
+    rng = np.random.default_rng(0)
+    x, g = rng.normal(size=(3, 21, 4)).astype(dtype), rng.normal(size=(4, 3, 21)).astype(dtype)
+    layer = nn.LayerNorm((3, 21), elementwise_affine=affine[0], bias=affine[1], dtype=dtype)
+    theirs = torch.nn.LayerNorm((3, 21), elementwise_affine=affine[0], bias=affine[1], dtype=getattr(torch, dtype))
+    for ours, other in zip(layer.parameters(), theirs.parameters(), strict=True):
+        ours.data = rng.normal(size=(3, 21)).astype(dtype)
+        other.data = torch.tensor(ours.data)
+    a, b = tr.tensor(x, requires_grad=True), torch.tensor(x, requires_grad=True)
+    y, z = layer(tr.moveaxis(a, -1, 0)), theirs(b.movedim(-1, 0))
+    y.backward(g)
+    z.backward(torch.tensor(g))
+    pairs = [(y.numpy(), z.detach()), (a.grad.numpy(), b.grad)]
+    pairs += [(p.grad.numpy(), q.grad) for p, q in zip(layer.parameters(), theirs.parameters())]
+    for found, wanted in pairs:
+        tolerance = 1e-5 if dtype == "float32" else 1e-13
+        np.testing.assert_allclose(found, wanted.numpy(), rtol=tolerance, atol=tolerance)
+    held = np.moveaxis(x, -1, 0).copy()
+    y = layer(held)
+    held[...] = 0  # does not change gradients of what was computed before
+    if affine[0]:
+        layer.weight.grad = None
+        y.backward(g)
+        np.testing.assert_allclose(layer.weight.grad.numpy(), theirs.weight.grad.numpy(), rtol=1e-4, atol=1e-5)
 
 
 # ---- embedding
