@@ -1,6 +1,6 @@
 """Operations: NumPy's names and semantics; arrays in, arrays out, tensors in, tensors out.
 
-One file for each family: `elementwise`, `activation`, `power`, `compare`, `shape`, `index`, `create`, `reduce`,
+One file for each family: `elementwise`, `activation`, `power`, `compare`, `shape`, `join`, `index`, `create`, `reduce`,
 `moments`, `softmax`, `linalg`; in one node what would take several, `linear`, `layer_norm`, `dropout`, `loss`,
 `cross_entropy`, `ctc` and `fused`. `arguments` has what public functions do with theirs before anything is computed,
 `twins` the choice of a kernel.
@@ -81,6 +81,7 @@ from .elementwise import (
 )  # fmt: skip
 from .fused import matmul_tanh
 from .index import embedding, getitem, take
+from .join import concat, split, stack, unstack
 from .linalg import einsum, matmul, outer
 from .moments import norm, std, var
 from .power import power
@@ -99,20 +100,16 @@ from .reduce import (
 )  # fmt: skip
 from .shape import (
     broadcast_to,
-    concat,
     expand_dims,
     flip,
     moveaxis,
     pad,
     repeat,
     reshape,
-    split,
     squeeze,
-    stack,
     swapaxes,
     tile,
     transpose,
-    unstack,
 )  # fmt: skip
 from .softmax import log_softmax, logsumexp, softmax
 

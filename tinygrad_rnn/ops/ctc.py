@@ -11,7 +11,8 @@ from ..core.aliases import Value
 from ..core.signatures import like_first
 from .create import zeros
 from .elementwise import where
-from .shape import pad, stack, unstack
+from .join import stack, unstack
+from .shape import pad
 from .softmax import logsumexp
 
 NOWHERE = -1e30  # minus infinity, for gradients of gradients: these need numbers

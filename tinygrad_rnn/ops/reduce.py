@@ -10,7 +10,8 @@ from ..core.signatures import like_first
 from ..errors import ShapeError
 from .arguments import keeps, one_axis, operand, several_axes
 from .elementwise import masked_quotient, where
-from .shape import broadcast_to, concat, flip, reshape, transpose
+from .join import concat
+from .shape import broadcast_to, flip, reshape, transpose
 
 
 def _count(x: Value, axes: tuple[int, ...]) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 
 from ...errors import CompileError
 from ...ops import index as indexing
+from ...ops import join
 from ...ops import shape as shapes
 from ...ops.cross_entropy import class_cross_entropy, class_cross_entropy_gradient
 from ..ir.program_ops import MATMUL, PICK, SUM
@@ -340,7 +341,7 @@ def _last_uses(plan: Sequence[RegionLoop | Symbol], outputs: Sequence[Symbol], e
     return last | {s.uid: end for s in outputs}
 
 
-_VIEWS = {id(op) for op in (shapes._reshape.op, shapes._transpose.op, shapes._broadcast_to.op, shapes._split.op)}
+_VIEWS = {id(op) for op in (shapes._reshape.op, shapes._transpose.op, shapes._broadcast_to.op, join._split.op)}
 
 
 def _gives_views(s: Symbol) -> bool:
@@ -474,5 +475,5 @@ _RULES = {
     id(MATMUL): _matmul,
     id(SUM): _sum,
     id(indexing.scatter_add.op): _scatter_add,
-    id(shapes._concat.op): _concat,
+    id(join._concat.op): _concat,
 }

@@ -1,0 +1,150 @@
+"""Operations that join several tensors, or cut one into several."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, overload
+
+import numpy as np
+
+from ..core import Lowering, Tensor, primitive
+from ..core.aliases import ArrayLike, Shape, Value
+from ..errors import ShapeError
+from .arguments import integers, one_axis, operand
+from .index import scatter_add
+from .shape import reshape
+
+
+def _concat_vjp(g: Value, y: Value, *xs: Value, needs: Sequence[bool], axis: int) -> list[Value]:
+    lead, start, out = (slice(None),) * axis, 0, []
+    for x, need in zip(xs, needs):
+        stop = start + x.shape[axis]
+        out.append(g[(*lead, slice(start, stop))] if need else None)
+        start = stop
+    return out
+
+
+@primitive(joint_vjp=_concat_vjp, saves=(), lowering=Lowering("concat"))
+def _concat(*xs: Value, axis: int) -> Value:
+    return np.concatenate(xs, axis=axis)
+
+
+def _sequence(xs: Any, name: str) -> list[Value]:
+    """The operands of a function that joins several, checked to be at least one."""
+    if isinstance(xs, (str, bytes)) or not hasattr(xs, "__iter__") or getattr(xs, "shape", None) == ():
+        raise TypeError(f"{name}: got {type(xs).__name__}, wanted a sequence of tensors")
+    xs = [operand(x, name) for x in xs]
+    if not xs:
+        raise ShapeError(f"{name}: got no tensors, wanted at least one")
+    return xs
+
+
+@overload
+def concat(xs: Tensor | Sequence[Tensor], axis: int | None = 0) -> Tensor: ...
+@overload
+def concat(xs: np.ndarray | Sequence[Value], axis: int | None = 0) -> Value: ...
+def concat(xs: Tensor | np.ndarray | Sequence[Value], axis: int | None = 0) -> Value:
+    """Join tensors along an existing axis (None: flatten them first)."""
+    xs = _sequence(xs, "concat")
+    if axis is None:
+        xs, axis = [reshape(x, -1) for x in xs], 0
+    n = len(xs[0].shape)
+    axis = one_axis(axis, xs[0].shape)
+    for x in xs:
+        if len(x.shape) != n or any(i != axis and a != b for i, (a, b) in enumerate(zip(x.shape, xs[0].shape))):
+            shapes = ", ".join(str(tuple(x.shape)) for x in xs)
+            raise ShapeError(f"concat: got shapes {shapes}, wanted equal shapes but for axis {axis}")
+    return _concat(*xs, axis=axis)
+
+
+def _pick_along(g: Value, i: int, axis: int) -> Value:
+    return g[(*(slice(None),) * axis, i)]
+
+
+@primitive(
+    joint_vjp=lambda g, y, *xs, needs, axis: [
+        _pick_along(g, i, axis) if need else None for i, need in enumerate(needs)
+    ],
+    saves=(),
+)
+def _stack(*xs: Value, axis: int) -> Value:
+    return np.stack(xs, axis=axis)
+
+
+@overload
+def stack(xs: Tensor | Sequence[Tensor], axis: int = 0) -> Tensor: ...
+@overload
+def stack(xs: np.ndarray | Sequence[Value], axis: int = 0) -> Value: ...
+def stack(xs: Tensor | np.ndarray | Sequence[Value], axis: int = 0) -> Value:
+    """Join tensors of one shape along a new axis."""
+    xs = _sequence(xs, "stack")
+    for x in xs:
+        if tuple(x.shape) != tuple(xs[0].shape):
+            raise ShapeError(f"stack: got shapes {tuple(xs[0].shape)} and {tuple(x.shape)}, wanted equal shapes")
+    return _stack(*xs, axis=one_axis(axis, (1, *xs[0].shape)))
+
+
+def _unstack_vjp(gs: Value, y: Value, x: Value, needs: Sequence[bool], axis: int) -> tuple[Value]:
+    shape = tuple(n for i, n in enumerate(x.shape) if i != axis)
+    zero = None if len(gs) == x.shape[axis] else np.zeros(shape, x.dtype)  # for slices that nothing used
+    return (_stack(*(gs.get(i, zero) for i in range(x.shape[axis])), axis=axis),)
+
+
+@primitive(joint_vjp=_unstack_vjp, saves=(), view=True)
+def _unstack(x: Value, axis: int) -> tuple[Value, ...]:
+    return tuple(np.moveaxis(x, axis, 0))
+
+
+@overload
+def unstack(x: Tensor, axis: int = 0) -> tuple[Tensor, ...]: ...
+@overload
+def unstack(x: ArrayLike, axis: int = 0) -> tuple[Value, ...]: ...
+def unstack(x: Value, axis: int = 0) -> tuple[Value, ...]:
+    """The slices along `axis`, as a tuple; the inverse of :func:`stack`."""
+    x = operand(x, "unstack")
+    return _unstack(x, axis=one_axis(axis, x.shape))  # type: ignore[return-value]
+
+
+def _split_vjp(
+    gs: Value, y: Value, x: Value, needs: Sequence[bool], bounds: tuple[int, ...], axis: int
+) -> tuple[Value]:
+    if len(gs) == len(bounds) - 1 and bounds[-1] == x.shape[axis]:
+        return (_concat(*(gs[i] for i in range(len(gs))), axis=axis),)
+    lead, total = (slice(None),) * axis, None  # parts that nothing used stay zero
+    for i, g in gs.items():
+        part = scatter_add(g, index=(*lead, slice(bounds[i], bounds[i + 1])), shape=tuple(x.shape))
+        total = part if total is None else total + part
+    return (total,)
+
+
+@primitive(joint_vjp=_split_vjp, saves=(), view=True, lowering=Lowering("split"))
+def _split(x: Value, bounds: tuple[int, ...], axis: int) -> tuple[Value, ...]:
+    lead = (slice(None),) * axis
+    return tuple([x[(*lead, slice(a, b))] for a, b in pairwise(bounds)])
+
+
+@overload
+def split(x: Tensor, indices_or_sections: Shape, axis: int = 0) -> tuple[Tensor, ...]: ...
+@overload
+def split(x: ArrayLike, indices_or_sections: Shape, axis: int = 0) -> tuple[Value, ...]: ...
+def split(x: Value, indices_or_sections: Shape, axis: int = 0) -> tuple[Value, ...]:
+    """Cut along `axis` into equal parts (a number) or at the given indices, as ``numpy.split``.
+
+    Indices are those of slices ``x[i:j]``: negative ones count from the end, and what lies outside gives empty parts.
+    """
+    x = operand(x, "split")
+    axis = one_axis(axis, x.shape)
+    length = x.shape[axis]
+    if isinstance(indices_or_sections, (int, np.integer)):
+        n = int(indices_or_sections)
+        if n < 1 or length % n:
+            raise ShapeError(f"split: got {n} sections of axis {axis} with length {length}, wanted equal parts")
+        bounds = tuple(range(0, length + 1, length // n)) if length else (0,) * (n + 1)
+        return _split(x, bounds=bounds, axis=axis)  # type: ignore[return-value]
+    points = integers(indices_or_sections, "indices_or_sections")
+    bounds = (0, *(slice(i, None).indices(length)[0] for i in points), length)
+    if all(a <= b for a, b in pairwise(bounds)):
+        return _split(x, bounds=bounds, axis=axis)  # type: ignore[return-value]
+    lead = (slice(None),) * axis  # indices that go back give parts that are empty or overlap, as NumPy's do
+    return tuple([x[(*lead, slice(a, b))] for a, b in zip([0, *points], [*points, length])])
