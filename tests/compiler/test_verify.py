@@ -23,7 +23,7 @@ from tinygrad_rnn.compiler.ir.printer import is_reduction
 from tinygrad_rnn.compiler.ir.program import wanted_invariants
 from tinygrad_rnn.compiler.ir.program_ops import MATMUL, SLICE
 from tinygrad_rnn.compiler.ir.verify import verify_program
-from tinygrad_rnn.compiler.runtime import binding
+from tinygrad_rnn.compiler.runtime import bind_backward
 from tinygrad_rnn.compiler.runtime.verify import verify_epilogue
 from tinygrad_rnn.compiler.schedule.buffers import BufferKind, Sum
 from tinygrad_rnn.compiler.schedule.verify import verify_plan, verify_schedule
@@ -438,7 +438,7 @@ def epilogue_of(make, monkeypatch, time=T, batch=B, lengths=None):
     def keep(epilogue, phases, *others):
         found.append((epilogue, [list(tasks) for tasks in phases], *others))
 
-    monkeypatch.setattr(binding, "verify_epilogue", keep)
+    monkeypatch.setattr(bind_backward, "verify_epilogue", keep)
     cell = make()
     x = tr.tensor(np.ones((time, batch, cell.input_size), np.float32), requires_grad=True)
     nn.Recurrent(cell, mode="compiled")(x, lengths=lengths)[0].sum().backward()
@@ -592,7 +592,7 @@ def test_without_the_flag_nothing_is_verified(monkeypatch):
     monkeypatch.setattr("tinygrad_rnn.compiler.schedule.plan.verify_schedule", None)
     monkeypatch.setattr("tinygrad_rnn.compiler.codegen.layout.verify_source", None)
     monkeypatch.setattr("tinygrad_rnn.compiler.codegen.layout.verify_bound", None)
-    monkeypatch.setattr(binding, "verify_epilogue", None)
+    monkeypatch.setattr(bind_backward, "verify_epilogue", None)
     nn.RNN(3, 4)(tr.zeros((T, B, 3)))[0].sum().backward()
 
 

@@ -21,7 +21,8 @@ from ..ir.program import bases, row_constants
 from ..ir.symbol import Symbol
 from ..schedule.buffers import Buffer
 from ..schedule.plan import Plan
-from .binding import BoundBackward, BoundForward, bind_backward, bind_forward
+from .bind_backward import BoundBackward, bind_backward
+from .bind_forward import BoundForward, bind_forward
 from .buffer_pool import SMALL, BufferPool
 from .epilogue import Epilogue
 from .memory import check_memory, out_of_memory
