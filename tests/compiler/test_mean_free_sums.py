@@ -9,7 +9,8 @@ import pytest
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.compiler.frontend.trace import Trace, recording
-from tinygrad_rnn.compiler.ir.symbol import BATCH, reachable
+from tinygrad_rnn.compiler.ir.symbol import BATCH
+from tinygrad_rnn.compiler.ir.walk import reachable
 
 WIDTH = 6
 

@@ -12,6 +12,7 @@ from ..ir import verify
 from ..ir.printer import is_reduction
 from ..ir.program_ops import BROADCAST_ROW, CAST, CONCAT, RESHAPE_ROW, SLICE
 from ..ir.symbol import Symbol
+from ..ir.walk import fold
 from .reverse_step import Adjoint, MatrixProduct, Reduction
 from .verify import verify_adjoint
 
@@ -56,24 +57,15 @@ class _Needed:
         self.invariants = wanted_invariants
 
     def __call__(self, s: Any) -> bool:
-        if not isinstance(s, Symbol):
-            return False
-        stack = [s]
-        while stack:  # without recursion: a step may be long
-            top = stack[-1]
-            if top.uid in self.known:
-                stack.pop()
-                continue
-            if top.leaf is not None or not top.varying:
-                self.known[top.uid] = top.dtype.kind == "f" and (top.varying or top.uid in self.invariants)
-                continue
-            args = differentiable_arguments(top)
-            open_args = [a for a in args if a.uid not in self.known]
-            if open_args:
-                stack.extend(open_args)
-                continue
-            self.known[top.uid] = top.dtype.kind == "f" and any(self.known[a.uid] for a in args)
-        return self.known[s.uid]
+        return isinstance(s, Symbol) and fold(s, self.known, self._operands, self._judge)
+
+    def _operands(self, s: Symbol) -> list[Symbol]:
+        return [] if s.leaf is not None or not s.varying else differentiable_arguments(s)
+
+    def _judge(self, s: Symbol, of_operands: list[bool]) -> bool:
+        if s.leaf is not None or not s.varying:
+            return s.dtype.kind == "f" and (s.varying or s.uid in self.invariants)
+        return s.dtype.kind == "f" and any(of_operands)
 
 
 def differentiable_arguments(s: Symbol) -> list[Symbol]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..ir.program_ops import BROADCAST_ROW, SLICE
 from ..ir.symbol import Symbol
+from ..ir.walk import fold
 from .adjoint import differentiable_arguments
 
 
@@ -27,20 +28,8 @@ class ColumnAlignment:
 
     def find_mixing_op(self, root: Symbol) -> Symbol | None:
         """The operation that mixes columns on the way to `root`; None if there is none."""
-        stack = [root]
-        while stack:  # without recursion: a step may be long
-            s = stack[-1]
-            if s.uid in self.known:
-                stack.pop()
-                continue
-            args = differentiable_arguments(s) if self.differentiable else s.operands
-            missing = [a for a in args if a.uid not in self.known]
-            if missing:
-                stack += missing
-                continue
-            self.known[s.uid] = self._judge(s, [self.known[a.uid] for a in args])
-            stack.pop()
-        found = self.known[root.uid]
+        operands = differentiable_arguments if self.differentiable else lambda s: s.operands
+        found = fold(root, self.known, operands, self._judge)
         return found if isinstance(found, Symbol) else None
 
     def _judge(self, s: Symbol, args: list) -> Any:

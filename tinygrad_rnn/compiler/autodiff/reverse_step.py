@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..ir.symbol import Symbol, reachable
+from ..ir.symbol import Symbol
+from ..ir.walk import reachable
 
 
 class MatrixProduct(NamedTuple):

@@ -6,8 +6,9 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from ..frontend.trace import Trace
-from ..ir.symbol import BATCH, Symbol, reachable
+from ..ir.symbol import BATCH, Symbol
 from ..ir.verify import describe, fault, verify_values
+from ..ir.walk import reachable
 from .reverse_step import Adjoint
 
 PHASE = "adjoint"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 
 from ..ir.program_ops import ADD, MATMUL
-from ..ir.symbol import Symbol, reachable
+from ..ir.symbol import Symbol
+from ..ir.walk import reachable
 from ..ir.weight_slices import resolve_slice
 
 

@@ -1,7 +1,7 @@
 """Intermediate representation: programs of symbols, and what reads them without changing them.
 
-Files, in reading order: `symbol` (a value of a program), `program` (what tracing returns), `program_ops` (the
-operations whose algebra the compiler uses), `lane_language` (expressions of lowerings), `weight_slices` (slices of
-parameters), `interpret` (runs a program on the tape), `canonical` (compares two), `printer`; `infer` and `verify`
-(whether a program is well-formed; each phase has such a file).
+Files, in reading order: `symbol` (a value of a program), `walk` (over operands), `program` (what tracing returns),
+`program_ops` (the operations whose algebra the compiler uses), `lane_language` (expressions of lowerings),
+`weight_slices` (slices of parameters), `interpret` (runs a program on the tape), `canonical` (compares two),
+`printer`; `infer` and `verify` (whether a program is well-formed; each phase has such a file).
 """

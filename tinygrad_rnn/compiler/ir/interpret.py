@@ -12,6 +12,7 @@ from ...core import Tensor, apply
 from .program import StepProgram
 from .program_ops import BROADCAST_ROW, CAST, CONCAT, PICK, RESHAPE_ROW, SLICE, ZERO
 from .symbol import Symbol
+from .walk import fold
 
 
 def evaluate(roots: Sequence[Symbol], values: dict[int, Any], batch: int = 1) -> list[Any]:
@@ -24,18 +25,8 @@ def order(roots: Iterable[Symbol], given: Container[int]) -> list[Symbol]:
     """Symbols to compute for `roots`, operands first; those with uids in `given` are there."""
     found: dict[int, Symbol] = {}
     for root in roots:
-        stack = [root]
-        while stack:
-            s = stack[-1]
-            if s.uid in found or s.uid in given:
-                stack.pop()
-                continue
-            missing = [a for a in s.operands if a.uid not in found and a.uid not in given]
-            if missing:
-                stack += missing
-                continue
-            found[s.uid] = s
-            stack.pop()
+        if root.uid not in given:
+            fold(root, found, lambda s: [a for a in s.operands if a.uid not in given], lambda s, _: s)
     return list(found.values())
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from ...errors import CompileError
 from .lane_language import Apply, Input, elementwise_code
 from .program_ops import GETITEM, MATMUL, NEGATIVE, PICK, RESHAPE_ROW, SLICE, ZERO
-from .symbol import Symbol, reachable
+from .symbol import Symbol
+from .walk import reachable
 from .weight_slices import WeightSlice, resolve_slice
 
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...core import Op, Tensor
-from .symbol import BATCH, Symbol, reachable
+from .symbol import BATCH, Symbol
+from .walk import reachable
 from .weight_slices import resolve_slice
 
 

@@ -6,7 +6,7 @@ import math
 import operator
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -314,18 +314,6 @@ class Symbol(Tensor):
     def detach(self):
         """The same values, through which no gradient flows."""
         return grad_mode.tracer.detach(self)
-
-
-def reachable(roots: Iterable[Symbol], operands: Callable[[Symbol], list[Symbol]]) -> list[Symbol]:
-    """Values reachable from `roots`, these included, each once; `operands` gives the edges to follow."""
-    found: dict[int, Symbol] = {}
-    stack = list(roots)
-    while stack:
-        s = stack.pop()
-        if s.uid not in found:
-            found[s.uid] = s
-            stack += operands(s)
-    return list(found.values())
 
 
 def location() -> str:

@@ -18,7 +18,8 @@ from .lane_language import NUMBER, TRUTH, elementwise_code, reduction_code
 from .printer import Printer
 from .program import StepProgram, expression_key
 from .program_ops import BROADCAST_ROW, CAST, CONCAT, PICK, RESHAPE_ROW, SLICE, ZERO, is_ours
-from .symbol import BATCH, Symbol, reachable
+from .symbol import BATCH, Symbol
+from .walk import reachable
 
 enabled = os.environ.get("TINYGRAD_RNN_VERIFY", "0") not in ("", "0")
 

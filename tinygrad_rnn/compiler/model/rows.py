@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 from ...core import Lowering
 from ..ir.program_ops import BROADCAST, MATMUL, RESHAPE, TRANSPOSE, is_ours
-from ..ir.symbol import Symbol, reachable
+from ..ir.symbol import Symbol
+from ..ir.walk import reachable
 from .program import ASTYPE
 
 

@@ -11,7 +11,8 @@ from ..frontend.trace import Trace, recording
 from ..ir import verify
 from ..ir.program import StepProgram, leaves, wanted_invariants
 from ..ir.program_ops import ADD, MATMUL, SLICE, is_ours
-from ..ir.symbol import Symbol, reachable
+from ..ir.symbol import Symbol
+from ..ir.walk import reachable
 from ..ir.weight_slices import resolve_slice
 from .buffers import Buffer, BufferKind, LoopOutput, Place
 from .schedule import Schedule
