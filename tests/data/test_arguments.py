@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tinygrad_rnn import atomic, data
+from tinygrad_rnn import atomic, checks, data
 from tinygrad_rnn.errors import TinygradError
 
-ROOM = str(Path(data.__file__).parent), str(atomic.__file__)  # and what writes its files
+# with what writes its files, and the checks of the whole package
+ROOM = str(Path(data.__file__).parent), str(atomic.__file__), str(checks.__file__)
 RAGGED = [[1, 2], [3]]
 ODD = {
     "None": None,

@@ -75,7 +75,7 @@ def test_errors_of_pad_sequences():
         pad_sequences([[[1, 2], [3]]])
     with pytest.raises(DTypeError, match=r"sequences\[0\]: got dtype <U1, wanted real numbers"):
         pad_sequences([["a"]])
-    with pytest.raises(ValueError, match=r"padding: got 'left', wanted one of 'post', 'pre'"):
+    with pytest.raises(ValueError, match=r"padding: got 'left', wanted 'post' or 'pre'"):
         pad_sequences([[1]], padding="left")
     with pytest.raises(ValueError, match=r"max_length: got 0, wanted an integer >= 1"):
         pad_sequences([[1]], max_length=0)

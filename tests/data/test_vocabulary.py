@@ -181,7 +181,7 @@ def test_words(text, tokens):
 
 
 def test_errors_of_tokenize():
-    with pytest.raises(ValueError, match=r"level: got 'line', wanted one of 'char', 'word'"):
+    with pytest.raises(ValueError, match=r"level: got 'line', wanted 'char' or 'word'"):
         tokenize("a", level="line")
     with pytest.raises(TypeError, match=r"text: got bytes, wanted str"):
         tokenize(b"a")

@@ -28,13 +28,6 @@ def integer(name: str, value, minimum: int, maximum: int = 2**63 - 1) -> int:
     return number
 
 
-def flag(name: str, value) -> bool:
-    """`value` as a bool; words such as "no" are none."""
-    if not isinstance(value, bool | np.bool_ | int) or value not in (0, 1):
-        raise TypeError(f"{name}: got {shown(value)}, wanted True or False")
-    return bool(value)
-
-
 def real(name: str, value) -> float:
     """`value`, a single number, as a float."""
     if not hasattr(value, "__float__") or isinstance(value, str | type) or np.iscomplexobj(value) or np.ndim(value):
@@ -70,13 +63,6 @@ def separator(name: str, value) -> str:
 def plain(name: str) -> str:
     """A name as others may write it: in any case, its accents in letters or beside them."""
     return unicodedata.normalize("NFC", name).casefold()
-
-
-def choice(name: str, value, options: Sequence[str]) -> str:
-    """`value`, if it is one of `options`."""
-    if not isinstance(value, str) or value not in options:
-        raise ValueError(f"{name}: got {shown(value)}, wanted one of {', '.join(map(repr, options))}")
-    return value
 
 
 def as_dtype(name: str, dtype, kinds: str = "biuf") -> np.dtype:

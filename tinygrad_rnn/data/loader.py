@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import shown
+from ..checks import flag, shown
 from ..config import generator
 from ..errors import CheckpointError, DataError, ShapeError
-from ._checks import as_any, as_array, flag, integer, integer_array, listed, stacked
+from ._checks import as_any, as_array, integer, integer_array, listed, stacked
 
 _ALL = slice(None)
 

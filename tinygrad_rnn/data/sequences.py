@@ -9,16 +9,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ..checks import MOST_ELEMENTS
+from ..checks import MOST_ELEMENTS, flag, one_of
 from ..config import get_default_dtype
 from ..errors import DataError, ShapeError
 from ._checks import (
     as_any,
     as_array,
     as_dtype,
-    choice,
     common_dtype,
-    flag,
     integer,
     integer_array,
     listed,
@@ -86,7 +84,7 @@ def pad_sequences(
     array([[ True, False],
            [ True,  True]])
     """
-    choice("padding", padding, ("post", "pre"))
+    one_of("padding", padding, ("post", "pre"))
     time_major = flag("time_major", time_major)
     arrays = [as_array(f"sequences[{i}]", s, dtype) for i, s in enumerate(listed("sequences", sequences))]
     if not arrays:

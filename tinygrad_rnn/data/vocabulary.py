@@ -13,8 +13,9 @@ from os import PathLike
 import numpy as np
 
 from ..atomic import write
+from ..checks import flag, one_of
 from ..errors import DataError, ShapeError
-from ._checks import choice, flag, integer, integer_array, require_range, text
+from ._checks import integer, integer_array, require_range, text
 from ._files import content
 
 _SPECIALS = ("pad", "unk", "sos", "eos")
@@ -46,7 +47,7 @@ def tokenize(text: str, level: str = "word", lowercase: bool = False) -> list[st
     >>> tokenize("Oh no", level="char", lowercase=True)
     ['o', 'h', ' ', 'n', 'o']
     """
-    choice("level", level, ("char", "word"))
+    one_of("level", level, ("char", "word"))
     if not isinstance(text, str):
         raise TypeError(f"text: got {type(text).__name__}, wanted str")
     if flag("lowercase", lowercase):
