@@ -53,8 +53,15 @@ LINE = 64  # bytes of a line of the cache
 
 
 def span(array: np.ndarray) -> Span:
-    """Address and number of elements of an array that is contiguous from its first element on."""
-    return Span(array.ctypes.data, array.size)
+    """Address and number of elements of an array that is contiguous, or whose rows are, from its first element on."""
+    if array.flags.c_contiguous:
+        return Span(array.ctypes.data, array.size)
+    return Span(array.ctypes.data, (array.shape[0] - 1) * row_stride(array) + array.shape[1])
+
+
+def row_stride(matrix: np.ndarray) -> int:
+    """Elements from one row to the next of a matrix whose rows are contiguous."""
+    return matrix.shape[1] if len(matrix) == 1 else matrix.strides[0] // matrix.itemsize
 
 
 class Memory:
@@ -198,7 +205,7 @@ class Stages:
         self.add(LaunchStage(span(arrays[0]), span(launch), span(addresses)), plan, arrays, launch, addresses)
 
     def tasks(self, tasks: Iterable[Task], arrays: Sequence[np.ndarray]) -> None:
-        """Execute tasks whose operands are numbers of `arrays`, which are contiguous."""
+        """Execute tasks whose operands are numbers of `arrays`, which are contiguous or have contiguous rows."""
         rows = [*tasks]
         table = np.zeros((len(rows), COLUMNS), np.int64)
         for row, task in zip(table, rows):
@@ -225,7 +232,7 @@ class Stages:
         self.add(stage, table, addresses, launch_table, *arrays)
 
     def product(self, a: np.ndarray, b: np.ndarray, out: np.ndarray, packed: np.ndarray | None) -> None:
-        """``out = a @ b`` of contiguous matrices, or of the transpose of a contiguous `a`.
+        """``out = a @ b`` of matrices with contiguous rows, or of the transpose of such an `a`.
 
         Parameters
         ----------
@@ -234,24 +241,24 @@ class Stages:
         """
         (m, k), n = a.shape, b.shape[1]
         if packed is None:
-            task = TransposedProduct(Matrix(0, 0, m), Matrix(1, 0, n), Matrix(2, 0, n), k, m, n, False)
+            left, right = Matrix(0, 0, row_stride(a.T)), Matrix(1, 0, row_stride(b))
+            task = TransposedProduct(left, right, Matrix(2, 0, n), k, m, n, False)
             self.tasks([task], [a.T, b, out])
             return
         width = panel_width(self.dtype)
         columns = -(-n // width) * width
         tasks: list[Task] = [
             Clear(Vector(3, 0), columns * k),
-            Pack(Matrix(1, 0, n), Vector(3, 0), False, k, n, k, 0, 0),
-            Product(Matrix(0, 0, k), Vector(3, 0), Matrix(2, 0, n), m, k, n, False),
+            Pack(Matrix(1, 0, row_stride(b)), Vector(3, 0), False, k, n, k, 0, 0),
+            Product(Matrix(0, 0, row_stride(a)), Vector(3, 0), Matrix(2, 0, n), m, k, n, False),
         ]
         self.tasks(tasks, [a, b, out, packed])
 
     def sum_rows(self, x: np.ndarray, out: np.ndarray) -> None:
-        """``out = x.sum(axis=0)`` of a contiguous matrix."""
+        """``out = x.sum(axis=0)`` of a matrix with contiguous rows."""
         rows, columns = x.shape
-        self.tasks(
-            [Clear(Vector(1, 0), columns), SumRows(Matrix(0, 0, columns), Vector(1, 0), rows, columns)], [x, out]
-        )
+        matrix = Matrix(0, 0, row_stride(x))
+        self.tasks([Clear(Vector(1, 0), columns), SumRows(matrix, Vector(1, 0), rows, columns)], [x, out])
 
     # ---- look-ups and losses
 

@@ -126,6 +126,13 @@ class NativeProgram:
         self.stages.copy(view, out)
         return out
 
+    def matrix(self, view: np.ndarray) -> np.ndarray:
+        """The matrix itself, or a copy for this step, with contiguous rows."""
+        rows, columns = view.shape
+        steps = [n // view.itemsize for n in view.strides]
+        fits = (columns == 1 or steps[1] == 1) and (rows == 1 or steps[0] >= columns)
+        return view if fits and view.dtype == self.dtype else self.contiguous(view)
+
     def operand(self, s: Any) -> np.ndarray:
         """The array of an argument, as floats."""
         if not isinstance(s, Symbol):
@@ -257,7 +264,7 @@ class NativeProgram:
         self.stages.launch(bound.launch, [*arrays, *copies, *packed])
         if not bound.copies:
             for s, view in zip(loop.outputs, bound.outputs):
-                self._place(s, self.contiguous(view.of(arrays)).reshape(s.shape))
+                self._place(s, view.of(arrays).reshape(s.shape))  # a view: rows are its first axes
 
     def _bind_loop(self, s: Symbol) -> None:
         loop: Loop = s.static["loop"]
@@ -356,11 +363,11 @@ def _matmul(native: NativeProgram, s: Symbol) -> bool:
     a, b = map(native.operand, s.args)
     if a.ndim != 2 or b.ndim != 2 or not a.size or not b.size:
         return False
-    b = native.contiguous(b)
-    transposed = a.flags.f_contiguous and not a.flags.c_contiguous
+    b = native.matrix(b)
+    transposed = a.shape[0] > 1 and a.strides[0] == a.itemsize and a.strides[1] >= a.shape[0] * a.itemsize
     packed = None
     if not transposed:
-        a = native.contiguous(a)
+        a = native.matrix(a)
         packed = native.memory.new(packed_elements(b.shape[0], b.shape[1], native.dtype), native.step)
     native.stages.product(a, b, native._result(s), packed)
     return True
@@ -402,7 +409,7 @@ def _concat(native: NativeProgram, s: Symbol) -> bool:
 
 
 def _sum_rows(native: NativeProgram, s: Symbol) -> bool:
-    matrix = native.contiguous(native.operand(s.args[0]))
+    matrix = native.matrix(native.operand(s.args[0]))
     native.stages.sum_rows(matrix, native._result(s))
     return True
 
