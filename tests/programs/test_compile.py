@@ -215,3 +215,40 @@ def test_threads_may_call_it_at_once():
         t.join()
     for got, w in zip(found, wanted):
         np.testing.assert_allclose(got, w, rtol=1e-12)
+
+
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True, "batch_first": True}, {"reverse": True}])
+def test_lengths_masks_and_resets(options):
+    layer = nn.LSTM(3, 4, num_layers=2, **options)
+    rng = np.random.default_rng(0)
+    lead = (2, 5) if options.get("batch_first") else (5, 2)
+    mask, resets, lengths = rng.random(lead) < 0.7, rng.random(lead) < 0.3, np.array([5, 0])
+    ps, x = list(layer.parameters()), numbers(*lead, 3)
+    agree(lambda x, n: layer(x, lengths=n), ps, tr.tensor(x, requires_grad=True), lengths)
+    agree(lambda x, m, r: layer(x, mask=m, resets=r)[0], ps, x, mask, resets)
+    agree(lambda x: layer(x, lengths=[3, 4])[0], ps, x)
+    compiled = agree(lambda x, n: layer(x, lengths=n)[0], ps, x, tr.tensor(np.array([5, 5])))
+    same(compiled(x, tr.tensor(np.array([1, 2]))), layer(x, lengths=[1, 2])[0])
+    for bad, error in ((np.array([6, 0]), ValueError), (np.array([1.0, 2.0]), TypeError), (np.array([1]), ShapeError)):
+        with pytest.raises(error, match="LSTM: lengths: got"):
+            compiled(x, bad)
+
+
+def test_lengths_in_a_scan_and_second_derivatives():
+    cell = nn.GRUCell(2, 3)
+    x = tr.tensor(numbers(4, 2, 2), requires_grad=True)
+
+    def function(x, n):
+        return (scan(x, n) ** 2).sum()
+
+    def scan(x, n):
+        return tr.recurrent.scan(cell, x, lengths=n)[0]
+
+    def penalty(f):
+        cell.zero_grad()
+        (dx,) = tr.grad(f(x, np.array([4, 2])), x, create_graph=True)
+        (dx * dx).sum().backward()
+        return [p.grad.data.copy() for p in cell.parameters()]
+
+    for g, w in zip(penalty(tr.compile(function, fallback="error")), penalty(function)):
+        np.testing.assert_allclose(g, w, rtol=1e-9, atol=1e-12)

@@ -26,6 +26,10 @@ def _compute(s: Symbol, args: list) -> Any:
         return apply(op, tuple(args), s.static)
     loop = s.static["loop"]
     n, m = loop.inputs, loop.inputs + loop.states
+    steps = None
+    if loop.steps is not None:
+        args, last = args[: -len(loop.steps.names)], args[-len(loop.steps.names) :]
+        steps = loop.steps.read(args[0].shape[:2], [t.data for t in last])
     bases = args[m:]
     arrays = [as_contiguous(t.data, loop.run.dtype) for t in bases]
-    return loop.run.run(args[:n], args[n:m], (), bases, arrays, loop.layout)
+    return loop.run.run(args[:n], args[n:m], (), bases, arrays, loop.layout, steps)

@@ -17,6 +17,7 @@ class _LoopResults(tuple):
     """Results of a loop, with what its gradient needs."""
 
     context: Any
+    segments: Any
 
 
 def evaluate(
@@ -66,12 +67,22 @@ def run_loop(loop: Loop, operands: list[np.ndarray]) -> _LoopResults:
     """Outputs and final states of a recurrent layer."""
     run, layout = loop.run, loop.layout
     n, m = loop.inputs, loop.inputs + loop.states
+    segments = None
+    if loop.steps is not None:
+        operands, last = operands[: -len(loop.steps.names)], operands[-len(loop.steps.names) :]
+        steps = loop.steps.read(operands[0].shape[:2], last)
+        segments = None if steps is None else steps.segments(layout)
     given = [np.array(a, run.dtype, order="C", ndmin=1) for a in operands]
-    inputs = [np.array(layout.to_time_major(a), order="C") for a in given[:n]]
-    ys, finals, context = run.executable.forward(inputs, given[n:m], given[m:], loop.time, loop.batch, run.train)
-    ys = [layout.from_time_major(y) for y in ys]
+    inputs = given[:n]
+    if segments is None:  # which gather their rows by themselves
+        inputs = [np.array(layout.to_time_major(a), order="C") for a in inputs]
+    ys, finals, context = run.executable.forward(
+        inputs, given[n:m], given[m:], loop.time, loop.batch, run.train, segments
+    )
+    if segments is None:
+        ys = [layout.from_time_major(y) for y in ys]
     results = _LoopResults([*ys, *(finals if layout.layer_axis else [s[0] for s in finals])])
-    results.context = context
+    results.context, results.segments = context, segments
     return results
 
 
@@ -79,14 +90,15 @@ def reverse_loop(
     loop: Loop, results: _LoopResults, indices: Sequence[int], cotangents: list[np.ndarray], operands: list[Symbol]
 ) -> tuple[np.ndarray, ...]:
     """Cotangents of the operands of a loop, zeros where nothing flows."""
-    run, layout = loop.run, loop.layout
+    run, layout, whole = loop.run, loop.layout, results.segments is None
     grads: list[Any] = [None] * (loop.outputs + loop.states)
     for i, g in zip(indices, cotangents):
-        g = layout.to_time_major(g) if i < loop.outputs else g
+        g = layout.to_time_major(g) if whole and i < loop.outputs else g
         grads[i] = np.array(g, run.dtype, order="C", ndmin=1)
     inputs, states, bases = run.executable.backward(results.context, grads[: loop.outputs], grads[loop.outputs :])
-    found = [g if g is None else layout.from_time_major(g) for g in inputs]
+    found = [layout.from_time_major(g) if whole and g is not None else g for g in inputs]
     found += [*states, *[bases.get(s.uid) for s in run.bases]]
+    found += [None] * (len(operands) - len(found))  # lengths and masks
     return tuple(
         np.zeros(a.shape, a.dtype) if g is None else g.reshape(a.shape).astype(a.dtype, copy=False)
         for g, a in zip(found, operands)

@@ -268,6 +268,8 @@ class NativeProgram:
 
     def _bind_loop(self, s: Symbol) -> None:
         loop: Loop = s.static["loop"]
+        if loop.steps is not None:
+            raise CompileError("a layer with lengths, masks or resets: stages run all steps")
         run, layout, until = loop.run, loop.layout, self.last[s.uid]
         executable, n = run.executable, loop.inputs
         bound = executable.binding("training" if run.train else "inference", loop.time, loop.batch)

@@ -78,6 +78,9 @@ class Loop(NamedTuple):
     inputs, states, outputs : int
         How many there are of each.
     time, batch : int
+    steps : Any
+        None if all steps count; otherwise what reads those that do, see
+        :class:`~tinygrad_rnn.recurrent.scan.valid_steps.StepsReader`: of the last operands.
     """
 
     run: Any
@@ -87,6 +90,7 @@ class Loop(NamedTuple):
     outputs: int
     time: int
     batch: int
+    steps: Any = None
 
 
 ASTYPE = elementwise._astype.op

@@ -18,6 +18,7 @@ from .call_cache import GuardedCall, cache_of
 from .dry_run import CellSnapshot, isolated_dry_run
 from .numbers import NumberInput
 from .program import Program
+from .valid_steps import TracedSteps
 
 
 def trace_scan(
@@ -42,13 +43,18 @@ def trace_scan(
     title = title_of(cell)
     if mode == "eager":
         trace.refuse_for(f'{title}: got mode="eager", whose steps run on the tape')
-    if steps is not None or reset_state is not None:
-        trace.refuse_for(f"{title}: lengths, masks and resets: their values would be frozen into the program")
+    if reset_state is not None:
+        trace.refuse_for(f"{title}: reset_state, which runs on the tape")
     if checkpoint_every is not None:
         trace.refuse_for(f"{title}: checkpoint_every, which runs on the tape")
     leaves, structure = ([xs], tree.LEAF) if tree.holds_numbers(xs) else tree.flatten(xs)
     inputs = [trace.lift(x) for x in leaves]
     stand_ins = [_stand_in(trace, x) for x in inputs]
+    if type(steps) is not TracedSteps and steps is not None:
+        steps = steps.read(cell, inputs[0], layout)
+    if steps is not None and "resets" in steps.reader.names and state is not None:
+        trace.refuse_for(f"{title}: resets beside a state of its own: after them it is another, which runs on the tape")
+    last = () if steps is None else steps.values
     first_states = None if state is None else tree.map(trace.lift, state)
     with trace.suspended():
         arguments = _checked(cell, tree.unflatten(structure, stand_ins), first_states, layout, trace)
@@ -68,8 +74,8 @@ def trace_scan(
     results = [((*lead, *y.shape[1:]), loop.dtype) for y in traced.outputs]
     results += [((1,) * layout.layer_axis + (batch, *s.shape[1:]), loop.dtype) for s in traced.states]
     n = len(traced.outputs)
-    whole = Loop(loop, layout, len(inputs), len(states), n, time, batch)
-    found = trace.loop(whole, [*inputs, *states, *bases], results, loop.train)
+    whole = Loop(loop, layout, len(inputs), len(states), n, time, batch, None if steps is None else steps.reader)
+    found = trace.loop(whole, [*inputs, *states, *bases, *last], results, loop.train)
     trace.guards.append(LoopGuards(cell, call))
     return (program.nest_outputs(found[:n]) if return_outputs else None), call.nest_states(found[n:])
 

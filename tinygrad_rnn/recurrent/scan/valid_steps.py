@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...config import grad_mode
 from ...core import Tensor
 from ...core.dtype import as_array
 from ...errors import DTypeError, ShapeError
@@ -69,10 +71,54 @@ def _segments() -> Any:
     return Segments
 
 
+class StepsReader(NamedTuple):
+    """What reads the valid steps at each run of a program, from some of `lengths`, `mask` and `resets`.
+
+    Attributes
+    ----------
+    owner : str
+        The name of the layer or cell in errors.
+    names : tuple of str
+        Which of them are given.
+    batch_first : bool
+    """
+
+    owner: str
+    names: tuple[str, ...]
+    batch_first: bool
+
+    def read(self, lead: tuple, arrays: Sequence[np.ndarray]) -> ValidSteps | None:
+        """The valid steps of an input whose first two axes are `lead`; None if all are."""
+        return read_valid_steps(self.owner, lead, **dict(zip(self.names, arrays)), batch_first=self.batch_first)
+
+
+class TracedSteps(NamedTuple):
+    """Valid steps in a function that is being traced: values of its program, and what will read them."""
+
+    reader: StepsReader
+    values: tuple[Any, ...]
+
+
+def _traced_steps(owner: str, lead: tuple, given: dict[str, Any], batch_first: bool) -> TracedSteps:
+    """Valid steps as values of a program: shapes and dtypes are checked now, the rest at each run."""
+    trace = grad_mode.tracer
+    values = {name: trace.lift(v if isinstance(v, Tensor) else np.asarray(v)) for name, v in given.items()}
+    with trace.suspended():
+        alike = {name: np.zeros(v.shape, v.dtype) for name, v in values.items()}
+        read_valid_steps(owner, lead, **alike, batch_first=batch_first)
+    time, batch = lead[::-1] if batch_first else lead
+    lengths = values.get("lengths")
+    if lengths is not None and lengths.leaf is not None:
+        trace.check(lengths, lambda array: _read_lengths(owner, array, time, batch) and None)
+    return TracedSteps(StepsReader(owner, tuple(values), batch_first), tuple(values.values()))
+
+
 def read_valid_steps(
     owner: str, lead: tuple, lengths: Any = None, mask: Any = None, resets: Any = None, batch_first: bool = False
-) -> ValidSteps | None:
-    """The valid steps that `lengths`, `mask` and `resets` describe; None if all are, and no row is reset.
+) -> Any:
+    """The :class:`ValidSteps` that the arguments describe; None if all are valid, and no row is reset.
+
+    In a function that is being traced they are :class:`TracedSteps`.
 
     Parameters
     ----------
@@ -97,6 +143,9 @@ def read_valid_steps(
     """
     if lengths is None and mask is None and resets is None:
         return None
+    if grad_mode.tracer is not None and grad_mode.tracer.whole:
+        given = {"lengths": lengths, "mask": mask, "resets": resets}
+        return _traced_steps(owner, lead, {n: v for n, v in given.items() if v is not None}, batch_first)
     time, batch = lead[::-1] if batch_first else lead
     axes = "(B, T)" if batch_first else "(T, B)"
     mask = None if mask is None else read_mask(owner, "mask", mask, lead, axes)
