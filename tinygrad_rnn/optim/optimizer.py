@@ -210,7 +210,7 @@ class Optimizer:
         return all(bucket.fills == fills and bucket.is_home() for bucket in buckets)
 
     def kernel_numbers(self, group: dict[str, Any], bucket: Bucket, grads: np.ndarray) -> list[float] | None:
-        """The kernel's arguments at the next update that are no arrays, in order, but for the number of the update.
+        """The kernel's arguments that are no arrays, in order, but for the number of the update.
 
         None if the update is not one call of the kernel on these arrays.
         """

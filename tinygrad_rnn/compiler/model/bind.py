@@ -53,7 +53,7 @@ LINE = 64  # bytes of a line of the cache
 
 
 def span(array: np.ndarray) -> Span:
-    """Address and number of elements of an array that is contiguous, or whose rows are, from its first element on."""
+    """Address and number of elements of an array, of which at least the rows are contiguous."""
     if array.flags.c_contiguous:
         return Span(array.ctypes.data, array.size)
     return Span(array.ctypes.data, (array.shape[0] - 1) * row_stride(array) + array.shape[1])

@@ -119,7 +119,7 @@ def _program(cache: CellCache, key: tuple) -> Program | Refusal | None:
 
 
 def _trace(cache: CellCache, cell: Cell, arguments: Arguments, anew: bool) -> tuple[tuple, Program | Refusal]:
-    """Trace a program, and store it under its key: numbers that have changed are inputs of it, if they can be.
+    """Trace a program, and store it under its key; numbers that have changed become inputs, if they can.
 
     With `anew`, one that is there does not fit.
     """
