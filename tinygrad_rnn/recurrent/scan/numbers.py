@@ -80,7 +80,7 @@ class CellNumbers:
 
 
 def find_numbers(cell: Module) -> list[tuple[AttributePath, Any]]:
-    """The numbers that a cell and its parts hold, as attributes and in lists, dicts and objects, with their values."""
+    """The numbers that a cell and its parts hold, in attributes, lists, dicts and objects, with values."""
     found: list[tuple[AttributePath, Any]] = []
     seen: set[int] = set()
     for module in cell.modules():
