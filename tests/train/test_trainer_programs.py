@@ -92,8 +92,46 @@ def test_what_cannot_be_compiled():
         Trainer(model, optimizer, loss, compile="always").fit([(np.ones((3, 2)), np.ones((3, 1)))])
     with pytest.raises(ValueError, match="compile: got 'yes', wanted one of"):
         Trainer(model, optimizer, loss, compile="yes")
-    with pytest.raises(ValueError, match="step function"):
-        Trainer(model, optimizer, step=lambda batch: None, compile="always")
-    stream = TruncatedBPTT(np.ones((4, 2, 2)), np.ones((4, 2, 1)), 2)
-    with pytest.raises(ValueError, match="TruncatedBPTT"):
-        Trainer(model, optimizer, loss, compile="always").fit(stream)
+
+
+@pytest.mark.parametrize("k2", [None, 5])
+def test_streams_with_a_carried_state(k2):
+    class Reader(nn.Module):
+        def __init__(self):
+            self.layer, self.head = nn.LSTM(2, 4), nn.Linear(4, 1)
+
+        def forward(self, x, state):
+            y, state = self.layer(x, state)
+            return self.head(y), state
+
+    rng = np.random.default_rng(0)
+    inputs, targets = rng.normal(size=(13, 3, 2)), rng.normal(size=(13, 3, 1))
+    histories = []
+    for compile in ("never", "always"):
+        tr.seed(0)
+        model = Reader()
+        one = Trainer(model, optim.Adam(model.parameters(), lr=0.01), nn.mse_loss, compile=compile, progress=False)
+        stream = TruncatedBPTT(inputs, targets, 3, k2)
+        histories.append(one.fit(stream, TruncatedBPTT(inputs, targets, 3), epochs=3))
+    for name in ("loss", "val_loss"):
+        np.testing.assert_allclose(histories[1][name], histories[0][name], rtol=1e-5)
+
+
+def test_step_functions():
+    histories = []
+    for compile in ("never", "always"):
+        tr.seed(0)
+        layer, head = nn.GRU(2, 4), nn.Linear(4, 3)
+
+        def step(batch, layer=layer, head=head):
+            return nn.cross_entropy(head(layer(batch["x"], lengths=batch["n"])[0]), batch["y"])
+
+        rng = np.random.default_rng(0)
+        batches = [
+            {"x": rng.normal(size=(5, 2, 2)), "y": rng.integers(0, 3, (5, 2)), "n": np.array([5, 5 - k])}
+            for k in range(3)
+        ]
+        optimizer = optim.Adam([*layer.parameters(), *head.parameters()])
+        one = Trainer(None, optimizer, step=step, compile=compile, progress=False)
+        histories.append(one.fit(batches, epochs=3)["loss"])
+    np.testing.assert_allclose(*histories, rtol=1e-5)

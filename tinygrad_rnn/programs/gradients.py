@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .. import compiler
@@ -61,6 +63,12 @@ class Run:
         n = len(found.capture.results)
         self.found, self.results, self.grads = found, values[:n], values[n:]
         self.loss = float(values[0].item())
+
+    def nest(self) -> Any:
+        """The result of the function as the tape has it, but without a graph."""
+        capture, found = self.found.capture, self.found
+        values = [capture.wrapped(s, a) for s, a in zip(capture.results, self.results)]
+        return capture.nest(values, found.arguments.values, found.tensors)
 
     def deposit(self) -> None:
         """Add the gradients to those of the leaves, as a backward walk of the tape does."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from ..checks import is_number, is_whole, one_of, shown
+from ..checks import is_number, is_whole, shown
 from ..optim import Optimizer, Schedule
 
 EVENTS = ("on_fit_start", "on_epoch_start", "on_step_end", "on_epoch_end", "on_interrupt", "on_fit_end")
@@ -50,14 +50,6 @@ def check_schedules(optimizer: Optimizer, schedule: Any, step_schedule: Any) -> 
         raise ValueError(
             f"step_schedule: got {type(step_schedule).__name__}, which needs a loss per epoch; pass it as schedule"
         )
-
-
-def check_compile(compile: Any, step: Any) -> str:
-    """Raise unless it says when to compile, and there is something to compile."""
-    one_of("compile", compile, COMPILE, f"one of {', '.join(map(repr, COMPILE))}")
-    if compile == "always" and step is not None:
-        raise ValueError('compile: got "always" with a step function, wanted a model and a loss, or "auto"')
-    return compile
 
 
 def check_callbacks(callbacks: Any) -> list[Any]:

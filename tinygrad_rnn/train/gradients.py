@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..core import Tensor
@@ -11,6 +11,7 @@ from ..errors import CompileError, NonFiniteError
 from ..optim import Optimizer
 from .batches import number_of, read_pair, tensor_maker
 from .resume import parameters
+from .tbptt import TruncatedBPTT, run_window
 
 GradientsOf = Callable[[Any], float]  # from a batch to its loss; gradients are left in the parameters
 
@@ -39,11 +40,18 @@ def check_loss(value: float, watch: bool) -> None:
 
 
 class ByProgram:
-    """Losses and gradients of pairs ``(inputs, targets)`` by programs, one for each signature.
+    """Losses and gradients of batches by programs, one for each signature.
 
     Parameters
     ----------
-    model, loss : callable
+    function : callable
+        ``function(*arguments)`` is the loss, or a tuple of it and of something to go on from.
+    reached : sequence
+        Models, losses and other functions that `function` calls.
+    arguments : callable
+        ``arguments(batch)`` is the tuple of them, with tensors or arrays.
+    on_the_tape : callable
+        ``on_the_tape(batch)`` is the loss, where no program can be made.
     optimizer : Optimizer
     watch : bool
         Raise FloatingPointError if the loss is not finite, before any gradient is touched.
@@ -51,28 +59,29 @@ class ByProgram:
         Where no program can be made: use the tape, with one warning, or raise.
     title : str
         What messages call it.
+    accept : callable, optional
+        Takes what the function returns beside the loss.
     """
 
     def __init__(
         self,
-        model: Callable[..., Any],
-        loss: Callable[..., Tensor],
+        function: Callable[..., Any],
+        reached: Sequence[Callable],
+        arguments: Callable[[Any], tuple],
+        on_the_tape: Callable[[Any], Any],
         optimizer: Optimizer,
         watch: bool,
         fallback: str,
         title: str,
+        accept: Callable[[Any], None] | None = None,
     ):
         from ..programs.cache import Programs  # at first use, as importing the compiler takes a while
         from ..programs.gradients import Gradients
         from ..programs.reach import Root
 
+        self.arguments, self.on_the_tape, self.accept = arguments, on_the_tape, accept
         self.optimizer, self.watch, self.fallback, self.title = optimizer, watch, fallback, title
-
-        def loss_of(inputs: tuple, targets: Any) -> Any:
-            return loss(model(*inputs), targets)
-
-        self.loss_of = loss_of
-        self.programs = Programs(loss_of, Root(model, loss), title, Gradients)
+        self.programs = Programs(function, Root(*reached), title, Gradients)
 
     def __call__(self, batch: Any) -> float:
         from ..programs.gradients import Run
@@ -80,22 +89,17 @@ class ByProgram:
         arguments = self.arguments(batch)
         found = self.find(arguments)
         if isinstance(found, str):
-            return self._on_the_tape(arguments, found)
+            return self._on_the_tape(batch, arguments, found)
         run = Run(found)
+        if self.accept is not None:
+            self.accept(run.nest()[1])
         check_loss(run.loss, self.watch)
         self.optimizer.zero_grad()
         run.deposit()
         return run.loss
 
-    def arguments(self, batch: Any) -> tuple[tuple, Any]:
-        """The inputs and the targets of a batch, as tensors."""
-        inputs, targets = read_pair(batch)
-        tensor = tensor_maker(parameters(self.optimizer)[0].dtype)
-        several = inputs if type(inputs) is tuple else (inputs,)
-        return tuple([tensor(x, "inputs") for x in several]), tensor(targets, "targets")
-
-    def find(self, arguments: tuple[tuple, Any]) -> Any:
-        """The program for a batch, or the reason why there is none."""
+    def find(self, arguments: tuple) -> Any:
+        """The program for these arguments, or the reason why there is none."""
         from ..programs.cache import Rejected
         from ..programs.gradients import has_hooks
 
@@ -107,14 +111,63 @@ class ByProgram:
             return "a hook of a parameter wants to see its gradient, which a program does not show"
         return found
 
-    def _on_the_tape(self, arguments: tuple[tuple, Any], reason: str) -> float:
+    def _on_the_tape(self, batch: Any, arguments: tuple, reason: str) -> float:
         if reason and self.fallback == "error":
-            number_of(self.programs.reject(arguments, {}))
+            result = self.programs.reject(arguments, {})
+            number_of(result if self.accept is None or not isinstance(result, tuple) else result[0])
             raise CompileError(f"{self.title}: {reason}")
-        loss = self.loss_of(*arguments)
+        loss = self.on_the_tape(batch)
         value = number_of(loss)
         check_loss(value, self.watch)
         self.programs.warn(reason, 4)
         self.optimizer.zero_grad()
         loss.backward()
         return value
+
+
+def of_pairs(
+    model: Callable[..., Any], loss: Callable[..., Any], optimizer: Optimizer, watch: bool, fallback: str, title: str
+) -> ByProgram:
+    """Losses and gradients of pairs ``(inputs, targets)``; a tuple of inputs is several arguments."""
+
+    def arguments(batch: Any) -> tuple:
+        inputs, targets = read_pair(batch)
+        tensor = tensor_maker(parameters(optimizer)[0].dtype)
+        several = inputs if type(inputs) is tuple else (inputs,)
+        return tuple([tensor(x, "inputs") for x in several]), tensor(targets, "targets")
+
+    def function(inputs: tuple, targets: Any) -> Any:
+        return loss(model(*inputs), targets)
+
+    def on_the_tape(batch: Any) -> Any:
+        return function(*arguments(batch))
+
+    return ByProgram(function, (model, loss), arguments, on_the_tape, optimizer, watch, fallback, title)
+
+
+def of_windows(
+    data: TruncatedBPTT,
+    model: Callable[..., Any],
+    loss: Callable[..., Any],
+    optimizer: Optimizer,
+    watch: bool,
+    fallback: str,
+    title: str,
+) -> ByProgram:
+    """Losses and gradients of the windows of a stream."""
+
+    def arguments(window: Any) -> tuple:
+        return data.pieces(window, tensor_maker(parameters(optimizer)[0].dtype))
+
+    def function(state: Any, pieces: tuple, targets: Any) -> Any:
+        return run_window(model, loss, state, pieces, targets)
+
+    def on_the_tape(window: Any) -> Any:
+        return data.loss(model, loss, window, tensor_maker(parameters(optimizer)[0].dtype))
+
+    return ByProgram(function, (model, loss), arguments, on_the_tape, optimizer, watch, fallback, title, data.accept)
+
+
+def of_steps(step: Callable[[Any], Any], optimizer: Optimizer, watch: bool, fallback: str, title: str) -> ByProgram:
+    """Losses and gradients of a user's step function, which takes batches as they are."""
+    return ByProgram(step, (step,), lambda batch: (batch,), step, optimizer, watch, fallback, title)

@@ -12,7 +12,7 @@ from ..errors import DataError, NonFiniteError
 from . import randomness, resume
 from .batches import pair_loss, tensor_maker
 from .checks import EVENTS
-from .gradients import ByProgram, GradientsOf, on_the_tape
+from .gradients import ByProgram, GradientsOf, of_pairs, of_steps, of_windows, on_the_tape
 from .modes import Modes
 from .parts import Parts
 from .position import Position
@@ -38,6 +38,7 @@ class Loop(Parts):
         self._interruption = Interruption()  # while fitting, the one that signals are noted in
         self._generators: dict[str, randomness.Generator] = {}  # of the model and its loss
         self._by_program: ByProgram | None = None
+        self._stream: TruncatedBPTT | None = None  # that its programs are of
         self._at_boundary = True  # between two updates, where a checkpoint may be taken
 
     def evaluate(self, data: Iterable[Any]) -> float:
@@ -200,10 +201,19 @@ class Loop(Parts):
         watch = self.nonfinite != "ignore"
         if self.compile != "always":
             return on_the_tape(self._loss_function(data), self.optimizer, watch)
-        if self._by_program is None:
-            assert self.loss_fn is not None
-            self._by_program = ByProgram(self.model, self.loss_fn, self.optimizer, watch, "error", "Trainer")
+        stream = data if isinstance(data, TruncatedBPTT) else None
+        if self._by_program is None or self._stream is not stream:
+            self._by_program, self._stream = self._programs(stream, watch), stream
         return self._by_program
+
+    def _programs(self, stream: TruncatedBPTT | None, watch: bool) -> ByProgram:
+        optimizer, how = self.optimizer, ("error", "Trainer")
+        if self.loss_fn is None:
+            assert self.step_fn is not None
+            return of_steps(self.step_fn, optimizer, watch, *how)
+        if stream is not None:
+            return of_windows(stream, self.model, self.loss_fn, optimizer, watch, *how)
+        return of_pairs(self.model, self.loss_fn, optimizer, watch, *how)
 
     def _tensor(self) -> Callable[[Any], Any]:
         return tensor_maker(resume.parameters(self.optimizer)[0].dtype)

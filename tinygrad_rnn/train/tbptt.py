@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -22,6 +22,51 @@ class Window(NamedTuple):
     carry: int
     first: int
     stop: int
+
+
+class Piece(NamedTuple):
+    """Steps of a window that run in one go.
+
+    Attributes
+    ----------
+    begin : int
+        The first one, from that of the window on.
+    carries : bool
+        Whether the state before it is that of the next window.
+    counts : bool
+        Whether its outputs are part of the loss.
+    inputs : Any
+        As the model takes them.
+    resets : ndarray or None
+    """
+
+    begin: int
+    carries: bool
+    counts: bool
+    inputs: Any
+    resets: Any
+
+
+def run_window(
+    model: Callable, loss: Callable, state: Any, pieces: Sequence[Piece], targets: Any, start: int = 0
+) -> tuple[Tensor, Any]:
+    """The loss of a window that begins at step `start`, and the state of the next one, off the graph."""
+    outputs, carried = [], []
+    for piece in pieces:
+        if piece.carries:
+            carried.append(tree.detach_state(state))
+        more = {} if piece.resets is None else {"resets": piece.resets}
+        with counting_from(start + piece.begin):
+            result = model(piece.inputs, state, **more)
+        if not (isinstance(result, tuple) and len(result) == 2):
+            raise TypeError(f"model: got {type(result).__name__} as its result, wanted (predictions, state)")
+        output, state = result
+        if piece.counts:
+            outputs.append(output)
+    if not carried:
+        carried.append(tree.detach_state(state))
+    prediction = outputs[0] if len(outputs) == 1 else concat(outputs, axis=0)
+    return loss(prediction, targets), carried[0]
 
 
 class TruncatedBPTT:
@@ -139,25 +184,22 @@ class TruncatedBPTT:
         tensor : callable
             Makes what the model and the loss take out of an array.
         """
+        self._before = self._state
+        value, self._state = run_window(model, loss, *self.pieces(window, tensor), window.start)
+        return value
+
+    def pieces(self, window: Window, tensor: Callable[[Any], Any]) -> tuple[Any, tuple[Piece, ...], Any]:
+        """The state before a window, its pieces, and the targets: what :func:`run_window` takes."""
         start, carry, first, stop = window
-        state = self._before = self._state
-        outputs = []
-        cuts = sorted({start, carry, first, stop})
-        for begin, end in pairwise(cuts):
-            if begin == carry:
-                self._state = tree.detach_state(state)
-            more = {} if self.resets is None else {"resets": self.resets[begin:end]}
-            with counting_from(begin):
-                result = model(tensor(self.inputs[begin:end]), state, **more)
-            if not (isinstance(result, tuple) and len(result) == 2):
-                raise TypeError(f"model: got {type(result).__name__} as its result, wanted (predictions, state)")
-            output, state = result
-            if begin >= first:
-                outputs.append(output)
-        if carry == stop:
-            self._state = tree.detach_state(state)
-        prediction = outputs[0] if len(outputs) == 1 else concat(outputs, axis=0)
-        return loss(prediction, tensor(self.targets[first:stop]))
+        pieces = []
+        for begin, end in pairwise(sorted({start, carry, first, stop})):
+            resets = None if self.resets is None else self.resets[begin:end]
+            pieces.append(Piece(begin - start, begin == carry, begin >= first, tensor(self.inputs[begin:end]), resets))
+        return self._state, tuple(pieces), tensor(self.targets[first:stop])
+
+    def accept(self, state: Any) -> None:
+        """Go on from a state to which a window has led that was run elsewhere."""
+        self._before, self._state = self._state, state
 
     def discard(self) -> None:
         """Undo the last window: the next one starts from the state before it."""

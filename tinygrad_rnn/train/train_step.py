@@ -13,7 +13,7 @@ from ..errors import DataError
 from ..optim import Optimizer
 from .batches import check_batches
 from .checks import check_parts, check_positive
-from .gradients import ByProgram
+from .gradients import ByProgram, of_pairs
 from .updates import applier
 
 
@@ -153,5 +153,5 @@ class TrainStep:
     def _by_program(self) -> ByProgram:
         if self._gradients is None:
             title = f"TrainStep of {getattr(self.model, '__qualname__', type(self.model).__name__)}"
-            self._gradients = ByProgram(self.model, self.loss, self.optimizer, False, self.fallback, title)
+            self._gradients = of_pairs(self.model, self.loss, self.optimizer, False, self.fallback, title)
         return self._gradients

@@ -15,7 +15,7 @@ from ..optim import Optimizer, Schedule
 from . import resume
 from .batches import check_batches, number_of
 from .checkpoint import read, write
-from .checks import NONFINITE, check_callbacks, check_compile, check_parts, check_positive, check_schedules
+from .checks import COMPILE, NONFINITE, check_callbacks, check_parts, check_positive, check_schedules
 from .loop import Loop
 from .stopping import Best, Stopping
 from .tbptt import TruncatedBPTT
@@ -47,7 +47,7 @@ class Trainer(Loop):
         all the same. What :func:`tinygrad_rnn.detect_anomaly` finds is treated alike.
     compile : {"auto", "always", "never"}
         Whether loss and gradients of a batch run as one program, see :class:`TrainStep`. "always": they do, and a
-        CompileError says why there is none if it cannot be made; the numbers are those of the tape but for rounding.
+        CompileError says why if one cannot be made; the numbers are those of the tape but for rounding.
         "never": on the tape. "auto": for now, too, as the first step of a program takes longer than short trainings.
     callbacks : sequence
         Functions ``f(trainer)``, called after every epoch; or objects with any of the methods
@@ -108,7 +108,7 @@ class Trainer(Loop):
         self.model, self.optimizer, self.loss_fn, self.step_fn = model, optimizer, loss, step
         self.schedule, self.step_schedule = schedule, step_schedule
         self.clip_norm, self.clip_value, self.nonfinite = clip_norm, clip_value, nonfinite
-        self.compile = check_compile(compile, step)
+        self.compile = one_of("compile", compile, COMPILE, f"one of {', '.join(map(repr, COMPILE))}")
         self.callbacks = check_callbacks(callbacks)
         self.progress = None if progress is None else flag("progress", progress)
         super().__init__()
@@ -215,8 +215,6 @@ class Trainer(Loop):
             check_batches("validation", validation, self.loss_fn is not None)
         if isinstance(train, TruncatedBPTT) and self.loss_fn is None:
             raise ValueError("train: got TruncatedBPTT and a step function, wanted a trainer with a loss")
-        if isinstance(train, TruncatedBPTT) and self.compile == "always":
-            raise ValueError('train: got TruncatedBPTT and compile="always", wanted "auto": it runs on the tape')
         state = self.state
         self.stop_reason = rules.after_step(state.steps, state.seconds)
         if state.step_in_epoch == 0 and state.epoch:
