@@ -7,8 +7,8 @@ Files, in reading order:
 - compiled calls: `call_cache` (finds a guarded call), `compiled` (builds one), `program` (a traced step and its
   loops), `loop` (a loop as an operation), `traced_scan` (a scan in a whole function that is traced);
 - from a step to a program, with nothing frozen in silence: `tracing`, `guards`, `guard_search`, `facts`,
-  `kinds` (of objects), `code_names`, `attribute_path`, `numbers` (those of a cell that are inputs), `dependencies`,
-  `dry_run`, `outer_state`, `random_generators`, `row_numbers`.
+  `snapshot`, `kinds` (of objects), `code_names`, `attribute_path`, `numbers` (those of a cell that are inputs),
+  `dependencies`, `dry_run`, `outer_state`, `random_generators`, `row_numbers`.
 
 It knows cells by their protocol, and knows nothing of layers. The compiler is imported at the first compiled call.
 """

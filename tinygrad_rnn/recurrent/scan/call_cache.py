@@ -23,6 +23,7 @@ from .axis_layout import SequenceLayout, as_contiguous, is_contiguous
 from .facts import has_slots, static_attributes
 from .kinds import is_fixed
 from .numbers import CellNumbers, NumberInput
+from .snapshot import Latest
 from .valid_steps import ValidSteps
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ class StaticAttributes:
         self.seen: list[tuple[weakref.ref, type, dict, list, list]] = []
         self.numbers = CellNumbers()  # what they leave out
         self._left_out: frozenset[tuple[int, Any]] = frozenset()
-        self._mutable = False
+        self._mutable = self._slotted = False
+        self._latest = Latest()  # of what is in mutable attributes
 
     def forget(self) -> None:
         """Read everything again the next time."""
@@ -61,9 +63,9 @@ class StaticAttributes:
 
     def read(self, cell: Module) -> tuple:
         """The facts of the cell as it is now."""
-        # Where all values are immutable, a change is another object in some attribute: comparing identities is enough,
-        # and takes a microsecond where reading facts takes ten.
-        if self.seen and not self._mutable:
+        # A change is another object in some attribute, or in what one holds: comparing identities is enough, and takes
+        # a microsecond where reading facts takes ten.
+        if self.seen and not self._slotted:
             for get, kind, attributes, names, values in self.seen:
                 module: Any = get()
                 if type(module) is not kind or module.__dict__ is not attributes:
@@ -73,15 +75,19 @@ class StaticAttributes:
                 if not all(map(operator.is_, attributes.values(), values)) and not self._take(attributes, values):
                     break
             else:
-                return self.last
+                if not self._mutable or self._latest.holds():
+                    return self.last
         self._left_out = self.numbers.holders()
-        facts = static_attributes(cell, numbers=self._left_out)
+        entered: list[Any] = []
+        facts = static_attributes(cell, numbers=self._left_out, entered=entered)
         if facts != self.last:  # equal facts stay the same object, which calls and programs have as their key
             self.last = facts
         parts = [(m, vars(m)) for m in cell.modules()]
         self.seen = [(weakref.ref(m), type(m), a, [*a], [*a.values()]) for m, a in parts]
         self._mutable = not all(is_fixed(v) for *_, values in self.seen for v in values)
-        self._mutable = self._mutable or any(map(has_slots, cell.modules()))
+        self._slotted = any(map(has_slots, cell.modules()))
+        if self._mutable and not self._slotted:
+            self._latest.take(entered, lambda: static_attributes(cell, numbers=self._left_out) == facts)
         return self.last
 
     def _take(self, attributes: dict, values: list) -> bool:

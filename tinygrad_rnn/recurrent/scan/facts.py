@@ -94,6 +94,7 @@ class FactReader:
         self.count = 0
         self.reads: Container[str] = () if reads is None else reads
         self.reached: set[int] = set()  # of those seen, what code may read
+        self.entered: list[Any] = []  # what it has looked into
         self.strict = reads is not None
 
     def fact(self, value: Any, found: bool = True, depth: int = 0, reached: bool = True) -> Any:
@@ -114,6 +115,7 @@ class FactReader:
         if issubclass(kind, Tensor):
             return "tensor" if found else ByIdentity(value)
         if kind is np.ndarray:
+            self.entered.append(value)
             return self._array(value, reached)
         if issubclass(kind, identical()):
             return ByIdentity(value)
@@ -130,6 +132,7 @@ class FactReader:
             self.reached.add(id(value))
         if before is None:
             self.seen[id(value)] = len(self.seen)
+            self.entered.append(value)
         try:
             fact = self._inside(value, kind, found, depth + 1, reached)
         except Unreadable:
@@ -301,7 +304,10 @@ def has_slots(value: Any) -> bool:
 
 
 def static_attributes(
-    cell: Module, reads: Container[str] | None = None, numbers: frozenset[tuple[int, Any]] = frozenset()
+    cell: Module,
+    reads: Container[str] | None = None,
+    numbers: frozenset[tuple[int, Any]] = frozenset(),
+    entered: list[Any] | None = None,
 ) -> tuple:
     """Facts of all attributes of a cell and its parts that are neither tensors nor modules.
 
@@ -312,6 +318,8 @@ def static_attributes(
         Names of attributes that the step may read, see :class:`FactReader`.
     numbers : set, optional
         Where there are numbers of which only the type is a fact.
+    entered : list, optional
+        What was looked into is added to it.
 
     Raises
     ------
@@ -320,7 +328,7 @@ def static_attributes(
     """
     modules = list(cell.modules())
     reader = FactReader(modules, reads, numbers)
-    return tuple(
+    found = tuple(
         (
             type(module),
             ByIdentity(vars(module)),  # another module in its place has other parameters, though all is equal
@@ -332,3 +340,6 @@ def static_attributes(
         )
         for module in modules
     )
+    if entered is not None:
+        entered += reader.entered
+    return found

@@ -17,6 +17,7 @@ from .code_names import EveryName, global_names, makes_up_names, names_in
 from .facts import FactReader, static_attributes
 from .guard_search import search_from
 from .kinds import CACHED, PYTHON, is_users
+from .snapshot import Latest
 
 
 class Guards:
@@ -59,6 +60,7 @@ class Guards:
         self.places = [(place.get, FactReader().fact(place.get().data)) for place in places]
         self.sizes = [(space.__len__, len(space)) for space in spaces]
         self.compares = bool(self.values or self.places)
+        self._latest = Latest()
 
     def beside(self, covered: Container[int]) -> Guards:
         """The guards on what is not in `covered`, ids of namespaces, functions and other objects."""
@@ -67,6 +69,7 @@ class Guards:
         rest.functions = [function for function in self.functions if id(function[0]) not in covered]
         rest.values = [value for value in self.values if id(value[0]) not in covered]
         rest.compares = bool(rest.values or rest.places)
+        rest._latest = Latest()
         return rest
 
     @property
@@ -92,12 +95,22 @@ class Guards:
     def values_hold(self) -> bool:
         """Whether the contents of objects are equal to what they were."""
         try:
-            for value, fact in self.values:
-                if FactReader().fact(value, False) != fact:
+            if self.values and not self._latest.holds():
+                entered: list[Any] = []
+                if not self._values_equal(entered):
                     return False
+                self._latest.take(entered, lambda: self._values_equal([]))
             return all(FactReader().fact(get().data) == fact for get, fact in self.places)
         except (CompileError, LookupError, AttributeError):  # it has grown beyond what can be compared, or has gone
             return False
+
+    def _values_equal(self, entered: list[Any]) -> bool:
+        for value, fact in self.values:
+            reader = FactReader()
+            if reader.fact(value, False) != fact:
+                return False
+            entered += reader.entered
+        return True
 
 
 NOTHING = Guards([], [])

@@ -136,7 +136,7 @@ def is_fixed(value: Any) -> bool:
         return True
     if issubclass(kind, tuple | frozenset):
         return not keeps_attributes(kind) and all(map(is_fixed, value))
-    return issubclass(kind, _FIXED) and not keeps_attributes(kind)
+    return issubclass(kind, _FIXED) and not keeps_attributes(kind) and not issubclass(kind, np.void)
 
 
 def keeps_attributes(kind: type) -> bool:
