@@ -1,4 +1,4 @@
-"""Snapshots of objects: what they held when facts were read, for a fast look at whether they still do."""
+"""Snapshots: what objects held when facts were read, for a fast look at whether they still do."""
 
 from __future__ import annotations
 
