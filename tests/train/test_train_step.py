@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn, optim
+from tinygrad_rnn.data import DataLoader
 from tinygrad_rnn.errors import CompileError, DataError, DTypeError, ShapeError
 from tinygrad_rnn.train import TrainStep
 
@@ -150,7 +151,8 @@ def test_models_train_as_on_the_tape(layer, loss, optimizer, embedded, norm, cli
             model = Model(*LAYERS[layer](), embedded, norm, 0.2)
             return model, OPTIMIZERS[optimizer](list(model.parameters()))
 
-        tolerance = 1e-12 if precision == "float64" else 1e-5
+        # a variance that is nearly zero, as centred RMSprop's, tells roundings apart
+        tolerance = 1e-12 if precision == "float64" else 1e-3 if optimizer == "rmsprop" else 1e-5
         train_both(make, function, list(batches(kind, embedded)), tolerance, **clip)
     finally:
         tr.set_default_dtype("float32")
@@ -288,3 +290,54 @@ def test_several_inputs_and_runs():
         kept.append(np.array(losses))
     np.testing.assert_array_equal(*kept)
     assert step.explain(*data[0]).compiled
+
+
+def by_hand(step, loader, n):
+    losses = []
+    while len(losses) < n:
+        for batch in loader:
+            losses.append(step(*batch))
+            if len(losses) == n:
+                break
+    return losses
+
+
+@pytest.mark.parametrize("words", [False, True])
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_many_steps_in_one_call_are_those_one_by_one(words, batch_size):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 7, (22, 3)) if words else rng.normal(size=(22, 3, 2))
+    y = rng.integers(0, 5, (22, 3))
+    kept = []
+    for many in (False, True):
+        tr.seed(0)
+        rnn, head = nn.LSTM(4 if words else 2, 6, batch_first=True), nn.Linear(6, 5)
+        model = nn.Sequential(*[nn.Embedding(7, 4)] * words, First(rnn), head)
+        loader = DataLoader((x, y), batch_size=batch_size, shuffle=True, seed=1)
+        optimizer = optim.SGD(model.parameters(), lr=0.1, momentum=0.9, dampening=0.5)
+        step = TrainStep(model, optimizer, nn.cross_entropy, clip_norm=0.7, fallback="error")
+        losses = [*(step.run(loader, 30) if many else by_hand(step, loader, 30))]
+        optimizer.param_groups[0]["lr"] = 0.05
+        losses += [*(step.run(loader, 41) if many else by_hand(step, loader, 41))]
+        kept.append((losses, model.state_dict(), optimizer.state_dict()["state"], loader.state_dict()))
+    for one, other in zip(*kept):
+        alike(np.array(one) if isinstance(one, list) else one, np.array(other) if isinstance(other, list) else other, 0)
+
+
+class First(nn.Module):
+    """The outputs of a layer without its state."""
+
+    def __init__(self, layer):
+        self.layer = layer
+
+    def forward(self, x):
+        return self.layer(x)[0]
+
+
+def test_a_wrong_class_among_many_steps_is_named_and_stops_them():
+    x, y = np.zeros((10, 2, 2), np.float32), np.zeros((10, 2), int)
+    y[7, 1] = 9
+    model = nn.Sequential(First(nn.RNN(2, 3, batch_first=True)), nn.Linear(3, 4))
+    step = TrainStep(model, optim.SGD(model.parameters(), lr=0.1), nn.cross_entropy, fallback="error")
+    with pytest.raises(IndexError, match="got class 9"):
+        step.run(DataLoader((x, y), batch_size=1), 10)

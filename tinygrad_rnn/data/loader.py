@@ -155,17 +155,36 @@ class DataLoader:
         return self._batches
 
     def __iter__(self) -> Iterator[Any]:
+        return map(self.batch, self.rows())
+
+    def rows(self) -> Iterator[Any]:
+        """As iteration, but of which rows each batch has: a slice, or an array of integers; see :meth:`batch`."""
         if self._started:  # an epoch that was left early is not taken up again
             self._epoch, self._position = self._epoch + 1, 0
         self._started = True
-        return self._run(self._indices(self._epoch), self._position)
+        return self._positions(self._indices(self._epoch), self._position)
 
-    def _run(self, indices: Iterator[Any], position: int) -> Iterator[Any]:
-        fetch = self._examples if self._arrays is None else self._slices
+    def batch(self, rows: Any) -> Any:
+        """The batch of some rows, as iteration hands it out."""
+        return self._examples(rows) if self._arrays is None else self._slices(rows)
+
+    @property
+    def size(self) -> int:
+        """How many examples there are."""
+        return self._count
+
+    @property
+    def sliced(self) -> list[np.ndarray] | None:
+        """The arrays of which a batch is nothing but rows; None if it is more, such as collated."""
+        if self._arrays is None or self.collate is not None or any(axis for _, axis in self._arrays):
+            return None
+        return [a for a, _ in self._arrays] if isinstance(self.data, tuple) else None
+
+    def _positions(self, indices: Iterator[Any], position: int) -> Iterator[Any]:
         for index in islice(indices, position, None):
             position += 1
             self._position = position
-            yield fetch(index)
+            yield index
 
     def _indices(self, epoch: int) -> Iterator[Any]:
         """For every batch a slice, if its examples lie side by side (no copy is needed), else an array."""

@@ -1,7 +1,7 @@
 """Training: a loop that stops, saves and goes on to the last bit, with metrics and truncated BPTT.
 
 Files, in reading order: `trainer` (what a user asks for), `loop` (epochs), `batches`, `gradients` and `updates` (one
-batch), `train_step` (the same without a loop), `callbacks`, `stopping`, `progress`, `signals`, `modes`, `parts` (what
+batch), `train_step` (the same without a loop), `native_step` (in native calls), `callbacks`, `stopping`, `progress`, `signals`, `modes`, `parts` (what
 helpers take); what is saved: `state`, `position`, `randomness`, `resume` (all of it as one nest), `checkpoint` (a nest
 as a file), `files`; `tbptt`; `metrics`; `checks`.
 

@@ -84,10 +84,13 @@ class ByProgram:
         self.programs = Programs(function, Root(*reached), title, Gradients)
 
     def __call__(self, batch: Any) -> float:
+        arguments = self.arguments(batch)
+        return self.run(arguments, self.find(arguments))
+
+    def run(self, arguments: tuple[tuple, Any], found: Any) -> float:
+        """The loss, by what :meth:`find` has found; gradients are left in the parameters."""
         from ..programs.gradients import Run
 
-        arguments = self.arguments(batch)
-        found = self.find(arguments)
         if isinstance(found, str):
             return self._on_the_tape(batch, arguments, found)
         run = Run(found)

@@ -126,7 +126,7 @@ def test_parameters_may_move_to_other_arrays_and_threads_share_a_program(dtype):
 
     def check(x):
         captured = {uid: t.data for uid, t in program.captured.items()}
-        for a, b in zip(pool.run([x], captured), evaluate(program, [x], captured), strict=True):
+        for a, b in zip(pool.run(pool.take(captured), [x]), evaluate(program, [x], captured), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
     for x in xs:

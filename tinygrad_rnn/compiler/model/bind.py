@@ -174,6 +174,16 @@ class Stages:
             raise ValueError(f"stages: {', '.join(self.host)} run in Python, wanted machine code only")
         return int(self._run.run_steps(self._table, count, status))
 
+    def between(self, before: Stages, after: Stages) -> Stages:
+        """These stages with others before and after them."""
+        whole = Stages(self.dtype)
+        for part in (before, self, after):
+            whole._rows += part._rows
+            whole._kept.append(part)
+            whole.host += part.host
+        whole.finish()
+        return whole
+
     # ---- kinds of stages
 
     def copy(self, source: np.ndarray, target: np.ndarray, mode: CopyMode = CopyMode.COPY) -> None:

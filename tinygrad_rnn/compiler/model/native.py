@@ -61,7 +61,7 @@ class NativeProgram:
         self._floats: dict[int, np.ndarray] = {}  # integers and truth values as floats, by uid
         self._integers: dict[int, np.ndarray] = {}
         self.class_losses: dict[int, dict[str, np.ndarray]] = {}  # what their gradients read, by id of `saved`
-        self._converted: list[tuple[int, np.ndarray]] = []
+        self.converted: list[tuple[int, np.ndarray]] = []
         values = program.values()
         plan = compile_plan(partition(values, program.outputs))
         self.end = len(plan)
@@ -101,7 +101,7 @@ class NativeProgram:
         if self.copies:
             for uid, a in self.given.items():
                 self.captured[uid][...] = a
-        for uid, target in self._converted:
+        for uid, target in self.converted:
             target[...] = self.at[uid]
         self.stages.run()
         return self.outputs
@@ -146,7 +146,7 @@ class NativeProgram:
                 source, target = found, self._floats[s.uid]
                 self.stages.call("cast", lambda: np.copyto(target, source))
             else:
-                self._converted.append((s.uid, self._floats[s.uid]))
+                self.converted.append((s.uid, self._floats[s.uid]))
         return self._floats[s.uid]
 
     def integers(self, s: Symbol) -> np.ndarray | None:
@@ -158,7 +158,7 @@ class NativeProgram:
             return found
         if s.uid not in self._integers:
             self._integers[s.uid] = np.empty(s.shape, np.int64)
-            self._converted.append((s.uid, self._integers[s.uid]))
+            self.converted.append((s.uid, self._integers[s.uid]))
         return self._integers[s.uid]
 
     def _place(self, s: Symbol, view: np.ndarray) -> None:

@@ -36,17 +36,8 @@ class Pool:
         self._free: list[NativeProgram] = []
         self._moves = 0
 
-    def run(self, inputs: Sequence[np.ndarray], captured: Mapping[int, np.ndarray]) -> list[np.ndarray]:
-        """The outputs, in arrays of the caller's own.
-
-        Parameters
-        ----------
-        inputs : arrays
-            Of the shapes and dtypes of the program's inputs.
-        captured : dict
-            Arrays of the captured tensors, by uid.
-        """
-        native = self.take(captured)
+    def run(self, native: NativeProgram, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The outputs, in arrays of the caller's own, by what :meth:`take` gave; it is given back."""
         found = [np.array(a, dtype) for a, dtype in zip(native.run(inputs), self._dtypes)]
         self._free.append(native)
         return found

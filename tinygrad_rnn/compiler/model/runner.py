@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ...errors import CompileError
+from ...errors import CompileError, VerificationError
+from ..ir import verify
+from ..ir.symbol import raised_at
 from .interpret import evaluate
+from .native import NativeProgram
 from .pool import Pool
 from .program import LOOP, ModelProgram
 
 
 class Runner:
     """Runs one program: by native calls where stages can compute it, and otherwise on NumPy.
+
+    The first run is on NumPy, as many a program is run only once.
 
     Parameters
     ----------
@@ -29,6 +35,7 @@ class Runner:
         self.program = program
         index = {s.uid: i for i, s in enumerate(program.inputs)}
         self.why = ""
+        self._ran = False
         self._pool: Pool | None = None
         try:
             if any(s.op is LOOP for s in program.inputs):
@@ -53,11 +60,31 @@ class Runner:
         IndexError, ValueError
             As the tape does, where a value is out of range; nothing has been drawn then.
         """
+        self.check(inputs, captured)
+        first, self._ran = not self._ran, True
+        native = None if first else self._take(captured)
+        if native is not None and self._pool is not None:
+            return self._pool.run(native, inputs)
+        return evaluate(self.program, inputs, captured)
+
+    def check(self, inputs: Sequence[np.ndarray], captured: Mapping[int, np.ndarray]) -> None:
+        """Raise what the tape raises where a value is out of range."""
         for i, uid, test in self._tests:
             test(captured[uid] if i is None else inputs[i])
-        if self._pool is not None:
-            try:
-                return self._pool.run(inputs, captured)
-            except CompileError as error:  # before anything was drawn
-                self._pool, self.why = None, str(error)
-        return evaluate(self.program, inputs, captured)
+
+    def _take(self, captured: Mapping[int, np.ndarray]) -> NativeProgram | None:
+        """A native program for these arrays; None, from now on, if there cannot be one."""
+        if self._pool is None:
+            return None
+        try:
+            return self._pool.take(captured)
+        except VerificationError:
+            raise
+        except CompileError as error:
+            self._pool, self.why = None, str(error)
+        except Exception as error:
+            if verify.enabled:
+                raise
+            self._pool, self.why = None, f"{type(error).__name__}: {error}, at {raised_at(error)}"
+            warnings.warn(f"a program runs without machine code: {self.why}", RuntimeWarning, stacklevel=4)
+        return None

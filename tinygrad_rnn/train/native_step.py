@@ -1,0 +1,170 @@
+"""Native training steps: loss, gradients, clipping and update in one native call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..compiler.model.bind import Stages
+from ..compiler.model.native import NativeProgram
+from ..compiler.model.pool import dtype_of
+from ..core import Tensor
+from ..errors import CompileError
+from ..optim import Optimizer
+from ..optim.buckets import Bucket, LargeBucket
+
+MOST = 4096  # steps of one call
+
+
+class NativeStep:
+    """One program with its update, bound to the arrays of the parameters and of the optimiser.
+
+    Parameters
+    ----------
+    found : Found
+        The program of a loss and its gradients, for a call.
+    optimizer : Optimizer
+    clip_norm, clip_value : float or None
+
+    Raises
+    ------
+    CompileError
+        If part of it runs in Python: an operation, the optimiser, or a gradient that the optimiser does not take.
+    """
+
+    def __init__(self, found: Any, optimizer: Optimizer, clip_norm: float | None, clip_value: float | None):
+        operation = found.capture.operation
+        self.program, self.optimizer = operation.runner.program, optimizer
+        leaves = [*found.arguments.values, *found.tensors]
+        n = len(found.capture.results)
+        self.params = [p for group in optimizer.param_groups for p in group["params"]]
+        place = {id(leaves[i]): n + k for k, i in enumerate(operation.wanted)}
+        if {id(p) for p in self.params} != set(place):
+            raise CompileError("some parameters get no gradient, or the optimiser does not have them")
+        if type(optimizer).step is not Optimizer.step or optimizer.kernel is None:
+            raise CompileError(f"{type(optimizer).__name__} updates in Python")
+        if n != 1:
+            raise CompileError("the loss comes with other results")
+        self.buckets = optimizer.flat_buffers()
+        self.native = NativeProgram(self.program, found.capture.captured(found.tensors), dtype_of(self.program))
+        if self.native.stages.host:
+            raise CompileError(f"{self.native.stages.host[0]} has no machine code")
+        self._add_update({id(p): self.native.outputs[place[id(p)]] for p in self.params}, clip_norm, clip_value)
+        self.native.stages.finish()
+
+    def _add_update(self, grads: dict[int, np.ndarray], clip_norm: float | None, clip_value: float | None) -> None:
+        """Add the stages that clip and update to those of the program."""
+        stages = self.native.stages
+        self._updates: list[tuple[dict, Bucket, np.ndarray, np.ndarray, np.ndarray]] = []
+        self.grads: dict[int, np.ndarray] = {}  # after clipping, by the id of the parameter
+        flats = []
+        for _, bucket in self.buckets:
+            if isinstance(bucket, LargeBucket):
+                (p,) = bucket.params
+                found = grads[id(p)]
+                flat = found if found.flags.c_contiguous else np.empty(found.shape, found.dtype)
+                if flat is not found:
+                    stages.copy(found, flat)
+                self.grads[id(p)] = flat
+                flats.append(flat.reshape(-1))
+            else:
+                for p, part in zip(bucket.params, bucket.parts(bucket.grads)):
+                    stages.copy(grads[id(p)], part)
+                    self.grads[id(p)] = part
+                flats.append(bucket.grads)
+        if clip_value is not None:
+            for flat in flats:
+                stages.clip_value(flat, clip_value)
+        self._norm = None if clip_norm is None else stages.clip_norm(flats, clip_norm)
+        for (group, bucket), flat in zip(self.buckets, flats):
+            options = self.optimizer.kernel_numbers(group, bucket, flat)
+            if options is None:
+                raise CompileError(f"{type(self.optimizer).__name__} updates in Python")
+            numbers, step = np.array(options, np.float64), np.array([bucket.steps[0]])
+            arrays = [bucket.values, flat, *bucket.state]
+            stages.update(self.optimizer.kernel or "", arrays, numbers, step)
+            self._updates.append((group, bucket, flat, numbers, step))
+
+    # ---- running
+
+    def fits(self, found: Any) -> bool:
+        """Whether the arrays are still those that it was bound to."""
+        optimizer = self.optimizer
+        buckets = optimizer.flat_buffers()
+        if len(buckets) != len(self.buckets) or any(a[1] is not b[1] for a, b in zip(buckets, self.buckets)):
+            return False
+        if any(len({*bucket.steps}) > 1 for _, bucket in buckets):
+            return False
+        return self.native.reads(found.capture.captured(found.tensors))
+
+    def __call__(self, arrays: Sequence[np.ndarray]) -> float:
+        """Update with one batch; the loss before the update."""
+        self.refresh()
+        loss = self.native.run(arrays)[0]
+        self.settle(1)
+        return float(loss.item())
+
+    # ---- many steps
+
+    def feeds_from(self, arrays: list[np.ndarray], rows: int) -> ManySteps | None:
+        """What runs many steps on rows of `arrays`, one for each input of the program; None if it cannot be."""
+        native, inputs = self.native, self.program.inputs
+        if native.converted or native.copies or native.program.draws or len(arrays) != len(inputs):
+            return None
+        for a, s in zip(arrays, inputs):
+            kinds = "f" if s.dtype == native.dtype else "iu"
+            if a.dtype.kind not in kinds or (rows, *a.shape[1:]) != s.shape:
+                return None
+            if s.dtype not in (native.dtype, np.int64):
+                return None
+        return ManySteps(self, [np.ascontiguousarray(a, s.dtype) for a, s in zip(arrays, inputs)], rows)
+
+    def refresh(self) -> None:
+        """Read the options of the optimiser's groups, which may have changed."""
+        for group, bucket, flat, numbers, step in self._updates:
+            numbers[:] = self.optimizer.kernel_numbers(group, bucket, flat) or ()
+            step[0] = bucket.steps[0]
+
+    def settle(self, count: int) -> None:
+        """Note that there were `count` updates, and leave the gradients of the last one in the parameters."""
+        for _, bucket, _, _, _ in self._updates:
+            bucket.steps = [bucket.steps[0] + count] * len(bucket.steps)
+        for p in self.params:
+            p.touch()
+            p.grad = Tensor(self.grads[id(p)].copy())
+
+
+class ManySteps:
+    """Many steps in one native call, each on the next rows of arrays.
+
+    Parameters
+    ----------
+    step : NativeStep
+    data : list of arrays, (N, ...)
+        One for each input of the program, contiguous and of its dtype.
+    rows : int
+        Of a batch.
+    """
+
+    def __init__(self, step: NativeStep, data: list[np.ndarray], rows: int):
+        native = step.native
+        self.step, self.data, self.rows, self.most = step, data, rows, MOST
+        self.order, self.position = np.zeros(MOST * rows, np.int64), np.zeros(1, np.int64)
+        self.losses, self.status = np.zeros(MOST, native.dtype), np.zeros(1, np.int64)
+        before, after = Stages(native.dtype), Stages(native.dtype)
+        for a, s in zip(data, step.program.inputs):
+            before.feed(a, native.at[s.uid], self.order, self.position)
+        after.record(native.outputs[0].reshape(-1), self.losses, self.position)
+        self.stages = native.stages.between(before, after)
+
+    def run(self, order: list[np.ndarray]) -> np.ndarray:
+        """Update once for each array of rows, at most MOST; the losses."""
+        count = len(order)
+        self.order[: count * self.rows] = np.concatenate(order)
+        self.position[0] = 0
+        self.step.refresh()
+        self.stages.run_steps(count, self.status)
+        self.step.settle(count)
+        return self.losses[:count].astype(np.float64)
