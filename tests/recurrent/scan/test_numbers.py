@@ -309,6 +309,11 @@ def test_values_that_are_no_floats(value, power):
             run(cell, mode)
 
 
+@pytest.mark.parametrize("power", [np.float64(1.0), np.float64(0.5), np.float64(2.0), np.float32(3.0)])
+def test_powers_by_numbers_of_numpy(power):
+    check(Cell(lambda c, z, h: (tr.abs(z) + 0.1) ** c.power + 0.1 * h, power=power))
+
+
 def test_a_second_value_that_the_step_rejects():
     cell = Cell(lambda c, z, h: z * (1 / c.alpha) + 0.1 * h, alpha=0.5)
     check(cell)

@@ -142,10 +142,10 @@ class Trace(NormalForm):
             return BATCH._refuse()
         if type(value) is SymbolicNumber:
             return self._scalar(value)
+        if isinstance(value, np.generic):  # first: np.float64 is a float too, but one that upcasts
+            return value.item()
         if isinstance(value, Symbol | bool | int | float):
             return value
-        if isinstance(value, np.generic):
-            return value.item()
         if id(value) in self.captured:
             return self.captured[id(value)].symbol
         if isinstance(value, Tensor):

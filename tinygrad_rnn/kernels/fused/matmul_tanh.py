@@ -22,6 +22,7 @@ from numba.extending import intrinsic
 from ..build.c_functions import array_from
 from ..build.fingerprint import kernel
 from ..build.target import config
+from ..build.uninterrupted import making
 from ..gemm.few_rows import DOTS, few_rows_nn, few_rows_nt
 from ..gemm.gemm import PANEL_VECTORS, aligned_empty, pack, packed_size, padded, product, product_tn
 from ..reference import matmul_tanh as reference
@@ -250,7 +251,6 @@ _ARGUMENTS = {
     _backward_few_rows: "mmmmmmMMMMV",
     _backward_packed: "mmmmmmMMMMVV",
 }
-_compiling = threading.Lock()
 if not config.DISABLE_JIT:
     for _function in _ARGUMENTS:
         _function._can_compile = False  # or Numba would compile one for each combination of layouts
@@ -262,7 +262,7 @@ def _compile(function: Any, dtype: np.dtype) -> bool:
     kinds = tuple(
         [types.Array(number, 2 if k in "mM" else 1, "C" if k == "V" else "A", readonly=k.islower()) for k in code]
     )
-    with _compiling:
+    with making:
         if kinds in function.overloads:
             return False
         function._can_compile = True
