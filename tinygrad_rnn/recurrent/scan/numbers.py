@@ -70,7 +70,7 @@ class CellNumbers:
             self.inputs.pop(key, None)
 
     def holders(self) -> frozenset[tuple[int, Any]]:
-        """For each input the id of the dict, list or object that holds it, and the key or name that it has there."""
+        """For each input the id of the dict, list or object that holds it, and its key or name there."""
         found = []
         for place in self.inputs.values():
             with contextlib.suppress(Exception):  # it has gone, or a user's object raises
@@ -117,7 +117,7 @@ def _numbers_in(value: Any, path: tuple, seen: set[int]) -> Iterator[tuple[tuple
 
 
 class NumberInput:
-    """Where a program finds a number: a function of numbers that the cell keeps, rounded to the program's dtype.
+    """Where a program finds a number: a function of those that the cell keeps, rounded to its dtype.
 
     It is looked up like a tensor, by :meth:`get`.
 
