@@ -1,5 +1,6 @@
 """Compiled functions: results, gradients, higher derivatives and errors are those of the tape."""
 
+import copy
 import threading
 
 import numpy as np
@@ -252,3 +253,49 @@ def test_lengths_in_a_scan_and_second_derivatives():
 
     for g, w in zip(penalty(tr.compile(function, fallback="error")), penalty(function)):
         np.testing.assert_allclose(g, w, rtol=1e-9, atol=1e-12)
+
+
+def test_modules_among_the_arguments():
+    layer = nn.Linear(3, 2)
+    compiled = agree(lambda model, x: model(x), list(layer.parameters()), layer, numbers(4, 3))
+    layer.weight.data = np.zeros((2, 3))
+    same(compiled(layer, numbers(4, 3)), layer(numbers(4, 3)))
+
+    def counts(model, x):
+        model.calls += 1
+        return model(x) * model.calls
+
+    layer.calls = 0
+    with pytest.raises(CompileError, match="writes to the attributes of a module"):
+        tr.compile(counts, fallback="error")(layer, numbers(4, 3))
+    assert layer.calls == 0
+
+
+def test_copies_find_out_for_themselves():
+    class Net(nn.Module):
+        def __init__(self):
+            self.layer = nn.Linear(3, 2)
+            self.fast = tr.compile(self.body, fallback="error")
+
+        def body(self, x):
+            return tr.tanh(self.layer(x))
+
+        def forward(self, x):
+            return self.fast(x) * 2
+
+    net, x = Net(), numbers(4, 3)
+    same(net(x), net.body(x) * 2)
+    other = copy.deepcopy(net)
+    other.layer.weight.data = np.zeros((2, 3))
+    same(other(x), other.body(x) * 2)
+    same(net(x), net.body(x) * 2)
+
+
+@pytest.mark.parametrize("weight", [np.array([1.0, 2.0, 0.5]), tr.tensor(np.array([1.0, 2.0, 0.5]))])
+def test_weights_of_classes(weight):
+    head, loss = nn.Linear(3, 3), nn.CrossEntropyLoss(weight=weight)
+    agree(lambda x, t: loss(head(x), t), list(head.parameters()), numbers(4, 3), np.array([0, 2, 1, 1]))
+    shares = np.random.default_rng(1).random((4, 3))
+    agree(lambda x, t: loss(head(x), t), list(head.parameters()), numbers(4, 3), shares)
+    logistic = nn.BCEWithLogitsLoss(pos_weight=weight)
+    agree(lambda x, t: logistic(head(x), t), list(head.parameters()), numbers(4, 3), shares)

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import ops
 from ..checks import MOST, number, one_of, whole_number
-from ..config import get_default_dtype
+from ..config import get_default_dtype, grad_mode
 from ..core import Tensor, as_tensor, is_float
 from ..core.aliases import Shape, Value
 from ..core.dtype import as_array
@@ -194,7 +194,9 @@ def _cast(value: Any, dtype: np.dtype) -> Value:
     return value if isinstance(value, Tensor) and is_float(value.dtype) else as_tensor(value, dtype)
 
 
-def _constant(name: str, value: Any, dtype: np.dtype) -> np.ndarray:
+def _constant(name: str, value: Any, dtype: np.dtype) -> Any:
+    if isinstance(value, Tensor) and grad_mode.tracer is not None:
+        return value.detach().astype(dtype)
     array = value.data if isinstance(value, Tensor) else as_array(value, name, narrow=True, dtype=dtype)
     return array.astype(dtype, copy=False)
 

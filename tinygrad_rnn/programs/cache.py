@@ -171,11 +171,12 @@ class Programs(Opaque):
 
     def reject(self, args: tuple, kwargs: dict[str, Any]) -> Any:
         """The tape's result for copies of the arguments; its error, if it does not take them either."""
-        if OuterState(self.root).refused is None:  # else it might change what cannot be put back
-            leaves: list = []
-            structure = flatten((args, kwargs), leaves)
-            args, kwargs = tree.unflatten(structure, [_copy(leaf) for leaf in leaves])
-            with isolated_dry_run(self.root):
+        leaves: list = []
+        structure = flatten((args, kwargs), leaves)
+        args, kwargs = tree.unflatten(structure, [_copy(leaf) for leaf in leaves])
+        root = self.root.beside([leaf for leaf in leaves if not isinstance(leaf, Tensor | np.ndarray)])
+        if OuterState(root).refused is None:  # else it might change what cannot be put back
+            with isolated_dry_run(root):
                 return self.function(*args, **kwargs)
         return Tensor(np.zeros(()))
 

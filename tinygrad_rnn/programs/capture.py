@@ -177,6 +177,7 @@ def capture(root: Root, function: Callable, arguments: Arguments, grad: bool, fi
     """
     codes: dict = {}
     found = None
+    root = root.beside(arguments.objects)
     try:
         with compiler.making:
             found = _trace_twice(root, function, arguments, grad, codes)

@@ -149,6 +149,9 @@ class CompiledFunction(Wrapper):
         except Rejected:
             return ""
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_known": _Known()}  # a copy finds out for itself
+
     def __repr__(self) -> str:
         return f"compile({self.function!r})"
 

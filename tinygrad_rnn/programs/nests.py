@@ -64,6 +64,12 @@ class Arguments(NamedTuple):
     key: tuple
 
     @property
+    def objects(self) -> list:
+        """The leaves that may change: modules, functions and objects of users."""
+        known = set(self.places)
+        return [leaf for i, leaf in enumerate(self.leaves) if i not in known and not is_constant(leaf)]
+
+    @property
     def kinds(self) -> list[Kind]:
         return [kind_of(v) for v in self.values]
 

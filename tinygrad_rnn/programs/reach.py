@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import types
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import is_
 from typing import Any
 
@@ -29,6 +29,10 @@ class Root(Module):
 
     def __init__(self, *functions: Callable):
         self._functions = functions
+
+    def beside(self, objects: Sequence[Any]) -> Root:
+        """A root that reaches these objects, too, as a function may look into its arguments and write to them."""
+        return Root(*self._functions, *objects) if objects else self
 
     def modules(self) -> Iterator[Module]:
         """This one, and all modules in reach, each once."""
