@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numba.core import config
 
 from tinygrad_rnn.kernels.loops import task_codes
 from tinygrad_rnn.kernels.loops.task_codes import (
@@ -50,12 +51,10 @@ ALL = np.array([1 << 40])
 def execute(task, arrays, row_table, first=0, last=1):
     """The jitted task, by a table of one row."""
     from tinygrad_rnn.kernels.gemm import extern
-    from tinygrad_rnn.kernels.loops import tasks
+    from tinygrad_rnn.kernels.loops.launches import calls
     from tinygrad_rnn.kernels.simd.lanes import lanes_of
 
     dtype = arrays[0].dtype
-    extern.export_product(dtype)
-    tasks.export_tasks(dtype)
     table = np.zeros((1, task_codes.COLUMNS), np.int64)
     record = integers_of(task)
     table[0, : 1 + len(record)] = KINDS[type(task)], *record
@@ -63,7 +62,7 @@ def execute(task, arrays, row_table, first=0, last=1):
     addresses = np.array([span(a) for a in arrays]).ravel()
     panel = extern.tile.PANEL_VECTORS * lanes_of(dtype)
     launch = Launch(first, last, last, panel, 0, 0, 0, 0, Span(0, 0), span(table), Span(0, 0), span(row_table))
-    tasks.execute(np.array(integers_of(launch)), addresses, arrays[0])
+    calls(dtype).execute(np.array(integers_of(launch)), addresses, arrays[0])
     return panel
 
 
@@ -178,6 +177,60 @@ def test_moving_rows(missing, dtype, columns, n, from_some, to_some, seed):
     reference.execute(task, its, row_table, 0)
     for a, b in zip(mine, its, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+# ---- calls by Python
+
+
+def test_resolved_addresses():
+    from tinygrad_rnn.kernels.loops.launches import calls
+
+    arrays = [np.zeros((i + 1, 2)) for i in range(12)]  # the first ten are given, the others those of the launch
+    dims, span = np.arange(3), lambda a: (a.ctypes.data, a.size)
+    known = np.array([*[(0, 0)] * 10, *map(span, arrays[10:]), (0, 0)])
+    nothing = Span(0, 0)
+    launch = Launch(0, 0, 0, 0, 0, 0, 0, 13, Span(*span(dims)), nothing, Span(*span(known)), nothing)
+    own = [Vector(3, 5), Vector(11, 7)]
+    table = np.array([*integers_of(launch), *integers_of(own)])
+    found = calls(arrays[0].dtype).resolve_addresses(table, *arrays[:10]).reshape(-1, 2)
+    parts = [(arrays[i].ctypes.data + 8 * at, arrays[i].size - at) for i, at in own]
+    wanted = [*map(span, arrays), (0, 0), span(dims), *parts]
+    np.testing.assert_array_equal(np.delete(found, 12, 0), np.delete(wanted, 12, 0))
+
+
+class Derived(np.ndarray):
+    """Arrays of another type."""
+
+
+def test_spans_of_arrays():
+    from tinygrad_rnn.kernels.loops.launches import calls
+
+    for array in (np.ones(()), np.ones((0, 3)), np.ones((2, 3, 4)), np.ones(5).view(Derived)):
+        table = np.zeros(5, np.int64)
+        calls(np.dtype(np.float32)).set_span(table, 2, array)
+        assert table.tolist() == [0, 0, array.ctypes.data, array.size, 0]
+
+
+@needs_jit
+@pytest.mark.skipif(bool(config.BOUNDSCHECK), reason="then Python does it")
+def test_what_is_no_array_is_refused():
+    from tinygrad_rnn.kernels.loops.launches import calls
+
+    functions, table = calls(np.dtype(np.float32)), np.zeros(2, np.int64)
+    count = sys.getrefcount(table)
+    for arguments in (
+        (),
+        (table,),
+        (table, table, table),
+        (table, None),
+        (table, [1.0]),
+        (3, table),
+        (table, np.ndarray),
+    ):
+        with pytest.raises(TypeError):
+            functions.write_span(*arguments)
+    del arguments
+    assert sys.getrefcount(table) == count
 
 
 # ---- records

@@ -131,10 +131,10 @@ def double(x, n: int) -> None:
         x[i] += x[i]
 
 
-def measured(table: int, numbers, n: int) -> int:
+def measured(table: int, numbers: int, n: int, like) -> int:
     memory = allocate(8 * n)
-    pair, x = record_at(table, 1, Pair), array_at(numbers, n, numbers)
-    copy = array_at(memory, n, numbers)
+    pair, x = record_at(table, 1, Pair), array_at(numbers, n, like)
+    copy = array_at(memory, n, like)
     for i in range(n):
         copy[i] = x[i]
     double(copy, n)
@@ -161,7 +161,7 @@ def test_functions_return_numbers(table, numbers):
 
 @functools.cache
 def _native():
-    return Native(measured, types.intp, types.CPointer(types.float64), types.intp)
+    return Native(measured, dtype=types.float64)
 
 
 def no_result(n: int) -> int:  # noqa: RET503

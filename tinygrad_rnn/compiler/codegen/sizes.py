@@ -67,10 +67,8 @@ def partial_sums(batch: int) -> int:
 
 def sizes(dtype) -> Sizes:
     """Sizes on this machine; the first call for a dtype compiles or loads the matrix tile and the tasks."""
-    from ...kernels.gemm import extern
     from ...kernels.gemm.gemm import lanes_of, panel_width
-    from ...kernels.loops import tasks
+    from ...kernels.loops import launches
 
-    extern.export_product(np.dtype(dtype))
-    tasks.export_tasks(np.dtype(dtype))
+    launches.calls(np.dtype(dtype))
     return Sizes(lanes_of(np.dtype(dtype)), panel_width(np.dtype(dtype)))

@@ -18,12 +18,16 @@ from numba.np.arrayobj import populate_array
 
 from .code_cache import c_callable
 from .fingerprint import fingerprint
-from .native import Native
+
+
+def float_of(dtype: Any) -> types.Float:
+    """Numba's float32 or float64."""
+    return types.float32 if np.dtype(dtype) == np.float32 else types.float64
 
 
 def pointer_to(dtype: Any) -> types.CPointer:
     """The type of pointers to elements of float32 or float64."""
-    return types.CPointer(types.float32 if np.dtype(dtype) == np.float32 else types.float64)
+    return types.CPointer(float_of(dtype))
 
 
 def c_function(function: Callable, signature: Any) -> Any:
@@ -32,11 +36,9 @@ def c_function(function: Callable, signature: Any) -> Any:
     return c_callable(function, signature)
 
 
-def export_symbol(symbol: str, function: Callable, *kinds: Any) -> Native:
-    """Compile `function` for such parameters, and make it known to LLVM as `symbol`."""
-    compiled = Native(function, *kinds)
-    llvm.add_symbol(symbol, compiled.address)
-    return compiled
+def export_symbol(symbol: str, address: int) -> None:
+    """Make a C function known to LLVM as `symbol`."""
+    llvm.add_symbol(symbol, address)
 
 
 def call_symbol(context: Any, builder: ir.IRBuilder, symbol: str, values: list[Any], result: Any = None) -> Any:
@@ -72,21 +74,24 @@ def array_at(typingctx: Any, address: Any, size: Any, like: Any) -> Any:
     return types.Array(like.dtype, 1, "C")(address, types.intp, like), code
 
 
-def _of_python(name: str, symbol: str, doc: str, result: Any = types.void) -> Any:
-    """One of Python's own functions of one integer, by its symbol; it needs no lock."""
+def of_python(name: str, symbol: str, doc: str, count: int) -> Any:
+    """A function of C that comes with Python, of `count` integers; it returns another one."""
+    integer = types.intp
 
-    def function(typingctx: Any, x: Any) -> Any:
-        def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
-            returned = None if result is types.void else context.get_value_type(result)
-            return call_symbol(context, builder, symbol, list(args), returned)
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
+        return call_symbol(context, builder, symbol, list(args), context.get_value_type(integer))
 
-        return result(types.intp), codegen
-
+    if count == 0:
+        function: Any = lambda typingctx: (integer(), codegen)
+    elif count == 1:
+        function = lambda typingctx, a: (integer(integer), codegen)
+    else:
+        function = lambda typingctx, a, b: (integer(integer, integer), codegen)
     function.__name__, function.__doc__ = name, doc
     return intrinsic(function)
 
 
-allocate = _of_python(
-    "allocate", "PyMem_RawMalloc", "Address of so many bytes of new memory; 0 if there is none.", types.intp
+allocate = of_python("allocate", "PyMem_RawMalloc", "Address of so many bytes of new memory; 0 if there is none.", 1)
+release = of_python(
+    "release", "PyMem_RawFree", "Give back memory that `allocate` gave; what it returns has no meaning.", 1
 )
-release = _of_python("release", "PyMem_RawFree", "Give back memory that `allocate` gave.")

@@ -29,6 +29,7 @@ from .uninterrupted import uninterrupted
 
 config: Any = numba_config
 SYMBOL = "tinygrad_rnn_native"
+LIKE = "like"
 RECENT = 256  # functions whose object code, some 10 KB, is kept: there may be no disk to find it on again
 
 _recent: dict[str, bytes] = {}
@@ -42,26 +43,32 @@ class Native:
     ----------
     function : callable
         Its body is in the language of :mod:`.translate`.
-    *kinds : Numba's types
-        Of its parameters, if they are not all integers.
+    *others : callable
+        More functions, which are compiled with it.
+    dtype : Numba's type
+        A parameter called `like` is a pointer of this type for the body, and no parameter of the C function.
 
     Attributes
     ----------
     address : int
         Where the code is.
+    addresses : list of int
+        Where that of each function is.
     """
 
-    def __init__(self, function: Callable, *kinds: Any):
-        uninterrupted(self._make, function, kinds)
+    def __init__(self, function: Callable, *others: Callable, dtype: Any = None):
+        self.addresses: list[int] = []
+        uninterrupted(self._make, (function, *others), dtype)
+        self.address = self.addresses[0]
 
-    def _make(self, function: Callable, kinds: tuple) -> None:
+    def _make(self, functions: tuple[Callable, ...], dtype: Any) -> None:
         # Engines are freed here, not by whatever the garbage collector interrupts: LLVM may be at work there.
         while _unused:
             _unused.pop().close()
-        name = _file(function, kinds)
+        name = _file(functions, dtype)
         code = _recent.pop(name, None) or disk_cache.read(name)
         if code is None:
-            code = compiled(function, kinds)
+            code = compiled(functions, dtype)
             disk_cache.write(name, code)
         _recent[name] = code
         if len(_recent) > RECENT:
@@ -72,15 +79,17 @@ class Native:
         weakref.finalize(self, _unused.append, engine).atexit = False  # threads may still be running it
         engine.add_object_file(llvm.ObjectFileRef.from_data(code))
         engine.finalize_object()
-        self.address: int = engine.get_function_address(SYMBOL)
+        self.addresses += [engine.get_function_address(f"{SYMBOL}.{i}") for i in range(len(functions))]
 
 
-def _file(function: Callable, kinds: tuple) -> str:
+def _file(functions: tuple[Callable, ...], dtype: Any) -> str:
     """File name of the machine code, with a hash over everything that decides it."""
-    source = inspect.getsource(inspect.getmodule(function) or function)
-    what = (fingerprint(), function.__module__, function.__qualname__, source, str(kinds), _codegen().magic_tuple())
+    first = functions[0]
+    source = inspect.getsource(inspect.getmodule(first) or first)
+    names = [function.__qualname__ for function in functions]
+    what = (fingerprint(), first.__module__, names, str(dtype), source, _codegen().magic_tuple())
     digest = hashlib.sha256(repr(what).encode()).hexdigest()[:20]
-    return f"{function.__module__.rpartition('.')[2]}.{function.__name__}-{digest}.code"
+    return f"{first.__module__.rpartition('.')[2]}.{first.__name__}-{digest}.code"
 
 
 class _Codegen(codegen.JITCPUCodegen):
@@ -111,19 +120,29 @@ def _codegen() -> _Codegen:
 
 
 @global_compiler_lock
-def compiled(function: Callable, kinds: tuple = ()) -> bytes:
-    """Object code of a function, of integers or of such parameters, as SYMBOL; it raises nothing."""
+def compiled(functions: tuple[Callable, ...], dtype: Any = None) -> bytes:
+    """Object code of functions, under the names SYMBOL.0, SYMBOL.1, ...; they raise nothing."""
     context = cpu_target.target_context
     context.refresh()
     model: Any = callconv.create_error_model("numpy", context)
     context = context.subtarget(error_model=model, _internal_codegen=_codegen())
+    library = _codegen().create_library(functions[0].__name__)
+    module = library.create_ir_module(functions[0].__name__)
+    inside = Functions(context, module)
+    with context.push_code_library(library):
+        for i, function in enumerate(functions):
+            _add(context, inside, function, f"{SYMBOL}.{i}", dtype)
+    library.add_ir_module(module)
+    return library.emit_native_object()
+
+
+def _add(context: Any, inside: Functions, function: Callable, symbol: str, dtype: Any) -> None:
+    """Add a function to the module of `inside`, and one that C calls it by."""
     names = list(inspect.signature(function).parameters)
-    kinds = kinds or (types.intp,) * len(names)
-    library = _codegen().create_library(function.__name__)
-    module = library.create_ir_module(function.__name__)
+    kinds = [types.CPointer(dtype) if name == LIKE else types.intp for name in names]
     # Vector functions of Numba's, which a loop calls, expect that whoever calls them is called as Numba does it.
     convention, result = context.call_conv, result_of(function)
-    body = ir.Function(module, convention.get_function_type(result, kinds), f"{SYMBOL}.body")
+    body = ir.Function(inside.module, convention.get_function_type(result, kinds), f"{symbol}.body")
     convention.decorate_function(body, names, kinds)
     body.linkage = "internal"
     builder = ir.IRBuilder(body.append_basic_block("entry"))
@@ -134,16 +153,17 @@ def compiled(function: Callable, kinds: tuple = ()) -> bytes:
         else:
             convention.return_value(builder, value)
 
-    with context.push_code_library(library):
-        translation = Translation(context, builder, function, Functions(context, module), leave)
-        translation.run(list(zip(kinds, convention.get_arguments(body))))
+    translation = Translation(context, builder, function, inside, leave)
+    translation.run(list(zip(kinds, convention.get_arguments(body))))
     returned = ir.VoidType() if result is types.void else context.get_value_type(result)
-    outside = ir.Function(module, ir.FunctionType(returned, [context.get_value_type(k) for k in kinds]), SYMBOL)
+    given = [context.get_value_type(kind) for name, kind in zip(names, kinds) if name != LIKE]
+    outside = ir.Function(inside.module, ir.FunctionType(returned, given), symbol)
     builder = ir.IRBuilder(outside.append_basic_block("entry"))
-    _, value = convention.call_function(builder, body, result, kinds, outside.args)
+    passed = iter(outside.args)
+    nowhere = lambda kind: ir.Constant(context.get_value_type(kind), None)
+    values = [nowhere(kind) if name == LIKE else next(passed) for name, kind in zip(names, kinds)]
+    _, value = convention.call_function(builder, body, result, kinds, values)
     if result is types.void:
         builder.ret_void()
     else:
         builder.ret(value)
-    library.add_ir_module(module)
-    return library.emit_native_object()

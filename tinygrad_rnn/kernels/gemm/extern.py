@@ -15,12 +15,13 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ..build.c_functions import array_at, call_symbol, export_symbol, pointer_to
+from ..build.c_functions import array_at, call_symbol, export_symbol, float_of
+from ..build.native import Native
 from ..simd.lanes import vlanes
 from ..simd.types import BOUNDSCHECK, is_array
 from . import gemm as tile
 
-HUGE = 1 << 40  # elements: a pointer has no length
+HUGE = 1 << 40  # elements: an address has no length
 
 _n = types.intp
 
@@ -30,12 +31,12 @@ def _symbol(dtype: Any) -> str:
 
 
 def _product(
-    a: Any, lda: int, K: int, p: Any, a2: Any, lda2: int, K2: int, p2: Any, start: int, begin: Any, begin_ld: int,
-    rows: int, columns: int, c: Any, ldc: int,
+    a: int, lda: int, K: int, p: int, a2: int, lda2: int, K2: int, p2: int, start: int, begin: int, begin_ld: int,
+    rows: int, columns: int, c: int, ldc: int, like: Any,
 ) -> None:  # fmt: skip
-    """`gemm.product` on pointers; products of whole panels skip one call, which shows with one row."""
-    x, h, w, u = array_at(a, HUGE, a), array_at(a2, HUGE, a2), array_at(p, HUGE, p), array_at(p2, HUGE, p2)
-    first, out, begun = array_at(begin, HUGE, begin), array_at(c, HUGE, c), start != 0
+    """`gemm.product` on addresses; products of whole panels skip one call, which shows with one row."""
+    x, h, w, u = array_at(a, HUGE, like), array_at(a2, HUGE, like), array_at(p, HUGE, like), array_at(p2, HUGE, like)
+    first, out, begun = array_at(begin, HUGE, like), array_at(c, HUGE, like), start != 0
     width = tile.PANEL_VECTORS * vlanes(out)
     if columns % width:
         tile.product(x, 0, lda, K, w, 0, h, 0, lda2, K2, u, 0, begun, first, 0, begin_ld, out, 0, ldc, rows, columns)
@@ -51,18 +52,19 @@ def export_product(dtype: Any) -> Any:
     """Compile the product for `dtype` (or load it from the disk), and tell LLVM its symbol."""
     if BOUNDSCHECK:
         return None
-    p = pointer_to(dtype)
-    kinds = (p, _n, _n, p, p, _n, _n, p, _n, p, _n, _n, _n, p, _n)
-    return export_symbol(_symbol(np.dtype(dtype)), _product, *kinds)  # kept alive by the cache
+    made = Native(_product, dtype=float_of(dtype))
+    export_symbol(_symbol(np.dtype(dtype)), made.address)
+    return made  # kept alive by the cache
 
 
 def _call(context: Any, builder: ir.IRBuilder, dtype: Any, values: list[Any]) -> Any:
-    """Call the symbol; a pair (array type, array, offset) becomes a pointer."""
+    """Call the symbol; what is an array type, an array and an offset becomes an address."""
     out = []
     for value in values:
         if isinstance(value, tuple):
             array_type, array, offset = value
-            out.append(builder.gep(context.make_array(array_type)(context, builder, array).data, [offset]))
+            place = builder.gep(context.make_array(array_type)(context, builder, array).data, [offset])
+            out.append(builder.ptrtoint(place, offset.type))
         else:
             out.append(value)
     return call_symbol(context, builder, _symbol(dtype), out)

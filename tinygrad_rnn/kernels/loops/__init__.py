@@ -1,8 +1,9 @@
 """What surrounds a generated loop: how it is called, and the tasks before and after it.
 
 Files, in reading order: `entry` (how a loop is compiled and called), `task_codes` (a record for each kind of task,
-without Numba), `records`, `tasks` (packing, products, sums and copies, as a table), `segments` (where the rows of
-sequences of different lengths lie), `guarded_step` (runs only while arrays are what they were).
+without Numba), `records`, `tasks` (packing, products, sums and copies, as a table), `arguments` (arrays that Python
+passes), `launches` (tasks, a loop, and tasks again, in one call), `segments` (where the rows of sequences of different
+lengths lie), `guarded_step` (runs only while arrays are what they were).
 """
 
 from ..build.uninterrupted import modules_of

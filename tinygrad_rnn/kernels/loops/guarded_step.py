@@ -6,18 +6,21 @@ compared a part at a time: one line of so many, another one at each call. All re
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit, types
 
 from ..build.fingerprint import kernel
+from ..simd.types import BOUNDSCHECK
 from .entry import call_loop
 from .records import float32_in, float64_in, record_at, words_in
 from .task_codes import CHANGED, DONE, STEP_PHASE, SUSPECT, GuardedStep, Result, State, Watched, size_of
-from .tasks import outer
 
 Array = np.ndarray
 
 LINE = 16  # words of four bytes: a cache line
+outer: Any = (lambda function: function) if BOUNDSCHECK else kernel  # checked loops are called from Python
 HEAD, WATCHED, RESULT, STATE = map(size_of, (GuardedStep, Watched, Result, State))
 
 

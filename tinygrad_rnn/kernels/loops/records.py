@@ -50,6 +50,13 @@ def record_at(typingctx: Any, table: Any, position: Any, kind: Any) -> Any:
     return _type_of(record)(types.intp, types.intp, kind), codegen
 
 
+@intrinsic
+def integers_at(typingctx: Any, address: Any, size: Any) -> Any:
+    """The `size` integers at an address."""
+    code = lambda context, builder, sig, args: array_from(context, builder, types.int64, *args)
+    return types.Array(types.int64, 1, "C")(types.intp, types.intp), code
+
+
 def _reader(dtype: Any) -> Any:
     @intrinsic
     def array_in(typingctx: Any, span: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Execution of the tasks before and after a generated loop, and of the loop, in one jitted call.
+"""Execution of the tasks before and after a generated loop.
 
 A small network's training step consists of calls, not of arithmetic: so packing, large products and sums are rows of
 a table, and arrays are given by their addresses. Offsets are not checked here. All records are in :mod:`.task_codes`.
@@ -6,7 +6,6 @@ a table, and arrays are given by their addresses. Offsets are not checked here. 
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
@@ -14,18 +13,15 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from ..build.c_functions import call_symbol, export_symbol, pointer_to
-from ..build.fingerprint import kernel
+from ..build.c_functions import call_symbol
 from ..gemm.extern import gemm, product_tn
 from ..gemm.gemm import transpose_block
+from ..gemm.tile import never_inline
 from ..simd.lanes import vlanes, vload, vload_n, vstore, vstore_n
-from ..simd.types import BOUNDSCHECK
-from .entry import array_like, arrays_of, call_loop
+from .entry import array_like, arrays_of
 from .records import integers_in, record_at
 from .task_codes import (
     COLUMNS,
-    DIRECT_ARRAYS,
-    LAUNCH_SIZE,
     AddColumns,
     AddNumber,
     AddRows,
@@ -37,27 +33,27 @@ from .task_codes import (
     MoveRows,
     Pack,
     Product,
-    Span,
     SumRows,
     TaskKind,
     TransposedProduct,
-    Vector,
 )
 
 Array = np.ndarray
 
 
-def _execute_tasks(launch_at: int, addresses: int, first: int, last: int, like: Any) -> int:
+@njit(error_model="numpy")
+def execute_tasks(launch_at: int, addresses: int, first: int, last: int, like: Any) -> int:
     """Execute the tasks ``first .. last - 1``; returns 0, or more if there was no memory.
 
     Parameters
     ----------
     launch_at, addresses : int
-        Addresses of the tables that :func:`execute` takes.
+        Addresses of the tables that :func:`.launches.execute` takes.
     first, last : int
     like : pointer or array
         To elements of the dtype of the arrays.
     """
+    never_inline()
     launch, missing = record_at(launch_at, 0, Launch), 0
     table, kinds, row_table = launch.tasks.address, integers_in(launch.tasks), integers_in(launch.row_table)
     limit = row_table[0]  # rows of all steps
@@ -222,109 +218,24 @@ def _pack_transposed(w: Array, start: int, ld: int, rows: int, count: int, packe
             packed[at + k * panel + m] = w[start + m * ld + k]
 
 
-# ---- tasks, a loop, and tasks again
-
-outer: Any = (lambda function: function) if BOUNDSCHECK else kernel  # checked loops are called from Python
+# ---- tasks by their symbol
 
 
-def _symbol(dtype: Any) -> str:
+def tasks(launch_at: int, addresses: int, first: int, last: int, like: Any) -> int:
+    """:func:`execute_tasks`, as C calls it."""
+    return execute_tasks(launch_at, addresses, first, last, like)
+
+
+def symbol_of(dtype: Any) -> str:
+    """Symbol of the tasks for `dtype`, once :func:`.launches.calls` was asked for them."""
     return f"tinygrad_rnn_tasks_{dtype}"
 
 
-@functools.cache
-def export_tasks(dtype: Any) -> Any:
-    """Compile the tasks for `dtype` (or load them from the disk), and tell LLVM their symbol."""
-    if BOUNDSCHECK:
-        return None
-    kinds = (*[types.intp] * 4, pointer_to(dtype))
-    return export_symbol(_symbol(np.dtype(dtype)), _execute_tasks, *kinds)  # kept alive by the cache
-
-
 @intrinsic
-def _call_tasks(typingctx: Any, launch_at: Any, addresses: Any, first: Any, last: Any, like: Any) -> Any:
+def call_tasks(typingctx: Any, launch_at: Any, addresses: Any, first: Any, last: Any, like: Any) -> Any:
+    """:func:`execute_tasks`, by its symbol; `like` is an array."""
+
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
-        values = [*args[:4], context.make_array(like)(context, builder, args[4]).data]
-        return call_symbol(context, builder, _symbol(like.dtype), values, args[0].type)
+        return call_symbol(context, builder, symbol_of(like.dtype), list(args[:4]), args[0].type)
 
     return types.intp(*[types.intp] * 4, like), codegen
-
-
-execute_tasks: Any = kernel(_execute_tasks) if BOUNDSCHECK else _call_tasks
-
-
-@kernel
-def set_span(table: Array, at: int, array: Array) -> None:
-    """Write the :class:`Span` of `array` to ``table[at : at + 2]``; Python finds addresses slowly."""
-    table[at], table[at + 1] = array.ctypes.data, array.size
-
-
-@kernel
-def launch_of(launch_table: Array) -> Launch:
-    """The :class:`Launch` at the beginning of a table."""
-    return record_at(launch_table.ctypes.data, 0, Launch)
-
-
-@kernel
-def resolve_addresses(
-    launch_table: Array, e0: Array, e1: Array, e2: Array, e3: Array, e4: Array, e5: Array, e6: Array, e7: Array,
-    e8: Array, e9: Array,
-) -> Array:  # fmt: skip
-    """The table of addresses: a :class:`Span` for each array, then for each array of the loop.
-
-    The first arrays are those given here, the others those of the launch.
-    """
-    launch = launch_of(launch_table)
-    old, n = launch.addresses.address, launch.arrays
-    own = (launch_table.size - LAUNCH_SIZE) // 2  # parts of arrays that the loop takes
-    new = np.empty(2 * (n + 1 + own), np.int64)
-    for i in range(DIRECT_ARRAYS, n):
-        span = record_at(old, 2 * i, Span)
-        new[2 * i], new[2 * i + 1] = span.address, span.size
-    set_span(new, 0, e0)
-    set_span(new, 2, e1)
-    set_span(new, 4, e2)
-    set_span(new, 6, e3)
-    set_span(new, 8, e4)
-    set_span(new, 10, e5)
-    set_span(new, 12, e6)
-    set_span(new, 14, e7)
-    set_span(new, 16, e8)
-    set_span(new, 18, e9)
-    new[2 * n], new[2 * n + 1] = launch.dims.address, launch.dims.size
-    for i in range(own):
-        part = record_at(launch_table.ctypes.data, LAUNCH_SIZE + 2 * i, Vector)
-        at = 2 * (n + 1 + i)
-        new[at] = new[2 * part.array] + part.at * e0.itemsize
-        new[at + 1] = new[2 * part.array + 1] - part.at
-    return new
-
-
-@outer
-def execute(launch_table: Array, addresses: Array, like: Any) -> None:
-    """Execute tasks, a loop, and tasks again.
-
-    Parameters
-    ----------
-    launch_table : 1-D int64
-        A :class:`Launch` and, for each array of the loop after its integers, a :class:`Vector`.
-    addresses : 1-D int64
-        What :func:`resolve_addresses` returned.
-    like : 1-D array
-        Of the dtype of the arrays.
-    """
-    launch, launch_at, table = launch_of(launch_table), launch_table.ctypes.data, addresses.ctypes.data
-    missing = execute_tasks(launch_at, table, launch.first, launch.middle, like)
-    if launch.end > launch.begin:
-        call_loop(launch.loop, launch.begin, launch.end, table + 2 * addresses.itemsize * launch.arrays)
-    missing += execute_tasks(launch_at, table, launch.middle, launch.last, like)
-    if missing:
-        raise MemoryError("no memory for blocks of a product")
-
-
-@outer
-def run(
-    launch_table: Array, e0: Array, e1: Array, e2: Array, e3: Array, e4: Array, e5: Array, e6: Array, e7: Array,
-    e8: Array, e9: Array,
-) -> None:  # fmt: skip
-    """:func:`execute` with the 1-D arrays e0, ... as the first DIRECT_ARRAYS ones."""
-    execute(launch_table, resolve_addresses(launch_table, e0, e1, e2, e3, e4, e5, e6, e7, e8, e9), e0)

@@ -12,8 +12,7 @@ from numba.extending import intrinsic
 
 from ..build.c_functions import c_function, pointer_to
 from ..build.fingerprint import kernel
-from ..gemm.extern import export_product
-from ..loops.tasks import export_tasks
+from ..loops.launches import calls
 from .copies import copy_stage, fill_stage
 from .feeds import feed_integers_stage, feed_stage, finite_stage, record_stage
 from .launches import launch_stage
@@ -66,9 +65,8 @@ FUNCTIONS = {
 @functools.cache
 def function_of(kind: type, dtype: Any) -> Any:
     """The C function of a kind of stage, for arrays of `dtype`."""
-    if kind is LaunchStage:  # it calls these by their symbols
-        export_product(dtype)
-        export_tasks(dtype)
+    if kind is LaunchStage:  # it calls product and tasks by their symbols
+        calls(dtype)
     return c_function(FUNCTIONS[kind], types.void(types.intp, pointer_to(dtype)))
 
 
