@@ -21,6 +21,7 @@ from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
 
 from . import disk_cache
+from .compile_times import timed
 from .uninterrupted import uninterrupted
 
 config: Any = numba_config
@@ -34,8 +35,24 @@ class CodeCache(NullCache):
 
     def __init__(self, function: Callable):
         self._function = function
+        self._found = False  # the last one was on the disk
+
+    def compile(self, compiler: Callable, *args: Any) -> Any:
+        """What `compiler` returns, which asks this cache, in the thread that ends whatever the user presses."""
+
+        def make() -> tuple[bool, Any]:
+            result = compiler(*args)
+            return self._found, result
+
+        name = f"{self._function.__module__.rpartition('.')[2]}.{self._function.__name__}"
+        return uninterrupted(timed, name, make)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
+        found = self._load(sig, target_context)
+        self._found = found is not None
+        return found
+
+    def _load(self, sig: Any, target_context: Any) -> Any:
         target_context.refresh()
         name = self._name(sig, target_context.codegen())
         body = disk_cache.read(name)
@@ -62,8 +79,8 @@ def jitted(function: Callable) -> Any:
     """Compile at the first call with such arguments: no GIL, NumPy's error model."""
     dispatcher: Any = njit(nogil=True, error_model="numpy")(function)
     if not config.DISABLE_JIT:
-        dispatcher._cache = CodeCache(function)
-        dispatcher.compile = functools.partial(uninterrupted, dispatcher.compile)
+        dispatcher._cache = cache = CodeCache(function)
+        dispatcher.compile = functools.partial(cache.compile, dispatcher.compile)
     return dispatcher
 
 
@@ -71,6 +88,6 @@ def c_callable(function: Callable, signature: Any) -> Any:
     """A function that C can call, compiled at once; its code lives as long as this object."""
     options = {"error_model": "numpy"}
     compiled: Any = CFunc(function, sigutils.normalize_signature(signature), locals={}, options=options)
-    compiled._cache = CodeCache(function)
-    uninterrupted(compiled.compile)
+    compiled._cache = cache = CodeCache(function)
+    cache.compile(compiled.compile)
     return compiled

@@ -23,6 +23,7 @@ from numba.core.compiler_lock import global_compiler_lock
 from numba.core.registry import cpu_target
 
 from . import disk_cache
+from .compile_times import timed
 from .fingerprint import fingerprint
 from .translate import Functions, Translation, result_of
 from .uninterrupted import uninterrupted
@@ -58,15 +59,17 @@ class Native:
 
     def __init__(self, function: Callable, *others: Callable, dtype: Any = None):
         self.addresses: list[int] = []
-        uninterrupted(self._make, (function, *others), dtype)
+        name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
+        uninterrupted(timed, name, lambda: self._make((function, *others), dtype))
         self.address = self.addresses[0]
 
-    def _make(self, functions: tuple[Callable, ...], dtype: Any) -> None:
+    def _make(self, functions: tuple[Callable, ...], dtype: Any) -> tuple[bool, None]:
         # Engines are freed here, not by whatever the garbage collector interrupts: LLVM may be at work there.
         while _unused:
             _unused.pop().close()
         name = _file(functions, dtype)
         code = _recent.pop(name, None) or disk_cache.read(name)
+        loaded = code is not None
         if code is None:
             code = compiled(functions, dtype)
             disk_cache.write(name, code)
@@ -80,6 +83,7 @@ class Native:
         engine.add_object_file(llvm.ObjectFileRef.from_data(code))
         engine.finalize_object()
         self.addresses += [engine.get_function_address(f"{SYMBOL}.{i}") for i in range(len(functions))]
+        return loaded, None
 
 
 def _file(functions: tuple[Callable, ...], dtype: Any) -> str:

@@ -25,12 +25,12 @@ class _Definition(ctypes.Structure):
     ]
 
 
-_make = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.POINTER(_Definition), ctypes.py_object, ctypes.c_void_p)(
+_make = ctypes.PYFUNCTYPE(ctypes.py_object, ctypes.POINTER(_Definition), ctypes.py_object, ctypes.py_object)(
     ("PyCFunction_NewEx", ctypes.pythonapi)
 )
 
 
-def python_function(name: str, address: int, owner: object) -> Callable[..., int]:
+def python_function(module: str, name: str, address: int, owner: object) -> Callable[..., int]:
     """A function of Python of the C function ``f(type of arrays, arguments, how many)`` at an address.
 
     Parameters
@@ -39,7 +39,7 @@ def python_function(name: str, address: int, owner: object) -> Callable[..., int
         Holds the code; the function keeps it alive.
     """
     definition = _Definition(name.encode(), address, FASTCALL, None)
-    function = _make(ctypes.byref(definition), np.ndarray, None)
+    function = _make(ctypes.byref(definition), np.ndarray, module)
     _definitions.append((definition, owner))
     return function
 

@@ -172,7 +172,8 @@ def calls(dtype: Any) -> Calls:
     functions = (tasks.tasks, _run, _execute_resolved, _resolve, _write_span)
     made = Native(*functions, dtype=float_of(dtype))
     export_symbol(tasks.symbol_of(np.dtype(dtype)), made.addresses[0])
-    return Calls(*(python_function(f.__name__, at, made) for f, at in zip(functions[1:], made.addresses[1:])))
+    names = (f.__name__.removeprefix("_") for f in functions[1:])
+    return Calls(*(python_function(__name__, name, at, made) for name, at in zip(names, made.addresses[1:])))
 
 
 def _checked_write(span: Array, array: Array) -> None:

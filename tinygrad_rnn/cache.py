@@ -1,0 +1,83 @@
+"""``python -m tinygrad_rnn.cache warm``: compile ahead what most programs need, for images and continuous integration.
+
+Compiled code goes to the folder that programs look in (``TINYGRAD_RNN_CACHE``, or the user's cache folder), for this
+processor and these versions. What is there already is only loaded. Loops of cells of your own are compiled at their
+first call, wherever that is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from . import nn, optim
+from .config import no_grad
+from .kernels.build import compile_times, disk_cache
+
+LAYERS = ("RNN", "LSTM", "GRU")
+OPTIMIZERS = ("SGD", "Adam", "RMSprop", "Adagrad")
+DTYPES = ("float32", "float64")
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tinygrad_rnn.cache", description=inspect.cleandoc(__doc__ or ""))
+    commands = parser.add_subparsers(dest="command", required=True)
+    warm = commands.add_parser("warm", help="compile layers, steppers and optimisers, and print how long each took")
+    warm.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES, metavar="DTYPE", help=", ".join(DTYPES))
+    warm.add_argument("--layers", nargs="+", choices=LAYERS, default=LAYERS, metavar="LAYER", help=", ".join(LAYERS))
+    args = parser.parse_args(argv)
+    folder = disk_cache.directory()
+    if folder is None:
+        print("tinygrad_rnn.cache: no folder can be made; set TINYGRAD_RNN_CACHE to one", file=sys.stderr)
+        return 1
+    start, compiled = time.perf_counter(), 0
+    for made in warmed(args.layers, args.dtypes):
+        compiled += not made.loaded
+        print(f"{made.name:<60} {'loaded' if made.loaded else 'compiled':>8} {made.seconds:6.2f} s", flush=True)
+    print(f"{compiled} compiled in {time.perf_counter() - start:.1f} s, for {folder}")
+    return 0
+
+
+def warmed(layers: tuple[str, ...] = LAYERS, dtypes: tuple[str, ...] = DTYPES) -> Iterator[compile_times.Made]:
+    """Do one of each thing that needs compiled code, and tell what was compiled or loaded for it."""
+    for dtype in dtypes:
+        for name in layers:
+            for use in (_train, _infer, _pad, _stream):
+                compile_times.made.clear()
+                use(getattr(nn, name)(3, 4, dtype=dtype), np.ones((2, 1, 3), dtype))
+                yield from [*compile_times.made]
+        for name in OPTIMIZERS:
+            compile_times.made.clear()
+            layer = nn.Linear(2, 2, dtype=dtype)
+            layer(np.ones((1, 2), dtype)).sum().backward()
+            getattr(optim, name)(layer.parameters(), lr=0.1).step()
+            yield from [*compile_times.made]
+
+
+def _train(layer: Any, x: np.ndarray) -> None:
+    layer(x)[0].sum().backward()
+
+
+def _infer(layer: Any, x: np.ndarray) -> None:
+    with no_grad():
+        layer(x)
+
+
+def _pad(layer: Any, x: np.ndarray) -> None:
+    layer(x, lengths=[1])[0].sum().backward()
+
+
+def _stream(layer: Any, x: np.ndarray) -> None:
+    layer.eval().stepper(1)(x[0])
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("error")  # nothing is to be kept in memory without a word
+    raise SystemExit(main())
