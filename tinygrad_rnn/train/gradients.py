@@ -85,10 +85,10 @@ class ByProgram:
 
     def __call__(self, batch: Any) -> float:
         arguments = self.arguments(batch)
-        return self.run(arguments, self.find(arguments))
+        return self.run(batch, arguments, self.find(arguments))
 
-    def run(self, arguments: tuple[tuple, Any], found: Any) -> float:
-        """The loss, by what :meth:`find` has found; gradients are left in the parameters."""
+    def run(self, batch: Any, arguments: tuple, found: Any) -> float:
+        """The loss of a batch, by what :meth:`find` has found; gradients are left in the parameters."""
         from ..programs.gradients import Run
 
         if isinstance(found, str):

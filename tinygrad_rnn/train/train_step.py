@@ -163,7 +163,7 @@ class TrainStep:
         if not isinstance(found, str) and (native := self._native_step(found)) is not None:
             found.capture.operation.runner.check(found.arguments.arrays, native.native.given)
             return native(found.arguments.arrays)
-        value = gradients.run(arguments, found)
+        value = gradients.run(batch, arguments, found)
         applier(self.optimizer, self.clip_norm, self.clip_value, False)()
         return value
 
