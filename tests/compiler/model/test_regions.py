@@ -58,7 +58,7 @@ def check_program(program, arrays, native=False, rtol=1e-12):
         ways.append(lambda: run_stages(simple, loops, arrays))
         dtype = next(s.dtype for s in program.outputs if s.dtype.kind == "f")
         whole = NativeProgram(program, {uid: t.data for uid, t in program.captured.items()}, dtype)
-        run = lambda: [np.array(y, s.dtype) for y, s in zip(whole.run(arrays), program.outputs)]  # noqa: E731
+        run = lambda: [np.array(y, s.dtype) for y, s in zip(whole.run(arrays), program.outputs)]
         ways += [run, run]  # the second finds what the first has left
         plan = loops
     ways.insert(0, lambda: evaluate(program, arrays, {uid: t.data for uid, t in program.captured.items()}))

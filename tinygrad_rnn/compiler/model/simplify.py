@@ -9,9 +9,10 @@ import numpy as np
 
 from ...core import Op
 from ...ops.elementwise import _copy
+from ...ops.index import scatter_add
 from ...ops.reduce import _prod
 from ..frontend.trace import recording
-from ..ir.program_ops import BROADCAST, CONSTANT, DIVIDE, MATMUL, MULTIPLY, RESHAPE, SUM, is_ours
+from ..ir.program_ops import BROADCAST, CONSTANT, DIVIDE, GETITEM, MATMUL, MULTIPLY, RESHAPE, SUM, is_ours
 from ..ir.symbol import Symbol
 from . import losses
 from .program import LOOP, LOOP_GRADIENT, PICK, SUM_ROWS, ModelProgram
@@ -156,6 +157,15 @@ class Simplification(ModelTrace):
         x = stored(x)
         return x if x.shape == shape else super()._record(RESHAPE, (x,), {"shape": shape})
 
+    def _getitem(self, x: Symbol, index: tuple) -> Any:
+        """What takes all elements, such as the only step of several, is a reshape."""
+        shape = _shape_of(x.shape, index)
+        return NotImplemented if size(shape) != x.size else self._reshaped(x, shape)
+
+    def _scatter_add(self, x: Symbol, index: tuple, shape: tuple[int, ...]) -> Any:
+        whole = size(shape) == x.size and size(_shape_of(shape, index)) == x.size
+        return self._reshaped(x, shape) if whole else NotImplemented
+
     def _matmul(self, a: Symbol, b: Symbol) -> Any:
         """Products with a vector are sums."""
         if (
@@ -173,8 +183,21 @@ RULES: dict[Op, Callable[..., Any]] = {
     SUM: Simplification._sum,
     RESHAPE: Simplification._reshaped,
     MATMUL: Simplification._matmul,
+    GETITEM: Simplification._getitem,
+    scatter_add.op: Simplification._scatter_add,
     **losses.RULES,
 }
+
+
+def _shape_of(shape: tuple[int, ...], index: Any) -> tuple[int, ...]:
+    """The shape of ``x[index]`` if that leaves the order of elements as it is; otherwise one without elements."""
+    parts = index if isinstance(index, tuple) else (index,)
+    in_order = all(i is None or i is Ellipsis or isinstance(i, int) or _is_run(i) for i in parts)
+    return np.broadcast_to(0, shape)[index].shape if in_order else (0,)
+
+
+def _is_run(index: Any) -> bool:
+    return isinstance(index, slice) and index.step in (None, 1)
 
 
 def _without_broadcasts(args: tuple) -> tuple:
