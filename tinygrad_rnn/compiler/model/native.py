@@ -305,8 +305,7 @@ class NativeProgram:
                 g = self.operand(cotangents[i])
                 seeds.append(self.contiguous(layout.to_time_major(g) if i < k else g).reshape(-1))
             else:
-                seeds.append(self.memory.new(size, self.step)[:size])
-                self.stages.clear(seeds[-1])
+                seeds.append(np.zeros(size, self.dtype))  # of its own: nothing writes to it
         grads = self.memory.new(bound.grads, until)
         arrays = [self.memory.new(bound.arena, self.step), *seeds]
         arrays += [self.memory.new(size, until) for size in bound.results]
