@@ -229,13 +229,6 @@ def looked_up(draw) -> Case:
     return (table,), {"indices": ids}
 
 
-@st.composite
-def picked(draw) -> Case:
-    array = draw(ts.arrays(ts.shapes(min_dims=1)))
-    index = draw(ts.arrays(array.shape[:-1], np.int64, 0, array.shape[-1] - 1))
-    return (array,), {"index": index}
-
-
 def _reduced_losses(draw, classes: int) -> dict[str, Any]:
     weight = draw(st.none() | ts.arrays((classes,), min_value=0.2, max_value=2.0))
     smoothing = draw(st.sampled_from([0.0, 0.1]))
@@ -243,12 +236,15 @@ def _reduced_losses(draw, classes: int) -> dict[str, Any]:
 
 
 @st.composite
-def classified(draw) -> Case:
+def classified(draw, smoothed: bool = True) -> Case:
     """Logits with classes, some of which are ignored, but not all."""
     array = draw(ts.arrays(ts.shapes(min_dims=1)))
     target = draw(ts.arrays(array.shape[:-1], np.int64, -1, array.shape[-1] - 1))
     target.flat[0] = max(0, target.flat[0])
-    return (array,), {"target": target, "ignore_index": -1, **_reduced_losses(draw, array.shape[-1])}
+    options = {"target": target, "ignore_index": -1, **_reduced_losses(draw, array.shape[-1])}
+    if not smoothed:
+        del options["smoothing"]
+    return (array,), options
 
 
 @st.composite

@@ -15,13 +15,13 @@ import numpy as np
 from hypothesis import strategies as st
 
 import tinygrad_rnn as tr
-from tinygrad_rnn.ops.cross_entropy import class_cross_entropy, share_cross_entropy
+from tinygrad_rnn.ops.cross_entropy import class_cross_entropy, class_nll, share_cross_entropy
 from tinygrad_rnn.ops.ctc import ctc
 from tinygrad_rnn.ops.dropout import dropout
 from tinygrad_rnn.ops.elementwise import masked_product, masked_quotient
 from tinygrad_rnn.ops.layer_norm import layer_norm
 from tinygrad_rnn.ops.linear import linear
-from tinygrad_rnn.ops.loss import logistic_loss, pick_class, squared_error
+from tinygrad_rnn.ops.loss import logistic_loss, squared_error
 from tinygrad_rnn.ops.moments import centre
 from tinygrad_rnn.testing import strategies as ts
 
@@ -126,6 +126,24 @@ def _with_weight(operation):
         return operation(x, *arrays, *([] if weight is None else [weight.astype(x.dtype)]), saved={}, **how)
 
     return call
+
+
+def _class_nll(x, target, weight=None, **how):
+    return class_nll(x, target, *([] if weight is None else [weight.astype(x.dtype)]), **how)
+
+
+def _nll(x, target, weight=None, reduction="mean", ignore_index=-100):
+    valid, index = target != ignore_index, np.where(target == ignore_index, 0, target)
+    rows = (np.ones(x.shape[-1]) if weight is None else weight)[index] * valid
+    losses = -np.take_along_axis(x, index[..., None], -1)[..., 0] * rows
+    return losses if reduction == "none" else losses.sum() / (rows.sum() if reduction == "mean" else 1)
+
+
+def _torch_nll(x, target, weight=None, **how):
+    import torch
+
+    weight = None if weight is None else torch.from_numpy(weight)
+    return torch.nn.functional.nll_loss(x.movedim(-1, 1) if x.ndim > 1 else x, torch.from_numpy(target), weight, **how)
 
 
 def _torch_cross_entropy(x, *share, target=None, weight=None, smoothing=0.0, **how):
@@ -582,12 +600,7 @@ LOSS = [
         on.same_shape(),
         lambda x, y: T("nn.functional.binary_cross_entropy_with_logits")(x, y, reduction="none"),
     ),
-    Row(
-        "pick_class",
-        pick_class,
-        lambda x, index: np.take_along_axis(x, index[..., None], -1)[..., 0],
-        on.picked(),
-    ),
+    Row("class_nll", _class_nll, _nll, on.classified(smoothed=False), _torch_nll),
     Row(
         "class_cross_entropy",
         _with_weight(class_cross_entropy),

@@ -17,11 +17,10 @@ from ..config import get_default_dtype, grad_mode
 from ..core import Tensor, as_tensor, is_float
 from ..core.aliases import Shape, Value
 from ..core.dtype import as_array
-from ..core.inplace import values_of
 from ..core.signatures import like_first
 from ..errors import DTypeError, ShapeError
 from ..ops.arguments import broadcasts, integers, operand
-from ..ops.cross_entropy import check_classes, class_cross_entropy, class_losses, share_cross_entropy
+from ..ops.cross_entropy import check_classes, class_cross_entropy, class_nll, share_cross_entropy
 from ..ops.elementwise import masked_product
 from ..ops.layer_norm import layer_norm as normalised
 from ..ops.linear import linear as linear
@@ -253,8 +252,8 @@ def nll_loss(
     ignore_index = check_ignored(ignore_index)
     input = _floats(operand(input, "nll_loss: input"))
     index = _class_indices("nll_loss", input, target, ignore_index)
-    per_class = None if weight is None else _class_weight(weight, input.shape[-1], input.dtype)
-    return class_losses(input, np.asarray(values_of(index)), per_class, reduction, ignore_index)
+    more = () if weight is None else (_class_weight(weight, input.shape[-1], input.dtype),)
+    return class_nll(input, index, *more, reduction=reduction, ignore_index=ignore_index)
 
 
 @like_first

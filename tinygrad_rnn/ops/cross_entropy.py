@@ -1,4 +1,4 @@
-"""Softmax cross-entropy as one operation: for classes, and for shares of all classes.
+"""Softmax cross-entropy as one operation: for classes, and for shares of all classes; likelihood of classes.
 
 Each has its gradient by the logits as a second operation. The forward pass leaves the normalisers of the rows for it in
 `saved`, a dict that is empty at first; without them it computes them again.
@@ -16,8 +16,7 @@ from ..core import Lowering, Traceable, primitive
 from ..core.aliases import Value
 from ..core.inplace import values_of
 from ..errors import ShapeError
-from .elementwise import masked_product, where
-from .loss import pick_class
+from .elementwise import masked_product
 from .reduce import _sum
 from .softmax import log_softmax, softmax
 from .twins import flat, kernels
@@ -86,10 +85,6 @@ class Classes(NamedTuple):
     of_rows: np.ndarray
     weights: np.ndarray
 
-    @property
-    def valid(self) -> np.ndarray:
-        return self.of_rows >= 0
-
 
 def check_classes(name: str, target: Value, classes: int, ignore_index: int) -> None:
     """Refuse classes that are out of range; in a program, before each of its runs.
@@ -130,25 +125,54 @@ def as_classes(
     return Classes(index, rows)
 
 
-def class_losses(
-    logp: Value, target: np.ndarray, weight: np.ndarray | None, reduction: str, ignore_index: int
-) -> Value:
-    """Negative log-likelihoods of classes that were checked, from log-probabilities (..., C)."""
-    targets = as_classes(target, logp.shape[-1], weight, logp.dtype, ignore_index)
-    losses = -pick_class(logp, index=np.maximum(targets.of_rows, 0)) * targets.weights
-    if not targets.valid.all():  # a product would carry infinities into the sum
-        losses = where(targets.valid, losses, 0.0)
-    if reduction == "none":
-        return losses
-    return losses.sum() if reduction == "sum" else losses.sum() * _mean_scale(targets.weights)
-
-
 def _mean_scale(weights: np.ndarray) -> float:
     """``1 / weights.sum()``; 0 if every row is ignored."""
     if not weights.size:
         raise ShapeError("mean: got no rows, wanted at least one")
     total = float(weights.sum(dtype=np.float64))
     return 1.0 / total if total else 0.0
+
+
+def _scaled(weights: np.ndarray, reduction: str) -> float:
+    return _mean_scale(weights) if reduction == "mean" else 1.0
+
+
+def _nll_vjp(
+    g: Value, y: Value, x: Value, target: Value, *weight: Value, needs: Sequence[bool], **how: Any
+) -> list[Value]:
+    return [class_nll_gradient(g, target, *weight, classes=x.shape[-1], **how), None, *map(_none, weight)]
+
+
+@primitive(joint_vjp=_nll_vjp, saves=(1, 2), floats=True, untyped=(1,), owns_gradients=True)
+def class_nll(x: Value, target: Value, *weight: Value, reduction: str, ignore_index: int) -> Value:
+    """Negative log-likelihood of classes (...), from log-probabilities (..., C)."""
+    classes = x.shape[-1]
+    index, rows = as_classes(target, classes, weight[0] if weight else None, x.dtype, ignore_index)
+    losses = np.zeros(index.shape, x.dtype)
+    valid = index >= 0
+    if valid.all():
+        losses = -np.take_along_axis(x, index[..., None], -1)[..., 0] * rows
+    else:  # a product would carry infinities into the sum
+        losses[valid] = -x[valid, index[valid]] * rows[valid]
+    return _reduced(losses.reshape(-1), reduction, _scaled(rows, reduction), x.shape[:-1])
+
+
+def _nll_gradient_vjp(
+    u: Value, y: Value, g: Value, target: Value, *weight: Value, needs: Sequence[bool], classes: int, **how: Any
+) -> list[Value]:
+    return [class_nll(u, target, *weight, **how), None, *map(_none, weight)]  # what is linear is its own derivative
+
+
+@primitive(joint_vjp=_nll_gradient_vjp, saves=(1, 2), floats=True, untyped=(1,), owns_gradients=True)
+def class_nll_gradient(
+    g: Value, target: Value, *weight: Value, classes: int, reduction: str, ignore_index: int
+) -> Value:
+    """Gradient of :func:`class_nll` by the log-probabilities, for the cotangent `g` of its result."""
+    index, rows = as_classes(target, classes, weight[0] if weight else None, g.dtype, ignore_index)
+    out, valid = np.zeros((index.size, classes), g.dtype), index.reshape(-1) >= 0
+    c = _of_rows(g, reduction, _scaled(rows, reduction), index.size) * rows.reshape(-1)
+    out[valid, index.reshape(-1)[valid]] = -c[valid]
+    return out.reshape((*index.shape, classes))
 
 
 def _class_targets(
@@ -169,7 +193,7 @@ def _class_forward(
 ) -> tuple[_Forward, np.ndarray]:
     classes = x.shape[-1]
     targets = _class_targets(target, classes, weight, x.dtype, ignore_index, smoothing)
-    scale = _mean_scale(targets[1]) if reduction == "mean" else 1.0
+    scale = _scaled(targets[1], reduction)
     tops, logs, losses = np.empty((3, target.size), x.dtype)
     run = _Forward(x, flat(x), targets, tops, logs, scale)
     kernel = kernels("cross_entropy", x.size).class_forward
@@ -193,7 +217,7 @@ def _class_second(
 ) -> list[Value]:  # fmt: skip
     per_class, values = tuple(map(values_of, weight)), np.asarray(values_of(target))
     index, rows, spread, keep = _class_targets(values, x.shape[-1], per_class, x.dtype, ignore_index, smoothing)
-    scale = _mean_scale(rows) if reduction == "mean" else 1.0
+    scale = _scaled(rows, reduction)
     q = np.zeros((index.size, x.shape[-1]), x.dtype)
     valid = index >= 0
     if smoothing:

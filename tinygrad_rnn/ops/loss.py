@@ -72,21 +72,3 @@ def logistic_loss(x: Value, target: Value) -> Value:
     else:  # an infinity less a share of it would be NaN
         y = masked_product(1 - target, np.maximum(x, 0)) + masked_product(target, np.maximum(-x, 0))
     return y + np.log1p(np.exp(-np.abs(x)))
-
-
-def _pick_vjp(g: Value, y: Value, x: Value, index: np.ndarray) -> Value:
-    return place_class(g, index=index, classes=x.shape[-1])
-
-
-@primitive(vjps=[_pick_vjp], saves=())
-def pick_class(x: Value, index: np.ndarray) -> Value:
-    """``x[..., index]`` with one index for each leading position: (..., C) to (...)."""
-    return np.take_along_axis(x, index[..., None], -1)[..., 0]
-
-
-@primitive(vjps=[lambda g, y, x, index, classes: pick_class(g, index=index)], saves=())
-def place_class(x: Value, index: np.ndarray, classes: int) -> Value:
-    """The transpose of :func:`pick_class`: (...) to (..., C), zero but at `index`."""
-    out = np.zeros((*x.shape, classes), x.dtype)
-    np.put_along_axis(out, index[..., None], x[..., None], -1)
-    return out
