@@ -1,4 +1,4 @@
-"""Softmax cross-entropy as one operation: for classes, and for shares of all classes; likelihood of classes.
+"""Softmax cross-entropy as one operation: for classes, and for shares of all classes; likelihoods.
 
 Each has its gradient by the logits as a second operation. The forward pass leaves the normalisers of the rows for it in
 `saved`, a dict that is empty at first; without them it computes them again.

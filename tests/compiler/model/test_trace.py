@@ -60,6 +60,27 @@ def test_what_a_cell_draws_once_for_a_sequence_is_drawn_at_each_call():
     agree(lambda x: (layer(x)[0] ** 2).sum(), numbers(5, 4, 3))
 
 
+@pytest.mark.parametrize("loss", ["cross_entropy", "nll_loss"])
+def test_classes_are_checked_before_each_run(loss):
+    head, targets = nn.Linear(3, 4), np.array([[0, 3, -100], [1, 1, 2]])
+
+    def function(x, t):
+        return getattr(nn, loss)(tr.log_softmax(head(x), -1), t, weight=[1.0, 2.0, 0.5, 1.0])
+
+    agree(function, numbers(2, 3, 3), targets)
+    program, _ = program_of(function, numbers(2, 3, 3), targets)
+    with pytest.raises(IndexError, match=f"{loss}: target: got class 4, wanted 0 to 3, or -100"):
+        program.checks[0].test(np.where(targets < 0, targets, targets + 1))
+
+
+def test_rows_of_a_table_are_checked_before_each_run():
+    table, ids = nn.Embedding(5, 3, padding_idx=1), np.array([[0, 1], [4, 4]])
+    agree(lambda i: (table(i) ** 2).sum(), ids)
+    program, _ = program_of(lambda i: (table(i) ** 2).sum(), ids)
+    with pytest.raises(IndexError, match="indices: got 5, wanted ids from 0 to 4"):
+        program.checks[0].test(ids + 1)
+
+
 def test_what_reads_a_value_is_refused():
     layer = nn.Linear(2, 2)
 
