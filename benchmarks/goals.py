@@ -192,6 +192,15 @@ GOALS: tuple[Callable[[dict[str, list[Row]]], Verdict | None], ...] = (
         "load a compiled cell from the disk", rows.get("compile", []), _compiled(("cached", "cached later")), 0.1,
         lambda x: f"{x:.2f} s",
     ),
+    lambda rows: _most(
+        "first training step on an empty machine, processor time",
+        [row for row in rows.get("firstuse", []) if row["case"] == "empty"], lambda row: row["cpu"], 4.0,
+        lambda x: f"{x:.2f} s",
+    ),
+    lambda rows: _most(
+        "first training step of a later process, more than importing Numba",
+        rows.get("firstuse", []), lambda row: row.get("more"), 0.3, lambda x: f"{x:.2f} s",
+    ),
     lambda rows: _most("a streamed step, kernel", rows.get("stepper", []), _seconds("kernel"), 5e-6, duration),
     lambda rows: _most("a streamed step, API", rows.get("stepper", []), _seconds("api"), 15e-6, duration),
     lambda rows: _least(

@@ -25,6 +25,7 @@ RUNS: dict[str, tuple[str, ...]] = {  # name of the run: benchmark and options
     "stepper": ("stepper",),
     "memory": ("memory",),
     "compile": ("compile",),
+    "firstuse": ("firstuse",),
     "training": ("training", "--threads", "1"),
     "training, 2 threads": ("training", "--threads", "2"),
     "eager": ("eager",),

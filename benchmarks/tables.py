@@ -52,6 +52,11 @@ SECTIONS = {
         "Forward and backward loops, in new processes with cache folders of their own. The library of kernels is "
         "shared by all cells. `cold`: the cell is new, the library is on the disk; `cached`: both are.",
     ),
+    "firstuse": (
+        "First use",
+        "One training step of an LSTM(8, 32) in a new process, with an empty cache and with what that left there: time "
+        "that passes, and processor time, beyond importing the package. Below, each piece of code that is compiled.",
+    ),
     "training": (
         "Whole training steps",
         "From a batch in memory to new parameters: embedding, LSTM, linear layer, loss, backward pass, clipping by the "
@@ -196,6 +201,11 @@ def _compile(rows: list[Row]) -> list[str]:
     return table(("", "seconds"), [(row["case"], f"{row['seconds']:.2f}") for row in rows])
 
 
+def _first_use(rows: list[Row]) -> list[str]:
+    lines = [(row["case"].rpartition("step_")[2], f"{row['seconds']:.2f}", f"{row['cpu']:.2f}") for row in rows]
+    return table(("", "seconds", "processor seconds"), lines)
+
+
 RENDER: dict[str, Callable[[list[Row]], list[str]]] = {
     "recurrent": _recurrent,
     "cells": _cells,
@@ -204,6 +214,7 @@ RENDER: dict[str, Callable[[list[Row]], list[str]]] = {
     "stepper": lambda rows: comparison(rows, {}, "api"),
     "memory": _memory,
     "compile": _compile,
+    "firstuse": _first_use,
     "training": lambda rows: comparison(rows, {}),
     "eager": lambda rows: comparison(rows, {}),
 }
