@@ -22,6 +22,8 @@ class Gradients:
     Parameters
     ----------
     capture : Capture
+    at_once : bool
+        See :class:`~tinygrad_rnn.compiler.model.runner.Runner`.
 
     Raises
     ------
@@ -30,7 +32,7 @@ class Gradients:
         traced.
     """
 
-    def __init__(self, capture: Capture):
+    def __init__(self, capture: Capture, at_once: bool = False):
         self.capture, trace = capture, capture.trace
         loss = capture.leaves[0] if capture.leaves else None
         if not isinstance(loss, compiler.Symbol) or not trace.needing(loss) or loss.size != 1 or trace.is_array(loss):
@@ -44,7 +46,7 @@ class Gradients:
         trace.guards.append(guards_of(None, codes, ()))
         self.wanted = [i for i, g in zip(self.wanted, found) if g is not None]
         outputs = (*capture.results, *[g for g in found if g is not None])
-        self.runner = Runner(capture.program_for(outputs))
+        self.runner = Runner(capture.program_for(outputs), at_once)
 
 
 class Run:

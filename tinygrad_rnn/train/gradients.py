@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -51,7 +52,7 @@ class ByProgram:
     arguments : callable
         ``arguments(batch)`` is the tuple of them, with tensors or arrays.
     on_the_tape : callable
-        ``on_the_tape(batch)`` is the loss, where no program can be made.
+        ``on_the_tape(*arguments)`` is the loss, where no program can be made.
     optimizer : Optimizer
     watch : bool
         Raise FloatingPointError if the loss is not finite, before any gradient is touched.
@@ -61,6 +62,8 @@ class ByProgram:
         What messages call it.
     accept : callable, optional
         Takes what the function returns beside the loss.
+    at_once : bool
+        Give the same bits in every process, from the first batch on.
     """
 
     def __init__(
@@ -68,12 +71,13 @@ class ByProgram:
         function: Callable[..., Any],
         reached: Sequence[Callable],
         arguments: Callable[[Any], tuple],
-        on_the_tape: Callable[[Any], Any],
+        on_the_tape: Callable[..., Any],
         optimizer: Optimizer,
         watch: bool,
         fallback: str,
         title: str,
         accept: Callable[[Any], None] | None = None,
+        at_once: bool = False,
     ):
         from ..programs.cache import Programs  # at first use, as importing the compiler takes a while
         from ..programs.gradients import Gradients
@@ -81,7 +85,7 @@ class ByProgram:
 
         self.arguments, self.on_the_tape, self.accept = arguments, on_the_tape, accept
         self.optimizer, self.watch, self.fallback, self.title = optimizer, watch, fallback, title
-        self.programs = Programs(function, Root(*reached), title, Gradients)
+        self.programs = Programs(function, Root(*reached), title, functools.partial(Gradients, at_once=at_once))
 
     def __call__(self, batch: Any) -> float:
         arguments = self.arguments(batch)
@@ -92,7 +96,7 @@ class ByProgram:
         from ..programs.gradients import Run
 
         if isinstance(found, str):
-            return self._on_the_tape(batch, arguments, found)
+            return self._on_the_tape(arguments, found)
         run = Run(found)
         if self.accept is not None:
             self.accept(run.nest()[1])
@@ -114,12 +118,12 @@ class ByProgram:
             return "a hook of a parameter wants to see its gradient, which a program does not show"
         return found
 
-    def _on_the_tape(self, batch: Any, arguments: tuple, reason: str) -> float:
+    def _on_the_tape(self, arguments: tuple, reason: str) -> float:
         if reason and self.fallback == "error":
             result = self.programs.reject(arguments, {})
             number_of(result if self.accept is None or not isinstance(result, tuple) else result[0])
             raise CompileError(f"{self.title}: {reason}")
-        loss = self.on_the_tape(batch)
+        loss = self.on_the_tape(*arguments)
         value = number_of(loss)
         check_loss(value, self.watch)
         self.programs.warn(reason, 4)
@@ -129,7 +133,13 @@ class ByProgram:
 
 
 def of_pairs(
-    model: Callable[..., Any], loss: Callable[..., Any], optimizer: Optimizer, watch: bool, fallback: str, title: str
+    model: Callable[..., Any],
+    loss: Callable[..., Any],
+    optimizer: Optimizer,
+    watch: bool,
+    fallback: str,
+    title: str,
+    at_once: bool = False,
 ) -> ByProgram:
     """Losses and gradients of pairs ``(inputs, targets)``; a tuple of inputs is several arguments."""
 
@@ -142,10 +152,8 @@ def of_pairs(
     def function(inputs: tuple, targets: Any) -> Any:
         return loss(model(*inputs), targets)
 
-    def on_the_tape(batch: Any) -> Any:
-        return function(*arguments(batch))
-
-    return ByProgram(function, (model, loss), arguments, on_the_tape, optimizer, watch, fallback, title)
+    how: Any = (optimizer, watch, fallback, title, None, at_once)
+    return ByProgram(function, (model, loss), arguments, function, *how)
 
 
 def of_windows(
@@ -156,21 +164,32 @@ def of_windows(
     watch: bool,
     fallback: str,
     title: str,
+    at_once: bool = False,
 ) -> ByProgram:
     """Losses and gradients of the windows of a stream."""
 
+    start = 0  # of the window at hand, for messages
+
     def arguments(window: Any) -> tuple:
+        nonlocal start
+        start = window.start
         return data.pieces(window, tensor_maker(parameters(optimizer)[0].dtype))
 
     def function(state: Any, pieces: tuple, targets: Any) -> Any:
         return run_window(model, loss, state, pieces, targets)
 
-    def on_the_tape(window: Any) -> Any:
-        return data.loss(model, loss, window, tensor_maker(parameters(optimizer)[0].dtype))
+    def on_the_tape(state: Any, pieces: tuple, targets: Any) -> Any:
+        value, carried = run_window(model, loss, state, pieces, targets, start)
+        data.accept(carried)
+        return value
 
-    return ByProgram(function, (model, loss), arguments, on_the_tape, optimizer, watch, fallback, title, data.accept)
+    how: Any = (optimizer, watch, fallback, title, data.accept, at_once)
+    return ByProgram(function, (model, loss), arguments, on_the_tape, *how)
 
 
-def of_steps(step: Callable[[Any], Any], optimizer: Optimizer, watch: bool, fallback: str, title: str) -> ByProgram:
+def of_steps(
+    step: Callable[[Any], Any], optimizer: Optimizer, watch: bool, fallback: str, title: str, at_once: bool = False
+) -> ByProgram:
     """Losses and gradients of a user's step function, which takes batches as they are."""
-    return ByProgram(step, (step,), lambda batch: (batch,), step, optimizer, watch, fallback, title)
+    how: Any = (optimizer, watch, fallback, title, None, at_once)
+    return ByProgram(step, (step,), lambda batch: (batch,), step, *how)

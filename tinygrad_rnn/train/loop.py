@@ -207,7 +207,7 @@ class Loop(Parts):
         return self._by_program
 
     def _programs(self, stream: TruncatedBPTT | None, watch: bool) -> ByProgram:
-        optimizer, how = self.optimizer, ("error", "Trainer")
+        optimizer, how = self.optimizer, ("error", "Trainer", True)
         if self.loss_fn is None:
             assert self.step_fn is not None
             return of_steps(self.step_fn, optimizer, watch, *how)

@@ -19,11 +19,13 @@ from .program import LOOP, ModelProgram
 class Runner:
     """Runs one program: by native calls where stages can compute it, and otherwise on NumPy.
 
-    The first run is on NumPy, as many a program is run only once.
+    The first run is on NumPy, as many a program is run only once; but with `at_once`, which gives the same bits in
+    every process.
 
     Parameters
     ----------
     program : ModelProgram
+    at_once : bool
 
     Attributes
     ----------
@@ -31,11 +33,11 @@ class Runner:
         Why it runs on NumPy; empty if native.
     """
 
-    def __init__(self, program: ModelProgram):
+    def __init__(self, program: ModelProgram, at_once: bool = False):
         self.program = program
         index = {s.uid: i for i, s in enumerate(program.inputs)}
         self.why = ""
-        self._ran = False
+        self._ran = at_once
         self._pool: Pool | None = None
         try:
             if any(s.op is LOOP for s in program.inputs):
