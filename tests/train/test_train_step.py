@@ -195,6 +195,25 @@ def small(fallback="error", **options):
     return model, TrainStep(model, optim.SGD(model.parameters(), lr=0.1), nn.mse_loss, fallback=fallback, **options)
 
 
+@pytest.mark.parametrize("clip", [{"clip_norm": 0.5}, {"clip_value": 0.001}])
+def test_large_parameters_of_one_gradient_are_clipped_once(clip):
+    class Sum(nn.Module):
+        def __init__(self):
+            self.a, self.b = (nn.Parameter(np.full(20000, v)) for v in (0.25, 0.5))
+
+        def forward(self, x):
+            return x + self.a + self.b
+
+    rng = np.random.default_rng(0)
+    data = [(rng.normal(size=20000), rng.normal(size=20000)) for _ in range(3)]
+    tr.set_default_dtype("float64")
+    try:
+        make = lambda: (lambda m: (m, optim.SGD(m.parameters(), lr=1.0)))(Sum())
+        train_both(make, lambda y, t: ((y - t) ** 2).sum(), data, 1e-9, **clip)
+    finally:
+        tr.set_default_dtype("float32")
+
+
 def test_what_changes_between_steps_is_seen():
     x, y = np.ones((4, 2)), np.ones((4, 1))
     model, step = small()

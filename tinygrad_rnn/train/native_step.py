@@ -64,7 +64,7 @@ class NativeStep:
             if isinstance(bucket, LargeBucket):
                 (p,) = bucket.params
                 found = grads[id(p)]
-                flat = found if found.flags.c_contiguous else np.empty(found.shape, found.dtype)
+                flat = found if self._own(found, grads, p) else np.empty(found.shape, found.dtype)
                 if flat is not found:
                     stages.copy(found, flat)
                 self.grads[id(p)] = flat
@@ -86,6 +86,12 @@ class NativeStep:
             arrays = [bucket.values, flat, *bucket.state]
             stages.update(self.optimizer.kernel or "", arrays, numbers, step)
             self._updates.append((group, bucket, flat, numbers, step))
+
+    def _own(self, grad: np.ndarray, grads: dict[int, np.ndarray], p: Any) -> bool:
+        """Whether to clip a gradient where it is: nothing else lies in its memory."""
+        native = self.native
+        others = [*native.captured.values(), native.outputs[0], *[g for i, g in grads.items() if i != id(p)]]
+        return grad.flags.c_contiguous and not any(np.may_share_memory(grad, other) for other in others)
 
     # ---- running
 
