@@ -299,3 +299,15 @@ def test_weights_of_classes(weight):
     agree(lambda x, t: loss(head(x), t), list(head.parameters()), numbers(4, 3), shares)
     logistic = nn.BCEWithLogitsLoss(pos_weight=weight)
     agree(lambda x, t: logistic(head(x), t), list(head.parameters()), numbers(4, 3), shares)
+
+
+def test_indices_that_are_computed_of_arguments():
+    table = nn.Embedding(5, 3, padding_idx=0)
+    compiled = agree(
+        lambda ids: table(tr.where(ids < 0, 0, ids)[::-1] + 1), list(table.parameters()), np.array([3, -2])
+    )
+    with pytest.raises(IndexError, match="got 5, wanted ids from 0 to 4"):
+        compiled(np.array([4, 0]))
+    refused = tr.compile(lambda x: table(x.argmax(-1)), fallback="error")
+    with pytest.raises(CompileError, match="indices that the function computes"):
+        refused(numbers(4, 3))

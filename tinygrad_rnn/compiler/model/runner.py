@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Mapping, Sequence
 
@@ -45,7 +46,12 @@ class Runner:
             self._pool = Pool(program)
         except CompileError as error:
             self.why = str(error)
-        self._tests = [(index.get(check.symbol.uid), check.symbol.uid, check.test) for check in program.checks]
+        given = [check for check in program.checks if check.symbol.leaf is not None]
+        self._tests = [(index.get(check.symbol.uid), check.symbol.uid, check.test) for check in given]
+        self._computed = [check for check in program.checks if check.symbol.leaf is None]
+        self._integers = dataclasses.replace(
+            program, draws=(), checks=(), outputs=tuple([check.symbol for check in self._computed])
+        )
 
     def run(self, inputs: Sequence[np.ndarray], captured: Mapping[int, np.ndarray]) -> list[np.ndarray]:
         """The outputs.
@@ -73,6 +79,11 @@ class Runner:
         """Raise what the tape raises where a value is out of range."""
         for i, uid, test in self._tests:
             test(captured[uid] if i is None else inputs[i])
+        if self._computed:
+            if any(a.shape != s.shape for a, s in zip(inputs, self.program.inputs)):
+                raise ValueError("integers that are computed can be tested for single batches only")
+            for check, values in zip(self._computed, evaluate(self._integers, inputs, captured)):
+                check.test(values)
 
     def _take(self, captured: Mapping[int, np.ndarray]) -> NativeProgram | None:
         """A native program for these arrays; None, from now on, if there cannot be one."""

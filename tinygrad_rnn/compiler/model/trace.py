@@ -19,6 +19,7 @@ from ..frontend.refusing import Refusing
 from ..ir.infer import stand_in
 from ..ir.program import expression_key
 from ..ir.symbol import Symbol, location
+from ..ir.walk import reachable
 from .program import ASTYPE, LOOP, LOOP_GRADIENT, PICK, Check, Draw, Loop
 
 
@@ -108,10 +109,12 @@ class ModelTrace(Refusing):
         Raises
         ------
         CompileError
-            If `symbol` is computed: its values are not there before the run.
+            If `symbol` is computed of other than integers and truth values: its values are not there before the run.
         """
-        if symbol.leaf is None or symbol.leaf[0] not in ("input", "captured"):
-            self.refuse_for(f"indices that the function computes, at {location()}: make them an argument")
+        for s in reachable([symbol], lambda s: s.operands):
+            known = s.leaf is None or s.leaf[0] in ("input", "captured")
+            if s.dtype.kind == "f" or not known:
+                self.refuse_for(f"indices that the function computes, at {location()}: make them an argument")
         self.checks.append(Check(symbol, test))
 
     # ---- recording
