@@ -190,7 +190,7 @@ RULES: dict[Op, Callable[..., Any]] = {
 
 
 def _shape_of(shape: tuple[int, ...], index: Any) -> tuple[int, ...]:
-    """The shape of ``x[index]`` if that leaves the order of elements as it is; otherwise one without elements."""
+    """The shape of ``x[index]`` if elements stay in order; otherwise one without elements."""
     parts = index if isinstance(index, tuple) else (index,)
     in_order = all(i is None or i is Ellipsis or isinstance(i, int) or _is_run(i) for i in parts)
     return np.broadcast_to(0, shape)[index].shape if in_order else (0,)
