@@ -96,10 +96,17 @@ def _file(functions: tuple[Callable, ...], dtype: Any) -> str:
     return f"{first.__module__.rpartition('.')[2]}.{first.__name__}-{digest}.code"
 
 
+class _Library(codegen.AOTCodeLibrary):
+    """A module that is optimised once, as a whole: Numba would go over each of its functions before."""
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        ll_module.data_layout = self._codegen._data_layout
+
+
 class _Codegen(codegen.JITCPUCodegen):
     """Numba's optimiser for this machine, without an engine that keeps what went through it."""
 
-    _library_class: Any = codegen.AOTCodeLibrary
+    _library_class: Any = _Library
 
     def _add_module(self, module: Any) -> None:
         pass
