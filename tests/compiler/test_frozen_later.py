@@ -3,7 +3,10 @@
 import abc
 import builtins
 import functools
+import logging
+import queue
 import sys
+import threading
 import types
 
 import numpy as np
@@ -111,6 +114,52 @@ def test_an_implementation_that_is_registered():
     cell = Cell(lambda c, x, h: x * c.w * weight(c.k), k=1)
     changes_show(cell, lambda: weight.register(int, lambda value: 2.0))
     changes_show(cell, lambda: weight.register(int, lambda value: 3.0))
+
+
+# ---- Python's own objects, and equal keys
+
+
+def toggled(event):
+    return event.clear() if event.is_set() else event.set()
+
+
+STATES = {
+    "level": (lambda: logging.getLogger("level"), lambda v: v.level + 1, lambda v: v.setLevel(30)),
+    "level above": (
+        lambda: logging.getLogger("above.below"),
+        lambda v: 2.0 if v.isEnabledFor(40) else 1.0,
+        lambda v: v.parent.setLevel(60),
+    ),
+    "event": (threading.Event, lambda v: 2.0 if v.is_set() else 1.0, toggled),
+    "queue": (queue.Queue, lambda v: v.qsize() + 1.0, lambda v: v.put(1)),
+    "key": (
+        lambda: {1: 0},
+        lambda v: 2.0 if type(next(iter(v))) is int else 3.0,
+        lambda v: (v.clear(), v.update({True: 0})),
+    ),
+    "member": (lambda: {1}, lambda v: 2.0 if type(next(iter(v))) is int else 3.0, lambda v: (v.clear(), v.add(1.0))),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_states_of_pythons_own_objects(name):
+    make, read, change = STATES[name]
+    logging.getLogger("above").setLevel(10)
+    value = make()
+    changes_show(Cell(lambda c, x, h: x * c.w * read(c.value), value=value), lambda: change(value))
+
+
+@pytest.mark.filterwarnings("ignore:.*runs eagerly")
+def test_a_queue_that_a_step_takes_from():
+    """A look at the step takes nothing out."""
+    found = []
+    for mode in ("eager", "auto"):
+        values = queue.Queue()
+        for i in range(20):
+            values.put(float(i))
+        layer = nn.Recurrent(Cell(lambda c, x, h: x * c.w * c.values.get(), values=values), mode=mode)
+        found.append(np.stack([layer(sequence(2))[0].numpy() for _ in range(3)]))
+    np.testing.assert_array_equal(*found)
 
 
 # ---- what a step adds is not there after a look at it

@@ -9,8 +9,9 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
+from tinygrad_rnn.errors import CompileError
 
-from .frozen import Cell, agree, compiles
+from .frozen import Cell, agree, compiles, sequence
 
 TABLE = {1: 0.5, 4: 0.25}
 
@@ -180,3 +181,29 @@ def test_columns_of_a_constant_with_a_row_for_each_batch_row():
             return y, tr.concat([y[:, :1] * self.mask[:, 0:1], x[:, 1:]], axis=-1)
 
     agree(Columns(), 4, 1, 3)
+
+
+# ---- texts and lengths: refused, as they could decide something; but for those that are never made
+
+
+@pytest.mark.parametrize("shown", [lambda h: f"{h.shape}", lambda h: str(h.shape[0]), lambda h: "%s" % (h.shape,)])  # noqa: UP031
+def test_texts_of_a_shape_are_refused(shown):
+    with pytest.raises(CompileError, match=r"the size of the batch in a text at .*test_frozen_sizes.py:"):
+        nn.Recurrent(Cell(lambda c, x, h: x * c.w if shown(h) else x), mode="compiled")(sequence(2))
+
+
+def test_lengths_are_refused():
+    with pytest.raises(CompileError, match=r"len\(\) of a tensor .*test_frozen_sizes.py:"):
+        nn.Recurrent(Cell(lambda c, x, h: x * c.w if len(x) == x.shape[0] else x), mode="compiled")(sequence(2))
+
+
+def test_checks_of_shapes_compile():
+    def function(c, x, h):
+        if h.shape != x.shape:
+            raise ValueError(f"got {h.shape}, wanted {x.shape}")
+        if x.shape[0] != h.shape[0] or x.shape[1] != 2:
+            raise ValueError(f"got {x.shape}")
+        return x * c.w
+
+    compiles(Cell(function))
+    agree(Cell(function), 1, 3)

@@ -89,7 +89,15 @@ class SymbolicDim:
         return True
 
     def __repr__(self) -> str:
-        return "B" if asked_by(_PACKAGE) else self._refuse()
+        return "B" if asked_by(_PACKAGE) else self._show()
+
+    def _show(self, *others: Any) -> Any:
+        # A text may be compared, looked up or read as a number, and nothing tells whether it is: "(3, 2)" is a decision
+        # like any other.
+        _refuse(
+            f"the size of the batch in a text at {location()}: it differs from call to call; leave it out, or make the "
+            "text in begin_sequence(batch_size)"
+        )
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -104,7 +112,8 @@ class SymbolicDim:
     __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __divmod__ = __rdivmod__ = __pow__ = __rpow__ = _refuse
     __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = __and__ = __rand__ = __or__ = __ror__ = _refuse
     __xor__ = __rxor__ = __invert__ = __neg__ = __pos__ = __abs__ = __round__ = __trunc__ = __floor__ = _refuse
-    __ceil__ = __float__ = __complex__ = __str__ = __format__ = _refuse
+    __ceil__ = __float__ = __complex__ = _refuse
+    __str__ = __format__ = _show
 
 
 BATCH: Any = SymbolicDim()
@@ -189,7 +198,12 @@ class Symbol(Tensor):
     def __len__(self) -> int:
         if not self.shape:
             raise TypeError("len() of a 0-d tensor")
-        return BATCH._refuse() if self.shape[0] is BATCH else self.shape[0]
+        if self.shape[0] is not BATCH:
+            return self.shape[0]
+        return _refuse(
+            f"len() of a tensor with a row for each batch row at {location()}: it differs from call to call; compare "
+            "its shape[0] with that of another, or compute with it in begin_sequence(batch_size)"
+        )
 
     @property
     def width(self) -> int:

@@ -13,6 +13,7 @@ import contextvars
 import copyreg
 import functools
 import hashlib
+import logging
 import re
 import types
 import weakref
@@ -166,7 +167,7 @@ class FactReader:
         if not is_known(value):
             raise unreadable(value)
         if kind is not types.FunctionType and is_opaque(kind):
-            return ByIdentity(value)
+            return ByIdentity(value), *(_levels(value) if issubclass(kind, logging.Logger) else ())
         if not is_made_by_python(kind):
             return self._made_in_c(value, depth, reached)
         contents = self._contents(value, kind, found, depth, reached)
@@ -197,7 +198,13 @@ class FactReader:
             return tuple([self.fact(v, found, depth, reached) for v in value])
         if issubclass(kind, dict):
             factory = value.default_factory if issubclass(kind, collections.defaultdict) else None
-            items = [(k, self.item(value, k, v, found, depth, reached)) for k, v in value.items()]
+            items = [
+                (
+                    k if type(k) is str else self.fact(k, False, depth, reached),  # 1 and True are equal
+                    self.item(value, k, v, found, depth, reached),
+                )
+                for k, v in value.items()
+            ]
             return self.fact(factory, False, depth, reached), *items
         if issubclass(kind, Mapping) and not is_users_class(kind):  # a view of one, or the environment
             return ByIdentity(value), *[(k, self.fact(value[k], False, depth, reached)) for k in value]
@@ -260,6 +267,16 @@ def _parts_of_function(function: types.FunctionType) -> Iterable[Any]:
         return ()
     inside = [function.__code__, function.__defaults__, function.__kwdefaults__, function.__dict__]
     return [*inside, *closed_over(function)]
+
+
+def _levels(logger: logging.Logger) -> list[tuple[int, bool]]:
+    """What decides whether a logger takes a message: levels of it and those above it."""
+    found = [(logger.manager.disable, logger.disabled)]
+    above: logging.Logger | None = logger
+    while above is not None:
+        found.append((above.level, above.propagate))
+        above = above.parent
+    return found
 
 
 def unreadable(value: Any, why: str = "") -> Unreadable:

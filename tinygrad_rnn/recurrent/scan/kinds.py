@@ -69,6 +69,7 @@ HEAP, _BARRED = 1 << 9, 1 << 7 | 1 << 8  # flags of types: made at run time; wit
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) + os.sep
 _NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
 PYTHON = os.path.dirname(os.__file__) + os.sep
+_FLAGS = (threading.Event, threading.Condition, threading.Semaphore)  # whose state a step may ask for
 # libraries whose objects hold locks, files and buffers that change by themselves: by identity only
 OPAQUE = ("logging", "io", "_io", "socket", "asyncio", "concurrent", "subprocess", "threading")
 
@@ -90,15 +91,20 @@ def is_users_class(cls: type) -> bool:
 
 
 def is_at_home(cls: type) -> bool:
-    """Whether a user's class is in a file of the user's, not in an installed library."""
+    """Whether a class is in a file of the user's, not in an installed library or Python's own."""
     file = str(getattr(sys.modules.get(str(cls.__module__)), "__file__", ""))
-    return "site-packages" not in file and "dist-packages" not in file
+    return is_users_class(cls) and "site-packages" not in file and "dist-packages" not in file
 
 
 def is_generated(value: Any) -> bool:
     """Whether a method is one that dataclasses or attrs write, which copies, compares or shows attributes."""
     file = value.__code__.co_filename if type(value) is types.FunctionType else ""
     return file.startswith(("<string>", "<attrs generated"))
+
+
+def is_pythons_class(cls: type) -> bool:
+    """Whether the class is one of Python's library whose objects have attributes, such as queue.Queue."""
+    return keeps_attributes(cls) and _root(cls) in sys.stdlib_module_names and not is_users_class(cls)
 
 
 @functools.cache
@@ -170,7 +176,7 @@ def _is_by_python(cls: type) -> bool:
 
 def is_opaque(kind: type) -> bool:
     """Whether objects of the class are compared by identity only, as they change by themselves."""
-    return _root(kind) in OPAQUE
+    return _root(kind) in OPAQUE and not issubclass(kind, _FLAGS)
 
 
 def recipe(value: Any) -> tuple | None:

@@ -24,6 +24,8 @@ from .kinds import (
     is_generated,
     is_iterator,
     is_known,
+    is_opaque,
+    is_pythons_class,
     is_users,
     is_users_class,
     is_users_module,
@@ -244,7 +246,8 @@ class OuterState:
             if is_users_module(value):
                 self._add_owner(value, vars(value))
             return ()
-        if is_users_class(kind) or issubclass(kind, types.SimpleNamespace | Module):
+        own = issubclass(kind, types.SimpleNamespace | Module)
+        if is_users_class(kind) or own or (is_pythons_class(kind) and not is_opaque(kind)):
             self._add_class(kind)
             self._add_object(value)
         return inside

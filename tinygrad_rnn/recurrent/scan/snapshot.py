@@ -7,6 +7,7 @@ import collections
 import contextvars
 import copyreg
 import functools
+import logging
 import threading
 import types
 import weakref
@@ -49,7 +50,7 @@ class Snapshot:
         self.complete = True
         self._dicts: list[tuple[Any, list, list]] = []
         self._lists: list[tuple[Any, list]] = []
-        self._sets: list[tuple[set, set]] = []
+        self._sets: list[tuple[set, dict[int, Any]]] = []
         self._buffers: list[tuple[Any, Any]] = []
         self._objects: list[tuple[Any, type, Any]] = []  # with their __dict__
         self._slots: list[tuple[Any, str, Any]] = []
@@ -65,7 +66,7 @@ class Snapshot:
             if type(value) is not kind or value.__dict__ is not space:
                 return False
         for d, names, values in self._dicts:
-            if len(d) != len(values) or not all(map(is_, d.values(), values)) or names != [*d]:
+            if len(d) != len(values) or not all(map(is_, d.values(), values)) or not all(map(is_, d, names)):
                 return False
         for items, before in self._lists:
             if len(items) != len(before) or not all(map(is_, items, before)):
@@ -84,7 +85,10 @@ class Snapshot:
         for get, target in self._references:
             if get() is not target:
                 return False
-        return all(a == b for a, b in self._sets) and all(_bytes(a) == b for a, b in self._buffers)
+        for members, ids in self._sets:
+            if len(members) != len(ids) or not all(id(v) in ids for v in members):
+                return False
+        return all(_bytes(a) == b for a, b in self._buffers)
 
     def _enter(self, value: Any, kind: type) -> None:
         if kind in _FIXED:
@@ -94,7 +98,7 @@ class Snapshot:
         elif kind in _LISTS:
             self._lists.append((value, [*value]))
         elif kind is set and all(map(is_fixed, value)):
-            self._sets.append((value, {*value}))
+            self._sets.append((value, {id(v): v for v in value}))
         elif kind is bytearray or kind is array.array or (kind is np.ndarray and not value.dtype.hasobject):
             self.complete = self.complete and memoryview(value).nbytes <= LARGE
             self._buffers.append((value, _bytes(value) if self.complete else None))
@@ -106,7 +110,7 @@ class Snapshot:
         elif kind is weakref.ref:
             self._references.append((value, value()))
         elif is_opaque(kind):
-            return
+            self.complete = self.complete and not issubclass(kind, logging.Logger)
         elif not is_made_by_python(kind):  # by identity, or read by pickle
             self.complete = self.complete and len(recipe(value) or ()) < 2
         elif issubclass(kind, _OTHERS):
