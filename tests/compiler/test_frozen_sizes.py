@@ -199,8 +199,7 @@ def test_lengths_are_refused():
 
 def test_checks_of_shapes_compile():
     def function(c, x, h):
-        if h.shape != x.shape:
-            raise ValueError(f"got {h.shape}, wanted {x.shape}")
+        assert h.shape == x.shape, f"got {h.shape}, wanted {x.shape}"
         if x.shape[0] != h.shape[0] or x.shape[1] != 2:
             raise ValueError(f"got {x.shape}")
         return x * c.w
