@@ -91,7 +91,7 @@ def measure(
         for name, function in functions.items():
             if pause:
                 time.sleep(pause)
-                function()  # what has cooled down meanwhile is nobody's fault
+                function()  # warms the cache again
             samples[name].append(_time(function, calls[name]))
     return {name: Timing(s) for name, s in samples.items()}
 

@@ -18,6 +18,7 @@ from .. import config
 from ..errors import DTypeError, GraphError, ShapeError
 from .dtype import as_array
 from .node import Node, OutputNode
+from .walk_errors import freed, overwritten, unfit
 
 ndarray = np.ndarray
 _rows: dict = {}  # dtype -> a row of ones
@@ -172,7 +173,7 @@ def _walk(
             continue
         op, parents, args, out, static = node.op, node.parents, node.args, node.out, node.static
         if args is None:
-            raise _freed(node)
+            raise freed(node)
         if targets is not None:
             parents = [p if p in targets else None for p in parents]
         if type(node) is OutputNode:  # waits at the common node, which is older, for those of the other results
@@ -187,7 +188,7 @@ def _walk(
             continue
         for counter in node.counters:
             if counter is not None and counter[0] > node.seq:  # times of one clock: written to after it was saved
-                raise _overwritten(node)
+                raise overwritten(node)
         if wrap is not None:
             args, out = _tensors(node, wrap)
             if watch is not None:
@@ -204,14 +205,14 @@ def _walk(
                 continue
             new = rule if joint else rule(g, out, *args, **static)
             if type(new) is not ndarray and not hasattr(new, "dtype"):
-                raise _unfit(node, rules, rule, new, parent)
+                raise unfit(node, rules, rule, new, parent)
             if new.dtype is not parent.dtype and new.dtype != parent.dtype:  # identity first, as it costs less
-                raise _unfit(node, rules, rule, new, parent)
+                raise unfit(node, rules, rule, new, parent)
             if watch is not None:
                 watch.gradient(node, parent, g, new)
             if new.shape != parent.shape:
                 if not _reaches(parent.shape, new.shape):
-                    raise _unfit(node, rules, rule, new, parent)
+                    raise unfit(node, rules, rule, new, parent)
                 new = unbroadcast(new, parent.shape)
                 if watch is not None:
                     watch.gradient(node, parent, g, new)
@@ -293,7 +294,7 @@ def _leading_to(roots: Iterable, wanted: set) -> set:
     if not wanted <= seen:
         for node in nodes:
             if node.args is None:  # the way to the inputs may have been there
-                raise _freed(node)
+                raise freed(node)
     targets = set(wanted)
     nodes.sort(key=lambda n: n.seq)
     for node in nodes:
@@ -302,39 +303,10 @@ def _leading_to(roots: Iterable, wanted: set) -> set:
     return targets
 
 
-def _freed(node: Node) -> GraphError:
-    return GraphError(
-        f"backward: the graph behind {node.name} was freed by an earlier walk; pass retain_graph=True to that one"
-    )
-
-
 def _reaches(shape: tuple, wide: tuple) -> bool:
     """Whether an array of `shape` broadcasts to the shape `wide`."""
     lead = len(wide) - len(shape)
     return lead >= 0 and all(n in (1, m) for n, m in zip(shape, wide[lead:]))
-
-
-def _unfit(node: Node, rules: Sequence, rule: Any, new: Any, parent: Any) -> Exception:
-    """The error for a cotangent of wrong type, dtype or shape that a rule returned for `parent`."""
-    i = next(i for i, r in enumerate(rules) if r is rule)
-    place = f"as input {i} of {node.name}"
-    if not hasattr(new, "dtype") or not hasattr(new, "shape"):
-        return DTypeError(f"vjp: a rule returned {type(new).__name__}, wanted an array {place}")
-    if new.dtype != parent.dtype:
-        return DTypeError(f"vjp: a rule returned {new.dtype}, wanted {parent.dtype} {place}")
-    return ShapeError(f"vjp: a rule returned shape {tuple(new.shape)}, wanted {parent.shape} {place}")
-
-
-def _overwritten(node: Node) -> GraphError:
-    """The error for a saved value that was written to in place; says which one."""
-    i = next(i for i, c in enumerate(node.counters) if c is not None and c[0] > node.seq)
-    inputs = node.args or ()
-    what = f"its input {i}, of shape {tuple(inputs[i].shape)}" if i < len(inputs) else "its result"
-    of = "" if node.shape is None else f" (shape {node.shape})"  # an operation with several results has several
-    return GraphError(
-        f"backward: a value that {node.name}{of} saved was overwritten in place ({what}); "
-        "write to a copy, or after the backward walk"
-    )
 
 
 def _run_hooks(hooks: list, g: Any) -> Any:

@@ -1,4 +1,7 @@
-"""Elementwise operations: NumPy forward, derivative rules and lane code, one record each."""
+"""Elementwise operations: NumPy forward, derivative rules and lane code, one record each.
+
+A long list, under headings: arithmetic, exponentials, signs and trigonometry, selection, rounding and casting.
+"""
 
 from __future__ import annotations
 

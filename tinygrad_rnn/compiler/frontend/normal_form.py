@@ -1,4 +1,7 @@
-"""Canonicalisation: the rules that bring operations into normal form, one per kind of lowering."""
+"""Canonicalisation: the rules that bring operations into normal form, one per kind of lowering.
+
+They are one class, and one long file, because each builds its result with the others.
+"""
 
 from __future__ import annotations
 
