@@ -69,7 +69,7 @@ class Adagrad(Optimizer):
         inf = math.inf
         check_range(group, lr=inf, lr_decay=inf, weight_decay=inf, initial_accumulator_value=inf, eps=inf)
 
-    def _fills(self, group):
+    def _initial_values(self, group):
         return (group["initial_accumulator_value"],)
 
     def _update(self, group, step, values, grads, total):

@@ -69,7 +69,7 @@ class Adam(Optimizer):
         check_range(group, lr=math.inf, betas=1.0, eps=math.inf, weight_decay=math.inf)
         check_flags(group, "amsgrad")
 
-    def _fills(self, group):
+    def _initial_values(self, group):
         return (0.0, 0.0, 0.0 if group["amsgrad"] else None)
 
     def _update(self, group, step, values, grads, exp_avg, exp_avg_sq, max_exp_avg_sq):

@@ -31,18 +31,18 @@ class Bucket:
         For every parameter, how many updates it has had.
     """
 
-    def __init__(self, params: list[Tensor], labels: list[str], slots: tuple[str, ...], fills: tuple):
+    def __init__(self, params: list[Tensor], labels: list[str], slots: tuple[str, ...], initial: tuple):
         self.params = params
         self.labels = labels
         self.slots = slots
-        self.fills = fills
+        self.initial = initial
         dtype = params[0].data.dtype
         self.bounds = np.cumsum([0] + [p.data.size for p in params]).tolist()
         total = self.bounds[-1]
         self.shapes = [p.data.shape for p in params]
         self.values = np.empty(total, dtype)
         self.grads = np.zeros(total, dtype)
-        self.state = tuple(np.full(0 if fill is None else total, fill or 0, dtype) for fill in fills)
+        self.state = tuple(np.full(0 if value is None else total, value or 0, dtype) for value in initial)
         self.steps = [0] * len(params)
         self.missing = False
         self._rows: list[tuple[Tensor, np.ndarray, np.ndarray]] = []
@@ -127,7 +127,7 @@ class Bucket:
         for i, p in enumerate(self.params):
             if self.steps[i]:
                 state = {
-                    n: self._part(a, i).copy() for n, a, f in zip(self.slots, self.state, self.fills) if f is not None
+                    n: self._part(a, i).copy() for n, a, f in zip(self.slots, self.state, self.initial) if f is not None
                 }
                 out[p] = (self.steps[i], state)
         return out
@@ -138,7 +138,7 @@ class Bucket:
             if p not in saved:
                 continue
             step, state = saved[p]
-            used = [n for n, fill in zip(self.slots, self.fills) if fill is not None]
+            used = [n for n, value in zip(self.slots, self.initial) if value is not None]
             if used and not any(n in state for n in used):
                 continue  # momentum that was switched on later
             self.steps[i] = step
@@ -155,8 +155,8 @@ class Bucket:
 class LargeBucket(Bucket):
     """One large parameter: its gradient is read where it is, without a copy."""
 
-    def __init__(self, params: list[Tensor], labels: list[str], slots: tuple[str, ...], fills: tuple):
-        super().__init__(params, labels, slots, fills)
+    def __init__(self, params: list[Tensor], labels: list[str], slots: tuple[str, ...], initial: tuple):
+        super().__init__(params, labels, slots, initial)
         self.grads = self.values[:0]
         ((p, view, _),) = self._rows
         self._rows = [(p, view, self.grads)]
@@ -193,15 +193,15 @@ def _take_over(p: Tensor, view: np.ndarray) -> bool:
     return True
 
 
-def lay_out(params: list[Tensor], labels: list[str], slots: tuple[str, ...], fills: tuple) -> list[Bucket]:
+def lay_out(params: list[Tensor], labels: list[str], slots: tuple[str, ...], initial: tuple) -> list[Bucket]:
     """Distribute the parameters of one group over buckets: one per dtype, and one per large parameter."""
     small: dict[np.dtype, list[int]] = {}
     buckets: list[Bucket] = []
     for i, p in enumerate(params):
         if p.data.size >= LARGE:
-            buckets.append(LargeBucket([p], [labels[i]], slots, fills))
+            buckets.append(LargeBucket([p], [labels[i]], slots, initial))
         else:
             small.setdefault(p.data.dtype, []).append(i)
     for members in small.values():
-        buckets.append(Bucket([params[i] for i in members], [labels[i] for i in members], slots, fills))
+        buckets.append(Bucket([params[i] for i in members], [labels[i] for i in members], slots, initial))
     return buckets

@@ -19,7 +19,7 @@ class Optimizer:
     """Base of the optimisers.
 
     A new one names its state arrays (`slots`), may name a `kernel` of the package that takes them, and defines
-    `_update`; `_check` and `_fills` where it has options to refuse, or states that do not begin at zero.
+    `_update`; `_check` and `_initial_values` where it has options to refuse, or states that do not begin at zero.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ class Optimizer:
     def _check(self, group: dict[str, Any]) -> None:
         """Raise ValueError if an option of `group` is out of range."""
 
-    def _fills(self, group: dict[str, Any]) -> tuple[float | None, ...]:
+    def _initial_values(self, group: dict[str, Any]) -> tuple[float | None, ...]:
         """For each of `slots` its initial value, None if `group` does not need it."""
         return (0.0,) * len(self.slots)
 
@@ -115,7 +115,7 @@ class Optimizer:
             known.add(id(p))
         new = {**self.defaults, **group, "params": params}
         self._check(new)
-        self._dissolve()
+        self._unflatten()
         self.param_groups.append(new)
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -174,9 +174,9 @@ class Optimizer:
         if self._buckets is None:
             return False
         for group, buckets in self._buckets:
-            fills = self._fills(group)
+            initial = self._initial_values(group)
             for bucket in buckets:
-                if bucket.fills != fills or not bucket.gather():
+                if bucket.initial != initial or not bucket.gather():
                     return False
         return True
 
@@ -186,12 +186,12 @@ class Optimizer:
             from ..kernels.fused import optimizers  # imports numba
 
             self._run = getattr(optimizers, self.kernel)
-        self._dissolve()
+        self._unflatten()
         _check_memory([p for group in self.param_groups for p in group["params"]])
         buckets = []
         for number, group in enumerate(self.param_groups):
             labels = [_label(number, i) for i in range(len(group["params"]))]
-            buckets.append((group, lay_out(group["params"], labels, self.slots, self._fills(group))))
+            buckets.append((group, lay_out(group["params"], labels, self.slots, self._initial_values(group))))
         for _, members in buckets:
             for bucket in members:
                 bucket.restore(self._saved)
@@ -206,8 +206,8 @@ class Optimizer:
         return [(group, bucket) for group, buckets in self._buckets or () for bucket in buckets]
 
     def _fits(self, group: dict[str, Any], buckets: list[Bucket]) -> bool:
-        fills = self._fills(group)
-        return all(bucket.fills == fills and bucket.is_home() for bucket in buckets)
+        initial = self._initial_values(group)
+        return all(bucket.initial == initial and bucket.is_home() for bucket in buckets)
 
     def kernel_numbers(self, group: dict[str, Any], bucket: Bucket, grads: np.ndarray) -> list[float] | None:
         """The kernel's arguments that are no arrays, in order, but for the number of the update.
@@ -232,7 +232,7 @@ class Optimizer:
                 out.update(bucket.saved())
         return out
 
-    def _dissolve(self) -> None:
+    def _unflatten(self) -> None:
         """Give up the buckets, but not the states."""
         self._saved, self._buckets = self._states(), None
 

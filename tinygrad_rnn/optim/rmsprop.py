@@ -75,7 +75,7 @@ class RMSprop(Optimizer):
         check_range(group, lr=inf, alpha=1.0, eps=inf, weight_decay=inf, momentum=inf)
         check_flags(group, "centered")
 
-    def _fills(self, group):
+    def _initial_values(self, group):
         return (0.0, 0.0 if group["centered"] else None, 0.0 if group["momentum"] else None)
 
     def _update(self, group, step, values, grads, square_avg, grad_avg, momentum_buffer):

@@ -78,7 +78,7 @@ class SGD(Optimizer):
                 "wanted a momentum above 0 and no dampening"
             )
 
-    def _fills(self, group):
+    def _initial_values(self, group):
         return (0.0,) if group["momentum"] else (None,)
 
     def _update(self, group, step, values, grads, momentum_buffer):
