@@ -65,6 +65,7 @@ PATHS: dict[Edge, list[tuple[int, int]]] = {  # of arrows that are not one verti
     ("nn", "decoding"): [(270, 238), (140, 238), (140, 310)],
     ("recurrent", "modules"): [(330, 406), (330, 428), (200, 428), (200, 450)],
     ("train", "programs"): [(870, 166), (870, 238), (800, 238)],
+    ("train", "data"): [(1140, 138), (1160, 138), (1160, 748), (1140, 748)],
     ("optim", "core"): [(900, 546), (900, 673), (200, 673), (200, 700)],
 }
 VERTICAL = {  # where the others are

@@ -1,4 +1,4 @@
-"""``python -m tinygrad_rnn.cache warm``: compile ahead what most programs need, for images and continuous integration.
+"""``python -m tinygrad_rnn.cache warm``: compile ahead what most programs need, for images and CI.
 
 Compiled code goes to the folder that programs look in (``TINYGRAD_RNN_CACHE``, or the user's cache folder), for this
 processor and these versions. What is there already is only loaded. Loops of cells of your own are compiled at their
