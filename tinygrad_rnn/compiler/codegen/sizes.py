@@ -67,8 +67,8 @@ def partial_sums(batch: int) -> int:
 
 def sizes(dtype) -> Sizes:
     """Sizes on this machine; the first call for a dtype compiles or loads the matrix tile and the tasks."""
-    from ...kernels.gemm.gemm import lanes_of, panel_width
+    from ...kernels.gemm import gemm  # by way of the room, which Ctrl-C cannot leave halfway
     from ...kernels.loops import launches
 
     launches.calls(np.dtype(dtype))
-    return Sizes(lanes_of(np.dtype(dtype)), panel_width(np.dtype(dtype)))
+    return Sizes(gemm.lanes_of(np.dtype(dtype)), gemm.panel_width(np.dtype(dtype)))

@@ -71,9 +71,9 @@ class LaunchPlan:
         captures: Collection[str],
         suballocated: dict[str, Vector],
     ):
-        from ...kernels.loops.launches import calls
+        from ...kernels.loops import launches  # by way of the room, which Ctrl-C cannot leave halfway
 
-        self._kernels, self._layout, self._batch, self._work, self.d = calls(layout.dtype), layout, batch, work, d
+        self._kernels, self._layout, self._batch, self._work, self.d = launches.calls(layout.dtype), layout, batch, work, d
         phases = [before, *after]
         bounds = [0, *itertools.accumulate(map(len, phases))]
         self._before = bounds[1]

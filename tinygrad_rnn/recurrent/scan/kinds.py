@@ -200,8 +200,8 @@ def recipe(value: Any) -> tuple | None:
 
 def python_function(value: Any) -> Any:
     """The Python function of one of Numba's that runs no Python, so that its globals are frozen."""
-    numba = sys.modules.get("numba.core.dispatcher")
-    if numba is None or not issubclass(type(value), numba.Dispatcher):
+    dispatcher = getattr(sys.modules.get("numba.core.dispatcher"), "Dispatcher", None)  # it may be being imported
+    if dispatcher is None or not issubclass(type(value), dispatcher):
         return None
     return None if _calls_python(value, set()) else value.py_func
 
