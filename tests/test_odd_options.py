@@ -119,6 +119,7 @@ CALLS = {
     "train": {
         "PrintEpochs": {"file": io.StringIO},
         "SaveCheckpoint": {"path": "run.safetensors"},
+        "TrainStep": {"model": lambda: len, "optimizer": optimizer, "loss": lambda: nn.mse_loss},
         "Trainer": {"model": lambda: len, "optimizer": optimizer, "loss": lambda: nn.mse_loss},
         "TruncatedBPTT": {"inputs": ROWS, "targets": ROWS, "k1": 2},
         "confusion_matrix": {"targets": [0, 1], "predictions": [0, 1], "classes": 2},
