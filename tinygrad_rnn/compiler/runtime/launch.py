@@ -73,7 +73,8 @@ class LaunchPlan:
     ):
         from ...kernels.loops import launches  # by way of the room, which Ctrl-C cannot leave halfway
 
-        self._kernels, self._layout, self._batch, self._work, self.d = launches.calls(layout.dtype), layout, batch, work, d
+        self._kernels = launches.calls(layout.dtype)
+        self._layout, self._batch, self._work, self.d = layout, batch, work, d
         phases = [before, *after]
         bounds = [0, *itertools.accumulate(map(len, phases))]
         self._before = bounds[1]
