@@ -101,7 +101,9 @@ import re
 from numba import types
 from tinygrad_rnn.kernels.gemm import gemm
 f, n = types.Array(types.float32, 1, "C"), types.intp
-signature = (f, n, n, n, f, n, f, n, n, n, f, n, types.boolean, f, n, n, f, n, n, n, n)
+factors = types.NamedTuple((f, n, n, n, f, n), gemm.Factors)
+rows = types.NamedTuple((f, n, n), gemm.Rows)
+signature = (factors, factors, types.boolean, rows, rows, n, n)
 gemm.whole_panels.compile(signature)
 (assembly,) = gemm.whole_panels.inspect_asm().values()
 blocks = [b.count("vfmadd") for b in re.split(r"\\.LBB", assembly) if "(%rsp)" not in b]  # nothing is spilled

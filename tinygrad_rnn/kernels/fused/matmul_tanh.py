@@ -24,7 +24,7 @@ from ..build.fingerprint import kernel
 from ..build.target import config
 from ..build.uninterrupted import making
 from ..gemm.few_rows import DOTS, few_rows_nn, few_rows_nt
-from ..gemm.gemm import PANEL_VECTORS, aligned_empty, pack, packed_size, padded, product, product_tn
+from ..gemm.gemm import PANEL_VECTORS, Factors, Rows, aligned_empty, pack, packed_size, padded, product, product_tn
 from ..reference import matmul_tanh as reference
 from ..simd.lanes import vlanes, vload, vload_n, vstore, vstore_n
 from ..simd.mathfn import tanh
@@ -167,10 +167,8 @@ def _forward_packed(x: Array, w_x: Array, h: Array, w_h: Array, bias: Array, y: 
     second = (H + width - 1) // width * width * I  # where the second matrix begins
     _pack(w_x, False, work, zero)
     _pack(w_h, False, work, second)
-    product(
-        flat_x, zero, I, I, work, zero, flat_h, zero, H, H, work, second, np.bool_(True), start, zero, zero, out,
-        zero, H, B, H,
-    )  # fmt: skip
+    of_x, of_h = Factors(flat_x, zero, I, I, work, zero), Factors(flat_h, zero, H, H, work, second)
+    product(of_x, of_h, np.bool_(True), Rows(start, zero, zero), Rows(out, zero, H), B, H)
     _tanh(out, B * H)
     return True
 
@@ -217,10 +215,9 @@ def _packed_gradients(
     zero, missing = np.intp(0), 0
     if dx.size:
         _pack(w, True, work, zero)
-        out = _memory(dx)
-        product(
-            a, zero, H, H, work, zero, a, zero, H, zero, work, zero, np.bool_(False), out, zero, I, out, zero, I, B, I
-        )
+        out = Rows(_memory(dx), zero, I)
+        nothing = Factors(a, zero, H, zero, work, zero)
+        product(Factors(a, zero, H, H, work, zero), nothing, np.bool_(False), out, out, B, I)
     if dw.size:
         if _in_columns(dw):
             missing = product_tn(a, zero, H, x, zero, I, B, H, I, _memory(dw), zero, I, np.bool_(False))

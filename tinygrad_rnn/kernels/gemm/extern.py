@@ -36,14 +36,14 @@ def _product(
 ) -> None:  # fmt: skip
     """`gemm.product` on addresses; products of whole panels skip one call, which shows with one row."""
     x, h, w, u = array_at(a, HUGE, like), array_at(a2, HUGE, like), array_at(p, HUGE, like), array_at(p2, HUGE, like)
-    first, out, begun = array_at(begin, HUGE, like), array_at(c, HUGE, like), start != 0
+    before, out, begun, zero = array_at(begin, HUGE, like), array_at(c, HUGE, like), start != 0, 0
+    first, second = tile.Factors(x, zero, lda, K, w, zero), tile.Factors(h, zero, lda2, K2, u, zero)
     width = tile.PANEL_VECTORS * vlanes(out)
     if columns % width:
-        tile.product(x, 0, lda, K, w, 0, h, 0, lda2, K2, u, 0, begun, first, 0, begin_ld, out, 0, ldc, rows, columns)
+        tile.product(first, second, begun, tile.Rows(before, zero, begin_ld), tile.Rows(out, zero, ldc), rows, columns)
     else:
-        panels = columns // width
         tile.whole_panels(
-            x, 0, lda, K, w, 0, h, 0, lda2, K2, u, 0, begun, first, 0, begin_ld, out, 0, ldc, rows, panels
+            first, second, begun, tile.Rows(before, zero, begin_ld), tile.Rows(out, zero, ldc), rows, columns // width
         )
 
 

@@ -4,11 +4,14 @@
 `gemm` and `gemm2` multiply by packed matrices, as often as wanted; `gemm_tn` is ``A.T @ B`` for long A
 and B, as in gradients of weights. Results are bit-identical however rows and columns are split over calls
 (see `tile`). All functions are for jitted code and hold no Python objects.
+
+What is multiplied travels in records, `Factors` and `Rows`, which machine code takes field by field: they cost nothing.
+The file is long because packing, both products and the tile's caller are read together, and change together.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -23,6 +26,7 @@ from ..simd.types import I32, Vec, is_array, lanes_of, load, store
 from .tile import PANEL_VECTORS, TILE_ROWS, Place, emit_fma, emit_load, emit_store, never_inline
 
 Array = np.ndarray
+Integer = int | np.integer
 
 VECTOR_BYTES, LINE = TARGET.vector_bytes, 64
 
@@ -131,11 +135,27 @@ def pack(
                     packed[base + k * width + n] = 0
 
 
+class Factors(NamedTuple):
+    """Factors of ``A @ P``: rows of an array from `at` on, and a packed matrix of `depth` rows."""
+
+    a: Array
+    at: Integer
+    ld: Integer  # elements from row to row
+    depth: Integer
+    packed: Array
+    packed_at: Integer
+
+
+class Rows(NamedTuple):
+    """Rows of an array from element `at` on, `ld` elements apart."""
+
+    array: Array
+    at: Integer
+    ld: Integer
+
+
 @intrinsic(prefer_literal=True)
-def _tile_product(
-    typingctx, rows, panels, a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin,
-    begin_at, begin_ld, c, c_at, ldc, part, step,
-):  # fmt: skip
+def _tile_product(typingctx, rows, panels, first, second, start, begin, c, part, step):
     """One tile of ``C = begin + A1 @ P1 + A2 @ P2``, rows by whole panels; begin is 0 without `start`.
 
     Meanwhile a tile of a single panel fetches a part of the next one, `step` bytes for each k: panels of wide layers
@@ -144,8 +164,15 @@ def _tile_product(
     n_rows, vectors = rows.literal_value, panels.literal_value * PANEL_VECTORS
 
     def codegen(context, builder, sig, args):
-        _, _, _, _, lda1, K1, _, _, _, _, lda2, K2, _, _, start, _, _, begin_ld, _, _, ldc, part, step = args
-        a1, p1, a2, p2, begin, c = (Place(context, sig.args[i], args[i], args[i + 1]) for i in (2, 6, 8, 12, 15, 18))
+        def field(i, k):
+            return builder.extract_value(args[i], k)
+
+        def place(i, k):
+            """The array that is field k of argument i, from the element that the next field tells."""
+            return Place(context, sig.args[i][k], field(i, k), field(i, k + 1))
+
+        start, part, step = args[4], args[7], args[8]
+        begin, begin_ld, c, ldc = place(5, 0), field(5, 2), place(6, 0), field(6, 2)
         # The tile starts from memory or from zeros: a choice between values, so that it never leaves the registers.
         before = builder.block
         with builder.if_then(start):
@@ -156,7 +183,8 @@ def _tile_product(
             phi.add_incoming(ir.Constant(c.vec.llvm, [0.0] * c.vec.lanes), before)
             phi.add_incoming(value, inside)
         width, one = c.intp(PANEL_VECTORS * c.vec.lanes), c.intp(1)
-        for a, lda, K, p in ((a1, lda1, K1, p1), (a2, lda2, K2, p2)):
+        for i in (2, 3):
+            a, lda, K, p = place(i, 0), field(i, 2), field(i, 3), place(i, 4)
             panel = builder.mul(K, width)
             ahead = None
             if panels.literal_value == 1 and n_rows > 2:
@@ -169,86 +197,54 @@ def _tile_product(
         return context.get_dummy_value()
 
     n = types.intp
-    return types.void(
-        rows, panels, a1, n, n, n, p1, n, a2, n, n, n, p2, n, types.boolean, begin, n, n, c, n, n, n, n
-    ), codegen  # fmt: skip
+    return types.void(rows, panels, first, second, types.boolean, begin, c, n, n), codegen
 
 
 @njit(error_model="numpy")
-def whole_panels(
-    a1: Array, a1_at: int, lda1: int, K1: int, p1: Array, p1_at: int, a2: Array, a2_at: int, lda2: int, K2: int,
-    p2: Array, p2_at: int, start: bool, begin: Array, begin_at: int, begin_ld: int, c: Array, c_at: int, ldc: int,
-    rows: int, panels: int,
-) -> None:  # fmt: skip
+def whole_panels(first: Factors, second: Factors, start: bool, begin: Rows, c: Rows, rows: int, panels: int) -> None:
     """The product of whole panels, tile by tile; a panel stays in the cache while the rows pass."""
     never_inline()
-    width = PANEL_VECTORS * vlanes(c)
-    panel1, panel2 = K1 * width, K2 * width
+    width = PANEL_VECTORS * vlanes(c.array)
+    panel1, panel2 = first.depth * width, second.depth * width
+    done = 0
     # one or two rows take several panels at once: the more accumulators, the better the latency is hidden
-    while (rows == 1 or rows == 2) and panels >= 2:
-        if rows == 1 and panels >= 4:
-            _tile_product(
-                1, 4, a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin,
-                begin_at, begin_ld, c, c_at, ldc, 0, 0,
-            )  # fmt: skip
+    while (rows == 1 or rows == 2) and panels - done >= 2:
+        x = Factors(first.a, first.at, first.ld, first.depth, first.packed, first.packed_at + done * panel1)
+        h = Factors(second.a, second.at, second.ld, second.depth, second.packed, second.packed_at + done * panel2)
+        b, o = Rows(begin.array, begin.at + done * width, begin.ld), Rows(c.array, c.at + done * width, c.ld)
+        if rows == 1 and panels - done >= 4:
+            _tile_product(1, 4, x, h, start, b, o, 0, 0)
         elif rows == 1:
-            _tile_product(
-                1, 2, a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin,
-                begin_at, begin_ld, c, c_at, ldc, 0, 0,
-            )  # fmt: skip
+            _tile_product(1, 2, x, h, start, b, o, 0, 0)
         else:
-            _tile_product(
-                2, 2, a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin,
-                begin_at, begin_ld, c, c_at, ldc, 0, 0,
-            )  # fmt: skip
-        taken = 4 if rows == 1 and panels >= 4 else 2
-        panels -= taken
-        p1_at += taken * panel1
-        p2_at += taken * panel2
-        begin_at += taken * width
-        c_at += taken * width
-    if panels == 0:
+            _tile_product(2, 2, x, h, start, b, o, 0, 0)
+        done += 4 if rows == 1 and panels - done >= 4 else 2
+    if done == panels:
         return
     # The number of rows of a tile has to be a literal, as it decides the code: hence a call for each number below.
     parts = (rows + TILE_ROWS - 1) // TILE_ROWS
     step = PANEL_VECTORS * VECTOR_BYTES // parts
-    for j in range(panels):
-        p, q = p1_at + j * panel1, p2_at + j * panel2
+    for j in range(done, panels):
         row = 0
         for part in range(parts):
             n = (rows - row + parts - part - 1) // (parts - part)  # as even as can be: 8 rows are 4 + 4
-            x, h = a1_at + row * lda1, a2_at + row * lda2
-            b, o = begin_at + row * begin_ld + j * width, c_at + row * ldc + j * width
+            at1, at2 = first.at + row * first.ld, second.at + row * second.ld
+            x = Factors(first.a, at1, first.ld, first.depth, first.packed, first.packed_at + j * panel1)
+            h = Factors(second.a, at2, second.ld, second.depth, second.packed, second.packed_at + j * panel2)
+            b = Rows(begin.array, begin.at + row * begin.ld + j * width, begin.ld)
+            o = Rows(c.array, c.at + row * c.ld + j * width, c.ld)
             if n == 6:
-                _tile_product(
-                    6, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld, c, o,
-                    ldc, part, step,
-                )  # fmt: skip
+                _tile_product(6, 1, x, h, start, b, o, part, step)
             elif n == 5:
-                _tile_product(
-                    5, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld, c, o,
-                    ldc, part, step,
-                )  # fmt: skip
+                _tile_product(5, 1, x, h, start, b, o, part, step)
             elif n == 4:
-                _tile_product(
-                    4, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld, c, o,
-                    ldc, part, step,
-                )  # fmt: skip
+                _tile_product(4, 1, x, h, start, b, o, part, step)
             elif n == 3:
-                _tile_product(
-                    3, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld, c, o,
-                    ldc, part, step,
-                )  # fmt: skip
+                _tile_product(3, 1, x, h, start, b, o, part, step)
             elif n == 2:
-                _tile_product(
-                    2, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld, c, o,
-                    ldc, part, step,
-                )  # fmt: skip
+                _tile_product(2, 1, x, h, start, b, o, part, step)
             else:
-                _tile_product(
-                    1, 1, a1, x, lda1, K1, p1, p, a2, h, lda2, K2, p2, q, start, begin, b, begin_ld, c, o,
-                    ldc, part, step,
-                )  # fmt: skip
+                _tile_product(1, 1, x, h, start, b, o, part, step)
             row += n
 
 
@@ -267,45 +263,35 @@ def panel_rows(typingctx, like, rows):
 
 
 @njit(error_model="numpy")
-def _copy(
-    source: Array, source_at: int, source_ld: int, target: Array, target_at: int, target_ld: int, rows: int,
-    columns: int,
-) -> None:  # fmt: skip
-    lanes = vlanes(target)
+def _copy(source: Rows, target: Rows, rows: int, columns: int) -> None:
+    lanes = vlanes(target.array)
     for r in range(rows):
         for j in range(0, columns, lanes):
-            n, x, y = min(lanes, columns - j), source_at + r * source_ld + j, target_at + r * target_ld + j
+            n, x, y = min(lanes, columns - j), source.at + r * source.ld + j, target.at + r * target.ld + j
             if n == lanes:
-                vstore(target, y, vload(source, x))
+                vstore(target.array, y, vload(source.array, x))
             else:
-                vstore_n(target, y, vload_n(source, x, n), n)
+                vstore_n(target.array, y, vload_n(source.array, x, n), n)
 
 
 @njit(error_model="numpy", inline="always")  # saves LLVM one more pass over the product
-def product(
-    a1: Array, a1_at: int, lda1: int, K1: int, p1: Array, p1_at: int, a2: Array, a2_at: int, lda2: int, K2: int,
-    p2: Array, p2_at: int, start: bool, begin: Array, begin_at: int, begin_ld: int, c: Array, c_at: int, ldc: int,
-    rows: int, N: int,
-) -> None:  # fmt: skip
+def product(first: Factors, second: Factors, start: bool, begin: Rows, c: Rows, rows: int, N: int) -> None:
     """``C = begin + A1 @ P1 + A2 @ P2``; columns beyond whole panels go through a panel of their own."""
-    width = PANEL_VECTORS * vlanes(c)
+    width = PANEL_VECTORS * vlanes(c.array)
     done = N // width * width
-    whole_panels(
-        a1, a1_at, lda1, K1, p1, p1_at, a2, a2_at, lda2, K2, p2, p2_at, start, begin, begin_at, begin_ld,
-        c, c_at, ldc, rows, N // width,
-    )  # fmt: skip
+    whole_panels(first, second, start, begin, c, rows, N // width)
     if done < N:
         # Tiles write whole panels, but what is behind the columns of C may belong to somebody else.
-        tail, zero = panel_rows(c, TAIL_ROWS), np.intp(0)
+        tail = Rows(panel_rows(c.array, TAIL_ROWS), np.intp(0), width)
+        p, q = first.packed_at + done * first.depth, second.packed_at + done * second.depth
         for row in range(0, rows, TAIL_ROWS):
-            n, x, h = min(TAIL_ROWS, rows - row), a1_at + row * lda1, a2_at + row * lda2
+            n, at1, at2 = min(TAIL_ROWS, rows - row), first.at + row * first.ld, second.at + row * second.ld
             if start:
-                _copy(begin, begin_at + row * begin_ld + done, begin_ld, tail, zero, width, n, N - done)
-            whole_panels(
-                a1, x, lda1, K1, p1, p1_at + done * K1, a2, h, lda2, K2, p2, p2_at + done * K2, start,
-                tail, zero, width, tail, zero, width, n, np.intp(1),
-            )  # fmt: skip
-            _copy(tail, zero, width, c, c_at + row * ldc + done, ldc, n, N - done)
+                _copy(Rows(begin.array, begin.at + row * begin.ld + done, begin.ld), tail, n, N - done)
+            x = Factors(first.a, at1, first.ld, first.depth, first.packed, p)
+            h = Factors(second.a, at2, second.ld, second.depth, second.packed, q)
+            whole_panels(x, h, start, tail, tail, n, np.intp(1))
+            _copy(tail, Rows(c.array, c.at + row * c.ld + done, c.ld), n, N - done)
 
 
 # np.intp(0) and np.bool_(True) are no literals, for which Numba would compile the product once more
@@ -321,11 +307,10 @@ def gemm(
     With N = `padded(N)`, and such an ldc, there are whole panels only, which is faster.
     """
     zero = np.intp(0)
-    product(
-        a, np.intp(a_at), np.intp(lda), np.intp(K), packed, np.intp(p_at), a, zero, zero, zero, packed,
-        zero, np.bool_(accumulate), c, np.intp(c_at), np.intp(ldc), c, np.intp(c_at), np.intp(ldc),
-        np.intp(rows), np.intp(N),
-    )  # fmt: skip
+    factors = Factors(a, np.intp(a_at), np.intp(lda), np.intp(K), packed, np.intp(p_at))
+    nothing = Factors(a, zero, zero, zero, packed, zero)
+    out = Rows(c, np.intp(c_at), np.intp(ldc))
+    product(factors, nothing, np.bool_(accumulate), out, out, np.intp(rows), np.intp(N))
 
 
 @kernel
@@ -334,11 +319,10 @@ def gemm2(
     p2: Array, p2_at: int, bias: Array, bias_at: int, rows: int, N: int, c: Array, c_at: int, ldc: int,
 ) -> None:  # fmt: skip
     """``C[rows, N] = bias + A1 @ P1 + A2 @ P2``; C is written once."""
-    product(
-        a1, np.intp(a1_at), np.intp(lda1), np.intp(K1), p1, np.intp(p1_at), a2, np.intp(a2_at),
-        np.intp(lda2), np.intp(K2), p2, np.intp(p2_at), np.bool_(True), bias, np.intp(bias_at),
-        np.intp(0), c, np.intp(c_at), np.intp(ldc), np.intp(rows), np.intp(N),
-    )  # fmt: skip
+    first = Factors(a1, np.intp(a1_at), np.intp(lda1), np.intp(K1), p1, np.intp(p1_at))
+    second = Factors(a2, np.intp(a2_at), np.intp(lda2), np.intp(K2), p2, np.intp(p2_at))
+    begin, out = Rows(bias, np.intp(bias_at), np.intp(0)), Rows(c, np.intp(c_at), np.intp(ldc))
+    product(first, second, np.bool_(True), begin, out, np.intp(rows), np.intp(N))
 
 
 @njit(error_model="numpy")

@@ -2,6 +2,8 @@
 
 A record is a NamedTuple of integers, or of records of integers. In a table of int64 its integers lie one after the
 other in the order of its fields: :func:`integers_of` gives them, :func:`.records.record_at` reads them in jitted code.
+
+One file for all tables, though it is long: whoever fills a table and whoever reads it look here, and nowhere else.
 """
 
 from __future__ import annotations

@@ -13,6 +13,9 @@ Every operation rounds exactly as IEEE 754 says: no fast-math flag is ever set, 
 as in NumPy and results do not depend on how the compiler arranges the code. Fusing is explicit, with
 `vfma`. Loads and stores need no alignment. With ``NUMBA_BOUNDSCHECK=1`` they raise IndexError instead of
 leaving the array.
+
+The file is a list, in the order memory, arithmetic, sums over lanes, masks; it is long so that kernels and generated
+loops import all of the language from one place.
 """
 
 import numpy as np

@@ -7,6 +7,7 @@ and cos of huge numbers.
 
 The coefficients are minimax fits (Remez exchange in 60 digits, weighted for the relative error of the
 result); the comments give the form and the error of the fit in units in the last place of the result.
+The file is long because there are a dozen functions, which share what exp and log are made of.
 """
 
 import math
