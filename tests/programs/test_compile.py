@@ -2,6 +2,7 @@
 
 import copy
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -41,6 +42,31 @@ def test_noise_is_drawn_as_on_the_tape():
     cell = nn.Zoneout(nn.VariationalDropout(nn.WeightDrop(nn.LSTMCell(3, 4), 0.4), 0.3, 0.2), 0.2)
     layer, drop = nn.Recurrent(cell), nn.Dropout(0.5)
     agree(lambda x: drop(layer(drop(x))[0]), list(layer.parameters()), tr.tensor(numbers(5, 4, 3)))
+
+
+@pytest.mark.parametrize("noise", ["input_dropout", "recurrent_dropout", "weight_dropout", "zoneout"])
+def test_noise_of_a_layer_that_has_not_run_before(noise):
+    layer = nn.GRU(3, 4, **{noise: 0.3})
+    found = tr.compile(lambda x: layer(x)[0], fallback="error")
+    x = tr.tensor(numbers(5, 2, 3))
+    for _ in range(2):  # masks that the tape has drawn stay with a cell
+        tr.seed(1)
+        got = [found(x).data for _ in range(3)]
+        tr.seed(1)
+        np.testing.assert_allclose(got, [layer(x)[0].data for _ in range(3)])
+
+
+def test_views_that_the_gradient_reads():
+    def function(x):
+        rows = x.T.reshape((3, 2, 2)).transpose((2, 0, 1))[::-1].reshape((2, 6))
+        return rows * x.reshape((2, 6))
+
+    agree(function, [], tr.tensor(numbers(4, 3), requires_grad=True))
+    found, x = tr.compile(function, fallback="error"), tr.tensor(numbers(4, 3), requires_grad=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # "a program runs without machine code"
+        for _ in range(3):
+            found(x).sum().backward()
 
 
 def test_a_module_is_compiled_as_it_is():

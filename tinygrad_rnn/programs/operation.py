@@ -10,6 +10,7 @@ import numpy as np
 from .. import compiler
 from ..compiler.model.adjoint import differentiate
 from ..compiler.model.program import ModelProgram
+from ..compiler.model.rows import stored
 from ..compiler.model.runner import Runner
 from ..core import Op, Tensor, vjp_by_replay
 from ..core.tensor import link
@@ -77,9 +78,10 @@ class Operation:
         masks = {s.uid: s for draw in capture.trace.draws for s in draw.symbols}
         found = dict(masks)
         given = {**forward, **masks}
-        for s in compiler.order(grads, given):
-            found |= {a.uid: a for a in s.operands if a.uid in given}
-        found |= {s.uid: s for s in grads if s.uid in given}
+        read = [a for s in compiler.order(grads, given) for a in s.operands if a.uid in given]
+        for s in map(stored, (*read, *[s for s in grads if s.uid in given])):  # a view is taken again
+            if s.uid in given:
+                found[s.uid] = s
         return list(found.values())
 
     def run(self, found: Found) -> Any:

@@ -76,7 +76,8 @@ def trace_scan(
     n = len(traced.outputs)
     whole = Loop(loop, layout, len(inputs), len(states), n, time, batch, None if steps is None else steps.reader)
     found = trace.loop(whole, [*inputs, *states, *bases, *last], results, loop.train)
-    trace.guards.append(LoopGuards(cell, call))
+    with trace.suspended():
+        trace.guards.append(LoopGuards(cell, call))
     return (program.nest_outputs(found[:n]) if return_outputs else None), call.nest_states(found[n:])
 
 
@@ -98,7 +99,8 @@ class LoopGuards:
     """What the program of a layer's loop depends on."""
 
     def __init__(self, cell: Cell, call: GuardedCall):
-        self.cell, self.facts = cell, cache_of(cell).static_attributes.last
+        # as they are between sequences: while the call was built, the cell had begun one
+        self.cell, self.facts = cell, cache_of(cell).static_attributes.read(cell)
         self.call, self.guards = call, (call.program.guards, call.loop.guards)
         found = [source for _, source in call.program.sources if isinstance(source, NumberInput)]
         self.numbers = [(source, source.get()) for source in found]  # the program of the function has frozen them
