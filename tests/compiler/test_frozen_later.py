@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tinygrad_rnn import nn
+from tinygrad_rnn.errors import CompileError
 
 from .frozen import Cell, changes_show, sequence
 
@@ -48,6 +49,7 @@ def optional_global(c, x, h):
 options, settings = Options(), types.ModuleType("settings_with_getattr")
 settings.__getattr__ = lambda name: 2.0 if name == "gain" else object.__getattribute__(settings, name)
 sys.modules["settings_with_getattr"] = settings
+sys.modules["settings_of_later"] = later = types.ModuleType("settings_of_later")
 LATER = {
     "property of the cell": (
         lambda c, x, h: x * c.w * c.gain,
@@ -59,6 +61,10 @@ LATER = {
     ),
     "attribute of a class": (optional, lambda: setattr(Options, "late", 3.0)),
     "attribute of an object": (optional, lambda: setattr(options, "late", 3.0)),
+    "hasattr of a module": (
+        lambda c, x, h: x * c.w * (later.gain if hasattr(later, "gain") else 1.0),
+        lambda: setattr(later, "gain", 3.0),
+    ),
     "attribute of a module": (lambda c, x, h: x * c.w * settings.gain, lambda: setattr(settings, "gain", 3.0)),
     "global": (optional_global, lambda: globals().update(LATE=3.0)),
     "builtin": (optional_global, lambda: setattr(builtins, "LATE", 4.0)),
@@ -147,6 +153,20 @@ def test_states_of_pythons_own_objects(name):
     logging.getLogger("above").setLevel(10)
     value = make()
     changes_show(Cell(lambda c, x, h: x * c.w * read(c.value), value=value), lambda: change(value))
+
+
+@pytest.mark.filterwarnings("ignore:.*runs eagerly")
+def test_a_file_that_a_step_writes_to(tmp_path):
+    found = []
+    for mode in ("eager", "auto"):
+        with open(tmp_path / mode, "w") as file:
+            cell = Cell(lambda c, x, h: x * c.w + 0.0 * c.log.write("step\n"), log=file)
+            nn.Recurrent(cell, mode=mode)(sequence(2))
+        found.append((tmp_path / mode).read_text())
+    assert found[0] == 3 * "step\n"
+    assert found[1].endswith(found[0])
+    with open(tmp_path / "more", "w") as cell.log, pytest.raises(CompileError, match="writes a file"):
+        nn.Recurrent(cell, mode="compiled")(sequence(2))
 
 
 @pytest.mark.filterwarnings("ignore:.*runs eagerly")

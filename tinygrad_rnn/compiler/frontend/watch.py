@@ -92,7 +92,8 @@ class watching(recording):
         elif event == "c_call":
             self.calling = function
             owner = getattr(function, "__self__", None)
-            module = getattr(function, "__module__", None) or getattr(owner, "__module__", None)
+            of_owner = getattr(owner, "__module__", None) or type(owner).__module__  # as of an open file
+            module = getattr(function, "__module__", None) or of_owner
             what = IMPURE.get(module) if isinstance(module, str) else None
             if module == "datetime" and function.__name__ in NOW:
                 what = IMPURE["time"]

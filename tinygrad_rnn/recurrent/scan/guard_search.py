@@ -222,8 +222,7 @@ class Search:
         """
         names = self.names & vars(module).keys()
         if is_users_module(module):
-            if "__getattr__" in vars(module):  # which is asked for what is not there
-                self.spaces[id(module)] = vars(module)
+            self.spaces[id(module)] = vars(module)  # the code may have asked for what is not there
             names |= {n for n, v in vars(module).items() if self._made_up(module, n, v)}
         for name in sorted(names):
             value = vars(module)[name]
