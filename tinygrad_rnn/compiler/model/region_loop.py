@@ -10,16 +10,18 @@ import numpy as np
 from ...config import grad_mode
 from ...core import Tensor, apply
 from ...errors import CompileError, VerificationError
-from ...ops import astype, broadcast_to, where
+from ...ops import astype, broadcast_to, concat, where
+from ...ops.index import scatter_add
+from ...ops.join import _concat
 from ..frontend.trace_step import trace_step
 from ..ir.interpret import order
-from ..ir.program_ops import BROADCAST, TRANSPOSE, is_ours
+from ..ir.program_ops import BROADCAST, GETITEM, TRANSPOSE, is_ours
 from ..ir.symbol import BATCH, Symbol
 from ..runtime.executable import Executable, check_available
 from ..schedule.plan import Plan
 from .program import ASTYPE
 from .regions import Region
-from .rows import Access, matrix_of, stored
+from .rows import Access, columns, matrix_of, stored
 
 
 class RegionLoop(NamedTuple):
@@ -126,6 +128,14 @@ def _value(region: Region, s: Symbol, values: dict[int, Any], bases: dict[int, T
         (x,) = args
         zero = grad_mode.tracer.zero((BATCH, width))
         return broadcast_to(x, zero.shape) if x.ndim == 2 else where(zero == 0, x, 0.0)
+    if op is _concat.op:
+        return concat(args, axis=1)
+    if op in (GETITEM, scatter_add.op):
+        start, stop = columns(s) or (0, width)
+        if op is GETITEM:
+            return args[0][:, start:stop]
+        ends = [grad_mode.tracer.zero((BATCH, n)) if n else None for n in (start, width - stop)]
+        return concat([x for x in (ends[0], args[0], ends[1]) if x is not None], axis=1)
     if op is ASTYPE:
         return astype(args[0], s.dtype)
     if op.lowering.kind == "reduce" and is_ours(op):

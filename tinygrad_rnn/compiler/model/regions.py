@@ -15,6 +15,7 @@ from ..ir.symbol import Symbol
 from .rows import Access, Layouts, is_view, layouts, matrix_of, stored
 
 WIDE = 4096  # features of a row, where a region may have rows of any width
+MOST_VALUES = 120  # of a region: the time of compiling grows faster than a loop's length
 FEW_ROWS, FEW_NUMBERS = 64, 4  # that compute numbers for themselves, and how many
 
 
@@ -80,15 +81,11 @@ class _Stage:
     """A region in the making, or (without `rows`) a single operation."""
 
     def __init__(self, index: int, s: Symbol, found: Layouts, dtype: np.dtype | None):
-        self.index = index
+        self.index, self.bit = index, 1 << index
         self.values, self.layouts = [s], {s.uid: found}
         self.rows = set(found)
         self.dtype = dtype
         self.before = self.after = 0  # sets of the stages that it needs and that need it, as bits
-
-    @property
-    def bit(self) -> int:
-        return 1 << self.index
 
     def reads(self, rows: int | None = None) -> Iterable[tuple[Symbol, Access]]:
         """The values that it reads, with how; `rows` stands for all that are possible."""
@@ -132,6 +129,8 @@ class _Partition:
         """Make one region of two, of which the first does not need the second, if that can be."""
         if b.before & a.after or (a.dtype and b.dtype and a.dtype != b.dtype):
             return False  # something between the two, or of different kinds
+        if len(a.values) + len(b.values) > MOST_VALUES:
+            return False
         read = [(r, how) for r in a.rows & b.rows for x, how in b.reads(r) if self.of.get(x.uid) is a]
         rows = (a.rows & b.rows) - {r for r, how in read if how is not Access.ROWS}
         if not rows:

@@ -7,7 +7,9 @@ import math
 from collections.abc import Iterable
 
 from ...core import Lowering
-from ..ir.program_ops import BROADCAST, MATMUL, RESHAPE, TRANSPOSE, is_ours
+from ...ops.index import scatter_add
+from ...ops.join import _concat
+from ..ir.program_ops import BROADCAST, GETITEM, MATMUL, RESHAPE, TRANSPOSE, is_ours
 from ..ir.symbol import Symbol
 from ..ir.walk import reachable
 from .program import ASTYPE
@@ -68,7 +70,29 @@ def layouts(s: Symbol) -> Layouts:
         return _elementwise(s)
     if kind == "reduce":
         return _reduction(s, op.lowering)
+    if op in (GETITEM, scatter_add.op):
+        return {size(s.shape[:-1]): (Access.ROWS,)} if columns(s) is not None else {}
+    if op is _concat.op:
+        joins = s.static["axis"] == s.ndim - 1 and all(isinstance(a, Symbol) and a.dtype == s.dtype for a in s.args)
+        return {size(s.shape[:-1]): (Access.ROWS,) * len(s.args)} if joins and s.dtype.kind == "f" else {}
     return _product(s) if op is MATMUL else {}
+
+
+def columns(s: Symbol) -> tuple[int, int] | None:
+    """Which features of a row a slice takes, or its transpose fills; None if that is not what it does."""
+    shape = s.args[0].shape if s.op is GETITEM else s.shape
+    index = s.static["index"]
+    parts = [*index] if isinstance(index, tuple) else [index]
+    if not shape or any(i is not Ellipsis and not isinstance(i, slice) for i in parts):
+        return None
+    if Ellipsis in parts:
+        at = parts.index(Ellipsis)
+        parts[at : at + 1] = [slice(None)] * (len(shape) - len(parts) + 1)
+    parts += [slice(None)] * (len(shape) - len(parts))
+    if any(i.indices(n) != (0, n, 1) for i, n in zip(parts[:-1], shape)):
+        return None
+    start, stop, step = parts[-1].indices(shape[-1])
+    return (start, stop) if step == 1 and start < stop else None
 
 
 def _elementwise(s: Symbol) -> Layouts:

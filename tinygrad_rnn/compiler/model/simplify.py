@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from ...core import Op
 from ...ops.elementwise import _copy
 from ...ops.index import scatter_add
+from ...ops.join import _split
 from ...ops.reduce import _prod
 from ..frontend.trace import recording
 from ..ir.program_ops import BROADCAST, CONSTANT, DIVIDE, GETITEM, MATMUL, MULTIPLY, RESHAPE, SUM, is_ours
@@ -162,6 +164,12 @@ class Simplification(ModelTrace):
         shape = _shape_of(x.shape, index)
         return NotImplemented if size(shape) != x.size else self._reshaped(x, shape)
 
+    def _split(self, x: Symbol, bounds: tuple[int, ...], axis: int) -> Any:
+        """Parts of rows are slices, which loops over rows know."""
+        if axis != x.ndim - 1 or any(a == b for a, b in itertools.pairwise(bounds)):
+            return NotImplemented
+        return tuple([x[..., a:b] for a, b in itertools.pairwise(bounds)])
+
     def _scatter_add(self, x: Symbol, index: tuple, shape: tuple[int, ...]) -> Any:
         whole = size(shape) == x.size and size(_shape_of(shape, index)) == x.size
         return self._reshaped(x, shape) if whole else NotImplemented
@@ -184,6 +192,7 @@ RULES: dict[Op, Callable[..., Any]] = {
     RESHAPE: Simplification._reshaped,
     MATMUL: Simplification._matmul,
     GETITEM: Simplification._getitem,
+    _split.op: Simplification._split,
     scatter_add.op: Simplification._scatter_add,
     **losses.RULES,
 }
