@@ -21,11 +21,11 @@ def kernels(name: str, elements: int) -> Any:
 @functools.cache
 def _module(room: str, name: str) -> Any:
     if room == "fused":
-        from ..kernels.build.target import config  # numba is imported at first use
+        from ..kernels.build import target  # numba is imported at first use
 
-        if config.DISABLE_JIT:  # vectors exist in compiled code only
-            room = "reference"
-    return import_module(f"..kernels.{room}.{name}", __package__)
+        if not target.config.DISABLE_JIT:  # vectors exist in compiled code only
+            return getattr(import_module("..kernels.fused", __package__), name)  # by way of the room: Ctrl-C may come
+    return import_module(f"..kernels.reference.{name}", __package__)
 
 
 def flat(array: np.ndarray) -> np.ndarray:

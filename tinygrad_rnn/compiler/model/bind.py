@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...kernels.gemm.gemm import packed_size, panel_width
+from ...kernels.gemm import gemm  # by way of the room, which Ctrl-C cannot leave halfway
 from ...kernels.loops.task_codes import (
     COLUMNS,
     KINDS,
@@ -24,7 +24,6 @@ from ...kernels.loops.task_codes import (
     integers_of,
     with_arrays,
 )
-from ...kernels.simd.types import BOUNDSCHECK as BOUNDSCHECK
 from ...kernels.stages.stage_codes import (
     AXES,
     AdagradStage,
@@ -227,7 +226,7 @@ class Stages:
             first=0,
             middle=len(rows),
             last=len(rows),
-            panel=panel_width(self.dtype),
+            panel=gemm.panel_width(self.dtype),
             loop=0,
             begin=0,
             end=0,
@@ -255,7 +254,7 @@ class Stages:
             task = TransposedProduct(left, right, Matrix(2, 0, n), k, m, n, False)
             self.tasks([task], [a.T, b, out])
             return
-        width = panel_width(self.dtype)
+        width = gemm.panel_width(self.dtype)
         columns = -(-n // width) * width
         tasks: list[Task] = [
             Clear(Vector(3, 0), columns * k),
@@ -372,7 +371,7 @@ class Stages:
 
 def packed_elements(k: int, n: int, dtype: np.dtype) -> int:
     """Elements of a packed matrix (k, n), with room for what is read beyond its end."""
-    return packed_size(k, n, dtype) + panel_width(dtype)
+    return gemm.packed_size(k, n, dtype) + gemm.panel_width(dtype)
 
 
 def _joined(source: np.ndarray, target: np.ndarray) -> tuple[list[int], list[tuple[int, int]]]:

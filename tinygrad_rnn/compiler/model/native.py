@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import CompileError
+from ...kernels.simd import types as simd
 from ...ops import index as indexing
 from ...ops import join
 from ...ops import shape as shapes
@@ -16,7 +17,7 @@ from ...ops.cross_entropy import class_cross_entropy, class_cross_entropy_gradie
 from ..ir.program_ops import MATMUL, PICK, SUM
 from ..ir.symbol import Symbol
 from ..runtime.executable import check_available
-from .bind import BOUNDSCHECK, Memory, Stages, packed_elements
+from .bind import Memory, Stages, packed_elements
 from .program import LOOP, LOOP_GRADIENT, SUM_ROWS, Loop, ModelProgram
 from .region_loop import RegionLoop, compile_plan
 from .regions import partition
@@ -48,7 +49,7 @@ class NativeProgram:
         self, program: ModelProgram, captured: Mapping[int, np.ndarray], dtype: np.dtype, copies: bool = False
     ):
         check_available()
-        if BOUNDSCHECK:
+        if simd.BOUNDSCHECK:
             raise CompileError("arrays are checked (NUMBA_BOUNDSCHECK), which stages cannot do")
         program = simplify(program)
         self.program, self.dtype = program, np.dtype(dtype)

@@ -4,3 +4,7 @@ Files, in reading order: `stage_codes` (the tables), `run` (one call for many st
 `copies` (between arrays of any strides), `lookups` (rows by integers), `losses`, `feeds` (data in, losses out),
 `updates` (clipping, and the kernels of optimisers).
 """
+
+from ..build.uninterrupted import modules_of
+
+__getattr__ = modules_of(__name__)
