@@ -214,6 +214,26 @@ def test_large_parameters_of_one_gradient_are_clipped_once(clip):
         tr.set_default_dtype("float32")
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_parameters_that_were_frozen_have_had_fewer_updates(optimizer):
+    rng = np.random.default_rng(0)
+    data = [(rng.normal(size=(5, 2)), rng.normal(size=(5, 1))) for _ in range(8)]
+    kept = []
+    for native in (False, True):
+        tr.seed(0)
+        model = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 1))
+        ours = OPTIMIZERS[optimizer](list(model.parameters()))
+        step = TrainStep(model, ours, nn.mse_loss, fallback="error")
+        for k, batch in enumerate(data):
+            model[0].weight.requires_grad_(not 3 <= k < 5)
+            if not model[0].weight.requires_grad:
+                model[0].weight.grad = None
+            step(*batch) if native else on_the_tape(model, ours, nn.mse_loss, batch)
+        kept.append((model.state_dict(), ours.state_dict()["state"]))
+    for one, other in zip(*kept):
+        alike(one, other, 1e-5)
+
+
 def test_what_changes_between_steps_is_seen():
     x, y = np.ones((4, 2)), np.ones((4, 1))
     model, step = small()

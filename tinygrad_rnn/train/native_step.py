@@ -48,6 +48,8 @@ class NativeStep:
         if n != 1:
             raise CompileError("the loss comes with other results")
         self.buckets = optimizer.flat_buffers()
+        if any(len({*bucket.steps}) > 1 for _, bucket in self.buckets):
+            raise CompileError("some parameters have had more updates than others")
         self.native = NativeProgram(self.program, found.capture.captured(found.tensors), dtype_of(self.program))
         if self.native.stages.host:
             raise CompileError(f"{self.native.stages.host[0]} has no machine code")
