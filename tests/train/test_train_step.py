@@ -56,6 +56,10 @@ LAYERS = {
     "GRU": lambda: (nn.GRU(FEATURES, 4, learn_initial_state=True), 4),
     "reverse": lambda: (nn.GRU(FEATURES, 4, reverse=True), 4),
     "batch first": lambda: (nn.LSTM(FEATURES, 4, batch_first=True), 4),
+    "noise": lambda: (
+        nn.LSTM(FEATURES, 4, input_dropout=0.2, recurrent_dropout=0.2, weight_dropout=0.3, zoneout=0.1),
+        4,
+    ),
     "own": lambda: (nn.Recurrent(Leaky(FEATURES, 4)), 4),
 }
 LOSSES = {
