@@ -118,6 +118,7 @@ def test_a_stepper_keeps_its_code():
     np.testing.assert_allclose(got, wanted, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_threads_that_make_and_drop():
     """Layers with the same steps come and go in several threads at once."""
     results, errors = {}, []

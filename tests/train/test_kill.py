@@ -5,6 +5,7 @@ import pytest
 from .kill import kill
 
 
+@pytest.mark.slow
 def test_killed_a_few_times():
     assert kill(3) >= 1
 

@@ -358,7 +358,7 @@ STEPS = {
 }  # from the last value and one before; None: as it was
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(functions())
 def test_random_functions_and_their_gradients_in_simpler_operations(case):
     function, arrays = case
