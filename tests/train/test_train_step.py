@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn, optim
+from tinygrad_rnn.compiler.model.bind import Stages
 from tinygrad_rnn.data import DataLoader
 from tinygrad_rnn.errors import CompileError, DataError, DTypeError, ShapeError
 from tinygrad_rnn.train import TrainStep
@@ -380,3 +381,51 @@ def test_a_wrong_class_among_many_steps_is_named_and_stops_them():
     step = TrainStep(model, optim.SGD(model.parameters(), lr=0.1), nn.cross_entropy, fallback="error")
     with pytest.raises(IndexError, match="got class 9"):
         step.run(DataLoader((x, y), batch_size=1), 10)
+
+
+def test_clipping_may_be_set_between_steps():
+    x, y = np.ones((2, 3), np.float32), np.full((2, 1), 9, np.float32)
+    changes = []
+    for late in (False, True):
+        tr.seed(0)
+        model = nn.Linear(3, 1)
+        step = TrainStep(model, optim.SGD(model.parameters(), lr=1.0), nn.mse_loss, clip_norm=None if late else 0.5)
+        before = model.state_dict()
+        if late:
+            step(x, y)
+            model.load_state_dict(before)
+            step.clip_norm = 0.5
+        step(x, y)
+        changes.append(model.weight.data - before["weight"])
+    np.testing.assert_array_equal(changes[0], changes[1])
+
+
+def test_a_loader_of_three_arrays_is_no_loader_of_pairs():
+    x = np.zeros((4, 2), np.float32)
+    model = nn.Linear(2, 2)
+    step = TrainStep(model, optim.SGD(model.parameters(), lr=1.0), nn.mse_loss)
+    with pytest.raises(DataError, match="pair"):
+        step.run(DataLoader((x, x, x), batch_size=2), 2)
+
+
+@pytest.mark.parametrize("name", ["run", "run_steps"])
+def test_ctrl_c_after_a_native_call_leaves_the_optimiser_in_step(name, monkeypatch):
+    x, y = np.ones((8, 3), np.float32), np.ones((8, 1), np.float32)
+    model = nn.Linear(3, 1)
+    optimizer = optim.Adam(model.parameters())
+    step = TrainStep(model, optimizer, nn.mse_loss, fallback="error")
+    step(x[:1], y[:1])
+    done = []
+
+    def interrupted(self, *args):
+        done.append(original(self, *args) or 1)
+        raise KeyboardInterrupt
+
+    original = getattr(Stages, name)
+    monkeypatch.setattr(Stages, name, interrupted)
+    before = model.weight.data.copy()
+    with pytest.raises(KeyboardInterrupt):
+        step.run(DataLoader((x, y)), 8) if name == "run_steps" else step(x[:1], y[:1])
+    assert not np.array_equal(model.weight.data, before)
+    steps = {entry["step"] for entry in optimizer.state_dict()["state"].values()}
+    assert steps == {1 + done[0] + (name == "run_steps")}

@@ -36,7 +36,7 @@ class NativeStep:
 
     def __init__(self, found: Any, optimizer: Optimizer, clip_norm: float | None, clip_value: float | None):
         operation = found.capture.operation
-        self.program, self.optimizer = operation.runner.program, optimizer
+        self.program, self.optimizer, self.clipping = operation.runner.program, optimizer, (clip_norm, clip_value)
         leaves = [*found.arguments.values, *found.tensors]
         n = len(found.capture.results)
         self.params = [p for group in optimizer.param_groups for p in group["params"]]
@@ -79,7 +79,8 @@ class NativeStep:
         if clip_value is not None:
             for flat in flats:
                 stages.clip_value(flat, clip_value)
-        self._norm = None if clip_norm is None else stages.clip_norm(flats, clip_norm)
+        if clip_norm is not None:
+            stages.clip_norm(flats, clip_norm)
         for (group, bucket), flat in zip(self.buckets, flats):
             options = self.optimizer.kernel_numbers(group, bucket, flat)
             if options is None:
@@ -110,7 +111,13 @@ class NativeStep:
     def __call__(self, arrays: Sequence[np.ndarray]) -> float:
         """Update with one batch; the loss before the update."""
         self.refresh()
-        loss = self.native.run(arrays)[0]
+        try:
+            loss = self.native.run(arrays)[0]
+        except Exception:
+            raise
+        except BaseException:  # Ctrl-C, which waits for the native call: the update is done
+            self.settle(1)
+            raise
         self.settle(1)
         return float(loss.item())
 
@@ -173,6 +180,8 @@ class ManySteps:
         self.order[: count * self.rows] = np.concatenate(order)
         self.position[0] = 0
         self.step.refresh()
-        self.stages.run_steps(count, self.status)
-        self.step.settle(count)
+        try:
+            self.stages.run_steps(count, self.status)
+        finally:  # Ctrl-C waits for the native call, which has counted its steps
+            self.step.settle(int(self.position[0]))
         return self.losses[:count].astype(np.float64)

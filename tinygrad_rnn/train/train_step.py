@@ -106,7 +106,7 @@ class TrainStep:
         ShapeError, DTypeError, IndexError, ...
             As the tape does, if the batch does not fit the model; nothing is changed then.
         """
-        return self._update((inputs, targets))
+        return self.update((inputs, targets))
 
     def run(self, loader: Iterable[Any], n: int) -> np.ndarray:
         """Update with `n` batches of a loader, which is begun anew as often as it ends.
@@ -138,7 +138,7 @@ class TrainStep:
                 for some in many.epoch(n - before):
                     losses += some
             else:
-                losses += map(self._update, itertools.islice(loader, n - before))
+                losses += map(self.update, itertools.islice(loader, n - before))
             if len(losses) == before:
                 raise DataError("loader: got no batches, wanted at least one")
         return np.array(losses, np.float64)
@@ -156,7 +156,8 @@ class TrainStep:
         gradients = self._by_program()
         return report(gradients.title, gradients.find(gradients.arguments((inputs, targets))))
 
-    def _update(self, batch: Any) -> float:
+    def update(self, batch: Any) -> float:
+        """Update the parameters with a batch, the pair of inputs and targets; the loss before."""
         gradients = self._by_program()
         arguments = gradients.arguments(batch)
         found = gradients.find(arguments)
@@ -172,7 +173,8 @@ class TrainStep:
         from .native_step import NativeStep  # at first use, as importing the compiler takes a while
 
         step = self._steps.get(found.capture, self)
-        if step is not None and (step is self or not step.fits(found)):
+        clipping = self.clip_norm, self.clip_value
+        if step is not None and (step is self or step.clipping != clipping or not step.fits(found)):
             try:
                 step = NativeStep(found, self.optimizer, self.clip_norm, self.clip_value)
             except CompileError:
@@ -220,7 +222,7 @@ class ManyBatches:
                     yield self._run(order)
                     taken = taken[len(order) :]
                 else:
-                    yield [self.step(*self.loader.batch(taken[0]))]
+                    yield [self.step.update(self.loader.batch(taken[0]))]
                     self._prepare(taken.pop(0))
 
     def _alike(self, taken: list) -> list[np.ndarray]:
