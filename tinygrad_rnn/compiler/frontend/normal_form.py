@@ -18,10 +18,10 @@ from ..ir.lane_language import NUMBER, TRUTH, Input, elementwise_code, reduction
 from ..ir.program_ops import ADD, BROADCAST_ROW, CAST, CONCAT, NEGATIVE, RESHAPE_ROW, SLICE, SUM, ZERO, is_ours
 from ..ir.symbol import BATCH, Symbol, location
 from .mean_free_sums import drop_mean_centred_terms
-from .refusing import Refusing
+from .recorder import Recorder
 
 
-class NormalForm(Refusing):
+class NormalForm(Recorder):
     """The rules of :class:`Trace`, written in terms of its ``make``; `RULES` maps kinds to them."""
 
     dtype: np.dtype

@@ -65,8 +65,6 @@ class Trace(NormalForm):
         self.cuts = cuts
         self.products: list[Symbol] = []  # as the step asked for them
         self.random_masks: list[tuple[Symbol, float]] = []  # with the probability of False
-        self.note: Callable | None = None  # what the step is watched by
-        self.watcher: Callable | None = None  # the same, while an operation is recorded
         self.read: list[Tensor] = []  # whose values the program has taken over
         self.n_inputs = 0
         self.owned = owned
@@ -208,19 +206,6 @@ class Trace(NormalForm):
         return self.make(ZERO, (), {"shape": tuple(shape)}, shape, self.dtype)
 
     # ---- recording
-
-    def record(self, op: Op, args: tuple, static: dict) -> Any:
-        """The result of an operation, a symbol or several."""
-        if self.note is None:
-            return self._record(op, args, static)
-        note, self.note = self.note, None
-        self.watcher = note
-        sys.setprofile(None)  # what goes on here is not the step's
-        try:
-            return self._record(op, args, static)
-        finally:
-            self.note, self.watcher = note, None
-            sys.setprofile(note)
 
     def _record(self, op: Op, args: tuple, static: dict) -> Any:
         if not grad_mode.enabled:

@@ -15,7 +15,7 @@ from ...core import Op, Tensor
 from ...core.dtype import promote
 from ...core.node import explain, ready
 from ...ops import elementwise
-from ..frontend.refusing import Refusing
+from ..frontend.recorder import Recorder
 from ..ir.infer import stand_in
 from ..ir.program import expression_key
 from ..ir.symbol import Symbol, location
@@ -23,7 +23,7 @@ from ..ir.walk import reachable
 from .program import ASTYPE, LOOP, LOOP_GRADIENT, PICK, Check, Draw, Loop
 
 
-class ModelTrace(Refusing):
+class ModelTrace(Recorder):
     """The recorder of one function: makes its symbols, each expression once.
 
     Shapes are numbers here, those of one call: a program serves calls of the same shapes.
@@ -57,8 +57,6 @@ class ModelTrace(Refusing):
         self.needs: set[int] = set()
         self.arrays: set[int] = set()
         self.guards: list[Any] = []  # of the programs of recurrent layers
-        self.note: Callable | None = None
-        self.watcher: Callable | None = None
         self.read: list[Tensor] = []
         self.makes_array: Callable[[], bool] = lambda: False
         self._uids = 0
@@ -118,19 +116,6 @@ class ModelTrace(Refusing):
         self.checks.append(Check(symbol, test))
 
     # ---- recording
-
-    def record(self, op: Op, args: tuple, static: dict) -> Any:
-        """The result of an operation, a symbol or several."""
-        if self.note is None:
-            return self._record(op, args, static)
-        note, self.note = self.note, None
-        self.watcher = note
-        sys.setprofile(None)  # what goes on here is not the function's
-        try:
-            return self._record(op, args, static)
-        finally:
-            self.note, self.watcher = note, None
-            sys.setprofile(note)
 
     def _record(self, op: Op, args: tuple, static: dict) -> Any:
         for a in args:
