@@ -28,8 +28,6 @@ from ...kernels.stages.stage_codes import (
     AXES,
     AdagradStage,
     AdamStage,
-    ClassGradientStage,
-    ClassLossStage,
     ClipNormStage,
     ClipValueStage,
     CopyMode,
@@ -269,7 +267,7 @@ class Stages:
         matrix = Matrix(0, 0, row_stride(x))
         self.tasks([Clear(Vector(1, 0), columns), SumRows(matrix, Vector(1, 0), rows, columns)], [x, out])
 
-    # ---- look-ups and losses
+    # ---- look-ups
 
     def gather(self, table: np.ndarray, indices: np.ndarray, out: np.ndarray) -> None:
         """``out = table[indices]`` of contiguous arrays; the indices are in range."""
@@ -280,36 +278,6 @@ class Stages:
         """``table[indices] += rows`` of zeros, one row after the other, but for indices that are `padding`."""
         stage = ScatterStage(span(rows), span(table), span(indices), table.shape[-1], padding)
         self.add(stage, table, indices, rows)
-
-    def class_loss(
-        self,
-        parts: dict[str, np.ndarray],
-        weights: np.ndarray,
-        total: np.ndarray,
-        targets: np.ndarray,
-        classes: int,
-        ignored: int,
-        mean: bool,
-    ) -> None:
-        """Cross-entropy of logits and classes.
-
-        Parameters
-        ----------
-        parts : dict
-            "logits", "spread", "rows", "tops", "logs", "losses", "index" and "numbers", as the record has them.
-        """
-        names = ("rows", "tops", "logs", "losses")
-        spans = [span(parts["logits"]), span(parts["spread"]), span(weights), *[span(parts[n]) for n in names]]
-        spans += [span(total), span(targets), span(parts["index"]), span(parts["numbers"])]
-        self.add(ClassLossStage(*spans, classes, ignored, mean), *parts.values(), weights, total, targets)  # type: ignore[call-arg, arg-type]
-
-    def class_gradient(
-        self, parts: dict[str, np.ndarray], g: np.ndarray, scaled: np.ndarray, out: np.ndarray, classes: int
-    ) -> None:
-        """Gradient of a :meth:`class_loss` by the logits, for the cotangent `g`."""
-        spans = [span(parts[n]) for n in ("logits", "spread", "rows", "tops", "logs")]
-        spans += [span(g), span(scaled), span(out), span(parts["index"]), span(parts["numbers"])]
-        self.add(ClassGradientStage(*spans, classes), *parts.values(), g, scaled, out)  # type: ignore[call-arg, arg-type]
 
     # ---- steps over a data set
 

@@ -13,7 +13,6 @@ from ...kernels.simd import types as simd
 from ...ops import index as indexing
 from ...ops import join
 from ...ops import shape as shapes
-from ...ops.cross_entropy import class_cross_entropy, class_cross_entropy_gradient
 from ..ir.program_ops import MATMUL, PICK, SUM
 from ..ir.symbol import Symbol
 from ..runtime.executable import check_available
@@ -61,7 +60,6 @@ class NativeProgram:
         self.at: dict[int, Any] = {}  # where values are, by uid
         self._floats: dict[int, np.ndarray] = {}  # integers and truth values as floats, by uid
         self._integers: dict[int, np.ndarray] = {}
-        self.class_losses: dict[int, dict[str, np.ndarray]] = {}  # what their gradients read, by id of `saved`
         self.converted: list[tuple[int, np.ndarray]] = []
         values = program.values()
         plan = compile_plan(partition(values, program.outputs))
@@ -109,13 +107,13 @@ class NativeProgram:
 
     # ---- memory
 
-    def _array(self, shape: Sequence[int], until: int, spare: int = 0) -> np.ndarray:
+    def _array(self, shape: Sequence[int], until: int) -> np.ndarray:
         size = math.prod(shape)
-        return self.memory.new(size + spare, until)[:size].reshape(shape)
+        return self.memory.new(size, until)[:size].reshape(shape)
 
-    def _result(self, s: Symbol, spare: int = 0) -> np.ndarray:
+    def _result(self, s: Symbol) -> np.ndarray:
         """Memory for the value of `s`."""
-        found = self._array(s.shape, self.last[s.uid], spare)
+        found = self._array(s.shape, self.last[s.uid])
         self.at[s.uid] = found
         return found
 
@@ -437,49 +435,9 @@ def _indices(native: NativeProgram, s: Symbol) -> np.ndarray | None:
     return native.integers(s.args[1]) if len(s.args) > 1 else None
 
 
-def _class_loss(native: NativeProgram, s: Symbol) -> bool:
-    x, target, *weight = s.args
-    targets = native.integers(target)
-    if targets is None or not x.size:
-        return False
-    how, rows, until = s.static, targets.size, native.end  # its gradient comes later
-    classes, smoothing = x.shape[-1], how["smoothing"]
-    weights = native.contiguous(native.operand(weight[0])) if weight else np.empty(0, native.dtype)
-    spread = np.empty(0, native.dtype)
-    if smoothing:
-        if weight and weight[0].leaf is None:
-            return False
-        spread = (weights if weight else np.ones(classes, native.dtype)) * native.dtype.type(smoothing / classes)
-    parts = {name: native._array((rows,), until) for name in ("rows", "tops", "logs", "losses")}
-    logits = native.contiguous(native.operand(x))
-    native.memory.keep(logits, until)
-    parts |= {"logits": logits, "spread": spread, "index": np.empty(rows, np.int64)}
-    parts["numbers"] = np.array([1.0 - smoothing, 1.0, float(how["reduction"] == "none")])
-    result = native._result(s)
-    if how["reduction"] == "none":
-        parts["losses"] = result.reshape(-1)
-    total = np.empty(0, native.dtype) if how["reduction"] == "none" else result.reshape(-1)
-    mean = how["reduction"] == "mean"
-    native.stages.class_loss(parts, weights, total, targets, classes, how["ignore_index"], mean)
-    native.class_losses[id(how["saved"])] = parts
-    return True
-
-
-def _class_gradient(native: NativeProgram, s: Symbol) -> bool:
-    parts = native.class_losses.get(id(s.static["saved"]))
-    if parts is None:
-        return False
-    g = native.contiguous(native.operand(s.args[0])).reshape(-1)
-    scaled = native._array(parts["index"].shape, native.step)
-    native.stages.class_gradient(parts, g, scaled, native._result(s), s.shape[-1])
-    return True
-
-
 _RULES = {
     id(indexing._embedding.op): _embedding,
     id(indexing._scatter_rows.op): _scatter_rows,
-    id(class_cross_entropy.op): _class_loss,
-    id(class_cross_entropy_gradient.op): _class_gradient,
     id(SUM_ROWS): _sum_rows,
     id(MATMUL): _matmul,
     id(SUM): _sum,

@@ -1,7 +1,7 @@
 """Stages of programs of whole functions, C functions of a table, and the call that runs them all.
 
 Files, in reading order: `stage_codes` (the tables), `run` (one call for many stages), `launches` (tasks and loops),
-`copies` (between arrays of any strides), `lookups` (rows by integers), `losses`, `feeds` (data in, losses out),
+`copies` (between arrays of any strides), `lookups` (rows by integers), `feeds` (data in, losses out),
 `updates` (clipping, and the kernels of optimisers).
 """
 

@@ -7,29 +7,24 @@ from typing import Any
 
 from ..loops.entry import array_like
 from ..loops.records import integers_in, record_at
+from .lookups import copy_rows
 from .stage_codes import FeedIntegersStage, FeedStage, FiniteStage, RecordStage
 
 
 def feed_stage(table: int, like: Any) -> None:
     """Copy the rows of a step, of a :class:`FeedStage` at an address."""
     stage = record_at(table, 0, FeedStage)
-    x, out, n = array_like(table, 0, like), array_like(table, 1, like), stage.width
-    order, first = integers_in(stage.order), integers_in(stage.step)[0] * stage.rows
-    for r in range(stage.rows):
-        a, b = order[first + r] * n, r * n
-        for j in range(n):
-            out[b + j] = x[a + j]
+    x, out = array_like(table, 0, like), array_like(table, 1, like)
+    first = integers_in(stage.step)[0] * stage.rows
+    copy_rows(x, integers_in(stage.order), first, stage.rows, stage.width, out)
 
 
 def feed_integers_stage(table: int, like: Any) -> None:
     """Copy the rows of a step, of a :class:`FeedIntegersStage` at an address."""
     stage = record_at(table, 0, FeedIntegersStage)
-    x, out, n = integers_in(stage.data), integers_in(stage.out), stage.width
-    order, first = integers_in(stage.order), integers_in(stage.step)[0] * stage.rows
-    for r in range(stage.rows):
-        a, b = order[first + r] * n, r * n
-        for j in range(n):
-            out[b + j] = x[a + j]
+    x, out = integers_in(stage.data), integers_in(stage.out)
+    first = integers_in(stage.step)[0] * stage.rows
+    copy_rows(x, integers_in(stage.order), first, stage.rows, stage.width, out)
 
 
 def finite_stage(table: int, like: Any) -> None:

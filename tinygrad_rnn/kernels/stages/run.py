@@ -17,12 +17,9 @@ from .copies import copy_stage, fill_stage
 from .feeds import feed_integers_stage, feed_stage, finite_stage, record_stage
 from .launches import launch_stage
 from .lookups import gather_stage, scatter_stage
-from .losses import class_gradient_stage, class_loss_stage
 from .stage_codes import (
     AdagradStage,
     AdamStage,
-    ClassGradientStage,
-    ClassLossStage,
     ClipNormStage,
     ClipValueStage,
     CopyStage,
@@ -51,8 +48,6 @@ FUNCTIONS = {
     RecordStage: record_stage,
     GatherStage: gather_stage,
     ScatterStage: scatter_stage,
-    ClassLossStage: class_loss_stage,
-    ClassGradientStage: class_gradient_stage,
     SgdStage: sgd_stage,
     AdamStage: adam_stage,
     RmspropStage: rmsprop_stage,

@@ -72,41 +72,6 @@ class ScatterStage(NamedTuple):
     padding: int  # the integer whose rows are left out; negative: none
 
 
-class ClassLossStage(NamedTuple):
-    """Cross-entropy of logits and classes, see :mod:`..fused.cross_entropy`."""
-
-    logits: Span
-    spread: Span
-    weights: Span  # of classes, or empty
-    rows: Span  # weights of rows: written
-    tops: Span  # written
-    logs: Span  # written
-    losses: Span  # of rows: written
-    total: Span  # the sum or mean of the losses; empty: they are the result
-    targets: Span  # integers
-    chosen: Span  # integers: of classes that count, written
-    numbers: Span  # float64: the share of the row's own class, the scale of the total (written), no total
-    classes: int
-    ignored: int
-    mean: int
-
-
-class ClassGradientStage(NamedTuple):
-    """Gradient of a :class:`ClassLossStage` by the logits."""
-
-    logits: Span
-    spread: Span
-    rows: Span
-    tops: Span
-    logs: Span
-    cotangent: Span  # one number, or one for each row
-    scaled: Span  # of each row: written
-    out: Span
-    chosen: Span
-    numbers: Span
-    classes: int
-
-
 class FeedStage(NamedTuple):
     """Copies the rows of a data set that are next in an order to the input of a step."""
 
@@ -192,6 +157,6 @@ class ClipValueStage(NamedTuple):
 
 
 Stage = (
-    LaunchStage | CopyStage | FillStage | GatherStage | ScatterStage | ClassLossStage | ClassGradientStage | UpdateStage
+    LaunchStage | CopyStage | FillStage | GatherStage | ScatterStage | UpdateStage
     | ClipNormStage | ClipValueStage | FeedStage | FeedIntegersStage | FiniteStage | RecordStage
 )  # fmt: skip
