@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn, optim
+from tinygrad_rnn.compiler.ir import verify
 from tinygrad_rnn.compiler.model.bind import Stages
+from tinygrad_rnn.compiler.model.native import NativeProgram
 from tinygrad_rnn.data import DataLoader
 from tinygrad_rnn.errors import CompileError, DataError, DTypeError, ShapeError
 from tinygrad_rnn.train import TrainStep
@@ -429,3 +431,26 @@ def test_ctrl_c_after_a_native_call_leaves_the_optimiser_in_step(name, monkeypat
     assert not np.array_equal(model.weight.data, before)
     steps = {entry["step"] for entry in optimizer.state_dict()["state"].values()}
     assert steps == {1 + done[0] + (name == "run_steps")}
+
+
+def test_model_loss_and_optimiser_may_be_replaced():
+    x, y = np.ones((2, 3), np.float32), np.full((2, 1), 3, np.float32)
+    first, second = nn.Linear(3, 1), nn.Linear(3, 1)
+    step = TrainStep(first, optim.SGD(first.parameters(), lr=0.1), nn.mse_loss, fallback="error")
+    step(x, y)
+    step.model, step.optimizer, step.loss = second, optim.SGD(second.parameters(), lr=0.0), nn.l1_loss
+    before = first.weight.data.copy()
+    wanted = nn.l1_loss(second(tr.tensor(x)), y).item()
+    np.testing.assert_allclose([step(x, y), step(x, y)], wanted, rtol=1e-6)
+    np.testing.assert_array_equal(first.weight.data, before)
+
+
+def test_a_fault_of_the_binder_is_said_and_costs_no_step(monkeypatch):
+    monkeypatch.setattr(verify, "enabled", False)
+    monkeypatch.setattr(NativeProgram, "_bind_region", lambda self, loop: {}["what is not there"])
+    model = nn.Linear(3, 1)
+    step = TrainStep(model, optim.SGD(model.parameters(), lr=0.1), nn.mse_loss)
+    x, y = np.ones((2, 3), np.float32), np.full((2, 1), 3, np.float32)
+    with pytest.warns(RuntimeWarning, match="runs without machine code: KeyError"):
+        losses = [step(x, y) for _ in range(3)]
+    assert losses[2] < losses[0]

@@ -13,7 +13,7 @@ import numpy as np
 from ..checks import one_of, whole_number
 from ..core import Tensor
 from ..data import DataLoader
-from ..errors import CompileError, DataError
+from ..errors import DataError
 from ..optim import Optimizer
 from .batches import check_batches
 from .checks import check_parts, check_positive
@@ -85,6 +85,7 @@ class TrainStep:
         self.clip_norm, self.clip_value = clip_norm, clip_value
         self.fallback = one_of("fallback", fallback, ("warn", "error"))
         self._gradients: ByProgram | None = None
+        self._parts: tuple = ()  # model, loss and optimiser, as they were when it was made
         self._steps: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()  # by the program
 
     def __call__(self, inputs: Any, targets: Any) -> float:
@@ -170,20 +171,21 @@ class TrainStep:
 
     def _native_step(self, found: Any) -> Any:
         """The native call for a program that was found, or None if part of the step runs in Python."""
-        from .native_step import NativeStep  # at first use, as importing the compiler takes a while
+        from ..compiler.model.pool import attempt  # at first use, as importing the compiler takes a while
+        from .native_step import NativeStep
 
         step = self._steps.get(found.capture, self)
         clipping = self.clip_norm, self.clip_value
         if step is not None and (step is self or step.clipping != clipping or not step.fits(found)):
-            try:
-                step = NativeStep(found, self.optimizer, self.clip_norm, self.clip_value)
-            except CompileError:
-                step = None
-            self._steps[found.capture] = step
+            made = attempt(lambda: NativeStep(found, self.optimizer, self.clip_norm, self.clip_value))
+            step = self._steps[found.capture] = None if isinstance(made, str) else made
         return step
 
     def _by_program(self) -> ByProgram:
-        if self._gradients is None:
+        parts = self.model, self.loss, self.optimizer
+        if self._gradients is None or any(a is not b for a, b in zip(parts, self._parts)):
+            self._parts = parts
+            self._steps.clear()
             title = f"TrainStep of {getattr(self.model, '__qualname__', type(self.model).__name__)}"
             self._gradients = of_pairs(self.model, self.loss, self.optimizer, False, self.fallback, title)
         return self._gradients

@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from ...errors import CompileError
+from ...errors import CompileError, VerificationError
 from ...kernels.build.uninterrupted import making
-from ..ir.symbol import Symbol
+from ..ir import verify
+from ..ir.symbol import Symbol, raised_at
 from .native import NativeProgram
 from .program import LOOP, ModelProgram
 
 MOVES = 2  # how often parameters may move to other arrays, before their values are copied at each run instead
+
+
+def attempt(make: Callable[[], Any]) -> Any:
+    """What `make` binds to machine code, or the reason why it cannot be: a text.
+
+    A fault of ours is said in a warning, as what was to be bound runs without machine code then.
+    """
+    try:
+        return make()
+    except VerificationError:
+        raise
+    except CompileError as error:
+        return str(error)
+    except Exception as error:
+        if verify.enabled:
+            raise
+        why = f"{type(error).__name__}: {error}, at {raised_at(error)}"
+        warnings.warn(f"a program runs without machine code: {why}", RuntimeWarning, stacklevel=5)
+        return why
 
 
 class Pool:

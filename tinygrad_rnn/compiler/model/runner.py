@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ...errors import CompileError, VerificationError
-from ..ir import verify
-from ..ir.symbol import raised_at
+from ...errors import CompileError
 from .interpret import evaluate
 from .native import NativeProgram
-from .pool import Pool
+from .pool import Pool, attempt
 from .program import LOOP, ModelProgram
 
 
@@ -89,15 +87,8 @@ class Runner:
         """A native program for these arrays; None, from now on, if there cannot be one."""
         if self._pool is None:
             return None
-        try:
-            return self._pool.take(captured)
-        except VerificationError:
-            raise
-        except CompileError as error:
-            self._pool, self.why = None, str(error)
-        except Exception as error:
-            if verify.enabled:
-                raise
-            self._pool, self.why = None, f"{type(error).__name__}: {error}, at {raised_at(error)}"
-            warnings.warn(f"a program runs without machine code: {self.why}", RuntimeWarning, stacklevel=4)
-        return None
+        found = attempt(functools.partial(self._pool.take, captured))
+        if isinstance(found, str):
+            self._pool, self.why = None, found
+            return None
+        return found
