@@ -64,7 +64,7 @@ def measure(cells: list[str], times, repeats: int):
             """Seconds with an empty folder, and with what was left there: the library is on the disk in both."""
             found: list[dict[str, list[float]]] = [{}, {}]
             for i in range(repeats):
-                cache = Path(folder, f"{name}-{T}-{i}")
+                cache = Path(folder, "-".join([name, *run_cells, str(T), str(i)]))
                 shutil.copytree(nothing, cache, ignore=shutil.ignore_patterns("tinygrad_rnn_step_*"))
                 for result in found:
                     for key, value in run(run_cells, T, cache).items():

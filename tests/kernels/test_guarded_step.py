@@ -50,8 +50,8 @@ def test_differences_are_found(dtype, lengths, seed, every, first, change):
         array = arrays[rng.integers(len(arrays))]
         array[rng.integers(array.size)] *= -1
     first = first % every
-    wanted = reference.differs(watched, every, first)
-    assert guarded_step.differs(table(dtype, every, watched), first) == wanted
+    wanted, step = reference.differs(watched, every, first), table(dtype, every, watched)
+    assert guarded_step.differs(step.ctypes.data, first) == wanted
     assert any(reference.differs(watched, every, i) for i in range(every)) == change
 
 
@@ -64,7 +64,8 @@ def test_each_line_has_its_turn():
         array[:] = 0
         array[16 * line + 5] = 1
         step = table(np.float32, 3, watched)
-        assert [guarded_step.has_changed(step) for _ in range(6)] == [(i + 1) % 3 == line % 3 for i in range(6)]
+        at = step.ctypes.data
+        assert [guarded_step.has_changed(at) for _ in range(6)] == [(i + 1) % 3 == line % 3 for i in range(6)]
 
 
 @given(dtypes, st.lists(st.tuples(*[st.integers(1, 6)] * 2), min_size=1, max_size=3), st.integers(0, 3), seeds)
@@ -76,7 +77,8 @@ def test_results_are_checked(value, dtype, shapes, padding, seed):
     results = [padded_rows(rng, dtype, *shape, padding) for shape in shapes]
     rows = results[rng.integers(len(results))]
     rows[rng.integers(rows.shape[0]), rng.integers(rows.shape[1])] = value
-    assert guarded_step.are_finite(table(dtype, results=results)) == reference.are_finite(results) == np.isfinite(value)
+    step = table(dtype, results=results)
+    assert guarded_step.are_finite(step.ctypes.data) == reference.are_finite(results) == np.isfinite(value)
 
 
 @given(dtypes, st.integers(1, 6), st.integers(1, 6), st.integers(0, 3), seeds)
@@ -86,7 +88,8 @@ def test_states_are_copied(dtype, rows, columns, padding, seed):
     rng = np.random.default_rng(seed)
     new, mine = (padded_rows(rng, dtype, rows, columns, padding) for _ in range(2))
     its, padding_before = mine.copy(), mine.base.copy()
-    guarded_step.advance_states(table(dtype, states=[(new, mine)]))
+    step = table(dtype, states=[(new, mine)])
+    guarded_step.advance_states(step.ctypes.data)
     reference.advance_states([(new, its)])
     np.testing.assert_array_equal(mine, its)
     padding_before[:, :columns] = its

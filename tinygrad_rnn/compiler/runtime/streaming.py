@@ -90,6 +90,7 @@ class StepKernel:
             *(State(_span(new), _span(now), *_rows(new)) for new, now in zip(self._after, self.states)),
         ]
         self._table = np.array(integers_of(records), np.int64)
+        self._at = self._table.ctypes.data
 
     def run(self, watch: bool = True, check_finite: bool = False) -> int:
         """One step, from `inputs` and `states` to `outputs` and new `states`.
@@ -107,11 +108,11 @@ class StepKernel:
             CHANGED: it was not run, as :meth:`has_changed`. SUSPECT: outputs or new states hold NaN or infinity, and
             `states` are still those before; :meth:`advance` makes them the new ones. Else DONE.
         """
-        return self._kernels.run_step(self._table, watch, check_finite)
+        return self._kernels.run_step(self._at, watch, check_finite)
 
     def advance(self) -> None:
         """Make the new states the present ones."""
-        self._kernels.advance_states(self._table)
+        self._kernels.advance_states(self._at)
 
     def has_changed(self) -> bool:
         """Whether a watched array is another than it was.
@@ -119,12 +120,12 @@ class StepKernel:
         Small ones are looked at whole. Of large ones one line of `every` is, so a change of a few numbers may go
         unnoticed for so many steps.
         """
-        return self._kernels.has_changed(self._table)
+        return self._kernels.has_changed(self._at)
 
     def noticed_late(self) -> bool:
         """Whether the change that has just been noticed may have been there at the step before."""
         before = (self._table[STEP_PHASE] - 1) % self.every  # what that step has looked at
-        return self.every > 1 and not self._kernels.differs(self._table, before)
+        return self.every > 1 and not self._kernels.differs(self._at, before)
 
 
 def _words(array: np.ndarray) -> Span:
