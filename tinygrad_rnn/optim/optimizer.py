@@ -209,15 +209,18 @@ class Optimizer:
         initial = self._initial_values(group)
         return all(bucket.initial == initial and bucket.is_home() for bucket in buckets)
 
-    def kernel_numbers(self, group: dict[str, Any], bucket: Bucket, grads: np.ndarray) -> list[float] | None:
+    def kernel_numbers(
+        self, group: dict[str, Any], bucket: Bucket, grads: np.ndarray, ahead: int = 1
+    ) -> list[float] | None:
         """The kernel's arguments that are no arrays, in order, but for the number of the update.
 
-        None if the update is not one call of the kernel on these arrays.
+        They are those of the next update, or of another one `ahead`. None if an update is not one call of the kernel on
+        these arrays.
         """
         calls: list[tuple] = []
         run, self._run = self._run, lambda *args: calls.append(args)
         try:
-            self._update(group, bucket.steps[0] + 1, bucket.values, grads, *bucket.state)
+            self._update(group, bucket.steps[0] + ahead, bucket.values, grads, *bucket.state)
         finally:
             self._run = run
         arrays = (bucket.values, grads, *bucket.state)

@@ -39,12 +39,14 @@ class Found:
     capture : Capture
     arguments : Arguments
     tensors : list of Tensor
+    entry : Entry
+        The program with what it depends on.
     """
 
-    __slots__ = ("arguments", "capture", "tensors")
+    __slots__ = ("arguments", "capture", "entry", "tensors")
 
-    def __init__(self, found: Capture, arguments: Arguments, tensors: list[Tensor]):
-        self.capture, self.arguments, self.tensors = found, arguments, tensors
+    def __init__(self, found: Capture, arguments: Arguments, tensors: list[Tensor], entry: Entry):
+        self.capture, self.arguments, self.tensors, self.entry = found, arguments, tensors, entry
 
 
 def _copy(leaf: Any) -> Any:
@@ -166,7 +168,7 @@ class Programs(Opaque):
             if isinstance(entry.made, str):
                 return entry.made
             if (tensors := entry.made.tensors()) is not None:
-                return Found(entry.made, arguments, tensors)
+                return Found(entry.made, arguments, tensors, entry)
         return None
 
     def reject(self, args: tuple, kwargs: dict[str, Any]) -> Any:

@@ -100,13 +100,17 @@ class NativeStep:
 
     def fits(self, found: Any) -> bool:
         """Whether the arrays are still those that it was bound to."""
-        optimizer = self.optimizer
-        buckets = optimizer.flat_buffers()
-        if len(buckets) != len(self.buckets) or any(a[1] is not b[1] for a, b in zip(buckets, self.buckets)):
+        return self.updates_fit() and self.native.reads(found.capture.captured(found.tensors))
+
+    def updates_fit(self) -> bool:
+        """Whether the optimiser still has its state where it was, with one count of updates for each buffer."""
+        buckets = self.optimizer.flat_buffers()
+        if len(buckets) != len(self.buckets):
             return False
-        if any(len({*bucket.steps}) > 1 for _, bucket in buckets):
-            return False
-        return self.native.reads(found.capture.captured(found.tensors))
+        for (_, now), (_, bound) in zip(buckets, self.buckets):
+            if now is not bound or bound.steps.count(bound.steps[0]) != len(bound.steps):
+                return False
+        return True
 
     def __call__(self, arrays: Sequence[np.ndarray]) -> float:
         """Update with one batch; the loss before the update."""
@@ -134,13 +138,23 @@ class NativeStep:
                 return None
             if s.dtype not in (native.dtype, np.int64):
                 return None
+        if any(
+            self._numbers(update) != self._numbers(update, ahead) for update in self._updates for ahead in (2, MOST)
+        ):
+            return None
         return ManySteps(self, [np.ascontiguousarray(a, s.dtype) for a, s in zip(arrays, inputs)], rows)
 
     def refresh(self) -> None:
         """Read the options of the optimiser's groups, which may have changed."""
-        for group, bucket, flat, numbers, step in self._updates:
-            numbers[:] = self.optimizer.kernel_numbers(group, bucket, flat) or ()
+        for update in self._updates:
+            _, bucket, _, numbers, step = update
+            numbers[:] = self._numbers(update)
             step[0] = bucket.steps[0]
+
+    def _numbers(self, update: tuple, ahead: int = 1) -> list[float]:
+        """The options of an update as its kernel takes them, of the next update or of a later one."""
+        group, bucket, flat, *_ = update
+        return self.optimizer.kernel_numbers(group, bucket, flat, ahead) or []
 
     def settle(self, count: int) -> None:
         """Note that there were `count` updates, and leave the gradients of the last one in the parameters."""

@@ -17,6 +17,7 @@ from ..errors import DataError
 from ..optim import Optimizer
 from .batches import check_batches
 from .checks import check_parts, check_positive
+from .fast_path import MOST, FastPath, signature
 from .gradients import ByProgram, of_pairs
 from .updates import applier
 
@@ -86,6 +87,7 @@ class TrainStep:
         self.fallback = one_of("fallback", fallback, ("warn", "error"))
         self._gradients: ByProgram | None = None
         self._parts: tuple = ()  # model, loss and optimiser, as they were when it was made
+        self._paths: dict[tuple | None, Any] = {}  # by the signature of a batch
         self._steps: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()  # by the program
 
     def __call__(self, inputs: Any, targets: Any) -> float:
@@ -159,10 +161,17 @@ class TrainStep:
 
     def update(self, batch: Any) -> float:
         """Update the parameters with a batch, the pair of inputs and targets; the loss before."""
-        gradients = self._by_program()
+        gradients, key = self._by_program(), signature(batch)
+        path = self._paths.get(key)
+        if path is not None and path.native.clipping == (self.clip_norm, self.clip_value) and path.holds():
+            return path.run(batch)
         arguments = gradients.arguments(batch)
         found = gradients.find(arguments)
         if not isinstance(found, str) and (native := self._native_step(found)) is not None:
+            if key is not None and FastPath.takes(batch, found):
+                self._paths[key] = FastPath(gradients.programs, found, native)
+                if len(self._paths) > MOST:
+                    self._paths.pop(next(iter(self._paths)))
             found.capture.operation.runner.check(found.arguments.arrays, native.native.given)
             return native(found.arguments.arrays)
         value = gradients.run(batch, arguments, found)
@@ -186,6 +195,7 @@ class TrainStep:
         if self._gradients is None or any(a is not b for a, b in zip(parts, self._parts)):
             self._parts = parts
             self._steps.clear()
+            self._paths.clear()
             title = f"TrainStep of {getattr(self.model, '__qualname__', type(self.model).__name__)}"
             self._gradients = of_pairs(self.model, self.loss, self.optimizer, False, self.fallback, title)
         return self._gradients

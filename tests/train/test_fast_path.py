@@ -1,0 +1,191 @@
+"""Training steps that come again see whatever has changed since the last one."""
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tr
+from tinygrad_rnn import nn, optim
+from tinygrad_rnn.data import DataLoader
+from tinygrad_rnn.errors import AnomalyError, ShapeError
+from tinygrad_rnn.train import TrainStep
+
+SCALE = 1.0
+
+
+class Model(nn.Module):
+    def __init__(self):
+        self.layer, self.head = nn.LSTM(2, 3, dtype=np.float64), nn.Linear(3, 2, dtype=np.float64)
+        self.drop, self.factor, self.kept = nn.Dropout(0.5), 1.0, {"shift": 0.0}
+
+    def forward(self, x):
+        y, _ = self.layer(x)
+        return self.head(self.drop(y)) * self.factor * SCALE + self.kept["shift"]
+
+
+def replace_weight(model, optimizer):
+    model.head.weight.data = model.head.weight.numpy() * 2
+
+
+def write_weight(model, optimizer):
+    model.head.weight.data[...] *= 2
+
+
+def load_weights(model, optimizer):
+    model.load_state_dict({name: 0.5 * a for name, a in model.state_dict().items()})
+
+
+def load_state(model, optimizer):
+    state = optimizer.state_dict()
+    for values in state["state"].values():
+        values.update({k: 3 * v for k, v in values.items() if isinstance(v, np.ndarray)})
+    optimizer.load_state_dict(state)
+
+
+def freeze(model, optimizer):
+    model.layer.weight_hh_l0.requires_grad = False
+
+
+def hook(model, optimizer):
+    model.head.bias.register_hook(lambda grad: grad * 3)
+
+
+def change_global(model, optimizer):
+    global SCALE
+    SCALE = 0.25
+
+
+CHANGES = {
+    "attribute": lambda model, _: setattr(model, "factor", 3.0),
+    "attribute in a dict": lambda model, _: model.kept.update(shift=2.0),
+    "evaluation": lambda model, _: model.eval(),
+    "another module": lambda model, _: setattr(model, "drop", nn.Dropout(0.1)),
+    "rate": lambda _, optimizer: optimizer.param_groups[0].update(lr=0.2),
+    "decay": lambda _, optimizer: optimizer.param_groups[0].update(weight_decay=0.1),
+    "global": change_global,
+    "weights replaced": replace_weight,
+    "weights written to": write_weight,
+    "weights loaded": load_weights,
+    "state loaded": load_state,
+    "frozen": freeze,
+    "hook": hook,
+}
+
+
+def losses_and_weights(compiled, change):
+    global SCALE
+    SCALE = 1.0
+    tr.seed(3)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(4, 3, 2)), rng.normal(size=(4, 3, 2))
+    model = Model()
+    optimizer = optim.AdamW(model.parameters(), lr=0.05)
+    step = TrainStep(model, optimizer, nn.mse_loss)
+
+    def on_the_tape(x, y):
+        loss = nn.mse_loss(model(tr.tensor(x)), tr.tensor(y))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    run = step if compiled else on_the_tape
+    losses = [run(x, y) for _ in range(4)]
+    change(model, optimizer)
+    losses += [run(x, y) for _ in range(4)]
+    if compiled and change is not hook and change is not freeze:
+        assert step._paths
+    SCALE = 1.0
+    return losses, model.state_dict()
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_change_is_seen(change):
+    (losses, weights), (wanted, those) = (losses_and_weights(compiled, change) for compiled in (True, False))
+    np.testing.assert_allclose(losses, wanted, rtol=1e-11)
+    for name, a in weights.items():
+        np.testing.assert_allclose(a, those[name], rtol=1e-9, atol=1e-12)
+
+
+def small_step(**options):
+    tr.seed(0)
+    model = nn.Linear(2, 1)
+    return model, TrainStep(model, optim.SGD(model.parameters(), lr=0.1), nn.mse_loss, **options)
+
+
+def test_arrays_put_back_are_read():
+    model, step = small_step()
+    x, y = np.ones((3, 2), np.float32), np.zeros((3, 1), np.float32)
+    for _ in range(3):
+        step(x, y)
+    first, value = model.weight.data, model.weight.numpy().copy()
+    model.weight.data = np.full((1, 2), 5, np.float32)
+    step(x, y)
+    model.weight.data = first
+    first[...], model.bias.data[...] = value, 0
+    wanted = float((x @ value.T).mean() * (x @ value.T).mean())
+    assert step(x, y) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_other_shapes_and_dtypes_take_their_own_program():
+    model, step = small_step()
+    rng = np.random.default_rng(0)
+    for dtype in (np.float32, np.float64, np.float16):
+        for rows in (3, 4, 3):
+            x, y = rng.integers(0, 3, (rows, 2)).astype(dtype), rng.integers(0, 3, (rows, 1)).astype(np.float32)
+            wanted = nn.mse_loss(model(tr.tensor(x.astype(np.float32))), tr.tensor(y)).item()
+            assert step(x, y) == pytest.approx(wanted, rel=1e-5)
+    with pytest.raises(ShapeError):
+        step(np.ones((3, 3), np.float32), np.ones((3, 1), np.float32))
+
+
+def test_clipping_and_anomaly_mode_are_seen():
+    model, step = small_step()
+    x, y = np.ones((3, 2), np.float32), np.full((3, 1), 100, np.float32)
+    for _ in range(3):
+        step(x, y)
+    step.clip_norm, before = 1e-3, model.weight.numpy().copy()
+    step(x, y)
+    assert np.abs(model.weight.numpy() - before).max() <= 1.01e-4
+    with tr.detect_anomaly(), pytest.raises(AnomalyError):
+        step(x * np.inf, y)
+
+
+def test_indices_out_of_range_are_refused_each_time():
+    tr.seed(0)
+    model = nn.Sequential(nn.Embedding(5, 2), nn.Linear(2, 5))
+    step = TrainStep(model, optim.SGD(model.parameters(), lr=0.1), nn.cross_entropy)
+    x = np.array([0, 1, 2])
+    for _ in range(3):
+        step(x, x)
+    before = {name: a.copy() for name, a in model.state_dict().items()}
+    for inputs, targets in ((x + 3, x), (x, x + 3), (x - 6, x)):
+        with pytest.raises(IndexError):
+            step(inputs, targets)
+    assert all((a == before[name]).all() for name, a in model.state_dict().items())
+
+
+class Warmup(optim.SGD):
+    """Its rate grows with the number of the update."""
+
+    def _update(self, group, step, *arrays):
+        super()._update({**group, "lr": group["lr"] * step}, step, *arrays)
+
+
+def test_options_that_depend_on_the_count_of_updates_are_read_at_each():
+    rng = np.random.default_rng(0)
+    x, y = (rng.normal(size=(12, n)).astype(np.float32) for n in (2, 1))
+    weights = []
+    for many in (False, True):
+        tr.seed(0)
+        model = nn.Linear(2, 1)
+        step = TrainStep(model, Warmup(model.parameters(), lr=0.001), nn.mse_loss)
+        loader = DataLoader((x, y), batch_size=2)
+        if many:
+            step.run(loader, 30)
+        else:
+            for _ in range(5):
+                for batch in loader:
+                    step(*batch)
+        weights.append(model.weight.numpy().copy())
+    np.testing.assert_array_equal(*weights)
