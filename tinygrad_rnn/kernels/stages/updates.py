@@ -14,23 +14,22 @@ from ..loops.records import float64_in, integers_in, record_at
 from .stage_codes import ClipNormStage, ClipValueStage, UpdateStage
 
 
+@njit(error_model="numpy", fastmath={"reassoc", "contract"})  # additions in any order, or they wait for each other
+def _square_sum(x: Any) -> float:
+    """Sum of squares in float64."""
+    total = 0.0
+    for i in range(x.size):
+        total += np.float64(x[i]) * np.float64(x[i])
+    return total
+
+
 @njit(error_model="numpy")
-def _square_sum(x: Any, unit: float) -> float:
+def _scaled_square_sum(x: Any, unit: float) -> float:
     """Sum of the squares of ``x / unit``, in float64."""
-    a0 = a1 = a2 = a3 = a4 = a5 = a6 = a7 = 0.0  # one after the other, additions would wait for each other
-    whole = x.size // 8 * 8
-    for i in range(0, whole, 8):
-        a0 += (np.float64(x[i]) / unit) ** 2
-        a1 += (np.float64(x[i + 1]) / unit) ** 2
-        a2 += (np.float64(x[i + 2]) / unit) ** 2
-        a3 += (np.float64(x[i + 3]) / unit) ** 2
-        a4 += (np.float64(x[i + 4]) / unit) ** 2
-        a5 += (np.float64(x[i + 5]) / unit) ** 2
-        a6 += (np.float64(x[i + 6]) / unit) ** 2
-        a7 += (np.float64(x[i + 7]) / unit) ** 2
-    for i in range(whole, x.size):
-        a0 += (np.float64(x[i]) / unit) ** 2
-    return ((a0 + a1) + (a2 + a3)) + ((a4 + a5) + (a6 + a7))
+    total = 0.0
+    for i in range(x.size):
+        total += (np.float64(x[i]) / unit) ** 2
+    return total
 
 
 def sgd_stage(table: int, like: Any) -> None:
@@ -73,7 +72,7 @@ def clip_norm_stage(table: int, like: Any) -> None:
     numbers, spans = float64_in(stage.numbers), stage.arrays
     count, total, largest, broken = spans.size // 2, 0.0, 0.0, False
     for i in range(count):
-        total += _square_sum(array_like(spans.address, i, like), 1.0)
+        total += _square_sum(array_like(spans.address, i, like))
     norm = math.sqrt(total)
     if not 0 < total < math.inf:  # squares may have overflowed or underflowed: take the largest value out first
         for i in range(count):
@@ -86,7 +85,7 @@ def clip_norm_stage(table: int, like: Any) -> None:
         if not broken and 0 < largest < math.inf:
             total = 0.0
             for i in range(count):
-                total += _square_sum(array_like(spans.address, i, like), largest)
+                total += _scaled_square_sum(array_like(spans.address, i, like), largest)
             norm = largest * math.sqrt(total)
     numbers[1] = norm
     scale = numbers[0] / (norm + 1e-6)
