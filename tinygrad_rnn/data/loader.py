@@ -164,6 +164,10 @@ class DataLoader:
         self._started = True
         return self._positions(self._indices(self._epoch), self._position)
 
+    def unread(self, count: int) -> None:
+        """Note that the last `count` of :meth:`rows` have not been used yet; that they have, if it is negative."""
+        self._position -= count
+
     def batch(self, rows: Any) -> Any:
         """The batch of some rows, as iteration hands it out."""
         return self._examples(rows) if self._arrays is None else self._slices(rows)

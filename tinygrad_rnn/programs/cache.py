@@ -24,6 +24,7 @@ from .nests import Arguments, flatten, read_arguments
 from .reach import Reach, Root
 
 FALLBACKS = ("warn", "error")
+CHANGES = "its shapes, or what it depends on, change too often"
 SIGNATURES, VARIANTS = 64, 8  # programs of one function, and of one signature with different guards
 
 
@@ -111,10 +112,13 @@ class Programs(Opaque):
         What messages call it.
     finish : callable
         Makes what runs a program together with its gradient, see :func:`~.capture.capture`.
+    bounded : bool
+        Trace no more than the programs that are kept at once.
     """
 
-    def __init__(self, function: Callable, root: Root, title: str, finish: Finish):
+    def __init__(self, function: Callable, root: Root, title: str, finish: Finish, bounded: bool = False):
         self.function, self.root, self.title, self.finish = function, root, title, finish
+        self.bounded = bounded
         self.reach: Reach | None = None
         self.entries: dict[tuple, list[Entry]] = {}
         self.warned: set[str] = set()
@@ -140,6 +144,8 @@ class Programs(Opaque):
                 found = self._look_up(key, arguments)
                 if found is not None:
                     return found
+                if self.bounded and self._is_full(key):
+                    return CHANGES
                 static = static_attributes(self.root)
                 made = capture(self.root, self.function, arguments, mode.enabled, self.finish)
                 if key not in self.entries and len(self.entries) >= SIGNATURES:
@@ -149,6 +155,9 @@ class Programs(Opaque):
         except CompileError as error:
             return str(error)
         return "a tensor that it reads is not where it was" if found is None else found
+
+    def _is_full(self, key: tuple) -> bool:
+        return len(self.entries) >= SIGNATURES if key not in self.entries else len(self.entries[key]) >= VARIANTS
 
     def _look_up(self, key: tuple, arguments: Arguments) -> Found | str | None:
         entries, reach, static = self.entries.get(key), self.reach, None
@@ -189,4 +198,4 @@ class Programs(Opaque):
             warnings.warn(f"{self.title} runs on the tape: {reason}", RuntimeWarning, stacklevel=stacklevel + 1)
 
 
-__all__ = ["FALLBACKS", "Found", "Programs", "Rejected", "check_fallback"]
+__all__ = ["CHANGES", "FALLBACKS", "Found", "Programs", "Rejected", "check_fallback"]

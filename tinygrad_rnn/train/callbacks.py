@@ -73,6 +73,11 @@ class SaveCheckpoint:
         self._time = -math.inf  # of the last one, or of the last try
         self._failure: Exception | None = None  # of the last try
 
+    @property
+    def every_step(self) -> bool:
+        """Whether it has to be asked after every update, and not only now and then."""
+        return self.seconds == 0
+
     def on_fit_start(self, trainer: Trainer) -> None:
         try_write(self.path, trainer.state_dict())
         self._time, self._failure, self.saved = time.monotonic(), None, None

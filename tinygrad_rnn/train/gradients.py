@@ -56,15 +56,22 @@ class ByProgram:
     optimizer : Optimizer
     watch : bool
         Raise FloatingPointError if the loss is not finite, before any gradient is touched.
-    fallback : {"warn", "error"}
-        Where no program can be made: use the tape, with one warning, or raise.
+    fallback : {"warn", "error", "tape"}
+        Where no program can be made: use the tape, with one warning or without, or raise.
     title : str
         What messages call it.
     accept : callable, optional
         Takes what the function returns beside the loss.
     at_once : bool
         Give the same bits in every process, from the first batch on.
+
+    Attributes
+    ----------
+    pairs : bool
+        Whether batches are pairs whose arrays are the arguments, but for their dtypes.
     """
+
+    pairs = False
 
     def __init__(
         self,
@@ -85,7 +92,8 @@ class ByProgram:
 
         self.arguments, self.on_the_tape, self.accept = arguments, on_the_tape, accept
         self.optimizer, self.watch, self.fallback, self.title = optimizer, watch, fallback, title
-        self.programs = Programs(function, Root(*reached), title, functools.partial(Gradients, at_once=at_once))
+        finish = functools.partial(Gradients, at_once=at_once)
+        self.programs = Programs(function, Root(*reached), title, finish, fallback == "tape")
 
     def __call__(self, batch: Any) -> float:
         arguments = self.arguments(batch)
@@ -123,10 +131,13 @@ class ByProgram:
             result = self.programs.reject(arguments, {})
             number_of(result if self.accept is None or not isinstance(result, tuple) else result[0])
             raise CompileError(f"{self.title}: {reason}")
+        from ..programs.cache import CHANGES
+
         loss = self.on_the_tape(*arguments)
         value = number_of(loss)
         check_loss(value, self.watch)
-        self.programs.warn(reason, 4)
+        if self.fallback == "warn" or reason == CHANGES:  # which another run may meet elsewhere
+            self.programs.warn(reason, 4)
         self.optimizer.zero_grad()
         loss.backward()
         return value
@@ -153,7 +164,9 @@ def of_pairs(
         return loss(model(*inputs), targets)
 
     how: Any = (optimizer, watch, fallback, title, None, at_once)
-    return ByProgram(function, (model, loss), arguments, function, *how)
+    made = ByProgram(function, (model, loss), arguments, function, *how)
+    made.pairs = True
+    return made
 
 
 def of_windows(

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any
 
 from ..core import Tensor
+from ..data import DataLoader
 from ..errors import DataError, NonFiniteError
 from . import randomness, resume
 from .batches import pair_loss, tensor_maker
 from .checks import EVENTS
-from .gradients import ByProgram, GradientsOf, of_pairs, of_steps, of_windows, on_the_tape
+from .gradients import ByProgram, of_pairs, of_steps, of_windows, on_the_tape
+from .many_batches import ManyBatches
 from .modes import Modes
 from .parts import Parts
 from .position import Position
+from .program_updates import ProgramUpdates
 from .progress import Progress
 from .signals import Interruption, interruption
 from .state import TrainingState
 from .stopping import Stopping
 from .tbptt import TruncatedBPTT
-from .updates import describe, updater
+from .tiers import Tiered, Tiers
+from .updates import Outcome, Update, describe, outcomes, updater
 
 
 class Loop(Parts):
@@ -37,8 +42,9 @@ class Loop(Parts):
         self._modes = Modes(self.model)
         self._interruption = Interruption()  # while fitting, the one that signals are noted in
         self._generators: dict[str, randomness.Generator] = {}  # of the model and its loss
-        self._by_program: ByProgram | None = None
-        self._stream: TruncatedBPTT | None = None  # that its programs are of
+        self._programs: ProgramUpdates | None = None
+        self._parts: tuple = ()  # what its programs are of
+        self._many: ManyBatches | None = None  # while fitting, over the rows of the loader
         self._at_boundary = True  # between two updates, where a checkpoint may be taken
 
     def evaluate(self, data: Iterable[Any]) -> float:
@@ -77,7 +83,7 @@ class Loop(Parts):
                     self._call("on_interrupt")
                 raise
             finally:
-                self._at_boundary = True
+                self._at_boundary, self._many = True, None
                 self._interruption = Interruption()
                 bar.close()
                 self.position.leave()
@@ -88,23 +94,21 @@ class Loop(Parts):
         if state.step_in_epoch == 0:
             self._call("on_epoch_start")
         self._at_boundary = False  # from here on, except in callbacks
-        update = updater(self, self._gradients_of(train))
         on_step = [c.on_step_end for c in self.callbacks if hasattr(c, "on_step_end")]
         limited = rules.max_steps is not None or rules.max_seconds is not None
         showing = bar.on
         before, started = state.seconds, time.perf_counter()
-        for batch in self.position.batches(train, state.step_in_epoch):
-            try:
-                value = update(batch)
-            except FloatingPointError as e:
-                self._skip(train, batch, e)
-            else:
+        for losses, norms, batch, error in self._outcomes(train, rules):
+            for value, norm in zip(losses, norms):
                 if step_schedule is not None:
                     step_schedule.step()
                 state.loss = value
                 state.loss_sum += value
+                state.norm_sum += norm
                 state.steps += 1
                 state.step_in_epoch += 1
+            if error is not None:
+                self._skip(train, batch, error)
             if on_step or limited or showing or interruption.signal is not None:
                 state.seconds = before + time.perf_counter() - started
                 self._at_boundary = True
@@ -196,18 +200,44 @@ class Loop(Parts):
             return lambda window: data.loss(model, loss, window, tensor)
         return pair_loss(model, loss, tensor)
 
-    def _gradients_of(self, data: Any) -> GradientsOf:
-        """What computes the losses and gradients of batches."""
-        watch = self.nonfinite != "ignore"
-        if self.compile != "always":
-            return on_the_tape(self._loss_function(data), self.optimizer, watch)
-        stream = data if isinstance(data, TruncatedBPTT) else None
-        if self._by_program is None or self._stream is not stream:
-            self._by_program, self._stream = self._programs(stream, watch), stream
-        return self._by_program
+    # ---- updates
 
-    def _programs(self, stream: TruncatedBPTT | None, watch: bool) -> ByProgram:
-        optimizer, how = self.optimizer, ("error", "Trainer", True)
+    def _outcomes(self, train: Any, rules: Stopping) -> Iterator[Outcome]:
+        """Update with the batches of an epoch, from where it stands; with several in one native call if it may be."""
+        state, done = self.state, self.state.step_in_epoch
+        update, programs = self._update(train)
+        if programs is None or not self._may_run_ahead() or not ManyBatches.fits(train):
+            return outcomes(update, self.position.batches(train, done))
+        most = sys.maxsize if rules.max_steps is None else rules.max_steps
+        if self._many is None:
+            self._many = ManyBatches(train, lambda: programs, update)
+        return self._many.epoch(self.position.batches(train, done, DataLoader.rows), lambda: most - state.steps)
+
+    def _may_run_ahead(self) -> bool:
+        """Whether nothing in Python wants to run after every update."""
+        eager = [c for c in self.callbacks if hasattr(c, "on_step_end") and getattr(c, "every_step", True)]
+        return self.step_schedule is None and not eager
+
+    def _update(self, train: Any) -> tuple[Update, ProgramUpdates | None]:
+        """What updates with a batch, and the part of it that does so by programs, if there is one."""
+        watch = self.nonfinite != "ignore"
+        tape = updater(self, on_the_tape(self._loss_function(train), self.optimizer, watch))
+        if self.compile == "never":
+            return tape, None
+        stream = train if isinstance(train, TruncatedBPTT) else None
+        parts = self.model, self.loss_fn, self.step_fn, self.optimizer, stream, self.compile, watch
+        if self._programs is None or any(a is not b for a, b in zip(parts, self._parts)):
+            self._programs, self._parts = ProgramUpdates(self._by_program(stream, watch), None, None), parts
+        programs = self._programs
+        programs.clip_norm, programs.clip_value = self.clip_norm, self.clip_value
+        if self.compile == "always":
+            return programs, programs
+        weights = sum(p.size for p in resume.parameters(self.optimizer))
+        return Tiered(tape, programs, Tiers(weights, self.state.worked, stream)), programs
+
+    def _by_program(self, stream: TruncatedBPTT | None, watch: bool) -> ByProgram:
+        fallback = "error" if self.compile == "always" else "tape"
+        optimizer, how = self.optimizer, (fallback, "Trainer", True)
         if self.loss_fn is None:
             assert self.step_fn is not None
             return of_steps(self.step_fn, optimizer, watch, *how)

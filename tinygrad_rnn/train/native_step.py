@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,9 +12,10 @@ from ..compiler.model.bind import Stages
 from ..compiler.model.native import NativeProgram
 from ..compiler.model.pool import dtype_of
 from ..core import Tensor
-from ..errors import CompileError
-from ..optim import Optimizer
+from ..errors import CompileError, NonFiniteError
+from ..optim import Optimizer, clip_grad_norm_
 from ..optim.buckets import Bucket, LargeBucket
+from .gradients import check_loss
 
 MOST = 4096  # steps of one call
 
@@ -27,6 +29,8 @@ class NativeStep:
         The program of a loss and its gradients, for a call.
     optimizer : Optimizer
     clip_norm, clip_value : float or None
+    watch : bool
+        Update nothing where the loss or a gradient is not finite; :meth:`check` raises then.
 
     Raises
     ------
@@ -34,9 +38,12 @@ class NativeStep:
         If part of it runs in Python: an operation, the optimiser, or a gradient that the optimiser does not take.
     """
 
-    def __init__(self, found: Any, optimizer: Optimizer, clip_norm: float | None, clip_value: float | None):
+    def __init__(
+        self, found: Any, optimizer: Optimizer, clip_norm: float | None, clip_value: float | None, watch: bool
+    ):
         operation = found.capture.operation
-        self.program, self.optimizer, self.clipping = operation.runner.program, optimizer, (clip_norm, clip_value)
+        self.runner, self.program = operation.runner, operation.runner.program
+        self.optimizer, self.clipping = optimizer, (clip_norm, clip_value)
         leaves = [*found.arguments.values, *found.tensors]
         n = len(found.capture.results)
         self.params = [p for group in optimizer.param_groups for p in group["params"]]
@@ -45,18 +52,22 @@ class NativeStep:
             raise CompileError("some parameters get no gradient, or the optimiser does not have them")
         if type(optimizer).step is not Optimizer.step or optimizer.kernel is None:
             raise CompileError(f"{type(optimizer).__name__} updates in Python")
-        if n != 1:
-            raise CompileError("the loss comes with other results")
         self.buckets = optimizer.flat_buffers()
         if any(len({*bucket.steps}) > 1 for _, bucket in self.buckets):
             raise CompileError("some parameters have had more updates than others")
         self.native = NativeProgram(self.program, found.capture.captured(found.tensors), dtype_of(self.program))
         if self.native.stages.host:
             raise CompileError(f"{self.native.stages.host[0]} has no machine code")
-        self._add_update({id(p): self.native.outputs[place[id(p)]] for p in self.params}, clip_norm, clip_value)
+        self.results = n
+        self.status = np.zeros(1, np.int64)  # 1: something was not finite, and there was no update
+        self.measured = np.zeros(2)  # by clipping: its second number is the norm
+        grads = {id(p): self.native.outputs[place[id(p)]] for p in self.params}
+        self._add_update(grads, clip_norm, clip_value, watch)
         self.native.stages.finish()
 
-    def _add_update(self, grads: dict[int, np.ndarray], clip_norm: float | None, clip_value: float | None) -> None:
+    def _add_update(
+        self, grads: dict[int, np.ndarray], clip_norm: float | None, clip_value: float | None, watch: bool
+    ) -> None:
         """Add the stages that clip and update to those of the program."""
         stages = self.native.stages
         self._updates: list[tuple[dict, Bucket, np.ndarray, np.ndarray, np.ndarray]] = []
@@ -76,11 +87,14 @@ class NativeStep:
                     stages.copy(grads[id(p)], part)
                     self.grads[id(p)] = part
                 flats.append(bucket.grads)
+        if watch:
+            for array in (self.native.outputs[0].reshape(-1), *flats):
+                stages.finite(array, self.status)
         if clip_value is not None:
             for flat in flats:
                 stages.clip_value(flat, clip_value)
         if clip_norm is not None:
-            stages.clip_norm(flats, clip_norm)
+            self.measured = stages.clip_norm(flats, clip_norm)
         for (group, bucket), flat in zip(self.buckets, flats):
             options = self.optimizer.kernel_numbers(group, bucket, flat)
             if options is None:
@@ -113,17 +127,37 @@ class NativeStep:
         return True
 
     def __call__(self, arrays: Sequence[np.ndarray]) -> float:
-        """Update with one batch; the loss before the update."""
+        """Update with one batch; the loss before the update. With `watch`, :meth:`check` says whether there was one."""
+        native = self.native
         self.refresh()
+        native.load(arrays)
+        self.status[0] = 0
         try:
-            loss = self.native.run(arrays)[0]
-        except Exception:
-            raise
-        except BaseException:  # Ctrl-C, which waits for the native call: the update is done
-            self.settle(1)
-            raise
-        self.settle(1)
-        return float(loss.item())
+            native.stages.run_steps(1, self.status)
+        finally:  # Ctrl-C waits for the native call
+            self.settle(0 if self.status[0] else 1)
+        return float(native.outputs[0].item())
+
+    @property
+    def norm(self) -> float:
+        """Of the last gradients together, before clipping; 0 without `clip_norm`."""
+        return float(self.measured[1])
+
+    def check(self) -> None:
+        """Raise FloatingPointError if the last run has ended before an update that was not finite."""
+        if not self.status[0]:
+            return
+        loss = float(self.native.outputs[0].item())
+        check_loss(loss, True)
+        if self.clipping != (None, None):
+            clip_grad_norm_(self.params, math.inf, error_if_nonfinite=True)
+        raise NonFiniteError("gradients: got NaN or infinity")
+
+    def nest(self, found: Any) -> Any:
+        """The result of the function for the last batch, in arrays of its own, without a graph."""
+        capture = found.capture
+        values = [capture.wrapped(s, np.array(a, s.dtype)) for s, a in zip(capture.results, self.native.outputs)]
+        return capture.nest(values, found.arguments.values, found.tensors)
 
     # ---- many steps
 
@@ -181,21 +215,28 @@ class ManySteps:
         native = step.native
         self.step, self.data, self.rows, self.most = step, data, rows, MOST
         self.order, self.position = np.zeros(MOST * rows, np.int64), np.zeros(1, np.int64)
-        self.losses, self.status = np.zeros(MOST, native.dtype), np.zeros(1, np.int64)
+        self.losses, self.norms = np.zeros(MOST, native.dtype), np.zeros(MOST)
         before, after = Stages(native.dtype), Stages(native.dtype)
         for a, s in zip(data, step.program.inputs):
             before.feed(a, native.at[s.uid], self.order, self.position)
+        if step.clipping[0] is not None:
+            after.note(step.measured, self.norms, self.position)
         after.record(native.outputs[0].reshape(-1), self.losses, self.position)
         self.stages = native.stages.between(before, after)
 
-    def run(self, order: list[np.ndarray]) -> np.ndarray:
-        """Update once for each array of rows, at most MOST; the losses."""
+    def run(self, order: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Update once for each array of rows, at most MOST; the losses, and the norms of the gradients.
+
+        There are fewer if something is not finite before one of these updates, see :meth:`NativeStep.check`.
+        """
         count = len(order)
         self.order[: count * self.rows] = np.concatenate(order)
-        self.position[0] = 0
-        self.step.refresh()
+        step = self.step
+        self.position[0] = step.status[0] = 0
+        step.refresh()
         try:
-            self.stages.run_steps(count, self.status)
+            self.stages.run_steps(count, step.status)
         finally:  # Ctrl-C waits for the native call, which has counted its steps
-            self.step.settle(int(self.position[0]))
-        return self.losses[:count].astype(np.float64)
+            step.settle(int(self.position[0]))
+        done = self.position[0]
+        return self.losses[:done].astype(np.float64), self.norms[:done]

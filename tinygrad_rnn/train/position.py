@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..errors import CheckpointError, DataError
@@ -40,18 +40,18 @@ class Position:
     def _state(self) -> Any:
         return self._loader.state_dict() if hasattr(self._loader, "state_dict") else None
 
-    def batches(self, loader: Iterable[Any], done: int) -> Iterator[Any]:
-        """The batches of this epoch after the first `done`."""
+    def batches(self, loader: Any, done: int, begin: Callable[[Any], Iterator[Any]] = iter) -> Iterator[Any]:
+        """The batches of this epoch after the first `done`; of a loader with a state, what `begin` makes of it."""
         resumed, self._resumed, self._moved = self._resumed, False, True
         has_state = hasattr(loader, "load_state_dict") and hasattr(loader, "state_dict")
         if resumed and self._now:
             randomness.check(self._generators, self._now, "loader")
         if has_state:
             if self._left is not None and (done or resumed):
-                loader.load_state_dict(self._left)  # type: ignore[attr-defined]
+                loader.load_state_dict(self._left)
             if resumed and self._now:
                 randomness.restore(self._generators, self._now)
-            return iter(loader)
+            return begin(loader)
         everything = {**randomness.shared_generators(), **self._generators}
         if done == 0:
             if resumed and self._now:

@@ -37,6 +37,8 @@ class TrainingState:
     best_weights : dict of arrays, optional
     last_weights : dict of arrays, optional
         Of the last update, while the model has the best ones instead.
+    worked : dict of float
+        By signature, what batches would have taken on the tape, see :class:`Tiers`.
     """
 
     epoch: int = 0
@@ -52,6 +54,7 @@ class TrainingState:
     best: Best = field(default_factory=Best)
     best_weights: Weights | None = None
     last_weights: Weights | None = None
+    worked: dict[str, float] = field(default_factory=dict)
 
     def watched(self) -> float:
         """The loss of the last epoch: of the validation, if there was one."""
@@ -72,6 +75,7 @@ class TrainingState:
         out = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         out["history"] = {name: list(column) for name, column in self.history.items()}
         out["best"] = dataclasses.asdict(self.best)
+        out["worked"] = dict(self.worked)
         return out
 
     @classmethod
@@ -104,6 +108,10 @@ class TrainingState:
                 raise CheckpointError(
                     f"training: history: {name}: got {len(column)} numbers, wanted one for each of the epochs"
                 )
+        worked = values["worked"]
+        if not isinstance(worked, dict) or not all(isinstance(key, str) for key in worked):
+            raise CheckpointError(f"training: worked: got {type(worked).__name__}, wanted a dict by signature")
+        values["worked"] = {key: float(number("training: worked", seconds)) for key, seconds in worked.items()}
         if values["epoch"] and "loss" not in history:
             raise CheckpointError("training: history: got no losses, wanted one for each epoch")
         return cls(**values)

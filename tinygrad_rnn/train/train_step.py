@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import time
-import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -17,11 +15,9 @@ from ..errors import DataError
 from ..optim import Optimizer
 from .batches import check_batches
 from .checks import check_parts, check_positive
-from .fast_path import MOST, FastPath, signature
-from .gradients import ByProgram, of_pairs
-from .updates import applier
-
-CHUNK = 0.05  # seconds after which many steps come back to Python
+from .gradients import of_pairs
+from .many_batches import ManyBatches
+from .program_updates import ProgramUpdates
 
 
 class TrainStep:
@@ -85,10 +81,8 @@ class TrainStep:
         self.model, self.optimizer, self.loss = model, optimizer, loss
         self.clip_norm, self.clip_value = clip_norm, clip_value
         self.fallback = one_of("fallback", fallback, ("warn", "error"))
-        self._gradients: ByProgram | None = None
+        self._updates: ProgramUpdates | None = None
         self._parts: tuple = ()  # model, loss and optimiser, as they were when it was made
-        self._paths: dict[tuple | None, Any] = {}  # by the signature of a batch
-        self._steps: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()  # by the program
 
     def __call__(self, inputs: Any, targets: Any) -> float:
         """Update the parameters with one batch.
@@ -132,16 +126,19 @@ class TrainStep:
         check_batches("loader", loader, True)
         n = whole_number("n", n, 0)
         losses: list[float] = []
+        left = lambda: n - len(losses)
         many = None
-        if isinstance(loader, DataLoader) and loader.sliced is not None:
-            many = ManyBatches(self, loader)
-        while len(losses) < n:
+        if isinstance(loader, DataLoader) and ManyBatches.fits(loader):
+            many = ManyBatches(loader, self.updates, lambda batch: self.updates()(batch))
+        while left() > 0:
             before = len(losses)
             if many is not None:
-                for some in many.epoch(n - before):
-                    losses += some
+                for found in many.epoch(many.loader.rows(), left):
+                    losses += found.losses
+                    if found.error is not None:
+                        raise found.error
             else:
-                losses += map(self.update, itertools.islice(loader, n - before))
+                losses += map(self.update, itertools.islice(loader, left()))
             if len(losses) == before:
                 raise DataError("loader: got no batches, wanted at least one")
         return np.array(losses, np.float64)
@@ -156,119 +153,21 @@ class TrainStep:
         """
         from ..programs.report import report
 
-        gradients = self._by_program()
+        gradients = self.updates().gradients
         return report(gradients.title, gradients.find(gradients.arguments((inputs, targets))))
 
     def update(self, batch: Any) -> float:
         """Update the parameters with a batch, the pair of inputs and targets; the loss before."""
-        gradients, key = self._by_program(), signature(batch)
-        path = self._paths.get(key)
-        if path is not None and path.native.clipping == (self.clip_norm, self.clip_value) and path.holds():
-            return path.run(batch)
-        arguments = gradients.arguments(batch)
-        found = gradients.find(arguments)
-        if not isinstance(found, str) and (native := self._native_step(found)) is not None:
-            if key is not None and FastPath.takes(batch, found):
-                self._paths[key] = FastPath(gradients.programs, found, native)
-                if len(self._paths) > MOST:
-                    self._paths.pop(next(iter(self._paths)))
-            found.capture.operation.runner.check(found.arguments.arrays, native.native.given)
-            return native(found.arguments.arrays)
-        value = gradients.run(batch, arguments, found)
-        applier(self.optimizer, self.clip_norm, self.clip_value, False)()
-        return value
+        return self.updates()(batch)[0]
 
-    def _native_step(self, found: Any) -> Any:
-        """The native call for a program that was found, or None if part of the step runs in Python."""
-        from ..compiler.model.pool import attempt  # at first use, as importing the compiler takes a while
-        from .native_step import NativeStep
-
-        step = self._steps.get(found.capture, self)
-        clipping = self.clip_norm, self.clip_value
-        if step is not None and (step is self or step.clipping != clipping or not step.fits(found)):
-            made = attempt(lambda: NativeStep(found, self.optimizer, self.clip_norm, self.clip_value))
-            step = self._steps[found.capture] = None if isinstance(made, str) else made
-        return step
-
-    def _by_program(self) -> ByProgram:
+    def updates(self) -> ProgramUpdates:
+        """What updates by programs, with the parts and the clipping that are set now."""
         parts = self.model, self.loss, self.optimizer
-        if self._gradients is None or any(a is not b for a, b in zip(parts, self._parts)):
+        updates = self._updates
+        if updates is None or any(a is not b for a, b in zip(parts, self._parts)):
             self._parts = parts
-            self._steps.clear()
-            self._paths.clear()
             title = f"TrainStep of {getattr(self.model, '__qualname__', type(self.model).__name__)}"
-            self._gradients = of_pairs(self.model, self.loss, self.optimizer, False, self.fallback, title)
-        return self._gradients
-
-    def program_of(self, batch: Any) -> tuple[Any, Any]:
-        """The program for a batch, or why there is none; and the native call of the step, or None."""
-        gradients = self._by_program()
-        found = gradients.find(gradients.arguments(batch))
-        return found, None if isinstance(found, str) else self._native_step(found)
-
-
-class ManyBatches:
-    """Steps over the rows of a loader's arrays: many in one native call where they can be.
-
-    Parameters
-    ----------
-    step : TrainStep
-    loader : DataLoader
-        Whose batches are rows of arrays.
-    """
-
-    def __init__(self, step: TrainStep, loader: DataLoader):
-        self.step, self.loader = step, loader
-        self.rows = np.arange(loader.size)
-        self.native: Any = None  # a ManySteps, once there is one; False if there is none
-        self.most = 1  # steps of one call, so that it takes no longer than CHUNK
-
-    def epoch(self, n: int) -> Iterator[list[float]]:
-        """Update with the batches of an epoch, at most `n`; some of the losses at a time."""
-        batches = self.loader.rows()
-        while n > 0 and (taken := list(itertools.islice(batches, min(self.most, n)))):
-            n -= len(taken)
-            while taken:
-                order = self._alike(taken)
-                if order:
-                    yield self._run(order)
-                    taken = taken[len(order) :]
-                else:
-                    yield [self.step.update(self.loader.batch(taken[0]))]
-                    self._prepare(taken.pop(0))
-
-    def _alike(self, taken: list) -> list[np.ndarray]:
-        """The rows of the next batches that one native call can do."""
-        if not self.native:
-            return []
-        order, size = [self.rows[r] for r in taken], self.native.rows
-        sizes = [r.size for r in order]
-        if sizes.count(size) < len(sizes):
-            order = order[: next(i for i, n in enumerate(sizes) if n != size)]
-        if order and self.step.program_of(self.loader.batch(taken[0]))[1] is not self.native.step:
-            return []
-        return order
-
-    def _run(self, order: list[np.ndarray]) -> list[float]:
-        started = time.perf_counter()
-        losses = self.native.run(order)
-        seconds = (time.perf_counter() - started) / len(order)
-        self.most = int(min(max(CHUNK / seconds, 1), self.native.most))
-        return losses.tolist()
-
-    def _prepare(self, rows: Any) -> None:
-        """Make the native call of many steps, after a first one of their kind."""
-        if self.native is not None and (self.native is False or self.native.rows == self.rows[rows].size):
-            return
-        found, native = self.step.program_of(self.loader.batch(rows))
-        arrays = self.loader.sliced or []
-        made = None if native is None else native.feeds_from(arrays, self.rows[rows].size)
-        if made is not None:
-            try:
-                found.capture.operation.runner.check(made.data, native.native.given)
-            except (IndexError, ValueError):  # the step that meets it says where
-                made = None
-        if made is None:
-            self.native = self.native or False
-        elif self.native is None:
-            self.native, self.most = made, 2
+            gradients = of_pairs(self.model, self.loss, self.optimizer, False, self.fallback, title)
+            updates = self._updates = ProgramUpdates(gradients, None, None)
+        updates.clip_norm, updates.clip_value = self.clip_norm, self.clip_value
+        return updates

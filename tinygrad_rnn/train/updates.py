@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,20 +16,53 @@ from .gradients import GradientsOf
 from .parts import Parts
 from .tbptt import TruncatedBPTT
 
+Update = Callable[[Any], tuple[float, float]]  # from a batch to its loss and the norm of its gradients, if measured
 
-def updater(trainer: Parts, gradients: GradientsOf) -> Callable[[Any], float]:
-    """A function that updates the parameters with a batch, and returns its loss.
+
+class Outcome(NamedTuple):
+    """What came of some batches.
+
+    Attributes
+    ----------
+    losses, norms : lists of float
+        Of those with which there were updates.
+    batch : Any
+        The one after these that was not finite, if `error` is there.
+    error : FloatingPointError or None
+    """
+
+    losses: list[float]
+    norms: list[float]
+    batch: Any = None
+    error: FloatingPointError | None = None
+
+
+def outcomes(update: Update, batches: Iterable[Any]) -> Iterator[Outcome]:
+    """Update with batches one by one."""
+    for batch in batches:
+        yield outcome(update, batch)
+
+
+def outcome(update: Update, batch: Any) -> Outcome:
+    """Update with one batch."""
+    try:
+        loss, norm = update(batch)
+    except FloatingPointError as error:
+        return Outcome([], [], batch, error)
+    return Outcome([loss], [norm])
+
+
+def updater(trainer: Parts, gradients: GradientsOf) -> Update:
+    """A function that updates the parameters with a batch.
 
     It raises FloatingPointError before the update if the loss or a gradient is not finite, unless the trainer
     ignores that.
     """
-    state = trainer.state
     apply = applier(trainer.optimizer, trainer.clip_norm, trainer.clip_value, trainer.nonfinite != "ignore")
 
     def update(batch):
         value = gradients(batch)
-        state.norm_sum += apply()
-        return value
+        return value, apply()
 
     return update
 

@@ -38,6 +38,7 @@ from ...kernels.stages.stage_codes import (
     FiniteStage,
     GatherStage,
     LaunchStage,
+    NoteStage,
     RecordStage,
     RmspropStage,
     ScatterStage,
@@ -293,6 +294,11 @@ class Stages:
     def finite(self, array: np.ndarray, status: np.ndarray) -> None:
         """Set `status` if an array holds NaN or infinity."""
         self.add(FiniteStage(span(array), span(status)), array, status)
+
+    def note(self, numbers: np.ndarray, norms: np.ndarray, step: np.ndarray) -> None:
+        """Write the norm that :meth:`clip_norm` has found to the place of the step in `norms`."""
+        nothing = Span(0, 0)
+        self.add(NoteStage(nothing, span(numbers), span(norms), span(step)), numbers, norms, step)
 
     def record(self, loss: np.ndarray, losses: np.ndarray, step: np.ndarray) -> None:
         """Write a loss to the place of its step in `losses`, and count the step."""

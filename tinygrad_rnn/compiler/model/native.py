@@ -92,6 +92,12 @@ class NativeProgram:
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The outputs, which belong to this object."""
+        self.load(inputs)
+        self.stages.run()
+        return self.outputs
+
+    def load(self, inputs: Sequence[np.ndarray]) -> None:
+        """Write all that a run reads and that may be new: inputs, random draws, copies of captured arrays."""
         for s, a in zip(self.program.inputs, inputs):
             self.at[s.uid][...] = a
         for symbols, draw in self.program.draws:
@@ -102,8 +108,6 @@ class NativeProgram:
                 self.captured[uid][...] = a
         for uid, target in self.converted:
             target[...] = self.at[uid]
-        self.stages.run()
-        return self.outputs
 
     # ---- memory
 

@@ -6,9 +6,9 @@ import math
 from typing import Any
 
 from ..loops.entry import array_like
-from ..loops.records import integers_in, record_at
+from ..loops.records import float64_in, integers_in, record_at
 from .lookups import copy_rows
-from .stage_codes import FeedIntegersStage, FeedStage, FiniteStage, RecordStage
+from .stage_codes import FeedIntegersStage, FeedStage, FiniteStage, NoteStage, RecordStage
 
 
 def feed_stage(table: int, like: Any) -> None:
@@ -36,6 +36,12 @@ def finite_stage(table: int, like: Any) -> None:
         finite &= abs(x[j]) < math.inf
     if not finite:
         integers_in(stage.status)[0] = 1
+
+
+def note_stage(table: int, like: Any) -> None:
+    """Note the norm of the gradients of a step, of a :class:`NoteStage` at an address."""
+    stage = record_at(table, 0, NoteStage)
+    float64_in(stage.norms)[integers_in(stage.step)[0]] = float64_in(stage.numbers)[1]
 
 
 def record_stage(table: int, like: Any) -> None:

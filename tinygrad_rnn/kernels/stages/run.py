@@ -14,7 +14,7 @@ from ..build.c_functions import c_function, pointer_to
 from ..build.fingerprint import kernel
 from ..loops.launches import calls
 from .copies import copy_stage, fill_stage
-from .feeds import feed_integers_stage, feed_stage, finite_stage, record_stage
+from .feeds import feed_integers_stage, feed_stage, finite_stage, note_stage, record_stage
 from .launches import launch_stage
 from .lookups import gather_stage, scatter_stage
 from .stage_codes import (
@@ -29,6 +29,7 @@ from .stage_codes import (
     FiniteStage,
     GatherStage,
     LaunchStage,
+    NoteStage,
     RecordStage,
     RmspropStage,
     ScatterStage,
@@ -45,6 +46,7 @@ FUNCTIONS = {
     FeedStage: feed_stage,
     FeedIntegersStage: feed_integers_stage,
     FiniteStage: finite_stage,
+    NoteStage: note_stage,
     RecordStage: record_stage,
     GatherStage: gather_stage,
     ScatterStage: scatter_stage,

@@ -102,6 +102,15 @@ class FiniteStage(NamedTuple):
     status: Span  # one integer: 1 ends the run
 
 
+class NoteStage(NamedTuple):
+    """Notes the norm that a :class:`ClipNormStage` has found, at the place of its step."""
+
+    like: Span  # any array of the dtype
+    numbers: Span  # of the clipping
+    norms: Span  # float64
+    step: Span
+
+
 class RecordStage(NamedTuple):
     """Notes a loss, and counts the step."""
 
@@ -158,5 +167,5 @@ class ClipValueStage(NamedTuple):
 
 Stage = (
     LaunchStage | CopyStage | FillStage | GatherStage | ScatterStage | UpdateStage
-    | ClipNormStage | ClipValueStage | FeedStage | FeedIntegersStage | FiniteStage | RecordStage
+    | ClipNormStage | ClipValueStage | FeedStage | FeedIntegersStage | FiniteStage | NoteStage | RecordStage
 )  # fmt: skip

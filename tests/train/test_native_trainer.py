@@ -1,0 +1,326 @@
+"""Trainers whose updates are native calls: to the bit the same, however many are in one, and after a resume."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tr
+from tinygrad_rnn import nn, optim
+from tinygrad_rnn.compiler.model.bind import Stages
+from tinygrad_rnn.data import DataLoader
+from tinygrad_rnn.errors import NonFiniteDataError, NonFiniteError
+from tinygrad_rnn.train import SaveCheckpoint, Trainer, TruncatedBPTT, tiers
+
+
+class Model(nn.Module):
+    def __init__(self):
+        self.layer, self.head = nn.GRU(2, 4, batch_first=True), nn.Linear(4, 1)
+
+    def forward(self, x):
+        return self.head(self.layer(x)[0][:, -1])
+
+
+class EveryStep:
+    """A callback that wants to run after every update."""
+
+    def __init__(self):
+        self.losses = []
+
+    def on_step_end(self, trainer):
+        self.losses.append(trainer.loss)
+
+
+class NowAndThen(EveryStep):
+    every_step = False
+
+
+def data(bad=()):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(26, 5, 2)), rng.normal(size=(26, 1))
+    for row in bad:
+        x[row] = np.nan
+    return x, y
+
+
+def loader(bad=(), batch_size=3):
+    return DataLoader(data(bad), batch_size, shuffle=True, seed=3)  # the last batch is smaller
+
+
+def trainer(compile="always", model=Model, **options):
+    tr.seed(0)
+    made = model()
+    optimizer = optim.Adam(made.parameters(), lr=0.02)
+    options = {"clip_norm": 0.5, "schedule": optim.ExponentialLR(optimizer, 0.9), **options}
+    return Trainer(made, optimizer, nn.mse_loss, compile=compile, progress=False, **options)
+
+
+@pytest.fixture
+def counts(monkeypatch):
+    """How many updates each native call had."""
+    seen = []
+    original = Stages.run_steps
+
+    def run_steps(self, count, status):
+        done = original(self, count, status)
+        seen.append(done)
+        return done
+
+    monkeypatch.setattr(Stages, "run_steps", run_steps)
+    return seen
+
+
+def everything(one):
+    """The state dict of a trainer, but for times and for what only counts work."""
+    state = one.state_dict()
+    for name in ("seconds", "seconds_before"):
+        del state["training"][name]
+    state["training"]["history"].pop("seconds", None)
+    return state
+
+
+def same(one, other, path=""):
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), path
+        for key in one:
+            same(one[key], other[key], f"{path}/{key}")
+    elif isinstance(one, np.ndarray):
+        np.testing.assert_array_equal(one, other, err_msg=path)
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), path
+        for i, (a, b) in enumerate(zip(one, other)):
+            same(a, b, f"{path}/{i}")
+    else:
+        assert one == other or (one != one and other != other), path
+
+
+@pytest.mark.parametrize("clip", [{"clip_norm": 0.3}, {"clip_norm": None}, {"clip_value": 0.01}])
+def test_updates_in_one_call_are_those_one_by_one(clip, counts):
+    found = []
+    for callback in (EveryStep(), NowAndThen()):
+        counts.clear()
+        one = trainer(callbacks=[callback], **clip)
+        one.fit(loader(), epochs=3)
+        assert (max(counts) > 1) == (type(callback) is NowAndThen)
+        assert sum(counts) == one.steps == 27
+        found.append(everything(one))
+        assert one.loss == callback.losses[-1]
+    same(*found)
+
+
+def test_ends_after_max_steps_and_goes_on(counts):
+    whole = trainer()
+    whole.fit(loader(), epochs=4)
+    assert max(counts) > 2
+    parts, batches = trainer(), loader()
+    for most in (1, 2, 7, 8, 9, 14, 30):
+        parts.fit(batches, epochs=4, max_steps=most)
+        assert parts.steps == most
+        assert parts.stop_reason == f"max_steps: {most} updates"
+    parts.fit(batches, epochs=4)
+    same(everything(parts), everything(whole))
+
+
+@pytest.mark.parametrize("compile", ["auto", "always"])
+@pytest.mark.parametrize("most", [1, 5, 9, 10, 13, 20])
+def test_a_checkpoint_goes_on_to_the_bit(tmp_path, monkeypatch, most, compile):
+    monkeypatch.setattr(tiers, "ENOUGH", 4 * tiers.CALLS)
+    whole = trainer(compile)
+    whole.fit(loader(), epochs=4)
+    first = trainer(compile)
+    first.fit(loader(), epochs=2, max_steps=most)
+    first.save(tmp_path / "t.safetensors")
+    tr.seed(8)
+    second = trainer(compile)
+    second.load(tmp_path / "t.safetensors")
+    second.fit(loader(), epochs=4)
+    same(everything(second), everything(whole))
+
+
+def test_the_tape_comes_first_and_counts_decide(monkeypatch, counts):
+    one = trainer("auto")
+    one.fit(loader(), epochs=2)
+    assert not counts
+    assert len(one.state.worked) == 2  # whole batches, and the last ones
+    monkeypatch.setattr(tiers, "ENOUGH", 6 * tiers.CALLS)
+    one = trainer("auto", callbacks=[EveryStep()])
+    one.fit(loader(), epochs=3)
+    tape = trainer("never", callbacks=[EveryStep()])
+    tape.fit(loader(), epochs=3)
+    assert sum(counts) == 3 * 8 - 6
+    losses, wanted = (t.callbacks[0].losses for t in (one, tape))
+    assert losses[:6] == wanted[:6]
+    np.testing.assert_allclose(losses, wanted, rtol=1e-4)
+
+
+def test_more_signatures_than_programs_are_kept(monkeypatch):
+    monkeypatch.setattr(tiers, "ENOUGH", 1e-9)
+    monkeypatch.setattr(tiers, "MOST", 2)
+    worked = {}
+    batches = [np.zeros((2, n)) for n in range(1, 5)]
+    for _ in range(2):
+        hot = [tiers.Tiers(10, worked).is_hot(batch) for batch in batches]
+    assert hot == [True, True, False, False]
+    monkeypatch.setattr(tiers, "SEEN", 4)
+    assert not any(tiers.Tiers(10, worked).is_hot([np.zeros(3)]) for _ in range(3))
+
+
+def test_what_has_no_program_trains_on_the_tape_in_silence(monkeypatch):
+    monkeypatch.setattr(tiers, "ENOUGH", 1e-9)
+
+    class Gated(Model):
+        def forward(self, x):
+            y = super().forward(x)
+            return y if float(y.sum()) > 0 else 2 * y
+
+    found = []
+    for compile in ("auto", "never"):
+        one = trainer(compile, model=Gated)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            one.fit(loader(), epochs=2)
+        found.append(one.history["loss"])
+    assert found[0] == found[1]
+
+
+def test_what_changes_at_every_batch_is_left_to_the_tape(monkeypatch):
+    monkeypatch.setattr(tiers, "ENOUGH", 1e-9)
+    one = trainer("auto")
+    scale = 1.0
+
+    def loss(y, t):
+        return nn.mse_loss(y, t) * scale
+
+    class Anneal:
+        def on_step_end(self, trainer):
+            nonlocal scale
+            scale *= 0.9
+
+    one.loss_fn, one.callbacks = loss, [Anneal()]
+    with pytest.warns(RuntimeWarning, match="Trainer runs on the tape: .*change too often"):
+        one.fit(DataLoader(data(), 13), epochs=8)
+    other = trainer("never", callbacks=[Anneal()])
+    scale, other.loss_fn = 1.0, loss
+    other.fit(DataLoader(data(), 13), epochs=8)
+    np.testing.assert_allclose(one.history["loss"], other.history["loss"], rtol=1e-4)
+
+
+@pytest.mark.parametrize("callbacks", [[], [EveryStep()]])
+@pytest.mark.parametrize("clip", [{"clip_norm": 0.3}, {"clip_norm": None}, {"clip_norm": None, "clip_value": 0.01}])
+def test_what_is_not_finite_is_not_applied_and_named(callbacks, clip):
+    bad = loader()
+    order = np.concatenate([np.arange(26)[rows] for rows in bad.rows()])
+    row = order[7 * 3 + 1]  # in the batch number 7
+    one = trainer(callbacks=callbacks, **clip)
+    with pytest.raises(NonFiniteDataError, match=r"inputs: got nan at \(1, 0, 0\) in batch 7 \(from 0\) of epoch 1"):
+        one.fit(loader([row]), epochs=2)
+    assert (one.steps, one.step_in_epoch) == (7, 7)
+    before = trainer(**clip)
+    before.fit(loader(), epochs=1, max_steps=7)
+    same(one.state_dict()["model"], before.state_dict()["model"])
+    same(one.state_dict()["optimizer"], before.state_dict()["optimizer"])
+
+
+def test_batches_that_are_not_finite_are_skipped():
+    found = []
+    for compile, callbacks in (("never", []), ("always", []), ("always", [EveryStep()])):
+        one = trainer(compile, nonfinite="skip", callbacks=callbacks)
+        with pytest.warns(RuntimeWarning, match="skipped: inputs"):
+            one.fit(loader([3, 17, 18]), epochs=3)
+        found.append(everything(one))
+    same(found[1], found[2])
+    assert found[0]["training"]["history"]["skipped"] == found[1]["training"]["history"]["skipped"]
+    assert found[0]["loader"] == found[1]["loader"]
+    np.testing.assert_allclose(*[f["training"]["history"]["loss"] for f in found[:2]], rtol=1e-4)
+
+
+def test_gradients_that_are_not_finite_are_named():
+    class Root(nn.Module):
+        def __init__(self):
+            self.w = nn.Parameter(np.zeros(2))
+
+        def forward(self, x):
+            return tr.sqrt(x @ self.w)
+
+    for nonfinite in ("stop", "ignore"):
+        one = trainer(model=Root, nonfinite=nonfinite, clip_norm=None)
+        x = np.ones((4, 2))
+        if nonfinite == "stop":
+            with pytest.raises(NonFiniteError, match=r"gradients: got NaN or infinity for batch 0 .* look at w"):
+                one.fit([(x, np.ones(4))])
+            np.testing.assert_array_equal(one.model.w.data, 0)
+        else:
+            one.fit([(x, np.ones(4))])
+            assert not np.isfinite(one.model.w.data).any()
+
+
+def test_time_and_signals_end_it_between_calls(counts):
+    one = trainer()
+    one.fit(loader(), epochs=None, max_seconds=0.3)
+    assert one.stop_reason.startswith("max_seconds")
+    assert max(counts) > 1
+
+    class Stop(NowAndThen):
+        def on_step_end(self, trainer):
+            if trainer.steps >= 5:
+                trainer.stop()
+
+    one = trainer(callbacks=[Stop()])
+    one.fit(loader(), epochs=3)
+    assert one.stop_reason == "stopped by a callback"
+
+
+def test_checkpoints_now_and_then_leave_updates_in_one_call(tmp_path, counts):
+    saver = SaveCheckpoint(tmp_path / "t.safetensors")
+    assert not saver.every_step
+    assert SaveCheckpoint(tmp_path / "t.safetensors", seconds=0).every_step
+    trainer(callbacks=[saver]).fit(loader(), epochs=3)
+    assert max(counts) > 1
+
+
+def test_schedules_for_every_update(counts):
+    found = []
+    for compile in ("never", "always"):
+        one = trainer(compile, schedule=None)
+        one.step_schedule = optim.ExponentialLR(one.optimizer, 0.97)
+        found.append(one.fit(loader(), epochs=3))
+    assert counts == [1] * 27
+    assert found[0]["lr"] == found[1]["lr"]
+    np.testing.assert_allclose(found[0]["loss"], found[1]["loss"], rtol=1e-4)
+
+
+class Reader(nn.Module):
+    def __init__(self):
+        self.layer, self.head = nn.LSTM(2, 4), nn.Linear(4, 1)
+
+    def forward(self, x, state):
+        y, state = self.layer(x, state)
+        return self.head(y), state
+
+
+@pytest.mark.parametrize("most", [2, 5, 8])
+def test_streams_go_on_to_the_bit(tmp_path, most):
+    rng = np.random.default_rng(0)
+    stream = lambda: TruncatedBPTT(inputs, targets, 3, 5)
+    inputs, targets = rng.normal(size=(13, 3, 2)), rng.normal(size=(13, 3, 1))
+    whole = trainer(model=Reader)
+    whole.fit(stream(), epochs=3)
+    first = trainer(model=Reader)
+    first.fit(stream(), epochs=3, max_steps=most)
+    first.save(tmp_path / "t.safetensors")
+    second = trainer(model=Reader)
+    second.load(tmp_path / "t.safetensors")
+    second.fit(stream(), epochs=3)
+    same(everything(second), everything(whole))
+
+
+def test_models_and_losses_may_be_replaced():
+    one = trainer()
+    one.fit(loader(), epochs=1)
+    one.loss_fn = nn.l1_loss
+    one.fit(loader(), epochs=2)
+    other = trainer("never")
+    other.fit(loader(), epochs=1)
+    other.loss_fn = nn.l1_loss
+    other.fit(loader(), epochs=2)
+    np.testing.assert_allclose(one.history["loss"], other.history["loss"], rtol=1e-4)

@@ -1,0 +1,83 @@
+"""Updates by programs: loss, gradients, clipping and update in one native call, where that can be."""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+from .fast_path import MOST, FastPath, signature
+from .gradients import ByProgram
+from .updates import applier
+
+
+class ProgramUpdates:
+    """Updates the parameters with batches, each by the program of its signature.
+
+    Parameters
+    ----------
+    gradients : ByProgram
+        If it watches, nothing is updated where the loss or a gradient is not finite.
+    clip_norm, clip_value : float or None
+
+    Attributes
+    ----------
+    last : NativeStep or None
+        What ran the last batch, if all of it was machine code.
+    """
+
+    def __init__(self, gradients: ByProgram, clip_norm: float | None, clip_value: float | None):
+        self.gradients, self.clip_norm, self.clip_value = gradients, clip_norm, clip_value
+        self.last: Any = None
+        self._paths: dict[tuple | None, Any] = {}  # by the signature of a batch
+        self._steps: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()  # by the program
+
+    def __call__(self, batch: Any) -> tuple[float, float]:
+        """Update the parameters with a batch; the loss before, and the norm of the gradients, if it clips them.
+
+        Raises
+        ------
+        FloatingPointError
+            If it watches, and the loss or a gradient is not finite; nothing is updated then.
+        """
+        gradients, key = self.gradients, signature(batch)
+        path = self._paths.get(key)
+        if path is not None and path.native.clipping == (self.clip_norm, self.clip_value) and path.holds():
+            native = self.last = path.native
+            value = path.run(batch)
+            native.check()
+            return value, native.norm
+        arguments = gradients.arguments(batch)
+        found = gradients.find(arguments)
+        if not isinstance(found, str) and (native := self._native_step(found)) is not None:
+            if key is not None and gradients.pairs and FastPath.takes(batch, found):
+                self._paths[key] = FastPath(gradients.programs, found, native)
+                if len(self._paths) > MOST:
+                    self._paths.pop(next(iter(self._paths)))
+            found.capture.operation.runner.check(found.arguments.arrays, native.native.given)
+            self.last = native
+            value = native(found.arguments.arrays)
+            if gradients.accept is not None:
+                gradients.accept(native.nest(found)[1])
+            native.check()
+            return value, native.norm
+        self.last = None
+        value = gradients.run(batch, arguments, found)
+        return value, applier(gradients.optimizer, self.clip_norm, self.clip_value, gradients.watch)()
+
+    def program_of(self, batch: Any) -> tuple[Any, Any]:
+        """The program for a batch, or why there is none; and the native call of the step, or None."""
+        found = self.gradients.find(self.gradients.arguments(batch))
+        return found, None if isinstance(found, str) else self._native_step(found)
+
+    def _native_step(self, found: Any) -> Any:
+        """The native call for a program that was found, or None if part of the step runs in Python."""
+        from ..compiler.model.pool import attempt  # at first use, as importing the compiler takes a while
+        from .native_step import NativeStep
+
+        step = self._steps.get(found.capture, self)
+        clipping = self.clip_norm, self.clip_value
+        if step is not None and (step is self or step.clipping != clipping or not step.fits(found)):
+            gradients = self.gradients
+            made = attempt(lambda: NativeStep(found, gradients.optimizer, *clipping, gradients.watch))
+            step = self._steps[found.capture] = None if isinstance(made, str) else made
+        return step
