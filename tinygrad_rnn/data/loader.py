@@ -165,7 +165,7 @@ class DataLoader:
         return self._positions(self._indices(self._epoch), self._position)
 
     def unread(self, count: int) -> None:
-        """Note that the last `count` of :meth:`rows` have not been used yet; that they have, if it is negative."""
+        """Note that the last `count` of :meth:`rows` were not used yet; if negative, that they were."""
         self._position -= count
 
     def batch(self, rows: Any) -> Any:

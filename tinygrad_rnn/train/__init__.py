@@ -1,10 +1,10 @@
 """Training: a loop that stops, saves and goes on to the last bit, with metrics and truncated BPTT.
 
 Files, in reading order: `trainer` (what a user asks for), `loop` (epochs), `batches`, `gradients` and `updates` (one
-batch); the same by programs: `program_updates`, `native_step` (all in one native call), `fast_path` (with few guards),
-`many_batches` (many of them in one call), `tiers` (when), `train_step` (without a loop); `callbacks`, `stopping`, `progress`, `signals`, `modes`, `parts` (what helpers take); what is saved: `state`,
-`position`, `randomness`, `resume` (all of it as one nest), `checkpoint` (a nest as a file), `files`; `tbptt`;
-`metrics`; `checks`.
+batch); by programs: `program_updates`, `native_step` (all in one native call), `fast_path` (with few guards),
+`many_batches` (many of them in one call), `tiers` (when), `train_step` (without a loop); `callbacks`, `stopping`,
+`progress`, `signals`, `modes`, `parts` (what helpers take); what is saved: `state`, `position`, `randomness`, `resume`
+(all of it as one nest), `checkpoint` (a nest as a file), `files`; `tbptt`; `metrics`; `checks`.
 
 A trainer knows a model as a module that gives something to a loss; it knows nothing of recurrence and compiled loops.
 """

@@ -203,7 +203,7 @@ class Loop(Parts):
     # ---- updates
 
     def _outcomes(self, train: Any, rules: Stopping) -> Iterator[Outcome]:
-        """Update with the batches of an epoch, from where it stands; with several in one native call if it may be."""
+        """Update with the batches of an epoch, from where it stands; many in one native call if possible."""
         state, done = self.state, self.state.step_in_epoch
         update, programs = self._update(train)
         if programs is None or not self._may_run_ahead() or not ManyBatches.fits(train):

@@ -120,4 +120,3 @@ class Tiered:
             return self.program(batch)
         self.program.last = None
         return self.tape(batch)
-
