@@ -127,7 +127,7 @@ class NativeStep:
         return True
 
     def __call__(self, arrays: Sequence[np.ndarray]) -> float:
-        """Update with one batch; the loss before the update. With `watch`, :meth:`check` says whether there was one."""
+        """Update with one batch; the loss before. With `watch`, :meth:`check` says whether it was applied."""
         native = self.native
         self.refresh()
         native.load(arrays)

@@ -41,7 +41,7 @@ class Position:
         return self._loader.state_dict() if hasattr(self._loader, "state_dict") else None
 
     def batches(self, loader: Any, done: int, begin: Callable[[Any], Iterator[Any]] = iter) -> Iterator[Any]:
-        """The batches of this epoch after the first `done`; of a loader with a state, what `begin` makes of it."""
+        """The batches of this epoch after the first `done`; ``begin(loader)``, if that has a state."""
         resumed, self._resumed, self._moved = self._resumed, False, True
         has_state = hasattr(loader, "load_state_dict") and hasattr(loader, "state_dict")
         if resumed and self._now:

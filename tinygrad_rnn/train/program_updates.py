@@ -32,7 +32,7 @@ class ProgramUpdates:
         self._steps: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()  # by the program
 
     def __call__(self, batch: Any) -> tuple[float, float]:
-        """Update the parameters with a batch; the loss before, and the norm of the gradients, if it clips them.
+        """Update the parameters with a batch; the loss before, and the norm of the gradients, if clipped.
 
         Raises
         ------
