@@ -256,7 +256,8 @@ def test_gradients_that_are_not_finite_are_named():
 
 def test_time_and_signals_end_it_between_calls(counts):
     one = trainer()
-    one.fit(loader(), epochs=None, max_seconds=0.3)
+    one.fit(loader(), epochs=2)
+    one.fit(loader(), epochs=None, max_seconds=one.seconds + 0.3)
     assert one.stop_reason.startswith("max_seconds")
     assert max(counts) > 1
 
