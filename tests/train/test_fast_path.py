@@ -189,3 +189,24 @@ def test_options_that_depend_on_the_count_of_updates_are_read_at_each():
                     step(*batch)
         weights.append(model.weight.numpy().copy())
     np.testing.assert_array_equal(*weights)
+
+
+def test_gradients_that_somebody_holds_keep_their_values():
+    tr.seed(0)
+    model = nn.Linear(200, 300)
+    step = TrainStep(model, optim.SGD(model.parameters(), lr=0.1), nn.mse_loss)
+    rng = np.random.default_rng(0)
+    weight = model.weight
+    where, held = [], []
+    holders = {4: lambda g: g, 5: lambda g: g.numpy(), 6: lambda g: g.numpy()[3:], 7: lambda g: g.numpy().T}
+    for i in range(12):
+        step(rng.normal(size=(2, 200)).astype(np.float32), rng.normal(size=(2, 300)).astype(np.float32))
+        where.append(weight.grad.numpy().ctypes.data)
+        if i in holders:
+            kept = holders[i](weight.grad)
+            held.append((kept, np.array(kept)))
+        if i == 8:
+            weight.grad = None
+    assert where[1] == where[2] == where[3] and where[10] == where[11]  # memory is used again
+    for kept, values in held:
+        np.testing.assert_array_equal(np.asarray(kept), values)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,6 +20,7 @@ from ..optim.buckets import Bucket, LargeBucket
 from .gradients import check_loss
 
 MOST = 4096  # steps of one call
+LARGE = 1 << 16  # bytes of a gradient from which on new memory costs more than the copy
 
 
 class NativeStep:
@@ -64,6 +67,7 @@ class NativeStep:
         grads = {id(p): self.native.outputs[place[id(p)]] for p in self.params}
         self._add_update(grads, clip_norm, clip_value, watch)
         self.native.stages.finish()
+        self._last: dict[int, np.ndarray] = {}  # large gradients that were left in parameters, by parameter
 
     def _add_update(
         self, grads: dict[int, np.ndarray], clip_norm: float | None, clip_value: float | None, watch: bool
@@ -196,7 +200,34 @@ class NativeStep:
             bucket.steps = [bucket.steps[0] + count] * len(bucket.steps)
         for p in self.params:
             p.touch()
-            p.grad = Tensor(self.grads[id(p)].copy())
+            p.grad = self._left(p, self.grads[id(p)])
+
+    def _left(self, p: Tensor, grad: np.ndarray) -> Tensor:
+        """A copy of a gradient, in the memory of the one before if that is large and nobody else holds it."""
+        if grad.nbytes < LARGE:
+            return Tensor(grad.copy())
+        if id(p) not in self._last or not _is_left_alone(p, self._last):
+            self._last[id(p)] = np.empty_like(grad)
+        last = self._last[id(p)]
+        last[...] = grad
+        return Tensor(last)
+
+
+def _is_left_alone(p: Tensor, table: dict[int, np.ndarray]) -> bool:
+    """Whether a parameter's gradient is the array in the table, and nobody else holds either."""
+    return p.grad is not None and p.grad._array is table[id(p)] and _references(p, table) == _alone()
+
+
+def _references(p: Tensor, table: dict[int, np.ndarray]) -> tuple[int, int]:
+    return sys.getrefcount(p.grad), sys.getrefcount(table[id(p)])
+
+
+@functools.cache
+def _alone() -> tuple[int, int]:
+    """The references to a gradient and its array that nobody else holds: interpreters differ."""
+    p = Tensor(np.zeros(1))
+    p.grad = Tensor(np.zeros(1))
+    return _references(p, {id(p): p.grad._array})
 
 
 class ManySteps:
