@@ -223,6 +223,56 @@ def taken(draw) -> Case:
 
 
 @st.composite
+def picked(draw) -> Case:
+    """An array, with indices along one axis; along the others they may have length 1."""
+    array = draw(ts.arrays(ts.shapes(min_dims=1)))
+    axis = draw(st.integers(-array.ndim, array.ndim - 1))
+    n, shape = array.shape[axis], [m if draw(st.booleans()) else 1 for m in array.shape]
+    shape[axis] = draw(st.integers(0, 3))
+    return (array,), {"indices": draw(ts.arrays(tuple(shape), np.int64, -n, n - 1)), "axis": axis}
+
+
+@st.composite
+def ordered(draw, axes: bool = False, **options) -> Case:
+    """An array without ties, perhaps with an axis."""
+    array = draw(ts.arrays(ts.shapes(min_dims=1), unique=True))
+    axis = {"axis": draw(st.integers(-array.ndim, array.ndim - 1))} if axes else {}
+    return (array,), {**axis, **draw(_options(options))}
+
+
+@st.composite
+def rolled(draw) -> Case:
+    array = draw(ts.arrays(ts.shapes(min_dims=1, min_side=0)))
+    return (array,), {"shift": draw(st.integers(-5, 5)), "axis": draw(ts.axes(array.ndim, several=False))}
+
+
+@st.composite
+def parted(draw) -> Case:
+    array = draw(ts.arrays(ts.shapes(min_dims=1, max_dims=2, min_side=1, max_side=6)))
+    axis = draw(st.integers(-array.ndim, array.ndim - 1))
+    return (array,), {"indices_or_sections": draw(st.integers(1, 4) | st.just([1, 2])), "axis": axis}
+
+
+@st.composite
+def crossed(draw) -> Case:
+    """A matrix, or several, with two axes and the number of a diagonal."""
+    array = draw(ts.arrays(ts.shapes(min_dims=2, min_side=1)))
+    axis1, axis2 = draw(st.permutations(range(array.ndim)))[:2]
+    return (array,), {"offset": draw(st.integers(-2, 2)), "axis1": axis1, "axis2": axis2 - array.ndim}
+
+
+@st.composite
+def contracted(draw) -> Case:
+    shapes, axes = draw(
+        st.sampled_from([
+            (((2, 3), (3, 4)), 1), (((2, 3), (2, 3)), 2), (((2,), (3,)), 0), (((2, 3), (4, 2)), ([0], [1])),
+            (((2, 3, 2), (3, 2, 4)), ([0, 1], [1, 0])), (((0, 3), (3, 2)), 1), (((2, 0), (0, 2)), 1),
+        ])
+    )  # fmt: skip
+    return tuple(draw(ts.arrays(shape)) for shape in shapes), {"axes": axes}
+
+
+@st.composite
 def looked_up(draw) -> Case:
     table = draw(ts.arrays(ts.shapes(min_dims=2, max_dims=2)))
     ids = draw(ts.arrays(ts.shapes(max_dims=2, min_side=0), np.int64, 0, len(table) - 1))

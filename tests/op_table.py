@@ -336,6 +336,46 @@ ELEMENTWISE = [
     Row("invert", tr.invert, np.invert, on.unary(of=np.int64, lo=-9, hi=9), T("bitwise_not"), smooth=False),
     Row("invert:masks", lambda x: ~x, np.invert, on.unary(of=np.bool_), T("bitwise_not"), smooth=False),
     Row("logical_not", tr.logical_not, np.logical_not, on.unary(of=np.bool_), smooth=False),
+    Row("exp2", tr.exp2, np.exp2, on.unary(), T("exp2")),
+    Row("log2", tr.log2, np.log2, on.unary(0.2, 3.0), T("log2")),
+    Row("log10", tr.log10, np.log10, on.unary(0.2, 3.0), T("log10")),
+    Row("tan", tr.tan, np.tan, on.unary(-1.2, 1.2), T("tan")),
+    Row("sinh", tr.sinh, np.sinh, on.unary(-3.0, 3.0), T("sinh")),
+    Row("cosh", tr.cosh, np.cosh, on.unary(-3.0, 3.0), T("cosh")),
+    Row("arcsin", tr.arcsin, np.arcsin, on.unary(-0.8, 0.8), T("arcsin")),
+    Row("arccos", tr.arccos, np.arccos, on.unary(-0.8, 0.8), T("arccos")),
+    Row("arctan", tr.arctan, np.arctan, on.unary(-3.0, 3.0), T("arctan")),
+    Row("arcsinh", tr.arcsinh, np.arcsinh, on.unary(-3.0, 3.0), T("arcsinh")),
+    Row("arccosh", tr.arccosh, np.arccosh, on.unary(1.2, 3.0), T("arccosh")),
+    Row("arctanh", tr.arctanh, np.arctanh, on.unary(-0.8, 0.8), T("arctanh")),
+    Row("square", tr.square, np.square, on.unary(), T("square")),
+    Row("reciprocal", tr.reciprocal, np.reciprocal, on.unary(0.3, 2.0), T("reciprocal")),
+    Row("mish", tr.mish, lambda x: x * np.tanh(np.log1p(np.exp(x))), on.unary(), T("nn.functional.mish")),
+    Row(
+        "selu",
+        tr.selu,
+        lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(np.minimum(x, 0))),
+        on.unary(avoid=(0.0,)),
+        T("nn.functional.selu"),
+    ),
+    Row("relu6", tr.relu6, lambda x: np.clip(x, 0, 6), on.unary(-2.0, 8.0, avoid=(0.0, 6.0)), T("nn.functional.relu6")),
+    Row(
+        "hard_swish",
+        tr.hard_swish,
+        lambda x: x * np.clip(x / 6 + 0.5, 0, 1),
+        on.unary(-5.0, 5.0, avoid=(-3.0, 3.0)),
+        lambda x: x * T("nn.functional.relu6")(x + 3) / 6,  # the gradient of its hardswish is a float32 sixth
+    ),
+    Row("trunc", tr.trunc, np.trunc, on.unary(-2.2, 2.2, avoid=_ties), T("trunc")),
+    Row(
+        "nan_to_num",
+        tr.nan_to_num,
+        np.nan_to_num,
+        on.unary(specials=True, nan=st.sampled_from([0.0, 1.5]), posinf=st.just(2.0), neginf=st.just(-3.0)),
+        T("nan_to_num"),
+        smooth=False,
+    ),
+    Row("nan_to_num:numbers", tr.nan_to_num, np.nan_to_num, on.unary(), T("nan_to_num")),
 ]
 BINARY = [
     Row("add", tr.add, np.add, on.nary(on.floats(), on.floats()), T("add")),
@@ -402,6 +442,9 @@ BINARY = [
     Row(
         "right_shift:numbers", lambda a: (a >> 1, 9 >> a), lambda a: (a >> 1, 9 >> a), on.nary(on.SHIFTS), smooth=False
     ),
+    Row("logaddexp", tr.logaddexp, np.logaddexp, on.nary(on.floats(), on.floats()), T("logaddexp")),
+    Row("arctan2", tr.arctan2, np.arctan2, on.nary(on.floats(0.3, 2.0), on.floats()), T("arctan2")),
+    Row("hypot", tr.hypot, np.hypot, on.nary(on.floats(0.3, 2.0), on.floats()), T("hypot")),
 ]
 
 REDUCE = [
@@ -448,8 +491,30 @@ REDUCE = [
         on.reduced(none=False, min_dims=1, several=False, keepdims=False),
         T("log_softmax", axis="dim"),
     ),
+    Row("argsort:falling", lambda x: tr.argsort(x, -1, True), lambda x: _argsort(-x, -1), on.ordered(), smooth=False),
+    Row("sort", tr.sort, np.sort, on.ordered(axes=True), lambda x, axis: T("sort")(x, dim=axis)[0]),
+    Row("sort:falling", lambda x: tr.sort(x, descending=True), lambda x: -np.sort(-x), on.ordered()),
+    Row("sort:flattened", lambda x: tr.sort(x, None), lambda x: np.sort(x, None), on.unary(), smooth=False),
+    Row(
+        "topk",
+        lambda x, k: tr.topk(x, k),
+        lambda x, k: (-np.sort(-x)[..., :k], _argsort(-x, -1)[..., :k]),
+        on.ordered(k=st.integers(0, 1)),
+    ),
+    Row("median", tr.median, np.median, on.reduced(unique=True)),
     Row("argsort:flattened", lambda x: tr.argsort(x, None), lambda x: _argsort(x, None), on.unary(), smooth=False),
     Row("cumsum", tr.cumsum, np.cumsum, on.reduced(several=False, keepdims=False, empty=True)),
+    Row("cumprod", tr.cumprod, np.cumprod, on.reduced(several=False, keepdims=False, empty=True)),
+    Row(
+        "cumprod:zeros",
+        tr.cumprod,
+        np.cumprod,
+        on.reduced(lo=-1.0, hi=1.0, several=False, none=False, min_dims=1, keepdims=False, dtype=np.int64).map(
+            on.as_floats
+        ),
+        T("cumprod", axis="dim"),
+    ),
+    Row("diff", tr.diff, np.diff, on.ordered(n=st.integers(0, 2), axes=True), T("diff", axis="dim")),
     Row("argmax", tr.argmax, np.argmax, on.reduced(several=False), smooth=False),
     Row("argmin", tr.argmin, np.argmin, on.reduced(several=False), smooth=False),
     Row(
@@ -462,6 +527,9 @@ REDUCE = [
     Row("all", tr.all, np.all, on.reduced(dtype=np.bool_, empty=True), smooth=False),
     Row("any", tr.any, np.any, on.reduced(dtype=np.bool_, empty=True), smooth=False),
 ]
+
+PILES = [((), ()), ((3,), (3,)), ((3,), (2, 3))]
+TRIANGLES = [((3, 4),), ((4, 2),), ((2, 3, 3),), ((0, 2),)]
 
 SHAPE = [
     Row("reshape", lambda x, shape: tr.reshape(x, shape), np.reshape, on.reshaped(), T("reshape")),
@@ -525,6 +593,27 @@ SHAPE = [
         on.unstacked(),
         T("unbind", axis="dim"),
     ),
+    Row("roll", tr.roll, np.roll, on.rolled(), T("roll", shift="shifts", axis="dims")),
+    Row(
+        "roll:several",
+        lambda x: tr.roll(x, (1, -2), (0, 1)),
+        lambda x: np.roll(x, (1, -2), (0, 1)),
+        on.of_shapes(((3, 4),)),
+    ),
+    Row("hstack", lambda *xs: tr.hstack(xs), lambda *xs: np.hstack(xs), on.of_shapes(*PILES[:2], ((2, 3), (2, 1)))),
+    Row("vstack", lambda *xs: tr.vstack(xs), lambda *xs: np.vstack(xs), on.of_shapes(*PILES)),
+    Row("array_split", tr.array_split, np.array_split, on.parted()),
+    Row("tril", tr.tril, np.tril, on.of_shapes(*TRIANGLES), T("tril")),
+    Row("triu", lambda x: tr.triu(x, 1), lambda x: np.triu(x, 1), on.of_shapes(*TRIANGLES), lambda x: T("triu")(x, 1)),
+    Row("diagonal", tr.diagonal, np.diagonal, on.crossed(), T("diagonal", axis1="dim1", axis2="dim2")),
+    Row("trace", tr.trace, np.trace, on.crossed()),
+    Row(
+        "glu",
+        tr.glu,
+        lambda x: x[..., :2] / (1 + np.exp(-x[..., 2:])),
+        on.of_shapes(((4,),), ((3, 4),)),
+        T("nn.functional.glu"),
+    ),
 ]
 
 INDEX = [
@@ -544,6 +633,7 @@ INDEX = [
         on.looked_up(),
         lambda w, indices: w[indices],
     ),
+    Row("take_along_axis", tr.take_along_axis, np.take_along_axis, on.picked()),
 ]
 
 LINALG = [
@@ -579,6 +669,8 @@ LINALG = [
         lambda x, w_x, h, w_h, *b: np.tanh(x @ w_x.T + h @ w_h.T + sum(b)),
         on.of_shapes(*[[s[0], s[1][::-1], *s[2:]] for s in MATMUL_TANH]),
     ),
+    Row("dot", tr.dot, np.dot, on.of_shapes(*MATMUL[:4], ((), (3,)), ((2, 3), (2, 3, 2)), ((3,), (2, 3, 2)))),
+    Row("tensordot", tr.tensordot, np.tensordot, on.contracted(), T("tensordot", axes="dims")),
 ]
 
 NORM = [
@@ -627,4 +719,7 @@ LOSS = [
 TABLE = [*ELEMENTWISE, *BINARY, *REDUCE, *SHAPE, *INDEX, *LINALG, *NORM, *LOSS]
 
 # Constructors have no arguments to differentiate; tests/ops/test_create.py has them.
-CONSTRUCTORS = {"arange", "eye", "full", "ones", "ones_like", "randn", "zeros", "zeros_like"}
+CONSTRUCTORS = {
+    "arange", "eye", "full", "full_like", "linspace", "one_hot", "ones", "ones_like", "rand", "randn", "zeros",
+    "zeros_like",
+}  # fmt: skip

@@ -23,13 +23,14 @@ B = np.array([[0.2, 0.8], [-0.6, 0.5], [0.4, 0.1]])
 V, W = np.array([0.35, -0.55, 0.75]), np.array([0.6, 0.15, -0.4])
 
 PLAIN = """
-    absolute ceil conjugate cos cosh deg2rad degrees exp exp2 expm1 fabs floor isfinite isinf isnan logical_not
-    negative positive rad2deg radians reciprocal rint sign sin sinh square tan tanh trunc
+    absolute arccos arcsin arcsinh arctan arctanh ceil conjugate cos cosh deg2rad degrees exp exp2 expm1 fabs floor
+    isfinite isinf isnan logical_not negative positive rad2deg radians reciprocal rint sign sin sinh square tan tanh
+    trunc
 """
 POSITIVE = "log log10 log1p log2 sqrt"
 PAIRS = """
-    add divide equal floor_divide greater greater_equal less less_equal logaddexp logical_and logical_or logical_xor
-    maximum minimum multiply not_equal remainder subtract vecdot
+    add arctan2 divide equal floor_divide greater greater_equal hypot less less_equal logaddexp logical_and logical_or
+    logical_xor maximum minimum multiply not_equal remainder subtract vecdot
 """
 
 # how each operation of the table is called: of (a, b, v, w), which are arrays or tensors
@@ -38,6 +39,7 @@ UFUNCS = {
     **{name: lambda f, a, b, v, w: f(abs(a)) for name in POSITIVE.split()},
     **{name: lambda f, a, b, v, w: f(a, v) for name in PAIRS.split()},
     **{name: lambda f, a, b, v, w: f(abs(a), v) for name in ("power", "float_power")},
+    "arccosh": lambda f, a, b, v, w: f(1.5 + abs(a)),
     "divmod": lambda f, a, b, v, w: f(a, v),
     "matmul": lambda f, a, b, v, w: f(a, b),
 }  # fmt: skip
@@ -64,6 +66,8 @@ FUNCTIONS = {
     "column_stack": lambda f, a, b, v, w: f([b, v, w]),
     "concatenate": lambda f, a, b, v, w: [f([a, a], axis=1), f((v, w, v)), f([a, v], axis=None)],
     "copy": lambda f, a, b, v, w: f(a),
+    "cumprod": lambda f, a, b, v, w: [f(a), f(a, axis=1)],
+    "cumulative_prod": lambda f, a, b, v, w: f(a, axis=1),
     "cumsum": lambda f, a, b, v, w: [f(a), f(a, axis=1)],
     "cumulative_sum": lambda f, a, b, v, w: f(a, axis=1),
     "diagonal": lambda f, a, b, v, w: [f(a), f(a, 1), f(b, -1), f(a, axis1=1, axis2=0), f(a[None], 0, 2, 1)],
@@ -85,8 +89,10 @@ FUNCTIONS = {
     "matrix_transpose": lambda f, a, b, v, w: f(a),
     "max": lambda f, a, b, v, w: f(a),
     "mean": lambda f, a, b, v, w: [f(a, axis=0), f(v, keepdims=True)],
+    "median": lambda f, a, b, v, w: [f(a), f(a, axis=1), f(a, axis=0, keepdims=True)],
     "min": lambda f, a, b, v, w: f(a, axis=-1),
     "moveaxis": lambda f, a, b, v, w: f(a, 0, 1),
+    "nan_to_num": lambda f, a, b, v, w: [f(a), f(np.where(a > 0, a, -np.inf), 1.0, posinf=2.0, neginf=3.0)],
     "ndim": lambda f, a, b, v, w: [np.array(f(a))],
     "ones_like": lambda f, a, b, v, w: [f(a), f(a, dtype=int)],
     "outer": lambda f, a, b, v, w: [f(v, w), f(a, b)],

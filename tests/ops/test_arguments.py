@@ -12,16 +12,19 @@ from tinygrad_rnn.errors import TinygradError
 A = [[1.0, 2.0], [3.0, 4.0]]
 I = [[1, 2], [3, 4]]
 M = [[True, False], [False, True]]
+I0 = [[0, 1]]
 ONE_FLOAT = (
-    "abs ceil cos elu erf exp expm1 floor gelu hard_sigmoid hard_tanh isfinite isinf isnan leaky_relu log log1p "
-    "log_sigmoid logical_not negative relu round sigmoid sign silu sin softplus sqrt tanh"
+    "abs arccos arccosh arcsin arcsinh arctan arctanh ceil cos cosh elu erf exp exp2 expm1 floor gelu hard_sigmoid "
+    "hard_swish hard_tanh isfinite isinf isnan leaky_relu log log10 log1p log2 log_sigmoid logical_not mish nan_to_num "
+    "negative reciprocal relu relu6 round selu sigmoid sign silu sin sinh softplus sqrt square tan tanh trunc"
 )
 TWO = (
     "add subtract multiply divide power maximum minimum remainder floor_divide less less_equal greater greater_equal "
-    "equal not_equal logical_and logical_or logical_xor"
+    "equal not_equal logical_and logical_or logical_xor logaddexp arctan2 hypot"
 )
 WITH_AXIS = (
-    "sum mean var std max min prod norm logsumexp softmax log_softmax cumsum argmax argmin argsort all any flip squeeze"
+    "sum mean var std max min prod norm logsumexp softmax log_softmax cumsum argmax argmin argsort all any flip "
+    "squeeze cumprod sort median"
 )
 # name -> arguments that are right; each is then replaced by each of ODD
 CALLS = {
@@ -31,6 +34,24 @@ CALLS = {
     **dict.fromkeys(("bitwise_and", "bitwise_or", "bitwise_xor", "left_shift", "right_shift"), (I, I)),
     "invert": (I,),
     "arange": (0, 4, 1),
+    "array_split": (A, 2, 0),
+    "diagonal": (A, 0, 0, 1),
+    "diff": (A, 1, 0),
+    "dot": (A, A),
+    "full_like": (A, 1.0),
+    "glu": (A, 0),
+    "hstack": ([A, A],),
+    "linspace": (0.0, 1.0, 5),
+    "one_hot": ([0, 1], 2),
+    "rand": ((2,),),
+    "roll": (A, 1, 0),
+    "take_along_axis": (A, I0, 0),
+    "tensordot": (A, A, 1),
+    "topk": (A, 1, 0),
+    "trace": (A, 0, 0, 1),
+    "tril": (A, 0),
+    "triu": (A, 0),
+    "vstack": ([A, A],),
     "astype": (A, "float32"),
     "broadcast_to": (A, (3, 2, 2)),
     "clip": (A, 0.0, 1.0),
@@ -163,7 +184,7 @@ def test_odd_axes(name, x):
 @pytest.mark.parametrize("name", [n for n in CALLS if hasattr(np, n) and n not in ("outer", "randn", "unstack")])
 def test_lists_and_numbers_as_numpy(name):
     right = CALLS[name]
-    plain = [np.asarray(a) if a is A or a is I or a is M else a for a in right]
+    plain = [np.asarray(a) if a is A or a is I or a is M or a is I0 else a for a in right]
     with np.errstate(all="ignore"):
         got, wanted = getattr(tr, name)(*right), getattr(np, name)(*plain)
     pairs = zip(got, wanted) if isinstance(wanted, (list, tuple)) else [(got, wanted)]

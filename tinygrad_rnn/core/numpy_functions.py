@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -72,19 +70,10 @@ def each(n: int, arrays: tuple) -> Any:
     return result[0] if len(result) == 1 else result
 
 
-def dot(a: Any, b: Any) -> Any:
-    a, b = operand(a), operand(b)
-    if not a.shape or not b.shape:
-        return f.multiply(a, b)
-    if len(b.shape) <= 2:
-        return f.matmul(a, b)
-    return tensordot(a, b, (-1, -2))
-
-
 def multi_dot(arrays: Any) -> Any:
     if len(arrays) < 2:
         raise ShapeError(f"np.linalg.multi_dot: got {len(arrays)} arrays, wanted two or more")
-    return functools.reduce(dot, arrays)
+    return functools.reduce(f.dot, arrays)
 
 
 def outer(x1: Any, x2: Any) -> Any:
@@ -97,26 +86,7 @@ def outer(x1: Any, x2: Any) -> Any:
 
 def inner(a: Any, b: Any) -> Any:
     a, b = operand(a), operand(b)
-    return f.multiply(a, b) if not a.shape or not b.shape else tensordot(a, b, (-1, -1))
-
-
-def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
-    a, b = operand(a), operand(b)
-    n, m = len(a.shape), len(b.shape)
-    if isinstance(axes, (int, np.integer)):
-        if axes > min(n, m):
-            raise ShapeError(f"axes: got {axes} for shapes {tuple(a.shape)} and {tuple(b.shape)}, wanted axes of both")
-        left, right = list(range(n - axes, n)), list(range(axes))
-    else:
-        left, right = ([axis_of(x.shape, i, "axes") for i in np.atleast_1d(side)] for x, side in zip((a, b), axes))
-    if len(left) != len(right) or any(a.shape[i] != b.shape[j] for i, j in zip(left, right)):
-        raise ShapeError(f"np.tensordot: got shapes {tuple(a.shape)} and {tuple(b.shape)}, which do not fit at {axes}")
-    # one matrix product: axes that are summed go last on the left and first on the right
-    rows, columns = [i for i in range(n) if i not in left], [j for j in range(m) if j not in right]
-    count = math.prod(a.shape[i] for i in left)
-    flat = f.reshape(f.transpose(a, [*rows, *left]) if n else a, (math.prod(a.shape[i] for i in rows), count))
-    wide = f.reshape(f.transpose(b, [*right, *columns]) if m else b, (count, math.prod(b.shape[j] for j in columns)))
-    return f.reshape(f.matmul(flat, wide), tuple([a.shape[i] for i in rows] + [b.shape[j] for j in columns]))
+    return f.multiply(a, b) if not a.shape or not b.shape else f.tensordot(a, b, (-1, -1))
 
 
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
@@ -152,72 +122,6 @@ def vector_norm(x: Any, axis: Any = None, keepdims: bool = False, ord: Any = 2) 
     return total if ord == 1 else total ** (1.0 / ord)
 
 
-def array_split(x: Any, sections: Any, axis: int = 0) -> Any:
-    """``np.array_split``: parts whose lengths differ by at most one."""
-    x = operand(x)
-    if not isinstance(sections, (int, np.integer)):
-        return f.split(x, sections, axis)
-    if sections < 1:
-        raise ShapeError(f"np.array_split: got {sections} sections, wanted one or more")
-    length = x.shape[axis_of(x.shape, axis)]
-    each, more = divmod(length, int(sections))
-    return f.split(x, np.cumsum([each + (i < more) for i in range(int(sections))])[:-1].tolist(), axis)
-
-
-def roll(a: Any, shift: Any, axis: Any = None) -> Any:
-    a = operand(a)
-    if axis is None:
-        return f.reshape(roll(as_1d(a), shift, 0), a.shape)
-    try:
-        shifts, axes = np.broadcast_arrays(shift, axis)
-    except ValueError:
-        raise ShapeError(f"shift: got {shift!r} for axis={axis!r}, wanted one for each axis") from None
-    for s, i in zip(shifts.reshape(-1).tolist(), axes.reshape(-1).tolist()):
-        n = a.shape[axis_of(a.shape, i)]
-        if n and s % n:
-            head, tail = f.split(a, [n - s % n], i)
-            a = f.concat([tail, head], i)
-    return f.copy(a)
-
-
-def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    a = with_axes(2, a, "np.diagonal")
-    axis1, axis2 = axis_of(a.shape, axis1, "axis1"), axis_of(a.shape, axis2, "axis2")
-    if axis1 == axis2:
-        raise ShapeError(f"axis2: got {axis2}, wanted another one than axis1")
-    a = f.moveaxis(f.moveaxis(a, axis1, -1), axis2 - (axis2 > axis1), -1)
-    n, m = a.shape[-2:]
-    rows, columns = max(0, -offset), max(0, offset)
-    length = max(0, min(n - rows, m - columns))
-    return a[..., list(range(rows, rows + length)), list(range(columns, columns + length))]
-
-
-def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    return f.sum(diagonal(a, offset, axis1, axis2), -1)
-
-
-def masked(keep: Callable, m: Any, k: int) -> Any:
-    m = with_axes(1, m, f"np.{keep.__name__}")
-    return f.where(keep(np.ones(m.shape[-2:], bool), k), m, 0)
-
-
-def diff(a: Any, n: int = 1, axis: int = -1) -> Any:
-    a = operand(a)
-    if n < 0:
-        raise ValueError(f"n: got {n}, wanted no negative number")
-    lead = (slice(None),) * axis_of(a.shape, axis)
-    for _ in range(n):
-        a = a[(*lead, slice(1, None))] - a[(*lead, slice(None, -1))]
-    return a
-
-
-def cumulative_sum(x: Any, axis: Any = None) -> Any:
-    x = operand(x)
-    if axis is None and len(x.shape) != 1:
-        raise ShapeError(f"axis: got None for shape {tuple(x.shape)}, wanted one of its axes")
-    return f.cumsum(x, axis)
-
-
 def average(a: Any, axis: Any = None, weights: Any = None, keepdims: bool = False) -> Any:
     a = operand(a)
     if weights is None:
@@ -233,43 +137,16 @@ def average(a: Any, axis: Any = None, weights: Any = None, keepdims: bool = Fals
     return f.sum(a * weights, axis, keepdims) / f.sum(weights, axis, keepdims)
 
 
-def take_along_axis(arr: Any, indices: Any, axis: Any = -1) -> Any:
-    if axis is None:
-        return take_along_axis(as_1d(arr), indices, 0)
-    arr, indices = operand(arr), np.asarray(indices)
-    axis = axis_of(arr.shape, axis)
-    if indices.ndim != len(arr.shape):
-        raise ShapeError(f"indices: got shape {indices.shape}, wanted as many axes as in {tuple(arr.shape)}")
-    grid = [np.arange(n).reshape((-1,) + (1,) * (len(arr.shape) - 1 - i)) for i, n in enumerate(arr.shape)]
-    grid[axis] = indices
-    return arr[tuple(grid)]
-
-
-def sort(a: Any, axis: Any = -1) -> Any:
-    a = as_1d(a) if axis is None else operand(a)
-    axis = -1 if axis is None else axis
-    return take_along_axis(a, f.argsort(a, axis), axis)
-
-
 def as_column(x: Any) -> Any:
     """A vector as a matrix of one column, as ``np.column_stack`` reads it."""
     x = operand(x)
     return f.reshape(x, (-1, 1)) if len(x.shape) < 2 else x
 
 
-def hstack(tup: Any) -> Any:
-    arrays = [at_least(1, x) for x in tup]
-    return f.concat(arrays, 0 if len(arrays[0].shape) == 1 else 1)
-
-
 def broadcast(arrays: tuple) -> tuple:
     arrays = tuple([operand(x) for x in arrays])
     shape = np.broadcast_shapes(*[tuple(np.shape(x)) for x in arrays])
     return tuple([f.broadcast_to(x, shape) if isinstance(x, Traceable) else np.broadcast_to(x, shape) for x in arrays])
-
-
-def logaddexp(a: Any, b: Any) -> Any:
-    return f.logsumexp(f.stack(list(broadcast((a, b)))), 0)
 
 
 def where(condition: Any, x: Any = None, y: Any = None) -> Any:
@@ -284,3 +161,16 @@ def full_like(a: Any, value: Any, dtype: Any) -> Any:
 
 def vecdot(a: Any, b: Any) -> Any:
     return f.sum(f.multiply(a, b), -1)
+
+
+def cumulative(operation: Any, x: Any, axis: Any) -> Any:
+    """``np.cumulative_sum`` and ``np.cumulative_prod``, which want an axis of what has several."""
+    x = operand(x)
+    if axis is None and len(x.shape) != 1:
+        raise ShapeError(f"axis: got None for shape {tuple(x.shape)}, wanted one of its axes")
+    return operation(x, axis)
+
+
+def of_arrays(operation: Any, a: Any, axis: Any) -> Any:
+    """``np.sort`` and ``np.argsort``, which take no scalars."""
+    return operation(a if axis is None else with_axes(1, a, "np.sort"), axis)

@@ -161,31 +161,23 @@ def _values(value: Any) -> Any:
 UFUNCS: dict[str, Callable] = {
     "absolute": lambda x: f.abs(x),
     "conjugate": lambda x: f.copy(x),
-    "cosh": lambda x: (f.exp(x) + f.exp(-x)) * 0.5,
     "deg2rad": lambda x: x * (math.pi / 180),
     "degrees": lambda x: x * (180 / math.pi),
     "divmod": lambda a, b: (f.floor_divide(a, b), f.remainder(a, b)),
-    "exp2": lambda x: f.exp(x * math.log(2)),
     "fabs": lambda x: f.abs(n.floating(x)),
     "float_power": lambda a, b: f.power(n.floating(a), b),
-    "log10": lambda x: f.log(x) * (1 / math.log(10)),
-    "log2": lambda x: f.log(x) * (1 / math.log(2)),
-    "logaddexp": n.logaddexp,
     "positive": lambda x: f.copy(x),
     "rad2deg": lambda x: x * (180 / math.pi),
     "radians": lambda x: x * (math.pi / 180),
-    "reciprocal": lambda x: 1 / x,
     "rint": lambda x: f.round(x),
-    "sinh": lambda x: (f.expm1(x) - f.expm1(-x)) * 0.5,  # accurate near zero
-    "square": lambda x: x * x,
-    "tan": lambda x: f.sin(x) / f.cos(x),
-    "trunc": lambda x: f.where(x < 0, f.ceil(x), f.floor(x)),
     "vecdot": n.vecdot,
 }
 _SAME_UFUNC = """
-    add bitwise_and bitwise_or bitwise_xor ceil cos divide equal exp expm1 floor floor_divide greater greater_equal
-    invert isfinite isinf isnan left_shift less less_equal log log1p logical_and logical_not logical_or logical_xor
-    matmul maximum minimum multiply negative not_equal power remainder right_shift sign sin sqrt subtract tanh
+    add arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_and bitwise_or bitwise_xor ceil cos cosh divide
+    equal exp exp2 expm1 floor floor_divide greater greater_equal hypot invert isfinite isinf isnan left_shift less
+    less_equal log log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor matmul maximum minimum
+    multiply negative not_equal power reciprocal remainder right_shift sign sin sinh sqrt square subtract tan tanh
+    trunc
 """
 
 
@@ -205,10 +197,10 @@ FUNCTIONS: dict[str, Callable] = {
     ),
     "argmax": lambda a, axis=None, keepdims=False: f.argmax(a, axis, keepdims),
     "argmin": lambda a, axis=None, keepdims=False: f.argmin(a, axis, keepdims),
-    "argsort": lambda a, axis=-1, kind=None, stable=None: (
-        f.argsort(n.as_1d(a), 0) if axis is None else f.argsort(n.operand(a), axis)
+    "argsort": lambda a, axis=-1, kind=None, stable=None: n.of_arrays(f.argsort, a, axis),
+    "array_split": lambda ary, indices_or_sections, axis=0: list(
+        f.array_split(n.operand(ary), indices_or_sections, axis)
     ),
-    "array_split": lambda ary, indices_or_sections, axis=0: list(n.array_split(ary, indices_or_sections, axis)),
     "astype": lambda x, dtype, copy=True: f.astype(x, dtype),
     "atleast_1d": lambda *arys: n.each(1, arys),
     "atleast_2d": lambda *arys: n.each(2, arys),
@@ -225,10 +217,12 @@ FUNCTIONS: dict[str, Callable] = {
     ),
     "copy": lambda a, order="K": f.copy(a),
     "cumsum": lambda a, axis=None: f.cumsum(n.operand(a), axis),
-    "cumulative_sum": n.cumulative_sum,
-    "diagonal": n.diagonal,
-    "diff": n.diff,
-    "dot": n.dot,
+    "cumprod": lambda a, axis=None: f.cumprod(n.operand(a), axis),
+    "cumulative_prod": lambda x, axis=None: n.cumulative(f.cumprod, x, axis),
+    "cumulative_sum": lambda x, axis=None: n.cumulative(f.cumsum, x, axis),
+    "diagonal": lambda a, offset=0, axis1=0, axis2=1: f.diagonal(n.operand(a), offset, axis1, axis2),
+    "diff": lambda a, n=1, axis=-1: f.diff(a, n, axis),
+    "dot": lambda a, b: f.dot(n.operand(a), n.operand(b)),
     "dsplit": lambda ary, indices_or_sections: list(f.split(ary, indices_or_sections, 2)),
     "dstack": lambda tup: f.concat([n.at_least(3, x) for x in tup], 2),
     "einsum": lambda subscripts, *operands, optimize=True: f.einsum(subscripts, *map(n.operand, operands)),
@@ -239,14 +233,18 @@ FUNCTIONS: dict[str, Callable] = {
     "flipud": lambda m: f.flip(m, 0),
     "full_like": lambda a, fill_value, dtype=None: n.full_like(a, fill_value, dtype),
     "hsplit": lambda ary, indices_or_sections: list(f.split(ary, indices_or_sections, min(1, len(ary.shape) - 1))),
-    "hstack": n.hstack,
+    "hstack": lambda tup: f.hstack([n.operand(x) for x in tup]),
     "imag": lambda val: f.zeros_like(val),
     "inner": n.inner,
     "matrix_transpose": lambda x: f.swapaxes(x, -1, -2),
     "max": lambda a, axis=None, keepdims=False: f.max(n.operand(a), axis, keepdims),
     "mean": lambda a, axis=None, keepdims=False: f.mean(n.operand(a), axis, keepdims),
+    "median": lambda a, axis=None, keepdims=False: f.median(n.operand(a), axis, keepdims),
     "min": lambda a, axis=None, keepdims=False: f.min(n.operand(a), axis, keepdims),
     "moveaxis": lambda a, source, destination: f.moveaxis(a, source, destination),
+    "nan_to_num": lambda x, copy=True, nan=0.0, posinf=None, neginf=None: f.nan_to_num(
+        n.operand(x), nan, posinf, neginf
+    ),
     "ndim": lambda a: len(n.operand(a).shape),
     "ones_like": lambda a, dtype=None: f.ones_like(a, dtype),
     "outer": lambda a, b: f.reshape(n.as_1d(a), (-1, 1)) * f.reshape(n.as_1d(b), (1, -1)),
@@ -258,11 +256,11 @@ FUNCTIONS: dict[str, Callable] = {
     "real": lambda val: f.copy(val),
     "repeat": lambda a, repeats, axis=None: f.repeat(n.operand(a), repeats, axis),
     "reshape": lambda a, shape, copy=None: f.copy(f.reshape(a, shape)) if copy else f.reshape(a, shape),
-    "roll": n.roll,
+    "roll": lambda a, shift, axis=None: f.roll(n.operand(a), shift, axis),
     "round": lambda a, decimals=0: f.round(n.operand(a), decimals),
     "shape": lambda a: tuple(n.operand(a).shape),
     "size": lambda a, axis=None: np.size(np.broadcast_to(0, n.operand(a).shape), axis),
-    "sort": lambda a, axis=-1, kind=None, stable=None: n.sort(a, axis),
+    "sort": lambda a, axis=-1, kind=None, stable=None: n.of_arrays(f.sort, a, axis),
     "split": lambda ary, indices_or_sections, axis=0: list(f.split(ary, indices_or_sections, axis)),
     "squeeze": lambda a, axis=None: f.squeeze(a, axis),
     "stack": lambda arrays, axis=0: f.stack([n.operand(x) for x in arrays], axis),
@@ -270,32 +268,32 @@ FUNCTIONS: dict[str, Callable] = {
     "sum": lambda a, axis=None, keepdims=False: f.sum(n.operand(a), axis, keepdims),
     "swapaxes": lambda a, axis1, axis2: f.swapaxes(a, axis1, axis2),
     "take": lambda a, indices, axis=None: f.take(n.operand(a), indices, axis),
-    "take_along_axis": n.take_along_axis,
-    "tensordot": n.tensordot,
+    "take_along_axis": lambda arr, indices, axis=-1: f.take_along_axis(n.operand(arr), indices, axis),
+    "tensordot": lambda a, b, axes=2: f.tensordot(n.operand(a), n.operand(b), axes),
     "tile": lambda A, reps: f.tile(A, reps),
-    "trace": n.trace,
+    "trace": lambda a, offset=0, axis1=0, axis2=1: f.trace(n.operand(a), offset, axis1, axis2),
     "transpose": lambda a, axes=None: f.transpose(n.operand(a), axes),
-    "tril": lambda m, k=0: n.masked(np.tril, m, k),
-    "triu": lambda m, k=0: n.masked(np.triu, m, k),
+    "tril": lambda m, k=0: f.tril(n.operand(m), k),
+    "triu": lambda m, k=0: f.triu(n.operand(m), k),
     "unstack": lambda x, axis=0: f.unstack(x, axis),
     "var": lambda a, axis=None, ddof=0, keepdims=False: f.var(n.operand(a), axis, keepdims, ddof),
     "vdot": lambda a, b: f.sum(n.as_1d(a) * n.as_1d(b)),
     "vsplit": lambda ary, indices_or_sections: list(f.split(n.with_axes(2, ary, "np.vsplit"), indices_or_sections, 0)),
-    "vstack": lambda tup: f.concat([n.at_least(2, x) for x in tup]),
+    "vstack": lambda tup: f.vstack([n.operand(x) for x in tup]),
     "where": n.where,
     "zeros_like": lambda a, dtype=None: f.zeros_like(a, dtype),
 }
 FUNCTIONS |= {"amax": FUNCTIONS["max"], "amin": FUNCTIONS["min"], "around": FUNCTIONS["round"]}
 
 LINALG: dict[str, Callable] = {
-    "diagonal": lambda x, offset=0: n.diagonal(x, offset, -2, -1),
+    "diagonal": lambda x, offset=0: f.diagonal(x, offset, -2, -1),
     "matmul": lambda x1, x2: f.matmul(n.operand(x1), n.operand(x2)),
     "matrix_transpose": lambda x: f.swapaxes(x, -1, -2),
     "multi_dot": n.multi_dot,
     "norm": n.norm,
     "outer": n.outer,
-    "tensordot": lambda x1, x2, axes=2: n.tensordot(x1, x2, axes),
-    "trace": lambda x, offset=0: n.trace(x, offset, -2, -1),
+    "tensordot": lambda x1, x2, axes=2: f.tensordot(n.operand(x1), n.operand(x2), axes),
+    "trace": lambda x, offset=0: f.trace(x, offset, -2, -1),
     "vecdot": lambda x1, x2, axis=-1: f.sum(f.multiply(x1, x2), axis),
     "vector_norm": n.vector_norm,
 }

@@ -84,6 +84,7 @@ class Operators(Traceable):
     def min(self, axis: Axes = None, keepdims: bool = False) -> Tensor: return functions.min(self, axis, keepdims)
     def prod(self, axis: Axes = None, keepdims: bool = False) -> Tensor: return functions.prod(self, axis, keepdims)
     def cumsum(self, axis: int | None = None) -> Tensor: return functions.cumsum(self, axis)
+    def cumprod(self, axis: int | None = None) -> Tensor: return functions.cumprod(self, axis)
     def argmax(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
         return functions.argmax(self, axis, keepdims)
     def argmin(self, axis: int | None = None, keepdims: bool = False) -> Tensor:
@@ -97,6 +98,11 @@ class Operators(Traceable):
     def squeeze(self, axis: Axes = None) -> Tensor: return functions.squeeze(self, axis)
     def flatten(self) -> Tensor: return functions.copy(functions.reshape(self, -1))
     def ravel(self) -> Tensor: return functions.reshape(self, -1)
+    def diagonal(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+        return functions.diagonal(self, offset, axis1, axis2)
+    def trace(self, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
+        return functions.trace(self, offset, axis1, axis2)
+    def dot(self, other: ArrayLike) -> Tensor: return functions.dot(self, other)
     def copy(self) -> Tensor: return functions.copy(self)
     def repeat(self, repeats: ArrayLike, axis: int | None = None) -> Tensor:
         return functions.repeat(self, repeats, axis)

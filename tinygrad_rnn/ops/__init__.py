@@ -1,9 +1,9 @@
 """Operations: NumPy's names and semantics; arrays in, arrays out, tensors in, tensors out.
 
-One file for each family: `elementwise`, `activation`, `power`, `compare`, `shape`, `join`, `index`, `create`, `reduce`,
-`moments`, `softmax`, `linalg`; in one node what would take several, `linear`, `layer_norm`, `dropout`, `loss`,
-`cross_entropy`, `ctc` and `fused`. `arguments` has what public functions do with theirs before anything is computed,
-`twins` the choice of a kernel.
+One file for each family: `elementwise`, `activation`, `power`, `exponential`, `trigonometry`, `compare`, `shape`,
+`join`, `index`, `order`, `diagonals`, `create`, `reduce`, `cumulative`, `moments`, `softmax`, `linalg`; in one node
+what would take several, `linear`, `layer_norm`, `dropout`, `loss`, `cross_entropy`, `ctc` and `fused`. `arguments` has
+what public functions do with theirs before anything is computed, `twins` the choice of a kernel.
 
 Lists and numbers are taken as arrays. Where libraries differ at the edges (ties, NaN, bounds, empty axes, infinite
 derivatives), ``docs/edges.md`` says what was decided.
@@ -20,11 +20,16 @@ from .activation import (
     elu,
     erf,
     gelu,
+    glu,
     hard_sigmoid,
+    hard_swish,
     hard_tanh,
     leaky_relu,
     log_sigmoid,
+    mish,
     relu,
+    relu6,
+    selu,
     sigmoid,
     silu,
     softplus,
@@ -51,7 +56,9 @@ from .compare import (
     not_equal,
     right_shift,
 )  # fmt: skip
-from .create import arange, eye, full, ones, ones_like, randn, zeros, zeros_like
+from .create import arange, eye, full, full_like, linspace, one_hot, ones, ones_like, rand, randn, zeros, zeros_like
+from .cumulative import cumprod, cumsum, diff
+from .diagonals import diagonal, trace, tril, triu
 from .elementwise import (
     abs,
     add,
@@ -70,6 +77,7 @@ from .elementwise import (
     maximum,
     minimum,
     multiply,
+    nan_to_num,
     negative,
     remainder,
     round,
@@ -77,41 +85,21 @@ from .elementwise import (
     sin,
     sqrt,
     subtract,
+    trunc,
     where,
 )  # fmt: skip
+from .exponential import exp2, log2, log10, logaddexp
 from .fused import matmul_tanh
 from .index import embedding, getitem, take
-from .join import concat, split, stack, unstack
-from .linalg import einsum, matmul, outer
+from .join import array_split, concat, hstack, roll, split, stack, unstack, vstack
+from .linalg import dot, einsum, matmul, outer, tensordot
 from .moments import norm, std, var
-from .power import power
-from .reduce import (
-    all,
-    any,
-    argmax,
-    argmin,
-    argsort,
-    cumsum,
-    max,
-    mean,
-    min,
-    prod,
-    sum,
-)  # fmt: skip
-from .shape import (
-    broadcast_to,
-    expand_dims,
-    flip,
-    moveaxis,
-    pad,
-    repeat,
-    reshape,
-    squeeze,
-    swapaxes,
-    tile,
-    transpose,
-)  # fmt: skip
+from .order import argsort, median, sort, take_along_axis, topk
+from .power import power, reciprocal, square
+from .reduce import all, any, argmax, argmin, max, mean, min, prod, sum
+from .shape import broadcast_to, expand_dims, flip, moveaxis, pad, repeat, reshape, squeeze, swapaxes, tile, transpose
 from .softmax import log_softmax, logsumexp, softmax
+from .trigonometry import arccos, arccosh, arcsin, arcsinh, arctan, arctan2, arctanh, cosh, hypot, sinh, tan
 
 __all__ = [
     "abs",
@@ -119,9 +107,17 @@ __all__ = [
     "all",
     "any",
     "arange",
+    "arccos",
+    "arccosh",
+    "arcsin",
+    "arcsinh",
+    "arctan",
+    "arctan2",
+    "arctanh",
     "argmax",
     "argmin",
     "argsort",
+    "array_split",
     "astype",
     "bitwise_and",
     "bitwise_or",
@@ -132,14 +128,20 @@ __all__ = [
     "concat",
     "copy",
     "cos",
+    "cosh",
+    "cumprod",
     "cumsum",
+    "diagonal",
+    "diff",
     "divide",
+    "dot",
     "einsum",
     "elu",
     "embedding",
     "equal",
     "erf",
     "exp",
+    "exp2",
     "expand_dims",
     "expm1",
     "eye",
@@ -147,12 +149,17 @@ __all__ = [
     "floor",
     "floor_divide",
     "full",
+    "full_like",
     "gelu",
     "getitem",
+    "glu",
     "greater",
     "greater_equal",
     "hard_sigmoid",
+    "hard_swish",
     "hard_tanh",
+    "hstack",
+    "hypot",
     "invert",
     "isfinite",
     "isinf",
@@ -161,10 +168,14 @@ __all__ = [
     "left_shift",
     "less",
     "less_equal",
+    "linspace",
     "log",
     "log1p",
+    "log2",
+    "log10",
     "log_sigmoid",
     "log_softmax",
+    "logaddexp",
     "logical_and",
     "logical_not",
     "logical_or",
@@ -175,34 +186,46 @@ __all__ = [
     "max",
     "maximum",
     "mean",
+    "median",
     "min",
     "minimum",
+    "mish",
     "moveaxis",
     "multiply",
+    "nan_to_num",
     "negative",
     "norm",
     "not_equal",
+    "one_hot",
     "ones",
     "ones_like",
     "outer",
     "pad",
     "power",
     "prod",
+    "rand",
     "randn",
+    "reciprocal",
     "relu",
+    "relu6",
     "remainder",
     "repeat",
     "reshape",
     "right_shift",
+    "roll",
     "round",
+    "selu",
     "sigmoid",
     "sign",
     "silu",
     "sin",
+    "sinh",
     "softmax",
     "softplus",
+    "sort",
     "split",
     "sqrt",
+    "square",
     "squeeze",
     "stack",
     "std",
@@ -210,11 +233,20 @@ __all__ = [
     "sum",
     "swapaxes",
     "take",
+    "take_along_axis",
+    "tan",
     "tanh",
+    "tensordot",
     "tile",
+    "topk",
+    "trace",
     "transpose",
+    "tril",
+    "triu",
+    "trunc",
     "unstack",
     "var",
+    "vstack",
     "where",
     "zeros",
     "zeros_like",

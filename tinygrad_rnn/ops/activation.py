@@ -9,7 +9,8 @@ import numpy as np
 from ..core import OUT, primitive
 from ..core.aliases import ArrayLike, Value
 from ..core.signatures import like_first
-from .arguments import is_number, number, operand
+from ..errors import ShapeError
+from .arguments import is_number, number, one_axis, operand
 from .elementwise import exp, expm1, lanes, where
 
 
@@ -89,6 +90,25 @@ def silu(x: Value) -> Value:
 
 
 @like_first
+def mish(x: Value) -> Value:
+    """``x * tanh(softplus(x))`` (Misra 2019)."""
+    x = operand(x, "mish")
+    return x * tanh(softplus(x))
+
+
+@like_first
+def glu(x: Value, axis: int = -1) -> Value:
+    """Gated linear unit: the first half along `axis` times the sigmoid of the other half (Dauphin et al. 2017)."""
+    x = operand(x, "glu")
+    axis = one_axis(axis, x.shape)
+    n = x.shape[axis]
+    if n % 2:
+        raise ShapeError(f"glu: got shape {tuple(x.shape)}, wanted an even length along axis {axis}")
+    lead = (slice(None),) * axis
+    return x[(*lead, slice(0, n // 2))] * sigmoid(x[(*lead, slice(n // 2, n))])
+
+
+@like_first
 def leaky_relu(x: Value, negative_slope: ArrayLike = 0.01) -> Value:
     """`x` where positive, else ``negative_slope * x``; so is the derivative at zero."""
     x = operand(x, "leaky_relu")
@@ -100,6 +120,12 @@ def elu(x: Value, alpha: ArrayLike = 1.0) -> Value:
     """Exponential linear unit: `x` where positive, else ``alpha * (exp(x) - 1)`` (Clevert et al. 2015)."""
     x = operand(x, "elu")
     return where(x > 0, x, _factor(alpha, "elu: alpha") * expm1(where(x > 0, 0.0, x)))
+
+
+@like_first
+def selu(x: Value) -> Value:
+    """Scaled ELU, which keeps mean 0 and variance 1 through many layers (Klambauer et al. 2017)."""
+    return 1.0507009873554805 * elu(operand(x, "selu"), 1.6732632423543772)
 
 
 def _factor(value: Any, name: str) -> Value:
@@ -125,3 +151,16 @@ def hard_tanh(x: Value, min: float = -1.0, max: float = 1.0) -> Value:
     if not min <= max:
         raise ValueError(f"hard_tanh: got min={min} and max={max}, wanted min <= max")
     return where(x <= min, min, where(x >= max, max, x))
+
+
+@like_first
+def relu6(x: Value) -> Value:
+    """`x` limited to [0, 6]; its derivative on both bounds is zero."""
+    return hard_tanh(operand(x, "relu6"), 0.0, 6.0)
+
+
+@like_first
+def hard_swish(x: Value) -> Value:
+    """``x * hard_sigmoid(x)``, a piecewise form of :func:`silu` (Howard et al. 2019)."""
+    x = operand(x, "hard_swish")
+    return x * hard_sigmoid(x)

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from .. import config
+from ..checks import flag
 from ..core import Tensor, check_dtype, is_float
-from ..core.aliases import DTypeLike, Shape, Value
+from ..core.aliases import ArrayLike, DTypeLike, Shape, Value
 from ..errors import DTypeError, ShapeError
 from .arguments import MOST, integer, integers, number, operand
+from .index import as_indices
 
 
 def _dtype(dtype: Any) -> np.dtype:
@@ -54,6 +56,12 @@ def ones_like(x: Value, dtype: DTypeLike | None = None) -> Tensor:
     return Tensor(np.ones(x.shape, x.dtype if dtype is None else check_dtype(dtype)))
 
 
+def full_like(x: Value, value: float, dtype: DTypeLike | None = None) -> Tensor:
+    """`value` everywhere, shaped as `x`, of its dtype unless given."""
+    x = operand(x, "full_like")
+    return Tensor(np.full(x.shape, number(value, "value"), x.dtype if dtype is None else check_dtype(dtype)))
+
+
 def eye(n: int, m: int | None = None, dtype: DTypeLike | None = None) -> Tensor:
     """The identity matrix, (n, n) or (n, m)."""
     n = integer(n, "n")
@@ -74,6 +82,43 @@ def arange(start: float, stop: float | None = None, step: float = 1, dtype: DTyp
     if dtype is not None or values.dtype.kind == "f":
         values = values.astype(_dtype(dtype))
     return Tensor(values)
+
+
+def linspace(start: float, stop: float, num: int = 50, endpoint: bool = True, dtype: DTypeLike | None = None) -> Tensor:
+    """`num` numbers from `start` to `stop`, evenly spaced, with `stop` itself unless `endpoint` is False."""
+    start, stop, num = float(number(start, "start")), float(number(stop, "stop")), integer(num, "num")
+    _shape((num,))
+    return Tensor(np.linspace(start, stop, num, flag("endpoint", endpoint)).astype(_dtype(dtype)))
+
+
+def one_hot(ids: ArrayLike, num_classes: int, dtype: DTypeLike | None = None) -> Tensor:
+    """1 at the id, else 0: integers (...) become floats (..., num_classes), which losses and layers take.
+
+    Raises
+    ------
+    IndexError
+        If an id is negative, or not below `num_classes`.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tr
+    >>> tr.one_hot([0, 2], 3).tolist()
+    [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
+    """
+    found, num_classes, dtype = as_indices(ids), integer(num_classes, "num_classes"), _dtype(dtype)
+    _shape((*found.shape, num_classes))
+    if found.size and not 0 <= found.min() <= found.max() < num_classes:
+        worst = found.min() if found.min() < 0 else found.max()
+        raise IndexError(f"one_hot: got the id {worst}, wanted ids from 0 to {num_classes - 1}")
+    return Tensor((found[..., None] == np.arange(num_classes)).astype(dtype))
+
+
+def rand(shape: Shape, dtype: DTypeLike | None = None) -> Tensor:
+    """Values drawn evenly from [0, 1) by the package's generator (:func:`tinygrad_rnn.seed`)."""
+    dtype = _dtype(dtype)
+    if not is_float(dtype):
+        raise DTypeError(f"rand: dtype: got {dtype}, wanted float32 or float64")
+    return Tensor(np.asarray(config.generator().random(_shape(shape), dtype=dtype)))
 
 
 def randn(shape: Shape, dtype: DTypeLike | None = None) -> Tensor:

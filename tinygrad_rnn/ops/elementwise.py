@@ -15,7 +15,7 @@ from ..core import OUT, Lowering, Op, apply, check_dtype, primitive
 from ..core.aliases import DTypeLike, Value
 from ..core.signatures import like_first
 from ..errors import ShapeError
-from .arguments import broadcasts, is_number, operand
+from .arguments import broadcasts, is_number, number, operand
 
 
 def lanes(code: str, cost: int = 1) -> Lowering:
@@ -286,6 +286,19 @@ def _passed(passed: Value, bound: Value) -> Value:
     return passed | (bound != bound)
 
 
+@like_first
+def nan_to_num(x: Value, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Value:
+    """Numbers in place of NaN and infinities (None: the largest and the smallest), which get no gradient."""
+    x = operand(x, "nan_to_num")
+    limit = float(np.finfo(x.dtype).max) if x.dtype.kind == "f" else 0.0
+    nan = number(nan, "nan")
+    high = limit if posinf is None else number(posinf, "posinf")
+    low = -limit if neginf is None else number(neginf, "neginf")
+    if x.dtype.kind != "f":
+        return copy(x)
+    return where(x != x, nan, where(x == np.inf, high, where(x == -np.inf, low, x)))
+
+
 # ---- rounding and casting
 
 
@@ -299,6 +312,12 @@ def floor(x: Value) -> Value:
 def ceil(x: Value) -> Value:
     """Round up; the gradient is zero."""
     return np.ceil(x)
+
+
+@primitive(vjps=[zero_gradient], saves=(), lowering=lanes("vselect({0} < 0.0, -vfloor(-{0}), vfloor({0}))", 3))
+def trunc(x: Value) -> Value:
+    """Round towards zero; the gradient is zero."""
+    return np.trunc(x)
 
 
 @primitive(vjps=[zero_gradient], saves=(), lowering=lanes("vround({0})"))

@@ -1,4 +1,4 @@
-"""Operations that join several tensors, or cut one into several."""
+"""Operations that join several tensors, or cut one into several, or both."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from typing import Any, overload
 import numpy as np
 
 from ..core import Lowering, Tensor, primitive
-from ..core.aliases import ArrayLike, Shape, Value
+from ..core.aliases import ArrayLike, Axes, Shape, Value
+from ..core.signatures import like_first
 from ..errors import ShapeError
 from .arguments import integers, one_axis, operand
+from .elementwise import copy
 from .index import scatter_add
 from .shape import reshape
+
+PARTS = 2**20  # into which an axis may be cut: each is a tensor of its own
 
 
 def _concat_vjp(g: Value, y: Value, *xs: Value, needs: Sequence[bool], axis: int) -> list[Value]:
@@ -148,3 +152,66 @@ def split(x: Value, indices_or_sections: Shape, axis: int = 0) -> tuple[Value, .
         return _split(x, bounds=bounds, axis=axis)  # type: ignore[return-value]
     lead = (slice(None),) * axis  # indices that go back give parts that are empty or overlap, as NumPy's do
     return tuple([x[(*lead, slice(a, b))] for a, b in zip([0, *points], [*points, length])])
+
+
+@overload
+def array_split(x: Tensor, indices_or_sections: Shape, axis: int = 0) -> tuple[Tensor, ...]: ...
+@overload
+def array_split(x: ArrayLike, indices_or_sections: Shape, axis: int = 0) -> tuple[Value, ...]: ...
+def array_split(x: Value, indices_or_sections: Shape, axis: int = 0) -> tuple[Value, ...]:
+    """As :func:`split`, but a number of sections need not divide the length: the first ones are longer by one."""
+    if not isinstance(indices_or_sections, (int, np.integer)):
+        return split(x, indices_or_sections, axis)
+    x, sections = operand(x, "array_split"), int(indices_or_sections)
+    if not 1 <= sections <= PARTS:
+        raise ShapeError(f"array_split: got {sections} sections, wanted from 1 to {PARTS}")
+    length = x.shape[one_axis(axis, x.shape)]
+    least, more = divmod(length, sections)
+    return split(x, [i * least + min(i, more) for i in range(1, sections)], axis)
+
+
+def _with_axes(n: int, x: Value) -> Value:
+    """`x` with at least `n` axes: those of length 1 come first."""
+    return reshape(x, (1,) * (n - len(x.shape)) + tuple(x.shape)) if len(x.shape) < n else x
+
+
+@overload
+def vstack(xs: Tensor | Sequence[Tensor]) -> Tensor: ...
+@overload
+def vstack(xs: np.ndarray | Sequence[Value]) -> Value: ...
+def vstack(xs: Tensor | np.ndarray | Sequence[Value]) -> Value:
+    """Join along the first axis; vectors are rows."""
+    return concat([_with_axes(2, x) for x in _sequence(xs, "vstack")])
+
+
+@overload
+def hstack(xs: Tensor | Sequence[Tensor]) -> Tensor: ...
+@overload
+def hstack(xs: np.ndarray | Sequence[Value]) -> Value: ...
+def hstack(xs: Tensor | np.ndarray | Sequence[Value]) -> Value:
+    """Join along the second axis, vectors along their only one."""
+    arrays = [_with_axes(1, x) for x in _sequence(xs, "hstack")]
+    return concat(arrays, 0 if len(arrays[0].shape) == 1 else 1)
+
+
+@like_first
+def roll(x: Value, shift: Shape, axis: Axes = None) -> Value:
+    """Elements moved by `shift` places along `axis`; what leaves at one end comes in at the other.
+
+    Several axes take one shift each, or one for all; None moves the flattened tensor.
+    """
+    x, shifts = operand(x, "roll"), integers(shift, "shift")
+    if axis is None:
+        if len(shifts) != 1:
+            raise ShapeError(f"shift: got {shift}, wanted one number where axis is None")
+        return reshape(roll(reshape(x, -1), shifts, 0), x.shape)
+    axes = integers(axis, "axis")
+    if len(shifts) != len(axes) and 1 not in (len(shifts), len(axes)):
+        raise ShapeError(f"shift: got {shift} for axis={axis}, wanted one for each axis")
+    moved = False
+    for s, a in np.broadcast(shifts, axes):
+        a = one_axis(int(a), x.shape)
+        n = x.shape[a]
+        if n and int(s) % n:
+            x, moved = concat(split(x, [n - int(s) % n], a)[::-1], a), True
+    return x if moved else copy(x)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, overload
 
 import numpy as np
 from numpy import ndarray
 
+from ..checks import shown
 from ..core import Lowering, Tensor, primitive
 from ..core.aliases import ArrayLike, Value
 from ..core.signatures import like_first
 from ..errors import ShapeError
-from .arguments import operand
+from .arguments import integers, one_axis, operand
 from .elementwise import multiply
 from .shape import broadcast_to, reshape, transpose
 
@@ -76,6 +78,49 @@ def outer(a: Value, b: Value) -> Value:
     if not len(a.shape) or not len(b.shape):
         raise ShapeError(f"outer: got shapes {tuple(a.shape)} and {tuple(b.shape)}, wanted (..., m) and (..., n)")
     return multiply(a.reshape((*a.shape, 1)), b.reshape((*b.shape[:-1], 1, b.shape[-1])))
+
+
+@like_first
+def dot(a: Value, b: Value) -> Value:
+    """``numpy.dot``: the last axis of `a` times the last but one of `b`; scalars multiply."""
+    a, b = operand(a, "dot"), operand(b, "dot")
+    if not a.shape or not b.shape:
+        return multiply(a, b)
+    return matmul(a, b) if len(b.shape) <= 2 else tensordot(a, b, (-1, -2))
+
+
+@like_first
+def tensordot(a: Value, b: Value, axes: Any = 2) -> Value:
+    """Sums of products over several axes, as ``numpy.tensordot``, by one matrix product.
+
+    Parameters
+    ----------
+    a, b : Tensor or array
+    axes : int, or a pair of axes or of sequences of axes
+        So many of the last axes of `a` with the first ones of `b`; or which of `a` with which of `b`.
+    """
+    a, b = operand(a, "tensordot"), operand(b, "tensordot")
+    n, m = len(a.shape), len(b.shape)
+    if isinstance(axes, (int, np.integer)):
+        if not 0 <= axes <= min(n, m):
+            raise ShapeError(f"axes: got {axes} for shapes {tuple(a.shape)} and {tuple(b.shape)}, wanted axes of both")
+        left, right = list(range(n - axes, n)), list(range(axes))
+    else:
+        if not isinstance(axes, (list, tuple)) or len(axes) != 2:
+            raise TypeError(f"axes: got {shown(axes)}, wanted a number, or a pair of axes")
+        left, right = ([one_axis(i, x.shape) for i in integers(side, "axes")] for x, side in zip((a, b), axes))
+    if (
+        len(left) != len(right)
+        or len({*left}) < len(left)
+        or any(a.shape[i] != b.shape[j] for i, j in zip(left, right))
+    ):
+        raise ShapeError(f"tensordot: got shapes {tuple(a.shape)} and {tuple(b.shape)}, which do not fit at {axes}")
+    # one matrix product: axes that are summed go last on the left and first on the right
+    rows, columns = [i for i in range(n) if i not in left], [j for j in range(m) if j not in right]
+    count = math.prod(a.shape[i] for i in left)
+    flat_a = reshape(transpose(a, [*rows, *left]) if n else a, (math.prod(a.shape[i] for i in rows), count))
+    flat_b = reshape(transpose(b, [*right, *columns]) if m else b, (count, math.prod(b.shape[j] for j in columns)))
+    return reshape(matmul(flat_a, flat_b), tuple([a.shape[i] for i in rows] + [b.shape[j] for j in columns]))
 
 
 # ---- einsum

@@ -1,4 +1,4 @@
-"""Powers: of two arrays, and by a number."""
+"""Powers: of two arrays, by a number, squares and reciprocals."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import numpy as np
 
 from ..core import OUT, Lowering, Op, apply, primitive
 from ..core.aliases import Value
+from ..core.signatures import like_first
+from .arguments import operand
 from .compare import logical_and
-from .elementwise import abs, lanes, log, masked_product, masked_quotient, where, zero_gradient
+from .elementwise import abs, divide, lanes, log, masked_product, masked_quotient, multiply, where, zero_gradient
 
 
 def _base(g: Value, y: Value, a: Value, b: Value) -> Value:
@@ -85,3 +87,16 @@ def power_by(exponent: float) -> Op | None:
         return None
     name, factor = (f"power_{n}", "{0}") if exponent > 0 else (f"power_minus_{n}", "(1.0 / {0})")
     return Op(name, forward, vjps=[rule], saves=(0,), lowering=lanes(_product(factor, n), n + 4))
+
+
+@like_first
+def square(x: Value) -> Value:
+    """``x * x``."""
+    x = operand(x, "square")
+    return multiply(x, x)
+
+
+@like_first
+def reciprocal(x: Value) -> Value:
+    """``1 / x``; integers are divided in the default float dtype."""
+    return divide(1.0, operand(x, "reciprocal"))

@@ -143,25 +143,6 @@ def prod(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     return _prod(x, axis=several_axes(axis, x.shape, scalars=True), keepdims=keeps(keepdims))
 
 
-def _cumsum_vjp(g: Value, y: Value, x: Value, axis: int) -> Value:
-    return flip(_cumsum(flip(g, axis), axis=axis), axis)  # the transpose runs from the end
-
-
-@primitive(vjps=[_cumsum_vjp], saves=())
-def _cumsum(x: Value, axis: int) -> Value:
-    return np.cumsum(x, axis=axis)
-
-
-@like_first
-def cumsum(x: Value, axis: int | None = None) -> Value:
-    """Running sum along `axis`; None runs over the flattened tensor."""
-    x = operand(x, "cumsum")
-    if axis is None:
-        return _cumsum(reshape(x, -1), axis=0)
-    axis = one_axis(axis, x.shape, scalars=True)
-    return _cumsum(x if x.shape else reshape(x, 1), axis=axis)
-
-
 # ---- without gradients
 
 
@@ -173,11 +154,6 @@ def _argmax(x: Value, axis: int | None, keepdims: bool) -> Value:
 @primitive()
 def _argmin(x: Value, axis: int | None, keepdims: bool) -> Value:
     return np.argmin(x, axis=axis, keepdims=keepdims)
-
-
-@primitive()
-def _argsort(x: Value, axis: int) -> Value:
-    return np.argsort(x, axis=axis, kind="stable")
 
 
 def _truth_reduction(init: float, combine: str) -> Lowering:
@@ -215,16 +191,6 @@ def argmin(x: Value, axis: int | None = None, keepdims: bool = False) -> Value:
     """Index of the smallest element along `axis` (None: in the flattened tensor), or of the first NaN."""
     x, axis = _arg_axis(x, axis, "argmin")
     return _argmin(x, axis=axis, keepdims=keeps(keepdims))
-
-
-@like_first
-def argsort(x: Value, axis: int | None = -1) -> Value:
-    """Indices that sort `x` along `axis` (None: the flattened tensor), ties in their order, NaN last."""
-    x = operand(x, "argsort")
-    if axis is None or not x.shape:
-        axis = 0 if axis is None else one_axis(axis, x.shape, scalars=True)
-        x = reshape(x, -1)
-    return _argsort(x, axis=one_axis(axis, x.shape))
 
 
 @like_first

@@ -1,0 +1,90 @@
+"""Running sums and products, and differences of neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from ..core import primitive
+from ..core.aliases import Value
+from ..core.signatures import like_first
+from .arguments import integer, one_axis, operand
+from .elementwise import where
+from .join import concat
+from .shape import flip, moveaxis, reshape
+
+
+def _cumsum_vjp(g: Value, y: Value, x: Value, axis: int) -> Value:
+    return flip(_cumsum(flip(g, axis), axis=axis), axis)  # the transpose runs from the end
+
+
+@primitive(vjps=[_cumsum_vjp], saves=())
+def _cumsum(x: Value, axis: int) -> Value:
+    return np.cumsum(x, axis=axis)
+
+
+def _later(x: Value, step: int, of: Value) -> Value:
+    """`x` moved by `step` along the last axis; in the gap stand the elements of `of`."""
+    return concat([of[..., :step], x[..., :-step]], -1)
+
+
+def _cumprod_vjp(g: Value, y: Value, x: Value, axis: int) -> Value:
+    """The product before i, times ``S[i] = g[i] + x[i + 1] * S[i + 1]``: no division, so zeros do no harm.
+
+    Both are recurrences, done in log2(n) steps of whole arrays.
+    """
+    n = x.shape[axis]
+    if n < 2:
+        return g
+    x, g = moveaxis(x, axis, -1), moveaxis(g, axis, -1)
+    one, zero = where(True, 1.0, x), where(True, 0.0, x)
+    before = _later(x, 1, one)
+    after = flip(concat([x[..., 1:], one[..., :1]], -1), -1)  # the factor x[i + 1], from the end
+    total = flip(g, -1)
+    step = 1
+    while step < n:
+        before = before * _later(before, step, one)
+        total = total + concat([zero[..., :step], after[..., step:] * total[..., :-step]], -1)
+        after = after * _later(after, step, one)
+        step *= 2
+    return moveaxis(before * flip(total, -1), -1, axis)
+
+
+@primitive(vjps=[_cumprod_vjp], saves=(0,))
+def _cumprod(x: Value, axis: int) -> Value:
+    return np.cumprod(x, axis=axis)
+
+
+def _running(operation: Callable, x: Value, axis: int | None, name: str) -> Value:
+    x = operand(x, name)
+    if axis is None:
+        return operation(reshape(x, -1), axis=0)
+    axis = one_axis(axis, x.shape, scalars=True)
+    return operation(x if x.shape else reshape(x, 1), axis=axis)
+
+
+@like_first
+def cumsum(x: Value, axis: int | None = None) -> Value:
+    """Running sum along `axis`; None runs over the flattened tensor."""
+    return _running(_cumsum, x, axis, "cumsum")
+
+
+@like_first
+def cumprod(x: Value, axis: int | None = None) -> Value:
+    """Running product along `axis` (None: over the flattened tensor); its gradients hold at zeros too."""
+    return _running(_cumprod, x, axis, "cumprod")
+
+
+@like_first
+def diff(x: Value, n: int = 1, axis: int = -1) -> Value:
+    """Differences of neighbours along `axis`, ``x[1:] - x[:-1]``, taken `n` times."""
+    x, n = operand(x, "diff"), integer(n, "n")
+    if n < 0:
+        raise ValueError(f"n: got {n}, wanted no negative number")
+    axis = one_axis(axis, x.shape)
+    lead = (slice(None),) * axis
+    for _ in range(min(n, x.shape[axis])):  # then nothing is left
+        a, b = x[(*lead, slice(1, None))], x[(*lead, slice(None, -1))]
+        x = a != b if x.dtype.kind == "b" else a - b
+    return x

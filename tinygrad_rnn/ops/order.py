@@ -1,0 +1,139 @@
+"""Sorting and what follows from it, and elements picked along an axis."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from ..checks import flag
+from ..core import primitive
+from ..core.aliases import ArrayLike, Axes, Value
+from ..core.signatures import like_first
+from ..errors import ShapeError
+from .arguments import broadcasts, integer, keeps, one_axis, operand, several_axes
+from .elementwise import where
+from .index import as_indices, getitem
+from .shape import reshape, transpose
+
+
+@primitive()
+def _argsort(x: Value, axis: int, descending: bool) -> Value:
+    if not descending:
+        return np.argsort(x, axis=axis, kind="stable")
+    back = np.argsort(np.flip(x, axis), axis=axis, kind="stable")  # from behind, so that ties keep their order
+    order = np.flip(x.shape[axis] - 1 - back, axis)
+    if x.dtype.kind == "f" and np.isnan(x).any():  # last, here too
+        count = np.isnan(x).sum(axis=axis, keepdims=True)
+        places = (np.arange(x.shape[axis]).reshape((-1,) + (1,) * (x.ndim - 1 - axis)) + count) % x.shape[axis]
+        order = np.take_along_axis(order, places, axis)
+    return order
+
+
+def _sorted_axis(x: Value, axis: int | None, name: str) -> tuple[Value, int]:
+    """The operand and its checked axis; None flattens it."""
+    x = operand(x, name)
+    if axis is None or not x.shape:
+        axis = 0 if axis is None else one_axis(axis, x.shape, scalars=True)
+        x = reshape(x, -1)
+    return x, one_axis(axis, x.shape)
+
+
+@like_first
+def argsort(x: Value, axis: int | None = -1, descending: bool = False) -> Value:
+    """Indices that sort `x` along `axis` (None: the flattened tensor), ties in their order, NaN last."""
+    x, axis = _sorted_axis(x, axis, "argsort")
+    return _argsort(x, axis=axis, descending=flag("descending", descending))
+
+
+@like_first
+def sort(x: Value, axis: int | None = -1, descending: bool = False) -> Value:
+    """`x` in rising (or falling) order along `axis` (None: flattened), NaN last; each gradient goes where it came from.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tr
+    >>> tr.sort(tr.tensor([3.0, 1.0, 2.0])).tolist()
+    [1.0, 2.0, 3.0]
+    """
+    x, axis = _sorted_axis(x, axis, "sort")
+    return take_along_axis(x, _argsort(x, axis=axis, descending=flag("descending", descending)), axis)
+
+
+def topk(x: Value, k: int, axis: int = -1) -> tuple[Value, Value]:
+    """The `k` largest elements along `axis`, falling, and their indices; NaN counts as the smallest.
+
+    Parameters
+    ----------
+    x : Tensor or array
+    k : int
+        At most the length of the axis.
+    axis : int
+
+    Returns
+    -------
+    values, indices
+        With `k` in place of the length of the axis; gradients go to the elements that were picked.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tr
+    >>> values, indices = tr.topk(tr.tensor([0.1, 0.7, 0.2]), 2)
+    >>> indices.tolist()
+    [1, 2]
+    """
+    x, axis = _sorted_axis(x, axis, "topk")
+    k = integer(k, "k")
+    if not 0 <= k <= x.shape[axis]:
+        raise ShapeError(f"k: got {k}, wanted at most the {x.shape[axis]} elements along axis {axis}")
+    order = _argsort(x, axis=axis, descending=True)[(*(slice(None),) * axis, slice(0, k))]
+    return take_along_axis(x, order, axis), order
+
+
+@like_first
+def take_along_axis(x: Value, indices: ArrayLike, axis: int | None = -1) -> Value:
+    """The elements at `indices` along `axis`, one index for each result; PyTorch's ``gather``.
+
+    Parameters
+    ----------
+    x : Tensor or array
+    indices : integer array or Tensor
+        With as many axes as `x`, which broadcast but for `axis`. Negative ones count from the end.
+    axis : int or None
+        None: of the flattened tensor.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_rnn as tr
+    >>> logits = tr.tensor([[1.0, 2.0], [3.0, 4.0]])
+    >>> tr.take_along_axis(logits, np.array([[1], [0]]), axis=-1).tolist()
+    [[2.0], [3.0]]
+    """
+    x, places = operand(x, "take_along_axis"), as_indices(indices)
+    if axis is None:
+        x, axis = reshape(x, -1), 0
+    axis = one_axis(axis, x.shape)
+    if places.ndim != len(x.shape):
+        raise ShapeError(f"indices: got shape {places.shape}, wanted as many axes as in {tuple(x.shape)}")
+    others = [tuple(n for i, n in enumerate(shape) if i != axis) for shape in (places.shape, x.shape)]
+    if not broadcasts(*others):
+        raise ShapeError(f"indices: got shape {places.shape}, which does not broadcast to {tuple(x.shape)}")
+    grid = [np.arange(n).reshape((-1,) + (1,) * (len(x.shape) - 1 - i)) for i, n in enumerate(x.shape)]
+    grid[axis] = places
+    return getitem(x, tuple(grid))
+
+
+@like_first
+def median(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
+    """The middle element over `axis`, or the mean of the two in the middle; NaN where one is among them."""
+    x = operand(x, "median")
+    axes = several_axes(axis, x.shape, scalars=True)
+    kept = [i for i in range(len(x.shape)) if i not in axes]
+    count = math.prod(x.shape[i] for i in axes)
+    if count == 0:
+        raise ShapeError(f"median: got an empty axis in shape {tuple(x.shape)}, wanted at least one element")
+    rows = sort(reshape(transpose(x, [*kept, *axes]) if x.shape else x, (*(x.shape[i] for i in kept), count)))
+    middle = 0.5 * rows[..., (count - 1) // 2] + 0.5 * rows[..., count // 2]  # halves first: their sum may overflow
+    last = rows[..., -1]
+    middle = where(last != last, last, middle)
+    return reshape(middle, [1 if i in axes else n for i, n in enumerate(x.shape)]) if keeps(keepdims) else middle
