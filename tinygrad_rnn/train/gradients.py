@@ -97,19 +97,23 @@ class ByProgram:
 
     def __call__(self, batch: Any) -> float:
         arguments = self.arguments(batch)
-        return self.run(batch, arguments, self.find(arguments))
+        return self.run(arguments, self.find(arguments))
 
-    def run(self, batch: Any, arguments: tuple, found: Any) -> float:
-        """The loss of a batch, by what :meth:`find` has found; gradients are left in the parameters."""
+    def run(self, arguments: tuple, found: Any, add: bool = False) -> float:
+        """The loss for arguments, by what :meth:`find` has found; gradients are left in the parameters.
+
+        With `add` they are added to those that are there.
+        """
         from ..programs.gradients import Run
 
         if isinstance(found, str):
-            return self._on_the_tape(arguments, found)
+            return self._on_the_tape(arguments, found, add)
         run = Run(found)
         if self.accept is not None:
             self.accept(run.nest()[1])
         check_loss(run.loss, self.watch)
-        self.optimizer.zero_grad()
+        if not add:
+            self.optimizer.zero_grad()
         run.deposit()
         return run.loss
 
@@ -126,7 +130,7 @@ class ByProgram:
             return "a hook of a parameter wants to see its gradient, which a program does not show"
         return found
 
-    def _on_the_tape(self, arguments: tuple, reason: str) -> float:
+    def _on_the_tape(self, arguments: tuple, reason: str, add: bool) -> float:
         if reason and self.fallback == "error":
             result = self.programs.reject(arguments, {})
             number_of(result if self.accept is None or not isinstance(result, tuple) else result[0])
@@ -138,7 +142,8 @@ class ByProgram:
         check_loss(value, self.watch)
         if self.fallback == "warn" or reason == CHANGES:  # which another run may meet elsewhere
             self.programs.warn(reason, 4)
-        self.optimizer.zero_grad()
+        if not add:
+            self.optimizer.zero_grad()
         loss.backward()
         return value
 

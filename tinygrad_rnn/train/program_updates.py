@@ -5,8 +5,10 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
+from ..core import Tensor
 from .fast_path import MOST, FastPath, signature
 from .gradients import ByProgram
+from .resume import parameters
 from .updates import applier
 
 
@@ -61,8 +63,25 @@ class ProgramUpdates:
             native.check()
             return value, native.norm
         self.last = None
-        value = gradients.run(batch, arguments, found)
+        value = gradients.run(arguments, found)
         return value, applier(gradients.optimizer, self.clip_norm, self.clip_value, gradients.watch)()
+
+    # ---- several batches for one update
+
+    def add_gradients(self, batch: Any, add: bool) -> float:
+        """The loss of a batch; its gradients are left in the parameters, with `add` added to those there."""
+        arguments = self.gradients.arguments(batch)
+        return self.gradients.run(arguments, self.gradients.find(arguments), add)
+
+    def apply_mean(self, count: int) -> None:
+        """Update with the sum of the gradients of `count` batches, divided by that."""
+        optimizer = self.gradients.optimizer
+        for p in parameters(optimizer):
+            if p.grad is not None:
+                p.grad = Tensor(p.grad.data / count)
+        applier(optimizer, self.clip_norm, self.clip_value, self.gradients.watch)()
+
+    # ---- the native call
 
     def program_of(self, batch: Any) -> tuple[Any, Any]:
         """The program for a batch, or why there is none; and the native call of the step, or None."""

@@ -37,6 +37,9 @@ class TrainStep:
         ``loss(predictions, targets)``, a tensor with one element.
     clip_norm, clip_value : float, optional
         Clip gradients by their norm together, or by value.
+    accumulate : int
+        Update after so many batches, by the mean of their gradients, as with one batch of all their rows. Those that
+        have no update yet when :meth:`run` ends count for the next one.
     fallback : {"warn", "error"}
         Where no program can be made: run on the tape, with one warning that names operation, file and line; or raise.
 
@@ -72,6 +75,7 @@ class TrainStep:
         clip_norm: float | None = None,
         clip_value: float | None = None,
         fallback: str = "warn",
+        accumulate: int = 1,
     ):
         check_parts(model, optimizer, loss, None)
         if model is None:
@@ -81,6 +85,8 @@ class TrainStep:
         self.model, self.optimizer, self.loss = model, optimizer, loss
         self.clip_norm, self.clip_value = clip_norm, clip_value
         self.fallback = one_of("fallback", fallback, ("warn", "error"))
+        self.accumulate = whole_number("accumulate", accumulate)
+        self._waiting = 0  # batches whose gradients wait in the parameters for an update
         self._updates: ProgramUpdates | None = None
         self._parts: tuple = ()  # model, loss and optimiser, as they were when it was made
 
@@ -128,7 +134,8 @@ class TrainStep:
         losses: list[float] = []
         left = lambda: n - len(losses)
         many = None
-        if isinstance(loader, DataLoader) and ManyBatches.fits(loader):
+        one_by_one = self.accumulate > 1 or self._waiting > 0
+        if isinstance(loader, DataLoader) and ManyBatches.fits(loader) and not one_by_one:
             many = ManyBatches(loader, self.updates, lambda batch: self.updates()(batch))
         while left() > 0:
             before = len(losses)
@@ -158,7 +165,15 @@ class TrainStep:
 
     def update(self, batch: Any) -> float:
         """Update the parameters with a batch, the pair of inputs and targets; the loss before."""
-        return self.updates()(batch)[0]
+        updates = self.updates()
+        if self.accumulate == 1 and not self._waiting:
+            return updates(batch)[0]
+        value = updates.add_gradients(batch, self._waiting > 0)
+        self._waiting += 1
+        if self._waiting >= self.accumulate:
+            self._waiting, count = 0, self._waiting
+            updates.apply_mean(count)
+        return value
 
     def updates(self) -> ProgramUpdates:
         """What updates by programs, with the parts and the clipping that are set now."""
