@@ -20,7 +20,7 @@ def same(got, wanted, rtol=None):
         assert isinstance(x, Tensor) == isinstance(y, Tensor)
         x, y = (v.data if isinstance(v, Tensor) else v for v in (x, y))
         assert type(x) is type(y)
-        if isinstance(x, np.ndarray):
+        if isinstance(x, np.ndarray | np.generic):
             assert x.dtype == y.dtype
             near = rtol or (1e-12 if x.dtype == np.float64 else 1e-5)
             np.testing.assert_allclose(x, y, rtol=near, atol=near)

@@ -87,6 +87,16 @@ def test_arrays_stay_arrays():
     agree(lambda x, w: (x @ w, x + 1), [], numbers(4, 3).astype("float32"), tr.tensor(numbers(3, 2)))
 
 
+def test_what_arrays_are_reduced_to_are_numbers_of_numpy():
+    agree(lambda x: (x.sum(), tr.mean(x), x.max() > 0, x[0, 1], x.reshape(-1).argmax()), [], numbers(4, 3))
+    agree(lambda x: tr.unstack(tr.tanh(x)), [], numbers(4))
+
+
+def test_dropout_of_arrays_gives_arrays():
+    drop = nn.Dropout(0.4)
+    agree(lambda x: tr.tanh(drop(x)), [], numbers(4, 3))
+
+
 def test_arrays_adopt_the_dtype_of_what_they_meet():
     tr.set_default_dtype("float32")
     layer = nn.GRU(3, 4)

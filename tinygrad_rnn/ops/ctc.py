@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..core import grad, primitive
+from ..config import grad_mode
+from ..core import Op, apply, grad, primitive
 from ..core.aliases import Value
 from ..core.signatures import like_first
 from .create import zeros
@@ -19,16 +20,28 @@ NOWHERE = -1e30  # minus infinity, for gradients of gradients: these need number
 
 
 def _vjp(g: Value, y: Value, log_probs: Value, alignment: tuple, zero_infinity: bool, saved: dict[str, Any]) -> Value:
+    if grad_mode.tracer is not None:
+        return apply(_GRADIENT, (g, log_probs), {"alignment": alignment, "zero_infinity": zero_infinity})
     if not isinstance(g, np.ndarray):
         losses = _on_tape(log_probs, zero_infinity, *alignment)
         (gradient,) = grad(losses, log_probs, [g], create_graph=True)
         return gradient
+    return _gradient(g, log_probs, alignment, zero_infinity, saved["losses"], saved["alphas"])
+
+
+def _gradient(
+    g: np.ndarray, log_probs: np.ndarray, alignment: tuple, zero_infinity: bool, *forward: np.ndarray
+) -> np.ndarray:
+    """Gradient by the log-probabilities; `forward`, what the first pass has left, is computed if not given."""
     from ..kernels.fused import ctc as kernels  # numba is imported at first use
 
-    losses = saved["losses"]
+    losses, alphas = forward or kernels.ctc_forward(log_probs, *alignment)
     if zero_infinity:  # any number gives rows without an alignment the gradient zero
         losses = np.where(losses == np.inf, 0.0, losses)
-    return kernels.ctc_backward(g, losses, saved["alphas"], log_probs, *alignment)
+    return kernels.ctc_backward(g, losses, alphas, log_probs, *alignment)
+
+
+_GRADIENT = Op("ctc_gradient", _gradient)  # of programs, whose own gradients are taken on the tape
 
 
 @primitive(vjps=[_vjp], saves=(0,), floats=True)

@@ -62,6 +62,8 @@ class Capture:
         What runs the program together with its gradient.
     made : set of int
         Uids of the constants that the function makes anew at each call.
+    scalars : set of int
+        Uids of the results that are NumPy's scalars on the tape, as what it reduces arrays to.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Capture:
         self.trace, self.inputs, self.structure, self.sources = trace, tuple(inputs), structure, sources
         self.guards: Guards
         self.made: set[int] = set()
+        self.scalars: set[int] = set()
         self.operation: Any = None
         computed = {s.uid: s for s in leaves if isinstance(s, compiler.Symbol) and _is_computed(s)}
         self.results = tuple(computed.values())
@@ -144,8 +147,10 @@ class Capture:
         return self.nest([self.wrapped(s, a) for s, a in zip(self.results, found)], arguments.values, tensors)
 
     def wrapped(self, symbol: compiler.Symbol, array: np.ndarray) -> Any:
-        """The value of a result as the tape has it: a tensor, or an array."""
-        return array if self.trace.is_array(symbol) else Tensor(array)
+        """The value of a result as the tape has it: a tensor, an array, or one of NumPy's scalars."""
+        if not self.trace.is_array(symbol):
+            return Tensor(array)
+        return array[()] if symbol.uid in self.scalars else np.asarray(array)
 
 
 def _is_computed(symbol: compiler.Symbol) -> bool:
@@ -285,14 +290,18 @@ def _difference(root: Root, function: Callable, arguments: Arguments, grad: bool
             raise Rejected from error
         finally:
             config.grad_mode.enabled = before
+    b: list = []
+    structure = flatten(wanted, b)
+    found.scalars = {
+        s.uid for s, v in zip(found.leaves, b) if isinstance(s, compiler.Symbol) and isinstance(v, np.generic)
+    }
     with isolated_dry_run(root, 1), np.errstate(all="ignore"):
         tensors = found.tensors()
         if tensors is None:
             return "a tensor that it reads is not where it was"
         got = found.run(arguments, tensors)
     a: list = []
-    b: list = []
-    if flatten(got, a) != flatten(wanted, b):
+    if flatten(got, a) != structure:
         return "traced, its results are nested otherwise than on the tape"
     for one, other in itertools.zip_longest(a, b):
         why = _unlike(one, other)
@@ -310,10 +319,11 @@ def _unlike(got: Any, wanted: Any) -> str | None:
         return f"got a {kinds[0].__name__}, wanted a {kinds[1].__name__}"
     if kinds[0] is Tensor:
         got, wanted = got.data, wanted.data
-    if isinstance(got, np.ndarray):
+    if isinstance(got, np.ndarray | np.generic):
         if got.shape != wanted.shape or got.dtype != wanted.dtype:
             return f"got {got.dtype}{list(got.shape)}, wanted {wanted.dtype}{list(wanted.shape)}"
-        alike = close(got, wanted, 0.0) if got.dtype.kind == "f" else np.array_equal(got, wanted)
+        a, b = np.asarray(got), np.asarray(wanted)
+        alike = close(a, b, 0.0) if got.dtype.kind == "f" else np.array_equal(a, b)
         return None if alike else "other numbers"
     same = got == wanted or got != got
     return None if same else f"got {got!r}, wanted {wanted!r}"

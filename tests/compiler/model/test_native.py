@@ -110,6 +110,21 @@ def test_cross_entropy_of_classes(dtype, reduction, smoothing, weighted):
     assert native.stages.host == []
 
 
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_cross_entropy_where_another_dtype_is_the_default(dtype, reduction):
+    head, targets = nn.Linear(3, 4), np.array([0, 3, 1])
+    tr.set_default_dtype("float32" if dtype == np.float64 else "float64")
+    native = agree(dtype, lambda x, t: nn.cross_entropy(head(x), t, reduction=reduction).sum(), numbers(3, 3), targets)
+    assert native.stages.host == []
+    agree(dtype, lambda x: (tr.where((targets > 0)[:, None], head(x), 1.0)).sum(), numbers(3, 3))
+
+
+def test_a_single_element_of_an_array(dtype):
+    w = nn.Parameter(numbers(2, 3).astype(dtype))
+    native = agree(dtype, lambda x: (x * w)[1, -1] * 2.0, numbers(2, 3))
+    assert native.stages.host == []
+
+
 @pytest.mark.parametrize("padding", [None, 2])
 def test_rows_of_a_table_but_those_of_padding(dtype, padding):
     table, ids = nn.Embedding(5, 3, padding_idx=padding), np.array([[0, 2, 2], [4, 0, 1]], np.int32)

@@ -12,6 +12,8 @@ from .interpret import order
 from .program import StepProgram
 from .symbol import Symbol
 
+SAVED = "saved"  # what the forward pass of an operation leaves to its gradient: other numbers each time
+
 
 class Line(NamedTuple):
     """One value of a program, with its operands as line numbers."""
@@ -41,7 +43,7 @@ def listing(results: Sequence[Symbol], names: Mapping[int, Any]) -> list[Line]:
             s.operation,
             s.op and s.op.forward,
             *map(argument, s.args),
-            _frozen(s.static),
+            _frozen({k: v for k, v in s.static.items() if k != SAVED}),
             s.shape,
             str(s.dtype),
             s.varying,

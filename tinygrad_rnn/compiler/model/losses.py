@@ -62,7 +62,7 @@ def _classes(trace: Any, x: Any, target: Any, weight: tuple, ignored: int, reduc
     hit = equal(trace.constant(np.arange(x.shape[-1], dtype=x.dtype)), at)
     valid = not_equal(at, float(ignored))
     rows: Any = 1.0
-    counted = where(equal(index, float(ignored)), 0.0, 1.0)
+    counted = not_equal(index, float(ignored)).astype(x.dtype)
     if weight:
         rows = _last(_sum, where(hit, weight[0], 0.0))
         counted = counted * rows.reshape(index.shape)
@@ -102,7 +102,8 @@ def _class_gradient(
         return NotImplemented
     hit, valid, rows, scale = _classes(trace, x, target, weight, ignore_index, reduction)
     c = where(valid, g.reshape((*g.shape, 1)) if reduction == "none" else g * scale, 0.0)
-    q = where(hit, rows * (1.0 - smoothing), 0.0)
+    share = rows * (1.0 - smoothing)
+    q = where(hit, share, 0.0) if weight else hit.astype(x.dtype) * share
     if smoothing:
         floor = smoothing / x.shape[-1]
         q = q + (weight[0] * floor if weight else floor)

@@ -13,7 +13,7 @@ from ...kernels.simd import types as simd
 from ...ops import index as indexing
 from ...ops import join
 from ...ops import shape as shapes
-from ..ir.program_ops import MATMUL, PICK, SUM
+from ..ir.program_ops import GETITEM, MATMUL, PICK, SUM
 from ..ir.symbol import Symbol
 from ..runtime.executable import check_available
 from .bind import Memory, Stages, packed_elements
@@ -62,7 +62,7 @@ class NativeProgram:
         self._integers: dict[int, np.ndarray] = {}
         self.converted: list[tuple[int, np.ndarray]] = []
         values = program.values()
-        plan = compile_plan(partition(values, program.outputs))
+        plan = compile_plan(partition(values, program.outputs, self.dtype))
         self.end = len(plan)
         self.last = _last_uses(plan, program.outputs, self.end)
         self._picked = {s.args[0].uid for s in values if s.op is PICK}
@@ -191,6 +191,8 @@ class NativeProgram:
         if forward is None or not isinstance(source, np.ndarray):
             return False
         view = forward(source, **s.static)
+        if isinstance(view, np.generic) and s.op is GETITEM:
+            view = source[_of_array(s.static["index"])]
         if isinstance(view, tuple):
             self.at[s.uid] = view
             for part in view:
@@ -251,6 +253,8 @@ class NativeProgram:
 
     def _bind_region(self, loop: RegionLoop) -> None:
         executable, rows = loop.executable, loop.region.rows
+        if loop.region.dtype != self.dtype:
+            raise CompileError(f"floats: got {loop.region.dtype} and {self.dtype}, wanted one dtype")
         bound = executable.binding("inference", 1, rows)
         arrays = [self.memory.new(bound.arena, self.step)]
         arrays += [self.contiguous(self.operand(s)).reshape(-1) for s in loop.inputs]
@@ -397,9 +401,15 @@ def _scatter_add(native: NativeProgram, s: Symbol) -> bool:
         return False
     target = native._result(s)
     native.stages.clear(target.reshape(-1))
-    place = target[index]
+    place = target[_of_array(index)]
     native.stages.copy(np.broadcast_to(native.operand(s.args[0]), place.shape), place)
     return True
+
+
+def _of_array(index: Any) -> tuple:
+    """A basic index that takes arrays out of arrays, where integers for all axes would take a number."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return parts if any(p is Ellipsis for p in parts) else (*parts, Ellipsis)
 
 
 def _concat(native: NativeProgram, s: Symbol) -> bool:

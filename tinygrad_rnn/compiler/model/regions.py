@@ -183,7 +183,9 @@ class _Partition:
         return found
 
 
-def partition(values: Sequence[Symbol], outputs: Sequence[Symbol]) -> list[Region | Symbol]:
+def partition(
+    values: Sequence[Symbol], outputs: Sequence[Symbol], dtype: np.dtype | None = None
+) -> list[Region | Symbol]:
     """Regions and single operations that compute `outputs`, in an order in which they can run.
 
     Parameters
@@ -191,6 +193,8 @@ def partition(values: Sequence[Symbol], outputs: Sequence[Symbol]) -> list[Regio
     values : sequence of Symbol
         All computed values of a program that :func:`~.simplify.simplify` gave, operands first.
     outputs : sequence of Symbol
+    dtype : float32 or float64, optional
+        Of regions in which there are no floats; the default dtype if not given.
 
     Returns
     -------
@@ -222,7 +226,7 @@ def partition(values: Sequence[Symbol], outputs: Sequence[Symbol]) -> list[Regio
             plan.append([*[v for a in s.operands for v in need(a, True)], s])
             continue
         rows = _choose(stage)
-        region = Region(rows, stage.dtype or get_default_dtype(), tuple(stage.values), tuple(wanted))
+        region = Region(rows, stage.dtype or dtype or get_default_dtype(), tuple(stage.values), tuple(wanted))
         region = replace(region, numbers=_numbers(region, found.of))
         for a in (*region.inputs, *region.bases):
             need(a, False)

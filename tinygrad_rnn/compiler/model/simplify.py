@@ -17,7 +17,7 @@ from ..frontend.trace import recording
 from ..ir.program_ops import BROADCAST, CONSTANT, DIVIDE, GETITEM, MATMUL, MULTIPLY, RESHAPE, SUM, is_ours
 from ..ir.symbol import Symbol
 from . import losses
-from .program import LOOP, LOOP_GRADIENT, PICK, SUM_ROWS, ModelProgram
+from .program import ASTYPE, LOOP, LOOP_GRADIENT, PICK, SUM_ROWS, ModelProgram
 from .rows import Access, layouts, reduced_axes, size, stored
 from .trace import ModelTrace
 
@@ -156,8 +156,10 @@ class Simplification(ModelTrace):
         return axes
 
     def _reshaped(self, x: Symbol, shape: tuple) -> Symbol:
-        x = stored(x)
-        return x if x.shape == shape else super()._record(RESHAPE, (x,), {"shape": shape})
+        dtype, x = x.dtype, stored(x)
+        if x.shape != shape:
+            x = super()._record(RESHAPE, (x,), {"shape": shape})
+        return x if x.dtype == dtype else super()._record(ASTYPE, (x,), {"dtype": dtype})  # of integers
 
     def _getitem(self, x: Symbol, index: tuple) -> Any:
         """What takes all elements, such as the only step of several, is a reshape."""

@@ -98,6 +98,7 @@ class ModelTrace(Recorder):
     def drawn(self, shapes: Sequence[Sequence[int]], draw: Callable[[], Sequence[np.ndarray]]) -> list[Symbol]:
         """The symbols of arrays of truth values that are drawn at each call, together."""
         symbols = [self.leaf("drawn", len(self.draws), shape, bool) for shape in shapes]
+        self.arrays |= {s.uid for s in symbols}
         self.draws.append(Draw(tuple(symbols), draw))
         return symbols
 
