@@ -32,7 +32,7 @@ def _vjp(g: Value, y: Value, log_probs: Value, alignment: tuple, zero_infinity: 
 def _gradient(
     g: np.ndarray, log_probs: np.ndarray, alignment: tuple, zero_infinity: bool, *forward: np.ndarray
 ) -> np.ndarray:
-    """Gradient by the log-probabilities; `forward`, what the first pass has left, is computed if not given."""
+    """Gradient by the log-probabilities; `forward`: losses and alphas, computed anew if not given."""
     from ..kernels.fused import ctc as kernels  # numba is imported at first use
 
     losses, alphas = forward or kernels.ctc_forward(log_probs, *alignment)
