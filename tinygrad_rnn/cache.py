@@ -19,7 +19,9 @@ import numpy as np
 
 from . import nn, optim
 from .config import no_grad
+from .data import DataLoader
 from .kernels.build import compile_times, disk_cache
+from .train import TrainStep
 
 LAYERS = ("RNN", "LSTM", "GRU")
 OPTIMIZERS = ("SGD", "Adam", "RMSprop", "Adagrad")
@@ -29,7 +31,9 @@ DTYPES = ("float32", "float64")
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tinygrad_rnn.cache", description=inspect.cleandoc(__doc__ or ""))
     commands = parser.add_subparsers(dest="command", required=True)
-    warm = commands.add_parser("warm", help="compile layers, steppers and optimisers, and print how long each took")
+    warm = commands.add_parser(
+        "warm", help="compile layers, steppers, optimisers and training steps, and print how long each took"
+    )
     warm.add_argument("--dtypes", nargs="+", choices=DTYPES, default=DTYPES, metavar="DTYPE", help=", ".join(DTYPES))
     warm.add_argument("--layers", nargs="+", choices=LAYERS, default=LAYERS, metavar="LAYER", help=", ".join(LAYERS))
     args = parser.parse_args(argv)
@@ -59,6 +63,9 @@ def warmed(layers: tuple[str, ...] = LAYERS, dtypes: tuple[str, ...] = DTYPES) -
             layer(np.ones((1, 2), dtype)).sum().backward()
             getattr(optim, name)(layer.parameters(), lr=0.1).step()
             yield from [*compile_times.made]
+            compile_times.made.clear()
+            _train_natively(name, dtype)
+            yield from [*compile_times.made]
 
 
 def _train(layer: Any, x: np.ndarray) -> None:
@@ -72,6 +79,17 @@ def _infer(layer: Any, x: np.ndarray) -> None:
 
 def _pad(layer: Any, x: np.ndarray) -> None:
     layer(x, lengths=[1])[0].sum().backward()
+
+
+def _train_natively(optimizer: str, dtype: str) -> None:
+    """Take training steps, one by one and many at once, that look up, clip and update."""
+    model = nn.Sequential(nn.Embedding(3, 2, dtype=dtype), nn.Linear(2, 3, dtype=dtype))
+    ids = np.arange(6) % 3
+    updates = getattr(optim, optimizer)(model.parameters(), lr=0.1)
+    TrainStep(model, updates, nn.cross_entropy, clip_norm=1.0, clip_value=1.0).run(DataLoader((ids, ids), 2), 6)
+    layer, x = nn.Linear(2, 1, dtype=dtype), np.ones((6, 2), dtype)
+    step = TrainStep(layer, optim.SGD(layer.parameters(), lr=0.1), nn.mse_loss)
+    step.run(DataLoader((x, x[:, :1]), 2), 6)  # numbers as inputs
 
 
 def _stream(layer: Any, x: np.ndarray) -> None:

@@ -55,3 +55,39 @@ def test_what_was_warmed_is_found(tmp_path):
     again, compiled = run()
     assert compiled == 0
     assert {*again} == {"loaded"}
+
+
+STEP = """
+import numpy as np
+from tinygrad_rnn import nn, optim
+from tinygrad_rnn.data import DataLoader
+from tinygrad_rnn.kernels.build import compile_times
+from tinygrad_rnn.train import TrainStep
+
+
+class Model(nn.Module):
+    def __init__(self):
+        self.table, self.layer, self.head = nn.Embedding(5, 3), nn.GRU(3, 4), nn.Linear(4, 5)
+
+    def forward(self, x):
+        return self.head(self.layer(self.table(x))[0])
+
+
+model, ids = Model(), np.arange(24).reshape(2, 12) % 5
+step = TrainStep(model, optim.Adam(model.parameters()), nn.cross_entropy, clip_norm=1.0, fallback="error")
+step.run(DataLoader((ids, ids), 4, batch_axis=1), 6)
+print(*[made.name for made in compile_times.made if not made.loaded])
+"""
+
+
+@needs_jit
+@pytest.mark.slow
+def test_training_steps_compile_nothing_but_their_own_loops(tmp_path):
+    env = os.environ | {"TINYGRAD_RNN_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+    warm = [sys.executable, "-m", "tinygrad_rnn.cache", "warm", "--dtypes", "float32", "--layers", "GRU"]
+    subprocess.run(warm, env=env, cwd=tmp_path, capture_output=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", STEP], env=env, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert all("step_" in name for name in done.stdout.split())
