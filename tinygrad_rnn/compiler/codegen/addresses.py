@@ -133,9 +133,11 @@ class AddressBook:
             key = buffer, place.part
             self.touched.setdefault(key, set()).add(self.loop)
             if key in self.local:  # one row for all of them stays in the cache
+                # the row of the thread's own first row, so threads do not share one
                 name = f"{at}_b0"
                 self.starts[name] = f"{at} + {self._rows_before(place, 'b0')}"
                 return name
+        # named once per loop over rows, for all buffers with equally wide rows
         code = self._rows_before(place, "b")
         if code not in self.row_starts:
             self.row_starts[code] = self.unique("row")
@@ -160,6 +162,8 @@ class AddressBook:
         if kind in (BufferKind.SCRATCH, BufferKind.ACCUMULATOR):
             return f"{b} * {ld}"
         if kind is BufferKind.DOUBLE_BUFFER:
+            # turns are taken in the order in which steps run, so the last result is in slot T & 1 of either loop
             slot = "s" if self.reverse else "t"
+            # whole slots of B rows: going forward, segments that have not begun hold their initial state in both
             return f"(({f'({slot} + 1)' if next_step else slot} & 1) * B + {b}) * {ld}"
         return f"({'after' if next_step else 'first'} + {b}) * {ld}"

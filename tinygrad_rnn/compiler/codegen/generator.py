@@ -70,6 +70,7 @@ class LoopGenerator:
 
     def _product(self, product: Product) -> list[str]:
         book, lead = self.book, product.members[0]
+        # a product reads and writes all rows at once, so what it touches needs all of them
         assert lead.place is not None
         for place in (*(m.place for m in product.members), *(self.schedule.place_of(a) for a, _ in lead.terms)):
             assert place is not None
@@ -78,6 +79,7 @@ class LoopGenerator:
         target = Target(book.int("columns", product), array, at, ld)
         operands = []
         for i, run in enumerate(product.sources):
+            # members have all left operands in common, and the first of a run is where it begins
             place = self.schedule.place_of(lead.terms[run[0]][0])
             depth, packed = book.int("depth", product, i), book.int("packed", product, i)
             where = book.array(place.buffer), book.first_row(place), book.ld(place.buffer)
@@ -101,10 +103,12 @@ class LoopGenerator:
                 for i, a in enumerate(r.args):
                     if self.schedule.level_of(a) == level:
                         groups.setdefault(book.width_class[a.uid], ([], []))[1].append((r, i))
+            # any order would do, as sweeps read only what is there before their level; a fixed one keeps files the same
             for key in sorted(groups, key=str):
                 sweep = VectorLoop(book, self.writer, level, key)
                 self.loops.append((level, sweep.computed))
                 lines += sweep.emit(*groups[key])
+        # offsets of rows are known only when all sweeps are written, and stand before them
         lines = [self.writer.assign(name, code) for code, name in book.row_starts.items()] + lines
         book.end_rows()
         return self.writer.rows(lines) if lines else []

@@ -84,6 +84,7 @@ class Layout:
         for member in product.members:
             starts.append(at)
             at += self.sizes.part(member.out.width)
+        # all columns of one call of the tile, with the padding behind each member
         width = self.columns[id(product)] = self.sizes.row([at])  # whole panels are faster
         for i, run in enumerate(product.sources):
             depths = [product.members[0].terms[j][0].width for j in run]
@@ -97,6 +98,7 @@ class Layout:
                 for j, n in zip(run, rows):
                     self.packing.matrix(resolve_slice(member.terms[j][1]), offset, depth, row, column)
                     row += n
+        # else the bias is in the sum that an earlier sweep stores for the tile to begin from
         if not any(m.initial_terms for m in product.members):
             offset = self.bias_at[id(product)] = self.packing.reserve(width)
             for member, column in zip(product.members, starts):
@@ -109,6 +111,7 @@ class Layout:
         for uid, s in self.book.vectors.items():
             if s.ndim == 2 and s.shape[0] != 1:
                 self.rows.append(s)
+                # their size depends on the batch: `bind` gives them their offsets
                 self.packing.bases[resolve_slice(s).base.uid] = resolve_slice(s).base
                 continue
             self.vector_at[uid] = self.packing.reserve(self.sizes.part(s.size))
@@ -130,11 +133,13 @@ class Layout:
             used += batch * target.ld
         at, zeros, offsets = 0, 0, {}
         for buffer in sorted(self.book.buffers, key=lambda b: not b.kind.begins_at_zero):  # sums begin at zero
+            # buffers of the forward loop are in its own arena, which was laid out when that loop was bound
             if not buffer.standalone and buffer.owner == self.schedule.prefix:
                 offsets[buffer] = at
                 at += self.sizes.elements(buffer, time, batch) + self.sizes.cache_skew
                 zeros = at if buffer.kind.begins_at_zero else zeros
         dims = [time, batch, *(self._int(key, offsets, vectors, batch) for key in self.book.ints)]
+        # the place of this table follows from the number of integers before it; segments put their own in its stead
         dims += range(0, (time + 1) * batch, batch)  # rows before each step
         panel = self.sizes.panel  # whole vectors and panels may be read and written beyond the last row
         bound = BoundLayout(np.array(dims, np.int64), self.sizes.row([used]) + panel, at + panel, zeros, offsets, tasks)

@@ -55,6 +55,7 @@ class NumbaWriter(LoopWriter):
         if len(parts) == 1 and tree.function in "-~":
             return f"{tree.function}{_inside(*parts[0], UNARY)}", UNARY
         if binds < ATOM:
+            # in Python comparisons would chain: a < b < c is no comparison of a < b with c
             left, right = _inside(*parts[0], binds + (binds == 1)), _inside(*parts[1], binds + 1)
             return f"{left} {tree.function} {right}", binds
         # vectors, as not every function takes a number beside one
@@ -119,12 +120,14 @@ class NumbaWriter(LoopWriter):
         time = ["for s in range(T):", "    t = T - 1 - s"] if reverse else ["for t in range(T):"]
         time += [f"    {name} = integer(dims, {table + i} + t)" for i, name in enumerate(("first", "after"))]
         time += ["    end = min(b1, after - first)"]
+        # sequences end together: at early steps none of this thread's rows may have begun
         time += ["    if end <= b0:", "        continue"]
         return time + _indented(body)
 
     def product(self, operands: list[Operand], bias: str, target: Target) -> list[str]:
         lines = []
         out = f"{target.array}, {target.at}, {target.ld}"
+        # the common case of an input and a state, in one pass over what is stored; a single operand has an empty second
         if bias:
             first, second = operands[0], operands[1] if len(operands) > 1 else operands[0]._replace(depth="0")
             matrices = [f"{o.array}, {o.at}, {o.ld}, {o.depth}, {PACKED}, {o.packed}" for o in (first, second)]
@@ -156,6 +159,7 @@ class NumbaWriter(LoopWriter):
             *_indented(head + (loop or ["pass"])),
             "",
             "",
+            # the function that is called finds its arrays by their addresses, and hands them to the loop
             "@loop",
             f"def {name}(b0, b1, args):",
             *(f"    {array} = array(args, {i})" for i, array in enumerate(["consts", *arrays], 1)),

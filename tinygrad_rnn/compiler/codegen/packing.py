@@ -40,6 +40,7 @@ class Packing:
         self.bases[view.base.uid] = view.base
         source = Vector(Role.CAPTURE.of(view.base.uid), row_start(view))
         target = Vector(self.target, at)
+        # added, as several vectors may make up one bias; `weights` is zero before
         if all(b - a == 1 for _, a, b in view.axes):
             self.tasks.append(AddNumber(source, target, self.sizes.lanes))
         else:

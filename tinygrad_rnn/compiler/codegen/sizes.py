@@ -22,6 +22,7 @@ class Sizes(NamedTuple):
         A loop reads the same row of a dozen equally large buffers at once. Without a gap, these rows would be a
         power of two apart, and meet in the same few sets of the cache.
         """
+        # a line of the cache with vectors of 256 bits, two with 512
         return 2 * self.lanes
 
     def part(self, width: int) -> int:
@@ -31,10 +32,12 @@ class Sizes(NamedTuple):
     def row(self, parts: list[int]) -> int:
         """A row of a buffer, padded to whole panels: products write whole panels."""
         total = sum(self.part(p) for p in parts)
+        # behind the last part only: no product stores parts that have others behind them
         return -(-total // self.panel) * self.panel
 
     def ld(self, buffer: Buffer) -> int:
         """Elements of a row."""
+        # an array of the caller's has one part and no padding
         return buffer.parts[0] if buffer.kind is BufferKind.EXTERNAL else self.row(buffer.parts)
 
     def part_at(self, buffer: Buffer, index: int) -> int:

@@ -29,6 +29,7 @@ class VectorLoop:
         self.head: list[str] = []  # once per row
         self.body: list[str] = []  # once per vector of features
         self.tail: list[str] = []  # once per row, after the features
+        # numbers of this row that earlier sweeps of the same loop over rows have left in variables
         self.names = dict(book.row_values)  # uid -> variable
         self.j, self.live, self.left = (book.unique(name) for name in ("j", "live", "left"))
         self.computed: list[Symbol] = []
@@ -73,6 +74,7 @@ class VectorLoop:
         done = book.pieces[r.uid] = book.pieces.get(r.uid, 0) + 1
         place = self.schedule.places[r.uid]
         if done > 1:
+            # the earlier operands' total: in a variable, or stored if a product has come in between
             before = book.row_values.get(r.uid) or writer.broadcast(book.array(place.buffer), book.row(place))
             before, value = self._named(r, before), self._named(r, value)
             value = combined(before, value, self.tail)
@@ -107,8 +109,10 @@ class VectorLoop:
         if isinstance(store.value, Sum):
             x = self.writer.add([self.value(t, self.scalar) for t in store.value.terms])
         else:
+            # computed, and not loaded from the place to which it is about to go
             x = self.value(store.value, self.scalar, fresh=True)
             if store.value.dtype.kind == "b":
+                # buffers hold numbers of one dtype
                 x = writer.select(x, self._number(1), self._number(0))
         array, at = book.array(place.buffer), book.row(place) + ("" if self.scalar else f" + {self.j}")
         if store.add:
@@ -131,6 +135,7 @@ class VectorLoop:
         if s.uid in self.names:
             return self.names[s.uid]
         scalar = scalar or (s.width == 1 if s.varying else s.shape[-1:] in ((), (1,)))
+        # a number that is the same for all features is computed once per row, before the loop over features
         out = self.body if self.scalar or not scalar else self.head
         if not s.varying:
             code = self._invariant(s)
@@ -187,6 +192,7 @@ class VectorLoop:
         if scalar:
             code = self.writer.broadcast(array, at)
         else:
+            # rows of the caller's are not padded: a whole vector would reach beyond the end of the array
             code = self.writer.load(
                 array, f"{at} + {self.j}", self.left if place.buffer.kind is BufferKind.EXTERNAL else ""
             )
@@ -201,5 +207,6 @@ class VectorLoop:
             at = f"{at} + b * {book.int('vector_ld', s.uid)}"
         if s.shape[-1:] not in ((), (1,)):
             at += f" + {self.j}"
+        # packing has copied a lone number to all lanes of a vector, but one for each row to its first lane only
         code = self.writer.broadcast(PACKED, at) if rows and s.shape[1] == 1 else self.writer.load(PACKED, at)
         return self.writer.is_true(code) if s.dtype.kind == "b" else code

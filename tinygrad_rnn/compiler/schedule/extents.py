@@ -22,6 +22,7 @@ def equal_widths(schedule: Schedule) -> dict[int, int]:
         if s.uid in schedule.sources or s.op is None or s.lowering.kind not in ("elementwise", "matmul"):
             continue
         for a in s.args:
+            # a width of one may be that of a number which is broadcast: it joins nothing
             if isinstance(a, Symbol) and a.varying and a.width == s.width > 1 and s.lowering.kind == "elementwise":
                 parent[find(a.uid)] = find(s.uid)
     first: dict[int, int] = {}
@@ -43,7 +44,9 @@ def equal_rows(schedule: Schedule, width_class: dict[int, int]) -> dict[Buffer, 
     first: dict[tuple, Buffer] = {}
     found = {}
     for buffer in dict.fromkeys(buffer for buffer, _ in parts):
+        # no value spans a part without a class, as where a state is a concatenation: nothing says what it is equal to
         widths = tuple(parts.get((buffer, i)) for i in range(len(buffer.parts)))
         if None not in widths:
+            # rows of the caller's are not padded, so their stride is another
             found[buffer] = first.setdefault((buffer.kind is BufferKind.EXTERNAL, widths), buffer)
     return found

@@ -48,6 +48,7 @@ def find_accumulations(
 
     def inner(s: Symbol) -> bool:
         """Whether one sum alone reads `s`."""
+        # results and kept values count as read once more than by their users
         return uses[s.uid] == 1 and s.uid not in per_step and s.uid not in sources
 
     def addends(s: Symbol) -> list[Any]:
@@ -74,6 +75,7 @@ def find_accumulations(
         if not products:
             continue
         rest = [t for t in parts if not any(t is p for p in products)]
+        # invariants of one row are packed, so the tile can begin from them; what else is ready in time is not known yet
         bias = [t for t in rest if isinstance(t, Symbol) and not t.varying and _is_row(t, s)]
         others = [t for t in rest if not any(t is b for b in bias)]
         terms = sorted(((p.args[0], p.args[1]) for p in products), key=_matrix_order)

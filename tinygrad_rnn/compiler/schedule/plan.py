@@ -47,6 +47,7 @@ class Plan:
         self.wanted = wanted_invariants(traced, wanted)
         self.history: set[int] = set()  # states kept for all steps
         self.aliases: dict[int, int] = {}  # output -> state it equals
+        # such an output is the history of the state, which is then a result and no copy
         for i, output in enumerate(traced.outputs):
             for j, state in enumerate(traced.new_states):
                 if output is state and j not in self.aliases.values() and i not in self.aliases:
@@ -106,6 +107,7 @@ class Plan:
         self.constants = trace.added(t)
         self.deferred: dict[int, list[tuple[Symbol, Symbol]]] = {}  # input -> products done after the loop
         for i, dx in enumerate(adj.inputs):
+            # no step reads the gradient of an input: it is one large product over all steps after the loop
             terms = _product_terms(dx) if dx is not None else None
             if terms is not None:
                 self.deferred[i] = terms
@@ -141,6 +143,7 @@ class Plan:
 
         read = [s for s in reachable(roots, lambda s: [] if forward(s) else s.varying_operands) if forward(s)]
         saved: dict[int, Symbol] = {}
+        # operands first, so that what is computed from saved values is priced as such
         for s in sorted(read, key=lambda s: s.uid):
             if s.uid not in available and s.varying and _cost(s, available | set(saved), SAVE_ABOVE) > SAVE_ABOVE:
                 saved[s.uid] = s
@@ -224,6 +227,7 @@ def _cost(s: Any, given: set[int], budget: int) -> int:
         return 0
     if s.lowering.kind in ("matmul", "reduce"):
         return budget + 1
+    # of a tree: an operand that is read twice counts twice
     total = s.lowering.cost
     for a in s.args:
         if total > budget:

@@ -101,6 +101,7 @@ class Schedule:
             for a in self._args(s):
                 self.uses[a.uid] = self.uses.get(a.uid, 0) + 1
                 stack.append(a)
+        # numbers grow as values are recorded: operands come before their users
         self.order = [self.live[uid] for uid in sorted(self.live) if uid not in self.sources]
 
     def _find_levels(self) -> None:
@@ -138,6 +139,7 @@ class Schedule:
         for r in self.outputs:
             acc = self.accumulations.get(r.value.uid)
             part = r.place.start == 0 and r.place.buffer.parts[r.place.part] == r.value.width
+            # the tile overwrites what a place holds, in whole panels
             whole = part and not r.add
             if (
                 acc is not None
@@ -164,6 +166,7 @@ class Schedule:
                 inner = self.accumulations.get(a.uid)
                 if a.uid in self.sources or a.uid in self.places or (inner is not None and not inner.epilogue_terms):
                     continue
+                # side by side, so that the tile reads them as one operand
                 if not any(a is b for b in unplaced):
                     unplaced.append(a)
             if unplaced:
@@ -201,6 +204,7 @@ class Schedule:
             if acc is None:
                 continue
             fixed = s.uid if acc.place is not None else None  # one with a place of its own is a call of its own
+            # those that agree in all of this are columns of one product
             key = (acc.level, tuple(a.uid for a, _ in acc.terms), bool(acc.initial_terms), fixed)
             groups.setdefault(key, []).append(acc)
         for (level, _, _, fixed), members in sorted(groups.items(), key=lambda kv: kv[0][0]):
@@ -264,12 +268,14 @@ class Schedule:
         return total
 
     def _place_shared(self) -> None:
-        """Give a place to values that later levels or wider sweeps read, unless recomputing is cheap."""
+        """Give a place to totals, and to values that later levels read, unless recomputing is cheap."""
         scratch: Buffer | None = None
+        # values with level and width of the sweep that reads them
         work = [(s.value, s.level, s.width) for s in self.stores]
         for s in self.order:
             if s.lowering.kind == "reduce":
                 work += [(a, self.level_of(a), a.width) for a in s.args]
+                # a total is complete only after a sweep over all features: whoever reads it comes later
                 scratch = scratch or self.buffer(BufferKind.SCRATCH, "shared")
                 self.places.setdefault(s.uid, self._new_part(scratch, s))
         seen: set = set()
