@@ -1,4 +1,7 @@
-"""The command: ``python -m tests.soak --minutes 60 --seed 1``, or ``--case 17`` to run one case again."""
+"""The command: ``python -m tests.soak --minutes 60 --seed 1``, or ``--case 17`` to run one case again.
+
+With ``--models`` cases are whole models, as compiled functions and as training steps, and not layers.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import traceback
 from pathlib import Path
 
 from .case import Coverage, run_case
+from .model_case import run_model_case
 
 MOST = 50  # mismatches that are told
 
@@ -20,45 +24,51 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of all cases (default: 0)")
     parser.add_argument("--start", type=int, default=0, help="the number of the first case (default: 0)")
     parser.add_argument("--case", type=int, help="run this case alone, and say what it does")
+    parser.add_argument("--models", action="store_true", help="random models by programs, not layers")
+    parser.add_argument("--cases", type=int, default=sys.maxsize, help="how many to run at most")
     given = parser.parse_args(arguments)
-    coverage, wrong = Coverage(), 0
+    coverage, wrong, models = Coverage(), 0, given.models
     if given.case is not None:
-        return _report(given.seed, given.case, coverage, print)
+        return _report(given.seed, given.case, coverage, models, print)
     began, said, number = time.monotonic(), 0.0, given.start
-    while (passed := time.monotonic() - began) < 60 * given.minutes:
-        wrong += _report(given.seed, number, coverage)
+    while (passed := time.monotonic() - began) < 60 * given.minutes and number < given.start + given.cases:
+        wrong += _report(given.seed, number, coverage, models)
         number += 1
         if passed - said > (1 if sys.stderr.isatty() else 30):
             said = passed
-            print(_line(passed, number - given.start, coverage, wrong), end="\r" if sys.stderr.isatty() else "\n",
-                  file=sys.stderr, flush=True)  # fmt: skip
+            print(_line(passed, number - given.start, coverage, models, wrong),
+                  end="\r" if sys.stderr.isatty() else "\n", file=sys.stderr, flush=True)  # fmt: skip
         if wrong >= MOST:
             print(f"stopped after {MOST} cases with mismatches")
             break
-    print(_line(time.monotonic() - began, number - given.start, coverage, wrong))
+    print(_line(time.monotonic() - began, number - given.start, coverage, models, wrong))
     print(coverage)
     print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024:,} MiB")
     return min(wrong, 1)
 
 
-def _line(seconds: float, cases: int, coverage: Coverage, wrong: int) -> str:
-    calls = sum(coverage.counts.get("noise", {}).values())
-    compared, slopes = (coverage.of("checks", name) for name in ("eager and compiled", "gradients and differences"))
+def _line(seconds: float, cases: int, coverage: Coverage, models: bool, wrong: int) -> str:
+    of = "compiled function and tape" if models else "eager and compiled"
+    compared, slopes = (coverage.of("checks", name) for name in (of, "gradients and differences"))
+    if models:
+        more = f"{coverage.of('checks', 'training and tape'):,} trained both ways"
+    else:
+        more = f"{sum(coverage.counts.get('noise', {}).values()):,} calls"
     return (
-        f"{int(seconds) // 60}:{int(seconds) % 60:02d}  {cases:,} cases, {calls:,} calls, {compared:,} compared on "
+        f"{int(seconds) // 60}:{int(seconds) % 60:02d}  {cases:,} cases, {more}, {compared:,} compared on "
         f"both roads, {slopes:,} with finite differences, {wrong} mismatches"
     )
 
 
-def _report(seed: int, number: int, coverage: Coverage, log=None) -> int:
+def _report(seed: int, number: int, coverage: Coverage, models: bool = False, log=None) -> int:
     """Run a case; 1 if something differed."""
     try:
-        run_case(seed, number, coverage, log)
+        (run_model_case if models else run_case)(seed, number, coverage, log)
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = "" if isinstance(error, AssertionError) else f" ({Path(place.filename).name}:{place.lineno})"
         print(
-            f"python -m tests.soak --seed {seed} --case {number}\n    {type(error).__name__}: {error}{where}",
+            f"python -m tests.soak{' --models' * models} --seed {seed} --case {number}\n    {type(error).__name__}: {error}{where}",
             flush=True,
         )
         if log is not None:

@@ -1,0 +1,37 @@
+"""Some random models, and the check itself: it has to see what is wrong."""
+
+import numpy as np
+import pytest
+
+from tinygrad_rnn.compiler.model.native import NativeProgram
+from tinygrad_rnn.compiler.model.runner import Runner
+from tinygrad_rnn.errors import CompileError
+
+from .case import Coverage
+from .checks import Mismatch
+from .model_case import Case, run_model_case
+
+
+@pytest.mark.parametrize("number", [n if n < 6 else pytest.param(n, marks=pytest.mark.slow) for n in range(60)])
+def test_a_few_models(number):
+    coverage = Coverage()
+    run_model_case(0, number, coverage)
+    assert coverage.counts["checks"]
+
+
+def test_models_are_drawn_from_their_numbers():
+    texts = [[Case(np.random.default_rng([3, n])).model.describe() for n in range(8)] for _ in range(2)]
+    assert texts[0] == texts[1]
+    assert len({*texts[0]}) > 5
+
+
+@pytest.mark.parametrize("part", [NativeProgram, Runner])
+def test_mistakes_of_programs_are_seen(part, monkeypatch):
+    run = part.run
+
+    def off(self, *args):
+        return [np.asarray(a) * 1.001 if a.dtype.kind == "f" else a for a in run(self, *args)]
+
+    monkeypatch.setattr(part, "run", off)
+    with pytest.raises((Mismatch, CompileError), match=r"compiled function and the tape|does not give what it gives"):
+        run_model_case(0, 0, Coverage())
