@@ -99,6 +99,7 @@ class _Reverse:
 
     def run(self) -> None:
         while self.queue:
+            # the latest first: whatever reads a value has a greater uid, so the value's cotangent is complete by then
             x = self.symbols[-heapq.heappop(self.queue)]
             if x.leaf is None:
                 self.propagate(x, self.cotangents[x.uid])
@@ -113,6 +114,7 @@ class _Reverse:
         elif op is SLICE:
             (leaf,) = x.args
             if self.needed(leaf):
+                # the normal form slices leaves only: their cotangents are put together at the end, without adding zeros
                 self.leaf_slices.setdefault(leaf.uid, []).append((x.static["start"], x.static["stop"], g))
         elif op is CAST:
             self.add(x.args[0], g)
@@ -133,6 +135,7 @@ class _Reverse:
                 if a.varying:
                     self.add(a, unbroadcast(ga, a.shape))
                 else:
+                    # one number per row is all that is summed over rows and time later
                     if ga.ndim == 2 and ga.width > 1 and a.shape[-1:] in ((), (1,)):
                         ga = ga.sum(axis=1, keepdims=True)
                     self.reductions.append(Reduction(a, ga))
@@ -149,6 +152,7 @@ class _Reverse:
 
     def cotangents_of_pieces(self, op: Any, x: Symbol, g: Symbol) -> list:
         """Cotangents of the pieces of a row that a reduction takes as several operands."""
+        # the rule of a user's reduction knows one operand, which is the whole row
         row = self.trace.concat(list(x.args))
         if op.joint_vjp is not None:
             (whole,) = op.joint_vjp(g, x, row, needs=[True], **x.static)
@@ -157,6 +161,7 @@ class _Reverse:
             whole = rule and rule(g, x, row, **x.static)
         found, start = [], 0
         for a in x.args:
+            # a cotangent of width one is that of every feature, whatever piece it is in
             wide = whole is not None and whole.width > 1
             part = self.trace.columns(whole, start, start + a.width) if wide else whole
             found.append(part if self.needed(a) else None)

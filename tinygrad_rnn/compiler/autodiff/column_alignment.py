@@ -36,5 +36,6 @@ class ColumnAlignment:
         mixing = next((a for a in args if isinstance(a, Symbol)), None)
         if mixing is not None or all(a is None for a in args):
             return mixing
+        # a slice moves columns, and a broadcast spreads one over all: both count as elementwise to the loop, not here
         whole = s.ndim == 2 and s.width == self.units
         return True if whole and s.lowering.kind == "elementwise" and s.op not in (SLICE, BROADCAST_ROW) else s

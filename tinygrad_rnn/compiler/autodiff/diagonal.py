@@ -67,6 +67,7 @@ class DiagonalStep:
         self.traced, self.name = traced, name
         self.units = self._check_diagonal()
         invariants = wanted_invariants(traced, wanted)
+        # an adjoint for each tensor of the new state, as each has a row of the Jacobian of its own, and one for outputs
         arguments = traced.inputs, traced.states, (False,) * len(traced.inputs), invariants
         with recording(Trace.extending(traced)) as trace:
             self._new = [adjoint(trace, [], [s], *arguments) for s in traced.new_states]
@@ -157,6 +158,7 @@ class DiagonalStep:
         values: dict[int, Any] = dict(known)
         values |= {x.uid: v for x, v in zip(t.inputs, inputs)}
         values |= {s.uid: v for s, v in zip(t.states, states)}
+        # units do not mix, so a cotangent of ones gives the diagonal of the Jacobian, and with it all of it
         ones = np.ones((batch, self.units), t.dtype)
         values |= {s.uid: ones for seeds in self._seeds for s in seeds if s is not None}
         compute(self._ahead, values, batch)
@@ -184,6 +186,7 @@ class DiagonalStep:
             base = view.base.uid
             if base not in grads:
                 grads[base] = np.zeros_like(linearization.values[base])
+            # a view, so that several slices of a parameter add up in one array
             target = _at(grads[base], view)
             target += g.reshape(target.shape)
 

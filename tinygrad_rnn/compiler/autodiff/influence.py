@@ -70,17 +70,20 @@ class Influence:
         self.batch = batch
         self.by_part = {p.key: np.zeros((count, batch, *p.lead, units), dtype) for p in parts}
         self.by_first = np.zeros((count, count, batch, units), dtype)
+        # before the first step each tensor of the state is the first one itself
         self.by_first[range(count), range(count)] = 1.0
 
     def advance(self, linearization: Linearization) -> None:
         """Carry the derivatives over one step: multiply by its Jacobian, add its direct terms."""
         self.by_first = _propagate(linearization.jacobians, self.by_first)
+        # (B, 1, n), to multiply derivatives by matrices, (B, m, n)
         matrices = [[a[:, None] for a in row] for row in linearization.jacobians]
         for key, old in self.by_part.items():
             self.by_part[key] = _propagate(matrices if old.ndim == 4 else linearization.jacobians, old)
         for k, terms in enumerate(linearization.direct):
             for part, *factors in terms:
                 target = self.by_part[part.key][k]
+                # of ``left @ W``, entry (i, j) of W reaches unit j through column i of `left`
                 target += factors[0] if len(factors) == 1 else factors[0][:, :, None] * factors[1][:, None, :]
 
     def vjp(self, part: ParameterSlice, cotangents: list[Array]) -> Array:
@@ -88,6 +91,7 @@ class Influence:
         total: Any = 0.0
         for g, s in zip(cotangents, self.by_part[part.key]):
             total = total + (np.einsum("bn,bmn->mn", g, s) if part.lead else np.einsum("bn,bn->n", g, s))
+        # a single number has reached all units
         return total if part.lead or part.size != 1 else total.sum()
 
     def first_state(self, cotangents: list[Array]) -> list[Array]:

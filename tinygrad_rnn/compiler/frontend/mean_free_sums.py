@@ -38,6 +38,7 @@ def drop_mean_centred_terms(x: Symbol) -> Symbol | None:
             alike[factors, base.args[1].uid][s.uid] = base
     drop: set[Term] = set()
     for (factors, _), pieces in alike.items():
+        # all pieces equally often, or what is left of them would not sum to zero
         if len({count[factors, uid] for uid in pieces}) == 1 and _is_centred(list(pieces.values())):
             drop |= {(factors, uid) for uid in pieces}
     return _prune(x, (), drop) if drop else x
@@ -106,6 +107,7 @@ def _is_centred(pieces: list[Symbol]) -> bool:
         if isinstance(total, Symbol) and total.op is SUM and not isinstance(scale, Symbol):
             summed, together = (_terms(total.args[0]), [term for s in pieces for term in _terms(s.args[0])])
             same = Counter((f, s.uid) for f, s in summed) == Counter((f, s.uid) for f, s in together)
+            # a mean may be written as a product with 1 / n, which has been rounded
             return same and bool(summed) and abs(scale * len(pieces) * width - 1) < 1e-6
     return False
 

@@ -144,6 +144,7 @@ class Trace(NormalForm):
             return value.item()
         if isinstance(value, Symbol | bool | int | float):
             return value
+        # `captured` keeps the value alive, so that no other object gets its id
         if id(value) in self.captured:
             return self.captured[id(value)].symbol
         if isinstance(value, Tensor):
@@ -170,6 +171,7 @@ class Trace(NormalForm):
 
     def _made_for_the_batch(self, array: np.ndarray) -> Symbol:
         """The symbol of a tensor (B, ...) that the step itself has made, such as zeros: all rows are alike."""
+        # equal rows may hold NaN, which differs from itself
         row = array[:1]
         if array.ndim > 2 or not ((array == row) | ((array != array) & (row != row))).all():
             self.refuse_for(
@@ -314,6 +316,7 @@ class Trace(NormalForm):
         rows = any(isinstance(a, Symbol) and a.shape[:1] == (BATCH,) for a in args)
         numbers = [n for v in static.values() if isinstance(v, tuple) for n in v if isinstance(n, int)]
         baked = any(n is BATCH or n == self.stand_in for n in numbers)
+        # the prologue runs for any batch: a size taken from this trace's batch would be wrong for all others
         if baked or (not rows and any(s[:1] == (self.stand_in,) for s in shapes)):
             self.fail(op, args, "no size of the batch inside the step; do this in begin_sequence(batch_size)")
         if isinstance(results, list):
@@ -332,6 +335,7 @@ class recording:
         self.trace = trace
 
     def __enter__(self):
+        # gradients are recorded whatever the caller's mode: one program serves inference and training
         if grad_mode.tracer is not None:
             raise CompileError("a step that is being traced runs a compiled layer; call the layer's cell instead")
         grad_mode.tracer, self.enabled, grad_mode.enabled = self.trace, grad_mode.enabled, True

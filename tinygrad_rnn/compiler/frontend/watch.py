@@ -61,12 +61,14 @@ class watching(recording):
         _install()
         self.collects = gc.isenabled()
         gc.disable()  # what it calls back to is not the step's
+        # a profiler, unlike a tracer, is told of calls of functions in C too, such as time.time()
         self.before: Any = sys.getprofile()
         self.trace.note = self._note
         sys.setprofile(self._note)
 
     def __exit__(self, *exc):
         self.trace.note = None
+        # a profiler in C hooks in by itself; `sys.setprofile` would call the object as a function
         if hasattr(self.before, "enable"):  # cProfile
             sys.setprofile(None)
             self.before.enable()
@@ -190,4 +192,5 @@ _watched = {
     "dtype": property(lambda self: _slots["data"].__get__(self).dtype),
     "ndim": property(lambda self: _slots["data"].__get__(self).ndim),
 }
+# what is watched of a tensor is also there of a symbol
 assert all(name in vars(Symbol) or name in Symbol.__slots__ for name in _watched)
