@@ -575,8 +575,8 @@ def test_packed_matrices_for_inputs_are_those_of_the_step(monkeypatch):
 def test_a_fault_is_no_reason_to_run_eagerly(mode, monkeypatch):
     freeze = Trace.freeze
 
-    def broken(self, inputs, states, outputs, new_states):
-        return freeze(self, inputs, states, outputs, states[:0])
+    def broken(self, inputs, states, outputs, new_states, shapes):
+        return freeze(self, inputs, states, outputs, states[:0], shapes)
 
     monkeypatch.setattr(Trace, "freeze", broken)
     with refused("got 0 new states"):

@@ -48,6 +48,9 @@ class Braces(LoopWriter):
     def broadcast(self, array, at):
         return f"{array}[{at}]"
 
+    def gather(self, array, at, table, index):
+        return f"{array}[{at} + {table}[{index}]]"
+
     def store(self, array, at, value, count=""):
         return f"{self.load(array, at, count)} := {value};"
 
@@ -62,6 +65,9 @@ class Braces(LoopWriter):
 
     def vectors(self, index, width, body):
         return [f"vectors {index} of {width} {{", *body, "}"]
+
+    def repeat(self, index, count, body):
+        return [f"repeat {index} of {count} {{", *body, "}"]
 
     def rows(self, body):
         return ["rows {", *body, "}"]

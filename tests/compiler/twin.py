@@ -32,8 +32,13 @@ def program(cell, xs, state):
 
 
 def values_at(found, bases, arrays, states):
-    leaves = {x.uid: tr.Tensor(a) for x, a in zip(found.traced.inputs, arrays)}
-    return dict(bases) | leaves | {s.uid: tr.Tensor(a) for s, a in zip(found.traced.states, states)}
+    leaves = [*zip(found.traced.inputs, arrays), *zip(found.traced.states, states)]
+    return dict(bases) | {s.uid: tr.Tensor(in_rows(a, s)) for s, a in leaves}
+
+
+def in_rows(array, s):
+    """Values of any rank as the rows of features that the program holds."""
+    return array.reshape(len(array), *s.shape[1:])
 
 
 def run_twin(cell, xs, state, seed=0):
@@ -50,9 +55,12 @@ def run_twin(cell, xs, state, seed=0):
         trail.append(values)
         outputs.append(results[: len(t.outputs)])
         states = results[len(t.outputs) :]
-    results = [np.stack(column) for column in zip(*outputs)] + states
+    outputs = [np.stack(column) for column in zip(*outputs)]
+    results = [y.reshape(*y.shape[:2], *shape) for y, shape in zip(outputs, t.shapes.outputs)]
+    results += [s.reshape(len(s), *shape) for s, shape in zip(states, t.shapes.states)]
     weights = weights_for([tr.Tensor(r) for r in results])
-    carries, seeds = weights[len(t.outputs) :], weights[: len(t.outputs)]
+    carries = [in_rows(w, s) for w, s in zip(weights[len(t.outputs) :], t.states)]
+    seeds = [[in_rows(w, y) for w in over_time] for over_time, y in zip(weights, t.outputs)]
     input_grads = [np.zeros(x.shape, x.dtype) for x in inputs]
     grads: dict = {}
 
@@ -74,7 +82,7 @@ def run_twin(cell, xs, state, seed=0):
             shape = tuple(len(values[r.g.uid].data) if n is compiler.BATCH else n for n in r.v.shape)
             collect(r.v, unbroadcast(values[r.g.uid].data, shape))
         for x, g in zip(input_grads, adj.inputs):
-            x[i] = values[g.uid].data
+            x[i] = values[g.uid].data.reshape(x[i].shape)
         carries = [values[g.uid].data for g in adj.states]
     # through transposes, slices and what is computed before the loop, on the tape
     sources = {uid: source.get() for uid, source in found.sources}
@@ -84,6 +92,7 @@ def run_twin(cell, xs, state, seed=0):
         total = total + (tensor * g).sum()
     constants = [v for m in cell.modules() for v in vars(m).values() if isinstance(v, tr.Tensor) and v.requires_grad]
     found_grads = tr.grad(total, constants, allow_unused=True) if grads else [None] * len(constants)
+    carries = [g.reshape(len(g), *shape) for g, shape in zip(carries, t.shapes.states)]
     return results, [*input_grads, *carries, *(None if g is None else g.numpy() for g in found_grads)]
 
 

@@ -22,6 +22,7 @@ from tinygrad_rnn.kernels.simd.lanes import (
     veven,
     vfloor,
     vfma,
+    vgather,
     vget,
     vhmax,
     vhmin,
@@ -243,6 +244,20 @@ def test_partial_loads_and_stores_touch_only_their_lanes(dtype):
         assert np.isnan(out[2 + n :]).all()
         load_part(x, 3, n, out)
         assert_array_equal(out[:lanes], [*x[3:], *[0] * (lanes - n)])
+
+
+@compiled
+def pick(x, i, table, out):
+    vstore(out, 0, vgather(x, i, table, 1))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gathers_by_a_table(dtype):
+    lanes = lanes_of(dtype)
+    x, out = np.arange(1, 2 * lanes + 4, dtype=dtype), np.full(lanes, np.nan, dtype)
+    table = np.random.default_rng(0).integers(-1, 2 * lanes, lanes + 1)
+    pick(x, 3, table.ctypes.data, out)
+    assert_array_equal(out, np.where(table[1:] < 0, 0, x[3 + table[1:]]))
 
 
 @compiled

@@ -66,11 +66,16 @@ def _pick_along(g: Value, i: int, axis: int) -> Value:
     return g[(*(slice(None),) * axis, i)]
 
 
+def _decompose_stack(*xs: Value, axis: int) -> Value:
+    return concat([reshape(x, (*x.shape[:axis], 1, *x.shape[axis:])) for x in xs], axis)
+
+
 @primitive(
     joint_vjp=lambda g, y, *xs, needs, axis: [
         _pick_along(g, i, axis) if need else None for i, need in enumerate(needs)
     ],
     saves=(),
+    lowering=Lowering(decompose=_decompose_stack),
 )
 def _stack(*xs: Value, axis: int) -> Value:
     return np.stack(xs, axis=axis)
@@ -95,7 +100,11 @@ def _unstack_vjp(gs: Value, y: Value, x: Value, needs: Sequence[bool], axis: int
     return (_stack(*(gs.get(i, zero) for i in range(x.shape[axis])), axis=axis),)
 
 
-@primitive(joint_vjp=_unstack_vjp, saves=(), view=True)
+def _decompose_unstack(x: Value, axis: int) -> tuple[Value, ...]:
+    return tuple(_pick_along(x, i, axis) for i in range(x.shape[axis]))
+
+
+@primitive(joint_vjp=_unstack_vjp, saves=(), view=True, lowering=Lowering(decompose=_decompose_unstack))
 def _unstack(x: Value, axis: int) -> tuple[Value, ...]:
     return tuple(np.moveaxis(x, axis, 0))
 

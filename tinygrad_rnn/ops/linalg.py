@@ -147,7 +147,7 @@ def _einsum_vjp(g: Value, y: Value, *xs: Value, needs: Sequence[bool], subscript
     return result
 
 
-@primitive(joint_vjp=_einsum_vjp)
+@primitive(joint_vjp=_einsum_vjp, lowering=Lowering("einsum"))
 def _einsum(*xs: Value, subscripts: str) -> Value:
     large = len(xs) > 2 or xs[0].size > 4096  # planning the contraction costs as much as a small product
     y = np.asarray(np.einsum(subscripts, *xs, optimize=large))

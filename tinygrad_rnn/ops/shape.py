@@ -16,7 +16,7 @@ from ..core.signatures import like_first
 from ..errors import ShapeError
 from .arguments import MOST, integers, number, one_axis, operand, several_axes
 from .elementwise import copy
-from .index import take
+from .index import getitem, take
 
 
 @primitive(vjps=[lambda g, y, x, shape: g.reshape(x.shape)], saves=(), view=True, lowering=Lowering("reshape"))
@@ -150,7 +150,11 @@ def _flip_vjp(g: Value, y: Value, x: Value, axes: tuple[int, ...]) -> Value:
     return _flip(g, axes=axes)
 
 
-@primitive(vjps=[_flip_vjp], saves=(), view=True)
+def _decompose_flip(x: Value, axes: tuple[int, ...]) -> Value:
+    return getitem(x, tuple(slice(None, None, -1) if i in axes else slice(None) for i in range(len(x.shape))))
+
+
+@primitive(vjps=[_flip_vjp], saves=(), view=True, lowering=Lowering(decompose=_decompose_flip))
 def _flip(x: Value, axes: tuple[int, ...]) -> Value:
     return np.flip(x, axes)
 
@@ -166,7 +170,7 @@ def _unpad(g: Value, y: Value, x: Value, widths: tuple, value: float) -> Value:
     return g[tuple(slice(before, before + n) for (before, _), n in zip(widths, x.shape))]
 
 
-@primitive(vjps=[_unpad], saves=())
+@primitive(vjps=[_unpad], saves=(), lowering=Lowering("pad"))
 def _pad(x: Value, widths: tuple, value: float) -> Value:
     return np.pad(x, widths, constant_values=value)
 

@@ -10,7 +10,8 @@ from ...core.backward import unbroadcast
 from ..frontend.trace import Trace
 from ..ir import verify
 from ..ir.printer import is_reduction
-from ..ir.program_ops import BROADCAST_ROW, CAST, CONCAT, RESHAPE_ROW, SLICE
+from ..ir.program_ops import BROADCAST_ROW, CAST, CONCAT, EXPAND, GATHER, RESHAPE_ROW, SLICE, SUM
+from ..ir.rearranged import Table, readers, segments_of
 from ..ir.symbol import Symbol
 from ..ir.walk import fold
 from .reverse_step import Adjoint, MatrixProduct, Reduction
@@ -122,6 +123,14 @@ class _Reverse:
             self.add(x.args[0], self.trace.reshape_row(g, x.args[0].shape))
         elif op is BROADCAST_ROW:
             self.add(x.args[0], g.sum(axis=1, keepdims=True))
+        elif op is EXPAND:
+            for segments in segments_of(x.static["dims"]):
+                g = self.trace.reduce_segments(SUM, g, segments)
+            self.add(x.args[0], g)
+        elif op is GATHER:
+            self.add(x.args[0], self.cotangent_of_picked(x.static["table"], x.args[0].width, g))
+        elif "segments" in x.static:
+            self.propagate_segments(op, x, g)
         elif op.lowering.kind == "matmul":
             a, w = x.args
             if self.needed(w):
@@ -139,6 +148,31 @@ class _Reverse:
                     if ga.ndim == 2 and ga.width > 1 and a.shape[-1:] in ((), (1,)):
                         ga = ga.sum(axis=1, keepdims=True)
                     self.reductions.append(Reduction(a, ga))
+
+    def cotangent_of_picked(self, table: Table, width: int, g: Symbol) -> Symbol:
+        """The cotangent of a row of which a table picks features: each gets what was made of it."""
+        places = readers(table, width)
+        picked = self.trace.gather(g, places)
+        return picked if places.shape[1] == 1 else self.trace.reduce_segments(SUM, picked, (*places.shape, 1))
+
+    def propagate_segments(self, op: Any, x: Symbol, g: Symbol) -> None:
+        """The cotangent of what was reduced along one axis: the operation's rule sees that axis as any other."""
+        (a,), (outer, length, inner) = x.args, x.static["segments"]
+        if op is SUM:
+            self.add(a, self.trace.expand(g, ((outer, True), (length, False), (inner, True))))
+            return
+        if not self.needed(a):
+            return
+        shaped, static = self.trace.shaped, {"axis": (2,), "keepdims": True}
+        total, whole = (outer, 1, inner), shaped(a, (outer, length, inner))
+        seen = shaped(g, total), shaped(x, total), whole
+        if op.joint_vjp is not None:
+            (found,) = op.joint_vjp(*seen, needs=[True], **static)
+        else:
+            (rule,) = op.vjps or (None,)
+            found = rule and rule(*seen, **static)
+        if found is not None:
+            self.add(a, self.trace.flat(unbroadcast(found, whole.shape)))
 
     def cotangents_of(self, op: Any, x: Symbol, g: Symbol) -> list:
         """Cotangents of the operands of an elementwise operation or a reduction; None where not needed."""

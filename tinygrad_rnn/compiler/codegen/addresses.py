@@ -5,11 +5,16 @@ The expressions are sums, products and shifts of names, which mean the same in P
 
 from __future__ import annotations
 
+import numpy as np
+
+from ..ir.rearranged import Table
 from ..ir.symbol import Symbol
 from ..schedule.buffers import Buffer, BufferKind, Place
 from ..schedule.extents import equal_rows, equal_widths
 from ..schedule.schedule import Schedule
 from .array_names import ARENA, FORWARD_ARENA, PACKED
+
+MOST_LANES = 16  # of any machine's vectors
 
 # written into the source; other numbers may be a cell's settings
 LITERALS = {0.0: "zero", 1.0: "one", 2.0: "two", 0.5: "half", -1.0: "minus_one"}
@@ -53,6 +58,7 @@ class AddressBook:
         self.row_class = equal_rows(schedule, self.width_class)
         self.ints: list[tuple] = []
         self.int_names: dict[tuple, str] = {}
+        self.tables: dict[Table, np.ndarray] = {}  # of numbers of features, with more behind them for a whole vector
         self.numbers: list[float] = []
         self.literals: set[float] = set()
         self.vectors: dict[int, Symbol] = {}
@@ -113,6 +119,12 @@ class AddressBook:
         if value not in self.numbers:
             self.numbers.append(value)
         return f"k_{self.numbers.index(value)}"
+
+    def table(self, table: Table) -> str:
+        """Name of the address of a table of numbers."""
+        if table not in self.tables:
+            self.tables[table] = np.concatenate([table.numbers, np.full(MOST_LANES, -1)])
+        return self.int("table", table)
 
     def unique(self, name: str) -> str:
         """A name that has not been used: assigned to once, it is a value for LLVM and no variable."""

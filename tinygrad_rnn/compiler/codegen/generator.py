@@ -19,6 +19,7 @@ from ..schedule.printer import SchedulePrinter, describe
 from ..schedule.schedule import Product, Schedule
 from .addresses import LITERALS, AddressBook
 from .loop_writer import LoopWriter, Operand, Target
+from .nested_loop import NestedLoop, sweeps
 from .vector_loop import VectorLoop
 
 
@@ -105,9 +106,12 @@ class LoopGenerator:
                         groups.setdefault(book.width_class[a.uid], ([], []))[1].append((r, i))
             # any order would do, as sweeps read only what is there before their level; a fixed one keeps files the same
             for key in sorted(groups, key=str):
-                sweep = VectorLoop(book, self.writer, level, key)
-                self.loops.append((level, sweep.computed))
-                lines += sweep.emit(*groups[key])
+                for stores, pieces, units in sweeps(self.schedule, level, *groups[key]):
+                    sweep = VectorLoop(book, self.writer, level, key)
+                    if units:
+                        sweep = NestedLoop(book, self.writer, level, key, units)
+                    self.loops.append((level, sweep.computed))
+                    lines += sweep.emit(stores, pieces)
         # offsets of rows are known only when all sweeps are written, and stand before them
         lines = [self.writer.assign(name, code) for code, name in book.row_starts.items()] + lines
         book.end_rows()

@@ -23,7 +23,7 @@ from .array_names import PACKED, Role
 from .bound_layout import BoundLayout
 from .numba_loop import Emitter
 from .packing import Packing
-from .prelude import PRELUDE
+from .prelude import GATHERS, PRELUDE
 from .sizes import log2_rows_per_sum, sizes
 from .verify import verify_bound, verify_source
 
@@ -39,6 +39,8 @@ class Layout:
         self.emitter = Emitter(schedule, name, reverse, self.sizes.lanes)
         self.book = self.emitter.book
         header = PRELUDE.format(title=title, lanes=self.sizes.lanes, dtype=self.dtype.name)
+        if self.book.tables:
+            header = header.replace("from tinygrad_rnn.kernels.gemm", GATHERS + "from tinygrad_rnn.kernels.gemm", 1)
         self.source = header + self.emitter.source
         self.arrays = self.book.arrays
         self._loop: Any = None
@@ -158,6 +160,12 @@ class Layout:
             return offsets.get(what, 0) + self.offset_in_row(key)  # 0: elsewhere, which the caller adds
         if kind == "ld":
             return self.sizes.ld(what)
+        if kind == "size":
+            return what
+        if kind == "table":
+            return self.book.tables[what].ctypes.data
+        if kind == "last_vector":
+            return self.sizes.part(what) - self.sizes.lanes
         if kind == "sum_shift":
             return log2_rows_per_sum(batch)
         if kind == "width":

@@ -76,6 +76,10 @@ class LoopWriter(ABC):
         """One number from memory, in all lanes."""
 
     @abstractmethod
+    def gather(self, array: str, at: str, table: str, index: str) -> str:
+        """A vector of the numbers that a table lists, from `index` on; zero where it lists -1."""
+
+    @abstractmethod
     def store(self, array: str, at: str, value: str, count: str = "") -> str:
         """Statement: write a vector; with `count`, so many lanes of it."""
 
@@ -95,6 +99,10 @@ class LoopWriter(ABC):
     @abstractmethod
     def vectors(self, index: str, width: str, body: list[str]) -> list[str]:
         """The loop over the vectors of a row."""
+
+    @abstractmethod
+    def repeat(self, index: str, count: str, body: list[str]) -> list[str]:
+        """The loop over an axis of a row."""
 
     @abstractmethod
     def rows(self, body: list[str]) -> list[str]:

@@ -96,6 +96,9 @@ class NumbaWriter(LoopWriter):
     def broadcast(self, array: str, at: str) -> str:
         return f"vbroadcast({array}, {at})"
 
+    def gather(self, array: str, at: str, table: str, index: str) -> str:
+        return f"vgather({array}, {at}, {table}, {index})"
+
     def store(self, array: str, at: str, value: str, count: str = "") -> str:
         return f"vstore_n({array}, {at}, {value}, {count})" if count else f"vstore({array}, {at}, {value})"
 
@@ -112,6 +115,9 @@ class NumbaWriter(LoopWriter):
 
     def vectors(self, index: str, width: str, body: list[str]) -> list[str]:
         return [f"for {index} in range(0, {width}, LANES):", *_indented(body)]
+
+    def repeat(self, index: str, count: str, body: list[str]) -> list[str]:
+        return [f"for {index} in range({count}):", *_indented(body)]
 
     def rows(self, body: list[str]) -> list[str]:
         return ["for b in range(b0, end):", *_indented(body)]

@@ -30,3 +30,5 @@ INF = np.{dtype}(np.inf)
 
 @translated
 '''
+
+GATHERS = "from tinygrad_rnn.kernels.simd.lanes import vgather\n"  # of loops that pick features by numbers

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from ..ir.lane_language import Code, Input, elementwise_code, reduction_code, walk
 from ..ir.printer import is_reduction
-from ..ir.program_ops import CAST, SLICE
+from ..ir.program_ops import CAST, EXPAND, GATHER, SLICE
 from ..ir.symbol import Symbol
 from ..schedule.buffers import BufferKind, Place, Store, Sum
+from ..schedule.schedule import Schedule
 from .addresses import AddressBook
 from .array_names import PACKED
 from .loop_writer import LoopWriter
@@ -40,7 +42,7 @@ class VectorLoop:
             self._store(store)
         for r, i in pieces:
             self._reduce(r, i)
-        if self.scalar:
+        if self.scalar or not self.body:
             return self.head + self.body + self.tail
         n = book.int("width", self.key)
         lanes = {self.left: writer.lanes_left(n, self.j), self.live: writer.first_lanes(f"{n} - {self.j}")}
@@ -81,7 +83,7 @@ class VectorLoop:
         if done == len(r.args) and code.finish.tree != Input(0):
             value = writer.expression(code.finish.tree, [self._named(r, value)], statics)
         name = book.row_values[r.uid] = self._named(r, value)
-        if (place.buffer, place.part) not in book.local:
+        if (place.buffer, place.part) not in book.local or r.uid in self.schedule.read_elsewhere:
             kept = writer.select(name, self._number(1), self._number(0)) if self._is_mask(r, done) else name
             self.tail.append(writer.store(book.array(place.buffer), book.row(place), kept))
 
@@ -117,6 +119,10 @@ class VectorLoop:
         array, at = book.array(place.buffer), book.row(place) + ("" if self.scalar else f" + {self.j}")
         if store.add:
             x = self.writer.add([writer.load(array, at), x])
+        self._write(store, array, at, x)
+
+    def _write(self, store: Store, array: str, at: str, x: str) -> None:
+        writer = self.writer
         if store.masked:
             self.body.append(writer.store(array, at, x, "1" if self.scalar else self.left))
             return
@@ -146,7 +152,7 @@ class VectorLoop:
         elif (
             s.uid in schedule.places
             and (not fresh or is_reduction(s) or s.uid in schedule.accumulations)
-            and self._stored(s)
+            and is_stored(schedule, s, self.level)
         ):
             code = self._load(s, schedule.places[s.uid], scalar)
         elif s.uid in schedule.accumulations:
@@ -155,6 +161,10 @@ class VectorLoop:
             code = self.writer.add(
                 [self._load(s, acc.place, scalar), *(self.value(t, scalar) for t in acc.epilogue_terms)]
             )
+        elif s.op is GATHER:
+            code = self._picked(s, scalar)
+        elif s.op is EXPAND:
+            return self._repeated(s)
         else:
             code = self._compute(s, scalar)
         name = self.names[s.uid] = self.book.unique(s.name)
@@ -162,13 +172,6 @@ class VectorLoop:
         if scalar and s.varying:
             self.book.row_values[s.uid] = name
         return name
-
-    def _stored(self, s: Symbol) -> bool:
-        """Whether the place of `s` is written before this loop runs."""
-        acc = self.schedule.accumulations.get(s.uid)
-        if acc is not None:
-            return not acc.epilogue_terms or self.schedule.level_of(s) < self.level
-        return is_reduction(s) or self.schedule.level_of(s) < self.level
 
     def _number(self, value: float) -> str:
         return self.book.number(value)
@@ -186,6 +189,17 @@ class VectorLoop:
         code = elementwise_code(s.op, len(s.args), s.static)  # type: ignore[arg-type]
         args = [self.value(a, scalar) for a in s.args]
         return self.writer.expression(code.tree, args, self._statics(s, code))
+
+    def _picked(self, s: Symbol, scalar: bool) -> str:
+        """Features of another row by constant numbers; those that follow each other are loaded as they lie there."""
+        place, table = self.schedule.place_of(s.args[0]), s.static["table"]
+        if table.start is not None:
+            return self._load(s, replace(place, start=place.start + table.start), scalar)
+        code = self.writer.gather(self.book.array(place.buffer), self.book.row(place), self.book.table(table), self.j)
+        return self.writer.is_true(code) if s.dtype.kind == "b" else code
+
+    def _repeated(self, s: Symbol) -> str:
+        raise AssertionError(f"{s.name} is repeated along axes of a row, in a loop without axes")
 
     def _load(self, s: Symbol, place: Place, scalar: bool) -> str:
         array, at = self.book.array(place.buffer), self.book.row(place)
@@ -210,3 +224,11 @@ class VectorLoop:
         # packing has copied a lone number to all lanes of a vector, but one for each row to its first lane only
         code = self.writer.broadcast(PACKED, at) if rows and s.shape[1] == 1 else self.writer.load(PACKED, at)
         return self.writer.is_true(code) if s.dtype.kind == "b" else code
+
+
+def is_stored(schedule: Schedule, s: Symbol, level: int) -> bool:
+    """Whether the place of `s` is written before the loops over features of a level run."""
+    acc = schedule.accumulations.get(s.uid)
+    if acc is not None:
+        return not acc.epilogue_terms or schedule.level_of(s) < level
+    return is_reduction(s) or schedule.level_of(s) < level

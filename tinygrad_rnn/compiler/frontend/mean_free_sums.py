@@ -104,7 +104,7 @@ def _is_centred(pieces: list[Symbol]) -> bool:
     else:
         return False
     for total, scale in candidates:
-        if isinstance(total, Symbol) and total.op is SUM and not isinstance(scale, Symbol):
+        if isinstance(total, Symbol) and total.op is SUM and total.width == 1 and not isinstance(scale, Symbol):
             summed, together = (_terms(total.args[0]), [term for s in pieces for term in _terms(s.args[0])])
             same = Counter((f, s.uid) for f, s in summed) == Counter((f, s.uid) for f, s in together)
             # a mean may be written as a product with 1 / n, which has been rounded

@@ -15,7 +15,20 @@ from ...core.dtype import promote
 from ...errors import CompileError
 from ...ops import astype, getitem, not_equal
 from ..ir.lane_language import NUMBER, TRUTH, Input, elementwise_code, reduction_code
-from ..ir.program_ops import ADD, BROADCAST_ROW, CAST, CONCAT, NEGATIVE, RESHAPE_ROW, SLICE, SUM, ZERO, is_ours
+from ..ir.program_ops import (
+    ADD,
+    BROADCAST_ROW,
+    CAST,
+    CONCAT,
+    EXPAND,
+    GATHER,
+    NEGATIVE,
+    RESHAPE_ROW,
+    SLICE,
+    SUM,
+    ZERO,
+    is_ours,
+)  # fmt: skip
 from ..ir.symbol import BATCH, Symbol, location
 from .mean_free_sums import drop_mean_centred_terms
 from .recorder import Recorder
@@ -32,6 +45,9 @@ class NormalForm(Recorder):
     zero: Any
     symbolic: Any
     as_number: Any
+    can_cut: Any
+    gather: Any
+    reduce_segments: Any
 
     # ---- elementwise
 
@@ -55,8 +71,9 @@ class NormalForm(Recorder):
             return -(args[0].args[0] + args[1].args[0])
         if op is ADD and all(isinstance(a, Symbol) and a.varying and a.op is SUM for a in args):
             a, b = args
-            if a.args[0].shape == b.args[0].shape:  # one reduction instead of two
-                return self._rule_reduce(a.op, (a.args[0] + b.args[0],), {"axis": (1,), "keepdims": True})
+            if a.args[0].shape == b.args[0].shape and a.static == b.static:  # one reduction instead of two
+                total = a.args[0] + b.args[0]
+                return self.reduce_segments(SUM, total, a.static.get("segments", (1, total.width, 1)))
         if dtype != self.dtype and dtype.kind != "b":
             self.fail(op, args, f"{self.dtype} or bool, not {dtype}; cast bools to {self.dtype} with .astype()")
         if dtype.kind == "b" and any(isinstance(a, Symbol) and a.varying and a.dtype.kind in "iu" for a in args):
@@ -140,6 +157,8 @@ class NormalForm(Recorder):
             return self.concat(pieces)
         if x.op is ZERO:
             return self.zero(shape)
+        if not self.can_cut(x):
+            return self.gather(x, np.arange(start, stop))
         if x.op is SLICE:
             offset = x.static["start"]
             return self.make(SLICE, x.args, {"start": offset + start, "stop": offset + stop}, shape, x.dtype)
@@ -172,7 +191,7 @@ class NormalForm(Recorder):
             return self.make(CAST, (x,), {"dtype": str(dtype)}, x.shape, dtype)
         if x.leaf is not None:  # of an input, or of columns of one: loops take it as floats
             return self.as_number(x)
-        assert x.op in (SLICE, RESHAPE_ROW, BROADCAST_ROW)
+        assert x.op in (SLICE, RESHAPE_ROW, BROADCAST_ROW, EXPAND, GATHER)
         return self.make(x.op, (self.cast(x.args[0], dtype),), x.static, x.shape, dtype)
 
     def _rule_cast(self, op, args, static):

@@ -11,6 +11,7 @@ symbol.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -24,15 +25,15 @@ from ...core.symbolic_number import SymbolicNumber
 from ...errors import CompileError
 from ...ops import getitem
 from ..ir.infer import infer
-from ..ir.program import Captured, StepProgram, expression_key
+from ..ir.program import Captured, Shapes, StepProgram, expression_key
 from ..ir.program_ops import BROADCAST, CONSTANT, PICK, RESHAPE, ZERO, is_ours
 from ..ir.symbol import BATCH, Symbol, location
-from .normal_form import NormalForm
+from .any_rank import AnyRank
 
 OPEN = ("elementwise", "reduce")  # kinds of lowerings that say all there is to know of an operation
 
 
-class Trace(NormalForm):
+class Trace(AnyRank):
     """The recorder of one program: makes its symbols, each expression once.
 
     Parameters
@@ -77,8 +78,9 @@ class Trace(NormalForm):
         self._uids += 1
         return self._uids - 1
 
-    def freeze(self, inputs, states, outputs, new_states) -> StepProgram:
-        """The frozen program with these leaves and results."""
+    def freeze(self, inputs, states, outputs, new_states, shapes: Shapes) -> StepProgram:
+        """The frozen program with these leaves and results, and the shapes that the step sees."""
+        masks = [mask.shape[1:] for mask, _ in self.random_masks]
         return StepProgram(
             self.dtype,
             (*map(self.as_number, inputs), *[mask for mask, _ in self.random_masks]),
@@ -86,6 +88,7 @@ class Trace(NormalForm):
             tuple(outputs),
             tuple(new_states),
             tuple([p for _, p in self.random_masks]),
+            shapes._replace(inputs=(*shapes.inputs, *masks)),
             MappingProxyType(dict(self._seen)),
             MappingProxyType(dict(self.captured)),
             MappingProxyType(dict(self._numbers)),
@@ -173,7 +176,9 @@ class Trace(NormalForm):
         """The symbol of a tensor (B, ...) that the step itself has made, such as zeros: all rows are alike."""
         # equal rows may hold NaN, which differs from itself
         row = array[:1]
-        if array.ndim > 2 or not ((array == row) | ((array != array) & (row != row))).all():
+        if array.ndim > 2:
+            return self.shaped(self._made_for_the_batch(array.reshape(len(array), -1)), array.shape[1:])
+        if not ((array == row) | ((array != array) & (row != row))).all():
             self.refuse_for(
                 f"a tensor with a row for each batch row, made inside the step, at {location()}: the rows differ; "
                 "make it in begin_sequence(batch_size), and keep it as a tensor attribute"
@@ -194,17 +199,19 @@ class Trace(NormalForm):
     def draw(self, shape, p: float) -> Symbol:
         """The symbol of a random mask, False with probability `p`: one more input, drawn for every step."""
         shape = self.symbolic(shape)
-        if not shape or shape[0] is not BATCH or len(shape) > 2:
+        if not shape or shape[0] is not BATCH:
             self.refuse_for(
                 f"a random mask of shape {tuple(shape)} at {location()}: wanted one with a row for each batch row, "
                 "(B, F); draw others in begin_sequence(), and keep them as a tensor attribute"
             )
-        symbol = self.leaf("input", self.n_inputs + len(self.random_masks), shape, bool, True)
-        self.random_masks.append((symbol, float(p)))
-        return symbol
+        row, mask = self.argument("input", self.n_inputs + len(self.random_masks), shape[1:], bool)
+        self.random_masks.append((row, float(p)))
+        return mask
 
     def zero(self, shape) -> Symbol:
         shape = self.symbolic(shape)
+        if len(shape) > 2:
+            return self.shaped(self.zero((shape[0], math.prod(shape[1:]))), shape[1:])
         return self.make(ZERO, (), {"shape": tuple(shape)}, shape, self.dtype)
 
     # ---- recording
@@ -232,6 +239,8 @@ class Trace(NormalForm):
             if parts is not NotImplemented:
                 return parts
         rule = self.RULES.get(kind)
+        if kind in self.RANKED and self.has_rank(op, lifted, static):
+            rule = self.RANKED[kind]
         if rule is None or (kind not in OPEN and not is_ours(op)):
             self.refuse_for(
                 f"{op.name} at {location()}: it has no lowering that loops know, so it cannot run in a compiled one; "

@@ -10,7 +10,7 @@ import numpy as np
 from ...core import Tensor
 from ...errors import CompileError
 from ..ir import verify
-from ..ir.program import StepProgram
+from ..ir.program import Shapes, StepProgram
 from ..ir.symbol import BATCH, Symbol
 from .column_cuts import overlaps
 from .trace import Trace, recording
@@ -49,33 +49,36 @@ def trace_step(
         out = []
         words = "float or bool" if kinds == "fb" else "float, integer or bool"
         for i, (shape, kind_of) in enumerate(rows):
-            if len(shape) > 1 or np.dtype(kind_of).kind not in kinds:
+            if np.dtype(kind_of).kind not in kinds:
                 raise CompileError(
-                    f"{kind} {i}: got rows of shape {tuple(shape)} and dtype {np.dtype(kind_of)}; a compiled loop "
-                    f"takes one row of {words} features for each batch row"
+                    f"{kind} {i}: got dtype {np.dtype(kind_of)}; a compiled loop takes {words} features for each batch "
+                    "row"
                 )
-            out.append(trace.leaf(kind, i, (BATCH, *shape), kind_of, True))
-        return out
+            out.append(trace.argument(kind, i, tuple(shape), kind_of))
+        return [row for row, _ in out], [seen for _, seen in out]
 
-    inputs, states = arguments("input", input_widths, "fbiu"), arguments("state", state_widths, "fb")
+    inputs, xs = arguments("input", input_widths, "fbiu")
+    states, hs = arguments("state", state_widths, "fb")
     trace.n_inputs = len(inputs)
     with watch(trace):
-        outputs, new_states = step(inputs, states)
+        outputs, new_states = step(xs, hs)
         if trace.refused:
             raise CompileError(trace.refused)
     with recording(trace):
         outputs = [_row(trace, o, f"output {i}") for i, o in enumerate(outputs)]
         new_states = [_row(trace, s, f"state {i}") for i, s in enumerate(new_states)]
-        for i, (old, new) in enumerate(zip(states, new_states)):
+        for i, (old, new) in enumerate(zip(hs, new_states)):
             if old.shape != new.shape or old.dtype != new.dtype:
                 raise CompileError(
                     f"state {i}: the step got {old.dtype}{list(old.shape)} and returned {new.dtype}{list(new.shape)}"
                 )
+        shapes = Shapes(*(tuple([s.shape[1:] for s in values]) for values in (xs, hs, outputs)))
+        outputs, new_states = ([trace.flat(s) if s.ndim > 2 else s for s in part] for part in (outputs, new_states))
     found = overlaps(trace.products, outputs + new_states)
     if any(not set(at) <= set(cuts.get(i, ())) for i, at in found.items()):
         more = {i: sorted({*found.get(i, ()), *cuts.get(i, ())}) for i in {*found, *cuts}}
         return trace_step(step, input_widths, state_widths, dtype, owned, more, stand_in, watch)
-    program = trace.freeze(inputs, states, outputs, new_states)
+    program = trace.freeze(inputs, states, outputs, new_states, shapes)
     if verify.enabled:
         verify.verify_program(program)
     return program
@@ -86,7 +89,7 @@ def _row(trace: Trace, value: Any, what: str) -> Symbol:
     if not isinstance(value, Symbol):
         raise CompileError(f"{what}: got the number {value}, wanted a tensor with a row for each batch row")
     if not value.varying:
-        if value.ndim not in (1, 2) or value.shape[0] != BATCH or value.dtype.kind != "f":
+        if not value.ndim or value.shape[0] != BATCH or value.dtype.kind != "f":
             raise CompileError(f"{what}: got a constant of shape {value.shape}, wanted a row for each batch row")
         return trace.zero(value.shape) + value
     if value.leaf is not None and value.leaf[0] == "unusable":

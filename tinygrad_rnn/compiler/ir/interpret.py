@@ -10,7 +10,19 @@ import numpy as np
 from ... import ops
 from ...core import Tensor, apply
 from .program import StepProgram
-from .program_ops import BROADCAST_ROW, CAST, CONCAT, PICK, RESHAPE_ROW, SLICE, ZERO
+from .program_ops import (
+    BROADCAST_ROW,
+    CAST,
+    CONCAT,
+    EXPAND,
+    FLATTEN,
+    GATHER,
+    PICK,
+    RESHAPE_ROW,
+    SLICE,
+    ZERO,
+)  # fmt: skip
+from .rearranged import numbers_of
 from .symbol import Symbol
 from .walk import fold
 
@@ -50,6 +62,18 @@ def _compute(s: Symbol, args: list, batch: int) -> Any:
         return ops.concat(args, axis=-1)
     if op is ZERO:
         return Tensor(np.zeros((batch, *s.shape[1:]), s.dtype))
+    if op is FLATTEN:
+        rows = ops.broadcast_to(args[0], (args[0].shape[0], *s.static["row"]))
+        return rows.reshape((rows.shape[0], s.width))
+    if op is EXPAND:
+        return args[0][:, numbers_of(s.static["dims"])]
+    if op is GATHER:
+        numbers = s.static["table"].numbers
+        picked = args[0][:, np.where(numbers < 0, 0, numbers)]
+        return picked if (numbers >= 0).all() else ops.where(numbers < 0, 0.0, picked)
+    if "segments" in s.static:
+        rows = args[0].reshape((args[0].shape[0], *s.static["segments"]))
+        return apply(op, (rows,), {"axis": (2,), "keepdims": True}).reshape((rows.shape[0], s.width))
     if op is PICK:
         return args[0][s.static["index"]]
     if s.varying and op.lowering.kind == "reduce" and len(args) > 1:  # of pieces of a row
@@ -64,14 +88,25 @@ def as_floats(program: StepProgram, inputs: list[Tensor]) -> list[Tensor]:
 
 def replay(program: StepProgram, inputs: list[Tensor], states: list[Tensor], bases: dict[int, Any]) -> list[Tensor]:
     """Run the program over time on the tape: outputs of all steps (T, B, ...), then final states."""
-    columns = [ops.unstack(x) for x in as_floats(program, inputs)]
+    batch = inputs[0].shape[1]
+    columns = [ops.unstack(in_rows(x, s, 2)) for x, s in zip(as_floats(program, inputs), program.inputs)]
+    states = [in_rows(s, leaf, 1) for s, leaf in zip(states, program.states)]
     collected: list[list] = [[] for _ in program.outputs]
     for t in range(inputs[0].shape[0]):
         values: dict[int, Any] = dict(bases)
         values |= {x.uid: column[t] for x, column in zip(program.inputs, columns)}
         values |= {s.uid: v for s, v in zip(program.states, states)}
-        results = evaluate(program.results, values, inputs[0].shape[1])
+        results = evaluate(program.results, values, batch)
         for ys, y in zip(collected, results):
             ys.append(y)
         states = results[len(program.outputs) :]
-    return [ops.stack(ys) for ys in collected] + list(states)
+    outputs = [ops.stack(ys) for ys in collected]
+    lead = inputs[0].shape[0], batch
+    outputs = [y.reshape((*lead, *shape)) for y, shape in zip(outputs, program.shapes.outputs)]
+    return outputs + [s.reshape((batch, *shape)) for s, shape in zip(states, program.shapes.states)]
+
+
+def in_rows(x: Tensor, leaf: Symbol, lead: int) -> Tensor:
+    """Values of any rank as the rows of features that a program holds, after `lead` axes."""
+    shape = (*x.shape[:lead], *leaf.shape[1:])
+    return x if x.shape == shape else x.reshape(shape)

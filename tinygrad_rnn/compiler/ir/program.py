@@ -24,6 +24,14 @@ class Captured(NamedTuple):
     symbol: Symbol
 
 
+class Shapes(NamedTuple):
+    """Shapes of arguments and results for one batch row, as a step sees them; in a program each is a row of features."""
+
+    inputs: tuple[tuple[int, ...], ...]
+    states: tuple[tuple[int, ...], ...]
+    outputs: tuple[tuple[int, ...], ...]
+
+
 @dataclass(frozen=True, eq=False)
 class StepProgram:
     """A traced step in normal form.
@@ -39,6 +47,8 @@ class StepProgram:
         Results.
     mask_probabilities : tuple of float
         For each random mask the probability of False.
+    shapes : Shapes
+        What the step sees of inputs, states and outputs.
     expressions : mapping of a key to Symbol
         Every operation that was recorded, whether or not a result needs it.
     captured : mapping of int to Captured
@@ -61,6 +71,7 @@ class StepProgram:
     outputs: tuple[Symbol, ...]
     new_states: tuple[Symbol, ...]
     mask_probabilities: tuple[float, ...]
+    shapes: Shapes
     expressions: Mapping[Any, Symbol]
     captured: Mapping[int, Captured]
     numbers: Mapping[int, Symbol]

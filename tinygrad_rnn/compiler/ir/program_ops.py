@@ -11,6 +11,11 @@ RESHAPE_ROW = Op("reshape", None, lowering=Lowering("elementwise", "{0}", 0))  #
 BROADCAST_ROW = Op("broadcast", None, lowering=Lowering("elementwise", "{0}", 0))  # (B, 1) -> (B, F)
 ZERO = Op("zero", None, lowering=Lowering("elementwise", "vsplat(0.0, k)", 0))
 CONCAT = Op("concat", None, lowering=Lowering("concat"))
+# of rows that hold values of any rank, in order: see frontend/any_rank.py
+VIEW = Op("view", None, lowering=Lowering("view"))  # a row of features as a step sees it: static row
+EXPAND = Op("expand", None, lowering=Lowering("expand", cost=0))  # repeated along some axes: static dims
+GATHER = Op("gather", None, lowering=Lowering("gather", cost=4))  # features by constant numbers: static table
+FLATTEN = Op("flatten", None)  # an invariant with a row for each batch row, broadcast to a row: static row
 PICK = Op("output", None)  # of an operation on parameters that gives several: static index
 
 # records, not names: an operation of a user's may be called as one of them

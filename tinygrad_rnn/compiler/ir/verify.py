@@ -6,6 +6,7 @@ phases themselves, so they run only with ``TINYGRAD_RNN_VERIFY=1`` in the enviro
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
@@ -17,7 +18,21 @@ from .infer import infer
 from .lane_language import NUMBER, TRUTH, elementwise_code, reduction_code
 from .printer import Printer
 from .program import StepProgram, expression_key
-from .program_ops import BROADCAST_ROW, CAST, CONCAT, PICK, RESHAPE_ROW, SLICE, ZERO, is_ours
+from .program_ops import (
+    BROADCAST_ROW,
+    CAST,
+    CONCAT,
+    EXPAND,
+    FLATTEN,
+    GATHER,
+    PICK,
+    RESHAPE_ROW,
+    SLICE,
+    VIEW,
+    ZERO,
+    is_ours,
+)  # fmt: skip
+from .rearranged import merged, widths
 from .symbol import BATCH, Symbol
 from .walk import reachable
 
@@ -129,6 +144,8 @@ class _Rules:
             BROADCAST_ROW: self._broadcast_row,
             ZERO: self._zero,
             CONCAT: self._concat,
+            EXPAND: self._expand,
+            GATHER: self._gather,
         }
 
     def fail(self, s: Symbol, why: str) -> NoReturn:
@@ -153,7 +170,9 @@ class _Rules:
         if not s.varying:
             self._invariant(s)
             return
-        self.wants(s, s.ndim in (1, 2) and s.shape[0] is BATCH, "one row of features for each batch row")
+        self.wants(
+            s, s.op is not VIEW and s.ndim in (1, 2) and s.shape[0] is BATCH, "one row of features for each batch row"
+        )
         numeric = s.leaf is not None and s.dtype.kind in "iu"
         self.wants(s, s.dtype in (self.dtype, bool) and not numeric, f"{self.dtype} or bool")
         if s.leaf is not None:
@@ -175,6 +194,11 @@ class _Rules:
 
     def _invariant(self, s: Symbol) -> None:
         if s.op is None or not is_ours(s.op):  # code of a user's is not run once more
+            return
+        if s.op is FLATTEN:
+            (x,), width = s.args, math.prod(s.static["row"])
+            self.wants(s, x.ndim > 1 and x.shape[0] is BATCH, "an operand with a row for each batch row")
+            self.gives(s, (BATCH, width), x.dtype)
             return
         if s.op is PICK:
             lead = s.args[0]
@@ -218,6 +242,19 @@ class _Rules:
         self.wants(s, not s.args, "no operands")
         self.gives(s, s.static["shape"], self.dtype)
 
+    def _expand(self, s: Symbol) -> None:
+        (x,), dims = s.args, s.static["dims"]
+        self.wants(s, merged(dims) == dims and len({kept for _, kept in dims}) == 2, "axes that it has, and others")
+        self.wants(s, x.ndim == 2 and x.width == widths(dims)[0] > 1, f"an operand of {widths(dims)[0]} features")
+        self.gives(s, (BATCH, widths(dims)[1]), x.dtype)
+
+    def _gather(self, s: Symbol) -> None:
+        (x,), numbers = s.args, s.static["table"].numbers
+        self.wants(s, x.ndim == 2, "an operand (B, F)")
+        inside = numbers.size > 0 and numbers.min() >= -1 and -1 < numbers.max() < x.width
+        self.wants(s, bool(inside), f"numbers of the {x.width} features of its operand")
+        self.gives(s, (BATCH, numbers.size), x.dtype)
+
     def _concat(self, s: Symbol) -> None:
         parts = s.operands
         self.wants(s, len(parts) > 1 and all(p.varying and p.ndim == 2 for p in parts), "two or more rows of features")
@@ -241,6 +278,12 @@ class _Rules:
         dtype: Any = bool if code.each.wants(0) == TRUTH else self.dtype
         fits = all(isinstance(a, Symbol) and a.varying and a.ndim == 2 and a.dtype == dtype for a in s.args)
         self.wants(s, bool(s.args) and fits, f"rows of {np.dtype(dtype)} to reduce")
+        if "segments" in s.static:
+            outer, length, inner = s.static["segments"]
+            self.wants(s, outer * inner > 1 and len(s.args) == 1, "segments of one operand, and more than one")
+            self.wants(s, s.args[0].width == outer * length * inner, f"an operand of {outer * length * inner} features")
+            self.gives(s, (BATCH, outer * inner), bool if code.finish.gives == TRUTH else self.dtype)
+            return
         one = s.shape == (BATCH, 1) or (s.shape == (BATCH,) and not is_ours(s.op))  # type: ignore[arg-type]
         self.wants(s, one, "one number for each row")
         self.gives(s, s.shape, bool if code.finish.gives == TRUTH else self.dtype)

@@ -86,7 +86,7 @@ def bind_backward(
         x, name = t.inputs[i], Role.INPUT_GRAD.of(i)
         ld = sizes.row([x.width])
         size = time * batch * ld + sizes.panel
-        view = view_of(reverse, 0 if small else names.index(name), (time, batch, *x.shape[1:]), 0, ld)
+        view = view_of(reverse, 0 if small else names.index(name), (time, batch, *t.shapes.inputs[i]), 0, ld)
         if small:
             suballocated[name] = Vector(ARENA, arena)
             arena += size
@@ -95,9 +95,9 @@ def bind_backward(
         else:
             results.append(size)
         gradients.append((i, None if small or moves else view))
-    for i, (b, s) in enumerate(zip(plan.carries, t.states)):
+    for i, (b, shape) in enumerate(zip(plan.carries, t.shapes.states)):
         # after T steps back the gradient of the initial state is in this slot of the two
-        view = rows_of(reverse, names, b, bound.offsets, time & 1, (1, batch, *s.shape[1:]), {})
+        view = rows_of(reverse, names, b, bound.offsets, time & 1, (1, batch, *shape), {})
         copied.append((names[view.array], view, Role.CALLER_STATE_GRAD.of(i)))
         shapes.append(view.shape[1:])
     phases, read = _bind_epilogue(reverse, epilogue, bound, forward.offsets, time, batch, moves is not None)

@@ -86,11 +86,12 @@ def bind_forward(
     names += [*(b.name for b in results), *captures]
 
     def view(b: Buffer, slot: int, slots: int, shape: tuple) -> View:
-        return rows_of(layout, names, b, bound.offsets, slot, (slots, batch, *shape[1:]), suballocated)
+        return rows_of(layout, names, b, bound.offsets, slot, (slots, batch, *shape), suballocated)
 
     # a history holds the state before each step too, so outputs begin in its second slot; a ring holds the last two
-    ys = [view(b, int(b.kind is BufferKind.STATES), time, y.shape) for b, y in zip(outputs, t.outputs)]
-    finals = [view(b, time if b.kind is BufferKind.STATES else time & 1, 1, s.shape) for b, s in zip(states, t.states)]
+    ys = [view(b, int(b.kind is BufferKind.STATES), time, shape) for b, shape in zip(outputs, t.shapes.outputs)]
+    last = [time if b.kind is BufferKind.STATES else time & 1 for b in states]
+    finals = [view(b, at, 1, shape) for b, at, shape in zip(states, last, t.shapes.states)]
     if moves is None:
         begin = initial_rows(locate, states, plan, batch)
         copied = [(Role.CALLER_OUTPUT.of(i), v) for i, v in enumerate(ys)] if small else []

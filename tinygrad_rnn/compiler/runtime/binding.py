@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -60,8 +61,8 @@ def clear(*arrays: tuple[str, int]) -> list[Task]:
 
 def copy_task(source: str, view: View, target: str) -> Task:
     """The task that copies the rows of a view, which lie in `source`, to an array without padding."""
-    item, (slots, batch, *width) = view.dtype.itemsize, view.shape
-    n = width[0] if width else 1
+    item, (slots, batch, *row) = view.dtype.itemsize, view.shape
+    n = math.prod(row)
     rows = Matrix(source, view.offset // item, view.strides[1] // item)
     return CopyRows(rows, Matrix(target, 0, n), slots * batch, n)
 
@@ -97,5 +98,6 @@ def rows_of(
 def view_of(layout: Layout, index: int, shape: tuple, start: int, ld: int) -> View:
     """Rows of `ld` elements, from element `start`, as (slots, batch, ...)."""
     item = layout.dtype.itemsize
-    strides = (shape[1] * ld * item, ld * item, item)[: len(shape)]
-    return View(index, shape, layout.dtype, start * item, strides)
+    strides = [shape[1] * ld * item, ld * item]  # within a row features lie in order
+    strides += [math.prod(shape[i + 1 :]) * item for i in range(2, len(shape))]
+    return View(index, shape, layout.dtype, start * item, tuple(strides))

@@ -214,7 +214,7 @@ class Executable:
             else:
                 rows, moved = map(empty, bound.packed), (*inputs, *reset_states)
                 steps = self._loop_arguments(bound, segments)
-                copies = [self._empty_sequence(y, segments) for y in self.plan.traced.outputs]
+                copies = [self._empty_sequence(shape, segments) for shape in self.plan.traced.shapes.outputs]
                 copies += [np.empty((1, *s.shape), self.dtype) for s in states]
                 bases = [b[segments.batch_row] if by_row else b for b, by_row in zip(bases, self._per_row)]
             arrays = [empty(bound.arena), *map(ravel, (*rows, *states)), *map(empty, bound.results), *bases]
@@ -277,9 +277,9 @@ class Executable:
                 moved.append(np.take(states.of(arrays), segments.next_rows(), axis=0, mode="clip"))
             moved += seeds[:k]
             steps = self._loop_arguments(bound, segments)
-            copies = [self._empty_sequence(self.plan.traced.inputs[i], segments) for i, _ in bound.wanted]
-            begun = self.plan.traced.states * (1 + with_reset_states)
-            copies += [np.zeros((batch, *s.shape[1:]), self.dtype) for s in begun]
+            shapes = self.plan.traced.shapes
+            copies = [self._empty_sequence(shapes.inputs[i], segments) for i, _ in bound.wanted]
+            copies += [np.zeros((batch, *shape), self.dtype) for shape in shapes.states * (1 + with_reset_states)]
         bound.launch.run([*arrays, *map(ravel, (*moved, *copies)), *map(empty, bound.w)], *steps)
         inputs: list[np.ndarray | None] = [None] * n
         for i, view in bound.wanted:
@@ -301,10 +301,10 @@ class Executable:
         """The loop's integers, its row table, and the steps of each row."""
         return segments.steps(bound.head), segments.table, segments.lengths
 
-    def _empty_sequence(self, like: Symbol, segments: Segments) -> np.ndarray:
+    def _empty_sequence(self, shape: tuple, segments: Segments) -> np.ndarray:
         """An array of the caller's: outputs, or gradients of inputs."""
         first, second = segments.lead
-        return self.pool.empty(first * second * like.width).reshape(first, second, *like.shape[1:])
+        return self.pool.empty(first * second * math.prod(shape)).reshape(first, second, *shape)
 
     def _seeds(self, time: int, batch: int) -> list[int]:
         """Elements of the caller's gradients of outputs and of final states."""

@@ -8,7 +8,7 @@ import numpy as np
 
 from ... import ops
 from ...core import Tensor
-from ..ir.interpret import as_floats, evaluate
+from ..ir.interpret import as_floats, evaluate, in_rows
 from ..ir.program import StepProgram, row_constants
 from .segments import Segments
 
@@ -22,7 +22,11 @@ def replay_segments(
     caller's batch.
     """
     lead = inputs[0].shape[:2]
-    packed = [x.reshape((lead[0] * lead[1], *x.shape[2:]))[segments.padded_row] for x in as_floats(traced, inputs)]
+    packed = [
+        x.reshape((lead[0] * lead[1], *leaf.shape[1:]))[segments.padded_row]
+        for x, leaf in zip(as_floats(traced, inputs), traced.inputs)
+    ]
+    states = [in_rows(s, leaf, 1) for s, leaf in zip(states, traced.states)]
     constants = {uid: bases[uid][segments.batch_row] for uid in row_constants(traced)}
     collected: list[list] = [[] for _ in traced.outputs]
     current = [s[:0] for s in states]
@@ -42,7 +46,8 @@ def replay_segments(
     rows_at = np.where(
         segments.packed_row < 0, segments.rows, segments.packed_row
     )  # where it does not count, a row of zeros
-    for symbol, rows_of in zip(traced.outputs, collected):
+    for symbol, shape, rows_of in zip(traced.outputs, traced.shapes.outputs, collected):
         zero = Tensor(np.zeros((1, *symbol.shape[1:]), symbol.dtype))
-        ys.append(ops.concat([*rows_of, zero])[rows_at].reshape((*lead, *symbol.shape[1:])))
-    return ys + [ops.concat([s, first[s.shape[0] :]]) for s, first in zip(current, states)]
+        ys.append(ops.concat([*rows_of, zero])[rows_at].reshape((*lead, *shape)))
+    finals = [ops.concat([s, first[s.shape[0] :]]) for s, first in zip(current, states)]
+    return ys + [s.reshape((s.shape[0], *shape)) for s, shape in zip(finals, traced.shapes.states)]

@@ -47,7 +47,7 @@ class StepKernel:
         self._own = arrays = [np.zeros(bound.arena, dtype), *inputs, *states, *results]
         self._last = [np.empty(shape, dtype).ravel() for shape in bound.copies]  # what only whole calls write to
         self._last += [np.empty(size, dtype) for size in bound.w]
-        self.inputs = [array.reshape(batch, *x.shape[1:]) for array, x in zip(inputs, traced.inputs)]
+        self.inputs = [array.reshape(batch, *shape) for array, shape in zip(inputs, traced.shapes.inputs)]
         self.outputs = [view.of(arrays)[0] for view in bound.outputs]
         self._after = [view.of(arrays)[0] for view in bound.finals]
         self.states = [v._replace(offset=v.offset - v.strides[0]).of(arrays)[0] for v in bound.finals]

@@ -10,12 +10,12 @@ from ..autodiff.adjoint import adjoint
 from ..frontend.trace import Trace, recording
 from ..ir import verify
 from ..ir.program import StepProgram, leaves, wanted_invariants
-from ..ir.program_ops import ADD, MATMUL, SLICE, is_ours
+from ..ir.program_ops import ADD, EXPAND, MATMUL, SLICE, is_ours
 from ..ir.symbol import Symbol
 from ..ir.walk import reachable
 from ..ir.weight_slices import resolve_slice
 from .buffers import Buffer, BufferKind, LoopOutput, Place
-from .schedule import Schedule
+from .schedule import CHEAP, READS_A_ROW, Schedule
 from .verify import verify_plan, verify_schedule
 
 SAVE_ABOVE = 12  # the backward loop recomputes what costs at most this much (a tanh and a little)
@@ -139,13 +139,19 @@ class Plan:
         """Forward values that the reverse step reads and that are expensive to compute again."""
 
         def forward(s: Symbol) -> bool:
-            return s.uid < limit and s.op is not None
+            return s.uid < limit and s.op is not None and s.op not in READS_A_ROW
 
         read = [s for s in reachable(roots, lambda s: [] if forward(s) else s.varying_operands) if forward(s)]
         saved: dict[int, Symbol] = {}
         # operands first, so that what is computed from saved values is priced as such
         for s in sorted(read, key=lambda s: s.uid):
-            if s.uid not in available and s.varying and _cost(s, available | set(saved), SAVE_ABOVE) > SAVE_ABOVE:
+            if s.uid in available or not s.varying:
+                continue
+            if _cost(s, available | set(saved), SAVE_ABOVE) > SAVE_ABOVE:
+                for a in _narrow_operands(s, available):  # they take less room than what they are repeated to
+                    if _cost(a, available | set(saved), CHEAP) > CHEAP:
+                        saved[a.uid] = a
+            if _cost(s, available | set(saved), SAVE_ABOVE) > SAVE_ABOVE:
                 saved[s.uid] = s
         return saved
 
@@ -193,6 +199,17 @@ class Plan:
         self.reverse = Schedule(
             roots, sources, "r_", per_step.values(), [list(group.values()) for group in adjacent.values()]
         )
+
+
+def _narrow_operands(s: Symbol, given: set[int]) -> list[Symbol]:
+    """Operands of repetitions that elementwise maths computes `s` from, and that have fewer features."""
+
+    def operands(v: Symbol) -> list[Symbol]:
+        known = v.uid in given and v is not s
+        return [] if known or v.op is None or v.lowering.kind != "elementwise" else v.varying_operands
+
+    found = [v.args[0] for v in reachable([s], operands) if v.op is EXPAND]
+    return sorted((a for a in found if a.op is not None and a.uid not in given), key=lambda a: a.uid)
 
 
 def _whole(s: Symbol) -> Symbol:

@@ -11,12 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..ir.program_ops import CONCAT, SLICE
+from ..ir.program_ops import CONCAT, EXPAND, GATHER, SLICE
 from ..ir.symbol import Symbol
 from ..ir.weight_slices import resolve_slice
 from .buffers import Buffer, BufferKind, LoopOutput, Place, Store, Sum
 from .gemm_fusion import Accumulation, find_accumulations
 
+READS_A_ROW = (EXPAND, GATHER)  # operations that read features of a row at other places than their own
 CHEAP = 5  # values that cost no more than this are computed again: a store and a load cost as much
 
 
@@ -67,6 +68,9 @@ class Schedule:
         self.places: dict[int, Place] = {}  # of values computed in this loop
         self.level: dict[int, int] = {}
         self._find_uses()
+        self.read_elsewhere = {
+            s.args[0].uid for s in self.order if s.op in READS_A_ROW
+        }  # from memory, and not lane by lane
         self.accumulations = find_accumulations(self.order, self.uses, self.sources, self.per_step)
         self._find_levels()
         # places that are given come first: a product may store its result there, and readers share it
@@ -115,6 +119,9 @@ class Schedule:
                 acc.initial_terms = early
                 acc.level = ready + 1
                 self.level[s.uid] = max([acc.level, *(self.level_of(t) for t in acc.epilogue_terms)])
+            elif s.op in READS_A_ROW:
+                (a,) = s.args
+                self.level[s.uid] = self.level_of(a) + (not self.is_written_early(a))
             elif s.lowering.kind == "reduce":  # its total is known after a sweep over all features
                 self.level[s.uid] = max(self.level_of(a) for a in s.args) + 1
             else:
@@ -122,6 +129,13 @@ class Schedule:
 
     def level_of(self, s: Any) -> int:
         return self.level.get(s.uid, 0) if isinstance(s, Symbol) else 0
+
+    def is_written_early(self, a: Symbol) -> bool:
+        """Whether a row is in its place before the sweeps of its level."""
+        if a.uid in self.sources or a.op is None or a.lowering.kind == "reduce":
+            return True
+        acc = self.accumulations.get(a.uid)
+        return acc is not None and not acc.epilogue_terms
 
     # ---- places
 
@@ -261,7 +275,7 @@ class Schedule:
         if s.uid in self.accumulations or s.lowering.kind == "reduce":
             return budget + 1
         total = s.lowering.cost
-        for a in s.args:
+        for a in s.args if s.op not in READS_A_ROW else ():  # that is in a place
             if total > budget:
                 break
             total += self.cost(a, given, budget - total)
@@ -278,6 +292,13 @@ class Schedule:
                 # a total is complete only after a sweep over all features: whoever reads it comes later
                 scratch = scratch or self.buffer(BufferKind.SCRATCH, "shared")
                 self.places.setdefault(s.uid, self._new_part(scratch, s))
+            elif s.op in READS_A_ROW:
+                (a,) = s.args
+                if a.uid not in self.places and a.uid not in self.sources and a.lowering.kind != "reduce":
+                    scratch = scratch or self.buffer(BufferKind.SCRATCH, "shared")
+                    place = self.places[a.uid] = self._new_part(scratch, a)
+                    self.stores.append(Store(a, place, self.level_of(a), a.width))
+                    work.append((a, self.level_of(a), a.width))
         seen: set = set()
         while work:
             value, level, width = work.pop()
@@ -293,7 +314,7 @@ class Schedule:
             if acc is not None:
                 work += [(t, level, width) for t in acc.epilogue_terms]
                 continue
-            if value.lowering.kind == "reduce":
+            if value.lowering.kind == "reduce" or value.op in READS_A_ROW:
                 continue
             mine = self.level_of(value)
             # a value is stored at its own level, and whatever it reads there has to be there as well

@@ -138,6 +138,32 @@ def vbroadcast(typingctx, array, index):
 
 
 @intrinsic
+def vgather(typingctx, array, index, table, at):
+    """Load ``array[index + n]`` for the numbers n at ``at, at + 1, ...`` of a table; 0 where n is negative.
+
+    `table` is the address of an array of int64, which holds a number for each lane.
+    """
+    if not is_array(array):
+        return None
+    vec = Vec(array.dtype)
+
+    def codegen(context, builder, sig, args):
+        numbers = builder.inttoptr(args[2], args[3].type.as_pointer())
+        numbers, zero, one = builder.gep(numbers, [args[3]]), args[3].type(0), ir.Constant(args[1].type, 1)
+        result = constant(vec.llvm, 0.0)
+        for lane in range(vec.lanes):
+            n = builder.load(builder.gep(numbers, [args[3].type(lane)]))
+            absent = builder.icmp_signed("<", n, zero)
+            place = builder.add(args[1], builder.select(absent, zero, n))
+            x = builder.load(address(context, builder, sig.args[0], args[0], place, one))
+            x = builder.select(absent, x.type(0.0), x)
+            result = builder.insert_element(result, x, ir.Constant(I32, lane))
+        return result
+
+    return vec(array, types.intp, types.intp, types.intp), codegen
+
+
+@intrinsic
 def integer(typingctx, table, index):
     """``table[index]`` of a 1-D array of int64, without the many ways of indexing that Numba compiles."""
     if table != types.Array(types.int64, 1, "C"):

@@ -57,7 +57,7 @@ class Program:
         probabilities = self.traced.mask_probabilities
         if not probabilities:
             return []
-        return keep_masks([x.shape[1:] for x in self.traced.inputs[-len(probabilities) :]], probabilities, time, batch)
+        return keep_masks(self.traced.shapes.inputs[-len(probabilities) :], probabilities, time, batch)
 
     def base_tensors(self, batch: int) -> list[Tensor] | None:
         """The present tensors of the bases; None if they no longer have the shapes and dtypes of the trace.

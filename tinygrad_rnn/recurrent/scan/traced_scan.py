@@ -66,13 +66,13 @@ def trace_scan(
     program, loop, traced = call.program, call.loop, call.program.traced
     bases = _bases(trace, cell, program, batch)
     if traced.mask_probabilities:
-        rows = [x.shape[1:] for x in traced.inputs[-len(traced.mask_probabilities) :]]
+        rows = traced.shapes.inputs[-len(traced.mask_probabilities) :]
         lead = (batch, time) if layout.batch_first else (time, batch)
         draw = lambda: [layout.from_time_major(mask) for mask in program.draw(time, batch)]
         inputs += trace.drawn([(*lead, *row) for row in rows], draw)
     lead = (batch, time) if layout.batch_first else (time, batch)
-    results = [((*lead, *y.shape[1:]), loop.dtype) for y in traced.outputs]
-    results += [((1,) * layout.layer_axis + (batch, *s.shape[1:]), loop.dtype) for s in traced.states]
+    results = [((*lead, *shape), loop.dtype) for shape in traced.shapes.outputs]
+    results += [((1,) * layout.layer_axis + (batch, *shape), loop.dtype) for shape in traced.shapes.states]
     n = len(traced.outputs)
     whole = Loop(loop, layout, len(inputs), len(states), n, time, batch, None if steps is None else steps.reader)
     found = trace.loop(whole, [*inputs, *states, *bases, *last], results, loop.train)

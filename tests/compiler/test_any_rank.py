@@ -1,0 +1,117 @@
+"""Values of any rank: eager, program and adjoint, compiled loop and finite differences agree."""
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tr
+from tinygrad_rnn import nn
+from tinygrad_rnn.compiler.runtime.executable import Executable
+from tinygrad_rnn.recurrent import scan
+from tinygrad_rnn.testing import gradcheck
+
+from .agreement import agree, leaves_of, loss_of, run
+from .ranked_cells import RANKED, arguments
+from .test_fuzz import compare
+from .twin import run_twin
+
+QUICK = ["broadcasts", "heads", "moved", "stacks_of_matrices"]
+EACH = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in RANKED]
+
+
+@pytest.mark.parametrize("name", RANKED)
+def test_programs_and_their_adjoints(name):
+    cell, x, state = arguments(name, 3, 2)
+    compare(run_twin(cell, x, state), run(cell, x, state, "eager"))
+
+
+@pytest.mark.parametrize("name", EACH)
+def test_compiled(name):
+    for time, batch in ((3, 2), (1, 1), (4, 7)):
+        agree(*arguments(name, time, batch))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RANKED)
+def test_differences(name):
+    cell, x, state = arguments(name, 2, 2)
+    results = lambda *_: loss_of(leaves_of(*scan(cell, x, state, mode="compiled")))
+    gradcheck(results, leaves_of(x, state), atol=1e-5, rtol=1e-4, fast=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RANKED)
+def test_in_float32(name):
+    cell, x, state = arguments(name, 3, 5, np.float32)
+    agree(cell, x, state)
+
+
+RESETS = np.array([[0, 0, 0], [0, 1, 0], [1, 0, 0], [0, 0, 1]], bool)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"lengths": np.array([4, 0, 2])},
+        {"lengths": np.array([4, 1, 2]), "resets": RESETS},
+        {"reverse": True},
+        {"checkpoint_every": 2},
+    ],
+    ids=lambda how: "-".join(how),
+)
+def test_ways_to_run(how):
+    agree(*arguments("heads", 4, 3), **how)
+
+
+def test_batch_first_streams_functions_and_second_derivatives():
+    cell, x, _ = arguments("heads", 4, 2)
+    compiled, eager = (nn.Recurrent(cell, mode=mode) for mode in ("compiled", "eager"))
+    wanted, final = eager(x)
+    step = compiled.stepper(2, example=x.data[0])
+    for t in range(4):
+        np.testing.assert_allclose(step(x.data[t]), wanted.numpy()[t], atol=1e-14)
+    y, last = nn.Recurrent(cell, mode="compiled", batch_first=True)(x.swapaxes(0, 1))
+    np.testing.assert_allclose(y.numpy(), wanted.numpy().swapaxes(0, 1), atol=1e-14)
+    assert [s.shape for s in last] == [s.shape for s in final]
+    np.testing.assert_allclose(tr.compile(lambda v: compiled(v)[0])(x).numpy(), wanted.numpy(), atol=1e-14)
+    found = []
+    for layer in (compiled, eager):
+        y, _ = layer(x)
+        (g,) = tr.grad((y * y).sum(), [x], create_graph=True)
+        found.append(tr.grad((g * g).sum(), [x])[0].numpy())
+    np.testing.assert_allclose(*found, rtol=1e-9)
+    assert "expand" in str(compiled.explain(x))
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_padding_is_never_read(name, monkeypatch):
+    """What lies behind rows and axes in the arena is NaN at first, and no result is."""
+    make = Executable.__init__
+
+    def made(self, *given):
+        make(self, *given)
+        self._small = lambda size: np.full(size, np.nan, self.dtype)
+
+    monkeypatch.setattr(Executable, "__init__", made)
+    compare(run(*arguments(name, 3, 2), "compiled"), run(*arguments(name, 3, 2), "eager"))
+
+
+def test_masks_inside_of_a_step_are_drawn_alike():
+    class Dropping(nn.Cell):
+        def __init__(self):
+            self.drop = nn.Dropout(0.5)
+            self.w = nn.Parameter(np.ones(3))
+
+        def initial_state(self, batch_size):
+            return tr.zeros((batch_size, 2, 3), np.float64)
+
+        def step(self, x, h):
+            h = self.drop(x * self.w) + 0.5 * h
+            return h, h
+
+    _, x, _ = arguments("elementwise", 4, 3)
+    x = x[:, :, :2, :3]
+    found = []
+    for mode in ("compiled", "eager"):
+        tr.seed(3)
+        found.append(nn.Recurrent(Dropping(), mode=mode)(x)[0].numpy())
+    np.testing.assert_array_equal(*found)

@@ -1,0 +1,178 @@
+"""Contractions: sums of products over labelled axes, as products with matrices or as elementwise maths and sums.
+
+Two values that vary in time are repeated to the axes of both, multiplied and summed, which the schedule fuses: nothing
+of that size is stored. A value times an invariant is a product with a matrix; axes that both have and keep (heads), and
+those that the value alone has, are blocks of it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ...ops import broadcast_to, einsum, reshape, transpose
+from ...ops import sum as sum_of
+from ..ir.program_ops import MATMUL, MULTIPLY, SUM
+from ..ir.symbol import BATCH, Symbol
+
+BLOCKS = 16  # of a matrix that is zero elsewhere; with more of them, elementwise maths is less work
+LABELS = 6  # whose orders are all tried
+
+
+def contract(trace: Any, op: Any, args: Sequence[Any], terms: list[str], out: str) -> Any:
+    """The sum of products of `args`, whose axes have these labels; the batch is the first axis.
+
+    Parameters
+    ----------
+    trace : AnyRank
+    op : Op
+        Named in refusals.
+    terms : list of str
+        A letter for each axis, as those of ``einsum``.
+    """
+    want = "the batch as the first axis of the result and of what varies in time, and nowhere else: rows stay apart"
+    operands: list[tuple[Any, str, tuple]] = []
+    sizes: dict[str, int] = {}
+    first = {labels[:1] for a, labels in zip(args, terms) if a.varying}
+    batch = first.pop() if len(first) == 1 else ""
+    if not batch or out[:1] != batch or out.count(batch) != 1:
+        trace.fail(op, args, want)
+    for a, labels in zip(args, terms):
+        if labels.count(batch) != int(a.varying) or (a.varying and a.shape[0] is not BATCH) or BATCH in a.shape[1:]:
+            trace.fail(op, args, want)
+        if a.dtype != trace.dtype:
+            trace.fail(op, args, f"{trace.dtype}; cast integers and bools to it with .astype()")
+        own = labels[1:] if a.varying else labels
+        shape = a.shape[1:] if a.varying else a.shape
+        for label, n in zip(own, shape):
+            sizes[label] = n if sizes.get(label, 1) == 1 else sizes[label]
+        operands.append((a, own, shape))
+    found: list[tuple[Symbol, str]] = []
+    for a, own, shape in operands:  # an axis of length 1 that is broadcast is none
+        kept = [i for i, label in enumerate(own) if shape[i] == sizes[label]]
+        labels = "".join(own[i] for i in kept)
+        value = trace.flat(a) if a.varying else a
+        if not a.varying and len(labels) < len(own):
+            value = reshape(a, tuple(shape[i] for i in kept))
+        found.append((value, labels))
+    found.sort(key=lambda pair: not pair[0].varying)
+    work = _Contraction(trace, sizes)
+    row, labels = found.pop(0)
+    while found:
+        other, others = found.pop(0)
+        later = set(out).union(*(labels for _, labels in found))
+        row, labels = work.pair(row, labels, other, others, later)
+    row, labels = work.summed(row, labels, set(out))
+    row = work.ordered(row, labels, out[1:])
+    return trace.shaped(row, tuple(sizes[label] for label in out[1:]))
+
+
+class _Contraction:
+    """Products of rows whose features are labelled; `sizes` are the lengths of axes."""
+
+    def __init__(self, trace: Any, sizes: dict[str, int]):
+        self.trace, self.sizes = trace, sizes
+
+    def size(self, labels: str) -> int:
+        return math.prod(self.sizes[label] for label in labels)
+
+    def shape(self, labels: str) -> tuple[int, ...]:
+        return tuple(self.sizes[label] for label in labels)
+
+    def ordered(self, row: Symbol, labels: str, wanted: str) -> Symbol:
+        """The row with its axes in another order."""
+        numbers = np.arange(self.size(labels)).reshape(self.shape(labels))
+        return self.trace.gather(row, numbers.transpose([labels.index(label) for label in wanted]))
+
+    def summed(self, row: Symbol, labels: str, later: set[str]) -> tuple[Symbol, str]:
+        """The row without the axes that nothing later has."""
+        gone = tuple(i for i, label in enumerate(labels) if label not in later)
+        if gone:
+            row, _ = self.trace._reduced(SUM, row, list(self.shape(labels)), gone)
+        return row, "".join(label for label in labels if label in later)
+
+    def pair(self, a: Symbol, mine: str, b: Any, others: str, later: set[str]) -> tuple[Symbol, str]:
+        """The product of two operands, summed over what nothing later has; `a` varies in time."""
+        a, mine = self.summed(a, mine, later | set(others))
+        if b.varying:
+            b, others = self.summed(b, others, later | set(mine))
+        else:
+            gone = tuple(i for i, label in enumerate(others) if label not in later and label not in mine)
+            b = sum_of(b, axis=gone) if gone else b
+            others = "".join(label for label in others if label in later or label in mine)
+            inner = [label for label in mine if label in others and label not in later]
+            if inner:
+                return self.product(a, mine, b, others, later)
+        return self.multiplied(a, mine, b, others, later)
+
+    def multiplied(self, a: Symbol, mine: str, b: Any, others: str, later: set[str]) -> tuple[Symbol, str]:
+        """Elementwise product, summed."""
+        domain = self.domain(mine, others)
+        a = self.spread(a, mine, domain)
+        if b.varying:
+            b = self.spread(b, others, domain)
+        elif others:
+            order = [label for label in domain if label in others]
+            b = transpose(b, [others.index(label) for label in order]) if order != list(others) else b
+            if order != list(domain):
+                b = reshape(b, tuple(self.sizes[label] if label in others else 1 for label in domain))
+                b = broadcast_to(b, self.shape(domain))
+            b = b if b.ndim == 1 else reshape(b, (self.size(domain),))
+            a = a if a.width == self.size(domain) else self.trace.expand(a, [(self.size(domain), False)])
+        row = self.trace._rule_elementwise(MULTIPLY, (a, b), {})
+        if row.width != self.size(domain):
+            row = self.trace.expand(row, [(self.size(domain), False)])
+        return self.summed(row, domain, later)
+
+    def spread(self, row: Symbol, labels: str, domain: str) -> Symbol:
+        order = "".join(label for label in domain if label in labels)
+        if row.width == 1:
+            return row
+        return self.trace.expand(
+            self.ordered(row, labels, order), [(self.sizes[label], label in labels) for label in domain]
+        )
+
+    def domain(self, mine: str, others: str) -> str:
+        """The axes of both, in an order in which the larger operands need not be permuted."""
+        both = mine + "".join(label for label in others if label not in mine)
+        if len(both) > LABELS:
+            return both
+
+        def cost(order: tuple[str, ...]) -> int:
+            return sum(
+                self.size(labels)
+                for labels in (mine, others)
+                if [label for label in order if label in labels] != list(labels)
+            )
+
+        larger = max(mine, others, key=self.size)
+        first = "".join(larger + "".join(label for label in both if label not in larger))
+        return min([first, *map("".join, itertools.permutations(both))], key=lambda o: cost(tuple(o)))
+
+    def product(self, a: Symbol, mine: str, w: Any, others: str, later: set[str]) -> tuple[Symbol, str]:
+        """The product with an invariant, summed over what both have and nothing later has."""
+        inner = "".join(label for label in others if label in mine and label not in later)
+        new = "".join(label for label in others if label not in mine)
+        heads = "".join(label for label in mine if label in others and label in later)
+        alone = "".join(label for label in mine if label not in others)
+        blocks = self.size(heads + alone)
+        if blocks > BLOCKS:
+            return self.multiplied(a, mine, w, others, later)
+        order = heads + inner + new
+        if order != others:
+            w = transpose(w, [others.index(label) for label in order])
+        depth, width = self.size(inner), self.size(new)
+        if blocks == 1:
+            shape = (depth, width)
+        else:
+            parts = [reshape(w, (self.size(heads), depth, width))]
+            eyes = [np.eye(self.size(labels), dtype=self.trace.dtype) for labels in (heads, alone)]
+            w = einsum("hkn,hg,mp->hmkgpn", *parts, *eyes)
+            shape = (blocks * depth, blocks * width)
+        w = w if w.shape == shape else reshape(w, shape)
+        a = self.ordered(a, mine, heads + alone + inner)
+        return self.trace.record(MATMUL, (a, w), {}), heads + alone + new
