@@ -11,7 +11,7 @@ from ..frontend.trace import Trace
 from ..ir import verify
 from ..ir.printer import is_reduction
 from ..ir.program_ops import BROADCAST_ROW, CAST, CONCAT, EXPAND, GATHER, RESHAPE_ROW, SLICE, SUM
-from ..ir.rearranged import Table, readers, segments_of
+from ..ir.rearranged import Table, readers, sums_of
 from ..ir.symbol import Symbol
 from ..ir.walk import fold
 from .reverse_step import Adjoint, MatrixProduct, Reduction
@@ -124,13 +124,13 @@ class _Reverse:
         elif op is BROADCAST_ROW:
             self.add(x.args[0], g.sum(axis=1, keepdims=True))
         elif op is EXPAND:
-            for segments in segments_of(x.static["dims"]):
-                g = self.trace.reduce_segments(SUM, g, segments)
+            for along in sums_of(x.static["dims"]):
+                g = self.trace.reduce_along(SUM, g, along)
             self.add(x.args[0], g)
         elif op is GATHER:
             self.add(x.args[0], self.cotangent_of_picked(x.static["table"], x.args[0].width, g))
-        elif "segments" in x.static:
-            self.propagate_segments(op, x, g)
+        elif "along" in x.static:
+            self.propagate_along(op, x, g)
         elif op.lowering.kind == "matmul":
             a, w = x.args
             if self.needed(w):
@@ -153,11 +153,11 @@ class _Reverse:
         """The cotangent of a row of which a table picks features: each gets what was made of it."""
         places = readers(table, width)
         picked = self.trace.gather(g, places)
-        return picked if places.shape[1] == 1 else self.trace.reduce_segments(SUM, picked, (*places.shape, 1))
+        return picked if places.shape[1] == 1 else self.trace.reduce_along(SUM, picked, (*places.shape, 1))
 
-    def propagate_segments(self, op: Any, x: Symbol, g: Symbol) -> None:
+    def propagate_along(self, op: Any, x: Symbol, g: Symbol) -> None:
         """The cotangent of what was reduced along one axis: the operation's rule sees that axis as any other."""
-        (a,), (outer, length, inner) = x.args, x.static["segments"]
+        (a,), (outer, length, inner) = x.args, x.static["along"]
         if op is SUM:
             self.add(a, self.trace.expand(g, ((outer, True), (length, False), (inner, True))))
             return

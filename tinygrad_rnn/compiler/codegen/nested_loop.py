@@ -1,4 +1,4 @@
-"""Nested loops over the features of one row, where these lie along several axes: the last axis is in vectors."""
+"""Nested loops over the features of one row that lie along several axes, the last one in vectors."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class NestedLoop(VectorLoop):
     # ---- reductions
 
     def _reduce(self, r: Symbol, i: int) -> None:
-        if "segments" not in r.static:
+        if "along" not in r.static:
             super()._reduce(r, i)
             return
         book, writer = self.book, self.writer
@@ -129,7 +129,7 @@ class NestedLoop(VectorLoop):
         statics = self._statics(r, code.combine, code.finish, code.each)
         start = writer.constant(code.init) if math.isinf(code.init) else self._number(code.init)
         x = writer.expression(code.each.tree, [self.value(r.args[0], False)], statics)
-        outer, length, inner = r.static["segments"]
+        outer, length, inner = r.static["along"]
         dims = merged(((outer, True), (length, False), (inner, True)))
         place = self.schedule.places[r.uid]
         array, row = book.array(place.buffer), book.row(place)
@@ -184,7 +184,7 @@ class NestedLoop(VectorLoop):
         combined: Any,
         finished: Any,
     ) -> None:
-        """A total for each segment, in a register."""
+        """A total for each turn of the outer loops, in a register."""
         (before, after), (start, x), writer = around, numbers, self.writer
         total = self.book.unique(f"r{r.uid}")
         before.append(writer.assign(total, start))
@@ -224,7 +224,7 @@ def _fit(units: set[int]) -> bool:
 
 
 def _units(schedule: Schedule, level: int, item: Store | Piece) -> set[int]:
-    """Where axes begin, as features behind them, in the values that are computed for a store or a reduction."""
+    """Features behind each place where axes begin, of all that is computed for a store or a reduction."""
     found: set[int] = set()
     stack: list[tuple[Any, bool]] = []
     if isinstance(item, Store):
@@ -233,8 +233,8 @@ def _units(schedule: Schedule, level: int, item: Store | Piece) -> set[int]:
     else:
         r, i = item
         stack.append((r.args[i], False))
-        if "segments" in r.static:
-            outer, length, inner = r.static["segments"]
+        if "along" in r.static:
+            outer, length, inner = r.static["along"]
             found |= _starts(merged(((outer, True), (length, False), (inner, True))))
     seen: set[int] = set()
     while stack:

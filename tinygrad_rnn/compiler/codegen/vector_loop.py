@@ -191,7 +191,7 @@ class VectorLoop:
         return self.writer.expression(code.tree, args, self._statics(s, code))
 
     def _picked(self, s: Symbol, scalar: bool) -> str:
-        """Features of another row by constant numbers; those that follow each other are loaded as they lie there."""
+        """Features of another row, by constant numbers; neighbours are loaded as they lie there."""
         place, table = self.schedule.place_of(s.args[0]), s.static["table"]
         if table.start is not None:
             return self._load(s, replace(place, start=place.start + table.start), scalar)

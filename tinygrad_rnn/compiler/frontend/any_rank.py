@@ -3,8 +3,8 @@
 This file owns how a value lies in a row: in C order, without gaps. So a reshape costs nothing, and elementwise maths on
 equal shapes is that of rows. What a step sees of such a row is a view, which no program holds: the rules here take
 views apart and hand rows to the normal form. Besides elementwise maths, products and reductions of whole rows there
-are three kinds of operations on rows: EXPAND repeats features along some axes, a reduction of segments goes along one
-axis, and GATHER picks features by constant numbers.
+are three kinds of operations on rows: EXPAND repeats features along some axes, a reduction goes along one axis, and
+GATHER picks features by constant numbers.
 """
 
 from __future__ import annotations
@@ -98,12 +98,12 @@ class AnyRank(NormalForm):
     @staticmethod
     def can_cut(row: Symbol) -> bool:
         """Whether columns of a row can be computed by themselves."""
-        return row.op is None or (row.op not in (EXPAND, GATHER) and "segments" not in row.static)
+        return row.op is None or (row.op not in (EXPAND, GATHER) and "along" not in row.static)
 
     # ---- operations on rows
 
     def expand(self, row: Symbol, dims: Any) -> Symbol:
-        """Repeat the features of a row along the axes that it does not have, see :data:`~..ir.rearranged.Dims`."""
+        """Repeat the features of a row along the axes that it does not have."""
         dims = merged(dims)
         narrow, wide = widths(dims)
         if narrow == wide:
@@ -145,9 +145,9 @@ class AnyRank(NormalForm):
             start += part.width
         return not_equal(total, 0) if row.dtype.kind == "b" else total
 
-    def reduce_segments(self, op: Any, row: Symbol, segments: tuple[int, int, int]) -> Symbol:
+    def reduce_along(self, op: Any, row: Symbol, along: tuple[int, int, int]) -> Symbol:
         """Reduce along one axis of a row that is (outer, length, inner)."""
-        outer, length, inner = segments
+        outer, length, inner = along
         if outer * inner == 1:
             return self._rule_reduce(op, (row,), {"axis": (1,), "keepdims": True})
         if length == 1 and op is SUM:
@@ -158,7 +158,7 @@ class AnyRank(NormalForm):
             return self.zero((BATCH, outer * inner))
         if code.each.wants(0) == TRUTH:
             row = self._mask(row, row.shape)
-        static = {"axis": (1,), "keepdims": True, "segments": segments}
+        static = {"axis": (1,), "keepdims": True, "along": along}
         dtype: Any = bool if code.finish.gives == TRUTH else self.dtype
         return self.make(op, (row,), static, (BATCH, outer * inner), dtype)
 
@@ -221,10 +221,10 @@ class AnyRank(NormalForm):
             n, kept = sizes[i]
             if not kept:
                 outer, inner = (math.prod(m for m, _ in part) for part in (sizes[:i], sizes[i + 1 :]))
-                row = self.reduce_segments(op, row, (outer, n, inner))
+                row = self.reduce_along(op, row, (outer, n, inner))
                 del sizes[i]
         if not axes or all(kept for _, kept in dims):  # along axes of length 1
-            row = self.reduce_segments(op, row, (math.prod(shape), 1, 1))
+            row = self.reduce_along(op, row, (math.prod(shape), 1, 1))
         return row, [n for n, _ in sizes]
 
     def _permuted(self, row: Symbol, shape: tuple, order: list[int]) -> Symbol:

@@ -1,4 +1,4 @@
-"""Contractions: sums of products over labelled axes, as products with matrices or as elementwise maths and sums.
+"""Contractions: sums of products over labelled axes, as matrix products or as elementwise maths.
 
 Two values that vary in time are repeated to the axes of both, multiplied and summed, which the schedule fuses: nothing
 of that size is stored. A value times an invariant is a product with a matrix; axes that both have and keep (heads), and

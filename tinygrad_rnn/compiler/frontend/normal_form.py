@@ -47,7 +47,7 @@ class NormalForm(Recorder):
     as_number: Any
     can_cut: Any
     gather: Any
-    reduce_segments: Any
+    reduce_along: Any
 
     # ---- elementwise
 
@@ -73,7 +73,7 @@ class NormalForm(Recorder):
             a, b = args
             if a.args[0].shape == b.args[0].shape and a.static == b.static:  # one reduction instead of two
                 total = a.args[0] + b.args[0]
-                return self.reduce_segments(SUM, total, a.static.get("segments", (1, total.width, 1)))
+                return self.reduce_along(SUM, total, a.static.get("along", (1, total.width, 1)))
         if dtype != self.dtype and dtype.kind != "b":
             self.fail(op, args, f"{self.dtype} or bool, not {dtype}; cast bools to {self.dtype} with .astype()")
         if dtype.kind == "b" and any(isinstance(a, Symbol) and a.varying and a.dtype.kind in "iu" for a in args):

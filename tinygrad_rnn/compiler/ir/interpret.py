@@ -71,8 +71,8 @@ def _compute(s: Symbol, args: list, batch: int) -> Any:
         numbers = s.static["table"].numbers
         picked = args[0][:, np.where(numbers < 0, 0, numbers)]
         return picked if (numbers >= 0).all() else ops.where(numbers < 0, 0.0, picked)
-    if "segments" in s.static:
-        rows = args[0].reshape((args[0].shape[0], *s.static["segments"]))
+    if "along" in s.static:
+        rows = args[0].reshape((args[0].shape[0], *s.static["along"]))
         return apply(op, (rows,), {"axis": (2,), "keepdims": True}).reshape((rows.shape[0], s.width))
     if op is PICK:
         return args[0][s.static["index"]]

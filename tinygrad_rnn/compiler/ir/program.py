@@ -25,7 +25,10 @@ class Captured(NamedTuple):
 
 
 class Shapes(NamedTuple):
-    """Shapes of arguments and results for one batch row, as a step sees them; in a program each is a row of features."""
+    """Shapes of arguments and results for one batch row, as a step sees them.
+
+    In the program each is a row of features.
+    """
 
     inputs: tuple[tuple[int, ...], ...]
     states: tuple[tuple[int, ...], ...]

@@ -71,7 +71,7 @@ def numbers_of(dims: Dims) -> np.ndarray:
     return np.broadcast_to(lead, [n for n, _ in dims]).ravel()
 
 
-def segments_of(dims: Dims) -> list[tuple[int, int, int]]:
+def sums_of(dims: Dims) -> list[tuple[int, int, int]]:
     """(outer, length, inner) of the sums, one after the other, that undo a repetition."""
     found, sizes = [], [(n, kept) for n, kept in dims]
     for i in reversed(range(len(sizes))):

@@ -278,9 +278,9 @@ class _Rules:
         dtype: Any = bool if code.each.wants(0) == TRUTH else self.dtype
         fits = all(isinstance(a, Symbol) and a.varying and a.ndim == 2 and a.dtype == dtype for a in s.args)
         self.wants(s, bool(s.args) and fits, f"rows of {np.dtype(dtype)} to reduce")
-        if "segments" in s.static:
-            outer, length, inner = s.static["segments"]
-            self.wants(s, outer * inner > 1 and len(s.args) == 1, "segments of one operand, and more than one")
+        if "along" in s.static:
+            outer, length, inner = s.static["along"]
+            self.wants(s, outer * inner > 1 and len(s.args) == 1, "one operand, and more than one total")
             self.wants(s, s.args[0].width == outer * length * inner, f"an operand of {outer * length * inner} features")
             self.gives(s, (BATCH, outer * inner), bool if code.finish.gives == TRUTH else self.dtype)
             return

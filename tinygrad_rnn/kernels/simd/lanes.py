@@ -139,7 +139,7 @@ def vbroadcast(typingctx, array, index):
 
 @intrinsic
 def vgather(typingctx, array, index, table, at):
-    """Load ``array[index + n]`` for the numbers n at ``at, at + 1, ...`` of a table; 0 where n is negative.
+    """Load ``array[index + n]`` for the n at ``at, at + 1, ...`` of a table; 0 where n is negative.
 
     `table` is the address of an array of int64, which holds a number for each lane.
     """
