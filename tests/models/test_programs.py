@@ -1,0 +1,87 @@
+"""A hundred updates of every model by programs are those on the tape."""
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tr
+from models import __main__ as command
+from tinygrad_rnn.train import Trainer, tiers
+from tinygrad_rnn.train.gradients import ByProgram
+
+from .cases import QUICK
+
+UPDATES = 100
+FEWER = {"digits": 4}  # RMSprop's first steps: starting from the next numbers on the tape makes larger differences
+FAST = ("airline", "sine")
+ON_THE_TAPE = ("sentiment", "speech", "transliterate")  # for now: they look at lengths or labels
+
+
+class Done(Exception):
+    """The first training of a model is over."""
+
+
+def first_training(name, compile, folder, monkeypatch):
+    """Losses, weights and the state of the optimiser after the updates; how many programs were looked up."""
+    found = {}
+
+    def fit(trainer, train, *args, **limits):
+        losses, programs, find = [], [], ByProgram.find
+
+        class Losses:
+            def on_step_end(self, trainer):
+                losses.append(trainer.loss)
+
+        def finds(self, arguments):
+            made = find(self, arguments)
+            programs.append(not isinstance(made, str))
+            return made
+
+        monkeypatch.setattr(ByProgram, "find", finds)
+
+        trainer.compile, trainer.callbacks, trainer.progress = compile, [Losses()], False
+        original(trainer, train, epochs=None, max_steps=FEWER.get(name, UPDATES))
+        state = trainer.state_dict()
+        found.update(losses=np.array(losses), weights=state["model"], optimizer=state["optimizer"]["state"])
+        found.update(generators=state["generators"], programs=sum(programs))
+        raise Done
+
+    original = Trainer.fit
+    monkeypatch.setattr(tiers, "ENOUGH", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "fit", fit)
+        with pytest.raises(Done):
+            command.load(name).main([*QUICK[name], "--seed", "1", "--out", str(folder)])
+    return found
+
+
+def alike(one, other, tolerance, path=""):
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), path
+        for key in one:
+            alike(one[key], other[key], tolerance, f"{path}/{key}")
+    elif isinstance(one, np.ndarray):
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance, err_msg=path)
+    elif isinstance(one, list | tuple):
+        assert len(one) == len(other), path
+        for i, (a, b) in enumerate(zip(one, other)):
+            alike(a, b, tolerance, f"{path}/{i}")
+    else:
+        assert one == other, path
+
+
+@pytest.mark.parametrize("precision", ["float64", "float32"])
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in command.names()]
+)
+def test_as_on_the_tape(name, precision, tmp_path, monkeypatch):
+    tr.set_default_dtype(precision)
+    try:
+        tape, program = (
+            first_training(name, compile, tmp_path / compile, monkeypatch) for compile in ("never", "auto")
+        )
+    finally:
+        tr.set_default_dtype("float32")
+    assert tape.pop("programs") == 0
+    assert (program.pop("programs") > 0) == (name not in ON_THE_TAPE)
+    assert repr(tape.pop("generators")) == repr(program.pop("generators"))  # the same order and random masks
+    alike(program, tape, 1e-12 if precision == "float64" else 1e-5)
