@@ -68,7 +68,8 @@ def _report(seed: int, number: int, coverage: Coverage, models: bool = False, lo
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = "" if isinstance(error, AssertionError) else f" ({Path(place.filename).name}:{place.lineno})"
         print(
-            f"python -m tests.soak{' --models' * models} --seed {seed} --case {number}\n    {type(error).__name__}: {error}{where}",
+            f"python -m tests.soak{' --models' * models} --seed {seed} --case {number}\n"
+            f"    {type(error).__name__}: {error}{where}",
             flush=True,
         )
         if log is not None:

@@ -113,6 +113,10 @@ class Operation:
         grads = {s.uid: None if i is None else found[i] for s, i in zip(self.wanted, places)}
         return [grads.get(s.uid) if need else None for s, need in zip(self.symbols, needs)]
 
+    def gradient(self) -> Runner:
+        """The program of the gradient from all results."""
+        return self._backward(tuple(range(len(self.differentiable))))[0]
+
     def _backward(self, indices: tuple[int, ...]) -> tuple[Runner, list[int | None]]:
         """The program of the gradient, and where in its outputs each wanted cotangent is."""
         known = self._backwards.get(indices)

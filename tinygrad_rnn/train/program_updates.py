@@ -31,7 +31,7 @@ class ProgramUpdates:
         self.gradients, self.clip_norm, self.clip_value = gradients, clip_norm, clip_value
         self.last: Any = None
         self._paths: dict[tuple | None, Any] = {}  # by the signature of a batch
-        self._steps: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()  # by the program
+        self._steps: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()  # by the program; or why not
 
     def __call__(self, batch: Any) -> tuple[float, float]:
         """Update the parameters with a batch; the loss before, and the norm of the gradients, if clipped.
@@ -90,13 +90,18 @@ class ProgramUpdates:
 
     def _native_step(self, found: Any) -> Any:
         """The native call for a program that was found, or None if part of the step runs in Python."""
+        step = self.native_step(found)
+        return None if isinstance(step, str) else step
+
+    def native_step(self, found: Any) -> Any:
+        """The native call for a program that was found, or the reason why part of the step runs in Python."""
         from ..compiler.model.pool import attempt  # at first use, as importing the compiler takes a while
         from .native_step import NativeStep
 
-        step = self._steps.get(found.capture, self)
+        step = self._steps.get(found.capture)
         clipping = self.clip_norm, self.clip_value
-        if step is not None and (step is self or step.clipping != clipping or not step.fits(found)):
+        if step is None or (not isinstance(step, str) and (step.clipping != clipping or not step.fits(found))):
             gradients = self.gradients
-            made = attempt(lambda: NativeStep(found, gradients.optimizer, *clipping, gradients.watch))
-            step = self._steps[found.capture] = None if isinstance(made, str) else made
+            step = attempt(lambda: NativeStep(found, gradients.optimizer, *clipping, gradients.watch))
+            self._steps[found.capture] = step
         return step

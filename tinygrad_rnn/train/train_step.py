@@ -151,17 +151,31 @@ class TrainStep:
         return np.array(losses, np.float64)
 
     def explain(self, inputs: Any, targets: Any) -> Any:
-        """Report the program for such a batch, or why there is none.
+        """Report the program for such a batch, what it runs as and what that costs; or why there is none.
 
         Returns
         -------
         Report
-            ``compiled``, ``reason`` and, as text, the program.
+            Its text shows all of it. ``compiled``, or the ``reason`` why not; ``native``, whether the step with its
+            update is one native call, or ``why`` not; and one of ``parts``, with its groups of operations, their FLOPs
+            and the bytes that they move, and its memory.
+
+        Examples
+        --------
+        >>> import numpy as np, tinygrad_rnn as tr
+        >>> from tinygrad_rnn import nn, optim
+        >>> from tinygrad_rnn.train import TrainStep
+        >>> model = nn.Linear(3, 1)
+        >>> step = TrainStep(model, optim.SGD(model.parameters(), lr=0.1), nn.mse_loss, clip_norm=1.0)
+        >>> report = step.explain(np.ones((4, 3)), np.zeros((4, 1)))
+        >>> report.native, report.parts[0].groups[-1].text
+        (True, 'update by SGD of 4 numbers')
         """
         from ..programs.report import report
 
-        gradients = self.updates().gradients
-        return report(gradients.title, gradients.find(gradients.arguments((inputs, targets))))
+        updates = self.updates()
+        gradients = updates.gradients
+        return report(gradients.title, gradients.find(gradients.arguments((inputs, targets))), updates)
 
     def update(self, batch: Any) -> float:
         """Update the parameters with a batch, the pair of inputs and targets; the loss before."""

@@ -4,5 +4,6 @@ Files, in reading order: `program` (what a trace returns), `trace` (records a fu
 the gradients), `rows` (which operations a loop over rows can compute), `losses` and `simplify` (take operations apart
 until they can), `regions` (which of them run together), `region_loop` (those as compiled loops), `interpret` (runs a
 program on NumPy), `native` (a program bound to arrays: one native call), `pool` (those of one program), `bind` (memory
-for values, and the stages of machine code), `runner` (runs a program after the tests of values that it asks for).
+for values, and the stages of machine code), `runner` (runs a program after the tests of values that it asks for),
+`explain` (reports on what it runs as).
 """

@@ -38,9 +38,11 @@ def differentiate(
             (lead,) = s.args
             cotangents.setdefault(lead.uid, {})[s.static["index"]] = g
             continue
+        trace.at = s.where
         for a, new in zip(s.args, _pull_back(trace, s, g)):
             if new is not None and trace.needing(a):
                 _add(cotangents, a, new)
+    trace.at = ""
     return [cotangents.get(s.uid) for s in wanted]
 
 

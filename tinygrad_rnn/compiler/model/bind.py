@@ -72,7 +72,7 @@ class Memory:
 
     def __init__(self, dtype: np.dtype):
         self.dtype = dtype
-        self.allocated = 0  # elements
+        self.allocated = self.used = self.peak = 0  # elements
         self._free: list[np.ndarray] = []
         self._users: dict[int, int] = {}  # by the id of an array: the last step that needs it
         self._arrays: dict[int, np.ndarray] = {}
@@ -89,6 +89,8 @@ class Memory:
             found = raw[-(raw.ctypes.data // self.dtype.itemsize) % per_line :][:size]
             self.allocated += size
         self._arrays[id(found)], self._users[id(found)] = found, until
+        self.used += found.size
+        self.peak = max(self.peak, self.used)
         return found
 
     def keep(self, array: np.ndarray, until: int) -> None:
@@ -105,6 +107,7 @@ class Memory:
         """Take back the arrays that no step after this one needs."""
         for key in [key for key, until in self._users.items() if until <= step]:
             del self._users[key]
+            self.used -= self._arrays[key].size
             self._free.append(self._arrays[key])
 
 
@@ -140,6 +143,10 @@ class Stages:
         self._close()
         self.host.append(name)
         self._calls.append(function)
+
+    def counts(self) -> tuple[int, int]:
+        """How many stages there are, and how many operations in Python."""
+        return len(self._rows), len(self.host)
 
     def _close(self) -> None:
         first = max((call[1] for call in self._calls if isinstance(call, tuple)), default=0)

@@ -69,12 +69,16 @@ class NativeProgram:
         for s in (*program.inputs, *(s for draw in program.draws for s in draw.symbols)):
             self.at[s.uid] = self._array(s.shape, self.end) if s.dtype == self.dtype else np.empty(s.shape, s.dtype)
         self.at |= self.captured
+        self.bound: list[tuple[RegionLoop | Symbol, int, int]] = []  # with how many stages, and operations in Python
         for self.step, part in enumerate(plan):
+            before = self.stages.counts()
             if isinstance(part, RegionLoop):
                 self._bind_region(part)
             else:
                 self._bind(part)
             self.memory.release(self.step)
+            stages, hosts = (b - a for a, b in zip(before, self.stages.counts()))
+            self.bound.append((part, stages, hosts))
         self.stages.finish()
         self.outputs = [self.at[s.uid] for s in program.outputs]
 

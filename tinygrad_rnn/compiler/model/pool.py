@@ -61,8 +61,12 @@ class Pool:
     def run(self, native: NativeProgram, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The outputs, in arrays of the caller's own, by what :meth:`take` gave; it is given back."""
         found = [np.array(a, dtype) for a, dtype in zip(native.run(inputs), self._dtypes)]
-        self._free.append(native)
+        self.give(native)
         return found
+
+    def give(self, native: NativeProgram) -> None:
+        """Give back what :meth:`take` gave."""
+        self._free.append(native)
 
     def take(self, captured: Mapping[int, np.ndarray]) -> NativeProgram:
         """A native program that reads these arrays, and that nobody else runs."""

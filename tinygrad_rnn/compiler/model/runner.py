@@ -83,6 +83,13 @@ class Runner:
             for check, values in zip(self._computed, evaluate(self._integers, inputs, captured)):
                 check.test(values)
 
+    def bound(self, captured: Mapping[int, np.ndarray]) -> NativeProgram | str:
+        """The program bound to arrays, for a look at it; or the reason why it runs on NumPy."""
+        native = self._take(captured)
+        if native is not None and self._pool is not None:
+            self._pool.give(native)
+        return self.why if native is None else native
+
     def _take(self, captured: Mapping[int, np.ndarray]) -> NativeProgram | None:
         """A native program for these arrays; None, from now on, if there cannot be one."""
         if self._pool is None:

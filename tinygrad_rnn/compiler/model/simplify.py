@@ -50,6 +50,7 @@ class Simplification(ModelTrace):
 
     def again(self, s: Symbol, args: tuple) -> Any:
         """A value of the program, with new arguments; a tuple for the common value of several results."""
+        self.at = s.where
         if s.op is PICK and isinstance(args[0], tuple):
             return args[0][s.static["index"]]
         if s.op in (LOOP, LOOP_GRADIENT, PICK):

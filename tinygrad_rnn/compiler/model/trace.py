@@ -38,6 +38,8 @@ class ModelTrace(Recorder):
         By the id of what the function holds: that, its tensor and its symbol.
     needs : set of int
         Uids of the values through which gradients flow.
+    at : str
+        "file:line" of what is recorded; empty if that is where the function is.
     guards : list
         What the loops of recurrent layers depend on: objects with a method ``hold()``.
     """
@@ -58,6 +60,7 @@ class ModelTrace(Recorder):
         self.arrays: set[int] = set()
         self.guards: list[Any] = []  # of the programs of recurrent layers
         self.read: list[Tensor] = []
+        self.at = ""
         self.makes_array: Callable[[], bool] = lambda: False
         self._uids = 0
         self._seen: dict[Any, Symbol] = {}
@@ -182,7 +185,7 @@ class ModelTrace(Recorder):
         except TypeError:  # a static parameter without a hash, such as an array of indices
             key, found = object(), None
         if found is None:
-            found = self._seen[key] = Symbol(self, op, args, static, shape, dtype, False, where=location())
+            found = self._seen[key] = Symbol(self, op, args, static, shape, dtype, False, where=self.at or location())
             if needs and (np.dtype(dtype).kind == "f" or op is LOOP):
                 self.needs.add(found.uid)
         return found
