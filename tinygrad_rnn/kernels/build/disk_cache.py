@@ -46,6 +46,7 @@ def directory() -> Path | None:
 
 @functools.cache
 def _choose(user: int | None, given: str | None, caches: str | None, *_: str | None) -> Path | None:
+    # the last argument, TMPDIR, is a part of the key alone: `tempfile` looks it up itself
     try:
         if given:
             try:
@@ -71,6 +72,7 @@ def _choose(user: int | None, given: str | None, caches: str | None, *_: str | N
 
 
 def _remove(folder: Path, process: int) -> None:
+    # a forked child ends earlier than its parent, whose folder it is
     if os.getpid() == process:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -88,6 +90,7 @@ def _prepared(folder: Path) -> Path:
     for step in (*reversed(folder.parents), folder):
         if not step.exists():
             with contextlib.suppress(FileExistsError):
+                # one by one, as `parents=True` would make those outside with other permissions
                 step.mkdir(mode=0o700)
     _check(folder, os.lstat(folder), stat.S_IFDIR)
     if hasattr(os, "geteuid"):
@@ -159,6 +162,7 @@ def _read(name: str) -> bytes | None:
     folder = directory()
     if folder is None:
         return None
+    # no link is followed, and a pipe that somebody put there does not wait for a writer
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         with open(os.open(folder / name, flags), "rb") as file:

@@ -134,6 +134,7 @@ def _codegen() -> _Codegen:
 def compiled(functions: tuple[Callable, ...], dtype: Any = None) -> bytes:
     """Object code of functions, under the names SYMBOL.0, SYMBOL.1, ...; they raise nothing."""
     context = cpu_target.target_context
+    # it learns what was declared since, such as operators of vectors
     context.refresh()
     model: Any = callconv.create_error_model("numpy", context)
     context = context.subtarget(error_model=model, _internal_codegen=_codegen())
@@ -171,6 +172,7 @@ def _add(context: Any, inside: Functions, function: Callable, symbol: str, dtype
     outside = ir.Function(inside.module, ir.FunctionType(returned, given), symbol)
     builder = ir.IRBuilder(outside.append_basic_block("entry"))
     passed = iter(outside.args)
+    # of `like` only the type matters: a null pointer will do
     nowhere = lambda kind: ir.Constant(context.get_value_type(kind), None)
     values = [nowhere(kind) if name == LIKE else next(passed) for name, kind in zip(names, kinds)]
     _, value = convention.call_function(builder, body, result, kinds, values)

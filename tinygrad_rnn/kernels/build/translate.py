@@ -123,7 +123,9 @@ class Translation:
         (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
         assert isinstance(tree, ast.FunctionDef)
         self.tree = tree
+        # A name that is assigned to once is a value; others get memory, of which LLVM makes registers again.
         self.times = Counter(parameter.arg for parameter in tree.args.args)
+        # the number of a loop is a value of its own in each pass
         counters = [n.target for n in ast.walk(tree) if isinstance(n, ast.For)]
         names = [n for n in ast.walk(tree) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
         self.times.update(n.id for n in names if n not in counters)
@@ -159,6 +161,7 @@ class Translation:
         if isinstance(node, ast.Assign) and len(node.targets) == 1:
             self.store(node, node.targets[0], node.value)
         elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name | ast.Subscript):
+            # the target once more, as something to be read
             before = ast.copy_location(ast.parse(ast.unparse(node.target), mode="eval").body, node)
             self.store(node, node.target, ast.copy_location(ast.BinOp(before, node.op, node.value), node))
         elif isinstance(node, ast.Expr):
@@ -181,6 +184,7 @@ class Translation:
         """Assign to a name, to several, or to an element of an array."""
         if isinstance(target, ast.Name):
             self.assign(node, target.id, self.value(value))
+        # as a part of jitted code, arrays are indexed as Numba does it, which may check bounds
         elif isinstance(target, ast.Subscript) and self.functions is None:
             self.call(operator.setitem, target.value, target.slice, value)
         elif isinstance(target, ast.Subscript):
@@ -243,6 +247,7 @@ class Translation:
         self.next = outer
         self.go_on(latch)
         builder.position_at_end(latch)
+        # no overflow, so LLVM can tell how often the loop runs
         index.add_incoming(builder.add(index, step, flags=["nsw"]), latch)
         builder.branch(head)
         return builder.position_at_end(end)
@@ -340,6 +345,7 @@ class Translation:
     def constant(self, node: ast.expr, value: Any) -> Value:
         if isinstance(value, type) and hasattr(value, "_fields"):
             return types.NamedTupleClass(value), self.context.get_dummy_value()
+        # the member of an enum of integers is a number here
         kind = types.intp if isinstance(value, int) and not isinstance(value, bool) else typeof(value)
         if not isinstance(kind, types.Number | types.Boolean):
             self.fail(node, "a number")
@@ -347,6 +353,7 @@ class Translation:
 
     def field(self, node: ast.Attribute) -> Value:
         """A field of a record, or a number that an attribute of the module stands for."""
+        # first: a name of the module may hold another module, or an enum
         known = self.static(node)
         if known is not None:
             return self.constant(node, known)
@@ -405,6 +412,7 @@ class Translation:
 
     def call(self, function: Any, *nodes: ast.expr) -> Value:
         arguments = [self.value(node) for node in nodes]
+        # put in place of the call; it has names of its own, and no result
         if isinstance(function, FunctionType) and function.__globals__ is self.globals:
             Translation(self.context, self.builder, function, self.functions).run(arguments)
             return types.void, self.context.get_dummy_value()

@@ -30,6 +30,7 @@ def _tail_nn(
     K2: int, w2: Array, w2_at: int, ldw2: int, bias: Array, bias_at: int, c: Array, c_at: int, n: int,
 ) -> None:  # fmt: skip
     """The last n columns of one row, fewer than lanes."""
+    # the bias alone is padded to whole vectors; the lanes beyond are not stored
     acc = vload(bias, bias_at)
     for k in range(K1):
         acc = vfma(vbroadcast(a1, a1_at + k * k1), vload_n(w1, w1_at + k * ldw1, n), acc)
@@ -88,6 +89,7 @@ def _emit_dots(builder: ir.IRBuilder, sums: list[Any], a: Place, K: Any, w: Plac
     w.at(builder, [], builder.add(builder.mul(last, ldw), K))
     at = []
     for i in range(len(sums)):
+        # beyond the last row, that row once more: nothing outside is read, and the caller drops the sums
         i = builder.select(builder.icmp_signed("<", last, intp(i)), last, intp(i))
         at.append(builder.add(w.offset, builder.mul(i, ldw)))
     step = intp(vec.lanes)
@@ -181,5 +183,6 @@ def few_rows_nt(
                 if at + lanes <= N:
                     vstore(c, row * N + at, v + vload(bias, at))
                 else:
+                    # the bias is padded to whole vectors, C is not
                     vstore_n(c, row * N + at, v + vload(bias, at), N - at)
                 at += lanes

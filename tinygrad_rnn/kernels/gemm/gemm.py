@@ -30,7 +30,7 @@ Integer = int | np.integer
 
 VECTOR_BYTES, LINE = TARGET.vector_bytes, 64
 
-# of gemm_tn: a panel of B stays in the first-level cache, a block of A in the second
+# of gemm_tn: with vectors of 256 bits a panel of B (24 KiB) stays in the first-level cache, a block of A in the second
 K_BLOCK, M_BLOCK = 384, 96
 TAIL_ROWS = 48  # of a product whose columns are no whole panels: as many go through a panel on the stack at a time
 
@@ -116,6 +116,7 @@ def pack(
         for k in range(K if whole < N else 0):
             for v in range(0, width, lanes):
                 n = min(whole + v, N)
+                # where n is N already, no lane is read and all of them become 0
                 tail = vload_n(w, offset + k * row_stride + n, N - n)
                 vstore(packed, packed_offset + whole * K + k * width + v, tail)
         return
@@ -223,6 +224,7 @@ def whole_panels(first: Factors, second: Factors, start: bool, begin: Rows, c: R
         return
     # The number of rows of a tile has to be a literal, as it decides the code: hence a call for each number below.
     parts = (rows + TILE_ROWS - 1) // TILE_ROWS
+    # so many bytes for each k from each of the tiles of a panel: together they fetch the next panel
     step = PANEL_VECTORS * VECTOR_BYTES // parts
     for j in range(done, panels):
         row = 0
@@ -308,6 +310,7 @@ def gemm(
     """
     zero = np.intp(0)
     factors = Factors(a, np.intp(a_at), np.intp(lda), np.intp(K), packed, np.intp(p_at))
+    # depth 0: a second product that adds nothing, so that one tile serves both functions
     nothing = Factors(a, zero, zero, zero, packed, zero)
     out = Rows(c, np.intp(c_at), np.intp(ldc))
     product(factors, nothing, np.bool_(accumulate), out, out, np.intp(rows), np.intp(N))
@@ -319,6 +322,7 @@ def gemm2(
     p2: Array, p2_at: int, bias: Array, bias_at: int, rows: int, N: int, c: Array, c_at: int, ldc: int,
 ) -> None:  # fmt: skip
     """``C[rows, N] = bias + A1 @ P1 + A2 @ P2``; C is written once."""
+    # Arguments one by one, as generated loops write them down and a C symbol takes them; inside they are records.
     first = Factors(a1, np.intp(a1_at), np.intp(lda1), np.intp(K1), p1, np.intp(p1_at))
     second = Factors(a2, np.intp(a2_at), np.intp(lda2), np.intp(K2), p2, np.intp(p2_at))
     begin, out = Rows(bias, np.intp(bias_at), np.intp(0)), Rows(c, np.intp(c_at), np.intp(ldc))
@@ -348,14 +352,17 @@ def transposed_product(gemm: Any) -> Any:
     ) -> int:  # fmt: skip
         """0, or 1 if there is no memory for the blocks."""
         width, most, itemsize = PANEL_VECTORS * vlanes(c), min(K, K_BLOCK), VECTOR_BYTES // vlanes(c)
+        # all panels of B at once, as every block of A meets them
         b_size = most * ((N + width - 1) // width * width)  # lines of the cache
         size = b_size + min(M, M_BLOCK) * most
+        # memory of C's, as code without Python objects makes no arrays
         memory = allocate(LINE + size * itemsize)
         if memory == 0:
             return 1
         blocks = array_at(memory + LINE - memory % LINE, size, c)  # first those of B, then those of A
         for k in range(0, max(K, 1), K_BLOCK):  # once without rows too: C becomes zero
             depth, zero = min(K_BLOCK, K - k), np.intp(0)
+            # blocks along K are cut by K alone and added in order, so each element stays one chain of multiply-adds
             pack(b, b_at + k * ldb, ldb, np.intp(1), depth, N, blocks, zero)
             for m in range(0, M, M_BLOCK):
                 rows, c_m = min(M_BLOCK, M - m), c_at + m * ldc

@@ -36,7 +36,7 @@ from ..simd.types import (
     store,
 )
 
-# 6 rows of 2 vectors (of 4 with 32 registers), one row of B and one broadcast value fit into the registers
+# a tile, one row of B and one broadcast value fit into the registers: 12 + 2 + 1 of 16, or 24 + 4 + 1 of 32
 TILE_ROWS = 6
 PANEL_VECTORS = 4 if TARGET.registers == 32 else 2
 
@@ -107,7 +107,9 @@ def emit_fma(
 ) -> list[Any]:  # fmt: skip
     """The tile after the loop over k, see `tile_fma`; `ahead`: address and step in bytes of prefetches."""
     vec, intp, vectors = b.vec, K.type, len(tile) // rows
+    # a product may have no second operand, and the loop below tests at its end
     some = builder.icmp_signed(">", K, intp(0))
+    # once before the loop: offsets only grow, so the last element of either operand is the farthest
     if BOUNDSCHECK:
         with builder.if_then(some):
             last = builder.sub(K, intp(1))
@@ -148,6 +150,7 @@ def emit_fma(
     keep_rolled(builder, again)
 
     builder.position_at_end(after)
+    # without a pass through the loop the tile is what it was
     ends = [builder.phi(vec.llvm) for _ in tile]
     for phi, first, step in zip(ends, tile, results):
         phi.add_incoming(first, before)

@@ -68,6 +68,7 @@ def find_segments(
     PACKED_ROW, PACKED_STATE : (T * B,)
         The inverse: where each row lies, and where the state after it lies; -1 where it does not count.
     """
+    # One long body: its parts would hand each other all of these sections.
     T, B = steps, len(lengths)
     has_mask, has_resets = len(mask) > 0, len(resets) > 0
     most = B
@@ -119,6 +120,7 @@ def find_segments(
         initial_row, reset_row, final_row = batch_row, batch_row, batch_row
     rank = np.empty(n, np.int64)
     for s in range(n, size):
+        # without a step, what it begins with is what it ends with: its state lies among the last ones
         lengths_out[s], batch_row[s], first_state[s], first_grad[s] = 0, 0, rows + s, s
     for s in range(n):
         at = begin[longest - length[s]]
@@ -126,17 +128,20 @@ def find_segments(
         rank[s] = at
         lengths_out[at], batch_row[at] = length[s], row[s]
         first_state[at] = offsets[longest - length[s]] + at
+        # the two slots take turns: this one is written by the last of its steps back
         first_grad[at] = (length[s] & 1) * size + at
         if has_resets and is_reset[s]:
             reset_row[at] = row[s]
         elif has_resets:
             initial_row[at] = row[s]
     for b in range(B):
+        # the states after the last step lie behind the rows of all steps
         last_segment[b] = rank[tail[b]]
         final_slot[b], final_state[b] = (longest & 1) * size + last_segment[b], rows + last_segment[b]
         if has_resets:
             final_row[last_segment[b]] = b
 
+    # else every step counts, and each element is written below
     if rows < T * B:
         packed_row[:], packed_state[:] = -1, -1
     along, across = (1, T) if batch_first else (B, 1)  # from one step to the next, and from one row of the batch

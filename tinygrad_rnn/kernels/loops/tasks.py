@@ -161,6 +161,7 @@ def _move(x: Array, y: Array, task: MoveRows, row_table: Array) -> None:
     for i in range(row_table[max(origin, destination) + 1]):  # elements of the section, or of both
         r = row_table[a + i] if origin >= 0 else i
         at = to + (row_table[b + i] if destination >= 0 else i) * task.target.ld
+        # it goes to -1, a row before the first
         if at < to:
             continue
         if r < 0:

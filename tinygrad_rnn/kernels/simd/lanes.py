@@ -284,6 +284,7 @@ def vclamp(typingctx, v, low, high):
 
     def codegen(context, builder, sig, args):
         x, lo, hi = (as_vec(context, builder, a, t, vec) for a, t in zip(args, sig.args))
+        # comparisons with NaN are false, so it is never replaced
         x = builder.select(builder.fcmp_ordered(">", lo, x), lo, x)
         return builder.select(builder.fcmp_ordered("<", hi, x), hi, x)
 
@@ -361,9 +362,11 @@ def vsplit(typingctx, v):
         fraction, bias = float_layout(v)
         root = 0x3F3504F3 if v.dtype == types.float32 else 0x3FE6A09E667F3BCD
         one = bias << fraction
+        # moved by 1 - sqrt(1/2), as integers, so that exponents change at sqrt(1/2) and not at 1
         bits = builder.add(builder.bitcast(args[0], v.llvm_int), constant(v.llvm_int, one - root))
         exponent = builder.lshr(bits, constant(v.llvm_int, fraction))
         magic = int(np.array(2.0**fraction, f"f{v.dtype.bitwidth // 8}").view(f"i{v.dtype.bitwidth // 8}"))
+        # an integer becomes a float without a conversion: in the low bits of 2**fraction it counts from there on
         exponent = builder.bitcast(builder.or_(exponent, constant(v.llvm_int, magic)), v.llvm)
         exponent = builder.fsub(exponent, constant(v.llvm, 2.0**fraction + bias))
         mantissa = builder.and_(bits, constant(v.llvm_int, (1 << fraction) - 1))
