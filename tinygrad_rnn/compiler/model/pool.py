@@ -72,6 +72,7 @@ class Pool:
         """A native program that reads these arrays, and that nobody else runs."""
         while True:
             try:
+                # not after a look at the list: another thread may be faster
                 native = self._free.pop()
             except IndexError:
                 break

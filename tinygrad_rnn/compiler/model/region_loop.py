@@ -69,9 +69,11 @@ def compile_region(region: Region, title: str = "Region") -> RegionLoop:
     bases = {}
     for s in region.bases:
         dtype = region.dtype if s.dtype.kind in "iu" else s.dtype
+        # the trace looks at shapes and dtypes only
         bases[s.uid] = Tensor(np.empty(_base_shape(region, s), dtype))
     widths = [((s.size // region.rows,), s.dtype) for s in region.inputs]
     sizes = {n for s in (*region.values, *region.inputs, *region.bases) for n in (*s.shape, s.size // region.rows)}
+    # a size of the region that is equal to it would be taken for that of the batch
     stand_in = next(n for n in range(211, 211 + len(sizes) + 1) if n not in sizes)
 
     def step(inputs: list, states: list) -> tuple[list, list]:

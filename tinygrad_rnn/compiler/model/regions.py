@@ -166,6 +166,7 @@ class _Partition:
                 a, b = (self.of[z.values[0].uid] for z in pair)
                 if a is not b:
                     some |= self._merge(*((b, a) if a.before & b.bit else (a, b)))
+            # from the beginning, as regions that have grown read other values, and can be joined in other rows
             if some:
                 return True
         return False

@@ -71,6 +71,7 @@ def bind_backward(
     small = forward.single_call
     w, arena = bound.weights + epilogue.packing.size, bound.arena + epilogue.temp_size
     names += [*(Role.INPUT_GRAD.of(i) for i in wanted if not small), GRADS, FORWARD_ARENA]
+    # in the order of `Executable._backward`; without initial states, which have been copied into the forward arena
     names += [*forward.names[1 : 1 + n], *(kept := forward.names[1 + n + m :]), *captures]
 
     suballocated = {name: Vector(FORWARD_ARENA, offset) for name, (_, offset) in forward.suballocated.items()}
@@ -84,6 +85,7 @@ def bind_backward(
     results, copied, shapes = [], [], []
     for i in wanted:
         x, name = t.inputs[i], Role.INPUT_GRAD.of(i)
+        # padded, as products write whole panels
         ld = sizes.row([x.width])
         size = time * batch * ld + sizes.panel
         view = view_of(reverse, 0 if small else names.index(name), (time, batch, *t.shapes.inputs[i]), 0, ld)

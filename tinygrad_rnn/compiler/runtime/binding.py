@@ -90,6 +90,7 @@ def rows_of(
     inside: dict[str, Vector],
 ) -> View:
     """Rows of `buffer` from `slot` on."""
+    # a slot is `batch` rows: those of one time step, or of one of two states that take turns
     name, at = inside.get(buffer.name, Vector(buffer.name, 0)) if buffer.result else (ARENA, offsets[buffer])
     ld = layout.sizes.ld(buffer)
     return view_of(layout, names.index(name), shape, at + slot * shape[1] * ld, ld)

@@ -28,7 +28,7 @@ from ..schedule.buffers import BufferKind, Place
 from ..schedule.plan import Plan
 
 # Pieces that threads share out. They depend on shapes alone, so that results do not depend on the threads.
-INPUT_ROWS = 240
+INPUT_ROWS = 240  # whole tiles of six rows
 GRADIENT_ROWS = 256
 
 
@@ -79,6 +79,7 @@ class Epilogue:
             located.sort(key=lambda p: (p[0].buffer.name, p[0].part))
             while located:
                 n = 1
+                # cotangents side by side are one operand: the zeros between them meet rows of zeros in the matrix
                 while n < len(located) and _neighbours(located[n - 1][0], located[n][0]):
                     n += 1
                 depths = [g.width if n == 1 else self.sizes.part(g.width) for _, g, _ in located[:n]]
@@ -180,6 +181,7 @@ class Epilogue:
             base, ldc = p.view.base.uid, self.shapes[p.view.base.uid][1]
             again = False
             if p.direct:
+                # a product overwrites what it meets; where two reach one element, the second adds
                 target = Matrix(GRADS, self.grad_at[base] + p.corner[0] * ldc + p.corner[1], ldc)
                 again = any(w[0] == base and _overlap(w[1:], (*p.corner, p.rows, p.columns)) for w in written)
                 written.append((base, *p.corner, p.rows, p.columns))
@@ -191,6 +193,7 @@ class Epilogue:
                 piece, into = _moved(left, i), _moved(target, i * target.ld)
                 task = TransposedProduct(piece, right, into, rows, n, p.columns, again)
                 (later if again else shared).append(task)
+        # sums only add, to zeros at first: they have to wait where a product would overwrite them
         spans = [(base, *_span(corner, self.shapes[base][1])) for base, *corner in written]
         for place, width, base, offset in self.sums:
             again = any(b == base and low < offset + width and offset < high for b, low, high in spans)
@@ -268,11 +271,13 @@ class _WeightGradient:
         _, r0, r1 = self.view.axes[0]
 
         def cost(m: int, n: int) -> int:
+            # multiply-adds with what the tile adds to rows and columns
             return -(-m // 6) * 6 * sizes.row([n])
 
         natural = self.view.transposed  # a transposed matrix has the cotangent's axis first
         by_cotangent, by_operand = cost(span, r1 - r0), cost(r1 - r0, span)
         mine, other = (by_cotangent, by_operand) if natural else (by_operand, by_cotangent)
+        # the other orientation needs a transposed copy afterwards: it has to be much cheaper
         self.cotangent_left = natural if other > 0.7 * mine else not natural
         self.rows, self.columns = (span, r1 - r0) if self.cotangent_left else (r1 - r0, span)
         c0 = self.pieces[0][1][1]

@@ -129,6 +129,7 @@ class Executable:
         with making:
             if key not in self._bound:
                 if len(self._bound) >= BINDINGS:
+                    # sequences come in many lengths; arrays of sizes that do not come again go, too
                     self._bound.pop(next(iter(self._bound)))
                     self.pool.clear()
                 bound = self._bind(*key)
@@ -204,6 +205,7 @@ class Executable:
             if segments is None:
                 key: tuple = (kind, time, batch, None)
             else:
+                # tables for a rounded number of steps serve many batches; `steps` has the true one
                 key = (kind, segments.slots, segments.batch, bool(reset_states))
                 self.check_memory(kind, time, batch)
             bound: BoundForward = self._bound.get(key) or self.binding(*key)
@@ -216,6 +218,7 @@ class Executable:
                 steps = self._loop_arguments(bound, segments)
                 copies = [self._empty_sequence(shape, segments) for shape in self.plan.traced.shapes.outputs]
                 copies += [np.empty((1, *s.shape), self.dtype) for s in states]
+                # rows of the loop are segments: each gets the constants of its row of the batch
                 bases = [b[segments.batch_row] if by_row else b for b, by_row in zip(bases, self._per_row)]
             arrays = [empty(bound.arena), *map(ravel, (*rows, *states)), *map(empty, bound.results), *bases]
             bound.launch.run([*arrays, *map(ravel, (*moved, *copies)), *map(empty, bound.w)], *steps)
@@ -224,6 +227,7 @@ class Executable:
         except MemoryError as error:
             raise self.out_of_memory(kind, time, batch, segments) from error
         n = len(copies) - len(states)
+        # copies, of a small loop or of packed rows; else views of arrays that hold nothing but results
         ys = copies[:n] or [view.of(arrays) for view in bound.outputs]
         return ys, copies[n:], Context(time, batch, arrays, segments, bool(reset_states)) if train else None
 
@@ -255,6 +259,7 @@ class Executable:
         zeros, empty = self.pool.zeros, self._small if bound.largest < SMALL else self.pool.empty
         sizes = bound.seeds if segments is None else self._seeds(time, batch)
         seeds = [zeros(size) if g is None else g.ravel() for g, size in zip((*output_grads, *state_grads), sizes)]
+        # one array for the gradients of all bases, so that one task clears it
         grads = empty(bound.grads)
         arrays = [
             empty(bound.arena),
@@ -274,6 +279,7 @@ class Executable:
             copies = [*map(np.empty, bound.copies, self._dtypes)]
         else:
             for states in bound.next_states:
+                # the state after a step is not in the rows of the next step: products get a copy in their order
                 moved.append(np.take(states.of(arrays), segments.next_rows(), axis=0, mode="clip"))
             moved += seeds[:k]
             steps = self._loop_arguments(bound, segments)

@@ -127,6 +127,7 @@ class FactReader:
             raise CompileError(f"the cell holds more than a program can watch, such as a {kind.__name__}")
         reached = reached and self.strict
         before = self.seen.get(id(value))
+        # its number: so cycles end, and which attributes share one object is a fact too
         if before is not None and (not reached or id(value) in self.reached):
             return kind, before
         if reached:
@@ -146,6 +147,7 @@ class FactReader:
             if reached:
                 raise unreadable(value, f"{type(error).__name__}: {error}") from error
             fact = ByIdentity(value)
+        # code reaches it now, and did not where it was first seen: that it can be read is all there was to find out
         return fact if before is None else (kind, before)
 
     def item(self, holder: Any, key: Any, value: Any, found: bool, depth: int, reached: bool) -> Any:

@@ -157,6 +157,7 @@ def guards_of(
         search.values.append(os.environ)
     reads: Container[str] = EveryName() if search.all_names or any(map(_looks_around, codes)) else names
     if cell is not None:
+        # only for the error, if code may read what cannot be compared: guards on attributes are the cache's
         static_attributes(cell, reads)
     places = places or [None if cell is None else locate(cell, t) for t in read]
     search.values += [t.data for t, place in zip(read, places) if place is None]

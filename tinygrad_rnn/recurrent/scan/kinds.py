@@ -142,6 +142,7 @@ def is_fixed(value: Any) -> bool:
         return True
     if issubclass(kind, tuple | frozenset):
         return not keeps_attributes(kind) and all(map(is_fixed, value))
+    # a record of NumPy's is a scalar that can be written to
     return issubclass(kind, _FIXED) and not keeps_attributes(kind) and not issubclass(kind, np.void)
 
 

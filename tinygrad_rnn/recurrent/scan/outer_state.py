@@ -84,6 +84,7 @@ class OuterState:
 
     def drew(self) -> bool:
         """Whether one of the random generators was drawn from."""
+        # states hold arrays, which do not compare to one truth value
         return pickle.dumps([get() for get, _ in self.generators]) != pickle.dumps(self._states)
 
     def restore(self) -> None:
@@ -159,6 +160,7 @@ class OuterState:
         elif isinstance(owner, type | types.ModuleType):
             self._keep(functools.partial(vars(owner).get, name), functools.partial(setattr, owner, name))
         else:
+            # not by a `__setattr__` of the user's, which may do more than that
             put = functools.partial(object.__setattr__, owner, name)
             self._keep(functools.partial(getattr, owner, name, None), put)
 

@@ -45,6 +45,7 @@ class ValidSteps:
         if reverse:
             valid = valid[::-1]
             if resets is not None:
+                # a cut before step t is, backwards, one before step t - 1
                 resets = np.concatenate([np.zeros_like(resets[:1]), resets[:0:-1]])
         return None if valid.all() else valid, resets
 
@@ -57,6 +58,7 @@ class ValidSteps:
 
     def segments(self, layout: SequenceLayout) -> Any:
         """Segments of packed rows, as a compiled loop takes them."""
+        # found once for all layers of a direction
         key = layout.reverse, layout.batch_first
         found = self._segments.get(key)
         if found is None:
@@ -152,6 +154,7 @@ def read_valid_steps(
     resets = None if resets is None else read_mask(owner, "resets", resets, lead, axes)
     if batch_first:
         mask, resets = (None if a is None else a.T for a in (mask, resets))
+    # what changes nothing is dropped: the loop without segments is faster
     mask = None if mask is None or mask.all() else mask
     resets = None if resets is None or not resets.any() else resets
     if lengths is None:
