@@ -21,7 +21,7 @@ from tinygrad_rnn.ops.dropout import dropout
 from tinygrad_rnn.ops.elementwise import masked_product, masked_quotient
 from tinygrad_rnn.ops.layer_norm import layer_norm
 from tinygrad_rnn.ops.linear import linear
-from tinygrad_rnn.ops.loss import logistic_loss, squared_error
+from tinygrad_rnn.ops.loss import bernoulli_loss, logistic_loss, squared_error
 from tinygrad_rnn.ops.moments import centre
 from tinygrad_rnn.testing import strategies as ts
 
@@ -691,6 +691,12 @@ LOSS = [
         lambda x, y: np.logaddexp(0, x) - x * y,
         on.same_shape(),
         lambda x, y: T("nn.functional.binary_cross_entropy_with_logits")(x, y, reduction="none"),
+    ),
+    Row(
+        "bernoulli_loss",
+        bernoulli_loss,
+        lambda p, t: -t * np.log(p) - (1 - t) * np.log1p(-p),
+        on.nary(on.floats(0.1, 0.9), on.floats(0.0, 1.0)),
     ),
     Row("class_nll", _class_nll, _nll, on.classified(smoothed=False), _torch_nll),
     Row(

@@ -87,42 +87,15 @@ PACKAGE: Mapping[str, str] = {  # functions of torch and numpy, sought in tinygr
 }
 
 NN: Mapping[str, str] = {  # modules of torch.nn
-    "BCELoss": "nn.BCEWithLogitsLoss, of the values before the sigmoid",
-    "ELU": "the function tr.elu",
-    "Flatten": "t.reshape(len(t), -1)",
-    "GELU": "the function tr.gelu",
-    "Identity": "lambda x: x",
-    "LeakyReLU": "the function tr.leaky_relu",
-    "LogSigmoid": "the function tr.log_sigmoid",
-    "LogSoftmax": "the function tr.log_softmax",
     "MultiheadAttention": "nn.LuongAttention, which has one head",
-    "ReLU": "the function tr.relu",
-    "SiLU": "the function tr.silu",
-    "Sigmoid": "the function tr.sigmoid",
-    "SmoothL1Loss": "nn.HuberLoss, divided by delta",
-    "Softmax": "the function tr.softmax",
-    "Softplus": "the function tr.softplus",
-    "Tanh": "the function tr.tanh",
     "utils": "optim.clip_grad_norm_ for clipping; layers take lengths= in the place of packed sequences",
 }
 
 FUNCTIONAL: Mapping[str, str] = {  # functions of torch.nn.functional
     "dropout": "the layer nn.Dropout",
-    "elu": "tr.elu",
     "embedding": "tr.embedding(table, ids)",
-    "gelu": "tr.gelu",
-    "leaky_relu": "tr.leaky_relu",
-    "log_softmax": "tr.log_softmax",
     "logsigmoid": "tr.log_sigmoid",
-    "one_hot": "tr.one_hot(ids, num_classes)",
     "pad": "tr.pad",
-    "relu": "tr.relu",
-    "sigmoid": "tr.sigmoid",
-    "silu": "tr.silu",
-    "smooth_l1_loss": "nn.functional.huber_loss, divided by delta",
-    "softmax": "tr.softmax",
-    "softplus": "tr.softplus",
-    "tanh": "tr.tanh",
 }
 
 OPTIM: Mapping[str, str] = {  # of torch.optim

@@ -1,4 +1,4 @@
-"""Modules that hold other modules."""
+"""Modules that hold other modules, or parameters."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import DTypeError
 from .module import Module
+from .parameter import Parameter
 
 
 def _check_module(module: Any, owner: str) -> Module:
@@ -97,6 +98,65 @@ class Sequential(ModuleList):
                 ) from error
             x, before = y, module
         return x
+
+
+class ParameterList(Module):
+    """A list of parameters, named "0", "1", ...
+
+    Parameters
+    ----------
+    parameters : iterable of Parameter or Tensor
+        What is no :class:`Parameter` becomes one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from tinygrad_rnn import nn
+    >>> weights = nn.ParameterList([np.eye(2), np.zeros(3)])
+    >>> len(weights), [name for name, _ in weights.named_parameters()]
+    (2, ['0', '1'])
+    """
+
+    def __init__(self, parameters: Iterable[Any] = ()) -> None:
+        self.extend(parameters)
+
+    def append(self, parameter: Any) -> ParameterList:
+        setattr(self, str(len(self)), _as_parameter(parameter))
+        return self
+
+    def extend(self, parameters: Iterable[Any]) -> ParameterList:
+        if not isinstance(parameters, Iterable) or isinstance(parameters, str):
+            raise TypeError(f"ParameterList: got {type(parameters).__name__}, wanted an iterable of nn.Parameter")
+        for parameter in parameters:
+            self.append(parameter)
+        return self
+
+    def _index(self, index: int) -> str:
+        n = len(self)
+        if not isinstance(index, int | np.integer):
+            raise TypeError(f"ParameterList: got the index {index!r}, wanted an integer or a slice")
+        if not -n <= index < n:
+            raise IndexError(f"ParameterList: got index {index}, wanted one of {n} parameters")
+        return str(index % n)
+
+    def __getitem__(self, index: int | slice) -> Any:
+        return list(self)[index] if isinstance(index, slice) else getattr(self, self._index(index))
+
+    def __setitem__(self, index: int, parameter: Any) -> None:
+        setattr(self, self._index(index), _as_parameter(parameter))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __iter__(self) -> Iterator[Parameter]:
+        return (value for value in vars(self).values() if isinstance(value, Parameter))
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"({i}): {tuple(p.shape)}" for i, p in enumerate(self))
+
+
+def _as_parameter(value: Any) -> Parameter:
+    return value if isinstance(value, Parameter) else Parameter(value)
 
 
 class ModuleDict(Module):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..checks import flag, whole_number
+from ..checks import flag, number, one_of, whole_number
 from ..core import Tensor
 from ..core.aliases import Value
 from . import functional as F
+from . import likelihoods
 from .module import Module
 
 
@@ -106,3 +107,70 @@ class CTCLoss(_Loss):
 
     def extra_repr(self) -> str:
         return f"blank={self.blank}, {super().extra_repr()}" + (", zero_infinity=True" if self.zero_infinity else "")
+
+
+class BCELoss(_Loss):
+    """Binary cross-entropy of probabilities; see :func:`~tinygrad_rnn.nn.functional.binary_cross_entropy`."""
+
+    weight: Tensor | None
+
+    def __init__(self, weight: Value = None, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.register_buffer("weight", weight)
+
+    def forward(self, input: Value, target: Value) -> Value:
+        return likelihoods.binary_cross_entropy(input, target, self.weight, self.reduction)
+
+
+class SmoothL1Loss(_Loss):
+    """Huber's loss divided by `beta`; see :func:`~tinygrad_rnn.nn.functional.smooth_l1_loss`."""
+
+    def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
+        super().__init__(reduction)
+        self.beta = likelihoods.check_beta(beta)
+
+    def forward(self, input: Value, target: Value) -> Value:
+        return likelihoods.smooth_l1_loss(input, target, self.reduction, self.beta)
+
+    def extra_repr(self) -> str:
+        return f"reduction={self.reduction!r}, beta={self.beta}"
+
+
+class KLDivLoss(Module):
+    """Kullback-Leibler divergence; see :func:`~tinygrad_rnn.nn.functional.kl_div`."""
+
+    def __init__(self, reduction: str = "mean", log_target: bool = False) -> None:
+        self.reduction = one_of("reduction", reduction, likelihoods.BATCH_REDUCTIONS)
+        self.log_target = flag("log_target", log_target)
+
+    def forward(self, input: Value, target: Value) -> Value:
+        return likelihoods.kl_div(input, target, self.reduction, self.log_target)
+
+    def extra_repr(self) -> str:
+        return f"reduction={self.reduction!r}, log_target={self.log_target}"
+
+
+class GaussianNLLLoss(_Loss):
+    """Likelihood of means and variances; see :func:`~tinygrad_rnn.nn.functional.gaussian_nll_loss`."""
+
+    def __init__(self, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.full = flag("full", full)
+        self.eps = number("eps", eps, "a positive number", lambda eps: eps > 0)
+
+    def forward(self, input: Value, target: Value, var: Value) -> Value:
+        return likelihoods.gaussian_nll_loss(input, target, var, self.full, self.eps, self.reduction)
+
+
+class QuantileLoss(_Loss):
+    """Pinball loss of one or several quantiles; see :func:`~tinygrad_rnn.nn.functional.quantile_loss`."""
+
+    def __init__(self, quantiles: Any = 0.5, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.quantiles = likelihoods.check_quantiles(quantiles)
+
+    def forward(self, input: Value, target: Value) -> Value:
+        return likelihoods.quantile_loss(input, target, self.quantiles, self.reduction)
+
+    def extra_repr(self) -> str:
+        return f"quantiles={self.quantiles}, reduction={self.reduction!r}"

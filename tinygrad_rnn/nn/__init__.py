@@ -5,14 +5,52 @@ Names only: they are defined in `modules`, `recurrent` and `decoding`, which nev
 
 from .. import foreign_names
 from ..decoding import beam_search, greedy_search, sample
+from ..modules.activations import (
+    ELU,
+    GELU,
+    GLU,
+    SELU,
+    Flatten,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    Identity,
+    LeakyReLU,
+    LogSigmoid,
+    LogSoftmax,
+    Mish,
+    PReLU,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from ..modules.attention import LuongAttention
-from ..modules.containers import ModuleDict, ModuleList, Sequential
+from ..modules.batch_norm import BatchNorm1d
+from ..modules.containers import ModuleDict, ModuleList, ParameterList, Sequential
+from ..modules.conv import Conv1d
 from ..modules.dropout import Dropout
 from ..modules.embedding import Embedding
 from ..modules.linear import Linear
-from ..modules.losses import BCEWithLogitsLoss, CrossEntropyLoss, CTCLoss, HuberLoss, L1Loss, MSELoss, NLLLoss
+from ..modules.losses import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CrossEntropyLoss,
+    CTCLoss,
+    GaussianNLLLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    MSELoss,
+    NLLLoss,
+    QuantileLoss,
+    SmoothL1Loss,
+)
 from ..modules.module import Module
-from ..modules.norm import LayerNorm
+from ..modules.norm import LayerNorm, RMSNorm
 from ..modules.parameter import Parameter
 from ..recurrent import (
     GRU,
@@ -32,6 +70,7 @@ from ..recurrent import (
 )
 from ..recurrent.cells import (
     CIFGCell,
+    Conv1dCell,
     FastGRNNCell,
     GRUCell,
     IndRNNCell,
@@ -51,63 +90,100 @@ from ..recurrent.cells import (
 )
 from . import functional, init
 from .functional import (
+    binary_cross_entropy,
     binary_cross_entropy_with_logits,
     cross_entropy,
     ctc_beam_search,
     ctc_greedy_decode,
     ctc_loss,
+    gaussian_nll_loss,
     huber_loss,
+    kl_div,
     l1_loss,
     mse_loss,
     nll_loss,
+    quantile_loss,
+    smooth_l1_loss,
 )
 
 __all__ = [
+    "ELU",
+    "GELU",
+    "GLU",
     "GRU",
     "LSTM",
     "RNN",
     "RTRL",
+    "SELU",
+    "BCELoss",
     "BCEWithLogitsLoss",
+    "BatchNorm1d",
     "Bidirectional",
     "CIFGCell",
     "CTCLoss",
     "Cell",
+    "Conv1d",
+    "Conv1dCell",
     "CrossEntropyLoss",
     "Dropout",
     "Embedding",
     "FastGRNNCell",
+    "Flatten",
     "GRUCell",
+    "GaussianNLLLoss",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
     "HuberLoss",
+    "Identity",
     "IndRNNCell",
+    "KLDivLoss",
     "L1Loss",
     "LRUCell",
     "LSTMCell",
     "LayerNorm",
     "LayerNormGRUCell",
     "LayerNormLSTMCell",
+    "LeakyReLU",
     "LearnedInitialState",
     "Linear",
+    "LogSigmoid",
+    "LogSoftmax",
     "LuongAttention",
     "MGUCell",
     "MSELoss",
     "MinGRUCell",
     "MinLSTMCell",
+    "Mish",
     "Modifier",
     "Module",
     "ModuleDict",
     "ModuleList",
     "NLLLoss",
+    "PReLU",
     "Parameter",
+    "ParameterList",
     "PeepholeLSTMCell",
+    "QuantileLoss",
+    "RMSNorm",
     "RNNCell",
+    "ReLU",
+    "ReLU6",
     "Recurrent",
     "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "SmoothL1Loss",
+    "Softmax",
+    "Softplus",
     "Stacked",
+    "Tanh",
     "UGRNNCell",
     "VariationalDropout",
     "WeightDrop",
     "Zoneout",
     "beam_search",
+    "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cell_by_name",
     "cell_names",
@@ -117,14 +193,18 @@ __all__ = [
     "ctc_loss",
     "detach_state",
     "functional",
+    "gaussian_nll_loss",
     "greedy_search",
     "huber_loss",
     "init",
+    "kl_div",
     "l1_loss",
     "mse_loss",
     "nll_loss",
+    "quantile_loss",
     "register_cell",
     "sample",
+    "smooth_l1_loss",
 ]
 
 

@@ -60,5 +60,5 @@ def _share(a: Value, b: Value) -> Value:
     floats=True,
 )
 def logaddexp(a: Value, b: Value) -> Value:
-    """``log(exp(a) + exp(b))``, without overflow; the gradient goes to both by their shares, as of `logsumexp`."""
+    """``log(exp(a) + exp(b))``, without overflow; both get their share of the gradient."""
     return np.logaddexp(a, b)

@@ -8,7 +8,7 @@ from ..core import Traceable, primitive
 from ..core.aliases import Value
 from . import twins
 from .activation import sigmoid_of
-from .elementwise import masked_product
+from .elementwise import log, masked_product, maximum
 from .twins import flat, kernels
 
 
@@ -72,3 +72,25 @@ def logistic_loss(x: Value, target: Value) -> Value:
     else:  # an infinity less a share of it would be NaN
         y = masked_product(1 - target, np.maximum(x, 0)) + masked_product(target, np.maximum(-x, 0))
     return y + np.log1p(np.exp(-np.abs(x)))
+
+
+LEAST = -100.0  # the logarithm of a probability of 0, as PyTorch has it
+
+
+def _log(p: Value) -> Value:
+    """``max(log(p), -100)``, in tensor operations."""
+    return maximum(log(p), LEAST)
+
+
+@primitive(
+    vjps=[
+        lambda g, y, p, target: g * (p - target) / maximum((1 - p) * p, 1e-12),
+        lambda g, y, p, target: g * (_log(1 - p) - _log(p)),
+    ],
+    saves=(0, 1),
+    floats=True,
+)
+def bernoulli_loss(p: Value, target: Value) -> Value:
+    """``-target * log(p) - (1 - target) * log(1 - p)`` of probabilities; logarithms end at -100, slopes at 1e12."""
+    with np.errstate(divide="ignore"):
+        return -target * np.maximum(np.log(p), LEAST) - (1 - target) * np.maximum(np.log1p(-p), LEAST)

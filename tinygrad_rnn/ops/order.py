@@ -48,7 +48,7 @@ def argsort(x: Value, axis: int | None = -1, descending: bool = False) -> Value:
 
 @like_first
 def sort(x: Value, axis: int | None = -1, descending: bool = False) -> Value:
-    """`x` in rising (or falling) order along `axis` (None: flattened), NaN last; each gradient goes where it came from.
+    """`x` in rising (or falling) order along `axis` (None: flattened), NaN last.
 
     Examples
     --------

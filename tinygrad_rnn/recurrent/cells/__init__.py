@@ -1,11 +1,13 @@
 """The built-in cells, one file for each family, in plain tensor maths with paper and equations.
 
 `base` has what gated cells share, `registry` finds cells by name. The families: `rnn`, `lstm`, `gru`, `norm` (with
-layer normalisation) and `linear` (whose recurrence is diagonal). Users import them from `nn`.
+layer normalisation), `linear` (whose recurrence is diagonal) and `conv` (a causal convolution). Users import them from
+`nn`.
 
 A cell knows operations, parameters and the protocol of :mod:`..cell`; neither layers nor the compiler.
 """
 
+from .conv import Conv1dCell
 from .gru import FastGRNNCell, GRUCell, MGUCell, UGRNNCell
 from .linear import LRUCell, MinGRUCell, MinLSTMCell
 from .lstm import CIFGCell, LSTMCell, PeepholeLSTMCell
@@ -15,6 +17,7 @@ from .rnn import IndRNNCell, RNNCell
 
 __all__ = [
     "CIFGCell",
+    "Conv1dCell",
     "FastGRNNCell",
     "GRUCell",
     "IndRNNCell",
