@@ -216,6 +216,16 @@ def test_convolutions_refuse():
         nn.Conv1dCell(nn.Linear(2, 2))
 
 
+@pytest.mark.parametrize("make", [lambda: nn.RMSNorm(4), lambda: nn.BatchNorm1d(4), lambda: nn.Conv1d(4, 4, 2)])
+def test_arrays_take_the_dtype_of_the_parameters(make):
+    layer = make()
+    for x in (X, X.astype(np.float32), X.astype(int), X.tolist()):
+        assert layer(x).dtype == np.float32
+        assert layer.to("float64")(x).dtype == np.float64
+        layer.to("float32")
+    assert nn.RMSNorm(4, elementwise_affine=False)(X).dtype == np.float64
+
+
 def test_parameter_lists():
     class Weights(nn.Module):
         def __init__(self):

@@ -129,7 +129,7 @@ class LeakyReLU(_Activation):
 
 
 class PReLU(Module):
-    """`x` where positive, else ``weight * x`` with a learned weight, one or one a feature (He et al. 2015).
+    """`x` where positive, else ``weight * x`` with learned weights (He et al. 2015).
 
     Parameters
     ----------

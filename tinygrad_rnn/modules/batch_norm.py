@@ -9,11 +9,9 @@ from ..checks import flag, number, whole_number
 from ..core import Tensor
 from ..core.aliases import DTypeLike, Value
 from ..errors import ShapeError
-from ..ops.arguments import operand
 from . import init
-from .functional import _floats
 from .module import Module
-from .parameter import Parameter, check_eps, empty, float_dtype
+from .parameter import Parameter, as_floats, check_eps, empty, float_dtype
 
 
 class BatchNorm1d(Module):
@@ -98,7 +96,7 @@ class BatchNorm1d(Module):
                 buffer.fill_(value)
 
     def forward(self, x: Value) -> Value:
-        x = _floats(operand(x, "BatchNorm1d: x"))
+        x = as_floats(x, "BatchNorm1d: x", self.weight)
         if len(x.shape) < 2 or x.shape[-1] != self.num_features:
             raise ShapeError(f"BatchNorm1d: x: got shape {tuple(x.shape)}, wanted (..., B, {self.num_features})")
         if self.training or self.running_mean is None or self.running_var is None:

@@ -9,12 +9,10 @@ from .. import ops
 from ..checks import flag, shown, whole_number
 from ..core.aliases import DTypeLike, Value
 from ..errors import ShapeError
-from ..ops.arguments import operand
 from ..ops.linear import linear
 from . import init
-from .functional import _floats
 from .module import Module
-from .parameter import Parameter, empty
+from .parameter import Parameter, as_floats, empty
 
 PADDINGS = ("causal", "same", "valid")
 
@@ -126,7 +124,7 @@ class Conv1d(Module):
         )
 
     def forward(self, x: Value) -> Value:
-        x = _floats(operand(x, "Conv1d: x"))
+        x = as_floats(x, "Conv1d: x", self.weight)
         if len(x.shape) < 2 or x.shape[-1] != self.in_channels:
             raise ShapeError(f"Conv1d: x: got shape {tuple(x.shape)}, wanted (T, B, {self.in_channels})")
         before, after = self._zeros()

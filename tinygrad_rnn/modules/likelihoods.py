@@ -74,7 +74,7 @@ def binary_cross_entropy(input: Value, target: Value, weight: Value = None, redu
 
 @like_first
 def kl_div(input: Value, target: Value, reduction: str = "mean", log_target: bool = False) -> Value:
-    """Kullback-Leibler divergence ``target * (log(target) - input)`` of a distribution from log-probabilities.
+    """Kullback-Leibler divergence ``target * (log(target) - input)`` from log-probabilities.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def kl_div(input: Value, target: Value, reduction: str = "mean", log_target: boo
 def gaussian_nll_loss(
     input: Value, target: Value, var: Value, full: bool = False, eps: float = 1e-6, reduction: str = "mean"
 ) -> Value:
-    """Negative log-likelihood of normal distributions whose mean and variance a network tells (Nix and Weigend 1994).
+    """Negative log-likelihood of normal distributions (Nix and Weigend 1994).
 
     ``(log(var) + (input - target)**2 / var) / 2``
 

@@ -10,9 +10,9 @@ from ..errors import ShapeError
 from ..ops import mean
 from ..ops.arguments import integers, operand
 from . import init
-from .functional import _floats, normalise
+from .functional import normalise
 from .module import Module
-from .parameter import Parameter, check_eps, empty
+from .parameter import Parameter, as_floats, check_eps, empty
 
 
 class LayerNorm(Module):
@@ -121,7 +121,7 @@ class RMSNorm(Module):
             init.constant(self.weight, 1.0)
 
     def forward(self, x: Value) -> Value:
-        x, n = _floats(operand(x, "RMSNorm: x")), len(self.normalized_shape)
+        x, n = as_floats(x, "RMSNorm: x", self.weight), len(self.normalized_shape)
         if tuple(x.shape[-n:]) != self.normalized_shape:
             wanted = ", ".join(("...", *map(str, self.normalized_shape)))
             raise ShapeError(f"RMSNorm: x: got shape {tuple(x.shape)}, wanted ({wanted})")

@@ -12,6 +12,7 @@ from ..checks import flag, not_negative, shown, whole_number
 from ..core import Tensor, as_array, check_dtype, is_float
 from ..core.aliases import ArrayLike, DTypeLike
 from ..errors import DTypeError, OutOfMemoryError
+from ..ops.arguments import operand
 
 
 class Parameter(Tensor):
@@ -56,6 +57,15 @@ def float_dtype(dtype: DTypeLike | None) -> np.dtype:
     if out.kind != "f" or out.itemsize not in (4, 8):
         raise DTypeError(f"dtype: got {out}, wanted float32 or float64")
     return check_dtype(out)  # in the byte order of the machine
+
+
+def as_floats(x: Any, name: str, parameter: Tensor | None) -> Any:
+    """An input as floats: arrays in the dtype of the parameter, if there is one; tensors stay."""
+    x = operand(x, name)
+    if isinstance(x, np.ndarray):
+        own = x.dtype if is_float(x.dtype) else config.get_default_dtype()
+        return Tensor(x.astype(own if parameter is None else parameter.dtype, copy=False))
+    return x if is_float(x.dtype) else x.astype(config.get_default_dtype())
 
 
 def check_eps(owner: str, eps: Any) -> float:

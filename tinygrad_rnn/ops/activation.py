@@ -98,7 +98,7 @@ def mish(x: Value) -> Value:
 
 @like_first
 def glu(x: Value, axis: int = -1) -> Value:
-    """Gated linear unit: the first half along `axis` times the sigmoid of the other half (Dauphin et al. 2017)."""
+    """Gated linear unit: half of the features times the sigmoid of the others (Dauphin et al. 2017)."""
     x = operand(x, "glu")
     axis = one_axis(axis, x.shape)
     n = x.shape[axis]

@@ -168,7 +168,7 @@ def array_split(x: Tensor, indices_or_sections: Shape, axis: int = 0) -> tuple[T
 @overload
 def array_split(x: ArrayLike, indices_or_sections: Shape, axis: int = 0) -> tuple[Value, ...]: ...
 def array_split(x: Value, indices_or_sections: Shape, axis: int = 0) -> tuple[Value, ...]:
-    """As :func:`split`, but a number of sections need not divide the length: the first ones are longer by one."""
+    """As :func:`split`, but sections need not divide the length: the first are longer by one."""
     if not isinstance(indices_or_sections, (int, np.integer)):
         return split(x, indices_or_sections, axis)
     x, sections = operand(x, "array_split"), int(indices_or_sections)

@@ -91,6 +91,6 @@ def _log(p: Value) -> Value:
     floats=True,
 )
 def bernoulli_loss(p: Value, target: Value) -> Value:
-    """``-target * log(p) - (1 - target) * log(1 - p)`` of probabilities; logarithms end at -100, slopes at 1e12."""
+    """``-target * log(p) - (1 - target) * log(1 - p)``; logarithms end at -100, slopes at 1e12."""
     with np.errstate(divide="ignore"):
         return -target * np.maximum(np.log(p), LEAST) - (1 - target) * np.maximum(np.log1p(-p), LEAST)
