@@ -211,6 +211,7 @@ def walk(tree: Tree) -> Iterator[Tree]:
 def _placeholder(field: str, form: str | None, conversion: str | None) -> str:
     if form or conversion or not (field.isdecimal() or field.isidentifier()):
         raise CodeError(f"{{{field}}}", "inputs as {0}, {1} and static parameters by their names")
+    # between spaces, so that it does not become a part of a name beside it
     return f" input_{field} " if field.isdecimal() else f" static_{field} "
 
 

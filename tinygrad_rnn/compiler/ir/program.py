@@ -96,6 +96,7 @@ class StepProgram:
 
 def expression_key(op: Op | None, args: tuple, static: Mapping, shape: tuple) -> tuple:
     """Key of an expression, the same for equal ones; without a hash if a static parameter has none."""
+    # numbers by type and text: 1, 1.0 and True are equal, and so are zeros of either sign
     operands = tuple(a.uid if isinstance(a, Symbol) else (type(a).__name__, repr(a)) for a in args)
     return id(op), operands, tuple(sorted(static.items())), tuple(shape)
 

@@ -101,6 +101,7 @@ def _elementwise(s: Symbol) -> Layouts:
         accesses = [_access(a, s.shape, k) for a in s.args]
         reads = [a for a in accesses if a is not None]
         if len(reads) == len(accesses) and (Access.ROWS in reads or s.op is BROADCAST):
+            # the first of several k: axes of length one do not change the number of rows
             found.setdefault(size(s.shape[:k]), tuple(reads))
     return found
 

@@ -106,6 +106,7 @@ class ColumnNumbers:
         """Let a buffer hold numbers where a value is."""
         at = self._column(place)
         part = self.slots.setdefault((place.buffer, place.next_step), self._nothing(place.buffer))[at : at + width]
+        # columns that belong to another value, too, keep their numbers
         part[...] = np.where(np.isnan(part), self.draw(width), part)
 
     def _add(self, place: Place, s: Symbol) -> None:

@@ -35,6 +35,7 @@ def forward_moves(
                 slots = [(IN_ORDER, target), (IN_ORDER, target._replace(at=target.at + batch * target.ld))]
             for role, rows in initial:
                 source = Matrix(role.of(i), 0, s.width)
+                # a segment begins with a state of one of the two kinds: each task leaves the rows of the other alone
                 tasks += [MoveRows(source, slot, rows, to, s.width, Missing.KEEP) for to, slot in slots]
         return tasks
 
@@ -92,6 +93,7 @@ def backward_moves(plan: Plan, layout: Layout, with_reset_states: bool) -> RowMo
         for i, (b, s) in states:
             for role, rows in began:
                 target = Matrix(role.of(i), 0, s.width)
+                # several segments of a row may begin with the same reset state: their gradients add up
                 tasks.append(MoveRows(locate(b), target, Section.FIRST_GRAD, rows, s.width, Missing.ADD))
         return tasks
 

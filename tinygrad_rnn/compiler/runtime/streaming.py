@@ -50,6 +50,7 @@ class StepKernel:
         self.inputs = [array.reshape(batch, *shape) for array, shape in zip(inputs, traced.shapes.inputs)]
         self.outputs = [view.of(arrays)[0] for view in bound.outputs]
         self._after = [view.of(arrays)[0] for view in bound.finals]
+        # the first step writes to the second of two slots, and reads from the one before it
         self.states = [v._replace(offset=v.offset - v.strides[0]).of(arrays)[0] for v in bound.finals]
         self.refresh(bases, [])
 
@@ -66,6 +67,7 @@ class StepKernel:
         kept = [s.copy() for s in self.states]
         self._arrays = [*self._own, *bases, *self._last]
         loop, self._addresses = self._bound.launch.prepare(self._arrays)
+        # the tasks before the loop have copied the initial state, of zeros, over it
         for state, value in zip(self.states, kept):
             state[...] = value
         size = sum(a.nbytes for a in watched)

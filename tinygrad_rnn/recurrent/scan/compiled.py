@@ -79,6 +79,7 @@ def program_of(cell: Cell, arguments: Arguments, mode: str, batch_axis: int = 1)
         program = None if retry else _program(cache, key)
         if program is None:
             with compiler.making:
+                # another thread may have traced it meanwhile
                 program = None if retry else _program(cache, key)
                 if program is None:
                     key, program = _trace(cache, cell, arguments, retry)

@@ -187,6 +187,7 @@ def _run_aside(runner: StepRunner, t: int, xs, inputs: list[np.ndarray], states:
 
 def link_zeros(values: list[Tensor], sources: list[Tensor]) -> list[Tensor]:
     """The same values, on the tape as functions of `sources` too, by which their derivatives are zero."""
+    # one number of each is enough to lead the walk there
     numbers = [a[(0,) * a.ndim] for a in sources if a.requires_grad and a.size]
     if not numbers:
         return values
@@ -195,6 +196,7 @@ def link_zeros(values: list[Tensor], sources: list[Tensor]) -> list[Tensor]:
 
 
 def _joined(value: Tensor, other: Tensor) -> Tensor:
+    # not a product with zero, which an infinity would make NaN
     return ops.where(False, other.astype(value.dtype), value)
 
 

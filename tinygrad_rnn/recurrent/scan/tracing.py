@@ -28,6 +28,7 @@ from .facts import static_attributes
 from .numbers import NumberInput, as_symbols
 from .outer_state import OuterState
 
+# primes, as sizes of layers seldom are
 STAND_INS = (211, 223, 227, 229, 233, 239, 241, 251, 257, 263, 269, 271, 277, 281, 283, 293, 307, 311, 313, 317)
 CHANGES = (
     "the step is not the same twice{}: it depends on what a compiled loop would freeze, such as a random number, a "
@@ -81,6 +82,7 @@ def trace_twice(
         If not all numbers can be inputs.
     """
     stand_ins = _stand_ins(cell, arguments)
+    # twice, with other batch sizes, as what another thread draws or changes looks like the step's doing
     for last in (False, True):
         try:
             with rolling_back_draws():
@@ -280,6 +282,7 @@ def _difference(program: Any, cell: Cell, arguments: Arguments, batch: int, seed
         arrays = [t.data[0] for t in found[:n]] + [t.data for t in found[n:]]
         if all(close(a, b, 0.0) for a, b in zip(arrays, wanted)) and len(arrays) == len(wanted):
             return None
+        # a step may magnify rounding: what a nudge of its arguments changes is tolerated, too
         eps = 1e-6 if any(a.dtype == np.float32 for a in arrays) else 1e-14
         near = _on_the_tape(cell, arguments, [_nudge(x, eps) for x in xs], [_nudge(s, eps) for s in ss], seed)
         for a, b, c in zip(arrays, wanted, near):
