@@ -1,5 +1,6 @@
 """Trainers whose updates are native calls: to the bit the same, however many are in one, and after a resume."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -10,7 +11,7 @@ from tinygrad_rnn import nn, optim
 from tinygrad_rnn.compiler.model.bind import Stages
 from tinygrad_rnn.data import DataLoader
 from tinygrad_rnn.errors import NonFiniteDataError, NonFiniteError
-from tinygrad_rnn.train import SaveCheckpoint, Trainer, TruncatedBPTT, tiers
+from tinygrad_rnn.train import SaveCheckpoint, Trainer, TrainStep, TruncatedBPTT, tiers
 
 
 class Model(nn.Module):
@@ -313,6 +314,22 @@ def test_streams_go_on_to_the_bit(tmp_path, most):
     second.load(tmp_path / "t.safetensors")
     second.fit(stream(), epochs=3)
     same(everything(second), everything(whole))
+
+
+def test_copies_go_on_alike():
+    one = trainer()
+    one.fit(loader(), epochs=2)
+    other = copy.deepcopy(one)
+    for each in (one, other):
+        generators = tr.config.generator().bit_generator.state
+        each.fit(loader(), epochs=4)
+        tr.config.generator().bit_generator.state = generators
+    same(everything(one), everything(other))
+    step = TrainStep(one.model, one.optimizer, nn.mse_loss, fallback="error")
+    x, y = data()
+    step(x, y)
+    twin = copy.deepcopy(step)
+    assert [step(x, y) for _ in range(3)] == [twin(x, y) for _ in range(3)]
 
 
 def test_models_and_losses_may_be_replaced():

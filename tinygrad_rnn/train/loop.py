@@ -47,6 +47,9 @@ class Loop(Parts):
         self._many: ManyBatches | None = None  # while fitting, over the rows of the loader
         self._at_boundary = True  # between two updates, where a checkpoint may be taken
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_programs": None, "_parts": (), "_many": None}  # copies make their own programs
+
     def evaluate(self, data: Iterable[Any]) -> float:
         """The mean loss over batches."""
         raise NotImplementedError

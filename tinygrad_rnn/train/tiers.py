@@ -16,7 +16,7 @@ ENOUGH = 0.5  # seconds of work on the tape after which a program is worth its c
 CALLS = 0.5e-3  # seconds that the tape takes for an update of next to nothing
 RATE = 50e9  # floating-point operations per second in the products of one
 PER_WEIGHT = 6  # operations for each weight and row: a product forward, two backward
-MOST = 64  # signatures that get a program
+MOST = 16  # signatures that get a program, each of which has memory of its own
 SEEN = 1024  # signatures that are counted
 NEVER = -1.0  # in place of the seconds of a signature that stays on the tape
 

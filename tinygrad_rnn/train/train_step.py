@@ -90,6 +90,9 @@ class TrainStep:
         self._updates: ProgramUpdates | None = None
         self._parts: tuple = ()  # model, loss and optimiser, as they were when it was made
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_updates": None, "_parts": ()}  # copies make their own programs
+
     def __call__(self, inputs: Any, targets: Any) -> float:
         """Update the parameters with one batch.
 
