@@ -49,6 +49,7 @@ ROOMS = {
     ),
     "optim": Place(850, 450, 290, 96, "SGD, Adam, RMSprop, Adagrad,\nschedules, clipping"),
     "ops": Place(40, 590, 760, 56, "operations: forward, derivative rule and lowering in one record each"),
+    "io": Place(960, 590, 180, 56, "weights as files"),
     "core": Place(40, 700, 200, 96, "op records, tensors,\nthe tape, backward"),
     "kernels": Place(
         270,
@@ -65,7 +66,7 @@ PATHS: dict[Edge, list[tuple[int, int]]] = {  # of arrows that are not one verti
     ("nn", "decoding"): [(270, 238), (140, 238), (140, 310)],
     ("recurrent", "modules"): [(330, 406), (330, 428), (200, 428), (200, 450)],
     ("train", "programs"): [(870, 166), (870, 238), (800, 238)],
-    ("train", "data"): [(1140, 138), (1160, 138), (1160, 748), (1140, 748)],
+    ("modules", "io"): [(180, 546), (180, 568), (1050, 568), (1050, 590)],
     ("optim", "core"): [(900, 546), (900, 673), (200, 673), (200, 700)],
 }
 VERTICAL = {  # where the others are
@@ -79,6 +80,7 @@ VERTICAL = {  # where the others are
     ("modules", "ops"): 140,
     ("compiler", "ops"): 535,
     ("optim", "kernels"): 930,
+    ("io", "data"): 1065,
     ("ops", "core"): 100,
     ("ops", "kernels"): 535,
 }

@@ -26,8 +26,8 @@ from safetensors.numpy import save
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.errors import CheckpointError, TinygradError
+from tinygrad_rnn.io.files import write_whole
 from tinygrad_rnn.train import PrintEpochs, SaveCheckpoint, Trainer
-from tinygrad_rnn.train.files import write_whole
 
 from . import _options
 

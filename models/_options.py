@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from tinygrad_rnn.errors import CheckpointError
-from tinygrad_rnn.train.files import write_whole
+from tinygrad_rnn.io.files import write_whole
 
 
 def write(args: argparse.Namespace, model: str) -> None:

@@ -21,7 +21,8 @@ def test_commands_near_the_top(command):
     assert f"    {command}" in README.splitlines()[:20]
 
 
-def test_examples_run(monkeypatch):
+def test_examples_run(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # they write files
     # forgets the operation that an example adds
     monkeypatch.setattr(registration, "registry", dict(registration.registry))
     blocks = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)

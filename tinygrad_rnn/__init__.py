@@ -20,6 +20,7 @@ from .ops import *  # noqa: F403
 from .programs import compile
 
 __version__ = "0.1.0"
+_ROOMS = ("compiler", "data", "decoding", "io", "modules", "optim", "programs", "recurrent", "testing", "train", "viz")
 
 __all__ = [
     "OUT",
@@ -50,6 +51,6 @@ __all__ += ops.__all__
 
 def __getattr__(name: str):
     """The other rooms, imported at first use."""
-    if name in ("compiler", "data", "decoding", "modules", "optim", "programs", "recurrent", "testing", "train", "viz"):
+    if name in _ROOMS:
         return importlib.import_module(f"{__name__}.{name}")
     raise foreign_names.missing("tinygrad_rnn", name, foreign_names.PACKAGE)

@@ -22,7 +22,9 @@ from PIL import Image
 from models import _command, _python, digits, sine
 from tinygrad_rnn import data, nn, optim
 from tinygrad_rnn.errors import CheckpointError, DataError
-from tinygrad_rnn.train import Trainer, checkpoint
+from tinygrad_rnn.io import checkpoint, write_weights
+from tinygrad_rnn.io import read_weights as read_weight_files
+from tinygrad_rnn.train import Trainer
 
 TEXT = (
     b"a,b\n",
@@ -301,6 +303,21 @@ def read_checkpoint(path: Path) -> None:
         raise
 
 
+def read_arrays(path: Path) -> None:
+    for name, array in read_weight_files(path).items():
+        assert isinstance(name, str)
+        assert array.dtype.kind in "biuf"
+
+
+def arrays_seeds() -> list[bytes]:
+    arrays = {"a.weight": np.ones((2, 3), np.float32), "n": np.array(1)}
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder, f"seed{suffix}") for suffix in (".npz", ".safetensors")]
+        for path in paths:
+            write_weights(path, arrays)
+        return [path.read_bytes() for path in paths]
+
+
 def checkpoint_seeds() -> list[bytes]:
     return [contents(lambda path: trainer().save(path))]
 
@@ -353,6 +370,7 @@ READERS = {
     "loader": Reader(read_loader, loader_seeds, JSON, errors=(CheckpointError,)),
     "options": Reader(read_options, options_seeds, (*JSON, b'"epochs"', b'"cell"'), "options.json", RUNS),
     "weights": Reader(read_weights, weights_seeds, (*JSON, b'"BF16"', b'"F16"'), "weights.safetensors", RUNS),
+    "arrays": Reader(read_arrays, arrays_seeds, (*JSON, *NUMBERS, b'"BF16"', b"PK\1\2", b"'descr'"), errors=RUNS),
     "settings": inside("weights", read_weights, weights_seeds, _command.sealed, RUNS),
     "checkpoint": Reader(read_checkpoint, checkpoint_seeds, (*JSON, b'"dict"', b'"BF16"'), errors=(CheckpointError,)),
     "state": inside("checkpoint", read_checkpoint, checkpoint_seeds, hashed, (CheckpointError,)),

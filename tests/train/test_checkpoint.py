@@ -9,8 +9,8 @@ import tinygrad_rnn as tr
 from tinygrad_rnn import nn, optim
 from tinygrad_rnn.data import DataLoader
 from tinygrad_rnn.errors import CheckpointError
+from tinygrad_rnn.io.checkpoint import pack, unpack
 from tinygrad_rnn.train import Trainer, TruncatedBPTT
-from tinygrad_rnn.train.checkpoint import pack, unpack
 
 from .models import Line, Recurrent, batches, data, mse, streams
 

@@ -9,8 +9,8 @@ import pytest
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn, optim
 from tinygrad_rnn.errors import CheckpointError, DataError, ShapeError
+from tinygrad_rnn.io.files import write_whole
 from tinygrad_rnn.train import SaveCheckpoint, Trainer
-from tinygrad_rnn.train.files import write_whole
 
 from .models import batches, data
 

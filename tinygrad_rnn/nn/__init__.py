@@ -52,6 +52,7 @@ from ..modules.losses import (
 from ..modules.module import Module
 from ..modules.norm import LayerNorm, RMSNorm
 from ..modules.parameter import Parameter
+from ..modules.saving import load, save
 from ..recurrent import (
     GRU,
     LSTM,
@@ -199,11 +200,13 @@ __all__ = [
     "init",
     "kl_div",
     "l1_loss",
+    "load",
     "mse_loss",
     "nll_loss",
     "quantile_loss",
     "register_cell",
     "sample",
+    "save",
     "smooth_l1_loss",
 ]
 

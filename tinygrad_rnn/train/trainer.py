@@ -11,10 +11,10 @@ from .. import config
 from ..checks import flag, one_of
 from ..core import Tensor
 from ..errors import CheckpointError, DataError
+from ..io.checkpoint import read, write
 from ..optim import Optimizer, Schedule
 from . import resume
 from .batches import check_batches, number_of
-from .checkpoint import read, write
 from .checks import COMPILE, NONFINITE, check_callbacks, check_parts, check_positive, check_schedules
 from .loop import Loop
 from .stopping import Best, Stopping

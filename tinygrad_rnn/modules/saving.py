@@ -1,0 +1,157 @@
+"""``nn.save`` and ``nn.load``: the weights of a module in a file."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from typing import Any
+
+import numpy as np
+
+from ..checks import flag, shown
+from ..errors import CheckpointError
+from .module import LoadReport, Module
+
+
+def save(model: Module, path: str | PathLike[str]) -> None:
+    """Write a module's parameters and buffers to a file, atomically; its suffix says in which format.
+
+    Parameters
+    ----------
+    model : Module
+    path : path
+        ``.safetensors``, ``.npz``, or ``.pt`` and ``.pth``, which need PyTorch; names and shapes are those of PyTorch,
+        which can load all of them. Its folder is made if need be; permissions follow the umask.
+
+    Raises
+    ------
+    CheckpointError
+        If the suffix is another one, or PyTorch is missing.
+    OSError
+        If it cannot be written; what was there stays.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from tinygrad_rnn import nn
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "gru.safetensors")
+    ...     nn.save(nn.GRU(3, 4), path)
+    ...     nn.load(nn.GRU(3, 4), path)
+    LoadReport(missing_keys=[], unexpected_keys=[])
+    """
+    from ..io import write_weights  # readers are imported at first use
+
+    write_weights(path, _module(model).state_dict())
+
+
+def load(
+    model: Module,
+    path: str | PathLike[str],
+    *,
+    strict: bool = True,
+    prefix: str = "",
+    skip: str | Iterable[str] = (),
+) -> LoadReport:
+    """Read a module's parameters and buffers from a file; nothing is written unless everything fits.
+
+    Parameters
+    ----------
+    model : Module
+    path : path
+        Of :func:`save`; a checkpoint of a trainer, of which it takes the model; any safetensors or npz file of names
+        and arrays; or a state dict that ``torch.save`` wrote, which needs PyTorch. What the file holds decides, not its
+        suffix. No code in it is run.
+    strict : bool
+        Whether names that are missing, or too many, are errors. A shape that differs always is one.
+    prefix : str
+        Of the names in the file, such as ``"model."``: it is taken off, and all other names are left out.
+    skip : str or iterable of str
+        Names in the model that keep their values, whatever the file holds, as patterns: ``"head.*"``.
+
+    Returns
+    -------
+    LoadReport
+        ``missing_keys`` and ``unexpected_keys``, which are empty if `strict`.
+
+    Raises
+    ------
+    OSError
+        If there is no such file.
+    CheckpointError
+        If the file is damaged or holds something else; or does not fit: all that differs is listed, with shapes and
+        dtypes, or the prefix that would make it fit is named.
+    """
+    from ..io import read_weights
+
+    _module(model)
+    strict = flag("strict", strict)
+    own = model.state_dict()
+    skipped = _matching(own, [skip] if isinstance(skip, str) else skip)
+    arrays = _without(prefix, read_weights(path))
+    arrays = {name: array for name, array in arrays.items() if name not in skipped}
+    wanted = {name: array for name, array in own.items() if name not in skipped}
+    if wanted and arrays and not arrays.keys() & wanted.keys():
+        strict = True  # nothing would be loaded
+    try:
+        return model.load_state_dict({**arrays, **{name: own[name] for name in skipped}}, strict)
+    except CheckpointError as error:
+        problems = _differences(arrays, wanted, strict)
+        if not problems:  # of values
+            raise CheckpointError(f"{path}: {error}") from None
+        raise CheckpointError(f"{path}: does not fit {type(model).__name__}:\n  " + "\n  ".join(problems)) from None
+
+
+def _module(model: Any) -> Module:
+    if not isinstance(model, Module):
+        hint = "; that of a trainer is trainer.model" if hasattr(model, "model") else ""
+        raise TypeError(f"model: got {shown(model)}, wanted an nn.Module{hint}")
+    return model
+
+
+def _matching(own: Mapping[str, Any], patterns: Iterable[str]) -> set[str]:
+    """Names that match one of the patterns, each of which matches some."""
+    found = set()
+    for pattern in patterns:
+        matches = fnmatch.filter(own, pattern) if isinstance(pattern, str) else []
+        if not matches:
+            raise ValueError(f"skip: got {shown(pattern)}, wanted a pattern of names such as {next(iter(own), 'none')}")
+        found.update(matches)
+    return found
+
+
+def _without(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays whose names begin with `prefix`, without it."""
+    if not isinstance(prefix, str):
+        raise TypeError(f"prefix: got {shown(prefix)}, wanted the beginning of names")
+    found = {name[len(prefix) :]: array for name, array in arrays.items() if name.startswith(prefix)}
+    if arrays and not found:
+        raise CheckpointError(f"prefix: got {prefix!r}, wanted the beginning of a name such as {next(iter(arrays))}")
+    return found
+
+
+def _differences(got: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], strict: bool) -> list[str]:
+    """What differs between a file and a model, a line for each name; or the prefix that they differ by."""
+    missing = [name for name in wanted if name not in got]
+    if strict and missing:
+        ends = [name for name in got if name.endswith(f".{missing[0]}")]
+        for prefix in (name.removesuffix(missing[0]) for name in ends):
+            if all(prefix + name in got for name in missing):
+                all_of_them = all(name.startswith(prefix) for name in got)
+                names = "all names begin" if all_of_them else "the names that it wants begin"
+                return [f"{names} with {prefix!r}: pass prefix={prefix!r}"]
+    lines = []
+    if strict:
+        lines += [f"{name}: not in the file, wanted {_kind(wanted[name])}" for name in missing]
+        lines += [f"{name}: got {_kind(got[name])}, not in the model" for name in got if name not in wanted]
+    for name in wanted:
+        if name in got and (
+            got[name].shape != wanted[name].shape or not np.can_cast(got[name].dtype, wanted[name].dtype, "same_kind")
+        ):
+            lines.append(f"{name}: got {_kind(got[name])}, wanted {_kind(wanted[name])}")
+    return lines
+
+
+def _kind(array: np.ndarray) -> str:
+    return f"{array.dtype} {array.shape}"
