@@ -57,7 +57,7 @@ ROOMS = {
         690,
         96,
         "Numba: machine code, vectors, matrix products",
-        ("build", "simd", "gemm", "loops", "fused", "stages", "reference"),
+        ("build", "simd", "threads", "gemm", "loops", "fused", "stages", "reference"),
     ),
     "data": Place(990, 700, 150, 96, "readers, loaders;\nNumPy only"),
 }

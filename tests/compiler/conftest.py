@@ -1,8 +1,10 @@
-"""What the compiler's tests need: compiled code."""
+"""What the compiler's tests need: compiled code, and launches that threads share whatever they are worth."""
 
 import pytest
 
+import tinygrad_rnn as tr
 from tinygrad_rnn.compiler import check_available
+from tinygrad_rnn.compiler.runtime import sharing
 from tinygrad_rnn.errors import CompileError
 
 
@@ -13,3 +15,28 @@ def pytest_collection_modifyitems(items):
         for item in items:
             if "/compiler/" in str(item.path):
                 item.add_marker(pytest.mark.skip(reason=str(error)))
+
+
+@pytest.fixture
+def threads_as_before():
+    """A test that sets the number of threads leaves it as it was."""
+    before = tr.get_num_threads()
+    yield
+    tr.set_num_threads(before)
+
+
+@pytest.fixture(params=["by rows", "by step"])
+def shared(request, monkeypatch, threads_as_before):
+    """Every launch is shared, whatever it is worth: by ranges of rows, or each step."""
+    from tinygrad_rnn.kernels.simd import types
+
+    if types.BOUNDSCHECK:
+        pytest.skip("one thread runs loops that are checked")
+    by_step = request.param == "by step"
+
+    def choices(alone, times, loop, time, batch, group):
+        return [2, 2] + [2 * n + (by_step and loop.meetings > 0) for n in range(2, 65)]
+
+    monkeypatch.setattr(sharing, "WORTH", 0.0)
+    monkeypatch.setattr(sharing, "_choices", choices)
+    return by_step

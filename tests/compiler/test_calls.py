@@ -1,11 +1,11 @@
-"""What a call of a loop takes and hands out, whether it is small (one jitted call) or shared by threads."""
+"""What a call of a loop takes and hands out, whether it is small or large."""
 
 import weakref
 
 import numpy as np
 import pytest
 
-from tinygrad_rnn.compiler.runtime import buffer_pool, threads
+from tinygrad_rnn.compiler.runtime import bind_forward, buffer_pool
 from tinygrad_rnn.compiler.runtime.executable import Executable
 
 from .agreement import run
@@ -15,7 +15,7 @@ CASE = BY_NAME["peephole_lstm"]
 T, B = 5, 3
 
 
-@pytest.fixture(params=["small", "shared"])
+@pytest.fixture(params=["small", "large"])
 def call(request, monkeypatch):
     """An executable, the arguments of its forward call, and gradients of what it returns."""
     found = []
@@ -28,8 +28,8 @@ def call(request, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Executable, "forward", spy)
         run(CASE.cell(), CASE.sequences(T, B), CASE.states(B), "compiled")
-    if request.param == "shared":
-        monkeypatch.setattr(threads, "WORTH", 1)
+    if request.param == "large":
+        monkeypatch.setattr(bind_forward, "SMALL", 0)
         found[0]._bound.clear()
     executable, args = found
     rng = np.random.default_rng(0)
@@ -44,11 +44,11 @@ def arrays_of(executable, args, output_grads, state_grads):
     return [*ys, *finals, *inputs, *states, *invariants.values()]
 
 
-def test_small_and_shared_calls_give_the_same_bits(call, monkeypatch):
+def test_small_and_large_calls_give_the_same_bits(call, monkeypatch):
     executable, args, output_grads, state_grads = call
     found = []
-    for worth in (1, threads.WORTH, 10**9):
-        monkeypatch.setattr(threads, "WORTH", worth)
+    for most in (0, bind_forward.SMALL, 10**9):
+        monkeypatch.setattr(bind_forward, "SMALL", most)
         executable._bound.clear()
         found.append(arrays_of(executable, args, output_grads, state_grads))
     for other in found[1:]:
@@ -110,7 +110,7 @@ def test_parameters_that_were_replaced_are_let_go(call):
 
 def test_small_results_keep_nothing_else_alive(call):
     executable, args, *_ = call
-    if threads.WORTH == 1:
+    if bind_forward.SMALL == 0:
         pytest.skip("results of large loops are views of padded rows")
     ys, finals, _ = executable.forward(*args)
     for array in (*ys, *finals):

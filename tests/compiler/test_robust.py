@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tr
-from tinygrad_rnn import config
-from tinygrad_rnn.compiler.runtime import buffer_pool, executable, threads
+from tinygrad_rnn.compiler.runtime import buffer_pool, executable, launch, sharing
 from tinygrad_rnn.errors import DTypeError, ShapeError
+from tinygrad_rnn.kernels.threads.job_codes import GROUPS
 from tinygrad_rnn.recurrent import scan
 
 from ..recurrent.by_hand import some_steps
@@ -117,16 +117,12 @@ def test_nan_and_infinities_flow_as_on_the_tape(name, value):
 
 @pytest.mark.parametrize("batch", [7, 37])  # each row has sums of its own, or a few share them
 @pytest.mark.parametrize("name", ["peephole_lstm", "row_statistics", "variational_dropout", "two_rnns", "scalars"])
-def test_bits_do_not_depend_on_threads(name, batch, monkeypatch):
-    monkeypatch.setattr(threads, "WORTH", 1)
-    case, before, found = BY_NAME[name], tr.get_num_threads(), []
-    try:
-        for n in (1, 2, 3):
-            tr.set_num_threads(n)
-            results, grads = run(case.cell(), case.sequences(5, batch), case.states(batch), "compiled")
-            found.append([*results, *grads])
-    finally:
-        tr.set_num_threads(before)
+def test_bits_do_not_depend_on_threads(name, batch, shared):
+    case, found = BY_NAME[name], []
+    for n in (1, 2, 3):
+        tr.set_num_threads(n)
+        results, grads = run(case.cell(), case.sequences(5, batch), case.states(batch), "compiled")
+        found.append([*results, *grads])
     for other in found[1:]:
         for a, b in zip(found[0], other):
             np.testing.assert_array_equal(a, b)
@@ -137,16 +133,23 @@ def test_bits_do_not_depend_on_threads(name, batch, monkeypatch):
 
 
 @pytest.mark.parametrize("name", [*BY_NAME])
-def test_what_threads_share_may_be_done_in_any_order(name, monkeypatch):
+def test_what_threads_share_may_be_done_in_any_order(name, monkeypatch, threads_as_before):
     """Piece by piece from the last to the first, over more rows than one piece has."""
 
-    def backwards(function, work, group=1):
-        for start in reversed(range(0, len(work) - 1, group)):
-            function(start, min(start + group, len(work) - 1))
+    def backwards(*args):
+        found = sharing.share(*args)
+        if found is None:  # one thread checks
+            return None
+        groups = found.groups.reshape(-1, 2)
+        for kind, first, last in found.phases.reshape(-1, 3):
+            if kind == GROUPS:
+                groups[first:last] = groups[first:last][::-1].copy()
+        return found
 
-    monkeypatch.setattr(threads, "WORTH", 1)
-    monkeypatch.setattr(threads, "run_weighted", backwards)
-    monkeypatch.setattr(config, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(sharing, "WORTH", 0.0)
+    monkeypatch.setattr(sharing, "_choices", lambda *_: [2, 2, 4])
+    monkeypatch.setattr(launch, "share", backwards)
+    tr.set_num_threads(2)
     case, found = BY_NAME[name], []
     for mode in ("compiled", "eager"):
         results, grads = run(case.cell(), case.sequences(13, 40), case.states(40), mode)

@@ -1,63 +1,228 @@
-"""The pool of threads: several callers at once, each of which wants another number of them."""
+"""Launches that threads share: the same bits whatever their number, and nobody waits for a thread that is not there."""
 
+import os
+import signal
 import threading
+import time
 
+import numpy as np
 import pytest
 
 import tinygrad_rnn as tr
-from tinygrad_rnn.compiler.runtime import threads
+from tinygrad_rnn import nn
+from tinygrad_rnn.compiler.runtime import launch, sharing
+from tinygrad_rnn.compiler.runtime.threads import LIMIT, STARTED, workers
+from tinygrad_rnn.kernels.threads.job_codes import IDLE, OFFERED, TAKEN, Board, Worker
+
+COUNTS = (2, 3, 8, 16)
+CALLERS = Board._fields.index("callers")
+STATE, ASLEEP = map(Worker._fields.index, ("state", "asleep"))
 
 
-@pytest.fixture(autouse=True)
-def eight_threads(restless_threads):
-    before = tr.get_num_threads()
-    tr.set_num_threads(8)
-    yield
-    tr.set_num_threads(before)
+def results(layer, x, **options):
+    """Outputs, final states and gradients of one training step."""
+    tr.seed(0)
+    x = tr.tensor(x, requires_grad=True)
+    for p in layer.parameters():
+        p.grad = None
+    y, state = layer(x, **options)
+    states = state if isinstance(state, tuple) else (state,)
+    weights = np.random.default_rng(1).normal(size=y.shape).astype(y.dtype)
+    loss = (y * tr.tensor(weights)).sum()
+    for s in states:
+        loss = loss + (s * s).sum()
+    loss.backward()
+    return [
+        a.copy() for a in (y.data, *(s.data for s in states), x.grad.data, *(p.grad.data for p in layer.parameters()))
+    ]
 
 
-def test_callers_that_start_at_once_with_ever_larger_batches():
-    """A pool that has become too small goes on with the work that it has."""
-    failures = []
+def same(found, wanted):
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(a, b)
 
-    def call(rows, barrier):
+
+def make(kind, I, H, dtype="float32"):
+    tr.seed(3)
+    cell = getattr(nn, f"{kind}Cell")(I, H)
+    layer = nn.Recurrent(cell, mode="compiled")
+    for p in layer.parameters():
+        p.data = p.data.astype(dtype)
+    return layer
+
+
+def inputs(T, B, I, dtype="float32"):
+    return np.random.default_rng(0).normal(size=(T, B, I)).astype(dtype)
+
+
+CASES = [
+    ("LSTM", 5, 1, 3, 70, "float32"),
+    ("LSTM", 4, 20, 37, 65, "float64"),
+    ("GRU", 3, 7, 5, 130, "float32"),
+    ("LayerNormLSTM", 3, 37, 9, 33, "float32"),  # partial sums of four rows each
+    ("RNN", 6, 2, 1, 1, "float32"),
+]
+
+
+@pytest.mark.parametrize(("kind", "T", "B", "I", "H", "dtype"), CASES)
+def test_the_same_bits_for_any_number_of_threads(shared, kind, T, B, I, H, dtype):
+    layer, x = make(kind, I, H, dtype), inputs(T, B, I, dtype)
+    tr.set_num_threads(1)
+    wanted = results(layer, x)
+    for n in COUNTS:
+        tr.set_num_threads(n)
+        for _ in range(2):
+            same(results(layer, x), wanted)
+
+
+@pytest.mark.parametrize("option", ["lengths", "mask"])
+def test_the_same_bits_for_sequences_of_different_lengths(shared, option):
+    layer, x = make("LSTM", 5, 33), inputs(7, 9, 5)
+    rng = np.random.default_rng(2)
+    lengths = rng.integers(0, 8, 9)
+    options = {"lengths": lengths} if option == "lengths" else {"mask": rng.random((7, 9)) < 0.7}
+    tr.set_num_threads(1)
+    wanted = results(layer, x, **options)
+    for n in COUNTS:
+        tr.set_num_threads(n)
+        same(results(layer, x, **options), wanted)
+
+
+def test_many_callers_at_once(shared, restless_threads):
+    tr.set_num_threads(1)
+    layers = [make("LSTM", 5, 40 + i) for i in range(6)]
+    x = inputs(6, 8, 5)
+    wanted = [results(layer, x) for layer in layers]
+    tr.set_num_threads(4)
+    failures, barrier = [], threading.Barrier(6, timeout=60)
+
+    def call(i):
         try:
-            barrier.wait()
-            for n in (2, rows):
-                seen = [0] * n
-
-                def count(start, stop, seen=seen):
-                    for i in range(start, stop):
-                        seen[i] += 1
-
-                threads.run(count, n, n * threads.WORTH)
-                assert seen == [1] * n
-        except Exception as error:
+            for _ in range(10):
+                barrier.wait()
+                same([layers[i](tr.tensor(x))[0].data], wanted[i][:1])
+        except BaseException as error:
             failures.append(error)
+            barrier.abort()
 
-    for _ in range(200):
-        threads._pool, threads._pool_size = None, 0  # a cold start
-        barrier = threading.Barrier(6, timeout=60)
-        callers = [threading.Thread(target=call, args=(n, barrier)) for n in (2, 3, 4, 5, 7, 8)]
-        for caller in callers:
-            caller.start()
-        for caller in callers:
-            caller.join()
+    callers = [threading.Thread(target=call, args=(i,)) for i in range(6)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
     assert not failures
+    assert_at_rest()
 
 
-def test_a_failure_waits_for_the_others():
-    """They may still be writing to arrays that the next call uses."""
-    done = []
-    event = threading.Event()
+def assert_at_rest():
+    """Nobody works, and soon all sleep."""
+    end = time.monotonic() + 30
+    there = workers.slots[1 : 1 + int(workers.slots[0, STARTED])]
+    while time.monotonic() < end and not ((there[:, STATE] == IDLE) & (there[:, ASLEEP] == 1)).all():
+        time.sleep(0.01)
+    assert (there[:, STATE] == IDLE).all()
+    assert (there[:, ASLEEP] == 1).all()
+    assert workers.slots[0, CALLERS] == 0
 
-    def work(start, stop):
-        if start == 0:
-            threading.Timer(0.05, event.set).start()
-            raise ValueError("first")
-        assert event.wait(60)
-        done.append(start)
 
-    with pytest.raises(ValueError, match="first"):
-        threads.run(work, 4, 4 * threads.WORTH)
-    assert sorted(done) == [1, 2, 3]
+def test_nobody_waits_for_a_thread_that_does_not_come(shared):
+    layer, x = make("LSTM", 5, 70), inputs(4, 12, 5)
+    tr.set_num_threads(1)
+    wanted = results(layer, x)
+    tr.set_num_threads(3)
+    results(layer, x)
+    assert_at_rest()
+    slots, started = workers.slots, int(workers.slots[0, STARTED])
+    late = slots[1 + started]
+    late[:] = slots[1]  # of no thread; whoever wakes it wakes another one, which finds nothing to do
+    late[ASLEEP] = 0
+    tr.set_num_threads(2 + started)
+    workers.ready = lambda: None  # its own slot would get a thread
+    try:
+        slots[0, LIMIT], slots[0, STARTED] = 2 + started, started + 1
+        for _ in range(3):
+            same(results(layer, x), wanted)
+        assert late[STATE] == IDLE
+        late[STATE] = TAKEN  # by somebody else, for ever
+        same(results(layer, x), wanted)
+        for slot in slots[1 : 1 + started]:
+            assert slot[STATE] != OFFERED
+    finally:
+        del workers.ready
+        late[:] = 0
+        slots[0, STARTED] = started
+
+
+def test_interrupts(shared):
+    """Ctrl-C comes before or after a launch, never in between."""
+    layer, x = make("LSTM", 20, 100), inputs(30, 16, 20)
+    tr.set_num_threads(4)
+    wanted = results(layer, x)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    def train_until_interrupted(seconds):
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        while True:
+            layer(tr.tensor(x, requires_grad=True))[0].sum().backward()
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for i in range(10):
+            with pytest.raises(KeyboardInterrupt):
+                train_until_interrupted(0.002 + 0.0007 * i)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    same(results(layer, x), wanted)
+    assert_at_rest()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_makes_its_own_threads(shared):
+    layer, x = make("LSTM", 5, 70), inputs(4, 12, 5)
+    tr.set_num_threads(4)
+    wanted = results(layer, x)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            assert workers.slots[0, STARTED] == 0
+            same(results(layer, x), wanted)
+            assert workers.slots[0, STARTED] == 3
+            code = 0
+        finally:
+            os._exit(code)
+    end = time.monotonic() + 120
+    while (status := os.waitpid(child, os.WNOHANG))[0] == 0 and time.monotonic() < end:
+        same(results(layer, x), wanted)
+    if status[0] == 0:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert status == (child, 0)
+
+
+def test_launches_go_on_when_threads_have_ended(shared):
+    layer, x = make("LSTM", 5, 70), inputs(4, 12, 5)
+    tr.set_num_threads(3)
+    wanted = results(layer, x)
+    threads = list(workers.threads)
+    assert len(threads) >= 2
+    try:
+        workers.end()
+        assert not any(thread.is_alive() for thread in threads)
+        same(results(layer, x), wanted)
+    finally:
+        workers.reset()
+    same(results(layer, x), wanted)
+    assert workers.threads
+
+
+def test_small_launches_are_not_shared(monkeypatch):
+    """Then nothing is looked up at a call."""
+    found = []
+    monkeypatch.setattr(launch, "share", lambda *args: found.append(sharing.share(*args)))
+    results(make("LSTM", 1, 4), inputs(12, 1, 1))
+    assert found == [None, None]

@@ -72,8 +72,11 @@ class Braces(LoopWriter):
     def rows(self, body):
         return ["rows {", *body, "}"]
 
-    def steps(self, body, reverse, table):
-        return [f"steps {table} {'down' if reverse else 'up'} {{", *body, "}"]
+    def meet(self):
+        return ["meet;"]
+
+    def steps(self, body, reverse, table, shift):
+        return [f"steps {table} {'down' if reverse else 'up'} by {shift} {{", *body, "}"]
 
     def product(self, operands, bias, target):
         return [f"product({', '.join(o.array for o in operands)}; {bias}; {target.array});"]

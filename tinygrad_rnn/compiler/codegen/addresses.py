@@ -19,6 +19,8 @@ MOST_LANES = 16  # of any machine's vectors
 # written into the source; other numbers may be a cell's settings
 LITERALS = {0.0: "zero", 1.0: "one", 2.0: "two", 0.5: "half", -1.0: "minus_one"}
 
+SUM_SHIFT = ("sum_shift", None)  # the integer that says how many rows share a partial sum
+
 
 class AddressBook:
     """Names and offsets in a generated loop, with a record of the arguments that it takes.
@@ -47,7 +49,7 @@ class AddressBook:
     buffers : list of Buffer
         Those that the loop reads or writes.
     starts : dict
-        Where the only row of each local part is: name -> expression.
+        Where a thread's only row of each local part is: name -> expression.
     touched : dict
         (buffer, part) -> loops over rows, by their first level; None is a product.
     """
@@ -145,9 +147,9 @@ class AddressBook:
             key = buffer, place.part
             self.touched.setdefault(key, set()).add(self.loop)
             if key in self.local:  # one row for all of them stays in the cache
-                # the row of the thread's own first row, so threads do not share one
-                name = f"{at}_b0"
-                self.starts[name] = f"{at} + {self._rows_before(place, 'b0')}"
+                # the thread's own row, so that threads do not share one
+                name = f"{at}_own"
+                self.starts[name] = f"{at} + {self._rows_before(place, 'own')}"
                 return name
         # named once per loop over rows, for all buffers with equally wide rows
         code = self._rows_before(place, "b")
@@ -170,7 +172,7 @@ class AddressBook:
         """Elements of the buffer before row `b` of this time step."""
         kind, next_step, ld = place.buffer.kind, place.next_step, self.ld(place.buffer)
         if kind is BufferKind.PARTIAL_SUM:
-            return f"({b} >> {self.int('sum_shift', None)}) * {ld}"
+            return f"({b} >> {self.int(*SUM_SHIFT)}) * {ld}"
         if kind in (BufferKind.SCRATCH, BufferKind.ACCUMULATOR):
             return f"{b} * {ld}"
         if kind is BufferKind.DOUBLE_BUFFER:

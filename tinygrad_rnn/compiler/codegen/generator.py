@@ -17,7 +17,7 @@ from ..ir.printer import is_reduction
 from ..ir.symbol import Symbol
 from ..schedule.printer import SchedulePrinter, describe
 from ..schedule.schedule import Product, Schedule
-from .addresses import LITERALS, AddressBook
+from .addresses import LITERALS, SUM_SHIFT, AddressBook
 from .loop_writer import LoopWriter, Operand, Target
 from .nested_loop import NestedLoop, sweeps
 from .vector_loop import VectorLoop
@@ -48,16 +48,21 @@ class LoopGenerator:
         self.loops: list[tuple[int, list[Symbol]]] = []
         body: list[str] = []
         level = 0
+        meet = self.writer.meet()  # between a product, whose columns threads share, and what they do row by row
         while level < schedule.levels:
             for product in schedule.products:
                 if product.level == level:
                     body += self._product(product)
+            if any(product.level == level for product in schedule.products):
+                body += meet
             last = level + 1  # levels without a product in between share one loop over rows, which stay in the cache
             while last < schedule.levels and not any(p.level == last for p in schedule.products):
                 last += 1
-            body += self._rows(range(level, last))
+            rows = self._rows(range(level, last))
+            body += [*rows, *meet] if rows and schedule.products else rows
             level = last
-        loop = self.writer.steps(body, self.reverse, 2 + len(book.ints)) if body else []
+        shift = book.int_names.get(SUM_SHIFT, "0")
+        loop = self.writer.steps(body, self.reverse, 2 + len(book.ints), shift) if body else []
         return self.writer.function(
             self.name,
             book.arrays,

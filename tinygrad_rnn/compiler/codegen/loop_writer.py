@@ -106,15 +106,25 @@ class LoopWriter(ABC):
 
     @abstractmethod
     def rows(self, body: list[str]) -> list[str]:
-        """The loop over rows, ``b`` from ``b0`` to ``end``."""
+        """The loop over rows ``b``: those from ``b0`` to ``end``, or this thread's part of them."""
 
     @abstractmethod
-    def steps(self, body: list[str], reverse: bool, table: int) -> list[str]:
-        """The loop over time; numbers of rows before each step are in ``dims``, from `table` on."""
+    def steps(self, body: list[str], reverse: bool, table: int, shift: str) -> list[str]:
+        """The loop over time; numbers of rows before each step are in ``dims``, from `table` on.
+
+        If threads share a step, ``1 << shift`` rows are one thread's.
+        """
+
+    @abstractmethod
+    def meet(self) -> list[str]:
+        """Statements that wait for the threads that share a step."""
 
     @abstractmethod
     def product(self, operands: list[Operand], bias: str, target: Target) -> list[str]:
-        """A sum of products over all rows; with `bias`, it starts from that, else from what is there."""
+        """A sum of products over all rows, or this thread's part of it.
+
+        With `bias`, it starts from that, else from what is there.
+        """
 
     @abstractmethod
     def function(

@@ -120,14 +120,18 @@ class NumbaWriter(LoopWriter):
         return [f"for {index} in range({count}):", *_indented(body)]
 
     def rows(self, body: list[str]) -> list[str]:
-        return ["for b in range(b0, end):", *_indented(body)]
+        return ["for b in range(low, high):", *_indented(body)]
 
-    def steps(self, body: list[str], reverse: bool, table: int) -> list[str]:
+    def meet(self) -> list[str]:
+        return ["meet(member)"]
+
+    def steps(self, body: list[str], reverse: bool, table: int, shift: str) -> list[str]:
         time = ["for s in range(T):", "    t = T - 1 - s"] if reverse else ["for t in range(T):"]
         time += [f"    {name} = integer(dims, {table + i} + t)" for i, name in enumerate(("first", "after"))]
         time += ["    end = min(b1, after - first)"]
         # sequences end together: at early steps none of this thread's rows may have begun
         time += ["    if end <= b0:", "        continue"]
+        time += [f"    {name} = {name}_row(member, b0, end, {shift})" for name in ("low", "high")]
         return time + _indented(body)
 
     def product(self, operands: list[Operand], bias: str, target: Target) -> list[str]:
@@ -137,11 +141,12 @@ class NumbaWriter(LoopWriter):
         if bias:
             first, second = operands[0], operands[1] if len(operands) > 1 else operands[0]._replace(depth="0")
             matrices = [f"{o.array}, {o.at}, {o.ld}, {o.depth}, {PACKED}, {o.packed}" for o in (first, second)]
-            lines.append(f"gemm2({', '.join(matrices)}, {PACKED}, {bias}, end - b0, {target.columns}, {out})")
+            begin = f"{PACKED}, {bias}, end - b0, {target.columns}"
+            lines.append(f"gemm2_part({', '.join(matrices)}, {begin}, {out}, member)")
             operands = operands[2:]
         for o in operands:
             left = f"{o.array}, {o.at}, {o.ld}, end - b0, {o.depth}"
-            lines.append(f"gemm({left}, {PACKED}, {o.packed}, {target.columns}, {out}, True)")
+            lines.append(f"gemm_part({left}, {PACKED}, {o.packed}, {target.columns}, {out}, True, member)")
         return lines
 
     def function(
@@ -158,18 +163,19 @@ class NumbaWriter(LoopWriter):
         head = [self.assign(label, self.constant(x)) for label, x in literals.items()]
         head += [self.assign(label, f"vsplat(consts[{i}], consts)") for i, label in enumerate(numbers)]
         head += [self.assign(label, f"integer(dims, {i + 2})") for i, label in enumerate(ints)]
+        head += [self.assign("own", "own_row(member, b0)")] if starts else []
         head += [self.assign(label, code) for label, code in starts.items()]
         lines = [
-            f"def {name}_loop(b0, b1, dims, consts, {', '.join(arrays)}):",
+            f"def {name}_loop(b0, b1, member, dims, consts, {', '.join(arrays)}):",
             *_indented([*map(self.comment, comments), "T = integer(dims, 0)", "B = integer(dims, 1)"]),
             *_indented(head + (loop or ["pass"])),
             "",
             "",
             # the function that is called finds its arrays by their addresses, and hands them to the loop
             "@loop",
-            f"def {name}(b0, b1, args):",
+            f"def {name}(b0, b1, args, member):",
             *(f"    {array} = array(args, {i})" for i, array in enumerate(["consts", *arrays], 1)),
-            f"    {name}_loop(b0, b1, integers(args, 0), consts, {', '.join(arrays)})",
+            f"    {name}_loop(b0, b1, member, integers(args, 0), consts, {', '.join(arrays)})",
         ]
         return "\n".join(lines) + "\n"
 

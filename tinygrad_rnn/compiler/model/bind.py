@@ -46,6 +46,7 @@ from ...kernels.stages.stage_codes import (
     Stage,
 )
 from ..runtime.launch import ALL_ROWS, LaunchPlan
+from ..runtime.threads import workers
 
 LINE = 64  # bytes of a line of the cache
 
@@ -160,6 +161,7 @@ class Stages:
 
     def run(self) -> None:
         """Run all stages."""
+        workers.ready()
         table, run = self._table, self._run.run_stages
         for call in self._calls:
             if isinstance(call, tuple):
@@ -177,6 +179,7 @@ class Stages:
         """
         if self.host:
             raise ValueError(f"stages: {', '.join(self.host)} run in Python, wanted machine code only")
+        workers.ready()
         return int(self._run.run_steps(self._table, count, status))
 
     def between(self, before: Stages, after: Stages) -> Stages:

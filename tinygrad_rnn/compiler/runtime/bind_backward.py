@@ -118,10 +118,9 @@ def bind_backward(
     grads = epilogue.grads_size
     cleared = clear((PACKED, bound.weights + epilogue.packing.size), (ARENA, bound.zeros), (GRADS, grads))
     before = [*cleared, *begin, *bound.tasks, *epilogue.packing.tasks]
-    work = time * batch * reverse.multiplications
     packed = [time * batch * y.width for y in t.outputs]
     return BoundBackward(
-        launch=LaunchPlan(reverse, bound.dims, batch, work, before, phases, names, {*kept, *captures}, suballocated),
+        launch=LaunchPlan(reverse, bound.dims, time, batch, before, phases, names, {*kept, *captures}, suballocated),
         w=[w] if w else [],
         arena=arena,
         seeds=packed + [batch * s.width for s in t.states],

@@ -11,9 +11,10 @@ from ..codegen.array_names import ARENA, PACKED, Role
 from ..codegen.layout import Layout
 from ..schedule.buffers import Buffer, BufferKind
 from ..schedule.plan import Plan
-from . import threads
 from .binding import RowMoves, View, clear, copy_task, head, initial_rows, locator, rows_of
 from .launch import LaunchPlan
+
+SMALL = 600_000  # multiply-adds: below, an array more costs more than a copy out of the arena
 
 
 class BoundForward(NamedTuple):
@@ -67,8 +68,7 @@ def bind_forward(
     locate = locator(layout, bound.offsets)
     results = [b for b in dict.fromkeys([*outputs, *states]) if b.result]
     work = time * batch * layout.multiplications
-    # One jitted call does everything: then an array more costs more than a copy out of the arena.
-    small = moves is None and work < 2 * threads.WORTH
+    small = moves is None and work < SMALL
     w, arena, suballocated = bound.weights, bound.arena, {}
     if small:
         for b in results:
@@ -106,7 +106,7 @@ def bind_forward(
     sizes_of_results = [sizes.elements(b, time, batch) + sizes.panel for b in results]
     called = [*names, *more, *([PACKED] if w else [])]
     return BoundForward(
-        launch=LaunchPlan(layout, bound.dims, batch, work, before, [end], called, {*captures}, suballocated),
+        launch=LaunchPlan(layout, bound.dims, time, batch, before, [end], called, {*captures}, suballocated),
         w=[w] if w else [],
         arena=arena,
         results=sizes_of_results,

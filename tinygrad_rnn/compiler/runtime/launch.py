@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import operator
 import weakref
 from collections.abc import Callable, Collection, Sequence
@@ -10,18 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ... import config
 from ...kernels.loops.task_codes import (
     COLUMNS,
     DIRECT_ARRAYS,
     KINDS,
     LAUNCH_AT,
     Launch,
-    Product,
     Span,
-    SumRows,
     Task,
-    TransposedProduct,
     Vector,
     integers_of,
     operands_of,
@@ -29,7 +24,9 @@ from ...kernels.loops.task_codes import (
 )
 from ..codegen.array_names import ARENA
 from ..codegen.layout import Layout
-from . import threads
+from .costs import cost_of_loop
+from .sharing import cut, share
+from .threads import workers
 
 ALL_ROWS = np.full(1, np.iinfo(np.int64).max)  # a row table: steps have as many rows as there are
 
@@ -42,15 +39,13 @@ class LaunchPlan:
     layout : Layout
     d : int64 array
         The loop's integers.
-    batch : int
-        Rows of the loop.
-    work : int
-        Multiply-adds of the loop.
+    time, batch : int
+        Steps and rows of the loop.
     before : list of tasks
-        They are done in order.
+        They are done in order, but what is cleared comes first, and what is packed last.
     after : lists of tasks
-        Phases, in order. Threads share the first: its tasks are independent, but for products that add to what the
-        task before them wrote.
+        Phases, in order. Those of products and sums alone may be shared: their tasks are independent, but for products
+        that add to what the task before them wrote.
     names : list of str
         Of the arrays that :meth:`run` is given, in order; the first is the arena.
     captures : collection of str
@@ -63,8 +58,8 @@ class LaunchPlan:
         self,
         layout: Layout,
         d: np.ndarray,
+        time: int,
         batch: int,
-        work: int,
         before: list[Task],
         after: list[list[Task]],
         names: list[str],
@@ -74,16 +69,14 @@ class LaunchPlan:
         from ...kernels.loops import launches  # by way of the room, which Ctrl-C cannot leave halfway
 
         self._kernels = launches.calls(layout.dtype)
-        self._layout, self._batch, self._work, self.d = layout, batch, work, d
-        phases = [before, *after]
-        bounds = [0, *itertools.accumulate(map(len, phases))]
-        self._before = bounds[1]
-        tasks = [task for phase in phases for task in phase]
-        self._tasks_work = np.concatenate([[0], np.cumsum([_work(task) for task in tasks])])
-        # a thread takes whole groups: a task with those that add to what it wrote
-        starts = [i for i, task in enumerate(after[0], bounds[1]) if not _continues(task)]
-        self._groups = np.array([*starts, bounds[2]])  # of the first phase after the loop
-        self._small = work < 2 * threads.WORTH and self._tasks_work[-1] < 2 * threads.WORTH
+        self._layout, self._batch, self.d = layout, batch, d
+        first = cut(before, layout.sizes.panel)
+        self._before, self._group = sum(map(len, first)), layout.rows_per_group(batch)
+        self._sharing = None
+        if self._kernels.part:
+            sizes = layout.sizes.lanes, layout.dtype.itemsize
+            self._sharing = share(first, after, cost_of_loop(layout), time, batch, self._group, *sizes)
+        tasks = [task for phase in (*first, *after) for task in phase]
         self._bound: _BoundLaunch | None = None
         self._number(tasks, names, captures, suballocated)
 
@@ -138,6 +131,16 @@ class LaunchPlan:
             addresses=_span(addresses),
             row_table=_span(ALL_ROWS),
         )
+        if self._sharing is not None:
+            launch = launch._replace(
+                phases=_span(self._sharing.phases),
+                groups=_span(self._sharing.groups),
+                choices=_span(self._sharing.choices),
+                group=self._group,
+                patience=self._sharing.patience,
+                part=self._kernels.part,
+                board=workers.address,
+            )
         table = np.array([*integers_of(launch), *self._own], np.int64)
         references = [weakref.ref(array) for array in captures]
         self._bound = bound = _BoundLaunch(references, addresses, table)  # at once: other threads may read the old one
@@ -199,25 +202,11 @@ class LaunchPlan:
             table = table.copy()
             self._kernels.set_span(table, LAUNCH_AT.dims.address, d)
             self._kernels.set_span(table, LAUNCH_AT.row_table.address, row_table)
-        if self._small or config.get_num_threads() == 1:
-            run(table, *direct)
-        else:
-            # it holds `self`, and so the code of the loop, as long as a thread is in it
-            self._share(lambda *part: self._kernels.run(_part(table, *part), *direct), lengths)
-
-    def _share(self, do: Callable[[int, int, int, int], None], lengths: np.ndarray | None) -> None:
-        """Let threads do it: ``do(first task, last task, first row, last row)``."""
-        do(0, self._before, 0, 0)
-        group = self._layout.rows_per_group(self._batch)
-        if lengths is None:
-            threads.run(lambda begin, end: do(0, 0, begin, end), self._batch, self._work, group)
-        else:
-            work = np.concatenate([[0], np.cumsum(lengths)]) * self._layout.multiplications
-            threads.run_weighted(lambda begin, end: do(0, 0, begin, end), work, group)
-        groups, before = self._groups, self._tasks_work[self._groups]
-        threads.run_weighted(lambda a, b: do(groups[a], groups[b], 0, 0), before - before[0])
-        if groups[-1] < len(self.tasks):
-            do(groups[-1], len(self.tasks), 0, 0)
+            if lengths is not None and self._sharing is not None:
+                self._kernels.set_span(table, LAUNCH_AT.lengths.address, lengths)
+        if self._sharing is not None:
+            workers.ready()
+        run(table, *direct)
 
     def bound_tables(self, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """The launch table and the addresses of these arrays, for calls by others as long as the arrays stay."""
@@ -249,16 +238,12 @@ def _set_span(table: np.ndarray, at: Span, array: np.ndarray) -> None:
     table[at.address], table[at.size] = _span(array)
 
 
-def _continues(task: Task) -> bool:
-    """Whether the task adds to what the one before it wrote, so that one thread has to do both."""
-    return isinstance(task, Product) and task.accumulate
-
-
 def _part(table: np.ndarray, first: int, last: int, begin: int, end: int) -> np.ndarray:
-    """The launch of these tasks alone, and of these rows of the loop."""
+    """The launch of these tasks alone, and of these rows of the loop, by one thread."""
     at, table = LAUNCH_AT, table.copy()
     table[at.first], table[at.middle], table[at.last] = first, last, last
     table[at.begin], table[at.end] = begin, end
+    table[at.choices.size] = 0
     return table
 
 
@@ -267,10 +252,3 @@ def _getter(indices: list[int]) -> Callable[[Sequence], tuple]:
     if len(indices) < 2:
         return lambda arrays: tuple([arrays[i] for i in indices])
     return operator.itemgetter(*indices)
-
-
-def _work(task: Task) -> float:
-    """Multiply-adds of a product; other tasks count a little for each element."""
-    if isinstance(task, Product | TransposedProduct):
-        return task.rows * task.columns * task.depth
-    return 4.0 * task.rows * task.columns if isinstance(task, SumRows) else 1.0

@@ -1,68 +1,89 @@
-"""Threads, of which each takes a range of rows through the whole sequence, without a barrier."""
+"""Workers of this process: threads that wait, in machine code, for launches to share."""
 
 from __future__ import annotations
 
-import itertools
+import atexit
+import ctypes
 import os
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+
+import numpy as np
 
 from ... import config
+from ...kernels.build.uninterrupted import uninterrupted
+from ...kernels.threads.job_codes import BYTES, MOST_WORKERS, SLOT, Board, Worker
 
-_pool: ThreadPoolExecutor | None = None
-_pool_size = 0
-_lock = threading.Lock()
+LIMIT, STARTED = map(Board._fields.index, ("limit", "workers"))
+WORKER_LOCK = Worker._fields.index("lock")
+PATIENCE = 1.0  # seconds: a worker that does not end by then is left to the end of the process
 
-WORTH = 300_000  # multiply-adds that a second thread has to have to itself, or it costs more than it brings
+_allocate_lock = ctypes.pythonapi.PyThread_allocate_lock
+_allocate_lock.argtypes, _allocate_lock.restype = [], ctypes.c_void_p
+_acquire_lock = ctypes.pythonapi.PyThread_acquire_lock
+_acquire_lock.argtypes, _acquire_lock.restype = [ctypes.c_void_p, ctypes.c_int], ctypes.c_int
 
 
-def run(function: Callable[[int, int], None], rows: int, work: float, group: int = 1) -> None:
-    """Call ``function(start, stop)`` on ranges that cover `rows`, one for each thread that is worth it.
+class Workers:
+    """The board on which launches are offered, and the threads that look at it.
 
-    Ranges begin at multiples of `group` rows.
+    Attributes
+    ----------
+    address : int
+        Of the board.
     """
-    n = max(1, min(config.get_num_threads(), rows // group, int(work / WORTH)))
-    _run(function, [*(rows * i // n // group * group for i in range(n)), rows])
+
+    def __init__(self) -> None:
+        size = (1 + MOST_WORKERS) * SLOT * BYTES
+        room = ctypes.create_string_buffer(size + SLOT * BYTES)
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(room))  # for ever: workers may look at it to the very end
+        self.address = ctypes.addressof(room) + -ctypes.addressof(room) % (SLOT * BYTES)
+        memory = (ctypes.c_int64 * (size // BYTES)).from_address(self.address)
+        self.slots = np.ctypeslib.as_array(memory).reshape(1 + MOST_WORKERS, SLOT)
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin without a thread; after a fork there are none, and others may have held the lock."""
+        self.slots[...] = 0
+        self.limit, self.threads, self._lock = 0, list[threading.Thread](), threading.Lock()
+
+    def ready(self) -> None:
+        """Let launches be shared by as many threads as the settings say."""
+        if self.limit != config.get_num_threads():
+            uninterrupted(self._prepare, config.get_num_threads())
+
+    def _prepare(self, limit: int) -> None:
+        from ...kernels.loops import workers  # imports Numba
+
+        work, _ = workers.functions()
+        with self._lock:
+            while len(self.threads) < min(limit - 1, MOST_WORKERS):
+                slot = self.slots[1 + len(self.threads)]
+                slot[WORKER_LOCK] = lock = _allocate_lock()
+                _acquire_lock(lock, 1)  # whoever takes it again waits until it is freed
+                thread = threading.Thread(target=work, args=(slot,), name="tinygrad_rnn works", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # no more threads: the others do more
+                    break
+                self.threads.append(thread)
+            self.slots[0, LIMIT], self.slots[0, STARTED] = limit, len(self.threads)
+            self.limit = limit
+
+    def end(self) -> None:
+        """Let all threads return, before what they run is taken away; launches go on in the thread that calls."""
+        from ...kernels.loops import workers
+
+        with self._lock:
+            threads, self.threads = self.threads, []
+            self.slots[0, STARTED] = 0
+            for slot in self.slots[1 : 1 + len(threads)]:
+                workers.functions()[1](slot)
+            for thread in threads:
+                thread.join(PATIENCE)
+            self.slots[0, LIMIT] = 1
 
 
-def run_weighted(function: Callable[[int, int], None], work, group: int = 1) -> None:
-    """The same for tasks of unequal size: ``work[i]`` is that of all tasks before task i."""
-    tasks, total = len(work) - 1, float(work[-1])
-    n = max(1, min(config.get_num_threads(), tasks, int(total / WORTH)))
-    bounds = [int(work.searchsorted(total * i / n)) // group * group for i in range(n)] + [tasks]
-    _run(function, sorted(bounds))
-
-
-def _run(function: Callable[[int, int], None], bounds: list[int]) -> None:
-    n = len(bounds) - 1
-    if n == 1:
-        function(bounds[0], bounds[1])
-        return
-    pool = _pool_of(n - 1)
-    others = [pool.submit(function, a, b) for a, b in itertools.pairwise(bounds[1:])]
-    try:
-        function(bounds[0], bounds[1])
-    finally:
-        wait(others)  # they write to arrays that are used again
-    for other in others:
-        other.result()
-
-
-def _pool_of(size: int) -> ThreadPoolExecutor:
-    """The pool of all callers, with `size` threads at least; a smaller one ends with its last work."""
-    global _pool, _pool_size
-    with _lock:
-        if _pool is None or _pool_size < size:
-            _pool, _pool_size = ThreadPoolExecutor(size, thread_name_prefix="tinygrad_rnn"), size
-        return _pool
-
-
-def _after_fork() -> None:
-    """Threads do not survive a fork, and locks may be held by them; the child makes its own."""
-    global _pool, _pool_size, _lock
-    _pool, _pool_size, _lock = None, 0, threading.Lock()
-
-
+workers = Workers()
+atexit.register(lambda: workers.end() if workers.threads else None)
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(after_in_child=workers.reset)

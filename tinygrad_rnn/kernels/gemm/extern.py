@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import njit, types
 from numba.extending import intrinsic
 
 from ..build.c_functions import array_at, call_symbol, export_symbol, float_of
 from ..build.native import Native
 from ..simd.lanes import vlanes
 from ..simd.types import BOUNDSCHECK, is_array
+from ..threads.member import columns_of_parts, count_of, rank_of
 from . import gemm as tile
 
 HUGE = 1 << 40  # elements: an address has no length
@@ -32,9 +33,12 @@ def _symbol(dtype: Any) -> str:
 
 def _product(
     a: int, lda: int, K: int, p: int, a2: int, lda2: int, K2: int, p2: int, start: int, begin: int, begin_ld: int,
-    rows: int, columns: int, c: int, ldc: int, like: Any,
+    rows: int, columns: int, c: int, ldc: int, member: int, like: Any,
 ) -> None:  # fmt: skip
     """`gemm.product` on addresses; products of whole panels skip one call, which shows with one row."""
+    if member != 0:
+        _part(a, lda, K, p, a2, lda2, K2, p2, start, begin, begin_ld, rows, columns, c, ldc, member, like)
+        return
     x, h, w, u = array_at(a, HUGE, like), array_at(a2, HUGE, like), array_at(p, HUGE, like), array_at(p2, HUGE, like)
     before, out, begun, zero = array_at(begin, HUGE, like), array_at(c, HUGE, like), start != 0, 0
     first, second = tile.Factors(x, zero, lda, K, w, zero), tile.Factors(h, zero, lda2, K2, u, zero)
@@ -45,6 +49,31 @@ def _product(
         tile.whole_panels(
             first, second, begun, tile.Rows(before, zero, begin_ld), tile.Rows(out, zero, ldc), rows, columns // width
         )
+
+
+@njit(error_model="numpy")
+def _part(
+    a: int, lda: int, K: int, p: int, a2: int, lda2: int, K2: int, p2: int, start: int, begin: int, begin_ld: int,
+    rows: int, columns: int, c: int, ldc: int, member: int, like: Any,
+) -> None:  # fmt: skip
+    """A member's part of a product of whole panels: some of its rows, some of its columns."""
+    rank, count = rank_of(member), count_of(member)
+    x, h, w, u = array_at(a, HUGE, like), array_at(a2, HUGE, like), array_at(p, HUGE, like), array_at(p2, HUGE, like)
+    before, out, begun = array_at(begin, HUGE, like), array_at(c, HUGE, like), start != 0
+    width = tile.PANEL_VECTORS * vlanes(out)
+    panels = columns // width
+    across = columns_of_parts(rows, panels, count, tile.TILE_ROWS)
+    down = min(rows, count // across)
+    if rank >= across * down:
+        return
+    i, j = rank // across, rank % across
+    row, panel = rows * i // down, panels * j // across
+    column, height = panel * width, rows * (i + 1) // down - row
+    first = tile.Factors(x, row * lda, lda, K, w, column * K)
+    second = tile.Factors(h, row * lda2, lda2, K2, u, column * K2)
+    initial = tile.Rows(before, row * begin_ld + column, begin_ld)
+    target = tile.Rows(out, row * ldc + column, ldc)
+    tile.whole_panels(first, second, begun, initial, target, height, panels * (j + 1) // across - panel)
 
 
 @functools.cache
@@ -75,7 +104,7 @@ def _same(*arrays: Any) -> bool:
 
 
 @intrinsic
-def _call_gemm(typingctx, a, a_at, lda, rows, K, p, p_at, columns, c, c_at, ldc, accumulate):
+def _gemm_part(typingctx, a, a_at, lda, rows, K, p, p_at, columns, c, c_at, ldc, accumulate, member):
     if not _same(a, p, c):
         return None
 
@@ -84,15 +113,18 @@ def _call_gemm(typingctx, a, a_at, lda, rows, K, p, p_at, columns, c, c_at, ldc,
         a, p, c = ((sig.args[i], args[i], at) for i, at in ((0, a_at), (5, p_at), (8, c_at)))
         zero, start = lda.type(0), builder.zext(args[11], lda.type)
         return _call(
-            context, builder, sig.args[0].dtype, [a, lda, K, p, a, zero, zero, p, start, c, ldc, rows, columns, c, ldc]
+            context,
+            builder,
+            sig.args[0].dtype,
+            [a, lda, K, p, a, zero, zero, p, start, c, ldc, rows, columns, c, ldc, args[12]],
         )
 
-    return types.void(a, _n, _n, _n, _n, p, _n, _n, c, _n, _n, types.boolean), codegen
+    return types.void(a, _n, _n, _n, _n, p, _n, _n, c, _n, _n, types.boolean, _n), codegen
 
 
 @intrinsic
-def _call_gemm2(
-    typingctx, a, a_at, lda, K, p, p_at, a2, a2_at, lda2, K2, p2, p2_at, bias, b_at, rows, columns, c, c_at, ldc
+def _gemm2_part(
+    typingctx, a, a_at, lda, K, p, p_at, a2, a2_at, lda2, K2, p2, p2_at, bias, b_at, rows, columns, c, c_at, ldc, member
 ):
     if not _same(a, p, a2, p2, bias, c):
         return None
@@ -105,12 +137,43 @@ def _call_gemm2(
             context,
             builder,
             sig.args[0].dtype,
-            [a, lda, K, p, a2, lda2, K2, p2, one, bias, zero, rows, columns, c, ldc],
+            [a, lda, K, p, a2, lda2, K2, p2, one, bias, zero, rows, columns, c, ldc, args[19]],
         )
 
-    return types.void(a, _n, _n, _n, p, _n, a2, _n, _n, _n, p2, _n, bias, _n, _n, _n, c, _n, _n), codegen
+    return types.void(a, _n, _n, _n, p, _n, a2, _n, _n, _n, p2, _n, bias, _n, _n, _n, c, _n, _n, _n), codegen
 
 
-gemm = tile.gemm if BOUNDSCHECK else _call_gemm
-gemm2 = tile.gemm2 if BOUNDSCHECK else _call_gemm2
+@njit(error_model="numpy")
+def _gemm(
+    a: Any, a_at: int, lda: int, rows: int, K: int, p: Any, p_at: int, columns: int, c: Any, c_at: int, ldc: int,
+    accumulate: bool,
+) -> None:  # fmt: skip
+    _gemm_part(a, a_at, lda, rows, K, p, p_at, columns, c, c_at, ldc, accumulate, 0)
+
+
+@njit(error_model="numpy")
+def _gemm2(
+    a: Any, a_at: int, lda: int, K: int, p: Any, p_at: int, a2: Any, a2_at: int, lda2: int, K2: int, p2: Any,
+    p2_at: int, bias: Any, b_at: int, rows: int, columns: int, c: Any, c_at: int, ldc: int,
+) -> None:  # fmt: skip
+    _gemm2_part(a, a_at, lda, K, p, p_at, a2, a2_at, lda2, K2, p2, p2_at, bias, b_at, rows, columns, c, c_at, ldc, 0)
+
+
+@njit(error_model="numpy")
+def _checked_gemm_part(a, a_at, lda, rows, K, p, p_at, columns, c, c_at, ldc, accumulate, member):
+    tile.gemm(a, a_at, lda, rows, K, p, p_at, columns, c, c_at, ldc, accumulate)
+
+
+@njit(error_model="numpy")
+def _checked_gemm2_part(
+    a, a_at, lda, K, p, p_at, a2, a2_at, lda2, K2, p2, p2_at, bias, b_at, rows, columns, c, c_at, ldc, member
+):
+    tile.gemm2(a, a_at, lda, K, p, p_at, a2, a2_at, lda2, K2, p2, p2_at, bias, b_at, rows, columns, c, c_at, ldc)
+
+
+# Parts of products, for generated loops; the last argument is the member who does its part (`..threads.member`).
+gemm_part = _checked_gemm_part if BOUNDSCHECK else _gemm_part  # one thread runs loops that are checked
+gemm2_part = _checked_gemm2_part if BOUNDSCHECK else _gemm2_part
+gemm = tile.gemm if BOUNDSCHECK else _gemm
+gemm2 = tile.gemm2 if BOUNDSCHECK else _gemm2
 product_tn = tile.transposed_product(gemm)

@@ -1,8 +1,9 @@
 """Compilation and calls of generated loops, and the arrays that they find by address.
 
-Every loop is a function of integers alone: a range of rows, and the address of a table that holds address and length of
-each of its arrays. So one call of a jitted function executes the tasks before a loop, the loop, and the tasks after
-it, whatever the cell is, and nothing has to be compiled that takes arrays out of Python objects.
+Every loop is a function of integers alone: a range of rows, the address of a table that holds address and length of
+each of its arrays, and that of the member who shares its steps with others (0: there are none). So one call of a jitted
+function executes the tasks before a loop, the loop, and the tasks after it, whatever the cell is, and nothing has to be
+compiled that takes arrays out of Python objects.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class _Checked:
 
     def __init__(self, function: Callable) -> None:
         self.function = kernel(function)
-        self.function.compile((_n, _n, _n))
+        self.function.compile((_n, _n, _n, _n))
         self.address = next(_numbers)
         _checked[self.address] = self
 
@@ -48,17 +49,17 @@ def translated(function: Callable) -> Any:
 
 
 @intrinsic
-def _call(typingctx: Any, address: Any, b0: Any, b1: Any, table: Any) -> Any:
+def _call(typingctx: Any, address: Any, b0: Any, b1: Any, table: Any, member: Any) -> Any:
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
         kind = ir.FunctionType(ir.VoidType(), [x.type for x in args[1:]])
         builder.call(builder.inttoptr(args[0], kind.as_pointer()), args[1:])
         return context.get_dummy_value()
 
-    return types.void(_n, _n, _n, _n), codegen
+    return types.void(_n, _n, _n, _n, _n), codegen
 
 
-def _call_checked(address: int, b0: int, b1: int, table: int) -> None:
-    _checked[address].function(b0, b1, table)
+def _call_checked(address: int, b0: int, b1: int, table: int, member: int) -> None:
+    _checked[address].function(b0, b1, table, member)
 
 
 call_loop = _call_checked if BOUNDSCHECK else _call

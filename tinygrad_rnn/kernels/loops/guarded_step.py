@@ -131,7 +131,7 @@ def run_step(table: int, watch: bool, check_finite: bool) -> int:
     if watch and has_changed(table):
         return CHANGED
     step = step_of(table)
-    call_loop(step.loop, 0, step.rows, step.addresses)
+    call_loop(step.loop, 0, step.rows, step.addresses, 0)
     if check_finite and not are_finite(table):
         return SUSPECT
     advance_states(table)

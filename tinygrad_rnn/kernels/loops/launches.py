@@ -11,18 +11,21 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
 
-from ..build.c_functions import export_symbol, float_of
+from ..build.c_functions import call_symbol, export_symbol, float_of
 from ..build.native import Native
 from ..build.python_functions import python_function
 from ..build.target import TARGET
 from ..gemm.extern import export_product
 from ..simd.lanes import vlanes
 from ..simd.types import BOUNDSCHECK
-from . import tasks
+from ..threads.member import export_barrier
 from .arguments import address_of, integers_on_stack, lock, no_memory, python_integer, read_arrays, unlock
 from .entry import array_like, call_loop
+from .jobs import part_of_job, share
 from .records import integers_at, record_at
 from .task_codes import DIRECT_ARRAYS, LAUNCH_AT, LAUNCH_SIZE, Launch, Vector
 from .tasks import execute_tasks
@@ -67,11 +70,20 @@ def resolve(launch_at: int, own: int, given: int, table: int, like: Any) -> None
 @njit(error_model="numpy")
 def _execute(launch_at: int, table: int, like: Any) -> int:
     """Execute tasks, a loop, and tasks again; returns 0, or more if there was no memory."""
-    launch = record_at(launch_at, 0, Launch)
+    launch, missing = record_at(launch_at, 0, Launch), -1
+    if launch.choices.size > 0:
+        missing = share(launch_at, table, like)
+    if missing >= 0:
+        return missing
     missing = execute_tasks(launch_at, table, launch.first, launch.middle, like)
     if launch.end > launch.begin:
-        call_loop(launch.loop, launch.begin, launch.end, table + SPAN * launch.arrays)
+        call_loop(launch.loop, launch.begin, launch.end, table + SPAN * launch.arrays, 0)
     return missing + execute_tasks(launch_at, table, launch.middle, launch.last, like)
+
+
+def _launch(launch_at: int, table: int, like: Any) -> int:
+    """:func:`_execute`, as C calls it."""
+    return _execute(launch_at, table, like)
 
 
 # ---- as Python calls it: the type of arrays, where the arguments are, how many; 0 in place of an object is an error
@@ -144,12 +156,15 @@ class Calls(NamedTuple):
         ``resolve(launch_table, addresses, e0, ...)`` writes the addresses that `execute` takes.
     write_span : callable
         ``write_span(span, array)`` writes where an array is; Python finds addresses slowly.
+    part : int
+        Address of :func:`.jobs.part_of_job`.
     """
 
     run: Callable[..., Any]
     execute: Callable[..., Any]
     resolve: Callable[..., Any]
     write_span: Callable[..., Any]
+    part: int
 
     def resolve_addresses(self, launch_table: Array, *arrays: Array) -> Array:
         """A new table of addresses for these arrays, the first DIRECT_ARRAYS ones."""
@@ -165,15 +180,33 @@ class Calls(NamedTuple):
 
 @functools.cache
 def calls(dtype: Any) -> Calls:
-    """The functions for `dtype`, compiled or loaded; LLVM knows the symbols of product and tasks then."""
+    """The functions for `dtype`, compiled or loaded; then LLVM knows the symbols of what loops call."""
     if BOUNDSCHECK:
-        return Calls(_checked_run, _checked_execute, _checked_resolve, _checked_write)
+        return Calls(_checked_run, _checked_execute, _checked_resolve, _checked_write, 0)
+    export_barrier()
     export_product(dtype)
-    functions = (tasks.tasks, _run, _execute_resolved, _resolve, _write_span)
+    functions = (_launch, part_of_job, _run, _execute_resolved, _resolve, _write_span)
     made = Native(*functions, dtype=float_of(dtype))
-    export_symbol(tasks.symbol_of(np.dtype(dtype)), made.addresses[0])
-    names = (f.__name__.removeprefix("_") for f in functions[1:])
-    return Calls(*(python_function(__name__, name, at, made) for name, at in zip(names, made.addresses[1:])))
+    launch, part, *addresses = made.addresses
+    export_symbol(symbol_of(np.dtype(dtype)), launch)
+    names = (f.__name__.removeprefix("_") for f in functions[2:])
+    run, execute, resolve_all, write = (python_function(__name__, n, at, made) for n, at in zip(names, addresses))
+    return Calls(run, execute, resolve_all, write, part)
+
+
+def symbol_of(dtype: Any) -> str:
+    """Symbol of a launch for `dtype`, once :func:`calls` was asked for it."""
+    return f"tinygrad_rnn_launch_{dtype}"
+
+
+@intrinsic
+def call_launch(typingctx: Any, launch_at: Any, addresses: Any, like: Any) -> Any:
+    """A launch, by its symbol; `like` is an array."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
+        return call_symbol(context, builder, symbol_of(like.dtype), list(args[:2]), args[0].type)
+
+    return types.intp(types.intp, types.intp, like), codegen
 
 
 def _checked_write(span: Array, array: Array) -> None:
@@ -191,7 +224,7 @@ def _checked_execute(launch_table: Array, addresses: Array, like: Array) -> None
     launch = Launch(*launch_table[: LAUNCH_AT.dims.address].tolist(), *[None] * 4)
     missing = execute_tasks(launch_at, table, launch.first, launch.middle, like)
     if launch.end > launch.begin:
-        call_loop(launch.loop, launch.begin, launch.end, table + SPAN * launch.arrays)
+        call_loop(launch.loop, launch.begin, launch.end, table + SPAN * launch.arrays, 0)
     missing += execute_tasks(launch_at, table, launch.middle, launch.last, like)
     if missing:
         raise MemoryError("no memory for blocks of a product")

@@ -25,6 +25,9 @@ class Span(NamedTuple):
     size: int
 
 
+NOTHING = Span(0, 0)
+
+
 class Vector(NamedTuple):
     """Elements of an array from `at` on."""
 
@@ -251,6 +254,17 @@ class Launch(NamedTuple):
     tasks: Span  # the task table
     addresses: Span  # a Span for each array; the first DIRECT_ARRAYS do not matter
     row_table: Span  # how many rows all steps have, as products and sums go no further; its sections, for MoveRows
+    # Of launches that may be shared by threads, with the records of `..threads.job_codes`:
+    phases: Span = NOTHING  # a Phase for each part
+    groups: Span = NOTHING  # for each group of tasks, the first one and the one behind the last
+    choices: Span = (
+        NOTHING  # for each number of free threads, twice as many as are worth it, + 1 if they share each step
+    )
+    lengths: Span = NOTHING  # steps of each row, if they are not alike
+    group: int = 1  # rows of the loop that have to be in one thread
+    patience: int = 0  # pauses that waiting for a thread is worth, where threads share each step
+    part: int = 0  # address of the C function of a worker's part
+    board: int = 0  # where workers look for work
 
 
 # ---- a step that is run only while arrays are what they were

@@ -9,11 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 
-from ..build.c_functions import call_symbol
 from ..gemm.extern import gemm, product_tn
 from ..gemm.gemm import transpose_block
 from ..gemm.tile import never_inline
@@ -217,26 +214,3 @@ def _pack_transposed(w: Array, start: int, ld: int, rows: int, count: int, packe
     for k in range(rows):
         for m in range(whole_columns if k < whole_rows else 0, count):
             packed[at + k * panel + m] = w[start + m * ld + k]
-
-
-# ---- tasks by their symbol
-
-
-def tasks(launch_at: int, addresses: int, first: int, last: int, like: Any) -> int:
-    """:func:`execute_tasks`, as C calls it."""
-    return execute_tasks(launch_at, addresses, first, last, like)
-
-
-def symbol_of(dtype: Any) -> str:
-    """Symbol of the tasks for `dtype`, once :func:`.launches.calls` was asked for them."""
-    return f"tinygrad_rnn_tasks_{dtype}"
-
-
-@intrinsic
-def call_tasks(typingctx: Any, launch_at: Any, addresses: Any, first: Any, last: Any, like: Any) -> Any:
-    """:func:`execute_tasks`, by its symbol; `like` is an array."""
-
-    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
-        return call_symbol(context, builder, symbol_of(like.dtype), list(args[:4]), args[0].type)
-
-    return types.intp(*[types.intp] * 4, like), codegen
