@@ -44,8 +44,8 @@ class LaunchPlan:
     before : list of tasks
         They are done in order, but what is cleared comes first, and what is packed last.
     after : lists of tasks
-        Phases, in order. Those of products and sums alone may be shared: their tasks are independent, but for products
-        that add to what the task before them wrote.
+        Phases, in order. The first may be shared, if it is products and sums alone: its tasks are independent, but for
+        products that add to what the task before them wrote.
     names : list of str
         Of the arrays that :meth:`run` is given, in order; the first is the arena.
     captures : collection of str

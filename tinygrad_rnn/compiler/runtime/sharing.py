@@ -87,8 +87,9 @@ def share(
     Parameters
     ----------
     before, after : lists of tasks
-        Phases. Where all tasks are products, sums of rows, or pieces of what is packed or cleared, they may be done in
-        any order, but for products that add to what the task before them wrote.
+        Phases. Tasks of those before the loop, and of the first one after it, may be done in any order where all are
+        products, sums of rows, or pieces of what is packed or cleared; but for products that add to what the task
+        before them wrote.
     loop : LoopCost
     time, batch : int
     group : int
@@ -106,7 +107,7 @@ def share(
             continue
         costs = [cost_of_task(task, lanes, itemsize) for task in tasks]
         alone += sum(costs)
-        if not _in_any_order(tasks) or (i == len(before) + 1 and sum(costs) < WORTH):
+        if i > len(before) + 1 or not _in_any_order(tasks):
             phases.append(Phase(IN_ORDER, at, at + len(tasks)))
             times.append((sum(costs), sum(costs)))
         elif tasks:
