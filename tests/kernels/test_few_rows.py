@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 
 from tinygrad_rnn.kernels.build.uninterrupted import uninterrupted
 from tinygrad_rnn.kernels.gemm import extern
-from tinygrad_rnn.kernels.gemm.few_rows import DOTS, few_rows_nn, few_rows_nt
+from tinygrad_rnn.kernels.gemm.few_rows import DOTS, ColumnMajor, RowMajor, few_rows_nn, few_rows_nt
 from tinygrad_rnn.kernels.gemm.gemm import pack, packed_size, padded, panel_width
 from tinygrad_rnn.kernels.reference import gemm as reference
 
@@ -23,19 +23,19 @@ seeds = st.integers(0, 2**32 - 1)
 @compiled
 def row_major(a1, K1, w1, a2, K2, w2, bias, c, rows, N):
     one = np.intp(1)
-    few_rows_nn(a1, K1, one, K1, w1, N, a2, K2, one, K2, w2, N, bias, c, rows, N)
+    few_rows_nn(RowMajor(a1, K1, one, K1, w1, N), RowMajor(a2, K2, one, K2, w2, N), bias, c, rows, N)
 
 
 @compiled
 def column_major(a1, K1, w1, a2, K2, w2, bias, c, rows, N):
-    few_rows_nt(a1, K1, w1, K1, a2, K2, w2, K2, bias, c, rows, N)
+    few_rows_nt(ColumnMajor(a1, K1, w1, K1), ColumnMajor(a2, K2, w2, K2), bias, c, rows, N)
 
 
 @compiled
 def transposed(a, rows, K, b, N, bias, c):
     """``bias + A.T @ B``: a few rows of A.T, read by columns."""
     one, zero = np.intp(1), np.intp(0)
-    few_rows_nn(a, one, rows, K, b, N, a, one, rows, zero, b, N, bias, c, rows, N)
+    few_rows_nn(RowMajor(a, one, rows, K, b, N), RowMajor(a, one, rows, zero, b, N), bias, c, rows, N)
 
 
 @compiled

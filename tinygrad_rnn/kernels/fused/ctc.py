@@ -65,6 +65,7 @@ def _emit(log_probs: Array, t: int, b: int, z: Array, places: int, out: Array) -
 def _forward(
     log_probs: Array, labels: Array, offsets: Array, lengths: Array, blank: int, losses: Array, alphas: Array
 ) -> None:
+    """Losses (B,) and forward variables, (B, T, width) with a row's places and the space around them."""
     lanes, width = vlanes(alphas), alphas.shape[2]
     flat = alphas.reshape(-1)
     z = np.empty(width, np.int64)
@@ -86,10 +87,12 @@ def _forward(
                 ways = _log_sum(vload(flat, at), vload(flat, at - 1), skipped)
                 vstore(flat, row + s, _then(ways, vload(emitted, s)))
         if lengths[b] == 0:
+            # without steps and without labels there is one alignment, the empty one
             losses[b] = 0.0 if places == 1 else math.inf
         else:
             end = (b * alphas.shape[1] + lengths[b] - 1) * width + FRONT + places - 1
             both = _log_sum(vsplat(flat[end], alphas), vsplat(flat[end - 1], alphas), vsplat(-math.inf, alphas))
+            # less from zero, as the negative of zero would be -0.0
             losses[b] = 0.0 - vget(both, 0)
 
 
@@ -98,6 +101,7 @@ def _backward(
     g: Array, losses: Array, alphas: Array, log_probs: Array, labels: Array, offsets: Array, lengths: Array,
     blank: int, out: Array,
 ) -> None:  # fmt: skip
+    """Gradients (T, B, C) by `log_probs`, added to `out`; past a row's length it is not touched."""
     lanes, width = vlanes(alphas), alphas.shape[2]
     flat = alphas.reshape(-1)
     z = np.empty(width, np.int64)
@@ -108,6 +112,7 @@ def _backward(
         beta[:] = -math.inf
         later[:] = -math.inf
         for s in range(max(0, places - 2), places):
+            # an alignment ends with the last label or the blank after it
             beta[FRONT + s] = 0.0
         for t in range(lengths[b] - 1, -1, -1):
             if t < lengths[b] - 1:
@@ -120,6 +125,7 @@ def _backward(
             row = (b * alphas.shape[1] + t) * width
             for s in range(FRONT, FRONT + places, lanes):
                 a, c = vload(flat, row + s), vload(beta, s)
+                # log-probabilities: a + c of alignments through here, -losses[b] of all; NaN if there are none
                 dead = (a == -math.inf) | (c == -math.inf)
                 vstore(shares, s, vselect(dead, 0.0 * losses[b], exp(a + c + losses[b])))
             for s in range(places):

@@ -23,7 +23,7 @@ from ..build.c_functions import array_from
 from ..build.fingerprint import kernel
 from ..build.target import config
 from ..build.uninterrupted import making
-from ..gemm.few_rows import DOTS, few_rows_nn, few_rows_nt
+from ..gemm.few_rows import DOTS, ColumnMajor, RowMajor, few_rows_nn, few_rows_nt
 from ..gemm.gemm import PANEL_VECTORS, Factors, Rows, aligned_empty, pack, packed_size, padded, product, product_tn
 from ..reference import matmul_tanh as reference
 from ..simd.lanes import vlanes, vload, vload_n, vstore, vstore_n
@@ -135,10 +135,12 @@ def _forward_few_rows(x: Array, w_x: Array, h: Array, w_h: Array, bias: Array, y
     (B, I), H = x.shape, h.shape[1]
     start, out, flat_x, flat_h = _padded(bias, H), _memory(y), _rows(x), _rows(h)
     if _in_columns(w_x) and _in_columns(w_h):
-        few_rows_nt(flat_x, I, _memory(w_x), I, flat_h, H, _memory(w_h), H, start, out, B, H)
+        of_x, of_h = ColumnMajor(flat_x, I, _memory(w_x), I), ColumnMajor(flat_h, H, _memory(w_h), H)
+        few_rows_nt(of_x, of_h, start, out, B, H)
     else:
         one = np.intp(1)
-        few_rows_nn(flat_x, I, one, I, _rows(w_x), H, flat_h, H, one, H, _rows(w_h), H, start, out, B, H)
+        left, right = RowMajor(flat_x, I, one, I, _rows(w_x), H), RowMajor(flat_h, H, one, H, _rows(w_h), H)
+        few_rows_nn(left, right, start, out, B, H)
     _tanh(out, B * H)
     return True
 
@@ -182,15 +184,18 @@ def _few_rows_gradients(
     if dx.size:
         if _in_columns(w):
             flat_w = _memory(w)
-            few_rows_nn(a, H, one, H, flat_w, I, a, H, one, zero, flat_w, I, none, _memory(dx), B, I)
+            nothing = RowMajor(a, H, one, zero, flat_w, I)
+            few_rows_nn(RowMajor(a, H, one, H, flat_w, I), nothing, none, _memory(dx), B, I)
         else:
             flat_w = _rows(w)
-            few_rows_nt(a, H, flat_w, H, a, zero, flat_w, H, none, _memory(dx), B, I)
+            few_rows_nt(ColumnMajor(a, H, flat_w, H), ColumnMajor(a, zero, flat_w, H), none, _memory(dx), B, I)
     if dw.size:
         if _in_columns(dw):
-            few_rows_nn(a, one, H, B, x, I, a, one, H, zero, x, I, none, _memory(dw), H, I)
+            factors, nothing = RowMajor(a, one, H, B, x, I), RowMajor(a, one, H, zero, x, I)
+            few_rows_nn(factors, nothing, none, _memory(dw), H, I)
         else:
-            few_rows_nn(x, one, I, B, a, H, x, one, I, zero, a, H, none, _memory(dw), I, H)
+            factors, nothing = RowMajor(x, one, I, B, a, H), RowMajor(x, one, I, zero, a, H)
+            few_rows_nn(factors, nothing, none, _memory(dw), I, H)
 
 
 @kernel

@@ -7,7 +7,7 @@ without gaps; nothing is padded but the bias.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -20,36 +20,54 @@ from ..simd.types import I32, LANES_F32, Vec, first_lanes, fma, is_array, load, 
 from .tile import Place, keep_rolled, never_inline, tile_bias, tile_fma, tile_store
 
 Array = np.ndarray
+Integer = int | np.integer
 
 DOTS = max(8, LANES_F32)  # dot products at a time: enough to hide the latency of the additions
 
 
+class RowMajor(NamedTuple):
+    """Factors of ``A @ W``, with the rows of W along the columns of C."""
+
+    a: Array
+    row: Integer  # from ``a[r, k]`` to ``a[r + 1, k]``
+    step: Integer  # from ``a[r, k]`` to ``a[r, k + 1]``
+    depth: Integer
+    w: Array
+    ld: Integer  # from row to row of W
+
+
+class ColumnMajor(NamedTuple):
+    """Factors of ``A @ W``, with the columns of W, and the rows of A, along k."""
+
+    a: Array
+    depth: Integer
+    w: Array
+    ld: Integer  # from column to column of W
+
+
 @njit(error_model="numpy")
 def _tail_nn(
-    a1: Array, a1_at: int, k1: int, K1: int, w1: Array, w1_at: int, ldw1: int, a2: Array, a2_at: int, k2: int,
-    K2: int, w2: Array, w2_at: int, ldw2: int, bias: Array, bias_at: int, c: Array, c_at: int, n: int,
-) -> None:  # fmt: skip
-    """The last n columns of one row, fewer than lanes."""
+    first: RowMajor, at1: int, second: RowMajor, at2: int, bias: Array, j: int, c: Array, c_at: int, n: int
+) -> None:
+    """The last n columns of one row, from column j on; fewer than lanes."""
     # the bias alone is padded to whole vectors; the lanes beyond are not stored
-    acc = vload(bias, bias_at)
-    for k in range(K1):
-        acc = vfma(vbroadcast(a1, a1_at + k * k1), vload_n(w1, w1_at + k * ldw1, n), acc)
-    for k in range(K2):
-        acc = vfma(vbroadcast(a2, a2_at + k * k2), vload_n(w2, w2_at + k * ldw2, n), acc)
+    acc = vload(bias, j)
+    for k in range(first.depth):
+        acc = vfma(vbroadcast(first.a, at1 + k * first.step), vload_n(first.w, j + k * first.ld, n), acc)
+    for k in range(second.depth):
+        acc = vfma(vbroadcast(second.a, at2 + k * second.step), vload_n(second.w, j + k * second.ld, n), acc)
     vstore_n(c, c_at, acc, n)
 
 
 @njit(error_model="numpy")
-def few_rows_nn(
-    a1: Array, r1: int, k1: int, K1: int, w1: Array, ldw1: int, a2: Array, r2: int, k2: int, K2: int, w2: Array,
-    ldw2: int, bias: Array, c: Array, rows: int, N: int,
-) -> None:  # fmt: skip
-    """``C = bias + A1 @ W1 + A2 @ W2`` for row-major W: columns have stride 1, rows ldw1 and ldw2.
+def few_rows_nn(first: RowMajor, second: RowMajor, bias: Array, c: Array, rows: int, N: int) -> None:
+    """``C = bias + A1 @ W1 + A2 @ W2`` for row-major W.
 
-    ``a1[r, k]`` is at ``r * r1 + k * k1``, so that A may be a transposed view: a gradient of weights.
+    A may be a transposed view, as in a gradient of weights.
     """
     never_inline()
     lanes = vlanes(c)
+    (a1, r1, k1, K1, w1, ldw1), (a2, r2, k2, K2, w2, ldw2) = first, second
     # Four rows share what is loaded of W. Single rows take more columns at once, to hide the latency of additions.
     in_fours, pairs = rows // 4 * 4, N // (2 * lanes) * 2 * lanes
     for j in range(0, pairs, 2 * lanes):
@@ -75,9 +93,7 @@ def few_rows_nn(
             j += 2 * lanes
         while j < N:
             n = min(lanes, N - j)
-            _tail_nn(
-                a1, x, k1, K1, w1, j, ldw1, a2, h, k2, K2, w2, j, ldw2, bias, j, c, row * N + j, n
-            )  # fmt: skip
+            _tail_nn(first, x, second, h, bias, j, c, row * N + j, n)
             j += n
 
 
@@ -167,13 +183,11 @@ def _dots(typingctx, a1, a1_at, K1, w1, w1_at, ldw1, a2, a2_at, K2, w2, w2_at, l
 
 
 @njit(error_model="numpy")
-def few_rows_nt(
-    a1: Array, K1: int, w1: Array, ldw1: int, a2: Array, K2: int, w2: Array, ldw2: int, bias: Array, c: Array,
-    rows: int, N: int,
-) -> None:  # fmt: skip
-    """``C = bias + A1 @ W1 + A2 @ W2`` for column-major W: rows have stride 1, columns ldw1 and ldw2."""
+def few_rows_nt(first: ColumnMajor, second: ColumnMajor, bias: Array, c: Array, rows: int, N: int) -> None:
+    """``C = bias + A1 @ W1 + A2 @ W2`` for column-major W."""
     never_inline()
     lanes = vlanes(c)
+    (a1, K1, w1, ldw1), (a2, K2, w2, ldw2) = first, second
     for j in range(0, N, DOTS):
         last = min(DOTS, N - j) - 1
         for row in range(rows):

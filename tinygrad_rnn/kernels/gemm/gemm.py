@@ -386,6 +386,7 @@ def gemm_tn(
 
     To split the work over threads, call it for ranges of rows and columns of C by moving the offsets.
     """
+    # arguments one by one, as of `gemm2`
     missing = product_tn(
         a, np.intp(a_at), np.intp(lda), b, np.intp(b_at), np.intp(ldb), np.intp(K), np.intp(M), np.intp(N),
         c, np.intp(c_at), np.intp(ldc), np.bool_(accumulate),
