@@ -53,6 +53,7 @@ from ..modules.module import Module
 from ..modules.norm import LayerNorm, RMSNorm
 from ..modules.parameter import Parameter
 from ..modules.saving import load, save
+from ..modules.summary import summary
 from ..recurrent import (
     GRU,
     LSTM,
@@ -208,6 +209,7 @@ __all__ = [
     "sample",
     "save",
     "smooth_l1_loss",
+    "summary",
 ]
 
 
