@@ -12,13 +12,13 @@ from tinygrad_rnn.kernels.reference import segments as reference
 NONE = np.zeros((0, 0), bool)
 
 
-def sections(T, lengths, mask, resets, *more):
+def sections(T, lengths, mask, resets, *more, least=0):
     """What the kernel finds, section by section."""
     B = len(lengths)
-    most = reference.rounded(B + int(resets.sum()))
-    size = HEADER + 7 * most + 3 * B + T + 1 + 3 * T * B
+    most = max(reference.rounded(B + int(resets.sum())), least)
+    size = HEADER + 7 * most + 3 * B + T + 1 + 4 * T * B
     out = np.full(size + 5, -99)
-    S, longest = segments.find_segments(T, lengths, mask, resets, *more, out)
+    S, longest = segments.find_segments(T, lengths, mask, resets, *more, least, out)
     assert (out[size:] == -99).all(), "nothing is written behind the end"
     found = {}
     for section in Section:
@@ -103,9 +103,24 @@ def test_where_states_lie(batch):
     np.testing.assert_array_equal(found["FIRST_GRAD"], length % 2 * S + np.arange(S))
     np.testing.assert_array_equal(found["FINAL_SLOT"], longest % 2 * S + last)
     np.testing.assert_array_equal(found["FINAL_STATE"], rows + last)
+    np.testing.assert_array_equal(found["NEXT_STATE"], found["PACKED_STATE"][found["PADDED_ROW"]])
     final_row = np.full(S, -1)
     final_row[last] = np.arange(len(last))
     np.testing.assert_array_equal(found["FINAL_ROW"], final_row)
     reset_row = found["RESET_ROW"] if len(found["RESET_ROW"]) else np.full(S, -1)
     np.testing.assert_array_equal(np.maximum(found["INITIAL_ROW"], reset_row), row)
     np.testing.assert_array_equal(found["INITIAL_ROW"] < 0, reset_row >= 0)
+
+
+@given(batches())
+def test_empty_segments_fill_up_to_a_number(batch):
+    """One number of segments serves all batches of a size: no row has more that are not empty than steps."""
+    T, B = batch[0], len(batch[1])
+    few, many = sections(*batch), sections(*batch, least=T * B)
+    n = min(len(few["LENGTH"]), T * B)
+    assert len(many["LENGTH"]) == max(T * B, B)
+    np.testing.assert_array_equal(many["LENGTH"][:n], few["LENGTH"][:n])
+    for name in ("LAST_SEGMENT", "OFFSETS", "PADDED_ROW", "PACKED_ROW", "PACKED_STATE", "NEXT_STATE"):
+        np.testing.assert_array_equal(many[name], few[name])
+    assert not many["LENGTH"][n:].any()
+    assert (many["INITIAL_ROW"][B * T :] < 0).all()

@@ -451,7 +451,7 @@ def test_model_loss_and_optimiser_may_be_replaced():
 
 def test_a_fault_of_the_binder_is_said_and_costs_no_step(monkeypatch):
     monkeypatch.setattr(verify, "enabled", False)
-    monkeypatch.setattr(NativeProgram, "_bind_region", lambda self, loop: {}["what is not there"])
+    monkeypatch.setattr(NativeProgram, "_bind", lambda self, part: {}["what is not there"])
     model = nn.Linear(3, 1)
     step = TrainStep(model, optim.SGD(model.parameters(), lr=0.1), nn.mse_loss)
     x, y = np.ones((2, 3), np.float32), np.full((2, 1), 3, np.float32)

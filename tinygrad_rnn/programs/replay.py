@@ -26,10 +26,10 @@ def _compute(s: Symbol, args: list) -> Any:
         return apply(op, tuple(args), s.static)
     loop = s.static["loop"]
     n, m = loop.inputs, loop.inputs + loop.states
-    steps = None
+    k, steps = m + loop.reset_states, None
     if loop.steps is not None:
         args, last = args[: -len(loop.steps.names)], args[-len(loop.steps.names) :]
         steps = loop.steps.read(args[0].shape[:2], [t.data for t in last])
-    bases = args[m:]
+    bases, reset_states = args[k:], () if steps is None else args[m:k]
     arrays = [as_contiguous(t.data, loop.run.dtype) for t in bases]
-    return loop.run.run(args[:n], args[n:m], (), bases, arrays, loop.layout, steps)
+    return loop.run.run(args[:n], args[n:m], reset_states, bases, arrays, loop.layout, steps)

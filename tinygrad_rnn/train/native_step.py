@@ -168,19 +168,18 @@ class NativeStep:
     def feeds_from(self, arrays: list[np.ndarray], rows: int) -> ManySteps | None:
         """What runs many steps on rows of `arrays`, one for each input of the program; None if it cannot be."""
         native, inputs = self.native, self.program.inputs
-        if native.converted or native.copies or native.program.draws or len(arrays) != len(inputs):
+        if native.copies or native.program.draws or len(arrays) != len(inputs):
             return None
         for a, s in zip(arrays, inputs):
-            kinds = "f" if s.dtype == native.dtype else "iu"
-            if a.dtype.kind not in kinds or (rows, *a.shape[1:]) != s.shape:
-                return None
-            if s.dtype not in (native.dtype, np.int64):
+            same = a.dtype.kind == "f" if s.dtype == native.dtype else a.dtype == s.dtype
+            if not same or (rows, *a.shape[1:]) != s.shape or native.at[s.uid].dtype not in (native.dtype, np.int64):
                 return None
         if any(
             self._numbers(update) != self._numbers(update, ahead) for update in self._updates for ahead in (2, MOST)
         ):
             return None
-        return ManySteps(self, [np.ascontiguousarray(a, s.dtype) for a, s in zip(arrays, inputs)], rows)
+        data = [np.ascontiguousarray(a, native.at[s.uid].dtype) for a, s in zip(arrays, inputs)]
+        return ManySteps(self, data, rows)
 
     def refresh(self) -> None:
         """Read the options of the optimiser's groups, which may have changed."""
@@ -265,6 +264,7 @@ class ManySteps:
         step = self.step
         self.position[0] = step.status[0] = 0
         step.refresh()
+        step.native.refresh()
         try:
             self.stages.run_steps(count, step.status)
         finally:  # Ctrl-C waits for the native call, which has counted its steps

@@ -1,4 +1,4 @@
-"""Binding of a program to arrays: values get memory, and operations become stages of machine code."""
+"""Stages of machine code that a program is bound to, in order, and the calls that run them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import CompileError
 from ...kernels.gemm import gemm  # by way of the room, which Ctrl-C cannot leave halfway
 from ...kernels.loops.task_codes import (
     COLUMNS,
@@ -37,18 +38,22 @@ from ...kernels.stages.stage_codes import (
     FillStage,
     FiniteStage,
     GatherStage,
+    IntegerOp,
+    IntegerStage,
     LaunchStage,
     NoteStage,
     RecordStage,
     RmspropStage,
     ScatterStage,
+    SegmentsStage,
     SgdStage,
     Stage,
+    StepsStage,
+    ToFloatsStage,
+    ToIntegersStage,
 )
 from ..runtime.launch import ALL_ROWS, LaunchPlan
 from ..runtime.threads import workers
-
-LINE = 64  # bytes of a line of the cache
 
 
 def span(array: np.ndarray) -> Span:
@@ -61,55 +66,6 @@ def span(array: np.ndarray) -> Span:
 def row_stride(matrix: np.ndarray) -> int:
     """Elements from one row to the next of a matrix whose rows are contiguous."""
     return matrix.shape[1] if len(matrix) == 1 else matrix.strides[0] // matrix.itemsize
-
-
-class Memory:
-    """Arrays for the values of a program, used again as soon as a value is no longer needed.
-
-    Parameters
-    ----------
-    dtype : float32 or float64
-    """
-
-    def __init__(self, dtype: np.dtype):
-        self.dtype = dtype
-        self.allocated = self.used = self.peak = 0  # elements
-        self._free: list[np.ndarray] = []
-        self._users: dict[int, int] = {}  # by the id of an array: the last step that needs it
-        self._arrays: dict[int, np.ndarray] = {}
-
-    def new(self, size: int, until: int) -> np.ndarray:
-        """An array of at least `size` elements that nothing else uses up to the step `until`."""
-        fitting = [a for a in self._free if size <= a.size <= 2 * size + 256]
-        if fitting:
-            found = min(fitting, key=lambda a: a.size)
-            self._free = [a for a in self._free if a is not found]
-        else:
-            per_line = LINE // self.dtype.itemsize
-            raw = np.empty(size + per_line, self.dtype)
-            found = raw[-(raw.ctypes.data // self.dtype.itemsize) % per_line :][:size]
-            self.allocated += size
-        self._arrays[id(found)], self._users[id(found)] = found, until
-        self.used += found.size
-        self.peak = max(self.peak, self.used)
-        return found
-
-    def keep(self, array: np.ndarray, until: int) -> None:
-        """Let the memory under `array`, if it comes from here, be in use up to the step `until`."""
-        for key, found in self._arrays.items():
-            if np.may_share_memory(found, array):
-                self._users[key] = max(self._users.get(key, -1), until)
-
-    def arrays(self) -> list[np.ndarray]:
-        """All that was allocated."""
-        return [*self._arrays.values()]
-
-    def release(self, step: int) -> None:
-        """Take back the arrays that no step after this one needs."""
-        for key in [key for key, until in self._users.items() if until <= step]:
-            del self._users[key]
-            self.used -= self._arrays[key].size
-            self._free.append(self._arrays[key])
 
 
 class Stages:
@@ -217,12 +173,20 @@ class Stages:
         """Set a contiguous array to zero."""
         self.add(FillStage(span(target)), target)
 
-    def launch(self, plan: LaunchPlan, arrays: Sequence[np.ndarray]) -> None:
-        """Launch a loop with its tasks."""
-        launch, addresses = plan.bound_tables(arrays)
-        self.add(LaunchStage(span(arrays[0]), span(launch), span(addresses)), plan, arrays, launch, addresses)
+    def launch(
+        self,
+        plan: LaunchPlan,
+        arrays: Sequence[np.ndarray],
+        dims: np.ndarray | None = None,
+        row_table: np.ndarray = ALL_ROWS,
+        lengths: np.ndarray | None = None,
+    ) -> None:
+        """Launch a loop with its tasks; its integers and what tells of rows may be written to between two runs."""
+        launch, addresses = plan.bound_tables(arrays, dims, row_table, lengths)
+        stage = LaunchStage(span(arrays[0]), span(launch), span(addresses))
+        self.add(stage, plan, arrays, launch, addresses, dims, row_table, lengths)
 
-    def tasks(self, tasks: Iterable[Task], arrays: Sequence[np.ndarray]) -> None:
+    def tasks(self, tasks: Iterable[Task], arrays: Sequence[np.ndarray], row_table: np.ndarray = ALL_ROWS) -> None:
         """Execute tasks whose operands are numbers of `arrays`, which are contiguous or have contiguous rows."""
         rows = [*tasks]
         table = np.zeros((len(rows), COLUMNS), np.int64)
@@ -243,11 +207,11 @@ class Stages:
             dims=nothing,
             tasks=span(table),
             addresses=span(addresses),
-            row_table=span(ALL_ROWS),
+            row_table=span(row_table),
         )
         launch_table = np.array(integers_of(launch), np.int64)
         stage = LaunchStage(span(arrays[0]), span(launch_table), span(addresses))
-        self.add(stage, table, addresses, launch_table, *arrays)
+        self.add(stage, table, addresses, launch_table, row_table, *arrays)
 
     def product(self, a: np.ndarray, b: np.ndarray, out: np.ndarray, packed: np.ndarray | None) -> None:
         """``out = a @ b`` of matrices with contiguous rows, or of the transpose of such an `a`.
@@ -272,11 +236,93 @@ class Stages:
         ]
         self.tasks(tasks, [a, b, out, packed])
 
+    def products(
+        self, a: np.ndarray, a_turned: bool, b: np.ndarray, b_turned: bool, out: np.ndarray, packed: np.ndarray
+    ) -> None:
+        """``out = a @ b`` of matrices side by side, (..., m, k) and (..., k, n); all are contiguous.
+
+        Parameters
+        ----------
+        a_turned, b_turned : bool
+            The matrices are given as their transposes.
+        packed : array
+            Memory for one of `b`, of :func:`packed_elements`.
+        """
+        m, n = out.shape[-2:]
+        k = a.shape[-2] if a_turned else a.shape[-1]
+        width = gemm.panel_width(self.dtype)
+        tasks: list[Task] = []
+        for i in range(out.size // (m * n)):
+            left, right, target = Matrix(0, i * m * k, m if a_turned else k), i * k * n, Matrix(2, i * m * n, n)
+            if a_turned and not b_turned:
+                tasks.append(TransposedProduct(left, Matrix(1, right, n), target, k, m, n, False))
+                continue
+            source = Matrix(1, right, k if b_turned else n)
+            tasks += [
+                Clear(Vector(3, 0), -(-n // width) * width * k),
+                Pack(source, Vector(3, 0), b_turned, k, n, k, 0, 0),
+                Product(left, Vector(3, 0), target, m, k, n, False),
+            ]
+        self.tasks(tasks, [a, b, out, packed])
+
     def sum_rows(self, x: np.ndarray, out: np.ndarray) -> None:
         """``out = x.sum(axis=0)`` of a matrix with contiguous rows."""
         rows, columns = x.shape
         matrix = Matrix(0, 0, row_stride(x))
         self.tasks([Clear(Vector(1, 0), columns), SumRows(matrix, Vector(1, 0), rows, columns)], [x, out])
+
+    # ---- sequences whose steps do not all count
+
+    def segments(self, record: SegmentsStage, *keep: np.ndarray) -> None:
+        """Find segments; `keep` are the arrays that the record tells of."""
+        self.add(record, *keep)
+
+    def steps(self, table: np.ndarray, dims: np.ndarray, head: int) -> None:
+        """Write the rows before each step of a row table to the integers of a loop, behind `head` others."""
+        self.add(StepsStage(span(table), span(dims), head), table, dims)
+
+    # ---- integers
+
+    def integers(self, op: IntegerOp, operands: Sequence[np.ndarray], out: np.ndarray, kind: np.dtype) -> None:
+        """Compute integers of operands that broadcast to the shape of `out`; all are int64.
+
+        Parameters
+        ----------
+        kind : dtype
+            Of the results on the tape, whose range they are brought into.
+
+        Raises
+        ------
+        CompileError
+            If there are too many axes.
+        """
+        if not out.size:
+            return
+        operands = [*operands, *[operands[0]] * (3 - len(operands))]
+        arrays = [np.broadcast_to(a, out.shape) for a in operands] + [out]
+        shape, strides = _joined(*arrays)
+        pad = AXES - len(shape)
+        if pad < 0:
+            raise CompileError(f"integers of {len(shape)} axes")
+        lowest = [sum(min(0, (n - 1) * s[k]) for n, s in zip(shape, strides)) for k in range(4)]
+        spans = []
+        for a, low, k in zip(arrays, lowest, range(4)):
+            most = sum(max(0, (n - 1) * s[k]) for n, s in zip(shape, strides))
+            spans.append(Span(a.ctypes.data + low * a.itemsize, most - low + 1))
+        flat = [[0] * pad + [s[k] for s in strides] for k in range(4)]
+        shift = 64 - 8 * kind.itemsize if kind.kind in "iu" else 0
+        firsts = [-low for low in lowest]
+        sizes = [1] * pad + shape
+        numbers: list[Any] = [*spans, op, shift, kind.kind == "i", *firsts, *sizes, *[n for s in flat for n in s]]
+        self.add(IntegerStage._make(numbers), *operands, out)
+
+    def to_floats(self, source: np.ndarray, target: np.ndarray) -> None:
+        """Make floats of contiguous integers."""
+        self.add(ToFloatsStage(span(target), span(source)), source, target)
+
+    def to_integers(self, source: np.ndarray, target: np.ndarray) -> None:
+        """Make integers of contiguous floats that are whole."""
+        self.add(ToIntegersStage(span(source), span(target)), source, target)
 
     # ---- look-ups
 
@@ -358,18 +404,18 @@ def packed_elements(k: int, n: int, dtype: np.dtype) -> int:
     return gemm.packed_size(k, n, dtype) + gemm.panel_width(dtype)
 
 
-def _joined(source: np.ndarray, target: np.ndarray) -> tuple[list[int], list[tuple[int, int]]]:
-    """The axes of both arrays, joined where both are contiguous across them; strides in elements."""
-    item = source.itemsize
+def _joined(*arrays: np.ndarray) -> tuple[list[int], list[tuple[int, ...]]]:
+    """The axes of arrays of one shape, joined where all are contiguous across them; strides in elements."""
+    item = arrays[0].itemsize
     shape: list[int] = []
-    strides: list[tuple[int, int]] = []
-    for n, s, t in zip(source.shape, source.strides, target.strides):
-        pair = (s // item, t // item)
+    strides: list[tuple[int, ...]] = []
+    for n, *steps in zip(arrays[0].shape, *[a.strides for a in arrays]):
+        each = tuple([s // item for s in steps])
         if n == 1:
             continue
-        if shape and strides[-1][0] == n * pair[0] and strides[-1][1] == n * pair[1]:
-            shape[-1], strides[-1] = shape[-1] * n, pair
+        if shape and strides[-1] == tuple([n * s for s in each]):
+            shape[-1], strides[-1] = shape[-1] * n, each
         else:
             shape.append(n)
-            strides.append(pair)
-    return shape or [1], strides or [(1, 1)]
+            strides.append(each)
+    return shape or [1], strides or [(1,) * len(arrays)]

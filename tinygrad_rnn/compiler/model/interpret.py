@@ -67,17 +67,19 @@ def run_loop(loop: Loop, operands: list[np.ndarray]) -> _LoopResults:
     """Outputs and final states of a recurrent layer."""
     run, layout = loop.run, loop.layout
     n, m = loop.inputs, loop.inputs + loop.states
-    segments = None
+    k, segments, reset_states = m + loop.reset_states, None, []
     if loop.steps is not None:
         operands, last = operands[: -len(loop.steps.names)], operands[-len(loop.steps.names) :]
         steps = loop.steps.read(operands[0].shape[:2], last)
         segments = None if steps is None else steps.segments(layout)
     given = [np.array(a, run.dtype, order="C", ndmin=1) for a in operands]
+    if segments is not None:
+        reset_states = given[m:k]
     inputs = given[:n]
     if segments is None:  # which gather their rows by themselves
         inputs = [np.array(layout.to_time_major(a), order="C") for a in inputs]
     ys, finals, context = run.executable.forward(
-        inputs, given[n:m], given[m:], loop.time, loop.batch, run.train, segments
+        inputs, given[n:m], given[k:], loop.time, loop.batch, run.train, segments, reset_states
     )
     if segments is None:
         ys = [layout.from_time_major(y) for y in ys]
@@ -97,6 +99,7 @@ def reverse_loop(
         grads[i] = np.array(g, run.dtype, order="C", ndmin=1)
     inputs, states, bases = run.executable.backward(results.context, grads[: loop.outputs], grads[loop.outputs :])
     found = [layout.from_time_major(g) if whole and g is not None else g for g in inputs]
+    states = [*states, *[None] * (loop.states + loop.reset_states - len(states))]  # where no step was left out
     found += [*states, *[bases.get(s.uid) for s in run.bases]]
     found += [None] * (len(operands) - len(found))  # lengths and masks
     return tuple(

@@ -74,7 +74,7 @@ def _classes(trace: Any, x: Any, target: Any, weight: tuple, ignored: int, reduc
 
 
 def _fits(x: Any, target: Any) -> bool:
-    """Whether a loop can read the targets: integers that were given, of not too many classes."""
+    """Whether a loop can read the targets: integers, of not too many classes."""
     numbers: Any = target.astype(x.dtype)
     return is_view(numbers) and x.shape[-1] <= MOST_CLASSES
 

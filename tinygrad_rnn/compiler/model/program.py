@@ -67,7 +67,8 @@ class ModelProgram:
 class Loop(NamedTuple):
     """A recurrent layer in a program: what the operation `LOOP` runs.
 
-    The operands of the operation are the inputs, the states and the bases of the loop, in this order.
+    The operands of the operation are the inputs, the states, those after a reset if they are others, and the bases of
+    the loop, in this order; then what `steps` reads.
 
     Attributes
     ----------
@@ -77,6 +78,8 @@ class Loop(NamedTuple):
         The axes and the direction of inputs, outputs and final states.
     inputs, states, outputs : int
         How many there are of each.
+    reset_states : int
+        As many as states if a reset leads to others than the first ones, else 0.
     time, batch : int
     steps : Any
         None if all steps count; otherwise what reads those that do, see
@@ -88,9 +91,15 @@ class Loop(NamedTuple):
     inputs: int
     states: int
     outputs: int
+    reset_states: int
     time: int
     batch: int
     steps: Any = None
+
+    @property
+    def lead(self) -> tuple[int, int]:
+        """The first two axes of inputs and outputs."""
+        return (self.batch, self.time) if self.layout.batch_first else (self.time, self.batch)
 
 
 ASTYPE = elementwise._astype.op

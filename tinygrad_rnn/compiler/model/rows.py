@@ -28,15 +28,11 @@ Layouts = dict[int, tuple[Access, ...]]  # number of rows -> how each argument i
 
 
 def is_view(s: Symbol) -> bool:
-    """Whether a value is another's memory: a reshape, or integers that were given as floats.
+    """Whether a value is another's memory: a reshape, or integers as floats.
 
     All values are stored in order, and a loop takes integers as floats.
     """
-    if s.op is RESHAPE:
-        return True
-    return (
-        s.op is ASTYPE and s.dtype.kind == "f" and s.args[0].dtype.kind in "iu" and stored(s.args[0]).leaf is not None
-    )
+    return s.op is RESHAPE or (s.op is ASTYPE and s.dtype.kind == "f" and s.args[0].dtype.kind in "iu")
 
 
 def stored(s: Symbol) -> Symbol:

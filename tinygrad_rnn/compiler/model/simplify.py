@@ -34,7 +34,8 @@ def simplify(program: ModelProgram) -> ModelProgram:
             values[s.uid] = trace.again(s, args)
         outputs = tuple([values.get(s.uid, s) for s in program.outputs])
     captured = dict(program.captured) | {s.uid: tensor for _, tensor, s in trace.captured.values()}
-    return ModelProgram(program.inputs, captured, program.draws, program.checks, outputs)
+    checks = tuple([check._replace(symbol=values.get(check.symbol.uid, check.symbol)) for check in program.checks])
+    return ModelProgram(program.inputs, captured, program.draws, checks, outputs)
 
 
 class Simplification(ModelTrace):

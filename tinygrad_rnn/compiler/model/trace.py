@@ -17,6 +17,7 @@ from ...core.node import explain, ready
 from ...ops import elementwise
 from ..frontend.recorder import Recorder
 from ..ir.infer import stand_in
+from ..ir.interpret import compute, order
 from ..ir.program import expression_key
 from ..ir.symbol import Symbol, location
 from ..ir.walk import reachable
@@ -113,11 +114,17 @@ class ModelTrace(Recorder):
         CompileError
             If `symbol` is computed of other than integers and truth values: its values are not there before the run.
         """
-        for s in reachable([symbol], lambda s: s.operands):
-            known = s.leaf is None or s.leaf[0] in ("input", "captured")
-            if s.dtype.kind == "f" or not known:
-                self.refuse_for(f"indices that the function computes, at {location()}: make them an argument")
+        if not self.is_known(symbol):
+            self.refuse_for(f"indices that the function computes, at {location()}: make them an argument")
         self.checks.append(Check(symbol, test))
+
+    def is_known(self, symbol: Symbol) -> bool:
+        """Whether a value is known before a run: an argument of integers, or computed of such alone."""
+        leaves = ("input", "captured")
+        return all(
+            s.dtype.kind != "f" and (s.leaf is None or s.leaf[0] in leaves)
+            for s in reachable([symbol], lambda s: s.operands)
+        )
 
     # ---- recording
 
@@ -199,9 +206,20 @@ class ModelTrace(Recorder):
     def loop_gradient(self, lead: Symbol, cotangents: dict[int, Any]) -> tuple[Symbol, ...]:
         """Cotangents of the operands of a loop, given those of its results by index."""
         indices = tuple(sorted(cotangents))
-        args = (lead, *[self.lift(cotangents[i]) for i in indices])
+        args = (lead, *[self.lift(cotangents[i]) for i in indices], *self._read_backward(lead))
         gradient = self.make(LOOP_GRADIENT, args, {"indices": indices}, (), np.dtype(float), False)
         return self.picks(gradient, [(a.shape, a.dtype) for a in lead.operands], False)
+
+    def _read_backward(self, lead: Symbol) -> list[Symbol]:
+        """What only the backward loop reads, computed of the bases."""
+        loop: Loop = lead.static["loop"]
+        executable = loop.run.executable
+        with self.suspended():
+            wanted, values = executable.backward_captures, dict(executable.plan.constants)
+        first = loop.inputs + loop.states + loop.reset_states
+        values |= {s.uid: a for s, a in zip(executable.bases, lead.args[first:])}
+        compute(order(wanted, values), values)
+        return [self.lift(values[s.uid]) for s in wanted]
 
     def updated(self, old: Any, new: Any) -> Any:
         """The result of ``old += value``: `new`, where the tape makes a new tensor as well."""

@@ -103,6 +103,11 @@ class Executable:
         layout = self.training[0] if train else self.inference[0]
         layout.load()
 
+    @property
+    def backward_captures(self) -> list[Symbol]:
+        """Values of invariants that only the backward loop reads, such as an exponent less one."""
+        return self._backward_captures if self.training else []
+
     def evaluate_backward_captures(self, given: list[np.ndarray]) -> list[np.ndarray]:
         """Values of invariants that only the backward loop reads, such as an exponent less one."""
         if not self._backward_captures:
@@ -219,7 +224,7 @@ class Executable:
                 copies = [self._empty_sequence(shape, segments) for shape in self.plan.traced.shapes.outputs]
                 copies += [np.empty((1, *s.shape), self.dtype) for s in states]
                 # rows of the loop are segments: each gets the constants of its row of the batch
-                bases = [b[segments.batch_row] if by_row else b for b, by_row in zip(bases, self._per_row)]
+                bases = [b[segments.batch_row] if by_row else b for b, by_row in zip(bases, self.per_row)]
             arrays = [empty(bound.arena), *map(ravel, (*rows, *states)), *map(empty, bound.results), *bases]
             bound.launch.run([*arrays, *map(ravel, (*moved, *copies)), *map(empty, bound.w)], *steps)
         except OutOfMemoryError:
@@ -280,7 +285,7 @@ class Executable:
         else:
             for states in bound.next_states:
                 # the state after a step is not in the rows of the next step: products get a copy in their order
-                moved.append(np.take(states.of(arrays), segments.next_rows(), axis=0, mode="clip"))
+                moved.append(np.take(states.of(arrays), segments.next_state, axis=0, mode="clip"))
             moved += seeds[:k]
             steps = self._loop_arguments(bound, segments)
             shapes = self.plan.traced.shapes
@@ -298,7 +303,7 @@ class Executable:
     # ---- sequences of different lengths
 
     @functools.cached_property
-    def _per_row(self) -> list[bool]:
+    def per_row(self) -> list[bool]:
         """Whether each base has a row for each row of the caller's batch."""
         rows = row_constants(self.plan.traced)
         return [s.uid in rows for s in self.bases]
@@ -319,7 +324,7 @@ class Executable:
 
     def _sum_segments(self, grads: dict, segments: Segments, batch: int) -> None:
         """Add gradients of segments to those of their rows, for bases with a row for each row of the batch."""
-        for s, by_row in zip(self.bases, self._per_row):
+        for s, by_row in zip(self.bases, self.per_row):
             if by_row and s.uid in grads:
                 rows = grads[s.uid]
                 grads[s.uid] = np.zeros((batch, *rows.shape[1:]), rows.dtype)

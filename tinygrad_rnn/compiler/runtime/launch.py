@@ -197,21 +197,37 @@ class LaunchPlan:
             Steps of each row, if they are not alike.
         """
         bound, run = self._bound_to(arrays), self._kernels.run
-        table, direct = bound.table, self._direct(arrays)
+        table, direct = self._over_steps(bound.table, d, row_table, lengths), self._direct(arrays)
+        if self._sharing is not None:
+            workers.ready()
+        run(table, *direct)
+
+    def _over_steps(
+        self, table: np.ndarray, d: np.ndarray | None, row_table: np.ndarray, lengths: np.ndarray | None
+    ) -> np.ndarray:
+        """The launch table, with the loop's integers and the rows of all steps where these change."""
         if d is not None:
             table = table.copy()
             self._kernels.set_span(table, LAUNCH_AT.dims.address, d)
             self._kernels.set_span(table, LAUNCH_AT.row_table.address, row_table)
             if lengths is not None and self._sharing is not None:
                 self._kernels.set_span(table, LAUNCH_AT.lengths.address, lengths)
-        if self._sharing is not None:
-            workers.ready()
-        run(table, *direct)
+        return table
 
-    def bound_tables(self, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """The launch table and the addresses of these arrays, for calls by others as long as the arrays stay."""
+    def bound_tables(
+        self,
+        arrays: Sequence[np.ndarray],
+        d: np.ndarray | None = None,
+        row_table: np.ndarray = ALL_ROWS,
+        lengths: np.ndarray | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The launch table and the addresses of these arrays, for calls by others as long as the arrays stay.
+
+        Parameters are those of :meth:`run`.
+        """
         bound = self._bound_to(arrays)
-        return bound.table, self._kernels.resolve_addresses(bound.table, *self._direct(arrays))
+        table = self._over_steps(bound.table, d, row_table, lengths)
+        return table, self._kernels.resolve_addresses(table, *self._direct(arrays))
 
     def prepare(self, arrays: Sequence[np.ndarray]) -> tuple[int, np.ndarray]:
         """Execute the tasks before the loop; returns its address and the spans of its arrays."""

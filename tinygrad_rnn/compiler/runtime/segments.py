@@ -71,6 +71,8 @@ class Segments:
         The segment whose final state is the row's.
     padded_row, packed_row : arrays
         The row of the caller's arrays for each row of the loop, and the inverse, -1 where a step does not count.
+    next_state : array (rows,)
+        For each row of each step, the row of the state after it.
     """
 
     def __init__(
@@ -86,9 +88,9 @@ class Segments:
         B = len(lengths)
         self.lead = (B, time) if batch_first else (time, B)
         most = B if resets is None else rounded(B + int(np.count_nonzero(resets)))
-        self.table = np.empty(HEADER + 7 * most + 3 * B + time + 1 + 3 * time * B, np.int64)
+        self.table = np.empty(HEADER + 7 * most + 3 * B + time + 1 + 4 * time * B, np.int64)
         self.batch, self.time = kernels.find_segments(
-            time, lengths, _or_none(mask), _or_none(resets), reverse, batch_first, self.table
+            time, lengths, _or_none(mask), _or_none(resets), reverse, batch_first, 0, self.table
         )
         self.rows = int(self.table[0])
         self.slots = rounded(-(-self.rows // self.batch) or 1)
@@ -100,17 +102,13 @@ class Segments:
     last_segment = _section(Section.LAST_SEGMENT)
     padded_row = _section(Section.PADDED_ROW)
     packed_row = _section(Section.PACKED_ROW)
+    next_state = _section(Section.NEXT_STATE)
 
     def steps(self, head: np.ndarray) -> np.ndarray:
         """The integers of a loop: `head`, then the rows before each step."""
         d = np.concatenate((head, self.offsets))
         d[0] = self.time
         return d
-
-    def next_rows(self) -> np.ndarray:
-        """For each row of each step, the row of the state after it."""
-        counts = np.diff(self.offsets)
-        return np.arange(self.rows) + np.repeat(counts, counts)
 
 
 def _or_none(a: np.ndarray | None) -> np.ndarray:

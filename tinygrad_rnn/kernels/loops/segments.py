@@ -13,7 +13,7 @@ Array = np.ndarray
 
 @kernel
 def find_segments(
-    steps: int, lengths: Array, mask: Array, resets: Array, reverse: bool, batch_first: bool, out: Array
+    steps: int, lengths: Array, mask: Array, resets: Array, reverse: bool, batch_first: bool, least: int, out: Array
 ) -> tuple[int, int]:
     """Table of the segments of a batch, sorted by length, and of where their steps lie in a loop.
 
@@ -35,10 +35,12 @@ def find_segments(
         Run from the last step to the first.
     batch_first : bool
         The caller's arrays are (B, T).
+    least : int
+        Add empty segments until there are so many, at least.
     out : int64
-        ``HEADER + 7 * S + 3 * B + T + 1 + 3 * T * B`` elements, where S is the rounded sum of B and the number of
-        resets. The first is the number of rows of all steps; then come, for each :class:`.task_codes.Section`, where it
-        begins and how long it is; then the sections.
+        ``HEADER + 7 * S + 3 * B + T + 1 + 4 * T * B`` elements, where S is `least`, or the rounded sum of B and the
+        number of resets if that is more. The first is the number of rows of all steps; then come, for each
+        :class:`.task_codes.Section`, where it begins and how long it is; then the sections.
 
     Returns
     -------
@@ -67,6 +69,8 @@ def find_segments(
         The row of the caller's arrays, of all its T * B, at each row of each step.
     PACKED_ROW, PACKED_STATE : (T * B,)
         The inverse: where each row lies, and where the state after it lies; -1 where it does not count.
+    NEXT_STATE : (rows,)
+        The row of the state after each row of each step, in a buffer of all steps.
     """
     # One long body: its parts would hand each other all of these sections.
     T, B = steps, len(lengths)
@@ -89,7 +93,7 @@ def find_segments(
         begin[longest - length[s] + 1] += 1
     for i in range(1, longest + 2):
         begin[i] += begin[i - 1]
-    size = _rounded(n) if n > B else n
+    size = max(least, _rounded(n) if n > B else n)
     at = HEADER
     lengths_out, at = _section(out, Section.LENGTH, at, size)
     batch_row, at = _section(out, Section.BATCH_ROW, at, size)
@@ -108,6 +112,7 @@ def find_segments(
     padded_row, at = _section(out, Section.PADDED_ROW, at, rows)
     packed_row, at = _section(out, Section.PACKED_ROW, at, T * B)
     packed_state, at = _section(out, Section.PACKED_STATE, at, T * B)
+    next_state, at = _section(out, Section.NEXT_STATE, at, rows)
     if has_resets:
         initial_row, at = _section(out, Section.INITIAL_ROW, at, size)
         reset_row, at = _section(out, Section.RESET_ROW, at, size)
@@ -156,7 +161,7 @@ def find_segments(
             for r in range(stop - start):
                 part[r] = first[r] + t * stride
                 flat = np.uint64(part[r])  # unsigned, or each index is asked whether it counts from the end
-                packed_row[flat], packed_state[flat] = start + r, stop + r
+                packed_row[flat], packed_state[flat], next_state[start + r] = start + r, stop + r, stop + r
         return size, longest
     left = np.zeros(B, np.int64)  # steps of the segment at hand of each row
     for t in range(T):
@@ -169,7 +174,7 @@ def find_segments(
                 head[b] += 1
             r, time, there = rank[head[b] - 1], longest - left[b], step * along + b * across
             left[b] -= 1
-            padded_row[offsets[time] + r] = there
+            padded_row[offsets[time] + r], next_state[offsets[time] + r] = there, offsets[time + 1] + r
             packed_row[there], packed_state[there] = offsets[time] + r, offsets[time + 1] + r
     return size, longest
 

@@ -225,6 +225,7 @@ class Section(enum.IntEnum):
     PADDED_ROW = 23
     PACKED_ROW = 25
     PACKED_STATE = 27
+    NEXT_STATE = 29
 
 
 IN_ORDER = -1  # in place of a section: row after row

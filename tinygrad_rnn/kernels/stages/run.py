@@ -15,8 +15,10 @@ from ..build.fingerprint import kernel
 from ..loops.launches import calls
 from .copies import copy_stage, fill_stage
 from .feeds import feed_integers_stage, feed_stage, finite_stage, note_stage, record_stage
+from .integers import integer_stage, to_floats_stage, to_integers_stage
 from .launches import launch_stage
 from .lookups import gather_stage, scatter_stage
+from .segments import segments_stage, steps_stage
 from .stage_codes import (
     AdagradStage,
     AdamStage,
@@ -28,12 +30,17 @@ from .stage_codes import (
     FillStage,
     FiniteStage,
     GatherStage,
+    IntegerStage,
     LaunchStage,
     NoteStage,
     RecordStage,
     RmspropStage,
     ScatterStage,
+    SegmentsStage,
     SgdStage,
+    StepsStage,
+    ToFloatsStage,
+    ToIntegersStage,
 )
 from .updates import adagrad_stage, adam_stage, clip_norm_stage, clip_value_stage, rmsprop_stage, sgd_stage
 
@@ -43,6 +50,9 @@ FUNCTIONS = {
     LaunchStage: launch_stage,
     CopyStage: copy_stage,
     FillStage: fill_stage,
+    IntegerStage: integer_stage,
+    ToFloatsStage: to_floats_stage,
+    ToIntegersStage: to_integers_stage,
     FeedStage: feed_stage,
     FeedIntegersStage: feed_integers_stage,
     FiniteStage: finite_stage,
@@ -50,6 +60,8 @@ FUNCTIONS = {
     RecordStage: record_stage,
     GatherStage: gather_stage,
     ScatterStage: scatter_stage,
+    SegmentsStage: segments_stage,
+    StepsStage: steps_stage,
     SgdStage: sgd_stage,
     AdamStage: adam_stage,
     RmspropStage: rmsprop_stage,

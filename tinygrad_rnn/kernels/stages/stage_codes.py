@@ -47,6 +47,84 @@ class CopyStage(NamedTuple):
     t3: int
 
 
+class IntegerOp(enum.IntEnum):
+    """What an :class:`IntegerStage` computes of its operands a, b and c; truth values are one and zero."""
+
+    COPY = 0
+    ADD = 1
+    SUBTRACT = 2
+    MULTIPLY = 3
+    FLOOR_DIVIDE = 4  # by zero: zero, as NumPy
+    REMAINDER = 5
+    NEGATIVE = 6
+    ABS = 7
+    MAXIMUM = 8
+    MINIMUM = 9
+    EQUAL = 10
+    NOT_EQUAL = 11
+    LESS = 12
+    LESS_EQUAL = 13
+    AND = 14  # of truth values, as the next ones
+    OR = 15
+    XOR = 16
+    NOT = 17
+    WHERE = 18
+
+
+class IntegerStage(NamedTuple):
+    """Computes integers elementwise, of up to four axes, with strides in elements, zero if repeated.
+
+    Results are brought into the range of a narrower integer, as NumPy's are: by shifts of `shift` bits to the left and
+    back, with the sign or without.
+    """
+
+    a: Span
+    b: Span
+    c: Span
+    out: Span
+    op: int  # IntegerOp
+    shift: int
+    signed: int
+    first_a: int  # where the first element lies
+    first_b: int
+    first_c: int
+    first_out: int
+    n0: int
+    n1: int
+    n2: int
+    n3: int
+    a0: int
+    a1: int
+    a2: int
+    a3: int
+    b0: int
+    b1: int
+    b2: int
+    b3: int
+    c0: int
+    c1: int
+    c2: int
+    c3: int
+    t0: int
+    t1: int
+    t2: int
+    t3: int
+
+
+class ToFloatsStage(NamedTuple):
+    """Makes floats of integers."""
+
+    like: Span  # the target
+    source: Span
+
+
+class ToIntegersStage(NamedTuple):
+    """Makes integers of floats that are whole."""
+
+    like: Span  # the source
+    target: Span
+
+
 class FillStage(NamedTuple):
     """Sets all elements of an array to zero."""
 
@@ -70,6 +148,27 @@ class ScatterStage(NamedTuple):
     indices: Span
     width: int
     padding: int  # the integer whose rows are left out; negative: none
+
+
+class SegmentsStage(NamedTuple):
+    """Finds the segments of a batch of sequences whose steps do not all count."""
+
+    lengths: Span  # integers
+    mask: Span  # integers (T, B), zero or not; empty: all steps within the lengths count
+    resets: Span  # likewise; empty: none
+    table: Span  # the row table
+    steps: int  # T
+    reverse: int
+    batch_first: int
+    least: int  # segments, with the empty ones
+
+
+class StepsStage(NamedTuple):
+    """Writes the rows before each step to the integers of a loop, from a row table."""
+
+    table: Span
+    dims: Span
+    head: int  # of the loop's integers, those before these
 
 
 class FeedStage(NamedTuple):
@@ -166,6 +265,7 @@ class ClipValueStage(NamedTuple):
 
 
 Stage = (
-    LaunchStage | CopyStage | FillStage | GatherStage | ScatterStage | UpdateStage
-    | ClipNormStage | ClipValueStage | FeedStage | FeedIntegersStage | FiniteStage | NoteStage | RecordStage
+    LaunchStage | CopyStage | FillStage | IntegerStage | ToFloatsStage | ToIntegersStage | GatherStage | ScatterStage
+    | SegmentsStage | StepsStage | UpdateStage | ClipNormStage | ClipValueStage | FeedStage | FeedIntegersStage
+    | FiniteStage | NoteStage | RecordStage
 )  # fmt: skip

@@ -43,8 +43,6 @@ def trace_scan(
     title = title_of(cell)
     if mode == "eager":
         trace.refuse_for(f'{title}: got mode="eager", whose steps run on the tape')
-    if reset_state is not None:
-        trace.refuse_for(f"{title}: reset_state, which runs on the tape")
     if checkpoint_every is not None:
         trace.refuse_for(f"{title}: checkpoint_every, which runs on the tape")
     leaves, structure = ([xs], tree.LEAF) if tree.holds_numbers(xs) else tree.flatten(xs)
@@ -52,16 +50,20 @@ def trace_scan(
     stand_ins = [_stand_in(trace, x) for x in inputs]
     if type(steps) is not TracedSteps and steps is not None:
         steps = steps.read(cell, inputs[0], layout)
-    if steps is not None and "resets" in steps.reader.names and state is not None:
-        trace.refuse_for(f"{title}: resets beside a state of its own: after them it is another, which runs on the tape")
+    resets = steps is not None and "resets" in steps.reader.names
     last = () if steps is None else steps.values
     first_states = None if state is None else tree.map(trace.lift, state)
+    other_states = None if reset_state is None or not resets else tree.map(trace.lift, reset_state)
     with trace.suspended():
-        arguments = _checked(cell, tree.unflatten(structure, stand_ins), first_states, layout, trace)
+        arguments = _checked(cell, tree.unflatten(structure, stand_ins), first_states, other_states, layout, trace)
     batch = arguments.inputs[0].shape[layout.batch_axis]
     time = arguments.inputs[0].shape[1 - layout.batch_axis]
     begun = cell.initial_state(batch) if first_states is None else first_states
     states = [trace.lift(s) for s in tree.flatten(begun)[0]]
+    reset_states: list[Any] = []
+    if resets and (state is not None or reset_state is not None):
+        after = cell.initial_state(batch) if other_states is None else other_states
+        reset_states = [trace.lift(s) for s in tree.flatten(after)[0]]
     call = _build(trace, cell, arguments, layout)
     program, loop, traced = call.program, call.loop, call.program.traced
     bases = _bases(trace, cell, program, batch)
@@ -70,12 +72,12 @@ def trace_scan(
         lead = (batch, time) if layout.batch_first else (time, batch)
         draw = lambda: [layout.from_time_major(mask) for mask in program.draw(time, batch)]
         inputs += trace.drawn([(*lead, *row) for row in rows], draw)
-    lead = (batch, time) if layout.batch_first else (time, batch)
-    results = [((*lead, *shape), loop.dtype) for shape in traced.shapes.outputs]
+    n, m = len(traced.outputs), len(states)
+    reader = None if steps is None else steps.reader
+    whole = Loop(loop, layout, len(inputs), m, n, len(reset_states), time, batch, reader)
+    results = [((*whole.lead, *shape), loop.dtype) for shape in traced.shapes.outputs]
     results += [((1,) * layout.layer_axis + (batch, *shape), loop.dtype) for shape in traced.shapes.states]
-    n = len(traced.outputs)
-    whole = Loop(loop, layout, len(inputs), len(states), n, time, batch, None if steps is None else steps.reader)
-    found = trace.loop(whole, [*inputs, *states, *bases, *last], results, loop.train)
+    found = trace.loop(whole, [*inputs, *states, *reset_states, *bases, *last], results, loop.train)
     with trace.suspended():
         trace.guards.append(LoopGuards(cell, call))
     return (program.nest_outputs(found[:n]) if return_outputs else None), call.nest_states(found[n:])
@@ -121,11 +123,14 @@ def _stand_in(trace: ModelTrace, x: Any) -> Tensor:
     return Tensor(np.zeros(x.shape, x.dtype), trace.needing(x))
 
 
-def _checked(cell: Cell, xs: Any, state: Any, layout: SequenceLayout, trace: ModelTrace) -> Arguments:
+def _checked(cell: Cell, xs: Any, state: Any, reset_state: Any, layout: SequenceLayout, trace: ModelTrace) -> Arguments:
     """Arguments of the shapes and dtypes of the traced ones, checked as those of a call."""
     inputs, structure = check_inputs(cell, xs, layout.batch_first)
-    given = None if state is None else tree.map(lambda s: _stand_in(trace, s), state)
-    states, state_structure = check_state(cell, given, inputs[0].shape[layout.batch_axis])
+    batch = inputs[0].shape[layout.batch_axis]
+    given, other = (None if s is None else tree.map(lambda s: _stand_in(trace, s), s) for s in (state, reset_state))
+    states, state_structure = check_state(cell, given, batch)
+    if other is not None:
+        check_state(cell, other, batch, "reset_state")
     return Arguments(inputs, structure, states, state_structure, None)
 
 

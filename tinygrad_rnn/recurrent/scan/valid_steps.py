@@ -110,7 +110,7 @@ def _traced_steps(owner: str, lead: tuple, given: dict[str, Any], batch_first: b
         read_valid_steps(owner, lead, **alike, batch_first=batch_first)
     time, batch = lead[::-1] if batch_first else lead
     lengths = values.get("lengths")
-    if lengths is not None and lengths.leaf is not None:
+    if lengths is not None and trace.is_known(lengths):
         trace.check(lengths, lambda array: _read_lengths(owner, array, time, batch) and None)
     return TracedSteps(StepsReader(owner, tuple(values), batch_first), tuple(values.values()))
 
