@@ -8,6 +8,7 @@ from tinygrad_rnn import nn
 from tinygrad_rnn.compiler.runtime.executable import Executable
 from tinygrad_rnn.recurrent import scan
 from tinygrad_rnn.testing import gradcheck
+from tinygrad_rnn.testing.ranked_cells import random_ranked_cell
 
 from .agreement import agree, leaves_of, loss_of, run
 from .ranked_cells import RANKED, arguments
@@ -115,3 +116,36 @@ def test_masks_inside_of_a_step_are_drawn_alike():
         tr.seed(3)
         found.append(nn.Recurrent(Dropping(), mode=mode)(x)[0].numpy())
     np.testing.assert_array_equal(*found)
+
+
+# ---- random programs
+
+
+def check_random(seed, results):
+    cell = random_ranked_cell(np.random.default_rng(seed))
+    time, batch = ((3, 2), (1, 1), (2, 5))[seed % 3]
+    xs, state = cell.example_input(time, batch), cell.example_state(batch)
+    with np.errstate(all="ignore"):
+        wanted = run(cell, xs, state, "eager")
+    if all(np.isfinite(a).all() for a in (*wanted[0], *(g for g in wanted[1] if g is not None))):
+        compare(results(cell, xs, state), wanted)
+    return cell, xs, state
+
+
+def test_random_programs_and_their_adjoints():
+    for seed in range(60):
+        check_random(seed, run_twin)
+
+
+@pytest.mark.slow
+def test_many_random_programs_and_their_adjoints():
+    for seed in range(60, 1500):
+        check_random(seed, run_twin)
+
+
+@pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 40))])
+def test_random_compiled_programs(seed):
+    cell, xs, state = check_random(seed, lambda *given: run(*given, "compiled"))
+    if cell.smooth:
+        results = lambda *_: loss_of(leaves_of(*scan(cell, xs, state, mode="compiled")))
+        gradcheck(results, leaves_of(xs, state), atol=1e-5, rtol=1e-4, fast=True)

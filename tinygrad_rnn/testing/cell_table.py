@@ -87,14 +87,13 @@ CELLS = (
     CellRow("own-mgu", cell_of(module_cells.MGU), "products of joined values, an output that is not the state"),
     CellRow("own-peephole", cell_of(module_cells.Peephole), "a dict as state, a pair as output", 2),
     CellRow("learned-start", cell_of(module_cells.LearnedStart), "an initial state that is a parameter"),
-    CellRow("fast-weights", cell_of(module_cells.FastWeights), "a matrix as state", compiled=False),
+    CellRow("fast-weights", cell_of(module_cells.FastWeights), "a matrix as state"),
     CellRow("stateless", cell_of(module_cells.Stateless), "no state", 0),
     CellRow(
         "two-inputs",
         cell_of(module_cells.TwoInputs),
         "two sequences, one of matrices",
         inputs=lambda T, B, I, H: {"a": (T, B, I), "b": (T, B, 2, H)},
-        compiled=False,
     ),
 )
 BY_NAME = {row.name: row for row in CELLS}

@@ -72,6 +72,8 @@ class AnyRank(NormalForm):
         kind = op.lowering.kind
         if kind in ("einsum", "pad"):
             return True
+        if kind == "transpose":
+            return static["axes"][0] == 0
         if kind in ("reshape", "broadcast"):
             return len(static["shape"]) > 2 or {args[0].shape, static["shape"]} != {(BATCH,), (BATCH, 1)}
         if kind == "slice":

@@ -238,15 +238,14 @@ class Trace(AnyRank):
             parts = self._decompose(op, lifted, static)
             if parts is not NotImplemented:
                 return parts
-        rule = self.RULES.get(kind)
-        if kind in self.RANKED and self.has_rank(op, lifted, static):
-            rule = self.RANKED[kind]
-        if rule is None or (kind not in OPEN and not is_ours(op)):
+        known = kind in self.RULES or kind in self.RANKED
+        if not known or (kind not in OPEN and not is_ours(op)):
             self.refuse_for(
                 f"{op.name} at {location()}: it has no lowering that loops know, so it cannot run in a compiled one; "
                 'move it out of the step, or use mode="eager"'
             )
-        return rule(self, op, lifted, static)
+        rules = self.RANKED if kind in self.RANKED and self.has_rank(op, lifted, static) else self.RULES
+        return rules[kind](self, op, lifted, static)
 
     def _check_numbers(self, args: tuple, static: dict) -> None:
         """Refuse a symbolic number that is no operand of a float tensor: the value decides, or the dtype does."""
