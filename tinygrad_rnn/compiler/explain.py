@@ -307,7 +307,7 @@ def _invariants(plan: Plan) -> list[Symbol]:
 
 
 def _prologue(printer: Printer, plan: Plan) -> list[str]:
-    """What is computed from parameters alone, once per call."""
+    """Values computed from parameters alone, once per call."""
     t = plan.traced
     steps = computed(t.outputs + t.new_states)
     bases = [resolve_slice(a).base for s in steps if s.varying for a in s.operands if not a.varying]

@@ -258,6 +258,7 @@ _ones: dict = {}  # the cotangents of losses
 
 
 def _seed(root: Any, seed: Any, wrap: Any, create_graph: bool) -> Any:
+    """The cotangent that the walk begins with: as given, checked, or one for a scalar."""
     if seed is None:
         shape, dtype = root.data.shape, root.data.dtype
         seed = _ones.get((shape, dtype))

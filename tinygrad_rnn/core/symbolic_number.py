@@ -100,7 +100,7 @@ class NumberTrace:
 
 
 def present(value: Any) -> Any:
-    """What a number is at present, if it is symbolic; anything else as it is."""
+    """The present value of a symbolic number; anything else as it is."""
     return value._value if type(value) is SymbolicNumber else value
 
 

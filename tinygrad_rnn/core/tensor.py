@@ -58,6 +58,7 @@ class Tensor(Convertible):
 
     @staticmethod
     def _record(op: Op, args: tuple, static: dict) -> Any:
+        """Apply an operation to tensors and arrays, and link the result to the tape if gradients are wanted."""
         if grad_mode.tracer is not None:  # tensors from outside of a traced step are captured by its program
             return grad_mode.tracer.record(op, args, static)
         arrays = []

@@ -1,4 +1,4 @@
-"""Reports on compiled functions: the program, what it runs as and what that costs; or why there is none."""
+"""Reports on compiled functions: the program, what it runs as, and the cost; or why there is none."""
 
 from __future__ import annotations
 

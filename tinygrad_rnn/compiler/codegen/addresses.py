@@ -100,6 +100,7 @@ class AddressBook:
         ]
 
     def int(self, *key) -> str:
+        """Name of an integer of the loop, by its key; see :attr:`ints`."""
         if key not in self.int_names:
             kind = key[0]
             count = sum(k[0] == kind for k in self.ints)

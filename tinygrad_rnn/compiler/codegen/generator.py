@@ -44,6 +44,7 @@ class LoopGenerator:
         self.source = self._generate(AddressBook(schedule, reverse, local))
 
     def _generate(self, book: AddressBook) -> str:
+        """The source, with names and addresses from `book`, which records what the loop takes."""
         schedule, self.book = self.schedule, book
         self.loops: list[tuple[int, list[Symbol]]] = []
         body: list[str] = []
@@ -75,6 +76,7 @@ class LoopGenerator:
         )
 
     def _product(self, product: Product) -> list[str]:
+        """One call of the tile, with its comment."""
         book, lead = self.book, product.members[0]
         # a product reads and writes all rows at once, so what it touches needs all of them
         assert lead.place is not None

@@ -82,6 +82,7 @@ class Layout:
         self.multiplications = self.packing.size  # of one row
 
     def _pack_product(self, product: Product) -> None:
+        """Pack the matrices of one product side by side, and its bias."""
         starts, at = [], 0
         for member in product.members:
             starts.append(at)
@@ -108,6 +109,7 @@ class Layout:
                     self.packing.vector(resolve_slice(v), offset + column)
 
     def _pack_vectors(self) -> None:
+        """Pack the invariants that elementwise maths reads; those with a row for each batch row come later."""
         self.vector_at: dict[int, int] = {}
         self.rows: list[Symbol] = []  # constants with a row for each batch row: they come last
         for uid, s in self.book.vectors.items():
@@ -155,6 +157,7 @@ class Layout:
         return self.sizes.part_at(buffer, part) + start
 
     def _int(self, key: tuple, offsets: dict, vectors: dict, batch: int) -> int:
+        """The integer of a key of :attr:`.AddressBook.ints`."""
         kind, what = key[0], key[1]
         if kind == "at":
             return offsets.get(what, 0) + self.offset_in_row(key)  # 0: elsewhere, which the caller adds

@@ -64,7 +64,7 @@ def log2_rows_per_sum(batch: int) -> int:
 
 
 def partial_sums(batch: int) -> int:
-    """How many partial sums a batch has."""
+    """Number of partial sums of a batch."""
     return -(-batch >> log2_rows_per_sum(batch))
 
 

@@ -37,6 +37,7 @@ class VectorLoop:
         self.computed: list[Symbol] = []
 
     def emit(self, stores: list[Store], pieces: list[Piece]) -> list[str]:
+        """Lines of the loop that writes these values, and reduces these pieces of rows."""
         book, writer = self.book, self.writer
         for store in stores:
             self._store(store)
@@ -101,6 +102,7 @@ class VectorLoop:
     # ---- stores
 
     def _store(self, store: Store) -> None:
+        """Write the code of a store, unless the value is there: a source, or a reduction, which stores itself."""
         book, writer, place = self.book, self.writer, store.place
         if (
             isinstance(store.value, Symbol)
@@ -213,6 +215,7 @@ class VectorLoop:
         return self.writer.is_true(code) if s.dtype.kind == "b" else code
 
     def _invariant(self, s: Symbol) -> str:
+        """The expression that loads an invariant from the packed parameters."""
         book = self.book
         book.vectors[s.uid] = s
         at = book.int("vector", s.uid)

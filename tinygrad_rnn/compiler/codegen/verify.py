@@ -17,7 +17,7 @@ Region = tuple[int, int, str]  # first element, number of elements, what is ther
 
 
 class PackedLoop(Protocol):
-    """What is looked at of a :class:`.Layout`, which is verified as it is made."""
+    """Fields of a :class:`.Layout` that are verified, as it is made."""
 
     name: str
     sizes: Sizes

@@ -226,7 +226,7 @@ class Symbol(Tensor):
 
     @property
     def lowering(self) -> Lowering:
-        """Of the operation; leaves have none."""
+        """The operation's lowering; leaves have none."""
         assert self.op is not None
         assert self.op.lowering is not None
         return self.op.lowering

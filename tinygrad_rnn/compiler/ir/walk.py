@@ -26,7 +26,7 @@ def fold(
     operands: Callable[[Symbol], Sequence[Symbol]],
     judge: Callable[[Symbol, list[Any]], Any],
 ) -> Any:
-    """What is found of `root` from what is found of its operands, and so on down to what is known.
+    """Result for `root`, bottom-up: each value's from those of its operands, down to what is known.
 
     Parameters
     ----------

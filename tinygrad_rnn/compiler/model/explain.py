@@ -109,7 +109,7 @@ class Part(NamedTuple):
 
 
 def explain_part(title: str, program: ModelProgram, bound: NativeProgram | str, more: Iterable[Group] = ()) -> Part:
-    """The report on a program, bound to arrays or with the reason why it is not; `more` is what runs after it."""
+    """The report on a program, bound to arrays or with the reason why not; `more` runs after it."""
     if isinstance(bound, str):
         groups = [_of_symbol(s, "on NumPy") for s in simplify(program).values() if s.op is not PICK and not is_view(s)]
         return Part(title, (*groups, *more), bound)

@@ -47,12 +47,12 @@ class Region:
 
     @cached_property
     def inputs(self) -> tuple[Symbol, ...]:
-        """What it reads by rows."""
+        """Values that it reads by rows."""
         return self._read(Access.ROWS)
 
     @cached_property
     def bases(self) -> tuple[Symbol, ...]:
-        """What it reads that is the same for all rows: vectors, numbers and matrices."""
+        """Values that it reads and that are the same for all rows: vectors, numbers and matrices."""
         return self._read(Access.VECTOR, Access.MATRIX)
 
     def accesses(self, s: Symbol) -> list[tuple[Access, Any]]:

@@ -75,7 +75,7 @@ def layouts(s: Symbol) -> Layouts:
 
 
 def columns(s: Symbol) -> tuple[int, int] | None:
-    """Which features of a row a slice takes, or its transpose fills; None if that is not what it does."""
+    """Range of the features of a row that a slice takes, or its transpose fills; None for other indices."""
     shape = s.args[0].shape if s.op is GETITEM else s.shape
     index = s.static["index"]
     parts = [*index] if isinstance(index, tuple) else [index]

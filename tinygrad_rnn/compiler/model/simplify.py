@@ -164,7 +164,7 @@ class Simplification(ModelTrace):
         return x if x.dtype == dtype else super()._record(ASTYPE, (x,), {"dtype": dtype})  # of integers
 
     def _getitem(self, x: Symbol, index: tuple) -> Any:
-        """What takes all elements, such as the only step of several, is a reshape."""
+        """A reshape, where the index takes all elements, such as those of the only step."""
         shape = _shape_of(x.shape, index)
         return NotImplemented if size(shape) != x.size else self._reshaped(x, shape)
 

@@ -35,6 +35,7 @@ class BufferPool:
         return self._zeros
 
     def empty(self, size: int) -> np.ndarray:
+        """An array of `size` elements; one of those kept if nobody refers to it any more."""
         if size < SMALL:
             return np.empty(size, self.dtype)
         with _lock:

@@ -83,7 +83,7 @@ class ColumnNumbers:
     def lay_out(
         self, offsets: dict[Buffer, int], forward: dict[Buffer, int], time: int, batch: int, segmented: bool
     ) -> dict[str, list[Rows]]:
-        """What is where when the tasks begin: array -> rows in it."""
+        """Contents of all arrays when the tasks begin: array -> rows in it."""
         sizes = self.epilogue.sizes
         out: dict[str, list[Rows]] = {}
         for (buffer, after), numbers in self.slots.items():

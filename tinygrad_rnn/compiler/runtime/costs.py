@@ -52,7 +52,7 @@ def second_level_cache() -> int:
 
 
 class LoopCost(NamedTuple):
-    """What a loop takes, alone.
+    """Estimated time of a loop, alone.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class LoopCost(NamedTuple):
 
 
 def cost_of_loop(layout: Layout) -> LoopCost:
-    """What a loop takes, by its program."""
+    """Estimated time of a loop, by its program."""
     lanes, schedule = layout.sizes.lanes, layout.schedule
     row = 0.0
     for _, computed in layout.emitter.loops:
@@ -103,7 +103,7 @@ def _functions(s: Symbol) -> int:
 
 
 def cost_of_task(task: Task, lanes: int, itemsize: int) -> float:
-    """What a task takes."""
+    """Estimated time of a task, in nanoseconds."""
     if isinstance(task, Product | TransposedProduct):
         return task.rows * task.columns * task.depth / (lanes * PRODUCTS_PER_VECTOR)
     if isinstance(task, Pack | CopyRows | SumRows | AddRows | AddColumns):

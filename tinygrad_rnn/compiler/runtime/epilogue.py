@@ -69,6 +69,7 @@ class Epilogue:
     # ---- what does not depend on T and the batch
 
     def _pack_inputs(self) -> None:
+        """Pack the matrices by which deferred cotangents reach inputs, one run of operands after the other."""
         self.deferred: list[
             tuple[int, list[tuple[Place, int, int]]]
         ] = []  # input, (left operand, depth, offset in input_weights)

@@ -143,6 +143,7 @@ class Executable:
             return self._bound[key]
 
     def _bind(self, kind: str, time: int, batch: int, with_reset_states: bool | None) -> BoundForward | BoundBackward:
+        """New tables, by the arguments of :meth:`binding`."""
         plan = self.plan
         if kind == "backward":
             _, reverse, epilogue = self.training
@@ -255,6 +256,7 @@ class Executable:
             raise self.out_of_memory("backward", context.time, context.batch, context.segments) from error
 
     def _backward(self, context: Context, output_grads: list, state_grads: list) -> tuple[list, list, dict]:
+        """Cotangents as of :meth:`backward`; arrays are listed in the order of :class:`.BoundBackward`."""
         time, batch, given, segments, with_reset_states = context
         key: tuple = ("backward", time, batch, None)
         if segments is not None:

@@ -156,6 +156,7 @@ class Plan:
         return saved
 
     def _schedule_reverse(self) -> None:
+        """Schedule the backward loop over states and saved values of the forward loop."""
         t, adj = self.traced, self.adjoint
         sources = {x.uid: Place(Buffer(f"x{i}", BufferKind.EXTERNAL, [x.width])) for i, x in enumerate(t.inputs)}
         for i, (new, buffer) in enumerate(zip(t.new_states, self.states)):

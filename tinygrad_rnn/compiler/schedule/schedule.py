@@ -90,6 +90,7 @@ class Schedule:
         return s.varying_operands
 
     def _find_uses(self) -> None:
+        """Collect the values of the loop, operands first, and count how often each is read."""
         self.live: dict[int, Symbol] = {}
         self.uses: dict[int, int] = {}
         stack = [r.value for r in self.outputs] + list(self.per_step.values())
@@ -109,6 +110,7 @@ class Schedule:
         self.order = [self.live[uid] for uid in sorted(self.live) if uid not in self.sources]
 
     def _find_levels(self) -> None:
+        """Give each value its level, and each accumulation the terms that the tile can begin from."""
         for s in self.order:
             acc = self.accumulations.get(s.uid)
             if acc is not None:
@@ -150,6 +152,7 @@ class Schedule:
         return Place(buffer, len(buffer.parts) - 1)
 
     def _place_outputs(self) -> None:
+        """Let products store results where they are to be left; others are stored by sweeps."""
         for r in self.outputs:
             acc = self.accumulations.get(r.value.uid)
             part = r.place.start == 0 and r.place.buffer.parts[r.place.part] == r.value.width
@@ -212,6 +215,7 @@ class Schedule:
             self.stores.append(Store(v, place, self.level_of(v), v.width, zero_padded=True))
 
     def _form_products(self) -> None:
+        """Join accumulations with the same left operands, level by level, and store what they begin from."""
         groups: dict[Any, list[Accumulation]] = {}
         for s in self.order:
             acc = self.accumulations.get(s.uid)
@@ -330,6 +334,7 @@ class Schedule:
 
 
 def _split_outputs(outputs: list[LoopOutput]) -> list[LoopOutput]:
+    """The outputs, with concatenations as one output for each piece."""
     out = []
     for r in outputs:
         if r.value.op is not CONCAT:

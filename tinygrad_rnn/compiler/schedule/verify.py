@@ -17,7 +17,7 @@ BEGUN, PARTIAL, ADDED = "begun", "partial", "added"  # what a place may hold of 
 
 
 class DifferentiatedPlan(Protocol):
-    """What is looked at of a :class:`.Plan`, which is verified as it is made."""
+    """Fields of a :class:`.Plan` that are verified, as it is made."""
 
     traced: StepProgram
     adjoint: Adjoint

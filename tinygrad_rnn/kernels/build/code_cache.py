@@ -38,7 +38,7 @@ class CodeCache(NullCache):
         self._found = False  # the last one was on the disk
 
     def compile(self, compiler: Callable, *args: Any) -> Any:
-        """What `compiler` returns, which asks this cache, in the thread that ends whatever the user presses."""
+        """Result of `compiler`, which asks this cache; neither Ctrl-C nor a fork cuts it in two."""
 
         def make() -> tuple[bool, Any]:
             result = compiler(*args)

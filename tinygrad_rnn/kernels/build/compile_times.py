@@ -1,4 +1,4 @@
-"""What this process has compiled or loaded from the disk, and how long each took."""
+"""Functions that this process has compiled or loaded from the disk, and how long each took."""
 
 from __future__ import annotations
 

@@ -46,6 +46,7 @@ def directory() -> Path | None:
 
 @functools.cache
 def _choose(user: int | None, given: str | None, caches: str | None, *_: str | None) -> Path | None:
+    """The folder for these settings of the environment, chosen once for each."""
     # the last argument, TMPDIR, is a part of the key alone: `tempfile` looks it up itself
     try:
         if given:
@@ -159,6 +160,7 @@ def _digest(name: str, body: bytes) -> bytes:
 
 
 def _read(name: str) -> bytes | None:
+    """Content of a file of this user's alone; None if there is none that can be used."""
     folder = directory()
     if folder is None:
         return None

@@ -64,6 +64,7 @@ class Native:
         self.address = self.addresses[0]
 
     def _make(self, functions: tuple[Callable, ...], dtype: Any) -> tuple[bool, None]:
+        """Load or compile the code, and set addresses; returns whether it was loaded, as `timed` asks."""
         # Engines are freed here, not by whatever the garbage collector interrupts: LLVM may be at work there.
         while _unused:
             _unused.pop().close()

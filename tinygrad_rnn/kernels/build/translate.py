@@ -159,6 +159,7 @@ class Translation:
         self.values, self.slots = outside
 
     def statement(self, node: ast.stmt) -> None:
+        """Translate one statement."""
         if isinstance(node, ast.Assign) and len(node.targets) == 1:
             self.store(node, node.targets[0], node.value)
         elif isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name | ast.Subscript):
@@ -209,6 +210,7 @@ class Translation:
         return [(one, self.builder.extract_value(value, i)) for i, one in enumerate(kind.types)]
 
     def assign(self, node: ast.AST, name: str, value: Value) -> None:
+        """Bind a name to a value, in memory if it is assigned to more than once."""
         if name in self.counters:
             self.fail(node, "another name than that of a loop")
         if self.times[name] <= 1:
@@ -223,6 +225,7 @@ class Translation:
         self.builder.store(new, slot)
 
     def loop(self, node: ast.For, name: str) -> Any:
+        """A loop over ``range(...)``, whose counter is a value of LLVM's."""
         builder, call = self.builder, node.iter
         if not isinstance(call, ast.Call) or ast.unparse(call.func) != "range":
             return self.fail(call, "range(...)")
@@ -294,6 +297,7 @@ class Translation:
     # ---- expressions
 
     def value(self, node: ast.expr) -> Value:
+        """Type and value of an expression; its instructions are emitted."""
         if isinstance(node, ast.Name):
             return self.name(node)
         if isinstance(node, ast.Constant):
@@ -336,7 +340,7 @@ class Translation:
         return self.constant(node, self.module[node.id])
 
     def static(self, node: ast.expr) -> Any:
-        """What a name of the module, or an attribute of it, stands for; None if it is no such thing."""
+        """The object behind a name of the module, or an attribute of it; None if it is no such thing."""
         if isinstance(node, ast.Name) and node.id not in self.times:
             return self.module.get(node.id)
         if isinstance(node, ast.Attribute):
@@ -390,7 +394,7 @@ class Translation:
         return self.choice(test, decided, rest) if decided.value else self.choice(test, rest, decided)
 
     def choice(self, test: Any, body: ast.expr, orelse: ast.expr) -> Value:
-        """One of two values, of which only that one is computed."""
+        """One of two values; the other one is not computed."""
         builder = self.builder
         found: list[tuple[types.Type, Any, ir.Block]] = []
         blocks = [builder.append_basic_block(part) for part in ("then", "else")]
@@ -412,6 +416,7 @@ class Translation:
     # ---- calls
 
     def call(self, function: Any, *nodes: ast.expr) -> Value:
+        """Call a function: inline, as a function of LLVM's, or by Numba's implementation for these types."""
         arguments = [self.value(node) for node in nodes]
         # put in place of the call; it has names of its own, and no result
         if isinstance(function, FunctionType) and function.__globals__ is self.globals:

@@ -130,6 +130,7 @@ def _padded(bias: Array, N: int) -> Array:
 
 @kernel
 def _forward_few_rows(x: Array, w_x: Array, h: Array, w_h: Array, bias: Array, y: Array) -> bool:
+    """Write the result to `y`, with matrices as they are; False if shapes do not fit."""
     if not _fit(x, w_x, h, w_h, y) or bias.size != h.shape[1]:
         return False
     (B, I), H = x.shape, h.shape[1]
@@ -161,6 +162,7 @@ def _pack(w: Array, transposed: bool, work: Array, at: int) -> None:
 
 @kernel
 def _forward_packed(x: Array, w_x: Array, h: Array, w_h: Array, bias: Array, y: Array, work: Array) -> bool:
+    """Write the result to `y`, with matrices packed into `work`; False if shapes do not fit."""
     if not _fit(x, w_x, h, w_h, y) or bias.size != h.shape[1]:
         return False
     (B, I), H = x.shape, h.shape[1]
@@ -203,6 +205,7 @@ def _backward_few_rows(
     g: Array, y: Array, x: Array, w_x: Array, h: Array, w_h: Array, dx: Array, dw_x: Array, dh: Array, dw_h: Array,
     db: Array,
 ) -> bool:  # fmt: skip
+    """Write the gradients that are not empty, with matrices as they are; False if shapes do not fit."""
     if not _fit(x, w_x, h, w_h, y) or g.shape != y.shape:
         return False
     (B, I), H = x.shape, h.shape[1]
@@ -217,6 +220,7 @@ def _backward_few_rows(
 def _packed_gradients(
     a: Array, x: Array, w: Array, B: int, I: int, H: int, dx: Array, dw: Array, work: Array
 ) -> None:  # fmt: skip
+    """Gradients of ``x @ w`` for the cotangent a, with the matrix packed into `work`."""
     zero, missing = np.intp(0), 0
     if dx.size:
         _pack(w, True, work, zero)
@@ -237,6 +241,7 @@ def _backward_packed(
     g: Array, y: Array, x: Array, w_x: Array, h: Array, w_h: Array, dx: Array, dw_x: Array, dh: Array, dw_h: Array,
     db: Array, work: Array,
 ) -> bool:  # fmt: skip
+    """Write the gradients that are not empty, with packed matrices; False if shapes do not fit."""
     if not _fit(x, w_x, h, w_h, y) or g.shape != y.shape:
         return False
     (B, I), H = x.shape, h.shape[1]

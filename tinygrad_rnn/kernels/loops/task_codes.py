@@ -340,7 +340,7 @@ def fields_of(kind: type) -> tuple[type | None, ...]:
 
 @functools.cache
 def size_of(kind: type) -> int:
-    """How many integers a record has."""
+    """Number of integers of a record."""
     return sum(1 if inner is None else size_of(inner) for inner in fields_of(kind))
 
 

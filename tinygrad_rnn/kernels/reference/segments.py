@@ -12,7 +12,7 @@ Array = np.ndarray
 def find_segments(
     T: int, lengths: Array, mask: Array, resets: Array, reverse: bool, batch_first: bool
 ) -> tuple[Array, ...]:
-    """The same in whole arrays: numbers of segments, and places in them, are running sums."""
+    """NumPy twin in whole arrays: numbers of segments, and places in them, are running sums."""
     valid, starts = in_running_order(T, lengths, mask if len(mask) else None, resets if len(resets) else None, reverse)
     B = len(lengths)
     part = np.cumsum(np.zeros_like(valid) if starts is None else starts, axis=0)

@@ -205,7 +205,7 @@ _THIRD_64, _THIRD_REST_64 = 0.3333333333333333, 1.850371707708594e-17
 
 
 def _lost(a, b, product):
-    """What rounding ``product = a * b`` has dropped, exactly."""
+    """The rounding error of ``product = a * b``, exactly."""
     return _lanes_only(a)
 
 

@@ -32,7 +32,7 @@ def rank_of(member: int) -> int:
 
 @njit(error_model="numpy")
 def count_of(member: int) -> int:
-    """How many members share the steps."""
+    """Number of members that share the steps."""
     return atomic_load(member + COUNT_AT)
 
 

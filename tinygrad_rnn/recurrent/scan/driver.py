@@ -197,6 +197,7 @@ def _run(
     return_outputs: bool,
     begins: bool,
 ) -> tuple[Any, Any]:
+    """Run a guarded call, or check the arguments and advance; `begins`: there is a begin_sequence."""
     arguments = call = None
     if mode != "eager" and checkpoint_every is None and not _has_reset_state(steps, state, reset_state):
         call = find_call(cell, xs, layout)

@@ -164,6 +164,7 @@ class FactReader:
         return value.shape, value.dtype.str, hashlib.blake2b(np.ascontiguousarray(value).data).digest()
 
     def _inside(self, value: Any, kind: type, found: bool, depth: int, reached: bool) -> Any:
+        """The fact of a container or an object, from what is in it."""
         if is_iterator(value):
             raise Unreadable(uses_up(value))
         if not is_known(value):
@@ -236,7 +237,7 @@ _NUMBERS = ((float, float.hex), (int, int.__int__), (str, str.__str__))
 
 
 def parts(value: Any) -> Iterable[Any] | None:
-    """What a function, method, descriptor, reference, match or getter consists of; None for anything else."""
+    """Parts of a function, method, descriptor, reference, match or getter; None for anything else."""
     kind = type(value)
     if kind is types.FunctionType:
         return _parts_of_function(value)
@@ -272,7 +273,7 @@ def _parts_of_function(function: types.FunctionType) -> Iterable[Any]:
 
 
 def _levels(logger: logging.Logger) -> list[tuple[int, bool]]:
-    """What decides whether a logger takes a message: levels of it and those above it."""
+    """Levels of a logger and of those above it, which decide whether it takes a message."""
     found = [(logger.manager.disable, logger.disabled)]
     above: logging.Logger | None = logger
     while above is not None:

@@ -66,7 +66,7 @@ class _Attributes:
 
 
 class _Registrations:
-    """How many classes were registered with abstract ones, which decides what is an instance of which."""
+    """Count of the classes registered with abstract ones, which decides what is an instance of which."""
 
     def __init__(self):
         self.number = abc.get_cache_token()

@@ -181,7 +181,7 @@ def is_opaque(kind: type) -> bool:
 
 
 def recipe(value: Any) -> tuple | None:
-    """What pickle would keep of an object in C: its name, or a function and plain arguments; else None.
+    """Pickle's form of an object in C: its name, or a function and plain arguments; else None.
 
     So that PyTorch's dtypes and devices, for example, can be read.
     """

@@ -156,6 +156,7 @@ class CompiledLoop:
         return [*map(run.layout.from_time_major, results[:n]), *results[n:]]
 
     def _replay_segments(self, run: Run, inputs: list, states: list, reset_states: list, bases: dict) -> list[Tensor]:
+        """Results on the tape, over the steps that count."""
         segments: Any = run.segments
         first = [s[segments.batch_row] for s in states]
         if reset_states and len(segments.reset_row):

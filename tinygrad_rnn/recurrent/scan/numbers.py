@@ -35,7 +35,7 @@ def key_of(place: AttributePath) -> Key:
 
 
 class CellNumbers:
-    """Which numbers of a cell are inputs of its programs.
+    """The numbers of a cell that are inputs of its programs.
 
     Attributes
     ----------
@@ -93,6 +93,7 @@ def find_numbers(cell: Module) -> list[tuple[AttributePath, Any]]:
 
 
 def _numbers_in(value: Any, path: tuple, seen: set[int]) -> Iterator[tuple[tuple, Any]]:
+    """Numbers in lists, dicts and objects behind an attribute, each with its path."""
     kind = type(value)
     if kind in NUMBERS:
         yield path, value
@@ -172,7 +173,7 @@ class NumberInput:
         )
 
     def text(self, name: Callable[[AttributePath], str]) -> str:
-        """What is computed, with names for the places."""
+        """The function in words, with names for the places."""
         texts: list[str] = []
         places = iter(self.places)
         for line in self.lines:

@@ -201,6 +201,7 @@ class OuterState:
             self._visit(value, 0)
 
     def _visit(self, value: Any, depth: int) -> None:
+        """Take down what a value holds, or the reason why that cannot be done."""
         kind = type(value)
         if value is None or kind in _PLAIN or issubclass(kind, Tensor) or id(value) in self._seen:
             return

@@ -104,6 +104,7 @@ class Program:
         return found
 
     def _make_loop(self, title: str, train: bool, flags: tuple) -> CompiledLoop | Refusal:
+        """The loop for these gradients, compiled, or the reason why there is none."""
         n_inputs = len(self.traced.inputs)
         # initial states have no flag of their own: the backward loop computes their gradients on its way anyhow
         uids = {s.uid for s, w in zip(self.bases, flags[n_inputs + len(self.traced.states) :]) if w}

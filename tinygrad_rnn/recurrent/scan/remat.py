@@ -136,6 +136,7 @@ class Checkpointed:
     # ---- backward
 
     def _backward(self, gs: dict, out, *args, needs) -> list:
+        """Gradients by the arguments, chunk after chunk from the last: each is run once more, on the tape."""
         n, m, k = self.counts
         if any(isinstance(g, Tensor) for g in gs.values()):
             return self._recorded(gs, args, needs)

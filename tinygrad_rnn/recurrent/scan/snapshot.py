@@ -91,6 +91,7 @@ class Snapshot:
         return all(_bytes(a) == b for a, b in self._buffers)
 
     def _enter(self, value: Any, kind: type) -> None:
+        """Take down what one object holds; :attr:`complete` tells whether that is all."""
         if kind in _FIXED:
             return
         if kind in _DICTS:
@@ -119,6 +120,7 @@ class Snapshot:
             self._enter_object(value, kind)
 
     def _enter_function(self, function: types.FunctionType) -> None:
+        """Take down code, defaults and closure of a user's function."""
         if implementations_of(function) is not None:
             self.complete = False
         if not is_users(function.__code__):

@@ -84,7 +84,7 @@ def trace_scan(
 
 
 def _bases(trace: ModelTrace, cell: Cell, program: Program, batch: int) -> list[Any]:
-    """What the loop reads of parameters, and of what the cell computes or draws once for a sequence."""
+    """Values that the loop reads of parameters, and of what the cell computes once for a sequence."""
     before = CellSnapshot(cell, shared=False)
     try:
         cell.begin_sequence(batch)  # recorded, too: what it sets are values of the program

@@ -117,6 +117,7 @@ def _arrays_of(cell: Cell) -> list[Any]:
 def _trace_once(
     cell: Cell, arguments: Arguments, codes: compiler.Codes, stand_in: int, numbers: Sequence[AttributePath]
 ) -> StepTrace:
+    """One trace with `stand_in` rows, in a dry run; it must leave no trace in the cell or around it."""
     outputs: Any = None
 
     def step(xs: list, ss: list) -> tuple[list, list]:
@@ -173,7 +174,7 @@ def _symbols(numbers: Sequence[AttributePath]) -> Iterator[None]:
 
 
 def _source(cell: Cell, captured: Any, numbers: Sequence[AttributePath], dtype: np.dtype) -> Any:
-    """Where calls find what the step has read."""
+    """The path by which calls find what the step has read."""
     if type(captured.source) is SymbolicNumber:
         return NumberInput(captured.source, numbers, dtype)
     return locate(cell, captured.tensor) or as_constant(captured.tensor)
@@ -251,6 +252,7 @@ def find_difference(program: Any, cell: Cell, arguments: Arguments, batches: tup
 
 
 def _difference(program: Any, cell: Cell, arguments: Arguments, batch: int, seed: int) -> str | None:
+    """The difference for one batch of random rows, in words; None if there is none."""
     rng = np.random.default_rng(seed)
 
     def row(shape: tuple, dtype: np.dtype) -> np.ndarray:

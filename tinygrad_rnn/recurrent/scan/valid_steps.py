@@ -74,7 +74,7 @@ def _segments() -> Any:
 
 
 class StepsReader(NamedTuple):
-    """What reads the valid steps at each run of a program, from some of `lengths`, `mask` and `resets`.
+    """Reader of the valid steps at each run of a program, from some of `lengths`, `mask` and `resets`.
 
     Attributes
     ----------
