@@ -23,6 +23,10 @@ TABLE = [
     ("CosineAnnealingLR", {"T_max": 7}),
     ("CosineAnnealingLR", {"T_max": 1, "eta_min": 0.01}),
     ("CosineAnnealingLR", {"T_max": 10, "eta_min": 0.01}),
+    ("CosineAnnealingWarmRestarts", {"T_0": 4}),
+    ("CosineAnnealingWarmRestarts", {"T_0": 3, "T_mult": 2, "eta_min": 0.01}),
+    ("LambdaLR", {"lr_lambda": lambda epoch: 0.9**epoch}),
+    ("LambdaLR", {"lr_lambda": [lambda epoch: 1 / (1 + epoch), lambda epoch: abs(5 - epoch) / 5]}),
 ]
 PLATEAU = [
     {},

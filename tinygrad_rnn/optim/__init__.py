@@ -1,8 +1,8 @@
 """Optimisers, schedules and gradient clipping, with PyTorch's names, defaults and semantics.
 
 Files, in reading order: `optimizer` (the base), `buckets` (parameters side by side in flat buffers), `states` (state
-dicts); one file for each optimiser, `sgd`, `adam`, `rmsprop` and `adagrad`; `schedule` (the base), `schedules`,
-`plateau`; `clipping`; `checks`.
+dicts); one file for each optimiser, `sgd`, `adam`, `nadam`, `rmsprop`, `adagrad` and `lbfgs` (with its `line_search`);
+`schedule` (the base), `schedules`, `cycles`, `compositions`, `plateau`; `clipping`; `checks`.
 
 Optimisers take parameters and know nothing of modules. Numba is imported at the first step.
 """
@@ -11,6 +11,10 @@ from .. import foreign_names
 from .adagrad import Adagrad
 from .adam import Adam, AdamW
 from .clipping import clip_grad_norm_, clip_grad_value_
+from .compositions import LambdaLR, SequentialLR
+from .cycles import CosineAnnealingWarmRestarts, OneCycleLR
+from .lbfgs import LBFGS
+from .nadam import NAdam
 from .optimizer import Optimizer
 from .plateau import ReduceLROnPlateau
 from .rmsprop import RMSprop
@@ -19,18 +23,24 @@ from .schedules import CosineAnnealingLR, ExponentialLR, LinearWarmup, MultiStep
 from .sgd import SGD
 
 __all__ = [
+    "LBFGS",
     "SGD",
     "Adagrad",
     "Adam",
     "AdamW",
     "CosineAnnealingLR",
+    "CosineAnnealingWarmRestarts",
     "ExponentialLR",
+    "LambdaLR",
     "LinearWarmup",
     "MultiStepLR",
+    "NAdam",
+    "OneCycleLR",
     "Optimizer",
     "RMSprop",
     "ReduceLROnPlateau",
     "Schedule",
+    "SequentialLR",
     "StepLR",
     "clip_grad_norm_",
     "clip_grad_value_",

@@ -26,6 +26,8 @@ class Adagrad(Optimizer):
     initial_accumulator_value : float
         What :math:`s` starts with.
     eps : float
+    maximize : bool
+        Go up the gradients instead of down.
 
     References
     ----------
@@ -55,6 +57,7 @@ class Adagrad(Optimizer):
         weight_decay: float = 0.0,
         initial_accumulator_value: float = 0.0,
         eps: float = 1e-10,
+        maximize: bool = False,
     ):
         options = {
             "lr": lr,
@@ -62,6 +65,7 @@ class Adagrad(Optimizer):
             "weight_decay": weight_decay,
             "initial_accumulator_value": initial_accumulator_value,
             "eps": eps,
+            "maximize": maximize,
         }
         super().__init__(params, options)
 

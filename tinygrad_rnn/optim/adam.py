@@ -29,6 +29,8 @@ class Adam(Optimizer):
         Added to the gradient, times the parameter (see :class:`AdamW` for the decoupled form).
     amsgrad : bool
         Use the largest :math:`v` so far in the denominator.
+    maximize : bool
+        Go up the gradients instead of down.
 
     References
     ----------
@@ -59,8 +61,10 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         amsgrad: bool = False,
+        maximize: bool = False,
     ):
         options = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad}
+        options["maximize"] = maximize
         super().__init__(params, options)
 
     def _check(self, group):
@@ -104,7 +108,7 @@ class AdamW(Adam):
     eps : float
     weight_decay : float
         :math:`\lambda`.
-    amsgrad : bool
+    amsgrad, maximize : bool
 
     References
     ----------
@@ -132,5 +136,6 @@ class AdamW(Adam):
         eps: float = 1e-8,
         weight_decay: float = 1e-2,
         amsgrad: bool = False,
+        maximize: bool = False,
     ):
-        super().__init__(params, lr, betas, eps, weight_decay, amsgrad)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize)

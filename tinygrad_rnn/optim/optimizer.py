@@ -52,6 +52,7 @@ class Optimizer:
     kernel: ClassVar[str | None] = None  # without one, `_update` does the work itself
     slots: ClassVar[tuple[str, ...]] = ()
     counts_steps: ClassVar[bool] = True
+    needs_closure: ClassVar[bool] = False  # whether `step` computes the loss several times
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]):
         self.defaults = defaults
@@ -82,6 +83,10 @@ class Optimizer:
     def _update(self, group, step, values, grads, *state) -> None:
         """Overwrite the flat `values` and `state`, by ``self._run`` or in NumPy; `step` counts from 1."""
         raise NotImplementedError
+
+    def _ascend(self, group, step, values, grads, *state) -> None:
+        """Update against the gradients, of groups with ``maximize``."""
+        self._update(group, step, values, -grads, *state)
 
     # ---- parameters
 
@@ -114,6 +119,8 @@ class Optimizer:
                 raise ValueError(f"{label}: got a parameter that is already here, wanted each one once")
             known.add(id(p))
         new = {**self.defaults, **group, "params": params}
+        if "maximize" in new:
+            flag("maximize", new["maximize"])
         self._check(new)
         self._unflatten()
         self.param_groups.append(new)
@@ -163,8 +170,8 @@ class Optimizer:
             for _, buckets in self._buckets or ():
                 for bucket in buckets:
                     bucket.check_finite()
-        update = self._update
         for group, buckets in self._buckets or ():
+            update = self._ascend if group.get("maximize") else self._update
             for bucket in buckets:
                 bucket.update(update, group)
         return loss
@@ -217,6 +224,8 @@ class Optimizer:
         They are those of the next update, or of another one `ahead`. None if an update is not one call of the kernel on
         these arrays.
         """
+        if group.get("maximize"):
+            return None  # the kernel goes down
         calls: list[tuple] = []
         run, self._run = self._run, lambda *args: calls.append(args)
         try:

@@ -29,6 +29,8 @@ class RMSprop(Optimizer):
     weight_decay : float
     momentum : float
     centered : bool
+    maximize : bool
+        Go up the gradients instead of down.
 
     References
     ----------
@@ -59,6 +61,7 @@ class RMSprop(Optimizer):
         weight_decay: float = 0.0,
         momentum: float = 0.0,
         centered: bool = False,
+        maximize: bool = False,
     ):
         options = {
             "lr": lr,
@@ -67,6 +70,7 @@ class RMSprop(Optimizer):
             "weight_decay": weight_decay,
             "momentum": momentum,
             "centered": centered,
+            "maximize": maximize,
         }
         super().__init__(params, options)
 

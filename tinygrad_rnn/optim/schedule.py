@@ -66,6 +66,13 @@ class Schedule:
         for group in self.optimizer.param_groups:
             group["lr"] = max(self._next(group["lr"], group["initial_lr"]), 0.0)
 
+    def restart(self) -> None:
+        """Begin anew at epoch 0, with the initial learning rates."""
+        self.last_epoch = self._groups = 0
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"]
+        self._begin_groups()
+
     def get_last_lr(self) -> list[float]:
         """The present learning rate of every group."""
         return [group["lr"] for group in self.optimizer.param_groups]

@@ -29,6 +29,8 @@ class SGD(Optimizer):
     weight_decay : float
     nesterov : bool
         Needs a momentum, and no dampening.
+    maximize : bool
+        Go up the gradients instead of down.
 
     References
     ----------
@@ -59,6 +61,7 @@ class SGD(Optimizer):
         dampening: float = 0.0,
         weight_decay: float = 0.0,
         nesterov: bool = False,
+        maximize: bool = False,
     ):
         options = {
             "lr": lr,
@@ -66,6 +69,7 @@ class SGD(Optimizer):
             "dampening": dampening,
             "weight_decay": weight_decay,
             "nesterov": nesterov,
+            "maximize": maximize,
         }
         super().__init__(params, options)
 

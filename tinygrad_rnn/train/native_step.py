@@ -123,7 +123,7 @@ class NativeStep:
     def updates_fit(self) -> bool:
         """Whether the optimiser still has its state where it was, with one count of updates for each buffer."""
         buckets = self.optimizer.flat_buffers()
-        if len(buckets) != len(self.buckets):
+        if len(buckets) != len(self.buckets) or any(group.get("maximize") for group, _ in buckets):
             return False
         for (_, now), (_, bound) in zip(buckets, self.buckets):
             if now is not bound or bound.steps.count(bound.steps[0]) != len(bound.steps):

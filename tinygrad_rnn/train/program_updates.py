@@ -9,7 +9,7 @@ from ..core import Tensor
 from .fast_path import MOST, FastPath, signature
 from .gradients import ByProgram
 from .resume import parameters
-from .updates import applier
+from .updates import applier, by_closure
 
 
 class ProgramUpdates:
@@ -63,6 +63,9 @@ class ProgramUpdates:
             native.check()
             return value, native.norm
         self.last = None
+        if gradients.optimizer.needs_closure:
+            how = self.clip_norm, self.clip_value, gradients.watch
+            return by_closure(gradients.optimizer, lambda: gradients.run(arguments, found), *how), 0.0
         value = gradients.run(arguments, found)
         return value, applier(gradients.optimizer, self.clip_norm, self.clip_value, gradients.watch)()
 

@@ -58,13 +58,26 @@ def updater(trainer: Parts, gradients: GradientsOf) -> Update:
     It raises FloatingPointError before the update if the loss or a gradient is not finite, unless the trainer
     ignores that.
     """
-    apply = applier(trainer.optimizer, trainer.clip_norm, trainer.clip_value, trainer.nonfinite != "ignore")
+    how = trainer.clip_norm, trainer.clip_value, trainer.nonfinite != "ignore"
+    apply = applier(trainer.optimizer, *how)
 
     def update(batch):
+        if trainer.optimizer.needs_closure:
+            return by_closure(trainer.optimizer, lambda: gradients(batch), *how), 0.0
         value = gradients(batch)
         return value, apply()
 
     return update
+
+
+def by_closure(
+    optimizer: Optimizer, closure: Callable[[], float], clip_norm: float | None, clip_value: float | None, watch: bool
+) -> float:
+    """Update by an optimiser that computes loss and gradients several times; the first loss."""
+    if clip_norm is not None or clip_value is not None:
+        kind = type(optimizer).__name__
+        raise ValueError(f"clip_norm, clip_value: got {clip_norm}, {clip_value}, wanted None, as {kind} cannot clip")
+    return float(optimizer.step(closure, error_if_nonfinite=watch))
 
 
 def applier(
