@@ -61,7 +61,7 @@ class CosineAnnealingWarmRestarts(Schedule):
 
 
 class OneCycleLR(Schedule):
-    """One rise of the learning rate to `max_lr`, and one fall far below where it began; step it after each update.
+    """One rise of the learning rate to `max_lr`, and one fall far below; step it after each update.
 
     Parameters
     ----------
