@@ -316,6 +316,40 @@ def test_streams_go_on_to_the_bit(tmp_path, most):
     same(everything(second), everything(whole))
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_data_may_be_written_to_in_between(dtype, counts):
+    found = []
+    for callbacks in ([EveryStep()], []):
+        x, y = (a.astype(dtype) for a in data())
+
+        def noise(trainer, x=x):
+            x[...] += np.random.default_rng(trainer.epoch).normal(size=x.shape)
+
+        one = trainer(callbacks=[*callbacks, noise])
+        one.fit(DataLoader((x, y), 3, shuffle=True, seed=3), epochs=4)
+        found.append(everything(one))
+    assert max(counts) > 1
+    same(*found)
+
+
+def test_classes_that_become_wrong_in_between_are_named():
+    x, y = np.zeros((12, 3), int), np.zeros((12, 3), int)
+    seen = []
+
+    def spoil(trainer):
+        seen.append(trainer.steps)
+        if trainer.epoch == 2:
+            x[7, 1] = 10**9
+
+    tr.seed(0)
+    model = nn.Sequential(nn.Embedding(5, 4), nn.Linear(4, 3))
+    one = Trainer(model, optim.SGD(model.parameters(), lr=0.1), nn.cross_entropy, compile="always", callbacks=[spoil])
+    with pytest.raises(IndexError, match="got 1000000000, wanted ids from 0 to 4"):
+        one.fit(DataLoader((x, y), 2), epochs=4)
+    assert seen == [6, 12]
+    assert one.steps == 15
+
+
 def test_copies_go_on_alike():
     one = trainer()
     one.fit(loader(), epochs=2)

@@ -65,7 +65,12 @@ class ManyBatches:
         sizes = [r.size for r in order]
         if sizes.count(size) < len(sizes):
             order = order[: next(i for i, n in enumerate(sizes) if n != size)]
-        if order and self.updates().program_of(self.loader.batch(taken[0]))[1] is not self.native.step:
+        if not order or self.updates().program_of(self.loader.batch(taken[0]))[1] is not self.native.step:
+            return []
+        try:
+            self.native.read(order)
+        except (IndexError, ValueError):  # the step that meets it says where
+            self.native = False
             return []
         return order
 
@@ -85,10 +90,4 @@ class ManyBatches:
         step, size = self.updates().last, self.rows[rows].size
         if step is None or self.native is not None or size < min(self.loader.batch_size, self.loader.size):
             return
-        made = step.feeds_from(self.loader.sliced or [], size)
-        if made is not None:
-            try:
-                step.runner.check(made.data, step.native.given)
-            except (IndexError, ValueError):  # the step that meets it says where
-                made = None
-        self.native, self.most = made or False, 2
+        self.native, self.most = step.feeds_from(self.loader.sliced or [], size) or False, 2

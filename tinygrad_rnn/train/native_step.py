@@ -179,7 +179,7 @@ class NativeStep:
         ):
             return None
         data = [np.ascontiguousarray(a, native.at[s.uid].dtype) for a, s in zip(arrays, inputs)]
-        return ManySteps(self, data, rows)
+        return ManySteps(self, arrays, data, rows)
 
     def refresh(self) -> None:
         """Read the options of the optimiser's groups, which may have changed."""
@@ -235,15 +235,18 @@ class ManySteps:
     Parameters
     ----------
     step : NativeStep
-    data : list of arrays, (N, ...)
-        One for each input of the program, contiguous and of its dtype.
+    sources : list of arrays, (N, ...)
+        One for each input of the program, as the user holds them.
+    data : list of arrays
+        The same, contiguous and of the dtypes of the program.
     rows : int
         Of a batch.
     """
 
-    def __init__(self, step: NativeStep, data: list[np.ndarray], rows: int):
+    def __init__(self, step: NativeStep, sources: list[np.ndarray], data: list[np.ndarray], rows: int):
         native = step.native
         self.step, self.data, self.rows, self.most = step, data, rows, MOST
+        self.copies = [(a, b) for a, b in zip(sources, data) if a is not b]
         self.order, self.position = np.zeros(MOST * rows, np.int64), np.zeros(1, np.int64)
         self.losses, self.norms = np.zeros(MOST, native.dtype), np.zeros(MOST)
         before, after = Stages(native.dtype), Stages(native.dtype)
@@ -254,8 +257,16 @@ class ManySteps:
         after.record(native.outputs[0].reshape(-1), self.losses, self.position)
         self.stages = native.stages.between(before, after)
 
+    def read(self, order: list[np.ndarray]) -> None:
+        """Read rows of the data, which the user may have written to; raises what the tape raises at bad values."""
+        rows = np.concatenate(order)
+        for source, copy in self.copies:
+            copy[rows] = source[rows]
+        given = [a[rows] if a.dtype.kind in "iu" else a for a in self.data]
+        self.step.runner.check(given, self.step.native.given)
+
     def run(self, order: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Update once for each array of rows, at most MOST; the losses, and the norms of the gradients.
+        """Update once for each array of rows that were read, at most MOST; losses and norms of gradients.
 
         There are fewer if something is not finite before one of these updates, see :meth:`NativeStep.check`.
         """
