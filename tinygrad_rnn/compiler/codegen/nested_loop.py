@@ -54,6 +54,7 @@ class NestedLoop(VectorLoop):
         used = [writer.assign(name, code) for name, code in lanes.items() if any(name in line for line in self.body)]
         place = writer.assign(self.j, f"{self.bases[-1]} + {self.lane}")
         lines = writer.vectors(self.lane, last, [place, *used, *self.body])
+        # from the innermost loop out: loop k turns once for each of its units in a unit of the loop around it
         whole = [self.width, *self.units]
         for k in reversed(range(len(self.units))):
             base = f"{self.counters[k]} * {self._size(self.units[k], 'unit', k)}"
@@ -73,6 +74,7 @@ class NestedLoop(VectorLoop):
         """Offset of what has some axes of the row, in the outer `loops`; and how many of them it depends on."""
         terms, depth = [], 0
         for k in range(loops):
+            # features behind an axis, in the row and in what has some of its axes only
             flat, own = 1, 1
             for n, kept in reversed(dims):
                 if flat <= self.units[k] < flat * n:
@@ -116,6 +118,7 @@ class NestedLoop(VectorLoop):
         """Let lanes behind a row be zero, as products read it as a whole."""
         array, row = self.book.array(place.buffer), self.book.row(place)
         last = self.book.int("last_vector", place.buffer.parts[place.part])
+        # first of all: what belongs to the row is then written over these zeros
         self.head.append(self.writer.store(array, f"{row} + {last}", self._number(0)))
 
     # ---- reductions
@@ -158,6 +161,7 @@ class NestedLoop(VectorLoop):
         if inner == 1:
             self._reduce_last_axis(r, array, at, (before, after), (start, x), code.combine.tree, combined, finished)
             return
+        # a total for each feature of the axes behind: in its place, as there are more than registers
         n = self._size(inner, "inner", r.uid)
         i2 = book.unique("inner")
         before += writer.vectors(i2, n, [writer.store(array, f"{at} + {i2}", start, writer.lanes_left(n, i2))])

@@ -125,6 +125,7 @@ class AnyRank(NormalForm):
         if row.op is ZERO or (numbers < 0).all():
             zero = self.zero(shape)
             return zero if row.dtype.kind != "b" else not_equal(zero, 0)
+        # of picked or repeated features: one table instead of two passes
         if row.op is GATHER or row.op is EXPAND:
             table = row.static["table"].numbers if row.op is GATHER else numbers_of(row.static["dims"])
             return self.gather(row.args[0], np.where(numbers < 0, -1, table[numbers]))
@@ -268,6 +269,7 @@ class AnyRank(NormalForm):
             return self.unusable(op, args, static, want)
         shape = x.shape[1:]
         width = math.prod(shape)
+        # two rows of numbered features: what the index does to a row shows in the numbers
         marks = np.arange(2 * width).reshape(2, *shape)
         try:
             found = marks[index]
@@ -312,6 +314,7 @@ class AnyRank(NormalForm):
         if x.dtype.kind != "f":
             self.fail(op, args, f"floats; cast bools to {self.dtype} with .astype()")
         padded = self.gather(row, numbers)
+        # what is picked by -1 is zero; any other border is added to it
         if value:
             padded = padded + np.where(numbers.ravel() < 0, value, 0.0).astype(self.dtype)
         return self.shaped(padded, numbers.shape)

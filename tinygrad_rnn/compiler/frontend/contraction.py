@@ -59,6 +59,7 @@ def contract(trace: Any, op: Any, args: Sequence[Any], terms: list[str], out: st
         if not a.varying and len(labels) < len(own):
             value = reshape(a, tuple(shape[i] for i in kept))
         found.append((value, labels))
+    # what varies in time comes first: an invariant is a matrix on its right
     found.sort(key=lambda pair: not pair[0].varying)
     work = _Contraction(trace, sizes)
     row, labels = found.pop(0)
@@ -169,6 +170,7 @@ class _Contraction:
         if blocks == 1:
             shape = (depth, width)
         else:
+            # blocks along the diagonal, made of parameters before the loop
             parts = [reshape(w, (self.size(heads), depth, width))]
             eyes = [np.eye(self.size(labels), dtype=self.trace.dtype) for labels in (heads, alone)]
             w = einsum("hkn,hg,mp->hmkgpn", *parts, *eyes)

@@ -37,6 +37,7 @@ class Table:
         return self.numbers.size
 
     def __repr__(self) -> str:
+        # short, for people; with a checksum, as listings of two adjoints are compared
         if len(self) > 8:
             return f"table of {len(self)}, {zlib.crc32(self._key):08x}"
         return str(self.numbers.tolist())

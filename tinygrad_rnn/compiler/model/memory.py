@@ -35,6 +35,7 @@ class Memory:
     def new(self, size: int, until: int) -> np.ndarray:
         """An array of at least `size` elements that nothing else uses up to the step `until`."""
         at = bisect.bisect_left(self._free, (size, 0))
+        # the smallest that is large enough, but none that is much too large
         if at < len(self._free) and self._free[at][0] <= 2 * size + 256:
             _, address = self._free.pop(at)
         else:
