@@ -39,6 +39,7 @@ def _product(
     if member != 0:
         _part(a, lda, K, p, a2, lda2, K2, p2, start, begin, begin_ld, rows, columns, c, ldc, member, like)
         return
+    # arguments one by one, as a C symbol takes no records
     x, h, w, u = array_at(a, HUGE, like), array_at(a2, HUGE, like), array_at(p, HUGE, like), array_at(p2, HUGE, like)
     before, out, begun, zero = array_at(begin, HUGE, like), array_at(c, HUGE, like), start != 0, 0
     first, second = tile.Factors(x, zero, lda, K, w, zero), tile.Factors(h, zero, lda2, K2, u, zero)
@@ -64,11 +65,13 @@ def _part(
     panels = columns // width
     across = columns_of_parts(rows, panels, count, tile.TILE_ROWS)
     down = min(rows, count // across)
+    # members form a grid, `across` columns by `down` rows; who is left over has nothing to do
     if rank >= across * down:
         return
     i, j = rank // across, rank % across
     row, panel = rows * i // down, panels * j // across
     column, height = panel * width, rows * (i + 1) // down - row
+    # packed panels lie one after the other: so many whole columns of the matrix come before this one
     first = tile.Factors(x, row * lda, lda, K, w, column * K)
     second = tile.Factors(h, row * lda2, lda2, K2, u, column * K2)
     initial = tile.Rows(before, row * begin_ld + column, begin_ld)

@@ -22,6 +22,7 @@ def copy_stage(table: int, like: Any) -> None:
                 if add:
                     for n in range(task.n3):
                         y[b + n * task.t3] += x[a + n * task.s3]
+                # with a stride that is a number in the code, the loop becomes vectors
                 elif whole:
                     for n in range(task.n3):
                         y[b + n] = x[a + n]

@@ -40,6 +40,7 @@ def _integer(op: int, a: int, b: int, c: int) -> int:
     if op == IntegerOp.MULTIPLY:
         return a * b
     if op == IntegerOp.FLOOR_DIVIDE:
+        # zero as of NumPy; by -1 apart, as the processor traps where the quotient of the least number does not fit
         return 0 if b == 0 else -a if b == -1 else a // b
     if op == IntegerOp.REMAINDER:
         return 0 if b == 0 or b == -1 else a % b
