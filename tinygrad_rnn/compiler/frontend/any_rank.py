@@ -181,6 +181,7 @@ class AnyRank(NormalForm):
         if a.varying:
             row = self.flat(a)
             return row if row.width == 1 else self._spread(row, a.shape[1:], shape)
+        # a constant with values for each batch row: it is laid out in rows before the loop
         if a.ndim > len(shape) and a.shape[0] is BATCH:
             if math.prod(a.shape[1:]) == 1:
                 shape, width = (1,), 1

@@ -69,6 +69,7 @@ def _compute(s: Symbol, args: list, batch: int) -> Any:
         return args[0][:, numbers_of(s.static["dims"])]
     if op is GATHER:
         numbers = s.static["table"].numbers
+        # any feature in place of none: as an index, -1 would be the last one
         picked = args[0][:, np.where(numbers < 0, 0, numbers)]
         return picked if (numbers >= 0).all() else ops.where(numbers < 0, 0.0, picked)
     if "along" in s.static:

@@ -155,6 +155,7 @@ class Stages:
         if not source.size:
             return
         shape, strides = _joined(source, target)
+        # of more axes than a stage has, each turn of the outer ones is a stage
         outer = len(shape) - AXES
         for index in np.ndindex(*shape[:outer]) if outer > 0 else [()]:
             at = [sum(i * s[k] for i, s in zip(index, strides)) for k in (0, 1)]

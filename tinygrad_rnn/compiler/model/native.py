@@ -144,8 +144,10 @@ class NativeProgram(Binder):
         forward: Any = s.op.forward  # type: ignore[union-attr]
         if forward is None or not isinstance(source, np.ndarray):
             return False
+        # NumPy makes the view, or shows that there is none by making a copy
         view = forward(source, **s.static)
         if isinstance(view, np.generic) and s.op is GETITEM:
+            # a number has no memory, an array without axes has
             view = source[of_array(s.static["index"])]
         if isinstance(view, tuple):
             self.at[s.uid] = view
@@ -209,6 +211,7 @@ def _last_uses(plan: Sequence[RegionLoop | Symbol], outputs: Sequence[Symbol], e
         else:
             met = (part, *part.operands)
         last |= {s.uid: i for s in met}
+    # outputs are read when all steps have run
     return last | {s.uid: end for s in outputs}
 
 

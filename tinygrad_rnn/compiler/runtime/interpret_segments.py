@@ -33,6 +33,7 @@ def replay_segments(
     for t in range(segments.time):
         start, stop = segments.offsets[t], segments.offsets[t + 1]
         rows = int(stop - start)
+        # the rows of the step before, and behind them the segments that begin with this step
         current = [ops.concat([s, first[s.shape[0] : rows]]) for s, first in zip(current, states)]
         values: dict[int, Any] = dict(bases)
         values |= {uid: value[:rows] for uid, value in constants.items()}

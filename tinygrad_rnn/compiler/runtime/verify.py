@@ -99,6 +99,7 @@ class _Run:
             part = rectangle(expected[view.base.uid], view)
             part += row if part.ndim else row[0]
         for uid, wanted in expected.items():
+            # exactly: all are sums of products of whole numbers
             found = self.grads[self.epilogue.grad_at[uid] :][: wanted.size].reshape(wanted.shape)
             if (found != wanted).any():
                 at = tuple(int(i) for i in np.argwhere(found != wanted)[0])
@@ -161,6 +162,7 @@ class _Run:
         if task.packed.array != INPUT_PACKED or self.depths.get(task.packed.at) != task.depth or end > self.packed.size:
             fault(PHASE, f"{task}: it reads no matrix that was packed")
         n = np.arange(task.columns)
+        # panel by panel, as packing lays them out
         at = task.packed.at + n // panel * task.depth * panel + n % panel
         matrix = self.packed[at + panel * np.arange(task.depth)[:, None]]
         cotangent = self._read(task, task.source, task.rows, task.depth, first, padded=True)
