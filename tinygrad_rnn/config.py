@@ -240,5 +240,5 @@ def set_num_threads(n: int) -> None:
 
 
 def get_num_threads() -> int:
-    """How many threads compiled loops may use."""
+    """Number of threads that compiled loops may use."""
     return _num_threads

@@ -130,7 +130,7 @@ class _Scaler:
         return result.astype(like.dtype if like.dtype.kind == "f" else get_default_dtype())
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """What was measured, as float64 arrays."""
+        """The measured numbers, as float64 arrays."""
         shift, scale = self._statistics()
         return {"shift": shift.copy(), "scale": scale.copy()}
 

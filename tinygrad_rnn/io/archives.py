@@ -27,7 +27,7 @@ def npz(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def torch_file(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """What ``torch.save`` makes of these arrays as tensors."""
+    """The bytes that ``torch.save`` makes of these arrays as tensors."""
     torch, buffer = _torch("written"), io.BytesIO()
     torch.save({name: torch.from_numpy(array.copy()) for name, array in arrays.items()}, buffer)
     return buffer.getvalue()

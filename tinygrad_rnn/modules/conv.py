@@ -112,11 +112,11 @@ class Conv1d(Module):
 
     @property
     def span(self) -> int:
-        """How many steps before its own an output sees."""
+        """Number of steps before its own that an output sees."""
         return (self.kernel_size - 1) * self.dilation
 
     def _zeros(self) -> tuple[int, int]:
-        """How many steps of zeros come before and after the input."""
+        """Numbers of steps of zeros before and after the input."""
         if isinstance(self.padding, int):
             return self.padding, self.padding
         return {"causal": (self.span, 0), "valid": (0, 0)}.get(

@@ -69,7 +69,7 @@ def as_floats(x: Any, name: str, parameter: Tensor | None) -> Any:
 
 
 def check_eps(owner: str, eps: Any) -> float:
-    """What is added to a variance: a number from 0 on.
+    """The number that is added to a variance, checked to be from 0 on.
 
     Raises
     ------

@@ -132,7 +132,7 @@ def _without(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray
 
 
 def _differences(got: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], strict: bool) -> list[str]:
-    """What differs between a file and a model, a line for each name; or the prefix that they differ by."""
+    """Differences between a file and a model, a line for each name; or the prefix that all differ by."""
     missing = [name for name in wanted if name not in got]
     if strict and missing:
         ends = [name for name in got if name.endswith(f".{missing[0]}")]

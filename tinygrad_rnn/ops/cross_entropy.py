@@ -23,7 +23,7 @@ from .twins import flat, kernels
 
 
 class _Forward(NamedTuple):
-    """What the forward pass leaves for the backward pass; of the caller's memory it holds the logits only."""
+    """Values that the forward pass leaves for the backward pass; of the caller's memory, logits only."""
 
     of: np.ndarray  # the logits, as they were given
     x: np.ndarray  # the same, flat
@@ -48,7 +48,7 @@ def _of_rows(g: Any, reduction: str, scale: float, rows: int) -> np.ndarray:
 
 
 def _beside(g: Value, reduction: str, scale: float) -> Value:
-    """The same, in operations: to multiply logits by."""
+    """Cotangents of the losses of rows, in operations, with an axis to multiply logits by."""
     return g.reshape((*g.shape, 1)) if reduction == "none" else g * scale
 
 

@@ -68,7 +68,7 @@ def _vjp(
 def _forward(
     x: np.ndarray, affine: Sequence[np.ndarray], n_axes: int, eps: float, scaled: bool
 ) -> tuple[tuple, np.ndarray]:
-    """What the backward pass needs (the rows as given, flat, their means and scales), and the result."""
+    """The rows as given, flat, with means and scales, for the backward pass; and the result."""
     n = math.prod(x.shape[x.ndim - n_axes :])
     weight = flat(affine[0]) if scaled else np.ones(n, x.dtype)
     bias = flat(affine[-1]) if len(affine) > scaled else np.zeros(n, x.dtype)

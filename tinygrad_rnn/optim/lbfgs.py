@@ -22,7 +22,7 @@ _LISTS = ("old_dirs", "old_stps", "ro")
 
 
 class LBFGS(Optimizer):
-    """L-BFGS: each step is several evaluations of the loss over all data, and good for small, smooth problems.
+    """L-BFGS: each step evaluates the loss over all data several times; for small, smooth problems.
 
     The inverse Hessian is estimated from the last `history_size` steps and differences of gradients.
 

@@ -14,7 +14,7 @@ from .buckets import State
 
 
 class Groups(Protocol):
-    """What is looked at of an :class:`.Optimizer`: its parameters and options."""
+    """Fields of an :class:`.Optimizer` that are read: its parameters and options."""
 
     param_groups: list[dict[str, Any]]
     defaults: dict[str, Any]

@@ -279,7 +279,7 @@ def _lines(capture: Capture) -> list:
 
 
 def _difference(root: Root, function: Callable, arguments: Arguments, grad: bool, found: Capture) -> str | None:
-    """What the program's results and the tape's differ in, for these arguments, in words; or None."""
+    """The difference between the program's results and the tape's, in words; or None."""
     args, kwargs = tree.unflatten(arguments.structure, arguments.leaves)
     with isolated_dry_run(root, 1), np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")

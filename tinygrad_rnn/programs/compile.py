@@ -106,7 +106,7 @@ class CompiledFunction(Wrapper):
         return result
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
-        """As a method: bound to the object, with programs of its own for each."""
+        """The function as a method: bound to the object, with programs of its own for each."""
         if instance is None:
             return self
         key = id(instance)  # an object may define what equal ones are
@@ -171,7 +171,7 @@ class CompiledFunction(Wrapper):
 
 
 class _Known(Opaque):
-    """What a compiled function has found out: its programs, and its bound methods by the id of the object."""
+    """State of a compiled function: its programs, and its bound methods by the id of the object."""
 
     def __init__(self) -> None:
         self.programs: Any = None

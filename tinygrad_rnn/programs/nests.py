@@ -33,7 +33,7 @@ def flatten(nest: Any, leaves: list) -> Structure:
 
 
 class Kind(NamedTuple):
-    """What a program depends on of a tensor or an array among the arguments."""
+    """Properties of a tensor or an array among the arguments on which a program depends."""
 
     is_array: bool
     shape: tuple[int, ...]
@@ -79,7 +79,7 @@ class Arguments(NamedTuple):
 
 
 def kind_of(value: Tensor | np.ndarray) -> Kind:
-    """What a program depends on of `value`."""
+    """The properties of `value` on which a program depends."""
     if isinstance(value, Tensor):
         return Kind(False, value._array.shape, value._array.dtype, value.requires_grad)
     return Kind(True, value.shape, value.dtype, False)

@@ -1,4 +1,4 @@
-"""What functions can reach behind closures, globals and attributes, and whether it has changed."""
+"""Reach of functions behind closures, globals and attributes, and whether anything there has changed."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from ..compiler.model.program import LOOP, PICK
 
 
 class Report(NamedTuple):
-    """What became of a function; ``str()`` is the whole report.
+    """Report on a function that was compiled or not; ``str()`` is all of it.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class Report(NamedTuple):
 
     @property
     def why(self) -> str:
-        """What keeps it from that: operations that run in Python, for instance."""
+        """The reason why it is not native: operations that run in Python, for instance."""
         return "; ".join([f"{part.title}: {part.why}" for part in self.parts if part.why]) if self.compiled else ""
 
     @property

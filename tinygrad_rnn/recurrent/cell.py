@@ -151,7 +151,7 @@ class Cell(Module):
                 raise misfit from error
 
     def _loses(self, name: str, value: Any) -> bool:
-        """As of any module, but for tensors that begin_sequence() sets: they last for one sequence only."""
+        """As :meth:`.Module._loses`, but never of begin_sequence()'s tensors, which last for one sequence."""
         return type(self).begin_sequence is Cell.begin_sequence and super()._loses(name, value)
 
     def extra_repr(self) -> str:

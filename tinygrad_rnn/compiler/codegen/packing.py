@@ -1,4 +1,4 @@
-"""Packing: where matrices and vectors of parameters lie packed, and the tasks that put them there."""
+"""Packing: offsets of packed matrices and vectors of parameters, and the tasks that pack them."""
 
 from __future__ import annotations
 

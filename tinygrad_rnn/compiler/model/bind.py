@@ -182,7 +182,7 @@ class Stages:
         row_table: np.ndarray = ALL_ROWS,
         lengths: np.ndarray | None = None,
     ) -> None:
-        """Launch a loop with its tasks; its integers and what tells of rows may be written to between two runs."""
+        """Launch a loop with its tasks; its integers and row table may be written to between two runs."""
         launch, addresses = plan.bound_tables(arrays, dims, row_table, lengths)
         stage = LaunchStage(span(arrays[0]), span(launch), span(addresses))
         self.add(stage, plan, arrays, launch, addresses, dims, row_table, lengths)

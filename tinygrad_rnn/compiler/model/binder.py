@@ -1,4 +1,4 @@
-"""Binder: where the values of a program lie, and what brings them into the form that stages take."""
+"""Binder: the memory of each value of a program, and its conversions to the form that stages take."""
 
 from __future__ import annotations
 

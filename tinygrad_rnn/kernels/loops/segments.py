@@ -1,4 +1,4 @@
-"""Segments: where the steps of sequences of different lengths, with masks and resets, lie in a loop."""
+"""Segments: layout of sequences of different lengths, with masks and resets, as rows of a loop."""
 
 from __future__ import annotations
 
