@@ -31,6 +31,7 @@ class Place(NamedTuple):
 
 
 ROOMS = {
+    "distributions": Place(40, 110, 200, 56, "draws, likelihoods"),
     "testing": Place(270, 110, 250, 56, "gradcheck, check_cell, cells"),
     "viz": Place(550, 110, 250, 56, "drawings, gradient flow"),
     "train": Place(850, 110, 290, 56, "loop, stopping, checkpoints"),
@@ -63,6 +64,7 @@ ROOMS = {
 }
 GROUND = ("checks", "config", "errors", "atomic", "foreign_names")  # files below all rooms
 PATHS: dict[Edge, list[tuple[int, int]]] = {  # of arrows that are not one vertical line: corners, first to last
+    ("distributions", "ops"): [(40, 138), (20, 138), (20, 618), (40, 618)],
     ("nn", "decoding"): [(270, 238), (140, 238), (140, 310)],
     ("recurrent", "modules"): [(330, 406), (330, 428), (200, 428), (200, 450)],
     ("train", "programs"): [(870, 166), (870, 238), (800, 238)],

@@ -20,7 +20,10 @@ from .ops import *  # noqa: F403
 from .programs import compile
 
 __version__ = "0.1.0"
-_ROOMS = ("compiler", "data", "decoding", "io", "modules", "optim", "programs", "recurrent", "testing", "train", "viz")
+_ROOMS = (
+    "compiler", "data", "decoding", "distributions", "io", "modules", "optim", "programs", "recurrent", "testing",
+    "train", "viz",
+)  # fmt: skip
 
 __all__ = [
     "OUT",
