@@ -1,8 +1,8 @@
 """Write the golden sources again, and say which have changed."""
 
-from . import CELLS, generate, path
+from . import ALL, generate, path
 
-for name in CELLS:
+for name in ALL:
     target, text = path(name), generate(name)
     changed = not target.exists() or target.read_text(encoding="utf-8") != text
     target.write_text(text, encoding="utf-8")

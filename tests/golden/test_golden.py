@@ -9,20 +9,20 @@ from pathlib import Path
 
 import pytest
 
-from . import CELLS, COMMAND, FOLDER, difference, generate, path
+from . import ALL, COMMAND, FOLDER, difference, generate, path
 
 numba = pytest.importorskip("numba")
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="how wide vectors are is asked of compiled code")
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", ALL)
 def test_sources_are_as_kept(name):
     changes = difference(path(name).read_text(encoding="utf-8"), generate(name), name)
     assert not changes, f"\n{changes}"
 
 
-def test_every_file_is_of_a_cell():
-    assert {p.stem for p in FOLDER.glob("*.txt")} == {*CELLS}
+def test_every_file_is_of_a_cell_or_a_program():
+    assert {p.stem for p in FOLDER.glob("*.txt")} == {*ALL}
 
 
 def test_a_difference_names_lines_and_the_command():
@@ -39,7 +39,7 @@ def test_a_difference_names_lines_and_the_command():
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names processors of this family")
 @pytest.mark.parametrize(("cpu", "features"), [("x86-64", ""), ("haswell", "+avx2,+fma,+avx")])
 def test_sources_do_not_depend_on_the_processor(cpu, features, tmp_path):
-    code = "from tests.golden import *; print(*[difference(path(n).read_text('utf-8'), generate(n), n) for n in CELLS])"
+    code = "from tests.golden import *; print(*[difference(path(n).read_text('utf-8'), generate(n), n) for n in ALL])"
     env = os.environ | {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features, "TINYGRAD_RNN_CACHE": str(tmp_path)}
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], env=env, cwd=root, capture_output=True, text=True, timeout=600)
@@ -51,6 +51,6 @@ def test_the_command_writes_what_is_kept(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("tests.golden.FOLDER", tmp_path)
     for expected in ("changed", "as before"):
         runpy.run_module("tests.golden", run_name="__main__")
-        assert capsys.readouterr().out.splitlines() == [f"{name}.txt: {expected}" for name in CELLS]
-    for name in CELLS:
+        assert capsys.readouterr().out.splitlines() == [f"{name}.txt: {expected}" for name in ALL]
+    for name in ALL:
         assert path(name).read_text("utf-8") == (FOLDER / f"{name}.txt").read_text("utf-8")

@@ -133,7 +133,10 @@ class ByProgram:
     def _on_the_tape(self, arguments: tuple, reason: str, add: bool) -> float:
         if reason and self.fallback == "error":
             result = self.programs.reject(arguments, {})
-            number_of(result if self.accept is None or not isinstance(result, tuple) else result[0])
+            loss = result if self.accept is None or not isinstance(result, tuple) else result[0]
+            number_of(loss)
+            if not loss.requires_grad:
+                loss.backward()  # raises
             raise CompileError(f"{self.title}: {reason}")
         from ..programs.cache import CHANGES
 

@@ -235,7 +235,9 @@ class ModelTrace(Recorder):
         )
 
     def detach(self, x: Any) -> Any:
-        return self.record(elementwise.CONSTANT, (x,), {})
+        found = self.record(elementwise.CONSTANT, (x,), {})
+        self.needs.discard(found.uid)
+        return found
 
     def copy(self, x: Any, requires_grad: bool, dtype: Any) -> Any:
         """The result of ``tensor(x)``: the values without their gradient."""
