@@ -9,6 +9,7 @@ is the head of the file, which is the same for all.
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -128,7 +129,9 @@ def program_text(native: NativeProgram) -> str:
             operands = ", ".join(a.name if isinstance(a, Symbol) else repr(a) for a in part.args)
             how = "in Python" if hosts else f"{stages} stages" if stages else "a view"
             lines.append(f"{part.name} = {part.operation}({operands}): {how}")
-    return "\n".join(lines) + "\n\n\n" + "\n\n".join(sources)
+    names: dict[str, str] = {}  # new ones, as numbers of values depend on how many there were before
+    text = "\n".join(lines) + "\n\n\n" + "\n\n".join(sources)
+    return re.sub(r"\bv\d+\b", lambda found: names.setdefault(found[0], f"v{len(names)}"), text)
 
 
 def source_of(loop) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -28,6 +29,30 @@ def _argsort(x: Value, axis: int, descending: bool) -> Value:
         places = (np.arange(x.shape[axis]).reshape((-1,) + (1,) * (x.ndim - 1 - axis)) + count) % x.shape[axis]
         order = np.take_along_axis(order, places, axis)
     return order
+
+
+def _picked_vjp(g: Value, y: Value, x: Value, places: Value, *, needs: Sequence[bool], axis: int) -> list[Value | None]:
+    return [_put_back(g, places, axis=axis, length=x.shape[axis]), *[None for _ in needs[1:]]]
+
+
+@primitive(joint_vjp=_picked_vjp, saves=(1,), untyped=(1,))
+def _picked(x: Value, places: Value, axis: int) -> Value:
+    """The elements at `places`, which are different ones, along `axis`; they may be computed in a program."""
+    return np.take_along_axis(x, places, axis)
+
+
+def _put_back_vjp(
+    g: Value, y: Value, x: Value, places: Value, *, needs: Sequence[bool], axis: int, length: int
+) -> list[Value | None]:
+    return [_picked(g, places, axis=axis), *[None for _ in needs[1:]]]
+
+
+@primitive(joint_vjp=_put_back_vjp, saves=(1,), untyped=(1,))
+def _put_back(x: Value, places: Value, axis: int, length: int) -> Value:
+    """The transpose of picking: zeros, but at `places`."""
+    out = np.zeros((*x.shape[:axis], length, *x.shape[axis + 1 :]), x.dtype)
+    np.put_along_axis(out, places, x, axis)
+    return out
 
 
 def _sorted_axis(x: Value, axis: int | None, name: str) -> tuple[Value, int]:
@@ -57,7 +82,7 @@ def sort(x: Value, axis: int | None = -1, descending: bool = False) -> Value:
     [1.0, 2.0, 3.0]
     """
     x, axis = _sorted_axis(x, axis, "sort")
-    return take_along_axis(x, _argsort(x, axis=axis, descending=flag("descending", descending)), axis)
+    return _picked(x, _argsort(x, axis=axis, descending=flag("descending", descending)), axis=axis)
 
 
 def topk(x: Value, k: int, axis: int = -1) -> tuple[Value, Value]:
@@ -87,7 +112,7 @@ def topk(x: Value, k: int, axis: int = -1) -> tuple[Value, Value]:
     if not 0 <= k <= x.shape[axis]:
         raise ShapeError(f"k: got {k}, wanted at most the {x.shape[axis]} elements along axis {axis}")
     order = _argsort(x, axis=axis, descending=True)[(*(slice(None),) * axis, slice(0, k))]
-    return take_along_axis(x, order, axis), order
+    return _picked(x, order, axis=axis), order
 
 
 @like_first
