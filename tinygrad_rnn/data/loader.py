@@ -53,8 +53,9 @@ class DataLoader:
     Parameters
     ----------
     data : ndarray, tuple of ndarray, or sequence of examples
-        An array gives batches that are arrays, a tuple of arrays gives tuples; any other sequence (a list, or
-        anything with ``len`` and integer indexing) gives ``collate([example, ...])``.
+        An array gives batches that are arrays, a tuple of arrays gives tuples, also with tuples in it, such as
+        ``((inputs, lengths), targets)``; any other sequence (a list, or anything with ``len`` and integer indexing)
+        gives ``collate([example, ...])``.
     batch_size : int
     shuffle : bool
     drop_last : bool
@@ -129,7 +130,7 @@ class DataLoader:
 
         self._arrays: list[tuple[np.ndarray, int]] | None = None  # with their batch axes
         if isinstance(data, (np.ndarray, tuple)):
-            self._arrays = _with_axes(data if isinstance(data, tuple) else (data,), batch_axis)
+            self._arrays = _with_axes(tuple(_leaves(data)) if isinstance(data, tuple) else (data,), batch_axis)
             self._count = self._arrays[0][0].shape[self._arrays[0][1]]
         else:
             if not isinstance(batch_axis, int) or batch_axis != 0:
@@ -178,11 +179,12 @@ class DataLoader:
         return self._count
 
     @property
-    def sliced(self) -> list[np.ndarray] | None:
-        """The arrays of which a batch is nothing but rows; None if it is more, such as collated."""
-        if self._arrays is None or self.collate is not None or any(axis for _, axis in self._arrays):
-            return None
-        return [a for a, _ in self._arrays] if isinstance(self.data, tuple) else None
+    def sliced(self) -> list[tuple[np.ndarray, int]] | None:
+        """The arrays of which a batch is nothing but rows, with their batch axes; None if it is more.
+
+        Those of nested tuples come in order.
+        """
+        return self._arrays if self.collate is None and isinstance(self.data, tuple) else None
 
     def _positions(self, indices: Iterator[Any], position: int) -> Iterator[Any]:
         for index in islice(indices, position, None):
@@ -213,7 +215,7 @@ class DataLoader:
             parts = [a[index] if axis == 0 else a[(_ALL,) * axis + (index,)] for a, axis in self._arrays]
         else:
             parts = [a.take(index, axis) for a, axis in self._arrays]
-        batch = tuple(parts) if isinstance(self.data, tuple) else parts[0]
+        batch = _nested(self.data, iter(parts)) if isinstance(self.data, tuple) else parts[0]
         return batch if self.collate is None else self.collate(batch)
 
     def _examples(self, index: slice | np.ndarray) -> Any:
@@ -274,6 +276,20 @@ def _require_examples(data) -> None:
         raise TypeError(f"data: got {named}, wanted an array, a tuple of arrays or a sequence of examples; pass {hint}")
     if isinstance(data, (str, bytes)) or not (hasattr(data, "__len__") and hasattr(data, "__getitem__")):
         raise TypeError(f"data: got {type(data).__name__}, wanted arrays or a sequence of examples")
+
+
+def _leaves(nest: tuple) -> Iterator[Any]:
+    """What is in a tuple, and in the tuples in it."""
+    for item in nest:
+        if type(item) is tuple:
+            yield from _leaves(item)
+        else:
+            yield item
+
+
+def _nested(like: tuple, leaves: Iterator[Any]) -> tuple:
+    """The leaves in tuples as those of `like`."""
+    return tuple([_nested(item, leaves) if type(item) is tuple else next(leaves) for item in like])
 
 
 def _with_axes(arrays: tuple[np.ndarray, ...], batch_axis: int | tuple[int, ...]) -> list[tuple[np.ndarray, int]]:

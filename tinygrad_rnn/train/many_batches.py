@@ -90,4 +90,7 @@ class ManyBatches:
         step, size = self.updates().last, self.rows[rows].size
         if step is None or self.native is not None or size < min(self.loader.batch_size, self.loader.size):
             return
-        self.native, self.most = step.feeds_from(self.loader.sliced or [], size) or False, 2
+        from .many_steps import many_steps  # at first use, as importing the compiler takes a while
+
+        self.native = many_steps(step, self.loader.sliced or [], size) or False
+        self.most = min(2, self.native.most) if self.native else 1

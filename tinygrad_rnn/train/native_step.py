@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from ..compiler.model.bind import Stages
 from ..compiler.model.native import NativeProgram
 from ..compiler.model.pool import dtype_of
 from ..core import Tensor
@@ -19,7 +18,6 @@ from ..optim import Optimizer, clip_grad_norm_
 from ..optim.buckets import Bucket, LargeBucket
 from .gradients import check_loss
 
-MOST = 4096  # steps of one call
 LARGE = 1 << 16  # bytes of a gradient from which on new memory costs more than the copy
 
 
@@ -163,23 +161,13 @@ class NativeStep:
         values = [capture.wrapped(s, np.array(a, s.dtype)) for s, a in zip(capture.results, self.native.outputs)]
         return capture.nest(values, found.arguments.values, found.tensors)
 
-    # ---- many steps
+    # ---- options
 
-    def feeds_from(self, arrays: list[np.ndarray], rows: int) -> ManySteps | None:
-        """What runs many steps on rows of `arrays`, one for each input of the program; None if it cannot be."""
-        native, inputs = self.native, self.program.inputs
-        if native.copies or native.program.draws or len(arrays) != len(inputs):
-            return None
-        for a, s in zip(arrays, inputs):
-            same = a.dtype.kind == "f" if s.dtype == native.dtype else a.dtype == s.dtype
-            if not same or (rows, *a.shape[1:]) != s.shape or native.at[s.uid].dtype not in (native.dtype, np.int64):
-                return None
-        if any(
-            self._numbers(update) != self._numbers(update, ahead) for update in self._updates for ahead in (2, MOST)
-        ):
-            return None
-        data = [np.ascontiguousarray(a, native.at[s.uid].dtype) for a, s in zip(arrays, inputs)]
-        return ManySteps(self, arrays, data, rows)
+    def looks_ahead(self, most: int) -> bool:
+        """Whether the options of the next updates, at most so many, are those of the first one."""
+        return all(
+            self._numbers(update) == self._numbers(update, ahead) for update in self._updates for ahead in (2, most)
+        )
 
     def refresh(self) -> None:
         """Read the options of the optimiser's groups, which may have changed."""
@@ -227,58 +215,3 @@ def _alone() -> tuple[int, int]:
     p = Tensor(np.zeros(1))
     p.grad = Tensor(np.zeros(1))
     return _references(p, {id(p): p.grad._array})
-
-
-class ManySteps:
-    """Many steps in one native call, each on the next rows of arrays.
-
-    Parameters
-    ----------
-    step : NativeStep
-    sources : list of arrays, (N, ...)
-        One for each input of the program, as the user holds them.
-    data : list of arrays
-        The same, contiguous and of the dtypes of the program.
-    rows : int
-        Of a batch.
-    """
-
-    def __init__(self, step: NativeStep, sources: list[np.ndarray], data: list[np.ndarray], rows: int):
-        native = step.native
-        self.step, self.sources, self.data, self.rows, self.most = step, sources, data, rows, MOST
-        self.copies = [(a, b) for a, b in zip(sources, data) if a is not b]
-        self.order, self.position = np.zeros(MOST * rows, np.int64), np.zeros(1, np.int64)
-        self.losses, self.norms = np.zeros(MOST, native.dtype), np.zeros(MOST)
-        before, after = Stages(native.dtype), Stages(native.dtype)
-        for a, s in zip(data, step.program.inputs):
-            before.feed(a, native.at[s.uid], self.order, self.position)
-        if step.clipping[0] is not None:
-            after.note(step.measured, self.norms, self.position)
-        after.record(native.outputs[0].reshape(-1), self.losses, self.position)
-        self.stages = native.stages.between(before, after)
-
-    def read(self, order: list[np.ndarray]) -> None:
-        """Read rows of the data, which may have been written to; raises what the tape raises at bad values."""
-        rows = np.concatenate(order)
-        for source, copy in self.copies:
-            copy[rows] = source[rows]
-        given = [a if a.dtype.kind == "f" else a[rows] for a in self.sources]  # numbers are not tested
-        self.step.runner.check(given, self.step.native.given)
-
-    def run(self, order: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Update once for each array of rows that were read, at most MOST; losses and norms of gradients.
-
-        There are fewer if something is not finite before one of these updates, see :meth:`NativeStep.check`.
-        """
-        count = len(order)
-        self.order[: count * self.rows] = np.concatenate(order)
-        step = self.step
-        self.position[0] = step.status[0] = 0
-        step.refresh()
-        step.native.refresh()
-        try:
-            self.stages.run_steps(count, step.status)
-        finally:  # Ctrl-C waits for the native call, which has counted its steps
-            step.settle(int(self.position[0]))
-        done = self.position[0]
-        return self.losses[:done].astype(np.float64), self.norms[:done]

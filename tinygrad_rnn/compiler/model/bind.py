@@ -317,6 +317,10 @@ class Stages:
         numbers: list[Any] = [*spans, op, shift, kind.kind == "i", *firsts, *sizes, *[n for s in flat for n in s]]
         self.add(IntegerStage._make(numbers), *operands, out)
 
+    def copy_integers(self, source: np.ndarray, target: np.ndarray) -> None:
+        """Copy integers between arrays of one shape, with any strides."""
+        self.integers(IntegerOp.COPY, [source], target, target.dtype)
+
     def to_floats(self, source: np.ndarray, target: np.ndarray) -> None:
         """Make floats of contiguous integers."""
         self.add(ToFloatsStage(span(target), span(source)), source, target)

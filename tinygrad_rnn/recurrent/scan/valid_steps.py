@@ -108,10 +108,11 @@ def _traced_steps(owner: str, lead: tuple, given: dict[str, Any], batch_first: b
     with trace.suspended():
         alike = {name: np.zeros(v.shape, v.dtype) for name, v in values.items()}
         read_valid_steps(owner, lead, **alike, batch_first=batch_first)
-    time, batch = lead[::-1] if batch_first else lead
+    time = lead[1 if batch_first else 0]
     lengths = values.get("lengths")
     if lengths is not None and trace.is_known(lengths):
-        trace.check(lengths, lambda array: _read_lengths(owner, array, time, batch) and None)
+        # of one batch, or of all that are to come
+        trace.check(lengths, lambda array: _read_lengths(owner, array, time, len(array)) and None)
     return TracedSteps(StepsReader(owner, tuple(values), batch_first), tuple(values.values()))
 
 
