@@ -26,6 +26,16 @@ from .vector_loop import VectorLoop
 class LoopGenerator:
     """Generator of the source of one loop, forward or backward.
 
+    Parameters
+    ----------
+    schedule : Schedule
+    name : str
+        Of the function.
+    reverse : bool
+        Whether it runs from late steps to early ones.
+    writer : LoopWriter
+        What prints statements and expressions.
+
     Attributes
     ----------
     source : str

@@ -29,7 +29,32 @@ from .verify import verify_bound, verify_source
 
 
 class Layout:
-    """Layout of one loop of a plan, generated for one dtype; `bind` adds T and the batch."""
+    """Layout of one loop of a plan, generated for one dtype; `bind` adds T and the batch.
+
+    Parameters
+    ----------
+    schedule : Schedule
+    name : str
+        Of the generated function.
+    reverse : bool
+        Whether it runs from late steps to early ones.
+    dtype : float32 or float64
+    title : str
+        What the head of the generated file says of it.
+
+    Attributes
+    ----------
+    packed : dict
+        (id of a product, number of its operand) -> offset in ``weights``, and rows, of the packed matrix.
+    columns, bias_at : dict
+        id of a product -> columns with their padding; offset of its bias, if the tile begins from it.
+    vector_at : dict
+        uid of an invariant -> its offset in ``weights``.
+    rows : list of Symbol
+        Invariants with a row for each batch row, (B, n): `bind` gives them their offsets.
+    multiplications : int
+        Multiply-adds of one row in one step.
+    """
 
     def __init__(self, schedule: Schedule, name: str, reverse: bool, dtype, title: str):
         self.schedule = schedule

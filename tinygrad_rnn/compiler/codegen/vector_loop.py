@@ -20,7 +20,16 @@ Piece = tuple[Symbol, int]  # of a row that a reduction goes over: the reduction
 
 
 class VectorLoop:
-    """A fused elementwise loop over the features of a row: the values of one level and one width."""
+    """A fused elementwise loop over the features of a row: the values of one level and one width.
+
+    Parameters
+    ----------
+    book : AddressBook
+    writer : LoopWriter
+    level : int
+    key : int or "1"
+        The uid of the first value of this width, see :func:`.equal_widths`; "1": numbers of a row, without a loop.
+    """
 
     def __init__(self, book: AddressBook, writer: LoopWriter, level: int, key: Any):
         self.book, self.writer = book, writer

@@ -89,7 +89,20 @@ def rows_of(
     shape: tuple,
     inside: dict[str, Vector],
 ) -> View:
-    """Rows of `buffer` from `slot` on."""
+    """Rows of `buffer` from `slot` on.
+
+    Parameters
+    ----------
+    names : list of str
+        Of the arrays of a call, in order.
+    offsets : dict
+        Of buffers in the arena.
+    slot : int
+        Number of the first group of `batch` rows.
+    shape : (slots, batch, ...)
+    inside : dict
+        Results that are parts of other arrays: name -> where each begins.
+    """
     # a slot is `batch` rows: those of one time step, or of one of two states that take turns
     name, at = inside.get(buffer.name, Vector(buffer.name, 0)) if buffer.result else (ARENA, offsets[buffer])
     ld = layout.sizes.ld(buffer)

@@ -35,6 +35,13 @@ GRADIENT_ROWS = 256
 class Epilogue:
     """Tasks of a plan after its backward loop, and the layout of the gradients that they add to.
 
+    Parameters
+    ----------
+    plan : Plan
+        Differentiated.
+    reverse : Layout
+        Of its backward loop.
+
     Attributes
     ----------
     grads_size : int

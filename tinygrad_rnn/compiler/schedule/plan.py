@@ -58,7 +58,15 @@ class Plan:
     def schedule_forward(
         self, saved: dict[int, Symbol], history: set[int]
     ) -> tuple[Schedule, list[Buffer], list[Buffer]]:
-        """The forward loop, with the buffers of its states and outputs."""
+        """The forward loop, with the buffers of its states and outputs.
+
+        Parameters
+        ----------
+        saved : dict
+            uid -> Symbol: values that are kept for all steps.
+        history : set of int
+            Numbers of the states that are kept for all steps; so are those that are outputs.
+        """
         t = self.traced
         results = set(self.aliases.values())
         kept = history | results

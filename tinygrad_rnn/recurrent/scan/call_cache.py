@@ -220,6 +220,16 @@ class GuardedCall:
         """Set the guards under which the call may run again; False if none would be enough.
 
         They are if the loop reads nothing but parameters that are attributes of the cell or its parts.
+
+        Parameters
+        ----------
+        cell : Cell
+        static : tuple
+            Facts of its static attributes; compared by identity.
+        arguments : Arguments
+            Those that the call is built for.
+        tensors : list of tensors
+            The bases.
         """
         program, loop = self.program, self.loop
         if arguments.structure is not tree.LEAF:  # calls are found by one input
