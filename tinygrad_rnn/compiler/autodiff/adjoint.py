@@ -134,8 +134,10 @@ class _Reverse:
         elif op.lowering.kind == "matmul":
             a, w = x.args
             if self.needed(w):
+                # summed over rows and steps by one large product after the loop
                 self.products.append(MatrixProduct(w, a, g))
             if self.needed(a):
+                # the transpose is read off the parameter when it is packed, and computed nowhere
                 self.add(a, g @ w.T)
         else:
             for a, ga in zip(x.args, self.cotangents_of(op, x, g)):

@@ -59,6 +59,7 @@ class NormalForm(Recorder):
             return self.reshape_row(self._rule_elementwise(op, tuple(column), static), (BATCH,))
         self._check_rows(op, args, shape)
         joined = next((a for a in args if isinstance(a, Symbol) and a.op is CONCAT), None)
+        # cut where the first concatenation is joined; where others are, the calls for these pieces cut
         if joined is not None and joined.shape == shape:
             pieces, start = [], 0
             for part in joined.args:
@@ -125,6 +126,7 @@ class NormalForm(Recorder):
         """An operand as truth values: numbers become whether they are not 0."""
         if isinstance(a, Symbol):
             return a if a.dtype.kind == "b" else not_equal(a, 0)
+        # a bool becomes a comparison, as vectors get truth values from nothing else
         return not_equal(self.zero(shape), 0.0 if not a else 1.0)
 
     def _column(self, a):

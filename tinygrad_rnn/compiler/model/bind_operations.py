@@ -29,8 +29,10 @@ def _matmul(binder: Binder, s: Symbol) -> bool:
     if b.ndim > 2:
         return _matmul_each(binder, s, a, b)
     if a.ndim > 2:
+        # one product over all leading axes
         a = binder.contiguous(a).reshape(-1, a.shape[-1])
     b = binder.matrix(b)
+    # columns that are contiguous, as in a gradient of weights: there is a task for the transpose of such a matrix
     transposed = a.shape[0] > 1 and a.strides[0] == a.itemsize and a.strides[1] >= a.shape[0] * a.itemsize
     packed = None
     if not transposed:
@@ -45,6 +47,7 @@ def _matmul_each(binder: Binder, s: Symbol, a: np.ndarray, b: np.ndarray) -> boo
     lead = s.shape[:-2]
     a, b = (np.broadcast_to(x, (*lead, *x.shape[-2:])) for x in (a, b))
     b_turned = _is_turned(b)
+    # no task takes both as they are: then one is copied
     a_turned = _is_turned(a) and not b_turned
     a, b = (x.swapaxes(-1, -2) if turned else x for x, turned in ((a, a_turned), (b, b_turned)))
     a, b = binder.contiguous(a), binder.contiguous(b)

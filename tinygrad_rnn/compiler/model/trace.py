@@ -186,6 +186,7 @@ class ModelTrace(Recorder):
 
     def make(self, op: Op, args: tuple, static: dict, shape: Any, dtype: Any, needs: bool) -> Symbol:
         """The one symbol of an expression, made if need be (hash consing)."""
+        # without its gradient, as after detach(), an expression is another value
         key: Any = (expression_key(op, args, static, shape), needs)
         try:
             found = self._seen.get(key)
