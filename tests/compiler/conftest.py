@@ -4,7 +4,7 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn.compiler import check_available
-from tinygrad_rnn.compiler.runtime import sharing
+from tinygrad_rnn.compiler.runtime import pieces, sharing
 from tinygrad_rnn.errors import CompileError
 
 
@@ -34,9 +34,12 @@ def shared(request, monkeypatch, threads_as_before):
         pytest.skip("one thread runs loops that are checked")
     by_step = request.param == "by step"
 
-    def choices(alone, times, loop, time, batch, group):
-        return [2, 2] + [2 * n + (by_step and loop.meetings > 0) for n in range(2, 65)]
+    def choices(alone, times, loop):
+        together = by_step and loop is not None and loop.cost.meetings > 0
+        return [2, 2] + [2 * n + together for n in range(2, 65)]
 
     monkeypatch.setattr(sharing, "WORTH", 0.0)
     monkeypatch.setattr(sharing, "_choices", choices)
+    for name, value in {"ELEMENTS": 200, "WORTH": 0.0, "ROWS": 7, "COLUMNS": 1, "SUM_COLUMNS": 5}.items():
+        monkeypatch.setattr(pieces, name, value)
     return by_step

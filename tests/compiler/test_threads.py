@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tr
-from tinygrad_rnn import nn
+from tinygrad_rnn import nn, optim, train
 from tinygrad_rnn.compiler.runtime import launch, sharing
 from tinygrad_rnn.compiler.runtime.threads import LIMIT, STARTED, workers
 from tinygrad_rnn.kernels.threads.job_codes import IDLE, OFFERED, TAKEN, Board, Worker
@@ -86,6 +86,31 @@ def test_the_same_bits_for_sequences_of_different_lengths(shared, option):
     for n in COUNTS:
         tr.set_num_threads(n)
         same(results(layer, x, **options), wanted)
+
+
+class Tagger(nn.Module):
+    def __init__(self):
+        self.embed, self.rnn, self.head = nn.Embedding(50, 20), nn.LSTM(20, 33), nn.Linear(33, 50)
+
+    def forward(self, x):
+        return self.head(self.rnn(self.embed(x))[0])
+
+
+def test_the_same_bits_of_whole_training_steps(shared):
+    """Regions, products and sums of programs are launches, too."""
+    rng, found = np.random.default_rng(0), []
+    x, y = rng.integers(0, 50, (7, 9)), rng.integers(0, 50, (7, 9))
+    for n in (1, *COUNTS):
+        tr.set_num_threads(n)
+        tr.seed(5)
+        model = Tagger()
+        step = train.TrainStep(
+            model, optim.Adam(model.parameters(), lr=0.01), nn.cross_entropy, clip_norm=1.0, fallback="error"
+        )
+        losses = [float(step(x, y)) for _ in range(3)]
+        found.append([np.array(losses), *(p.data.copy() for p in model.parameters())])
+    for other in found[1:]:
+        same(other, found[0])
 
 
 def test_many_callers_at_once(shared, restless_threads):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ...errors import CompileError
 from ...kernels.gemm import gemm  # by way of the room, which Ctrl-C cannot leave halfway
+from ...kernels.loops import launches
 from ...kernels.loops.task_codes import (
     COLUMNS,
     KINDS,
@@ -53,6 +54,8 @@ from ...kernels.stages.stage_codes import (
     ToIntegersStage,
 )
 from ..runtime.launch import ALL_ROWS, LaunchPlan
+from ..runtime.pieces import Sizes
+from ..runtime.sharing import share
 from ..runtime.threads import workers
 
 
@@ -187,9 +190,18 @@ class Stages:
         stage = LaunchStage(span(arrays[0]), span(launch), span(addresses))
         self.add(stage, plan, arrays, launch, addresses, dims, row_table, lengths)
 
-    def tasks(self, tasks: Iterable[Task], arrays: Sequence[np.ndarray], row_table: np.ndarray = ALL_ROWS) -> None:
-        """Execute tasks whose operands are numbers of `arrays`, which are contiguous or have contiguous rows."""
-        rows = [*tasks]
+    def tasks(
+        self, phases: Sequence[Sequence[Task]], arrays: Sequence[np.ndarray], row_table: np.ndarray = ALL_ROWS
+    ) -> None:
+        """Execute tasks whose operands are numbers of `arrays`, which are contiguous or have contiguous rows.
+
+        Threads may share the tasks of a phase.
+        """
+        rows = [task for phase in phases for task in phase]
+        panel, last = gemm.panel_width(self.dtype), len(rows)
+        sizes = Sizes(gemm.lanes_of(self.dtype), panel, self.dtype.itemsize)
+        sharing = share(phases[:-1], None, phases[-1], [], last, sizes)
+        rows += [] if sharing is None else sharing.tasks
         table = np.zeros((len(rows), COLUMNS), np.int64)
         for row, task in zip(table, rows):
             record = integers_of(with_arrays(task, lambda array, at: (array, at)))
@@ -198,9 +210,9 @@ class Stages:
         nothing = Span(0, 0)
         launch = Launch(
             first=0,
-            middle=len(rows),
-            last=len(rows),
-            panel=gemm.panel_width(self.dtype),
+            middle=last,
+            last=last,
+            panel=panel,
             loop=0,
             begin=0,
             end=0,
@@ -210,9 +222,11 @@ class Stages:
             addresses=span(addresses),
             row_table=span(row_table),
         )
+        if sharing is not None:
+            launch = launch._replace(**sharing.fields(launches.calls(self.dtype).part))
         launch_table = np.array(integers_of(launch), np.int64)
         stage = LaunchStage(span(arrays[0]), span(launch_table), span(addresses))
-        self.add(stage, table, addresses, launch_table, row_table, *arrays)
+        self.add(stage, table, addresses, launch_table, row_table, sharing, *arrays)
 
     def product(self, a: np.ndarray, b: np.ndarray, out: np.ndarray, packed: np.ndarray | None) -> None:
         """``out = a @ b`` of matrices with contiguous rows, or of the transpose of such an `a`.
@@ -226,16 +240,14 @@ class Stages:
         if packed is None:
             left, right = Matrix(0, 0, row_stride(a.T)), Matrix(1, 0, row_stride(b))
             task = TransposedProduct(left, right, Matrix(2, 0, n), k, m, n, False)
-            self.tasks([task], [a.T, b, out])
+            self.tasks([[task]], [a.T, b, out])
             return
         width = gemm.panel_width(self.dtype)
         columns = -(-n // width) * width
-        tasks: list[Task] = [
-            Clear(Vector(3, 0), columns * k),
-            Pack(Matrix(1, 0, row_stride(b)), Vector(3, 0), False, k, n, k, 0, 0),
-            Product(Matrix(0, 0, row_stride(a)), Vector(3, 0), Matrix(2, 0, n), m, k, n, False),
-        ]
-        self.tasks(tasks, [a, b, out, packed])
+        clear = Clear(Vector(3, 0), columns * k)
+        pack = Pack(Matrix(1, 0, row_stride(b)), Vector(3, 0), False, k, n, k, 0, 0)
+        product = Product(Matrix(0, 0, row_stride(a)), Vector(3, 0), Matrix(2, 0, n), m, k, n, False)
+        self.tasks([[clear], [pack], [product]], [a, b, out, packed])
 
     def products(
         self, a: np.ndarray, a_turned: bool, b: np.ndarray, b_turned: bool, out: np.ndarray, packed: np.ndarray
@@ -264,13 +276,13 @@ class Stages:
                 Pack(source, Vector(3, 0), b_turned, k, n, k, 0, 0),
                 Product(left, Vector(3, 0), target, m, k, n, False),
             ]
-        self.tasks(tasks, [a, b, out, packed])
+        self.tasks([[task] for task in tasks], [a, b, out, packed])
 
     def sum_rows(self, x: np.ndarray, out: np.ndarray) -> None:
         """``out = x.sum(axis=0)`` of a matrix with contiguous rows."""
         rows, columns = x.shape
         matrix = Matrix(0, 0, row_stride(x))
-        self.tasks([Clear(Vector(1, 0), columns), SumRows(matrix, Vector(1, 0), rows, columns)], [x, out])
+        self.tasks([[Clear(Vector(1, 0), columns)], [SumRows(matrix, Vector(1, 0), rows, columns)]], [x, out])
 
     # ---- sequences whose steps do not all count
 

@@ -293,7 +293,7 @@ def _move(
     tasks: list[Task] = [MoveRows(source, target, origin, destination, columns, missing)]
     if missing == Missing.ADD:
         tasks.insert(0, Clear(Vector(1, 0), arrays[1].size))
-    binder.stages.tasks(tasks, arrays, table)
+    binder.stages.tasks([[task] for task in tasks], arrays, table)
 
 
 def _of_segments(binder: Binder, rows: np.ndarray, valid: Valid, until: int) -> np.ndarray:

@@ -14,7 +14,9 @@ from ...kernels.loops.task_codes import (
     DIRECT_ARRAYS,
     KINDS,
     LAUNCH_AT,
+    Clear,
     Launch,
+    Pack,
     Span,
     Task,
     Vector,
@@ -25,7 +27,8 @@ from ...kernels.loops.task_codes import (
 from ..codegen.array_names import ARENA
 from ..codegen.layout import Layout
 from .costs import cost_of_loop
-from .sharing import cut, share
+from .pieces import Sizes
+from .sharing import LoopShare, Sharing, share
 from .threads import workers
 
 ALL_ROWS = np.full(1, np.iinfo(np.int64).max)  # a row table: steps have as many rows as there are
@@ -42,7 +45,7 @@ class LaunchPlan:
     time, batch : int
         Steps and rows of the loop.
     before : list of tasks
-        They are done in order, but what is cleared comes first, and what is packed last.
+        They are done in order by one thread. If several do them, what is cleared comes first, what is packed last.
     after : lists of tasks
         Phases, in order. The first may be shared, if it is products and sums alone: its tasks are independent, but for
         products that add to what the task before them wrote.
@@ -70,15 +73,22 @@ class LaunchPlan:
 
         self._kernels = launches.calls(layout.dtype)
         self._layout, self._batch, self.d = layout, batch, d
-        first = cut(before, layout.sizes.panel)
-        self._before, self._group = sum(map(len, first)), layout.rows_per_group(batch)
-        self._sharing = None
-        if self._kernels.part:
-            sizes = layout.sizes.lanes, layout.dtype.itemsize
-            self._sharing = share(first, after, cost_of_loop(layout), time, batch, self._group, *sizes)
-        tasks = [task for phase in (*first, *after) for task in phase]
+        tasks = [task for phase in (before, *after) for task in phase]
+        self._before, self._last = len(before), len(tasks)
+        self._sharing = self._share(time, before, after) if self._kernels.part else None
+        tasks += [] if self._sharing is None else self._sharing.tasks
         self._bound: _BoundLaunch | None = None
         self._number(tasks, names, captures, suballocated)
+
+    def _share(self, time: int, before: list[Task], after: list[list[Task]]) -> Sharing | None:
+        layout = self._layout
+        clears = [task for task in before if isinstance(task, Clear)]
+        packs = [task for task in before if isinstance(task, Pack)]
+        others = [task for task in before if not isinstance(task, Clear | Pack)]
+        loop = LoopShare(cost_of_loop(layout), time, self._batch, layout.rows_per_group(self._batch))
+        sizes = Sizes(layout.sizes.lanes, layout.sizes.panel, layout.dtype.itemsize)
+        last = [task for phase in after[1:] for task in phase]
+        return share([clears, others, packs], loop, after[0], last, self._last, sizes)
 
     def _number(
         self, tasks: list[Task], names: list[str], captures: Collection[str], suballocated: dict[str, Vector]
@@ -120,7 +130,7 @@ class LaunchPlan:
         launch = Launch(
             first=0,
             middle=self._before,
-            last=len(self.tasks),
+            last=self._last,
             panel=layout.sizes.panel,
             loop=layout.address,
             begin=0,
@@ -132,15 +142,7 @@ class LaunchPlan:
             row_table=_span(ALL_ROWS),
         )
         if self._sharing is not None:
-            launch = launch._replace(
-                phases=_span(self._sharing.phases),
-                groups=_span(self._sharing.groups),
-                choices=_span(self._sharing.choices),
-                group=self._group,
-                patience=self._sharing.patience,
-                part=self._kernels.part,
-                board=workers.address,
-            )
+            launch = launch._replace(**self._sharing.fields(self._kernels.part))
         table = np.array([*integers_of(launch), *self._own], np.int64)
         references = [weakref.ref(array) for array in captures]
         self._bound = bound = _BoundLaunch(references, addresses, table)  # at once: other threads may read the old one

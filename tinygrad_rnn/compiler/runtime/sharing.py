@@ -1,26 +1,26 @@
 """How threads share a launch: its phases, and how many threads it is worth.
 
-Results are the same, to the last bit, whatever is decided here: tasks are cut by shapes alone.
+Results are the same, to the last bit, whatever is decided here.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...kernels.loops.task_codes import Clear, Pack, Product, SumRows, Task, TransposedProduct
-from ...kernels.threads.job_codes import GROUPS, IN_ORDER, LOOP, Phase
-from .costs import LoopCost, cost_of_task
-
-PIECE = 1 << 16  # elements that are cleared or packed as one task
+from ...kernels.loops.task_codes import Span, Task
+from ...kernels.threads.job_codes import GROUPS, IN_ORDER, LOOP, MOST_PHASES, Phase
+from .costs import LoopCost
+from .pieces import Sizes, in_any_order, pieces
+from .threads import workers
 
 # Nanoseconds, if all threads sleep when a launch begins; they are awake after a few hundred if one has just ended.
 BEGIN, WAKE = 4000.0, 800.0  # a shared launch, and one for each thread
 MEETING, MEETING_THREAD = 400.0, 80.0  # of threads that share a step, and more for each
+PHASE = 300.0  # of a phase that threads share
 WORTH = 30_000.0  # a launch that takes less alone is not shared
 GAIN = 0.85  # of the time that it takes alone: more is not worth it
 TOGETHER = 0.9  # of the time that ranges of rows take: sharing steps fares worse where other programs take cores
@@ -30,123 +30,137 @@ LONGEST_WAIT = 60_000.0  # for threads that are to share steps
 COUNTS = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)
 
 
-class Sharing(NamedTuple):
-    """Tables of :class:`.Launch`, and when waiting for a thread that is late is no longer worth it."""
+class LoopShare(NamedTuple):
+    """A loop that may be shared."""
 
+    cost: LoopCost
+    time: int
+    batch: int
+    group: int  # rows that have to be in one thread
+
+
+class Sharing(NamedTuple):
+    """What a shared launch does, in tables of :class:`.Launch`.
+
+    Attributes
+    ----------
+    tasks : list of tasks
+        Pieces, which come behind the tasks of the launch.
+    phases, groups, choices : int64 arrays
+    group, patience : int
+    """
+
+    tasks: list[Task]
     phases: np.ndarray
     groups: np.ndarray
     choices: np.ndarray
+    group: int
     patience: int
 
-
-def cut(tasks: Sequence[Task], panel: int) -> list[list[Task]]:
-    """Tasks before a loop, in phases: what is cleared, in pieces; what is not; what is packed, in pieces."""
-    clears = [piece for task in tasks if isinstance(task, Clear) for piece in _clears(task)]
-    packs = [piece for task in tasks if isinstance(task, Pack) for piece in _packs(task, panel)]
-    return [clears, [task for task in tasks if not isinstance(task, Clear | Pack)], packs]
+    def fields(self, part: int) -> dict[str, Any]:
+        """Fields of :class:`.Launch`; `part` is the address of the code of a worker's part."""
+        spans = {name: Span(a.ctypes.data, a.size) for name, a in zip(("phases", "groups", "choices"), self[1:4])}
+        return {**spans, "group": self.group, "patience": self.patience, "part": part, "board": workers.address}
 
 
-def _clears(task: Clear) -> Iterator[Task]:
-    for at in range(0, task.size, PIECE):
-        target = task.target._replace(at=task.target.at + at)
-        yield Clear(target, min(PIECE, task.size - at))
+class _Phases:
+    """Phases as they are collected, with what each takes alone and what its longest piece takes."""
 
+    def __init__(self, first: int, sizes: Sizes):
+        self.first, self.sizes = first, sizes
+        self.tasks: list[Task] = []
+        self.phases: list[Phase] = []
+        self.groups: list[tuple[int, int]] = []
+        self.times: list[tuple[float, float]] = []
 
-def _packs(task: Pack, panel: int) -> Iterator[Task]:
-    """Pieces of whole panels, but for those that the rectangle begins or ends in."""
-    width = max(1, PIECE // (task.rows * panel)) * panel
-    bounds = [0, *range(width - task.column % panel, task.columns, width), task.columns]
-    for begin, end in itertools.pairwise(bounds):
-        if begin < end:
-            at = task.source.at + begin * (task.source.ld if task.transposed else 1)
-            source = task.source._replace(at=at)
-            yield task._replace(source=source, columns=end - begin, column=task.column + begin)
-
-
-def _in_any_order(tasks: Sequence[Task]) -> bool:
-    return all(isinstance(task, Clear | Pack | Product | TransposedProduct | SumRows) for task in tasks)
-
-
-def _continues(task: Task) -> bool:
-    """Whether the task adds to what the one before it wrote, so that one thread has to do both."""
-    return isinstance(task, Product) and task.accumulate
+    def add(self, tasks: Sequence[Task], in_order: bool = False) -> None:
+        """A phase of tasks: in any order, if they are of kinds that have pieces, and may be."""
+        if not tasks:
+            return
+        shared, at = in_any_order(tasks) and not in_order, self.first + len(self.tasks)
+        groups = pieces(tasks, self.sizes) if shared else [list(tasks)]
+        found = []
+        for group in groups:
+            found.append((sum(map(self.sizes.cost, group)), at, at + len(group)))
+            at += len(group)
+            self.tasks += group
+        self.times.append((sum(cost for cost, *_ in found), max(found)[0]))
+        if not shared or len(found) == 1:
+            self.phases.append(Phase(IN_ORDER, found[0][1], at))
+            return
+        found.sort(reverse=True)  # large ones first, so that threads end together
+        self.phases.append(Phase(GROUPS, len(self.groups), len(self.groups) + len(found)))
+        self.groups += [(begin, end) for _, begin, end in found]
 
 
 def share(
-    before: Sequence[list[Task]],
-    after: Sequence[list[Task]],
-    loop: LoopCost,
-    time: int,
-    batch: int,
-    group: int,
-    lanes: int,
-    itemsize: int,
+    before: Sequence[Sequence[Task]],
+    loop: LoopShare | None,
+    after: Sequence[Task],
+    last: Sequence[Task],
+    first: int,
+    sizes: Sizes,
 ) -> Sharing | None:
     """How threads share a launch; None if one thread is as fast.
 
     Parameters
     ----------
-    before, after : lists of tasks
-        Phases. Tasks of those before the loop, and of the first one after it, may be done in any order where all are
-        products, sums of rows, or pieces of what is packed or cleared; but for products that add to what the task
-        before them wrote.
-    loop : LoopCost
-    time, batch : int
-    group : int
-        Rows that have to be in one thread.
-    lanes, itemsize : int
-        Numbers of a vector, bytes of a number.
+    before : lists of tasks
+        Phases. Tasks of one may be done in any order where all are products, sums of rows, or pack or clear; but for
+        products that add to what the task before them wrote.
+    loop : LoopShare or None
+        What comes next.
+    after : list of tasks
+        Another such phase.
+    last : list of tasks
+        They are done in order.
+    first : int
+        Number of the first task that is not of the launch as one thread does it.
+    sizes : Sizes
     """
-    phases: list[Phase] = []
-    groups: list[list[int]] = []
-    times: list[tuple[float, float]] = []
-    at, alone = 0, time * loop.of_rows(batch)
-    for i, tasks in enumerate([*before, None, *after]):
-        if tasks is None:
-            phases.append(Phase(LOOP, 0, 0))
-            continue
-        costs = [cost_of_task(task, lanes, itemsize) for task in tasks]
-        alone += sum(costs)
-        if i > len(before) + 1 or not _in_any_order(tasks):
-            phases.append(Phase(IN_ORDER, at, at + len(tasks)))
-            times.append((sum(costs), sum(costs)))
-        elif tasks:
-            starts = [n for n, task in enumerate(tasks) if not _continues(task)]
-            found = [(sum(costs[a:b]), at + a, at + b) for a, b in zip(starts, [*starts[1:], len(tasks)])]
-            found.sort(reverse=True)  # large ones first, so that threads end together
-            phases.append(Phase(GROUPS, len(groups), len(groups) + len(found)))
-            groups += [bounds for _, *bounds in found]
-            times.append((sum(costs), found[0][0]))
-        at += len(tasks)
-    if alone < WORTH:
+    found = _Phases(first, sizes)
+    for tasks in before:
+        found.add(tasks)
+    if loop is not None:
+        found.phases.append(Phase(LOOP, 0, 0))
+    found.add(after)
+    found.add(last, in_order=True)
+    alone = sum(time for time, _ in found.times)
+    alone += 0.0 if loop is None else loop.time * loop.cost.of_rows(loop.batch)
+    if alone < WORTH or len(found.phases) > MOST_PHASES:
         return None
-    choices = _choices(alone, times, loop, time, batch, group)
+    choices = _choices(alone, found.times, loop)
     if max(choices) < 4:
         return None
+    tables = _table(found.phases), _table(found.groups), _table(choices)
     patience = int(min(alone / 8, LONGEST_WAIT) / PAUSE)
-    return Sharing(_table(phases), _table(groups), _table(choices), patience)
+    return Sharing(found.tasks, *tables, 1 if loop is None else loop.group, patience)
 
 
 def _table(rows: Sequence) -> np.ndarray:
     return np.array(rows, np.int64).ravel()
 
 
-def _choices(
-    alone: float, times: list[tuple[float, float]], loop: LoopCost, time: int, batch: int, group: int
-) -> list[int]:
+def _choices(alone: float, times: list[tuple[float, float]], loop: LoopShare | None) -> list[int]:
     """For each number of free threads, twice as many as are worth it, + 1 if they share each step."""
     best, choice = alone * GAIN, 2
     found = [2, 2]
     for n in COUNTS[1:]:
-        rows = math.ceil(batch / group / min(n, batch // group or 1)) * group
-        by_rows = loop.of_rows(rows)
-        by_step = loop.of_rows(batch, 1 / n) - loop.row * (batch - rows)
-        by_step += loop.meetings * (MEETING + MEETING_THREAD * n)
-        together = loop.meetings > 0 and by_step < TOGETHER * by_rows
-        total = time * min(by_rows, by_step if together else by_rows) + BEGIN + WAKE * n
-        total += sum(max(longest, whole / n) for whole, longest in times)
+        total, together = (0.0, False) if loop is None else _loop_time(loop, n)
+        total += BEGIN + WAKE * n + sum(max(longest, whole / n) + PHASE for whole, longest in times)
         found += [choice] * (n - len(found))
         if total * SLACK < best:
             best, choice = total, 2 * n + together
         found.append(choice)
     return found
+
+
+def _loop_time(loop: LoopShare, n: int) -> tuple[float, bool]:
+    """What a loop takes that so many threads share, and whether they share each step."""
+    cost, time, batch, group = loop
+    rows = math.ceil(batch / group / min(n, batch // group or 1)) * group
+    by_rows = cost.of_rows(rows)
+    by_step = cost.of_rows(batch, 1 / n) - cost.row * (batch - rows)
+    by_step += cost.meetings * (MEETING + MEETING_THREAD * n)
+    together = cost.meetings > 0 and by_step < TOGETHER * by_rows
+    return time * (by_step if together else by_rows), together
