@@ -1,4 +1,4 @@
-"""Tasks in pieces, as threads share them: the pieces do to each element what the whole does, in the same order.
+"""Tasks in pieces for threads: to each element they do what the whole does, in the same order.
 
 A piece of a product costs more than its part of the whole, as factors are packed or read once for each. So one thread
 does whole tasks, and what is worth less than a piece stays whole.
