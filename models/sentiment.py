@@ -119,8 +119,8 @@ class Classifier(nn.Module):
 
     def forward(self, ids, lengths):
         outputs, _ = self.rnn(self.embedding(ids), lengths=lengths)
-        lengths = np.asarray(lengths.data if isinstance(lengths, tr.Tensor) else lengths)
-        last = outputs[np.arange(len(lengths)), lengths - 1]
+        batch, steps, features = outputs.shape
+        last = tr.embedding(outputs.reshape(-1, features), lengths + (np.arange(batch) * steps - 1))
         return self.head(self.dropout(last))
 
 

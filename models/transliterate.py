@@ -68,13 +68,14 @@ class Pairs:
         ]
 
     def loader(self, batch_size: int, shuffle: bool = False) -> DataLoader:
-        """Batches (sources, lengths), targets: (N, T), (N,) and, with start and end, (N, S)."""
+        """Batches (sources, lengths), (before, next): (N, T), (N,) and, a letter and the one after it, (N, S) twice."""
         return DataLoader(self.ids, batch_size, shuffle=shuffle, collate=collate)
 
 
 def collate(pairs):
     sources, targets = zip(*pairs)
-    return pad_sequences(sources), pad_sequences(targets, value=-100)[0]
+    padded = pad_sequences(targets, value=-100)[0]  # what losses leave out
+    return pad_sequences(sources), (np.maximum(padded[:, :-1], 0), padded[:, 1:])
 
 
 # ---- 2. Model: the state after reading is the state before writing
@@ -113,10 +114,9 @@ def trainer(model: EncoderDecoder) -> Trainer:
     """Adam on the cross-entropy of each next letter, with a learning rate that falls by a quarter every epoch."""
 
     def step(batch):
-        (sources, lengths), targets = batch
-        before = np.where(targets[:, :-1] < 0, 0, targets[:, :-1])
+        (sources, lengths), (before, after) = batch
         logits, _, _ = model.decode(before, model.encode(sources, lengths))
-        return nn.cross_entropy(logits, targets[:, 1:])
+        return nn.cross_entropy(logits, after)
 
     optimizer = optim.Adam(model.parameters(), lr=5e-3)
     return Trainer(model, optimizer, step=step, schedule=optim.ExponentialLR(optimizer, 0.75), clip_norm=1.0)

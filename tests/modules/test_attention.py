@@ -66,3 +66,21 @@ def test_bad_input():
         layer(query, memory, [5, 6, 1])
     with pytest.raises(ValueError, match="lengths: got 0 for row 2, wanted at least 1"):
         layer(query, memory, [5, 1, 0])
+
+
+def test_lengths_are_inputs_of_a_program():
+    tr.seed(0)
+    layer = nn.LuongAttention(3, 2)
+    rng = np.random.default_rng(0)
+    query, memory = (tr.tensor(rng.normal(size=shape), dtype="float32") for shape in ((2, 4, 3), (2, 5, 2)))
+    fast = tr.compile(lambda lengths: layer(query, memory, lengths)[0], fallback="error")
+    for lengths in ([5, 2], [1, 4], [3, 3]):
+        found = fast(np.array(lengths))
+        wanted, _ = layer(query, memory, lengths)
+        np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="LuongAttention: lengths: got 0 for row 1, wanted at least 1"):
+        fast(np.array([3, 0]))
+    with pytest.raises(ValueError, match="LuongAttention: lengths: got 6 for row 0"):
+        fast(np.array([6, 2]))
+    with pytest.raises(ShapeError, match="LuongAttention: lengths"):
+        fast(np.array([6, 2, 1]))

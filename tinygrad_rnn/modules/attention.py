@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from .. import ops
+from ..config import grad_mode
 from ..core import Tensor, as_array, as_tensor
 from ..core.aliases import DTypeLike
+from ..core.node import Traceable
 from ..errors import ShapeError
 from .ctc import check_lengths
 from .linear import Linear
@@ -95,10 +97,7 @@ class LuongAttention(Module):
             raise ShapeError(f"LuongAttention: memory: got shape {memory.shape}, wanted {wanted}")
         scores = ops.matmul(query, ops.swapaxes(self.score(memory), 1, 2))
         if lengths is not None:
-            steps = check_lengths("LuongAttention: lengths", lengths, batch, False, memory.shape[1])
-            if (steps == 0).any():
-                raise ValueError(f"LuongAttention: lengths: got 0 for row {steps.argmin()}, wanted at least 1")
-            counts = np.arange(memory.shape[1]) < steps[:, None, None]  # (B, 1, T)
+            counts = ops.less(np.arange(memory.shape[1]), _steps(lengths, batch, memory.shape[1]))  # (B, 1, T)
             scores = ops.where(counts, scores, -np.inf)
         weights = ops.softmax(scores)
         context = ops.matmul(weights, memory)
@@ -106,3 +105,22 @@ class LuongAttention(Module):
 
     def extra_repr(self) -> str:
         return f"{self.query_size}, {self.memory_size}"
+
+
+def _steps(lengths: Any, batch: int, most: int) -> Any:
+    """How many steps of each row count, (B, 1, 1); tested now, or in a function that is traced at each run."""
+
+    def check(array: Any) -> np.ndarray:
+        steps = check_lengths("LuongAttention: lengths", array, batch, False, most)
+        if (steps == 0).any():
+            raise ValueError(f"LuongAttention: lengths: got 0 for row {steps.argmin()}, wanted at least 1")
+        return steps
+
+    tracer = grad_mode.tracer
+    if tracer is None or not tracer.whole or not isinstance(lengths, Traceable):
+        return check(lengths).reshape(batch, 1, 1)
+    found = tracer.lift(lengths)
+    with tracer.suspended():
+        check(np.ones(found.shape, found.dtype))
+    tracer.check(found, check)
+    return ops.reshape(found, (batch, 1, 1))
