@@ -56,4 +56,7 @@ def __getattr__(name: str):
     """The other rooms, imported at first use."""
     if name in _ROOMS:
         return importlib.import_module(f"{__name__}.{name}")
-    raise foreign_names.missing("tinygrad_rnn", name, foreign_names.PACKAGE)
+    names = {**foreign_names.TENSOR, **foreign_names.PACKAGE}  # most methods of PyTorch's tensors are functions too
+    if name not in names and (answer := foreign_names.function_of_numpy(name)) is not None:
+        names[name] = answer
+    raise foreign_names.missing("tinygrad_rnn", name, names)
