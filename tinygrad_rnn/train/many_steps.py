@@ -55,7 +55,7 @@ class ManySteps:
         self.stages = native.stages.between(before, after)
 
     def read(self, order: list[np.ndarray]) -> None:
-        """Read rows of the data, which the user may have written to; raises what the tape raises at bad values."""
+        """Read rows of the data, which may have been written to; raises what the tape raises at bad values."""
         rows = np.concatenate(order)
         for source, copy in self.copies:
             copy[rows] = source[rows]
