@@ -108,7 +108,7 @@ class LuongAttention(Module):
 
 
 def _steps(lengths: Any, batch: int, most: int) -> Any:
-    """How many steps of each row count, (B, 1, 1); tested now, or in a function that is traced at each run."""
+    """Numbers of steps that count, (B, 1, 1); tested now, or at each run of a function that is traced."""
 
     def check(array: Any) -> np.ndarray:
         steps = check_lengths("LuongAttention: lengths", array, batch, False, most)

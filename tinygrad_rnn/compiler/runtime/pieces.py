@@ -33,7 +33,7 @@ class Sizes(NamedTuple):
 
 
 def in_any_order(tasks: Sequence[Task]) -> bool:
-    """Whether all tasks are of kinds that have pieces: whoever lists them sees to it that no two write the same."""
+    """Whether all tasks are of kinds that have pieces; that no two write the same is up to the caller."""
     return all(isinstance(task, Clear | Pack | Product | TransposedProduct | SumRows) for task in tasks)
 
 
