@@ -301,12 +301,13 @@ class Reader(nn.Module):
 
 
 @pytest.mark.parametrize("most", [2, 5, 8])
-def test_streams_go_on_to_the_bit(tmp_path, most):
+def test_streams_are_native_and_go_on_to_the_bit(tmp_path, counts, most):
     rng = np.random.default_rng(0)
     stream = lambda: TruncatedBPTT(inputs, targets, 3, 5)
     inputs, targets = rng.normal(size=(13, 3, 2)), rng.normal(size=(13, 3, 1))
     whole = trainer(model=Reader)
     whole.fit(stream(), epochs=3)
+    assert counts == [1] * 15
     first = trainer(model=Reader)
     first.fit(stream(), epochs=3, max_steps=most)
     first.save(tmp_path / "t.safetensors")
@@ -314,6 +315,57 @@ def test_streams_go_on_to_the_bit(tmp_path, most):
     second.load(tmp_path / "t.safetensors")
     second.fit(stream(), epochs=3)
     same(everything(second), everything(whole))
+
+
+def test_a_window_that_is_not_finite_is_skipped():
+    rng = np.random.default_rng(0)
+    inputs, targets = rng.normal(size=(15, 3, 2)), rng.normal(size=(15, 3, 1))
+    inputs[7, 1] = np.nan
+    found = []
+    for compile in ("never", "always"):
+        one = trainer(compile, model=Reader, nonfinite="skip")
+        with pytest.warns(RuntimeWarning, match="skipped: inputs: got nan"):
+            one.fit(TruncatedBPTT(inputs, targets, 3), epochs=3)
+        found.append(one.history)
+    assert found[0]["skipped"] == found[1]["skipped"] == [1, 1, 1]
+    np.testing.assert_allclose(found[0]["loss"], found[1]["loss"], rtol=1e-4)
+
+
+class Tied(nn.Module):
+    """Embedding and head share a weight; a bias is frozen, and a layer has no part in the loss."""
+
+    def __init__(self):
+        self.table, self.layer, self.unused = nn.Embedding(7, 4), nn.GRU(4, 4, batch_first=True), nn.Linear(2, 2)
+        self.layer.bias_ih_l0.requires_grad_(False)
+
+    def forward(self, x):
+        return self.layer(self.table(x))[0] @ self.table.weight.T
+
+
+@pytest.mark.parametrize("unused", [False, True])
+def test_groups_frozen_and_tied_parameters_and_schedules(unused):
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 7, (14, 5)), rng.integers(0, 7, (14, 5))
+    found = []
+    for compile, callbacks in (("never", []), ("always", [EveryStep()]), ("always", [])):
+        tr.seed(0)
+        model = Tied()
+        groups = [{"params": [model.table.weight], "lr": 0.1}, {"params": [*model.layer.parameters()]}]
+        groups += [{"params": [*model.unused.parameters()], "lr": 1.0}] * unused
+        optimizer = optim.Adam(groups, lr=0.01, weight_decay=0.1)
+        one = Trainer(
+            model, optimizer, nn.cross_entropy, schedule=optim.StepLR(optimizer, 2), clip_norm=0.3, compile=compile,
+            callbacks=callbacks, progress=False,
+        )  # fmt: skip
+        one.fit(DataLoader((x, y), 4, shuffle=True, seed=1), epochs=5)
+        assert model.layer.bias_ih_l0.grad is None
+        found.append(everything(one))
+    same(found[1], found[2])
+    tape, program = found[:2]
+    for name, value in tape["model"].items():
+        np.testing.assert_allclose(program["model"][name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+    np.testing.assert_allclose(program["training"]["history"]["loss"], tape["training"]["history"]["loss"], rtol=1e-4)
+    assert program["optimizer"]["param_groups"] == tape["optimizer"]["param_groups"]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
