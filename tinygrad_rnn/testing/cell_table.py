@@ -52,6 +52,11 @@ def cell_of(kind: Any, **options: Any) -> Callable[[int, int, Any], nn.Cell]:
     return lambda i, h, dtype: kind(i, h, dtype=dtype, **options)
 
 
+def with_heads(kind: Any) -> Callable[[int, int, Any], nn.Cell]:
+    """How to make `kind` with two heads, each of the size that is asked for."""
+    return lambda i, h, dtype: kind(i, 2 * h, heads=2, dtype=dtype)
+
+
 CELLS = (
     CellRow("rnn-tanh", cell_of(nn.RNNCell), "one product, one activation"),
     CellRow("rnn-relu", cell_of(nn.RNNCell, nonlinearity="relu", init="torch"), "an activation with a corner"),
@@ -78,6 +83,12 @@ CELLS = (
     CellRow("mingru", cell_of(nn.MinGRUCell), "a diagonal recurrence"),
     CellRow("minlstm", cell_of(nn.MinLSTMCell), "a diagonal recurrence with a quotient"),
     CellRow("lru", cell_of(nn.LRUCell), "complex states, an output that is not the state", 2),
+    CellRow("slstm-heads", with_heads(nn.SLSTMCell), "a recurrent matrix for each head", 4),
+    CellRow("mlstm-heads", with_heads(nn.MLSTMCell), "states of three ranks, a running maximum", 3),
+    CellRow("linear-attention-heads", with_heads(nn.LinearAttentionCell), "outer products, and sums along axes", 2),
+    CellRow("deltanet-heads", with_heads(nn.DeltaNetCell), "a matrix that is read and then written"),
+    CellRow("gated-deltanet-heads", with_heads(nn.GatedDeltaNetCell), "the same with numbers for each head"),
+    CellRow("s6", cell_of(nn.S6Cell, state_size=3), "a state of several numbers for each feature"),
     CellRow(
         "stacked",
         lambda i, h, dtype: nn.Stacked([nn.LSTMCell(i, h, dtype=dtype), nn.GRUCell(h, h + 1, dtype=dtype)]),
@@ -106,19 +117,16 @@ class Equations(NamedTuple):
     ----------
     step : StepCell
     places : dict
-        Of each weight: the parameter, and which block of H of its rows, or None for all of it.
+        Of each weight: the parameter, and which block of H of its rows, which rows, or None for all of it.
     """
 
     step: StepCell
-    places: dict[str, tuple[str, int | None]]
+    places: dict[str, tuple[str, int | slice | None]]
 
     def parts(self, cell: nn.Cell) -> dict[str, tuple[nn.Parameter, slice]]:
         """Of each weight: the parameter and its rows that hold it, transposed."""
         parameters, size = dict(cell.named_parameters()), cell.hidden_size or 1
-        return {
-            key: (parameters[name], slice(None) if block is None else slice(block * size, (block + 1) * size))
-            for key, (name, block) in self.places.items()
-        }
+        return {key: (parameters[name], _rows_of(block, size)) for key, (name, block) in self.places.items()}
 
     def weights(self, cell: nn.Cell) -> dict[str, np.ndarray]:
         """The weights of `cell` by their names in the equations."""
@@ -130,7 +138,11 @@ class Equations(NamedTuple):
             parameter.data[rows] = weights[key].T
 
 
-Places = dict[str, tuple[str, int | None]]
+def _rows_of(block: int | slice | None, size: int) -> slice:
+    return slice(block * size, (block + 1) * size) if isinstance(block, int) else block or slice(None)
+
+
+Places = dict[str, tuple[str, int | slice | None]]
 
 
 def _equations(name: str, whole: dict[str, str], blocks: Places | None = None) -> Equations:
@@ -143,6 +155,8 @@ _gates = _products | {"b": "bias"}
 _two_biases = _products | {"b": "bias_ih", "b_h": "bias_hh"}
 _norms = _gates | {"gain_x": "norm_ih.weight", "gain_h": "norm_hh.weight"}
 _numbers = {"b_z": "bias_z", "b_n": "bias_n", "zeta": "zeta", "nu": "nu"}
+_qkv: Places = {f"w_{name}": ("weight_ih", i) for i, name in enumerate("qkvo")}
+_heads = {"w_g": "weight_gates", "b_g": "bias_gates"}
 _lru = {"nu_log": "nu_log", "theta_log": "theta_log", "gamma_log": "gamma_log", "c": "weight_c", "d": "weight_d"}
 
 EQUATIONS: dict[type[nn.Cell], Equations] = {
@@ -167,4 +181,21 @@ EQUATIONS: dict[type[nn.Cell], Equations] = {
     nn.MinGRUCell: _equations("mingru", {"w": "weight_ih", "b": "bias"}),
     nn.MinLSTMCell: _equations("minlstm", {"w": "weight_ih", "b": "bias"}),
     nn.LRUCell: _equations("lru", _lru, {"b_re": ("weight_b", 0), "b_im": ("weight_b", 1)}),
+    nn.SLSTMCell: _equations("slstm", _gates),
+    nn.MLSTMCell: _equations("mlstm", _heads | {"b_o": "bias"}, _qkv),
+    nn.LinearAttentionCell: _equations("linear_attention", {}, {k: _qkv[k] for k in ("w_q", "w_k", "w_v")}),
+    nn.DeltaNetCell: _equations("deltanet", _heads, {k: _qkv[k] for k in ("w_q", "w_k", "w_v")}),
+    nn.GatedDeltaNetCell: _equations(
+        "gated_deltanet", _heads | {"a_log": "a_log"}, {k: _qkv[k] for k in ("w_q", "w_k", "w_v")}
+    ),
+    nn.S6Cell: _equations(
+        "s6",
+        {"b_d": "bias", "a_log": "a_log", "d": "d"},
+        {
+            "w_u": ("weight_ih", 0),
+            "w_d": ("weight_ih", 1),
+            "w_b": ("weight_bc", slice(16)),
+            "w_c": ("weight_bc", slice(16, 32)),
+        },
+    ),
 }

@@ -1,7 +1,7 @@
 """Cells from papers, each one function of plain maths for this package, PyTorch, JAX and NumPy.
 
-`lib` has tanh, sigmoid, relu, sqrt, exp, sin and cos; no step uses another function. Weights are in input by output
-order, so that ``x @ p.w`` is the product.
+`lib` has tanh, sigmoid, relu, sqrt, exp, log, sin, cos, abs and maximum; no step uses another function. Weights are in
+input by output order, so that ``x @ p.w`` is the product.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .step_cells import StepCell, columns, gates, pair
+from .step_cells import Shape, StepCell, columns, gates, pair
 
 PAPER_CELLS: dict[str, StepCell] = {}
 
@@ -170,6 +170,109 @@ def lru(lib, p, x, state):
     a, b = size * lib.cos(angle), size * lib.sin(angle)
     re, im = a * re - b * im + gamma * (x @ p.b_re), a * im + b * re + gamma * (x @ p.b_im)
     return re @ p.c[:H] + im @ p.c[H:] + x @ p.d, (re, im)
+
+
+# ---- with one head; matrices are values by keys
+
+
+def outer(v, k):
+    return v[:, :, None] * k[:, None, :]
+
+
+def read(matrix, q):
+    return (matrix * q[:, None, :]).sum(-1)
+
+
+def softplus(lib, a):
+    return lib.relu(a) + lib.log(1 + lib.exp(-lib.abs(a)))
+
+
+def unit(lib, v):
+    return v / lib.sqrt((v * v).sum(-1)[:, None] + 1e-6)
+
+
+def projections(*names: str, gates: int) -> Callable[[int, int], dict[str, tuple[int, ...]]]:
+    """Matrices from the input, and one for so many numbers."""
+    more = {"w_g": gates, "b_g": gates} if gates else {}
+    return lambda I, H: (
+        {f"w_{name}": (I, H) for name in names} | {name: (I, n) if name == "w_g" else (n,) for name, n in more.items()}
+    )
+
+
+@row(gates(4), state=lambda I, H: (Shape(1, H),) * 4)
+def slstm(lib, p, x, state):
+    """Beck et al. 2024, section 2.2, with one head and the stabiliser m."""
+    h, c, n, m = (v[:, 0] for v in state)
+    i, f, z, o = columns(x @ p.w + h @ p.u + p.b, 4)
+    f = m - softplus(lib, -f)
+    m = lib.maximum(f, i)
+    f, i = lib.exp(f - m), lib.exp(i - m)
+    c, n = f * c + i * lib.tanh(z), f * n + i
+    h = lib.sigmoid(o) * c / n
+    return h, tuple(v[:, None] for v in (h, c, n, m))
+
+
+@row(
+    lambda I, H: projections(*"qkvo", gates=2)(I, H) | {"b_o": (H,)},
+    state=lambda I, H: (Shape(1, H, H), Shape(1, H), Shape(1)),
+)
+def mlstm(lib, p, x, state):
+    """Beck et al. 2024, section 2.3, with one head and the stabiliser m."""
+    c, n, m = state[0][:, 0], state[1][:, 0], state[2]
+    q, k, v = x @ p.w_q, x @ p.w_k / p.w_k.shape[1] ** 0.5, x @ p.w_v
+    i, f = columns(x @ p.w_g + p.b_g, 2)
+    f = m - softplus(lib, -f)
+    m = lib.maximum(f, i)
+    f, i = lib.exp(f - m), lib.exp(i - m)
+    c, n = f[:, :, None] * c + outer(i * v, k), f * n + i * k
+    y = read(c, q) / lib.maximum(lib.abs((n * q).sum(-1)[:, None]), lib.exp(-m))
+    return lib.sigmoid(x @ p.w_o + p.b_o) * y, (c[:, None], n[:, None], m)
+
+
+@row(projections(*"qkv", gates=0), state=lambda I, H: (Shape(1, H, H), Shape(1, H)))
+def linear_attention(lib, p, x, state):
+    """Katharopoulos et al. 2020, section 3.4, with elu(a) + 1 as features."""
+    s, z = state[0][:, 0], state[1][:, 0]
+    q, k = (lib.relu(a) + lib.exp(a - lib.relu(a)) for a in (x @ p.w_q, x @ p.w_k))
+    s, z = s + outer(x @ p.w_v, k), z + k
+    return read(s, q) / (z * q).sum(-1)[:, None], (s[:, None], z[:, None])
+
+
+@row(projections(*"qkv", gates=1), state=lambda I, H: Shape(1, H, H))
+def deltanet(lib, p, x, state):
+    """Schlag et al. 2021, section 4.2, with keys and queries of length one as in Yang et al. 2024."""
+    s, q, k = state[:, 0], unit(lib, x @ p.w_q), unit(lib, x @ p.w_k)
+    s = s + outer(lib.sigmoid(x @ p.w_g + p.b_g) * (x @ p.w_v - read(s, k)), k)
+    return read(s, q), s[:, None]
+
+
+@row(lambda I, H: projections(*"qkv", gates=2)(I, H) | {"a_log": (1,)}, state=lambda I, H: Shape(1, H, H))
+def gated_deltanet(lib, p, x, state):
+    """Yang, Kautz and Hatamizadeh 2024, section 3.1."""
+    s, q, k = state[:, 0], unit(lib, x @ p.w_q), unit(lib, x @ p.w_k)
+    a, b = columns(x @ p.w_g + p.b_g, 2)
+    s = lib.exp(-lib.exp(p.a_log) * softplus(lib, a))[:, :, None] * s
+    s = s + outer(lib.sigmoid(b) * (x @ p.w_v - read(s, k)), k)
+    return read(s, q), s[:, None]
+
+
+@row(
+    lambda I, H: {
+        "w_u": (I, H),
+        "w_d": (I, H),
+        "w_b": (I, 16),
+        "w_c": (I, 16),
+        "b_d": (H,),
+        "a_log": (16, H),
+        "d": (H,),
+    },
+    state=lambda I, H: Shape(H, 16),
+)
+def s6(lib, p, x, h):
+    """Gu and Dao 2023, section 3.2, algorithm 2."""
+    u, delta = x @ p.w_u, softplus(lib, x @ p.w_d + p.b_d)
+    h = lib.exp(-delta[:, :, None] * lib.exp(p.a_log).T) * h + outer(delta * u, x @ p.w_b)
+    return read(h, x @ p.w_c) + p.d * u, h
 
 
 # ---- not built in

@@ -7,6 +7,7 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
+from tinygrad_rnn.core import tree
 from tinygrad_rnn.testing.cell_table import EQUATIONS
 
 from ..sequences import scan
@@ -14,7 +15,7 @@ from ..sequences import scan
 T, B, I, H = 5, 3, 4, 6
 NUMPY = SimpleNamespace(
     tanh=np.tanh, exp=np.exp, sin=np.sin, cos=np.cos, sqrt=np.sqrt,
-    sigmoid=lambda a: 1 / (1 + np.exp(-a)), relu=lambda a: np.maximum(a, 0),
+    log=np.log, abs=np.abs, maximum=np.maximum, sigmoid=lambda a: 1 / (1 + np.exp(-a)), relu=lambda a: np.maximum(a, 0),
 )  # fmt: skip
 
 
@@ -30,13 +31,13 @@ def moved(kind):
 def test_cells_equal_their_equations(kind):
     cell, (step, _) = moved(kind), EQUATIONS[kind]
     weights, rng = SimpleNamespace(**EQUATIONS[kind].weights(cell)), np.random.default_rng(2)
-    x, two = rng.standard_normal((T, B, I)), step.n_states == 2
-    state = tuple(rng.standard_normal((B, H)) for _ in range(2)) if two else rng.standard_normal((B, H))
+    x = rng.standard_normal((T, B, I))
+    state = tree.map(lambda s: rng.standard_normal(s.shape), step.states(B, I, H))
     ys, final = scan(cell, x, state)
     for t in range(T):
         y, state = step.step(NUMPY, weights, x[t], state)
         np.testing.assert_allclose(ys.numpy()[t], y, rtol=1e-11, atol=1e-12)
-    for a, b in zip(final if two else (final,), state if two else (state,)):
+    for a, b in zip(tree.flatten(final)[0], tree.flatten(state)[0], strict=True):
         np.testing.assert_allclose(a.numpy(), b, rtol=1e-11, atol=1e-12)
 
 

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...ops import broadcast_to, not_equal, reshape
-from ..ir.lane_language import TRUTH, reduction_code
+from ..ir.lane_language import TRUTH, Input, reduction_code
 from ..ir.program_ops import (
     ADD,
     BROADCAST_ROW,
@@ -153,14 +153,16 @@ class AnyRank(NormalForm):
         outer, length, inner = along
         if outer * inner == 1:
             return self._rule_reduce(op, (row,), {"axis": (1,), "keepdims": True})
-        if length == 1 and op is SUM:
-            return row
         code = self.parsed(reduction_code, op, {})
-        row = self.joined(row)
+        truth = code.each.wants(0) == TRUTH
+        if not truth and row.dtype.kind != "f":
+            self.fail(op, (row,), f"floats; cast bools to {self.dtype} with .astype()")
+        row = self.joined(row) if length > 1 else row
+        row = self.map_pieces(row, lambda part: self._mask(part, part.shape)) if truth else row
+        if length == 1 and (truth or code.each.tree == code.finish.tree == Input(0)):
+            return row
         if op is SUM and row.op is ZERO:
             return self.zero((BATCH, outer * inner))
-        if code.each.wants(0) == TRUTH:
-            row = self._mask(row, row.shape)
         static = {"axis": (1,), "keepdims": True, "along": along}
         dtype: Any = bool if code.finish.gives == TRUTH else self.dtype
         return self.make(op, (row,), static, (BATCH, outer * inner), dtype)

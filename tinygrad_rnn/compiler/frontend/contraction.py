@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from string import ascii_letters
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def contract(trace: Any, op: Any, args: Sequence[Any], terms: list[str], out: st
         found.append((value, labels))
     # what varies in time comes first: an invariant is a matrix on its right
     found.sort(key=lambda pair: not pair[0].varying)
-    work = _Contraction(trace, sizes)
+    work = _Contraction(trace, sizes, out[1:])
     row, labels = found.pop(0)
     while found:
         other, others = found.pop(0)
@@ -73,10 +74,10 @@ def contract(trace: Any, op: Any, args: Sequence[Any], terms: list[str], out: st
 
 
 class _Contraction:
-    """Products of rows whose features are labelled; `sizes` are the lengths of axes."""
+    """Products of rows whose features are labelled; `sizes` are the lengths of axes, `out` is the order in the end."""
 
-    def __init__(self, trace: Any, sizes: dict[str, int]):
-        self.trace, self.sizes = trace, sizes
+    def __init__(self, trace: Any, sizes: dict[str, int], out: str):
+        self.trace, self.sizes, self.out = trace, sizes, out
 
     def size(self, labels: str) -> int:
         return math.prod(self.sizes[label] for label in labels)
@@ -156,25 +157,23 @@ class _Contraction:
 
     def product(self, a: Symbol, mine: str, w: Any, others: str, later: set[str]) -> tuple[Symbol, str]:
         """The product with an invariant, summed over what both have and nothing later has."""
-        inner = "".join(label for label in others if label in mine and label not in later)
         new = "".join(label for label in others if label not in mine)
         heads = "".join(label for label in mine if label in others and label in later)
         alone = "".join(label for label in mine if label not in others)
         blocks = self.size(heads + alone)
         if blocks > BLOCKS:
             return self.multiplied(a, mine, w, others, later)
-        order = heads + inner + new
-        if order != others:
-            w = transpose(w, [others.index(label) for label in order])
-        depth, width = self.size(inner), self.size(new)
-        if blocks == 1:
-            shape = (depth, width)
-        else:
-            # blocks along the diagonal, made of parameters before the loop
-            parts = [reshape(w, (self.size(heads), depth, width))]
-            eyes = [np.eye(self.size(labels), dtype=self.trace.dtype) for labels in (heads, alone)]
-            w = einsum("hkn,hg,mp->hmkgpn", *parts, *eyes)
-            shape = (blocks * depth, blocks * width)
-        w = w if w.shape == shape else reshape(w, shape)
-        a = self.ordered(a, mine, heads + alone + inner)
-        return self.trace.record(MATMUL, (a, w), {}), heads + alone + new
+        kept = heads + alone + new
+        columns = "".join(label for label in self.out if label in kept)  # in the order that is wanted in the end
+        columns += "".join(label for label in kept if label not in columns)
+        if blocks == 1:  # axes of length 1 need no blocks
+            order = [label for label in dict.fromkeys(mine + columns) if label in others]
+            w = transpose(w, [others.index(label) for label in order]) if order != list(others) else w
+        else:  # blocks along the diagonal, made before the loop; a row for each feature of `a`, as they lie
+            twin = dict(zip(heads + alone, (c for c in ascii_letters if c not in mine + others)))
+            eyes = [np.eye(self.sizes[label], dtype=self.trace.dtype) for label in twin]
+            terms = [others, *(label + second for label, second in twin.items())]
+            wide = "".join(twin.get(label, label) for label in columns)
+            w = einsum(f"{','.join(terms)}->{mine}{wide}", w, *eyes)
+        shape = (self.size(mine), self.size(columns))
+        return self.trace.record(MATMUL, (a, w if w.shape == shape else reshape(w, shape)), {}), columns

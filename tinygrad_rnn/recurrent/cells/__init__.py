@@ -8,28 +8,37 @@ A cell knows operations, parameters and the protocol of :mod:`..cell`; neither l
 """
 
 from .conv import Conv1dCell
+from .fast_weights import DeltaNetCell, GatedDeltaNetCell, LinearAttentionCell
 from .gru import FastGRNNCell, GRUCell, MGUCell, UGRNNCell
 from .linear import LRUCell, MinGRUCell, MinLSTMCell
 from .lstm import CIFGCell, LSTMCell, PeepholeLSTMCell
 from .norm import LayerNormGRUCell, LayerNormLSTMCell
 from .registry import cell_by_name, cell_names, register_cell
 from .rnn import IndRNNCell, RNNCell
+from .state_space import S6Cell
+from .xlstm import MLSTMCell, SLSTMCell
 
 __all__ = [
     "CIFGCell",
     "Conv1dCell",
+    "DeltaNetCell",
     "FastGRNNCell",
     "GRUCell",
+    "GatedDeltaNetCell",
     "IndRNNCell",
     "LRUCell",
     "LSTMCell",
     "LayerNormGRUCell",
     "LayerNormLSTMCell",
+    "LinearAttentionCell",
     "MGUCell",
+    "MLSTMCell",
     "MinGRUCell",
     "MinLSTMCell",
     "PeepholeLSTMCell",
     "RNNCell",
+    "S6Cell",
+    "SLSTMCell",
     "UGRNNCell",
     "cell_by_name",
     "cell_names",
