@@ -83,7 +83,7 @@ def to_numpy(cell, x, h):
 
 @refused("NumPy")
 def numpy_function(cell, x, h):
-    return result(x + np.median(h))  # here
+    return result(x + np.cov(h))  # here
 
 
 @refused("\\.data")

@@ -96,6 +96,6 @@ class HeadsCell(Cell):
 
 
 def inverse_softplus(size: int) -> np.ndarray:
-    """Random numbers whose softplus is from 0.001 to 0.1, uniform in the logarithm: steps as they begin in Mamba."""
+    """Random numbers whose softplus is from 0.001 to 0.1, uniform in its logarithm, as in Mamba."""
     steps = np.exp(config.generator().uniform(math.log(0.001), math.log(0.1), size))
     return steps + np.log(-np.expm1(-steps))

@@ -17,7 +17,7 @@ from .registry import register_cell
 
 @register_cell("slstm")
 class SLSTMCell(HeadsCell):
-    """The LSTM with exponential gates, and a recurrent matrix for each head (Beck et al. 2024, section 2.2).
+    """The LSTM with exponential gates, and a matrix for each head (Beck et al. 2024, section 2.2).
 
     "xLSTM: Extended long short-term memory". The state is ``(h, c, n, m)``; with m, the running maximum of the gates'
     logarithms, nothing overflows, and the result is that without it:
