@@ -31,7 +31,8 @@ class Place(NamedTuple):
 
 
 ROOMS = {
-    "distributions": Place(40, 110, 200, 56, "draws, likelihoods"),
+    "distributions": Place(40, 128, 200, 52, "draws, likelihoods"),
+    "cli": Place(40, 184, 200, 48, "tinygrad-rnn ..."),
     "testing": Place(270, 110, 250, 56, "gradcheck, check_cell, cells"),
     "viz": Place(550, 110, 250, 56, "drawings, gradient flow"),
     "train": Place(850, 110, 290, 56, "loop, stopping, checkpoints"),
@@ -64,7 +65,8 @@ ROOMS = {
 }
 GROUND = ("checks", "config", "errors", "atomic", "foreign_names")  # files below all rooms
 PATHS: dict[Edge, list[tuple[int, int]]] = {  # of arrows that are not one vertical line: corners, first to last
-    ("distributions", "ops"): [(40, 138), (20, 138), (20, 618), (40, 618)],
+    ("distributions", "ops"): [(40, 154), (20, 154), (20, 618), (40, 618)],
+    ("cli", "testing"): [(240, 208), (255, 208), (255, 150), (270, 150)],
     ("nn", "decoding"): [(270, 238), (140, 238), (140, 310)],
     ("recurrent", "modules"): [(330, 406), (330, 428), (200, 428), (200, 450)],
     ("train", "programs"): [(870, 166), (870, 238), (800, 238)],
@@ -223,7 +225,7 @@ def svg() -> str:
     parts += [text(40, 36, "Arrows lead to what is", 14)]
     parts += [text(40, 54, "imported; those that follow", 14), text(40, 72, "from others are left out.", 14)]
     for row, (heading, color) in enumerate(WAYS.items()):
-        y = 106 + 24 * row
+        y = 94 + 22 * row
         parts += [f'<circle cx="50" cy="{y - 4}" r="9.5" fill="{color}"/>']
         parts += [text(50, y + 0.5, "1", 12, fill="#ffffff", text_anchor="middle", font_weight="bold")]
         parts += [text(66, y, f"{heading.lower()}{' of layer(x)' * (not row)}", 14)]

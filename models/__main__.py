@@ -6,14 +6,19 @@ docstring is what the list shows, and ``main(argv)``, a ``_command.Command``, ru
 
 from __future__ import annotations
 
+import ast
 import importlib
+import os
 import pkgutil
 import sys
+import textwrap
+from pathlib import Path
 from types import ModuleType
 
 from tinygrad_rnn.errors import TinygradError
 
 from . import __path__ as FOLDER
+from ._parser import INSTALL, PROG, filled, no_such, width
 
 
 def names() -> list[str]:
@@ -24,41 +29,62 @@ def names() -> list[str]:
 def load(name: str) -> ModuleType:
     """Import the model called `name`."""
     try:
-        return importlib.import_module(f"models.{name}")
+        return importlib.import_module(f".{name}", __package__)
     except ModuleNotFoundError as e:
         raise SystemExit(missing(name, e)) from e
 
 
 def missing(name: str, error: ModuleNotFoundError) -> str:
     """What to install for the model called `name`."""
-    return f'models: {name} needs {error.name}, which is not installed; run: pip install -e ".[models]"'
+    return f"models: {name} needs {error.name}, which is not installed; run: {INSTALL}"
 
 
 def summary(name: str) -> str:
-    """What the model called `name` does, in a line."""
-    return (load(name).__doc__ or "").strip().split("\n")[0]
+    """What the model called `name` does, in a line; it is not imported."""
+    paths = (Path(folder, f"{name}.py") for folder in FOLDER)
+    source = next(path for path in paths if path.is_file()).read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(source)) or "").split("\n")[0]
+
+
+def listing() -> str:
+    """The models that there are, and how to call them."""
+    columns, longest = width(), max(map(len, names()))
+    usage = f"usage: {PROG} NAME [--epochs N] [--seed N] [--cell CELL] [--out FOLDER] [--resume] [...]"
+    indent = " " * (longest + 4) if columns >= 60 else " " * 6
+    lines = []
+    for name in names():
+        first = f"  {name:<{longest}}  "
+        text = textwrap.wrap(f"{first}{summary(name)}", columns, subsequent_indent=indent, break_long_words=False)
+        lines += text
+    words = f"{PROG} NAME --help shows all options of one model, and what it can do after training."
+    if PROG.startswith("python"):
+        words = f"{PROG} report trains all of them with three seeds and writes the table of the README.\n\n{words}"
+    return "\n\n".join([filled(usage, columns), "\n".join(lines), filled(words, columns)])
 
 
 def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
-        print("usage: python -m models NAME [--epochs N] [--seed N] [--cell CELL] [--out FOLDER] [--resume] [...]\n")
-        width = max(map(len, names()))
-        for name in names():
-            print(f"  {name:<{width}}  {summary(name)}")
-        print("\npython -m models report trains all of them with three seeds and writes the table of the README.")
-        print("python -m models NAME --help shows all options of one model, and what it can do after training.")
+        print(listing())
         return 0
     name, *rest = argv
     if name == "report":
         from . import _report
 
+        if not _report.README.is_file():
+            print("models report: writes into a clone, and this is none", file=sys.stderr)
+            return 2
         return _report.main(rest, {model: load(model).main for model in names()})
     if name not in names():
-        print(f"models: got {name!r}, wanted one of {', '.join(names())}", file=sys.stderr)
+        print(f"models: {no_such('model', name, names())}", file=sys.stderr)
         return 2
     try:
         load(name).main(rest)
+        sys.stdout.flush()
+    except BrokenPipeError:  # as in "| head"
+        print(f"models {name}: stopped, as nobody reads its output; --resume goes on", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (TinygradError, OSError) as e:  # the user's files and sizes; anything else is our mistake
         of_system = isinstance(e, OSError) and e.filename is not None and e.strerror
         print(f"models {name}: {f'{e.filename}: {e.strerror}' if of_system else e}", file=sys.stderr)

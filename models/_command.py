@@ -30,6 +30,7 @@ from tinygrad_rnn.io.files import write_whole
 from tinygrad_rnn.train import PrintEpochs, SaveCheckpoint, Trainer
 
 from . import _options
+from ._parser import PROG, Parser, no_such
 
 KEY = "tinygrad_rnn.models"  # in the metadata of weights
 HASH = "tinygrad_rnn.sha256"  # there too, of that and of the weights
@@ -111,7 +112,10 @@ class Command:
         if argv and argv[0] in self.uses:
             use = self.uses[argv[0]]
             return use.function(self._use_parser(argv[0], use).parse_args(argv[1:]))
+        if argv and not argv[0].startswith("-"):
+            self._train_parser().error(no_such("use of this model", argv[0], self.uses))
         run = Run(self.name, self._parse(argv))
+        _options.require_new(run.args)
         tr.seed(run.args.seed)
         metrics = self.train(run)
         run.close(metrics)
@@ -134,30 +138,25 @@ class Command:
         return args
 
     def _train_parser(self) -> argparse.ArgumentParser:
-        lines = [f"  python -m models {self.name} {name} --help   {use.about}" for name, use in self.uses.items()]
-        parser = argparse.ArgumentParser(
-            prog=f"python -m models {self.name}",
-            description=self.doc,
-            epilog="\n".join(["afterwards, with the weights that were saved:", *lines]) if lines else None,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        lines = [f"  {PROG} {self.name} {name} --help: {use.about}" for name, use in self.uses.items()]
+        epilog = "\n\n".join(["afterwards, with the weights that were saved:", "\n".join(lines)]) if lines else None
+        parser = Parser(f"{PROG} {self.name}", self.doc, epilog)
         count(parser, "--epochs", self.epochs)
         count(parser, "--seed", 0, "of everything random", least=0)
         cells = nn.cell_names()
         text = f"one of {', '.join(cells)}; default: {self.cell}"
         parser.add_argument("--cell", choices=cells, default=self.cell, metavar="CELL", help=text)
+        text = "learning rate at the beginning; default: what suits the model"
+        parser.add_argument("--lr", type=above(0.0), metavar="X", help=text)
         self._add_out(parser)
         parser.add_argument("--resume", action="store_true", help="go on with the run in that folder")
+        parser.add_argument("--force", action="store_true", help="write over what is in that folder")
         if self.options is not None:
             self.options(parser)
         return parser
 
     def _use_parser(self, name: str, use: Use) -> argparse.ArgumentParser:
-        parser = argparse.ArgumentParser(
-            prog=f"python -m models {self.name} {name}",
-            description=inspect.cleandoc(use.function.__doc__ or use.about),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        parser = Parser(f"{PROG} {self.name} {name}", inspect.cleandoc(use.function.__doc__ or use.about))
         self._add_out(parser)
         use.options(parser)
         return parser
@@ -208,6 +207,8 @@ class Run:
         """
         say = (lambda text: None) if quiet else print
         checkpoint = self._hidden(f"{name}.safetensors")
+        if self.args.lr is not None:
+            set_rate(trainer, self.args.lr)  # a checkpoint brings its own
         if self.args.resume:
             if checkpoint.exists():
                 trainer.load(checkpoint)
@@ -240,7 +241,7 @@ class Run:
         if saver.saved is None:
             text += ", before anything was saved"
         else:
-            again = f"python -m models {self.model} --out {self.args.out} --resume"
+            again = f"{PROG} {self.model} --out {self.args.out} --resume"
             text += f"; update {saver.saved} is saved, go on with: {again}"
         if isinstance(stop, KeyboardInterrupt):
             return SystemExit(text)
@@ -270,6 +271,14 @@ class Run:
             print(f"  {path}")
 
 
+def set_rate(trainer: Trainer, lr: float) -> None:
+    """Let a trainer that has not begun begin at another learning rate; schedules go on from there."""
+    for group in trainer.optimizer.param_groups:
+        initial = group.get("initial_lr", group["lr"])
+        group["lr"] *= lr / initial
+        group["initial_lr"] = lr
+
+
 # ---- files
 
 
@@ -285,7 +294,7 @@ def load(args: argparse.Namespace, model: str, kind: Callable[..., AnyModule], n
     """
     path = args.out / f"{name}.safetensors"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: there are no weights; train first: python -m models {model} --out {args.out}")
+        raise FileNotFoundError(f"{path}: there are no weights; train first: {PROG} {model} --out {args.out}")
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}

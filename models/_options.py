@@ -6,13 +6,24 @@ import argparse
 import json
 from pathlib import Path
 
-from tinygrad_rnn.errors import CheckpointError
+from tinygrad_rnn.errors import CheckpointError, DataError
 from tinygrad_rnn.io.files import write_whole
+
+NOT_KEPT = ("out", "resume", "force")
+
+
+def require_new(args: argparse.Namespace) -> None:
+    """Raise DataError if a new run would write over what is in its folder."""
+    if not args.resume and not args.force and args.out.is_dir() and any(args.out.iterdir()):
+        raise DataError(
+            f"--out: {args.out} holds files already; go on with that run with --resume, write over it with --force, or "
+            "give another folder"
+        )
 
 
 def write(args: argparse.Namespace, model: str) -> None:
     """Keep the options of a run, so that --resume finds them."""
-    options = {name: plain(value) for name, value in vars(args).items() if name not in ("out", "resume")}
+    options = {name: plain(value) for name, value in vars(args).items() if name not in NOT_KEPT}
     text = json.dumps({"model": model, "options": options}, indent=2)
     write_whole(args.out / "options.json", f"{text}\n".encode())
 
@@ -37,7 +48,7 @@ def read(out: Path, model: str, parser: argparse.ArgumentParser) -> dict:
         raise CheckpointError(f"{path}: cannot be read as the options of a run: {error}") from None
     if owner != model:
         raise CheckpointError(f"{path}: got a run of {owner}, wanted one of {model}")
-    actions = {action.dest: action for action in parser._actions if action.dest not in ("help", "out", "resume")}
+    actions = {action.dest: action for action in parser._actions if action.dest not in ("help", *NOT_KEPT)}
     for name in options:
         if name not in actions:
             raise CheckpointError(f"{path}: got the option {name!r}, wanted some of {', '.join(actions)}")

@@ -7,7 +7,6 @@ is named at the end; what the others measured is kept.
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import json
 import os
@@ -19,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import _command
+from ._parser import Parser
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "models" / "results.json"
@@ -31,11 +31,7 @@ BUSY = 2.5  # load beyond which times say little on two cores
 
 def main(argv: list[str], commands: dict[str, _command.Command]) -> int:
     """Train, collect, write; `commands` are those of all models."""
-    parser = argparse.ArgumentParser(
-        prog="python -m models report",
-        description=inspect.cleandoc(__doc__ or ""),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser("python -m models report", inspect.cleandoc(__doc__ or ""))
     parser.add_argument("models", nargs="*", metavar="NAME", help="default: all")
     parser.add_argument("--seeds", nargs="+", type=_command.at_least(0), default=[0, 1, 2], metavar="N")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="keep what the trainings write")
@@ -70,7 +66,7 @@ def measure(name: str, card: _command.Card, seeds: Sequence[int], out: Path) -> 
     failures = []
     for seed in seeds:
         folder, log = out / f"{name}-{seed}", out / f"{name}-{seed}.log"
-        arguments = ["-m", "models", name, "--seed", str(seed), "--out", str(folder)]
+        arguments = ["-m", "models", name, "--seed", str(seed), "--out", str(folder), "--force"]
         line = " ".join(["python", *arguments])
         print(line, flush=True)
         out.mkdir(parents=True, exist_ok=True)

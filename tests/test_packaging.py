@@ -47,9 +47,9 @@ def test_imports_are_declared(folder, extras):
 
 
 def test_the_core_needs_no_extra():
-    """Only checks that draw with Hypothesis and pictures may need more than the core dependencies."""
+    """Only checks that draw with Hypothesis, pictures and the command line may need more than the core dependencies."""
     for path in (ROOT / "tinygrad_rnn").iterdir():
-        if path.is_dir() and path.name not in ("testing", "viz"):
+        if path.is_dir() and path.name not in ("cli", "testing", "viz"):
             assert imported(path) <= declared()
 
 

@@ -8,12 +8,15 @@ first call, wherever that is.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import inspect
+import re
 import sys
 import time
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +26,7 @@ from .data import DataLoader
 from .kernels.build import compile_times, disk_cache
 from .train import TrainStep
 
+OURS = re.compile(r"[\w.]+-[0-9a-f]{20}\.code|tinygrad_rnn_step_[0-9a-f]{20}\.py")
 LAYERS = ("RNN", "LSTM", "GRU")
 OPTIMIZERS = ("SGD", "Adam", "RMSprop", "Adagrad")
 DTYPES = ("float32", "float64")
@@ -47,6 +51,47 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{made.name:<60} {'loaded' if made.loaded else 'compiled':>8} {made.seconds:6.2f} s", flush=True)
     print(f"{compiled} compiled in {time.perf_counter() - start:.1f} s, for {folder}")
     return 0
+
+
+def folder() -> Path | None:
+    """The folder of compiled code; None if there is no place where one can be."""
+    return disk_cache.directory()
+
+
+class Entry(NamedTuple):
+    """A file of compiled code, or the text that it was compiled from; `modified` is in seconds since 1970."""
+
+    name: str
+    bytes: int
+    modified: float
+
+
+def entries() -> list[Entry]:
+    """Files of ours in the folder of compiled code, newest first."""
+    found = []
+    for path in _files():
+        with contextlib.suppress(OSError):  # another process may have removed it
+            status = path.lstat()
+            found.append(Entry(path.name, status.st_size, status.st_mtime))
+    return sorted(found, key=lambda entry: (-entry.modified, entry.name))
+
+
+def clear() -> tuple[int, int]:
+    """Remove what :func:`entries` lists, and nothing else; returns how many files, and bytes."""
+    count = size = 0
+    for path in _files():
+        with contextlib.suppress(OSError):
+            one = path.lstat().st_size
+            path.unlink()
+            count, size = count + 1, size + one
+    return count, size
+
+
+def _files() -> Iterator[Path]:
+    where = folder()
+    for path in [] if where is None else where.iterdir():
+        if OURS.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+            yield path
 
 
 def warmed(layers: tuple[str, ...] = LAYERS, dtypes: tuple[str, ...] = DTYPES) -> Iterator[compile_times.Made]:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
@@ -21,7 +22,7 @@ def test_list_has_a_line_for_every_model(capsys):
     assert {"airline", "sine"} <= set(command.names())
     for name in command.names():
         (line,) = [x for x in lines if x.startswith(f"  {name} ")]
-        assert len(line) > 30
+        assert len(line) > 25
     assert not any("_command" in x or "__main__" in x for x in lines)
 
 
@@ -34,7 +35,39 @@ def test_every_file_is_a_model(monkeypatch, tmp_path):
 
 def test_unknown_name(capsys):
     assert command.main(["airlime"]) == 2
-    assert "got 'airlime', wanted one of airline, " in capsys.readouterr().err
+    assert "got 'airlime', which is no model; did you mean airline?" in capsys.readouterr().err
+    assert command.main(["xyz"]) == 2
+    assert "got 'xyz', which is no model; wanted airline, " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--epoch", "3"], "got '--epoch', which is no option; did you mean --epochs?"),
+        (["--hidden_size=3"], "got '--hidden_size', which is no option; did you mean --hidden-size?"),
+        (["predcit", "--help"], "got 'predcit', which is no use of this model; did you mean predict?"),
+        (["--epochs", "3", "more"], "unrecognized arguments: more"),
+        (["--lr", "0"], "argument --lr: got '0', wanted a number above 0"),
+        (["--lr", "nan"], "argument --lr: got 'nan', wanted a number above 0"),
+    ],
+)
+def test_near_misses(arguments, words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        command.main(["airline", *arguments])
+    assert stop.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_texts_fit_the_terminal(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert command.main([]) == 0
+    for name in command.names():
+        with pytest.raises(SystemExit):
+            command.main([name, "--help"])
+    text = capsys.readouterr().out
+    assert all(len(line) <= columns for line in text.splitlines())
+    assert "scikit-\n" not in text
 
 
 @pytest.mark.parametrize("name", command.names())
@@ -125,8 +158,37 @@ def test_a_new_run_takes_nothing_from_an_old_one(tmp_path):
     stale.write_bytes(b"of an older run")
     assert sine(tmp_path, "--resume", "--epochs", "1") == 0
     assert stale.exists()
-    assert sine(tmp_path) == 0
+    assert sine(tmp_path, "--force") == 0
     assert not stale.exists()
+
+
+def test_a_folder_is_not_written_over(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert sine(out) == 0
+    before = (out / "weights.safetensors").read_bytes()
+    assert sine(out, "--seed", "1") == 1
+    assert f"--out: {out} holds files already; go on with that run with --resume" in capsys.readouterr().err
+    assert (out / "weights.safetensors").read_bytes() == before
+    assert sine(out, "--seed", "1", "--force") == 0
+    assert (out / "weights.safetensors").read_bytes() != before
+
+
+def test_learning_rate(tmp_path, monkeypatch):
+    """Training begins at --lr, and the schedule goes on from there; --resume keeps it."""
+    rates = []
+    original = Trainer.fit
+
+    def fit(self, *args, **options):
+        rates.append(self.optimizer.param_groups[0]["lr"])
+        history = original(self, *args, **options)
+        rates.append(self.optimizer.param_groups[0]["lr"])
+        return history
+
+    monkeypatch.setattr(Trainer, "fit", fit)
+    assert sine(tmp_path, "--lr", "0.004") == 0
+    assert sine(tmp_path, "--resume", "--epochs", "2") == 0
+    np.testing.assert_allclose(rates, [0.004, 0.004 * 0.985, 0.004 * 0.985, 0.004 * 0.985**2])
+    assert sine(tmp_path, "--resume", "--lr", "0.005") == 1
 
 
 def test_folder_of_another_model(tmp_path, capsys):

@@ -94,6 +94,10 @@ def check_cell(
     >>> report.passed
     ('rows_independent', 'chunked_equals_whole')
     """
+    try:
+        import hypothesis  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError("check_cell needs hypothesis; run: pip install hypothesis", name=error.name) from None
     names, left_out = _chosen("checks", CHECKS if checks is None else checks), set(_chosen("skip", skip))
     for name, value in (("max_examples", max_examples), ("max_time", max_time), ("max_batch", max_batch)):
         whole_number(name, value)

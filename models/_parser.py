@@ -1,0 +1,78 @@
+"""Command lines of the models: help that fits the terminal, and near misses of names."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import shutil
+import textwrap
+from collections.abc import Iterable
+
+# as they are called in a clone, and where they are installed with the package
+PROG = "python -m models" if __package__ == "models" else "tinygrad-rnn models"
+INSTALL = 'pip install -e ".[models]"' if __package__ == "models" else 'pip install "tinygrad_rnn[models]"'
+
+
+def width() -> int:
+    """Columns for text: those of the terminal."""
+    return max(shutil.get_terminal_size().columns, 20)
+
+
+def filled(text: str, columns: int, indent: str = "") -> str:
+    """Paragraphs, wrapped between words; lines that are indented stay lines."""
+    parts = []
+    for paragraph in text.split("\n\n"):
+        lines = paragraph.splitlines()
+        whole = [paragraph] if not any(line.startswith(" ") for line in lines) else lines
+        parts.append("\n".join(_wrapped(line, columns, indent) for line in whole))
+    return "\n\n".join(parts)
+
+
+def _wrapped(text: str, columns: int, indent: str) -> str:
+    own = indent + " " * (len(text) - len(text.lstrip()))
+    return textwrap.fill(
+        " ".join(text.split()),
+        max(columns, 20),
+        initial_indent=own,
+        subsequent_indent=own + "    " * (own != indent),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def no_such(kind: str, got: str, names: Iterable[str]) -> str:
+    """What to say of a name that there is not: the nearest one, or all."""
+    names = list(names)
+    near = difflib.get_close_matches(got, names, 1)
+    return f"got {got!r}, which is no {kind}; " + (f"did you mean {near[0]}?" if near else f"wanted {', '.join(names)}")
+
+
+class _Help(argparse.HelpFormatter):
+    """Wraps descriptions by paragraphs, and leaves room for explanations in narrow terminals."""
+
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=min(24, width() // 3), width=width() - 1)
+
+    def _format_usage(self, *args, **options) -> str:
+        text = super()._format_usage(*args, **options)
+        return filled(" ".join(text.split()), width() - 1) + "\n\n" if width() < 60 else text  # no room for a column
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return filled(text, width, indent)
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that takes options by their whole names, and names the nearest one of others."""
+
+    def __init__(self, prog: str, description: str, epilog: str | None = None):
+        super().__init__(prog, description=description, epilog=epilog, formatter_class=_Help, allow_abbrev=False)
+
+    def parse_args(self, args=None, namespace=None):  # type: ignore[override]
+        known, unknown = self.parse_known_args(args, namespace)
+        options = [option for action in self._actions for option in action.option_strings]
+        for word in unknown:
+            if word.startswith("--"):
+                self.error(no_such("option", word.partition("=")[0], options))
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return known
