@@ -193,7 +193,7 @@ class Symbol(Tensor):
     def size(self) -> int:  # type: ignore[override]
         if self.varying and not asked_by(_PACKAGE):
             return BATCH._refuse()
-        return int(np.prod(self.shape, dtype=int))
+        return int(np.prod(self.shape, dtype=int)) if self.varying else math.prod(self.shape)
 
     def __len__(self) -> int:
         if not self.shape:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,6 +16,8 @@ from .rows import Access, Layouts, is_view, layouts, matrix_of, stored
 
 WIDE = 4096  # features of a row, where a region may have rows of any width
 MOST_VALUES = 120  # of a region: the time of compiling grows faster than a loop's length
+WINDOW = 1200  # operations among which regions are formed: the time for that grows faster than their number
+NEAR = 32  # of the readers of a value, how many next ones are tried to join with each
 FEW_ROWS, FEW_NUMBERS = 64, 4  # that compute numbers for themselves, and how many
 
 
@@ -78,14 +80,26 @@ def source(a: Any, how: Access) -> Any:
 
 
 class _Stage:
-    """A region in the making, or (without `rows`) a single operation."""
+    """A region in the making, or (without `rows`) a single operation.
+
+    Attributes
+    ----------
+    mask : int
+        The bits of its values.
+    before, after : int
+        Those of all that it needs and that need it, directly or not.
+    needs, needed_by : sets of int
+        The numbers of the values on the other side of its edges.
+    """
 
     def __init__(self, index: int, s: Symbol, found: Layouts, dtype: np.dtype | None):
-        self.index, self.bit = index, 1 << index
+        self.indices, self.mask = [index], 1 << index
         self.values, self.layouts = [s], {s.uid: found}
         self.rows = set(found)
         self.dtype = dtype
-        self.before = self.after = 0  # sets of the stages that it needs and that need it, as bits
+        self.before = self.after = 0
+        self.needs: set[int] = set()
+        self.needed_by: set[int] = set()
 
     def reads(self, rows: int | None = None) -> Iterable[tuple[Symbol, Access]]:
         """The values that it reads, with how; `rows` stands for all that are possible."""
@@ -103,27 +117,31 @@ class _Partition:
     """The stages of a program, and which needs which: at first one for each operation, then joined."""
 
     def __init__(self, values: Sequence[Symbol]):
-        self.stages: dict[int, _Stage] = {}  # by index
         self.of: dict[int, _Stage] = {}  # by uid of a value
-        self.place = {s.uid: i for i, s in enumerate(values)}
+        self.owner: list[_Stage] = []  # by the number of a value
         for s in values:
             if not is_view(s):
                 self._add(s)
+        for z in reversed(self.owner):
+            for i in z.needed_by:
+                z.after |= self.owner[i].mask | self.owner[i].after
         while self._join_readers():
             pass
 
     def _add(self, s: Symbol) -> None:
         floats = [a.dtype for a in (s, *s.operands) if a.dtype.kind == "f"]
-        stage = _Stage(self.place[s.uid], s, layouts(s), floats[0] if floats else None)
-        self.stages[stage.index] = self.of[s.uid] = stage
+        index = len(self.owner)
+        stage = self.of[s.uid] = _Stage(index, s, layouts(s), floats[0] if floats else None)
+        self.owner.append(stage)
         for a, _ in stage.reads():
-            if a.uid in self.of:
-                stage.before |= self.of[a.uid].bit | self.of[a.uid].before
-        for z in self._of_bits(stage.before):
-            z.after |= stage.bit
+            if (other := self.of.get(a.uid)) is not None:
+                stage.before |= other.mask | other.before
+                stage.needs |= {*other.indices}
+                other.needed_by.add(index)
 
-    def _of_bits(self, bits: int) -> list[_Stage]:
-        return [z for z in self.stages.values() if z.bit & bits]
+    def stages(self) -> list[_Stage]:
+        """All of them, in the order of their first values."""
+        return list({id(z): z for z in self.owner}.values())
 
     def _merge(self, a: _Stage, b: _Stage) -> bool:
         """Make one region of two, of which the first does not need the second, if that can be."""
@@ -135,53 +153,81 @@ class _Partition:
         rows = (a.rows & b.rows) - {r for r, how in read if how is not Access.ROWS}
         if not rows:
             return False
-        both = a.bit | b.bit
         a.rows, a.dtype = rows, a.dtype or b.dtype
-        a.values = sorted(a.values + b.values, key=lambda s: self.place[s.uid])
+        order = sorted([*zip(a.indices, a.values), *zip(b.indices, b.values)])
+        a.indices, a.values = [i for i, _ in order], [s for _, s in order]
         a.layouts |= b.layouts
-        a.before, a.after = (a.before | b.before) & ~both, (a.after | b.after) & ~both
-        self.of |= {s.uid: a for s in b.values}
-        del self.stages[b.index]
-        for z in self._of_bits(a.before):
-            z.after = ((z.after | a.after) & ~b.bit) | a.bit
-        for z in self._of_bits(a.after):
-            z.before = ((z.before | a.before) & ~b.bit) | a.bit
+        a.mask |= b.mask
+        a.needs, a.needed_by = a.needs | b.needs, a.needed_by | b.needed_by
+        a.before, a.after = (a.before | b.before) & ~a.mask, (a.after | b.after) & ~a.mask
+        for i, s in zip(b.indices, b.values):
+            self.owner[i] = self.of[s.uid] = a
+        self._spread(a)
         return True
+
+    def _spread(self, merged: _Stage) -> None:
+        """Let all that a merged stage needs know of what it leads to, and the other way round."""
+        stack = [(self.owner[i], merged.mask | merged.after) for i in merged.needs]
+        while stack:
+            z, bits = stack.pop()
+            new = bits & ~(z.after | z.mask)
+            if new and z is not merged:
+                z.after |= new
+                stack += [(self.owner[i], new) for i in z.needs]
+        stack = [(self.owner[i], merged.mask | merged.before) for i in merged.needed_by]
+        while stack:
+            z, bits = stack.pop()
+            new = bits & ~(z.before | z.mask)
+            if new and z is not merged:
+                z.before |= new
+                stack += [(self.owner[i], new) for i in z.needed_by]
 
     def _join_readers(self) -> bool:
         """Join regions that compute and read the same rows, the largest first; then those that read the same."""
         values: dict[int, Symbol] = {}
-        readers: dict[int, list[_Stage]] = {}
-        for z in self.stages.values():
+        readers: dict[int, dict[int, _Stage]] = {}
+        for z in self.stages():
             for x, how in z.reads():
-                if how is Access.ROWS and z not in readers.setdefault(x.uid, []):
+                if how is Access.ROWS:
                     values[x.uid] = x
-                    readers[x.uid].append(z)
+                    readers.setdefault(x.uid, {})[id(z)] = z
         largest = sorted(values, key=lambda uid: -values[uid].size)
-        computed = [(self.of[uid], z) for uid in largest if uid in self.of for z in readers[uid]]
-        given = [pair for uid in largest for pair in itertools.combinations(readers[uid], 2)]
+        computed = [(self.of[uid], z) for uid in largest if uid in self.of for z in readers[uid].values()]
+        given = [pair for uid in largest for pair in _neighbours([*readers[uid].values()])]
         for pairs in (computed, given):
             some = False
             for pair in pairs:
                 a, b = (self.of[z.values[0].uid] for z in pair)
                 if a is not b:
-                    some |= self._merge(*((b, a) if a.before & b.bit else (a, b)))
-            # from the beginning, as regions that have grown read other values, and can be joined in other rows
+                    some |= self._merge(*((b, a) if a.before & b.mask else (a, b)))
             if some:
                 return True
         return False
 
     def ordered(self) -> list[_Stage]:
         """The stages, each after those that it needs; otherwise as in the program."""
-        left = sorted(self.stages.values(), key=lambda z: self.place[z.values[0].uid])
+        missing: dict[int, set[int]] = {}
+        ready: list[tuple[int, _Stage]] = []
+        for z in self.stages():
+            missing[id(z)] = {id(self.owner[i]) for i in z.needs} - {id(z)}
+            if not missing[id(z)]:
+                ready.append((z.indices[0], z))
         found: list[_Stage] = []
-        done = 0
-        while left:
-            ready = next(z for z in left if not z.before & ~done)
-            left.remove(ready)
-            found.append(ready)
-            done |= ready.bit
+        while ready:
+            z = heapq.heappop(ready)[1]
+            found.append(z)
+            for after in {id(self.owner[i]): self.owner[i] for i in z.needed_by}.values():
+                if id(z) in missing[id(after)]:
+                    missing[id(after)].remove(id(z))
+                    if not missing[id(after)]:
+                        heapq.heappush(ready, (after.indices[0], after))
         return found
+
+
+def _neighbours(stages: list[_Stage]) -> Iterable[tuple[_Stage, _Stage]]:
+    """Pairs of stages that are not far from each other: there may be thousands."""
+    for i, z in enumerate(stages):
+        yield from ((z, other) for other in stages[i + 1 : i + 1 + NEAR])
 
 
 def partition(
@@ -202,8 +248,12 @@ def partition(
     list of Region and Symbol
         Views are among the symbols where single operations read them. What nothing needs is left out.
     """
-    found = _Partition(values)
-    stages = found.ordered()
+    stages: list[_Stage] = []
+    of: dict[int, _Stage] = {}
+    for first in range(0, len(values), WINDOW):  # what lies between two operations of a window lies in it
+        found = _Partition(values[first : first + WINDOW])
+        stages += found.ordered()
+        of |= found.of
     given = {s.uid for s in values}
     needed: dict[int, Symbol] = {}  # by uid, what a stage after the one at hand reads
     plan: list[list[Region | Symbol]] = []
@@ -228,7 +278,7 @@ def partition(
             continue
         rows = _choose(stage)
         region = Region(rows, stage.dtype or dtype or get_default_dtype(), tuple(stage.values), tuple(wanted))
-        region = replace(region, numbers=_numbers(region, found.of))
+        region = replace(region, numbers=_numbers(region, of))
         for a in (*region.inputs, *region.bases):
             need(a, False)
         plan.append([region])

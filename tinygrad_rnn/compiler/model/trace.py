@@ -65,6 +65,7 @@ class ModelTrace(Recorder):
         self.makes_array: Callable[[], bool] = lambda: False
         self._uids = 0
         self._seen: dict[Any, Symbol] = {}
+        self._inferred: dict[Any, Any] = {}  # shapes and dtypes of results, as operations come up again and again
 
     # ---- what symbols ask of a trace
 
@@ -159,15 +160,20 @@ class ModelTrace(Recorder):
         if op.lowering is not None and op.lowering.kind == "matmul":  # sums of nothing cost nothing
             a, b = arrays
             arrays = [a[..., :0], b[:0] if b.ndim == 1 else b[..., :0, :]]
+        key = _kind_of(op, arrays, static)
+        if key is not None and key in self._inferred:
+            return self._inferred[key]
         try:
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 out = op.forward(*arrays, **static)
         except (ValueError, TypeError, OverflowError) as error:
             raise explain(op, ones, error) from None
-        if isinstance(out, tuple):
-            return [(np.shape(o), np.asarray(o).dtype) for o in out]
-        return np.shape(out), np.asarray(out).dtype
+        found: Any = [(np.shape(o), np.asarray(o).dtype) for o in (out if isinstance(out, tuple) else (out,))]
+        found = found if isinstance(out, tuple) else found[0]
+        if key is not None:
+            self._inferred[key] = found
+        return found
 
     def is_array(self, value: Any) -> bool:
         """Whether a value of the program is a NumPy array on the tape."""
@@ -258,3 +264,17 @@ class ModelTrace(Recorder):
         finally:
             grad_mode.tracer, self.note = self, note
             sys.setprofile(profile)
+
+
+def _kind_of(op: Op, arrays: Sequence[Any], static: dict) -> Any:
+    """What decides the shape and dtype of a result; None if that may be compared with nothing."""
+    key = (
+        id(op),
+        *[(a.shape, a.dtype) if isinstance(a, np.ndarray) else (type(a), a) for a in arrays],
+        *static.items(),
+    )
+    try:
+        hash(key)
+    except TypeError:
+        return None
+    return key
