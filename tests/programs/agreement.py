@@ -36,9 +36,9 @@ def gradients(function, parameters, args):
     tr.seed(5)
     result = function(*args)
     outputs = [t for t in leaves_of(result)[0] if isinstance(t, Tensor) and t.requires_grad]
-    total = sum(((t * np.linspace(0.5, 1.5, t.size).reshape(t.shape)).sum() for t in outputs), start=tr.tensor(0.0))
-    if outputs:
-        total.backward()
+    terms = [(t * np.linspace(0.5, 1.5, t.size).reshape(t.shape)).sum().astype("float64") for t in outputs]
+    if terms:
+        sum(terms[1:], start=terms[0]).backward()
     leaves = [*parameters, *[a for a in args if isinstance(a, Tensor)]]
     return result, [None if p.grad is None else p.grad.data.copy() for p in leaves]
 
