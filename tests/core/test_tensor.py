@@ -271,3 +271,8 @@ def test_torch_reads_tensors():
     assert np.shares_memory(np.from_dlpack(t), t.numpy())
     with pytest.raises(BufferError, match=r"requires gradients, which get lost; pass t.detach\(\)"):
         torch.from_dlpack(leaf([1.0]))
+
+
+@pytest.mark.parametrize("name", ["data", "dtype", "ndim", "shape", "size"])
+def test_help_says_what_attributes_are(name):
+    assert "attrgetter" not in getattr(tr.Tensor, name).__doc__

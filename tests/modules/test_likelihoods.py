@@ -161,3 +161,14 @@ def test_in_a_training_step(name):
                 optimizer.step()
         found.append(model.weight.numpy().copy())
     np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-6)
+
+
+def test_accuracy():
+    scores = np.array([[[0.1, 0.9], [0.8, 0.2]], [[0.3, 0.7], [0.6, 0.4]]])
+    assert nn.accuracy(scores, np.array([[1, 1], [1, 0]])).item() == 0.75
+    assert nn.accuracy(tr.tensor(scores, requires_grad=True), [[1, -1], [0, -1]], ignore_index=-1).item() == 0.5
+    assert not nn.accuracy(tr.tensor(scores, requires_grad=True), [[1, 1], [1, 0]]).requires_grad
+    with pytest.raises(IndexError, match="accuracy"):
+        nn.accuracy(scores, [[2, 0], [0, 0]])
+    with pytest.raises(ShapeError, match="accuracy: target"):
+        nn.accuracy(scores, [0, 0])

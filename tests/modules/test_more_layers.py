@@ -246,3 +246,54 @@ def test_parameter_lists():
         nn.ParameterList(3)
     with pytest.raises(CheckpointError, match="missing keys"):
         module.load_state_dict({})
+
+
+def test_noise():
+    tr.seed(0)
+    noise, x = nn.GaussianNoise(0.5), tr.tensor(np.ones((200, 50)), requires_grad=True)
+    y = noise(x)
+    assert abs(y.numpy().std() - 0.5) < 0.02
+    assert abs(y.numpy().mean() - 1.0) < 0.02
+    y.sum().backward()
+    assert (x.grad.numpy() == 1.0).all()
+    assert noise.eval()(x) is x
+    assert nn.GaussianNoise(0.1)(np.ones((2, 3), np.float32)).dtype == np.float32
+    with pytest.raises(ValueError, match="GaussianNoise: std: got -1"):
+        nn.GaussianNoise(-1)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_noise_in_loops_and_training_steps():
+    """Fresh noise at each step, and the same draws as on the tape."""
+
+    class Cell(nn.Cell):
+        def __init__(self):
+            self.input_size = self.hidden_size = 3
+            self.noise = nn.GaussianNoise(1.0)
+
+        def step(self, x, h):
+            h = self.noise(x)
+            return h, h
+
+    found = []
+    for mode in ("eager", "auto"):
+        tr.seed(0)
+        found.append(nn.Recurrent(Cell(), mode=mode)(np.zeros((6, 2, 3), np.float32))[0].numpy())
+    np.testing.assert_array_equal(*found)
+    assert len(np.unique(found[0])) == found[0].size
+    x, y = np.random.default_rng(0).normal(size=(2, 8, 3)).astype(np.float32)
+    weights = []
+    for compiled in (True, False):
+        tr.seed(0)
+        model = nn.Sequential(nn.GaussianNoise(0.3), nn.Linear(3, 3))
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        step = TrainStep(model, optimizer, nn.mse_loss)
+        for _ in range(3):
+            if compiled:
+                step(x, y)
+            else:
+                optimizer.zero_grad()
+                nn.mse_loss(model(x), y).backward()
+                optimizer.step()
+        weights.append(model.state_dict()["1.weight"])
+    np.testing.assert_allclose(*weights, rtol=1e-5, atol=1e-6)

@@ -106,11 +106,14 @@ class Tensor(Convertible):
         def data(self, value: Any) -> None: ...
 
     else:
-        data = property(attrgetter("_array"), _set_data)
-    shape = cast(tuple[int, ...], property(attrgetter("_array.shape")))
-    dtype = cast(np.dtype, property(attrgetter("_array.dtype")))
-    ndim = cast(int, property(attrgetter("_array.ndim")))
-    size = cast(int, property(attrgetter("_array.size")))
+        data = property(attrgetter("_array"), _set_data, doc="The values, an array.")
+    shape = cast(tuple[int, ...], property(attrgetter("_array.shape"), doc="The length of each axis."))
+    dtype = cast(
+        np.dtype,
+        property(attrgetter("_array.dtype"), doc="The dtype of the elements."),
+    )
+    ndim = cast(int, property(attrgetter("_array.ndim"), doc="The number of axes."))
+    size = cast(int, property(attrgetter("_array.size"), doc="The number of elements."))
 
     @property
     def is_leaf(self) -> bool:

@@ -317,3 +317,28 @@ def _soft_cross_entropy(input: Value, target: Value, weight: Value, reduction: s
     more = () if weight is None else (_class_weight(weight, input.shape[-1], input.dtype),)
     target = _cast(target, input.dtype)
     return share_cross_entropy(input, target, *more, saved={}, reduction=reduction, smoothing=label_smoothing)
+
+
+def accuracy(input: Value, target: Value, ignore_index: int = -100) -> Value:
+    """The share of rows whose largest score is that of their class; without gradients, NaN of no rows.
+
+    Parameters
+    ----------
+    input : Tensor or array, (..., C)
+        Logits or probabilities, classes on the last axis.
+    target : integer Tensor or array, (...)
+    ignore_index : int
+        Targets with this value count for nothing.
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_rnn as tr
+    >>> float(tr.nn.accuracy(np.array([[0.1, 0.9], [0.8, 0.2]]), np.array([1, 1])))
+    0.5
+    """
+    ignore_index = check_ignored(ignore_index)
+    input = _floats(operand(input, "accuracy: input"))
+    index = as_tensor(_class_indices("accuracy", input, target, ignore_index))
+    counted = (index != ignore_index).astype(input.dtype)
+    right = ops.equal(ops.argmax(input, -1), index).astype(input.dtype) * counted
+    return right.sum() / counted.sum()

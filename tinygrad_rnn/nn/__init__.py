@@ -50,6 +50,7 @@ from ..modules.losses import (
     SmoothL1Loss,
 )
 from ..modules.module import Module
+from ..modules.noise import GaussianNoise
 from ..modules.norm import LayerNorm, RMSNorm
 from ..modules.parameter import Parameter
 from ..modules.saving import load, save
@@ -98,6 +99,7 @@ from ..recurrent.cells import (
 )
 from . import functional, init
 from .functional import (
+    accuracy,
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
     cross_entropy,
@@ -141,6 +143,7 @@ __all__ = [
     "GRUCell",
     "GatedDeltaNetCell",
     "GaussianNLLLoss",
+    "GaussianNoise",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
@@ -196,6 +199,7 @@ __all__ = [
     "VariationalDropout",
     "WeightDrop",
     "Zoneout",
+    "accuracy",
     "beam_search",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",

@@ -7,6 +7,7 @@ sequences, (T, B, C), go in as they are. (PyTorch puts the classes on axis 1; fo
 from .. import foreign_names
 from ..decoding import ctc_beam_search, ctc_greedy_decode
 from ..modules.functional import (
+    accuracy,
     binary_cross_entropy_with_logits,
     cross_entropy,
     ctc_loss,
@@ -37,6 +38,7 @@ from ..ops import (
 )
 
 __all__ = [
+    "accuracy",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cross_entropy",
