@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tr
-from tinygrad_rnn.compiler.runtime import buffer_pool, executable, launch, sharing
+from tinygrad_rnn.compiler.runtime import buffer_pool, executable, launch, sharing, trials
 from tinygrad_rnn.errors import DTypeError, ShapeError
 from tinygrad_rnn.kernels.threads.job_codes import GROUPS
 from tinygrad_rnn.recurrent import scan
@@ -149,6 +149,7 @@ def test_what_threads_share_may_be_done_in_any_order(name, monkeypatch, threads_
     monkeypatch.setattr(sharing, "WORTH", 0.0)
     monkeypatch.setattr(sharing, "_choices", lambda *_: [2, 2, 4])
     monkeypatch.setattr(launch, "share", backwards)
+    monkeypatch.setattr(trials.Trials, "next_is_shared", lambda self: True)
     tr.set_num_threads(2)
     case, found = BY_NAME[name], []
     for mode in ("compiled", "eager"):

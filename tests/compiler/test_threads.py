@@ -10,7 +10,7 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn, optim, train
-from tinygrad_rnn.compiler.runtime import launch, sharing
+from tinygrad_rnn.compiler.runtime import launch, sharing, trials
 from tinygrad_rnn.compiler.runtime.threads import LIMIT, STARTED, workers
 from tinygrad_rnn.kernels.threads.job_codes import IDLE, OFFERED, TAKEN, Board, Worker
 
@@ -251,3 +251,24 @@ def test_small_launches_are_not_shared(monkeypatch):
     monkeypatch.setattr(launch, "share", lambda *args: found.append(sharing.share(*args)))
     results(make("LSTM", 1, 4), inputs(12, 1, 1))
     assert found == [None, None]
+
+
+def test_launches_that_threads_hurt_are_not_shared():
+    """For a while, and longer each time; then it is tried again."""
+    found = trials.Trials()
+    assert [found.next_is_shared() for _ in range(2)] == [True, False]
+    found.note(False, 100)
+
+    def shared_of(count, time):
+        out = []
+        for _ in range(count):
+            out.append(found.next_is_shared())
+            found.note(out[-1], time if out[-1] else 100)
+        return out
+
+    assert shared_of(20, 99).count(False) == 1
+    assert shared_of(2, 150) == [True] * 2
+    assert shared_of(trials.FEW, 150) == [False] * trials.FEW
+    assert sum(shared_of(1000, 150)) < 30
+    assert shared_of(1000, 50)[-500:].count(False) <= 1
+    assert 95 <= found.alone <= 105

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import weakref
 from collections.abc import Callable, Collection, Sequence
+from time import perf_counter_ns
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +31,7 @@ from .costs import cost_of_loop
 from .pieces import Sizes
 from .sharing import LoopShare, Sharing, share
 from .threads import workers
+from .trials import Trials
 
 ALL_ROWS = np.full(1, np.iinfo(np.int64).max)  # a row table: steps have as many rows as there are
 
@@ -77,6 +79,7 @@ class LaunchPlan:
         self._before, self._last = len(before), len(tasks)
         self._sharing = self._share(time, before, after) if self._kernels.part else None
         tasks += [] if self._sharing is None else self._sharing.tasks
+        self._trials = Trials()
         self._bound: _BoundLaunch | None = None
         self._number(tasks, names, captures, suballocated)
 
@@ -200,9 +203,20 @@ class LaunchPlan:
         """
         bound, run = self._bound_to(arrays), self._kernels.run
         table, direct = self._over_steps(bound.table, d, row_table, lengths), self._direct(arrays)
-        if self._sharing is not None:
-            workers.ready()
+        if self._sharing is None:
+            run(table, *direct)
+            return
+        workers.ready()
+        if d is not None or workers.limit == 1:  # other steps, so it is not the same work
+            run(table, *direct)
+            return
+        shared = self._trials.next_is_shared()
+        if not shared:
+            table = table.copy()
+            table[LAUNCH_AT.choices.size] = 0
+        begin = perf_counter_ns()
         run(table, *direct)
+        self._trials.note(shared, perf_counter_ns() - begin)
 
     def _over_steps(
         self, table: np.ndarray, d: np.ndarray | None, row_table: np.ndarray, lengths: np.ndarray | None
