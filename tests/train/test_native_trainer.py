@@ -343,7 +343,7 @@ class Tied(nn.Module):
 
 
 @pytest.mark.parametrize("unused", [False, True])
-def test_groups_frozen_and_tied_parameters_and_schedules(unused):
+def test_groups_frozen_and_tied_parameters_and_schedules(unused, counts):
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 7, (14, 5)), rng.integers(0, 7, (14, 5))
     found = []
@@ -359,7 +359,9 @@ def test_groups_frozen_and_tied_parameters_and_schedules(unused):
         )  # fmt: skip
         one.fit(DataLoader((x, y), 4, shuffle=True, seed=1), epochs=5)
         assert model.layer.bias_ih_l0.grad is None
+        assert model.unused.weight.grad is None
         found.append(everything(one))
+    assert max(counts) > 1
     same(found[1], found[2])
     tape, program = found[:2]
     for name, value in tape["model"].items():
@@ -428,3 +430,19 @@ def test_models_and_losses_may_be_replaced():
     other.loss_fn = nn.l1_loss
     other.fit(loader(), epochs=2)
     np.testing.assert_allclose(one.history["loss"], other.history["loss"], rtol=1e-4)
+
+
+def test_a_large_parameter_without_a_gradient():
+    found = []
+    for compile in ("never", "always"):
+        tr.seed(0)
+        model, large = nn.Linear(2, 1), nn.Parameter(np.ones(20000, np.float32))
+        model.large = large
+        optimizer = optim.Adam([large, *model.parameters()][:3], lr=0.1)
+        one = Trainer(lambda x, model=model: model(x), optimizer, nn.mse_loss, compile=compile, progress=False)
+        x, y = data()
+        one.fit([(x[:, 0], y)], epochs=5)
+        assert large.grad is None
+        np.testing.assert_array_equal(large.data, 1)
+        found.append(model.weight.data)
+    np.testing.assert_allclose(*found, rtol=1e-5)

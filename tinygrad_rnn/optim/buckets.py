@@ -106,18 +106,18 @@ class Bucket:
             self.steps = [step] * len(self.steps)
             run(group, step, self.values, self.grads, *self.state)
             return
-        for first, last, step in self._runs():
+        for first, last, step in self.runs([p.grad is not None for p in self.params]):
             self.steps[first:last] = [step] * (last - first)
             part = slice(self.bounds[first], self.bounds[last])
             run(group, step, self.values[part], self.grads[part], *(s[part] for s in self.state))
 
-    def _runs(self) -> Iterator[tuple[int, int, int]]:
-        """Neighbours that have gradients and have been updated equally often."""
+    def runs(self, present: list[bool]) -> Iterator[tuple[int, int, int]]:
+        """Neighbours that have gradients and have been updated equally often: first, last, their next update."""
         first = 0
-        keys = [(p.grad is not None, step) for p, step in zip(self.params, self.steps)]
-        for (present, step), run in groupby(keys):
+        keys = [*zip(present, self.steps)]
+        for (there, step), run in groupby(keys):
             last = first + len(list(run))
-            if present:
+            if there:
                 yield first, last, step + 1
             first = last
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, ClassVar
 
@@ -216,23 +216,19 @@ class Optimizer:
         initial = self._initial_values(group)
         return all(bucket.initial == initial and bucket.is_home() for bucket in buckets)
 
-    def kernel_numbers(
-        self, group: dict[str, Any], bucket: Bucket, grads: np.ndarray, ahead: int = 1
-    ) -> list[float] | None:
-        """The kernel's arguments that are no arrays, in order, but for the number of the update.
+    def kernel_numbers(self, group: dict[str, Any], step: int, arrays: Sequence[np.ndarray]) -> list[float] | None:
+        """The kernel's arguments that are no arrays, in order, but for the number of the update, `step`.
 
-        They are those of the next update, or of another one `ahead`. None if an update is not one call of the kernel on
-        these arrays.
+        None if an update is not one call of the kernel on these arrays: values, gradients and states.
         """
         if group.get("maximize"):
             return None  # the kernel goes down
         calls: list[tuple] = []
         run, self._run = self._run, lambda *args: calls.append(args)
         try:
-            self._update(group, bucket.steps[0] + ahead, bucket.values, grads, *bucket.state)
+            self._update(group, step, *arrays)
         finally:
             self._run = run
-        arrays = (bucket.values, grads, *bucket.state)
         if len(calls) != 1 or any(a is not b for a, b in zip(calls[0], arrays)):
             return None
         return [float(a) for a in calls[0][len(arrays) :] if type(a) is not int]  # the one integer is the number

@@ -6,7 +6,7 @@ import functools
 import math
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -19,6 +19,18 @@ from ..optim.buckets import Bucket, LargeBucket
 from .gradients import check_loss
 
 LARGE = 1 << 16  # bytes of a gradient from which on new memory costs more than the copy
+
+
+class Update(NamedTuple):
+    """The update of neighbours in a flat buffer that have gradients, and have been updated equally often."""
+
+    group: dict[str, Any]
+    bucket: Bucket
+    first: int  # parameter
+    last: int  # the one after
+    arrays: list[np.ndarray]  # values, gradients and states
+    numbers: np.ndarray  # the options of the group, as the kernel takes them
+    step: np.ndarray  # updates so far
 
 
 class NativeStep:
@@ -47,15 +59,14 @@ class NativeStep:
         self.optimizer, self.clipping = optimizer, (clip_norm, clip_value)
         leaves = [*found.arguments.values, *found.tensors]
         n = len(found.capture.results)
-        self.params = [p for group in optimizer.param_groups for p in group["params"]]
         place = {id(leaves[i]): n + k for k, i in enumerate(operation.wanted)}
-        if {id(p) for p in self.params} != set(place):
-            raise CompileError("some parameters get no gradient, or the optimiser does not have them")
+        params = [p for group in optimizer.param_groups for p in group["params"]]
+        self.params, self.others = ([p for p in params if (id(p) in place) is there] for there in (True, False))
+        if len(self.params) < len(place):
+            raise CompileError("the optimiser does not have some parameters that get a gradient")
         if type(optimizer).step is not Optimizer.step or optimizer.kernel is None:
             raise CompileError(f"{type(optimizer).__name__} updates in Python")
         self.buckets = optimizer.flat_buffers()
-        if any(len({*bucket.steps}) > 1 for _, bucket in self.buckets):
-            raise CompileError("some parameters have had more updates than others")
         self.native = NativeProgram(self.program, found.capture.captured(found.tensors), dtype_of(self.program))
         if self.native.stages.host:
             raise CompileError(f"{self.native.stages.host[0]} has no machine code")
@@ -72,10 +83,13 @@ class NativeStep:
     ) -> None:
         """Add the stages that clip and update to those of the program."""
         stages = self.native.stages
-        self._updates: list[tuple[dict, Bucket, np.ndarray, np.ndarray, np.ndarray]] = []
+        self._updates: list[Update] = []
         self.grads: dict[int, np.ndarray] = {}  # after clipping, by the id of the parameter
-        flats = []
-        for _, bucket in self.buckets:
+        runs: list[tuple[dict[str, Any], Bucket, int, int, np.ndarray]] = []
+        for group, bucket in self.buckets:
+            present = [id(p) in grads for p in bucket.params]
+            if not any(present):
+                continue
             if isinstance(bucket, LargeBucket):
                 (p,) = bucket.params
                 found = grads[id(p)]
@@ -83,12 +97,16 @@ class NativeStep:
                 if flat is not found:
                     stages.copy(found, flat)
                 self.grads[id(p)] = flat
-                flats.append(flat.reshape(-1))
-            else:
-                for p, part in zip(bucket.params, bucket.parts(bucket.grads)):
+                runs.append((group, bucket, 0, 1, flat.reshape(-1)))
+                continue
+            for p, part in zip(bucket.params, bucket.parts(bucket.grads)):
+                if id(p) in grads:
                     stages.copy(grads[id(p)], part)
                     self.grads[id(p)] = part
-                flats.append(bucket.grads)
+            for first, last, _ in bucket.runs(present):
+                part = bucket.grads[bucket.bounds[first] : bucket.bounds[last]]
+                runs.append((group, bucket, first, last, part))
+        flats = [flat for *_, flat in runs]
         if watch:
             for array in (self.native.outputs[0].reshape(-1), *flats):
                 stages.finite(array, self.status)
@@ -97,14 +115,15 @@ class NativeStep:
                 stages.clip_value(flat, clip_value)
         if clip_norm is not None:
             self.measured = stages.clip_norm(flats, clip_norm)
-        for (group, bucket), flat in zip(self.buckets, flats):
-            options = self.optimizer.kernel_numbers(group, bucket, flat)
+        for group, bucket, first, last, flat in runs:
+            at = slice(bucket.bounds[first], bucket.bounds[last])
+            arrays = [bucket.values[at], flat, *(s[at] for s in bucket.state)]
+            options = self.optimizer.kernel_numbers(group, bucket.steps[first] + 1, arrays)
             if options is None:
                 raise CompileError(f"{type(self.optimizer).__name__} updates in Python")
-            numbers, step = np.array(options, np.float64), np.array([bucket.steps[0]])
-            arrays = [bucket.values, flat, *bucket.state]
+            numbers, step = np.array(options, np.float64), np.array([bucket.steps[first]])
             stages.update(self.optimizer.kernel or "", arrays, numbers, step)
-            self._updates.append((group, bucket, flat, numbers, step))
+            self._updates.append(Update(group, bucket, first, last, arrays, numbers, step))
 
     def _own(self, grad: np.ndarray, grads: dict[int, np.ndarray], p: Any) -> bool:
         """Whether to clip a gradient where it is: nothing else lies in its memory."""
@@ -119,14 +138,13 @@ class NativeStep:
         return self.updates_fit() and self.native.reads(found.capture.captured(found.tensors))
 
     def updates_fit(self) -> bool:
-        """Whether the optimiser still has its state where it was, with one count of updates for each buffer."""
+        """Whether the optimiser still has its state where it was, with one count of updates for each run."""
         buckets = self.optimizer.flat_buffers()
         if len(buckets) != len(self.buckets) or any(group.get("maximize") for group, _ in buckets):
             return False
-        for (_, now), (_, bound) in zip(buckets, self.buckets):
-            if now is not bound or bound.steps.count(bound.steps[0]) != len(bound.steps):
-                return False
-        return True
+        if any(now is not bound for (_, now), (_, bound) in zip(buckets, self.buckets)):
+            return False
+        return all(len({*update.bucket.steps[update.first : update.last]}) == 1 for update in self._updates)
 
     def __call__(self, arrays: Sequence[np.ndarray]) -> float:
         """Update with one batch; the loss before. With `watch`, :meth:`check` says whether it was applied."""
@@ -172,19 +190,20 @@ class NativeStep:
     def refresh(self) -> None:
         """Read the options of the optimiser's groups, which may have changed."""
         for update in self._updates:
-            _, bucket, _, numbers, step = update
-            numbers[:] = self._numbers(update)
-            step[0] = bucket.steps[0]
+            update.numbers[:] = self._numbers(update)
+            update.step[0] = update.bucket.steps[update.first]
 
-    def _numbers(self, update: tuple, ahead: int = 1) -> list[float]:
+    def _numbers(self, update: Update, ahead: int = 1) -> list[float]:
         """The options of an update as its kernel takes them, of the next update or of a later one."""
-        group, bucket, flat, *_ = update
-        return self.optimizer.kernel_numbers(group, bucket, flat, ahead) or []
+        step = update.bucket.steps[update.first] + ahead
+        return self.optimizer.kernel_numbers(update.group, step, update.arrays) or []
 
     def settle(self, count: int) -> None:
         """Note that there were `count` updates, and leave the gradients of the last one in the parameters."""
-        for _, bucket, _, _, _ in self._updates:
-            bucket.steps = [bucket.steps[0] + count] * len(bucket.steps)
+        for _, bucket, first, last, *_ in self._updates:
+            bucket.steps[first:last] = [bucket.steps[first] + count] * (last - first)
+        for p in self.others:
+            p.grad = None
         for p in self.params:
             p.touch()
             p.grad = self._left(p, self.grads[id(p)])
