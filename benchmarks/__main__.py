@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import shutil
 import sys
+import textwrap
 
 from . import __path__ as FOLDER
 from . import results
@@ -31,11 +33,15 @@ def main(argv: list[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if not argv or argv[0] in ("-h", "--help"):
         print("usage: python -m benchmarks NAME [--quick] [--json FILE] [...]\n")
-        for name in names():
-            print(f"  {name:<12}  {(load(name).__doc__ or '').strip().splitlines()[0]}")
-        print(f"  {'results':<12}  {(results.__doc__ or '').strip().splitlines()[0]}")
-        print("\npython -m benchmarks NAME --help shows all options of one benchmark. They compare with PyTorch,")
-        print("JAX and onnxruntime where these are installed: pip install torch jax onnx onnxruntime")
+        width = max(shutil.get_terminal_size().columns, 40)
+        for name, module in [*((name, load(name)) for name in names()), ("results", results)]:
+            about = (module.__doc__ or "").strip().splitlines()[0]
+            print(textwrap.fill(f"  {name:<12}  {about}", width, subsequent_indent=" " * 16, break_on_hyphens=False))
+        words = (
+            "python -m benchmarks NAME --help shows all options of one benchmark. They compare with PyTorch, JAX and "
+            "onnxruntime where these are installed: pip install torch jax onnx onnxruntime"
+        )
+        print(f"\n{textwrap.fill(words, width)}")
         return 0
     name, *rest = argv
     if name == "results":

@@ -312,3 +312,20 @@ def test_overlapping_columns_are_cut_where_they_overlap():
     xs = tr.tensor(np.random.default_rng(0).standard_normal((4, 2, 3)), dtype="float32")
     for a, b in zip(nn.Recurrent(cell, "compiled")(xs), nn.Recurrent(cell, "eager")(xs)):
         np.testing.assert_allclose(a.numpy(), b.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_notebooks_show_a_line_for_each_cell():
+    html = nn.LSTM(3, 4, num_layers=2).explain((5, 2))._repr_html_()
+    assert html.count("<details>") == 2
+    assert "layer 1: LSTMCell(4, 4), float32" in html
+    assert "compiles, saves" in html
+
+    class Counts(nn.Cell):
+        input_size = hidden_size = 3
+
+        def step(self, x, h):
+            return (h, h) if float(x.sum()) < 1 else (x, h)
+
+    html = nn.Recurrent(Counts()).explain((5, 2))._repr_html_()
+    assert html.startswith("<details open><summary><b>Counts(3, 3), float32</b> does not compile")
+    assert "&lt;" not in html.partition("</summary>")[0]

@@ -296,3 +296,10 @@ def test_in_words():
 def test_misuse_is_explained(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_notebooks_show_tables():
+    flow = viz.gradient_flow(nn.LSTM(2, 3), np.ones((4, 1, 2), np.float32), lambda y: y.sum())
+    html = flow._repr_html_()
+    assert html.count("<tr>") == 2 + len(flow.gradients) + len(flow.gates)
+    assert "LSTMCell state[1]" in html

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Collection
+from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,6 +93,21 @@ class Explanation:
         return "\n\n".join(lines) + "\n"
 
     __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        """A line for each cell that unfolds to its report, for notebooks."""
+        parts = []
+        for report in self.cells:
+            where = f"{report.where}: " if report.where else ""
+            name = f"{where}{type(report.cell).__name__}({report.cell.extra_repr()}), {report.cell.dtype}"
+            step = report.step
+            state = "does not compile" if step is None else f"compiles, saves {step.saved_bytes:,} bytes a row and step"
+            if step is not None and self.mode == "eager":
+                state = 'runs on the tape, as mode="eager" says; compiled, it would be:'
+            text = escape(str(report) if len(self.cells) > 1 else str(self))
+            fold = f"<details><summary><b>{escape(name)}</b> {escape(state)}</summary><pre>{text}</pre></details>"
+            parts.append(fold if step is not None else fold.replace("<details>", "<details open>", 1))
+        return "".join(parts)
 
 
 def explain(target: Any, x: Any = None) -> Explanation:

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from html import escape
 from os import PathLike
 from typing import Any
 
@@ -79,6 +80,18 @@ class GradientFlow:
         for gate in self.gates:
             lines.append(f"{gate.name}: {np.nanmean(gate.saturation):.0%} saturated    {gate.where}: {gate.source}")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """A table of states and one of gates, for notebooks."""
+        rows = [("gradient by", "at the end", "at the beginning", "with each step back")]
+        for name, norms in self.gradients.items():
+            total = np.linalg.norm(norms, axis=1)
+            rows.append((name, f"{total[-1]:.3g}", f"{total[0]:.3g}", f"times {self.rate(name):.3g}"))
+        gates = [(gate.name, f"{np.nanmean(gate.saturation):.0%}", gate.where, gate.source) for gate in self.gates]
+        if gates:
+            rows += [("gate", "saturated", "line", "source"), *gates]
+        cells = ("".join(f"<td>{escape(str(cell))}</td>" for cell in row) for row in rows)
+        return "<table>" + "".join(f"<tr>{row}</tr>" for row in cells) + f"</table><p>loss {self.loss:.6g}</p>"
 
 
 def gradient_flow(layer: Module, x: Any, loss: Callable, state: Any = None, rows: int = 1) -> GradientFlow:
