@@ -52,7 +52,7 @@ def _share(a: Value, b: Value) -> Value:
 
 
 @primitive(
-    vjps=[lambda g, y, a, b: g * _share(a, b), lambda g, y, a, b: g * _share(b, a)],
+    vjps=[lambda g, y, a, b: masked_product(g, _share(a, b)), lambda g, y, a, b: masked_product(g, _share(b, a))],
     saves=(0, 1),
     lowering=lanes(
         f"vmax({{0}}, {{1}}) + vselect({{0}} == {{1}}, {math.log(2)!r}, softplus(-vabs({{0}} - {{1}})))", 20

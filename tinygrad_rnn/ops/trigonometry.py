@@ -6,11 +6,11 @@ import numpy as np
 
 from ..core import OUT, primitive
 from ..core.aliases import Value
-from .elementwise import divide, lanes, masked_quotient, sqrt
+from .elementwise import lanes, masked_product, masked_quotient, sqrt
 
 
 def _tan_vjp(g: Value, y: Value, x: Value) -> Value:
-    return g * (1 + y * y)
+    return masked_product(g, 1 + y * y)
 
 
 @primitive(vjps=[_tan_vjp], saves=(OUT,), lowering=lanes("sin({0}) / cos({0})", 28), floats=True)
@@ -20,7 +20,7 @@ def tan(x: Value) -> Value:
 
 
 def _sinh_vjp(g: Value, y: Value, x: Value) -> Value:
-    return g * cosh(x)
+    return masked_product(g, cosh(x))
 
 
 @primitive(
@@ -40,7 +40,7 @@ def sinh(x: Value) -> Value:
 
 
 @primitive(
-    vjps=[lambda g, y, x: g * sinh(x)],
+    vjps=[lambda g, y, x: masked_product(g, sinh(x))],
     saves=(0,),
     lowering=lanes("0.5 * exp(0.5 * {0}) * exp(0.5 * {0}) + 0.5 * exp(-0.5 * {0}) * exp(-0.5 * {0})", 36),
     floats=True,
@@ -62,7 +62,7 @@ def arccos(x: Value) -> Value:
     return np.arccos(x)
 
 
-@primitive(vjps=[lambda g, y, x: g / (1 + x * x)], saves=(0,), floats=True)
+@primitive(vjps=[lambda g, y, x: masked_quotient(g, 1 + x * x)], saves=(0,), floats=True)
 def arctan(x: Value) -> Value:
     """The inverse of the tangent, between -pi/2 and pi/2."""
     return np.arctan(x)
@@ -70,8 +70,8 @@ def arctan(x: Value) -> Value:
 
 @primitive(
     vjps=[
-        lambda g, y, a, b: masked_quotient(g * b, a * a + b * b),
-        lambda g, y, a, b: -masked_quotient(g * a, a * a + b * b),
+        lambda g, y, a, b: masked_quotient(masked_product(g, b), a * a + b * b),
+        lambda g, y, a, b: -masked_quotient(masked_product(g, a), a * a + b * b),
     ],
     saves=(0, 1),
     floats=True,
@@ -82,7 +82,7 @@ def arctan2(a: Value, b: Value) -> Value:
 
 
 def _arcsinh_vjp(g: Value, y: Value, x: Value) -> Value:
-    return divide(g, hypot(x, 1.0))
+    return masked_quotient(g, hypot(x, 1.0))
 
 
 @primitive(vjps=[_arcsinh_vjp], saves=(0,), floats=True)
@@ -104,7 +104,10 @@ def arctanh(x: Value) -> Value:
 
 
 @primitive(
-    vjps=[lambda g, y, a, b: g * masked_quotient(a, y), lambda g, y, a, b: g * masked_quotient(b, y)],
+    vjps=[
+        lambda g, y, a, b: masked_product(g, masked_quotient(a, y)),
+        lambda g, y, a, b: masked_product(g, masked_quotient(b, y)),
+    ],
     saves=(0, 1, OUT),
     floats=True,
 )
