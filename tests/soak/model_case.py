@@ -11,6 +11,7 @@ import numpy as np
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import optim
+from tinygrad_rnn.data import DataLoader
 from tinygrad_rnn.train import TrainStep
 
 from .case import Coverage
@@ -77,6 +78,7 @@ def run_model_case(seed: int, number: int, coverage: Coverage, log=None) -> None
             coverage.add("dtypes", case.dtype)
             function_agrees(case, rng, coverage)
             training_agrees(case, rng, coverage)
+            many_steps_agree(case, rng, coverage)
         finally:
             tr.set_default_dtype("float32")
 
@@ -274,3 +276,49 @@ def train(
             raise
     out = {"losses": np.array(losses)}
     return out | {f"parameter {n}": p.data for n, p in model.named_parameters()}
+
+
+def many_steps_agree(case: Case, rng: np.random.Generator, coverage: Coverage) -> None:
+    """Steps over rows of arrays, many in one native call, and one by one on the tape."""
+    arrays = [*case.inputs, case.targets]
+    if any(a.ndim == 0 or a.shape[0] != arrays[0].shape[0] for a in arrays):
+        return
+    scales = 1.0, 0.8, 0.9
+    data = [np.concatenate([a * np.asarray(k, a.dtype) if a.dtype.kind == "f" else a for k in scales]) for a in arrays]
+    name, seed, shuffle = str(rng.choice([*OPTIMIZERS])), int(rng.integers(1000)), bool(rng.random() < 0.5)
+    clip = {"clip_norm": 0.5} if rng.random() < 0.5 else {}
+    if len(data) > 2:
+        tree = (tuple(data[:-1]), data[-1])
+    else:
+        tree = (data[0], data[1])
+
+    def run(way: str, noise: int = 0) -> dict[str, np.ndarray]:
+        model, loss, off = copy.deepcopy(case.model), copy.deepcopy(case.loss), np.random.default_rng(noise)
+        if noise:
+            for p in model.parameters():
+                p.data = p.data * (1 + 8 * np.finfo(case.dtype).eps * off.normal(size=p.shape)).astype(p.dtype)
+        optimizer = OPTIMIZERS[name]([*model.parameters()], np.random.default_rng(seed))
+        loader = DataLoader(tree, batch_size=arrays[0].shape[0], shuffle=shuffle, seed=seed)
+        tr.seed(seed)
+        if way == "many":
+            losses = TrainStep(model, optimizer, loss, fallback="error", **clip).run(loader, 9)
+        else:
+            batches = [batch for _ in range(3) for batch in loader]
+            inputs = [x if isinstance(x, tuple) else (x,) for x, _ in batches]
+            losses = [on_the_tape(model, optimizer, loss, x, t, clip) for x, (_, t) in zip(inputs, batches)]
+        return {"losses": np.array(losses), **{f"parameter {n}": p.data for n, p in model.named_parameters()}}
+
+    wanted = run("tape")
+    if not tame(wanted):
+        return
+    try:
+        require_close(
+            run("many"),
+            wanted,
+            f"many steps by {name}, {clip}, and the tape",
+            np.dtype(case.dtype),
+            lambda: [run("tape", noise) for noise in (1, 2)],
+        )
+        coverage.add("checks", "many steps and tape")
+    except IllConditioned:
+        coverage.add("checks", "ill-conditioned training")

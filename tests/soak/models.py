@@ -89,7 +89,7 @@ class Writer:
         found = [i for i, v in enumerate(self.values) if v.dtype.kind == "f" and least <= v.ndim <= most]
         if not found:
             return None
-        return found[-1 - min(int(self.rng.geometric(0.4)) - 1, len(found) - 1)]
+        return found[-1 - min(int(self.rng.geometric(0.7)) - 1, len(found) - 1)]
 
     def fitting(self, i: int) -> int:
         """A value that broadcasts with another one, perhaps the same."""
@@ -333,7 +333,7 @@ def draw_model(rng: np.random.Generator, dtype: str) -> tuple[RandomModel, list[
     if rng.random() < 0.5:
         writer.embedding()
         writer.layer()
-    wanted = int(rng.integers(3, 13))
+    wanted = int(rng.integers(4, 16))
     for _ in range(4 * wanted):
         wanted -= writer.step()
         if wanted <= 0:
