@@ -9,7 +9,7 @@ import tinygrad_rnn as tr
 from tinygrad_rnn.compiler.model.bind import Stages, packed_elements
 from tinygrad_rnn.kernels.fused import optimizers
 from tinygrad_rnn.kernels.reference import stages as twins
-from tinygrad_rnn.kernels.stages.stage_codes import CopyMode
+from tinygrad_rnn.kernels.stages.stage_codes import CopyMode, IntegerOp
 from tinygrad_rnn.optim import clip_grad_norm_
 
 from .jit import dtypes, needs_jit
@@ -180,3 +180,39 @@ def test_steps_over_a_data_set_end_where_a_number_is_not_finite(dtype):
     assert status[0] == 1
     np.testing.assert_array_equal(losses, [3, 1, -1])
     assert step[0] == 2
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int32", "int64"])
+@pytest.mark.parametrize("op", [op for op in IntegerOp if op not in (IntegerOp.WHERE, IntegerOp.COPY)])
+def test_integers_are_numpys(op, kind):
+    ufuncs = {
+        IntegerOp.ADD: np.add,
+        IntegerOp.SUBTRACT: np.subtract,
+        IntegerOp.MULTIPLY: np.multiply,
+        IntegerOp.FLOOR_DIVIDE: np.floor_divide,
+        IntegerOp.REMAINDER: np.remainder,
+        IntegerOp.NEGATIVE: np.negative,
+        IntegerOp.ABS: np.abs,
+        IntegerOp.MAXIMUM: np.maximum,
+        IntegerOp.MINIMUM: np.minimum,
+        IntegerOp.EQUAL: np.equal,
+        IntegerOp.NOT_EQUAL: np.not_equal,
+        IntegerOp.LESS: np.less,
+        IntegerOp.LESS_EQUAL: np.less_equal,
+        IntegerOp.AND: np.logical_and,
+        IntegerOp.OR: np.logical_or,
+        IntegerOp.XOR: np.logical_xor,
+        IntegerOp.NOT: np.logical_not,
+    }
+    info, f = np.iinfo(kind), ufuncs[op]
+    numbers = np.array([info.min, info.min + 1, -1 if info.min else 7, 0, 1, 2, info.max - 1, info.max], kind)
+    a, b = numbers[:, None], numbers[None, ::-1]
+    with np.errstate(all="ignore"):
+        wanted = f(*(np.broadcast_arrays(a, b)[: f.nin]))
+    out = np.zeros(wanted.shape, np.int64)
+    stages = Stages(np.dtype(np.float32))
+    wide = [x.astype(np.int64) for x in (a, b)][: f.nin]
+    stages.integers(op, [np.broadcast_to(x, out.shape) for x in wide], out, wanted.dtype)
+    stages.finish()
+    stages.run()
+    np.testing.assert_array_equal(out, wanted.astype(np.int64))

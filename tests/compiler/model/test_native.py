@@ -166,3 +166,46 @@ def test_a_model_of_words(dtype, padding):
     words, targets = rng.integers(0, 7, (4, 3)), rng.integers(0, 7, (4, 3)).astype(np.int32)
     native = agree(dtype, lambda x, t: nn.cross_entropy(head(rnn(table(x))[0]), t), words, targets)
     assert native.stages.host == []
+
+
+def test_sums_and_operands_along_a_middle_axis(dtype):
+    layer, scale = nn.Linear(3, 4), nn.Parameter(numbers(4, 1, 5).astype(dtype))
+
+    def function(x, q):
+        y = tr.tanh(x * scale) + scale * 2.0 - x.mean(axis=1, keepdims=True)
+        return (y**2).sum() + tr.where(q > 0.5, layer(numbers(2, 6, 3, seed=1).astype(dtype)), -2.0).sum()
+
+    assert agree(dtype, function, numbers(4, 6, 5), numbers(2, 1, 4)).stages.host == []
+
+
+def test_products_of_matrices_side_by_side_and_what_surrounds_them(dtype):
+    layer = nn.Linear(3, 4)
+
+    def function(q, m):
+        a, b = layer(q), layer(m)
+        c = tr.matmul(a, b.swapaxes(-1, -2)) @ b
+        d = tr.pad(tr.stack([c, a], axis=1), ((0, 0), (1, 0), (0, 0), (0, 2), (0, 0)), constant_values=1.5)
+        return (d**2).sum() + (tr.matmul(a.swapaxes(-1, -2), a) ** 2).sum()
+
+    assert agree(dtype, function, numbers(2, 3, 6, 3), numbers(3, 5, 3)).stages.host == []
+
+
+def test_attention_with_lengths(dtype):
+    attention = nn.LuongAttention(3, 3)
+    function = lambda q, m, n: (attention(q, m, n)[0] ** 2).sum()
+    native = agree(dtype, function, numbers(4, 6, 3), numbers(4, 5, 3, seed=1), np.array([1, 5, 3, 2]))
+    assert native.stages.host == []
+
+
+def test_integers_that_are_computed(dtype):
+    table, head = nn.Embedding(4, 3), nn.Linear(3, 4)
+
+    def function(ids, mask):
+        known = tr.where((ids < 0) | ~mask, 0, ids)
+        rows = tr.maximum(tr.minimum(known % 4, 3), abs(ids) // 100) + np.arange(3) // 2 - np.arange(3) // 2
+        targets = tr.concat([rows[:, 1:], rows[:, :1]], axis=1)
+        return nn.cross_entropy(head(table(rows)), targets)
+
+    ids = np.array([[-1, 2, 3], [5, 100, -7]], np.int8)
+    native = agree(dtype, function, ids, np.array([[True, True, False], [True, True, True]]))
+    assert native.stages.host == []

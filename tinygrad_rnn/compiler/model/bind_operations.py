@@ -63,13 +63,13 @@ def _is_turned(x: np.ndarray) -> bool:
 
 
 def _sum(binder: Binder, s: Symbol) -> bool:
-    """A sum over the first axes."""
+    """A sum over some axes, which become the rows of a matrix."""
     x = binder.operand(s.args[0])
     axes = tuple(sorted(s.static["axis"]))
-    if not axes or axes != tuple(range(len(axes))) or not x.size:
+    if not axes or not x.size:
         return False
-    rows = math.prod(x.shape[: len(axes)])
-    matrix = binder.contiguous(x).reshape(rows, -1)
+    rows = math.prod([x.shape[i] for i in axes])
+    matrix = binder.contiguous(np.moveaxis(x, axes, range(len(axes)))).reshape(rows, -1)
     binder.stages.sum_rows(matrix, binder.result(s).reshape(-1))
     return True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ...core import Lowering
 from ...ops.index import scatter_add
@@ -94,12 +94,18 @@ def columns(s: Symbol) -> tuple[int, int] | None:
 def _elementwise(s: Symbol) -> Layouts:
     found: Layouts = {}
     for k in range(s.ndim + 1):
-        accesses = [_access(a, s.shape, k) for a in s.args]
-        reads = [a for a in accesses if a is not None]
-        if len(reads) == len(accesses) and (Access.ROWS in reads or s.op is BROADCAST):
+        reads = accesses(s.args, s.shape, k)
+        if Access.ROWS in reads or (reads and s.op is BROADCAST):
             # the first of several k: axes of length one do not change the number of rows
-            found.setdefault(size(s.shape[:k]), tuple(reads))
+            found.setdefault(size(s.shape[:k]), reads)
     return found
+
+
+def accesses(args: Sequence[object], shape: tuple, k: int) -> tuple[Access, ...]:
+    """How operands that are broadcast to `shape` are read, with its first `k` axes as rows; (): not."""
+    found = [_access(a, shape, k) for a in args]
+    reads = tuple([how for how in found if how is not None])
+    return reads if len(reads) == len(found) else ()
 
 
 def _access(a: object, shape: tuple, k: int) -> Access | None:

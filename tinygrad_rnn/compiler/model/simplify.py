@@ -18,7 +18,7 @@ from ..ir.program_ops import BROADCAST, CONSTANT, DIVIDE, GETITEM, MATMUL, MULTI
 from ..ir.symbol import Symbol
 from . import losses
 from .program import ASTYPE, LOOP, LOOP_GRADIENT, PICK, SUM_ROWS, ModelProgram
-from .rows import Access, layouts, reduced_axes, size, stored
+from .rows import Access, accesses, layouts, reduced_axes, size, stored
 from .trace import ModelTrace
 
 MOST = 4096  # elements that are added up as one row; sums of more keep more digits row by row
@@ -97,8 +97,20 @@ class Simplification(ModelTrace):
             if op in (MULTIPLY, DIVIDE) and (found := self._scaled_sum(op, *args)) is not None:
                 return found
             if op.lowering is not None and op.lowering.kind == "elementwise":
-                args = _without_broadcasts(args)
+                args = self._in_rows(_without_broadcasts(args))
         return super()._record(op, args, static)
+
+    def _in_rows(self, args: tuple) -> tuple:
+        """Arguments that a loop over rows can read: those that are repeated along a middle axis are spread out."""
+        shape = np.broadcast_shapes(*[a.shape for a in args if isinstance(a, Symbol)])
+        if any(Access.ROWS in accesses(args, shape, k) for k in range(len(shape) + 1)):
+            return args
+        return tuple(
+            super(Simplification, self)._record(BROADCAST, (a,), {"shape": shape})
+            if isinstance(a, Symbol) and a.size > 1 and a.shape != shape
+            else a
+            for a in args
+        )
 
     def _decompose(self, op: Op, args: tuple, static: dict) -> Any:
         """The parts that the record of an operation names, unless rows would have to be taken apart for them."""
