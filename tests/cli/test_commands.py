@@ -45,6 +45,18 @@ class Fails(Good):
     def __init__(self):
         raise RuntimeError("no\\nluck")
 
+class Raises(Good):
+    def step(self, x, h):
+        raise KeyError("a")
+
+class Leaves(Good):
+    def step(self, x, h):
+        raise SystemExit(0)
+
+class Misfits(Good):
+    def step(self, x, h):
+        return h + x, h
+
 class Unsized(Good):
     def __init__(self):
         super().__init__(3, 4)
@@ -128,6 +140,27 @@ def test_explain(here, capsys, spec):
     found = as_json(capsys, "explain", spec, "--steps", 5, "--batch", 2)
     assert found["compiled"]
     assert len(found["cells"]) == (2 if spec.endswith("layer") else 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Raises", "KeyError: 'a', at "),
+        ("Leaves", "SystemExit: 0, at "),
+        ("Misfits", "ShapeError: add: got shapes (32, 16) and (32, 8), which do not broadcast together, at "),
+        ("Unsized", "my_cells:Unsized: "),
+    ],
+)
+def test_explain_what_does_not_run(here, capsys, name, words):
+    code, out, err = run(capsys, "explain", f"my_cells:{name}")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert words in err
+
+
+def test_check_what_leaves(here, capsys):
+    code, _, err = run(capsys, "check", "my_cells:Leaves", "--check", "runs")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "SystemExit: 0, at " in err
 
 
 def test_explain_what_does_not_compile(here, capsys):

@@ -142,6 +142,19 @@ def test_missing_and_unexpected_names(tmp_path):
         nn.load(model, tmp_path / "m.npz", strict=False)
 
 
+def test_what_is_shared_is_needed_once(tmp_path):
+    model = tagger()
+    arrays = {name: array for name, array in model.state_dict().items() if not name.startswith("tied.")}
+    tr.io.write_weights(tmp_path / "m.npz", arrays)
+    other = tagger()
+    nn.load(other, tmp_path / "m.npz")
+    same(model, other)
+    tr.io.write_weights(tmp_path / "m.npz", {**arrays, "more": np.ones(1)})
+    with pytest.raises(CheckpointError) as error:
+        nn.load(other, tmp_path / "m.npz")
+    assert str(error.value).splitlines()[1:] == ["  more: got float64 (1,), not in the model"]
+
+
 def test_not_strict(tmp_path):
     nn.save(nn.Linear(2, 3, bias=False), tmp_path / "m.npz")
     model = nn.Linear(2, 3)

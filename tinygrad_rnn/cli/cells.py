@@ -15,6 +15,8 @@ from typing import Any
 from .. import nn
 from .terminal import Fault, no_such
 
+PACKAGE = str(Path(__file__).parents[1])
+
 
 def found(spec: str) -> Any:
     """What ``module:name``, ``file.py:name`` or the name of a built-in cell stands for."""
@@ -57,12 +59,14 @@ def _imported(module: str) -> ModuleType:
     except (Exception, SystemExit) as error:
         if isinstance(error, Fault):
             raise
-        at = traceback.extract_tb(error.__traceback__)[-1]
-        raise Fault(f"{module}: importing it fails: {_line(error)}, at {at.filename}:{at.lineno}") from None
+        raise Fault(f"{module}: importing it fails: {in_a_line(error)}") from None
 
 
-def _line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+def in_a_line(error: BaseException) -> str:
+    """An error with the last line of the user's that led to it."""
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    own = [at for at in traceback.extract_tb(error.__traceback__) if not at.filename.startswith((PACKAGE, "<"))]
+    return f"{text}, at {own[-1].filename}:{own[-1].lineno}" if own else text
 
 
 def made(spec: str, sizes: tuple[int, int] | None) -> Any:
@@ -88,7 +92,7 @@ def made(spec: str, sizes: tuple[int, int] | None) -> Any:
     try:
         thing = value(*(sizes or (8, 16)) if required or sizes else ())
     except Exception as error:
-        raise Fault(f"{spec}: making it fails: {_line(error)}") from None
+        raise Fault(f"{spec}: making it fails: {in_a_line(error)}") from None
     if not isinstance(thing, nn.Module):
-        raise Fault(f"{spec}: makes a {type(thing).__name__}, wanted an nn.Cell or a layer")
+        raise Fault(f"{spec}: got {type(thing).__name__} from it, wanted an nn.Cell or a layer")
     return thing

@@ -112,6 +112,8 @@ def check(
     except (TypeError, ValueError) as error:  # it cannot be made, or needs an example
         hint = ", here: --features N" if "pass example=" in str(error) else ""
         raise Fault(f"{cell}: {' '.join(str(error).split())}{hint}") from None
+    except SystemExit as error:
+        raise Fault(f"{cell}: {cells.in_a_line(error)}") from None
     lines = [f"{name}: passed" for name in report.passed]
     lines += [f"{name}: left out: {why}" for name, why in report.skipped.items()]
     values = {"cell": cell, "passed": True, "checks": list(report.passed), "skipped": report.skipped}
@@ -141,8 +143,8 @@ def explain(cell: str, sizes: tuple[int, int] | None, steps: int, batch: int, as
         raise Fault(f"{cell}: got the model {type(made).__name__}, wanted a cell or a recurrent layer")
     try:
         report = layer.explain((steps, batch))
-    except (TypeError, ValueError) as error:
-        raise Fault(f"{cell}: {' '.join(str(error).split())}") from None
+    except (Exception, SystemExit) as error:  # whatever a step may raise
+        raise Fault(f"{cell}: {cells.in_a_line(error)}") from None
     found = [
         {"where": one.where, "cell": repr(one.cell), "dtype": str(one.cell.dtype), "compiled": one.step is not None}
         | ({"reason": one.reason} if one.step is None else {"saved_bytes": one.step.saved_bytes})

@@ -97,7 +97,10 @@ def load(
     try:
         return model.load_state_dict({**arrays, **{name: own[name] for name in skipped}}, strict)
     except CheckpointError as error:
-        problems = _differences(arrays, wanted, strict)
+        tensors = {name: id(tensor) for name, tensor in model._state()}
+        here = {tensors[name] for name in arrays if name in tensors}  # what is shared is needed once
+        needed = {name: a for name, a in wanted.items() if name in arrays or tensors[name] not in here}
+        problems = _differences(arrays, needed, strict)
         if not problems:  # of values
             raise CheckpointError(f"{path}: {error}") from None
         raise CheckpointError(f"{path}: does not fit {type(model).__name__}:\n  " + "\n  ".join(problems)) from None
