@@ -274,6 +274,13 @@ ELEMENTWISE = [
     ),
     Row("erf", tr.erf, _erf, on.unary(), T("erf")),
     Row("gelu", tr.gelu, lambda x: x / 2 * (1 + _erf(x / 2**0.5)), on.unary(), T("nn.functional.gelu")),
+    Row(
+        "gelu:tanh",
+        tr.gelu,
+        lambda x, approximate: x / 2 * (1 + np.tanh((2 / np.pi) ** 0.5 * (x + 0.044715 * x**3))),
+        on.unary(approximate=st.just("tanh")),
+        T("nn.functional.gelu"),
+    ),
     Row("silu", tr.silu, lambda x: x / (1 + np.exp(-x)), on.unary(), T("nn.functional.silu")),
     Row(
         "leaky_relu",

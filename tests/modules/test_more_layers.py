@@ -13,7 +13,7 @@ X = np.random.default_rng(0).normal(0, 3, (5, 3, 4))
 ACTIVATIONS = {
     "ELU": {"alpha": 0.7},
     "Flatten": {},
-    "GELU": {},
+    "GELU": {"approximate": "tanh"},
     "GLU": {},
     "Hardsigmoid": {},
     "Hardswish": {},
@@ -30,7 +30,7 @@ ACTIVATIONS = {
     "SiLU": {},
     "Sigmoid": {},
     "Softmax": {"dim": 1},
-    "Softplus": {},
+    "Softplus": {"beta": 1.5},
     "Tanh": {},
 }
 

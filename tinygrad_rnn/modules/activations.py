@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from .. import ops
-from ..checks import number, whole_number
+from ..checks import number, one_of, whole_number
 from ..core.aliases import DTypeLike, Value
 from ..errors import ShapeError
 from ..ops.arguments import integer, one_axis, operand
@@ -67,9 +67,13 @@ class LogSigmoid(_Activation):
 
 
 class GELU(_Activation):
-    """``x * Phi(x)``, the exact form; see :func:`tinygrad_rnn.gelu`."""
+    """``x * Phi(x)``; see :func:`tinygrad_rnn.gelu`."""
 
     function = staticmethod(ops.gelu)
+    options = ("approximate",)
+
+    def __init__(self, approximate: str = "none") -> None:
+        self.approximate = one_of("GELU: approximate", approximate, ("none", "tanh"))
 
 
 class SiLU(_Activation):
@@ -90,10 +94,23 @@ class SELU(_Activation):
     function = staticmethod(ops.selu)
 
 
-class Softplus(_Activation):
-    """``log(1 + exp(x))``; see :func:`tinygrad_rnn.softplus`."""
+class Softplus(Module):
+    """``log(1 + exp(beta * x)) / beta``; see :func:`tinygrad_rnn.softplus`.
 
-    function = staticmethod(ops.softplus)
+    Parameters
+    ----------
+    beta : float
+        Above 0.
+    """
+
+    def __init__(self, beta: float = 1.0) -> None:
+        self.beta = number("Softplus: beta", beta, "a positive number", lambda beta: 0 < beta < math.inf)
+
+    def forward(self, x: Value) -> Value:
+        return ops.softplus(x) if self.beta == 1 else ops.softplus(operand(x, "Softplus: x") * self.beta) / self.beta
+
+    def extra_repr(self) -> str:
+        return f"beta={self.beta}"
 
 
 class Hardsigmoid(_Activation):

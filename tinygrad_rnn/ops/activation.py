@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import one_of
 from ..core import OUT, primitive
 from ..core.aliases import ArrayLike, Value
 from ..core.signatures import like_first
@@ -76,9 +77,18 @@ def erf(x: Value) -> Value:
 
 
 @like_first
-def gelu(x: Value) -> Value:
-    """Gaussian error linear unit, ``x * Phi(x)`` (Hendrycks and Gimpel 2016), exact form."""
+def gelu(x: Value, approximate: str = "none") -> Value:
+    """Gaussian error linear unit, ``x * Phi(x)`` (Hendrycks and Gimpel 2016).
+
+    Parameters
+    ----------
+    x : Tensor or array
+    approximate : {"none", "tanh"}
+        "tanh" takes an approximation by :func:`tanh`, which older models were trained with.
+    """
     x = operand(x, "gelu")
+    if one_of("gelu: approximate", approximate, ("none", "tanh")) == "tanh":
+        return 0.5 * x * (1 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)))  # sqrt(2 / pi)
     return x * (0.5 * (1 + erf(x * 0.7071067811865476)))  # 1 / sqrt(2)
 
 
