@@ -30,7 +30,7 @@ class Sizes(NamedTuple):
         return -(-width // self.lanes) * self.lanes
 
     def row(self, parts: list[int]) -> int:
-        """A row of a buffer, padded to whole panels: products write whole panels."""
+        """A row that products write, padded to whole panels, as they write these."""
         total = sum(self.part(p) for p in parts)
         # behind the last part only: no product stores parts that have others behind them
         return -(-total // self.panel) * self.panel
@@ -38,7 +38,15 @@ class Sizes(NamedTuple):
     def ld(self, buffer: Buffer) -> int:
         """Elements of a row."""
         # an array of the caller's has one part and no padding
-        return buffer.parts[0] if buffer.kind is BufferKind.EXTERNAL else self.row(buffer.parts)
+        if buffer.kind is BufferKind.EXTERNAL:
+            return buffer.parts[0]
+        if buffer.of_products:
+            return self.row(buffer.parts)
+        return sum(self.part(p) for p in buffer.parts)  # panels have four vectors on some machines: half a row or more
+
+    def input_grad_ld(self, buffer: Buffer | None, width: int) -> int:
+        """Elements of a row of an input's gradient: of the loop's buffer, or written by products after it."""
+        return self.row([width]) if buffer is None else self.ld(buffer)
 
     def part_at(self, buffer: Buffer, index: int) -> int:
         return sum(self.part(p) for p in buffer.parts[:index])

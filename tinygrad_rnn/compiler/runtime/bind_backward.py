@@ -86,7 +86,7 @@ def bind_backward(
     for i in wanted:
         x, name = t.inputs[i], Role.INPUT_GRAD.of(i)
         # padded, as products write whole panels
-        ld = sizes.row([x.width])
+        ld = sizes.input_grad_ld(plan.input_buffers.get(i), x.width)
         size = time * batch * ld + sizes.panel
         view = view_of(reverse, 0 if small else names.index(name), (time, batch, *t.shapes.inputs[i]), 0, ld)
         if small:

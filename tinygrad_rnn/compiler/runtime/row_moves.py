@@ -82,10 +82,8 @@ def backward_moves(plan: Plan, layout: Layout, with_reset_states: bool) -> RowMo
         tasks: list[Task] = []
         for i in wanted:
             n = traced.inputs[i].width
-            source, target = (
-                Matrix(Role.INPUT_GRAD.of(i), 0, sizes.row([n])),
-                Matrix(Role.CALLER_INPUT_GRAD.of(i), 0, n),
-            )
+            ld = sizes.input_grad_ld(plan.input_buffers.get(i), n)
+            source, target = Matrix(Role.INPUT_GRAD.of(i), 0, ld), Matrix(Role.CALLER_INPUT_GRAD.of(i), 0, n)
             tasks.append(MoveRows(source, target, Section.PACKED_ROW, IN_ORDER, n, Missing.ZERO))
         began = [(Role.CALLER_STATE_GRAD, Section.INITIAL_ROW if with_reset_states else Section.BATCH_ROW)]
         if with_reset_states:

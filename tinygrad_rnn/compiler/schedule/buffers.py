@@ -43,6 +43,7 @@ class Buffer:
     owner: str = ""  # prefix of the loop that makes it
     result: bool = False  # handed to the caller: an array of its own
     joinable: bool = False  # padding of parts is zero, so that a product may read neighbours as one operand
+    of_products: bool = False  # a product writes its rows, and writes them in whole panels
 
     @property
     def standalone(self) -> bool:

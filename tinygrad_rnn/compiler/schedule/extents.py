@@ -48,5 +48,6 @@ def equal_rows(schedule: Schedule, width_class: dict[int, int]) -> dict[Buffer, 
         widths = tuple(parts.get((buffer, i)) for i in range(len(buffer.parts)))
         if None not in widths:
             # rows of the caller's are not padded, so their stride is another
-            found[buffer] = first.setdefault((buffer.kind is BufferKind.EXTERNAL, widths), buffer)
+            kind = buffer.kind is BufferKind.EXTERNAL, buffer.of_products  # which decide on padding
+            found[buffer] = first.setdefault((*kind, widths), buffer)
     return found

@@ -244,6 +244,7 @@ class Schedule:
                     assert acc.place is not None
                     self.stores.append(Store(value, acc.place, when, acc.out.width, out=acc.out))
                     acc.bias = []
+            buffer.of_products = True
             product = Product(level, members, buffer)
             product.sources = self._runs(members[0])
             self.products.append(product)
