@@ -78,6 +78,11 @@ def test_activations(name):
     assert nn.Sequential(nn.Linear(4, 6), getattr(nn, name)(**options))(X.astype(np.float32)).dtype == np.float32
 
 
+def test_activations_are_never_in_place():
+    with pytest.raises(TypeError, match="ReLU: got inplace, wanted no options; results are new, never in place"):
+        nn.ReLU(inplace=True)
+
+
 @pytest.mark.parametrize("options", [{}, {"eps": 0.1}, {"elementwise_affine": False}])
 def test_rms_norm(options):
     torch = pytest.importorskip("torch")

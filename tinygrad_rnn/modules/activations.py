@@ -21,6 +21,11 @@ class _Activation(Module):
     function: Any
     options: tuple[str, ...] = ()
 
+    def __init__(self, **unknown: Any) -> None:
+        if unknown:
+            name = type(self).__name__
+            raise TypeError(f"{name}: got {', '.join(unknown)}, wanted no options; results are new, never in place")
+
     def forward(self, x: Value) -> Value:
         return type(self).function(x, *(getattr(self, name) for name in self.options))
 
