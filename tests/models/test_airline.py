@@ -68,7 +68,8 @@ def test_weights_give_the_same_forecasts(tmp_path, series):
 
 
 def test_one_seed_one_result(tmp_path):
-    first, again, other = (airline.main(["--epochs", "1", "--seed", seed, "--out", str(tmp_path)]) for seed in "112")
+    out = ["--out", str(tmp_path), "--force"]
+    first, again, other = (airline.main(["--epochs", "1", "--seed", seed, *out]) for seed in "112")
     assert first == again
     assert first != other
 
@@ -88,6 +89,7 @@ def test_a_series_of_the_users_own(tmp_path, capsys):
             "2",
             "--out",
             str(tmp_path),
+            "--force",
         ]
     )
     assert capsys.readouterr().out.startswith("sold: 40 values, 19 windows to train on, 7 to test")
@@ -129,14 +131,14 @@ def test_missing_file(tmp_path, capsys):
 def test_errors_are_those_of_the_framework(tmp_path):
     (tmp_path / "t.csv").write_text("passengers\nmany\n")
     with pytest.raises(DataError, match="line 2, column 'passengers': got 'many'"):
-        airline.main(["--data", str(tmp_path / "t.csv"), "--out", str(tmp_path)])
+        airline.main(["--data", str(tmp_path / "t.csv"), "--out", str(tmp_path), "--force"])
 
 
 @pytest.mark.slow
 def test_the_tutorials_numbers(tmp_path):
     """22.9 and 47.5 passengers (Keras), within 10 %, for three seeds."""
     for seed in range(3):
-        errors = airline.main(["--seed", str(seed), "--out", str(tmp_path)])
+        errors = airline.main(["--seed", str(seed), "--out", str(tmp_path / str(seed))])
         assert errors["train_rmse"] == pytest.approx(22.9, rel=0.1)
         assert errors["test_rmse"] == pytest.approx(47.5, rel=0.1)
 

@@ -117,7 +117,7 @@ def test_without_scikit_learn(monkeypatch, capsys, tmp_path):
 @pytest.mark.slow
 def test_96_percent(tmp_path):
     for seed in range(3):
-        metrics = digits.main(["--seed", str(seed), "--out", str(tmp_path)])
+        metrics = digits.main(["--seed", str(seed), "--out", str(tmp_path / str(seed))])
         assert metrics["accuracy"] >= 0.96
         assert metrics["accuracy"] > metrics["nearest_mean_accuracy"]
 

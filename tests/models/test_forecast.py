@@ -60,7 +60,16 @@ def test_it_says_so_when_it_loses(tmp_path, capsys):
 def test_seasons(tmp_path, capsys):
     """What --period says counts; a walk has no season, and so only one rival."""
     values = np.cumsum(np.random.default_rng(0).standard_normal(200)).round(3)
-    arguments = ["--data", str(csv(tmp_path / "x.csv", values)), "--column", "sold", *SMALL, "--out", str(tmp_path)]
+    arguments = [
+        "--data",
+        str(csv(tmp_path / "x.csv", values)),
+        "--column",
+        "sold",
+        *SMALL,
+        "--out",
+        str(tmp_path),
+        "--force",
+    ]
     assert command.main(["forecast", *arguments]) == 0
     text = capsys.readouterr().out
     assert "season: none, as the training part shows; --period sets it" in text
@@ -88,7 +97,8 @@ def test_a_file_of_yours(tmp_path, capsys):
     error = capsys.readouterr().err
     assert "short.csv: got 3 rows, wanted at least the 14 that it sees" in error
     for verb in ([], ["predict"]):
-        assert command.main(["forecast", *verb, "--column", "sold", *out]) == 1
+        new = ["--force"] if not verb else []
+        assert command.main(["forecast", *verb, "--column", "sold", *out, *new]) == 1
         assert "--column: got 'sold' without --data, wanted the file that it is in" in capsys.readouterr().err
 
 
@@ -137,5 +147,5 @@ def test_the_rows_it_asks_for_are_enough():
 @pytest.mark.slow
 def test_it_beats_both_rivals(tmp_path):
     for seed in range(2):
-        metrics = forecast.main(["--seed", str(seed), "--out", str(tmp_path)])
+        metrics = forecast.main(["--seed", str(seed), "--out", str(tmp_path / str(seed))])
         assert metrics["mae"] < 0.95 * metrics["best_baseline_mae"]

@@ -83,6 +83,6 @@ def test_bad_series(tmp_path, capsys):
 @pytest.mark.slow
 def test_half_a_percent_of_the_amplitude(tmp_path):
     for seed in range(3):
-        errors = sine.main(["--seed", str(seed), "--out", str(tmp_path)])
+        errors = sine.main(["--seed", str(seed), "--out", str(tmp_path / str(seed))])
         assert errors["mae"] <= 0.005
         assert errors["persistence_mae"] > 0.1
