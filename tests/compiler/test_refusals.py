@@ -83,7 +83,7 @@ def to_numpy(cell, x, h):
 
 @refused("NumPy")
 def numpy_function(cell, x, h):
-    return result(x + np.cov(h))  # here
+    return result(x + np.percentile(h, 30))  # here
 
 
 @refused("\\.data")
@@ -120,9 +120,14 @@ def parameter_as_an_array(cell, x, h):
     return result(x + h @ (cell.w.numpy() * 2))  # here
 
 
-@refused("cumsum.*no lowering")
+@refused("sort.*no lowering")
 def no_lowering(cell, x, h):
-    return result(x + tr.cumsum(h, axis=1))  # here
+    return result(x + tr.sort(h, axis=1))  # here
+
+
+@refused("pad.*rows stay apart")
+def running_sum_over_rows(cell, x, h):
+    return result(x + tr.cumsum(h, axis=0))  # here
 
 
 @refused("einsum.*rows stay apart")

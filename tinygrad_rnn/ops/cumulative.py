@@ -6,20 +6,29 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..core import primitive
+from ..core import Lowering, primitive
 from ..core.aliases import Value
 from ..core.signatures import like_first
 from .arguments import integer, one_axis, operand
 from .elementwise import where
 from .join import concat
-from .shape import flip, moveaxis, reshape
+from .shape import flip, moveaxis, pad, reshape
 
 
 def _cumsum_vjp(g: Value, y: Value, x: Value, axis: int) -> Value:
     return flip(_cumsum(flip(g, axis), axis=axis), axis)  # the transpose runs from the end
 
 
-@primitive(vjps=[_cumsum_vjp], saves=())
+def _decompose_cumsum(x: Value, axis: int) -> Value:
+    n, step = x.shape[axis], 1
+    lead = (slice(None),) * axis
+    while step < n:  # each adds to sums of so many elements those before them
+        x = x + pad(x, [(step * (i == axis), 0) for i in range(len(x.shape))])[(*lead, slice(0, n))]
+        step *= 2
+    return x
+
+
+@primitive(vjps=[_cumsum_vjp], saves=(), lowering=Lowering(decompose=_decompose_cumsum))
 def _cumsum(x: Value, axis: int) -> Value:
     return np.cumsum(x, axis=axis)
 

@@ -55,6 +55,7 @@ REDUCE: dict[str, Callable] = {
 ALONG: dict[str, Callable] = {
     "softmax": ops.softmax,
     "log_softmax": lambda a, axis: ops.tanh(0.3 * ops.log_softmax(a, axis)),
+    "cumsum": lambda a, axis: ops.tanh(ops.cumsum(a, axis[0])),
     "centre": lambda a, axis: a - a.mean(axis=axis, keepdims=True),
 }
 KINKS = {"relu", "abs", "maximum", "where", "masked", "max", "min"}
