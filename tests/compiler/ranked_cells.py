@@ -198,3 +198,12 @@ def axes_that_cut_a_row_differently(c, x, h):
     a = (a * a.sum(2, keepdims=True)).reshape((-1, 12))
     b = (b * b.sum(2, keepdims=True) * c.v).reshape((-1, 12))
     return a, [tr.tanh(h * 0.5 + b)]
+
+
+@ranked((12,), (12,), w=(12, 12))
+def axes_that_fit_nowhere(c, x, h):
+    """Rows that are cut in fours and in threes, in one expression: one of them is stored before."""
+    a, b = h.reshape((-1, 4, 3)), x.reshape((-1, 3, 4))
+    a, b = tr.tanh(a * x[:, :4, None]).reshape((-1, 12)), (b * h[:, :3, None]).reshape((-1, 12))
+    h = tr.tanh(a * b + h @ c.w + a)
+    return a - b, [h]

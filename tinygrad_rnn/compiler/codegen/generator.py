@@ -119,7 +119,7 @@ class LoopGenerator:
                     groups.setdefault(key, ([], []))[0].append(store)
             for r in filter(is_reduction, self.schedule.order):
                 for i, a in enumerate(r.args):
-                    if self.schedule.level_of(a) == level:
+                    if self.schedule.level_of_pass(r, a) == level:
                         groups.setdefault(book.width_class[a.uid], ([], []))[1].append((r, i))
             # any order would do, as sweeps read only what is there before their level; a fixed one keeps files the same
             for key in sorted(groups, key=str):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
@@ -10,7 +9,7 @@ from ...errors import CompileError
 from ..ir.lane_language import Input, Tree, reduction_code, walk
 from ..ir.printer import is_reduction
 from ..ir.program_ops import EXPAND, GATHER, SLICE
-from ..ir.rearranged import Dims, merged
+from ..ir.rearranged import Dims, axes_of, fit, starts
 from ..ir.symbol import Symbol
 from ..schedule.buffers import BufferKind, Place, Store, Sum
 from ..schedule.schedule import Schedule
@@ -132,8 +131,8 @@ class NestedLoop(VectorLoop):
         statics = self._statics(r, code.combine, code.finish, code.each)
         start = writer.constant(code.init) if math.isinf(code.init) else self._number(code.init)
         x = writer.expression(code.each.tree, [self.value(r.args[0], False)], statics)
-        outer, length, inner = r.static["along"]
-        dims = merged(((outer, True), (length, False), (inner, True)))
+        _, length, inner = r.static["along"]
+        dims = axes_of(r.static["along"])
         place = self.schedule.places[r.uid]
         array, row = book.array(place.buffer), book.row(place)
         if any(store.place == place and store.zero_padded for store in self.schedule.stores):
@@ -207,12 +206,12 @@ def sweeps(schedule: Schedule, level: int, stores: list[Store], pieces: list[Pie
     items: list[Any] = [*stores, *pieces]
     for item in items:
         units = _units(schedule, level, item)
-        if not _fit(units):
+        if not fit(units):
             value = item.value if isinstance(item, Store) else item[0]
             where = value.where if isinstance(value, Symbol) else "?"
             raise CompileError(f"a value at {where}: its axes cut a row in ways that no nest of loops has")
         for sweep in found:
-            if _fit(units | sweep[2]):
+            if fit(units | sweep[2]):
                 break
         else:
             sweep = ([], [], set())
@@ -220,11 +219,6 @@ def sweeps(schedule: Schedule, level: int, stores: list[Store], pieces: list[Pie
         (sweep[0] if isinstance(item, Store) else sweep[1]).append(item)
         sweep[2].update(units)
     return [(s, p, sorted(units, reverse=True)) for s, p, units in found]
-
-
-def _fit(units: set[int]) -> bool:
-    ordered = sorted(units)
-    return all(b % a == 0 for a, b in itertools.pairwise(ordered))
 
 
 def _units(schedule: Schedule, level: int, item: Store | Piece) -> set[int]:
@@ -238,8 +232,7 @@ def _units(schedule: Schedule, level: int, item: Store | Piece) -> set[int]:
         r, i = item
         stack.append((r.args[i], False))
         if "along" in r.static:
-            outer, length, inner = r.static["along"]
-            found |= _starts(merged(((outer, True), (length, False), (inner, True))))
+            found |= starts(axes_of(r.static["along"]))
     seen: set[int] = set()
     while stack:
         s, fresh = stack.pop()
@@ -253,12 +246,7 @@ def _units(schedule: Schedule, level: int, item: Store | Piece) -> set[int]:
         if acc is not None:
             stack += [(t, False) for t in acc.epilogue_terms]
         elif s.op is EXPAND:
-            found |= _starts(s.static["dims"])
+            found |= starts(s.static["dims"])
         elif s.op is not GATHER and not is_reduction(s):
             stack += [(a, False) for a in s.args]
     return found
-
-
-def _starts(dims: Dims) -> set[int]:
-    behind = itertools.accumulate((n for n, _ in reversed(dims)), lambda a, b: a * b)
-    return set(list(behind)[:-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import zlib
 from collections.abc import Iterable
@@ -64,6 +65,23 @@ def merged(dims: Iterable[tuple[int, bool]]) -> Dims:
 def widths(dims: Dims) -> tuple[int, int]:
     """Features of the operand and of the result."""
     return math.prod(n for n, kept in dims if kept), math.prod(n for n, _ in dims)
+
+
+def axes_of(along: tuple[int, int, int]) -> Dims:
+    """The axes of a reduction along the second of (outer, length, inner): those that its result has, and that one."""
+    outer, length, inner = along
+    return merged(((outer, True), (length, False), (inner, True)))
+
+
+def starts(dims: Dims) -> set[int]:
+    """Where axes begin, as how many features lie behind each place; not the first and the last."""
+    behind = itertools.accumulate((n for n, _ in reversed(dims)), lambda a, b: a * b)
+    return set(list(behind)[:-1])
+
+
+def fit(units: set[int]) -> bool:
+    """Whether one nest of loops has all axes that begin there."""
+    return all(b % a == 0 for a, b in itertools.pairwise(sorted(units)))
 
 
 def numbers_of(dims: Dims) -> np.ndarray:

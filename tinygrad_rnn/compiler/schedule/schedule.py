@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..ir.program_ops import CONCAT, EXPAND, GATHER, SLICE
+from ..ir.rearranged import axes_of, fit, starts
 from ..ir.symbol import Symbol
 from ..ir.weight_slices import resolve_slice
 from .buffers import Buffer, BufferKind, LoopOutput, Place, Store, Sum
@@ -71,6 +72,9 @@ class Schedule:
         self.read_elsewhere = {
             s.args[0].uid for s in self.order if s.op in READS_A_ROW
         }  # from memory, and not lane by lane
+        self.starts: dict[int, set[int]] = {}  # where axes begin in what a value is computed from in one sweep
+        self.later: set[int] = set()  # reductions that go over what was stored a level before
+        self.apart: set[int] = set()  # values in a place, as their axes do not fit to those of what reads them
         self.accumulations = find_accumulations(self.order, self.uses, self.sources, self.per_step)
         self._find_levels()
         # places that are given come first: a product may store its result there, and readers share it
@@ -120,14 +124,33 @@ class Schedule:
                 acc.epilogue_terms = [t for t in acc.initial_terms if not any(t is e for e in early)]
                 acc.initial_terms = early
                 acc.level = ready + 1
-                self.level[s.uid] = max([acc.level, *(self.level_of(t) for t in acc.epilogue_terms)])
+                self.level[s.uid] = max([acc.level, *self._levels_together(s, acc.epilogue_terms)])
             elif s.op in READS_A_ROW:
                 (a,) = s.args
                 self.level[s.uid] = self.level_of(a) + (not self.is_written_early(a))
+                self.starts[s.uid] = starts(s.static["dims"]) if s.op is EXPAND else set()
             elif s.lowering.kind == "reduce":  # its total is known after a sweep over all features
-                self.level[s.uid] = max(self.level_of(a) for a in s.args) + 1
+                own = starts(axes_of(s.static["along"])) if "along" in s.static else set()
+                if not fit(own | self.starts.get(s.args[0].uid, set())):
+                    self.apart.add(s.args[0].uid)
+                    self.later.add(s.uid)
+                self.level[s.uid] = max(self.level_of_pass(s, a) for a in s.args) + 1
             else:
-                self.level[s.uid] = max([0, *(self.level_of(a) for a in self._args(s))])
+                self.level[s.uid] = max([0, *self._levels_together(s, self._args(s))])
+
+    def _levels_together(self, s: Symbol, operands: list[Any]) -> list[int]:
+        """Levels at which operands can be read; if their axes do not fit together, those are stored before."""
+        found = {a.uid: self.starts[a.uid] for a in operands if isinstance(a, Symbol) and self.starts.get(a.uid)}
+        units = set().union(*found.values())
+        if fit(units):
+            self.starts[s.uid] = units
+            return [self.level_of(a) for a in operands]
+        self.apart |= found.keys()
+        return [self.level_of(a) + (isinstance(a, Symbol) and a.uid in found) for a in operands]
+
+    def level_of_pass(self, r: Symbol, a: Symbol) -> int:
+        """The level at which a reduction goes over its operand `a`."""
+        return self.level_of(a) + (r.uid in self.later)
 
     def level_of(self, s: Any) -> int:
         return self.level.get(s.uid, 0) if isinstance(s, Symbol) else 0
@@ -293,12 +316,11 @@ class Schedule:
         work = [(s.value, s.level, s.width) for s in self.stores]
         for s in self.order:
             if s.lowering.kind == "reduce":
-                work += [(a, self.level_of(a), a.width) for a in s.args]
+                work += [(a, self.level_of_pass(s, a), a.width) for a in s.args]
                 # a total is complete only after a sweep over all features: whoever reads it comes later
                 scratch = scratch or self.buffer(BufferKind.SCRATCH, "shared")
                 self.places.setdefault(s.uid, self._new_part(scratch, s))
-            elif s.op in READS_A_ROW:
-                (a,) = s.args
+            for a in [*(s.args if s.op in READS_A_ROW else ()), *([s] if s.uid in self.apart else ())]:
                 if a.uid not in self.places and a.uid not in self.sources and a.lowering.kind != "reduce":
                     scratch = scratch or self.buffer(BufferKind.SCRATCH, "shared")
                     place = self.places[a.uid] = self._new_part(scratch, a)

@@ -210,7 +210,7 @@ class _Step:
             self._write(value, place, (ADDED, value.uid) if store.add else value.uid)
 
     def _reduce(self, r: Symbol) -> None:
-        mine = [a for a in r.args if self.schedule.level_of(a) == self.level]
+        mine = [a for a in r.args if self.schedule.level_of_pass(r, a) == self.level]
         for a in mine:
             self._check_read(a)
         if mine:
