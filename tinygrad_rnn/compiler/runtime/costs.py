@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import os
+import weakref
 from typing import NamedTuple
 
 from ...kernels.loops.task_codes import (
@@ -81,6 +82,16 @@ class LoopCost(NamedTuple):
 
 def cost_of_loop(layout: Layout) -> LoopCost:
     """Estimated time of a loop, by its program."""
+    found = _known.get(layout)
+    if found is None:
+        found = _known[layout] = _cost_of_loop(layout)
+    return found
+
+
+_known: weakref.WeakKeyDictionary[Layout, LoopCost] = weakref.WeakKeyDictionary()
+
+
+def _cost_of_loop(layout: Layout) -> LoopCost:
     lanes, schedule = layout.sizes.lanes, layout.schedule
     row = 0.0
     for _, computed in layout.emitter.loops:

@@ -118,6 +118,10 @@ def share(
         Number of the first task that is not of the launch as one thread does it.
     sizes : Sizes
     """
+    alone = sum(sizes.cost(task) for tasks in (*before, after, last) for task in tasks)
+    alone += 0.0 if loop is None else loop.time * loop.cost.of_rows(loop.batch)
+    if alone < WORTH:
+        return None
     found = _Phases(first, sizes)
     for tasks in before:
         found.add(tasks)
@@ -125,9 +129,7 @@ def share(
         found.phases.append(Phase(LOOP, 0, 0))
     found.add(after)
     found.add(last, in_order=True)
-    alone = sum(time for time, _ in found.times)
-    alone += 0.0 if loop is None else loop.time * loop.cost.of_rows(loop.batch)
-    if alone < WORTH or len(found.phases) > MOST_PHASES:
+    if len(found.phases) > MOST_PHASES:
         return None
     choices = _choices(alone, found.times, loop)
     if max(choices) < 4:

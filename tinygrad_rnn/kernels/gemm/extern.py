@@ -21,6 +21,7 @@ from ..simd.lanes import vlanes
 from ..simd.types import BOUNDSCHECK, is_array
 from ..threads.member import columns_of_parts, count_of, rank_of
 from . import gemm as tile
+from .tile import never_inline
 
 HUGE = 1 << 40  # elements: an address has no length
 
@@ -58,6 +59,7 @@ def _part(
     rows: int, columns: int, c: int, ldc: int, member: int, like: Any,
 ) -> None:  # fmt: skip
     """A member's part of a product of whole panels: some of its rows, some of its columns."""
+    never_inline()
     rank, count = rank_of(member), count_of(member)
     x, h, w, u = array_at(a, HUGE, like), array_at(a2, HUGE, like), array_at(p, HUGE, like), array_at(p2, HUGE, like)
     before, out, begun = array_at(begin, HUGE, like), array_at(c, HUGE, like), start != 0

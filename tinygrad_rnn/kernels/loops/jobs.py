@@ -11,6 +11,7 @@ from typing import Any
 
 from numba import njit
 
+from ..gemm.tile import never_inline
 from ..threads.atomics import atomic_add, atomic_load, atomic_store, give_way, pause
 from ..threads.job_codes import (
     BARRIER_AT,
@@ -60,6 +61,7 @@ def first_of_range(launch_at: int, part: int, parts: int) -> int:
 @njit(error_model="numpy")
 def do_phase(job_at: int, number: int, rank: int, like: Any) -> None:
     """This thread's part of a phase: of the phase with this number, from 1 on."""
+    never_inline()
     job = record_at(job_at, 0, Job)
     launch = record_at(job.launch, 0, Launch)
     phase = record_at(launch.phases.address, PHASE_SIZE * (number - 1), Phase)
@@ -113,6 +115,7 @@ def part_of_job(job_at: int, slot: int, like: Any) -> None:
 @njit(error_model="numpy")
 def _phases(job_at: int, like: Any) -> int:
     """Do a job together with whoever takes it up; returns how often there was no memory."""
+    never_inline()
     job = record_at(job_at, 0, Job)
     launch, own = record_at(job.launch, 0, Launch), integers_at(job_at, SLOT)
     at, missing, members, parts = job_at + PHASE_AT * SLOT * BYTES, 0, 0, 0
@@ -144,6 +147,7 @@ def _phases(job_at: int, like: Any) -> int:
 @njit(error_model="numpy")
 def share(launch_at: int, addresses: int, like: Any) -> int:
     """Do a launch with as many threads as it is worth and as there are; -1 if that is this one alone."""
+    never_inline()
     launch = record_at(launch_at, 0, Launch)
     callers = launch.board + CALLERS * BYTES
     free = record_at(launch.board, 0, Board).limit - atomic_add(callers, 1)
