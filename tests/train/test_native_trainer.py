@@ -404,6 +404,20 @@ def test_classes_that_become_wrong_in_between_are_named():
     assert one.steps == 15
 
 
+def test_a_change_of_the_model_costs_no_more_than_a_step(counts):
+    def freeze(trainer):
+        trainer.model.head.bias.requires_grad_(trainer.epoch != 2)
+
+    found = []
+    for callbacks in ([freeze, EveryStep()], [freeze]):
+        counts.clear()
+        one = trainer(callbacks=callbacks)
+        one.fit(loader(), epochs=5)
+        found.append(everything(one))
+    assert sum(count > 1 for count in counts) >= 5
+    same(*found)
+
+
 def test_copies_go_on_alike():
     one = trainer()
     one.fit(loader(), epochs=2)

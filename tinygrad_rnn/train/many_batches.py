@@ -32,7 +32,7 @@ class ManyBatches:
     def __init__(self, loader: DataLoader, updates: Callable[[], ProgramUpdates], update: Update):
         self.loader, self.updates, self.update = loader, updates, update
         self.rows = np.arange(loader.size)
-        self.native: Any = None  # a ManySteps, once there is one; False if there is none
+        self.native: Any = None  # a ManySteps, once there is one; False if there is none in this epoch
         self.most = 1  # steps of one call, so that it takes no longer than CHUNK
 
     @staticmethod
@@ -42,7 +42,7 @@ class ManyBatches:
 
     def epoch(self, batches: Iterator[Any], left: Callable[[], int]) -> Iterator[Outcome]:
         """Update with the batches that have the next rows of the loader, as long as ``left() > 0``."""
-        loader = self.loader
+        loader, self.native = self.loader, self.native or None
         while (n := left()) > 0 and (taken := list(itertools.islice(batches, min(self.most, n)))):
             while taken:
                 order = self._alike(taken)
@@ -65,7 +65,10 @@ class ManyBatches:
         sizes = [r.size for r in order]
         if sizes.count(size) < len(sizes):
             order = order[: next(i for i, n in enumerate(sizes) if n != size)]
-        if not order or self.updates().program_of(self.loader.batch(taken[0]))[1] is not self.native.step:
+        if not order:
+            return []
+        if self.updates().program_of(self.loader.batch(taken[0]))[1] is not self.native.step:
+            self.native = None  # it changed: another one, from the next step on
             return []
         try:
             self.native.read(order)

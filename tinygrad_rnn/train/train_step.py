@@ -88,10 +88,11 @@ class TrainStep:
         self.accumulate = whole_number("accumulate", accumulate)
         self._waiting = 0  # batches whose gradients wait in the parameters for an update
         self._updates: ProgramUpdates | None = None
+        self._many: ManyBatches | None = None  # over the rows of the last loader
         self._parts: tuple = ()  # model, loss and optimiser, as they were when it was made
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_updates": None, "_parts": ()}  # copies make their own programs
+        return {**self.__dict__, "_updates": None, "_many": None, "_parts": ()}  # copies make their own programs
 
     def __call__(self, inputs: Any, targets: Any) -> float:
         """Update the parameters with one batch.
@@ -139,7 +140,9 @@ class TrainStep:
         many = None
         one_by_one = self.accumulate > 1 or self._waiting > 0
         if isinstance(loader, DataLoader) and ManyBatches.fits(loader) and not one_by_one:
-            many = ManyBatches(loader, self.updates, lambda batch: self.updates()(batch))
+            if self._many is None or self._many.loader is not loader:
+                self._many = ManyBatches(loader, self.updates, lambda batch: self.updates()(batch))
+            many = self._many
         while left() > 0:
             before = len(losses)
             if many is not None:
