@@ -165,8 +165,8 @@ class Operators(Traceable):
         return iter(functions.unstack(self))
 
 
-for _name in ("sum", "mean", "var", "std", "max", "min", "prod", "cumsum", "cumprod", "argmax", "argmin", "argsort", "all",
-              "any", "squeeze", "repeat", "take"):  # fmt: skip
+_WITH_AXIS = "sum mean var std max min prod cumsum cumprod argmax argmin argsort all any squeeze repeat take"
+for _name in _WITH_AXIS.split():
     setattr(Operators, _name, foreign_names.answering(getattr(Operators, _name)))
 for _name in foreign_names.TENSOR:  # a __getattr__ would make the reading of all other attributes slower
     setattr(Operators, _name, foreign_names.Elsewhere("Tensor", _name, foreign_names.TENSOR))
