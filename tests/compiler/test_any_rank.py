@@ -149,3 +149,29 @@ def test_random_compiled_programs(seed):
     if cell.smooth:
         results = lambda *_: loss_of(leaves_of(*scan(cell, xs, state, mode="compiled")))
         gradcheck(results, leaves_of(xs, state), atol=1e-5, rtol=1e-4, fast=True)
+
+
+class Begun(nn.Cell):
+    """Multiplies by tensors with a row for each batch row, which `begin_sequence` makes."""
+
+    def __init__(self):
+        self.w = nn.Parameter(np.linspace(0.5, 1.5, 6).reshape(2, 3))
+
+    def initial_state(self, batch_size):
+        return tr.zeros((batch_size, 2, 3), np.float64)
+
+    def begin_sequence(self, batch_size):
+        rng = np.random.default_rng(3)
+        self.whole = tr.tensor(rng.uniform(0, 1, (batch_size, 2, 3)), requires_grad=True)
+        self.part = tr.tensor(rng.uniform(0, 1, (batch_size, 2, 1)), requires_grad=True)
+        self.number = tr.tensor(rng.uniform(0, 1, (batch_size, 1, 1)), requires_grad=True)
+
+    def step(self, x, h):
+        h = tr.tanh(x * self.whole + h * self.part * self.w + self.number)
+        return h, h
+
+
+@pytest.mark.parametrize("how", [{}, {"lengths": np.array([4, 1, 3])}], ids=["all", "lengths"])
+def test_constants_of_a_sequence(how):
+    x = tr.tensor(np.random.default_rng(0).uniform(-1, 1, (4, 3, 2, 3)), requires_grad=True)
+    agree(Begun(), x, None, **how)

@@ -186,7 +186,7 @@ class AnyRank(NormalForm):
         # a constant with values for each batch row: it is laid out in rows before the loop
         if a.ndim > len(shape) and a.shape[0] is BATCH:
             if math.prod(a.shape[1:]) == 1:
-                shape, width = (1,), 1
+                shape, width = a.shape[1:], 1
             return self.make(FLATTEN, (a,), {"row": shape}, (BATCH, width), a.dtype, False)
         if a.size == 1:
             return a if a.ndim < 2 else reshape(a, ())
