@@ -74,7 +74,7 @@ def contract(trace: Any, op: Any, args: Sequence[Any], terms: list[str], out: st
 
 
 class _Contraction:
-    """Products of rows whose features are labelled, with axes of `sizes`, in the order of `out` at the end."""
+    """Products of rows whose features are labelled, with axes of `sizes`; `out` is the final order."""
 
     def __init__(self, trace: Any, sizes: dict[str, int], out: str):
         self.trace, self.sizes, self.out = trace, sizes, out

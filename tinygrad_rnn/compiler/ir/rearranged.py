@@ -68,7 +68,7 @@ def widths(dims: Dims) -> tuple[int, int]:
 
 
 def axes_of(along: tuple[int, int, int]) -> Dims:
-    """The axes of a reduction along the second of (outer, length, inner): those that its result has, and that one."""
+    """The axes of what is reduced along the second of (outer, length, inner), which its result lacks."""
     outer, length, inner = along
     return merged(((outer, True), (length, False), (inner, True)))
 
