@@ -253,7 +253,7 @@ def test_records_are_integers_in_the_order_of_their_fields(kind):
 
 def test_positions_of_a_launch():
     assert LAUNCH_AT.first == 0
-    assert LAUNCH_AT.row_table.size == LAUNCH_SIZE - 1
+    assert LAUNCH_AT.board == LAUNCH_SIZE - 1
 
 
 def test_operands_are_placed():
