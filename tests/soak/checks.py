@@ -33,7 +33,12 @@ def finite(results: Results, limit: float = 1e6) -> bool:
 
 
 def require_close(
-    got: Results, wanted: Results, what: str, dtype: np.dtype, noisy: Callable[[], list[Results]] | None = None
+    got: Results,
+    wanted: Results,
+    what: str,
+    dtype: np.dtype,
+    noisy: Callable[[], list[Results]] | None = None,
+    floor: float = 1e-3,
 ) -> None:
     """Complain about the entry that is off by most.
 
@@ -41,6 +46,8 @@ def require_close(
     ----------
     noisy : callable, optional
         What ``wanted`` becomes when arguments are off by a few rounding errors; asked only if something differs.
+    floor : float
+        Arrays that are smaller than so much of the largest one are held to the precision of that.
     """
     got, wanted = _with_zeros(got, wanted), _with_zeros(wanted, got)
     if got.keys() != wanted.keys():
@@ -55,7 +62,7 @@ def require_close(
             if not np.array_equal(value, want):
                 raise Mismatch(f"{what}: {name}: got {value}, wanted {want}")
             continue
-        scale = max(float(np.abs(want).max(initial=0.0)), 1e-3 * largest)
+        scale = max(float(np.abs(want).max(initial=0.0)), floor * largest)
         off = np.where(np.isfinite(value), np.abs(value - want), np.inf)
         if off.max(initial=0.0) <= allowed * scale:
             continue

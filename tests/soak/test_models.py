@@ -12,7 +12,7 @@ from .checks import Mismatch
 from .model_case import Case, run_model_case
 
 
-@pytest.mark.parametrize("number", [n if n < 6 else pytest.param(n, marks=pytest.mark.slow) for n in range(60)])
+@pytest.mark.parametrize("number", [n if n < 4 else pytest.param(n, marks=pytest.mark.slow) for n in range(60)])
 def test_a_few_models(number):
     coverage = Coverage()
     run_model_case(0, number, coverage)
@@ -30,8 +30,8 @@ def test_mistakes_of_programs_are_seen(part, monkeypatch):
     run = part.run
 
     def off(self, *args):
-        return [np.asarray(a) * 1.001 if a.dtype.kind == "f" else a for a in run(self, *args)]
+        return [a * a.dtype.type(1.001) if isinstance(a, np.ndarray) else a for a in run(self, *args)]
 
     monkeypatch.setattr(part, "run", off)
-    with pytest.raises((Mismatch, CompileError), match=r"compiled function and the tape|does not give what it gives"):
+    with pytest.raises((Mismatch, CompileError), match=r"and the tape: |does not give what it gives"):
         run_model_case(0, 0, Coverage())
