@@ -82,7 +82,10 @@ def main(argv: list[str] | None = None) -> int:
         load(name).main(rest)
         sys.stdout.flush()
     except BrokenPipeError:  # as in "| head"
-        print(f"models {name}: stopped, as nobody reads its output; --resume goes on", file=sys.stderr)
+        print(
+            f"models {name}: stopped, as nobody reads its output; if training had begun, --resume goes on",
+            file=sys.stderr,
+        )
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except (TinygradError, OSError) as e:  # the user's files and sizes; anything else is our mistake

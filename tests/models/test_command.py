@@ -1,5 +1,6 @@
 """``python -m models``: the list, and what it says to wrong input."""
 
+import os
 import re
 import signal
 import subprocess
@@ -305,3 +306,17 @@ def test_unknown_cell(capsys):
     with pytest.raises(SystemExit):
         command.main(["sine", "--cell", "elephant"])
     assert "argument --cell: invalid choice: 'elephant'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="pipes")
+def test_nobody_reads_the_output(tmp_path):
+    """As in ``| head -1``: it stops, and says so."""
+    arguments = [sys.executable, "-m", "models", "sine", "--samples", "20", "--epochs", "3", "--out", str(tmp_path)]
+    with subprocess.Popen(
+        arguments, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
+    ) as run:
+        run.stdout.close()
+        errors = run.stderr.read()
+    assert run.returncode == 1
+    assert errors == "models sine: stopped, as nobody reads its output; if training had begun, --resume goes on\n"
