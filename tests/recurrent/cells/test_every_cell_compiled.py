@@ -18,8 +18,8 @@ SIZES = [(1, 1), (1, 4), (3, 1), (9, 17)]
 # variants of others, or of cells in tests/compiler: each compiles for some seconds
 LONG = {
     "rnn-relu", "rnn-sigmoid-nobias", "lstm-nobias", "gru-before-nobias", "layernorm-gru-nobias", "stateless",
-    "own-mgu", "own-peephole", "learned-start", "slstm-heads", "linear-attention-heads", "deltanet-heads",
-    "gated-deltanet-heads", "s6",
+    "own-mgu", "own-peephole", "learned-start", "slstm-heads", "mlstm-heads", "linear-attention-heads",
+    "deltanet-heads", "gated-deltanet-heads", "s6",
 }  # fmt: skip
 every_cell = pytest.mark.parametrize(
     "case", [pytest.param(c, id=c.name, marks=[pytest.mark.slow] * (c.name in LONG)) for c in CELLS if c.compiled]
