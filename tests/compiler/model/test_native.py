@@ -209,3 +209,16 @@ def test_integers_that_are_computed(dtype):
     ids = np.array([[-1, 2, 3], [5, 100, -7]], np.int8)
     native = agree(dtype, function, ids, np.array([[True, True, False], [True, True, True]]))
     assert native.stages.host == []
+
+
+def test_extrema_softmaxes_and_known_places_along_any_axis(dtype):
+    w, ids = nn.Parameter(numbers(5, 3).astype(dtype)), np.array([0, 2, -2])
+
+    def function(x):
+        y = tr.softmax(x * w[0], axis=1) + tr.log_softmax(x * w[1], axis=0)
+        z = tr.max(x * w[1], axis=(0, 1)) * tr.min(x * w[0], axis=0, keepdims=True)
+        y = y + tr.logsumexp(x * w[2], axis=0, keepdims=True) + z + tr.embedding(w, ids % 3)
+        places = (y[:, np.array([0, 2, 2, -1])] ** 2).sum() + y[np.array([0, 1]), np.array([1, -2])].sum()
+        return places + y[np.tril(np.ones((3, 3), bool))].sum() + (w[ids] ** 2).sum()
+
+    assert agree(dtype, function, numbers(3, 3, 3)).stages.host == []

@@ -74,17 +74,41 @@ def _sum(binder: Binder, s: Symbol) -> bool:
     return True
 
 
+def _getitem(binder: Binder, s: Symbol) -> bool:
+    """Elements at places that the trace knows."""
+    places, width = _places(s.static["index"], s.args[0].shape)
+    x = binder.contiguous(binder.operand(s.args[0]))
+    if x.size and s.size:
+        binder.stages.gather(x.reshape(-1, width), places, binder.result(s))
+    return bool(x.size and s.size)
+
+
 def _scatter_add(binder: Binder, s: Symbol) -> bool:
-    """The transpose of a slice: zeros, with the argument in its place."""
+    """The transpose of indexing: zeros, with the argument in its place, or added to places."""
     index = s.static["index"]
     parts = index if isinstance(index, tuple) else (index,)
     if not all(p is None or p is Ellipsis or isinstance(p, int | slice) for p in parts):
-        return False
+        places, width = _places(index, s.shape)
+        rows = binder.contiguous(binder.operand(s.args[0]))
+        if rows.size and s.size:
+            binder.stages.scatter(rows, places, -1, binder.result(s).reshape(-1, width))
+        return bool(rows.size and s.size)
     target = binder.result(s)
     binder.stages.clear(target.reshape(-1))
     place = target[of_array(index)]
     binder.stages.copy(np.broadcast_to(binder.operand(s.args[0]), place.shape), place)
     return True
+
+
+def _places(index: Any, shape: tuple) -> tuple[np.ndarray, int]:
+    """Which rows of how many elements an index takes of an array in order, from 0 on."""
+    parts = index if isinstance(index, tuple) else (index,)
+    if len(parts) == 1 and isinstance(parts[0], np.ndarray) and parts[0].dtype.kind in "iu":
+        shape, width = shape[:1], math.prod(shape[1:])
+    else:
+        width = 1
+    found = np.arange(math.prod(shape)).reshape(shape)[index]
+    return np.ascontiguousarray(found, np.int64), width
 
 
 def of_array(index: Any) -> tuple:
@@ -143,7 +167,9 @@ def _scatter_rows(binder: Binder, s: Symbol) -> bool:
 
 def _indices(binder: Binder, s: Symbol) -> np.ndarray | None:
     """The integers that an operation looks up: an argument, or known to the trace."""
-    return binder.integers(s.args[1]) if len(s.args) > 1 else None
+    if len(s.args) > 1:
+        return binder.integers(s.args[1])
+    return np.ascontiguousarray(s.static["indices"], np.int64)
 
 
 RULES = {
@@ -152,6 +178,7 @@ RULES = {
     id(SUM_ROWS): _sum_rows,
     id(MATMUL): _matmul,
     id(SUM): _sum,
+    id(indexing._getitem.op): _getitem,
     id(indexing.scatter_add.op): _scatter_add,
     id(join._concat.op): _concat,
     id(join._stack.op): _stack,

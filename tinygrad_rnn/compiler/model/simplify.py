@@ -14,7 +14,7 @@ from ...ops.index import scatter_add
 from ...ops.join import _split
 from ...ops.reduce import _prod
 from ..frontend.trace import recording
-from ..ir.program_ops import BROADCAST, CONSTANT, DIVIDE, GETITEM, MATMUL, MULTIPLY, RESHAPE, SUM, is_ours
+from ..ir.program_ops import BROADCAST, CONSTANT, DIVIDE, GETITEM, MATMUL, MULTIPLY, RESHAPE, SUM, TRANSPOSE, is_ours
 from ..ir.symbol import Symbol
 from . import losses
 from .program import ASTYPE, LOOP, LOOP_GRADIENT, PICK, SUM_ROWS, ModelProgram
@@ -91,7 +91,9 @@ class Simplification(ModelTrace):
         plain = all(isinstance(a, Symbol | bool | int | float) for a in args)
         if plain and symbols and all(a.size for a in symbols):
             rule = RULES.get(op)
-            found = self._decompose(op, args, static) if rule is None else rule(self, *args, **static)
+            found = self._along_the_end(op, args, static)
+            if found is NotImplemented:
+                found = self._decompose(op, args, static) if rule is None else rule(self, *args, **static)
             if found is not NotImplemented:
                 return found
             if op in (MULTIPLY, DIVIDE) and (found := self._scaled_sum(op, *args)) is not None:
@@ -99,6 +101,29 @@ class Simplification(ModelTrace):
             if op.lowering is not None and op.lowering.kind == "elementwise":
                 args = self._in_rows(_without_broadcasts(args))
         return super()._record(op, args, static)
+
+    def _along_the_end(self, op: Op, args: tuple, static: dict) -> Any:
+        """Extrema and softmaxes along other axes than the last, as those of a transpose."""
+        kind = None if op.lowering is None else op.lowering
+        x = args[0]
+        if kind is None or len(args) > 1 or "axis" not in static or not is_ours(op) or op is SUM or x.dtype.kind != "f":
+            return NotImplemented
+        axes = [int(i) for i in np.atleast_1d(static["axis"])]
+        if not reduced_axes(x.shape, axes)[1]:
+            return NotImplemented
+        wanted = self._infer(op, [x], [True], static)
+        if isinstance(wanted, list) or (kind.kind != "reduce" and kind.decompose is None):
+            return NotImplemented
+        reduces = size(wanted[0]) * size(x.shape[i] for i in axes) == x.size
+        if not reduces and wanted != (x.shape, x.dtype):
+            return NotImplemented
+        order, last = [i for i in range(x.ndim) if i not in axes] + axes, tuple(range(x.ndim - len(axes), x.ndim))
+        turned = super()._record(TRANSPOSE, (x,), {"axes": tuple(order)})
+        at_end = last if isinstance(static["axis"], tuple) else last[0]
+        found = self._record(op, (turned,), {**static, "axis": at_end})
+        if reduces:
+            return self._reshaped(found, wanted[0])
+        return super()._record(TRANSPOSE, (found,), {"axes": tuple(map(int, np.argsort(order)))})
 
     def _in_rows(self, args: tuple) -> tuple:
         """Arguments that a loop over rows can read: those that are repeated along a middle axis are spread out."""
