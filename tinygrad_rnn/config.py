@@ -32,7 +32,8 @@ class _GradMode(threading.local):
 
 grad_mode = _GradMode()
 _default_dtype: np.dtype = np.dtype(np.float32)
-_num_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+PROCESSORS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+_num_threads = PROCESSORS
 _generator: np.random.Generator | None = None  # made at first use: importing numpy.random takes a while
 
 
@@ -230,7 +231,7 @@ def set_num_threads(n: int) -> None:
     Parameters
     ----------
     n : int
-        At least 1. The default is the number of processors that this process may use.
+        At least 1. The default is the number of processors that this process may use; loops take no more.
     """
     import threadpoolctl
 

@@ -3,6 +3,7 @@
 import pytest
 
 import tinygrad_rnn as tr
+from tinygrad_rnn import config
 from tinygrad_rnn.compiler import check_available
 from tinygrad_rnn.compiler.runtime import pieces, sharing, trials
 from tinygrad_rnn.errors import CompileError
@@ -42,5 +43,6 @@ def shared(request, monkeypatch, threads_as_before):
     monkeypatch.setattr(sharing, "_choices", choices)
     for name, value in {"ELEMENTS": 200, "WORTH": 0.0, "ROWS": 7, "COLUMNS": 1, "SUM_COLUMNS": 5}.items():
         monkeypatch.setattr(pieces, name, value)
+    monkeypatch.setattr(config, "PROCESSORS", 64)
     monkeypatch.setattr(trials.Trials, "next_is_shared", lambda self: True)
     return by_step

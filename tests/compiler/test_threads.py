@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tr
-from tinygrad_rnn import nn, optim, train
+from tinygrad_rnn import config, nn, optim, train
 from tinygrad_rnn.compiler.runtime import launch, sharing, trials
 from tinygrad_rnn.compiler.runtime.threads import LIMIT, STARTED, workers
 from tinygrad_rnn.kernels.threads.job_codes import IDLE, OFFERED, TAKEN, Board, Worker
@@ -243,6 +243,14 @@ def test_launches_go_on_when_threads_have_ended(shared):
         workers.reset()
     same(results(layer, x), wanted)
     assert workers.threads
+
+
+def test_no_more_threads_than_processors(shared, monkeypatch):
+    monkeypatch.setattr(config, "PROCESSORS", 2)
+    monkeypatch.setattr(workers, "limit", 0)
+    tr.set_num_threads(100)
+    results(make("LSTM", 5, 70), inputs(4, 12, 5))
+    assert workers.slots[0, LIMIT] == 2
 
 
 def test_small_launches_are_not_shared(monkeypatch):

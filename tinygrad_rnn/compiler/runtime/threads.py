@@ -55,8 +55,9 @@ class Workers:
         from ...kernels.loops import workers  # imports Numba
 
         work, _ = workers.functions()
+        most = min(limit, config.PROCESSORS)  # more would take turns, and be waited for
         with self._lock:
-            while len(self.threads) < min(limit - 1, MOST_WORKERS):
+            while len(self.threads) < min(most - 1, MOST_WORKERS):
                 slot = self.slots[1 + len(self.threads)]
                 slot[WORKER_LOCK] = lock = _allocate_lock()
                 _acquire_lock(lock, 1)  # whoever takes it again waits until it is freed
@@ -66,7 +67,7 @@ class Workers:
                 except RuntimeError:  # no more threads: the others do more
                     break
                 self.threads.append(thread)
-            self.slots[0, LIMIT], self.slots[0, STARTED] = limit, len(self.threads)
+            self.slots[0, LIMIT], self.slots[0, STARTED] = most, len(self.threads)
             self.limit = limit
 
     def end(self) -> None:
