@@ -126,7 +126,7 @@ class Simplification(ModelTrace):
         return super()._record(TRANSPOSE, (found,), {"axes": tuple(map(int, np.argsort(order)))})
 
     def _in_rows(self, args: tuple) -> tuple:
-        """Arguments that a loop over rows can read: those that are repeated along a middle axis are spread out."""
+        """Arguments that a loop over rows can read: what repeats along a middle axis is spread out."""
         shape = np.broadcast_shapes(*[a.shape for a in args if isinstance(a, Symbol)])
         if any(Access.ROWS in accesses(args, shape, k) for k in range(len(shape) + 1)):
             return args
