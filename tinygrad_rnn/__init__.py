@@ -2,7 +2,7 @@
 
 import importlib
 
-from . import errors, foreign_names, nn, ops
+from . import distributions, errors, foreign_names, nn, ops
 from .config import (
     enable_grad,
     get_default_dtype,
@@ -21,7 +21,7 @@ from .programs import compile
 
 __version__ = "0.1.0"
 _ROOMS = (
-    "compiler", "data", "decoding", "distributions", "io", "modules", "optim", "programs", "recurrent", "testing",
+    "compiler", "data", "decoding", "io", "modules", "optim", "programs", "recurrent", "testing",
     "train", "viz",
 )  # fmt: skip
 
@@ -34,6 +34,7 @@ __all__ = [
     "as_tensor",
     "compile",
     "detect_anomaly",
+    "distributions",
     "enable_grad",
     "errors",
     "get_default_dtype",

@@ -148,7 +148,6 @@ def test_dtypes_of_parameters():
     assert Normal(np.zeros(2), np.ones(2)).sample().dtype == np.float64
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_as_a_loss_in_a_training_step():
     """As on the tape, whether it is compiled or not."""
     x = RNG.normal(size=(6, 3)).astype(np.float32)
@@ -163,6 +162,7 @@ def test_as_a_loss_in_a_training_step():
             model = nn.Linear(3, size)
             optimizer = optim.SGD(model.parameters(), lr=0.1)
             step = TrainStep(model, optimizer, loss)
+            assert step.explain(x, target).compiled
             for _ in range(3):
                 if compiled:
                     step(x, target)

@@ -39,14 +39,14 @@ class Bernoulli(Distribution):
         self.validate_args = bool(validate_args)
         if name == "probs":
             if self.validate_args:
-                good = (given.data >= 0) & (given.data <= 1)
+                good = lambda: (given.data >= 0) & (given.data <= 1)
                 check_values(good, "Bernoulli: probs: got numbers outside [0, 1], wanted probabilities")
             self.probs = given
             self._yes, self._no = _log(given), _log(1 - given)
             self.logits = self._yes - self._no
         else:
             if self.validate_args:
-                check_values(~np.isnan(given.data), "Bernoulli: logits: got NaN, wanted numbers")
+                check_values(lambda: ~np.isnan(given.data), "Bernoulli: logits: got NaN, wanted numbers")
             self.logits, self.probs = given, ops.sigmoid(given)
             self._yes, self._no = ops.log_sigmoid(given), ops.log_sigmoid(-given)
         self.batch_shape = tuple(given.shape)
@@ -71,7 +71,9 @@ class Bernoulli(Distribution):
         value = operand(value, "Bernoulli: value")
         broadcast_shape("Bernoulli: value", tuple(value.shape), self.batch_shape)
         if self.validate_args:
-            check_values((value == 0) | (value == 1), "Bernoulli: value: got other numbers, wanted zeros and ones")
+            check_values(
+                lambda: (value == 0) | (value == 1), "Bernoulli: value: got other numbers, wanted zeros and ones"
+            )
         value = ops.astype(value, self.probs.dtype)
         return weighted(value, self._yes) + weighted(1 - value, self._no)
 

@@ -48,11 +48,11 @@ class Categorical(Distribution):
             raise ShapeError(f"Categorical: {name}: got shape {tuple(given.shape)}, wanted (..., K)")
         if self.validate_args:
             if name == "probs":
-                good = np.isfinite(given.data).all(-1) & (given.data >= 0).all(-1) & (given.data.sum(-1) > 0)
+                good = lambda: np.isfinite(given.data).all(-1) & (given.data >= 0).all(-1) & (given.data.sum(-1) > 0)
                 check_values(good, "Categorical: probs: got rows that are no probabilities, wanted numbers from 0 on")
             else:
-                top = given.data.max(-1)
-                check_values(np.isfinite(top), "Categorical: logits: got NaN or infinity, wanted a finite largest one")
+                good = lambda: np.isfinite(given.data.max(-1))
+                check_values(good, "Categorical: logits: got NaN or infinity, wanted a finite largest one")
         if name == "probs":
             self.probs = given / given.sum(-1, keepdims=True)
             self.logits = _log(self.probs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -69,9 +70,9 @@ def one_of_two(kind: str, probs: Any, logits: Any, validate_args: Any) -> tuple[
     return name, floats(logits if probs is None else probs, f"{kind}: {name}")
 
 
-def check_values(condition: Any, message: str) -> None:
-    """Raise ValueError unless all of a bool array hold; of what is traced there are no values yet."""
-    if grad_mode.tracer is None and not np.asarray(condition).all():
+def check_values(condition: Callable[[], Any], message: str) -> None:
+    """Raise ValueError unless all of the bools hold that are computed; what is traced has no values yet."""
+    if grad_mode.tracer is None and not np.asarray(condition()).all():
         raise ValueError(message)
 
 

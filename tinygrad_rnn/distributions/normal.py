@@ -43,8 +43,10 @@ class Normal(Distribution):
             loc, scale = (x if x.requires_grad else ops.astype(x, wide) for x in (loc, scale))
         shape = broadcast_shape("Normal", tuple(loc.shape), tuple(scale.shape))
         if self.validate_args:
-            check_values(np.isfinite(loc.data), "Normal: loc: got NaN or infinity, wanted finite numbers")
-            check_values(scale.data > 0, "Normal: scale: got numbers that are not positive, wanted standard deviations")
+            check_values(lambda: np.isfinite(loc.data), "Normal: loc: got NaN or infinity, wanted finite numbers")
+            check_values(
+                lambda: scale.data > 0, "Normal: scale: got numbers that are not positive, wanted standard deviations"
+            )
         self.loc, self.scale = ops.broadcast_to(loc, shape), ops.broadcast_to(scale, shape)
         self.batch_shape = shape
 
