@@ -58,7 +58,32 @@ CALLS = {
     "nn": {
         **{name: {"input_size": 4, "hidden_size": 3} for name in ("RNN", "LSTM", "GRU")},
         "RTRL": {"cell": cell},
+        "BCELoss": {},
         "BCEWithLogitsLoss": {},
+        "BatchNorm1d": {"num_features": 4},
+        "Conv1d": {"in_channels": 4, "out_channels": 4, "kernel_size": 2},
+        "ELU": {},
+        "Flatten": {},
+        "GELU": {},
+        "GLU": {},
+        "GaussianNLLLoss": {},
+        "GaussianNoise": {},
+        "Hardtanh": {},
+        "KLDivLoss": {},
+        "LeakyReLU": {},
+        "LogSoftmax": {},
+        "PReLU": {},
+        "QuantileLoss": {},
+        "RMSNorm": {"normalized_shape": 4},
+        "SmoothL1Loss": {},
+        "Softmax": {},
+        "Softplus": {},
+        "accuracy": {"input": ROWS[0], "target": [1, 2]},
+        "binary_cross_entropy": {"input": np.ones(3), "target": np.ones(3)},
+        "gaussian_nll_loss": {"input": np.ones(3), "target": np.ones(3), "var": np.ones(3)},
+        "kl_div": {"input": np.ones(3), "target": np.ones(3)},
+        "quantile_loss": {"input": np.ones(3), "target": np.ones(3)},
+        "smooth_l1_loss": {"input": np.ones(3), "target": np.ones(3)},
         "Bidirectional": {"cell_fw": cell, "cell_bw": cell},
         "CTCLoss": {},
         "CrossEntropyLoss": {},
@@ -106,7 +131,12 @@ CALLS = {
         "per_gate": {"init": lambda: nn.init.orthogonal, "n_gates": 4},
     },
     "optim": {
-        **{name: {"params": lambda: [weight()]} for name in ("SGD", "Adagrad", "Adam", "AdamW", "RMSprop")},
+        **{
+            name: {"params": lambda: [weight()]}
+            for name in ("SGD", "Adagrad", "Adam", "AdamW", "LBFGS", "NAdam", "RMSprop")
+        },
+        "CosineAnnealingWarmRestarts": {"optimizer": optimizer, "T_0": 3},
+        "OneCycleLR": {"optimizer": lambda: optim.SGD([weight()], momentum=0.9), "max_lr": 1.0, "total_steps": 9},
         "CosineAnnealingLR": {"optimizer": optimizer, "T_max": 3},
         "ExponentialLR": {"optimizer": optimizer, "gamma": 0.5},
         "LinearWarmup": {"optimizer": optimizer, "warmup_steps": 3},
@@ -150,11 +180,13 @@ CALLS = {
     "viz": {},
 }
 CALLS["nn"] |= {
-    name: {"input_size": 4, "hidden_size": 3} for name in nn.__all__ if name.endswith("Cell") and name != "Cell"
+    name: {"input_size": 4, "hidden_size": 3}
+    for name in nn.__all__
+    if name.endswith("Cell") and name not in ("Cell", "Conv1dCell")
 }
 # names that have no options, or of which another room tests the files that it reads
 OTHERS = {
-    "nn": "Cell Module Sequential cell_names detach_state functional init register_cell",
+    "nn": "Cell Module Sequential cell_names detach_state functional init load register_cell",
     "optim": "Optimizer Schedule",
     "train": "Best",  # a result
     "data": "Note download read_class_folders read_column read_conll read_csv_columns read_idx read_midi read_pairs "

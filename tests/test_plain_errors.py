@@ -13,7 +13,7 @@ RAGGED = [[1], [2, 3]]
 CELLS = {
     name: getattr(nn, name)
     for name in dir(nn)
-    if name.endswith("Cell") and name not in ("Cell", "CustomCell") and not name.startswith("_")
+    if name.endswith("Cell") and name not in ("Cell", "Conv1dCell", "CustomCell") and not name.startswith("_")
 }
 
 

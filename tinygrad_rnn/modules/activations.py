@@ -9,7 +9,7 @@ from .. import ops
 from ..checks import number, one_of, whole_number
 from ..core.aliases import DTypeLike, Value
 from ..errors import ShapeError
-from ..ops.arguments import integer, one_axis, operand
+from ..ops.arguments import one_axis, operand
 from . import init
 from .module import Module
 from .parameter import empty
@@ -189,8 +189,14 @@ class Hardtanh(_Activation):
     options = ("min_val", "max_val")
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
-        self.min_val = number("Hardtanh: min_val", min_val)
-        self.max_val = number("Hardtanh: max_val", max_val, f"at least min_val={min_val}", lambda m: m >= self.min_val)
+        self.min_val, self.max_val = number("Hardtanh: min_val", min_val), number("Hardtanh: max_val", max_val)
+        if not self.min_val <= self.max_val:
+            raise ValueError(f"Hardtanh: min_val, max_val: got {min_val}, {max_val}, wanted min_val <= max_val")
+
+
+def _axis(value: Any, name: str) -> int:
+    """An axis that an array may have."""
+    return whole_number(name, value, -64, 63, "an axis, from -64 to 63")
 
 
 class _AlongAxis(_Activation):
@@ -199,7 +205,7 @@ class _AlongAxis(_Activation):
     options = ("dim",)
 
     def __init__(self, dim: int = -1) -> None:
-        self.dim = integer(dim, f"{type(self).__name__}: dim")
+        self.dim = _axis(dim, f"{type(self).__name__}: dim")
 
 
 class Softmax(_AlongAxis):
@@ -240,7 +246,7 @@ class Flatten(Module):
     """
 
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
-        self.start_dim, self.end_dim = integer(start_dim, "Flatten: start_dim"), integer(end_dim, "Flatten: end_dim")
+        self.start_dim, self.end_dim = _axis(start_dim, "Flatten: start_dim"), _axis(end_dim, "Flatten: end_dim")
 
     def forward(self, x: Value) -> Value:
         x = operand(x, "Flatten: x")

@@ -108,10 +108,12 @@ class OneCycleLR(Schedule):
         final_div_factor: float = 1e4,
         three_phase: bool = False,
     ):
+        epochs = epochs if epochs is None else whole("epochs", epochs)
+        steps_per_epoch = steps_per_epoch if steps_per_epoch is None else whole("steps_per_epoch", steps_per_epoch)
         if total_steps is None:
             if epochs is None or steps_per_epoch is None:
                 raise ValueError("total_steps: got None, wanted it, or epochs and steps_per_epoch")
-            total_steps = whole("epochs", epochs) * whole("steps_per_epoch", steps_per_epoch)
+            total_steps = epochs * steps_per_epoch
         self.total_steps = whole("total_steps", total_steps, least=2)
         self.pct_start = number("pct_start", pct_start, "a number between 0 and 1", lambda v: 0 <= v <= 1)
         self.anneal_strategy = one_of("anneal_strategy", anneal_strategy, ("cos", "linear"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import shown
+from ..checks import one_of, shown
 from ..config import enable_grad
 from ..errors import CheckpointError, DTypeError
 from .checks import check_range, whole
@@ -87,8 +87,8 @@ class LBFGS(Optimizer):
         check_range(group, lr=math.inf, tolerance_grad=math.inf, tolerance_change=math.inf)
         for name in ("max_iter", "max_eval", "history_size"):
             whole(name, group[name])
-        if group["line_search_fn"] not in (None, "strong_wolfe"):
-            raise ValueError(f"line_search_fn: got {shown(group['line_search_fn'])}, wanted None or 'strong_wolfe'")
+        if group["line_search_fn"] is not None:
+            one_of("line_search_fn", group["line_search_fn"], ("strong_wolfe",), "None or 'strong_wolfe'")
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Take the one group of parameters."""
