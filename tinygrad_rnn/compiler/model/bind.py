@@ -1,8 +1,8 @@
-"""Stages of machine code that a program is bound to, in order, and the calls that run them."""
+"""Stages of machine code that a program is bound to, by what they do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,6 @@ from ...kernels.stages.stage_codes import (
     ScatterStage,
     SegmentsStage,
     SgdStage,
-    Stage,
     StepsStage,
     ToFloatsStage,
     ToIntegersStage,
@@ -56,7 +55,7 @@ from ...kernels.stages.stage_codes import (
 from ..runtime.launch import ALL_ROWS, LaunchPlan
 from ..runtime.pieces import Sizes
 from ..runtime.sharing import share
-from ..runtime.threads import workers
+from .stage_list import StageList
 
 
 def span(array: np.ndarray) -> Span:
@@ -71,87 +70,10 @@ def row_stride(matrix: np.ndarray) -> int:
     return matrix.shape[1] if len(matrix) == 1 else matrix.strides[0] // matrix.itemsize
 
 
-class Stages:
-    """The stages of a bound program, in order: machine code, and calls of Python in between.
+class Stages(StageList):
+    """The stages of a bound program, by what they do."""
 
-    Attributes
-    ----------
-    host : list of str
-        Names of the operations that run in Python.
-    """
-
-    def __init__(self, dtype: np.dtype):
-        from ...kernels.stages import run  # imports numba
-
-        self._run, self.dtype = run, dtype
-        self._rows: list[tuple[int, int]] = []
-        self._kept: list[Any] = []  # tables and what they point to
-        self._calls: list[Callable[[], None] | tuple[int, int]] = []
-        self.host: list[str] = []
-        self._table: np.ndarray | None = None
-
-    def add(self, stage: Stage, *keep: Any) -> None:
-        """Add a stage of machine code; `keep` are the arrays that its addresses belong to."""
-        kind: Any = type(stage)
-        function = self._run.function_of(kind, self.dtype)
-        table = np.array(integers_of(stage), np.int64)
-        self._kept += [table, function, *keep]
-        self._rows.append((function.address, table.ctypes.data))
-
-    def call(self, name: str, function: Callable[[], None]) -> None:
-        """Add a call of Python."""
-        self._close()
-        self.host.append(name)
-        self._calls.append(function)
-
-    def counts(self) -> tuple[int, int]:
-        """How many stages there are, and how many operations in Python."""
-        return len(self._rows), len(self.host)
-
-    def _close(self) -> None:
-        first = max((call[1] for call in self._calls if isinstance(call, tuple)), default=0)
-        if first < len(self._rows):
-            self._calls.append((first, len(self._rows)))
-
-    def finish(self) -> None:
-        """Make the tables; nothing is added after this."""
-        self._close()
-        self._table = np.array(self._rows, np.int64).reshape(-1, 2)
-
-    def run(self) -> None:
-        """Run all stages."""
-        workers.ready()
-        table, run = self._table, self._run.run_stages
-        for call in self._calls:
-            if isinstance(call, tuple):
-                run(table, *call)
-            else:
-                call()
-
-    def run_steps(self, count: int, status: np.ndarray) -> int:
-        """Run all stages `count` times in one native call; returns how often, if one of them sets `status`.
-
-        Raises
-        ------
-        ValueError
-            If some operations run in Python.
-        """
-        if self.host:
-            raise ValueError(f"stages: {', '.join(self.host)} run in Python, wanted machine code only")
-        workers.ready()
-        return int(self._run.run_steps(self._table, count, status))
-
-    def between(self, before: Stages, after: Stages) -> Stages:
-        """These stages with others before and after them."""
-        whole = Stages(self.dtype)
-        for part in (before, self, after):
-            whole._rows += part._rows
-            whole._kept.append(part)
-            whole.host += part.host
-        whole.finish()
-        return whole
-
-    # ---- kinds of stages
+    # ---- copies, loops and tasks
 
     def copy(self, source: np.ndarray, target: np.ndarray, mode: CopyMode = CopyMode.COPY) -> None:
         """Copy `source` to `target`, or add it; both are of one shape, with any strides."""

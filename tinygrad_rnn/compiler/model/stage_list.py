@@ -1,0 +1,93 @@
+"""The stages of a bound program in order, and the calls that run them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...kernels.loops.task_codes import integers_of
+from ...kernels.stages.stage_codes import Stage
+from ..runtime.threads import workers
+
+
+class StageList:
+    """Stages in order: machine code, and calls of Python in between.
+
+    Attributes
+    ----------
+    host : list of str
+        Names of the operations that run in Python.
+    """
+
+    def __init__(self, dtype: np.dtype):
+        from ...kernels.stages import run  # imports numba
+
+        self._run, self.dtype = run, dtype
+        self._rows: list[tuple[int, int]] = []
+        self._kept: list[Any] = []  # tables and what they point to
+        self._calls: list[Callable[[], None] | tuple[int, int]] = []
+        self.host: list[str] = []
+        self._table: np.ndarray | None = None
+
+    def add(self, stage: Stage, *keep: Any) -> None:
+        """Add a stage of machine code; `keep` are the arrays that its addresses belong to."""
+        kind: Any = type(stage)
+        function = self._run.function_of(kind, self.dtype)
+        table = np.array(integers_of(stage), np.int64)
+        self._kept += [table, function, *keep]
+        self._rows.append((function.address, table.ctypes.data))
+
+    def call(self, name: str, function: Callable[[], None]) -> None:
+        """Add a call of Python."""
+        self._close()
+        self.host.append(name)
+        self._calls.append(function)
+
+    def counts(self) -> tuple[int, int]:
+        """How many stages there are, and how many operations in Python."""
+        return len(self._rows), len(self.host)
+
+    def _close(self) -> None:
+        first = max((call[1] for call in self._calls if isinstance(call, tuple)), default=0)
+        if first < len(self._rows):
+            self._calls.append((first, len(self._rows)))
+
+    def finish(self) -> None:
+        """Make the tables; nothing is added after this."""
+        self._close()
+        self._table = np.array(self._rows, np.int64).reshape(-1, 2)
+
+    def run(self) -> None:
+        """Run all stages."""
+        workers.ready()
+        table, run = self._table, self._run.run_stages
+        for call in self._calls:
+            if isinstance(call, tuple):
+                run(table, *call)
+            else:
+                call()
+
+    def run_steps(self, count: int, status: np.ndarray) -> int:
+        """Run all stages `count` times in one native call; returns how often, if one of them sets `status`.
+
+        Raises
+        ------
+        ValueError
+            If some operations run in Python.
+        """
+        if self.host:
+            raise ValueError(f"stages: {', '.join(self.host)} run in Python, wanted machine code only")
+        workers.ready()
+        return int(self._run.run_steps(self._table, count, status))
+
+    def between(self, before: StageList, after: StageList) -> StageList:
+        """These stages with others before and after them."""
+        whole = type(self)(self.dtype)
+        for part in (before, self, after):
+            whole._rows += part._rows
+            whole._kept.append(part)
+            whole.host += part.host
+        whole.finish()
+        return whole
