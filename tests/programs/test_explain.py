@@ -44,13 +44,13 @@ def test_without_gradients_there_is_a_forward_pass_alone():
 
 
 def test_what_runs_in_python_is_named_with_its_place():
-    report = tr.compile(lambda x: tr.cumsum(tr.tanh(x), 0)).explain(tr.tensor(numbers(4, 3), requires_grad=True))
+    report = tr.compile(lambda x: tr.sort(tr.tanh(x), 0)).explain(tr.tensor(numbers(4, 3), requires_grad=True))
     assert report.compiled
     assert not report.native
     for part in report.parts:
-        assert re.fullmatch(r"in Python between native calls: cumsum \(.*test_explain.py:\d+\)", part.why)
-        assert any(g.why.startswith("in Python") and g.text.startswith("cumsum") for g in part.groups)
-    assert report.why.startswith("forward: in Python between native calls: cumsum")
+        assert re.fullmatch(r"in Python between native calls: \w+ \(.*test_explain.py:\d+\).*", part.why)
+        assert any(g.why.startswith("in Python") for g in part.groups)
+    assert report.why.startswith("forward: in Python between native calls: argsort")
     assert "forward: not one native call: in Python between" in str(report)
 
 
