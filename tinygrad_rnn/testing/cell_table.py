@@ -90,6 +90,11 @@ CELLS = (
     CellRow("gated-deltanet-heads", with_heads(nn.GatedDeltaNetCell), "the same with numbers for each head"),
     CellRow("s6", cell_of(nn.S6Cell, state_size=3), "a state of several numbers for each feature"),
     CellRow(
+        "conv1d",
+        lambda i, h, dtype: nn.Conv1dCell(nn.Conv1d(i, h, 3, dtype=dtype)),
+        "a state of earlier inputs, parts of a parameter along its last axis",
+    ),
+    CellRow(
         "stacked",
         lambda i, h, dtype: nn.Stacked([nn.LSTMCell(i, h, dtype=dtype), nn.GRUCell(h, h + 1, dtype=dtype)]),
         "cells within a cell, nested states",
