@@ -177,6 +177,9 @@ def test_odd_axes(name, x):
                     wanted = same(np.asarray(x), axis=axis)
                 except TypeError:  # several axes, where NumPy takes one
                     continue
+                except ValueError:  # NumPy's own median cannot reshape what has no rows
+                    assert name == "median" and np.size(x) == 0
+                    continue
             np.testing.assert_allclose(plain, wanted, rtol=1e-12)
             assert np.shape(plain) == np.shape(wanted)
 
