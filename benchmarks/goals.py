@@ -181,6 +181,17 @@ GOALS: tuple[Callable[[dict[str, list[Row]]], Verdict | None], ...] = (
         [r for r in _wide(rows.get("cells", [])) if r["task"] == "train"],
         lambda row: row.get("per_flop"), 1.15, lambda x: f"{x:.2f}x",
     ),
+    lambda rows: _least(
+        "as many threads as a call takes by itself, and one thread", rows.get("threads", []), _to("1"), 0.95,
+        lambda row: "",
+    ),
+    lambda rows: _least(
+        f"all processors at H >= {WIDE}, and PyTorch", rows.get("threads", []), _to("torch"), 1.0, lambda row: "",
+    ),
+    lambda rows: _least(
+        "results with any number of threads, to the bit", rows.get("threads", []),
+        lambda row: float(row["same_bits"]), 1.0, lambda row: "",
+    ),
     lambda rows: _most(
         "lengths from 0.9 T to T, and the padded batch without lengths",
         rows.get("lengths", []), _to("nearly"), 1.1, lambda x: f"{x:.2f}x",

@@ -29,6 +29,11 @@ SECTIONS = {
         "JAX. `per FLOP` is the time for an operation as a multiple of that of the built-in LSTM of the same shape; "
         "elementwise operations are counted here, tanh and sigmoid as 20.",
     ),
+    "threads": (
+        "Threads",
+        "Built-in layers with as many threads as a call takes by itself (`default`), where all processors may be used, "
+        "and with at most so many; PyTorch's with all processors. Results have to be the same bits each time.",
+    ),
     "states": (
         "A cell of 60 scalar states over 614 steps",
         "Nonlinear reservoirs in a row, batch size 1: hardly any arithmetic, but 60 arrays of one number each that "
@@ -209,6 +214,7 @@ def _first_use(rows: list[Row]) -> list[str]:
 RENDER: dict[str, Callable[[list[Row]], list[str]]] = {
     "recurrent": _recurrent,
     "cells": _cells,
+    "threads": lambda rows: comparison(rows, {"same bits": lambda r: "yes" if r["same_bits"] else "**no**"}, "default"),
     "states": lambda rows: comparison(rows, {}),
     "lengths": _lengths,
     "stepper": lambda rows: comparison(rows, {}, "api"),

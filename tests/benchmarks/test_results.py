@@ -156,6 +156,21 @@ def test_goals_of_two_runs_are_taken_together_and_told_apart():
     assert "lstm train 50x32x64x128 (2 threads): 0.10x" in verdict.short[0]
 
 
+def test_goals_of_threads():
+    seconds = {"default": 1.0, "1": 2.0, "torch": 1.5}
+    good = row(seconds=seconds, ratio={"1": 2.0, "torch": 1.5}, same_bits=True)
+    assert all(v.reached for v in verdicts(threads=[good]).values())
+    bad = row(seconds=seconds, ratio={"1": 0.94, "torch": 0.9}, same_bits=False)
+    assert [v.reached for v in verdicts(threads=[good, bad]).values()] == [False] * 3
+
+
+@pytest.mark.slow
+def test_threads_are_compared(tmp_path):
+    told = benchmark("threads", "--threads", "2", "--repeats", "1", "--cells", "rnn", "--shape", "4", "40", "3", "130")
+    assert told.count("same bits") == 2
+    assert "OTHER" not in told
+
+
 def test_goals_that_are_upper_bounds():
     found = verdicts(
         compile=[
