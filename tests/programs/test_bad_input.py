@@ -116,7 +116,8 @@ CASES = {  # model, loss, a good batch, a bad one
 }  # fmt: skip
 
 
-by_case = pytest.mark.parametrize("name", CASES)
+SOME = [pytest.param(name, marks=[pytest.mark.slow] * (i % 2)) for i, name in enumerate(CASES)]
+by_case = pytest.mark.parametrize("name", SOME)
 
 
 def error_of(call):

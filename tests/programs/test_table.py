@@ -14,7 +14,9 @@ from .agreement import leaves_of, same
 
 SOME = settings(max_examples=2, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 MORE = settings(SOME, max_examples=12)
-by_row = pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
+# all of them in the slow tests; every third one in the others
+ROWS = [pytest.param(row, id=row.name, marks=[pytest.mark.slow] * (i % 3 > 0)) for i, row in enumerate(TABLE)]
+by_row = pytest.mark.parametrize("row", ROWS)
 
 
 def is_float(array):

@@ -123,7 +123,7 @@ def test_ends_after_max_steps_and_goes_on(counts):
 
 
 @pytest.mark.parametrize("compile", ["auto", "always"])
-@pytest.mark.parametrize("most", [1, 5, 9, 10, 13, 20])
+@pytest.mark.parametrize("most", [1, 9, *[pytest.param(n, marks=pytest.mark.slow) for n in (5, 10, 13, 20)]])
 def test_a_checkpoint_goes_on_to_the_bit(tmp_path, monkeypatch, most, compile):
     monkeypatch.setattr(tiers, "ENOUGH", 4 * tiers.CALLS)
     whole = trainer(compile)

@@ -15,7 +15,7 @@ from tinygrad_rnn.errors import CompileError
 from .programs import numbers, program_of
 
 
-@pytest.fixture(autouse=True, params=["float32", "float64"])
+@pytest.fixture(autouse=True, params=[pytest.param("float32", marks=pytest.mark.slow), "float64"])
 def dtype(request):
     tr.seed(0)
     tr.set_default_dtype(request.param)
