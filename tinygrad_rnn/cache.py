@@ -129,9 +129,10 @@ def _pad(layer: Any, x: np.ndarray) -> None:
 def _train_natively(optimizer: str, dtype: str) -> None:
     """Take training steps, one by one and many at once, that look up, clip and update."""
     model = nn.Sequential(nn.Embedding(3, 2, dtype=dtype), nn.Linear(2, 3, dtype=dtype))
-    ids = np.arange(6) % 3
+    ids = np.arange(12).reshape(2, 6) % 3
     updates = getattr(optim, optimizer)(model.parameters(), lr=0.1)
-    TrainStep(model, updates, nn.cross_entropy, clip_norm=1.0, clip_value=1.0).run(DataLoader((ids, ids), 2), 6)
+    loader = DataLoader((ids, ids), 2, batch_axis=1)
+    TrainStep(model, updates, nn.cross_entropy, clip_norm=1.0, clip_value=1.0).run(loader, 6)
     layer, x = nn.Linear(2, 1, dtype=dtype), np.ones((6, 2), dtype)
     step = TrainStep(layer, optim.SGD(layer.parameters(), lr=0.1), nn.mse_loss)
     step.run(DataLoader((x, x[:, :1]), 2), 6)  # numbers as inputs

@@ -41,7 +41,9 @@ def test_compiled_equals_eager(case):
         cell = make(case, I, H)
         for name, p in cell.named_parameters():
             assert p.data.any(), name
-        agree(cell, draw(case.shapes(4, 3, I, H)), draw_state(cell, 3))
+        # a quotient of states, which are drawn at random here, magnifies roundings
+        tol = 1e-11 if case.name.startswith("slstm") else None
+        agree(cell, draw(case.shapes(4, 3, I, H)), draw_state(cell, 3), tol)
 
 
 @every_cell
