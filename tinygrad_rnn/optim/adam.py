@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from ..checks import shown
 from .checks import check_flags, check_range
 from .optimizer import Optimizer
 
@@ -68,8 +67,6 @@ class Adam(Optimizer):
         super().__init__(params, options)
 
     def _check(self, group):
-        if not isinstance(group["betas"], tuple | list) or len(group["betas"]) != 2:
-            raise ValueError(f"betas: got {shown(group['betas'])}, wanted two numbers")
         check_range(group, lr=math.inf, betas=1.0, eps=math.inf, weight_decay=math.inf)
         check_flags(group, "amsgrad")
 

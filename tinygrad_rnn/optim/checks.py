@@ -8,11 +8,14 @@ from typing import Any
 
 from ..checks import flag, is_number, shown
 
-PAIRS = ("betas",)  # options that are several numbers
+PAIRS = ("betas",)  # options that are two numbers
 
 
 def check_range(group: Mapping[str, Any], **limits: float) -> None:
     """Raise ValueError or TypeError unless ``0 <= group[name] < limit`` for each of `limits`."""
+    for name in PAIRS:
+        if name in limits and (not isinstance(group[name], tuple | list) or len(group[name]) != 2):
+            raise ValueError(f"{name}: got {shown(group[name])}, wanted two numbers")
     for name, limit in limits.items():
         values = group[name] if name in PAIRS else (group[name],)
         for value in values:

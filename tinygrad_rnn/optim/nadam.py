@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import shown
 from .checks import check_flags, check_range
 from .optimizer import Optimizer
 
@@ -79,8 +78,6 @@ class NAdam(Optimizer):
         super().__init__(params, {**options, "maximize": maximize})
 
     def _check(self, group):
-        if not isinstance(group["betas"], tuple | list) or len(group["betas"]) != 2:
-            raise ValueError(f"betas: got {shown(group['betas'])}, wanted two numbers")
         inf = math.inf
         check_range(group, lr=inf, betas=1.0, eps=inf, weight_decay=inf, momentum_decay=inf)
         check_flags(group, "decoupled_weight_decay")

@@ -65,6 +65,13 @@ def unit(v):
     return v / sqrt((v * v).sum(axis=-1, keepdims=True) + TINY)
 
 
+def delta_rule(s, q, k, v, beta):
+    """Write `v` under the key `k` as far as `beta` says; returns what `q` reads then, and the memory."""
+    error = v - einsum("bhvk,bhk->bhv", s, k)
+    s = s + einsum("bhv,bhk->bhvk", beta[:, :, None] * error, k)
+    return einsum("bhvk,bhk->bhv", s, q), s
+
+
 @register_cell("deltanet")
 class DeltaNetCell(MatrixMemoryCell):
     """Fast weights that are written by the delta rule (Schlag, Irie and Schmidhuber 2021, section 4.2).
@@ -94,10 +101,8 @@ class DeltaNetCell(MatrixMemoryCell):
     def step(self, x, s):
         q, k, v = self.projections(x)
         (beta,) = self.gate_numbers(x)
-        q, k = unit(q), unit(k)
-        error = v - einsum("bhvk,bhk->bhv", s, k)
-        s = s + einsum("bhv,bhk->bhvk", sigmoid(beta)[:, :, None] * error, k)
-        return self.whole(einsum("bhvk,bhk->bhv", s, q)), s
+        y, s = delta_rule(s, unit(q), unit(k), v, sigmoid(beta))
+        return self.whole(y), s
 
 
 @register_cell("gated_deltanet")
@@ -145,8 +150,6 @@ class GatedDeltaNetCell(MatrixMemoryCell):
     def step(self, x, s):
         q, k, v = self.projections(x)
         a, b = self.gate_numbers(x)
-        q, k = unit(q), unit(k)
         s = exp(-exp(self.a_log) * softplus(a))[:, :, None, None] * s
-        error = v - einsum("bhvk,bhk->bhv", s, k)
-        s = s + einsum("bhv,bhk->bhvk", sigmoid(b)[:, :, None] * error, k)
-        return self.whole(einsum("bhvk,bhk->bhv", s, q)), s
+        y, s = delta_rule(s, unit(q), unit(k), v, sigmoid(b))
+        return self.whole(y), s
