@@ -117,14 +117,13 @@ def test_batch_norm_refuses():
         nn.BatchNorm1d(4, momentum=2.0)
 
 
-@pytest.mark.filterwarnings("ignore:TrainStep")
-def test_batch_norm_in_a_training_step():
-    """Its averages are written at each step, which a program cannot do: the step runs on the tape."""
-    x, y = np.random.default_rng(0).normal(size=(2, 8, 4)).astype(np.float32)
+def trained_both_ways(make, features):
+    """The states of two equal models after three steps of training: by a training step, and on the tape."""
+    x, y = np.random.default_rng(0).normal(size=(2, 8, features)).astype(np.float32)
     found = []
     for compiled in (True, False):
         tr.seed(0)
-        model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Tanh())
+        model = make()
         optimizer = optim.SGD(model.parameters(), lr=0.1)
         step = TrainStep(model, optimizer, nn.mse_loss)
         for _ in range(3):
@@ -135,6 +134,13 @@ def test_batch_norm_in_a_training_step():
                 nn.mse_loss(model(x), y).backward()
                 optimizer.step()
         found.append(model.state_dict())
+    return found
+
+
+@pytest.mark.filterwarnings("ignore:TrainStep")
+def test_batch_norm_in_a_training_step():
+    """Its averages are written at each step, which a program cannot do: the step runs on the tape."""
+    found = trained_both_ways(lambda: nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Tanh()), 4)
     for name, value in found[0].items():
         np.testing.assert_allclose(value, found[1][name], rtol=1e-5, atol=1e-6)
     assert found[0]["1.num_batches_tracked"] == 3
@@ -286,19 +292,6 @@ def test_noise_in_loops_and_training_steps():
         found.append(nn.Recurrent(Cell(), mode=mode)(np.zeros((6, 2, 3), np.float32))[0].numpy())
     np.testing.assert_array_equal(*found)
     assert len(np.unique(found[0])) == found[0].size
-    x, y = np.random.default_rng(0).normal(size=(2, 8, 3)).astype(np.float32)
-    weights = []
-    for compiled in (True, False):
-        tr.seed(0)
-        model = nn.Sequential(nn.GaussianNoise(0.3), nn.Linear(3, 3))
-        optimizer = optim.SGD(model.parameters(), lr=0.1)
-        step = TrainStep(model, optimizer, nn.mse_loss)
-        for _ in range(3):
-            if compiled:
-                step(x, y)
-            else:
-                optimizer.zero_grad()
-                nn.mse_loss(model(x), y).backward()
-                optimizer.step()
-        weights.append(model.state_dict()["1.weight"])
+    found = trained_both_ways(lambda: nn.Sequential(nn.GaussianNoise(0.3), nn.Linear(3, 3)), 3)
+    weights = [state["1.weight"] for state in found]
     np.testing.assert_allclose(*weights, rtol=1e-5, atol=1e-6)
