@@ -4,8 +4,9 @@
 that nobody killed: weights, optimiser, history and generators, bit for bit.
 """
 
+import multiprocessing
 import random
-import subprocess
+import signal
 import sys
 import tempfile
 import time
@@ -15,19 +16,16 @@ from tinygrad_rnn.train import SaveCheckpoint
 
 from . import interrupted
 
-ROOT = Path(__file__).parents[2]
 EPOCHS = 6
 
 
-def train(path):
+def train(path, ready):
     """In the process to be killed: begin, or go on from the last checkpoint, with one after every update."""
-    interrupted.trainer().fit(interrupted.loader(), max_steps=1)  # imports and compiles: kills are for what follows
     run = interrupted.trainer(SaveCheckpoint(path, seconds=0))
     if path.exists():
         run.load(path)
-    print("ready", flush=True)
+    ready.set()
     run.fit(interrupted.loader(), epochs=EPOCHS)
-    print("done", flush=True)
 
 
 def final(path):
@@ -53,6 +51,9 @@ def flat(tree):
 def kill(times, seed=0):
     """Kill `times` times; returns how many trainings were finished in spite of it, and compared."""
     rng = random.Random(seed)
+    # copies of one process that has imported and compiled everything: kills are for what follows
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload([f"{__package__}.warm"])
     kills = finished = 0
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder, "whole.safetensors")
@@ -61,25 +62,21 @@ def kill(times, seed=0):
         wanted = final(whole)
         while kills < times or finished == 0:
             path = Path(folder, f"run{finished}.safetensors")
-            command = [sys.executable, "-m", "tests.train.kill", "--train", str(path)]
-            process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-            assert process.stdout is not None
-            assert process.stderr is not None
-            assert process.stdout.readline() == "ready\n", process.stderr.read()
+            ready = processes.Event()
+            process = processes.Process(target=train, args=(path, ready))
+            process.start()
+            assert ready.wait(120)
             if kills < times:
                 time.sleep(rng.uniform(0, 0.5))
                 process.kill()
-            output, errors = process.stdout.read(), process.stderr.read()
-            process.wait()
-            process.stdout.close()
-            process.stderr.close()
-            if "done" in output:
+            process.join()
+            if process.exitcode == 0:
                 assert final(path) == wanted
                 left = sorted(p.name for p in Path(folder).glob(f"{path.stem}*"))
                 assert left == [f"{path.stem}.1.safetensors", path.name], left
                 finished += 1
             else:
-                assert process.returncode == -9, errors
+                assert process.exitcode == -signal.SIGKILL
                 kills += 1
                 # what is there can be read, whenever the kill came
                 if path.exists():
@@ -88,8 +85,5 @@ def kill(times, seed=0):
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--train"]:
-        train(Path(sys.argv[2]))
-    else:
-        number = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-        print(f"{number} kills, {kill(number)} trainings finished and equal")
+    number = int(sys.argv[1]) if len(sys.argv) > 1 else 100
+    print(f"{number} kills, {kill(number)} trainings finished and equal")
