@@ -21,7 +21,7 @@ from .programs import compile
 
 __version__ = "0.1.0"
 _ROOMS = (
-    "compiler", "data", "decoding", "io", "modules", "optim", "programs", "recurrent", "testing",
+    "compiler", "data", "decoding", "export", "io", "modules", "optim", "programs", "recurrent", "testing",
     "train", "viz",
 )  # fmt: skip
 

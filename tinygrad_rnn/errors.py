@@ -36,6 +36,10 @@ class CheckpointError(TinygradError, ValueError):
     """A state dict or a file does not fit what it is loaded into."""
 
 
+class ExportError(TinygradError, ValueError):
+    """A model cannot leave as this kind of file; the message names what is in the way, and where it is."""
+
+
 class DataError(TinygradError, ValueError):
     """A file or an array of data holds something that cannot be used."""
 

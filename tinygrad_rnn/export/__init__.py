@@ -1,0 +1,1 @@
+"""What was trained leaves the process: programs become code and files that need no package."""
