@@ -33,6 +33,7 @@ class Place(NamedTuple):
 ROOMS = {
     "distributions": Place(40, 128, 200, 52, "draws, likelihoods"),
     "cli": Place(40, 184, 200, 48, "tinygrad-rnn ..."),
+    "io": Place(40, 240, 200, 50, "PyTorch, Keras, ONNX"),
     "testing": Place(270, 110, 250, 56, "gradcheck, check_cell, cells"),
     "viz": Place(550, 110, 250, 56, "drawings, gradient flow"),
     "train": Place(850, 110, 290, 56, "loop, stopping, checkpoints"),
@@ -52,7 +53,7 @@ ROOMS = {
     ),
     "optim": Place(850, 450, 290, 96, "SGD, Adam, RMSprop, Adagrad,\nschedules, clipping"),
     "ops": Place(40, 590, 760, 56, "operations: forward, derivative rule and lowering in one record each"),
-    "io": Place(960, 590, 180, 56, "weights as files"),
+    "storage": Place(960, 590, 180, 56, "arrays as files"),
     "core": Place(40, 700, 200, 96, "op records, tensors,\nthe tape, backward"),
     "kernels": Place(
         270,
@@ -68,10 +69,11 @@ GROUND = ("checks", "config", "errors", "atomic", "foreign_names")  # files belo
 PATHS: dict[Edge, list[tuple[int, int]]] = {  # of arrows that are not one vertical line: corners, first to last
     ("distributions", "ops"): [(40, 154), (20, 154), (20, 618), (40, 618)],
     ("cli", "testing"): [(240, 208), (255, 208), (255, 150), (270, 150)],
-    ("nn", "decoding"): [(270, 238), (140, 238), (140, 310)],
+    ("io", "nn"): [(240, 250), (270, 250)],
+    ("nn", "decoding"): [(270, 259), (255, 259), (255, 330), (240, 330)],
     ("recurrent", "modules"): [(330, 406), (330, 428), (200, 428), (200, 450)],
     ("train", "programs"): [(870, 166), (870, 238), (800, 238)],
-    ("modules", "io"): [(180, 546), (180, 568), (1050, 568), (1050, 590)],
+    ("modules", "storage"): [(180, 546), (180, 568), (1050, 568), (1050, 590)],
     ("optim", "core"): [(900, 546), (900, 673), (200, 673), (200, 700)],
 }
 VERTICAL = {  # where the others are
@@ -85,7 +87,7 @@ VERTICAL = {  # where the others are
     ("modules", "ops"): 140,
     ("compiler", "ops"): 535,
     ("optim", "kernels"): 930,
-    ("io", "data"): 1065,
+    ("storage", "data"): 1065,
     ("ops", "core"): 100,
     ("ops", "kernels"): 535,
 }

@@ -26,7 +26,7 @@ from safetensors.numpy import save
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.errors import CheckpointError, TinygradError
-from tinygrad_rnn.io.files import write_whole
+from tinygrad_rnn.storage.files import write_whole
 from tinygrad_rnn.train import PrintEpochs, SaveCheckpoint, Trainer
 
 from . import _options

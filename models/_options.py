@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from tinygrad_rnn.errors import CheckpointError, DataError
-from tinygrad_rnn.io.files import write_whole
+from tinygrad_rnn.storage.files import write_whole
 
 NOT_KEPT = ("out", "resume", "force")
 

@@ -4,6 +4,7 @@ import importlib
 
 from . import distributions, errors, foreign_names, nn, ops
 from .config import (
+    VERSION,
     enable_grad,
     get_default_dtype,
     get_num_threads,
@@ -19,7 +20,7 @@ from .kernels.build import uninterrupted as _uninterrupted  # noqa: F401  forks 
 from .ops import *  # noqa: F403
 from .programs import compile
 
-__version__ = "0.1.0"
+__version__ = VERSION
 _ROOMS = (
     "compiler", "data", "decoding", "export", "io", "modules", "optim", "programs", "recurrent", "testing",
     "train", "viz",

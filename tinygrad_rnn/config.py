@@ -18,6 +18,7 @@ from .errors import DTypeError
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
+VERSION = "0.1.0"  # of the package
 F = TypeVar("F", bound=Callable)
 
 

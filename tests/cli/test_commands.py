@@ -11,8 +11,8 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import cache, cli, nn, optim
-from tinygrad_rnn.io import read_weights, write_weights
 from tinygrad_rnn.kernels.build import disk_cache
+from tinygrad_rnn.storage.weights import read_weights, write_weights
 from tinygrad_rnn.train import Trainer
 
 ROOT = Path(cli.__file__).parents[2]

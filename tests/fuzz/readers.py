@@ -22,8 +22,9 @@ from PIL import Image
 from models import _command, _python, digits, sine
 from tinygrad_rnn import data, nn, optim
 from tinygrad_rnn.errors import CheckpointError, DataError
-from tinygrad_rnn.io import checkpoint, write_weights
-from tinygrad_rnn.io import read_weights as read_weight_files
+from tinygrad_rnn.storage import checkpoint
+from tinygrad_rnn.storage.weights import read_weights as read_weight_files
+from tinygrad_rnn.storage.weights import write_weights
 from tinygrad_rnn.train import Trainer
 
 TEXT = (

@@ -9,7 +9,7 @@ import tinygrad_rnn as tr
 from tinygrad_rnn import nn, optim
 from tinygrad_rnn.data import DataLoader
 from tinygrad_rnn.errors import CheckpointError
-from tinygrad_rnn.io.checkpoint import pack, unpack
+from tinygrad_rnn.storage.checkpoint import pack, unpack
 from tinygrad_rnn.train import Trainer, TruncatedBPTT
 
 from .models import Line, Recurrent, batches, data, mse, streams

@@ -16,7 +16,7 @@ from safetensors.numpy import save, save_file
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn, optim
 from tinygrad_rnn.errors import CheckpointError
-from tinygrad_rnn.io.checkpoint import HASH, KEY, read, write
+from tinygrad_rnn.storage.checkpoint import HASH, KEY, read, write
 from tinygrad_rnn.train import Trainer
 
 from .models import batches, data

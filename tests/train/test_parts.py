@@ -9,7 +9,7 @@ import pytest
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn, optim
 from tinygrad_rnn.errors import CheckpointError, DataError, ShapeError
-from tinygrad_rnn.io.files import write_whole
+from tinygrad_rnn.storage.files import write_whole
 from tinygrad_rnn.train import SaveCheckpoint, Trainer
 
 from .models import batches, data

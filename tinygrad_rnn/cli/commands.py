@@ -165,7 +165,7 @@ def convert(source: Path, target: Path, prefix: str, force: bool, as_json: bool)
     SOURCE is a safetensors or npz file, a checkpoint of a trainer, or a state dict of PyTorch. The suffix of TARGET
     decides: .safetensors, .npz, .pt or .pth.
     """
-    from ..io import read_weights, write_weights
+    from ..storage.weights import read_weights, write_weights
 
     if not source.is_file():
         raise Fault(f"{source}: no such file")

@@ -1,9 +1,9 @@
-"""Weights and checkpoints as files: names and NumPy arrays, written whole, read without running code.
+"""Models and weights from elsewhere and for elsewhere; nothing in a file is run.
 
-Files, in reading order: `weights` (safetensors, npz and PyTorch's files, told apart by their content), `archives` (the
-last two); `checkpoint` (a nest of arrays and numbers as one file); `files` (written atomically, older ones kept).
+`save` and `load` are those of models everywhere; the other functions read and write names and arrays.
 """
 
-from .weights import read_weights, write_weights
+from ..nn import load, save
+from ..storage.weights import read_metadata, read_weights, write_weights
 
-__all__ = ["read_weights", "write_weights"]
+__all__ = ["load", "read_metadata", "read_weights", "save", "write_weights"]

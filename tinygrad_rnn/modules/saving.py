@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import flag, shown
+from ..config import VERSION
 from ..errors import CheckpointError
 from .module import LoadReport, Module
 
@@ -22,7 +23,8 @@ def save(model: Module, path: str | PathLike[str]) -> None:
     model : Module
     path : path
         ``.safetensors``, ``.npz``, or ``.pt`` and ``.pth``, which need PyTorch; names and shapes are those of PyTorch,
-        which can load all of them. Its folder is made if need be; permissions follow the umask.
+        which can load all of them. Its folder is made if need be; permissions follow the umask. A safetensors file also
+        says of which model, dtype and version of this package they are; see ``tr.io.read_metadata``.
 
     Raises
     ------
@@ -41,9 +43,12 @@ def save(model: Module, path: str | PathLike[str]) -> None:
     ...     nn.load(nn.GRU(3, 4), path)
     LoadReport(missing_keys=[], unexpected_keys=[])
     """
-    from ..io import write_weights  # readers are imported at first use
+    from ..storage.weights import write_weights  # readers are imported at first use
 
-    write_weights(path, _module(model).state_dict())
+    state = _module(model).state_dict()
+    dtypes = sorted({str(array.dtype) for array in state.values() if array.dtype.kind == "f"})
+    metadata = {"architecture": repr(model), "version": VERSION, "dtype": ", ".join(dtypes)}
+    write_weights(path, state, metadata)
 
 
 def load(
@@ -83,7 +88,7 @@ def load(
         If the file is damaged or holds something else; or does not fit: all that differs is listed, with shapes and
         dtypes, or the prefix that would make it fit is named.
     """
-    from ..io import read_weights
+    from ..storage.weights import read_metadata, read_weights
 
     _module(model)
     strict = flag("strict", strict)
@@ -103,7 +108,8 @@ def load(
         problems = _differences(arrays, needed, strict)
         if not problems:  # of values
             raise CheckpointError(f"{path}: {error}") from None
-        raise CheckpointError(f"{path}: does not fit {type(model).__name__}:\n  " + "\n  ".join(problems)) from None
+        of = _written_for(read_metadata(path).get("architecture", ""), repr(model))
+        raise CheckpointError(f"{path}: does not fit {type(model).__name__}{of}:\n  " + "\n  ".join(problems)) from None
 
 
 def _module(model: Any) -> Module:
@@ -111,6 +117,14 @@ def _module(model: Any) -> Module:
         hint = "; that of a trainer is trainer.model" if hasattr(model, "model") else ""
         raise TypeError(f"model: got {shown(model)}, wanted an nn.Module{hint}")
     return model
+
+
+def _written_for(theirs: str, ours: str) -> str:
+    """What a file says that it was written for, in brackets, if that is another model."""
+    if not theirs or theirs == ours:
+        return ""
+    title = theirs if "\n" not in theirs and len(theirs) <= 100 else theirs.partition("(")[0][:100]
+    return f" (it was written for {title})"
 
 
 def _matching(own: Mapping[str, Any], patterns: Iterable[str]) -> set[str]:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, TextIO
 from ..atomic import checked
 from ..checks import flag, number, whole_number
 from ..errors import NonFiniteError
-from ..io.checkpoint import try_write
-from ..io.files import beside
+from ..storage.checkpoint import try_write
+from ..storage.files import beside
 
 if TYPE_CHECKING:
     from .trainer import Trainer

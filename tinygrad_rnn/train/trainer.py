@@ -11,8 +11,8 @@ from .. import config
 from ..checks import flag, one_of
 from ..core import Tensor
 from ..errors import CheckpointError, DataError
-from ..io.checkpoint import read, write
 from ..optim import Optimizer, Schedule
+from ..storage.checkpoint import read, write
 from . import resume
 from .batches import check_batches, number_of
 from .checks import COMPILE, NONFINITE, check_callbacks, check_parts, check_positive, check_schedules

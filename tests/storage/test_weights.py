@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import save as safetensors
 
 from tinygrad_rnn.errors import CheckpointError, DataError
-from tinygrad_rnn.io import read_weights, write_weights
+from tinygrad_rnn.storage.weights import read_weights, write_weights
 
 ARRAYS = {
     "a.weight": np.arange(6, dtype=np.float32).reshape(2, 3),

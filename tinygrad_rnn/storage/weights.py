@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 
@@ -22,15 +23,18 @@ SAFETENSORS = {  # its names of dtypes that NumPy has
     **{f"{kind.upper()}{8 * size}": f"<{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)},
     **{f"F{8 * size}": f"<f{size}" for size in (2, 4, 8)},
 }
-WRITERS: dict[str, Callable[[Mapping[str, np.ndarray]], bytes]] = {
-    ".safetensors": lambda arrays: _safetensors(arrays),
-    ".npz": archives.npz,
-    ".pt": archives.torch_file,
-    ".pth": archives.torch_file,
+Texts = Mapping[str, str]
+WRITERS: dict[str, Callable[[Mapping[str, np.ndarray], Texts], bytes]] = {
+    ".safetensors": lambda arrays, metadata: _safetensors(arrays, metadata),
+    ".npz": lambda arrays, _: archives.npz(arrays),
+    ".pt": lambda arrays, _: archives.torch_file(arrays),
+    ".pth": lambda arrays, _: archives.torch_file(arrays),
 }
 
 
-def write_weights(path: str | PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
+def write_weights(
+    path: str | PathLike[str], arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
+) -> None:
     """Write names and arrays to a file, in the format of its suffix, atomically.
 
     Parameters
@@ -40,6 +44,8 @@ def write_weights(path: str | PathLike[str], arrays: Mapping[str, np.ndarray]) -
         permissions follow the umask.
     arrays : mapping of str to array
         Of numbers or truth values.
+    metadata : mapping of str to str, optional
+        Texts about them, which safetensors files keep, and the others do not: see :func:`read_metadata`.
 
     Raises
     ------
@@ -66,7 +72,11 @@ def write_weights(path: str | PathLike[str], arrays: Mapping[str, np.ndarray]) -
         if not isinstance(name, str) or array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
             raise CheckpointError(f"{name}: got {array.dtype}, wanted a name and numbers of at most 64 bits")
         plain[name] = np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(array.shape)
-    write_whole(Path(path), writer(plain))
+    texts = dict(metadata or {})
+    for name, text in texts.items():
+        if not isinstance(name, str) or not isinstance(text, str) or name == HASH:
+            raise CheckpointError(f"metadata: got {name!r}: {text!r}, wanted names and texts")
+    write_whole(Path(path), writer(plain, texts))
 
 
 def read_weights(path: str | PathLike[str]) -> dict[str, np.ndarray]:
@@ -92,15 +102,54 @@ def read_weights(path: str | PathLike[str]) -> dict[str, np.ndarray]:
     CheckpointError
         If it holds something else, or less than was written. No code in it is run.
     """
-    with content(path) as data:
-        try:
-            return _read(path, data)
-        except CheckpointError as error:
-            text = str(error)
-            raise CheckpointError(text if text.startswith("path: ") else f"path: got {path}, which {text}") from None
-        except Exception as error:  # a damaged file may raise anything
-            line = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise CheckpointError(f"path: got {path}, which cannot be read as weights: {line}") from None
+    with content(path) as data, reading(path, "weights"):
+        return _read(path, data)
+
+
+def read_metadata(path: str | PathLike[str]) -> dict[str, str]:
+    """Texts that a file of weights keeps beside its arrays; a file that cannot keep any has none.
+
+    Parameters
+    ----------
+    path : path
+        A safetensors file; ``nn.save`` writes ``"architecture"``, ``"version"`` and ``"dtype"`` into it.
+
+    Raises
+    ------
+    OSError, DataError, CheckpointError
+        As :func:`read_weights`.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile, tinygrad_rnn as tr
+    >>> from tinygrad_rnn import nn
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder, "gru.safetensors")
+    ...     nn.save(nn.GRU(3, 4), path)
+    ...     tr.io.read_metadata(path)["architecture"]
+    'GRU(3, 4)'
+    """
+    with content(path) as data, reading(path, "weights"):
+        if data[8:9] != b"{":
+            return {}
+        from safetensors import deserialize
+
+        deserialize(data)  # which looks at all of it
+        metadata = _metadata(data)
+    return {name: text for name, text in metadata.items() if name != HASH}
+
+
+@contextlib.contextmanager
+def reading(path: str | PathLike[str], what: str) -> Iterator[None]:
+    """A context in which all that goes wrong says of `path` that it cannot be read as `what`."""
+    try:
+        yield
+    except CheckpointError as error:
+        text = str(error)
+        raise CheckpointError(text if text.startswith("path: ") else f"path: got {path}, which {text}") from None
+    except Exception as error:  # a damaged file may raise anything
+        line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(f"path: got {path}, which cannot be read as {what}: {line}") from None
 
 
 def _read(path: str | PathLike[str], data: bytes) -> dict[str, np.ndarray]:
@@ -122,10 +171,14 @@ def _read(path: str | PathLike[str], data: bytes) -> dict[str, np.ndarray]:
 # ---- safetensors
 
 
-def _safetensors(arrays: Mapping[str, np.ndarray]) -> bytes:
+def _safetensors(arrays: Mapping[str, np.ndarray], metadata: Texts) -> bytes:
     from safetensors.numpy import save
 
-    return save(dict(arrays), {HASH: _hash(arrays)})
+    return save(dict(arrays), {**metadata, HASH: _hash(arrays)})
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    return json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__") or {}
 
 
 def _hash(arrays: Mapping[str, np.ndarray]) -> str:
@@ -140,7 +193,7 @@ def _read_safetensors(path: str | PathLike[str], data: bytes) -> dict[str, np.nd
     from safetensors import deserialize
 
     entries = deserialize(data)
-    metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__") or {}
+    metadata = _metadata(data)
     if checkpoint.KEY in metadata:
         return _of_checkpoint(path)
     arrays = {}
