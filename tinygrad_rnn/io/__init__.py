@@ -1,9 +1,12 @@
 """Models and weights from elsewhere and for elsewhere; nothing in a file is run.
 
-`save` and `load` are those of models everywhere; the other functions read and write names and arrays.
+Files, in reading order: `torch_weights` (from PyTorch, and for it), `torch_modules` (modules of PyTorch made anew),
+`name_map` (names there and here). `save` and `load` are those of models everywhere; the others read and write names
+and arrays.
 """
 
 from ..nn import load, save
 from ..storage.weights import read_metadata, read_weights, write_weights
+from .torch_weights import from_torch, to_torch
 
-__all__ = ["load", "read_metadata", "read_weights", "save", "write_weights"]
+__all__ = ["from_torch", "load", "read_metadata", "read_weights", "save", "to_torch", "write_weights"]

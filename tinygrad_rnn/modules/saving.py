@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from os import PathLike
 from typing import Any
 
@@ -45,7 +45,7 @@ def save(model: Module, path: str | PathLike[str]) -> None:
     """
     from ..storage.weights import write_weights  # readers are imported at first use
 
-    state = _module(model).state_dict()
+    state = check_module(model).state_dict()
     dtypes = sorted({str(array.dtype) for array in state.values() if array.dtype.kind == "f"})
     metadata = {"architecture": repr(model), "version": VERSION, "dtype": ", ".join(dtypes)}
     write_weights(path, state, metadata)
@@ -90,11 +90,29 @@ def load(
     """
     from ..storage.weights import read_metadata, read_weights
 
-    _module(model)
-    strict = flag("strict", strict)
-    own = model.state_dict()
-    skipped = _matching(own, [skip] if isinstance(skip, str) else skip)
+    strict, skipped = flag("strict", strict), matching(check_module(model).state_dict(), skip)
     arrays = _without(prefix, read_weights(path))
+
+    def remark() -> str:
+        return _written_for(read_metadata(path).get("architecture", ""), repr(model))
+
+    return load_arrays(model, arrays, path, remark, strict, skipped)
+
+
+def load_arrays(
+    model: Module,
+    arrays: dict[str, np.ndarray],
+    title: Any,
+    remark: Callable[[], str] = str,
+    strict: bool = True,
+    skipped: Collection[str] = (),
+) -> LoadReport:
+    """Write arrays by name into a model, all or none; :func:`load` of what is in memory.
+
+    Errors begin with `title`, which says where the arrays are from, and with the `remark` about it. The names of
+    `skipped` keep their values.
+    """
+    own = check_module(model).state_dict()
     arrays = {name: array for name, array in arrays.items() if name not in skipped}
     wanted = {name: array for name, array in own.items() if name not in skipped}
     if wanted and arrays and not arrays.keys() & wanted.keys():
@@ -107,15 +125,16 @@ def load(
         needed = {name: a for name, a in wanted.items() if name in arrays or tensors[name] not in here}
         problems = _differences(arrays, needed, strict)
         if not problems:  # of values
-            raise CheckpointError(f"{path}: {error}") from None
-        of = _written_for(read_metadata(path).get("architecture", ""), repr(model))
-        raise CheckpointError(f"{path}: does not fit {type(model).__name__}{of}:\n  " + "\n  ".join(problems)) from None
+            raise CheckpointError(f"{title}: {error}") from None
+        head = f"{title}: does not fit {type(model).__name__}{remark()}:\n  "
+        raise CheckpointError(head + "\n  ".join(problems)) from None
 
 
-def _module(model: Any) -> Module:
+def check_module(model: Any, argument: str = "model") -> Module:
+    """`model`, which is a module."""
     if not isinstance(model, Module):
         hint = "; that of a trainer is trainer.model" if hasattr(model, "model") else ""
-        raise TypeError(f"model: got {shown(model)}, wanted an nn.Module{hint}")
+        raise TypeError(f"{argument}: got {shown(model)}, wanted an nn.Module{hint}")
     return model
 
 
@@ -127,10 +146,10 @@ def _written_for(theirs: str, ours: str) -> str:
     return f" (it was written for {title})"
 
 
-def _matching(own: Mapping[str, Any], patterns: Iterable[str]) -> set[str]:
+def matching(own: Mapping[str, Any], patterns: str | Iterable[str]) -> set[str]:
     """Names that match one of the patterns, each of which matches some."""
     found = set()
-    for pattern in patterns:
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
         matches = fnmatch.filter(own, pattern) if isinstance(pattern, str) else []
         if not matches:
             raise ValueError(f"skip: got {shown(pattern)}, wanted a pattern of names such as {next(iter(own), 'none')}")

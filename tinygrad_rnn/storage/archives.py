@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 import zipfile
 from collections.abc import Mapping
 from os import PathLike
@@ -71,19 +72,31 @@ def read_torch(data: bytes) -> dict[str, np.ndarray]:
         raise CheckpointError(
             "is damaged, or holds more than tensors; wanted what torch.save(model.state_dict(), path) writes"
         ) from error
+    return arrays_of(loaded)
+
+
+def arrays_of(loaded: Any) -> dict[str, np.ndarray]:
+    """Names and arrays of a state dict, of PyTorch's tensors or of arrays; or of one in a checkpoint."""
     arrays = {}
-    for name, value in _state_dict(torch, loaded).items():
-        if not isinstance(name, str) or not isinstance(value, torch.Tensor | int | float):
+    for name, value in _state_dict(loaded).items():
+        if not isinstance(name, str) or not (
+            _is_tensor(value) or isinstance(value, np.ndarray | np.generic | int | float)
+        ):
             raise CheckpointError(f"holds {name!r} as {type(value).__name__}, wanted names and tensors")
-        arrays[name] = _array(torch, name, value)
+        arrays[name] = _array(name, value)
     return arrays
 
 
-def _state_dict(torch: Any, loaded: Any) -> Mapping[Any, Any]:
+def _is_tensor(value: Any) -> bool:
+    torch = sys.modules.get("torch")  # without which there are no tensors of it
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def _state_dict(loaded: Any) -> Mapping[Any, Any]:
     """The state dict in what was loaded, which may be a checkpoint around it."""
     if not isinstance(loaded, Mapping):
         raise CheckpointError(f"holds a {type(loaded).__name__}, wanted a state dict: names and tensors")
-    if any(isinstance(value, torch.Tensor) for value in loaded.values()):
+    if any(_is_tensor(value) or isinstance(value, np.ndarray) for value in loaded.values()):
         return loaded
     inside = next((loaded[key] for key in STATE_DICTS if isinstance(loaded.get(key), Mapping)), None)
     if inside is None and loaded:
@@ -92,12 +105,16 @@ def _state_dict(torch: Any, loaded: Any) -> Mapping[Any, Any]:
     return loaded if inside is None else inside
 
 
-def _array(torch: Any, name: str, value: Any) -> np.ndarray:
-    if not isinstance(value, torch.Tensor):
-        return np.asarray(value)
+def _array(name: str, value: Any) -> np.ndarray:
+    if not _is_tensor(value):
+        array = np.asarray(value)
+        if array.dtype.kind not in "biuf":
+            raise CheckpointError(f"holds {name} as {array.dtype}, wanted numbers")
+        return array
+    torch = sys.modules["torch"]
     if value.layout is not torch.strided or value.is_quantized or value.is_complex() or value.device.type == "meta":
         raise CheckpointError(f"holds {name} as {value.dtype}, {value.layout}, wanted a dense tensor of real numbers")
-    value = value.detach()
+    value = value.detach().cpu()
     small = value.is_floating_point() and value.dtype.itemsize < 4 and value.dtype is not torch.float16
     return (value.float() if small else value).numpy().copy()
 
