@@ -40,7 +40,7 @@ def imported(folder: Path) -> set[str]:
 
 @pytest.mark.parametrize(
     ("folder", "extras"),
-    [("tinygrad_rnn", ["test"]), ("models", ["models"]), ("benchmarks", ["bench"]), ("tests", ["test"])],
+    [("tinygrad_rnn", ["test", "notebooks"]), ("models", ["models"]), ("benchmarks", ["bench"]), ("tests", ["test"])],
 )
 def test_imports_are_declared(folder, extras):
     assert imported(ROOT / folder) <= declared(*extras)

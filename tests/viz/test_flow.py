@@ -116,7 +116,7 @@ def test_saturated_gates():
     with tr.no_grad():
         layer.weight_ih_l0.copy_(layer.weight_ih_l0.numpy() * 3)
     gates = flow_of(layer, x).gates
-    names = "sigmoid 1", "sigmoid 2", "tanh 1", "sigmoid 3", "tanh 2"
+    names = "sigmoid(f)", "sigmoid(i)", "tanh(g)", "sigmoid(o)", "tanh(c)"
     assert [g.name for g in gates] == [f"LSTMCell {name}" for name in names]
     assert gates[0].source == "c = sigmoid(f) * c + sigmoid(i) * tanh(g)"
     assert gates[0].where.rpartition(":")[0].endswith("lstm.py")
@@ -198,7 +198,7 @@ def test_a_model_with_a_layer_inside():
     assert not flow.gradients["Inner state['unused']"].any()
     assert flow.singular_values["Inner"].shape == (5, 1, 4)
     assert np.isnan(flow.rate("Inner state['unused']"))
-    assert [g.name for g in flow.gates] == ["Inner tanh 1"]
+    assert [g.name for g in flow.gates] == ["Inner h = tanh"]
 
 
 def test_layers_of_several_cells():
@@ -254,10 +254,13 @@ def test_pictures(tmp_path):
     assert png_size(tmp_path / "one.png") == png_size(tmp_path / "both.png") == (1200, 1200)
     viz.plot_gradient_flows(flows, tmp_path / "both.svg")
     text = (tmp_path / "both.svg").read_text()
-    for label in ("RNN: state", "LSTM: state[1]", "LSTM: sigmoid 3", "RNN, largest"):
+    for label in ("RNN: state", "LSTM: state[1]", "LSTM: sigmoid(o)", "RNN, largest"):
         assert f"<!-- {label} -->" in text
     none = flow_of(nn.RNN(2, 3), draw(5, 2, 2), lambda ys: (0 * ys).sum(), rows=0)  # nothing on logarithmic axes
     none.plot(tmp_path / "none.png")
+    linear = flow_of(nn.Recurrent(nn.IndRNNCell(2, 3)), draw(5, 2, 2))  # has no gates, and so no third panel
+    linear.plot(tmp_path / "linear.png")
+    assert png_size(tmp_path / "linear.png") == (1200, 816)
     assert png_size(tmp_path / "none.png") == (1200, 1200)
 
 

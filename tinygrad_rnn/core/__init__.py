@@ -3,7 +3,7 @@
 Files, in reading order: `node` (the record of an operation, and what one application of it leaves on the tape),
 `registration` (makes that record of a function), `lowering` (what the operation is in a compiled loop), `dtype`,
 `tensor`, `backward` (the walk), `walk_errors`, `construct` (tensors from data; `grad`), `functions` (the table of
-operations by name), `operators` (``+`` and the methods of tensors and symbols), `conversion`, `inplace`,
+operations by name), `operators` (``+`` and the methods of tensors and symbols), `conversion`, `html`, `inplace`,
 `numpy_protocol` and `numpy_functions` (NumPy's own functions on tensors), `anomaly` and `finding` (where NaN and
 infinity come from), `tree` (tuples, lists and dicts of tensors), `symbolic_number` (numbers that traces take as
 inputs), `aliases` and `signatures` (types).

@@ -13,6 +13,7 @@ from .. import config
 from ..errors import DTypeError, GraphError, ShapeError
 from .aliases import DTypeLike
 from .dtype import is_float
+from .html import tensor_html
 from .inplace import InPlace
 
 Self = TypeVar("Self", bound="Convertible")
@@ -113,6 +114,10 @@ class Convertible(InPlace):
         dtype = "" if self.data.dtype in (np.int64, np.bool_) else f", dtype={self.data.dtype}"
         grad = f", from={self._node.name}" if self._node else ", requires_grad=True" if self.requires_grad else ""
         return f"tensor({body}{dtype}{grad})"
+
+    def _repr_html_(self) -> str:
+        """Shape, dtype and origin, and the values as a table, for notebooks."""
+        return tensor_html(self.data, f"from {self._node.name}" if self._node else self.requires_grad)
 
     def __format__(self, spec: str) -> str:
         if not spec:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
+from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -290,6 +291,17 @@ class Module:
             return f"{type(self).__name__}({extra})"
         head = [extra] if extra else []
         return f"{type(self).__name__}(\n  " + "\n  ".join(head + lines) + "\n)"
+
+    def _repr_html_(self) -> str:
+        """A table of all modules in it and of the numbers of their own parameters, for notebooks."""
+        lines = ["<th>name</th><th>module</th><th>parameters</th>"]
+        for path, module in self.named_modules():
+            count = sum(parameter.size for parameter in module.parameters(recurse=False))
+            kind = f"{type(module).__name__}({module.extra_repr()})"
+            cells = (path or "model", kind, f"{count:,}" if count else "")
+            lines.append("".join(f"<td>{escape(cell)}</td>" for cell in cells))
+        total = sum(parameter.size for parameter in self.parameters())
+        return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + f"</table><p>{total:,} parameters</p>"
 
 
 def _join(prefix: str, name: str) -> str:

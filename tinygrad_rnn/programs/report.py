@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -67,6 +68,15 @@ class Report(NamedTuple):
     def moved_bytes(self) -> int:
         """Bytes that all parts read and write."""
         return sum(part.moved_bytes for part in self.parts)
+
+    def _repr_html_(self) -> str:
+        """A line that says what became of the function, and unfolds to the report, for notebooks."""
+        first, _, rest = str(self).partition("\n")
+        if not self.compiled:
+            return f"<p><b>{escape(first)}</b></p>"
+        state = "native" if self.native else f"not all native: {self.why}"
+        head = f"<b>{escape(first)}</b> {escape(state)}"
+        return f"<details><summary>{head}</summary><pre>{escape(rest)}</pre></details>"
 
     def __str__(self) -> str:
         if self.reason is not None:

@@ -3,7 +3,7 @@
 Files, in reading order: `trainer` (what a user asks for), `loop` (epochs), `batches`, `gradients` and `updates` (one
 batch); by programs: `program_updates`, `native_step` (all in one native call), `fast_path` (with few guards),
 `many_steps` and `many_batches` (many of them in one call), `tiers` (when), `train_step` (without a loop); `callbacks`,
-`stopping`, `progress`, `signals`, `modes`, `parts` (what helpers take); what is saved: `state`, `position`,
+`stopping`, `progress`, `signals`, `modes`, `parts` (what helpers take); what is saved: `state`, `history`, `position`,
 `randomness`, `resume` (all of it as one nest, which `io` writes to a file); `tbptt`; `metrics`; `checks`.
 
 A trainer knows a model as a module that gives something to a loss; it knows nothing of recurrence and compiled loops.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CheckpointError
+from .history import History
 from .stopping import Best
 
 Weights = dict[str, np.ndarray]
@@ -32,7 +33,7 @@ class TrainingState:
         Of the last batch.
     loss_sum, norm_sum : float
         Over the updates of this epoch.
-    history : dict of lists
+    history : History
     best : Best
     best_weights : dict of arrays, optional
     last_weights : dict of arrays, optional
@@ -50,7 +51,7 @@ class TrainingState:
     loss: float = math.nan
     loss_sum: float = 0.0
     norm_sum: float = 0.0
-    history: dict[str, list[float]] = field(default_factory=dict)
+    history: History = field(default_factory=History)
     best: Best = field(default_factory=Best)
     best_weights: Weights | None = None
     last_weights: Weights | None = None
@@ -108,6 +109,7 @@ class TrainingState:
                 raise CheckpointError(
                     f"training: history: {name}: got {len(column)} numbers, wanted one for each of the epochs"
                 )
+        values["history"] = History(history)
         worked = values["worked"]
         if not isinstance(worked, dict) or not all(isinstance(key, str) for key in worked):
             raise CheckpointError(f"training: worked: got {type(worked).__name__}, wanted a dict by signature")

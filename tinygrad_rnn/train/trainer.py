@@ -65,9 +65,9 @@ class Trainer(Loop):
     Attributes
     ----------
     history : dict of lists
-        One number per finished epoch: "loss" (mean over its batches), "val_loss" (if validated), "lr" (of
-        the first group), "grad_norm" (mean norm before clipping, with `clip_norm`), "skipped" (batches, with
-        ``nonfinite="skip"``), "seconds".
+        Which notebooks show as curves and a table. One number per finished epoch: "loss" (mean over its batches),
+        "val_loss" (if validated), "lr" (of the first group), "grad_norm" (mean norm before clipping, with
+        `clip_norm`), "skipped" (batches, with ``nonfinite="skip"``), "seconds".
     epoch, steps : int
         Finished epochs, updates.
     loss : float

@@ -1,17 +1,17 @@
-"""Drawings of tapes and programs as Graphviz DOT text, which ``dot -Tsvg`` renders."""
+"""Drawings of the tape behind a tensor, and of the program of a layer's step."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
 from ..core import Tensor, producer
 from ..modules.module import Module
+from .drawing import Drawing, Edge, Group, Node
 
-HEAD = ["digraph {", '  rankdir="BT"', '  node [fontname="monospace", fontsize=10, shape=box, style=rounded]']
 
-
-def to_dot(tensor: Tensor, names: Mapping[str, Tensor] | Module | None = None) -> str:
+def to_dot(tensor: Tensor, names: Mapping[str, Tensor] | Module | None = None) -> Drawing:
     """The tape behind a tensor: operations as boxes, leaves that require gradients as filled ellipses.
 
     Parameters
@@ -23,8 +23,8 @@ def to_dot(tensor: Tensor, names: Mapping[str, Tensor] | Module | None = None) -
 
     Returns
     -------
-    str
-        DOT text; arrows follow the computation.
+    Drawing
+        DOT text, and in notebooks a picture; arrows follow the computation.
 
     Examples
     --------
@@ -47,26 +47,25 @@ def to_dot(tensor: Tensor, names: Mapping[str, Tensor] | Module | None = None) -
     known = {id(t): name for name, t in pairs}
     root: Any = producer(tensor)
     order: dict[int, int] = {id(root): 0}
-    nodes, edges, queue = [], [], [root]
+    nodes, edges, queue = [], [], deque([root])
     while queue:  # a walk without recursion: sequences are long
-        node = queue.pop(0)
-        me = order[id(node)]
+        node = queue.popleft()
+        me = f"n{order[id(node)]}"
         if isinstance(node, Tensor):
-            label = f"{known.get(id(node), 'leaf')} {node.shape}"
-            nodes.append(f"  n{me} [label={_quote(label)}, shape=ellipse, style=filled]")
+            nodes.append(Node(me, f"{known.get(id(node), 'leaf')} {node.shape}", ellipse=True, filled=True))
             continue
-        nodes.append(f"  n{me} [label={_quote(f'{node.name} {node.shape}')}]")
+        nodes.append(Node(me, node.name if node.shape is None else f"{node.name} {node.shape}"))
         for parent in node.parents:
             if parent is None:
                 continue
             if id(parent) not in order:
                 order[id(parent)] = len(order)
                 queue.append(parent)
-            edges.append(f"  n{order[id(parent)]} -> n{me}")
-    return "\n".join([*HEAD, *nodes, *edges, "}"])
+            edges.append(Edge(f"n{order[id(parent)]}", me))
+    return Drawing([Group("", nodes, edges)])
 
 
-def program_dot(layer: Any, x: Any = None) -> str:
+def program_dot(layer: Any, x: Any = None) -> Drawing:
     """The program of each cell of a recurrent layer: one step, as the compiler sees it.
 
     Products with parameters are filled boxes; dashed arrows lead from a new state to the state of the next step.
@@ -79,8 +78,9 @@ def program_dot(layer: Any, x: Any = None) -> str:
 
     Returns
     -------
-    str
-        DOT text, a cluster for each cell. A cell that does not compile is a box with the reason.
+    Drawing
+        DOT text, and in notebooks a picture: a frame for each cell. A cell that does not compile is a box with the
+        reason.
 
     Examples
     --------
@@ -89,35 +89,29 @@ def program_dot(layer: Any, x: Any = None) -> str:
     >>> text.count("sigmoid"), text.count("tanh")
     (2, 1)
     """
-    lines = list(HEAD)
+    groups = []
     for i, report in enumerate(layer.explain(x).cells):
         title = f"{report.where}: {report.cell!r}" if report.where else repr(report.cell)
-        lines += [f"  subgraph cluster{i} {{", f"    label={_quote(title)}"]
         if report.step is None:
-            lines.append(f"    c{i} [label={_quote(report.reason)}, style=filled]")
+            groups.append(Group(title, [Node(f"c{i}", report.reason, filled=True)], []))
         else:
-            lines += ["    " + line for line in _program(report.step, f"c{i}")]
-        lines.append("  }")
-    return "\n".join([*lines, "}"])
+            groups.append(_program(report.step, title, f"c{i}"))
+    return Drawing(groups)
 
 
-def _program(step: Any, prefix: str) -> list[str]:
+def _program(step: Any, title: str, prefix: str) -> Group:
     traced, printer = step.plan.traced, step.printer
-    lines, edges = [], []
+    nodes, edges = [], []
     for s in step.values:
-        product = s.op.name == "matmul"
-        lines.append(f"{prefix}_{s.uid} [label={_quote(printer.expression(s))}{', style=filled' if product else ''}]")
-        edges += [f"{prefix}_{a.uid} -> {prefix}_{s.uid}" for a in s.args if getattr(a, "varying", False)]
+        nodes.append(
+            Node(f"{prefix}_{s.uid}", f"{printer.name(s)} = {printer.expression(s)}", filled=s.op.name == "matmul")
+        )
+        edges += [Edge(f"{prefix}_{a.uid}", f"{prefix}_{s.uid}") for a in s.args if getattr(a, "varying", False)]
     for s in (*traced.inputs, *traced.states):
-        lines.append(f"{prefix}_{s.uid} [label={_quote(printer.name(s))}, shape=ellipse]")
+        nodes.append(Node(f"{prefix}_{s.uid}", printer.name(s), ellipse=True))
     for i, y in enumerate(traced.outputs):
-        name = step.results[i].split(" = ")[0]
-        lines.append(f"{prefix}_y{i} [label={_quote(name)}, shape=ellipse]")
-        edges.append(f"{prefix}_{y.uid} -> {prefix}_y{i}")
+        nodes.append(Node(f"{prefix}_y{i}", step.results[i].split(" = ")[0], ellipse=True))
+        edges.append(Edge(f"{prefix}_{y.uid}", f"{prefix}_y{i}"))
     for old, new in zip(traced.states, traced.new_states):
-        edges.append(f"{prefix}_{new.uid} -> {prefix}_{old.uid} [style=dashed, constraint=false]")
-    return lines + edges
-
-
-def _quote(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+        edges.append(Edge(f"{prefix}_{new.uid}", f"{prefix}_{old.uid}", back=True))
+    return Group(title, nodes, edges)

@@ -20,6 +20,7 @@ from ..recurrent import Cell
 from ..recurrent.scan.dry_run import dry_run
 from .plot import plot_gradient_flows
 from .recorder import CellRecorder, Gate
+from .svg import curves_svg
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class GradientFlow:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        """A table of states and one of gates, for notebooks."""
+        """Curves of the gradients, a table of states and one of gates, for notebooks."""
         rows = [("gradient by", "at the end", "at the beginning", "with each step back")]
         for name, norms in self.gradients.items():
             total = np.linalg.norm(norms, axis=1)
@@ -91,7 +92,10 @@ class GradientFlow:
         if gates:
             rows += [("gate", "saturated", "line", "source"), *gates]
         cells = ("".join(f"<td>{escape(str(cell))}</td>" for cell in row) for row in rows)
-        return "<table>" + "".join(f"<tr>{row}</tr>" for row in cells) + f"</table><p>loss {self.loss:.6g}</p>"
+        table = "<table>" + "".join(f"<tr>{row}</tr>" for row in cells) + "</table>"
+        curves = {name: np.linalg.norm(values, axis=1).tolist() for name, values in self.gradients.items()}
+        title = "Norm of the gradient of the loss by the state before step t"
+        return f"{curves_svg(curves, title, 't', log=True)}{table}<p>loss {self.loss:.6g}</p>"
 
 
 def gradient_flow(layer: Module, x: Any, loss: Callable, state: Any = None, rows: int = 1) -> GradientFlow:

@@ -26,7 +26,7 @@ def plot_gradient_flows(flows: Mapping[str, Flow], path: str | PathLike) -> None
 
     Above, the norm of the gradient of the loss by the state before each step; in the middle, the largest and the
     median of the singular values of each step's Jacobian, where one is what keeps gradients as they are; below, how
-    far each sigmoid and tanh is saturated. Logarithmic axes leave out zeros.
+    far each sigmoid and tanh is saturated, if there are any. Logarithmic axes leave out zeros.
 
     Parameters
     ----------
@@ -37,23 +37,27 @@ def plot_gradient_flows(flows: Mapping[str, Flow], path: str | PathLike) -> None
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 10), layout="constrained")
-    above, middle, below = figure.subplots(3, 1)
+    panels = 3 if any(flow.gates for flow in flows.values()) else 2
+    figure = Figure(figsize=(10, 0.4 + 3.2 * panels), layout="constrained")
+    titles = [title for title in flows if title]
+    figure.suptitle("Gradient flow through time" + (f": {', '.join(titles)}" if titles else ""))
+    axes = figure.subplots(panels, 1)
     for i, (title, flow) in enumerate(flows.items()):
         label = _Label(title, flow)
         for k, (name, norms) in enumerate(flow.gradients.items()):
             total = np.linalg.norm(norms, axis=1)
-            above.plot(np.where(total > 0, total, np.nan), label=label(name), **_style(i, k, len(flows)))
+            axes[0].plot(np.where(total > 0, total, np.nan), label=label(name), **_style(i, k, len(flows)))
         for k, (name, values) in enumerate(flow.singular_values.items()):
             color = f"C{(k if len(flows) == 1 else i) % 10}"
-            _singular_values(middle, values, label(name), color)
+            _singular_values(axes[1], values, label(name), color)
         for k, gate in enumerate(flow.gates):
-            below.plot(gate.saturation, label=label(gate.name), **_style(i, k, len(flows)))
-    _finish(above, "norm of the gradient of the loss\nby the state before step t", "log")
-    _finish(middle, "singular values of\nthe Jacobian of step t", "log")
-    _finish(below, "fraction of units\nthat are saturated", "linear")
-    below.set_ylim(-0.02, 1.02)
-    middle.axhline(1.0, color="gray", linewidth=0.8)
+            axes[2].plot(gate.saturation, label=label(gate.name), **_style(i, k, len(flows)))
+    _finish(axes[0], "norm of the gradient of the loss\nby the state before step t", "log")
+    _finish(axes[1], "singular values of\nthe Jacobian of step t", "log")
+    axes[1].axhline(1.0, color="gray", linewidth=0.8)
+    if panels == 3:
+        _finish(axes[2], "fraction of units\nthat are saturated", "linear")
+        axes[2].set_ylim(-0.02, 1.02)
     figure.savefig(path, dpi=120)
 
 

@@ -13,6 +13,7 @@ from ..compiler import location
 from ..config import grad_mode
 from ..core import Tensor, grad, is_float, listening, tree
 from ..recurrent import Cell
+from .gate_names import gate_names
 
 LIMITS = {"sigmoid": (0.0, 1.0), "tanh": (-1.0, 1.0), "matmul_tanh": (-1.0, 1.0)}
 MARGIN = 0.05  # of the range: a sigmoid below 0.05 or above 0.95 passes less than a fifth of its largest gradient
@@ -24,7 +25,7 @@ class Gate(NamedTuple):
     Attributes
     ----------
     name : str
-        The cell, the operation, and its number in the step.
+        The cell, and what its source says, such as "sigmoid(f)" or "n = tanh"; see :func:`gate_names`.
     where : str
         "file:line".
     source : str
@@ -100,14 +101,17 @@ class CellRecorder:
         table = np.full((len(self.found), len(most)), np.nan)
         for t, gates in enumerate(self.found):
             table[t, : len(gates)] = [value for _, _, value in gates]
-        numbers: dict[str, int] = {}
-        result = []
-        for (op, where, _), column in zip(most, table.T):
-            numbers[op] = numbers.get(op, 0) + 1
-            path, _, line = where.rpartition(":")
-            source = linecache.getline(path, int(line)).strip() if line.isdigit() else ""
-            result.append(Gate(f"{self.name} {op} {numbers[op]}", where, source, column))
-        return result
+        lines = [(op, where, _source(where)) for op, where, _ in most]
+        return [
+            Gate(f"{self.name} {name}", where, source, column)
+            for name, (_, where, source), column in zip(gate_names(lines), lines, table.T)
+        ]
+
+
+def _source(where: str) -> str:
+    """The line of source at "file:line"."""
+    path, _, line = where.rpartition(":")
+    return linecache.getline(path, int(line)).strip() if line.isdigit() else ""
 
 
 def _on_tape(t: Tensor) -> Tensor:
