@@ -74,7 +74,7 @@ def latest(nodes: Sequence[Name], edges: Sequence[Pair], count: int) -> set[Name
 
 
 def _ranks(nodes: Sequence[Name], edges: Sequence[Pair], choose: Callable) -> dict[Name, int]:
-    """The length of the longest way to each node; what has no way to it lies just below the reader to `choose`."""
+    """The length of the longest way to each node; a leaf lies just below the reader to `choose`."""
     after: dict[Name, list[Name]] = {n: [] for n in nodes}
     waits = dict.fromkeys(nodes, 0)
     for a, b in edges:
@@ -122,7 +122,7 @@ def _places(
 
 
 def _spread(layer: list[Name], wanted: Mapping[Name, float], widths: Mapping[Name, float], xs: dict) -> None:
-    """The places of least squared distance from those wanted: neighbours that push each other become a block."""
+    """The places of least squares from those wanted: neighbours that push each other become a block."""
     offset, offsets = 0.0, []
     for a, b in zip(layer, [*layer[1:], None]):
         offsets.append(offset)
