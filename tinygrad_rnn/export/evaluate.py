@@ -1,4 +1,4 @@
-"""Interpreter of graphs on the operations' own NumPy functions: the twin of whatever a graph is exported to."""
+"""Interpreter of graphs on the operations' own NumPy functions: the twin of all exports."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _run(nodes: Sequence[Node], values: Values, sizes: Mapping[str, int]) -> Non
 
 
 def _scan(scan: Scan, values: Values, sizes: Mapping[str, int]) -> tuple[np.ndarray, ...]:
-    """Outputs and final states of a loop; all rows take all steps, and those that do not count are put back."""
+    """Outputs and final states of a loop; rows whose step does not count take it in vain."""
     major = lambda a: a.swapaxes(0, 1) if scan.batch_first else a
     xs = [major(values[id(v)]) for v in scan.inputs]
     time, batch = xs[0].shape[:2]

@@ -76,7 +76,7 @@ class Range(Value):
 
 @dataclass(eq=False)
 class StepValue(Value):
-    """What a step of a loop is given: an element of an input sequence along the time, or the state before it.
+    """What a step of a loop is given: one time of an input sequence, or the state before it.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""The recorder of a model that is to be exported: recurrent layers are recorded with the operations of their steps."""
+"""The recorder of a model to be exported, in which layers have the operations of their steps."""
 
 from __future__ import annotations
 
