@@ -38,7 +38,7 @@ ROOMS = {
     "viz": Place(550, 110, 250, 56, "drawings, gradient flow"),
     "train": Place(850, 110, 290, 56, "loop, stopping, checkpoints"),
     "programs": Place(590, 210, 210, 56, "functions as programs"),
-    "export": Place(1000, 210, 140, 96, "programs as\ncode and files"),
+    "export": Place(1000, 210, 140, 96, "code and files", ("c",)),
     "nn": Place(270, 210, 250, 56, "the face: names for models"),
     "decoding": Place(40, 310, 200, 96, "greedy and beam\nsearch, sampling, CTC"),
     "recurrent": Place(270, 310, 530, 96, "cells, run over time", ("cells", "scan", "layers", "streaming")),
@@ -73,8 +73,8 @@ PATHS: dict[Edge, list[tuple[int, int]]] = {  # of arrows that are not one verti
     ("nn", "decoding"): [(270, 259), (255, 259), (255, 330), (240, 330)],
     ("recurrent", "modules"): [(330, 406), (330, 428), (200, 428), (200, 450)],
     ("train", "viz"): [(850, 138), (800, 138)],
-    ("export", "programs"): [(1000, 254), (800, 254)],
     ("train", "programs"): [(870, 166), (870, 238), (800, 238)],
+    ("export", "recurrent"): [(1000, 280), (820, 280), (820, 330), (800, 330)],
     ("modules", "storage"): [(180, 546), (180, 568), (1050, 568), (1050, 590)],
     ("optim", "core"): [(900, 546), (900, 673), (200, 673), (200, 700)],
 }

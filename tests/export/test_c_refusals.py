@@ -1,0 +1,84 @@
+"""What cannot leave as C, with the reason, and without half a file."""
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tr
+from tinygrad_rnn import nn
+from tinygrad_rnn.errors import CompileError, DataError, DTypeError, ExportError, ShapeError
+
+
+class Branches(nn.Cell):
+    input_size = hidden_size = 2
+
+    def step(self, x, h):
+        h = h + x if x.sum() > 0 else h
+        return h, h
+
+
+class Draws(nn.Cell):
+    input_size = hidden_size = 2
+
+    def begin_sequence(self, batch_size):
+        self.mask = nn.Dropout(0.5)(tr.ones((batch_size, 2)))
+
+    def step(self, x, h):
+        h = tr.tanh(x + h) * self.mask
+        return h, h
+
+
+class Unsized(nn.Cell):
+    hidden_size = 2
+
+    def step(self, x, h):
+        return h + x, h + x
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "error", "words"),
+    [
+        (lambda: Branches(), {}, CompileError, "tr.where"),
+        (lambda: Draws(), {}, ExportError, "draws random numbers"),
+        (lambda: nn.Zoneout(nn.GRUCell(2, 3), 0.3), {}, ExportError, "model.eval"),
+        (lambda: Unsized(), {}, ShapeError, "example"),
+        (lambda: nn.GRUCell(2, 3), {"example": np.zeros((2, 2))}, ShapeError, "wanted \\(1, ...\\)"),
+        (lambda: nn.GRUCell(2, 3), {"dtype": "float16"}, DTypeError, "wanted float32 or float64"),
+        (lambda: nn.GRUCell(2, 3), {"dtype": "real"}, DTypeError, "got 'real'"),
+        (lambda: nn.GRUCell(2, 3), {"dtype": None}, DTypeError, "got None"),
+        (lambda: nn.GRUCell(2, 3), {"name": "my-cell"}, ValueError, "name: got 'my-cell'"),
+        (lambda: nn.GRUCell(2, 3), {"name": "float"}, ValueError, "name: got 'float'"),
+        (lambda: nn.GRUCell(2, 3), {"name": ""}, ValueError, "name: got ''"),
+        (lambda: nn.GRUCell(2, 3), {"name": 3}, ValueError, "name: got 3"),
+        (lambda: nn.GRUCell(2, 3), {"weights": "int4"}, ValueError, "weights: got 'int4'"),
+        (lambda: 3, {}, TypeError, "model: got int"),
+    ],
+)
+def test_refusals(tmp_path, model, options, error, words):
+    with pytest.raises(error, match=words):
+        tr.export.to_c(model(), tmp_path / "m.h", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_paths(tmp_path):
+    cell = nn.GRUCell(2, 3)
+    for path, error, words in (
+        (tmp_path / "2.h", ValueError, "name="),
+        (tmp_path / "there" / "m.h", FileNotFoundError, "m.h"),
+        (3, TypeError, "path: got 3"),
+        ("a\0b.h", DataError, "null"),
+    ):
+        with pytest.raises(error, match=words):
+            tr.export.to_c(cell, path)
+    with pytest.raises((DataError, OSError), match=str(tmp_path)):
+        tr.export.to_c(cell, tmp_path, name="m")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_old_file_stays(tmp_path):
+    path = tmp_path / "m.h"
+    tr.export.to_c(nn.GRUCell(2, 3), path)
+    before = path.read_text()
+    with pytest.raises(CompileError):
+        tr.export.to_c(Branches(), path)
+    assert path.read_text() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["m.h"]

@@ -1,0 +1,159 @@
+"""Export to C: one header with weights, state and functions, for any cell that compiles."""
+
+from __future__ import annotations
+
+import re
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ... import atomic, compiler, config
+from ...checks import one_of, shown
+from ...compiler.ir.program_ops import MATMUL
+from ...core import Tensor
+from ...errors import DTypeError, ExportError
+from ...modules.module import Module
+from ...recurrent import Cell, Recurrent, Stacked
+from ...recurrent.layers.multilayer import RNNBase
+from .header import cell_header
+from .traced import TracedCell, trace_cell
+from .weights import quantised
+
+KEYWORDS = """auto break case char const continue default do double else enum extern float for goto if inline int long
+register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while"""
+STEPS = 200  # of random inputs, over which int8 is compared
+
+
+class CFile(NamedTuple):
+    """What :func:`to_c` wrote.
+
+    Attributes
+    ----------
+    path : Path
+    name : str
+        With which all names in the file begin.
+    weight_bytes, state_bytes, scratch_bytes : int
+        Of constants, of one state, and of the arrays on the stack in one step.
+    error : float or None
+        With ``weights="int8"``: the root mean square of the outputs' error, over that of the outputs, for 200 steps of
+        normally distributed inputs.
+    """
+
+    path: Path
+    name: str
+    weight_bytes: int
+    state_bytes: int
+    scratch_bytes: int
+    error: float | None
+
+
+def to_c(
+    model: Any,
+    path: str | PathLike[str],
+    dtype: Any = "float32",
+    *,
+    name: str | None = None,
+    example: Any = None,
+    weights: str = "float",
+) -> CFile:
+    """Write a cell or a layer as one header in C99, which needs no library and allocates nothing.
+
+    It has the weights, a struct for the state, and functions: ``NAME_init``, ``NAME_reset``, ``NAME_step(state, in,
+    out)`` for one time step of one row, and ``NAME_run(state, in, out, T)`` for T of them. A comment in it says more.
+
+    Parameters
+    ----------
+    model : Cell or layer
+    path : str or PathLike
+    dtype : {"float32", "float64"}
+        Of all numbers in the file.
+    name : str, optional
+        The first part of all names; by default the file's.
+    example : nest of arrays (1, ...), optional
+        An input of one step; needed where a cell has no ``input_size``.
+    weights : {"float", "int8"}
+        "int8": matrices are integers of a byte, with a scale for each output.
+
+    Returns
+    -------
+    CFile
+        Sizes in bytes, and the error of int8.
+
+    Raises
+    ------
+    CompileError
+        If a step does not compile, with the reason.
+    ExportError
+        If the model draws random numbers, or cannot run step by step.
+
+    Examples
+    --------
+    >>> import os, tempfile, tinygrad_rnn as tr
+    >>> from tinygrad_rnn import nn
+    >>> path = os.path.join(tempfile.mkdtemp(), "amplifier.h")
+    >>> file = tr.export.to_c(nn.LSTM(1, 16), path)
+    >>> file.name, file.state_bytes
+    ('amplifier', 128)
+    """
+    kind = _dtype(dtype)
+    int8 = one_of("weights", weights, ("float", "int8")) == "int8"
+    target = Path(atomic.checked(path))
+    title = _identifier(target.stem if name is None else name, "path" if name is None else "name")
+    cell = trace_cell(_cell(model), example)
+    header = cell_header(cell, title, kind, int8)
+    atomic.write(target, header.text.encode())
+    return CFile(target, title, header.weights, header.state, header.scratch, error_of_int8(cell) if int8 else None)
+
+
+def _dtype(dtype: Any) -> np.dtype:
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        found = None
+    if dtype is None or found not in (np.float32, np.float64):
+        raise DTypeError(f"dtype: got {shown(dtype)}, wanted float32 or float64")
+    return found
+
+
+def _identifier(name: Any, argument: str) -> str:
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) or name in KEYWORDS.split():
+        more = ", or name= another one" if argument == "path" else ""
+        raise ValueError(f"{argument}: got {name!r}, wanted a name that C allows: letters, digits and _{more}")
+    return name
+
+
+def _cell(model: Any) -> Cell:
+    """The cell that runs step by step."""
+    if isinstance(model, Cell):
+        return model
+    if isinstance(model, Recurrent) and not model.reverse:
+        return model.cell
+    if isinstance(model, RNNBase) and not model.bidirectional and not model.reverse:
+        return model._cells[0] if len(model._cells) == 1 else Stacked(model._cells)
+    if not isinstance(model, Module):
+        raise TypeError(f"model: got {type(model).__name__}, wanted a cell, a layer or a model")
+    raise ExportError(f"model: got {type(model).__name__}, wanted a cell, or a layer that runs forwards in time")
+
+
+def error_of_int8(cell: TracedCell) -> float:
+    """The error of the outputs with matrices of int8, relative to the outputs; both as root mean squares."""
+    program, rng = cell.program, np.random.default_rng(0)
+    xs = [Tensor(rng.standard_normal((STEPS, 1, s.width)).astype(program.dtype)) for s in program.inputs]
+    states = [Tensor(row.reshape(1, -1)) for row in cell.initial]
+    products = {s.args[1].uid for s in program.expressions.values() if s.op is MATMUL and s.varying}
+    outputs = []
+    with config.no_grad():
+        for rounded in (False, True):
+            values: dict[int, Any] = {}
+            for uid, array in cell.constants.items():
+                if rounded and uid in products and array.shape[0] > 1:
+                    whole, scale = quantised(array)
+                    array = (whole * scale).astype(array.dtype)
+                values[uid] = Tensor(array)
+            found = compiler.replay(program, xs, states, values)
+            outputs.append(np.concatenate([y.data.ravel() for y in found[: len(program.outputs)]]))
+    wanted, got = outputs
+    size, error = (float(np.sqrt(np.mean(a.astype(np.float64) ** 2))) for a in (wanted, got - wanted))
+    return error / size if size else 0.0
