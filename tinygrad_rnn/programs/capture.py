@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -221,8 +221,30 @@ def _trace_twice(root: Root, function: Callable, arguments: Arguments, grad: boo
 
 
 def _trace_once(root: Root, function: Callable, arguments: Arguments, grad: bool, codes: compiler.Codes) -> Capture:
-    trace, filled = ModelTrace(), [*arguments.leaves]
-    inputs = []
+    return Capture(*record(ModelTrace(), root, function, arguments, grad, codes))
+
+
+class Recorded(NamedTuple):
+    """What one trace of a function found, see :class:`Capture`."""
+
+    trace: ModelTrace
+    inputs: list[compiler.Symbol]
+    structure: Structure
+    leaves: list
+    sources: list[tuple[compiler.Symbol, AttributePath]]
+
+
+def record(
+    trace: ModelTrace, root: Root, function: Callable, arguments: Arguments, grad: bool, codes: compiler.Codes
+) -> Recorded:
+    """Trace a function once.
+
+    Raises
+    ------
+    CompileError
+        If it does what a program would not do again.
+    """
+    filled, inputs = [*arguments.leaves], []
     for i, (place, kind) in enumerate(zip(arguments.places, arguments.kinds)):
         symbol = trace.leaf("input", i, kind.shape, kind.dtype, kind.requires_grad)
         if kind.is_array:
@@ -249,7 +271,7 @@ def _trace_once(root: Root, function: Callable, arguments: Arguments, grad: bool
             leaves = [_as_leaf(trace, leaf) for leaf in found]
         tensors = [(symbol, tensor) for _, tensor, symbol in trace.captured.values()]
         sources = [(symbol, locate(root, tensor) or as_constant(tensor)) for symbol, tensor in tensors]
-    return Capture(trace, inputs, structure, leaves, sources)
+    return Recorded(trace, inputs, structure, leaves, sources)
 
 
 def _as_leaf(trace: ModelTrace, value: Any) -> Any:

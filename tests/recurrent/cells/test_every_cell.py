@@ -41,13 +41,12 @@ def gradients(outputs, wanted):
 
 @every_cell
 @pytest.mark.parametrize("size", SIZES, ids=str)
-@pytest.mark.parametrize("fast", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_gradients_equal_finite_differences(case, size, fast):
+def test_gradients_equal_finite_differences(case, size):
     _, B, I, H = size
     cell = case.make(I, H, np.float64)
     xs, state = draw(case.shapes(*size)), draw_state(cell, B)
     wanted = [p for n, p in cell.named_parameters() if n != "first"] + leaves(xs, state)
-    check_gradients(lambda: leaves(*scan(cell, xs, state)), wanted, fast=fast)
+    check_gradients(lambda: leaves(*scan(cell, xs, state)), wanted)
 
 
 @every_cell

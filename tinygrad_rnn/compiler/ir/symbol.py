@@ -18,7 +18,8 @@ from ...errors import CompileError
 _COMPILER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _PACKAGE = os.path.dirname(os.path.dirname(_COMPILER)) + os.sep
 _NUMPY = os.path.dirname(os.path.abspath(np.__file__)) + os.sep
-_INNER = tuple(os.path.join(_PACKAGE, room) + os.sep for room in ("core", "ops", "compiler", "modules", "nn", "viz"))
+_ROOMS = ("core", "ops", "compiler", "modules", "nn", "viz", "export")
+_INNER = tuple(os.path.join(_PACKAGE, room) + os.sep for room in _ROOMS)
 _INNER += (os.path.join(_PACKAGE, "foreign_names.py"), _NUMPY)
 
 

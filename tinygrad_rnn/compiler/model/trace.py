@@ -43,9 +43,12 @@ class ModelTrace(Recorder):
         "file:line" of what is recorded; empty if that is where the function is.
     guards : list
         What the loops of recurrent layers depend on: objects with a method ``hold()``.
+    scan : callable or None
+        What records recurrent layers, in another way than as compiled loops.
     """
 
     whole = True
+    scan: Callable | None = None
     IMPURE = (
         "the function {what} at {where}, which its program would do once: do it before the call, and make the result "
         "an argument"

@@ -41,13 +41,15 @@ def trace_scan(
     """
     trace: ModelTrace = grad_mode.tracer
     title = title_of(cell)
+    if trace.scan is not None:
+        return trace.scan(cell, xs, state, layout, steps, reset_state, return_outputs)
     if mode == "eager":
         trace.refuse_for(f'{title}: got mode="eager", whose steps run on the tape')
     if checkpoint_every is not None:
         trace.refuse_for(f"{title}: checkpoint_every, which runs on the tape")
     leaves, structure = ([xs], tree.LEAF) if tree.holds_numbers(xs) else tree.flatten(xs)
     inputs = [trace.lift(x) for x in leaves]
-    stand_ins = [_stand_in(trace, x) for x in inputs]
+    stand_ins = [stand_in(trace, x) for x in inputs]
     if type(steps) is not TracedSteps and steps is not None:
         steps = steps.read(cell, inputs[0], layout)
     resets = steps is not None and "resets" in steps.reader.names
@@ -119,7 +121,8 @@ class LoopGuards:
         return same and all(guards.hold() for guards in self.guards)
 
 
-def _stand_in(trace: ModelTrace, x: Any) -> Tensor:
+def stand_in(trace: ModelTrace, x: Any) -> Tensor:
+    """A tensor of zeros with the shape, the dtype and the gradient of a traced value."""
     return Tensor(np.zeros(x.shape, x.dtype), trace.needing(x))
 
 
@@ -127,7 +130,7 @@ def _checked(cell: Cell, xs: Any, state: Any, reset_state: Any, layout: Sequence
     """Arguments of the shapes and dtypes of the traced ones, checked as those of a call."""
     inputs, structure = check_inputs(cell, xs, layout.batch_first)
     batch = inputs[0].shape[layout.batch_axis]
-    given, other = (None if s is None else tree.map(lambda s: _stand_in(trace, s), s) for s in (state, reset_state))
+    given, other = (None if s is None else tree.map(lambda s: stand_in(trace, s), s) for s in (state, reset_state))
     states, state_structure = check_state(cell, given, batch)
     if other is not None:
         check_state(cell, other, batch, "reset_state")
