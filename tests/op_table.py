@@ -722,7 +722,7 @@ LOSS = [
     ),
     Row(
         "ctc",
-        lambda x, **alignment: ctc(tr.log_softmax(x, -1), **alignment),
+        lambda x, labels, offsets, **more: ctc(tr.log_softmax(x, -1), labels, np.diff(offsets), **more),
         lambda x, **alignment: losses_by_enumeration(tr.log_softmax(x, -1), **alignment),
         on.alignments(),
         torch_ctc,

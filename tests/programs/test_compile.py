@@ -103,6 +103,21 @@ def test_arrays_adopt_the_dtype_of_what_they_meet():
     agree(lambda x: layer(x)[0], list(layer.parameters()), numbers(5, 2, 3), rtol=1e-5)
 
 
+def test_arrays_of_another_dtype_are_cast_before_native_calls():
+    x = numbers(4, 3)
+    tr.set_default_dtype("float32")
+    head, layer = nn.Linear(3, 2), nn.Bidirectional(nn.GRUCell(3, 2), nn.GRUCell(3, 2))
+    scale = np.linspace(0, 1, 2)
+
+    compiled = agree(
+        lambda x: head(np.pad(x.reshape(2, 2, 3), ((0, 1), (0, 0), (0, 0)))) * scale, [*head.parameters()], x, rtol=1e-5
+    )
+    assert compiled.explain(x).native
+    agree(lambda x: layer(x[None])[0], [*layer.parameters()], x, rtol=1e-5)
+    compiled = agree(lambda x: (head(x), x * 0.1), [*head.parameters()], x, rtol=1e-5)
+    assert not compiled.explain(x).native  # a product in float64
+
+
 def test_results_that_are_not_computed():
     w = nn.Parameter(numbers(3))
 

@@ -113,7 +113,11 @@ LOSSES = {
     nn.KLDivLoss: (times(PLAIN, [{}, {"log_target": True}]), [shares()], tr.log_softmax),
     nn.QuantileLoss: (times(PLAIN, [{"quantiles": 0.3}]), [numbers(3, 2, C, seed=2)], None),
     nn.GaussianNLLLoss: (times(PLAIN, [{}, {"full": True}]), [numbers(3, 2, C, seed=2)], None),
-    nn.CTCLoss: (times(PLAIN, [{}, {"zero_infinity": True}]), [np.array([[1, 2], [3, 0]])], tr.log_softmax),
+    nn.CTCLoss: (
+        times(PLAIN, [{}, {"zero_infinity": True}]),
+        [np.array([[1, 2], [3, 0]]), np.array([1, 2, 3], np.int32)],
+        tr.log_softmax,
+    ),
 }
 EACH = [
     pytest.param(kind, options, k, id=f"{kind.__name__}-{n}-{k}", marks=[pytest.mark.slow] * (n + k > 0))
@@ -137,7 +141,7 @@ def test_losses(kind, options, target, default):
         y = head(x)
         y = y if before is None else before(y)
         if kind is nn.CTCLoss:
-            return loss(y, targets, [3, 2], [2, 1])
+            return loss(y, t, np.array([3, 2]), tr.tensor([2, 1]))
         if kind is nn.GaussianNLLLoss:
             return loss(y, t, tr.exp(y[..., ::-1]))
         return loss(y, t)

@@ -122,5 +122,5 @@ def _steps(lengths: Any, batch: int, most: int) -> Any:
     found = tracer.lift(lengths)
     with tracer.suspended():
         check(np.ones(found.shape, found.dtype))
-    tracer.check(found, check)
+    tracer.check([found], check)
     return ops.reshape(found, (batch, 1, 1))

@@ -8,7 +8,8 @@ import numpy as np
 
 from .. import ops
 from ..checks import flag, is_whole, one_of, shown
-from ..core import Tensor, as_tensor
+from ..config import grad_mode
+from ..core import Tensor, Traceable, as_tensor
 from ..core.aliases import Value
 from ..core.signatures import like_first
 from ..errors import DTypeError, ShapeError
@@ -83,51 +84,104 @@ def ctc_loss(
     """
     one_of("reduction", reduction, REDUCTIONS)
     zero_infinity = flag("zero_infinity", zero_infinity)
-    log_probs, labels = (
-        as_tensor(operand(log_probs, "ctc_loss: log_probs")),
-        check_integers("ctc_loss: targets", _padded(targets, target_lengths)),
-    )
+    log_probs = as_tensor(operand(log_probs, "ctc_loss: log_probs"))
+    labels, sizes = _padded(targets)
     single = log_probs.ndim == 2
     if log_probs.ndim not in (2, 3):
         raise ShapeError(f"ctc_loss: log_probs: got shape {log_probs.shape}, wanted (T, B, C) or (T, C)")
     if single:
         if labels.ndim != 1:
             raise ShapeError(f"ctc_loss: targets: got shape {labels.shape}, wanted (S,) for log_probs without a batch")
-        log_probs, labels = ops.expand_dims(log_probs, 1), labels[None]
+        log_probs, labels = ops.expand_dims(log_probs, 1), labels.reshape((1, -1))
     if not labels.ndim:
         raise ShapeError("ctc_loss: targets: got one number, wanted (B, S), or all labels in a row, (n,)")
-    time, batch, classes = log_probs.shape
-    if batch == 0:
+    if log_probs.shape[1] == 0:
         raise ShapeError(f"ctc_loss: log_probs: got shape {log_probs.shape}, an empty batch, wanted B >= 1")
-    check_blank("ctc_loss", blank, classes)
-    steps = check_lengths("ctc_loss: input_lengths", input_lengths, batch, single, time)
-    counts = check_lengths("ctc_loss: target_lengths", target_lengths, batch, single, labels.shape[-1])
-    labels = _concatenated(labels, counts)
-    _check_labels(labels, counts, int(blank), classes)
-    offsets = np.concatenate([[0], np.cumsum(counts)])
-    losses = ctc(log_probs, labels, offsets, steps, int(blank), zero_infinity)
+    check_blank("ctc_loss", blank, log_probs.shape[2])
+    alignment = labels, _rows(target_lengths, "target_lengths", single), _rows(input_lengths, "input_lengths", single)
+    test = _Test(log_probs.shape, sizes, int(blank))
+    tracer = grad_mode.tracer
+    if tracer is not None and tracer.whole and any(isinstance(a, Traceable) for a in alignment):
+        with tracer.suspended():
+            test.check_shapes(*alignment)
+        alignment = tuple([tracer.lift(a) for a in alignment])
+        tracer.check(alignment, test)
+    else:
+        test(*alignment)
+    losses = ctc(log_probs, *alignment, int(blank), zero_infinity)
     if reduction == "mean":
-        return (losses * (1.0 / np.maximum(counts, 1))).mean()
+        return (losses * (1.0 / ops.maximum(alignment[1], 1).astype(losses.dtype))).mean()
     if reduction == "sum":
         return losses.sum()
     return losses[0] if single else losses
 
 
-def _padded(targets: Any, lengths: Any) -> Any:
-    """Label lists of unequal lengths as one array, padded with zeros; other targets as they are."""
+class _Test:
+    """Refuses labels and lengths that do not fit log-probabilities of this shape, (T, B, C).
+
+    Parameters
+    ----------
+    shape : tuple
+    sizes : list of int or None
+        Labels that were given for each row, if these differ.
+    blank : int
+    """
+
+    def __init__(self, shape: tuple[int, ...], sizes: list[int] | None, blank: int):
+        (self.steps, self.batch, self.classes), self.sizes, self.blank = shape, sizes, blank
+
+    def check_shapes(self, labels: Any, counts: Any, lengths: Any) -> None:
+        """Test shapes alone."""
+        zeros = [np.zeros(a.shape, np.int64) for a in (counts, lengths)]
+        self._check_lengths(zeros[0], zeros[1], self.batch, labels)
+
+    def __call__(self, labels: np.ndarray, counts: np.ndarray, lengths: np.ndarray) -> None:
+        """Test labels and lengths, of one batch or, where each row has a row of labels, of several."""
+        batch = self.batch if labels.ndim == 1 or self.sizes is not None else max(counts.size, self.batch)
+        self._check_lengths(counts, lengths, batch, labels)
+        for b, (size, n) in enumerate(zip(self.sizes or (), counts.tolist())):
+            if size < n:
+                raise ShapeError(f"ctc_loss: targets: got {size} labels in row {b}, wanted {n} as target_lengths says")
+        _check_labels(_concatenated(labels, counts), counts, self.blank, self.classes)
+
+    def _check_lengths(self, counts: np.ndarray, lengths: np.ndarray, batch: int, labels: Any) -> None:
+        check_lengths("ctc_loss: input_lengths", lengths, batch, False, self.steps)
+        check_lengths("ctc_loss: target_lengths", counts, batch, False, labels.shape[-1])
+        if labels.ndim != 1 and (labels.ndim != 2 or labels.shape[0] != batch):
+            raise ShapeError(
+                f"ctc_loss: targets: got shape {labels.shape}, wanted ({batch}, S), or all labels in a row, (n,)"
+            )
+
+
+def _padded(targets: Any) -> tuple[Any, list[int] | None]:
+    """Lists of labels of unequal lengths padded with zeros, and these lengths; other targets as they are."""
     if not isinstance(targets, list | tuple) or not targets:
-        return targets
-    rows = [check_integers("ctc_loss: targets", row) for row in targets]
-    if any(row.ndim != 1 for row in rows) or len({row.size for row in rows}) == 1:
-        return targets
-    counts = check_lengths("ctc_loss: target_lengths", lengths, len(rows), False, max(row.size for row in rows))
-    for b, (row, n) in enumerate(zip(rows, counts.tolist())):
-        if row.size < n:
-            raise ShapeError(f"ctc_loss: targets: got {row.size} labels in row {b}, wanted {n} as target_lengths says")
-    padded = np.zeros((len(rows), max(row.size for row in rows)), np.int64)
-    for row, to in zip(rows, padded):
-        to[: row.size] = row
-    return padded
+        return _integers("ctc_loss: targets", targets), None
+    traced = any(isinstance(row, Traceable) for row in targets) and grad_mode.tracer is not None
+    rows = [_integers("ctc_loss: targets", row) for row in targets]
+    sizes = [row.shape[0] for row in rows if row.ndim == 1]
+    if len(sizes) < len(rows) or (len({*sizes}) == 1 and not traced):
+        return _integers("ctc_loss: targets", targets), None
+    zeros = np.zeros(max(sizes), np.int64)
+    parts = [part for row, size in zip(rows, sizes) for part in (row.astype(np.int64), zeros[size:])]
+    return ops.concat(parts).reshape((len(rows), -1)), sizes
+
+
+def _rows(lengths: Any, name: str, single: bool) -> Any:
+    """Lengths of rows as integers; one number is a row of its own where there is no batch."""
+    found = _integers(f"ctc_loss: {name}", lengths)
+    return found.reshape(1) if single and found.ndim == 0 else found
+
+
+def _integers(argument: str, value: Any) -> Any:
+    """Integers as an array, or as a value of a program."""
+    tracer = grad_mode.tracer
+    if tracer is None or not tracer.whole or not isinstance(value, Traceable):
+        return check_integers(argument, value)
+    found = tracer.lift(value)
+    if found.dtype.kind not in "iu":
+        raise DTypeError(f"{argument}: got {found.dtype}, wanted integers")
+    return found
 
 
 def check_integers(argument: str, value: Any) -> np.ndarray:
@@ -161,18 +215,13 @@ def check_blank(name: str, blank: Any, classes: int) -> None:
 
 def _concatenated(labels: np.ndarray, counts: np.ndarray) -> np.ndarray:
     """The labels of all rows, one after the other."""
-    batch = counts.size
-    if labels.ndim == 1:
-        if labels.size != counts.sum():
-            raise ShapeError(
-                f"ctc_loss: targets: got {labels.size} labels, wanted {counts.sum()}, the sum of target_lengths"
-            )
-        return labels
-    if labels.ndim != 2 or labels.shape[0] != batch:
+    if labels.ndim == 2:
+        return labels[np.arange(labels.shape[1]) < counts[:, None]]
+    if labels.size != counts.sum():
         raise ShapeError(
-            f"ctc_loss: targets: got shape {labels.shape}, wanted ({batch}, S), or all labels in a row, (n,)"
+            f"ctc_loss: targets: got {labels.size} labels, wanted {counts.sum()}, the sum of target_lengths"
         )
-    return labels[np.arange(labels.shape[1]) < counts[:, None]]
+    return labels
 
 
 def _check_labels(labels: np.ndarray, counts: np.ndarray, blank: int, classes: int) -> None:

@@ -107,7 +107,7 @@ def check_classes(name: str, target: Value, classes: int, ignore_index: int) -> 
     if tracer is None or not isinstance(target, Traceable):
         test(np.asarray(values_of(target)))
     elif tracer.whole:
-        tracer.check(tracer.lift(target), test)
+        tracer.check([tracer.lift(target)], test)
 
 
 def as_classes(

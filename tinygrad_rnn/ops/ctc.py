@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from ..config import grad_mode
 from ..core import Op, apply, grad, primitive
 from ..core.aliases import Value
+from ..core.inplace import values_of
 from ..core.signatures import like_first
 from .create import zeros
 from .elementwise import where
@@ -19,36 +21,59 @@ from .softmax import logsumexp
 NOWHERE = -1e30  # minus infinity, for gradients of gradients: these need numbers
 
 
-def _vjp(g: Value, y: Value, log_probs: Value, alignment: tuple, zero_infinity: bool, saved: dict[str, Any]) -> Value:
+def _vjp(
+    g: Value, y: Value, log_probs: Value, *alignment: Value, needs: Sequence[bool], blank: int, zero_infinity: bool,
+    saved: dict[str, Any] | None,
+) -> list[Value | None]:  # fmt: skip
+    nothing = [None] * len(alignment)
     if grad_mode.tracer is not None:
-        return apply(_GRADIENT, (g, log_probs), {"alignment": alignment, "zero_infinity": zero_infinity})
+        how = {"blank": blank, "zero_infinity": zero_infinity}
+        return [apply(ctc_gradient, (g, log_probs, *alignment), how), *nothing]
+    labels, counts, lengths = [np.asarray(values_of(a)) for a in alignment]
     if not isinstance(g, np.ndarray):
-        losses = _on_tape(log_probs, zero_infinity, *alignment)
-        (gradient,) = grad(losses, log_probs, [g], create_graph=True)
-        return gradient
-    return _gradient(g, log_probs, alignment, zero_infinity, saved["losses"], saved["alphas"])
+        losses = _on_tape(log_probs, zero_infinity, labels, counts, lengths, blank)
+        return [*grad(losses, log_probs, [g], create_graph=True), *nothing]
+    forward = () if saved is None else (saved["losses"], saved["alphas"])
+    return [_gradient(g, log_probs, labels, counts, lengths, blank, zero_infinity, *forward), *nothing]
 
 
 def _gradient(
-    g: np.ndarray, log_probs: np.ndarray, alignment: tuple, zero_infinity: bool, *forward: np.ndarray
-) -> np.ndarray:
+    g: np.ndarray, log_probs: np.ndarray, labels: np.ndarray, counts: np.ndarray, lengths: np.ndarray, blank: int,
+    zero_infinity: bool, *forward: np.ndarray,
+) -> np.ndarray:  # fmt: skip
     """Gradient by the log-probabilities; `forward`: losses and alphas, computed anew if not given."""
     from ..kernels.fused import ctc as kernels  # numba is imported at first use
 
+    alignment = (*_in_a_row(labels, counts), lengths, blank)
     losses, alphas = forward or kernels.ctc_forward(log_probs, *alignment)
     if zero_infinity:  # any number gives rows without an alignment the gradient zero
         losses = np.where(losses == np.inf, 0.0, losses)
     return kernels.ctc_backward(g, losses, alphas, log_probs, *alignment)
 
 
-_GRADIENT = Op("ctc_gradient", _gradient)  # of programs, whose own gradients are taken on the tape
+def _in_a_row(labels: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The labels of all rows, one after the other, and where those of each begin and end."""
+    if labels.ndim == 2:
+        labels = labels[np.arange(labels.shape[1]) < counts[:, None]]
+    return labels, np.concatenate([[0], np.cumsum(counts)])
 
 
-@primitive(vjps=[_vjp], saves=(0,), floats=True)
-def _ctc(log_probs: Value, alignment: tuple, zero_infinity: bool, saved: dict[str, Any]) -> Value:
+# of programs, whose own gradients are taken on the tape
+ctc_gradient = Op(
+    "ctc_gradient", lambda *args, blank, zero_infinity: _gradient(*args, blank, zero_infinity), untyped=(2, 3, 4)
+)
+
+
+@primitive(joint_vjp=_vjp, saves=(0, 1, 2, 3), floats=True, untyped=(1, 2, 3))
+def _ctc(
+    log_probs: Value, labels: Value, counts: Value, lengths: Value, blank: int, zero_infinity: bool,
+    saved: dict[str, Any] | None,
+) -> Value:  # fmt: skip
     from ..kernels.fused import ctc as kernels
 
-    saved["losses"], saved["alphas"] = losses, _ = kernels.ctc_forward(log_probs, *alignment)
+    losses, alphas = kernels.ctc_forward(log_probs, *_in_a_row(labels, counts), lengths, blank)
+    if saved is not None:
+        saved["losses"], saved["alphas"] = losses, alphas
     if zero_infinity:
         losses = np.where(losses == np.inf, 0.0, losses)
     return losses.astype(log_probs.dtype)
@@ -57,9 +82,9 @@ def _ctc(log_probs: Value, alignment: tuple, zero_infinity: bool, saved: dict[st
 @like_first
 def ctc(
     log_probs: Value,
-    labels: np.ndarray,
-    offsets: np.ndarray,
-    lengths: np.ndarray,
+    labels: Value,
+    counts: Value,
+    lengths: Value,
     blank: int,
     zero_infinity: bool = False,
 ) -> Value:
@@ -68,25 +93,25 @@ def ctc(
     Parameters
     ----------
     log_probs : (T, B, C)
-    labels : (n,) integer array
-        Of all rows, one after the other; none is the blank.
-    offsets : (B + 1,) integer array
-        Row b has ``labels[offsets[b] : offsets[b + 1]]``.
-    lengths : (B,) integer array
+    labels : (B, S) or (n,) integers
+        Padded with anything, or of all rows, one after the other; none is the blank.
+    counts : (B,) integers
+        Labels of each row.
+    lengths : (B,) integers
         Time steps of each row.
     blank : int
     zero_infinity : bool
         Rows without an alignment have the loss 0, and no gradient.
     """
-    alignment = (labels, offsets, lengths, blank)
-    return _ctc(log_probs, alignment=alignment, zero_infinity=zero_infinity, saved={})
+    saved: dict[str, Any] | None = {} if grad_mode.tracer is None else None  # programs compute it again, or keep it
+    return _ctc(log_probs, labels, counts, lengths, blank=blank, zero_infinity=zero_infinity, saved=saved)
 
 
 def _on_tape(
-    log_probs: Value, zero_infinity: bool, labels: np.ndarray, offsets: np.ndarray, lengths: np.ndarray, blank: int
+    log_probs: Value, zero_infinity: bool, labels: np.ndarray, counts: np.ndarray, lengths: np.ndarray, blank: int
 ) -> Value:
     """The forward recursion in tensor operations, all rows at a time."""
-    batch, counts = log_probs.shape[1], np.diff(offsets)
+    batch, (labels, offsets) = log_probs.shape[1], _in_a_row(labels, counts)
     rows, width = np.arange(batch), 2 * int(counts.max(initial=0)) + 1
     z = np.full((batch, width), blank)
     for row, start, count in zip(z, offsets, counts):

@@ -188,7 +188,7 @@ def embedding(weight: Value, indices: ArrayLike, padding_idx: int | None = None)
                 raise IndexError(f"indices: got {low if low < 0 else high}, wanted ids from 0 to {rows - 1}")
 
     if later:
-        tracer.check(found, check)
+        tracer.check([found], check)
     else:
         check(found)
     return _embedding(weight, indices=found, padding=-1 if padding_idx is None else as_id(padding_idx, rows))

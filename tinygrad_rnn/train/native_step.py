@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..compiler.model.native import NativeProgram
+from ..compiler.model.one_dtype import with_one_dtype
 from ..compiler.model.pool import dtype_of
 from ..core import Tensor
 from ..errors import CompileError, NonFiniteError
@@ -55,7 +56,7 @@ class NativeStep:
         self, found: Any, optimizer: Optimizer, clip_norm: float | None, clip_value: float | None, watch: bool
     ):
         operation = found.capture.operation
-        self.runner, self.program = operation.runner, operation.runner.program
+        self.runner, self.program = operation.runner, with_one_dtype(operation.runner.program)
         self.optimizer, self.clipping = optimizer, (clip_norm, clip_value)
         leaves = [*found.arguments.values, *found.tensors]
         n = len(found.capture.results)

@@ -182,6 +182,16 @@ def test_models_and_their_gradients(model):
     assert any(isinstance(stage, RegionLoop) for stage in plan)
 
 
+def test_a_vector_that_is_read_as_a_whole_and_row_by_row():
+    x, w = numbers(4, 4), tr.tensor(numbers(4), requires_grad=True)
+
+    def function(x):
+        y = tr.matmul(x, w)  # each row reads all of it
+        return tr.sigmoid(w) * y  # and here its own number
+
+    check(function, x, native=True)
+
+
 def test_what_lies_between_two_loops_is_one_region():
     plan = check(*recurrent_model())
     (region,) = [s for s in plan if isinstance(s, Region)]

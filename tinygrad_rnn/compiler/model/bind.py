@@ -34,6 +34,7 @@ from ...kernels.stages.stage_codes import (
     ClipValueStage,
     CopyMode,
     CopyStage,
+    CtcStage,
     FeedIntegersStage,
     FeedStage,
     FillStage,
@@ -274,6 +275,12 @@ class Stages(StageList):
         """``table[indices] += rows`` of zeros, one row after the other, but for indices that are `padding`."""
         stage = ScatterStage(span(rows), span(table), span(indices), table.shape[-1], padding)
         self.add(stage, table, indices, rows)
+
+    # ---- label sequences
+
+    def ctc(self, record: CtcStage, *keep: np.ndarray) -> None:
+        """Find losses of label sequences, or their gradient; `keep` are the arrays that the record tells of."""
+        self.add(record, *keep)
 
     # ---- steps over a data set
 

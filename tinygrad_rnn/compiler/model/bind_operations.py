@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ...ops import ctc, join, shape
 from ...ops import index as indexing
-from ...ops import join, shape
 from ..ir.program_ops import MATMUL, SUM
 from ..ir.symbol import Symbol
 from .bind import packed_elements
+from .bind_ctc import bind_ctc, bind_ctc_gradient
 from .binder import Binder
 from .program import SUM_ROWS
 
@@ -173,6 +174,8 @@ def _indices(binder: Binder, s: Symbol) -> np.ndarray | None:
 
 
 RULES = {
+    id(ctc._ctc.op): bind_ctc,
+    id(ctc.ctc_gradient): bind_ctc_gradient,
     id(indexing._embedding.op): _embedding,
     id(indexing._scatter_rows.op): _scatter_rows,
     id(SUM_ROWS): _sum_rows,

@@ -37,6 +37,8 @@ class Binder:
     ----------
     at : dict
         Where values are, by uid.
+    left : dict
+        What stages leave for others, such as a loss for its gradient, by what it is of.
     step : int
         That which is being bound.
     """
@@ -45,6 +47,7 @@ class Binder:
         self.dtype, self.last, self.checked, self.step = dtype, last, checked, 0
         self.stages, self.memory = Stages(dtype), Memory(dtype)
         self.at: dict[int, Any] = {}
+        self.left: dict[tuple, Any] = {}
         self._floats: dict[int, np.ndarray] = {}  # integers and truth values as floats, by uid
         self._integers: dict[int, np.ndarray] = {}  # truth values of regions as integers
 

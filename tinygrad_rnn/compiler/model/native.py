@@ -57,12 +57,12 @@ class NativeProgram(Binder):
         self.captured = {uid: t.data for uid, t in program.captured.items()} | dict(captured)
         if copies:
             self.captured |= {uid: np.array(a) for uid, a in captured.items()}
-        self.converted: list[tuple[np.ndarray, np.ndarray]] = []  # captured integers, and what reads them as int64
+        self.converted: list[tuple[np.ndarray, np.ndarray]] = []  # captured arrays, and what is read in their place
         values = program.values()
         plan = compile_plan(partition(values, program.outputs, dtype))
         self.end = len(plan)
-        last, checked = _last_uses(plan, program.outputs, self.end), {check.symbol.uid for check in program.checks}
-        super().__init__(dtype, last, checked)
+        last, checked = _last_uses(plan, program.outputs, self.end), [s.uid for c in program.checks for s in c.symbols]
+        super().__init__(dtype, last, {*checked})
         self._picked = {s.args[0].uid for s in values if s.op is PICK}
         for s in program.inputs:
             if s.dtype == self.dtype:
@@ -73,8 +73,9 @@ class NativeProgram(Binder):
             self.at[s.uid] = self.array(s.shape, self.end)  # zeros and ones
         for uid, a in self.captured.items():
             self.at[uid] = a
-            if is_integer(a.dtype) and a.dtype != np.int64:
-                self.at[uid] = np.empty(a.shape, np.int64)
+            kind = np.dtype(np.int64) if is_integer(a.dtype) else dtype if a.dtype.kind == "f" else a.dtype
+            if a.dtype != kind:
+                self.at[uid] = np.empty(a.shape, kind)
                 self.converted.append((a, self.at[uid]))
         self.bound: list[tuple[RegionLoop | Symbol, int, int]] = []  # with how many stages, and operations in Python
         for self.step, part in enumerate(plan):

@@ -11,8 +11,9 @@ import numpy as np
 from ...errors import CompileError, VerificationError
 from ...kernels.build.uninterrupted import making
 from ..ir import verify
-from ..ir.symbol import Symbol, raised_at
+from ..ir.symbol import raised_at
 from .native import NativeProgram
+from .one_dtype import float_dtypes, with_one_dtype
 from .program import LOOP, ModelProgram
 
 MOVES = 2  # how often parameters may move to other arrays, before their values are copied at each run instead
@@ -51,7 +52,8 @@ class Pool:
     """
 
     def __init__(self, program: ModelProgram):
-        self.program, self.dtype = program, dtype_of(program)
+        self.program = with_one_dtype(program)
+        self.dtype = dtype_of(self.program)
         if any(s.op is LOOP for s in program.outputs):
             raise CompileError("an output is what the gradient of a loop needs, which is no array")
         self._dtypes = [s.dtype for s in program.outputs]
@@ -85,9 +87,7 @@ class Pool:
 
 def dtype_of(program: ModelProgram) -> np.dtype:
     """The dtype of all floats in a program."""
-    values: list[Symbol] = [*program.inputs, *program.values()]
-    dtypes = {s.dtype for s in values if s.op is not LOOP and s.dtype.kind == "f" and s.shape != ()}
-    dtypes |= {t.dtype for t in program.captured.values() if t.dtype.kind == "f"}
+    dtypes = float_dtypes(program)
     if len(dtypes) != 1:
-        raise CompileError(f"floats: got {', '.join(map(str, dtypes)) or 'none'}, wanted one dtype")
+        raise CompileError(f"floats: got {', '.join(sorted(map(str, dtypes))) or 'none'}, wanted one dtype")
     return dtypes.pop()

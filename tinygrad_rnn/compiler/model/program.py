@@ -31,10 +31,10 @@ class Draw(NamedTuple):
 
 
 class Check(NamedTuple):
-    """What has to hold of the values of an input before a program runs: raises what the tape would."""
+    """What has to hold of values of inputs before a run: ``test(*arrays)`` raises what the tape would."""
 
-    symbol: Symbol
-    test: Callable[[np.ndarray], None]
+    symbols: tuple[Symbol, ...]
+    test: Callable[..., Any]
 
 
 @dataclass(frozen=True, eq=False)

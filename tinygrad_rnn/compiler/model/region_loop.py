@@ -78,7 +78,7 @@ def compile_region(region: Region, title: str = "Region") -> RegionLoop:
 
     def step(inputs: list, states: list) -> tuple[list, list]:
         values: dict[int, Any] = {s.uid: _as_float(x, region.dtype) for s, x in zip(region.inputs, inputs)}
-        zero = grad_mode.tracer.zero((BATCH, 1))
+        zero, single = grad_mode.tracer.zero((BATCH, 1)), set()
         for s in region.numbers:  # of each row, so that loops compute them, and not what runs before
             for a in map(stored, s.operands):
                 if a.uid not in values:
@@ -86,8 +86,9 @@ def compile_region(region: Region, title: str = "Region") -> RegionLoop:
             op: Any = s.op
             args = [values[stored(a).uid] if isinstance(a, Symbol) else a for a in s.args]
             values[s.uid] = apply(op, tuple(args), s.static)
+            single |= {s.uid, *[stored(a).uid for a in s.operands]}
         for s in region.values:
-            values[s.uid] = _value(region, s, values, bases)
+            values[s.uid] = _value(region, s, values, {uid: t for uid, t in bases.items() if uid not in single})
         return [_number(values[s.uid], region.dtype) for s in region.outputs], []
 
     traced = trace_step(step, widths, [], region.dtype, stand_in=stand_in)
@@ -115,13 +116,16 @@ def _base_shape(region: Region, base: Symbol) -> tuple[int, ...]:
 
 
 def _value(region: Region, s: Symbol, values: dict[int, Any], bases: dict[int, Tensor]) -> Any:
-    """A value of the region in its step: a row (B, n) of it, or a number for each row, (B, 1)."""
+    """A value of the region in its step: a row (B, n) of it, or a number for each row, (B, 1).
+
+    What is given may be in both: the rows of it are among `values`, and all of it, for each row, among `bases`.
+    """
     op: Any = s.op
     args: list[Any] = []
     for a, (how, of) in zip(s.args, region.accesses(s)):
         if how is Access.NUMBER:
             args.append(a)
-        elif how is Access.ROWS or of.uid in values:
+        elif how is Access.ROWS or of.uid not in bases:
             args.append(values[of.uid])
         else:
             args.append(_view(a, bases[of.uid]) if how is Access.MATRIX else bases[of.uid])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from ...errors import CompileError
 from .interpret import evaluate
 from .native import NativeProgram
 from .pool import Pool, attempt
-from .program import LOOP, ModelProgram
+from .program import LOOP, Check, ModelProgram
 
 
 class Runner:
@@ -44,12 +46,15 @@ class Runner:
             self._pool = Pool(program)
         except CompileError as error:
             self.why = str(error)
-        given = [check for check in program.checks if check.symbol.leaf is not None]
-        self._tests = [(index.get(check.symbol.uid), check.symbol.uid, check.test) for check in given]
-        self._computed = [check for check in program.checks if check.symbol.leaf is None]
-        self._integers = dataclasses.replace(
-            program, draws=(), checks=(), outputs=tuple([check.symbol for check in self._computed])
-        )
+        self._tests: list[tuple[list, Callable[..., Any]]] = []  # of arguments
+        self._computed: list[Check] = []
+        for check in program.checks:
+            if all(s.leaf is not None for s in check.symbols):
+                self._tests.append(([(index.get(s.uid), s.uid) for s in check.symbols], check.test))
+            else:
+                self._computed.append(check)
+        wanted = tuple([s for check in self._computed for s in check.symbols])
+        self._integers = dataclasses.replace(program, draws=(), checks=(), outputs=wanted)
 
     def run(self, inputs: Sequence[np.ndarray], captured: Mapping[int, np.ndarray]) -> list[np.ndarray]:
         """The outputs.
@@ -75,13 +80,14 @@ class Runner:
 
     def check(self, inputs: Sequence[np.ndarray], captured: Mapping[int, np.ndarray]) -> None:
         """Raise what the tape raises where a value is out of range."""
-        for i, uid, test in self._tests:
-            test(captured[uid] if i is None else inputs[i])
+        for places, test in self._tests:
+            test(*[captured[uid] if i is None else inputs[i] for i, uid in places])
         if self._computed:
             if any(a.shape != s.shape for a, s in zip(inputs, self.program.inputs)):
                 raise ValueError("integers that are computed can be tested for single batches only")
-            for check, values in zip(self._computed, evaluate(self._integers, inputs, captured)):
-                check.test(values)
+            values = iter(evaluate(self._integers, inputs, captured))
+            for check in self._computed:
+                check.test(*itertools.islice(values, len(check.symbols)))
 
     def bound(self, captured: Mapping[int, np.ndarray]) -> NativeProgram | str:
         """The program bound to arrays, for a look at it; or the reason why it runs on NumPy."""

@@ -34,7 +34,8 @@ def simplify(program: ModelProgram) -> ModelProgram:
             values[s.uid] = trace.again(s, args)
         outputs = tuple([values.get(s.uid, s) for s in program.outputs])
     captured = dict(program.captured) | {s.uid: tensor for _, tensor, s in trace.captured.values()}
-    checks = tuple([check._replace(symbol=values.get(check.symbol.uid, check.symbol)) for check in program.checks])
+    now = lambda symbols: tuple([values.get(s.uid, s) for s in symbols])
+    checks = tuple([check._replace(symbols=now(check.symbols)) for check in program.checks])
     return ModelProgram(program.inputs, captured, program.draws, checks, outputs)
 
 

@@ -110,17 +110,17 @@ class ModelTrace(Recorder):
         self.draws.append(Draw(tuple(symbols), draw))
         return symbols
 
-    def check(self, symbol: Symbol, test: Callable[[np.ndarray], None]) -> None:
-        """Ask for a test of an argument's values before each run.
+    def check(self, symbols: Sequence[Symbol], test: Callable[..., Any]) -> None:
+        """Ask for a test of the values of arguments before each run.
 
         Raises
         ------
         CompileError
-            If `symbol` is computed of other than integers and truth values: its values are not there before the run.
+            If one is computed of other than integers and truth values: its values are not there before the run.
         """
-        if not self.is_known(symbol):
+        if not all(map(self.is_known, symbols)):
             self.refuse_for(f"indices that the function computes, at {location()}: make them an argument")
-        self.checks.append(Check(symbol, test))
+        self.checks.append(Check(tuple(symbols), test))
 
     def is_known(self, symbol: Symbol) -> bool:
         """Whether a value is known before a run: an argument of integers, or computed of such alone."""

@@ -44,9 +44,9 @@ def _then(ways: Any, emitted: Any) -> Any:
 
 
 @njit(error_model="numpy")
-def _places(labels: Array, first: int, last: int, blank: int, z: Array, skips: Array) -> int:
+def _places(labels: Array, first: int, count: int, blank: int, z: Array, skips: Array) -> int:
     """The places of one row, and 1 where the blank before may be left out; returns their number."""
-    places = 2 * (last - first) + 1
+    places = 2 * count + 1
     skips[:] = 0.0
     for s in range(places):
         z[s] = blank if s % 2 == 0 else labels[first + s // 2]
@@ -62,16 +62,20 @@ def _emit(log_probs: Array, t: int, b: int, z: Array, places: int, out: Array) -
 
 
 @kernel
-def _forward(
-    log_probs: Array, labels: Array, offsets: Array, lengths: Array, blank: int, losses: Array, alphas: Array
-) -> None:
-    """Losses (B,) and forward variables, (B, T, width) with a row's places and the space around them."""
+def forward(
+    log_probs: Array, labels: Array, firsts: Array, counts: Array, lengths: Array, blank: int, losses: Array,
+    alphas: Array,
+) -> None:  # fmt: skip
+    """Losses (B,) and forward variables, (B, T, width) with a row's places and the space around them.
+
+    Row b has ``labels[firsts[b] : firsts[b] + counts[b]]``; `width` is :func:`width_for` the most labels, or more.
+    """
     lanes, width = vlanes(alphas), alphas.shape[2]
     flat = alphas.reshape(-1)
     z = np.empty(width, np.int64)
     skips, emitted = np.empty(width), np.zeros(width)
     for b in range(log_probs.shape[1]):
-        places = _places(labels, offsets[b], offsets[b + 1], blank, z, skips)
+        places = _places(labels, firsts[b], counts[b], blank, z, skips)
         for t in range(lengths[b]):
             row = (b * alphas.shape[1] + t) * width
             for s in range(width):
@@ -97,9 +101,9 @@ def _forward(
 
 
 @kernel
-def _backward(
-    g: Array, losses: Array, alphas: Array, log_probs: Array, labels: Array, offsets: Array, lengths: Array,
-    blank: int, out: Array,
+def backward(
+    g: Array, losses: Array, alphas: Array, log_probs: Array, labels: Array, firsts: Array, counts: Array,
+    lengths: Array, blank: int, out: Array,
 ) -> None:  # fmt: skip
     """Gradients (T, B, C) by `log_probs`, added to `out`; past a row's length it is not touched."""
     lanes, width = vlanes(alphas), alphas.shape[2]
@@ -108,7 +112,7 @@ def _backward(
     skips, emitted, shares = np.empty(width), np.zeros(width), np.empty(width)
     beta, later = np.empty(width), np.empty(width)
     for b in range(log_probs.shape[1]):
-        places = _places(labels, offsets[b], offsets[b + 1], blank, z, skips)
+        places = _places(labels, firsts[b], counts[b], blank, z, skips)
         beta[:] = -math.inf
         later[:] = -math.inf
         for s in range(max(0, places - 2), places):
@@ -130,6 +134,11 @@ def _backward(
                 vstore(shares, s, vselect(dead, 0.0 * losses[b], exp(a + c + losses[b])))
             for s in range(places):
                 out[t, b, z[s]] -= g[b] * shares[FRONT + s]
+
+
+def width_for(labels: int) -> int:
+    """Elements of the forward variables of a row and time step, for so many labels at most."""
+    return FRONT + 2 * labels + 1 + SLACK
 
 
 def _contiguous(a: Array, dtype: Any = None) -> Array:
@@ -188,9 +197,9 @@ def ctc_forward(log_probs: Array, labels: Array, offsets: Array, lengths: Array,
     if config.DISABLE_JIT:
         return reference_ctc.ctc_forward(log_probs, labels, offsets, lengths, blank)
     T, B, _ = log_probs.shape
-    width = FRONT + 2 * int(np.diff(offsets).max(initial=0)) + 1 + SLACK
-    losses, alphas = np.empty(B), np.empty((B, T, width))
-    _forward(log_probs, labels, offsets, lengths, blank, losses, alphas)
+    counts = np.diff(offsets)
+    losses, alphas = np.empty(B), np.empty((B, T, width_for(int(counts.max(initial=0)))))
+    forward(log_probs, labels, offsets[:-1], counts, lengths, blank, losses, alphas)
     return losses, alphas
 
 
@@ -234,5 +243,6 @@ def ctc_backward(
     if alphas.shape[:2] != (log_probs.shape[1], log_probs.shape[0]):
         raise ValueError(f"ctc: alphas {alphas.shape}, wanted those of the forward pass")
     out = np.zeros(log_probs.shape, log_probs.dtype)
-    _backward(_contiguous(g, np.float64), losses, alphas, log_probs, labels, offsets, lengths, blank, out)
+    g = _contiguous(g, np.float64)
+    backward(g, losses, alphas, log_probs, labels, offsets[:-1], np.diff(offsets), lengths, blank, out)
     return out

@@ -13,6 +13,7 @@ from numba.extending import intrinsic
 from ..build.c_functions import c_function, pointer_to
 from ..build.fingerprint import kernel
 from ..loops.launches import calls
+from .alignments import ctc_gradient_stage, ctc_stage
 from .copies import copy_stage, fill_stage
 from .feeds import feed_integers_stage, feed_stage, finite_stage, note_stage, record_stage
 from .integers import integer_stage, to_floats_stage, to_integers_stage
@@ -25,6 +26,8 @@ from .stage_codes import (
     ClipNormStage,
     ClipValueStage,
     CopyStage,
+    CtcGradientStage,
+    CtcStage,
     FeedIntegersStage,
     FeedStage,
     FillStage,
@@ -60,6 +63,8 @@ FUNCTIONS = {
     RecordStage: record_stage,
     GatherStage: gather_stage,
     ScatterStage: scatter_stage,
+    CtcStage: ctc_stage,
+    CtcGradientStage: ctc_gradient_stage,
     SegmentsStage: segments_stage,
     StepsStage: steps_stage,
     SgdStage: sgd_stage,

@@ -150,6 +150,30 @@ class ScatterStage(NamedTuple):
     padding: int  # the integer whose rows are left out; negative: none
 
 
+class CtcStage(NamedTuple):
+    """Losses of label sequences over (T, B, C) log-probabilities, and what their gradient reads of them."""
+
+    log_probs: Span
+    out: Span  # the losses; of the gradient: (T, B, C)
+    g: Span  # of the gradient: cotangents of the losses
+    labels: Span  # integers, of one row after the other
+    counts: Span  # integers: labels of each row
+    lengths: Span  # integers: time steps of each row
+    firsts: Span  # integers, written by the losses: where the labels of each row begin
+    losses: Span  # float64
+    alphas: Span  # float64: forward variables (B, T, width)
+    stride: int  # labels from one row to the next; negative: as many as the row has
+    steps: int
+    classes: int
+    width: int
+    blank: int
+    zero_infinity: int
+
+
+class CtcGradientStage(CtcStage):
+    """Gradients of these losses by the log-probabilities."""
+
+
 class SegmentsStage(NamedTuple):
     """Finds the segments of a batch of sequences whose steps do not all count."""
 
@@ -266,6 +290,6 @@ class ClipValueStage(NamedTuple):
 
 Stage = (
     LaunchStage | CopyStage | FillStage | IntegerStage | ToFloatsStage | ToIntegersStage | GatherStage | ScatterStage
-    | SegmentsStage | StepsStage | UpdateStage | ClipNormStage | ClipValueStage | FeedStage | FeedIntegersStage
-    | FiniteStage | NoteStage | RecordStage
+    | CtcStage | SegmentsStage | StepsStage | UpdateStage | ClipNormStage | ClipValueStage | FeedStage
+    | FeedIntegersStage | FiniteStage | NoteStage | RecordStage
 )  # fmt: skip

@@ -48,14 +48,17 @@ def trace_scan(
     if checkpoint_every is not None:
         trace.refuse_for(f"{title}: checkpoint_every, which runs on the tape")
     leaves, structure = ([xs], tree.LEAF) if tree.holds_numbers(xs) else tree.flatten(xs)
-    inputs = [trace.lift(x) for x in leaves]
+    with trace.suspended():
+        dtype = cell.dtype
+    lift = lambda x: _lifted(trace, x, dtype)
+    inputs = [lift(x) for x in leaves]
     stand_ins = [stand_in(trace, x) for x in inputs]
     if type(steps) is not TracedSteps and steps is not None:
         steps = steps.read(cell, inputs[0], layout)
     resets = steps is not None and "resets" in steps.reader.names
     last = () if steps is None else steps.values
-    first_states = None if state is None else tree.map(trace.lift, state)
-    other_states = None if reset_state is None or not resets else tree.map(trace.lift, reset_state)
+    first_states = None if state is None else tree.map(lift, state)
+    other_states = None if reset_state is None or not resets else tree.map(lift, reset_state)
     with trace.suspended():
         arguments = _checked(cell, tree.unflatten(structure, stand_ins), first_states, other_states, layout, trace)
     batch = arguments.inputs[0].shape[layout.batch_axis]
@@ -119,6 +122,12 @@ class LoopGuards:
             return False
         same = same and all(source.get() is tensor for source, tensor in self.numbers)
         return same and all(guards.hold() for guards in self.guards)
+
+
+def _lifted(trace: ModelTrace, x: Any, dtype: np.dtype) -> Any:
+    """An input or a state as a symbol; arrays of floats are cast to the dtype of the cell."""
+    found = trace.lift(x)
+    return found.astype(dtype) if trace.is_array(found) and found.dtype.kind == "f" else found
 
 
 def stand_in(trace: ModelTrace, x: Any) -> Tensor:

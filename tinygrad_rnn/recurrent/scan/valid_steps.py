@@ -112,7 +112,7 @@ def _traced_steps(owner: str, lead: tuple, given: dict[str, Any], batch_first: b
     lengths = values.get("lengths")
     if lengths is not None and trace.is_known(lengths):
         # of one batch, or of all that are to come
-        trace.check(lengths, lambda array: _read_lengths(owner, array, time, len(array)) and None)
+        trace.check([lengths], lambda array: _read_lengths(owner, array, time, len(array)) and None)
     return TracedSteps(StepsReader(owner, tuple(values), batch_first), tuple(values.values()))
 
 
