@@ -11,7 +11,19 @@ import pytest
 
 import tinygrad_rnn as tr
 from benchmarks import __main__ as command
-from benchmarks import bench_memory, cases, goals, onnx_side, operations, plot, results, sides, tables
+from benchmarks import (
+    bench_heads,
+    bench_memory,
+    cases,
+    goals,
+    head_cells,
+    onnx_side,
+    operations,
+    plot,
+    results,
+    sides,
+    tables,
+)
 from benchmarks.cases import Shape
 from tinygrad_rnn.testing import gradcheck
 
@@ -79,6 +91,14 @@ def test_torch_computes_the_same(name):
     compared = {"ours": sides.ours(name, SMALL, "eager"), "torch": sides.torch_side(torch, name, SMALL)}
     for task in sides.TASKS:
         sides.agree(compared, task)
+
+
+@pytest.mark.parametrize("name", head_cells.HEAD_CELLS)
+def test_torch_computes_the_same_with_heads(name):
+    torch, shape = pytest.importorskip("torch"), bench_heads.Heads(4, 2, 2, 3)
+    compared = bench_heads.our_side(name, shape, "eager"), bench_heads.torch_side(torch, name, shape)
+    for task in sides.TASKS:
+        sides.agree(dict(zip(("ours", "torch"), compared)), task)
 
 
 def test_torch_computes_the_same_with_sixty_scalar_states():

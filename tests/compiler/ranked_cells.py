@@ -207,3 +207,23 @@ def axes_that_fit_nowhere(c, x, h):
     a, b = tr.tanh(a * x[:, :4, None]).reshape((-1, 12)), (b * h[:, :3, None]).reshape((-1, 12))
     h = tr.tanh(a * b + h @ c.w + a)
     return a - b, [h]
+
+
+@ranked((12,), (3, 4), (4, 3), w=(2, 3, 4, 4), u=(4, 3, 4), v=(3, 5, 4), s=(5, 3))
+def a_matrix_for_each_head(c, x, h, g):
+    """Gates before the heads, transposed ones, heads behind the features, and results in other orders."""
+    a = tr.einsum("bhd,ghed->bghe", h, c.w) + x.reshape((-1, 1, 3, 4))
+    h = tr.tanh(a[:, 0] + tr.sigmoid(a[:, 1]) * h)
+    wide = tr.einsum("bdh,dhe->beh", g, c.u)
+    g = tr.tanh(wide + tr.einsum("bhd,hed,eh->bdh", h, c.v, c.s))
+    return tr.einsum("bhd,hed->bhe", h, c.v), [h, g]
+
+
+@ranked((2, 3, 4), (7, 4), (2, 3, 4), w=(4, 5), u=(5, 4), p=(3, 4, 4))
+def one_matrix_for_many_rows(c, x, h, g):
+    """Matrices that rows of a matrix share, few or many, alone or beside axes with matrices of their own."""
+    h = tr.tanh(tr.tanh(h @ c.w) @ c.u + x.sum(axis=(1, 2))[:, None])
+    g = tr.tanh(
+        tr.einsum("bthk,hkn->bthn", g + x, c.p) + tr.einsum("bhtk,hkn->btnh", g.swapaxes(1, 2), c.p).swapaxes(2, 3)
+    )
+    return h.sum(1) + tr.einsum("bhtk,hkn->bhtn", x.swapaxes(1, 2), c.p).sum((1, 2)), [h, g]

@@ -26,7 +26,7 @@ def results(layer, x, **options):
     for p in layer.parameters():
         p.grad = None
     y, state = layer(x, **options)
-    states = state if isinstance(state, tuple) else (state,)
+    states = state if isinstance(state, tuple | list) else (state,)
     weights = np.random.default_rng(1).normal(size=y.shape).astype(y.dtype)
     loss = (y * tr.tensor(weights)).sum()
     for s in states:

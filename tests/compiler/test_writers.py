@@ -81,6 +81,10 @@ class Braces(LoopWriter):
     def product(self, operands, bias, target):
         return [f"product({', '.join(o.array for o in operands)}; {bias}; {target.array});"]
 
+    def heads(self, operand, head, target, by_row):
+        rows = "rows" if by_row else f"heads {head}"
+        return [f"{rows} of {operand.heads}: add product({operand.array}, {operand.packed}; {target.array});"]
+
     def function(self, name, arrays, comments, literals, numbers, ints, starts, loop):
         head = [f"{x} := <{v}>;" for x, v in literals.items()] + [f"{x} := {v};" for x, v in starts.items()]
         parameters = ", ".join([*arrays, *numbers, *ints])
@@ -98,7 +102,10 @@ class Reducing(nn.Cell):
         return h, h
 
 
-@pytest.mark.parametrize("make", [lambda: nn.LSTM(3, 4), lambda: nn.Recurrent(Reducing())])
+MADE = [lambda: nn.LSTM(3, 4), lambda: nn.Recurrent(Reducing()), lambda: nn.Recurrent(nn.SLSTMCell(3, 4, heads=2))]
+
+
+@pytest.mark.parametrize("make", MADE)
 def test_another_language(make, monkeypatch):
     layouts = []
     monkeypatch.setattr(Layout, "load", lambda self, load=Layout.load: layouts.append(self) or load(self))

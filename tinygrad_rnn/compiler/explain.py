@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .codegen.layout import Layout
+from .ir.heads import base_of, heads_of
 from .ir.printer import Printer, computed, is_reduction
 from .ir.symbol import Symbol
 from .ir.weight_slices import resolve_slice
@@ -164,6 +165,14 @@ class StepReport:
             self.after_flops += sum(2 * g.width * w.shape[1] for g, w in terms)
         products: dict[tuple, list] = {}
         for p in adj.products:
+            heads = heads_of(p.w)
+            if heads is not None:
+                shape = f"{heads.heads} of ({heads.rows}, T B) @ (T B, {heads.columns})"
+                self.after.append(
+                    f"grad({printer.name(p.w)}) += {printer.name(p.a)}.T @ {printer.name(p.g)}  # {shape}"
+                )
+                self.after_flops += 2 * heads.multiplications
+                continue
             view = resolve_slice(p.w)
             products.setdefault((view.base.uid, view.transposed, p.a.uid, view.axes[0]), []).append(p)
         for found in products.values():
@@ -198,7 +207,8 @@ class StepReport:
 
     def _loop(self, layout: Layout) -> Loop:
         schedule, item = layout.schedule, self.dtype.itemsize
-        matrix = sum(2 * a.width * m.out.width for p in schedule.products for m in p.members for a, _ in m.terms)
+        terms = [term for p in schedule.products for m in p.members for term in m.terms]
+        matrix = sum(2 * _multiplications(a, w) for a, w in terms)
         other = sum(s.width for _, values in layout.emitter.loops for s in values if _counts(s))
         other += sum(a.width for s in schedule.order if is_reduction(s) for a in s.args)
         other += sum(a.out.width * len(a.epilogue_terms) for a in schedule.accumulations.values())
@@ -280,6 +290,12 @@ class StepReport:
         return self.text()
 
 
+def _multiplications(a: Symbol, w: Symbol) -> int:
+    """Multiply-adds of one row of a product."""
+    heads = heads_of(w)
+    return a.width * w.shape[1] if heads is None else heads.multiplications
+
+
 def _counts(s: Symbol) -> bool:
     """Whether `s` is arithmetic, and not another view of a value."""
     return s.op is not None and s.op.lowering is not None and s.op.lowering.cost > 0
@@ -310,5 +326,5 @@ def _prologue(printer: Printer, plan: Plan) -> list[str]:
     """Values computed from parameters alone, once per call."""
     t = plan.traced
     steps = computed(t.outputs + t.new_states)
-    bases = [resolve_slice(a).base for s in steps if s.varying for a in s.operands if not a.varying]
+    bases = [base_of(a) for s in steps if s.varying for a in s.operands if not a.varying]
     return printer.listing(bases)

@@ -17,6 +17,7 @@ import numpy as np
 from ...core import Tensor
 from ...errors import GraphError
 from ..frontend.trace import Trace, recording
+from ..ir.heads import heads_of
 from ..ir.interpret import compute, order
 from ..ir.program import StepProgram, bases, leaves, wanted_invariants
 from ..ir.program_ops import SUM
@@ -134,6 +135,8 @@ class DiagonalStep:
         return derivative.where
 
     def _part(self, v: Symbol, lead: tuple[int, ...], relation: ColumnAlignment, g: Symbol) -> ParameterSlice:
+        if heads_of(v) is not None:
+            raise GraphError("a parameter has a matrix for each head; wanted matrices that multiply the whole input")
         view, mixing = resolve_slice(v), relation.find_mixing_op(g)
         if mixing is not None or g.width != self.units:
             where = f" through {mixing.operation} at {self._written_at(mixing)}" if mixing is not None else ""

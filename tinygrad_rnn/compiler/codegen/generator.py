@@ -13,14 +13,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from ..ir.heads import heads_of
 from ..ir.printer import is_reduction
 from ..ir.symbol import Symbol
+from ..schedule.buffers import Place
 from ..schedule.printer import SchedulePrinter, describe
 from ..schedule.schedule import Product, Schedule
 from .addresses import LITERALS, SUM_SHIFT, AddressBook
-from .loop_writer import LoopWriter, Operand, Target
+from .loop_writer import HeadsOperand, LoopWriter, Operand, Target
 from .nested_loop import NestedLoop, sweeps
 from .vector_loop import VectorLoop
+
+TILE_ROWS = 6  # of a product; so many heads that share a matrix fill it
 
 
 class LoopGenerator:
@@ -95,16 +99,37 @@ class LoopGenerator:
             book.touched.setdefault((place.buffer, place.part), set()).add(None)
         array, at, ld = book.array(product.buffer), book.first_row(lead.place), book.ld(product.buffer)
         target = Target(book.int("columns", product), array, at, ld)
-        operands = []
+        operands, heads = [], []
         for i, run in enumerate(product.sources):
             # members have all left operands in common, and the first of a run is where it begins
             place = self.schedule.place_of(lead.terms[run[0]][0])
+            if product.has_heads(run):
+                heads += [self._heads(product, i, m, place) for m in range(len(product.members))]
+                continue
             depth, packed = book.int("depth", product, i), book.int("packed", product, i)
             where = book.array(place.buffer), book.first_row(place), book.ld(place.buffer)
             operands.append(Operand(*where, depth, packed))
         bias = "" if any(m.initial_terms for m in product.members) else book.int("bias", product)
         comment = self.writer.comment(SchedulePrinter(sizes=False).product(product))
-        return [comment, *self.writer.product(operands, bias, target)]
+        lines = [comment, *self.writer.product(operands, bias, target)]
+        # threads have other parts of a product for each head
+        return lines + [line for more in heads for line in (*self.writer.meet(), *more)]
+
+    def _heads(self, product: Product, i: int, m: int, place: Place) -> list[str]:
+        """The products for each head of one operand, at `place`, which give one member."""
+        book, member = self.book, product.members[m]
+        found = heads_of(member.terms[product.sources[i][0]][1])
+        assert found is not None
+        assert member.place is not None
+        name = lambda what: book.int(what, product, i, m)
+        where = book.array(place.buffer), book.first_row(place), book.ld(place.buffer)
+        size, heads = name("head_size"), name("head_heads")
+        matrices = "1" if found.matrices == 1 else heads if found.matrices == found.heads else name("head_matrices")
+        repeat = "1" if found.repeat == 1 else name("head_repeat")
+        operand = HeadsOperand(*where, name("head_rows"), name("head_packed"), size, heads, matrices, repeat)
+        target = book.array(product.buffer), book.first_row(member.place), book.ld(product.buffer)
+        by_row = found.matrices == 1 and found.heads >= TILE_ROWS
+        return self.writer.heads(operand, book.unique("head"), Target(name("head_columns"), *target), by_row)
 
     def _rows(self, levels: Iterable[int]) -> list[str]:
         """A loop over rows: elementwise maths and reductions, level by level and width by width."""

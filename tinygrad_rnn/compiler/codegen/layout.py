@@ -14,6 +14,7 @@ import numpy as np
 
 from ...kernels.loops.task_codes import CopyRows, Matrix
 from ..ir import verify
+from ..ir.heads import Heads, heads_of
 from ..ir.symbol import Symbol
 from ..ir.weight_slices import resolve_slice
 from ..schedule.buffers import BufferKind
@@ -46,6 +47,9 @@ class Layout:
     ----------
     packed : dict
         (id of a product, number of its operand) -> offset in ``weights``, and rows, of the packed matrix.
+    heads : dict
+        (id of a product, number of its operand, number of a member) -> offset, and elements, of the packed matrices of
+        heads, and what they are.
     columns, bias_at : dict
         id of a product -> columns with their padding; offset of its bias, if the tile begins from it.
     vector_at : dict
@@ -100,11 +104,13 @@ class Layout:
 
     def _pack_products(self) -> None:
         self.packed: dict[tuple[int, int], tuple[int, int]] = {}
+        self.heads: dict[tuple[int, int, int], tuple[int, int, Heads]] = {}
+        self.multiplications = 0
         self.columns: dict[int, int] = {}
         self.bias_at: dict[int, int] = {}
         for product in self.schedule.products:
             self._pack_product(product)
-        self.multiplications = self.packing.size  # of one row
+        self.multiplications += self.packing.size  # of one row
 
     def _pack_product(self, product: Product) -> None:
         """Pack the matrices of one product side by side, and its bias."""
@@ -115,6 +121,9 @@ class Layout:
         # all columns of one call of the tile, with the padding behind each member
         width = self.columns[id(product)] = self.sizes.row([at])  # whole panels are faster
         for i, run in enumerate(product.sources):
+            if product.has_heads(run):
+                self._pack_heads(product, i)
+                continue
             depths = [product.members[0].terms[j][0].width for j in run]
             # operands that are read as one have padding in between: the matrix gets rows of zeros there
             rows = depths if len(run) == 1 else [self.sizes.part(n) for n in depths]
@@ -132,6 +141,19 @@ class Layout:
             for member, column in zip(product.members, starts):
                 for v in member.bias:
                     self.packing.vector(resolve_slice(v), offset + column)
+
+    def _pack_heads(self, product: Product, i: int) -> None:
+        """Pack the matrices of heads, each by itself: a product for each head reads one of them."""
+        (term,) = product.sources[i]
+        for m, member in enumerate(product.members):
+            heads = heads_of(member.terms[term][1])
+            assert heads is not None
+            size = heads.rows * self.sizes.row([heads.columns])
+            offset = self.packing.reserve(heads.matrices * size)
+            for number in range(heads.matrices):
+                self.packing.matrix(heads.view(number), offset + number * size, heads.rows, 0, 0)
+            self.heads[id(product), i, m] = (offset, size, heads)
+            self.multiplications += (heads.heads - heads.matrices) * size
 
     def _pack_vectors(self) -> None:
         """Pack the invariants that elementwise maths reads; those with a row for each batch row come later."""
@@ -200,6 +222,11 @@ class Layout:
             return self.schedule.live[what].width
         if kind == "columns":
             return self.columns[id(what)]
+        if kind.startswith("head"):
+            offset, size, heads = self.heads[id(what), key[2], key[3]]
+            if kind in ("head_packed", "head_size"):
+                return offset if kind == "head_packed" else size
+            return getattr(heads, kind.removeprefix("head_"))
         if kind == "depth":
             return self.packed[id(what), key[2]][1]
         if kind == "packed":

@@ -19,6 +19,24 @@ class Operand(NamedTuple):
     packed: str
 
 
+class HeadsOperand(NamedTuple):
+    """The left side of a product for each head, and the packed matrices, `size` elements each.
+
+    Each of so many `matrices` serves `repeat` heads in a row, and so on from the first one again. "1" is known to be
+    one.
+    """
+
+    array: str
+    at: str
+    ld: str
+    depth: str
+    packed: str
+    size: str
+    heads: str
+    matrices: str
+    repeat: str
+
+
 class Target(NamedTuple):
     """Where a product is stored: columns of rows of an array."""
 
@@ -124,6 +142,13 @@ class LoopWriter(ABC):
         """A sum of products over all rows, or this thread's part of it.
 
         With `bias`, it starts from that, else from what is there.
+        """
+
+    @abstractmethod
+    def heads(self, operand: HeadsOperand, head: str, target: Target, by_row: bool) -> list[str]:
+        """Add a product for each head, `head`, over all rows, or this thread's part of them, to what is there.
+
+        `by_row`: one matrix for all heads, which are many: a product for each row, of all heads.
         """
 
     @abstractmethod

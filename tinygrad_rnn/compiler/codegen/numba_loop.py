@@ -9,7 +9,7 @@ from ..ir.lane_language import Input, Number, Static, Tree, parse
 from ..schedule.schedule import Schedule
 from .array_names import PACKED
 from .generator import LoopGenerator
-from .loop_writer import LoopWriter, Operand, Target
+from .loop_writer import HeadsOperand, LoopWriter, Operand, Target
 
 BINDS = {
     "<": 1, "<=": 1, ">": 1, ">=": 1, "==": 1, "!=": 1, "|": 2, "^": 3, "&": 4, "+": 5, "-": 5, "*": 6, "/": 6,
@@ -139,7 +139,8 @@ class NumbaWriter(LoopWriter):
         out = f"{target.array}, {target.at}, {target.ld}"
         # the common case of an input and a state, in one pass over what is stored; a single operand has an empty second
         if bias:
-            first, second = operands[0], operands[1] if len(operands) > 1 else operands[0]._replace(depth="0")
+            nothing = (operands[0] if operands else Operand(PACKED, "0", "0", "0", "0"))._replace(depth="0")
+            first, second = [*operands, nothing, nothing][:2]
             matrices = [f"{o.array}, {o.at}, {o.ld}, {o.depth}, {PACKED}, {o.packed}" for o in (first, second)]
             begin = f"{PACKED}, {bias}, end - b0, {target.columns}"
             lines.append(f"gemm2_part({', '.join(matrices)}, {begin}, {out}, member)")
@@ -148,6 +149,20 @@ class NumbaWriter(LoopWriter):
             left = f"{o.array}, {o.at}, {o.ld}, end - b0, {o.depth}"
             lines.append(f"gemm_part({left}, {PACKED}, {o.packed}, {target.columns}, {out}, True, member)")
         return lines
+
+    def heads(self, operand: HeadsOperand, head: str, target: Target, by_row: bool) -> list[str]:
+        o, n = operand, target.columns
+        if by_row:
+            place, out = f"{o.at} + (b - b0) * {o.ld}", f"{target.at} + (b - b0) * {target.ld}"
+            left = f"{o.array}, {place}, {o.depth}, {o.heads}, {o.depth}, {PACKED}, {o.packed}"
+            return self.rows([f"gemm_part({left}, {n}, {target.array}, {out}, {n}, True, 0)"])
+        number = head if o.repeat == "1" else f"{head} // {o.repeat}"
+        number = "0" if o.matrices == "1" else number if o.heads == o.matrices else f"({number}) % {o.matrices}"
+        packed = o.packed if number == "0" else f"{o.packed} + {number} * {o.size}"
+        left = f"{o.array}, {o.at} + {head} * {o.depth}, {o.ld}, end - b0, {o.depth}, {PACKED}, {packed}"
+        line = f"gemm_part({left}, {n}, {target.array}, {target.at} + {head} * {n}, {target.ld}, True, 0)"
+        first, behind = (f"{name}_row(member, 0, {o.heads}, 0)" for name in ("low", "high"))
+        return [f"for {head} in range({first}, {behind}):", *_indented([line])]
 
     def function(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from typing import Protocol
 
+from ..ir.heads import Heads
 from ..ir.symbol import Symbol
 from ..ir.verify import fault
 from ..schedule.schedule import Schedule
@@ -24,6 +25,7 @@ class PackedLoop(Protocol):
     schedule: Schedule
     book: AddressBook
     packed: dict[tuple[int, int], tuple[int, int]]
+    heads: dict[tuple[int, int, int], tuple[int, int, Heads]]
     columns: dict[int, int]
     bias_at: dict[int, int]
     rows: list[Symbol]
@@ -97,7 +99,12 @@ def verify_bound(layout: PackedLoop, bound: BoundLayout, time: int, batch: int) 
     packed: list[Region] = []
     for product in schedule.products:
         out, columns = product.members[0].out.name, layout.columns[id(product)]
-        for i in range(len(product.sources)):
+        for i, run in enumerate(product.sources):
+            if product.has_heads(run):
+                for m, member in enumerate(product.members):
+                    offset, size, heads = layout.heads[id(product), i, m]
+                    packed.append((offset, heads.matrices * size, f"matrices of heads {i} of {member.out.name}"))
+                continue
             offset, depth = layout.packed[id(product), i]
             packed.append((offset, depth * columns, f"matrix {i} of {out}"))
         if id(product) in layout.bias_at:

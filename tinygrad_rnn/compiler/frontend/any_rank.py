@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...ops import broadcast_to, not_equal, reshape
+from ..ir.heads import heads_of
 from ..ir.lane_language import TRUTH, Input, reduction_code
 from ..ir.program_ops import (
     ADD,
@@ -25,6 +26,7 @@ from ..ir.program_ops import (
     EXPAND,
     FLATTEN,
     GATHER,
+    MATMUL,
     SUM,
     VIEW,
     ZERO,
@@ -100,6 +102,8 @@ class AnyRank(NormalForm):
     @staticmethod
     def can_cut(row: Symbol) -> bool:
         """Whether columns of a row can be computed by themselves."""
+        if row.op is MATMUL:
+            return heads_of(row.args[1]) is None
         return row.op is None or (row.op not in (EXPAND, GATHER) and "along" not in row.static)
 
     # ---- operations on rows

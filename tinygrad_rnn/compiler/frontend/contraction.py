@@ -1,8 +1,8 @@
 """Contractions: sums of products over labelled axes, as matrix products or as elementwise maths.
 
 Two values that vary in time are repeated to the axes of both, multiplied and summed, which the schedule fuses: nothing
-of that size is stored. A value times an invariant is a product with a matrix; axes that both have and keep (heads), and
-those that the value alone has, are blocks of it.
+of that size is stored. A value times an invariant is a product with a matrix; where both have axes and keep them
+(heads), or the value alone has some, it is a product for each element of these axes.
 """
 
 from __future__ import annotations
@@ -10,17 +10,18 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from string import ascii_letters
 from typing import Any
 
 import numpy as np
 
-from ...ops import broadcast_to, einsum, reshape, transpose
+from ...ops import broadcast_to, reshape, transpose
 from ...ops import sum as sum_of
-from ..ir.program_ops import MATMUL, MULTIPLY, SUM
+from ..ir.program_ops import BLOCKS, MATMUL, MULTIPLY, SUM
 from ..ir.symbol import BATCH, Symbol
 
-BLOCKS = 16  # of a matrix that is zero elsewhere; with more of them, elementwise maths is less work
+NARROW = 4  # rows or columns of a matrix; of many smaller ones, elementwise maths is less work than products
+MANY = 16
+PIECES = 8  # values that a product for each head may become, where its result has other axes before those of heads
 LABELS = 6  # whose orders are all tried
 
 
@@ -107,7 +108,7 @@ class _Contraction:
             b = sum_of(b, axis=gone) if gone else b
             others = "".join(label for label in others if label in later or label in mine)
             inner = [label for label in mine if label in others and label not in later]
-            if inner:
+            if inner and self._pays(mine, others, later):
                 return self.product(a, mine, b, others, later)
         return self.multiplied(a, mine, b, others, later)
 
@@ -155,25 +156,56 @@ class _Contraction:
         first = "".join(larger + "".join(label for label in both if label not in larger))
         return min([first, *map("".join, itertools.permutations(both))], key=lambda o: cost(tuple(o)))
 
+    def _pays(self, mine: str, others: str, later: set[str]) -> bool:
+        """Whether products with matrices are less work than elementwise maths."""
+        heads = self.size("".join(label for label in mine if label not in others or label in later))
+        columns = self.size("".join(label for label in others if label not in mine))
+        rows = self.size("".join(label for label in mine if label in others and label not in later))
+        if heads == 1:
+            return True
+        return columns > 1 and (heads <= MANY or min(rows, columns) >= NARROW)
+
     def product(self, a: Symbol, mine: str, w: Any, others: str, later: set[str]) -> tuple[Symbol, str]:
         """The product with an invariant, summed over what both have and nothing later has."""
         new = "".join(label for label in others if label not in mine)
-        heads = "".join(label for label in mine if label in others and label in later)
-        alone = "".join(label for label in mine if label not in others)
-        blocks = self.size(heads + alone)
-        if blocks > BLOCKS:
-            return self.multiplied(a, mine, w, others, later)
-        kept = heads + alone + new
-        columns = "".join(label for label in self.out if label in kept)  # in the order that is wanted in the end
-        columns += "".join(label for label in kept if label not in columns)
-        if blocks == 1:  # axes of length 1 need no blocks
-            order = [label for label in dict.fromkeys(mine + columns) if label in others]
-            w = transpose(w, [others.index(label) for label in order]) if order != list(others) else w
-        else:  # blocks along the diagonal, made before the loop; a row for each feature of `a`, as they lie
-            twin = dict(zip(heads + alone, (c for c in ascii_letters if c not in mine + others)))
-            eyes = [np.eye(self.sizes[label], dtype=self.trace.dtype) for label in twin]
-            terms = [others, *(label + second for label, second in twin.items())]
-            wide = "".join(twin.get(label, label) for label in columns)
-            w = einsum(f"{','.join(terms)}->{mine}{wide}", w, *eyes)
+        kept = "".join(label for label in mine if label not in others or label in later)
+        if self.size(kept) > 1:
+            return self.product_by_heads(a, mine, w, others, kept)
+        # axes of length 1 need no heads
+        columns = "".join(label for label in self.out if label in kept + new)  # in the order that is wanted in the end
+        columns += "".join(label for label in kept + new if label not in columns)
+        order = [label for label in dict.fromkeys(mine + columns) if label in others]
+        w = transpose(w, [others.index(label) for label in order]) if order != list(others) else w
         shape = (self.size(mine), self.size(columns))
         return self.trace.record(MATMUL, (a, w if w.shape == shape else reshape(w, shape)), {}), columns
+
+    def product_by_heads(self, a: Symbol, mine: str, w: Any, others: str, kept: str) -> tuple[Symbol, str]:
+        """A product for each element of the axes `kept`, which the value has alone or with the invariant."""
+        heads = "".join(label for label in kept if label in others)
+        inner = "".join(label for label in mine if label not in kept)
+        alone = "".join(label for label in kept if label not in heads)
+        before, _, after = kept.partition(heads) if heads else ("", "", kept)
+        if heads not in kept:
+            before, after = "", alone
+        kept = before + heads + after
+        row = self.trace.joined(self.ordered(a, mine, kept + inner))
+        new = "".join(label for label in self.out if label in others and label not in mine)
+        new += "".join(label for label in others if label not in mine + new)
+        # what stands before the heads in the result is other matrices: the gates of a cell, say
+        lead = "".join(itertools.takewhile(lambda label: label not in kept, (c for c in self.out if c in kept + new)))
+        lead = lead if self.size(lead) <= PIECES else ""
+        tail = "".join(label for label in new if label not in lead)
+        transposed = others == lead + heads + tail + inner
+        order = lead + heads + (tail + inner if transposed else inner + tail)
+        w = transpose(w, [others.index(label) for label in order]) if order != others else w
+        down, across = (tail, inner) if transposed else (inner, tail)
+        n = self.size(heads) * self.size(down)
+        stack = reshape(w, (self.size(lead) * n, self.size(across)))
+        static = dict(zip(("outer", "matrices", "repeat"), map(self.size, (before, heads, after))))
+        static |= {"transposed": transposed}
+        shape, pieces = (row.width, self.size(kept) * self.size(tail)), []
+        for i in range(self.size(lead)):
+            part = stack if self.size(lead) == 1 else stack[i * n : (i + 1) * n]
+            matrix = self.trace.make(BLOCKS, (part,), static, shape, w.dtype, False)
+            pieces.append(self.trace.make(MATMUL, (row, matrix), {}, (BATCH, shape[1]), self.trace.dtype))
+        return self.trace.concat(pieces), lead + kept + tail

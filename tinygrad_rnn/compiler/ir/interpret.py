@@ -9,8 +9,10 @@ import numpy as np
 
 from ... import ops
 from ...core import Tensor, apply
+from .heads import Heads, heads_of
 from .program import StepProgram
 from .program_ops import (
+    BLOCKS,
     BROADCAST_ROW,
     CAST,
     CONCAT,
@@ -65,6 +67,8 @@ def _compute(s: Symbol, args: list, batch: int) -> Any:
     if op is FLATTEN:
         rows = ops.broadcast_to(args[0], (args[0].shape[0], *s.static["row"]))
         return rows.reshape((rows.shape[0], s.width))
+    if op is BLOCKS:
+        return _whole_matrix(args[0], heads_of(s))
     if op is EXPAND:
         return args[0][:, numbers_of(s.static["dims"])]
     if op is GATHER:
@@ -80,6 +84,16 @@ def _compute(s: Symbol, args: list, batch: int) -> Any:
     if s.varying and op.lowering.kind == "reduce" and len(args) > 1:  # of pieces of a row
         args = [ops.concat(args, axis=-1)]
     return apply(op, tuple(args), s.static)
+
+
+def _whole_matrix(stack: Tensor, heads: Heads | None) -> Tensor:
+    """The matrix with the matrices of a stack along its diagonal, on the tape."""
+    assert heads is not None
+    rows, columns, n = heads.rows, heads.columns, heads.heads
+    matrices = stack.reshape((heads.matrices, columns, rows) if heads.transposed else (heads.matrices, rows, columns))
+    term = "hnk,hj->hkjn" if heads.transposed else "hkn,hj->hkjn"
+    wide = ops.einsum(term, matrices[np.array(heads.numbers)], Tensor(np.eye(n, dtype=stack.dtype)))
+    return wide.reshape((n * rows, n * columns))
 
 
 def as_floats(program: StepProgram, inputs: list[Tensor]) -> list[Tensor]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ...errors import CompileError
+from .heads import Heads, heads_of
 from .lane_language import Apply, Input, elementwise_code
 from .program_ops import GETITEM, MATMUL, NEGATIVE, PICK, RESHAPE_ROW, SLICE, ZERO
 from .symbol import Symbol
@@ -38,7 +39,18 @@ class Printer:
             return f"{s:g}" if self.sizes else "a number"
         if s.uid in self.names:
             return self.names[s.uid]
-        return s.name if s.varying else self.view(resolve_slice(s))
+        if s.varying:
+            return s.name
+        heads = heads_of(s)
+        return self.view(resolve_slice(s)) if heads is None else self.heads(heads)
+
+    def heads(self, heads: Heads) -> str:
+        """A matrix for each head, such as ``heads(weight_hh[0:8].T)``."""
+        axes = [heads.view(0).axes, heads.view(heads.matrices - 1).axes]
+        first, last = (a[1] if heads.transposed else a[0] for a in axes)
+        view, down = heads.view(0), (0, first[1], last[2])
+        across = view.axes[0] if heads.transposed else view.axes[1]
+        return f"heads({self.view(view._replace(axes=(across, down) if heads.transposed else (down, across)))})"
 
     def view(self, view: WeightSlice) -> str:
         """A rectangle of a parameter, such as ``weight_ih[0:8].T``."""
@@ -91,7 +103,7 @@ class Printer:
 
     def _is_part(self, s: Symbol) -> bool:
         """Whether `s` is printed as a part of a parameter where it is used."""
-        return not s.varying and resolve_slice(s).base is not s
+        return not s.varying and (resolve_slice(s).base is not s or heads_of(s) is not None)
 
 
 def computed(roots: Iterable[Symbol], given: Iterable[int] = ()) -> list[Symbol]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...core import Op, Tensor
+from .heads import base_of
 from .symbol import BATCH, Symbol
 from .walk import reachable
 from .weight_slices import resolve_slice
@@ -103,7 +104,7 @@ def expression_key(op: Op | None, args: tuple, static: Mapping, shape: tuple) ->
 
 def bases(program: StepProgram) -> list[Symbol]:
     """Invariants that the loops read: parameters, or values computed from them before the loop."""
-    found = {base.uid: base for base in (resolve_slice(v).base for v, _ in _invariants(program))}
+    found = {base.uid: base for base in (base_of(v) for v, _ in _invariants(program))}
     return [found[uid] for uid in sorted(found)]
 
 

@@ -15,6 +15,8 @@ CONCAT = Op("concat", None, lowering=Lowering("concat"))
 VIEW = Op("view", None, lowering=Lowering("view"))  # a row of features as a step sees it: static row
 EXPAND = Op("expand", None, lowering=Lowering("expand", cost=0))  # repeated along some axes: static dims
 GATHER = Op("gather", None, lowering=Lowering("gather", cost=4))  # features by constant numbers: static table
+# an invariant: matrices of a stack along the diagonal of one that is zero elsewhere, see ir/heads.py
+BLOCKS = Op("blocks", None)
 FLATTEN = Op("flatten", None)  # an invariant with a row for each batch row, broadcast to a row: static row
 PICK = Op("output", None)  # of an operation on parameters that gives several: static index
 

@@ -14,11 +14,13 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ...errors import CompileError, VerificationError
+from .heads import heads_of
 from .infer import infer
 from .lane_language import NUMBER, TRUTH, elementwise_code, reduction_code
 from .printer import Printer
 from .program import StepProgram, expression_key
 from .program_ops import (
+    BLOCKS,
     BROADCAST_ROW,
     CAST,
     CONCAT,
@@ -199,6 +201,12 @@ class _Rules:
             (x,), width = s.args, math.prod(s.static["row"])
             self.wants(s, x.ndim > 1 and x.shape[0] is BATCH, "an operand with a row for each batch row")
             self.gives(s, (BATCH, width), x.dtype)
+            return
+        if s.op is BLOCKS:
+            heads = heads_of(s)
+            assert heads is not None
+            self.wants(s, heads.stack.ndim == 2 and heads.stack.shape[0] % heads.matrices == 0, "a stack of matrices")
+            self.gives(s, (heads.heads * heads.rows, heads.heads * heads.columns), heads.stack.dtype)
             return
         if s.op is PICK:
             lead = s.args[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from ..codegen.array_names import GRADS, INPUT_PACKED, PRODUCTS, Role
 from ..codegen.layout import Layout
 from ..codegen.packing import Packing, row_start
 from ..codegen.sizes import Sizes, partial_sums
+from ..ir.heads import base_of, heads_of
 from ..ir.symbol import BATCH, Symbol
 from ..ir.weight_slices import WeightSlice, resolve_slice
 from ..schedule.buffers import BufferKind, Place
@@ -62,7 +64,7 @@ class Epilogue:
         self.shapes: dict[int, tuple] = {}
         adj = plan.adjoint
         for v in [p.w for p in adj.products] + [r.v for r in adj.reductions]:
-            base = resolve_slice(v).base
+            base = base_of(v)
             self.shapes.setdefault(base.uid, base.shape)
         self._pack_inputs()
         self._merge_products()
@@ -102,20 +104,28 @@ class Epilogue:
     def _merge_products(self) -> None:
         """Form products; cotangents side by side with the same left operand share one."""
         pairs = []
+        self.products: list[_WeightGradient] = []
         for p in self.plan.adjoint.products:
-            view = resolve_slice(p.w)
-            pairs.append((view, self._locate(p.a), self._locate(p.g)))
+            a, g, heads = self._locate(p.a), self._locate(p.g), heads_of(p.w)
+            if heads is None:
+                pairs.append((resolve_slice(p.w), a, g))
+                continue
+            for head, number in enumerate(heads.numbers):
+                columns = (replace(v, start=v.start + head * n) for v, n in ((a, heads.rows), (g, heads.columns)))
+                self.products.append(_WeightGradient(heads.view(number), *columns))
         pairs.sort(
             key=lambda j: (j[0].base.uid, j[1].buffer.name, j[1].part, j[0].axes[0], j[2].buffer.name, j[2].part)
         )
-        self.products: list[_WeightGradient] = []
+        heads_alone = len(self.products)
         self.temp_size = 0
         for view, a, g in pairs:
-            last = self.products[-1] if self.products else None
+            last = self.products[-1] if len(self.products) > heads_alone else None
             if last is None or not last.try_merge(view, a, g):
                 last = _WeightGradient(view, a, g)
                 self.products.append(last)
             last.pieces.append((self._column(g), view.axes[1]))
+        for product in self.products[:heads_alone]:
+            product.pieces.append((self._column(product.g), product.view.axes[1]))
         for product in self.products:
             product.choose_orientation(self.sizes)
             if not product.direct:
@@ -131,7 +141,7 @@ class Epilogue:
         self.sums: list[list[Any]] = []  # place, width, base, offset in base
         self.copies: list[tuple] = []  # base, offset, width, base, offset
         self.totals: list[tuple] = []  # buffer, base, reduction
-        shared = {resolve_slice(p.w).base.uid for p in self.plan.adjoint.products}
+        shared = {base_of(p.w).uid for p in self.plan.adjoint.products}
         alike: dict[int, list[tuple[Symbol, int, int]]] = {}  # uid of a cotangent -> it, and where its sum belongs
         spans: list[tuple[int, int, int]] = []  # base, first and last element of each sum
         for i, r in enumerate(self.plan.adjoint.reductions):

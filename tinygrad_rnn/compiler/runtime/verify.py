@@ -18,6 +18,7 @@ from ...kernels.loops.task_codes import (
     TransposedProduct,
 )
 from ..codegen.array_names import GRADS, INPUT_PACKED, PRODUCTS, Role
+from ..ir.heads import heads_of
 from ..ir.symbol import BATCH
 from ..ir.verify import fault
 from ..ir.weight_slices import resolve_slice
@@ -92,8 +93,13 @@ class _Run:
         for uid, shape in self.epilogue.shapes.items():
             expected[uid] = np.zeros([self.batch if n is BATCH else n for n in shape])
         for p in plan.adjoint.products:
-            view, block = resolve_slice(p.w), np.outer(values.of(p.a), values.of(p.g))
-            rectangle(expected[view.base.uid], view)[...] += block.T if view.transposed else block
+            block, heads = np.outer(values.of(p.a), values.of(p.g)), heads_of(p.w)
+            blocks = [(resolve_slice(p.w), block)]
+            if heads is not None:
+                parts = block.reshape(heads.heads, heads.rows, heads.heads, heads.columns)
+                blocks = [(heads.view(number), parts[head, :, head]) for head, number in enumerate(heads.numbers)]
+            for view, part in blocks:
+                rectangle(expected[view.base.uid], view)[...] += part.T if view.transposed else part
         for r in plan.adjoint.reductions:
             view, row = resolve_slice(r.v), values.of(r.g)
             part = rectangle(expected[view.base.uid], view)

@@ -9,6 +9,7 @@ from ...errors import CompileError
 from ..autodiff.adjoint import adjoint
 from ..frontend.trace import Trace, recording
 from ..ir import verify
+from ..ir.heads import heads_of
 from ..ir.program import StepProgram, leaves, wanted_invariants
 from ..ir.program_ops import ADD, EXPAND, MATMUL, SLICE, is_ours
 from ..ir.symbol import Symbol
@@ -235,7 +236,7 @@ def _product_terms(s: Symbol) -> list[tuple[Symbol, Symbol]] | None:
     if s.op is None:
         return None
     if s.op is MATMUL:
-        return [(s.args[0], s.args[1])]
+        return [(s.args[0], s.args[1])] if heads_of(s.args[1]) is None else None
     if s.op is ADD and all(isinstance(a, Symbol) and a.varying for a in s.args):
         sides = [_product_terms(a) for a in s.args]
         if sides[0] is not None and sides[1] is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ..ir.heads import heads_of
 from ..ir.printer import Printer, is_reduction
 from ..ir.symbol import Symbol
 from ..ir.weight_slices import WeightSlice, resolve_slice
@@ -53,6 +54,8 @@ class SchedulePrinter(Printer):
 
     def joined(self, parts: list[Symbol], axis: int) -> str:
         """Parts of parameters next to each other along `axis`; neighbours are printed as one."""
+        if any(heads_of(p) is not None for p in parts):
+            return _side_by_side([self.name(p) for p in parts])
         views = [resolve_slice(p) for p in parts]
         out = [views[0]]
         for view in views[1:]:

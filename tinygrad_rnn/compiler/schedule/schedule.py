@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from ..ir.heads import heads_of
 from ..ir.program_ops import CONCAT, EXPAND, GATHER, SLICE
 from ..ir.rearranged import axes_of, fit, starts
 from ..ir.symbol import Symbol
@@ -30,6 +31,10 @@ class Product:
     members: list[Accumulation]
     buffer: Buffer
     sources: list[list[int]] = field(default_factory=list)  # runs of term indices whose operands are side by side
+
+    def has_heads(self, run: list[int]) -> bool:
+        """Whether a run is one operand with a matrix for each head."""
+        return heads_of(self.members[0].terms[run[0]][1]) is not None
 
 
 class Schedule:
@@ -246,7 +251,8 @@ class Schedule:
                 continue
             fixed = s.uid if acc.place is not None else None  # one with a place of its own is a call of its own
             # those that agree in all of this are columns of one product
-            key = (acc.level, tuple(a.uid for a, _ in acc.terms), bool(acc.initial_terms), fixed)
+            terms = tuple((a.uid, heads_of(w) is None) for a, w in acc.terms)
+            key = (acc.level, terms, bool(acc.initial_terms), fixed)
             groups.setdefault(key, []).append(acc)
         for (level, _, _, fixed), members in sorted(groups.items(), key=lambda kv: kv[0][0]):
             # neighbouring columns of one matrix side by side are packed in one piece
@@ -275,10 +281,12 @@ class Schedule:
     def _runs(self, acc: Accumulation) -> list[list[int]]:
         """Runs of terms whose operands are neighbouring parts of one buffer, read as one operand."""
         runs: list[list[int]] = []
+        heads = [heads_of(w) is not None for _, w in acc.terms]
         for i, (a, _) in enumerate(acc.terms):
             place = self.place_of(a)
             last = self.place_of(acc.terms[runs[-1][-1]][0]) if runs else None
-            if last is not None and last.joins(place) and place.buffer.joinable and place.buffer.owner == self.prefix:
+            near = last is not None and last.joins(place) and not (heads[i] or heads[runs[-1][-1]])
+            if near and place.buffer.joinable and place.buffer.owner == self.prefix:
                 runs[-1].append(i)
                 continue
             runs.append([i])
