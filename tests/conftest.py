@@ -1,8 +1,10 @@
-"""What every test gets: reproducible Hypothesis, a fixed seed, default settings."""
+"""What every test gets: reproducible Hypothesis, a fixed seed, default settings; and which cases of a grid are slow."""
 
 import signal
 import sys
 import threading
+import zlib
+from collections import defaultdict
 
 import numpy as np
 import pytest
@@ -22,6 +24,21 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("tests")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by marks
+def pytest_collection_modifyitems(items):
+    """Of each test marked ``sampled(n)``, one case in n is run by default, and the others are slow."""
+    cases = defaultdict(list)
+    for item in items:
+        mark = item.get_closest_marker("sampled")
+        if mark is not None:
+            cases[item.path, item.originalname].append(item)
+    for group in cases.values():
+        n = group[0].get_closest_marker("sampled").args[0]
+        group.sort(key=lambda item: zlib.crc32(item.name.encode()))  # always the same ones, of every axis of the grid
+        for item in group[-(-len(group) // n) :]:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

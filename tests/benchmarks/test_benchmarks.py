@@ -48,6 +48,7 @@ def test_custom_cells_have_right_gradients(name):
     assert gradcheck(step, [x, *state])
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", [*cases.BUILTIN, *cases.CUSTOM])
 def test_both_sides_compute_the_same(name):
     torch = pytest.importorskip("torch")
@@ -90,6 +91,7 @@ def test_layers_end_to_end(tmp_path, capsys):
     assert all(row["gflops"]["ours"] > 0 for row in rows)
 
 
+@pytest.mark.slow
 def test_airline_starts_from_the_same_weights_and_learns_on_both_sides():
     torch = pytest.importorskip("torch")
     model, _ = bench_airline.torch_model(torch, fused=False)

@@ -259,6 +259,7 @@ def benchmark(*arguments: str) -> str:
     return process.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not bench_memory.CLEAR.exists(), reason="needs Linux")
 def test_memory_of_a_step_grows_with_its_length():
     sizes = [

@@ -26,6 +26,7 @@ def in_float64(task: tasks.Task) -> tasks.Task:
     return task._replace(build=lambda: task.build().to("float64"), inputs=arrays[0], targets=arrays[1])
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("look_back", "hidden"), [(1, 4), (3, 5)])
 def test_the_loop_by_hand_trains_as_the_tape_does(look_back, hidden):
     task = in_float64(tasks.airline_task(look_back, hidden))
@@ -44,6 +45,7 @@ def test_the_loop_by_hand_stays_in_its_dtype(dtype):
     assert losses.dtype == dtype
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", SMALL)
 def test_torch_does_the_same_work(name):
     torch = pytest.importorskip("torch")

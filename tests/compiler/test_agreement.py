@@ -25,6 +25,7 @@ def some(names):
     return pytest.mark.parametrize("case", [pytest.param(c, marks=m, id=c.name) for c, m in zip(CASES, marks)])
 
 
+@pytest.mark.sampled(2)
 @each_case
 def test_outputs_and_every_gradient(case):
     cells = [case.cell()]  # code goes with the last cell that has it
@@ -45,6 +46,7 @@ def test_one_feature(case):
             agree(case.cell(I, H), case.sequences(T, B, I, H), case.states(B, I, H))
 
 
+@pytest.mark.sampled(2)
 @some(FEW)
 def test_float32(case):
     sizes = (9, 17)

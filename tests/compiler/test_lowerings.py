@@ -131,6 +131,7 @@ def test_powers_by_numbers():
         np.testing.assert_allclose(a, b, rtol=2e-15, atol=1e-300, err_msg=str(name))
 
 
+@pytest.mark.slow
 def test_gradients_of_powers_by_numbers():
     """At zeros and infinities too."""
     x = np.concatenate([grid("float64", 1, 3, WIDTH), np.array(SPECIAL).reshape(1, 1, -1)], 1)
@@ -335,6 +336,7 @@ OWN_REDUCTIONS = [
 ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 7, 8, 9, 16, 17, 33])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_own_reductions(width, dtype):

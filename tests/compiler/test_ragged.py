@@ -18,6 +18,7 @@ from .test_fuzz import compare, eager
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 
 
+@pytest.mark.sampled(4)
 @each_case
 def test_outputs_and_every_gradient(case):
     for (T, B, I, H), reverse in zip([(5, 4, 3, 5), (1, 7, 2, 8), (6, 9, 6, 6)], (False, True, True)):

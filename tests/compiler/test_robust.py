@@ -36,6 +36,7 @@ def poisoned(monkeypatch):
     monkeypatch.setattr(buffer_pool, "KEPT", 0)  # nothing is used again
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 def test_poisoned_memory(case, poisoned):
     """What nobody has written is never read, in padding nor anywhere else."""
@@ -115,6 +116,7 @@ def test_nan_and_infinities_flow_as_on_the_tape(name, value):
     assert all(np.isfinite(r[..., :2, :]).all() for r in clean if r.ndim == 3), "other rows are not touched"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("batch", [7, 37])  # each row has sums of its own, or a few share them
 @pytest.mark.parametrize("name", ["peephole_lstm", "row_statistics", "variational_dropout", "two_rnns", "scalars"])
 def test_bits_do_not_depend_on_threads(name, batch, shared):
@@ -132,6 +134,7 @@ def test_bits_do_not_depend_on_threads(name, batch, shared):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", [*BY_NAME])
 def test_what_threads_share_may_be_done_in_any_order(name, monkeypatch, threads_as_before):
     """Piece by piece from the last to the first, over more rows than one piece has."""

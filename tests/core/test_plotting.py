@@ -41,6 +41,7 @@ DRAWINGS = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", TENSORS)
 @pytest.mark.parametrize("drawing", DRAWINGS)
 def test_drawing(drawing, kind):

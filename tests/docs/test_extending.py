@@ -104,6 +104,7 @@ def outcome(cell, mode, x, h, second):
     return [a.numpy() for a in (y, final, *gradients, *more)]
 
 
+@pytest.mark.sampled(3)
 @DTYPES
 @pytest.mark.parametrize("batch", [1, 2, 7, 40])
 @pytest.mark.parametrize("name", ["softsign", "smooth_length", "SettledCell"])

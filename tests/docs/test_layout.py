@@ -26,6 +26,7 @@ def test_the_picture_is_up_to_date():
     assert there == picture.svg(), "run python docs/layout_picture.py"
 
 
+@pytest.mark.slow
 def test_arrows_are_the_imports():
     edges = {(a, b) for a, b in picture.imports() if a in ROOMS and b in ROOMS}
     shown = picture.drawn()

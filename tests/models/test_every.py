@@ -53,6 +53,7 @@ def test_the_card_names_what_is_there(trained):
     assert card.form in _command.FORMS
 
 
+@pytest.mark.sampled(3)
 def test_it_names_its_files(trained, capsys):
     """Again with --resume: nothing is left to train, and the same files are written and named."""
     name, out, _ = trained

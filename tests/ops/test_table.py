@@ -91,6 +91,7 @@ def test_first_gradients(row, data):
     gradcheck(lambda *xs: row.call(*xs, **options), leaves(arrays), atol=1e-6, rtol=1e-5)
 
 
+@pytest.mark.sampled(2)
 @smooth_rows
 @settings(max_examples=8)
 @given(data=st.data())
@@ -99,6 +100,7 @@ def test_second_gradients(row, data):
     gradgradcheck(lambda *xs: row.call(*xs, **options), leaves(arrays), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.sampled(2)
 @smooth_rows
 @given(data=st.data())
 def test_gradients_keep_float32(row, data):
@@ -111,6 +113,7 @@ def test_gradients_keep_float32(row, data):
             np.testing.assert_allclose(g.numpy(), expected.numpy(), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("row", [r for r in TABLE if r.torch], ids=lambda row: row.name)
 @given(data=st.data())
 def test_same_as_torch(row, data):

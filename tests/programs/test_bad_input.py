@@ -129,6 +129,7 @@ def error_of(call):
     return None
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("fallback", [pytest.param("warn", marks=pytest.mark.slow), "error"])
 @by_case
 @pytest.mark.filterwarnings("ignore:.* runs on the tape")
@@ -157,6 +158,7 @@ def test_compiled_functions_raise_what_the_function_raises(name, fallback):
                 called(compiled, good)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("fallback", [pytest.param("warn", marks=pytest.mark.slow), "error"])
 @by_case
 @pytest.mark.filterwarnings("ignore:.* runs on the tape")

@@ -26,6 +26,7 @@ def double():
     tr.set_default_dtype("float32")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("layer", [nn.RNN, nn.LSTM, nn.GRU])
 def test_a_layer_and_its_head(layer):
     rnn, head = layer(3, 4, num_layers=2, bidirectional=True, dropout=0.4), nn.Linear(8, 2)

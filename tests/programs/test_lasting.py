@@ -73,6 +73,7 @@ def test_memory_is_flat_over_training_steps(count):
     assert resident_bytes < 4 * MIB
 
 
+@pytest.mark.slow
 def test_memory_is_flat_over_many_steps_at_once():
     tr.seed(0)
     net = nn.Sequential(nn.Linear(3, 8), nn.Linear(8, 2))

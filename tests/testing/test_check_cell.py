@@ -23,6 +23,7 @@ def test_a_cell_keeps_its_promises():
     assert report.skipped == {}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "name",
     [
@@ -135,6 +136,7 @@ FAILURES = [
 ]  # fmt: skip
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("cell", "name", "message", "smallest"), FAILURES, ids=lambda v: getattr(v, "__name__", None))
 def test_broken_cells_are_found_out(cell, name, message, smallest):
     with pytest.raises(CellCheckError, match=message) as raised:
@@ -187,6 +189,7 @@ def test_the_same_case_is_found_again():
     assert texts[0] == texts[1]
 
 
+@pytest.mark.slow
 def test_wide_cells_take_no_longer():
     report = check_cell(nn.GRUCell(200, 150), checks=CELL_CHECKS[:8], max_examples=2)
     assert report.passed == CELL_CHECKS[:8]

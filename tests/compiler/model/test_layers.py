@@ -68,6 +68,7 @@ def call(layer, x, steps, batch_first=False):
     return function, poisoned(x, steps, batch_first), *given.values()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", sorted(STEPS))
 @pytest.mark.parametrize("reverse", [False, True])
 def test_steps_that_do_not_count(name, reverse):

@@ -176,6 +176,7 @@ MODELS = [
 ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("model", MODELS)
 def test_models_and_their_gradients(model):
     plan = check(*called(model), native=True)
@@ -230,6 +231,7 @@ def traced(function, *arrays):
     return ModelProgram(tuple(inputs), captured, tuple(trace.draws), (), tuple(outputs))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 @settings(max_examples=15)
 @given(data=st.data())

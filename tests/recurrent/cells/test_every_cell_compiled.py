@@ -46,6 +46,7 @@ def test_compiled_equals_eager(case):
         agree(cell, draw(case.shapes(4, 3, I, H)), draw_state(cell, 3), tol)
 
 
+@pytest.mark.sampled(2)
 @every_cell
 def test_pieces_and_single_steps_equal_the_whole(case):
     cell = make(case)

@@ -116,6 +116,7 @@ def test_wrong_numbers_of_heads(kind):
         kind(3, 6, heads=0)
 
 
+@pytest.mark.slow
 def test_layers_learn_with_heads():
     """Training lowers a loss, through a layer that is compiled."""
     tr.seed(0)

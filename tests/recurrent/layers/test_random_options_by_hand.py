@@ -1,6 +1,7 @@
 """Options of layers and of calls in random combinations: the tape and the loops against cells run by hand."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -112,6 +113,7 @@ def test_evaluation_is_as_by_hand(layer, call):
             np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.slow
 @given(layers(kinds=(nn.RNN,), noise=("recurrent_dropout", "weight_dropout", "zoneout", "dropout")), calls())
 def test_loops_train_as_the_tape(layer, call):
     (T, B), options, return_states, given_state = call

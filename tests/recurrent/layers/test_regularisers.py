@@ -57,6 +57,7 @@ class Echo(nn.Cell):
 # ---- loops, the tape, and evaluation
 
 
+@pytest.mark.sampled(2)
 @each
 @pytest.mark.parametrize("reverse", [False, True])
 def test_compiled_equals_eager_and_draws_the_same(make, reverse):
@@ -64,6 +65,7 @@ def test_compiled_equals_eager_and_draws_the_same(make, reverse):
     agree(cell, draw((T, B, I)), draw_state(cell, B), reverse=reverse)
 
 
+@pytest.mark.sampled(2)
 @each
 def test_gradients_with_frozen_masks(make):
     cell = make("float64")
@@ -134,6 +136,7 @@ def test_second_derivatives_of_a_loop_with_masks():
     same(found[0], found[1], tol=1e-9)
 
 
+@pytest.mark.sampled(2)
 @each
 @both_modes
 def test_steppers_draw_too(make, mode):

@@ -46,6 +46,7 @@ def shuffle_initial(layer):
 # ---- learned initial states
 
 
+@pytest.mark.sampled(2)
 @both_modes
 @each_kind
 def test_a_learned_state_is_where_every_row_begins(kind, mode):
@@ -135,6 +136,7 @@ def by_steps(cell, x, state=None):
     return tree.map(lambda *s: tr.stack(s), *states)
 
 
+@pytest.mark.sampled(2)
 @both_modes
 @pytest.mark.parametrize("make", [nn.LSTMCell, Peephole], ids=["tuple", "dict"])
 def test_all_states_are_those_of_single_steps(make, mode):
@@ -156,6 +158,7 @@ def test_all_states_are_those_of_single_steps(make, mode):
     assert list(layer.state_dict()) == [f"cell.{name}" for name in cell.state_dict()]
 
 
+@pytest.mark.sampled(2)
 @both_modes
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_all_states_of_layers_and_directions(batch_first, mode):

@@ -12,6 +12,7 @@ LENGTHS = [2, T, 3]
 rnn = torch.nn.utils.rnn
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", ["rnn-tanh", "lstm", "gru"])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("batch_first", [False, True])

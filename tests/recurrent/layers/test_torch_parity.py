@@ -68,6 +68,7 @@ def draw_inputs(kind, layers, bidirectional, batch_first, with_state, batched=Tr
     return rng.standard_normal(shape).astype(dtype), [rng.standard_normal(s).astype(dtype) for s in states]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("with_state", [False, True], ids=["zeros", "h0"])
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "nobias"])
 @pytest.mark.parametrize("batch_first", [False, True], ids=["TB", "BT"])
@@ -80,6 +81,7 @@ def test_parity(kind, mode, layers, bidirectional, batch_first, bias, with_state
     run_both(ours, theirs, x, states, 1e-10)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("with_state", [False, True], ids=["zeros", "h0"])
 @pytest.mark.parametrize("batch_first", [False, True], ids=["TB", "BT"])
 @pytest.mark.parametrize("kind", KINDS)

@@ -31,6 +31,7 @@ def both(cell, x, inputs, every, seed=0, **how):
     return found
 
 
+@pytest.mark.sampled(3)
 @modes
 @directions
 @pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)
@@ -263,6 +264,7 @@ def test_layers(make, mode):
     assert_same(*found)
 
 
+@pytest.mark.sampled(3)
 @modes
 @pytest.mark.parametrize("every", [None, 3])
 @pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)

@@ -40,6 +40,7 @@ def assert_same(got, wanted, tol=1e-12):
         np.testing.assert_allclose(a, b, rtol=tol, atol=tol, err_msg=f"{i} of {len(got)}")
 
 
+@pytest.mark.sampled(3)
 @modes
 @directions
 @each_steps

@@ -56,6 +56,7 @@ def _run(step, mode, x, dtype):
     return [y.numpy(), h.numpy(), *grads]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", [np.int64, np.int8, np.uint8, np.int32])
 @pytest.mark.parametrize("name", AS_NUMBERS)

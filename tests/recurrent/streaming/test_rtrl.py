@@ -253,6 +253,7 @@ def last_loss_online(recurrence):
     return np.mean(losses[-50:])
 
 
+@pytest.mark.slow
 def test_a_stream_is_learned_while_it_arrives():
     assert last_loss_online(recurrence=False) > 0.9  # a constant gets 1
     assert last_loss_online(recurrence=True) < 0.3
