@@ -69,6 +69,7 @@ class Card(NamedTuple):
     baseline_score: str
     style: str  # of the scores, such as ".1%"
     picture: str  # a file that training writes
+    seeds: int = 3  # of the report; more where the result hangs on the seed
 
 
 class Command:

@@ -27,7 +27,15 @@ def picture(widths: Sequence[float], height: float = 4.5) -> tuple[Figure, list[
 
 
 def draw_loss(ax: Axes, history: dict[str, list[float]], title: str = "Loss") -> None:
-    """Training loss, and the validation loss if there is one, over epochs."""
+    """Training loss, and the validation loss if there is one, over epochs; after one epoch as bars."""
+    if len(history["loss"]) == 1:
+        names = {"training": "loss", "held out": "val_loss"} if "val_loss" in history else {"training": "loss"}
+        values = [history[key][0] for key in names.values()]
+        ax.bar(list(names), values, color=[BLUE, ORANGE][: len(names)])
+        for i, value in enumerate(values):
+            ax.text(i, value, f"{value:.3g}", ha="center", va="bottom")
+        ax.set(title=f"{title}, after one epoch")
+        return
     for key, label, color in (("loss", "training", BLUE), ("val_loss", "held out", ORANGE)):
         if key in history:
             marker = "." if len(history[key]) < 20 else None
@@ -56,7 +64,7 @@ def draw_confusion(ax: Axes, confusion: np.ndarray, names: Sequence) -> None:
     share = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
     ax.grid(False)
-    small = 9 if len(names) <= 10 else 6
+    small = 6 if len(names) > 10 else 9 if confusion.max(initial=0) < 1000 else 7
     for (i, j), count in np.ndenumerate(confusion):
         if count:
             color = "white" if share[i, j] > 0.5 else INK

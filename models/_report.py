@@ -1,8 +1,9 @@
 """``python -m models report``: train the models with several seeds, and write the table of the README.
 
 Every training is a process of its own, with the defaults of its model. Results are kept in models/results.json,
-so that a part of the models can be run anew; pictures (of the first seed) go to docs/models. A training that fails
-is named at the end; what the others measured is kept.
+so that a part of the models can be run anew, or with --more for other seeds; pictures (of the first seed) go to
+docs/models, and docs/gallery.md shows them. A training that fails is named at the end; what the others measured is
+kept.
 """
 
 from __future__ import annotations
@@ -17,23 +18,24 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import _command
+from . import _command, _pages
 from ._parser import Parser
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "models" / "results.json"
 PICTURES = ROOT / "docs" / "models"
-README = ROOT / "README.md"
+README, GALLERY = ROOT / "README.md", ROOT / "docs" / "gallery.md"
 BEGIN, END = "<!-- written by python -m models report -->\n", "<!-- end -->\n"
 TAIL = 15  # lines of a training that failed
-BUSY = 2.5  # load beyond which times say little on two cores
 
 
 def main(argv: list[str], commands: dict[str, _command.Command]) -> int:
     """Train, collect, write; `commands` are those of all models."""
     parser = Parser("python -m models report", inspect.cleandoc(__doc__ or ""))
     parser.add_argument("models", nargs="*", metavar="NAME", help="default: all")
-    parser.add_argument("--seeds", nargs="+", type=_command.at_least(0), default=[0, 1, 2], metavar="N")
+    text = "default: 0, 1 and 2; where the result hangs on the seed, 3 and 4 too"
+    parser.add_argument("--seeds", nargs="+", type=_command.at_least(0), metavar="N", help=text)
+    parser.add_argument("--more", action="store_true", help="keep what there is of other seeds")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="keep what the trainings write")
     parser.add_argument("--table", action="store_true", help="train nothing: write the table from what is there")
     args = parser.parse_args(argv)
@@ -45,14 +47,16 @@ def main(argv: list[str], commands: dict[str, _command.Command]) -> int:
     if not args.table:
         with tempfile.TemporaryDirectory() as scratch:
             for name in args.models or commands:
-                found, failed = measure(name, commands[name].card, args.seeds, args.out or Path(scratch))
+                card = commands[name].card
+                found, failed = measure(name, card, args.seeds or range(card.seeds), args.out or Path(scratch))
                 failures += failed
                 if found["score"]:
-                    results[name] = found
+                    results[name] = joined(results.get(name), found) if args.more else found
                     text = json.dumps(dict(sorted(results.items())), indent=1)
                     RESULTS.write_text(text + "\n", encoding="utf-8")
-    write_table(README, table(commands, results))
-    print(f"wrote:\n  {RESULTS}\n  {README}\n  {PICTURES}")
+    write_table(README, _pages.table(commands, results))
+    GALLERY.write_text(_pages.gallery(commands, results), encoding="utf-8")
+    print(f"wrote:\n  {RESULTS}\n  {README}\n  {GALLERY}\n  {PICTURES}")
     print(*failures, sep="\n", end="", file=sys.stderr)
     return 1 if failures else 0
 
@@ -62,7 +66,7 @@ def measure(name: str, card: _command.Card, seeds: Sequence[int], out: Path) -> 
 
     What a training prints goes to a file beside its folder.
     """
-    columns: dict[str, list[float]] = {"score": [], "baseline": [], "seconds": [], "load": []}
+    columns: dict[str, list[float]] = {"seed": [], "score": [], "baseline": [], "seconds": [], "load": []}
     failures = []
     for seed in seeds:
         folder, log = out / f"{name}-{seed}", out / f"{name}-{seed}.log"
@@ -80,69 +84,23 @@ def measure(name: str, card: _command.Card, seeds: Sequence[int], out: Path) -> 
             print("  failed", flush=True)
             continue
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        row = metrics[card.score], metrics[card.baseline_score], metrics["seconds"], os.getloadavg()[1]
+        row = seed, metrics[card.score], metrics[card.baseline_score], metrics["seconds"], os.getloadavg()[1]
         for column, value in zip(columns.values(), row):
             column.append(value)
-        print(f"  {row[0]:{card.style}}, {card.baseline} {row[1]:{card.style}}, {row[2]:.0f} s", flush=True)
-        if len(columns["score"]) == 1:
+        print(f"  {row[1]:{card.style}}, {card.baseline} {row[2]:{card.style}}, {row[3]:.0f} s", flush=True)
+        if seed == min(seeds):
             PICTURES.mkdir(parents=True, exist_ok=True)
             shutil.copy(folder / card.picture, PICTURES / f"{name}.png")
     return columns, failures
 
 
-def table(commands: dict[str, _command.Command], results: dict[str, dict]) -> str:
-    """Models by form, and the table, as Markdown: a row for each model that has results."""
-    forms = []
-    for form, words in _command.FORMS.items():
-        links = ", ".join(link(name) for name, command in commands.items() if command.card.form == form)
-        forms.append(f"- **{form}**, {words}: {links}")
-    rows = [
-        "| model | task | data | measured | result | baseline | training | |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for name, command in commands.items():
-        if name not in results:
-            continue
-        card, result = command.card, results[name]
-        picture = f'<a href="docs/models/{name}.png"><img src="docs/models/{name}.png" width="200" alt="{name}"></a>'
-        cells = (
-            link(name),
-            f"{task(command.doc)} *({card.form})*",
-            card.data,
-            card.metric,
-            spread(result["score"], card.style),
-            f"{card.baseline}: {sum(result['baseline']) / len(result['baseline']):{card.style}}",
-            duration(sum(result["seconds"]) / len(result["seconds"])),
-            picture,
-        )
-        rows.append(f"| {' | '.join(cells)} |")
-    seeds = {len(result["score"]) for result in results.values()}
-    words = f"{seeds.pop()} seeds" if len(seeds) == 1 else "several seeds"
-    note = f"Means over {words}, with the least and the greatest; training time includes compiling."
-    slow = [name for name in commands if name in results and any(load > BUSY for load in results[name]["load"])]
-    if slow:
-        note += f" The machine was busy with other work during {', '.join(slow)}: these times are too long."
-    return "\n".join([*forms, "", *rows, "", note]) + "\n"
-
-
-def link(name: str) -> str:
-    return f"[`{name}`](models/{name}.py)"
-
-
-def task(doc: str) -> str:
-    """The first sentence of a model's documentation, without its name."""
-    text = doc.split("\n")[0].partition(": ")[2].strip().rstrip(".").replace("|", "/")
-    return text[:1].upper() + text[1:]
-
-
-def spread(values: Sequence[float], style: str) -> str:
-    """The mean, and from where to where."""
-    texts = [f"{value:{style}}" for value in (sum(values) / len(values), min(values), max(values))]
-    return texts[0] if texts[1] == texts[2] else f"**{texts[0]}** ({texts[1]} to {texts[2]})"
-
-
-def duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.1f} min"
+def joined(old: dict | None, new: dict) -> dict:
+    """The columns of `new`, and those of `old` for other seeds, by seed."""
+    rows = {}
+    for columns in (old, new):
+        if columns is not None:
+            rows |= {row[0]: row for row in zip(*(columns[key] for key in new))}
+    return {key: list(column) for key, column in zip(new, zip(*(rows[seed] for seed in sorted(rows))))}
 
 
 def write_table(path: Path, text: str) -> None:

@@ -133,8 +133,7 @@ def train(run: _command.Run) -> dict[str, float]:
     ahead = data.scaler.inverse_transform(
         roll_forward(lambda x: _command.predict(model, x), data.scaled[None, -args.look_back :], args.steps)[0, :, 0]
     )
-    months = np.datetime64("1949-01") + np.arange(len(series) + args.steps)
-    time = months if args.data == PASSENGERS else np.arange(len(series) + args.steps)
+    time = _series.longer(_series.times(args.data, len(series), "1949-01", "M"), args.steps)
     draw(run, model, data, time, ahead, f"{args.column}, one step ahead, and {args.steps} at the end", history)
     run.save(model, settings, **_series.facts(args, series, data.scaler))
     return errors
@@ -177,7 +176,7 @@ def draw(run: _command.Run, model, data: Windows, time: np.ndarray, ahead: np.nd
         ax.plot(time[stop - len(values) : stop], values, color=color, linewidth=1.5, label=label)
     ax.plot(time[steps:], ahead, ".-", color=_pictures.RED, linewidth=1, markersize=4, label="fed with itself")
     ax.axvline(time[data.cut], color=_pictures.INK, linewidth=0.8, linestyle=":")
-    ax.set(title=title)
+    ax.set(title=title, ylabel=run.args.column, xlabel="" if time.dtype.kind == "M" else "step")
     ax.legend(frameon=False, loc="upper left")
     _pictures.draw_loss(loss, history, "Mean squared error")
     run.picture(figure, "forecast.png")

@@ -74,10 +74,14 @@ def train(run: _command.Run) -> dict[str, float]:
     print("bits per character of the held-out text:")
     for label, key in ((args.cell.upper(), "bits"), ("trigram model", "trigram_bits"), ("gzip -9", "gzip_bits")):
         print(f"{label:<24}{bits[key]:8.3f}")
+    print(
+        "gzip has read nothing before, but repeats what came earlier in the held-out text, which the "
+        f"{args.cell.upper()} forgets;\nthat has read {len(text):,} characters of training; with few, gzip wins."
+    )
     draw(run, surprise(model, held_out_ids[:1200]), held_out, bits, history)
     run.save(model, settings)
     vocabulary.save(run.path("vocabulary.json"))
-    return bits
+    return bits | {"best_baseline_bits": min(bits["trigram_bits"], bits["gzip_bits"])}
 
 
 # ---- 4. Result: bits per character, and how surprised it was where
@@ -189,8 +193,8 @@ main = _command.Command(
         data="sources of Python's standard library",
         metric="bits per character, held-out modules",
         score="bits",
-        baseline="trigram model",
-        baseline_score="trigram_bits",
+        baseline="the better of a trigram model and gzip",
+        baseline_score="best_baseline_bits",
         style=".2f",
         picture="surprise.png",
     ),

@@ -8,6 +8,7 @@ from a folder of yours; --download fetches them into it first.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -156,13 +157,16 @@ def draw(run: _command.Run, confusion: np.ndarray, images, labels, guesses) -> N
     ax.set(title=f"Held-out digits: {(guesses == labels).mean():.1%} right", ylabel="digit")
     wrong.axis("off")
     places = np.flatnonzero(guesses != labels)[:20]
+    across = max(1, math.ceil(math.sqrt(len(places))))  # as many in a row as there are rows, or one more
+    down = max(1, math.ceil(len(places) / across))
     rows, columns = images.shape[1:]
     gap = rows // 2 + 1
     for n, i in enumerate(places):
-        x, y = (n % 5) * (columns + gap), (n // 5) * (rows + gap)
+        x, y = (n % across) * (columns + gap), (n // across) * (rows + gap)
         wrong.imshow(images[i], cmap="gray_r", extent=(x, x + columns, y + rows, y))
         wrong.text(x + columns / 2, y - 0.1 * rows, f"{labels[i]}, not {guesses[i]}", ha="center", fontsize=8)
-    wrong.set(xlim=(0, 5 * (columns + gap)), ylim=(4 * (rows + gap), -gap), title="Taken for something else")
+    size = {"xlim": (-gap / 2, across * (columns + gap) - gap / 2), "ylim": (down * (rows + gap) - gap / 2, -gap)}
+    wrong.set(**size, title="Taken for something else" if len(places) else "None was taken for something else")
     run.picture(figure, "confusion.png")
 
 

@@ -32,6 +32,7 @@ from . import _command, _pictures, _series
 
 TEST = 0.2  # of the series, to walk through
 BATCH_SIZE = 32
+FIRST_DAY = "2018-01-01"  # of the shop, a Monday
 
 
 # ---- 1. Data: a series (T,), and windows of it
@@ -154,7 +155,7 @@ def train(run: _command.Run) -> dict[str, float]:
         print(f"{label:<36}{metrics[f'{key}mae']:12.4g}{metrics[f'{key}rmse']:20.4g}{e[:, 0].mean():14.4g}")
     metrics["best_baseline_mae"] = min(metrics.get(f"{key}mae", np.inf) for key in ("persistence_", "seasonal_"))
     print(verdict(own, errors))
-    draw(run, series, folds, rivals, errors)
+    draw(run, series, _series.times(args.data, len(values), FIRST_DAY, "D"), folds, rivals, errors)
     run.save(model, settings, **_series.facts(args, values, series.scaler))
     return metrics
 
@@ -189,24 +190,26 @@ def verdict(name: str, errors: dict[str, np.ndarray]) -> str:
     )
 
 
-def draw(run: _command.Run, series: Series, folds, rivals: dict, errors: dict) -> None:
+def draw(run: _command.Run, series: Series, times: np.ndarray, folds, rivals: dict, errors: dict) -> None:
     """Forecasts from some origins, and the error by the number of steps ahead."""
     figure, (ax, steps) = _pictures.picture(widths=(8, 4), height=4)
     first = max(0, series.cut - series.look_back)
     stop = min(len(series.values), series.cut + max(8 * series.horizon, 40))
-    ax.plot(range(first, stop), series.values[first:stop], color=_pictures.GREY, linewidth=1.5, label="series")
+    ax.plot(times[first:stop], series.values[first:stop], color=_pictures.GREY, linewidth=1.5, label="series")
     label = run.args.cell.upper()
     for (_, coming), forecast in list(zip(folds, rivals[label]))[::3]:
         if coming.stop <= stop:
-            ax.plot(range(coming.start, coming.stop), forecast, color=_pictures.ORANGE, linewidth=1.8, label=label)
-            ax.axvline(coming.start - 0.5, color="#dddddd", linewidth=0.8, zorder=0)
+            ax.plot(times[coming], forecast, color=_pictures.ORANGE, linewidth=1.8, label=label)
+            ax.axvline(times[coming.start], color="#dddddd", linewidth=0.8, zorder=0)
             label = None
-    ax.set(title=f"{series.horizon} steps ahead, from one origin after another", xlabel="step")
-    ax.legend(frameon=False, loc="upper left")
+    ax.set(title=f"{series.horizon} steps ahead, from one origin after another")
+    ax.set(ylabel=run.args.column or "pieces a day", xlabel="" if times.dtype.kind == "M" else "step")
+    ax.margins(y=0.15)
+    ax.legend(frameon=False, loc="upper left", ncols=2)
     for (label, e), color in zip(errors.items(), (_pictures.ORANGE, _pictures.GREY, _pictures.BLUE)):
         steps.plot(range(1, series.horizon + 1), e.mean(0), ".-", color=color, label=label)
-    steps.set(title="Mean error", xlabel="steps ahead", ylim=(0, None))
-    steps.legend(frameon=False)
+    steps.set(title="Mean error", xlabel="steps ahead", ylim=(0, 1.35 * max(e.mean(0).max() for e in errors.values())))
+    steps.legend(frameon=False, loc="upper left")
     run.picture(figure, "forecast.png")
 
 

@@ -3,8 +3,8 @@
 Two tasks that need nothing but memory. The adding problem (Hochreiter and Schmidhuber 1997): a sequence of
 random numbers, two of them marked, one in each half; at the end the network says their sum. The copy task:
 five symbols, then nothing for a long time, then a signal, and the symbols have to be written again. Each cell
-is trained at growing lengths until it fails at one; gradients through time show why. With --cell only one
-cell is tried.
+is trained at growing lengths until it fails at one. Gradients through time, before and after training, show
+what it had to learn. With --cell only one cell is tried.
 """
 
 from __future__ import annotations
@@ -130,62 +130,87 @@ def train(run: _command.Run) -> dict[str, Any]:
     cells = args.cells if args.cell is None else [args.cell]
     scores: dict[str, dict[str, dict[int, float]]] = {}
     metrics: dict[str, Any] = {}
-    flows = {cell: flow(args, cell) for cell in cells}
+    before, after = {cell: untrained_flow(args, cell) for cell in cells}, {}
     for name in args.tasks:
         task = TASKS[name]
         print(f"{task.title}")
         print(f"{'gap':<10}" + "".join(f"{gap:8d}" for gap in args.gaps))
-        scores[name], best = {}, (-1, None)
+        scores[name], best = {}, (-1, ())
         for cell in cells:
             row: dict[int, float] = {}
+            able: tuple = ()  # the model of the longest gap that was solved, or of the first
             print(f"{cell:<10}", end="", flush=True)
             for gap in args.gaps:
                 model, settings, row[gap] = learn(run, name, cell, gap)
                 print(f"{row[gap]:8.2f}", end="", flush=True)
+                if row[gap] >= task.solved or not able:
+                    able = model, settings, gap
                 if row[gap] < task.solved:
                     break
             print()
             scores[name][cell] = row
+            if name == args.tasks[0]:
+                after[cell] = flow(args, able[0])
             longest = max([gap for gap, score in row.items() if score >= task.solved], default=0)
             metrics[f"{name}_{cell}"] = longest
-            if longest > best[0] or best[1] is None:
-                best = longest, (model, settings, gap)
+            if longest > best[0]:
+                best = longest, able
         model, settings, gap = best[1]
         run.save(model, settings, name=f"weights-{name}", gap=gap)
-    draw(run, scores, flows)
+    draw(run, scores, before, after)
     return metrics | {"scores": scores}
 
 
 # ---- 4. Result: the scores over the gaps, and gradients through time
 
 
-def flow(args, cell: str) -> np.ndarray:
-    """The norm of the gradient of the last output by the state before each step, of a cell that has learnt nothing."""
+def untrained_flow(args, cell: str) -> np.ndarray:
+    """What :func:`flow` gives for a cell that has learnt nothing."""
     tr.seed(args.seed)
+    return flow(args, Memory(args.tasks[0], args.hidden_size, cell))
+
+
+def flow(args, model: Memory) -> np.ndarray:
+    """The norm of the gradient of the last output by the state before each step, as a share of that by the last."""
     gap = max(args.gaps)
-    layer = Memory("adding", args.hidden_size, cell).rnn
-    inputs, _ = adding(8, gap, np.random.default_rng(args.seed))
-    found = viz.gradient_flow(layer, inputs, lambda outputs: outputs[-1].sum(), rows=0)
+    inputs, _ = TASKS[args.tasks[0]].draw(8, gap, np.random.default_rng(args.seed))
+    found = viz.gradient_flow(model.rnn, inputs[:gap], lambda outputs: outputs[-1].sum(), rows=0)
     norms = np.sqrt(sum(norm.astype(np.float64) ** 2 for norm in found.gradients.values())).mean(1)
     return norms / norms[-1]
 
 
-def draw(run: _command.Run, scores: dict, flows: dict) -> None:
-    """A panel for each task, and the gradients."""
-    figure, axes = _pictures.picture(widths=[4.5] * (len(scores) + 1))
-    colors = dict(zip(flows, _pictures.COLORS))
+READING = (
+    "How much the last output changes with the state so many steps before. Where that vanishes, nothing can be learnt "
+    "over that distance\nfrom there on; where it does not, it may be, and need not: what is remembered, and whether "
+    "it is the right thing, is not seen here."
+)
+
+
+def draw(run: _command.Run, scores: dict, before: dict, after: dict) -> None:
+    """A panel for each task, and the gradients before and after training."""
+    figure, axes = _pictures.picture(widths=[4.5] * (len(scores) + 2))
+    colors = dict(zip(before, _pictures.COLORS))
     for ax, (name, rows) in zip(axes, scores.items()):
+        solved = TASKS[name].solved
         for cell, row in rows.items():
-            ax.plot(list(row), list(row.values()), "o-", color=colors[cell], label=cell)
-        ax.axhline(TASKS[name].solved, color=_pictures.GREY, linestyle=":")
-        ax.set(title=TASKS[name].title, xlabel="steps to remember", xscale="log", ylim=(-0.05, 1.05))
+            shown = {gap: max(score, 0.0) for gap, score in row.items()}  # worse than the mean is no better than it
+            ax.plot(list(shown), list(shown.values()), "-", color=colors[cell])
+            for gap, score in shown.items():
+                ax.plot(gap, score, "o" if score >= solved else "X", color=colors[cell], markersize=7)
+        ax.axhline(solved, color=_pictures.GREY, linestyle=":")
+        ax.text(max(run.args.gaps), solved - 0.02, "solved above", ha="right", va="top", color=_pictures.GREY)
+        ax.set(title=TASKS[name].title, xlabel="steps to remember; X: failed, and not tried at more")
+        ax.set(xscale="log", ylim=(-0.05, 1.05), xlim=(min(run.args.gaps) / 1.2, max(run.args.gaps) * 1.2))
         ax.set_xticks(run.args.gaps, map(str, run.args.gaps))
         ax.xaxis.set_minor_locator(_pictures.no_ticks())
-    axes[0].legend(frameon=False)
-    for cell, norms in flows.items():
-        axes[-1].plot(np.arange(len(norms)) - len(norms) + 1, norms, color=colors[cell], label=cell)
-    axes[-1].set(title="Gradient through time, before training", xlabel="steps back", yscale="log")
-    axes[-1].set_ylim(bottom=max(1e-12, min(norms.min() for norms in flows.values()) / 2))
+    lowest = max(1e-12, min(norms.min() for flows in (before, after) for norms in flows.values()) / 2)
+    for ax, title, flows in zip(axes[-2:], ("before training", "after training"), (before, after)):
+        for cell, norms in flows.items():
+            ax.plot(np.arange(len(norms)) - len(norms) + 1, norms, color=colors[cell], label=cell)
+        highest = max(norms.max() for found in (before, after) for norms in found.values())
+        ax.set(title=f"Gradient through time, {title}", xlabel="steps back", yscale="log", ylim=(lowest, 3 * highest))
+    figure.legend(*axes[-2].get_legend_handles_labels(), loc="outside right center", frameon=False)
+    figure.supxlabel(READING, fontsize=9, color=_pictures.INK)
     run.picture(figure, "memory.png")
 
 
@@ -254,6 +279,7 @@ main = _command.Command(
         baseline_score="adding_rnn",
         style=".0f",
         picture="memory.png",
+        seeds=5,
     ),
     recall=_command.Use(recall, recall_options, "new sequences"),
 )

@@ -184,16 +184,24 @@ def draw(run: _command.Run, confusion: np.ndarray, f1: dict, tagged: list) -> No
     names = list(f1)
     _pictures.draw_confusion(ax, confusion, names)
     colors = {name: _pictures.COLORS[i % len(_pictures.COLORS)] for i, name in enumerate(names)}
-    bars.barh(names, [0 if np.isnan(score) else score for score in f1.values()], color=list(colors.values()))
-    bars.set(title="F1", xlim=(0, 1))
+    scores = [0 if np.isnan(score) else score for score in f1.values()]
+    bars.barh(range(len(names)), scores, color="#d5d5d5")
+    bars.set_yticks(range(len(names)), names)
+    for i, (label, score) in enumerate(zip(bars.get_yticklabels(), scores)):
+        bars.text(0.02, i, f"{score:.3f}", va="center")
+        label.set_color(colors[label.get_text()])
+    bars.set(title="F1, and the colours of the tags", xlim=(0, 1))
     bars.invert_yaxis()
     bars.grid(False)
     page.axis("off")
     columns, rows = 92, 22
-    for y, (tokens, tags) in enumerate(tagged[:rows]):
-        x = 0
+    y = -1
+    for tokens, tags in tagged:
+        x, y = 0, y + 1
         for token, tag in zip(tokens, tags):
-            if x + len(token) > columns:
+            if x + len(token) > columns:  # goes on in the next line, indented
+                x, y = 4, y + 1
+            if y >= rows:
                 break
             color = colors[tag] if re.match(r"\w", token) and token != "0" else _pictures.GREY
             page.text(x, y, token, family="monospace", fontsize=7.5, color=color)

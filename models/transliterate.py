@@ -236,13 +236,14 @@ def draw(run: _command.Run, model, source, target, held_out: Pairs, direction: s
         with tr.no_grad():
             encoded = model.encode(ids[None], np.array([len(ids)]))
             _, _, looked = model.decode(targets[None, :-1], encoded)
-        ax.imshow(looked.numpy()[0], cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        image = ax.imshow(looked.numpy()[0], cmap="Blues", vmin=0, vmax=1, aspect="auto")
         ax.set_xticks(range(len(ids)), shown(source.decode(ids)), fontsize=7)
         ax.set_yticks(range(len(targets) - 1), [*shown(target.decode(targets[1:-1])), "end"])
         ax.grid(False)
         first, second = shown([held_out.sources[i], held_out.targets[i]])
         ax.set_title(second if first.lower() == second.lower() else f"{first} - {second}", fontsize=10)
     axes[0].set(xlabel="looks at", ylabel="writes")
+    figure.colorbar(image, ax=axes, label="share of attention", pad=0.01)
     run.picture(figure, f"attention-{direction}.png")
 
 

@@ -185,6 +185,7 @@ main = _command.Command(
         baseline_score="bigram_perplexity",
         style=".0f",
         picture="words.png",
+        seeds=5,
     ),
     suggest=_command.Use(suggest, suggest_options, "the next word"),
 )

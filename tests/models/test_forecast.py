@@ -1,10 +1,12 @@
 """models/forecast: its shop, folds, verdicts, files of the user's own, the bar."""
 
+from datetime import date
+
 import numpy as np
 import pytest
 
 from models import __main__ as command
-from models import forecast
+from models import _series, forecast
 from tinygrad_rnn.errors import DataError
 
 SMALL = ["--look-back", "14", "--horizon", "4", "--epochs", "2", "--hidden-size", "8"]
@@ -149,3 +151,16 @@ def test_it_beats_both_rivals(tmp_path):
     for seed in range(2):
         metrics = forecast.main(["--seed", str(seed), "--out", str(tmp_path / str(seed))])
         assert metrics["mae"] < 0.95 * metrics["best_baseline_mae"]
+
+
+def test_times_are_dates_where_there_are_dates(tmp_path):
+    file = tmp_path / "a.csv"
+    file.write_text("n,when,value\n1,2020-01-30,5\n2,2020-01-31,6\n3,2020-02-01,7\n")
+    times = _series.times(file, 3, "1900", "D")
+    assert times.tolist() == [date(2020, 1, 30), date(2020, 1, 31), date(2020, 2, 1)]
+    assert _series.longer(times, 2).tolist()[3:] == [date(2020, 2, 2), date(2020, 2, 3)]
+    for text in ("2020-01-30\n2020-01-29\n", "1990\n1991\n", "2020-06-30\n2020-06-31\n", "1\n2\n"):
+        file.write_text(f"when\n{text}")
+        assert _series.times(file, 2, "1900", "D").tolist() == [0, 1]
+    assert _series.times(None, 2, "2018-01", "M").tolist() == [date(2018, 1, 1), date(2018, 2, 1)]
+    assert _series.longer(np.arange(3), 2).tolist() == [0, 1, 2, 3, 4]

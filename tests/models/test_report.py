@@ -7,10 +7,12 @@ import sys
 import pytest
 
 from models import __main__ as command
-from models import _report, digits, sine
+from models import _pages, _report, digits, sine
 from tests.models.cases import QUICK
 
 COMMANDS = {"digits": digits.main, "sine": sine.main}
+LOADED = {name: command.load(name).main for name in command.names()}
+HANG = {"memory", "wordlm"}  # whose results hang on the seed
 
 
 @pytest.fixture
@@ -19,6 +21,8 @@ def places(monkeypatch, tmp_path):
     monkeypatch.setattr(_report, "RESULTS", tmp_path / "results.json")
     monkeypatch.setattr(_report, "PICTURES", tmp_path / "docs")
     monkeypatch.setattr(_report, "README", tmp_path / "README.md")
+    monkeypatch.setattr(_report, "GALLERY", tmp_path / "docs" / "gallery.md")
+    (tmp_path / "docs").mkdir()
     (tmp_path / "README.md").write_text(f"before\n{_report.BEGIN}old\n{_report.END}after\n")
 
     process = subprocess.run
@@ -49,17 +53,34 @@ def test_a_report(places, capsys):
     assert "old" not in page
     assert "| [`sine`](models/sine.py) | A tanh RNN reads 25 steps of a wave" in page
     assert "over 2 seeds" in page
+    assert "[![sine](models/sine.png)](models/sine.png)" in (places / "docs" / "gallery.md").read_text()
     assert "- **many to one**, a sequence to a class or a value: [`digits`](models/digits.py), [`forecast`]" in page
     # a second report keeps what the first one found
     assert command.main(["report", "digits", "--seeds", "0"]) == 0
     page = (places / "README.md").read_text()
     assert page.index("`digits`") < page.index("`sine`")
-    assert "several seeds" in page
+    assert "over 1 seeds (sine 2)" in page
+
+
+def test_more_seeds(places):
+    for seeds in (["1", "2"], ["0", "2"]):
+        assert command.main(["report", "sine", "--more", "--seeds", *seeds]) == 0
+    columns = json.loads((places / "results.json").read_text())["sine"]
+    assert columns["seed"] == [0, 1, 2]
+    assert {len(column) for column in columns.values()} == {3}
+    assert command.main(["report", "sine", "--seeds", "5"]) == 0
+    assert json.loads((places / "results.json").read_text())["sine"]["seed"] == [5]
+
+
+def test_seeds_are_as_many_as_the_model_needs():
+    assert {name: load.card.seeds for name, load in LOADED.items()} == {
+        name: 5 if name in HANG else 3 for name in LOADED
+    }
 
 
 def test_a_training_that_fails(places, capsys):
     """It is named, with its command and the end of what it said; all that is measured is kept."""
-    old = {"score": [0.9], "baseline": [0.8], "seconds": [1.0], "load": [0.1]}
+    old = {"seed": [0], "score": [0.9], "baseline": [0.8], "seconds": [1.0], "load": [0.1]}
     (places / "results.json").write_text(json.dumps({"digits": old}))
     assert command.main(["report", "digits", "sine", "--seeds", "13", "1"]) == 1
     results = json.loads((places / "results.json").read_text())
@@ -80,6 +101,7 @@ def test_a_training_that_fails(places, capsys):
 
 def test_the_table_alone(places):
     numbers = {
+        "seed": [0, 1, 2],
         "score": [0.96, 0.98, 0.97],
         "baseline": [0.9, 0.9, 0.9],
         "seconds": [10.0, 20.0, 15.0],
@@ -91,11 +113,11 @@ def test_the_table_alone(places):
     assert "| **97.0%** (96.0% to 98.0%) | nearest mean image: 90.0% | 15 s |" in page
     assert "busy" not in page
     numbers["load"][1] = 4.0
-    assert "busy with other work during digits" in _report.table(COMMANDS, {"digits": numbers})
+    assert "busy with other work during digits" in _pages.table(COMMANDS, {"digits": numbers})
 
 
 def test_durations():
-    assert [_report.duration(s) for s in (4.4, 89, 200)] == ["4 s", "89 s", "3.3 min"]
+    assert [_pages.duration(s) for s in (4.4, 89, 200)] == ["4 s", "89 s", "3.3 min"]
 
 
 def test_a_readme_without_a_place(places):
@@ -108,6 +130,12 @@ def test_unknown_models(capsys):
     with pytest.raises(SystemExit):
         command.main(["report", "elephant"])
     assert "got elephant, wanted some of airline, " in capsys.readouterr().err
+
+
+def test_the_gallery_is_up_to_date():
+    results = json.loads(_report.RESULTS.read_text(encoding="utf-8"))
+    there = _report.GALLERY.read_text(encoding="utf-8")
+    assert there == _pages.gallery(LOADED, results), "run python -m models report --table"
 
 
 def test_the_readme_shows_every_model_that_has_results():

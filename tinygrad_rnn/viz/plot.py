@@ -39,8 +39,7 @@ def plot_gradient_flows(flows: Mapping[str, Flow], path: str | PathLike) -> None
 
     panels = 3 if any(flow.gates for flow in flows.values()) else 2
     figure = Figure(figsize=(10, 0.4 + 3.2 * panels), layout="constrained")
-    titles = [title for title in flows if title]
-    figure.suptitle("Gradient flow through time" + (f": {', '.join(titles)}" if titles else ""))
+    figure.suptitle("Gradient flow through time")
     axes = figure.subplots(panels, 1)
     for i, (title, flow) in enumerate(flows.items()):
         label = _Label(title, flow)
