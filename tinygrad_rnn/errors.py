@@ -21,6 +21,10 @@ class CompileError(TinygradError, RuntimeError):
     """A step cannot be compiled; the message names the operation and the line."""
 
 
+class InexactIntegersError(CompileError):
+    """A step's integers have become larger than the floats of its compiled loop can hold."""
+
+
 class VerificationError(TinygradError, AssertionError):
     """A phase of the compiler made something that contradicts itself, by no fault of the step.
 

@@ -136,14 +136,14 @@ def test_a_program_cannot_be_changed():
     program = program_of(nn.LSTMCell(I, H))
     with pytest.raises(dataclasses.FrozenInstanceError):
         program.outputs = ()
-    for mapping in (program.expressions, program.captured, program.numbers, program.invariants):
+    for mapping in (program.expressions, program.captured, program.invariants):
         with pytest.raises(TypeError):
             mapping["new"] = None
     assert isinstance(program.outputs, tuple)
 
 
 def contents(program):
-    return [list(mapping.values()) for mapping in (program.expressions, program.captured, program.numbers)]
+    return [list(mapping.values()) for mapping in (program.expressions, program.captured)]
 
 
 def test_extensions_do_not_know_each_other():

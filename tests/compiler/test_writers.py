@@ -51,6 +51,9 @@ class Braces(LoopWriter):
     def gather(self, array, at, table, index):
         return f"{array}[{at} + {table}[{index}]]"
 
+    def look_up(self, array, at, places, count):
+        return f"look_up({array}, {at}, {places}, {count})"
+
     def store(self, array, at, value, count=""):
         return f"{self.load(array, at, count)} := {value};"
 

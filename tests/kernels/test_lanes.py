@@ -29,6 +29,7 @@ from tinygrad_rnn.kernels.simd.lanes import (
     vlanes,
     vload,
     vload_n,
+    vlookup,
     vmax,
     vmin,
     vodd,
@@ -249,6 +250,22 @@ def test_partial_loads_and_stores_touch_only_their_lanes(dtype):
 @compiled
 def pick(x, i, table, out):
     vstore(out, 0, vgather(x, i, table, 1))
+
+
+@compiled
+def look_up(x, i, places, count, out):
+    vstore(out, 0, vlookup(x, i, vload(places, 0), count))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_places_outside_read_the_first(dtype):
+    lanes = lanes_of(dtype)
+    x, out = np.arange(3, 20, dtype=dtype), np.full(lanes, np.nan, dtype)
+    for places in ([0, 3, 4, -1], [np.nan, np.inf, -np.inf, 1e30], [1, 2, 1e18, -1e18]):
+        numbers = np.resize(np.array(places, dtype), lanes)
+        look_up(x, 2, numbers, 4, out)
+        inside = (numbers >= 0) & (numbers < 4)
+        assert_array_equal(out, x[2 + np.where(inside, numbers, 0).astype(int)])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -15,7 +15,7 @@ from .frontend.trace_step import trace_step
 from .frontend.watch import Codes, watching
 from .ir.canonical import Line, canonical, difference, listing
 from .ir.interpret import compute, evaluate, order, replay
-from .ir.program import StepProgram, bases, leaves, row_constants
+from .ir.program import Check, StepProgram, bases, leaves, row_constants
 from .ir.symbol import BATCH, Symbol, location, raised_at
 from .runtime.executable import Executable, check_available
 from .runtime.interpret_segments import replay_segments
@@ -28,6 +28,7 @@ __all__ = [
     "BATCH",
     "CHANGED",
     "SUSPECT",
+    "Check",
     "Codes",
     "DiagonalStep",
     "Executable",

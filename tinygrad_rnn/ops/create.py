@@ -13,7 +13,7 @@ from ..core import Tensor, check_dtype, is_float
 from ..core.aliases import ArrayLike, DTypeLike, Shape, Value
 from ..errors import DTypeError, ShapeError
 from .arguments import MOST, integer, integers, number, operand
-from .index import as_indices
+from .index import as_indices, in_step
 
 
 def _dtype(dtype: Any) -> np.dtype:
@@ -105,7 +105,11 @@ def one_hot(ids: ArrayLike, num_classes: int, dtype: DTypeLike | None = None) ->
     >>> tr.one_hot([0, 2], 3).tolist()
     [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
     """
-    found, num_classes, dtype = as_indices(ids), integer(num_classes, "num_classes"), _dtype(dtype)
+    num_classes, dtype = integer(num_classes, "num_classes"), _dtype(dtype)
+    if in_step(ids):
+        found = config.grad_mode.tracer.in_range(ids, 0, num_classes - 1, f"ids from 0 to {num_classes - 1}")
+        return (found[..., None] == np.arange(num_classes)).astype(dtype)
+    found = as_indices(ids)
     _shape((*found.shape, num_classes))
     if found.size and not 0 <= found.min() <= found.max() < num_classes:
         worst = found.min() if found.min() < 0 else found.max()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..config import grad_mode
-from ..core import OUT, Lowering, Op, apply, check_dtype, primitive
+from ..core import OUT, Lowering, Op, Traceable, apply, check_dtype, primitive
 from ..core.aliases import DTypeLike, Value
 from ..core.signatures import like_first
 from ..errors import ShapeError
@@ -338,7 +338,25 @@ def round(x: Value, decimals: int = 0) -> Value:
     return _round_to(x, decimals=int(decimals)) if decimals else _round(x)
 
 
-@primitive(vjps=[zero_gradient, zero_gradient], saves=())
+def whole_quotient(a: Value, b: Value) -> tuple[Value, Value]:
+    """``a // b`` and ``a % b`` of floats, from operations that loops know."""
+    q = floor(a / b)
+    r = a - masked_product(q, b)  # 0 times infinity is 0 here
+    # the quotient was rounded before it was cut, perhaps past a whole number
+    fewer, more = ((r < 0.0) ^ (b < 0.0)) & (r != 0.0), abs(r) >= abs(b)
+    return where(fewer, q - 1.0, where(more, q + 1.0, q)), where(fewer, r + b, where(more, r - b, r))
+
+
+def _part_of_quotient(part: int) -> Lowering:
+    def decompose(a: Value, b: Value) -> Value:
+        if "f" not in {x.dtype.kind for x in (a, b) if isinstance(x, Traceable)}:  # type: ignore[attr-defined]
+            return NotImplemented  # integers are another matter
+        return whole_quotient(a, b)[part]
+
+    return Lowering(decompose=decompose)
+
+
+@primitive(vjps=[zero_gradient, zero_gradient], saves=(), lowering=_part_of_quotient(0))
 def floor_divide(a: Value, b: Value) -> Value:
     """``a // b``; the gradient is zero."""
     return np.floor_divide(a, b)
@@ -347,6 +365,7 @@ def floor_divide(a: Value, b: Value) -> Value:
 @primitive(
     vjps=[lambda g, y, a, b: g, lambda g, y, a, b: -masked_product(g, floor_divide(a, b))],
     saves=(0, 1),
+    lowering=_part_of_quotient(1),
 )
 def remainder(a: Value, b: Value) -> Value:
     """``a % b``, with the sign of `b`."""

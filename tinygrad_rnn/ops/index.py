@@ -74,11 +74,45 @@ def getitem(x: Value, index: Index) -> Value:
     if not isinstance(index, tuple):
         index = (index,)
     if not _is_basic(index):
+        if in_step(*index):
+            return _rows(x, index)
         index = tuple([_plain(i) for i in index])
     try:
         return _getitem(x, index=index)
     except IndexError as e:
         raise IndexError(f"index: got {index} for shape {np.shape(x)}: {e}") from None
+
+
+def in_step(*operands: Any) -> bool:
+    """Whether one of these is an index that a compiled step computes, or is given."""
+    tracer = grad_mode.tracer
+    return tracer is not None and not tracer.whole and any(isinstance(a, Traceable) and _varies(a) for a in operands)
+
+
+def _varies(x: Any) -> bool:
+    return getattr(x, "varying", False) and x.dtype.kind in "iu"
+
+
+def from_start(places: Value, length: int) -> Value:
+    """Integers of a step that index an axis, all counted from its start."""
+    tracer: Any = grad_mode.tracer
+    found = tracer.in_range(places, -length, length - 1, f"an index of an axis of length {length}")
+    return found if tracer.range_of(found)[0] >= 0 else where(found < 0, found + length, found)
+
+
+def _rows(x: Value, index: Index) -> Value:
+    """Parts of a tensor that does not vary in time, ``x[integers]``, in a compiled step."""
+    (places, *rest), tracer = index, grad_mode.tracer
+    x = tracer.lift(x)
+    if not in_step(places) or any(i != slice(None) for i in rest if i is not Ellipsis) or x.varying or not x.shape:
+        tracer.refuse_for(
+            "an index that varies in time: wanted parameter[integers], of rows of what does not vary in time, or "
+            "tr.take_along_axis() along features"
+        )
+    rows, shape = x.shape[0], tuple(x.shape[1:])
+    table = x.reshape((rows, math.prod(shape)))
+    found = _embedding(table, indices=from_start(places, rows), padding=-1)
+    return found.reshape((*found.shape[:-1], *shape))
 
 
 def _plain(i: Any) -> Any:
@@ -100,7 +134,8 @@ def take(x: Value, indices: ArrayLike, axis: int | None = None) -> Value:
     if axis is None or not x.shape:
         axis = 0 if axis is None else one_axis(axis, x.shape, scalars=True)
         x = x.reshape((int(np.prod(x.shape, dtype=int)),))
-    return getitem(x, (*(slice(None),) * one_axis(axis, x.shape), as_indices(indices)))
+    places = indices if in_step(indices) else as_indices(indices)
+    return getitem(x, (*(slice(None),) * one_axis(axis, x.shape), places))
 
 
 def as_indices(indices: ArrayLike) -> np.ndarray:
@@ -122,7 +157,7 @@ def _embedding_vjp(
     ]
 
 
-@primitive(joint_vjp=_embedding_vjp, saves=(1,), untyped=(1,), owns_gradients=True)
+@primitive(joint_vjp=_embedding_vjp, saves=(1,), untyped=(1,), owns_gradients=True, lowering=Lowering("lookup"))
 def _embedding(weight: Value, indices: Value, padding: int) -> Value:
     return weight.take(indices, axis=0, mode="clip")  # they were checked
 
@@ -173,7 +208,7 @@ def embedding(weight: Value, indices: ArrayLike, padding_idx: int | None = None)
     [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [2.0, 2.0, 2.0]]
     """
     weight, tracer = operand(weight, "embedding"), grad_mode.tracer
-    later = tracer is not None and tracer.whole and isinstance(indices, Traceable)
+    later = tracer is not None and isinstance(indices, Traceable)
     found: Any = tracer.lift(indices) if later else as_indices(indices)
     if found.dtype.kind not in "iu":
         raise DTypeError(f"indices: got {found.dtype}, wanted integers")
@@ -187,10 +222,10 @@ def embedding(weight: Value, indices: ArrayLike, padding_idx: int | None = None)
             if low < 0 or high >= rows:  # NumPy would count negative ids from the end
                 raise IndexError(f"indices: got {low if low < 0 else high}, wanted ids from 0 to {rows - 1}")
 
-    if later:
-        tracer.check([found], check)
-    else:
+    if not later:
         check(found)
+    elif tracer.whole:  # in a compiled loop, indices are compared with the table as they come up
+        tracer.check([found], check)
     return _embedding(weight, indices=found, padding=-1 if padding_idx is None else as_id(padding_idx, rows))
 
 

@@ -14,8 +14,8 @@ from ..core.signatures import like_first
 from ..errors import ShapeError
 from .arguments import broadcasts, integer, keeps, one_axis, operand, several_axes
 from .elementwise import where
-from .index import as_indices, getitem
-from .shape import reshape, transpose
+from .index import as_indices, from_start, getitem, in_step
+from .shape import expand_dims, reshape, transpose
 
 
 @primitive()
@@ -115,6 +115,15 @@ def topk(x: Value, k: int, axis: int = -1) -> tuple[Value, Value]:
     return _picked(x, order, axis=axis), order
 
 
+def _chosen(x: Value, places: Value, axis: int) -> Value:
+    """The elements at places that a step computes: a sum over the axis in which all others are zero."""
+    n, behind = x.shape[axis], len(x.shape) - axis - 1
+    numbers = np.arange(n).reshape((n,) + (1,) * behind)
+    hit = expand_dims(from_start(places, n), axis + 1) == numbers
+    found = where(hit, expand_dims(x if x.dtype.kind != "b" else x.astype("int64"), axis), 0).sum(axis=axis + 1)
+    return found if x.dtype.kind != "b" else found.astype("bool")
+
+
 @like_first
 def take_along_axis(x: Value, indices: ArrayLike, axis: int | None = -1) -> Value:
     """The elements at `indices` along `axis`, one index for each result; PyTorch's ``gather``.
@@ -134,7 +143,8 @@ def take_along_axis(x: Value, indices: ArrayLike, axis: int | None = -1) -> Valu
     >>> tr.take_along_axis(logits, np.array([[1], [0]]), axis=-1).tolist()
     [[2.0], [3.0]]
     """
-    x, places = operand(x, "take_along_axis"), as_indices(indices)
+    x, later = operand(x, "take_along_axis"), in_step(indices)
+    places: Value = indices if later else as_indices(indices)
     if axis is None:
         x, axis = reshape(x, -1), 0
     axis = one_axis(axis, x.shape)
@@ -143,6 +153,8 @@ def take_along_axis(x: Value, indices: ArrayLike, axis: int | None = -1) -> Valu
     others = [tuple(n for i, n in enumerate(shape) if i != axis) for shape in (places.shape, x.shape)]
     if not broadcasts(*others):
         raise ShapeError(f"indices: got shape {places.shape}, which does not broadcast to {tuple(x.shape)}")
+    if later:
+        return _chosen(x, places, axis)
     grid = [np.arange(n).reshape((-1,) + (1,) * (len(x.shape) - 1 - i)) for i, n in enumerate(x.shape)]
     grid[axis] = places
     return getitem(x, tuple(grid))

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
+from ..config import grad_mode
 from ..core import Lowering, Reduction, primitive
 from ..core.aliases import Axes, Value
 from ..core.signatures import like_first
@@ -146,12 +150,27 @@ def prod(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
 # ---- without gradients
 
 
-@primitive()
+def _place_of(best: Callable[..., Value]) -> Lowering:
+    """The lowering of where the largest or the smallest element is, or the first NaN."""
+
+    def decompose(x: Value, axis: int | None, keepdims: bool) -> Value:
+        tracer: Any = grad_mode.tracer
+        if tracer.whole or axis is None:
+            return NotImplemented
+        n, x = x.shape[axis], x if x.dtype.kind == "f" else x.astype(tracer.dtype)
+        hit = (x == best(x, axis=axis, keepdims=True)) | (x != x)
+        numbers = np.arange(n, dtype=x.dtype).reshape((n,) + (1,) * (len(x.shape) - axis - 1))
+        return tracer.whole_numbers(min(where(hit, numbers, n - 1.0), axis=axis, keepdims=keepdims), 0, n - 1)
+
+    return Lowering(decompose=decompose)
+
+
+@primitive(lowering=_place_of(lambda x, **how: max(x, **how)))
 def _argmax(x: Value, axis: int | None, keepdims: bool) -> Value:
     return np.argmax(x, axis=axis, keepdims=keepdims)
 
 
-@primitive()
+@primitive(lowering=_place_of(lambda x, **how: min(x, **how)))
 def _argmin(x: Value, axis: int | None, keepdims: bool) -> Value:
     return np.argmin(x, axis=axis, keepdims=keepdims)
 

@@ -199,7 +199,7 @@ def test_tensors_and_lists_are_taken_too():
 
 @modes
 def test_bool_and_integer_states(mode):
-    """States of other dtypes are carried through as they are; such steps run eagerly."""
+    """States of other dtypes are carried through as they are."""
 
     class Counter(nn.Cell):
         def initial_state(self, batch_size):
@@ -209,8 +209,6 @@ def test_bool_and_integer_states(mode):
             n, odd = state
             return (n + 1, odd), (n + 1, tr.logical_not(odd))
 
-    if mode == "compiled":
-        pytest.skip("integers")
     (counts, odds), (n, odd) = recurrent.scan(Counter(), np.zeros((5, 3, 0)), mode=mode, lengths=[5, 0, 3])
     assert n.numpy().tolist() == [5, 0, 3]
     assert odd.numpy()[:, 0].tolist() == [True, False, True]

@@ -1,5 +1,6 @@
 """Sequences of integers: numbers where a step takes them as numbers, indices where it looks up; both modes agree."""
 
+import contextlib
 import warnings
 
 import numpy as np
@@ -8,6 +9,9 @@ import pytest
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.errors import CompileError, DTypeError
+from tinygrad_rnn.recurrent import scan
+
+from ...compiler.agreement import agree
 
 T, B, F = 4, 3, 2
 X = np.random.default_rng(0).integers(-3, 9, (T, B, F))
@@ -18,6 +22,7 @@ class C(nn.Cell):
         self.input_size, self.hidden_size = None, F
         self.w = nn.Parameter(tr.tensor(np.array([[0.3, -0.2], [0.1, 0.4]]), dtype=dtype))
         self.v = nn.Parameter(tr.tensor(np.array([0.5, -0.25]), dtype=dtype))
+        self.e = nn.Parameter(tr.tensor(np.random.default_rng(1).normal(size=(9, 3)), dtype=dtype))
         self._step = step
 
     def step(self, x, h):
@@ -39,12 +44,27 @@ AS_INTEGERS = {
     "sum": lambda c, x, h: (h + (x + 1) * c.v, h),
     "compare": lambda c, x, h: (tr.where(x > 2, h, c.v), h + 1.0),
     "parity": lambda c, x, h: (h + (x % 2) * c.v, h),
-    "power": lambda c, x, h: (h + x**0 * c.v, h),
+    "quotients": lambda c, x, h: (x // 3 * c.v - (x % -3), h * 3 // c.v + h % c.v),
+    "by nothing": lambda c, x, h: (h + x // (x - x) + x % 0, h),
     "index": lambda c, x, h: (h + c.w[abs(x[:, 0]) % 2], h),
-    "bits": lambda c, x, h: (h + (x & 1) * c.v, h),
-    "both": lambda c, x, h: (tr.concat([x, x], -1) * 0.5 + tr.concat([h * c.v, h], -1), h),
+    "from the end": lambda c, x, h: (h + c.w[-1 - x[:, 0] % 2], h),
+    "both": lambda c, x, h: (tr.concat([x, x], -1) * c.v[0] + tr.concat([h * c.v, h], -1), h),
     "truth": lambda c, x, h: (tr.where(x.astype(bool), h, c.v), h + 1.0),
     "out": lambda c, x, h: (x, h + c.v),
+    "cut": lambda c, x, h: (h + (h * 10).astype(int) % 3 * c.v, h + c.v),
+    "sums": lambda c, x, h: (x.sum(axis=-1, keepdims=True) * c.v, h + x.max(axis=-1, keepdims=True) * c.v),
+    "rows": lambda c, x, h: (tr.embedding(c.e, x % 9)[:, 1] @ c.e[:3, :2], h + tr.embedding(c.e, x[:, 0] % 9)[:, :2]),
+    "padding": lambda c, x, h: (tr.embedding(c.e, x % 9, padding_idx=2).sum(axis=1)[:, 1:], h),
+    "take": lambda c, x, h: (h, h + tr.take(c.e, abs(x[:, 1]) % 3, 0)[:, 1:]),
+    "along": lambda c, x, h: (tr.take_along_axis(h * c.v, x[:, :1] % 2, -1), h + c.v),
+    "one hot": lambda c, x, h: (tr.one_hot(x % 3, 3, c.w.dtype) @ c.e[:3], h * c.v),
+    "fed back": lambda c, x, h: (h, h * tr.one_hot(tr.argmax(h @ c.e[:2], -1), 3, c.w.dtype)[:, :2] + x * c.v),
+    "least": lambda c, x, h: (tr.argmax(h, -1), h + c.v * tr.argmin(x * c.v + h, -1, keepdims=True)),
+}
+ON_THE_TAPE = {
+    "power": lambda c, x, h: (h + x**0 * c.v, h),
+    "bits": lambda c, x, h: (h + (x & 1) * c.v, h),
+    "rows of the batch": lambda c, x, h: (h + h[x[:, 0] % 3] * c.v, h),
 }
 
 
@@ -71,13 +91,25 @@ def test_as_numbers_they_compile(name, kind, dtype):
             np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", AS_INTEGERS)
-def test_as_integers_they_run_on_the_tape(name):
+QUICK = ["quotients", "rows", "along", "fed back"]
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in AS_INTEGERS])
+def test_as_integers_they_compile(name):
+    rng = np.random.default_rng(2)
+    cell, h = C(AS_INTEGERS[name], "float64"), tr.tensor(rng.normal(size=(B, F)), requires_grad=True)
+    with np.errstate(divide="ignore"):
+        agree(cell, tr.tensor(X), h)
+        agree(cell, tr.tensor(X), h, lengths=[4, 0, 2], reverse=True)
+
+
+@pytest.mark.parametrize("name", ON_THE_TAPE)
+def test_some_run_on_the_tape(name):
     with pytest.raises(CompileError):
-        _run(AS_INTEGERS[name], "compiled", X, "float32")
+        _run(ON_THE_TAPE[name], "compiled", X, "float32")
     with pytest.warns(RuntimeWarning, match="runs eagerly"):
-        found = _run(AS_INTEGERS[name], "auto", X, "float32")
-    for a, b in zip(found, _run(AS_INTEGERS[name], "eager", X, "float32")):
+        found = _run(ON_THE_TAPE[name], "auto", X, "float32")
+    for a, b in zip(found, _run(ON_THE_TAPE[name], "eager", X, "float32")):
         assert a.dtype == b.dtype
         np.testing.assert_array_equal(a, b)
 
@@ -88,9 +120,114 @@ def test_large_integers_are_compared_exactly():
     def later(c, x, h):
         return tr.where(x > 2**24, h + 1.0, h) + 0 * c.v, h
 
-    assert nn.Recurrent(C(later), mode="eager")(x)[0].numpy().tolist() == [[[1, 1]]]
-    with pytest.warns(RuntimeWarning, match="runs eagerly"):
-        assert nn.Recurrent(C(later))(x)[0].numpy().tolist() == [[[1, 1]]]
+    for mode in ("eager", "auto"):
+        with contextlib.ExitStack() as stack:
+            if mode == "auto":
+                stack.enter_context(pytest.warns(RuntimeWarning, match="runs eagerly this once"))
+            assert nn.Recurrent(C(later), mode=mode)(x)[0].numpy().tolist() == [[[1, 1]]]
+    with pytest.raises(CompileError, match=r"got the integer 16777216 .* in step 0 of row 0"):
+        nn.Recurrent(C(later), mode="compiled")(x)
+
+
+class Counter(nn.Cell):
+    """An integer, truth values and floats in one state."""
+
+    input_size = hidden_size = F
+
+    def __init__(self, times=1):
+        self.e, self.times = nn.Parameter(np.random.default_rng(0).normal(size=(7, F))), times
+
+    def initial_state(self, batch_size):
+        n, odd = tr.zeros((batch_size,), "int64"), tr.zeros((batch_size, F), "bool")
+        return {"n": n, "odd": odd, "h": tr.zeros((batch_size, F), "float64")}
+
+    def step(self, x, s):
+        h = tr.tanh(x + s["h"] + self.e[s["n"] % 7])
+        n = s["n"] * self.times + 1
+        return (h, n, s["odd"]), {"n": n, "odd": tr.logical_xor(s["odd"], h > 0), "h": h}
+
+
+Y = np.random.default_rng(1).normal(size=(5, B, F))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"lengths": [5, 0, 2]}, {"resets": Y[..., 0] > 0.5}, {"reverse": True, "checkpoint_every": 2}],
+    ids=lambda how: "-".join(how),
+)
+def test_integer_and_bool_states(how):
+    results, _ = agree(Counter(), tr.tensor(Y, requires_grad=True), None, **how)
+    assert [r.dtype.kind for r in results] == list("fibfib")
+
+
+def test_a_stepper_of_integer_states():
+    cell = Counter(1000)
+    fast, slow = (nn.Recurrent(cell, mode=mode).stepper(B, example=Y[0]) for mode in ("auto", "eager"))
+    for t, y in enumerate(Y):
+        if t == 3:
+            assert fast.state["n"].tolist() == [1001001] * B
+        found, wanted = fast(y), slow(y)
+        for a, b in zip(found, wanted):
+            assert a.dtype == b.dtype
+            np.testing.assert_allclose(a, b, atol=1e-13)
+
+
+def test_a_stepper_goes_on_on_the_tape():
+    class Grows(nn.Cell):
+        input_size = hidden_size = F
+
+        def __init__(self):
+            self.w = nn.Parameter(np.ones(F, np.float32))
+
+        def initial_state(self, batch_size):
+            return tr.zeros((batch_size, F), "int64")
+
+        def step(self, x, n):
+            return x * self.w + n, n * 1000 + 1
+
+    step, x = nn.Recurrent(Grows()).stepper(1), np.zeros((1, F), np.float32)
+    for _ in range(3):
+        step(x)
+    with pytest.warns(RuntimeWarning, match="got the integer 1001001"):
+        step(x)
+    assert step.state.tolist() == [[1001001001] * F]
+
+
+class Ids(nn.Cell):
+    hidden_size = F
+    input_size = None
+
+    def __init__(self):
+        self.e = nn.Parameter(np.random.default_rng(0).normal(size=(7, F)))
+
+    def step(self, x, h):
+        h = h + tr.embedding(self.e, x[:, 0])
+        return h, h
+
+
+def test_an_index_out_of_range_is_named():
+    ids = np.array([[[1], [2]], [[3], [7]], [[0], [-1]]])
+    message = r"Ids: index: got 7, wanted ids from 0 to 6, at .*py:\d+, in step 1 of row 1"
+    for how in ({}, {"lengths": [3, 2]}, {"reverse": True}):
+        for mode in ("auto", "compiled"):
+            with pytest.raises(IndexError, match=message if "reverse" not in how else "got"):
+                scan(Ids(), ids, mode=mode, **how)
+    with pytest.raises(IndexError, match=message):
+        scan(Ids(), ids.swapaxes(0, 1), batch_first=True)
+    with pytest.raises(IndexError, match="got 7"):
+        nn.Recurrent(Ids()).stepper(2, example=ids[0])(ids[1])
+    ids[1, 1] = 6
+    agree(Ids(), tr.tensor(ids), None, lengths=[3, 2])  # what is behind the end is not read
+
+
+def test_an_integer_state_that_should_be_a_float():
+    class Whole(Ids):
+        def initial_state(self, batch_size):
+            return tr.zeros((batch_size, F), "int64")
+
+    for mode in ("eager", "compiled", "auto"):
+        with pytest.raises((DTypeError, CompileError, ValueError), match="int64"):
+            scan(Whole(), np.ones((2, 1, 1), int), mode=mode)
 
 
 @pytest.mark.parametrize("make", [nn.RNN, nn.LSTM, nn.GRU])

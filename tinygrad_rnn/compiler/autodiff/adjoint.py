@@ -10,7 +10,7 @@ from ...core.backward import unbroadcast
 from ..frontend.trace import Trace
 from ..ir import verify
 from ..ir.printer import is_reduction
-from ..ir.program_ops import BROADCAST_ROW, CAST, CONCAT, EXPAND, GATHER, RESHAPE_ROW, SLICE, SUM
+from ..ir.program_ops import BROADCAST_ROW, CAST, CONCAT, EXPAND, GATHER, LOOKUP, RESHAPE_ROW, SLICE, SUM
 from ..ir.rearranged import Table, readers, sums_of
 from ..ir.symbol import Symbol
 from ..ir.walk import fold
@@ -129,6 +129,12 @@ class _Reverse:
             self.add(x.args[0], g)
         elif op is GATHER:
             self.add(x.args[0], self.cotangent_of_picked(x.static["table"], x.args[0].width, g))
+        elif op is LOOKUP:
+            table, width = x.args[0], x.args[0].shape[1]
+            if self.needed(table):
+                for i, rows in enumerate(self.trace.rows_read(x)):
+                    part = self.trace.columns(g, i * width, (i + 1) * width)
+                    self.products.append(MatrixProduct(table, rows, part))
         elif "along" in x.static:
             self.propagate_along(op, x, g)
         elif op.lowering.kind == "matmul":

@@ -46,6 +46,8 @@ class AddressBook:
         Numbers that the source holds.
     vectors : dict
         uid -> Symbol: invariants that elementwise maths reads.
+    looked_up : dict
+        uid -> Symbol: parameters of which elementwise maths looks up numbers.
     buffers : list of Buffer
         Those that the loop reads or writes.
     starts : dict
@@ -64,6 +66,7 @@ class AddressBook:
         self.numbers: list[float] = []
         self.literals: set[float] = set()
         self.vectors: dict[int, Symbol] = {}
+        self.looked_up: dict[int, Symbol] = {}
         self.buffers: list[Buffer] = []
         self.starts: dict[str, str] = {}
         self.touched: dict[tuple[Buffer, int], set[int | None]] = {}

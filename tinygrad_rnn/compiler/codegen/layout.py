@@ -24,7 +24,7 @@ from .array_names import PACKED, Role
 from .bound_layout import BoundLayout
 from .numba_loop import Emitter
 from .packing import Packing
-from .prelude import GATHERS, PRELUDE
+from .prelude import IMPORT, PRELUDE
 from .sizes import log2_rows_per_sum, sizes
 from .verify import verify_bound, verify_source
 
@@ -68,8 +68,10 @@ class Layout:
         self.emitter = Emitter(schedule, name, reverse, self.sizes.lanes)
         self.book = self.emitter.book
         header = PRELUDE.format(title=title, lanes=self.sizes.lanes, dtype=self.dtype.name)
-        if self.book.tables:
-            header = header.replace("from tinygrad_rnn.kernels.gemm", GATHERS + "from tinygrad_rnn.kernels.gemm", 1)
+        more = [f for f, used in (("vgather", self.book.tables), ("vlookup", self.book.looked_up)) if used]
+        if more:
+            gemm = "from tinygrad_rnn.kernels.gemm"
+            header = header.replace(gemm, IMPORT.format(", ".join(more)) + gemm, 1)
         self.source = header + self.emitter.source
         self.arrays = self.book.arrays
         self._loop: Any = None
@@ -167,6 +169,10 @@ class Layout:
                 continue
             self.vector_at[uid] = self.packing.reserve(self.sizes.part(s.size))
             self.packing.vector(resolve_slice(s), self.vector_at[uid])
+        self.table_at: dict[int, int] = {}
+        for uid, s in self.book.looked_up.items():
+            self.table_at[uid] = self.packing.reserve(self.sizes.part(s.size))
+            self.packing.table(s, self.table_at[uid])
 
     # ---- for one T and one batch
 
@@ -233,6 +239,8 @@ class Layout:
             return self.packed[id(what), key[2]][0]
         if kind == "bias":
             return self.bias_at[id(what)]
+        if kind == "looked_up":
+            return self.table_at[what]
         if kind == "vector":
             return vectors[what]
         return self.sizes.part(self.book.vectors[what].shape[1])  # vector_ld

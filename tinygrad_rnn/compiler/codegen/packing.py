@@ -47,6 +47,11 @@ class Packing:
             _, a, b = view.axes[-1]
             self.tasks.append(AddVector(source, target, b - a))
 
+    def table(self, s: Symbol, at: int) -> None:
+        """Copy a whole parameter to `at`, in its own order."""
+        self.bases[s.uid] = s
+        self.tasks.append(AddVector(Vector(Role.CAPTURE.of(s.uid), 0), Vector(self.target, at), s.size))
+
 
 def row_start(view: WeightSlice) -> int:
     """Offset of the first element of a view of one row in its (contiguous) base."""

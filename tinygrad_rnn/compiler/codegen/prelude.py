@@ -32,4 +32,4 @@ INF = np.{dtype}(np.inf)
 @translated
 '''
 
-GATHERS = "from tinygrad_rnn.kernels.simd.lanes import vgather\n"  # of loops that pick features by numbers
+IMPORT = "from tinygrad_rnn.kernels.simd.lanes import {}\n"  # of what few loops call

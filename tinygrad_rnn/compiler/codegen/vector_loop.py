@@ -8,7 +8,7 @@ from typing import Any
 
 from ..ir.lane_language import Code, Input, elementwise_code, reduction_code, walk
 from ..ir.printer import is_reduction
-from ..ir.program_ops import CAST, EXPAND, GATHER, SLICE
+from ..ir.program_ops import CAST, EXPAND, GATHER, LOOKUP, SLICE
 from ..ir.symbol import Symbol
 from ..schedule.buffers import BufferKind, Place, Store, Sum
 from ..schedule.schedule import Schedule
@@ -174,6 +174,8 @@ class VectorLoop:
             )
         elif s.op is GATHER:
             code = self._picked(s, scalar)
+        elif s.op is LOOKUP:
+            code = self._looked_up(s, scalar)
         elif s.op is EXPAND:
             return self._repeated(s)
         else:
@@ -208,6 +210,13 @@ class VectorLoop:
             return self._load(s, replace(place, start=place.start + table.start), scalar)
         code = self.writer.gather(self.book.array(place.buffer), self.book.row(place), self.book.table(table), self.j)
         return self.writer.is_true(code) if s.dtype.kind == "b" else code
+
+    def _looked_up(self, s: Symbol, scalar: bool) -> str:
+        """Numbers of a parameter, at places that are computed."""
+        (table, places, _), book = s.args, self.book
+        book.looked_up[table.uid] = table
+        count = book.int("size", table.size, "looked_up", table.uid)
+        return self.writer.look_up(PACKED, book.int("looked_up", table.uid), self.value(places, scalar), count)
 
     def _repeated(self, s: Symbol) -> str:
         raise AssertionError(f"{s.name} is repeated along axes of a row, in a loop without axes")

@@ -26,6 +26,7 @@ from ..ir.program_ops import (
     EXPAND,
     FLATTEN,
     GATHER,
+    LOOKUP,
     MATMUL,
     SUM,
     VIEW,
@@ -45,6 +46,7 @@ class AnyRank(NormalForm):
 
     leaf: Any
     record: Any
+    detach: Any
 
     # ---- between what a step sees and rows
 
@@ -54,8 +56,11 @@ class AnyRank(NormalForm):
             return s.args[0]
         return self.reshape_row(s, (BATCH, 1)) if s.ndim == 1 else s
 
-    def shaped(self, row: Symbol, shape: tuple) -> Symbol:
-        """A row of features as a value of which each batch row has `shape`."""
+    def shaped(self, row: Symbol, shape: tuple, dtype: Any = None) -> Symbol:
+        """A row of features as a value of which each batch row has `shape`; as integers, if `dtype` says so."""
+        if dtype is not None and dtype.kind in "iu":
+            static = {"row": shape, "dtype": str(dtype)}
+            return self.make(VIEW, (row,), static, (BATCH, *shape), dtype)
         if len(shape) == 1:
             return row
         if not shape:
@@ -64,15 +69,23 @@ class AnyRank(NormalForm):
 
     def argument(self, kind: str, index: int, shape: tuple, dtype: Any) -> tuple[Symbol, Symbol]:
         """The leaf of an argument of the step, and what the step sees of it."""
-        row = self.leaf(kind, index, (BATCH, math.prod(shape)) if len(shape) > 1 else (BATCH, *shape), dtype, True)
-        return row, self.shaped(row, shape) if len(shape) > 1 else row
+        dtype = np.dtype(dtype)
+        held = self.dtype if dtype.kind in "iu" or (dtype.kind == "b" and kind == "state") else dtype
+        row = self.leaf(kind, index, (BATCH, math.prod(shape)) if len(shape) > 1 else (BATCH, *shape), held, True)
+        seen = row
+        if dtype.kind in "iu":
+            # no gradient flows through integers, whatever a program holds them as
+            return row, self.shaped(self.flat(self.detach(row) if kind == "state" else row), shape, dtype)
+        if held != dtype:
+            seen = not_equal(row, 0)
+        return row, self.shaped(seen, shape) if len(shape) > 1 else seen
 
     def has_rank(self, op: Any, args: tuple, static: dict) -> bool:
         """Whether an operation is one for the rules of this file."""
         if any(isinstance(a, Symbol) and a.varying and a.ndim > 2 for a in args):
             return True
         kind = op.lowering.kind
-        if kind in ("einsum", "pad"):
+        if kind in ("einsum", "pad", "lookup"):
             return True
         if kind == "transpose":
             return static["axes"][0] == 0
@@ -104,7 +117,7 @@ class AnyRank(NormalForm):
         """Whether columns of a row can be computed by themselves."""
         if row.op is MATMUL:
             return heads_of(row.args[1]) is None
-        return row.op is None or (row.op not in (EXPAND, GATHER) and "along" not in row.static)
+        return row.op is None or (row.op not in (EXPAND, GATHER, LOOKUP) and "along" not in row.static)
 
     # ---- operations on rows
 
@@ -175,11 +188,14 @@ class AnyRank(NormalForm):
 
     def _ranked_elementwise(self, op, args, static):
         shape, _ = self._infer_elementwise(op, args, static)
+        return self.shaped(self._rule_elementwise(op, self.rows_for(op, args, shape), static), shape[1:])
+
+    def rows_for(self, op: Any, args: tuple, shape: tuple) -> tuple:
+        """Operands of elementwise maths as rows of features for values of `shape`."""
         symbols = [a for a in args if isinstance(a, Symbol)]
         if not shape or shape[0] is not BATCH or any(a.varying and a.ndim != len(shape) for a in symbols):
             self.fail(op, args, ONE_BATCH_AXIS)
-        rows = tuple(self._row_of(a, shape[1:]) if isinstance(a, Symbol) else a for a in args)
-        return self.shaped(self._rule_elementwise(op, rows, static), shape[1:])
+        return tuple(self._row_of(a, shape[1:]) if isinstance(a, Symbol) else a for a in args)
 
     def _row_of(self, a: Symbol, shape: tuple) -> Any:
         """An operand of elementwise maths as a row of features for values of `shape`, or as one number."""
@@ -246,7 +262,7 @@ class AnyRank(NormalForm):
             self.fail(op, args, "a shape that begins with the batch, such as v.reshape((B, 2, 3)): rows stay apart")
         if math.prod(shape[1:]) != self.flat(x).width:
             self.fail(op, args, f"as many features in a row as there are, not {shape[1:]}")
-        return self.shaped(self.flat(x), shape[1:])
+        return self.shaped(self.flat(x), shape[1:], x.dtype)
 
     def _ranked_transpose(self, op, args, static):
         (x,), axes = args, static["axes"]
@@ -254,7 +270,7 @@ class AnyRank(NormalForm):
             self.fail(op, args, "the batch as the first axis, as before: rows stay apart")
         order = [a - 1 for a in axes[1:]]
         row = self._permuted(self.flat(x), x.shape[1:], order)
-        return self.shaped(row, tuple(x.shape[1:][i] for i in order))
+        return self.shaped(row, tuple(x.shape[1:][i] for i in order), x.dtype)
 
     def _ranked_broadcast(self, op, args, static):
         (x,), shape = args, static["shape"]
@@ -266,7 +282,7 @@ class AnyRank(NormalForm):
             row = row if wide == 1 else self.make(BROADCAST_ROW, (row,), {}, (BATCH, wide), row.dtype)
         else:
             row = self._spread(row, x.shape[1:], shape[1:])
-        return self.shaped(row, shape[1:])
+        return self.shaped(row, shape[1:], x.dtype)
 
     def _ranked_slice(self, op, args, static):
         (x,), index = args, static["index"]
@@ -286,7 +302,7 @@ class AnyRank(NormalForm):
             return self.unusable(op, args, static, want)
         if found.size == 0:
             self.fail(op, args, f"a slice that is not empty, got {index}")
-        return self.shaped(self.gather(self.flat(x), found[0]), found.shape[1:])
+        return self.shaped(self.gather(self.flat(x), found[0]), found.shape[1:], x.dtype)
 
     def _ranked_split(self, op, args, static):
         (x,), axis, bounds = args, static["axis"], static["bounds"]
@@ -300,6 +316,7 @@ class AnyRank(NormalForm):
     def _ranked_concat(self, op, args, static):
         axis = static["axis"]
         shapes = [a.shape for a in args if isinstance(a, Symbol)]
+        dtype = np.result_type(*[a.dtype for a in args if isinstance(a, Symbol)])
         if axis == 0 or len(shapes) < len(args) or any(s[0] is not BATCH for s in shapes):
             self.fail(op, args, "a concatenation of features: rows stay apart")
         rows = tuple(self.flat(a if a.varying else self.zero(a.shape) + a) for a in args)
@@ -310,7 +327,7 @@ class AnyRank(NormalForm):
             starts = [0, *itertools.accumulate(math.prod(s[1:]) for s in shapes)]
             parts = [np.arange(math.prod(s[1:])).reshape(s[1:]) + at for s, at in zip(shapes, starts)]
             row = self.gather(self.joined(row), np.concatenate(parts, axis=axis - 1))
-        return self.shaped(row, tuple(shape))
+        return self.shaped(row, tuple(shape), dtype)
 
     def _ranked_pad(self, op, args, static):
         (x,), pairs, value = args, static["widths"], static["value"]
@@ -318,13 +335,13 @@ class AnyRank(NormalForm):
             self.fail(op, args, "a border of features alone: rows stay apart")
         row, shape = self.flat(x), x.shape[1:]
         numbers = np.pad(np.arange(row.width).reshape(shape), pairs[1:], constant_values=-1)
-        if x.dtype.kind != "f":
+        if x.dtype.kind == "b":
             self.fail(op, args, f"floats; cast bools to {self.dtype} with .astype()")
         padded = self.gather(row, numbers)
         # what is picked by -1 is zero; any other border is added to it
         if value:
             padded = padded + np.where(numbers.ravel() < 0, value, 0.0).astype(self.dtype)
-        return self.shaped(padded, numbers.shape)
+        return self.shaped(padded, numbers.shape, x.dtype)
 
     def _ranked_matmul(self, op, args, static):
         a, b = args

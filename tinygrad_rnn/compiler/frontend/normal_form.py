@@ -20,8 +20,6 @@ from ..ir.program_ops import (
     BROADCAST_ROW,
     CAST,
     CONCAT,
-    EXPAND,
-    GATHER,
     NEGATIVE,
     RESHAPE_ROW,
     SLICE,
@@ -44,8 +42,8 @@ class NormalForm(Recorder):
     unusable: Any
     zero: Any
     symbolic: Any
-    as_number: Any
     can_cut: Any
+    cast_to_integers: Any
     gather: Any
     reduce_along: Any
 
@@ -77,8 +75,6 @@ class NormalForm(Recorder):
                 return self.reduce_along(SUM, total, a.static.get("along", (1, total.width, 1)))
         if dtype != self.dtype and dtype.kind != "b":
             self.fail(op, args, f"{self.dtype} or bool, not {dtype}; cast bools to {self.dtype} with .astype()")
-        if dtype.kind == "b" and any(isinstance(a, Symbol) and a.varying and a.dtype.kind in "iu" for a in args):
-            self.fail(op, args, f"floats or bools; cast integers to {self.dtype} with .astype()")
         gives = code.gives or (TRUTH if dtype.kind == "b" else NUMBER)
         args = tuple(
             self._mask(a, shape) if (code.wants(i) or gives) == TRUTH else self._number(a) for i, a in enumerate(args)
@@ -187,21 +183,14 @@ class NormalForm(Recorder):
     # ---- casts
 
     def cast(self, x: Symbol, dtype) -> Symbol:
-        if x.dtype == dtype:
-            return x
-        if x.dtype.kind not in "iu":
-            return self.make(CAST, (x,), {"dtype": str(dtype)}, x.shape, dtype)
-        if x.leaf is not None:  # of an input, or of columns of one: loops take it as floats
-            return self.as_number(x)
-        assert x.op in (SLICE, RESHAPE_ROW, BROADCAST_ROW, EXPAND, GATHER)
-        return self.make(x.op, (self.cast(x.args[0], dtype),), x.static, x.shape, dtype)
+        return x if x.dtype == dtype else self.make(CAST, (x,), {"dtype": str(dtype)}, x.shape, dtype)
 
     def _rule_cast(self, op, args, static):
         (x,), dtype = args, np.dtype(static["dtype"])
-        if dtype.kind not in "fb" or (dtype.kind == "f" and dtype != self.dtype):
-            self.fail(op, args, f"a cast to {self.dtype} or bool, not to {dtype}")
-        if dtype.kind == "b" and x.dtype.kind in "iu":
-            self.fail(op, args, f"a cast of integers to {self.dtype} alone")
+        if dtype.kind == "f" and dtype != self.dtype:
+            self.fail(op, args, f"a cast to {self.dtype}, bool or integers, not to {dtype}")
+        if dtype.kind in "iu":
+            return self.cast_to_integers(x, dtype)
         return self.map_pieces(x, lambda p: self.cast(p, dtype))
 
     # ---- products and reductions
@@ -358,8 +347,6 @@ class NormalForm(Recorder):
         if static["axis"] != 1 or any(not isinstance(a, Symbol) or a.ndim != 2 for a in args):
             self.fail(op, args, "a concatenation along features (axis=1 or -1)")
         kinds = {a.dtype.kind for a in args}
-        if not (kinds <= {"f", "b"} or "f" in kinds):
-            self.fail(op, args, f"{self.dtype} or bool; cast integers to it with .astype()")
         parts = []
         for a in args:
             if not a.varying:  # the same in all steps

@@ -28,12 +28,12 @@ from ..ir.infer import infer
 from ..ir.program import Captured, Shapes, StepProgram, expression_key
 from ..ir.program_ops import BROADCAST, CONSTANT, PICK, RESHAPE, ZERO, is_ours
 from ..ir.symbol import BATCH, Symbol, location
-from .any_rank import AnyRank
+from .integers import FLOOR_DIVIDE, REMAINDER, Integers
 
 OPEN = ("elementwise", "reduce")  # kinds of lowerings that say all there is to know of an operation
 
 
-class Trace(AnyRank):
+class Trace(Integers):
     """The recorder of one program: makes its symbols, each expression once.
 
     Parameters
@@ -70,7 +70,7 @@ class Trace(AnyRank):
         self.n_inputs = 0
         self.owned = owned
         self.captured: dict[int, Captured] = {}
-        self._numbers: dict[int, Symbol] = {}  # of inputs that are integers: the same as floats
+        self.ranges, self.checks, self.checked = {}, [], {}
         self._uids = 0
         self._seen: dict = {}
 
@@ -83,7 +83,7 @@ class Trace(AnyRank):
         masks = [mask.shape[1:] for mask, _ in self.random_masks]
         return StepProgram(
             self.dtype,
-            (*map(self.as_number, inputs), *[mask for mask, _ in self.random_masks]),
+            (*inputs, *[mask for mask, _ in self.random_masks]),
             tuple(states),
             tuple(outputs),
             tuple(new_states),
@@ -91,7 +91,7 @@ class Trace(AnyRank):
             shapes._replace(inputs=(*shapes.inputs, *masks)),
             MappingProxyType(dict(self._seen)),
             MappingProxyType(dict(self.captured)),
-            MappingProxyType(dict(self._numbers)),
+            tuple([check for check, _ in self.checks]),
             self._uids,
             self.stand_in,
             self.leaked,
@@ -106,7 +106,6 @@ class Trace(AnyRank):
         """
         trace = cls(program.dtype, stand_in=program.stand_in)
         trace._seen, trace.captured = dict(program.expressions), dict(program.captured)
-        trace._numbers = dict(program.numbers)
         trace._uids, trace.n_inputs = program.limit, len(program.inputs)
         return trace
 
@@ -116,7 +115,7 @@ class Trace(AnyRank):
 
     def values(self) -> list[Symbol]:
         """All symbols so far, but those of inputs and states; with those of the program that is extended."""
-        return [*self._seen.values(), *(c.symbol for c in self.captured.values()), *self._numbers.values()]
+        return [*self._seen.values(), *(c.symbol for c in self.captured.values())]
 
     def symbolic(self, shape) -> tuple:
         """A shape with a symbol for the size of the batch."""
@@ -127,15 +126,6 @@ class Trace(AnyRank):
 
     def leaf(self, kind: str, index: int, shape, dtype, varying: bool) -> Symbol:
         return Symbol(self, None, (), {}, shape, dtype, varying, leaf=(kind, index), where="")
-
-    def as_number(self, leaf: Symbol) -> Symbol:
-        """A leaf as loops take it: integers as floats."""
-        if leaf.dtype.kind not in "iu":
-            return leaf
-        if leaf.uid not in self._numbers:
-            kind, index = leaf.leaf or ("", 0)
-            self._numbers[leaf.uid] = self.leaf(kind, index, leaf.shape, self.dtype, True)
-        return self._numbers[leaf.uid]
 
     def lift(self, value: Any) -> Any:
         """An argument of an operation: tensors and arrays become invariants, symbols and numbers stay."""
@@ -234,6 +224,9 @@ class Trace(AnyRank):
         if wide and not any(isinstance(a, Tensor) and a.dtype.kind == "f" for a in args):  # the array's dtype counts
             self.fail(op, lifted, f"an array of {self.dtype} beside tensors that are no floats")
         kind = op.lowering.kind if op.lowering is not None else ""
+        integers = any(isinstance(a, Symbol) and a.varying and a.dtype.kind in "iu" for a in lifted)
+        if integers and op in (REMAINDER, FLOOR_DIVIDE):  # of which the record says what they are for floats
+            return self.of_integers(op, kind, lifted, static)
         if op.lowering is not None and op.lowering.decompose is not None:
             parts = self._decompose(op, lifted, static)
             if parts is not NotImplemented:
@@ -244,6 +237,8 @@ class Trace(AnyRank):
                 f"{op.name} at {location()}: it has no lowering that loops know, so it cannot run in a compiled one; "
                 'move it out of the step, or use mode="eager"'
             )
+        if integers and kind not in ("lookup", "decompose"):
+            return self.of_integers(op, kind, lifted, static)
         rules = self.RANKED if kind in self.RANKED and self.has_rank(op, lifted, static) else self.RULES
         return rules[kind](self, op, lifted, static)
 

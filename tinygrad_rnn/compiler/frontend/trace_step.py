@@ -45,20 +45,21 @@ def trace_step(
     """
     trace = Trace(dtype, owned, cuts, stand_in)
 
-    def arguments(kind, rows, kinds):
+    def arguments(kind, rows):
         out = []
-        words = "float or bool" if kinds == "fb" else "float, integer or bool"
+        words = "float, integer or bool"
         for i, (shape, kind_of) in enumerate(rows):
-            if np.dtype(kind_of).kind not in kinds:
+            if np.dtype(kind_of).kind not in "fbiu":
                 raise CompileError(
                     f"{kind} {i}: got dtype {np.dtype(kind_of)}; a compiled loop takes {words} features for each batch "
                     "row"
                 )
-            out.append(trace.argument(kind, i, tuple(shape), kind_of))
+            out.append(trace.argument(kind, i, tuple(shape), np.dtype(kind_of)))
         return [row for row, _ in out], [seen for _, seen in out]
 
-    inputs, xs = arguments("input", input_widths, "fbiu")
-    states, hs = arguments("state", state_widths, "fb")
+    with recording(trace):
+        inputs, xs = arguments("input", input_widths)
+        states, hs = arguments("state", state_widths)
     trace.n_inputs = len(inputs)
     with watch(trace):
         outputs, new_states = step(xs, hs)
@@ -72,8 +73,12 @@ def trace_step(
                 raise CompileError(
                     f"state {i}: the step got {old.dtype}{list(old.shape)} and returned {new.dtype}{list(new.shape)}"
                 )
-        shapes = Shapes(*(tuple([s.shape[1:] for s in values]) for values in (xs, hs, outputs)))
-        outputs, new_states = ([trace.flat(s) if s.ndim > 2 else s for s in part] for part in (outputs, new_states))
+        dtypes = [tuple([s.dtype for s in part]) for part in (new_states, outputs)]
+        shapes = Shapes(*(tuple([s.shape[1:] for s in values]) for values in (xs, hs, outputs)), *dtypes)
+        outputs, new_states = ([_held(trace, s) for s in part] for part in (outputs, new_states))
+        if trace.checks:
+            outputs.append(trace.concat(trace.check_rows()))
+            shapes = shapes._replace(outputs=(*shapes.outputs, outputs[-1].shape[1:]))
     found = overlaps(trace.products, outputs + new_states)
     if any(not set(at) <= set(cuts.get(i, ())) for i, at in found.items()):
         more = {i: sorted({*found.get(i, ()), *cuts.get(i, ())}) for i in {*found, *cuts}}
@@ -94,8 +99,14 @@ def _row(trace: Trace, value: Any, what: str) -> Symbol:
         return trace.zero(value.shape) + value
     if value.leaf is not None and value.leaf[0] == "unusable":
         raise CompileError(value.static["reason"])
-    if value.dtype.kind == "b":
-        raise CompileError(f"{what}: got a bool tensor, wanted floats; multiply it, or use tr.where()")
-    if value.dtype.kind != "f":
-        raise CompileError(f"{what}: got {value.dtype}, wanted floats; cast it with .astype()")
     return value
+
+
+def _held(trace: Trace, value: Symbol) -> Symbol:
+    """What a program holds of a result: a row of numbers."""
+    if value.dtype.kind in "iu":
+        row = trace.within(trace.flat(value), trace.limits(value.dtype))
+        return trace.reshape_row(row, (BATCH,)) if value.ndim == 1 else row
+    if value.dtype.kind == "b":
+        return trace.map_pieces(trace.flat(value) if value.ndim > 2 else value, lambda x: trace.cast(x, trace.dtype))
+    return trace.flat(value) if value.ndim > 2 else value

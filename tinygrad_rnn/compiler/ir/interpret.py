@@ -19,6 +19,7 @@ from .program_ops import (
     EXPAND,
     FLATTEN,
     GATHER,
+    LOOKUP,
     PICK,
     RESHAPE_ROW,
     SLICE,
@@ -76,6 +77,11 @@ def _compute(s: Symbol, args: list, batch: int) -> Any:
         # any feature in place of none: as an index, -1 would be the last one
         picked = args[0][:, np.where(numbers < 0, 0, numbers)]
         return picked if (numbers >= 0).all() else ops.where(numbers < 0, 0.0, picked)
+    if op is LOOKUP:
+        table, places, numbers = args
+        found = ops.reshape(table, (-1,))[places.astype(np.int64)]
+        closed = np.isin(places.data // table.shape[1], np.flatnonzero(numbers.data < 0))  # which get no gradient
+        return ops.where(closed, found.detach(), found) if closed.any() else found
     if "along" in s.static:
         rows = args[0].reshape((args[0].shape[0], *s.static["along"]))
         return apply(op, (rows,), {"axis": (2,), "keepdims": True}).reshape((rows.shape[0], s.width))
@@ -96,16 +102,21 @@ def _whole_matrix(stack: Tensor, heads: Heads | None) -> Tensor:
     return wide.reshape((n * rows, n * columns))
 
 
-def as_floats(program: StepProgram, inputs: list[Tensor]) -> list[Tensor]:
-    """Inputs as loops take them: integers as floats."""
-    return [x if x.dtype == s.dtype else x.astype(s.dtype) for x, s in zip(inputs, program.inputs)]
+def as_floats(leaves: Sequence[Symbol], arguments: list[Tensor]) -> list[Tensor]:
+    """Arguments of a step as loops take them: integers and truth values as floats."""
+    return [x if x.dtype == s.dtype else x.astype(s.dtype) for x, s in zip(arguments, leaves)]
+
+
+def as_seen(program: StepProgram, results: list[Tensor]) -> list[Tensor]:
+    """Visible outputs and states as the step gives them, from those of the program."""
+    return [y if y.dtype == d else y.astype(d) for y, d in zip(results, program.cast_results)] or results
 
 
 def replay(program: StepProgram, inputs: list[Tensor], states: list[Tensor], bases: dict[int, Any]) -> list[Tensor]:
     """Run the program over time on the tape: outputs of all steps (T, B, ...), then final states."""
     batch = inputs[0].shape[1]
-    columns = [ops.unstack(in_rows(x, s, 2)) for x, s in zip(as_floats(program, inputs), program.inputs)]
-    states = [in_rows(s, leaf, 1) for s, leaf in zip(states, program.states)]
+    columns = [ops.unstack(in_rows(x, s, 2)) for x, s in zip(as_floats(program.inputs, inputs), program.inputs)]
+    states = [in_rows(s, leaf, 1) for s, leaf in zip(as_floats(program.states, states), program.states)]
     collected: list[list] = [[] for _ in program.outputs]
     for t in range(inputs[0].shape[0]):
         values: dict[int, Any] = dict(bases)
@@ -117,8 +128,9 @@ def replay(program: StepProgram, inputs: list[Tensor], states: list[Tensor], bas
         states = results[len(program.outputs) :]
     outputs = [ops.stack(ys) for ys in collected]
     lead = inputs[0].shape[0], batch
-    outputs = [y.reshape((*lead, *shape)) for y, shape in zip(outputs, program.shapes.outputs)]
-    return outputs + [s.reshape((batch, *shape)) for s, shape in zip(states, program.shapes.states)]
+    shapes = program.shapes
+    found = [y.reshape((*lead, *shape)) for y, shape in zip(outputs[: program.visible], shapes.outputs)]
+    return as_seen(program, found + [s.reshape((batch, *shape)) for s, shape in zip(states, shapes.states)])
 
 
 def in_rows(x: Tensor, leaf: Symbol, lead: int) -> Tensor:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ...core import Op, Tensor
 from .heads import base_of
+from .program_ops import LOOKUP
 from .symbol import BATCH, Symbol
 from .walk import reachable
 from .weight_slices import resolve_slice
@@ -26,14 +27,24 @@ class Captured(NamedTuple):
 
 
 class Shapes(NamedTuple):
-    """Shapes of arguments and results for one batch row, as a step sees them.
+    """Shapes of arguments and results for one batch row, as a step sees them, and dtypes of results.
 
-    In the program each is a row of features.
+    In the program each is a row of features, and what a step sees as integers or truth values is numbers.
     """
 
     inputs: tuple[tuple[int, ...], ...]
     states: tuple[tuple[int, ...], ...]
     outputs: tuple[tuple[int, ...], ...]
+    state_dtypes: tuple[np.dtype, ...]
+    output_dtypes: tuple[np.dtype, ...]
+
+
+class Check(NamedTuple):
+    """What a step's integers have to fulfil: two columns of the last output are zero if they do."""
+
+    what: str  # of an index, what it should be; empty: integers that a loop cannot hold
+    limits: tuple[float, float]
+    where: str  # "file:line" of the step
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +68,8 @@ class StepProgram:
         Every operation that was recorded, whether or not a result needs it.
     captured : mapping of int to Captured
         What the step reads, by the id of what it holds.
-    numbers : mapping of int to Symbol
-        The floats that integer leaves are taken as, by the uid of the leaf.
+    checks : tuple of Check
+        If there are any, the last of the outputs is theirs, and not the step's: (B, 2) for each.
     limit : int
         The uids of all symbols are less; those of an extension are not.
     stand_in : int
@@ -78,7 +89,7 @@ class StepProgram:
     shapes: Shapes
     expressions: Mapping[Any, Symbol]
     captured: Mapping[int, Captured]
-    numbers: Mapping[int, Symbol]
+    checks: tuple[Check, ...]
     limit: int
     stand_in: int
     leaked: bool = False
@@ -88,6 +99,17 @@ class StepProgram:
     def invariants(self) -> Mapping[int, Tensor]:
         """The tensors that the step reads, by the uid of their symbol."""
         return MappingProxyType({c.symbol.uid: c.tensor for c in self.captured.values()})
+
+    @property
+    def visible(self) -> int:
+        """How many outputs are the step's."""
+        return len(self.outputs) - bool(self.checks)
+
+    @cached_property
+    def cast_results(self) -> tuple[np.dtype, ...]:
+        """The dtypes of visible outputs and of states, if any is another than the program's; else none."""
+        dtypes = (*self.shapes.output_dtypes, *self.shapes.state_dtypes)
+        return dtypes if any(d != self.dtype for d in dtypes) else ()
 
     @property
     def results(self) -> tuple[Symbol, ...]:
@@ -104,7 +126,7 @@ def expression_key(op: Op | None, args: tuple, static: Mapping, shape: tuple) ->
 
 def bases(program: StepProgram) -> list[Symbol]:
     """Invariants that the loops read: parameters, or values computed from them before the loop."""
-    found = {base.uid: base for base in (base_of(v) for v, _ in _invariants(program))}
+    found = {base.uid: base for base in (v if user.op is LOOKUP else base_of(v) for v, user in _invariants(program))}
     return [found[uid] for uid in sorted(found)]
 
 

@@ -12,9 +12,10 @@ BROADCAST_ROW = Op("broadcast", None, lowering=Lowering("elementwise", "{0}", 0)
 ZERO = Op("zero", None, lowering=Lowering("elementwise", "vsplat(0.0, k)", 0))
 CONCAT = Op("concat", None, lowering=Lowering("concat"))
 # of rows that hold values of any rank, in order: see frontend/any_rank.py
-VIEW = Op("view", None, lowering=Lowering("view"))  # a row of features as a step sees it: static row
+VIEW = Op("view", None, lowering=Lowering("view"))  # a row of features as a step sees it: static row, dtype
 EXPAND = Op("expand", None, lowering=Lowering("expand", cost=0))  # repeated along some axes: static dims
 GATHER = Op("gather", None, lowering=Lowering("gather", cost=4))  # features by constant numbers: static table
+LOOKUP = Op("lookup", None, lowering=Lowering("lookup", cost=8))  # a table's numbers at computed places
 # an invariant: matrices of a stack along the diagonal of one that is zero elsewhere, see ir/heads.py
 BLOCKS = Op("blocks", None)
 FLATTEN = Op("flatten", None)  # an invariant with a row for each batch row, broadcast to a row: static row

@@ -27,6 +27,7 @@ from .program_ops import (
     EXPAND,
     FLATTEN,
     GATHER,
+    LOOKUP,
     PICK,
     RESHAPE_ROW,
     SLICE,
@@ -148,6 +149,7 @@ class _Rules:
             CONCAT: self._concat,
             EXPAND: self._expand,
             GATHER: self._gather,
+            LOOKUP: self._lookup,
         }
 
     def fail(self, s: Symbol, why: str) -> NoReturn:
@@ -262,6 +264,13 @@ class _Rules:
         inside = numbers.size > 0 and numbers.min() >= -1 and -1 < numbers.max() < x.width
         self.wants(s, bool(inside), f"numbers of the {x.width} features of its operand")
         self.gives(s, (BATCH, numbers.size), x.dtype)
+
+    def _lookup(self, s: Symbol) -> None:
+        table, places, numbers = s.args
+        self.wants(s, not numbers.varying and numbers.shape == table.shape[:1], "the numbers of its rows")
+        self.wants(s, not table.varying and table.ndim == 2, "a table (V, E) that does not vary in time")
+        self.wants(s, places.varying and places.dtype == self.dtype, f"places in it, of {self.dtype}")
+        self.gives(s, places.shape, self.dtype)
 
     def _concat(self, s: Symbol) -> None:
         parts = s.operands

@@ -8,7 +8,7 @@ import numpy as np
 
 from ... import ops
 from ...core import Tensor
-from ..ir.interpret import as_floats, evaluate, in_rows
+from ..ir.interpret import as_floats, as_seen, evaluate, in_rows
 from ..ir.program import StepProgram, row_constants
 from .segments import Segments
 
@@ -24,9 +24,9 @@ def replay_segments(
     lead = inputs[0].shape[:2]
     packed = [
         x.reshape((lead[0] * lead[1], *leaf.shape[1:]))[segments.padded_row]
-        for x, leaf in zip(as_floats(traced, inputs), traced.inputs)
+        for x, leaf in zip(as_floats(traced.inputs, inputs), traced.inputs)
     ]
-    states = [in_rows(s, leaf, 1) for s, leaf in zip(states, traced.states)]
+    states = [in_rows(s, leaf, 1) for s, leaf in zip(as_floats(traced.states, states), traced.states)]
     constants = {uid: bases[uid][segments.batch_row] for uid in row_constants(traced)}
     collected: list[list] = [[] for _ in traced.outputs]
     current = [s[:0] for s in states]
@@ -47,8 +47,9 @@ def replay_segments(
     rows_at = np.where(
         segments.packed_row < 0, segments.rows, segments.packed_row
     )  # where it does not count, a row of zeros
-    for symbol, shape, rows_of in zip(traced.outputs, traced.shapes.outputs, collected):
+    for symbol, shape, rows_of in zip(traced.outputs[: traced.visible], traced.shapes.outputs, collected):
         zero = Tensor(np.zeros((1, *symbol.shape[1:]), symbol.dtype))
         ys.append(ops.concat([*rows_of, zero])[rows_at].reshape((*lead, *shape)))
     finals = [ops.concat([s, first[s.shape[0] :]]) for s, first in zip(current, states)]
-    return ys + [s.reshape((s.shape[0], *shape)) for s, shape in zip(finals, traced.shapes.states)]
+    finals = [s.reshape((s.shape[0], *shape)) for s, shape in zip(finals, traced.shapes.states)]
+    return as_seen(traced, ys + finals)

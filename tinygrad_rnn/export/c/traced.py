@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ... import compiler, config, ops
+from ...compiler.ir.program_ops import LOOKUP
 from ...compiler.ir.walk import reachable
 from ...core import Tensor, tree
 from ...errors import ExportError, ShapeError
@@ -79,6 +80,12 @@ def trace_cell(cell: Cell, example: Any = None) -> TracedCell:
         raise ExportError(
             f"{title}: each step draws random masks, which a file cannot hold; export the model in evaluation, "
             "model.eval()"
+        )
+    looks_up = any(s.op is LOOKUP for s in reachable(program.results, lambda s: s.varying_operands))
+    if looks_up or program.checks or program.cast_results:
+        raise ExportError(
+            f"{title}: got a step that looks up rows of a parameter, or has integers or truth values in its state or "
+            "output, wanted floats and products with tr.one_hot(): headers do not look up"
         )
     return TracedCell(program, first[1], first[2], first[3], title)
 

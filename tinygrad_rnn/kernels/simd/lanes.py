@@ -164,6 +164,31 @@ def vgather(typingctx, array, index, table, at):
 
 
 @intrinsic
+def vlookup(typingctx, array, index, places, count):
+    """Load ``array[index + n]`` for the whole numbers n in the lanes of `places`.
+
+    For those that are not from 0 to below `count`, n is 0. So lanes beyond the end of a row, which hold anything, read
+    nothing outside.
+    """
+    vec = vec_of(places)
+    if not is_array(array) or vec is None:
+        return None
+
+    def codegen(context, builder, sig, args):
+        zero, one = args[3].type(0), ir.Constant(args[1].type, 1)
+        result, end = constant(vec.llvm, 0.0), builder.sitofp(args[3], vec.llvm.element)
+        for lane in range(vec.lanes):
+            x = builder.extract_element(args[2], ir.Constant(I32, lane))
+            inside = builder.and_(builder.fcmp_ordered(">=", x, x.type(0.0)), builder.fcmp_ordered("<", x, end))
+            n = builder.fptosi(builder.select(inside, x, x.type(0.0)), zero.type)
+            found = builder.load(address(context, builder, sig.args[0], args[0], builder.add(args[1], n), one))
+            result = builder.insert_element(result, found, ir.Constant(I32, lane))
+        return result
+
+    return vec(array, types.intp, places, types.intp), codegen
+
+
+@intrinsic
 def integer(typingctx, table, index):
     """``table[index]`` of a 1-D array of int64, without the many ways of indexing that Numba compiles."""
     if table != types.Array(types.int64, 1, "C"):

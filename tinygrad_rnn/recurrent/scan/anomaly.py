@@ -132,7 +132,8 @@ def check_kernel_step(stepper: Any, random: Mapping | None) -> None:
     """Check a step of a stepper's kernel whose results are suspect, and go on to its new states."""
     kernel, before = stepper.kernel, stepper.state_arrays()
     kernel.advance()
-    _step_of(stepper, kernel.inputs[: len(stepper.rows)], before, random).check([*kernel.outputs, *kernel.states])
+    outputs = kernel.outputs[: stepper.program.traced.visible]
+    _step_of(stepper, kernel.inputs[: len(stepper.rows)], before, random).check([*outputs, *kernel.states])
 
 
 def _step_of(stepper: Any, x: list, before: list, random: Mapping | None) -> StreamStep:

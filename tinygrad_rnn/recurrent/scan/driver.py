@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from ... import config
 from ...checks import flag, one_of, whole_number
 from ...config import grad_mode
 from ...core import Tensor, tree
-from ...errors import OutOfMemoryError
+from ...errors import InexactIntegersError, OutOfMemoryError
 from ..as_tensors import as_input
 from ..cell import Cell, check_state, sequence_lock, title_of
 from .advance import advance, in_chunks
@@ -233,10 +234,16 @@ def _run(
             check_memory(title_of(cell), time, batch, _least(cell, [x.shape for x in arguments.inputs]), "the sequence")
         if checkpoint_every is not None and checkpoint_every < time and config.is_grad_enabled():
             return in_chunks(cell, arguments, mode, layout, steps, checkpoint_every, return_outputs)
-    if call is not None and grad_mode.anomaly is None:
-        ys, last = call.run(arguments, layout, steps)
-    else:
-        ys, last = advance(cell, arguments, mode, layout, steps, call)
+    try:
+        if call is not None and grad_mode.anomaly is None:
+            ys, last = call.run(arguments, layout, steps)
+        else:
+            ys, last = advance(cell, arguments, mode, layout, steps, call)
+    except InexactIntegersError as error:
+        if mode == "compiled":
+            raise
+        warnings.warn(f"{title_of(cell)} runs eagerly this once: {error}", RuntimeWarning, stacklevel=4)
+        ys, last = advance(cell, arguments, "eager", layout, steps)
     return ys if return_outputs else None, last
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from ... import compiler, config, ops
 from ...core import Op, Tensor, vjp_by_replay
 from ...core.tensor import link
-from ...errors import CompileError, VerificationError
+from ...errors import CompileError, InexactIntegersError, VerificationError
 from .axis_layout import SequenceLayout, as_contiguous
 from .eager import choose, link_zeros
 from .guards import NOTHING, Guards
@@ -52,7 +52,8 @@ class CompiledLoop:
     def __init__(self, traced, bases: list, executable, train: bool, guards: Guards = NOTHING):
         self.traced, self.bases, self.executable, self.train, self.guards = traced, bases, executable, train, guards
         self.dtype = executable.dtype
-        self.n_outputs = len(traced.outputs)
+        self.n_outputs, self.hidden = traced.visible, [None] * bool(traced.checks)
+        self.cast_results = traced.cast_results
         self._reverses: bool | None = None
         everything = tuple(range(len(traced.inputs) + 2 * len(traced.states) + len(bases)))
         self.op = Op("recurrent_loop", self.run, joint_vjp=self.backward, untyped=everything, owns_gradients=True)
@@ -96,8 +97,13 @@ class CompiledLoop:
             values[:n], values[n:m], arrays, time, batch, self.train, segments, values[m:]
         )
         if reorders_axes:
-            ys = map(layout.from_time_major, ys)
+            ys = [*map(layout.from_time_major, ys)]
+        if self.hidden:
+            *ys, found = ys
+            raise_out_of_range(self.traced.checks, found, layout.batch_first, self.executable.title)
         out = (*ys, *finals) if layout.layer_axis else (*ys, *[s[0] for s in finals])
+        if self.cast_results:
+            out = tuple([a.astype(d, copy=False) for a, d in zip(out, self.cast_results)])
         if not self.train:
             return tuple([Tensor(a) for a in out])
         run = Run(layout, segments, bool(reset_states), context)
@@ -116,10 +122,12 @@ class CompiledLoop:
             return [None if g is None else np.array(g.data) for g in found]
         n = self.n_outputs
         grads = [gs.get(i) for i in range(n + len(self.traced.states))]
+        if self.cast_results:
+            grads = [g if d == self.dtype else None for g, d in zip(grads, self.cast_results)]
         if run.reorders_axes:
             grads[:n] = [g if g is None else run.layout.to_time_major(g) for g in grads[:n]]
         grads = [g if g is None else as_contiguous(g, self.dtype) for g in grads]
-        inputs, states, invariants = self.executable.backward(run.context, grads[:n], grads[n:])
+        inputs, states, invariants = self.executable.backward(run.context, [*grads[:n], *self.hidden], grads[n:])
         if run.reorders_axes:
             inputs = [g if g is None else run.layout.from_time_major(g) for g in inputs]
         return [*inputs, *states, *[invariants.get(s.uid) for s in self.bases]]
@@ -167,6 +175,29 @@ class CompiledLoop:
         if segments.time == 0:  # no step counts: gradients of zero, as on the tape, not None
             results = link_zeros(results, [*inputs, *bases.values()])
         return results
+
+
+def raise_out_of_range(checks: Sequence[compiler.Check], found: np.ndarray, batch_first: bool, title: str) -> None:
+    """Raise for the first step whose integers are out of range, if there is one.
+
+    Parameters
+    ----------
+    found : array (T, B, 2 n) or (B, T, 2 n)
+        For each check the least and the greatest number that is out of range; zeros if none is.
+    """
+    if not found.any():
+        return
+    found = found.swapaxes(0, 1) if batch_first else found
+    t, b, i = np.argwhere(found != 0)[0]
+    check, got = checks[i // 2], found[t, b, i]
+    got = f"{got:.0f}"
+    at = f"at {check.where}, in step {t} of row {b}"
+    if check.what:
+        raise IndexError(f"{title}: index: got {got}, wanted {check.what}, {at}")
+    raise InexactIntegersError(
+        f"{title}: got the integer {got} {at}, wanted ones from {check.limits[0]:.0f} to {check.limits[1]:.0f}, as a "
+        'compiled loop holds them; use mode="eager"'
+    )
 
 
 def reason_of(error: Exception) -> str:

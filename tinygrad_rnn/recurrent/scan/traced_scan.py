@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ... import ops
 from ...compiler.model.program import Loop
 from ...compiler.model.trace import ModelTrace
 from ...config import grad_mode
@@ -77,14 +78,18 @@ def trace_scan(
         lead = (batch, time) if layout.batch_first else (time, batch)
         draw = lambda: [layout.from_time_major(mask) for mask in program.draw(time, batch)]
         inputs += trace.drawn([(*lead, *row) for row in rows], draw)
-    n, m = len(traced.outputs), len(states)
+    if traced.checks:
+        trace.refuse_for(f"{title}: integers of its step, which are looked at after a run, at {traced.checks[0].where}")
+    n, m = traced.visible, len(states)
     reader = None if steps is None else steps.reader
     whole = Loop(loop, layout, len(inputs), m, n, len(reset_states), time, batch, reader)
     results = [((*whole.lead, *shape), loop.dtype) for shape in traced.shapes.outputs]
     results += [((1,) * layout.layer_axis + (batch, *shape), loop.dtype) for shape in traced.shapes.states]
-    found = trace.loop(whole, [*inputs, *states, *reset_states, *bases, *last], results, loop.train)
+    found: Any = trace.loop(whole, [*inputs, *states, *reset_states, *bases, *last], results, loop.train)
     with trace.suspended():
         trace.guards.append(LoopGuards(cell, call))
+    if traced.cast_results:
+        found = tuple([y if y.dtype == d else ops.astype(y, d) for y, d in zip(found, traced.cast_results)])
     return (program.nest_outputs(found[:n]) if return_outputs else None), call.nest_states(found[n:])
 
 

@@ -257,7 +257,7 @@ def _difference(program: Any, cell: Cell, arguments: Arguments, batch: int, seed
 
     def row(shape: tuple, dtype: np.dtype) -> np.ndarray:
         if dtype.kind in "iu":
-            return rng.integers(0, 4, (batch, *shape))
+            return rng.integers(0, 2 if seed > 1 else 4, (batch, *shape))
         return rng.random((batch, *shape)) < 0.5 if dtype.kind == "b" else rng.uniform(-1, 1, (batch, *shape))
 
     xs = [row(x.shape[2:], x.dtype).astype(x.dtype) for x in arguments.inputs]
@@ -280,7 +280,7 @@ def _difference(program: Any, cell: Cell, arguments: Arguments, batch: int, seed
             found = compiler.replay(program.traced, inputs, [Tensor(s) for s in ss], bases)
         except Exception as error:
             return f"{type(error).__name__}: {error}"
-        n = len(program.traced.outputs)
+        n = program.traced.visible
         arrays = [t.data[0] for t in found[:n]] + [t.data for t in found[n:]]
         if all(close(a, b, 0.0) for a, b in zip(arrays, wanted)) and len(arrays) == len(wanted):
             return None
@@ -290,8 +290,8 @@ def _difference(program: Any, cell: Cell, arguments: Arguments, batch: int, seed
         for a, b, c in zip(arrays, wanted, near):
             if a.shape != b.shape or a.dtype != b.dtype:
                 return f"got {a.dtype}{list(a.shape)}, wanted {b.dtype}{list(b.shape)}"
-            if not close(a, b, 1e3 * np.abs(b - c)):
-                i = np.argmax(np.abs(np.nan_to_num(a - b)))
+            if not close(a, b, 1e3 * np.abs(1.0 * b - c)):
+                i = np.argmax(np.abs(np.nan_to_num(1.0 * a - b)))
                 return f"got {a.ravel()[i]:.6g}, wanted {b.ravel()[i]:.6g}"
     return None
 
@@ -311,6 +311,8 @@ def close(a: np.ndarray, b: np.ndarray, more: Any) -> bool:
     """Whether arrays agree but for rounding; `more` is tolerated in addition."""
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
+    if a.dtype.kind != "f":
+        return bool(np.array_equal(a, b)) or bool(np.any(more))
     eps = 1e-3 if a.dtype == np.float32 else 1e-8
     scale = np.max(np.abs(b[np.isfinite(b)]), initial=0.0)
     tolerance = eps * (np.abs(b) + 0.1 * scale) + more

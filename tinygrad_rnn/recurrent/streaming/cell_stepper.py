@@ -11,7 +11,7 @@ from ... import compiler, config, ops
 from ...compiler import CHANGED, SUSPECT
 from ...config import grad_mode
 from ...core import Tensor, is_float, tree
-from ...errors import CompileError, DTypeError, ShapeError
+from ...errors import CompileError, DTypeError, InexactIntegersError, ShapeError
 from ..as_tensors import as_input
 from ..cell import Cell, check_state, title_of
 from ..scan.anomaly import check_kernel_step, checked_eager_step, quietly
@@ -19,6 +19,7 @@ from ..scan.arguments import Arguments
 from ..scan.compiled import program_of
 from ..scan.eager import StepRunner
 from ..scan.guards import NOTHING
+from ..scan.loop import raise_out_of_range
 from ..scan.open_sequence import OpenSequence
 from ..scan.program import Program
 from .step_guards import StepGuards
@@ -138,8 +139,9 @@ class CellStepper:
 
     def state_arrays(self) -> list[np.ndarray]:
         """Copies of the tensors of the state."""
-        states = [s.data for s in self.runner.leaves] if self.program is None else self.kernel.states
-        return [s.copy() for s in states]
+        if self.program is None:
+            return [s.data.copy() for s in self.runner.leaves]
+        return [s.astype(d) for s, d in zip(self.kernel.states, self.program.traced.shapes.state_dtypes)]
 
     def state(self) -> Any:
         """A copy of the present state."""
@@ -201,14 +203,27 @@ class CellStepper:
             watch, random = False, config.generator().bit_generator.state if look else None
             for target, mask in zip(kernel.inputs[len(self.rows) :], program.draw(1, self.batch)):
                 target[...] = mask[0]
+        kept = self.state_arrays() if program.traced.checks else []
         status = kernel.run(watch, look)
         if status == CHANGED:
             return self._take_over(leaves)
         if status == SUSPECT:
             check_kernel_step(self, random)
+        if kept:
+            try:
+                checks, title = program.traced.checks, title_of(self.cell)
+                raise_out_of_range(checks, kernel.outputs[-1][None], False, title)
+            except InexactIntegersError as error:
+                self._give_up(error)
+                self._pack(kept)
+                return self.run_eagerly(leaves)
+        if program.traced.cast_results:
+            ys = [y.astype(d) for y, d in zip(kernel.outputs, program.traced.shapes.output_dtypes)]
+            return tree.unflatten(program.output_structure, ys)
         if program.output_structure is tree.LEAF:
             return kernel.outputs[0].copy()
-        return tree.unflatten(program.output_structure, [y.copy() for y in kernel.outputs])
+        outputs = kernel.outputs[: program.traced.visible]
+        return tree.unflatten(program.output_structure, [y.copy() for y in outputs])
 
     def _take_over(self, leaves: list) -> Any:
         """One step after a write to a parameter that only the kernel has noticed."""
