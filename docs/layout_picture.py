@@ -33,7 +33,7 @@ class Place(NamedTuple):
 ROOMS = {
     "distributions": Place(40, 128, 200, 52, "draws, likelihoods"),
     "cli": Place(40, 184, 200, 48, "tinygrad-rnn ..."),
-    "io": Place(40, 240, 200, 50, "PyTorch, Keras, ONNX"),
+    "io": Place(850, 262, 140, 96, "weights, models", ("onnx",)),
     "testing": Place(270, 110, 250, 56, "gradcheck, check_cell, cells"),
     "viz": Place(550, 110, 250, 56, "drawings, gradient flow"),
     "train": Place(850, 110, 290, 56, "loop, stopping, checkpoints"),
@@ -69,8 +69,8 @@ GROUND = ("checks", "config", "errors", "atomic", "foreign_names")  # files belo
 PATHS: dict[Edge, list[tuple[int, int]]] = {  # of arrows that are not one vertical line: corners, first to last
     ("distributions", "ops"): [(40, 154), (20, 154), (20, 618), (40, 618)],
     ("cli", "testing"): [(240, 208), (255, 208), (255, 150), (270, 150)],
-    ("io", "nn"): [(240, 250), (270, 250)],
-    ("nn", "decoding"): [(270, 259), (255, 259), (255, 330), (240, 330)],
+    ("io", "nn"): [(850, 288), (535, 288), (535, 250), (520, 250)],
+    ("nn", "decoding"): [(270, 238), (140, 238), (140, 310)],
     ("recurrent", "modules"): [(330, 406), (330, 428), (200, 428), (200, 450)],
     ("train", "viz"): [(850, 138), (800, 138)],
     ("export", "programs"): [(1000, 254), (800, 254)],

@@ -120,7 +120,9 @@ def _look_into(value: Any, argument: str, found: set) -> None:
             for v in value:
                 _look_into(v, argument, found)
     elif type(value) not in _PLAIN:
-        mask = getattr(value, "mask", False) if isinstance(value, np.ma.MaskedArray) else False
+        # np.ma is imported when it is asked for, and only once there are masked arrays it is there
+        masked = isinstance(value, np.ndarray) and isinstance(value, np.ma.MaskedArray)
+        mask = getattr(value, "mask", False) if masked else False
         if np.any(mask):
             raise DTypeError(f"{argument}: got an array with masked values, wanted none; fill them: a.filled(value)")
         found.add(np.asarray(value).dtype)
