@@ -15,7 +15,7 @@ from .reading import CONVERT, DOMAINS, DTYPES, array_of, type_name
 
 @dataclass
 class Node(Opaque):
-    """One operation: names of values that it reads (``""`` where it leaves one out) and makes, and its settings."""
+    """One operation: names of what it reads (``""``: left out) and of what it makes; its settings."""
 
     op: str
     name: str
@@ -36,7 +36,7 @@ class Node(Opaque):
 
 @dataclass
 class Value(Opaque):
-    """An input or output of a graph: its dtype, and the lengths of its axes, numbers or names, if they are given."""
+    """An input or output of a graph: its dtype and the lengths of its axes, numbers or names, if given."""
 
     name: str
     dtype: np.dtype | None

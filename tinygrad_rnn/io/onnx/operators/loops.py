@@ -31,7 +31,7 @@ class BodyCell(Cell):
         return self._dtype
 
     def begin(self, states: Sequence[Any], outer: Sequence[Any]) -> None:
-        """Keep the shapes of the states, and values of the graph around, which stay the same over the sequence."""
+        """Keep shapes of states, and values of the graph around, which stay the same over the sequence."""
         self._shapes = tuple((tuple(s.shape[1:]), s.dtype) for s in states)
         self._dtype = next((np.dtype(s.dtype) for s in states if kind(s) == "f"), self._dtype)
         for i, value in enumerate(outer):
