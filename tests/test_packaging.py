@@ -40,17 +40,23 @@ def imported(folder: Path) -> set[str]:
 
 @pytest.mark.parametrize(
     ("folder", "extras"),
-    [("tinygrad_rnn", ["test", "notebooks"]), ("models", ["models"]), ("benchmarks", ["bench"]), ("tests", ["test"])],
+    [
+        ("tinygrad_rnn", ["test", "notebooks", "tensorboard"]),
+        ("models", ["models"]),
+        ("benchmarks", ["bench"]),
+        ("tests", ["test", "tensorboard"]),
+    ],
 )
 def test_imports_are_declared(folder, extras):
     assert imported(ROOT / folder) <= declared(*extras)
 
 
 def test_the_core_needs_no_extra():
-    """Only checks that draw with Hypothesis, pictures and the command line may need more than the core dependencies."""
+    """Only random checks, pictures, loggers and the command line may need more than the core dependencies."""
     for path in (ROOT / "tinygrad_rnn").iterdir():
         if path.is_dir() and path.name not in ("cli", "testing", "viz"):
-            assert imported(path) <= declared()
+            extras = {"train": ["tensorboard"]}.get(path.name, [])
+            assert imported(path) <= declared(*extras)
 
 
 def test_extras_are_imported_at_first_use():

@@ -159,3 +159,14 @@ def _either(choices: Collection[str]) -> str:
     """As a sentence has it: 'a', 'b' or 'c'."""
     *others, last = map(repr, choices)
     return f"{', '.join(others)} or {last}" if others else last
+
+
+def missing(owner: str, library: str, extra: str) -> ModuleNotFoundError:
+    """The error that says which extra brings a library that is not there.
+
+    Examples
+    --------
+    >>> print(missing("TensorBoardLogger", "tensorboardX", "tensorboard"))
+    TensorBoardLogger needs tensorboardX; run: pip install "tinygrad_rnn[tensorboard]"
+    """
+    return ModuleNotFoundError(f'{owner} needs {library}; run: pip install "tinygrad_rnn[{extra}]"', name=library)

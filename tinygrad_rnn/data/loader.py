@@ -179,6 +179,11 @@ class DataLoader:
         return self._count
 
     @property
+    def in_order(self) -> bool:
+        """Whether batches hold the examples in their order."""
+        return not self.shuffle and len(self._buckets) == 1
+
+    @property
     def sliced(self) -> list[tuple[np.ndarray, int]] | None:
         """The arrays of which a batch is nothing but rows, with their batch axes; None if it is more.
 

@@ -29,15 +29,31 @@ def tensor_maker(dtype: np.dtype) -> Callable[..., Any]:
 
 
 def pair_loss(model: Callable, loss: Callable, tensor: Callable) -> Callable[[Any], Tensor]:
-    """A function from a batch ``(inputs, targets)`` to its loss; a tuple of inputs is several arguments."""
+    """A function from a batch ``(inputs, targets)`` to its loss."""
 
     def loss_of(batch):
         inputs, targets = read_pair(batch)
-        if type(inputs) is tuple:
-            return loss(model(*[tensor(x, "inputs") for x in inputs]), tensor(targets, "targets"))
-        return loss(model(tensor(inputs, "inputs")), tensor(targets, "targets"))
+        return loss(call(model, inputs, tensor), tensors(targets, "targets", tensor))
 
     return loss_of
+
+
+def call(model: Callable, inputs: Any, tensor: Callable) -> Any:
+    """The model's result; a tuple of inputs is several arguments, a dict those of these names."""
+    if type(inputs) is dict:
+        return model(**tensors(inputs, "inputs", tensor))
+    if type(inputs) is tuple:
+        return model(*[tensor(x, f"inputs[{i}]") for i, x in enumerate(inputs)])
+    return model(tensor(inputs, "inputs"))
+
+
+def tensors(part: Any, name: str, tensor: Callable) -> Any:
+    """The inputs or the targets of a batch as a tensor, or as a tuple or dict of them."""
+    if type(part) is dict:
+        return {key: tensor(x, f"{name}[{key!r}]") for key, x in part.items()}
+    if type(part) is tuple and any(isinstance(x, np.ndarray | Tensor) for x in part):
+        return tuple([tensor(x, f"{name}[{i}]") for i, x in enumerate(part)])
+    return tensor(part, name)
 
 
 def read_pair(batch: Any) -> tuple[Any, Any]:
@@ -85,16 +101,26 @@ def number_of(loss: Any) -> float:
 
 def find_nonfinite(batch: Any, pair: bool) -> str | None:
     """The name of the array of `batch` that holds NaN or infinity, with the entry; None if all are finite."""
-    arrays = batch if isinstance(batch, tuple | list) else (batch,)
-    names = ("inputs", "targets") if pair else tuple(f"array {i}" for i in range(len(arrays)))
-    if pair and type(arrays[0]) is tuple:
-        names = (*(f"inputs[{i}]" for i in range(len(arrays[0]))), "targets")
-        arrays = (*arrays[0], *arrays[1:])
-    if not pair and isinstance(batch, dict):
-        names, arrays = tuple(map(repr, batch)), tuple(batch.values())
-    for name, array in zip(names, arrays):
+    if pair:
+        inputs, targets = batch
+        named = [*_parts("inputs", inputs), *_parts("targets", targets)]
+    elif isinstance(batch, dict):
+        named = [(repr(name), array) for name, array in batch.items()]
+    else:
+        arrays = batch if isinstance(batch, tuple | list) else (batch,)
+        named = [(f"array {i}", array) for i, array in enumerate(arrays)]
+    for name, array in named:
         values = array.data if isinstance(array, Tensor) else array
         if isinstance(values, np.ndarray) and values.dtype.kind == "f" and not np.isfinite(values).all():
             at = tuple(np.argwhere(~np.isfinite(values))[0].tolist())
             return f"{name}: got {values[at]} at {at}"
     return None
+
+
+def _parts(name: str, part: Any) -> list[tuple[str, Any]]:
+    """The arrays of the inputs or of the targets, with names."""
+    if type(part) is dict:
+        return [(f"{name}[{key!r}]", array) for key, array in part.items()]
+    if type(part) is tuple:
+        return [(f"{name}[{i}]", array) for i, array in enumerate(part)]
+    return [(name, part)]

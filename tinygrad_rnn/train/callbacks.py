@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from .trainer import Trainer
 
 
+OTHERS = ("lr", "grad_norm", "skipped", "seconds")  # columns of the history that are no losses and no metrics
+
+
 class SaveCheckpoint:
     """Keep a checkpoint on disk, so that a run that was interrupted goes on where it stood.
 
@@ -114,6 +117,8 @@ class SaveCheckpoint:
 class PrintEpochs:
     """Print a line with the numbers of an epoch, but not more often than every few seconds.
 
+    Where there is a progress bar, above it.
+
     Parameters
     ----------
     seconds : float
@@ -133,6 +138,6 @@ class PrintEpochs:
         if time.monotonic() - self._printed < self.seconds:
             return
         self._printed = time.monotonic()
-        numbers = {name: column[-1] for name, column in trainer.history.items() if name in ("loss", "val_loss")}
+        numbers = {name: column[-1] for name, column in trainer.history.items() if name not in OTHERS}
         text = ", ".join(f"{name} {number:.4g}" for name, number in numbers.items())
-        print(f"epoch {trainer.epoch}: {text}, {trainer.seconds:.0f} s", file=self.file, flush=True)
+        trainer.write(f"epoch {trainer.epoch}: {text}, {trainer.seconds:.0f} s", self.file)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from ..checks import is_number, is_whole, shown
@@ -10,6 +10,7 @@ from ..optim import Optimizer, Schedule
 
 EVENTS = ("on_fit_start", "on_epoch_start", "on_step_end", "on_epoch_end", "on_interrupt", "on_fit_end")
 NONFINITE = ("stop", "skip", "ignore")
+COLUMNS = ("epoch", "loss", "lr", "grad_norm", "skipped", "seconds")  # of the history and of logs
 COMPILE = ("auto", "always", "never")
 
 
@@ -50,6 +51,27 @@ def check_schedules(optimizer: Optimizer, schedule: Any, step_schedule: Any) -> 
         raise ValueError(
             f"step_schedule: got {type(step_schedule).__name__}, which needs a loss per epoch; pass it as schedule"
         )
+
+
+def check_metrics(metrics: Any, loss: Any) -> dict[str, Callable[[Any, Any], Any]]:
+    """The metrics as a dict of functions, whose names are no columns of the history yet."""
+    if metrics is None:
+        return {}
+    wanted = 'wanted a dict of functions f(predictions, targets), such as {"accuracy": accuracy}'
+    if not isinstance(metrics, Mapping):
+        raise TypeError(f"metrics: got {_shown(metrics)}, {wanted}")
+    for name, function in metrics.items():
+        if not isinstance(name, str):
+            raise TypeError(f"metrics: got the name {shown(name)}, {wanted}")
+        if not name or name in COLUMNS or name.startswith("val_"):
+            raise ValueError(f"metrics: got the name {name!r}, wanted one that is no other column of the history")
+        if isinstance(function, type):
+            raise TypeError(f"metrics[{name!r}]: got the class {function.__name__}, wanted {function.__name__}()")
+        if not callable(function):
+            raise TypeError(f"metrics[{name!r}]: got {_shown(function)}, wanted a function f(predictions, targets)")
+    if metrics and loss is None:
+        raise ValueError("metrics: got some and a step function, which shows no predictions; wanted loss")
+    return dict(metrics)
 
 
 def check_callbacks(callbacks: Any) -> list[Any]:

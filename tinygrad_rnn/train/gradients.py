@@ -10,7 +10,8 @@ from typing import Any
 from ..core import Tensor
 from ..errors import CompileError, NonFiniteError
 from ..optim import Optimizer
-from .batches import number_of, read_pair, tensor_maker
+from .batches import number_of, read_pair, tensor_maker, tensors
+from .measuring import Watch, detached
 from .resume import parameters
 from .tbptt import TruncatedBPTT, run_window
 
@@ -159,22 +160,51 @@ def of_pairs(
     fallback: str,
     title: str,
     at_once: bool = False,
+    metrics: Watch | None = None,
 ) -> ByProgram:
-    """Losses and gradients of pairs ``(inputs, targets)``; a tuple of inputs is several arguments."""
+    """Losses and gradients of pairs ``(inputs, targets)``, as :class:`Trainer` takes them.
+
+    With `metrics` a program returns its predictions as well, which are measured with the targets.
+    """
+    now: Any = None  # the targets at hand, for metrics
 
     def arguments(batch: Any) -> tuple:
+        nonlocal now
         inputs, targets = read_pair(batch)
         tensor = tensor_maker(parameters(optimizer)[0].dtype)
-        several = inputs if type(inputs) is tuple else (inputs,)
-        return tuple([tensor(x, "inputs") for x in several]), tensor(targets, "targets")
+        several = inputs if type(inputs) in (tuple, dict) else (inputs,)
+        now = tensors(targets, "targets", tensor)
+        return _several(several, tensor), now
 
-    def function(inputs: tuple, targets: Any) -> Any:
-        return loss(model(*inputs), targets)
+    def predict(inputs: Any) -> Any:
+        return model(**inputs) if type(inputs) is dict else model(*inputs)
 
-    how: Any = (optimizer, watch, fallback, title, None, at_once)
-    made = ByProgram(function, (model, loss), arguments, function, *how)
-    made.pairs = True
-    return made
+    def function(inputs: Any, targets: Any) -> Any:
+        return loss(predict(inputs), targets)
+
+    def both(inputs: Any, targets: Any) -> Any:
+        predictions = predict(inputs)
+        return loss(predictions, targets), detached(predictions)
+
+    if metrics is None:
+        how: Any = (optimizer, watch, fallback, title, None, at_once)
+        made = ByProgram(function, (model, loss), arguments, function, *how)
+        made.pairs = True
+        return made
+    measured = metrics.noting(loss)
+
+    def on_the_tape(inputs: Any, targets: Any) -> Any:
+        return measured(predict(inputs), targets)
+
+    how = optimizer, watch, fallback, title, lambda predictions: metrics.note(predictions, now), at_once
+    return ByProgram(both, (model, loss), arguments, on_the_tape, *how)
+
+
+def _several(inputs: Any, tensor: Callable[..., Any]) -> Any:
+    """Several inputs as tensors."""
+    if type(inputs) is dict:
+        return tensors(inputs, "inputs", tensor)
+    return tuple([tensor(x, f"inputs[{i}]" if len(inputs) > 1 else "inputs") for i, x in enumerate(inputs)])
 
 
 def of_windows(
@@ -186,25 +216,45 @@ def of_windows(
     fallback: str,
     title: str,
     at_once: bool = False,
+    metrics: Watch | None = None,
 ) -> ByProgram:
-    """Losses and gradients of the windows of a stream."""
+    """Losses and gradients of the windows of a stream; with `metrics`, as :func:`of_pairs`."""
 
-    start = 0  # of the window at hand, for messages
+    start, now = 0, None  # of the window at hand: where it begins, for messages; the targets, for metrics
+    on_tape = loss if metrics is None else metrics.noting(loss)
 
     def arguments(window: Any) -> tuple:
-        nonlocal start
+        nonlocal start, now
         start = window.start
-        return data.pieces(window, tensor_maker(parameters(optimizer)[0].dtype))
+        state, pieces, now = data.pieces(window, tensor_maker(parameters(optimizer)[0].dtype))
+        return state, pieces, now
 
     def function(state: Any, pieces: tuple, targets: Any) -> Any:
-        return run_window(model, loss, state, pieces, targets)
+        if metrics is None:
+            return run_window(model, loss, state, pieces, targets)
+        seen = []
+
+        def noted(predictions: Any, targets: Any) -> Any:
+            seen.append(detached(predictions))
+            return loss(predictions, targets)
+
+        value, carried = run_window(model, noted, state, pieces, targets)
+        return value, (carried, seen[0])
+
+    def accept(result: Any) -> None:
+        if metrics is None:
+            data.accept(result)
+            return
+        carried, predictions = result
+        data.accept(carried)
+        metrics.note(predictions, now)
 
     def on_the_tape(state: Any, pieces: tuple, targets: Any) -> Any:
-        value, carried = run_window(model, loss, state, pieces, targets, start)
+        value, carried = run_window(model, on_tape, state, pieces, targets, start)
         data.accept(carried)
         return value
 
-    how: Any = (optimizer, watch, fallback, title, data.accept, at_once)
+    how: Any = (optimizer, watch, fallback, title, accept, at_once)
     return ByProgram(function, (model, loss), arguments, on_the_tape, *how)
 
 

@@ -5,19 +5,18 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
-from ..core import Tensor
 from ..data import DataLoader
 from ..errors import DataError, NonFiniteError
 from . import randomness, resume
-from .batches import pair_loss, tensor_maker
 from .checks import EVENTS
+from .evaluation import Evaluation
 from .gradients import ByProgram, of_pairs, of_steps, of_windows, on_the_tape
 from .many_batches import ManyBatches
+from .measuring import Watch
 from .modes import Modes
-from .parts import Parts
 from .position import Position
 from .program_updates import ProgramUpdates
 from .progress import Progress
@@ -29,7 +28,7 @@ from .tiers import Tiered, Tiers
 from .updates import Outcome, Update, describe, outcomes, updater
 
 
-class Loop(Parts):
+class Loop(Evaluation):
     """The epoch loop of :class:`Trainer`: updates, validation, history, callbacks, signals."""
 
     progress: bool | None
@@ -44,15 +43,14 @@ class Loop(Parts):
         self._generators: dict[str, randomness.Generator] = {}  # of the model and its loss
         self._programs: ProgramUpdates | None = None
         self._parts: tuple = ()  # what its programs are of
+        self._measuring: Watch | None = None
         self._many: ManyBatches | None = None  # while fitting, over the rows of the loader
         self._at_boundary = True  # between two updates, where a checkpoint may be taken
+        self._bar = Progress(None, 0, False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_programs": None, "_parts": (), "_many": None}  # copies make their own programs
-
-    def evaluate(self, data: Iterable[Any]) -> float:
-        """The mean loss over batches."""
-        raise NotImplementedError
+        own = {"_programs": None, "_parts": (), "_measuring": None, "_many": None, "_bar": Progress(None, 0, False)}
+        return {**self.__dict__, **own}  # copies make their own programs
 
     def _fit(
         self, train: Iterable[Any], validation: Iterable[Any] | None, epochs: int | None, rules: Stopping, best: bool
@@ -63,7 +61,7 @@ class Loop(Parts):
         total = None if length is None or epochs is None else length * epochs
         if rules.max_steps is not None:
             total = min(total or rules.max_steps, rules.max_steps)
-        bar = Progress(total, state.steps, self.progress)
+        bar = self._bar = Progress(total, state.steps, self.progress)
         self.position.begin(train)
         self._generators = resume.own_generators(self)
         self._modes.train()
@@ -156,8 +154,9 @@ class Loop(Parts):
             raise NonFiniteError(f"train: all {state.skipped} batches of epoch {state.epoch + 1} were skipped")
         started = time.perf_counter()
         row = {"loss": state.loss_sum / updates}
+        row |= {name: total / updates for name, total in state.metric_sums.items()}
         if validation is not None:
-            row["val_loss"] = self._validate(validation)
+            row |= {f"val_{name}": value for name, value in self._validate(validation).items()}
         row["lr"] = float(self.optimizer.param_groups[0]["lr"])
         if self.clip_norm is not None:
             row["grad_norm"] = state.norm_sum / updates
@@ -178,30 +177,14 @@ class Loop(Parts):
         self._call("on_epoch_end")
         self._check_signals()
 
-    def _validate(self, validation: Any) -> float:
+    def _validate(self, validation: Any) -> dict[str, float]:
         generators = {**randomness.shared_generators(), **self._generators}
         drawn = randomness.states(generators)
         try:
-            return self.evaluate(validation)
+            return self.measure(validation) if self.metrics else {"loss": self.evaluate(validation)}
         except (KeyboardInterrupt, SystemExit):  # a run that goes on from a checkpoint validates again, from here
             randomness.restore(generators, drawn)
             raise
-
-    def _check_signals(self) -> None:
-        """Raise what a signal asks for, between two updates."""
-        if self._interruption.signal is not None:
-            state = self.state
-            where = f"update {state.steps} ({state.step_in_epoch} of epoch {state.epoch + 1})"
-            raise self._interruption.exception(f"training was interrupted after {where}")
-
-    def _loss_function(self, data: Any) -> Callable[[Any], Tensor]:
-        if self.loss_fn is None:
-            assert self.step_fn is not None
-            return self.step_fn
-        model, loss, tensor = self.model, self.loss_fn, self._tensor()
-        if isinstance(data, TruncatedBPTT):
-            return lambda window: data.loss(model, loss, window, tensor)
-        return pair_loss(model, loss, tensor)
 
     # ---- updates
 
@@ -219,18 +202,33 @@ class Loop(Parts):
     def _may_run_ahead(self) -> bool:
         """Whether nothing in Python wants to run after every update."""
         eager = [c for c in self.callbacks if hasattr(c, "on_step_end") and getattr(c, "every_step", True)]
-        return self.step_schedule is None and not eager
+        return self.step_schedule is None and not eager and not self.metrics
 
     def _update(self, train: Any) -> tuple[Update, ProgramUpdates | None]:
         """What updates with a batch, and the part of it that does so by programs, if there is one."""
         watch = self.nonfinite != "ignore"
-        tape = updater(self, on_the_tape(self._loss_function(train), self.optimizer, watch))
+        metrics = self._watch() if self.metrics else None
+        loss = None if metrics is None or self.loss_fn is None else metrics.noting(self.loss_fn)
+        tape = updater(self, on_the_tape(self._loss_function(train, loss), self.optimizer, watch))
+        update, programs = self._tiered(train, tape, watch, metrics)
+        return update if metrics is None else metrics.around(update, lambda: self.state.metric_sums), programs
+
+    def _watch(self) -> Watch:
+        """What measures the updates, as long as the metrics are the same."""
+        if self._measuring is None or self._measuring.functions != self.metrics:
+            self._measuring = Watch(dict(self.metrics))
+        return self._measuring
+
+    def _tiered(
+        self, train: Any, tape: Update, watch: bool, metrics: Watch | None
+    ) -> tuple[Update, ProgramUpdates | None]:
+        """Updates on the tape or by programs, as `compile` says, and those by programs."""
         if self.compile == "never":
             return tape, None
         stream = train if isinstance(train, TruncatedBPTT) else None
-        parts = self.model, self.loss_fn, self.step_fn, self.optimizer, stream, self.compile, watch
+        parts = self.model, self.loss_fn, self.step_fn, self.optimizer, stream, self.compile, watch, metrics
         if self._programs is None or any(a is not b for a, b in zip(parts, self._parts)):
-            self._programs, self._parts = ProgramUpdates(self._by_program(stream, watch), None, None), parts
+            self._programs, self._parts = ProgramUpdates(self._by_program(stream, watch, metrics), None, None), parts
         programs = self._programs
         programs.clip_norm, programs.clip_value = self.clip_norm, self.clip_value
         if self.compile == "always":
@@ -238,18 +236,15 @@ class Loop(Parts):
         weights = sum(p.size for p in resume.parameters(self.optimizer))
         return Tiered(tape, programs, Tiers(weights, self.state.worked, stream)), programs
 
-    def _by_program(self, stream: TruncatedBPTT | None, watch: bool) -> ByProgram:
+    def _by_program(self, stream: TruncatedBPTT | None, watch: bool, metrics: Watch | None) -> ByProgram:
         fallback = "error" if self.compile == "always" else "tape"
         optimizer, how = self.optimizer, (fallback, "Trainer", True)
         if self.loss_fn is None:
             assert self.step_fn is not None
             return of_steps(self.step_fn, optimizer, watch, *how)
         if stream is not None:
-            return of_windows(stream, self.model, self.loss_fn, optimizer, watch, *how)
-        return of_pairs(self.model, self.loss_fn, optimizer, watch, *how)
-
-    def _tensor(self) -> Callable[[Any], Any]:
-        return tensor_maker(resume.parameters(self.optimizer)[0].dtype)
+            return of_windows(stream, self.model, self.loss_fn, optimizer, watch, *how, metrics)
+        return of_pairs(self.model, self.loss_fn, optimizer, watch, *how, metrics)
 
     def _call(self, event: str) -> None:
         for callback in self.callbacks:

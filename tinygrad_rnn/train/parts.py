@@ -31,6 +31,7 @@ class Parts:
     clip_norm: float | None
     clip_value: float | None
     nonfinite: str
+    metrics: dict[str, Callable[[Any, Any], Any]]
     callbacks: list[Any]
     state: TrainingState
     position: Position

@@ -1,14 +1,14 @@
-"""A progress bar on standard error, which is redrawn a few times a second."""
+"""A progress bar on standard error or in a notebook, which is redrawn a few times a second."""
 
 from __future__ import annotations
 
 import sys
 import time
-from typing import Any
+from typing import Any, TextIO
 
 
 class Progress:
-    """A progress bar that counts updates; without a terminal, it does nothing.
+    """A progress bar that counts updates; without a terminal or a notebook, it does nothing.
 
     Parameters
     ----------
@@ -17,7 +17,7 @@ class Progress:
     done : int
         Updates before this run.
     show : bool or None
-        None: only on a terminal.
+        None: only on a terminal, or in a notebook.
     """
 
     INTERVAL = 0.1  # seconds between two drawings
@@ -26,8 +26,8 @@ class Progress:
         self._bar: Any = None
         self._next = 0.0
         self._text: dict[str, str] = {}
-        if sys.stderr.isatty() if show is None else show:
-            from tqdm import tqdm
+        if sys.stderr.isatty() or in_notebook() if show is None else show:
+            from tqdm.auto import tqdm  # in a notebook, a bar of its own
 
             self._bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True, file=sys.stderr)
 
@@ -51,11 +51,25 @@ class Progress:
         if self._bar is None:
             return
         self._text = {"epoch": str(epoch)}
-        if "val_loss" in row:
-            self._text["val_loss"] = f"{row['val_loss']:.4g}"
+        self._text |= {name: f"{value:.4g}" for name, value in row.items() if name.startswith("val_")}
         self.update(steps, row["loss"], force=True)
+
+    def write(self, text: str, file: TextIO | None = None) -> None:
+        """Print a line, on standard output unless told otherwise, above the bar."""
+        file = sys.stdout if file is None else file
+        if self._bar is None:
+            print(text, file=file, flush=True)
+        else:
+            self._bar.write(text, file=file)
+            file.flush()
 
     def close(self) -> None:
         """Leave the bar as it is."""
         if self._bar is not None:
             self._bar.close()
+
+
+def in_notebook() -> bool:
+    """Whether this runs in a cell of a Jupyter notebook."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"

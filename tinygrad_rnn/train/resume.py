@@ -146,6 +146,9 @@ def restore(trainer: Parts, saved: Any) -> None:
     for name in ("best_weights", "last_weights"):
         if getattr(state, name) is not None:
             check_weights(f"training: {name}", getattr(state, name), own)
+    if state.metric_sums and {*state.metric_sums} != {*trainer.metrics}:
+        lists = sorted(state.metric_sums), sorted(trainer.metrics)
+        raise CheckpointError(f"metrics: got {lists[0]} in the file, wanted {lists[1]} as in this trainer")
     position = trainer.position.from_dict(saved["loader"])
     generators = entries("generators", saved["generators"], ["shared", "own"])
     shared, mine = randomness.shared_generators(), own_generators(trainer)

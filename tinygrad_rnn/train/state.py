@@ -33,6 +33,8 @@ class TrainingState:
         Of the last batch.
     loss_sum, norm_sum : float
         Over the updates of this epoch.
+    metric_sums : dict of float
+        Likewise, of each metric.
     history : History
     best : Best
     best_weights : dict of arrays, optional
@@ -51,6 +53,7 @@ class TrainingState:
     loss: float = math.nan
     loss_sum: float = 0.0
     norm_sum: float = 0.0
+    metric_sums: dict[str, float] = field(default_factory=dict)
     history: History = field(default_factory=History)
     best: Best = field(default_factory=Best)
     best_weights: Weights | None = None
@@ -69,6 +72,7 @@ class TrainingState:
         self.epoch += 1
         self.step_in_epoch = self.skipped = 0
         self.loss_sum = self.norm_sum = 0.0
+        self.metric_sums = {}
         self.seconds_before = self.seconds
 
     def to_dict(self) -> dict[str, Any]:
@@ -76,7 +80,7 @@ class TrainingState:
         out = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         out["history"] = {name: list(column) for name, column in self.history.items()}
         out["best"] = dataclasses.asdict(self.best)
-        out["worked"] = dict(self.worked)
+        out["worked"], out["metric_sums"] = dict(self.worked), dict(self.metric_sums)
         return out
 
     @classmethod
@@ -110,10 +114,11 @@ class TrainingState:
                     f"training: history: {name}: got {len(column)} numbers, wanted one for each of the epochs"
                 )
         values["history"] = History(history)
-        worked = values["worked"]
-        if not isinstance(worked, dict) or not all(isinstance(key, str) for key in worked):
-            raise CheckpointError(f"training: worked: got {type(worked).__name__}, wanted a dict by signature")
-        values["worked"] = {key: float(number("training: worked", seconds)) for key, seconds in worked.items()}
+        for name, what in (("worked", "by signature"), ("metric_sums", "by metric")):
+            numbers = values[name]
+            if not isinstance(numbers, dict) or not all(isinstance(key, str) for key in numbers):
+                raise CheckpointError(f"training: {name}: got {type(numbers).__name__}, wanted a dict {what}")
+            values[name] = {key: float(number(f"training: {name}", value)) for key, value in numbers.items()}
         if values["epoch"] and "loss" not in history:
             raise CheckpointError("training: history: got no losses, wanted one for each epoch")
         return cls(**values)

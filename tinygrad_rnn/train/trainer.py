@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
-from .. import config
 from ..checks import flag, one_of
 from ..core import Tensor
-from ..errors import CheckpointError, DataError
+from ..errors import CheckpointError
 from ..optim import Optimizer, Schedule
 from ..storage.checkpoint import read, write
 from . import resume
-from .batches import check_batches, number_of
-from .checks import COMPILE, NONFINITE, check_callbacks, check_parts, check_positive, check_schedules
+from .batches import check_batches
+from .checks import COMPILE, NONFINITE, check_callbacks, check_metrics, check_parts, check_positive, check_schedules
 from .loop import Loop
 from .stopping import Best, Stopping
 from .tbptt import TruncatedBPTT
@@ -33,7 +32,8 @@ class Trainer(Loop):
     loss : callable, optional
         ``loss(predictions, targets)``, a tensor with one element. Batches are then pairs ``(inputs,
         targets)`` of arrays, which become tensors; floating-point arrays take the dtype of the parameters.
-        Inputs that are a tuple, such as ids and lengths, are handed to the model as several arguments.
+        Inputs that are a tuple, such as ids and lengths, are handed to the model as several arguments, those in a
+        dict by their names; the loss takes targets that are a tuple or a dict of arrays as such a one.
     step : callable, optional
         Instead of `loss`: ``step(batch) -> loss``, given each batch as the loader yields it.
     schedule, step_schedule : Schedule, optional
@@ -52,6 +52,10 @@ class Trainer(Loop):
         same shapes have come up so often that this is worth the time of compiling; on the tape, too, what has no
         program. When that is follows from counts and sizes alone, not from a clock: the same seed gives the same
         bits, on a fast machine and a slow one, and in a training that was interrupted.
+    metrics : dict of functions, optional
+        By name, ``f(predictions, targets)``, a single number, such as ``{"accuracy": accuracy}``. They take tensors
+        without a graph: in training what the losses were computed from, before the updates; in validation those of
+        evaluation mode. Each batch weighs the same, as with losses.
     callbacks : sequence
         Functions ``f(trainer)``, called after every epoch; or objects with any of the methods
         ``on_fit_start``, ``on_epoch_start``, ``on_step_end``, ``on_epoch_end``, ``on_interrupt`` (between two
@@ -60,14 +64,15 @@ class Trainer(Loop):
         most 50 ms, if the loader is a DataLoader over a tuple of arrays and there is no `step_schedule`. A callback
         with ``every_step = False`` is content with being called in between.
     progress : bool, optional
-        Show a progress bar. Default: on a terminal.
+        Show a progress bar. Default: on a terminal, and in a notebook.
 
     Attributes
     ----------
     history : dict of lists
         Which notebooks show as curves and a table. One number per finished epoch: "loss" (mean over its batches),
-        "val_loss" (if validated), "lr" (of the first group), "grad_norm" (mean norm before clipping, with
-        `clip_norm`), "skipped" (batches, with ``nonfinite="skip"``), "seconds".
+        that of each metric; "val_loss" and "val_..." of each metric (if validated); "lr" (of the first group),
+        "grad_norm" (mean norm before clipping, with `clip_norm`), "skipped" (batches, with ``nonfinite="skip"``),
+        "seconds".
     epoch, steps : int
         Finished epochs, updates.
     loss : float
@@ -103,6 +108,7 @@ class Trainer(Loop):
         clip_value: float | None = None,
         nonfinite: str = "stop",
         compile: str = "auto",
+        metrics: Mapping[str, Callable[[Any, Any], Any]] | None = None,
         callbacks: Iterable[Any] = (),
         progress: bool | None = None,
     ):
@@ -115,6 +121,7 @@ class Trainer(Loop):
         self.schedule, self.step_schedule = schedule, step_schedule
         self.clip_norm, self.clip_value, self.nonfinite = clip_norm, clip_value, nonfinite
         self.compile = one_of("compile", compile, COMPILE, f"one of {', '.join(map(repr, COMPILE))}")
+        self.metrics = check_metrics(metrics, loss)
         self.callbacks = check_callbacks(callbacks)
         self.progress = None if progress is None else flag("progress", progress)
         super().__init__()
@@ -227,6 +234,7 @@ class Trainer(Loop):
             self.stop_reason = self.stop_reason or rules.after_epoch(state.watched(), state.best)
         if self.stop_reason is None and epochs is not None and state.epoch >= epochs:
             text = f"nothing to do: all {epochs} epochs were done already; epochs counts from the beginning"
+            text += f": {state.epoch + epochs} does {epochs} more"
             warnings.warn(f"fit: {text}", UserWarning, stacklevel=2)
         self._fit(train, validation, epochs, rules, restore_best)
         return state.history
@@ -235,38 +243,9 @@ class Trainer(Loop):
         """End :meth:`fit` after this update (from ``on_step_end``) or this epoch."""
         self.stop_reason = reason
 
-    def evaluate(self, data: Iterable[Any]) -> float:
-        """The mean loss over batches, in evaluation mode and without gradients.
-
-        Parameters
-        ----------
-        data : iterable of batches, or TruncatedBPTT
-            Each batch weighs the same; of a TruncatedBPTT each time step.
-
-        Returns
-        -------
-        float
-        """
-        check_batches("data", data, self.loss_fn is not None)
-        before = self._modes.evaluation()
-        try:
-            with config.no_grad():
-                if isinstance(data, TruncatedBPTT):
-                    if self.loss_fn is None:
-                        raise ValueError(
-                            "data: got TruncatedBPTT, wanted a trainer with a loss, not with a step function"
-                        )
-                    return data.evaluate(self.model, self.loss_fn, self._tensor())
-                loss_of = self._loss_function(data)
-                losses = []
-                for batch in data:
-                    losses.append(number_of(loss_of(batch)))
-                    self._check_signals()
-        finally:
-            self._modes.restore(before)
-        if not losses:
-            raise DataError("validation: got no batches, wanted at least one")
-        return sum(losses) / len(losses)
+    def write(self, text: str, file: TextIO | None = None) -> None:
+        """Print a line above the progress bar, on standard output unless another file is given."""
+        self._bar.write(text, file)
 
     # ---- checkpoints
 
