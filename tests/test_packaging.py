@@ -55,7 +55,7 @@ def test_the_core_needs_no_extra():
     """Only random checks, pictures, loggers and the command line may need more than the core dependencies."""
     for path in (ROOT / "tinygrad_rnn").iterdir():
         if path.is_dir() and path.name not in ("cli", "testing", "viz"):
-            extras = {"train": ["tensorboard"]}.get(path.name, [])
+            extras = {"train": ["tensorboard"], "estimators": ["sklearn"]}.get(path.name, [])
             assert imported(path) <= declared(*extras)
 
 

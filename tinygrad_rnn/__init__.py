@@ -22,8 +22,8 @@ from .programs import compile
 
 __version__ = VERSION
 _ROOMS = (
-    "compiler", "data", "decoding", "export", "io", "modules", "optim", "programs", "recurrent", "testing",
-    "train", "viz",
+    "compiler", "data", "decoding", "estimators", "export", "io", "modules", "optim", "programs", "recurrent",
+    "testing", "train", "viz",
 )  # fmt: skip
 
 __all__ = [

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ContextDecorator
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
@@ -222,6 +223,16 @@ def generator() -> np.random.Generator:
     if _generator is None:
         _generator = np.random.default_rng()
     return _generator
+
+
+@contextlib.contextmanager
+def drawing_from(generator: np.random.Generator) -> Iterator[None]:
+    """Context, per thread: the package draws from a generator of its own, and the common one stays as it is."""
+    before, grad_mode.generator = grad_mode.generator, generator
+    try:
+        yield
+    finally:
+        grad_mode.generator = before
 
 
 def set_num_threads(n: int) -> None:

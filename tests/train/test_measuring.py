@@ -8,8 +8,8 @@ import pytest
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn, optim
 from tinygrad_rnn.data import DataLoader
-from tinygrad_rnn.errors import CheckpointError, DataError, DTypeError, NonFiniteDataError, ShapeError
-from tinygrad_rnn.train import SaveCheckpoint, Trainer, TruncatedBPTT, accuracy
+from tinygrad_rnn.errors import CheckpointError, DataError, NonFiniteDataError, ShapeError
+from tinygrad_rnn.train import SaveCheckpoint, Trainer, TruncatedBPTT
 
 
 class Classifier(nn.Module):
@@ -28,7 +28,7 @@ def data(n=13):
 def trainer(compile="never", **options):
     tr.seed(0)
     model = Classifier()
-    options = {"metrics": {"accuracy": accuracy}, **options}
+    options = {"metrics": {"accuracy": nn.accuracy}, **options}
     return Trainer(
         model, optim.Adam(model.parameters(), lr=0.02), nn.cross_entropy, compile=compile, progress=False, **options
     )
@@ -44,7 +44,7 @@ def test_metrics_are_means_over_batches_of_what_the_losses_saw():
     def watch(predictions, targets):
         assert not predictions.requires_grad
         seen.append((predictions.numpy().copy(), targets.numpy().copy()))
-        return accuracy(predictions, targets)
+        return nn.accuracy(predictions, targets)
 
     one = trainer(metrics={"accuracy": watch})
     x, y = data()
@@ -154,12 +154,12 @@ def test_an_epoch_that_was_left_goes_on(tmp_path):
 @pytest.mark.parametrize(
     ("metrics", "error", "text"),
     [
-        ([accuracy], TypeError, "metrics: got list, wanted a dict of functions"),
-        (accuracy, TypeError, "metrics: got function, wanted a dict"),
+        ([nn.accuracy], TypeError, "metrics: got list, wanted a dict of functions"),
+        (nn.accuracy, TypeError, "metrics: got function, wanted a dict"),
         ({"accuracy": "accuracy"}, TypeError, r"metrics\['accuracy'\]: got 'accuracy', wanted a function"),
-        ({"loss": accuracy}, ValueError, "metrics: got the name 'loss', wanted one that is no other"),
-        ({"val_accuracy": accuracy}, ValueError, "metrics: got the name 'val_accuracy'"),
-        ({3: accuracy}, TypeError, "metrics: got the name 3"),
+        ({"loss": nn.accuracy}, ValueError, "metrics: got the name 'loss', wanted one that is no other"),
+        ({"val_accuracy": nn.accuracy}, ValueError, "metrics: got the name 'val_accuracy'"),
+        ({3: nn.accuracy}, TypeError, "metrics: got the name 3"),
         ({"l": nn.CrossEntropyLoss}, TypeError, r"metrics\['l'\]: got the class CrossEntropyLoss, wanted Cross"),
     ],
 )
@@ -183,7 +183,7 @@ def test_what_a_metric_returns():
 def test_a_step_function_shows_no_predictions():
     w = tr.tensor(np.zeros(1), requires_grad=True)
     with pytest.raises(ValueError, match="metrics: got some and a step function"):
-        Trainer(None, optim.SGD([w]), step=lambda b: w.sum(), metrics={"accuracy": accuracy})
+        Trainer(None, optim.SGD([w]), step=lambda b: w.sum(), metrics={"accuracy": nn.accuracy})
 
 
 # ---- several inputs and targets
@@ -283,24 +283,3 @@ def test_predict_with_time_first():
 def test_what_cannot_be_predicted(inputs, options, error, text):
     with pytest.raises(error, match=text):
         trainer().predict(inputs, **options)
-
-
-# ---- the metric
-
-
-def test_accuracy():
-    rng = np.random.default_rng(0)
-    logits, classes = rng.normal(size=(4, 5, 3)), rng.integers(0, 3, (4, 5))
-    right = (logits.argmax(-1) == classes).mean()
-    assert accuracy(tr.tensor(logits), tr.tensor(classes)) == accuracy(logits, classes) == pytest.approx(right)
-    assert accuracy(logits.argmax(-1), classes) == pytest.approx(right)
-    some = classes.copy()
-    some[0] = -100
-    assert accuracy(logits, some) == pytest.approx((logits.argmax(-1) == classes)[1:].mean())
-    assert np.isnan(accuracy(logits, np.full((4, 5), -100)))
-    with pytest.raises(ShapeError, match=r"predictions: got shape \(4, 5, 3\), wanted \(4,\)"):
-        accuracy(logits, classes[:, 0])
-    with pytest.raises(DTypeError, match="targets: got float64, wanted classes"):
-        accuracy(logits, classes + 0.5)
-    with pytest.raises(DTypeError, match="predictions: got float64 in the shape of the targets"):
-        accuracy(logits[..., 0], classes)

@@ -4,15 +4,15 @@ Files, in reading order: `trainer` (what a user asks for), `loop` (epochs), `bat
 batch); by programs: `program_updates`, `native_step` (all in one native call), `fast_path` (with few guards),
 `many_steps` and `many_batches` (many of them in one call), `tiers` (when), `train_step` (without a loop); `evaluation`
 (and prediction), `metrics`, `measuring` (while training); `callbacks`, `loggers`, `stopping`, `progress`, `signals`,
-`modes`, `parts` (what helpers take); what is saved: `state`, `history`, `position`, `randomness`, `resume` (all of it as
-one nest, which `storage` writes to a file); `tbptt`; `checks`.
+`modes`, `parts` (what helpers take); what is saved: `state`, `history`, `position`, `randomness`, `resume` (all of it
+as one nest, which `storage` writes to a file); `tbptt`; `checks`.
 
 A trainer knows a model as a module that gives something to a loss; it knows nothing of recurrence and compiled loops.
 """
 
 from .callbacks import PrintEpochs, SaveCheckpoint
 from .loggers import CSVLogger, TensorBoardLogger
-from .metrics import accuracy, confusion_matrix, edit_distance, error_rate, f1_scores
+from .metrics import confusion_matrix, edit_distance, error_rate, f1_scores
 from .stopping import Best
 from .tbptt import TruncatedBPTT, Window
 from .train_step import TrainStep
@@ -28,7 +28,6 @@ __all__ = [
     "Trainer",
     "TruncatedBPTT",
     "Window",
-    "accuracy",
     "confusion_matrix",
     "edit_distance",
     "error_rate",

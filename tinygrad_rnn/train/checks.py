@@ -57,7 +57,7 @@ def check_metrics(metrics: Any, loss: Any) -> dict[str, Callable[[Any, Any], Any
     """The metrics as a dict of functions, whose names are no columns of the history yet."""
     if metrics is None:
         return {}
-    wanted = 'wanted a dict of functions f(predictions, targets), such as {"accuracy": accuracy}'
+    wanted = 'wanted a dict of functions f(predictions, targets), such as {"accuracy": nn.accuracy}'
     if not isinstance(metrics, Mapping):
         raise TypeError(f"metrics: got {_shown(metrics)}, {wanted}")
     for name, function in metrics.items():

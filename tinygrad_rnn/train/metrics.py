@@ -1,8 +1,7 @@
-"""Metrics of predictions: accuracy, confusion matrix, F1, edit distance, error rate."""
+"""Metrics of predictions: confusion matrix, F1, edit distance, error rate."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,45 +12,6 @@ from ..core import Tensor, as_array
 from ..errors import DataError, DTypeError, ShapeError
 
 MOST = 2**28  # classes: with more, indices of the entries would overflow
-
-
-def accuracy(predictions: Any, targets: Any, ignore_index: int = -100) -> float:
-    """The share of predictions that are right: a metric for :class:`Trainer`.
-
-    Parameters
-    ----------
-    predictions : array_like, (..., C) or (...)
-        Logits or probabilities, classes on the last axis; or the classes themselves, as integers.
-    targets : array_like of int, (...)
-    ignore_index : int
-        Targets with this value do not count.
-
-    Returns
-    -------
-    float
-        NaN if nothing counts.
-
-    Raises
-    ------
-    ShapeError, DTypeError
-        If they do not fit each other, or are no classes.
-
-    Examples
-    --------
-    >>> accuracy([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]], [0, 1, 1])
-    0.6666666666666666
-    """
-    guess, truth = _array("predictions", predictions), _array("targets", targets)
-    if truth.size and truth.dtype.kind not in "iu":
-        raise DTypeError(f"targets: got {truth.dtype}, wanted classes as integers")
-    if guess.ndim == truth.ndim + 1 and guess.shape[:-1] == truth.shape and guess.shape[-1]:
-        guess = guess.argmax(-1)
-    elif guess.shape != truth.shape:
-        raise ShapeError(f"predictions: got shape {guess.shape}, wanted {truth.shape} or (*{truth.shape}, classes)")
-    elif guess.size and guess.dtype.kind not in "iu":
-        raise DTypeError(f"predictions: got {guess.dtype} in the shape of the targets, wanted classes as integers")
-    counted = truth != ignore_index
-    return float((guess == truth)[counted].mean()) if counted.any() else math.nan
 
 
 def confusion_matrix(targets: Any, predictions: Any, classes: int) -> np.ndarray:

@@ -53,7 +53,7 @@ class Trainer(Loop):
         program. When that is follows from counts and sizes alone, not from a clock: the same seed gives the same
         bits, on a fast machine and a slow one, and in a training that was interrupted.
     metrics : dict of functions, optional
-        By name, ``f(predictions, targets)``, a single number, such as ``{"accuracy": accuracy}``. They take tensors
+        By name, ``f(predictions, targets)``, a single number, such as ``{"accuracy": nn.accuracy}``. They take tensors
         without a graph: in training what the losses were computed from, before the updates; in validation those of
         evaluation mode. Each batch weighs the same, as with losses.
     callbacks : sequence
