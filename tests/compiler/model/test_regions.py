@@ -193,6 +193,17 @@ def test_a_vector_that_is_read_as_a_whole_and_row_by_row():
     check(function, x, native=True)
 
 
+def test_rows_of_a_transposed_matrix():
+    x, w = numbers(5, 4, 1), tr.tensor(numbers(2, 2), requires_grad=True)
+
+    def function(x):
+        y = tr.concat([tr.tanh(x), x * 2.0], axis=-1)
+        return tr.sigmoid(y @ w.T)[..., :1] + y[..., 1:]  # the gradient as well reads single rows
+
+    plan = check(function, x, native=True)
+    assert not any(s.operation in ("concat", "sigmoid", "multiply") for s in plan if isinstance(s, Symbol))
+
+
 def test_what_lies_between_two_loops_is_one_region():
     plan = check(*recurrent_model())
     (region,) = [s for s in plan if isinstance(s, Region)]

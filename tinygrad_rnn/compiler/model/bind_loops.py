@@ -83,7 +83,8 @@ def bind_region(binder: Binder, loop: RegionLoop) -> None:
         else:
             results.append(binder.memory.new(bound.results[i], binder.last[s.uid]))
     arrays += results
-    arrays += [binder.contiguous(binder.operand(s)).reshape(n) for s, n in zip(loop.bases, loop.shapes)]
+    for s, view, shape in zip(loop.bases, loop.views, loop.shapes):
+        arrays.append(binder.contiguous(view.of(binder.contiguous(binder.operand(s)))).reshape(shape))
     packed = [binder.memory.new(size, binder.step) for size in bound.w]
     binder.stages.launch(bound.launch, [*arrays, *copies, *packed])
     if not bound.copies:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...config import grad_mode
-from ...core import Tensor, apply
+from ...core import Op, Tensor, apply
 from ...errors import CompileError, VerificationError
 from ...ops import astype, broadcast_to, concat, where
 from ...ops.index import scatter_add
@@ -22,6 +22,20 @@ from ..schedule.plan import Plan
 from .program import ASTYPE
 from .regions import Region
 from .rows import Access, columns, matrix_of, stored
+
+
+class View(NamedTuple):
+    """What a loop reads of a base: transposes and slices of it, such as a row of a transposed matrix."""
+
+    shape: tuple[int, ...]  # of the base, in the loop
+    steps: tuple[tuple[Op, dict[str, Any]], ...]
+
+    def of(self, base: np.ndarray) -> np.ndarray:
+        """The view of an array, which is in order."""
+        found = base.reshape(self.shape)
+        for op, static in self.steps:
+            found = op.forward(found, **static)
+        return found
 
 
 class RegionLoop(NamedTuple):
@@ -39,6 +53,8 @@ class RegionLoop(NamedTuple):
         The values of the program whose memory these are.
     shapes : tuple of shapes
         Of the bases.
+    views : tuple of View
+        What the loop reads of each base.
     """
 
     region: Region
@@ -47,12 +63,15 @@ class RegionLoop(NamedTuple):
     bases: tuple[Symbol, ...]
     shapes: tuple[tuple[int, ...], ...]
     outputs: tuple[Symbol, ...]
+    views: tuple[View, ...]
 
     def run(self, arrays: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
         """Outputs by uid, given the arrays of inputs and bases by uid, in their own shapes and dtypes."""
         dtype, rows = self.region.dtype, self.region.rows
         inputs = [np.array(arrays[s.uid], dtype, order="C").reshape(1, rows, -1) for s in self.inputs]
-        bases = [np.array(arrays[s.uid], dtype, order="C").reshape(n) for s, n in zip(self.bases, self.shapes)]
+        bases = []
+        for s, view, shape in zip(self.bases, self.views, self.shapes):
+            bases.append(np.ascontiguousarray(view.of(np.array(arrays[s.uid], dtype, order="C"))).reshape(shape))
         outputs, _, _ = self.executable.forward(inputs, [], bases, 1, rows, train=False)
         return {s.uid: y.reshape(s.shape).astype(s.dtype) for s, y in zip(self.outputs, outputs)}
 
@@ -96,14 +115,20 @@ def compile_region(region: Region, title: str = "Region") -> RegionLoop:
     of_tensor = {id(tensor): uid for uid, tensor in bases.items()}
     held = {c.symbol.uid: of_tensor[id(c.source)] for c in traced.captured.values() if id(c.source) in of_tensor}
     of_base = {s.uid: s for s in region.bases}
-    found = []
+    found, views = [], []
     for s in executable.bases:
-        if s.uid not in held:
-            raise CompileError(f"{s.operation or s.name}: a value that is computed from what is the same for all rows")
-        found.append(of_base[held[s.uid]])
+        base, steps = s, list[tuple[Op, dict[str, Any]]]()
+        while base.uid not in held:
+            if base.op not in (GETITEM, TRANSPOSE):
+                what = base.operation or base.name
+                raise CompileError(f"{what}: a value that is computed from what is the same for all rows")
+            steps.insert(0, (base.op, base.static))
+            (base,) = base.args
+        found.append(of_base[held[base.uid]])
+        views.append(View(bases[held[base.uid]].shape, tuple(steps)))
     shapes = tuple([s.shape for s in executable.bases])
     executable.prepare(train=False)
-    return RegionLoop(region, executable, region.inputs, tuple(found), shapes, region.outputs)
+    return RegionLoop(region, executable, region.inputs, tuple(found), shapes, region.outputs, tuple(views))
 
 
 def _base_shape(region: Region, base: Symbol) -> tuple[int, ...]:
