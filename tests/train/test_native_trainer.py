@@ -280,15 +280,35 @@ def test_checkpoints_now_and_then_leave_updates_in_one_call(tmp_path, counts):
     assert max(counts) > 1
 
 
-def test_schedules_for_every_update(counts):
+SCHEDULES = {
+    "warmup": lambda own: optim.LinearWarmup(own, 5, 0.2, after=optim.StepLR(own, 3, 0.5)),
+    "cycle": lambda own: optim.OneCycleLR(own, 0.05, 30),
+    "function": lambda own: optim.LambdaLR(own, lambda k: 0.97**k),
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedules_for_every_update(name, counts):
     found = []
-    for compile in ("never", "always"):
-        one = trainer(compile, schedule=None)
-        one.step_schedule = optim.ExponentialLR(one.optimizer, 0.97)
-        found.append(one.fit(loader(), epochs=3))
-    assert counts == [1] * 27
-    assert found[0]["lr"] == found[1]["lr"]
-    np.testing.assert_allclose(found[0]["loss"], found[1]["loss"], rtol=1e-4)
+    for compile, callbacks in (("never", ()), ("always", [EveryStep()]), ("always", ())):
+        one = trainer(compile, schedule=None, callbacks=callbacks)
+        one.step_schedule = SCHEDULES[name](one.optimizer)
+        one.fit(loader(), epochs=3)
+        found.append(everything(one))
+    assert counts[:27] == [1] * 27
+    assert (max(counts[27:]) > 1) == (name != "function")  # which may look at anything
+    same(found[1], found[2])
+    histories = [one["training"]["history"] for one in found]
+    assert histories[0]["lr"] == histories[1]["lr"]
+    np.testing.assert_allclose(histories[0]["loss"], histories[1]["loss"], rtol=1e-4)
+
+
+def test_a_schedule_that_ends_before_the_updates_do(counts):
+    one = trainer(schedule=None)
+    one.step_schedule = optim.OneCycleLR(one.optimizer, 0.05, 12)
+    with pytest.raises(ValueError, match="12"):
+        one.fit(loader(), epochs=3)
+    assert sum(counts) == 12
 
 
 class Reader(nn.Module):

@@ -56,6 +56,9 @@ class LambdaLR(Schedule):
             raise ValueError(f"lr_lambda: returned {shown(factor)}, wanted a number from 0 on, at {self.last_epoch}")
         return initial * float(factor)
 
+    def _is_foreseeable(self) -> bool:
+        return False  # functions may look at anything
+
     def step(self, metric: float | None = None) -> None:
         """Go one epoch further."""
         self._begin_groups()

@@ -8,6 +8,7 @@ might where another schedule acts on it too.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -65,6 +66,39 @@ class Schedule:
         self.last_epoch += 1
         for group in self.optimizer.param_groups:
             group["lr"] = max(self._next(group["lr"], group["initial_lr"]), 0.0)
+
+    def preview(self, count: int) -> list[list[dict[str, Any]]] | None:
+        """The options of all groups at each of the next `count` updates, with a step after each.
+
+        Nothing is changed. There are fewer where a step is refused, as beyond the end of a cycle. None if they cannot
+        be known before: what users write may look at more than the number of steps.
+
+        Examples
+        --------
+        >>> import tinygrad_rnn as tr
+        >>> from tinygrad_rnn.optim import SGD, ExponentialLR
+        >>> schedule = ExponentialLR(SGD([tr.tensor([1.0], requires_grad=True)], lr=1.0), 0.5)
+        >>> [group["lr"] for (group,) in schedule.preview(3)], schedule.get_last_lr()
+        ([1.0, 0.5, 0.25], [1.0])
+        """
+        if not self._is_foreseeable():
+            return None
+        shell = object.__new__(type(self.optimizer))
+        shell.param_groups = [dict(group) for group in self.optimizer.param_groups]
+        ahead, found = copy.deepcopy(self, {id(self.optimizer): shell}), []
+        for _ in range(count):
+            found.append([dict(group) for group in shell.param_groups])
+            try:
+                ahead.step()
+            except ValueError:
+                break
+        return found
+
+    def _is_foreseeable(self) -> bool:
+        """Whether all that it looks at is the number of steps."""
+        parts = [s for v in vars(self).values() for s in (v if isinstance(v, list | tuple) else [v])]
+        own = type(self).__module__.startswith(f"{__package__}.") and not self.needs_metric
+        return own and all(s._is_foreseeable() for s in parts if isinstance(s, Schedule))
 
     def restart(self) -> None:
         """Begin anew at epoch 0, with the initial learning rates."""

@@ -196,13 +196,14 @@ class Loop(Evaluation):
             return outcomes(update, self.position.batches(train, done))
         most = sys.maxsize if rules.max_steps is None else rules.max_steps
         if self._many is None:
-            self._many = ManyBatches(train, lambda: programs, update)
+            self._many = ManyBatches(train, lambda: programs, update, self.step_schedule)
         return self._many.epoch(self.position.batches(train, done, DataLoader.rows), lambda: most - state.steps)
 
     def _may_run_ahead(self) -> bool:
         """Whether nothing in Python wants to run after every update."""
         eager = [c for c in self.callbacks if hasattr(c, "on_step_end") and getattr(c, "every_step", True)]
-        return self.step_schedule is None and not eager and not self.metrics
+        foreseen = self.step_schedule is None or self.step_schedule.preview(0) is not None
+        return foreseen and not eager and not self.metrics
 
     def _update(self, train: Any) -> tuple[Update, ProgramUpdates | None]:
         """What updates with a batch, and the part of it that does so by programs, if there is one."""

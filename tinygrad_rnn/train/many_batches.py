@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..data import DataLoader
+from ..optim import Schedule
 from .program_updates import ProgramUpdates
 from .updates import Outcome, Update, outcome
 
@@ -27,10 +28,18 @@ class ManyBatches:
         ``updates()`` is what makes updates by programs.
     update : callable
         Updates with one batch, by `updates` or otherwise.
+    schedule : Schedule, optional
+        Whoever takes the outcomes makes a step of it after each update.
     """
 
-    def __init__(self, loader: DataLoader, updates: Callable[[], ProgramUpdates], update: Update):
-        self.loader, self.updates, self.update = loader, updates, update
+    def __init__(
+        self,
+        loader: DataLoader,
+        updates: Callable[[], ProgramUpdates],
+        update: Update,
+        schedule: Schedule | None = None,
+    ):
+        self.loader, self.updates, self.update, self.schedule = loader, updates, update, schedule
         self.rows = np.arange(loader.size)
         self.native: Any = None  # a ManySteps, once there is one; False if there is none in this epoch
         self.most = 1  # steps of one call, so that it takes no longer than CHUNK
@@ -95,5 +104,5 @@ class ManyBatches:
             return
         from .many_steps import many_steps  # at first use, as importing the compiler takes a while
 
-        self.native = many_steps(step, self.loader.sliced or [], size) or False
+        self.native = many_steps(step, self.loader.sliced or [], size, self.schedule) or False
         self.most = min(2, self.native.most) if self.native else 1

@@ -10,6 +10,7 @@ import numpy as np
 from .. import config
 from ..compiler.model.bind import Stages
 from ..compiler.model.program import Draw
+from ..optim import Schedule
 from .native_step import NativeStep
 
 MOST = 4096  # steps of one call
@@ -28,11 +29,20 @@ class ManySteps:
         The same, examples first, contiguous and of the dtypes of the program.
     rows : int
         Of a batch.
+    schedule : Schedule or None
+        Makes a step after each update.
     """
 
-    def __init__(self, step: NativeStep, sources: list[tuple[np.ndarray, int]], data: list[np.ndarray], rows: int):
+    def __init__(
+        self,
+        step: NativeStep,
+        sources: list[tuple[np.ndarray, int]],
+        data: list[np.ndarray],
+        rows: int,
+        schedule: Schedule | None = None,
+    ):
         native = step.native
-        self.step, self.sources, self.data, self.rows = step, sources, data, rows
+        self.step, self.sources, self.data, self.rows, self.schedule = step, sources, data, rows, schedule
         self.copies = [
             (np.moveaxis(a, axis, 0), b) for (a, axis), b in zip(sources, data) if not np.may_share_memory(a, b)
         ]
@@ -44,6 +54,11 @@ class ManySteps:
         self.losses, self.norms = np.zeros(self.most, native.dtype), np.zeros(self.most)
         for a, s, (_, axis) in zip(data, step.program.inputs, sources):
             _feed(before, a, native.at[s.uid], axis, rows, self.order, self.position)
+        self.options: list[np.ndarray] = []  # of each update, a row for each step, if they change
+        if schedule is not None or not step.looks_ahead(self.most):
+            self.options = [np.zeros((self.most, update.numbers.size)) for update in step.updates]
+        for table, update in zip(self.options, step.updates):
+            before.options(table, update.numbers, self.position)
         in_order = np.arange(self.most)
         for masks in self._draws:
             masks.make_room(self.most)
@@ -65,13 +80,16 @@ class ManySteps:
     def run(self, order: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Update once for each array of rows that were read; losses and norms of gradients.
 
-        There are fewer if something is not finite before one of these updates, see :meth:`NativeStep.check`.
+        There are fewer if something is not finite before one of these updates, see :meth:`NativeStep.check`, and if the
+        schedule ends.
         """
-        count = len(order)
-        self.order[: count * self.rows] = np.concatenate(order)
-        step = self.step
+        preview = None if self.schedule is None else self.schedule.preview(len(order))
+        count, step = len(order if preview is None else preview), self.step
+        self.order[: count * self.rows] = np.concatenate(order[:count])
         self.position[0] = step.status[0] = 0
         step.refresh()
+        if self.options:
+            step.foresee([table[:count] for table in self.options], preview)
         step.native.refresh()
         bits = config.generator().bit_generator
         state = bits.state if self._draws else None
@@ -128,16 +146,22 @@ def _feed(
         stages.copy_integers(view, target)
 
 
-def many_steps(step: NativeStep, arrays: list[tuple[np.ndarray, int]], rows: int) -> ManySteps | None:
+def many_steps(
+    step: NativeStep, arrays: list[tuple[np.ndarray, int]], rows: int, schedule: Schedule | None = None
+) -> ManySteps | None:
     """What runs many steps on rows of arrays, one for each input of the program; None if it cannot be.
 
     Parameters
     ----------
     arrays : list of (array, int)
         With the axis along which the examples lie.
+    rows : int
+        Of a batch.
+    schedule : Schedule, optional
+        Makes a step after each update.
     """
     native, inputs = step.native, step.program.inputs
-    if native.copies or len(arrays) != len(inputs) or not step.looks_ahead(MOST):
+    if native.copies or len(arrays) != len(inputs):
         return None
     data: list[Any] = []
     for (a, axis), s in zip(arrays, inputs):
@@ -148,4 +172,4 @@ def many_steps(step: NativeStep, arrays: list[tuple[np.ndarray, int]], rows: int
             return None
         data.append((a, axis, kind))
     moved = [np.ascontiguousarray(np.moveaxis(a, axis, 0), kind) for a, axis, kind in data]
-    return ManySteps(step, arrays, moved, rows)
+    return ManySteps(step, arrays, moved, rows, schedule)

@@ -84,7 +84,7 @@ class NativeStep:
     ) -> None:
         """Add the stages that clip and update to those of the program."""
         stages = self.native.stages
-        self._updates: list[Update] = []
+        self.updates: list[Update] = []
         self.grads: dict[int, np.ndarray] = {}  # after clipping, by the id of the parameter
         runs: list[tuple[dict[str, Any], Bucket, int, int, np.ndarray]] = []
         for group, bucket in self.buckets:
@@ -124,7 +124,7 @@ class NativeStep:
                 raise CompileError(f"{type(self.optimizer).__name__} updates in Python")
             numbers, step = np.array(options, np.float64), np.array([bucket.steps[first]])
             stages.update(self.optimizer.kernel or "", arrays, numbers, step)
-            self._updates.append(Update(group, bucket, first, last, arrays, numbers, step))
+            self.updates.append(Update(group, bucket, first, last, arrays, numbers, step))
 
     def _own(self, grad: np.ndarray, grads: dict[int, np.ndarray], p: Any) -> bool:
         """Whether to clip a gradient where it is: nothing else lies in its memory."""
@@ -145,7 +145,7 @@ class NativeStep:
             return False
         if any(now is not bound for (_, now), (_, bound) in zip(buckets, self.buckets)):
             return False
-        return all(len({*update.bucket.steps[update.first : update.last]}) == 1 for update in self._updates)
+        return all(len({*update.bucket.steps[update.first : update.last]}) == 1 for update in self.updates)
 
     def __call__(self, arrays: Sequence[np.ndarray]) -> float:
         """Update with one batch; the loss before. With `watch`, :meth:`check` says whether it was applied."""
@@ -185,23 +185,31 @@ class NativeStep:
     def looks_ahead(self, most: int) -> bool:
         """Whether the options of the next updates, at most so many, are those of the first one."""
         return all(
-            self._numbers(update) == self._numbers(update, ahead) for update in self._updates for ahead in (2, most)
+            self._numbers(update) == self._numbers(update, ahead) for update in self.updates for ahead in (2, most)
         )
 
     def refresh(self) -> None:
         """Read the options of the optimiser's groups, which may have changed."""
-        for update in self._updates:
+        for update in self.updates:
             update.numbers[:] = self._numbers(update)
             update.step[0] = update.bucket.steps[update.first]
 
-    def _numbers(self, update: Update, ahead: int = 1) -> list[float]:
+    def foresee(self, tables: Sequence[np.ndarray], preview: Sequence[Sequence[dict[str, Any]]] | None) -> None:
+        """Write the options of updates to the rows of tables, from those of the groups at each."""
+        place = {id(group): i for i, group in enumerate(self.optimizer.param_groups)}
+        for update, table in zip(self.updates, tables):
+            for k, row in enumerate(table):
+                group = None if preview is None else preview[k][place[id(update.group)]]
+                row[:] = self._numbers(update, k + 1, group)
+
+    def _numbers(self, update: Update, ahead: int = 1, group: dict[str, Any] | None = None) -> list[float]:
         """The options of an update as its kernel takes them, of the next update or of a later one."""
         step = update.bucket.steps[update.first] + ahead
-        return self.optimizer.kernel_numbers(update.group, step, update.arrays) or []
+        return self.optimizer.kernel_numbers(group or update.group, step, update.arrays) or []
 
     def settle(self, count: int) -> None:
         """Note that there were `count` updates, and leave the gradients of the last one in the parameters."""
-        for _, bucket, first, last, *_ in self._updates:
+        for _, bucket, first, last, *_ in self.updates:
             bucket.steps[first:last] = [bucket.steps[first] + count] * (last - first)
         for p in self.others:
             p.grad = None

@@ -61,7 +61,8 @@ class Trainer(Loop):
         ``on_fit_start``, ``on_epoch_start``, ``on_step_end``, ``on_epoch_end``, ``on_interrupt`` (between two
         updates, before Ctrl-C or SIGTERM ends the training), ``on_fit_end``, each of which takes the trainer.
         With ``on_step_end``, each update is a call from Python; without, many small ones are one native call of at
-        most 50 ms, if the loader is a DataLoader over a tuple of arrays and there is no `step_schedule`. A callback
+        most 50 ms, if the loader is a DataLoader over a tuple of arrays and the `step_schedule`, if there is one, is
+        a schedule of this package that looks at nothing but the number of steps (not a LambdaLR). A callback
         with ``every_step = False`` is content with being called in between.
     progress : bool, optional
         Show a progress bar. Default: on a terminal, and in a notebook.

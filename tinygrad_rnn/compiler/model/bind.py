@@ -44,6 +44,7 @@ from ...kernels.stages.stage_codes import (
     IntegerStage,
     LaunchStage,
     NoteStage,
+    OptionsStage,
     RecordStage,
     RmspropStage,
     ScatterStage,
@@ -301,6 +302,10 @@ class Stages(StageList):
         """Write the norm that :meth:`clip_norm` has found to the place of the step in `norms`."""
         nothing = Span(0, 0)
         self.add(NoteStage(nothing, span(numbers), span(norms), span(step)), numbers, norms, step)
+
+    def options(self, table: np.ndarray, numbers: np.ndarray, step: np.ndarray) -> None:
+        """Copy the row of the step in `table` to the `numbers` of an :meth:`update`; both are float64."""
+        self.add(OptionsStage(Span(0, 0), span(table), span(numbers), span(step)), table, numbers, step)
 
     def record(self, loss: np.ndarray, losses: np.ndarray, step: np.ndarray) -> None:
         """Write a loss to the place of its step in `losses`, and count the step."""

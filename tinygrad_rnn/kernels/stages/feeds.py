@@ -1,4 +1,4 @@
-"""Stages around a step: its rows of the data, whether its numbers are finite, and its loss."""
+"""Stages around a step: its rows of the data, its options, whether it is finite, and its loss."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from ..loops.entry import array_like
 from ..loops.records import float64_in, integers_in, record_at
 from .lookups import copy_rows
-from .stage_codes import FeedIntegersStage, FeedStage, FiniteStage, NoteStage, RecordStage
+from .stage_codes import FeedIntegersStage, FeedStage, FiniteStage, NoteStage, OptionsStage, RecordStage
 
 
 def feed_stage(table: int, like: Any) -> None:
@@ -42,6 +42,15 @@ def note_stage(table: int, like: Any) -> None:
     """Note the norm of the gradients of a step, of a :class:`NoteStage` at an address."""
     stage = record_at(table, 0, NoteStage)
     float64_in(stage.norms)[integers_in(stage.step)[0]] = float64_in(stage.numbers)[1]
+
+
+def options_stage(table: int, like: Any) -> None:
+    """Copy the options of a step, of an :class:`OptionsStage` at an address."""
+    stage = record_at(table, 0, OptionsStage)
+    x, out = float64_in(stage.table), float64_in(stage.numbers)
+    first = integers_in(stage.step)[0] * out.size
+    for j in range(out.size):
+        out[j] = x[first + j]
 
 
 def record_stage(table: int, like: Any) -> None:

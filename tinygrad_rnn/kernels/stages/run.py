@@ -15,7 +15,7 @@ from ..build.fingerprint import kernel
 from ..loops.launches import calls
 from .alignments import ctc_gradient_stage, ctc_stage
 from .copies import copy_stage, fill_stage
-from .feeds import feed_integers_stage, feed_stage, finite_stage, note_stage, record_stage
+from .feeds import feed_integers_stage, feed_stage, finite_stage, note_stage, options_stage, record_stage
 from .integers import integer_stage, to_floats_stage, to_integers_stage
 from .launches import launch_stage
 from .lookups import gather_stage, scatter_stage
@@ -36,6 +36,7 @@ from .stage_codes import (
     IntegerStage,
     LaunchStage,
     NoteStage,
+    OptionsStage,
     RecordStage,
     RmspropStage,
     ScatterStage,
@@ -60,6 +61,7 @@ FUNCTIONS = {
     FeedIntegersStage: feed_integers_stage,
     FiniteStage: finite_stage,
     NoteStage: note_stage,
+    OptionsStage: options_stage,
     RecordStage: record_stage,
     GatherStage: gather_stage,
     ScatterStage: scatter_stage,

@@ -234,6 +234,15 @@ class NoteStage(NamedTuple):
     step: Span
 
 
+class OptionsStage(NamedTuple):
+    """Copies the options of a step, a row of a table, to the numbers of an update."""
+
+    like: Span  # any array of the dtype
+    table: Span  # float64
+    numbers: Span  # float64
+    step: Span
+
+
 class RecordStage(NamedTuple):
     """Notes a loss, and counts the step."""
 
@@ -291,5 +300,6 @@ class ClipValueStage(NamedTuple):
 Stage = (
     LaunchStage | CopyStage | FillStage | IntegerStage | ToFloatsStage | ToIntegersStage | GatherStage | ScatterStage
     | CtcStage | SegmentsStage | StepsStage | UpdateStage | ClipNormStage | ClipValueStage | FeedStage
-    | FeedIntegersStage | FiniteStage | NoteStage | RecordStage
+    | FeedIntegersStage | FiniteStage | NoteStage | OptionsStage
+    | RecordStage
 )  # fmt: skip
