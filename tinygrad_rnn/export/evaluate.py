@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .graph import Constant, Fill, Graph, Node, Parameter, Range, Scan, Value
+from .graph import Constant, Fill, Graph, Node, Parameter, Range, Scan, Step, Value
 from .sizes import at
 
 Values = dict[int, Any]  # arrays by the ids of values
@@ -25,7 +25,7 @@ def evaluate(graph: Graph, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
     sizes = graph.sizes_of(inputs)
     values: Values = {id(v): a for v, a in zip(graph.inputs, inputs)}
     values |= {id(v): given_array(v, sizes) for v in graph.values() if id(v) not in values}
-    _run(graph.nodes, values, sizes)
+    run_nodes(graph.nodes, values, sizes)
     return [values[id(v)] for v in graph.outputs]
 
 
@@ -42,10 +42,15 @@ def given_array(value: Value, sizes: Mapping[str, int]) -> np.ndarray:
     return np.broadcast_to(line, shape)
 
 
-def _run(nodes: Sequence[Node], values: Values, sizes: Mapping[str, int]) -> None:
+def run_nodes(nodes: Sequence[Node], values: Values, sizes: Mapping[str, int]) -> None:
+    """Add the results of operations to `values`, which come operands first."""
     for node in nodes:
         if isinstance(node, Scan):
             found: Any = _scan(node, values, sizes)
+        elif isinstance(node, Step):
+            local = values | {key: values[id(v)] for key, v in node.replaced.items()}
+            run_nodes(node.scan.body, local, sizes)
+            found = tuple(local[id(v)] for v in (*node.scan.step_outputs, *node.scan.new_states))
         else:
             args = [values[id(a)] if isinstance(a, Value) else at(a, sizes) for a in node.args]
             assert node.op.forward is not None
@@ -79,7 +84,7 @@ def _scan(scan: Scan, values: Values, sizes: Mapping[str, int]) -> tuple[np.ndar
         local |= {id(v): x[t] for v, x in zip(scan.step_inputs, xs)}
         local |= {id(v): s for v, s in zip(scan.step_states, states)}
         with np.errstate(all="ignore"):
-            _run(scan.body, local, sizes)
+            run_nodes(scan.body, local, sizes)
         keep = functools.partial(_kept, valid[t])
         for ys, v in zip(outputs, scan.step_outputs):
             ys[t] = keep(local[id(v)], np.zeros_like(local[id(v)]))

@@ -19,7 +19,7 @@ from ..core.tree import Structure
 from .sizes import Size
 
 Dim = int | Size
-SCAN = Op("scan", None)  # the operation of a `Scan`
+SCAN, STEP = Op("scan", None), Op("step", None)  # the operations of a `Scan` and of a `Step`
 
 
 @dataclass(eq=False)
@@ -210,6 +210,21 @@ class Scan(Node):
 
 
 @dataclass(eq=False)
+class Step(Node):
+    """One time step of a recurrent layer; its results are those of the body.
+
+    Attributes
+    ----------
+    scan : Scan
+    replaced : dict
+        By the ids of the values that the body is given: what they are here.
+    """
+
+    scan: Any = None
+    replaced: dict[int, Value] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
 class Graph:
     """A traced model.
 
@@ -249,8 +264,8 @@ class Graph:
         """All operations, those of loops behind the loop that they belong to."""
         for node in self.nodes:
             yield node
-            if isinstance(node, Scan):
-                yield from node.body
+            if isinstance(node, Scan | Step):
+                yield from node.body if isinstance(node, Scan) else node.scan.body
 
     def scans(self) -> list[Scan]:
         """The recurrent layers, in the order in which they run."""
