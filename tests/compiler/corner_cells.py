@@ -18,6 +18,7 @@ from tinygrad_rnn.testing.step_cells import Shape, StepCell, gates, pair
 BUILT_IN = (
     "rnn", "lstm", "gru", "coupled_lstm", "fastgrnn", "layernorm_lstm", "layernorm_gru", "mingru", "minlstm", "lru",
     "slstm", "mlstm", "linear_attention", "deltanet", "gated_deltanet", "s6",
+    "lmu", "cfc", "lif", "conv_lstm",
 )  # fmt: skip
 CASES = [cell for name, cell in PAPER_CELLS.items() if name not in BUILT_IN]
 

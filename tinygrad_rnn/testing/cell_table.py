@@ -30,17 +30,20 @@ class CellRow(NamedTuple):
     states : int
         How many arrays its state has.
     inputs : callable, optional
-        ``inputs(T, B, I, H)``: a dict of shapes; default one sequence (T, B, I).
+        ``inputs(T, B, I, H)``: a shape, or a dict of shapes; default one sequence (T, B, I).
     compiled : bool
         Whether it is meant to compile.
+    smooth : bool
+        Whether differences show its gradients; those of spikes are a stand-in's.
     """
 
     name: str
     make: Callable[[int, int, Any], nn.Cell]
     covers: str
     states: int = 1
-    inputs: Callable[[int, int, int, int], dict[str, tuple[int, ...]]] | None = None
+    inputs: Callable[[int, int, int, int], Any] | None = None
     compiled: bool = True
+    smooth: bool = True
 
     def shapes(self, T: int, B: int, I: int, H: int) -> tuple[int, ...] | dict[str, tuple[int, ...]]:
         """The shapes of its inputs."""
@@ -89,6 +92,22 @@ CELLS = (
     CellRow("deltanet-heads", with_heads(nn.DeltaNetCell), "a matrix that is read and then written"),
     CellRow("gated-deltanet-heads", with_heads(nn.GatedDeltaNetCell), "the same with numbers for each head"),
     CellRow("s6", cell_of(nn.S6Cell, state_size=3), "a state of several numbers for each feature"),
+    CellRow("lmu", cell_of(nn.LMUCell, memory_size=3, window=5.0), "buffers, numbers of a row beside features", 2),
+    CellRow("cfc", cell_of(nn.CfCCell), "activations of a product of activations"),
+    CellRow(
+        "cfc-times",
+        lambda i, h, dtype: module_cells.Timed(nn.CfCCell(i, h, dtype=dtype)),
+        "a pair of an input and a time",
+        inputs=lambda T, B, I, H: {"x": (T, B, I), "time": (T, B, 1)},
+    ),
+    CellRow("lif", cell_of(nn.LIFCell, slope=2.0), "a step with a stand-in's derivative", 3, smooth=False),
+    CellRow(
+        "conv-lstm",
+        lambda i, h, dtype: nn.ConvLSTMCell(2 * i, 2 * h, length=2, dtype=dtype),
+        "products at each place of an axis",
+        2,
+        inputs=lambda T, B, I, H: (T, B, 2 * I),
+    ),
     CellRow(
         "conv1d",
         lambda i, h, dtype: nn.Conv1dCell(nn.Conv1d(i, h, 3, dtype=dtype)),
@@ -193,6 +212,10 @@ EQUATIONS: dict[type[nn.Cell], Equations] = {
     nn.GatedDeltaNetCell: _equations(
         "gated_deltanet", _heads | {"a_log": "a_log"}, {k: _qkv[k] for k in ("w_q", "w_k", "w_v")}
     ),
+    nn.LMUCell: _equations("lmu", _products | {"w_m": "weight_mh"} | {name: name for name in ("e_x", "e_h", "e_m")}),
+    nn.CfCCell: _equations("cfc", _gates | {"w_z": "weight_z", "b_z": "bias_z"}),
+    nn.LIFCell: _equations("lif", _products),
+    nn.ConvLSTMCell: _equations("conv_lstm", _gates),
     nn.S6Cell: _equations(
         "s6",
         {"b_d": "bias", "a_log": "a_log", "d": "d"},

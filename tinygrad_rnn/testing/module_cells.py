@@ -104,3 +104,13 @@ class TwoInputs(nn.Cell):
     def step(self, x, h):
         h = tr.tanh(self.weight(tr.concat([x["a"], h], axis=-1)) + x["b"].sum(axis=1))
         return h, h
+
+
+class Timed(nn.Cell):
+    """A cell that takes a pair, with the parts of its input by names."""
+
+    def __init__(self, inner):
+        self.inner, self.hidden_size = inner, inner.hidden_size
+
+    def step(self, x, h):
+        return self.inner.step((x["x"], tr.exp(x["time"])), h)

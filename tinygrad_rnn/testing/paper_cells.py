@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..recurrent.cells.memory_unit import legendre_memory
 from .step_cells import Shape, StepCell, columns, gates, pair
 
 PAPER_CELLS: dict[str, StepCell] = {}
@@ -273,6 +274,54 @@ def s6(lib, p, x, h):
     u, delta = x @ p.w_u, softplus(lib, x @ p.w_d + p.b_d)
     h = lib.exp(-delta[:, :, None] * lib.exp(p.a_log).T) * h + outer(delta * u, x @ p.w_b)
     return read(h, x @ p.w_c) + p.d * u, h
+
+
+# ---- as they are with the options that cells have by default
+
+
+@row(
+    lambda I, H: {"e_x": (I,), "e_h": (H,), "e_m": (16,), "w": (I, H), "u": (H, H), "w_m": (16, H)},
+    state=lambda I, H: (Shape(H), Shape(16)),
+)
+def lmu(lib, p, x, state):
+    """Voelker, Kajic and Eliasmith 2019, section 2, with 16 polynomials and a window of 64 steps."""
+    h, m = state
+    a, b = legendre_memory(16, 64.0)
+    m = m @ a.T + (x @ p.e_x + h @ p.e_h + m @ p.e_m)[:, None] * b
+    h = lib.tanh(x @ p.w + h @ p.u + m @ p.w_m)
+    return h, (h, m)
+
+
+@row(lambda I, H: {"w": (I, H), "u": (H, H), "b": (H,), "w_z": (H, 4 * H), "b_z": (4 * H,)})
+def cfc(lib, p, x, h):
+    """Hasani et al. 2022, equation 4, with steps of length one."""
+    z = 1.7159 * lib.tanh((x @ p.w + h @ p.u + p.b) * (2.0 / 3.0))
+    g, k, f, s = columns(z @ p.w_z + p.b_z, 4)
+    gate = lib.sigmoid(f + s)
+    h = lib.tanh(g) * (1.0 - gate) + lib.tanh(k) * gate
+    return h, h
+
+
+@row(lambda I, H: {"w": (I, H), "u": (H, H)}, state=lambda I, H: (Shape(H),) * 3)
+def lif(lib, p, x, state):
+    """Neftci, Mostafa and Zenke 2019, equations 4 and 5; the gradient of its spikes is zero."""
+    i, v, s = state
+    v, i = 0.85 * v + i - s, 0.9 * i + x @ p.w + s @ p.u
+    s = lib.relu(v - 1.0) / lib.abs(v - 1.0)
+    return s, (i, v, s)
+
+
+@row(
+    lambda I, H: {"w": (3 * I, 4 * H), "u": (3 * H, 4 * H), "b": (4 * H,)},
+    state=lambda I, H: (Shape(1, H), Shape(1, H)),
+)
+def conv_lstm(lib, p, x, state):
+    """Shi et al. 2015, section 3.1, with one place, of which the kernel has the second of three."""
+    (h, c), I, H = (v[:, 0] for v in state), x.shape[1], p.u.shape[0] // 3
+    i, f, g, o = columns(x @ p.w[I : 2 * I] + h @ p.u[H : 2 * H] + p.b, 4)
+    c = lib.sigmoid(f) * c + lib.sigmoid(i) * lib.tanh(g)
+    h = lib.sigmoid(o) * lib.tanh(c)
+    return h, (h[:, None], c[:, None])
 
 
 # ---- not built in
