@@ -14,17 +14,15 @@ from .traced import TracedCell
 from .weights import Weights
 
 NOTE = """\
- * Include it in one or more C files; it needs no library{libm}.
- *
- *     {name}_state state;
- *     {name}_init(&state);                  before the first sequence
- *     {name}_step(&state, {ins}, {outs});   one time step
- *     {name}_run(&state, {ins}, {outs}, T); T steps, whose rows lie one after the other
- *     {name}_reset(&state);                 before another sequence
- *
  * Nothing is allocated, and arguments may not overlap. Functions are static inline; define {upper}_API to change that.
  * Elementary functions are within 4 units in the last place; with {upper}_USE_LIBM defined they are the C library's.
  * Loops become vectors at -O3 without -ffast-math."""
+USAGE = """\
+ *     {name}_state state;
+ *     {name}_init(&state);  before the first sequence
+ *     {name}_step(&state, {args});  one time step
+ *     {name}_run(&state, {args}, T);  T steps, whose rows lie one after the other
+ *     {name}_reset(&state);  before another sequence"""
 
 
 class HeaderText(NamedTuple):
@@ -38,66 +36,89 @@ class HeaderText(NamedTuple):
 
 def cell_header(cell: TracedCell, name: str, dtype: np.dtype, int8: bool) -> HeaderText:
     """The header of one cell."""
-    dialect = Dialect(name, dtype)
-    weights, program = Weights(dialect, int8), cell.program
+    dialect, program = Dialect(name, dtype), cell.program
+    weights = Weights(dialect, int8)
     fields = [f"s{i}" for i in range(len(program.states))]
     writer = StepWriter(cell, fields, weights, dialect)
     body = writer.write()
     begin = _beginning(cell, fields, weights, dialect)
-    sizes = [s.width for s in program.inputs], [s.width for s in program.outputs], [s.width for s in program.states]
-    state_bytes = sum(sizes[2]) * dtype.itemsize
-    text = "\n\n".join(
-        part
-        for part in (
-            _comment(cell, name, sizes, (weights.bytes, state_bytes, writer.scratch), dialect, int8),
-            _opening(name, sizes),
-            _state(name, dialect.real, list(zip(fields, sizes[2]))),
-            weights.text(),
-            dialect.functions(),
-            _functions(name, dialect.real, sizes, begin, body),
-            f"#endif  /* {name.upper()}_H */\n",
-        )
-        if part
-    )
-    return HeaderText(text, weights.bytes, state_bytes, writer.scratch)
+    ins, outs, states = ([s.width for s in part] for part in (program.inputs, program.outputs, program.states))
+    args = arguments(len(ins), len(outs))
+    counts = HeaderText("", weights.bytes, sum(states) * dtype.itemsize, writer.scratch)
+    title = f"{cell.title}: {' and '.join(map(str, ins))} features to {' and '.join(map(str, outs))}."
+    parts = [
+        comment(title, USAGE.format(name=name, args=args), listing(cell), counts, dialect, int8),
+        opening(name, [("INPUT", ins), ("OUTPUT", outs)]),
+        struct(f"{name}_state", dialect.real, list(zip(fields, states))),
+        weights.text(),
+        dialect.functions(),
+        _functions(name, dialect.real, ins, outs, begin, body),
+    ]
+    return counts._replace(text=closed(parts, name))
 
 
-def _comment(cell: TracedCell, name: str, sizes: tuple, counts: tuple, dialect: Dialect, int8: bool) -> str:
-    ins, outs = (", ".join(names) for names in (_names("in", len(sizes[0])), _names("out", len(sizes[1]))))
+def closed(parts: Sequence[str], name: str) -> str:
+    """The whole text."""
+    return "\n\n".join([*filter(None, parts), f"#endif  /* {name.upper()}_H */"]) + "\n"
+
+
+def comment(title: str, usage: str, lines: Sequence[str], counts: HeaderText, dialect: Dialect, int8: bool) -> str:
+    """The comment at the beginning: sizes, how to call it, and the program."""
+    name = dialect.prefix
     libm = " (but for sine and cosine of huge numbers: -lm)" if {"sin", "cos"} & dialect.used else ""
-    lines = [f"/* {cell.title}: {' and '.join(map(str, sizes[0]))} features to {' and '.join(map(str, sizes[1]))}."]
-    lines.append(f" * {counts[0]} bytes of constants, {counts[1]} of state, {counts[2]} of the stack in a step;")
-    lines.append(f" * numbers are {dialect.real}{', matrices int8 with a scale for each row' if int8 else ''}.")
-    lines += [" *", NOTE.format(name=name, upper=name.upper(), ins=ins, outs=outs, libm=libm), " *"]
-    lines.append(" * One step, of rows of features:")
-    names = {s.uid: f"x{i}" for i, s in enumerate(cell.program.inputs)}
-    names |= {s.uid: f"s{i}" for i, s in enumerate(cell.program.states)}
-    names |= cell.hints
+    return "\n".join([
+        f"/* {title}",
+        f" * {counts.weights} bytes of constants, {counts.state} of state, {counts.scratch} of the stack in a call;",
+        f" * numbers are {dialect.real}{', matrices int8 with a scale for each row' if int8 else ''}.",
+        " *",
+        f" * Include it in one or more C files; it needs no library{libm}.",
+        " *", usage, " *",
+        NOTE.format(upper=name.upper()),
+        " *",
+        *[f" * {line}".replace("*/", "* /").rstrip() for line in lines],
+        " */",
+    ])  # fmt: skip
+
+
+def listing(cell: TracedCell) -> list[str]:
+    """The program of a step, in lines."""
     program = cell.program
-    printer = Printer(names)
-    lines += [f" *     {line}" for line in printer.listing(program.results, [*cell.constants, *names])]
+    names = {s.uid: f"x{i}" for i, s in enumerate(program.inputs)}
+    names |= {s.uid: f"s{i}" for i, s in enumerate(program.states)}
+    printer = Printer(names | cell.hints)
     results = [f"y{i} = {printer.name(s)}" for i, s in enumerate(program.outputs)]
     results += [f"next s{i} = {printer.name(s)}" for i, s in enumerate(program.new_states)]
-    return "\n".join([*(line.replace("*/", "* /") for line in lines), f" *     {'; '.join(results)}", " */"])
+    lines = printer.listing(program.results, [*cell.constants, *names])
+    return [
+        f"One step of {cell.title}, of rows of features:",
+        *[f"    {line}" for line in [*lines, "; ".join(results)]],
+    ]
 
 
-def _names(kind: str, count: int) -> list[str]:
+def named(kind: str, count: int) -> list[str]:
+    """A name for each of several."""
     return [kind] if count == 1 else [f"{kind}_{i}" for i in range(count)]
 
 
-def _opening(name: str, sizes: tuple) -> str:
+def arguments(inputs: int, outputs: int) -> str:
+    """The inputs and outputs in a call."""
+    return ", ".join([*named("in", inputs), *named("out", outputs)])
+
+
+def opening(name: str, sizes: Sequence[tuple[str, Sequence[int]]]) -> str:
+    """The guard, the includes, and the sizes as macros."""
     upper = name.upper()
     lines = [f"#ifndef {upper}_H", f"#define {upper}_H", "", "#include <math.h>  /* INFINITY, NAN */"]
     lines += ["#include <stdint.h>", "#include <string.h>", "", f"#ifndef {upper}_API"]
-    lines += [f"#define {upper}_API static inline", "#endif", ""]
-    for kind, widths in (("INPUT", sizes[0]), ("OUTPUT", sizes[1])):
-        lines += [f"#define {upper}_{n} {w}" for n, w in zip(_names(kind, len(widths)), widths)]
-    return "\n".join(lines)
+    lines += [f"#define {upper}_API static inline", "#endif"]
+    defines = [f"#define {upper}_{n} {w}" for kind, widths in sizes for n, w in zip(named(kind, len(widths)), widths)]
+    return "\n".join([*lines, *([""] * bool(defines)), *defines])
 
 
-def _state(name: str, real: str, fields: Sequence[tuple[str, int]]) -> str:
+def struct(name: str, real: str, fields: Sequence[tuple[str, int]]) -> str:
+    """A type for a state."""
     inside = [f"    {real} {field}[{width}];" for field, width in fields] or ["    char none;"]
-    return "\n".join(["typedef struct {", *inside, f"}} {name}_state;"])
+    return "\n".join(["typedef struct {", *inside, f"}} {name};"])
 
 
 def _beginning(cell: TracedCell, fields: Sequence[str], weights: Weights, dialect: Dialect) -> list[str]:
@@ -109,16 +130,24 @@ def _beginning(cell: TracedCell, fields: Sequence[str], weights: Weights, dialec
     return lines or ["    s->none = 0;"]
 
 
-def _functions(name: str, real: str, sizes: tuple, begin: list[str], body: str) -> str:
-    api = f"{name.upper()}_API"
-    xs, ys = ([f"{letter}{i}" for i in range(len(widths))] for letter, widths in zip("xy", sizes))
-    pointers = [f"const {real} *restrict {x}" for x in xs] + [f"{real} *restrict {y}" for y in ys]
-    moved = [f"{v} + t * {w}" for v, w in zip(xs + ys, sizes[0] + sizes[1])]
-    unused = " ".join(f"(void){v};" for v in ["s", *xs])
+def pointers(real: str, inputs: int, outputs: int) -> list[str]:
+    """Parameters for the inputs and outputs of a step."""
+    return [f"const {real} *restrict x{i}" for i in range(inputs)] + [f"{real} *restrict y{i}" for i in range(outputs)]
+
+
+def unused(names: Sequence[str]) -> str:
+    """A statement that keeps compilers from warning of parameters that nothing reads."""
+    return "    " + " ".join(f"(void){name};" for name in names)
+
+
+def _functions(name: str, real: str, ins: Sequence[int], outs: Sequence[int], begin: Sequence[str], body: str) -> str:
+    api, parameters = f"{name.upper()}_API", ", ".join(pointers(real, len(ins), len(outs)))
+    moved = [f"x{i} + t * {w}" for i, w in enumerate(ins)] + [f"y{i} + t * {w}" for i, w in enumerate(outs)]
     return "\n".join([
         f"{api} void {name}_reset({name}_state *restrict s) {{", *begin, "}", "",
         f"{api} void {name}_init({name}_state *restrict s) {{", f"    {name}_reset(s);", "}", "",
-        f"{api} void {name}_step({name}_state *restrict s, {', '.join(pointers)}) {{", f"    {unused}", body, "}", "",
-        f"{api} void {name}_run({name}_state *restrict s, {', '.join(pointers)}, long T) {{",
+        f"{api} void {name}_step({name}_state *restrict s, {parameters}) {{",
+        unused(["s", *[f"x{i}" for i in range(len(ins))]]), body, "}", "",
+        f"{api} void {name}_run({name}_state *restrict s, {parameters}, long T) {{",
         f"    for (long t = 0; t < T; t++) {name}_step(s, {', '.join(moved)});", "}",
     ])  # fmt: skip

@@ -12,12 +12,17 @@ import numpy as np
 from ... import atomic, compiler, config
 from ...checks import one_of, shown
 from ...compiler.ir.program_ops import MATMUL
-from ...core import Tensor
-from ...errors import DTypeError, ExportError
+from ...core import Tensor, tree
+from ...errors import DTypeError
 from ...modules.module import Module
 from ...recurrent import Cell, Recurrent, Stacked
 from ...recurrent.layers.multilayer import RNNBase
+from ..evaluate import evaluate
+from ..graph import Graph, Parameter
+from ..tracing import evaluating, trace
 from .header import cell_header
+from .model import rounded
+from .model_header import model_header
 from .traced import TracedCell, trace_cell
 from .weights import quantised
 
@@ -71,8 +76,9 @@ def to_c(
         Of all numbers in the file.
     name : str, optional
         The first part of all names; by default the file's.
-    example : nest of arrays (1, ...), optional
-        An input of one step; needed where a cell has no ``input_size``.
+    example : array, or a tuple of arguments, optional
+        What a call takes, with a batch and a time of lengths that differ from other axes; of a cell, an input of one
+        step (1, ...). Cells and layers with an ``input_size`` that run forwards need none.
     weights : {"float", "int8"}
         "int8": matrices are integers of a byte, with a scale for each output.
 
@@ -101,10 +107,24 @@ def to_c(
     int8 = one_of("weights", weights, ("float", "int8")) == "int8"
     target = Path(atomic.checked(path))
     title = _identifier(target.stem if name is None else name, "path" if name is None else "name")
-    cell = trace_cell(_cell(model), example)
-    header = cell_header(cell, title, kind, int8)
+    if not isinstance(model, Module):
+        raise TypeError(f"model: got {type(model).__name__}, wanted a cell, a layer or a model")
+    cell = None if type(example) is tuple and len(example) > 1 else _cell(model)
+    if cell is not None:
+        traced = trace_cell(cell, _first_step(model, example))
+        header = cell_header(traced, title, kind, int8)
+        error = error_of_cell(traced) if int8 else None
+    else:
+        if example is None:
+            raise ValueError(
+                f"example: wanted the arguments of a call of {type(model).__name__}, with a batch and a time"
+            )
+        with evaluating(model):
+            graph = trace(model, example)
+            header = model_header(graph, title, kind, int8)
+        error = error_of_graph(graph) if int8 else None
     atomic.write(target, header.text.encode())
-    return CFile(target, title, header.weights, header.state, header.scratch, error_of_int8(cell) if int8 else None)
+    return CFile(target, title, header.weights, header.state, header.scratch, error)
 
 
 def _dtype(dtype: Any) -> np.dtype:
@@ -124,20 +144,28 @@ def _identifier(name: Any, argument: str) -> str:
     return name
 
 
-def _cell(model: Any) -> Cell:
-    """The cell that runs step by step."""
+def _cell(model: Module) -> Cell | None:
+    """The cell that runs step by step, if there is nothing around it."""
     if isinstance(model, Cell):
         return model
     if isinstance(model, Recurrent) and not model.reverse:
         return model.cell
     if isinstance(model, RNNBase) and not model.bidirectional and not model.reverse:
         return model._cells[0] if len(model._cells) == 1 else Stacked(model._cells)
-    if not isinstance(model, Module):
-        raise TypeError(f"model: got {type(model).__name__}, wanted a cell, a layer or a model")
-    raise ExportError(f"model: got {type(model).__name__}, wanted a cell, or a layer that runs forwards in time")
+    return None
 
 
-def error_of_int8(cell: TracedCell) -> float:
+def _first_step(model: Module, example: Any) -> Any:
+    """The first step of the first row of an example."""
+    if type(example) is tuple:
+        (example,) = example
+    if example is None or isinstance(model, Cell):
+        return example
+    first = (slice(1), 0) if model.batch_first else (0, slice(1))  # type: ignore[attr-defined]
+    return tree.map(lambda x: np.asarray(x.numpy() if isinstance(x, Tensor) else x)[first], example)
+
+
+def error_of_cell(cell: TracedCell) -> float:
     """The error of the outputs with matrices of int8, relative to the outputs; both as root mean squares."""
     program, rng = cell.program, np.random.default_rng(0)
     xs = [Tensor(rng.standard_normal((STEPS, 1, s.width)).astype(program.dtype)) for s in program.inputs]
@@ -154,6 +182,27 @@ def error_of_int8(cell: TracedCell) -> float:
                 values[uid] = Tensor(array)
             found = compiler.replay(program, xs, states, values)
             outputs.append(np.concatenate([y.data.ravel() for y in found[: len(program.outputs)]]))
-    wanted, got = outputs
+    return _relative(*outputs)
+
+
+def error_of_graph(graph: Graph) -> float:
+    """The same of a model, for its example."""
+    outputs = []
+    for replaced in ({}, rounded(graph, quantised)):
+        kept = {id(v): v.array for v in graph.values() if isinstance(v, Parameter)}
+        try:
+            for v in graph.values():
+                if isinstance(v, Parameter):
+                    v.array = replaced.get(id(v), v.array)
+            found = evaluate(graph, graph.example)
+        finally:
+            for v in graph.values():
+                if isinstance(v, Parameter):
+                    v.array = kept[id(v)]
+        outputs.append(np.concatenate([y.ravel() for y in found if y.dtype.kind == "f"]))
+    return _relative(*outputs)
+
+
+def _relative(wanted: np.ndarray, got: np.ndarray) -> float:
     size, error = (float(np.sqrt(np.mean(a.astype(np.float64) ** 2))) for a in (wanted, got - wanted))
     return error / size if size else 0.0

@@ -1,0 +1,265 @@
+"""A whole model in C: its loops, what is around them, and whether it runs step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ...errors import ExportError
+from ..evaluate import given_array, run_nodes
+from ..graph import SCAN, Graph, Input, Node, Parameter, Scan, Value
+from ..sizes import Size, named
+from .arrays import Array, Length, packed, product, row_strides
+from .graph_writer import GraphWriter
+from .operations import rule_of, write
+from .traced import TracedCell, trace_cell
+
+STEPS = 5  # over which a stream is compared with a sequence
+
+
+class Part(NamedTuple):
+    """A loop of a model: its node, the program of its cell, and the number in its names."""
+
+    scan: Scan
+    cell: TracedCell
+    number: int
+
+
+def parts_of(graph: Graph) -> list[Part]:
+    """The loops of a model, with the programs of their cells.
+
+    Raises
+    ------
+    ExportError
+        For a cell with several inputs, or that cannot be traced.
+    """
+    found: list[Part] = []
+    for scan in graph.scans():
+        if len(scan.inputs) != 1:
+            raise ExportError(f"{type(scan.cell).__name__}: got {len(scan.inputs)} inputs inside a model, wanted one")
+        row = [n for n in scan.inputs[0].shape[2:] if isinstance(n, int)]
+        if len(row) < len(scan.inputs[0].shape) - 2 or not _is_row(scan.batch):
+            raise ExportError(
+                f"{type(scan.cell).__name__}: got inputs of shape ({', '.join(map(str, scan.inputs[0].shape))}), "
+                "wanted a batch of any size; pass an example whose batch has another length than its other axes"
+            )
+        example = np.zeros((1, *row), scan.inputs[0].dtype)
+        found.append(Part(scan, trace_cell(scan.cell, example), len(found)))
+    return found
+
+
+def _is_row(batch: int | Size) -> bool:
+    return batch == 1 if isinstance(batch, int) else batch.names <= {"B"} and batch.at({"B": 1}) == 1
+
+
+def constants_of(graph: Graph) -> dict[int, np.ndarray]:
+    """The values that no call changes, by id: computed of parameters alone."""
+    values: dict[int, Any] = {}
+    for v in graph.values():
+        if not isinstance(v, Input):
+            try:
+                values[id(v)] = given_array(v, {"B": 1})
+            except KeyError:  # of another size
+                continue
+    for node in graph.nodes:
+        if isinstance(node, Scan) or not all(id(a) in values for a in node.operands):
+            continue
+        try:
+            run_nodes([node], values, {"B": 1})
+        except KeyError:
+            continue
+    return values
+
+
+def refuse_unknown(graph: Graph, constants: Mapping[int, np.ndarray]) -> None:
+    """Raise an error that lists all operations that C has no rule for."""
+    unknown = [
+        n for n in graph.nodes if not isinstance(n, Scan) and rule_of(n.op) is None and not _is_known(n, constants)
+    ]
+    if unknown:
+        words = sorted({f"{n.op.name} at {n.where}" for n in unknown})
+        raise ExportError(f"{graph.title}: C has no such operations: {'; '.join(words)}")
+
+
+def _is_known(node: Node, constants: Mapping[int, np.ndarray]) -> bool:
+    return all(id(r) in constants for r in node.results)
+
+
+# ---- step by step
+
+
+def streams(graph: Graph, constants: dict[int, np.ndarray]) -> str:
+    """The reason why a model does not run step by step; empty if it does."""
+    if not graph.scans():
+        return "it has no recurrent layer"
+    if set(graph.sizes) - {"B"} != {"T"}:
+        return "its inputs have other sizes than batch and time"
+    for scan in graph.scans():
+        if scan.reverse:
+            return "a layer runs in reverse"
+        if scan.steps:
+            return f"a layer is given {' and '.join(scan.steps)}"
+        if not all(id(v) in constants for v in (*scan.states,)):
+            return "a state begins with what is computed of the inputs"
+    if not all(time_axis(v) is not None for v in graph.inputs):
+        return "an input has no time"
+    try:
+        agrees = _agrees(graph)
+    except (ArithmeticError, LookupError, ValueError):  # it takes no sequence of one step
+        agrees = False
+    return "" if agrees else "a step depends on other steps outside of the recurrent layers"
+
+
+def time_axis(value: Value) -> int | None:
+    """The axis of a value that is the time."""
+    return next((i for i, n in enumerate(value.shape) if n == named("T")), None)
+
+
+def _agrees(graph: Graph) -> bool:
+    """Whether steps with the states carried on give what the whole sequence gives."""
+    rng, xs = np.random.default_rng(0), []
+    for v, array in zip(graph.inputs, graph.example):
+        for axis, n in enumerate(v.shape):
+            if isinstance(n, Size):
+                array = np.take(array, np.arange(n.at({"B": 1, "T": STEPS})) % array.shape[axis], axis)
+        xs.append((array * rng.uniform(0.5, 1.5, array.shape)).astype(v.dtype) if v.dtype.kind == "f" else array)
+    carried: dict[int, Any] = {}
+    axes = [time_axis(v) for v in graph.inputs]
+    for t in range(STEPS):
+        begun = _values(graph, [np.take(x, range(t + 1), a) for x, a in zip(xs, axes)], {"B": 1, "T": t + 1}, {})
+        step = _values(graph, [np.take(x, [t], a) for x, a in zip(xs, axes)], {"B": 1, "T": 1}, carried)
+        for y in graph.outputs:
+            whole, time = begun[id(y)], time_axis(y)
+            whole = whole if time is None else np.take(whole, [t], time)
+            if whole.shape != step[id(y)].shape or not np.allclose(step[id(y)], whole, 1e-4, 1e-5, equal_nan=True):
+                return False
+    return True
+
+
+def _values(graph: Graph, xs: Sequence[np.ndarray], sizes: dict[str, int], carried: dict[int, Any]) -> dict[int, Any]:
+    """All values of a call; loops begin with the states that are `carried`, and leave theirs there."""
+    values: dict[int, Any] = {id(v): x for v, x in zip(graph.inputs, xs)}
+    values |= {id(v): given_array(v, sizes) for v in graph.values() if id(v) not in values}
+    for node in graph.nodes:
+        if isinstance(node, Scan):
+            own = carried.get(id(node)) or [values[id(v)] for v in node.states]
+            begun = {id(v): s for v, s in zip(node.states, own)}
+            if len(begun) < len(node.states):  # one value is the first of several states
+                return {**values, **{id(v): np.full(1, np.nan) for v in graph.outputs}}
+            inside = values | begun
+            run_nodes([node], inside, sizes)
+            values |= {id(r): inside[id(r)] for r in node.results}
+            carried[id(node)] = [inside[id(r)] for r in node.final_states]
+        else:
+            run_nodes([node], values, sizes)
+    return values
+
+
+# ---- statements
+
+
+def write_loop(out: GraphWriter, part: Part, name: str, kept: bool) -> None:
+    """A recurrent layer; its state is `kept` in ``s``, or begins anew."""
+    scan, cell, length, real = part.scan, part.cell, out.length, out.dialect.real
+    time = length(scan.time)
+    sequences = [_by_step(out, out.of(v)) for v in scan.inputs]
+    ys = [out.new([*map(length, r.shape)]) for r in scan.outputs]
+    state = f"s->c{part.number}" if kept else f"c{part.number}"
+    widths = [s.width for s in cell.program.states]
+    if not kept:
+        out.lines.append(f"{name}_cell{part.number}_state {state};")
+        out.lines += begin(out, scan.states, state, widths)
+    at = lambda t: [t, 0] if not scan.batch_first else [0, t]
+    steps = {key: out.of(v) for key, v in scan.steps.items()}
+    lines = [f"const long t = {time} - 1 - k;"] if scan.reverse else []
+    t = "t" if scan.reverse else "k"
+    lines += _resets(out, scan, steps, state, widths, time, t, at)
+    pointers = [a.address([*at(t), *[0] * (len(a.shape) - 2)]) for a in (*sequences, *ys)]
+    call = f"{name}_cell{part.number}({', '.join([f'&{state}', *pointers])});"
+    tests = []
+    if "lengths" in steps:
+        tests.append(f"({real}){t} < {steps['lengths'].at([0])}")
+    if "mask" in steps:
+        tests.append(f"{steps['mask'].at(at(t))} != {out.dialect.number(0.0)}")
+    if tests:
+        zeros = [
+            f"    for (long j = 0; j < {product(y.shape[2:])}; j++) ({pointer})[j] = {out.dialect.number(0.0)};"
+            for y, pointer in zip(ys, pointers[len(sequences) :])
+        ]
+        lines += [f"if ({' && '.join(tests)}) {{", f"    {call}", "} else {", *zeros, "}"]
+    else:
+        lines.append(call)
+    out.lines += [f"for (long k = 0; k < {time}; k++) {{", *["    " + line for line in lines], "}"]
+    for r, y in zip(scan.outputs, ys):
+        out.arrays[id(r)] = y
+    for i, r in enumerate(scan.final_states):
+        out.arrays[id(r)] = packed([*map(length, r.shape)], f"{state}.s{i}")
+
+
+def _by_step(out: GraphWriter, x: Array) -> Array:
+    """A sequence whose rows lie in memory one by one."""
+    rows = x.base and x.text == "{}" and x.strides[2:] == row_strides(x.shape)[2:]
+    return x if rows else out.filled(x.shape, x.at)
+
+
+def begin(out: GraphWriter, states: Sequence[Value], state: str, widths: Sequence[int]) -> list[str]:
+    """Set a state to the first one."""
+    lines = []
+    for i, (v, width) in enumerate(zip(states, widths)):
+        row = out.reshape(out.of(v), (width,))
+        lines.append(f"for (long j = 0; j < {width}; j++) {state}.s{i}[j] = {row.at(['j'])};")
+    return lines or [f"{state}.none = 0;"]
+
+
+def _resets(
+    out: GraphWriter,
+    scan: Scan,
+    steps: dict[str, Array],
+    state: str,
+    widths: Sequence[int],
+    time: Length,
+    t: str,
+    at: Any,
+) -> list[str]:
+    """Set the state anew before the steps that say so; backwards, a cut before a step is one after it."""
+    if "resets" not in steps:
+        return []
+    cut = f"({t} + 1)" if scan.reverse else t
+    tests = [f"{cut} < {time}"] if scan.reverse else []
+    tests.append(f"{steps['resets'].at(at(cut))} != {out.dialect.number(0.0)}")
+    if "lengths" in steps:
+        tests.append(f"({out.dialect.real}){cut} < {steps['lengths'].at([0])}")
+    begun = begin(out, scan.reset_states or scan.states, state, widths)
+    return [f"if ({' && '.join(tests)}) {{", *["    " + line for line in begun], "}"]
+
+
+def write_graph(out: GraphWriter, graph: Graph, parts: Sequence[Part], name: str, kept: bool) -> None:
+    """All operations, from the inputs ``x0``, ... to the outputs ``y0``, ..."""
+    real = out.dialect.real
+    for i, v in enumerate(graph.inputs):
+        text = "{}" if v.dtype.kind == "f" else f"({real}){{}}"
+        out.arrays[id(v)] = packed([*map(out.length, v.shape)], f"x{i}", text)
+    loops = {id(p.scan): p for p in parts}
+    for node in graph.nodes:
+        if node.op is SCAN:
+            write_loop(out, loops[id(node)], name, kept)
+        elif not _is_known(node, out.constants):
+            write(out, node)
+    for i, y in enumerate(graph.outputs):
+        array = out.of(y)
+        size, cast = product(array.shape), "" if y.dtype.kind == "f" else "(int32_t)"
+        flat = out.reshape(array, (size,))
+        out.lines.append(f"for (long j = 0; j < {size}; j++) y{i}[j] = {cast}{flat.at(['j'])};")
+
+
+def rounded(graph: Graph, quantise: Any) -> dict[int, np.ndarray]:
+    """The matrices of products as integers of a byte have them, by the ids of parameters."""
+    tables = {id(n.args[0]) for n in graph.all_nodes() if n.op.name == "embedding" and n.operands}
+    found = {}
+    for v in graph.values():
+        if isinstance(v, Parameter) and v.array.ndim == 2 and min(v.array.shape) > 1 and id(v) not in tables:
+            whole, scale = quantise(v.array.T)
+            found[id(v)] = (whole * scale).T.astype(v.array.dtype)
+    return found
