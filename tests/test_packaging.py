@@ -41,10 +41,10 @@ def imported(folder: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        ("tinygrad_rnn", ["test", "notebooks", "tensorboard"]),
+        ("tinygrad_rnn", ["test", "notebooks", "tensorboard", "pandas"]),
         ("models", ["models"]),
         ("benchmarks", ["bench"]),
-        ("tests", ["test", "tensorboard"]),
+        ("tests", ["test", "tensorboard", "pandas"]),
     ],
 )
 def test_imports_are_declared(folder, extras):
@@ -55,7 +55,7 @@ def test_the_core_needs_no_extra():
     """Only random checks, pictures, loggers and the command line may need more than the core dependencies."""
     for path in (ROOT / "tinygrad_rnn").iterdir():
         if path.is_dir() and path.name not in ("cli", "testing", "viz"):
-            extras = {"train": ["tensorboard"], "estimators": ["sklearn"]}.get(path.name, [])
+            extras = {"train": ["tensorboard"], "data": ["pandas"], "estimators": ["sklearn"]}.get(path.name, [])
             assert imported(path) <= declared(*extras)
 
 

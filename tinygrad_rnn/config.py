@@ -227,7 +227,7 @@ def generator() -> np.random.Generator:
 
 @contextlib.contextmanager
 def drawing_from(generator: np.random.Generator) -> Iterator[None]:
-    """Context, per thread: the package draws from a generator of its own, and the common one stays as it is."""
+    """Context, per thread: the package draws from another generator than the common one."""
     before, grad_mode.generator = grad_mode.generator, generator
     try:
         yield

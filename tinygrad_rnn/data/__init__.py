@@ -1,8 +1,8 @@
 """Data: vocabularies, padding, windows, scalers, forecasts, readers of files, and loaders.
 
-Files, in reading order: `sequences`, `vocabulary`, `scalers`, `loader`, `streams`; readers by format, `files` (text,
-IDX, downloads), `tables` (CSV), `corpora` (labelled text), `wav`, `midi`; `audio` (features of sound), `ngrams` and
-`forecasting` (what a network has to beat); `_checks` and `_files`.
+Files, in reading order: `sequences`, `frames` and `frame_times` (of pandas), `vocabulary`, `scalers`, `loader`,
+`streams`; readers by format, `files` (text, IDX, downloads), `tables` (CSV), `corpora` (labelled text), `wav`, `midi`;
+`audio` (features of sound), `ngrams` and `forecasting` (what a network has to beat); `_checks` and `_files`.
 
 Everything here takes and returns NumPy arrays, and knows nothing of tensors; what is random draws from a seed, so that
 a run can be repeated. Readers raise DataError, whatever is in a file.
@@ -12,6 +12,7 @@ from .audio import log_mel
 from .corpora import read_class_folders, read_conll, read_pairs
 from .files import download, read_idx, read_text
 from .forecasting import find_period, persistence, roll_forward, seasonal_naive, walk_forward
+from .frames import FrameWindows
 from .loader import DataLoader, stack_examples
 from .midi import Note, read_midi, write_midi
 from .ngrams import NGramModel
@@ -24,6 +25,7 @@ from .wav import read_wav, write_wav
 
 __all__ = [
     "DataLoader",
+    "FrameWindows",
     "MinMaxScaler",
     "NGramModel",
     "Note",

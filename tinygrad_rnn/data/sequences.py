@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import reprlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ..checks import MOST_ELEMENTS, flag, one_of
+from ..checks import MOST_ELEMENTS, flag, one_of, shown
 from ..config import get_default_dtype
 from ..errors import DataError, ShapeError
 from ._checks import (
@@ -24,6 +25,7 @@ from ._checks import (
     require_range,
     stacked,
 )
+from .frames import MISSING, frame_windows
 
 
 def pad_sequences(
@@ -192,26 +194,62 @@ def one_hot(indices, depth: int, dtype=None) -> np.ndarray:
     return codes
 
 
-def windows(series, look_back: int, horizon: int = 1, stride: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def windows(
+    series,
+    look_back: int,
+    horizon: int = 1,
+    stride: int = 1,
+    *,
+    targets=None,
+    known=None,
+    past=None,
+    groups=None,
+    time=None,
+    freq=None,
+    missing: str = "error",
+    future: bool = False,
+) -> Any:
     """Cut a series into pairs of `look_back` past steps and the `horizon` steps that follow them.
 
     Window n starts at step ``n * stride``; there are ``N = (T - look_back - horizon) // stride + 1``.
 
     Parameters
     ----------
-    series : array_like, shape (T, F) or (T,)
+    series : array_like, shape (T, F) or (T,); or a pandas DataFrame
     look_back, horizon, stride : int
+    targets : str or list of str, optional
+        Columns of a frame to forecast. With it, what is returned keeps names and times.
+    known, past : str or list of str, optional
+        Columns that help: those that are known ahead, such as holidays, and those that are known afterwards only.
+    groups : str or list of str, optional
+        Columns, or levels of the index, that tell several series apart. No window is of two of them.
+    time : str, optional
+        The column, or level of the index, with the times of rows; the index itself unless given.
+    freq : str, optional
+        From one step to the next, as pandas calls it ("D", "MS"); guessed from dates unless given.
+    missing : {"error", "skip", "fill"}
+        What to do at a missing value, or where the times leave out steps: raise an error that names the place; leave
+        out the windows that would hold it; or repeat the last value before it (and tell, by `observed`, which targets
+        are of that kind).
+    future : bool
+        Only the last window of each series, whose targets are not known yet: it forecasts the steps after the last
+        row with all targets. Its `known` columns are those of rows without targets.
 
     Returns
     -------
     inputs : ndarray, shape (N, look_back, F)
     targets : ndarray, shape (N, horizon, F)
         New arrays. A series of shape (T,) gives windows without a feature axis: (N, look_back), (N, horizon).
+        With `targets=`, a :class:`FrameWindows` instead.
 
     Raises
     ------
     ShapeError
         If the series is shorter than one window and its horizon.
+    DataError
+        If a frame lacks a column, a value or a step, or its times are not in order.
+    DTypeError
+        If a column does not hold numbers.
 
     Examples
     --------
@@ -223,6 +261,14 @@ def windows(series, look_back: int, horizon: int = 1, stride: int = 1) -> tuple[
     array([[30],
            [40]])
     """
+    if targets is not None or future:
+        named = targets, known, past, groups, time, freq, missing, flag("future", future)
+        return frame_windows(series, look_back, horizon, stride, *named)
+    given = {"known": known, "past": past, "groups": groups, "time": time, "freq": freq}
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"{name}: got {shown(value)} without targets=, wanted the names of what to forecast")
+    one_of("missing", missing, MISSING)
     array = as_array("series", series)
     look_back = integer("look_back", look_back, 1)
     horizon = integer("horizon", horizon, 1)
