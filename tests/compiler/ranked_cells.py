@@ -1,5 +1,6 @@
 """Cells whose values have several axes, each for some of the operations on them; `RANKED` lists them."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -227,3 +228,23 @@ def one_matrix_for_many_rows(c, x, h, g):
         tr.einsum("bthk,hkn->bthn", g + x, c.p) + tr.einsum("bhtk,hkn->btnh", g.swapaxes(1, 2), c.p).swapaxes(2, 3)
     )
     return h.sum(1) + tr.einsum("bhtk,hkn->bhtn", x.swapaxes(1, 2), c.p).sum((1, 2)), [h, g]
+
+
+@ranked((2, 3), (2, 3), (4, 3), w=(7, 2), v=(6, 6))
+def joined(c, x, h, g):
+    """Joins along both axes, of masks too, whose parts are states, sums, products and what is joined already."""
+    wide = tr.concat([x, h, h.sum(2, keepdims=True)], axis=2)
+    h = tr.tanh(wide @ c.w).repeat(2, 2)[:, :, :3] + tr.stack([h[:, 1], x[:, 0]], axis=1) * 0.5
+    tall = tr.concat([x[:, :1] > 0, h > 0.1, (x * h)[:, 1:] < 0], axis=1)
+    g = tr.where(tall, tr.tanh(g), tr.concat([h, g[:, 1:3]], axis=1))
+    flat = tr.concat([g[:, ::-1, 0], h[:, 0, :2]], axis=1)
+    return tr.concat([flat @ c.v, flat.reshape((-1, 2, 3)).sum(1)], axis=1), [h, g]
+
+
+@ranked((6,), (2, 3))
+def signs_of_zeros(c, x, h):
+    z = x.reshape((-1, 2, 3))
+    wide, tall = tr.concat([z, h[:, :, :2]], axis=2), tr.stack([z, h], axis=2)
+    border = tr.pad(z, ((0, 0), (1, 0), (0, 1)), constant_values=2.0) + tr.pad(h, ((0, 0), (0, 1), (1, 0)))
+    parts = wide[:, ::-1], tall.swapaxes(1, 3), border, tr.split(tall, 2, axis=2)[1], z[:, [1, 0, 1]]
+    return tuple(p.reshape((-1, math.prod(p.shape[1:]))) for p in parts), [z[:, ::-1]]

@@ -175,3 +175,11 @@ class Begun(nn.Cell):
 def test_constants_of_a_sequence(how):
     x = tr.tensor(np.random.default_rng(0).uniform(-1, 1, (4, 3, 2, 3)), requires_grad=True)
     agree(Begun(), x, None, **how)
+
+
+def test_rearranged_values_keep_the_signs_of_zeros():
+    cell, x, state = arguments("signs_of_zeros", 3, 2)
+    x, state = tr.tensor(-0.0 * np.abs(x.numpy())), [tr.tensor(-0.0 * np.abs(state[0].numpy()))]
+    wanted, found = (leaves_of(scan(cell, x, state, mode=mode)) for mode in ("eager", "compiled"))
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(np.signbit(a.numpy()), np.signbit(b.numpy()))

@@ -10,7 +10,7 @@ from ...core.backward import unbroadcast
 from ..frontend.trace import Trace
 from ..ir import verify
 from ..ir.printer import is_reduction
-from ..ir.program_ops import BROADCAST_ROW, CAST, CONCAT, EXPAND, GATHER, LOOKUP, RESHAPE_ROW, SLICE, SUM
+from ..ir.program_ops import BROADCAST_ROW, CAST, CONCAT, EXPAND, GATHER, JOIN, LOOKUP, RESHAPE_ROW, SLICE, SUM
 from ..ir.rearranged import Table, readers, sums_of
 from ..ir.symbol import Symbol
 from ..ir.walk import fold
@@ -107,7 +107,7 @@ class _Reverse:
 
     def propagate(self, x: Symbol, g: Symbol) -> None:
         op: Any = x.op
-        if op is CONCAT:
+        if op is CONCAT or op is JOIN:
             start = 0
             for part in x.args:
                 self.add(part, self.trace.columns(g, start, start + part.width))

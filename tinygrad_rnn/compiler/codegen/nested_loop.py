@@ -8,7 +8,7 @@ from typing import Any
 from ...errors import CompileError
 from ..ir.lane_language import Input, Tree, reduction_code, walk
 from ..ir.printer import is_reduction
-from ..ir.program_ops import EXPAND, GATHER, SLICE
+from ..ir.program_ops import EXPAND, GATHER, JOIN, SLICE
 from ..ir.rearranged import Dims, axes_of, fit, starts
 from ..ir.symbol import Symbol
 from ..schedule.buffers import BufferKind, Place, Store, Sum
@@ -236,7 +236,9 @@ def _units(schedule: Schedule, level: int, item: Store | Piece) -> set[int]:
     seen: set[int] = set()
     while stack:
         s, fresh = stack.pop()
-        if not isinstance(s, Symbol) or not s.varying or s.uid in schedule.sources or s.op is SLICE or s.uid in seen:
+        if not isinstance(s, Symbol) or not s.varying or s.uid in schedule.sources or s.uid in seen:
+            continue
+        if s.op is SLICE or s.op is JOIN:
             continue
         seen.add(s.uid)
         acc = schedule.accumulations.get(s.uid)

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..ir.lane_language import Code, Input, elementwise_code, reduction_code, walk
 from ..ir.printer import is_reduction
-from ..ir.program_ops import CAST, EXPAND, GATHER, LOOKUP, SLICE
+from ..ir.program_ops import CAST, EXPAND, GATHER, JOIN, LOOKUP, SLICE
 from ..ir.symbol import Symbol
 from ..schedule.buffers import BufferKind, Place, Store, Sum
 from ..schedule.schedule import Schedule
@@ -158,7 +158,7 @@ class VectorLoop:
             code = self._invariant(s)
         elif s.uid in schedule.sources:
             code = self._load(s, schedule.sources[s.uid], scalar)
-        elif s.op is SLICE:
+        elif s.op is SLICE or s.op is JOIN:
             code = self._load(s, schedule.place_of(s), scalar)
         elif (
             s.uid in schedule.places

@@ -16,16 +16,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ...ops import broadcast_to, not_equal, reshape
+from ...ops import broadcast_to, not_equal, reshape, where
 from ..ir.heads import heads_of
 from ..ir.lane_language import TRUTH, Input, reduction_code
 from ..ir.program_ops import (
-    ADD,
     BROADCAST_ROW,
     CONCAT,
     EXPAND,
     FLATTEN,
     GATHER,
+    JOIN,
     LOOKUP,
     MATMUL,
     SUM,
@@ -146,24 +146,20 @@ class AnyRank(NormalForm):
         if row.op is GATHER or row.op is EXPAND:
             table = row.static["table"].numbers if row.op is GATHER else numbers_of(row.static["dims"])
             return self.gather(row.args[0], np.where(numbers < 0, -1, table[numbers]))
+        if row.op is JOIN:  # of one part alone
+            start = 0
+            for part in row.args:
+                if ((start <= numbers) & (numbers < start + part.width) | (numbers < 0)).all():
+                    return self.gather(part, np.where(numbers < 0, -1, numbers - start))
+                start += part.width
         table = Table(numbers)
         if table.start is not None and self.can_cut(row):
             return self.columns(row, table.start, table.start + len(table))
         return self.make(GATHER, (self.joined(row),), {"table": table}, shape, row.dtype)
 
     def joined(self, row: Symbol) -> Symbol:
-        """A row in one piece: what comes of a concatenation is picked from its parts."""
-        if row.op is not CONCAT:
-            return row
-        total: Any = None
-        start = 0
-        for part in row.args:
-            numbers = np.full(row.width, -1)
-            numbers[start : start + part.width] = np.arange(part.width)
-            term = self.gather(self.cast(part, self.dtype), numbers)
-            total = term if total is None else self._rule_elementwise(ADD, (total, term), {})
-            start += part.width
-        return not_equal(total, 0) if row.dtype.kind == "b" else total
+        """A row in one piece: parts of a concatenation are stored side by side."""
+        return self.make(JOIN, row.args, {}, row.shape, row.dtype) if row.op is CONCAT else row
 
     def reduce_along(self, op: Any, row: Symbol, along: tuple[int, int, int]) -> Symbol:
         """Reduce along one axis of a row that is (outer, length, inner)."""
@@ -338,9 +334,8 @@ class AnyRank(NormalForm):
         if x.dtype.kind == "b":
             self.fail(op, args, f"floats; cast bools to {self.dtype} with .astype()")
         padded = self.gather(row, numbers)
-        # what is picked by -1 is zero; any other border is added to it
-        if value:
-            padded = padded + np.where(numbers.ravel() < 0, value, 0.0).astype(self.dtype)
+        if value and (numbers < 0).any():  # what is picked by -1 is zero
+            padded = where(numbers.ravel() < 0, float(value), padded)
         return self.shaped(padded, numbers.shape, x.dtype)
 
     def _ranked_matmul(self, op, args, static):

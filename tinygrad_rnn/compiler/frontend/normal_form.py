@@ -20,6 +20,7 @@ from ..ir.program_ops import (
     BROADCAST_ROW,
     CAST,
     CONCAT,
+    JOIN,
     NEGATIVE,
     RESHAPE_ROW,
     SLICE,
@@ -145,7 +146,7 @@ class NormalForm(Recorder):
         if not x.varying:
             return x[..., start:stop]
         shape = (*x.shape[:-1], stop - start)
-        if x.op is CONCAT:
+        if x.op is CONCAT or x.op is JOIN:
             pieces, at = [], 0
             for part in x.args:
                 a, b = max(start, at), min(stop, at + part.width)

@@ -19,6 +19,7 @@ from .program_ops import (
     EXPAND,
     FLATTEN,
     GATHER,
+    JOIN,
     LOOKUP,
     PICK,
     RESHAPE_ROW,
@@ -61,7 +62,7 @@ def _compute(s: Symbol, args: list, batch: int) -> Any:
         return args[0].reshape((batch, 1) if s.ndim == 2 else (batch,))
     if op is BROADCAST_ROW:
         return ops.broadcast_to(args[0], (batch, s.width))
-    if op is CONCAT:
+    if op is CONCAT or op is JOIN:
         return ops.concat(args, axis=-1)
     if op is ZERO:
         return Tensor(np.zeros((batch, *s.shape[1:]), s.dtype))

@@ -10,7 +10,8 @@ CAST = Op("cast", None, lowering=Lowering("elementwise", "{0}", 0))  # between b
 RESHAPE_ROW = Op("reshape", None, lowering=Lowering("elementwise", "{0}", 0))  # (B,) <-> (B, 1)
 BROADCAST_ROW = Op("broadcast", None, lowering=Lowering("elementwise", "{0}", 0))  # (B, 1) -> (B, F)
 ZERO = Op("zero", None, lowering=Lowering("elementwise", "vsplat(0.0, k)", 0))
-CONCAT = Op("concat", None, lowering=Lowering("concat"))
+CONCAT = Op("concat", None, lowering=Lowering("concat"))  # of results, and before parts go their own ways
+JOIN = Op("join", None, lowering=Lowering("join", cost=4))  # a row in one piece, of which parts are stored one by one
 # of rows that hold values of any rank, in order: see frontend/any_rank.py
 VIEW = Op("view", None, lowering=Lowering("view"))  # a row of features as a step sees it: static row, dtype
 EXPAND = Op("expand", None, lowering=Lowering("expand", cost=0))  # repeated along some axes: static dims

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..codegen.array_names import ARENA, FORWARD_ARENA, next_step
 from ..codegen.sizes import partial_sums
-from ..ir.program_ops import CONCAT, SLICE
+from ..ir.program_ops import CONCAT, JOIN, SLICE
 from ..ir.symbol import BATCH, Symbol
 from ..ir.verify import describe, fault
 from ..ir.weight_slices import WeightSlice, resolve_slice
@@ -68,7 +68,7 @@ class ColumnNumbers:
             return self.slots[place.buffer, place.next_step][at : at + s.width]
         if s.op is SLICE:
             return self.of(s.args[0])[s.static["start"] : s.static["stop"]]
-        if s.op is CONCAT:
+        if s.op in (CONCAT, JOIN):
             return np.concatenate([self.of(part) for part in s.args])
         if s.uid not in self.drawn:
             self.drawn[s.uid] = self.draw(s.width)

@@ -102,6 +102,7 @@ def contents(schedule: Schedule, buffer: Buffer) -> list[str]:
     for s in sorted(schedule.live.values(), key=lambda s: (s.leaf is None, s.uid)):
         acc = schedule.accumulations.get(s.uid)
         places = [schedule.sources.get(s.uid), schedule.places.get(s.uid), schedule.kept.get(s.uid)]
+        places.append(schedule.joins.get(s.uid))
         places.append(acc.place if acc is not None else None)
         for place in places:
             if place is not None and place.buffer is buffer:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..ir.heads import heads_of
-from ..ir.program_ops import CONCAT, EXPAND, GATHER, SLICE
+from ..ir.program_ops import CONCAT, EXPAND, GATHER, JOIN, SLICE
 from ..ir.rearranged import axes_of, fit, starts
 from ..ir.symbol import Symbol
 from ..ir.weight_slices import resolve_slice
@@ -72,6 +72,7 @@ class Schedule:
         self.products: list[Product] = []
         self.stores: list[Store] = []
         self.places: dict[int, Place] = {}  # of values computed in this loop
+        self.joins: dict[int, Place] = {}  # of rows whose parts are stored side by side
         self.level: dict[int, int] = {}
         self._find_uses()
         self.read_elsewhere = {
@@ -84,6 +85,7 @@ class Schedule:
         self._find_levels()
         # places that are given come first: a product may store its result there, and readers share it
         self._place_outputs()
+        self._place_joins()
         self._place_operands()
         self._form_products()
         self._place_shared()
@@ -140,6 +142,8 @@ class Schedule:
                     self.apart.add(s.args[0].uid)
                     self.later.add(s.uid)
                 self.level[s.uid] = max(self.level_of_pass(s, a) for a in s.args) + 1
+            elif s.op is JOIN:
+                self.level[s.uid] = max(self.level_of(a) for a in s.args) + 1
             else:
                 self.level[s.uid] = max([0, *self._levels_together(s, self._args(s))])
 
@@ -162,7 +166,7 @@ class Schedule:
 
     def is_written_early(self, a: Symbol) -> bool:
         """Whether a row is in its place before the sweeps of its level."""
-        if a.uid in self.sources or a.op is None or a.lowering.kind == "reduce":
+        if a.uid in self.sources or a.op is None or a.op is JOIN or a.lowering.kind == "reduce":
             return True
         acc = self.accumulations.get(a.uid)
         return acc is not None and not acc.epilogue_terms
@@ -200,6 +204,19 @@ class Schedule:
             if whole and r.value.uid not in self.sources:
                 self.places.setdefault(r.value.uid, r.place)
 
+    def _place_joins(self) -> None:
+        """Give each join a place, where the sweeps of its parts store them."""
+        for s in self.order:
+            if s.op is not JOIN:
+                continue
+            place = self.joins[s.uid] = self._new_part(self.buffer(BufferKind.SCRATCH, "joined"), s)
+            start = 0
+            for part in s.args:
+                self.stores.append(
+                    Store(part, replace(place, start=start), self.level_of(part), part.width, masked=True)
+                )
+                start += part.width
+
     def _place_operands(self) -> None:
         """Give left operands of products a place, those of one accumulation side by side; then kept values."""
         for s in self.order:
@@ -209,7 +226,8 @@ class Schedule:
             unplaced: list[Symbol] = []
             for a, _ in acc.terms:
                 inner = self.accumulations.get(a.uid)
-                if a.uid in self.sources or a.uid in self.places or (inner is not None and not inner.epilogue_terms):
+                there = a.uid in self.sources or a.uid in self.places or a.uid in self.joins
+                if there or (inner is not None and not inner.epilogue_terms):
                     continue
                 # side by side, so that the tile reads them as one operand
                 if not any(a is b for b in unplaced):
@@ -298,7 +316,7 @@ class Schedule:
         if s.op is SLICE:
             whole = self.place_of(s.args[0])
             return replace(whole, start=whole.start + s.static["start"])
-        return self.places[s.uid]
+        return self.joins.get(s.uid) or self.places[s.uid]
 
     # ---- values that several loops need
 
@@ -306,7 +324,7 @@ class Schedule:
         """Price of computing `s` again from stored values, counting no further than `budget`."""
         if not isinstance(s, Symbol) or not s.varying:
             return 0
-        if s.uid in self.sources or s.uid in self.places or s.uid in given:
+        if s.uid in self.sources or s.uid in self.places or s.uid in self.joins or s.uid in given:
             return 0
         if s.uid in self.accumulations or s.lowering.kind == "reduce":
             return budget + 1
@@ -329,7 +347,8 @@ class Schedule:
                 scratch = scratch or self.buffer(BufferKind.SCRATCH, "shared")
                 self.places.setdefault(s.uid, self._new_part(scratch, s))
             for a in [*(s.args if s.op in READS_A_ROW else ()), *([s] if s.uid in self.apart else ())]:
-                if a.uid not in self.places and a.uid not in self.sources and a.lowering.kind != "reduce":
+                there = a.uid in self.places or a.uid in self.sources or a.uid in self.joins
+                if not there and a.lowering.kind != "reduce":
                     scratch = scratch or self.buffer(BufferKind.SCRATCH, "shared")
                     place = self.places[a.uid] = self._new_part(scratch, a)
                     self.stores.append(Store(a, place, self.level_of(a), a.width))
@@ -349,7 +368,7 @@ class Schedule:
             if acc is not None:
                 work += [(t, level, width) for t in acc.epilogue_terms]
                 continue
-            if value.lowering.kind == "reduce" or value.op in READS_A_ROW:
+            if value.lowering.kind == "reduce" or value.op in READS_A_ROW or value.op is JOIN:
                 continue
             mine = self.level_of(value)
             # a value is stored at its own level, and whatever it reads there has to be there as well
@@ -368,7 +387,7 @@ def _split_outputs(outputs: list[LoopOutput]) -> list[LoopOutput]:
     """The outputs, with concatenations as one output for each piece."""
     out = []
     for r in outputs:
-        if r.value.op is not CONCAT:
+        if r.value.op is not CONCAT and r.value.op is not JOIN:
             out.append(r)
             continue
         start = r.place.start

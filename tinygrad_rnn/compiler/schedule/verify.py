@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NoReturn, Protocol
 
 from ..autodiff.reverse_step import Adjoint
 from ..ir.printer import is_reduction
 from ..ir.program import StepProgram
-from ..ir.program_ops import SLICE
+from ..ir.program_ops import JOIN, SLICE
 from ..ir.symbol import Symbol
 from ..ir.verify import describe, fault
 from .buffers import Buffer, BufferKind, Place, Store, Sum
@@ -235,7 +236,7 @@ class _Step:
                 self.fail(s, f"it is read before its operands are ready, at level {schedule.level_of(s)}")
             if acc is not None and not acc.epilogue_terms:
                 self._check_held(s, acc.place, s.uid, "is read")
-            elif is_reduction(s) or (s.uid in schedule.places and schedule.level_of(s) < self.level):
+            elif is_reduction(s) or s.op is JOIN or (s.uid in schedule.places and schedule.level_of(s) < self.level):
                 self._check_stored(s)
             elif acc is not None:
                 self._check_held(s, acc.place, (PARTIAL, s.uid), "is read")
@@ -249,6 +250,12 @@ class _Step:
         """Whether the place of a value holds it."""
         schedule = self.schedule
         if s.uid in schedule.sources:
+            return
+        if s.op is JOIN:
+            place = schedule.joins[s.uid]
+            for part in s.args:
+                self._check_held(part, place, part.uid, "is joined")
+                place = replace(place, start=place.start + part.width)
             return
         if s.op is SLICE or s.uid not in schedule.places:
             self.fail(s, "it is read from a place, and has none")

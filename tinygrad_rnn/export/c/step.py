@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...compiler.ir.lane_language import elementwise_code
-from ...compiler.ir.program_ops import CAST, CONCAT, EXPAND, GATHER, MATMUL, ZERO
+from ...compiler.ir.program_ops import CAST, CONCAT, EXPAND, GATHER, JOIN, MATMUL, ZERO
 from ...compiler.ir.symbol import Symbol
 from ...compiler.ir.walk import fold
 from .expressions import printed
@@ -73,7 +73,7 @@ class StepWriter(Places):
     def _is_elementwise(s: Symbol) -> bool:
         if s.op is MATMUL:
             return s.args[1].shape[0] == 1  # one number times a row
-        return s.op in (CAST, ZERO) or (s.op not in (CONCAT, EXPAND, GATHER) and s.lowering.kind == "elementwise")
+        return s.op in (CAST, ZERO) or (s.op not in (CONCAT, EXPAND, GATHER, JOIN) and s.lowering.kind == "elementwise")
 
     def _is_there(self, uid: int) -> bool:
         return uid in self._place or uid in self._numbers
@@ -203,7 +203,7 @@ class StepWriter(Places):
             product(self, alike, np.concatenate(matrices, axis=1), self.cell.hints[s.args[1].uid])
             return
         self._leave({s.uid})
-        if s.op is CONCAT:
+        if s.op is CONCAT or s.op is JOIN:
             concatenation(self, s)
         elif s.op is EXPAND:
             expansion(self, s)
