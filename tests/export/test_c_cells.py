@@ -87,3 +87,42 @@ def test_every_cell_of_the_table_in_double(tmp_path):
 
 def test_random_cells(tmp_path):
     require_equal(random_ones("float64", range(12)), tmp_path, "float64", 1e-12)
+
+
+@pytest.mark.slow
+def test_more_random_cells(tmp_path):
+    require_equal(random_ones("float32", range(100, 130)), tmp_path, "float32", 4e-6, "-O3")
+
+
+def test_layers(tmp_path):
+    layers = {
+        "one": nn.LSTM(2, 4),
+        "two": nn.GRU(2, 4, num_layers=2, batch_first=True),
+        "three": nn.Recurrent(nn.MGUCell(2, 4)),
+    }
+    files = [tr.export.to_c(layer, tmp_path / f"{name}.h") for name, layer in layers.items()]
+    library = compiled(tmp_path, files)
+    x = np.random.default_rng(0).standard_normal((1, 5, 2)).astype(np.float32)
+    for name, layer in layers.items():
+        given = x if name == "two" else x.swapaxes(0, 1)
+        with tr.no_grad():
+            y, last = layer(given)
+        states = [
+            np.zeros((1, s.shape[-1]), np.float32) for s in arrays(last) for _ in range(s.shape[0] if s.ndim > 2 else 1)
+        ]
+        (found,), _ = run(library, name, [x.swapaxes(0, 1)], [(4,)], states, "float32")
+        np.testing.assert_allclose(found[:, 0], y.data.reshape(5, 4), atol=1e-6)
+
+
+def test_int8(tmp_path):
+    rng = np.random.default_rng(0)
+    cell = nn.LSTMCell(8, 24)
+    whole, small = (tr.export.to_c(cell, tmp_path / f"{w}_.h", weights=w) for w in ("float", "int8"))
+    assert whole.error is None
+    assert 0 < small.error < 0.03
+    assert small.weight_bytes < 0.4 * whole.weight_bytes
+    library = compiled(tmp_path, [whole, small])
+    xs, states = [rng.standard_normal((200, 1, 8)).astype(np.float32)], [np.zeros((1, 24), np.float32)] * 2
+    (exact,), (near,) = (run(library, f.name, xs, [(24,)], states, "float32")[0] for f in (whole, small))
+    error = np.sqrt(np.mean((near - exact) ** 2)) / np.sqrt(np.mean(exact**2))
+    assert error == pytest.approx(small.error, rel=0.3)
