@@ -33,7 +33,7 @@ class Place(NamedTuple):
 ROOMS = {
     "distributions": Place(40, 128, 200, 52, "draws, likelihoods"),
     "cli": Place(40, 184, 200, 48, "tinygrad-rnn ..."),
-    "io": Place(850, 262, 140, 96, "weights, models", ("onnx",)),
+    "io": Place(850, 262, 140, 96, "weights, models", ("keras", "onnx")),
     "testing": Place(270, 110, 250, 56, "gradcheck, check_cell, cells"),
     "viz": Place(550, 110, 250, 56, "drawings, gradient flow"),
     "train": Place(850, 110, 290, 56, "loop, stopping, checkpoints"),

@@ -2,7 +2,7 @@
 
 Files, in reading order: `importing` (from_onnx), `reading` (a file, and what it keeps in others), `graph` (nodes and
 values, decoded and checked), `operators` (what each type of node computes), `running` (nodes one after the other),
-`naming` (what initializers are called here), `onnx_module` (the module).
+`onnx_module` (the module).
 """
 
 from .importing import from_onnx

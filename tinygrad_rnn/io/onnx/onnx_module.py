@@ -13,8 +13,8 @@ from ...core import Tensor
 from ...core.aliases import DTypeLike
 from ...errors import CheckpointError, DTypeError, ShapeError
 from ...nn import Module, Parameter
+from ..attribute_names import attribute_name
 from .graph import Graph, Node, Value, fits, graphs_of, in_words, uses
-from .naming import attribute_name
 from .operators import FIXED, OPERATORS
 from .operators.loops import IfNode, LoopNode, ScanNode
 from .operators.recurrent import WEIGHTS, RecurrentNode

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Container
 
-from ...nn import Module
+from ..nn import Module
 
 
 def attribute_name(name: str, default: str, taken: Container[str]) -> str:
@@ -16,7 +16,7 @@ def attribute_name(name: str, default: str, taken: Container[str]) -> str:
 
     Examples
     --------
-    >>> from tinygrad_rnn.io.onnx.naming import attribute_name
+    >>> from tinygrad_rnn.io.attribute_names import attribute_name
     >>> attribute_name("/rnn/Gemm_1", "gemm", ()), attribute_name("forward", "x", ()), attribute_name("w", "x", {"w"})
     ('rnn_Gemm_1', 'the_forward', 'w_2')
     """
