@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[1]
 SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
 OURS = {"tinygrad_rnn", "models", "benchmarks", "tests"}
-OPTIONAL = {"torch", "jax", "onnx", "onnxruntime", "atheris"}  # what results are compared with, and what fuzzes
+OPTIONAL = {"torch", "mido", "jax", "onnx", "onnxruntime", "atheris"}  # what results are compared with, and what fuzzes
+EXTRAS = {"train": ["tensorboard"], "data": ["pandas", "audio"], "estimators": ["sklearn"]}  # by room
 NAMES = {"llvmlite": "numba", "sklearn": "scikit-learn", "PIL": "pillow"}  # comes with; is called
 
 
@@ -41,10 +42,10 @@ def imported(folder: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        ("tinygrad_rnn", ["test", "notebooks", "tensorboard", "pandas"]),
+        ("tinygrad_rnn", ["test", "notebooks", "tensorboard", "pandas", "audio"]),
         ("models", ["models"]),
         ("benchmarks", ["bench"]),
-        ("tests", ["test", "tensorboard", "pandas"]),
+        ("tests", ["test", "tensorboard", "pandas", "audio"]),
     ],
 )
 def test_imports_are_declared(folder, extras):
@@ -55,7 +56,9 @@ def test_the_core_needs_no_extra():
     """Only random checks, pictures, loggers and the command line may need more than the core dependencies."""
     for path in (ROOT / "tinygrad_rnn").iterdir():
         if path.is_dir() and path.name not in ("cli", "testing", "viz"):
-            extras = {"train": ["tensorboard"], "data": ["pandas"], "estimators": ["sklearn"]}.get(path.name, [])
+            extras = {"train": ["tensorboard"], "data": ["pandas", "audio"], "estimators": ["sklearn"]}.get(
+                path.name, []
+            )
             assert imported(path) <= declared(*extras)
 
 

@@ -1,8 +1,8 @@
 """Data: vocabularies, padding, windows, scalers, forecasts, readers of files, and loaders.
 
 Files, in reading order: `sequences`, `frames` and `frame_times` (of pandas), `vocabulary`, `scalers`, `loader`,
-`streams`; readers by format, `files` (text, IDX, downloads), `tables` (CSV), `corpora` (labelled text), `wav`, `midi`;
-`audio` (features of sound), `ngrams` and `forecasting` (what a network has to beat); `_checks` and `_files`.
+`streams`; readers by format, `files` (text, IDX, downloads), `tables` (CSV), `corpora` (labelled text), `wav`, `sound`,
+`midi`; `audio` (features of sound), `ngrams` and `forecasting` (what a network has to beat); `_checks` and `_files`.
 
 Everything here takes and returns NumPy arrays, and knows nothing of tensors; what is random draws from a seed, so that
 a run can be repeated. Readers raise DataError, whatever is in a file.
@@ -18,6 +18,7 @@ from .midi import Note, read_midi, write_midi
 from .ngrams import NGramModel
 from .scalers import MinMaxScaler, StandardScaler
 from .sequences import collate_sequences, one_hot, pad_sequences, train_test_split, windows
+from .sound import read_audio
 from .streams import contiguous_batches
 from .tables import read_column, read_csv_columns
 from .vocabulary import Vocabulary, tokenize
@@ -39,6 +40,7 @@ __all__ = [
     "one_hot",
     "pad_sequences",
     "persistence",
+    "read_audio",
     "read_class_folders",
     "read_column",
     "read_conll",

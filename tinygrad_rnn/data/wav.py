@@ -127,7 +127,9 @@ def _format(path: str | PathLike[str], chunk: bytes) -> _Format:
         kind = int.from_bytes(chunk[24:26], "little")
     width = (bits + 7) // 8
     if kind not in WIDTHS:
-        raise DataError(f"{path}: got samples of format {kind:#06x}, wanted PCM (1) or floating point (3)")
+        raise DataError(
+            f"{path}: got samples of format {kind:#06x}, wanted PCM (1) or floating point (3); read_audio reads others"
+        )
     if width not in WIDTHS[kind]:
         wanted = "8, 16, 24 or 32" if kind == PCM else "32 or 64"
         raise DataError(f"{path}: got samples of {bits} bits in format {kind}, wanted {wanted}")

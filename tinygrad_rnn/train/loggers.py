@@ -46,7 +46,7 @@ class CSVLogger:
     """Write a CSV file with a row for each epoch: its number, then what is in the trainer's history.
 
     The file is written anew when a training begins, with the epochs before if it is resumed, and has each row as soon
-    as its epoch is over. Spreadsheets, pandas and :func:`tinygrad_rnn.data.read_csv` read it.
+    as its epoch is over. Spreadsheets, pandas and :func:`tinygrad_rnn.data.read_csv_columns` read it.
 
     Parameters
     ----------
