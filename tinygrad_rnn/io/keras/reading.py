@@ -1,4 +1,4 @@
-"""What a file of Keras 3 holds: its configuration, if it is a ``.keras`` file, and a tree of groups of arrays."""
+"""What a file of Keras 3 holds: its configuration, if there is one, and a tree of groups of arrays."""
 
 from __future__ import annotations
 
