@@ -19,6 +19,9 @@ from ..recurrent.scan.facts import SMALL, attributes, has_slots, parts
 from ..recurrent.scan.kinds import BOUND, Opaque, Wrapper, identical, is_fixed, is_users, is_users_class
 
 
+_reaches: weakref.WeakKeyDictionary[Root, Reach] = weakref.WeakKeyDictionary()  # as of the last time
+
+
 class Root(Module):
     """Stands for functions as a cell does for its step: its modules are all that the functions can reach.
 
@@ -36,8 +39,11 @@ class Root(Module):
 
     def modules(self) -> Iterator[Module]:
         """This one, and all modules in reach, each once."""
+        reach = _reaches.get(self)  # not an attribute, as these are facts
+        if reach is None or not (reach.complete and reach.holds()):
+            reach = _reaches[self] = Reach(self._functions)
         yield self
-        yield from Reach(self._functions).modules
+        yield from reach.modules
 
 
 class Reach:
