@@ -18,7 +18,6 @@ from ..recurrent.scan.code_names import global_names
 from ..recurrent.scan.facts import SMALL, attributes, has_slots, parts
 from ..recurrent.scan.kinds import BOUND, Opaque, Wrapper, identical, is_fixed, is_users, is_users_class
 
-
 _reaches: weakref.WeakKeyDictionary[Root, Reach] = weakref.WeakKeyDictionary()  # as of the last time
 
 

@@ -51,7 +51,7 @@ def _pull_back(trace: ModelTrace, s: Symbol, g: Any) -> Sequence[Any]:
     op: Any = s.op
     needs = tuple(map(trace.needing, s.args))
     if op is LOOP:
-        found = trace.loop_gradient(s, g)
+        found = trace.loop_gradient(trace.rerun(s, g) if s.static["loop"].again else s, g)
         return [next_of if need else None for next_of, need in zip(found, needs)]
     out = None if isinstance(g, dict) else s  # the rules of operations with several results do not read them
     if op.joint_vjp is not None:

@@ -117,7 +117,7 @@ def bind_loop_gradient(binder: Binder, s: Symbol) -> None:
 def _bind_all(binder: Binder, s: Symbol, loop: Loop) -> Results:
     """A loop over all steps."""
     run, layout, until, n = loop.run, loop.layout, binder.last[s.uid], loop.inputs
-    bound = run.executable.binding("training" if run.train else "inference", loop.time, loop.batch)
+    bound = run.executable.binding("training" if loop.saves else "inference", loop.time, loop.batch)
     operands = [binder.operand(a) for a in s.args]
     given = [binder.contiguous(layout.to_time_major(a)) for a in operands[:n]]
     given += [binder.contiguous(a) for a in operands[n:]]
@@ -191,7 +191,7 @@ def _bind_valid(binder: Binder, s: Symbol, loop: Loop) -> Results:
     end = k + len(run.bases)
     valid = _bind_segments(binder, loop, s.args[end:], until)
     executable, with_reset_states = run.executable, loop.reset_states > 0
-    kind = "training" if run.train else "inference"
+    kind = "training" if loop.saves else "inference"
     bound = executable.binding(kind, valid.slots, valid.segments, with_reset_states)
     given = [binder.contiguous(binder.operand(a)) for a in s.args[:end]]
     for a in given[k:]:  # the gradient reads them, too

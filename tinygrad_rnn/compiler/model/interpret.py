@@ -79,7 +79,7 @@ def run_loop(loop: Loop, operands: list[np.ndarray]) -> _LoopResults:
     if segments is None:  # which gather their rows by themselves
         inputs = [np.array(layout.to_time_major(a), order="C") for a in inputs]
     ys, finals, context = run.executable.forward(
-        inputs, given[n:m], given[k:], loop.time, loop.batch, run.train, segments, reset_states
+        inputs, given[n:m], given[k:], loop.time, loop.batch, loop.saves, segments, reset_states
     )
     if segments is None:
         ys = [layout.from_time_major(y) for y in ys]

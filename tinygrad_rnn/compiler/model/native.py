@@ -18,7 +18,7 @@ from .bind_integers import bind_integer
 from .bind_loops import bind_loop, bind_loop_gradient, bind_region
 from .bind_operations import bind_operation, of_array
 from .binder import Binder, is_integer
-from .program import LOOP, LOOP_GRADIENT, ModelProgram
+from .program import AFTER, LOOP, LOOP_GRADIENT, ModelProgram
 from .region_loop import RegionLoop, compile_plan
 from .regions import partition
 from .simplify import simplify
@@ -129,6 +129,8 @@ class NativeProgram(Binder):
             bind_region(self, part)
         elif part.op is PICK:
             self.place(part, self.at[part.args[0].uid][part.static["index"]])
+        elif part.op is AFTER:
+            self.place(part, self.at[part.args[0].uid])
         elif part.op is LOOP:
             bind_loop(self, part)
         elif part.op is LOOP_GRADIENT:

@@ -84,6 +84,8 @@ class Loop(NamedTuple):
     steps : Any
         None if all steps count; otherwise what reads those that do, see
         :class:`~tinygrad_rnn.recurrent.scan.valid_steps.StepsReader`: of the last operands.
+    again : bool
+        Keep nothing for the gradient, which runs the loop once more.
     """
 
     run: Any
@@ -95,6 +97,12 @@ class Loop(NamedTuple):
     time: int
     batch: int
     steps: Any = None
+    again: bool = False
+
+    @property
+    def saves(self) -> bool:
+        """Whether it keeps what its gradient reads."""
+        return self.run.train and not self.again
 
     @property
     def lead(self) -> tuple[int, int]:
@@ -105,6 +113,7 @@ class Loop(NamedTuple):
 ASTYPE = elementwise._astype.op
 LOOP = Op("recurrent_loop", None)  # a first result, for LOOP_GRADIENT alone; PICK takes outputs and final states
 LOOP_GRADIENT = Op("recurrent_loop_gradient", None)  # of a LOOP and cotangents; PICK takes those of its operands
+AFTER = Op("after", lambda x, *others: x)  # the first argument, once the others are there
 SUM_ROWS = Op("sum_rows", lambda x: np.add.reduce(x, axis=0))  # (rows, n) to (n,)
 
-__all__ = ["ASTYPE", "LOOP", "LOOP_GRADIENT", "PICK", "SUM_ROWS", "Check", "Draw", "Loop", "ModelProgram"]
+__all__ = ["AFTER", "ASTYPE", "LOOP", "LOOP_GRADIENT", "PICK", "SUM_ROWS", "Check", "Draw", "Loop", "ModelProgram"]

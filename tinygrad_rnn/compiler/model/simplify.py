@@ -17,7 +17,7 @@ from ..frontend.trace import recording
 from ..ir.program_ops import BROADCAST, CONSTANT, DIVIDE, GETITEM, MATMUL, MULTIPLY, RESHAPE, SUM, TRANSPOSE, is_ours
 from ..ir.symbol import Symbol
 from . import losses
-from .program import ASTYPE, LOOP, LOOP_GRADIENT, PICK, SUM_ROWS, ModelProgram
+from .program import AFTER, ASTYPE, LOOP, LOOP_GRADIENT, PICK, SUM_ROWS, ModelProgram
 from .rows import Access, accesses, layouts, reduced_axes, size, stored
 from .trace import ModelTrace
 
@@ -55,7 +55,7 @@ class Simplification(ModelTrace):
         self.at = s.where
         if s.op is PICK and isinstance(args[0], tuple):
             return args[0][s.static["index"]]
-        if s.op in (LOOP, LOOP_GRADIENT, PICK):
+        if s.op in (LOOP, LOOP_GRADIENT, PICK, AFTER):
             return self.make(s.op, args, s.static, s.shape, s.dtype, False)
         if s.op in (CONSTANT, _copy.op):  # gradients are recorded already, and nothing is written to
             return args[0]

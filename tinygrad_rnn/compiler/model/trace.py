@@ -21,7 +21,7 @@ from ..ir.interpret import compute, order
 from ..ir.program import expression_key
 from ..ir.symbol import Symbol, location
 from ..ir.walk import reachable
-from .program import ASTYPE, LOOP, LOOP_GRADIENT, PICK, Check, Draw, Loop
+from .program import AFTER, ASTYPE, LOOP, LOOP_GRADIENT, PICK, Check, Draw, Loop
 
 
 class ModelTrace(Recorder):
@@ -212,6 +212,13 @@ class ModelTrace(Recorder):
         lifted = tuple([self.lift(a) for a in operands])
         lead = self.make(LOOP, lifted, {"loop": loop}, (), np.dtype(float), needs)
         return self.picks(lead, results, needs)
+
+    def rerun(self, lead: Symbol, cotangents: dict[int, Any]) -> Symbol:
+        """A loop of which nothing was kept, once more, when the cotangents of its results are there."""
+        first, *others = lead.args
+        waits = self.make(AFTER, (first, *map(self.lift, cotangents.values())), {}, first.shape, first.dtype, False)
+        static = {"loop": lead.static["loop"]._replace(again=False)}
+        return self.make(LOOP, (waits, *others), static, (), np.dtype(float), False)
 
     def loop_gradient(self, lead: Symbol, cotangents: dict[int, Any]) -> tuple[Symbol, ...]:
         """Cotangents of the operands of a loop, given those of its results by index."""

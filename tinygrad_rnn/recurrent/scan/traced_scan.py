@@ -46,8 +46,8 @@ def trace_scan(
         return trace.scan(cell, xs, state, layout, steps, reset_state, return_outputs)
     if mode == "eager":
         trace.refuse_for(f'{title}: got mode="eager", whose steps run on the tape')
-    if checkpoint_every is not None:
-        trace.refuse_for(f"{title}: checkpoint_every, which runs on the tape")
+    if checkpoint_every is not None and steps is not None:
+        trace.refuse_for(f"{title}: checkpoint_every with lengths, a mask or resets, which runs on the tape")
     leaves, structure = ([xs], tree.LEAF) if tree.holds_numbers(xs) else tree.flatten(xs)
     with trace.suspended():
         dtype = cell.dtype
@@ -85,12 +85,32 @@ def trace_scan(
     whole = Loop(loop, layout, len(inputs), m, n, len(reset_states), time, batch, reader)
     results = [((*whole.lead, *shape), loop.dtype) for shape in traced.shapes.outputs]
     results += [((1,) * layout.layer_axis + (batch, *shape), loop.dtype) for shape in traced.shapes.states]
-    found: Any = trace.loop(whole, [*inputs, *states, *reset_states, *bases, *last], results, loop.train)
+    if checkpoint_every is not None and checkpoint_every < time and loop.train:
+        found: Any = _in_chunks(trace, whole, inputs, states, bases, results, checkpoint_every)
+    else:
+        found = trace.loop(whole, [*inputs, *states, *reset_states, *bases, *last], results, loop.train)
     with trace.suspended():
         trace.guards.append(LoopGuards(cell, call))
     if traced.cast_results:
         found = tuple([y if y.dtype == d else ops.astype(y, d) for y, d in zip(found, traced.cast_results)])
     return (program.nest_outputs(found[:n]) if return_outputs else None), call.nest_states(found[n:])
+
+
+def _in_chunks(
+    trace: ModelTrace, whole: Loop, inputs: list, states: list, bases: list, results: list, every: int
+) -> list[Any]:
+    """Outputs and final states of a layer in chunks of time, each of which its gradient runs once more."""
+    axis, n, time = 1 - whole.layout.batch_axis, whole.outputs, whole.time
+    spans = [(t, min(t + every, time)) for t in range(0, time, every)]
+    pieces, finals = {}, states
+    for start, stop in reversed(spans) if whole.layout.reverse else spans:
+        part = (*[slice(None)] * axis, slice(start, stop))
+        chunk = whole._replace(time=stop - start, again=True)
+        shapes = [((*chunk.lead, *shape[2:]), dtype) for shape, dtype in results[:n]] + results[n:]
+        before = [f.reshape(s.shape) for f, s in zip(finals, states)]
+        found = trace.loop(chunk, [*[x[part] for x in inputs], *before, *bases], shapes, True)
+        pieces[start], finals = found[:n], list(found[n:])
+    return [*[ops.concat([pieces[start][i] for start, _ in spans], axis=axis) for i in range(n)], *finals]
 
 
 def _bases(trace: ModelTrace, cell: Cell, program: Program, batch: int) -> list[Any]:
