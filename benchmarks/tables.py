@@ -48,6 +48,11 @@ SECTIONS = {
         "Streaming, batch size 1",
         "`api` is `layer.stepper(1)` called with an array, `kernel` the compiled loop alone.",
     ),
+    "export": (
+        "Exported C, batch size 1",
+        "A thousand steps: `c` is the header of `tr.export.to_c`, compiled by gcc with `-O3 -march=native`, `kernel` our "
+        "own compiled loop, called from Python. The object file has the weights, a step and a loop over steps.",
+    ),
     "memory": (
         "Peak memory of a training step",
         "How far resident memory rises during one step; inputs and weights are there before.",
@@ -218,6 +223,7 @@ RENDER: dict[str, Callable[[list[Row]], list[str]]] = {
     "states": lambda rows: comparison(rows, {}),
     "lengths": _lengths,
     "stepper": lambda rows: comparison(rows, {}, "api"),
+    "export": lambda rows: comparison(rows, {"object": lambda r: f"{r['bytes'] / 1024:.1f} KiB"}, "c"),
     "memory": _memory,
     "compile": _compile,
     "firstuse": _first_use,
