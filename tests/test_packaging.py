@@ -56,10 +56,7 @@ def test_the_core_needs_no_extra():
     """Only random checks, pictures, loggers and the command line may need more than the core dependencies."""
     for path in (ROOT / "tinygrad_rnn").iterdir():
         if path.is_dir() and path.name not in ("cli", "testing", "viz"):
-            extras = {"train": ["tensorboard"], "data": ["pandas", "audio"], "estimators": ["sklearn"]}.get(
-                path.name, []
-            )
-            assert imported(path) <= declared(*extras)
+            assert imported(path) <= declared(*EXTRAS.get(path.name, []))
 
 
 def test_extras_are_imported_at_first_use():
