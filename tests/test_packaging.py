@@ -16,7 +16,12 @@ SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
 OURS = {"tinygrad_rnn", "models", "benchmarks", "tests"}
 OPTIONAL = {"torch", "mido", "jax", "onnx", "onnxruntime", "atheris"}  # what results are compared with, and what fuzzes
-EXTRAS = {"train": ["tensorboard"], "data": ["pandas", "audio"], "estimators": ["sklearn"]}  # by room
+EXTRAS = {  # that a room may import, at first use
+    "train": ["tensorboard"],
+    "data": ["pandas", "audio"],
+    "estimators": ["sklearn"],
+    "io": ["onnx", "keras"],
+}
 NAMES = {"llvmlite": "numba", "sklearn": "scikit-learn", "PIL": "pillow"}  # comes with; is called
 
 
@@ -42,10 +47,10 @@ def imported(folder: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        ("tinygrad_rnn", ["test", "notebooks", "tensorboard", "pandas", "audio"]),
+        ("tinygrad_rnn", [*SETUP["options.extras_require"]]),
         ("models", ["models"]),
         ("benchmarks", ["bench"]),
-        ("tests", ["test", "tensorboard", "pandas", "audio"]),
+        ("tests", [*SETUP["options.extras_require"]]),
     ],
 )
 def test_imports_are_declared(folder, extras):
