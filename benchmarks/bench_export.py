@@ -1,6 +1,6 @@
 """Exported C: a thousand steps at batch size 1, beside the compiled loop of our own stepper.
 
-"c" is the header that ``tr.export.to_c`` writes, compiled with ``-O3 -march=native``; "kernel" is the loop alone, called
+"c" is the header that ``tr.export.to_c`` writes, compiled with ``-O3 -march=native``; "kernel" is the loop alone, run
 from Python by a Stepper with everything in place. The note is the size of the object file. Both are single-threaded.
 """
 

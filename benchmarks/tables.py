@@ -50,8 +50,8 @@ SECTIONS = {
     ),
     "export": (
         "Exported C, batch size 1",
-        "A thousand steps: `c` is the header of `tr.export.to_c`, compiled by gcc with `-O3 -march=native`, `kernel` our "
-        "own compiled loop, called from Python. The object file has the weights, a step and a loop over steps.",
+        "A thousand steps: `c` is the header of `tr.export.to_c`, compiled with `-O3 -march=native`, `kernel` our own "
+        "compiled loop, called from Python. The object file has the weights, a step and a loop over steps.",
     ),
     "memory": (
         "Peak memory of a training step",
