@@ -15,7 +15,7 @@ import traceback
 from pathlib import Path
 
 MOST = 5  # findings of a reader, after which the next one gets its turn
-COVERED = ["tinygrad_rnn.data", "tinygrad_rnn.train", "models", "gzip"]
+COVERED = ["tinygrad_rnn.data", "tinygrad_rnn.storage", "tinygrad_rnn.io", "tinygrad_rnn.train", "models", "gzip"]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -27,6 +27,8 @@ from tinygrad_rnn.storage.weights import read_weights as read_weight_files
 from tinygrad_rnn.storage.weights import write_weights
 from tinygrad_rnn.train import Trainer
 
+from .importers import IMPORTERS
+
 TEXT = (
     b"a,b\n",
     b"\t",
@@ -377,4 +379,8 @@ READERS = {
     "settings": inside("weights", read_weights, weights_seeds, _command.sealed, RUNS),
     "checkpoint": Reader(read_checkpoint, checkpoint_seeds, (*JSON, b'"dict"', b'"BF16"'), errors=(CheckpointError,)),
     "state": inside("checkpoint", read_checkpoint, checkpoint_seeds, hashed, (CheckpointError,)),
+}
+READERS |= {
+    name: Reader(read, seeds, (*JSON, *NUMBERS, *words), file, RUNS)
+    for name, (read, seeds, words, file) in IMPORTERS.items()
 }

@@ -80,11 +80,12 @@ def from_keras(
     skipped = set() if into is None else matching(check_module(into, "into").state_dict(), skip)
     with content(path) as data, reading(path, "a file of Keras"):
         config, group = read(data)
-        arrays = arrays_of(group)
-        if into is None and config is not None:
-            if names is not None or skip:
-                raise CheckpointError("is made into a model; wanted names and skip with into")
-            return _made(config, group, mode)
+        if into is not None or config is None:
+            arrays = arrays_of(group)
+        elif names is None and not skip:
+            return _made(config, group, mode, path)
+    if into is None and config is not None:
+        raise TypeError("names, skip: got them for a model that is to be made, wanted them with into")
     arrays = renamed(arrays, names)
     if into is None:
         return arrays
@@ -92,7 +93,7 @@ def from_keras(
     return into
 
 
-def _made(config: Any, group: Group, mode: str) -> KerasModel:
+def _made(config: Any, group: Group, mode: str, path: Any) -> KerasModel:
     """The model of a configuration, with its weights."""
     if not isinstance(config, dict) or config.get("class_name") not in MODELS:
         kind = config.get("class_name") if isinstance(config, dict) else type(config).__name__
@@ -103,7 +104,7 @@ def _made(config: Any, group: Group, mode: str) -> KerasModel:
     model = KerasModel(config["config"], group)
     arrays = {name: array for name, array in arrays_of(group).items() if ".vars." not in name}
     names = {old: new for old, new in model.names().items() if any(n.startswith(f"{old}.") for n in arrays)}
-    load_arrays(model, renamed(arrays, names), "its weights")
+    load_arrays(model, renamed(arrays, names), f"path: got {path}")
     for module in model.eval().modules():
         if isinstance(module, RNN | LSTM | GRU):
             module.mode = mode

@@ -66,7 +66,7 @@ class KerasModel(Module):
 
     def _add(self, name: str, entry: dict[str, Any], key: str, group: Group) -> None:
         """Make a layer, and own its module."""
-        settings = entry["config"]
+        settings, group.title = entry["config"], name
         if entry["class_name"] in MODELS:
             layer = Layer(KerasModel(settings, group))
         else:
