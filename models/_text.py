@@ -105,8 +105,13 @@ def create(vocabulary: Vocabulary, embedding: int, args: argparse.Namespace) -> 
     return LanguageModel(**settings), settings
 
 
+def decoder(model: LanguageModel) -> nn.Decoder:
+    """What writes on by itself."""
+    return nn.Decoder(model.rnn, model.embedding, model.head)
+
+
 def stepper(model: LanguageModel, never: Sequence[int] = ()) -> Callable:
-    """What :func:`nn.sample` and :func:`nn.beam_search` call: one symbol of each row, and the logits of the next.
+    """What :func:`nn.beam_search` calls: one symbol of each row, and the logits of the next.
 
     Symbols in `never` are not written.
     """

@@ -132,9 +132,9 @@ def generate(args) -> str:
     """Write text that begins with --start."""
     model, vocabulary = _text.load(args, "charlm")
     tr.seed(args.seed)
-    step = _text.stepper(model, never=[vocabulary.unk_id])
-    start = vocabulary.encode(args.start or "\n")
-    (ids,) = nn.sample(step, start[None], args.length, temperature=args.temperature, top_k=args.top_k)
+    start, never = vocabulary.encode(args.start or "\n"), [vocabulary.unk_id]
+    options = {"temperature": args.temperature, "top_k": args.top_k, "never": never}
+    (ids,) = _text.decoder(model).generate(start[None], args.length, **options)
     text = args.start + "".join(vocabulary.decode(ids))
     print(text)
     return text

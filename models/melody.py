@@ -234,9 +234,9 @@ def chain(trigram: NGramModel, vocabulary: Vocabulary, style: str) -> Tune:
 def write(model, vocabulary: Vocabulary, styles: list[str], temperature: float = 1.0, rng=None) -> list[Tune]:
     """A tune of each style, by the network."""
     never = [i for i, token in enumerate(vocabulary.tokens) if token[0] == "<" and i != vocabulary.eos_id]
-    step = _text.stepper(model, never)
     first = [[vocabulary.token_to_id(f"<{style}>")] for style in styles]
-    ids = nn.sample(step, first, 200, temperature=temperature, stop=vocabulary.eos_id, rng=rng)
+    options = {"temperature": temperature, "stop": vocabulary.eos_id, "never": never, "rng": rng}
+    ids = _text.decoder(model).generate(first, 200, **options)
     tunes = [notes_of(vocabulary.decode(row)) for row in ids]
     return [[(interval - tune[0][0], length) for interval, length in tune] for tune in tunes]
 

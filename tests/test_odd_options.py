@@ -87,6 +87,7 @@ CALLS = {
         "Bidirectional": {"cell_fw": cell, "cell_bw": cell},
         "CTCLoss": {},
         "CrossEntropyLoss": {},
+        "Decoder": {"cell": cell},
         "Dropout": {},
         "Embedding": {"num_embeddings": 5, "embedding_dim": 3},
         "HuberLoss": {},

@@ -4,7 +4,7 @@ Names only: they are defined in `modules`, `recurrent` and `decoding`, which nev
 """
 
 from .. import foreign_names
-from ..decoding import beam_search, greedy_search, sample
+from ..decoding import Decoder, beam_search, greedy_search, sample
 from ..modules.activations import (
     ELU,
     GELU,
@@ -141,6 +141,7 @@ __all__ = [
     "Conv1dCell",
     "ConvLSTMCell",
     "CrossEntropyLoss",
+    "Decoder",
     "DeltaNetCell",
     "Dropout",
     "Embedding",

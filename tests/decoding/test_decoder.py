@@ -1,0 +1,152 @@
+"""Decoders write what sampling step by step writes, in either mode, and learn from what they read of their own."""
+
+import numpy as np
+import pytest
+
+import tinygrad_rnn as tr
+from tinygrad_rnn import nn
+from tinygrad_rnn.errors import DataError, DTypeError, ShapeError
+
+V, E, H = 7, 4, 8
+PREFIX = [[0, 1], [5, 6], [3, 3]]
+
+
+@pytest.fixture(scope="module")
+def parts():
+    tr.seed(0)
+    found = nn.Embedding(V, E), nn.LSTM(E, H, num_layers=2), nn.Linear(H, V)
+    for p in [*found[1].parameters(), found[2].weight]:
+        p.data[...] *= 3
+    return found
+
+
+def step_of(parts):
+    embedding, layer, head = parts
+
+    def step(ids, state):
+        y, state = layer(embedding(ids[None]), state)
+        return head(y[0]), state
+
+    return step
+
+
+def generator():
+    return np.random.default_rng(1)
+
+
+HOW = [
+    {"temperature": 0},
+    {},
+    {"temperature": 0.7, "top_k": 3},
+    {"stop": [2, 3]},
+    {"temperature": 0.5, "top_k": 1, "stop": 5},
+]
+
+
+@pytest.mark.parametrize("mode", ["compiled", "eager"])
+def test_it_writes_what_sampling_writes(parts, mode):
+    decoder = nn.Decoder(parts[1], parts[0], parts[2], mode=mode)
+    for how in HOW:
+        found = decoder.generate(PREFIX, 80, rng=generator(), **how)
+        assert found == nn.sample(step_of(parts), PREFIX, 80, rng=generator(), **how)
+    _, state = parts[1](parts[0](np.array(PREFIX).T))
+    first = [[1], [2], [3]]
+    wanted = nn.sample(step_of(parts), first, 5, state, temperature=0)
+    assert decoder.generate(first, 5, state, temperature=0) == wanted
+    tr.seed(5)
+    found = decoder.generate(PREFIX, 9)
+    tr.seed(5)
+    assert found == nn.sample(step_of(parts), PREFIX, 9)
+
+
+@pytest.mark.parametrize("mode", ["compiled", "eager"])
+def test_what_may_be_drawn(mode):
+    """Of a cell whose logits are always the same, each symbol comes as often as its share says."""
+    logits = np.log([0.4, 0.3, 0.2, 0.1])
+
+    class Same(nn.Cell):
+        hidden_size = input_size = 4
+
+        def __init__(self):
+            self.logits = nn.Parameter(logits)
+
+        def step(self, x, h):
+            return h * 0 + self.logits, h
+
+    decoder = nn.Decoder(Same(), mode=mode)
+
+    def shares(**how):
+        ids = np.array(decoder.generate([[0]] * 40, 100, rng=generator(), **how))
+        return np.bincount(ids.ravel(), minlength=4) / ids.size
+
+    np.testing.assert_allclose(shares(), [0.4, 0.3, 0.2, 0.1], atol=0.03)
+    np.testing.assert_allclose(shares(top_k=2), [4 / 7, 3 / 7, 0, 0], atol=0.03)
+    np.testing.assert_allclose(shares(top_p=0.65), [4 / 7, 3 / 7, 0, 0], atol=0.03)
+    np.testing.assert_allclose(shares(top_p=0.75), [4 / 9, 3 / 9, 2 / 9, 0], atol=0.03)
+    np.testing.assert_allclose(shares(top_k=3, top_p=0.5), [4 / 7, 3 / 7, 0, 0], atol=0.03)
+    np.testing.assert_allclose(shares(never=[0]), [0, 3 / 6, 2 / 6, 1 / 6], atol=0.03)
+    np.testing.assert_allclose(shares(temperature=0.5), np.array([16, 9, 4, 1]) / 30, atol=0.03)
+    assert shares(temperature=0).tolist() == [1, 0, 0, 0]
+    assert shares(top_p=0.0001).tolist() == [1, 0, 0, 0]
+
+
+def test_training(parts):
+    """Without symbols of its own, logits are those of the layer; with them, both modes read the same."""
+    ids = np.random.default_rng(2).integers(0, V, (6, 3))
+    compiled, eager = (nn.Decoder(parts[1], parts[0], parts[2], mode=mode) for mode in ("compiled", "eager"))
+    logits, _ = compiled(ids)
+    np.testing.assert_allclose(logits.numpy(), parts[2](parts[1](parts[0](ids))[0]).numpy(), rtol=1e-4, atol=1e-5)
+    found = []
+    for decoder in (compiled, eager):
+        tr.seed(3)
+        logits, _ = decoder(ids, own=0.5)
+        loss = nn.cross_entropy(logits, ids)
+        grads = tr.grad(loss, [parts[0].weight, parts[2].weight, next(iter(parts[1].parameters()))])
+        found.append([logits.numpy(), *[g.numpy() for g in grads]])
+    for a, b in zip(*found):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+    assert abs(found[0][0] - compiled(ids)[0].numpy()).max() > 0.01
+
+
+def test_values():
+    cell, head = nn.GRUCell(2, H, dtype="float64"), nn.Linear(H, 2, dtype="float64")
+    x = np.random.default_rng(0).standard_normal((3, 4, 2))
+    h, wanted = cell.initial_state(4), []
+    for t in range(7):
+        y, h = cell.step(tr.tensor(x[t]) if t < 3 else wanted[-1], h)
+        wanted.append(head(y))
+    (g,) = tr.grad((tr.stack(wanted[2:]) ** 2).sum(), [cell.weight_hh])
+    for mode in ("compiled", "eager"):
+        ys, state = nn.Decoder(cell, head=head, mode=mode).run(x, 5)
+        np.testing.assert_allclose(ys.numpy(), [y.numpy() for y in wanted[2:]], rtol=1e-12)
+        np.testing.assert_allclose(state.numpy(), h.numpy(), rtol=1e-12)
+        np.testing.assert_allclose(tr.grad((ys**2).sum(), [cell.weight_hh])[0].numpy(), g.numpy(), rtol=1e-10)
+    assert nn.Decoder(cell, head=head).run(x[:1], 1)[0].shape == (1, 4, 2)
+
+
+def test_bad_input(parts):
+    decoder = nn.Decoder(parts[1], parts[0], parts[2], mode="eager")
+    for arguments, options, error, message in [
+        (([[7]], 3), {}, IndexError, "prefix: got 7, wanted symbols from 0 to 6"),
+        (([[0]], 3), {"stop": 9}, IndexError, "stop: got 9"),
+        (([[0]], 3), {"never": [-2]}, IndexError, "never: got -2"),
+        (([0], 3), {}, ShapeError, "prefix: got shape"),
+        (([[0.5]], 3), {}, DTypeError, "prefix: got float64, wanted integers"),
+        (([[0]], -1), {}, ValueError, "length: got -1"),
+        (([[0]], 3), {"temperature": -1}, ValueError, "temperature: got -1"),
+        (([[0]], 3), {"top_k": 0}, ValueError, "top_k: got 0"),
+        (([[0]], 3), {"top_p": 2}, ValueError, "top_p: got 2"),
+        (([[0]], 3), {"never": range(7)}, ValueError, "never: got all 7 symbols, wanted one that may be written"),
+    ]:
+        with pytest.raises(error, match=message):
+            decoder.generate(*arguments, **options)
+    with pytest.raises(ShapeError, match="values: got shape"):
+        nn.Decoder(nn.GRUCell(2, 2)).run(np.zeros((3, 2)), 2)
+    with pytest.raises(TypeError, match="Decoder: cell: got Linear"):
+        nn.Decoder(nn.Linear(2, 2))
+    with pytest.raises(TypeError, match="Decoder: cell: got GRU"):
+        nn.Decoder(nn.GRU(2, 2, bidirectional=True))
+    broken = nn.Linear(H, V)
+    broken.weight.data[...] = np.nan
+    with pytest.raises(DataError, match="Decoder: got a logit of nan in row 0, 0 symbols after the prefix"):
+        nn.Decoder(parts[1], parts[0], broken).generate([[0]], 3)

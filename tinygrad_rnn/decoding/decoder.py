@@ -1,0 +1,279 @@
+"""A decoder: a recurrent network that goes on by itself, many steps in one native call."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from .. import config
+from ..checks import is_number, probability, shown, whole_number
+from ..core import Tensor, as_tensor
+from ..errors import DataError, ShapeError
+from ..modules.module import Module
+from ..ops import concat, zeros
+from ..recurrent.cell import Cell, check_cell_type
+from ..recurrent.layers.multilayer import RNNBase
+from ..recurrent.layers.wrappers import Recurrent, Stacked
+from ..recurrent.scan.driver import check_mode, scan
+from .feedback import SymbolFeedback, ValueFeedback
+from .search import _ids, _symbols
+
+CHUNK = 64  # steps in one call, where rows may end
+
+
+class Decoder(Module):
+    """A cell that reads its own outputs: symbols that it draws from its logits, or values as they are.
+
+    Many steps are one call of the compiled loop, in which symbols are drawn, looked up and read.
+
+    Parameters
+    ----------
+    cell : Cell, or layer that runs forwards in time
+        Its parameters are shared.
+    embedding : Module, optional
+        From symbols (B,) to inputs of the cell; default: ones where the symbol is, else zeros. Not for values.
+    head : Module, optional
+        From outputs of the cell to logits (B, V), or to values that have the width of an input.
+    mode : {"auto", "compiled", "eager"}
+
+    Examples
+    --------
+    >>> import numpy as np, tinygrad_rnn as tr
+    >>> from tinygrad_rnn import nn
+    >>> tr.seed(0)
+    >>> decoder = nn.Decoder(nn.LSTMCell(4, 8), nn.Embedding(5, 4), nn.Linear(8, 5))
+    >>> [len(row) for row in decoder.generate([[0, 1], [2, 3]], 6)]
+    [6, 6]
+    >>> wave = nn.Decoder(nn.GRUCell(1, 8), head=nn.Linear(8, 1))
+    >>> values, state = wave.run(np.ones((3, 2, 1)), 5)
+    >>> values.shape
+    (5, 2, 1)
+    """
+
+    def __init__(self, cell: Any, embedding: Module | None = None, head: Module | None = None, mode: str = "auto"):
+        self.cell = _cell_of(cell)
+        self._layers = (cell,) if isinstance(cell, RNNBase) else ()  # no module of this one: it has the cells, too
+        self.embedding, self.head, self.mode = embedding, head, check_mode(mode)
+        self._symbols: tuple[SymbolFeedback, ...] = ()
+        self._values: tuple[ValueFeedback, ...] = ()
+
+    # ---- symbols
+
+    def generate(
+        self,
+        prefix: Any,
+        length: int,
+        state: Any = None,
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        stop: int | Collection[int] | None = (),
+        never: Collection[int] = (),
+        rng: np.random.Generator | None = None,
+    ) -> list[list[int]]:
+        """Read `prefix`, then write symbol after symbol.
+
+        Parameters
+        ----------
+        prefix : array_like of int, (B, P)
+            What each row begins with; P is at least one.
+        length : int
+            Symbols to write at most.
+        state : nest of tensors, optional
+            The state of the cell before the prefix.
+        temperature : float
+            Below one likely symbols become likelier, above one all become more alike; 0 always takes the likeliest.
+        top_k : int, optional
+            Draw among the `top_k` likeliest only.
+        top_p : float, optional
+            Draw among as few of the likeliest as have this share of the probability (Holtzman et al. 2020).
+        stop : int or collection of int
+            Symbols that end a row; they are not part of the result. None, or -1, is no symbol.
+        never : collection of int
+            Symbols that are not written.
+        rng : numpy Generator, optional
+            Default: the package's own, see :func:`tinygrad_rnn.seed`.
+
+        Returns
+        -------
+        list of B lists of int
+            What follows each prefix; the same as that of :func:`~tinygrad_rnn.nn.sample`.
+
+        Raises
+        ------
+        ShapeError, DTypeError, ValueError, IndexError
+            If an argument is not as described.
+        DataError
+            If logits are NaN, or leave no symbol possible.
+        """
+        prefix, ends = _ids("prefix", prefix, 2), _symbols(stop)
+        length = whole_number("length", length)
+        feedback = self._of_symbols()
+        if not is_number(temperature) or not 0 <= temperature < math.inf:
+            raise ValueError(f"temperature: got {shown(temperature)}, wanted a number, at least 0")
+        feedback.temperature, feedback.gives_logits = float(temperature), False
+        feedback.top_k = None if top_k is None else whole_number("top_k", top_k, 1)
+        feedback.top_p = None if top_p is None else probability("top_p", top_p)
+        for name, found in (("prefix", prefix), ("stop", ends), ("never", np.array([*never], int))):
+            if found.size and not 0 <= found.min() <= found.max() < feedback.symbols:
+                worst = found.min() if found.min() < 0 else found.max()
+                raise IndexError(f"{name}: got {worst}, wanted symbols from 0 to {feedback.symbols - 1}")
+        if len({*never}) == feedback.symbols:
+            raise ValueError(f"never: got all {feedback.symbols} symbols, wanted one that may be written")
+        feedback.bar(never)
+        state = self._begun(np.zeros(len(prefix), np.int64), state)
+        rng = config.generator() if rng is None else rng
+        written = np.zeros((len(prefix), 0), np.int64)
+        chunk = CHUNK if ends.size else max(length, 1)
+        while written.shape[1] < length:
+            n = min(chunk, length - written.shape[1])
+            before = prefix if not written.size else written[:, :0]
+            ids, state = self._write(feedback, before, n, state, rng)
+            written = np.concatenate([written, ids], axis=1)
+            if ends.size and np.isin(written, ends).any(axis=1).all():
+                break
+        return [_until(row, ends) for row in written]
+
+    def _write(
+        self, feedback: SymbolFeedback, prefix: np.ndarray, n: int, state: Any, rng: np.random.Generator
+    ) -> tuple[np.ndarray, Any]:
+        """The next `n` symbols (B, n) after a prefix (B, P), or after the last symbol of the state."""
+        batch, read = len(prefix), prefix.shape[1]
+        time = n + max(read - 1, 0)
+        given, symbol = np.zeros((time, batch), bool), np.zeros((time, batch), np.int64)
+        given[:read], symbol[:read] = True, prefix.T
+        xs: dict[str, Any] = {"given": given, "symbol": symbol}
+        if feedback.temperature:
+            noise = np.zeros((time, batch, feedback.symbols), feedback.dtype)
+            noise[time - n :] = rng.gumbel(size=(n, batch, feedback.symbols))
+            xs["noise"] = noise
+        with config.no_grad():
+            (ids, best), state = scan(feedback, xs, state, mode=self.mode)
+        found, finite = ids.numpy()[time - n :].T, np.isfinite(best.numpy()[time - n :].T)
+        if not finite.all():
+            row, step = np.argwhere(~finite)[0]
+            got = best.numpy()[time - n + step, row]
+            what = "no possible symbol" if got == -np.inf else f"a logit of {got}"
+            raise DataError(f"Decoder: got {what} in row {row}, {step} symbols after the prefix")
+        return found, state
+
+    def _begun(self, last: np.ndarray, state: Any) -> Any:
+        """The state of a feedback cell, of the cell's or the layer's."""
+        if state is None:
+            return None
+        if self._layers:
+            found = self._layers[0]._split_state(state, len(last), True)
+            return last, found[0] if len(found) == 1 else tuple(found)
+        return last, state
+
+    def forward(self, symbols: Any, state: Any = None, own: float = 0.0) -> tuple[Tensor, Any]:
+        """Logits of what comes after each of `symbols`, for training.
+
+        Parameters
+        ----------
+        symbols : integers (T, B)
+        state : nest of tensors, optional
+            The state of the cell before.
+        own : float
+            The probability that a step reads a symbol that the network has drawn itself after the step before, instead
+            of the given one (scheduled sampling, Bengio et al. 2015).
+
+        Returns
+        -------
+        logits : Tensor, (T, B, V)
+        state : nest of tensors
+            That of the cell after the last step.
+        """
+        ids, own = _ids("symbols", symbols, 2), probability("own", own)
+        feedback, rng = self._of_symbols(), config.generator()
+        feedback.temperature, feedback.gives_logits, feedback.top_k, feedback.top_p = 1.0, True, None, None
+        feedback.bar(())
+        xs: dict[str, Any] = {"given": np.ones(ids.shape, bool), "symbol": ids}
+        if own:
+            xs["given"] = rng.random(ids.shape) >= own
+            xs["given"][0] = True
+            xs["noise"] = rng.gumbel(size=(*ids.shape, feedback.symbols)).astype(feedback.dtype)
+        begun = self._begun(np.zeros(ids.shape[1], np.int64), state)
+        logits, (_, state) = scan(feedback, xs, begun, mode=self.mode)
+        return logits, state
+
+    def _of_symbols(self) -> SymbolFeedback:
+        if not self._symbols:
+            width = _width_of(self.head, self.cell)
+            self._symbols = (SymbolFeedback(self.cell, self.embedding, self.head, width),)
+        return self._symbols[0]
+
+    # ---- values
+
+    def run(self, values: Any, length: int, state: Any = None) -> tuple[Tensor, Any]:
+        """Read `values`, then go on with what the network says itself; gradients flow through all of it.
+
+        Parameters
+        ----------
+        values : array_like (P, B, F)
+            The first inputs, at least one.
+        length : int
+            Outputs to give.
+        state : nest of tensors, optional
+            The state of the cell before.
+
+        Returns
+        -------
+        outputs : Tensor, (length, B, F)
+            The first is what follows the last of `values`.
+        state : nest of tensors
+            That of the cell after the last step.
+        """
+        length = whole_number("length", length, 1)
+        given = as_tensor(values, dtype=self.cell.dtype) if not isinstance(values, Tensor) else values
+        if given.ndim != 3 or not given.shape[0]:
+            raise ShapeError(f"values: got shape {given.shape}, wanted (P, B, F) with at least one step")
+        read, batch, width = given.shape
+        if not self._values or self._values[0].width != width:
+            self._values = (ValueFeedback(self.cell, self.head, width),)
+        time = read + length - 1
+        marks = np.zeros((time, batch), bool)
+        marks[:read] = True
+        rest = np.zeros((length - 1, batch, width), given.dtype)
+        xs = {"given": marks, "value": concat([given, Tensor(rest)]) if length > 1 else given}
+        begun = self._begun(np.zeros((batch, width), given.dtype), state)
+        outputs, (_, state) = scan(self._values[0], xs, begun, mode=self.mode)
+        return outputs[read - 1 :], state
+
+
+# ---- small parts
+
+
+def _cell_of(cell: Any) -> Cell:
+    """The cell that a layer runs step by step, or the cell."""
+    if isinstance(cell, RNNBase) and not cell.bidirectional and not cell.reverse:
+        return cell._cells[0] if len(cell._cells) == 1 else Stacked(cell._cells)
+    if isinstance(cell, Recurrent) and not cell.reverse:
+        return cell.cell
+    if isinstance(cell, Module) and not isinstance(cell, Cell):
+        raise TypeError(
+            f"Decoder: cell: got {type(cell).__name__}, wanted a cell, or a layer that runs forwards in time"
+        )
+    return check_cell_type(cell, "Decoder", "cell")
+
+
+def _width_of(head: Module | None, cell: Cell) -> int:
+    """Features of what comes out of the head."""
+    width = cell.output_size or cell.hidden_size or 1
+    if head is None:
+        return width
+    found = getattr(head, "out_features", None)
+    if found is None:
+        with config.no_grad():
+            found = head(zeros((1, width), cell.dtype)).shape[-1]
+    return int(found)
+
+
+def _until(row: np.ndarray, ends: np.ndarray) -> list[int]:
+    """The symbols before the first that ends a row."""
+    stops = np.flatnonzero(np.isin(row, ends))
+    return row[: stops[0] if stops.size else None].tolist()
