@@ -248,3 +248,16 @@ def signs_of_zeros(c, x, h):
     border = tr.pad(z, ((0, 0), (1, 0), (0, 1)), constant_values=2.0) + tr.pad(h, ((0, 0), (0, 1), (1, 0)))
     parts = wide[:, ::-1], tall.swapaxes(1, 3), border, tr.split(tall, 2, axis=2)[1], z[:, [1, 0, 1]]
     return tuple(p.reshape((-1, math.prod(p.shape[1:]))) for p in parts), [z[:, ::-1]]
+
+
+@ranked((2, 3), (2, 3), (3, 4), w=(3,), u=(1, 3, 4), m=(4, 3), s=(2, 3, 2))
+def products_by_other_names(c, x, h, g):
+    """Vectors from the left, a matrix with an axis for the batch, sums over several axes, products of several."""
+    a = c.w @ g + (h[:, 0, None] @ g)[:, 0]
+    b = tr.tensordot(h, c.m, ((2,), (1,))) + h @ c.u
+    d = tr.einsum("bij,bjk,ik->bik", h, g, c.m[:2, :].repeat(2, 1)[:, :4])
+    e = tr.einsum("bij,ijk->bk", x, c.s) + tr.tensordot(h, c.s)
+    return tr.concat([a, tr.tile(e, (1, 2)), d[:, 0]], axis=1), [
+        tr.tanh((b + d) @ c.m),
+        tr.tanh(g + tr.tile(a[:, None], (1, 3, 1))),
+    ]

@@ -83,7 +83,7 @@ def test_batch_first_streams_functions_and_second_derivatives():
     assert "expand" in str(compiled.explain(x))
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", [*QUICK, "joined", "one_matrix_for_many_rows"])
 def test_padding_is_never_read(name, monkeypatch):
     """What lies behind rows and axes in the arena is NaN at first, and no result is."""
     make = Executable.__init__

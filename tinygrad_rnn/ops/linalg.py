@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from string import ascii_letters
 from typing import Any, overload
 
 import numpy as np
@@ -115,6 +116,14 @@ def tensordot(a: Value, b: Value, axes: Any = 2) -> Value:
         or any(a.shape[i] != b.shape[j] for i, j in zip(left, right))
     ):
         raise ShapeError(f"tensordot: got shapes {tuple(a.shape)} and {tuple(b.shape)}, which do not fit at {axes}")
+    if any(
+        type(size) is not int for x in (a, b) for size in x.shape
+    ):  # while a step is traced: einsum keeps rows apart
+        first, second = list(ascii_letters[:n]), list(ascii_letters[n : n + m])
+        for i, j in zip(left, right):
+            second[j] = first[i]
+        out = [c for i, c in enumerate(first) if i not in left] + [c for j, c in enumerate(second) if j not in right]
+        return _einsum(a, b, subscripts=f"{''.join(first)},{''.join(second)}->{''.join(out)}")
     # one matrix product: axes that are summed go last on the left and first on the right
     rows, columns = [i for i in range(n) if i not in left], [j for j in range(m) if j not in right]
     count = math.prod(a.shape[i] for i in left)

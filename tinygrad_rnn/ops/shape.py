@@ -238,13 +238,15 @@ def repeat(x: Value, repeats: ArrayLike, axis: int | None = None) -> Value:
 def tile(x: Value, reps: Shape) -> Value:
     """Copies of `x` side by side, ``reps[i]`` along axis i."""
     x, reps = operand(x, "tile"), integers(reps, "reps")
-    if min(reps, default=0) < 0 or math.prod(reps) * math.prod(x.shape) > MOST:
+    if min(reps, default=0) < 0 or math.prod(reps) * x.size > MOST:
         raise ShapeError(f"reps: got {reps}, wanted numbers from 0 on, and no more than {MOST} elements")
     n = max(len(reps), len(x.shape))
     reps = (1,) * (n - len(reps)) + reps
     shape = (1,) * (n - len(x.shape)) + tuple(x.shape)
-    thin = tuple(m for length in shape for m in (1, length))  # an axis before each, to broadcast along
-    wide = tuple(m for r, length in zip(reps, shape) for m in (r, length))
     if set(reps) <= {1}:
         return copy(reshape(x, shape))
-    return reshape(broadcast_to(reshape(x, thin), wide), tuple(r * length for r, length in zip(reps, shape)))
+    # an axis before each of which there are copies, to broadcast along
+    thin = tuple(m for r, length in zip(reps, shape) for m in ((length,) if r == 1 else (1, length)))
+    wide = tuple(m for r, length in zip(reps, shape) for m in ((length,) if r == 1 else (r, length)))
+    whole = tuple(length if r == 1 else r * length for r, length in zip(reps, shape))
+    return reshape(broadcast_to(reshape(x, thin), wide), whole)

@@ -44,6 +44,8 @@ def test_compiled_equals_eager(case):
         # a quotient of states, which are drawn at random here, magnifies roundings
         tol = 1e-11 if case.name.startswith("slstm") else None
         agree(cell, draw(case.shapes(4, 3, I, H)), draw_state(cell, 3), tol)
+        agree(cell, draw(case.shapes(1, 1, I, H)), draw_state(cell, 1), tol)
+    agree(cell, draw(case.shapes(4, 3, I, H)), draw_state(cell, 3), tol, lengths=np.array([2, 0, 4]))
 
 
 @pytest.mark.sampled(2)

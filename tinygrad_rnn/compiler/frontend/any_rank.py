@@ -344,12 +344,10 @@ class AnyRank(NormalForm):
             self.fail(op, args, "two tensors")
         letters = "ijklmnopqrstuvw"
         lead = max(a.ndim - 2, b.ndim - 2, 0)
-        if a.ndim == 1 or (b.varying and b.ndim < 2 + (a.ndim == 1)):
-            self.fail(op, args, "a product that keeps the batch as the first axis; einsum says which axis is which")
         wide = letters[:lead]
-        left = wide[lead - (a.ndim - 2) :] + "XY"
+        left = wide[lead - (a.ndim - 2) :] + "XY" if a.ndim > 1 else "Y"
         right = wide[lead - (b.ndim - 2) :] + "YZ" if b.ndim > 1 else "Y"
-        out = wide + ("XZ" if b.ndim > 1 else "X")
+        out = wide + "X" * (a.ndim > 1) + "Z" * (b.ndim > 1)
         if lead == 0 or any(s.varying and s.ndim - 2 != lead for s in (a, b)):
             self.fail(op, args, "a product that keeps the batch as the first axis; einsum says which axis is which")
         return contract(self, op, args, [left, right], out)

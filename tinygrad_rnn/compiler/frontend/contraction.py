@@ -43,6 +43,10 @@ def contract(trace: Any, op: Any, args: Sequence[Any], terms: list[str], out: st
     batch = first.pop() if len(first) == 1 else ""
     if not batch or out[:1] != batch or out.count(batch) != 1:
         trace.fail(op, args, want)
+    for i, (a, labels) in enumerate(zip(args, terms)):  # of one matrix that is broadcast to all rows
+        if not a.varying and labels[:1] == batch and a.shape[0] == 1 and batch not in labels[1:]:
+            args, terms = list(args), list(terms)
+            args[i], terms[i] = reshape(a, a.shape[1:]), labels[1:]
     for a, labels in zip(args, terms):
         if labels.count(batch) != int(a.varying) or (a.varying and a.shape[0] is not BATCH) or BATCH in a.shape[1:]:
             trace.fail(op, args, want)
