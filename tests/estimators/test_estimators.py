@@ -16,6 +16,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
+from tinygrad_rnn.errors import DataError
 from tinygrad_rnn.estimators import Forecaster, SequenceClassifier, SequenceRegressor
 
 from .cells import Leaky
@@ -233,6 +234,25 @@ def test_forecasts_early_stopping_weights_and_searches():
     assert made.n_iter_ < 100
     search = GridSearchCV(Forecaster(6, 1, **QUICK), {"window": [4, 8]}, cv=TimeSeriesSplit(2)).fit(series)
     assert search.best_params_["window"] in (4, 8)
+
+
+def test_forecasts_keep_names_and_dates():
+    pandas = pytest.importorskip("pandas")
+    months = pandas.date_range("2020-01", periods=40, freq="MS")
+    frame = pandas.DataFrame({"sales": np.sin(np.arange(40)), "rain": np.cos(np.arange(40))}, months)
+    made = pickle.loads(pickle.dumps(Forecaster(6, 3, **QUICK).fit(frame[:30])))
+    table = made.predict()
+    assert [*table.columns] == ["sales", "rain"]
+    assert [*table.index] == [*months[30:33]]
+    assert [*made.predict(frame, horizon=5).index] == [*pandas.date_range("2023-05", periods=5, freq="MS")]
+    np.testing.assert_array_equal(made.predict(frame[:30].to_numpy()), table.to_numpy())
+    one = Forecaster(6, 3, **QUICK).fit(frame["sales"]).predict()
+    assert (one.name, one.index[0]) == ("sales", pandas.Timestamp("2023-05-01"))
+    both = Forecaster(6, 3, **QUICK).fit(frame, frame["rain"])
+    assert both.predict(frame).name == "rain"
+    assert type(made.predict(frame.reset_index(drop=True))) is np.ndarray
+    with pytest.raises(DataError, match="X: got no row for 2020-06-01"):
+        Forecaster(6, 3, **QUICK).fit(frame.drop(months[5]))
 
 
 # ---- mistakes

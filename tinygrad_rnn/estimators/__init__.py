@@ -1,7 +1,7 @@
 """Estimators: scikit-learn's contract over recurrent networks, for pipelines, searches and scores.
 
 Files, in reading order: `classifier`, `regressor` and `forecaster` are what a user makes; `base` fits and predicts for
-all of them; `sequences` reads what scikit-learn users hold, `network` is the model, `settings` checks the parameters.
+all of them; `sequences` and `dates` read what users hold, `network` is the model, `settings` checks the parameters.
 
 Fitted estimators hold arrays and settings, and make the network from these when they are asked for predictions.
 """

@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from ..checks import whole_number
 from .base import weights_of
+from .dates import End, dated, end_of
 from .regressor import NumberEstimator
 from .sequences import Sequences
 
@@ -53,6 +54,8 @@ class Forecaster(NumberEstimator):
 
     _alone: bool  # whether it forecasts the series that it reads
     _one_number: bool
+    _names: Any  # of what it forecasts, if pandas named it
+    _end: End | None  # of the last series
 
     def __init__(
         self,
@@ -109,7 +112,7 @@ class Forecaster(NumberEstimator):
         Parameters
         ----------
         X : array_like, (T,) or (T, F), or a list of such
-            One step after the other, without gaps.
+            One step after the other, without gaps. Forecasts of a Series or DataFrame with dates are one, too.
         y : array_like, (T,) or (T, K), or a list of such, optional
             What to forecast. Default: `X` itself.
         sample_weight : array_like, (T,), or a list of such, optional
@@ -135,6 +138,10 @@ class Forecaster(NumberEstimator):
         self._alone = y is None
         told = X if y is None else y
         self._one_number = all(np.asarray(part).ndim == 1 for part in (told if several else [told]))
+        ends = [end_of(part, "X") for part in (X if several else [X])]
+        goal = told[-1] if several else told
+        self._names = getattr(goal, "name", None) if self._one_number else tuple(getattr(goal, "columns", ())) or None
+        self._end = ends[-1]
         self.last_window_ = series[-1][-self.window :].copy()
         if factors is not None:
             windows, targets, factors = windows.rows(factors > 0), targets[factors > 0], factors[factors > 0]
@@ -156,7 +163,7 @@ class Forecaster(NumberEstimator):
         Returns
         -------
         ndarray, (horizon,) or (horizon, K)
-            Or a list of them, of several series.
+            Or a Series or DataFrame with the dates of these steps, of one with dates; of several series, a list.
         """
         check_is_fitted(self, "weights_")
         steps = self.horizon if horizon is None else whole_number("horizon", horizon)
@@ -176,7 +183,11 @@ class Forecaster(NumberEstimator):
                 values = np.concatenate([values, numbers], 1)[:, -self.window :]
         found = np.concatenate(parts, 1)[:, :steps]
         found = found[..., 0] if self._one_number else found
-        return [*found] if X is not None and _is_several(X) else found[0]
+        if X is None:
+            return dated(found[0], self._names, self._end)
+        parts = X if _is_several(X) else [X]
+        named = [dated(one, self._names, end_of(part, "X")) for one, part in zip(found, parts)]
+        return named if _is_several(X) else named[0]
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """The R^2 of forecasts from each window of a series, or of several."""
