@@ -112,3 +112,22 @@ def test_models(tmp_path):
     require_equal([*models, *OWN], tmp_path)
     found = {p.stem.removeprefix("m_") for p in tmp_path.glob("m_*.h") if "_step(" in p.read_text().partition("*/")[2]}
     assert found == STREAMED
+
+
+def test_models_in_double(tmp_path):
+    """And with names that C reserves, without time, and without a loop."""
+
+    class Reserved(nn.Module):
+        def __init__(self):
+            self.float, self.body = nn.Parameter(np.arange(1.0, 4.0)), nn.Sequential(nn.Linear(3, 6), nn.Tanh())
+
+        def forward(self, x):
+            return self.body(x) * tr.concat([self.float, 1 / self.float])
+
+    examples = [
+        on.Example("reserved", Reserved, lambda rng, t, b: (rng.standard_normal((b, 3)),)),
+        on.Example("both", OWN[2].make, lambda rng, t, b: (rng.standard_normal((t, b, 3)),)),
+        on.Example("normed", Normed, OWN[0].inputs),
+    ]
+    doubles = [e._replace(make=lambda make=e.make: make().to("float64")) for e in examples]
+    require_equal(doubles, tmp_path, dtype="float64", tolerance=1e-12)

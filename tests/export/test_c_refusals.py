@@ -27,6 +27,14 @@ class Draws(nn.Cell):
         return h, h
 
 
+class Sorts(nn.Module):
+    def __init__(self):
+        self.layer = nn.GRU(2, 4)
+
+    def forward(self, x):
+        return tr.sort(self.layer(x)[0], axis=-1)
+
+
 class Unsized(nn.Cell):
     hidden_size = 2
 
@@ -39,7 +47,8 @@ class Unsized(nn.Cell):
     [
         (lambda: Branches(), {}, CompileError, "tr.where"),
         (lambda: Draws(), {}, ExportError, "draws random numbers"),
-        (lambda: nn.Zoneout(nn.GRUCell(2, 3), 0.3), {}, ExportError, "model.eval"),
+        (lambda: nn.Recurrent(nn.GRUCell(2, 3), reverse=True), {}, ValueError, "example: wanted the arguments"),
+        (lambda: Sorts(), {"example": np.zeros((5, 3, 2))}, ExportError, "Sorts: C has no such operations: .*sort"),
         (lambda: Unsized(), {}, ShapeError, "example"),
         (lambda: nn.GRUCell(2, 3), {"example": np.zeros((2, 2))}, ShapeError, "wanted \\(1, ...\\)"),
         (lambda: nn.GRUCell(2, 3), {"dtype": "float16"}, DTypeError, "wanted float32 or float64"),

@@ -75,7 +75,7 @@ def comment(title: str, usage: str, lines: Sequence[str], counts: HeaderText, di
         " *", usage, " *",
         NOTE.format(upper=name.upper()),
         " *",
-        *[f" * {line}".replace("*/", "* /").rstrip() for line in lines],
+        *[f" * {line}".replace("*/", "* /").replace("/*", "/ *").rstrip() for line in lines],
         " */",
     ])  # fmt: skip
 

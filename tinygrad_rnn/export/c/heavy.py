@@ -28,19 +28,20 @@ def product(out: Places, products: list[Symbol], matrix: np.ndarray, hint: str) 
     cast = f"({out.dialect.real})" if scale else ""
     kind = "int8_t" if scale else out.dialect.real
 
-    def rows(first: str, count: int, sign: str) -> list[str]:
-        lines = [f"const {kind} *w = {w} + {first} * {width};"]
-        lines += [f"const {out.dialect.real} a{i} = {out.at(row, f'{first} + {i}')};" for i in range(count)]
+    def rows(first: int | str, count: int, sign: str) -> list[str]:
+        lines = [f"const {kind} *w = {w}{f' + {first} * {width}' if first else ''};"]
+        at = [str(first + i) if isinstance(first, int) else f"{first} + {i}" if i else first for i in range(count)]
+        lines += [f"const {out.dialect.real} a{i} = {out.at(row, k)};" for i, k in enumerate(at)]
         terms = [f"a{i} * {cast}w[{f'{i * width} + ' if i else ''}j]" for i in range(count)]
         return [*lines, f"for (int j = 0; j < {width}; j++) {name}[j] {sign} {_balanced(terms)};"]
 
     first, rest = min(height, ROWS), (height - ROWS) % ROWS if height > ROWS else 0
-    out.lines += ["{", *_indented(rows("0", first, "=")), "}"]
+    out.lines += ["{", *_indented(rows(0, first, "=")), "}"]
     if height >= 2 * ROWS:
         out.add(f"for (int k = {ROWS}; k < {height - rest}; k += {ROWS}) {{")
         out.lines += [*_indented(rows("k", ROWS, "+=")), "}"]
     if rest:
-        out.lines += ["{", *_indented(rows(str(height - rest), rest, "+=")), "}"]
+        out.lines += ["{", *_indented(rows(height - rest, rest, "+=")), "}"]
     if scale:
         out.add(f"for (int j = 0; j < {width}; j++) {name}[j] *= {scale}[j];")
 

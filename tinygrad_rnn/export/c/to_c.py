@@ -24,10 +24,8 @@ from .header import cell_header
 from .model import rounded
 from .model_header import model_header
 from .traced import TracedCell, trace_cell
-from .weights import quantised
+from .weights import KEYWORDS, quantised
 
-KEYWORDS = """auto break case char const continue default do double else enum extern float for goto if inline int long
-register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while"""
 STEPS = 200  # of random inputs, over which int8 is compared
 
 
@@ -63,14 +61,15 @@ def to_c(
     example: Any = None,
     weights: str = "float",
 ) -> CFile:
-    """Write a cell or a layer as one header in C99, which needs no library and allocates nothing.
+    """Write a cell, a layer or a model as one header in C99, which needs no library and allocates nothing.
 
     It has the weights, a struct for the state, and functions: ``NAME_init``, ``NAME_reset``, ``NAME_step(state, in,
     out)`` for one time step of one row, and ``NAME_run(state, in, out, T)`` for T of them. A comment in it says more.
+    Where a model needs whole sequences, there is ``NAME_run`` alone. It is as in evaluation.
 
     Parameters
     ----------
-    model : Cell or layer
+    model : Module
     path : str or PathLike
     dtype : {"float32", "float64"}
         Of all numbers in the file.
@@ -92,7 +91,7 @@ def to_c(
     CompileError
         If a step does not compile, with the reason.
     ExportError
-        If the model draws random numbers, or cannot run step by step.
+        If the model draws random numbers in evaluation, too, cannot be traced, or does what C has no rule for.
 
     Examples
     --------
@@ -111,7 +110,8 @@ def to_c(
         raise TypeError(f"model: got {type(model).__name__}, wanted a cell, a layer or a model")
     cell = None if type(example) is tuple and len(example) > 1 else _cell(model)
     if cell is not None:
-        traced = trace_cell(cell, _first_step(model, example))
+        with evaluating(model):
+            traced = trace_cell(cell, _first_step(model, example))
         header = cell_header(traced, title, kind, int8)
         error = error_of_cell(traced) if int8 else None
     else:

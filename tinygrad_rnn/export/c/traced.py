@@ -73,14 +73,11 @@ def trace_cell(cell: Cell, example: Any = None) -> TracedCell:
         if first[1][s].tobytes() != again[1][s].tobytes():
             raise ExportError(
                 f"{title}: begin_sequence() draws random numbers ({first[2].get(s, 'a tensor')} differs each time), "
-                "which a file cannot hold; export the model in evaluation, model.eval()"
+                "which a file cannot hold"
             )
     program = first[0]
     if program.mask_probabilities:
-        raise ExportError(
-            f"{title}: each step draws random masks, which a file cannot hold; export the model in evaluation, "
-            "model.eval()"
-        )
+        raise ExportError(f"{title}: each step draws random masks in evaluation, too, which a file cannot hold")
     looks_up = any(s.op is LOOKUP for s in reachable(program.results, lambda s: s.varying_operands))
     if looks_up or program.checks or program.cast_results:
         raise ExportError(

@@ -9,6 +9,8 @@ import numpy as np
 
 from .functions import Dialect
 
+KEYWORDS = """auto break case char const continue default do double else enum extern float for goto if inline int long
+register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while"""
 LINE = 112  # characters of numbers in a line
 
 
@@ -53,7 +55,7 @@ class Weights:
     def _field(self, kind: str, array: np.ndarray, hint: str) -> str:
         key = kind, array.tobytes()
         if key not in self._names:
-            name = unique(re.sub(r"\W+", "_", hint).strip("_") or "w", [n for _, n, _ in self._fields])
+            name = unique(field_name(hint), [n for _, n, _ in self._fields])
             self._fields.append((kind, name, array))
             self._names[key] = name
             size = {"int8_t": 1, "int32_t": 4}.get(kind, self.dialect.dtype.itemsize)
@@ -78,7 +80,7 @@ class Weights:
         if kind == self.dialect.bits:
             return ("0" if v == 0 else f"~({kind})0" for v in flat.tolist())
         if kind == self.dialect.real:
-            return (self.dialect.number(v) for v in flat)
+            return (self.dialect.number(v).strip("()") for v in flat)
         return map(str, flat.tolist())
 
 
@@ -87,6 +89,12 @@ def quantised(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     most = np.abs(array).max(axis=0, initial=0.0)
     scale = np.where(most > 0, most / 127.0, 1.0)
     return np.rint(array / scale).astype(np.int8), scale
+
+
+def field_name(hint: str) -> str:
+    """A name that C allows, for the parameter of this name."""
+    name = re.sub(r"[^A-Za-z0-9_]+", "_", hint).strip("_")
+    return name if name[:1].isalpha() and name not in KEYWORDS.split() else f"w_{name}".rstrip("_")
 
 
 def unique(name: str, taken: Iterable[str]) -> str:
