@@ -222,7 +222,7 @@ def test_errors_name_the_node(tmp_path):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
-@pytest.mark.parametrize("dynamo", [False, True])
+@pytest.mark.parametrize("dynamo", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_models_of_pytorch(kind, dynamo, tmp_path):
     torch = pytest.importorskip("torch")
     if dynamo:
