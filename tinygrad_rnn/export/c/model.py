@@ -11,12 +11,11 @@ from ...errors import ExportError
 from ..evaluate import given_array, run_nodes
 from ..graph import SCAN, Graph, Input, Node, Parameter, Scan, Value
 from ..sizes import Size, named
+from ..streaming import stream
 from .arrays import Array, Length, packed, product, row_strides
 from .graph_writer import GraphWriter
 from .operations import rule_of, write
 from .traced import TracedCell, trace_cell
-
-STEPS = 5  # over which a stream is compared with a sequence
 
 
 class Part(NamedTuple):
@@ -90,71 +89,22 @@ def _is_known(node: Node, constants: Mapping[int, np.ndarray]) -> bool:
 # ---- step by step
 
 
-def streams(graph: Graph, constants: dict[int, np.ndarray]) -> str:
+def streams(graph: Graph, constants: Mapping[int, np.ndarray]) -> str:
     """The reason why a model does not run step by step; empty if it does."""
-    if not graph.scans():
-        return "it has no recurrent layer"
-    if set(graph.sizes) - {"B"} != {"T"}:
-        return "its inputs have other sizes than batch and time"
-    for scan in graph.scans():
-        if scan.reverse:
-            return "a layer runs in reverse"
-        if scan.steps:
-            return f"a layer is given {' and '.join(scan.steps)}"
-        if not all(id(v) in constants for v in (*scan.states,)):
-            return "a state begins with what is computed of the inputs"
-    if not all(time_axis(v) is not None for v in graph.inputs):
-        return "an input has no time"
+    if any(id(v) not in constants for scan in graph.scans() for v in scan.states):
+        return "a state begins with what a call computes"
     try:
-        agrees = _agrees(graph)
-    except (ArithmeticError, LookupError, ValueError):  # it takes no sequence of one step
-        agrees = False
-    return "" if agrees else "a step depends on other steps outside of the recurrent layers"
+        stream(graph)
+    except ExportError as error:
+        return str(error).removeprefix(f"{graph.title}: ")
+    if set(graph.sizes) - {"B"} != {"T"} or any(time_axis(v) is None for v in graph.inputs):
+        return "its inputs have other sizes than batch and time"
+    return ""
 
 
 def time_axis(value: Value) -> int | None:
     """The axis of a value that is the time."""
     return next((i for i, n in enumerate(value.shape) if n == named("T")), None)
-
-
-def _agrees(graph: Graph) -> bool:
-    """Whether steps with the states carried on give what the whole sequence gives."""
-    rng, xs = np.random.default_rng(0), []
-    for v, array in zip(graph.inputs, graph.example):
-        for axis, n in enumerate(v.shape):
-            if isinstance(n, Size):
-                array = np.take(array, np.arange(n.at({"B": 1, "T": STEPS})) % array.shape[axis], axis)
-        xs.append((array * rng.uniform(0.5, 1.5, array.shape)).astype(v.dtype) if v.dtype.kind == "f" else array)
-    carried: dict[int, Any] = {}
-    axes = [time_axis(v) for v in graph.inputs]
-    for t in range(STEPS):
-        begun = _values(graph, [np.take(x, range(t + 1), a) for x, a in zip(xs, axes)], {"B": 1, "T": t + 1}, {})
-        step = _values(graph, [np.take(x, [t], a) for x, a in zip(xs, axes)], {"B": 1, "T": 1}, carried)
-        for y in graph.outputs:
-            whole, time = begun[id(y)], time_axis(y)
-            whole = whole if time is None else np.take(whole, [t], time)
-            if whole.shape != step[id(y)].shape or not np.allclose(step[id(y)], whole, 1e-4, 1e-5, equal_nan=True):
-                return False
-    return True
-
-
-def _values(graph: Graph, xs: Sequence[np.ndarray], sizes: dict[str, int], carried: dict[int, Any]) -> dict[int, Any]:
-    """All values of a call; loops begin with the states that are `carried`, and leave theirs there."""
-    values: dict[int, Any] = {id(v): x for v, x in zip(graph.inputs, xs)}
-    values |= {id(v): given_array(v, sizes) for v in graph.values() if id(v) not in values}
-    for node in graph.nodes:
-        if isinstance(node, Scan):
-            own = carried.get(id(node)) or [values[id(v)] for v in node.states]
-            begun = {id(v): s for v, s in zip(node.states, own)}
-            if len(begun) < len(node.states):  # one value is the first of several states
-                return {**values, **{id(v): np.full(1, np.nan) for v in graph.outputs}}
-            inside = values | begun
-            run_nodes([node], inside, sizes)
-            values |= {id(r): inside[id(r)] for r in node.results}
-            carried[id(node)] = [inside[id(r)] for r in node.final_states]
-        else:
-            run_nodes([node], values, sizes)
-    return values
 
 
 # ---- statements
