@@ -47,7 +47,7 @@ def _of_rows(g: Any, reduction: str, scale: float, rows: int) -> np.ndarray:
     return np.array(g).reshape(-1) if reduction == "none" else np.full(rows, g * g.dtype.type(scale))
 
 
-def _beside(g: Value, reduction: str, scale: float) -> Value:
+def beside(g: Value, reduction: str, scale: float) -> Value:
     """Cotangents of the losses of rows, in operations, with an axis to multiply logits by."""
     return g.reshape((*g.shape, 1)) if reduction == "none" else g * scale
 
@@ -223,7 +223,7 @@ def _class_second(
     if smoothing:
         q[valid] = spread
     q[valid, index[valid]] += keep * rows[valid]
-    c = _beside(g, reduction, scale)
+    c = beside(g, reduction, scale)
     by_c, by_x, _ = _second(u, x, q.reshape(x.shape), c)
     return [_total(by_c, reduction, scale), by_x, None, *map(_none, weight)]
 
@@ -262,7 +262,8 @@ def _share_targets(target: np.ndarray, weight: tuple, smoothing: float) -> tuple
     return flat(target), per_class, 1.0 - smoothing, smoothing / max(1, target.shape[-1])
 
 
-def _share_scale(x: Value, reduction: str) -> float:
+def share_scale(x: Value, reduction: str) -> float:
+    """What the sum of the losses of rows is multiplied by."""
     rows = int(np.prod(x.shape[:-1], dtype=int))
     if reduction == "mean" and not rows:
         raise ShapeError(f"mean: got an empty axis in shape {tuple(x.shape[:-1])}, wanted at least one element")
@@ -272,7 +273,7 @@ def _share_scale(x: Value, reduction: str) -> float:
 def _share_forward(
     x: np.ndarray, target: np.ndarray, weight: tuple, reduction: str, smoothing: float
 ) -> tuple[_Forward, np.ndarray]:
-    scale, rows = _share_scale(x, reduction), int(np.prod(x.shape[:-1], dtype=int))
+    scale, rows = share_scale(x, reduction), int(np.prod(x.shape[:-1], dtype=int))
     tops, logs, losses = np.empty((3, rows), x.dtype)
     run = _Forward(x, flat(x), (), tops, logs, scale)
     kernel = kernels("cross_entropy", x.size).share_forward
@@ -280,7 +281,8 @@ def _share_forward(
     return run, losses
 
 
-def _smoothed(x: Value, target: Value, smoothing: float) -> Value:
+def smoothed(x: Value, target: Value, smoothing: float) -> Value:
+    """Shares of classes, of which a part is spread over all of them."""
     return target * (1.0 - smoothing) + smoothing / max(1, x.shape[-1]) if smoothing else target
 
 
@@ -288,7 +290,7 @@ def _decompose_share(x: Value, target: Value, *weight: Value, reduction: str, sm
     logp = log_softmax(x, -1)
     for w in weight:
         logp = logp * w
-    losses = -(_smoothed(x, target, smoothing) * logp).sum(-1)
+    losses = -(smoothed(x, target, smoothing) * logp).sum(-1)
     return losses.mean() if reduction == "mean" else losses.sum() if reduction == "sum" else losses
 
 
@@ -298,7 +300,7 @@ def _share_vjp(
     dx = share_cross_entropy_gradient(g, x, target, *weight, **how) if needs[0] else None
     dt = None
     if needs[1]:
-        c = _beside(g, how["reduction"], _share_scale(x, how["reduction"])) * (how["smoothing"] - 1.0)
+        c = beside(g, how["reduction"], share_scale(x, how["reduction"])) * (how["smoothing"] - 1.0)
         dt = log_softmax(x, -1) * (c * weight[0] if weight else c)
     return [dx, dt, *map(_none, weight)]
 
@@ -307,10 +309,10 @@ def _share_second(
     u: Value, y: Value, g: Value, x: Value, target: Value, *weight: Value, needs: Sequence[bool], reduction: str,
     smoothing: float, saved: dict,
 ) -> list[Value]:  # fmt: skip
-    q, scale = _smoothed(x, target, smoothing), _share_scale(x, reduction)
+    q, scale = smoothed(x, target, smoothing), share_scale(x, reduction)
     for w in weight:
         q = q * w
-    by_c, by_x, by_q = _second(u, x, q, _beside(g, reduction, scale))
+    by_c, by_x, by_q = _second(u, x, q, beside(g, reduction, scale))
     for w in weight:
         by_q = by_q * w
     return [_total(by_c, reduction, scale), by_x, by_q * (1.0 - smoothing), *map(_none, weight)]

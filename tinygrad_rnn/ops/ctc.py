@@ -28,7 +28,7 @@ def _vjp(
     nothing = [None] * len(alignment)
     if grad_mode.tracer is not None:
         how = {"blank": blank, "zero_infinity": zero_infinity}
-        return [apply(ctc_gradient, (g, log_probs, *alignment), how), *nothing]
+        return [apply(CTC_GRADIENT, (g, log_probs, *alignment), how), *nothing]
     labels, counts, lengths = [np.asarray(values_of(a)) for a in alignment]
     if not isinstance(g, np.ndarray):
         losses = _on_tape(log_probs, zero_infinity, labels, counts, lengths, blank)
@@ -59,7 +59,7 @@ def _in_a_row(labels: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 # of programs, whose own gradients are taken on the tape
-ctc_gradient = Op(
+CTC_GRADIENT = Op(
     "ctc_gradient", lambda *args, blank, zero_infinity: _gradient(*args, blank, zero_infinity), untyped=(2, 3, 4)
 )
 
@@ -128,3 +128,6 @@ def _on_tape(
     losses = -logsumexp(stack(ends), 0)
     impossible = losses.data > -0.5 * NOWHERE
     return where(impossible, 0.0, losses) if zero_infinity else losses * np.where(impossible, np.nan, 1.0)
+
+
+CTC = _ctc.op  # the record, for programs

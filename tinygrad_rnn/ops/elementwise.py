@@ -403,3 +403,7 @@ CONSTANT = Op("constant", lambda x: x, vjps=[None], saves=(), view=True, lowerin
 def constant(x: Value) -> Value:
     """`x` without gradients: a ``detach()`` that the compiler can trace."""
     return apply(CONSTANT, (x,), {})
+
+
+# records of operations, for programs, which tell them apart by these
+COPY, ASTYPE = _copy.op, _astype.op

@@ -237,3 +237,7 @@ def as_id(padding_idx: Any, rows: int) -> int:
     if not -rows <= padding < rows:
         raise IndexError(f"padding_idx: got {shown(padding_idx)}, wanted an id of a table with {rows} rows")
     return padding % rows
+
+
+# records of operations, for programs, which tell them apart by these
+GETITEM, EMBEDDING, SCATTER_ROWS = _getitem.op, _embedding.op, _scatter_rows.op

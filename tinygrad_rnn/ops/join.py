@@ -224,3 +224,7 @@ def roll(x: Value, shift: Shape, axis: Axes = None) -> Value:
         if n and int(s) % n:
             x, moved = concat(split(x, [n - int(s) % n], a)[::-1], a), True
     return x if moved else copy(x)
+
+
+# records of operations, for programs, which tell them apart by these
+CONCAT, STACK, SPLIT = _concat.op, _stack.op, _split.op

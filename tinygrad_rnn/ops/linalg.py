@@ -248,3 +248,6 @@ def einsum(subscripts: str, *operands: Value) -> Value:
             arrays[i] = reshape(arrays[i], tuple(arrays[i].shape[k] for k in wide))
         inputs[i] = "".join(labels[k] for k in wide)
     return _einsum(*arrays, subscripts=",".join(inputs) + "->" + out)
+
+
+MATMUL = _matmul.op  # the record, for programs

@@ -224,3 +224,7 @@ def any(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
     """Whether any element holds, over `axis`."""
     x = operand(x, "any")
     return _any(x, axis=several_axes(axis, x.shape, scalars=True), keepdims=keeps(keepdims))
+
+
+# records of operations, for programs, which tell them apart by these
+SUM, MAX, PROD = _sum.op, _max.op, _prod.op

@@ -250,3 +250,7 @@ def tile(x: Value, reps: Shape) -> Value:
     wide = tuple(m for r, length in zip(reps, shape) for m in ((length,) if r == 1 else (r, length)))
     whole = tuple(length if r == 1 else r * length for r, length in zip(reps, shape))
     return reshape(broadcast_to(reshape(x, thin), wide), whole)
+
+
+# records of operations, for programs, which tell them apart by these
+RESHAPE, TRANSPOSE, BROADCAST_TO, PAD = _reshape.op, _transpose.op, _broadcast_to.op, _pad.op

@@ -24,9 +24,9 @@ PICK = Op("output", None)  # of an operation on parameters that gives several: s
 
 # records, not names: an operation of a user's may be called as one of them
 ADD, SUBTRACT, MULTIPLY, DIVIDE, NEGATIVE = add.op, subtract.op, multiply.op, divide.op, negative.op
-MATMUL, SUM, CONSTANT = linalg._matmul.op, reduce._sum.op, elementwise.CONSTANT
-GETITEM, TRANSPOSE = index._getitem.op, shape._transpose.op
-RESHAPE, BROADCAST = shape._reshape.op, shape._broadcast_to.op
+MATMUL, SUM, CONSTANT = linalg.MATMUL, reduce.SUM, elementwise.CONSTANT
+GETITEM, TRANSPOSE = index.GETITEM, shape.TRANSPOSE
+RESHAPE, BROADCAST = shape.RESHAPE, shape.BROADCAST_TO
 
 
 def is_ours(op: Op) -> bool:

@@ -25,7 +25,7 @@ OF_ALL = {  # of truth values, too
     id(elementwise.maximum.op): IntegerOp.MAXIMUM,
     id(elementwise.minimum.op): IntegerOp.MINIMUM,
     id(elementwise.where.op): IntegerOp.WHERE,
-    id(elementwise._copy.op): IntegerOp.COPY,
+    id(elementwise.COPY): IntegerOp.COPY,
     id(elementwise.CONSTANT): IntegerOp.COPY,
     id(compare.equal.op): IntegerOp.EQUAL,
     id(compare.not_equal.op): IntegerOp.NOT_EQUAL,
@@ -49,7 +49,7 @@ def bind_integer(binder: Binder, s: Symbol) -> bool:
     """Bind an operation whose operands and results are integers or truth values."""
     if not is_integer(s.dtype) or not all(map(_is_integer, s.args)) or s.ndim > AXES:
         return False
-    if s.op is join._concat.op:
+    if s.op is join.CONCAT:
         _concat(binder, s)
         return True
     op, args = _operation(s), [*s.args]

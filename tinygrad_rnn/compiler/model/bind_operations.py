@@ -174,16 +174,16 @@ def _indices(binder: Binder, s: Symbol) -> np.ndarray | None:
 
 
 RULES = {
-    id(ctc._ctc.op): bind_ctc,
-    id(ctc.ctc_gradient): bind_ctc_gradient,
-    id(indexing._embedding.op): _embedding,
-    id(indexing._scatter_rows.op): _scatter_rows,
+    id(ctc.CTC): bind_ctc,
+    id(ctc.CTC_GRADIENT): bind_ctc_gradient,
+    id(indexing.EMBEDDING): _embedding,
+    id(indexing.SCATTER_ROWS): _scatter_rows,
     id(SUM_ROWS): _sum_rows,
     id(MATMUL): _matmul,
     id(SUM): _sum,
-    id(indexing._getitem.op): _getitem,
+    id(indexing.GETITEM): _getitem,
     id(indexing.scatter_add.op): _scatter_add,
-    id(join._concat.op): _concat,
-    id(join._stack.op): _stack,
-    id(shape._pad.op): _pad,
+    id(join.CONCAT): _concat,
+    id(join.STACK): _stack,
+    id(shape.PAD): _pad,
 }

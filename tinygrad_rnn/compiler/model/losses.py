@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ...core import Op
+from ...core import Op, apply
 from ...ops import abs, equal, exp, log, log1p, maximum, not_equal, where
 from ...ops import cross_entropy as ce
 from ...ops.elementwise import masked_product
 from ...ops.loss import logistic_loss, squared_error
-from ...ops.reduce import _max, _sum
+from ...ops.reduce import MAX, SUM
 from .rows import is_view
 
 MOST_CLASSES = 1 << 24  # numbers that float32 tells apart
@@ -37,14 +37,14 @@ def _softmax(x: Any) -> tuple[Any, Any, Any]:
 
     Whoever asks, for the loss or for its gradient, gets the same values, which are computed once.
     """
-    z = x - _last(_max, x)
+    z = x - _last(MAX, x)
     e = exp(z)
-    total = _last(_sum, e)
+    total = _last(SUM, e)
     return z - log(total), e, total
 
 
-def _last(reduction: Callable, x: Any) -> Any:
-    return reduction(x, axis=(x.ndim - 1,), keepdims=True)
+def _last(reduction: Op, x: Any) -> Any:
+    return apply(reduction, (x,), {"axis": (x.ndim - 1,), "keepdims": True})
 
 
 def _reduced(losses: Any, reduction: str, scale: Any) -> Any:
@@ -64,7 +64,7 @@ def _classes(trace: Any, x: Any, target: Any, weight: tuple, ignored: int, reduc
     rows: Any = 1.0
     counted = not_equal(index, float(ignored)).astype(x.dtype)
     if weight:
-        rows = _last(_sum, where(hit, weight[0], 0.0))
+        rows = _last(SUM, where(hit, weight[0], 0.0))
         counted = counted * rows.reshape(index.shape)
     if reduction != "mean":
         return hit, valid, rows, 1.0
@@ -87,9 +87,9 @@ def _class_cross_entropy(
         return NotImplemented
     logp, _, _ = _softmax(x)
     hit, valid, rows, scale = _classes(trace, x, target, weight, ignore_index, reduction)
-    losses = _last(_sum, where(hit, logp, 0.0)) * -(rows * (1.0 - smoothing))
+    losses = _last(SUM, where(hit, logp, 0.0)) * -(rows * (1.0 - smoothing))
     if smoothing:
-        spread = _last(_sum, logp * weight[0] if weight else logp)
+        spread = _last(SUM, logp * weight[0] if weight else logp)
         losses = losses - spread * (smoothing / x.shape[-1])
     return _reduced(where(valid, losses, 0.0), reduction, scale)
 
@@ -107,7 +107,7 @@ def _class_gradient(
     if smoothing:
         floor = smoothing / x.shape[-1]
         q = q + (weight[0] * floor if weight else floor)
-    return _gradient(x, q, c, _last(_sum, q) if smoothing else rows)
+    return _gradient(x, q, c, _last(SUM, q) if smoothing else rows)
 
 
 def _gradient(x: Any, q: Any, c: Any, of_row: Any) -> Any:
@@ -120,19 +120,19 @@ def _share_cross_entropy(
     trace: Any, x: Any, target: Any, *weight: Any, reduction: str, smoothing: float, saved: dict
 ) -> Any:
     logp, _, _ = _softmax(x)
-    losses = -_last(_sum, _shares(x, target, weight, smoothing) * logp)
-    return _reduced(losses, reduction, ce._share_scale(x, reduction))
+    losses = -_last(SUM, _shares(x, target, weight, smoothing) * logp)
+    return _reduced(losses, reduction, ce.share_scale(x, reduction))
 
 
 def _share_gradient(
     trace: Any, g: Any, x: Any, target: Any, *weight: Any, reduction: str, smoothing: float, saved: dict
 ) -> Any:
     q = _shares(x, target, weight, smoothing)
-    return _gradient(x, q, ce._beside(g, reduction, ce._share_scale(x, reduction)), _last(_sum, q))
+    return _gradient(x, q, ce.beside(g, reduction, ce.share_scale(x, reduction)), _last(SUM, q))
 
 
 def _shares(x: Any, target: Any, weight: tuple, smoothing: float) -> Any:
-    shares = ce._smoothed(x, target, smoothing)
+    shares = ce.smoothed(x, target, smoothing)
     return shares * weight[0] if weight else shares
 
 

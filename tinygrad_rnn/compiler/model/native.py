@@ -158,7 +158,7 @@ class NativeProgram(Binder):
                 self.memory.keep(part, self.last[s.uid])
             return all(np.shares_memory(part, source) for part in view if part.size)
         if view.size and not np.shares_memory(view, source):
-            if s.op is not shapes._reshape.op or source.dtype not in (self.dtype, np.int64):
+            if s.op is not shapes.RESHAPE or source.dtype not in (self.dtype, np.int64):
                 return False
             in_order = self.contiguous if source.dtype == self.dtype else self.integers_in_order
             view = in_order(source).reshape(s.shape)
@@ -218,7 +218,7 @@ def _last_uses(plan: Sequence[RegionLoop | Symbol], outputs: Sequence[Symbol], e
     return last | {s.uid: end for s in outputs}
 
 
-_VIEWS = {id(op) for op in (shapes._reshape.op, shapes._transpose.op, shapes._broadcast_to.op, join._split.op)}
+_VIEWS = {id(op) for op in (shapes.RESHAPE, shapes.TRANSPOSE, shapes.BROADCAST_TO, join.SPLIT)}
 
 
 def _gives_views(s: Symbol) -> bool:

@@ -17,8 +17,8 @@ from .trace import ModelTrace
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 MOVES = {  # elements without computing any: what is cast before is as what is cast behind
-    shapes._reshape.op, shapes._transpose.op, shapes._broadcast_to.op, shapes._pad.op, join._concat.op, join._stack.op,
-    join._split.op, indexing._getitem.op, elementwise._copy.op, elementwise.CONSTANT, PICK,
+    shapes.RESHAPE, shapes.TRANSPOSE, shapes.BROADCAST_TO, shapes.PAD, join.CONCAT, join.STACK,
+    join.SPLIT, indexing.GETITEM, elementwise.COPY, elementwise.CONSTANT, PICK,
 }  # fmt: skip
 
 

@@ -110,7 +110,7 @@ class Loop(NamedTuple):
         return (self.batch, self.time) if self.layout.batch_first else (self.time, self.batch)
 
 
-ASTYPE = elementwise._astype.op
+ASTYPE = elementwise.ASTYPE
 LOOP = Op("recurrent_loop", None)  # a first result, for LOOP_GRADIENT alone; PICK takes outputs and final states
 LOOP_GRADIENT = Op("recurrent_loop_gradient", None)  # of a LOOP and cotangents; PICK takes those of its operands
 AFTER = Op("after", lambda x, *others: x)  # the first argument, once the others are there

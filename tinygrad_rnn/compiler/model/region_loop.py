@@ -12,7 +12,7 @@ from ...core import Op, Tensor, apply
 from ...errors import CompileError, VerificationError
 from ...ops import astype, broadcast_to, concat, where
 from ...ops.index import scatter_add
-from ...ops.join import _concat
+from ...ops.join import CONCAT
 from ..frontend.trace_step import trace_step
 from ..ir.interpret import order
 from ..ir.program_ops import BROADCAST, GETITEM, TRANSPOSE, is_ours
@@ -159,7 +159,7 @@ def _value(region: Region, s: Symbol, values: dict[int, Any], bases: dict[int, T
         (x,) = args
         zero = grad_mode.tracer.zero((BATCH, width))
         return broadcast_to(x, zero.shape) if x.ndim == 2 else where(zero == 0, x, 0.0)
-    if op is _concat.op:
+    if op is CONCAT:
         return concat(args, axis=1)
     if op in (GETITEM, scatter_add.op):
         start, stop = columns(s) or (0, width)

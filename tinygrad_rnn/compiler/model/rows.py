@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from ...core import Lowering
 from ...ops.index import scatter_add
-from ...ops.join import _concat
+from ...ops.join import CONCAT
 from ..ir.program_ops import BROADCAST, GETITEM, MATMUL, RESHAPE, TRANSPOSE, is_ours
 from ..ir.symbol import Symbol
 from ..ir.walk import reachable
@@ -68,7 +68,7 @@ def layouts(s: Symbol) -> Layouts:
         return _reduction(s, op.lowering)
     if op in (GETITEM, scatter_add.op):
         return {size(s.shape[:-1]): (Access.ROWS,)} if columns(s) is not None else {}
-    if op is _concat.op:
+    if op is CONCAT:
         joins = s.static["axis"] == s.ndim - 1 and all(isinstance(a, Symbol) and a.dtype == s.dtype for a in s.args)
         return {size(s.shape[:-1]): (Access.ROWS,) * len(s.args)} if joins and s.dtype.kind == "f" else {}
     return _product(s) if op is MATMUL else {}

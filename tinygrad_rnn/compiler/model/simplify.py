@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from ...core import Op
-from ...ops.elementwise import _copy
+from ...ops.elementwise import COPY
 from ...ops.index import scatter_add
-from ...ops.join import _split
-from ...ops.reduce import _prod
+from ...ops.join import SPLIT
+from ...ops.reduce import PROD
 from ..frontend.trace import recording
 from ..ir.program_ops import BROADCAST, CONSTANT, DIVIDE, GETITEM, MATMUL, MULTIPLY, RESHAPE, SUM, TRANSPOSE, is_ours
 from ..ir.symbol import Symbol
@@ -57,7 +57,7 @@ class Simplification(ModelTrace):
             return args[0][s.static["index"]]
         if s.op in (LOOP, LOOP_GRADIENT, PICK, AFTER):
             return self.make(s.op, args, s.static, s.shape, s.dtype, False)
-        if s.op in (CONSTANT, _copy.op):  # gradients are recorded already, and nothing is written to
+        if s.op in (CONSTANT, COPY):  # gradients are recorded already, and nothing is written to
             return args[0]
         assert s.op is not None
         return self._record(s.op, args, s.static)
@@ -141,7 +141,7 @@ class Simplification(ModelTrace):
     def _decompose(self, op: Op, args: tuple, static: dict) -> Any:
         """The parts that the record of an operation names, unless rows would have to be taken apart for them."""
         decompose = None if op.lowering is None else op.lowering.decompose
-        if decompose is None or op is _prod.op:
+        if decompose is None or op is PROD:
             return NotImplemented
         if "axis" in static and reduced_axes(args[0].shape, np.atleast_1d(static["axis"]))[1]:
             return NotImplemented
@@ -234,7 +234,7 @@ RULES: dict[Op, Callable[..., Any]] = {
     RESHAPE: Simplification._reshaped,
     MATMUL: Simplification._matmul,
     GETITEM: Simplification._getitem,
-    _split.op: Simplification._split,
+    SPLIT: Simplification._split,
     scatter_add.op: Simplification._scatter_add,
     **losses.RULES,
 }
