@@ -56,6 +56,8 @@ __all__ += ops.__all__
 
 def __getattr__(name: str):
     """The other rooms, imported at first use."""
+    if name == "random":
+        return importlib.import_module(f"{__name__}.ops.draws")
     if name in _ROOMS:
         return importlib.import_module(f"{__name__}.{name}")
     names = {**foreign_names.TENSOR, **foreign_names.PACKAGE}  # most methods of PyTorch's tensors are functions too

@@ -313,7 +313,6 @@ PACKAGE: dict[str, str] = {  # functions of torch and numpy, sought in tinygrad_
     "rand_like": "tr.rand(t.shape)",
     "randint": "np.random.default_rng(seed).integers(low, high, shape)",
     "randn_like": "tr.randn(t.shape)",
-    "random": "tr.seed(n) and tr.randn(shape)",
     "randperm": "np.random.default_rng(seed).permutation(n)",
     "range": "tr.arange(start, stop)",
     "rms_norm": "nn.RMSNorm",

@@ -13,6 +13,7 @@ from ..checks import probability
 from ..core.aliases import Value
 from ..errors import DTypeError
 from ..ops.arguments import operand
+from ..ops.draws import between_0_and_1
 from ..ops.dropout import dropout
 from .module import Module
 
@@ -33,14 +34,23 @@ def keep_mask(shape: Sequence[int], p: float) -> Any:
     return config.generator().random(shape, dtype=np.float32) >= p
 
 
-def keep_masks(row_shapes: Sequence[tuple[int, ...]], ps: Sequence[float], time: int, batch: int) -> list[np.ndarray]:
-    """The masks of several :func:`keep_mask` at every step, in their order: bool arrays (T, B, ...)."""
-    sizes = [0 if p >= 1.0 else batch * math.prod(shape) for shape, p in zip(row_shapes, ps)]
+def keep_masks(
+    row_shapes: Sequence[tuple[int, ...]], ps: Sequence[float | None], time: int, batch: int
+) -> list[np.ndarray]:
+    """The masks of several :func:`keep_mask` at every step, in their order: bool arrays (T, B, ...).
+
+    Where there is no probability, they are the numbers of :func:`~tinygrad_rnn.ops.draws.uniform`.
+    """
+    sizes = [0 if p is not None and p >= 1.0 else batch * math.prod(shape) for shape, p in zip(row_shapes, ps)]
     numbers = config.generator().random((time, sum(sizes)), dtype=np.float32)
     masks, start = [], 0
     for shape, p, size in zip(row_shapes, ps, sizes):
         full = (time, batch, *shape)
-        masks.append((numbers[:, start : start + size] >= p).reshape(full) if size else np.zeros(full, bool))
+        part = numbers[:, start : start + size]
+        if p is None:
+            masks.append(between_0_and_1(part).reshape(full))
+        else:
+            masks.append((part >= p).reshape(full) if size else np.zeros(full, bool))
         start += size
     return masks
 

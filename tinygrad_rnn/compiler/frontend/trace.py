@@ -65,7 +65,7 @@ class Trace(Integers):
         self.makes_array: Callable[[], bool] = lambda: False  # whether NumPy is just making an array
         self.cuts = cuts
         self.products: list[Symbol] = []  # as the step asked for them
-        self.random_masks: list[tuple[Symbol, float]] = []  # with the probability of False
+        self.random_masks: list[tuple[Symbol, float | None]] = []  # with the probability of False
         self.read: list[Tensor] = []  # whose values the program has taken over
         self.n_inputs = 0
         self.owned = owned
@@ -186,16 +186,23 @@ class Trace(Integers):
         result = zero + row if row is True or row is False or isinstance(row, np.ndarray) or row != 0 else zero
         return result != 0 if array.dtype.kind == "b" else result
 
-    def draw(self, shape, p: float) -> Symbol:
-        """The symbol of a random mask, False with probability `p`: one more input, drawn for every step."""
+    def draw_uniform(self, shape, dtype: np.dtype) -> Symbol:
+        """The symbol of numbers between 0 and 1: one more input, drawn for every step."""
+        if dtype != self.dtype:
+            self.refuse_for(f"a draw of {dtype} at {location()}: wanted dtype={self.dtype}, as of the cell")
+        return self.draw(shape, None)
+
+    def draw(self, shape, p: float | None) -> Symbol:
+        """The symbol of a mask, False with probability `p`, or of uniform numbers, drawn each step."""
         shape = self.symbolic(shape)
         if not shape or shape[0] is not BATCH:
             self.refuse_for(
-                f"a random mask of shape {tuple(shape)} at {location()}: wanted one with a row for each batch row, "
+                f"a random draw of shape {tuple(shape)} at {location()}: wanted one with a row for each batch row, "
                 "(B, F); draw others in begin_sequence(), and keep them as a tensor attribute"
             )
-        row, mask = self.argument("input", self.n_inputs + len(self.random_masks), shape[1:], bool)
-        self.random_masks.append((row, float(p)))
+        kind = bool if p is not None else self.dtype
+        row, mask = self.argument("input", self.n_inputs + len(self.random_masks), shape[1:], kind)
+        self.random_masks.append((row, None if p is None else float(p)))
         return mask
 
     def zero(self, shape) -> Symbol:

@@ -60,8 +60,8 @@ class StepProgram:
         Leaves. Random masks are the last of the inputs.
     outputs, new_states : tuples of Symbol
         Results.
-    mask_probabilities : tuple of float
-        For each random mask the probability of False.
+    mask_probabilities : tuple of float or None
+        For each random mask the probability of False; None: of numbers between 0 and 1.
     shapes : Shapes
         What the step sees of inputs, states and outputs.
     expressions : mapping of a key to Symbol
@@ -85,7 +85,7 @@ class StepProgram:
     states: tuple[Symbol, ...]
     outputs: tuple[Symbol, ...]
     new_states: tuple[Symbol, ...]
-    mask_probabilities: tuple[float, ...]
+    mask_probabilities: tuple[float | None, ...]
     shapes: Shapes
     expressions: Mapping[Any, Symbol]
     captured: Mapping[int, Captured]

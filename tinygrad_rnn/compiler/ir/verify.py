@@ -71,7 +71,7 @@ def verify_program(program: StepProgram) -> None:
             fault(phase, f"{c.symbol!r} stands for a tensor {c.tensor.dtype}{list(c.tensor.shape)}")
         known[c.symbol.uid] = c.symbol
     for i, p in enumerate(program.mask_probabilities, len(program.inputs) - len(program.mask_probabilities)):
-        if program.inputs[i].dtype != bool or not 0 <= p <= 1:
+        if program.inputs[i].dtype != (program.dtype if p is None else bool) or not 0 <= (p or 0) <= 1:
             fault(phase, f"input {i}: got {program.inputs[i]!r} with probability {p}, wanted a random mask")
     for key, s in program.expressions.items():
         if s.uid in known or s.leaf is not None:

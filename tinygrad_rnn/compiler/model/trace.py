@@ -103,6 +103,10 @@ class ModelTrace(Recorder):
         self.captured[id(value)] = value, tensor, symbol
         return symbol
 
+    def draw_uniform(self, shape: Sequence[int], dtype: np.dtype) -> Any:
+        """Give up: a program draws truth values alone."""
+        self.refuse_for(f"a draw of numbers at {location()}, which programs of whole functions do not have")
+
     def drawn(self, shapes: Sequence[Sequence[int]], draw: Callable[[], Sequence[np.ndarray]]) -> list[Symbol]:
         """The symbols of arrays of truth values that are drawn at each call, together."""
         symbols = [self.leaf("drawn", len(self.draws), shape, bool) for shape in shapes]

@@ -73,6 +73,8 @@ def trace_scan(
     call = _build(trace, cell, arguments, layout)
     program, loop, traced = call.program, call.loop, call.program.traced
     bases = _bases(trace, cell, program, batch)
+    if None in traced.mask_probabilities:
+        trace.refuse_for(f"{title}: draws of numbers in its step, which programs of whole functions do not have")
     if traced.mask_probabilities:
         rows = traced.shapes.inputs[-len(traced.mask_probabilities) :]
         lead = (batch, time) if layout.batch_first else (time, batch)

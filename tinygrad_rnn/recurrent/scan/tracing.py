@@ -36,9 +36,9 @@ CHANGES = (
     "or an attribute set in begin_sequence() (one a sequence)"
 )
 DRAWS = (
-    "step draws random numbers, which a compiled loop would draw once: use nn.Dropout; or draw them for all steps "
-    "before, and make them an input of the cell (one draw a step); or draw them in begin_sequence() and keep them as a "
-    "tensor attribute (one draw a sequence)"
+    "step draws random numbers, which a compiled loop would draw once: use tr.random or nn.Dropout; or draw them for "
+    "all steps before, and make them an input of the cell (one draw a step); or draw them in begin_sequence() and keep "
+    "them as a tensor attribute (one draw a sequence)"
 )
 
 
