@@ -8,11 +8,13 @@ saved weights.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import inspect
 import json
 import math
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,7 +29,8 @@ import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.errors import CheckpointError, TinygradError
 from tinygrad_rnn.storage.files import write_whole
-from tinygrad_rnn.train import PrintEpochs, SaveCheckpoint, Trainer
+from tinygrad_rnn.train import PrintEpochs, Ranks, SaveCheckpoint, Trainer
+from tinygrad_rnn.train.alone import ALONE, Alone
 
 from . import _options
 from ._parser import PROG, Parser, no_such
@@ -115,8 +118,17 @@ class Command:
             return use.function(self._use_parser(argv[0], use).parse_args(argv[1:]))
         if argv and not argv[0].startswith("-"):
             self._train_parser().error(no_such("use of this model", argv[0], self.uses))
-        run = Run(self.name, self._parse(argv))
-        _options.require_new(run.args)
+        args = self._parse(argv)
+        if not args.distributed:
+            return self._train(Run(self.name, args))
+        ranks = Ranks()
+        if ranks.rank == 0:
+            return self._train(Run(self.name, args, ranks))
+        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(None):  # the first one tells
+            return self._train(Run(self.name, args, ranks, Path(folder)))
+
+    def _train(self, run: Run) -> dict:
+        run.ranks.by_first(lambda: _options.require_new(run.args))
         tr.seed(run.args.seed)
         metrics = self.train(run)
         run.close(metrics)
@@ -152,6 +164,8 @@ class Command:
         self._add_out(parser)
         parser.add_argument("--resume", action="store_true", help="go on with the run in that folder")
         parser.add_argument("--force", action="store_true", help="write over what is in that folder")
+        text = f"share each batch with the processes of: mpiexec -n N {PROG} {self.name} --distributed"
+        parser.add_argument("--distributed", action="store_true", help=text)
         if self.options is not None:
             self.options(parser)
         return parser
@@ -180,10 +194,13 @@ class Run:
         Of training.
     losses : dict of lists
         Of every epoch, by the name of the training's checkpoint.
+    ranks : Alone
+        The processes that share the training.
     """
 
-    def __init__(self, model: str, args: argparse.Namespace):
-        self.model, self.args = model, args
+    def __init__(self, model: str, args: argparse.Namespace, ranks: Alone = ALONE, out: Path | None = None):
+        self.model, self.args, self.ranks = model, args, ranks
+        self._out = out or args.out  # where this process writes
         self.files: list[Path] = []
         self.seconds = 0.0
         self.losses: dict[str, list[float]] = {}
@@ -196,8 +213,8 @@ class Run:
         return path
 
     def _hidden(self, name: str) -> Path:
-        self.args.out.mkdir(parents=True, exist_ok=True)
-        return self.args.out / name
+        self._out.mkdir(parents=True, exist_ok=True)
+        return self._out / name
 
     def fit(
         self, trainer: Trainer, train, validation=None, name: str = "checkpoint", quiet: bool = False, **limits
@@ -207,7 +224,7 @@ class Run:
         `name` is that of the checkpoint; a model with several trainings needs several. `quiet` prints nothing.
         """
         say = (lambda text: None) if quiet else print
-        checkpoint = self._hidden(f"{name}.safetensors")
+        checkpoint = self.args.out / f"{name}.safetensors"
         if self.args.lr is not None:
             set_rate(trainer, self.args.lr)  # a checkpoint brings its own
         if self.args.resume:
@@ -217,9 +234,8 @@ class Run:
             else:
                 say(f"there is no checkpoint {checkpoint} yet: this begins at update 0")
         elif not self.losses:  # the first training of a new run: nothing of an older one is taken up later
-            for old in self.args.out.glob("checkpoint*.safetensors"):
-                old.unlink()
-            _options.write(self.args, self.model)
+            self.ranks.by_first(self._begin)
+        trainer.ranks = self.ranks
         saver = SaveCheckpoint(checkpoint)
         trainer.callbacks += [saver, *([] if quiet else [PrintEpochs()])]
         before = trainer.seconds
@@ -235,6 +251,13 @@ class Run:
         self.seconds += trainer.seconds
         self.losses[name] = history["loss"]
         return history
+
+    def _begin(self) -> None:
+        """Remove the checkpoints of an older run, and keep the options of this one."""
+        self.args.out.mkdir(parents=True, exist_ok=True)
+        for old in self.args.out.glob("checkpoint*.safetensors"):
+            old.unlink()
+        _options.write(self.args, self.model)
 
     def _interrupted(self, trainer: Trainer, saver: SaveCheckpoint, stop: BaseException) -> SystemExit:
         """What ends the process after Ctrl-C or SIGTERM, having said how to go on."""

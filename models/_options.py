@@ -9,7 +9,7 @@ from pathlib import Path
 from tinygrad_rnn.errors import CheckpointError, DataError
 from tinygrad_rnn.storage.files import write_whole
 
-NOT_KEPT = ("out", "resume", "force")
+NOT_KEPT = ("out", "resume", "force", "distributed")
 
 
 def require_new(args: argparse.Namespace) -> None:

@@ -15,9 +15,17 @@ ROOT = Path(__file__).parents[1]
 SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
 OURS = {"tinygrad_rnn", "models", "benchmarks", "tests"}
-OPTIONAL = {"torch", "mido", "jax", "onnx", "onnxruntime", "atheris"}  # what results are compared with, and what fuzzes
+OPTIONAL = {
+    "torch",
+    "keras",
+    "mido",
+    "jax",
+    "onnx",
+    "onnxruntime",
+    "atheris",
+}  # what results are compared with, and what fuzzes
 EXTRAS = {  # that a room may import, at first use
-    "train": ["tensorboard"],
+    "train": ["tensorboard", "mpi", "sweep"],
     "data": ["pandas", "audio"],
     "estimators": ["sklearn"],
     "io": ["onnx", "keras"],

@@ -2,10 +2,11 @@
 
 Files, in reading order: `trainer` (what a user asks for), `loop` (epochs), `batches`, `gradients` and `updates` (one
 batch); by programs: `program_updates`, `native_step` (all in one native call), `fast_path` (with few guards),
-`many_steps` and `many_batches` (many of them in one call), `tiers` (when), `train_step` (without a loop); `evaluation`
-(and prediction), `metrics`, `measuring` (while training); `callbacks`, `loggers`, `stopping`, `progress`, `signals`,
-`modes`, `parts` (what helpers take); what is saved: `state`, `history`, `position`, `randomness`, `resume` (all of it
-as one nest, which `storage` writes to a file); `tbptt`; `checks`.
+`many_steps` and `many_batches` (many of them in one call), `tiers` (when), `train_step` (without a loop); by several
+processes: `ranks`, `shares` (of a batch), `alone` (one that shares nothing); `sweep` (one training for each setting);
+`evaluation` (and prediction), `metrics`, `measuring` (while training); `callbacks`, `loggers`, `stopping`, `progress`,
+`signals`, `modes`, `parts` (what helpers take); what is saved: `state`, `history`, `position`, `randomness`, `resume`
+(all of it as one nest, which `storage` writes to a file); `tbptt`; `checks`.
 
 A trainer knows a model as a module that gives something to a loss; it knows nothing of recurrence and compiled loops.
 """
@@ -13,7 +14,9 @@ A trainer knows a model as a module that gives something to a loss; it knows not
 from .callbacks import PrintEpochs, SaveCheckpoint
 from .loggers import CSVLogger, TensorBoardLogger
 from .metrics import confusion_matrix, edit_distance, error_rate, f1_scores
+from .ranks import Ranks
 from .stopping import Best
+from .sweep import grid, sweep
 from .tbptt import TruncatedBPTT, Window
 from .train_step import TrainStep
 from .trainer import Trainer
@@ -22,6 +25,7 @@ __all__ = [
     "Best",
     "CSVLogger",
     "PrintEpochs",
+    "Ranks",
     "SaveCheckpoint",
     "TensorBoardLogger",
     "TrainStep",
@@ -32,4 +36,6 @@ __all__ = [
     "edit_distance",
     "error_rate",
     "f1_scores",
+    "grid",
+    "sweep",
 ]

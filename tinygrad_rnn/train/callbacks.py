@@ -82,11 +82,12 @@ class SaveCheckpoint:
         return self.seconds == 0
 
     def on_fit_start(self, trainer: Trainer) -> None:
-        try_write(self.path, trainer.state_dict())
+        state = trainer.state_dict()
+        trainer.ranks.by_first(lambda: try_write(self.path, state))
         self._time, self._failure, self.saved = time.monotonic(), None, None
 
     def on_step_end(self, trainer: Trainer) -> None:
-        if time.monotonic() - self._time >= self.seconds:
+        if trainer.ranks.agree(time.monotonic() - self._time >= self.seconds):
             self._save(trainer)
 
     def on_epoch_end(self, trainer: Trainer) -> None:
@@ -126,6 +127,8 @@ class PrintEpochs:
     file : text file, optional
         Default: standard output.
     """
+
+    only_first = True
 
     def __init__(self, seconds: float = 10.0, file: TextIO | None = None):
         self.seconds, self.file = number("seconds", seconds), file

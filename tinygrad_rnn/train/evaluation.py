@@ -53,17 +53,21 @@ class Evaluation(Parts):
 
     def _measure(self, data: Any, metrics: Functions) -> dict[str, float]:
         check_batches("data", data, self.loss_fn is not None)
+        data = self.ranks.part(data, self.model)
         before = self._modes.evaluation()
         try:
             with config.no_grad():
                 if isinstance(data, TruncatedBPTT):
                     return self._measure_stream(data, metrics)
                 return self._measure_batches(data, metrics)
+        except Exception:
+            self.ranks.failed()
+            raise
         finally:
             self._modes.restore(before)
 
     def _measure_batches(self, data: Iterable[Any], metrics: Functions) -> dict[str, float]:
-        means, found = Means(), {}
+        means, found, names = Means(), {}, ("loss", *metrics)
 
         def noted(predictions: Any, targets: Any) -> Tensor:
             assert self.loss_fn is not None
@@ -73,7 +77,9 @@ class Evaluation(Parts):
 
         loss_of = self._loss_function(data, noted if metrics else None)
         for batch in data:
-            means.add({"loss": number_of(loss_of(batch)), **found})
+            is_empty = batch is None and self.ranks.size > 1
+            numbers = {} if is_empty else {"loss": number_of(loss_of(batch)), **found}
+            means.add(self.ranks.weighed(names, numbers, data))
             self._check_signals()
         if not means.weight:
             raise DataError("validation: got no batches, wanted at least one")
@@ -89,7 +95,7 @@ class Evaluation(Parts):
             return loss(predictions, targets)
 
         value = data.evaluate(self.model, noted if metrics else loss, self._tensor())
-        return {"loss": value, **means.result()}
+        return self.ranks.weighed(("loss", *metrics), {"loss": value, **means.result()}, data)
 
     def predict(
         self, inputs: Any, batch_size: int | None = None, *, batch_axis: int = 0, output_axis: int | None = None
@@ -157,6 +163,7 @@ class Evaluation(Parts):
 
     def _check_signals(self) -> None:
         """Raise what a signal asks for, between two updates."""
+        self._interruption.signal = self.ranks.signal(self._interruption.signal)
         if self._interruption.signal is not None:
             state = self.state
             where = f"update {state.steps} ({state.step_in_epoch} of epoch {state.epoch + 1})"

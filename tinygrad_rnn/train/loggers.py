@@ -72,6 +72,8 @@ class CSVLogger:
     epoch,loss,lr,seconds
     """
 
+    only_first = True
+
     def __init__(self, path: str | Path):
         self.path = Path(checked(path))
         self._rows = _Rows()
@@ -120,6 +122,8 @@ class TensorBoardLogger:
     ModuleNotFoundError
         If tensorboardX is not there: ``pip install "tinygrad_rnn[tensorboard]"``.
     """
+
+    only_first = True
 
     def __init__(self, folder: str | Path):
         try:

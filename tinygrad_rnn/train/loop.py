@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 import warnings
@@ -61,7 +62,7 @@ class Loop(Evaluation):
         total = None if length is None or epochs is None else length * epochs
         if rules.max_steps is not None:
             total = min(total or rules.max_steps, rules.max_steps)
-        bar = self._bar = Progress(total, state.steps, self.progress)
+        bar = self._bar = Progress(total, state.steps, self.progress if self.ranks.rank == 0 else False)
         self.position.begin(train)
         self._generators = resume.own_generators(self)
         self._modes.train()
@@ -82,6 +83,9 @@ class Loop(Evaluation):
             except (KeyboardInterrupt, SystemExit):
                 if self._at_boundary:
                     self._call("on_interrupt")
+                raise
+            except Exception:
+                self.ranks.failed()
                 raise
             finally:
                 self._at_boundary, self._many = True, None
@@ -110,7 +114,7 @@ class Loop(Evaluation):
                 state.step_in_epoch += 1
             if error is not None:
                 self._skip(train, batch, error)
-            if on_step or limited or showing or interruption.signal is not None:
+            if on_step or limited or showing or interruption.signal is not None or self.ranks.size > 1:
                 state.seconds = before + time.perf_counter() - started
                 self._at_boundary = True
                 for call in on_step:
@@ -119,6 +123,7 @@ class Loop(Evaluation):
                 self._at_boundary = False
                 if limited and self.stop_reason is None:
                     self.stop_reason = rules.after_step(state.steps, state.seconds)
+                self.stop_reason = self.ranks.agree(self.stop_reason)
                 bar.update(state.steps, state.loss)
                 if self.stop_reason is not None:
                     break
@@ -175,6 +180,7 @@ class Loop(Evaluation):
         bar.epoch(state.steps, state.epoch, row)
         self.stop_reason = self.stop_reason or rules.after_epoch(watched, state.best)
         self._call("on_epoch_end")
+        self.stop_reason = self.ranks.agree(self.stop_reason)
         self._check_signals()
 
     def _validate(self, validation: Any) -> dict[str, float]:
@@ -210,9 +216,13 @@ class Loop(Evaluation):
         watch = self.nonfinite != "ignore"
         metrics = self._watch() if self.metrics else None
         loss = None if metrics is None or self.loss_fn is None else metrics.noting(self.loss_fn)
-        tape = updater(self, on_the_tape(self._loss_function(train, loss), self.optimizer, watch))
+        gradients = on_the_tape(self._loss_function(train, loss), self.optimizer, watch)
+        tape = updater(self, self.ranks.gradients(gradients, self.optimizer, train))
         update, programs = self._tiered(train, tape, watch, metrics)
-        return update if metrics is None else metrics.around(update, lambda: self.state.metric_sums), programs
+        if metrics is not None:
+            of_all = functools.partial(self.ranks.weighed, self.metrics, data=train)
+            update = metrics.around(update, lambda: self.state.metric_sums, of_all)
+        return update, programs
 
     def _watch(self) -> Watch:
         """What measures the updates, as long as the metrics are the same."""
@@ -224,6 +234,7 @@ class Loop(Evaluation):
         self, train: Any, tape: Update, watch: bool, metrics: Watch | None
     ) -> tuple[Update, ProgramUpdates | None]:
         """Updates on the tape or by programs, as `compile` says, and those by programs."""
+        ranks = self.ranks
         if self.compile == "never":
             return tape, None
         stream = train if isinstance(train, TruncatedBPTT) else None
@@ -232,10 +243,13 @@ class Loop(Evaluation):
             self._programs, self._parts = ProgramUpdates(self._by_program(stream, watch, metrics), None, None), parts
         programs = self._programs
         programs.clip_norm, programs.clip_value = self.clip_norm, self.clip_value
-        if self.compile == "always":
-            return programs, programs
-        weights = sum(p.size for p in resume.parameters(self.optimizer))
-        return Tiered(tape, programs, Tiers(weights, self.state.worked, stream)), programs
+        by_program: Update = programs
+        if ranks.size > 1:  # gradients by a program, the sum of all between them and the update
+            by_program = updater(self, ranks.gradients(programs.gradients, self.optimizer, train))
+        if self.compile == "auto":
+            weights = sum(p.size for p in resume.parameters(self.optimizer))
+            by_program = Tiered(tape, by_program, Tiers(weights, self.state.worked, stream))
+        return by_program, None if ranks.size > 1 else programs
 
     def _by_program(self, stream: TruncatedBPTT | None, watch: bool, metrics: Watch | None) -> ByProgram:
         fallback = "error" if self.compile == "always" else "tape"
@@ -249,6 +263,8 @@ class Loop(Evaluation):
 
     def _call(self, event: str) -> None:
         for callback in self.callbacks:
+            if self.ranks.rank and getattr(callback, "only_first", False):
+                continue
             method = getattr(callback, event, None)
             if method is not None:
                 method(self)

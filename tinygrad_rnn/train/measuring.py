@@ -68,14 +68,17 @@ class Watch:
 
         return noted
 
-    def around(self, update: Update, sums: Callable[[], dict[str, float]]) -> Update:
-        """An update that adds the metrics of its batch to ``sums()``, unless it raises."""
+    def around(self, update: Update, sums: Callable[[], dict[str, float]], of_all: Callable[[Any], Any]) -> Update:
+        """An update that adds the metrics of its batch to ``sums()``, unless it raises.
+
+        ``of_all(found)`` are those of the whole batch, from those of the part that is run here.
+        """
 
         def measured(batch: Any) -> tuple[float, float]:
             self._found = None
             result = update(batch)
             total = sums()
-            found: dict[str, float] = self._found or {}
+            found: dict[str, float] = of_all(self._found or {})
             for name, value in found.items():
                 total[name] = total.get(name, 0.0) + value
             return result

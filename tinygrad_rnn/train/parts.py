@@ -7,6 +7,7 @@ from typing import Any
 
 from ..core import Tensor
 from ..optim import Optimizer, Schedule
+from .alone import Alone
 from .position import Position
 from .state import TrainingState
 
@@ -16,6 +17,8 @@ class Parts:
 
     Attributes
     ----------
+    ranks : Alone
+        The processes that share the training.
     state : TrainingState
         Counters, history and best weights.
     position : Position
@@ -33,5 +36,6 @@ class Parts:
     nonfinite: str
     metrics: dict[str, Callable[[Any, Any], Any]]
     callbacks: list[Any]
+    ranks: Alone
     state: TrainingState
     position: Position

@@ -121,10 +121,12 @@ def collect(trainer: Parts) -> dict[str, Any]:
         "optimizer": trainer.optimizer.state_dict(),
         **{name: None if s is None else s.state_dict() for name, s in schedules.items()},
         "loader": trainer.position.to_dict(),
-        "generators": {
-            "shared": randomness.states(randomness.shared_generators()),
-            "own": randomness.states(own_generators(trainer)),
-        },
+        "generators": trainer.ranks.states(
+            {
+                "shared": randomness.states(randomness.shared_generators()),
+                "own": randomness.states(own_generators(trainer)),
+            }
+        ),
     }
 
 
@@ -150,7 +152,9 @@ def restore(trainer: Parts, saved: Any) -> None:
         lists = sorted(state.metric_sums), sorted(trainer.metrics)
         raise CheckpointError(f"metrics: got {lists[0]} in the file, wanted {lists[1]} as in this trainer")
     position = trainer.position.from_dict(saved["loader"])
-    generators = entries("generators", saved["generators"], ["shared", "own"])
+    generators = entries("generators", saved["generators"], ["shared", "own", "others"])
+    _check_others(generators["others"])
+    generators = trainer.ranks.own_states(generators)
     shared, mine = randomness.shared_generators(), own_generators(trainer)
     randomness.check(shared, generators["shared"], "generators")
     randomness.check(mine, generators["own"], "generators")
@@ -172,6 +176,17 @@ def restore(trainer: Parts, saved: Any) -> None:
     trainer.state, trainer.position = state, position
     randomness.restore(shared, generators["shared"])
     randomness.restore(mine, generators["own"])
+    trainer.ranks.resumed(generators)
+
+
+def _check_others(saved: Any) -> None:
+    """Raise CheckpointError unless these can be the states of the generators of other processes."""
+    if saved is None:
+        return
+    if not isinstance(saved, list):
+        raise CheckpointError(f"generators: others: got {type(saved).__name__}, wanted a list or nothing")
+    for states in saved:
+        entries("generators: others", states, ["shared", "own"])
 
 
 def _check_layout(saved: Any, own: list[list[Any]]) -> None:

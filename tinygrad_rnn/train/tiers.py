@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from ..core import Tensor
-from .program_updates import ProgramUpdates
 from .tbptt import TruncatedBPTT, Window
 from .updates import Update
 
@@ -108,11 +107,11 @@ class Tiered:
     Parameters
     ----------
     tape : callable
-    program : ProgramUpdates
+    program : callable
     tiers : Tiers
     """
 
-    def __init__(self, tape: Update, program: ProgramUpdates, tiers: Tiers):
+    def __init__(self, tape: Update, program: Any, tiers: Tiers):
         self.tape, self.program, self.tiers = tape, program, tiers
 
     def __call__(self, batch: Any) -> tuple[float, float]:

@@ -13,6 +13,7 @@ from ..errors import CheckpointError
 from ..optim import Optimizer, Schedule
 from ..storage.checkpoint import read, write
 from . import resume
+from .alone import ALONE, Alone
 from .batches import check_batches
 from .checks import COMPILE, NONFINITE, check_callbacks, check_metrics, check_parts, check_positive, check_schedules
 from .loop import Loop
@@ -63,9 +64,13 @@ class Trainer(Loop):
         With ``on_step_end``, each update is a call from Python; without, many small ones are one native call of at
         most 50 ms, if the loader is a DataLoader over a tuple of arrays and the `step_schedule`, if there is one, is
         a schedule of this package that looks at nothing but the number of steps (not a LambdaLR). A callback
-        with ``every_step = False`` is content with being called in between.
+        with ``every_step = False`` is content with being called in between, and one with ``only_first = True`` with
+        being called in the first of several processes.
     progress : bool, optional
         Show a progress bar. Default: on a terminal, and in a notebook.
+    ranks : Ranks, optional
+        The processes that share each batch, see :class:`Ranks`. Batches are then those of a DataLoader or of a
+        TruncatedBPTT.
 
     Attributes
     ----------
@@ -112,6 +117,7 @@ class Trainer(Loop):
         metrics: Mapping[str, Callable[[Any, Any], Any]] | None = None,
         callbacks: Iterable[Any] = (),
         progress: bool | None = None,
+        ranks: Alone | None = None,
     ):
         check_parts(model, optimizer, loss, step)
         check_schedules(optimizer, schedule, step_schedule)
@@ -125,6 +131,9 @@ class Trainer(Loop):
         self.metrics = check_metrics(metrics, loss)
         self.callbacks = check_callbacks(callbacks)
         self.progress = None if progress is None else flag("progress", progress)
+        if ranks is not None and not isinstance(ranks, Alone):
+            raise TypeError(f"ranks: got {type(ranks).__name__}, wanted Ranks() or None")
+        self.ranks = ALONE if ranks is None else ranks
         super().__init__()
 
     @property
@@ -237,6 +246,8 @@ class Trainer(Loop):
             text = f"nothing to do: all {epochs} epochs were done already; epochs counts from the beginning"
             text += f": {state.epoch + epochs} does {epochs} more"
             warnings.warn(f"fit: {text}", UserWarning, stacklevel=2)
+        self.stop_reason = self.ranks.agree(self.stop_reason)
+        train = self.ranks.begin(self, train)
         self._fit(train, validation, epochs, rules, restore_best)
         return state.history
 
@@ -290,7 +301,8 @@ class Trainer(Loop):
             If it cannot be written; the file that is there stays.
         """
         resume.check_finite(self.model, self.optimizer)
-        write(path, self.state_dict(), keep)
+        state = self.state_dict()
+        self.ranks.by_first(lambda: write(path, state, keep))
 
     def load(self, path: str | Path) -> None:
         """Resume where :meth:`save` was called: the next :meth:`fit` gives the same results, bit for bit.

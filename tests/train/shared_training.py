@@ -1,0 +1,105 @@
+"""A training that processes share: ``mpiexec -n N python -m tests.train.shared_training FOLDER CASE ...``."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import tinygrad_rnn as tr
+from tinygrad_rnn import nn, optim
+from tinygrad_rnn.data import DataLoader
+from tinygrad_rnn.train import Ranks, SaveCheckpoint, Trainer, TruncatedBPTT
+
+ROWS, STREAMS, EPOCHS = 23, 6, 3
+
+
+class Model(nn.Module):
+    """A layer with its head, and dropout between them if asked for."""
+
+    def __init__(self, dropout=0.0):
+        self.layer, self.drop, self.head = nn.LSTM(2, 5), nn.Dropout(dropout), nn.Linear(5, 1)
+
+    def forward(self, x, state=None):
+        y, state = self.layer(x, state)
+        return self.head(self.drop(y)), state
+
+
+class Last(Model):
+    """The same for whole sequences: the last prediction of each."""
+
+    def forward(self, x):
+        return super().forward(x)[0][-1]
+
+
+def draw(*shape):
+    return np.random.default_rng(0).normal(size=shape)
+
+
+def pairs(rows=ROWS, shuffle=True):
+    return DataLoader((draw(4, rows, 2), draw(rows, 1)), 5, shuffle=shuffle, seed=3, batch_axis=(1, 0))
+
+
+def stream():
+    return TruncatedBPTT(draw(19, STREAMS, 2), draw(19, STREAMS, 1), 4, 6)
+
+
+def trainer(model, ranks, *callbacks, **options):
+    optimizer = optim.Adam(model.parameters(), lr=0.01)
+    options = {"clip_norm": 1.0, "progress": False, **options}
+    return Trainer(model, optimizer, nn.mse_loss, callbacks=callbacks, ranks=ranks, **options)
+
+
+def results(run):
+    history = {name: column for name, column in run.history.items() if name != "seconds"}
+    return {**{name: np.array(column) for name, column in history.items()}, **run.model.state_dict()}
+
+
+class Kill:
+    """Kills the process after an update."""
+
+    def on_step_end(self, trainer):
+        if trainer.steps == 7:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run(case, folder):
+    """Train as the words of `case` say, and write the results of each process."""
+    ranks = Ranks()
+    tr.seed(1)
+    tr.set_default_dtype(np.float64)
+    dropout = 0.3 if "dropout" in case else 0.0
+    model = Model(dropout) if "stream" in case else Last(dropout)
+    train, validation = (stream(), stream()) if "stream" in case else (pairs(), pairs(shuffle=False))
+    path = folder / "run.safetensors"
+    options = {"compile": "always" if "program" in case else "never"}
+    if "metrics" in case:
+        options["metrics"] = {"error": lambda predictions, targets: abs(predictions - targets).mean()}
+    if "nan" in case:
+        train.data[0][:, -1] = np.nan
+        options["nonfinite"] = "skip" if "skip" in case else "stop"
+    if "other data" in case:
+        train = pairs(ROWS + ranks.rank)
+    own = trainer(model, ranks, **options)
+    if "half" in case or "killed" in case:
+        own.callbacks.append(SaveCheckpoint(path, seconds=0))
+    if "killed" in case and ranks.rank == ranks.size - 1:
+        own.callbacks.append(Kill())
+    if "raises" in case and ranks.rank == 1:
+        own.callbacks.append(lambda trainer: 1 // 0)
+    if "resume" in case:
+        own.load(path)
+    try:
+        own.fit(train, validation, epochs=EPOCHS, max_steps=8 if "half" in case else None)
+    except Exception as error:
+        print(f"process {ranks.rank}: {type(error).__name__}: {error}", flush=True)
+        return
+    np.savez(folder / f"{case.replace(' ', '-')}-{ranks.size}-{ranks.rank}.npz", **results(own))
+
+
+if __name__ == "__main__":
+    out, *cases = sys.argv[1:]
+    for each in cases:
+        run(each, Path(out))
+        Ranks().world.Barrier()
