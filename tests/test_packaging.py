@@ -27,7 +27,7 @@ OPTIONAL = {
 EXTRAS = {  # that a room may import, at first use
     "train": ["tensorboard", "mpi", "sweep"],
     "data": ["pandas", "audio"],
-    "estimators": ["sklearn"],
+    "estimators": ["sklearn", "pandas"],
     "io": ["onnx", "keras"],
 }
 NAMES = {"llvmlite": "numba", "sklearn": "scikit-learn", "PIL": "pillow"}  # comes with; is called
