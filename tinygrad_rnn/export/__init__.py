@@ -6,10 +6,12 @@ sizes become one graph), `tracing` (the way from a model to its graph), `evaluat
 `streaming` (a model for one time step); `c` (a header in C99); `numpy_file` (the door to files for NumPy),
 `numpy_table` (each operation as an expression), `numpy_functions` (helpers that are copied into the files),
 `source_names` (names of the model's code), `numpy_text` and `numpy_block` (the statements of a function),
-`numpy_writer` (the file).
+`numpy_writer` (the file); `onnx_file` (the door to ONNX), `onnx_builder` (nodes, names and sizes), `onnx_table` (each
+operation as nodes), with `onnx_operations` and `onnx_indexing`; `onnx_layers` (recurrent layers).
 """
 
 from .c.to_c import CFile, to_c
 from .numpy_file import NumpyFiles, to_numpy
+from .onnx_file import OnnxFile, to_onnx
 
-__all__ = ["CFile", "NumpyFiles", "to_c", "to_numpy"]
+__all__ = ["CFile", "NumpyFiles", "OnnxFile", "to_c", "to_numpy", "to_onnx"]

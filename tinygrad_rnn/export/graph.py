@@ -244,6 +244,8 @@ class Graph:
         The inputs that it was traced with.
     arguments : Structure
         How the inputs are nested in the arguments of the model.
+    names : dict
+        Names of the model's tensors in its state dict, by their ids.
     """
 
     title: str
@@ -254,6 +256,7 @@ class Graph:
     modules: Mapping[str, Any]
     example: list[np.ndarray]
     arguments: Structure
+    names: Mapping[int, str]
 
     @cached_property
     def nodes(self) -> list[Node]:

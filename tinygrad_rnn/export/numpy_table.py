@@ -151,6 +151,11 @@ def _transpose(node: Node, a: Args) -> Text:
     return Text(f"{a[0].within(ATOM)}.transpose{setting(axes)}")
 
 
+def _embedding(node: Node, a: Args) -> Text:
+    indices = a[1].code if len(a) > 1 else setting(node.static["indices"])
+    return Text(f"{a[0].within(ATOM)}[{indices}]")
+
+
 def _reshape(node: Node, a: Args) -> Text:
     return Text(f"{a[0].within(ATOM)}.reshape({', '.join(map(setting, node.static['shape'])) or '()'})")
 
@@ -233,7 +238,7 @@ TABLE: dict[str, Writer] = {
     "norm": call("length", *_axes, helper=True),
     "argsort": call("argsort", "axis", "descending", helper=True),
     "picked": call("np.take_along_axis", "axis"),
-    "embedding": lambda node, a: Text(f"{a[0].within(ATOM)}[{a[1].code}]"),
+    "embedding": _embedding,
     "getitem": _getitem,
     "reshape": _reshape,
     "transpose": _transpose,
@@ -247,6 +252,7 @@ TABLE: dict[str, Writer] = {
     "cumsum": call("np.cumsum", "axis"),
     "cumprod": call("np.cumprod", "axis"),
     **{name: method(name, *_axes) for name in ("sum", "max", "min", "prod", "argmax", "argmin", "all", "any")},
+    "spike": lambda node, a: Text(f"({a[0].within(COMPARE - 1)} > 0).astype({setting(node.results[0].dtype)})"),
     "squared_error": lambda node, a: Text(
         f"(({a[0].within(PLUS)} - {a[1].within(TIMES)}) ** 2).sum() * {setting(node.static['scale'])}", TIMES
     ),

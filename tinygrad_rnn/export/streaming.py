@@ -110,7 +110,15 @@ class _Streamed:
             a if self._axis(v) is None else a.take(0, self._axis(v)) for v, a in zip(graph.inputs, graph.example)
         ]
         made = Graph(
-            graph.title, [*inputs, *states], outputs, structure, places, graph.modules, example, graph.arguments
+            graph.title,
+            [*inputs, *states],
+            outputs,
+            structure,
+            places,
+            graph.modules,
+            example,
+            graph.arguments,
+            graph.names,
         )
         return Stream(made, first, n)
 

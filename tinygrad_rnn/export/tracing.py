@@ -58,7 +58,7 @@ def trace(model: Any, example: Any) -> Graph:
         raise ExportError("example: got no array, wanted the arguments of a call of the model")
     with evaluating(owner), compiler.making, config.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _Tracing(model, owner, structure, leaves, places).graph()
+        return Tracing(model, owner, structure, leaves, places).graph()
 
 
 def owner_of(model: Any) -> Module:
@@ -94,7 +94,7 @@ def _of_dtype(leaf: Any, dtype: np.dtype) -> Any:
     return leaf.detach() if isinstance(leaf, Tensor) else leaf
 
 
-class _Tracing:
+class Tracing:
     """The tracing of one model with one example.
 
     Parameters
@@ -120,7 +120,7 @@ class _Tracing:
     def graph(self) -> Graph:
         """The graph, with as many sizes left open as the model allows."""
         self._record({}, ())  # what is wrong with the model itself is said of the example
-        return self._graph(self._open_axes())
+        return self.with_axes(self._open_axes())
 
     # ---- which axes have a size of their own
 
@@ -138,9 +138,9 @@ class _Tracing:
                 tried = [[*names] for names in axes]
                 for j, other in ((i, axis), *others):
                     tried[j][other] = name
-                more = {**sizes, name: length + 7 + len(sizes)}
-                if self._takes(more, tuple(map(tuple, tried))):
-                    axes, sizes = tried, more
+                more = [{**sizes, name: length + 7 + len(sizes) + i} for i in range(2)]  # odd and even
+                if all(self._takes(each, tuple(map(tuple, tried))) for each in more):
+                    axes, sizes = tried, more[0]
                     break
         return tuple(map(tuple, axes))
 
@@ -156,7 +156,8 @@ class _Tracing:
 
     # ---- traces
 
-    def _graph(self, axes: Axes) -> Graph:
+    def with_axes(self, axes: Axes) -> Graph:
+        """The graph in which these axes have names."""
         sizes: dict[str, tuple[int, int]] = {}
         for i, names in enumerate(axes):
             for axis, name in enumerate(names):
@@ -180,7 +181,7 @@ class _Tracing:
         outputs, structure = self._outputs(recorded, unifier)
         places = {name: (inputs[i], axis) for name, (i, axis) in sizes.items()}
         title = self.title
-        graph = Graph(title, inputs, outputs, structure, places, self.modules, self.arrays, self.structure)
+        graph = Graph(title, inputs, outputs, structure, places, self.modules, self.arrays, self.structure, self.names)
         self._compare(graph, samples, axes)
         return graph
 
@@ -280,13 +281,13 @@ def _input_names(function: Any, structure: Structure, places: Sequence[int]) -> 
     for i, item in enumerate(structure[2]):
         kind = parameters[min(i, len(parameters) - 1)]
         word = f"{kind.name}_{i}" if kind.kind is kind.VAR_POSITIONAL else kind.name
-        words += [f"{word}{suffix}" for suffix in _suffixes(item)]
+        words += [f"{word}{suffix}" for suffix in suffixes(item)]
     return [words[i] for i in places]
 
 
-def _suffixes(structure: Structure) -> list[str]:
+def suffixes(structure: Structure) -> list[str]:
     if structure is tree.LEAF:
         return [""]
     kind, keys, items = structure
     labels = keys or getattr(kind, "_fields", None) or range(len(items))
-    return [f"_{label}{suffix}" for label, item in zip(labels, items) for suffix in _suffixes(item)]
+    return [f"_{label}{suffix}" for label, item in zip(labels, items) for suffix in suffixes(item)]
