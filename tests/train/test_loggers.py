@@ -4,6 +4,8 @@ import csv
 import io
 import os
 import re
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -97,8 +99,6 @@ def test_tensorboard(tmp_path):
 
 
 def test_tensorboard_that_is_not_there(monkeypatch):
-    import sys
-
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(ModuleNotFoundError, match=r'pip install "tinygrad_rnn\[tensorboard\]"'):
         TensorBoardLogger("runs")
@@ -151,3 +151,11 @@ def test_lines_of_epochs_stand_above_the_bar(monkeypatch, columns):
 def test_no_bar_no_trouble(capsys):
     trainer(PrintEpochs(0), progress=None).fit(batches(*data()), epochs=2)
     assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+@pytest.mark.parametrize(("shell", "shown"), [("ZMQInteractiveShell", True), ("TerminalInteractiveShell", False)])
+def test_notebooks_have_a_bar(monkeypatch, capsys, shell, shown):
+    made = type(shell, (), {"config": {}})()
+    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: made))
+    trainer(progress=None).fit(batches(*data()), epochs=2)
+    assert ("10/10" in capsys.readouterr().err) is shown

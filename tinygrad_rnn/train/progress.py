@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import warnings
 from typing import Any, TextIO
 
 
@@ -27,7 +28,9 @@ class Progress:
         self._next = 0.0
         self._text: dict[str, str] = {}
         if sys.stderr.isatty() or in_notebook() if show is None else show:
-            from tqdm.auto import tqdm  # in a notebook, a bar of its own
+            with warnings.catch_warnings():  # that a notebook without ipywidgets gets a bar of text
+                warnings.simplefilter("ignore")
+                from tqdm.auto import tqdm
 
             self._bar = tqdm(total=total, initial=done, unit="step", dynamic_ncols=True, file=sys.stderr)
 
