@@ -481,3 +481,20 @@ def test_a_large_parameter_without_a_gradient():
         np.testing.assert_array_equal(large.data, 1)
         found.append(model.weight.data)
     np.testing.assert_allclose(*found, rtol=1e-5)
+
+
+def test_the_batch_comes_first_without_a_copy(monkeypatch):
+    copied, copy_to = [], Stages.copy
+
+    def record(self, source, target, *mode):
+        copied.append(source.size)
+        copy_to(self, source, target, *mode)
+
+    monkeypatch.setattr(Stages, "copy", record)
+    x, y = data()
+    model = Model()
+    step = TrainStep(model, optim.Adam(model.parameters()), nn.mse_loss, fallback="error")
+    step(x, y)
+    assert copied
+    assert x.size not in copied  # the loop reads it with time first, as it was fed
+    assert 26 * 5 * 4 not in copied  # nor the cotangents of all outputs, of which one counts

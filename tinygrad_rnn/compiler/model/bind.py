@@ -286,9 +286,14 @@ class Stages(StageList):
     # ---- steps over a data set
 
     def feed(self, data: np.ndarray, out: np.ndarray, order: np.ndarray, step: np.ndarray) -> None:
-        """Copy the next rows of `data`, in `order`, to `out`; all are contiguous."""
-        rows = out.shape[0]
-        record = (span(data), span(out), span(order), span(step), rows, out.size // rows)
+        """Copy the next rows of `data`, in `order`, to `out`, contiguous or with time first."""
+        rows, item = out.shape[0], out.itemsize
+        pieces = (1, out.size // rows, out.size // rows, 0)
+        if not out.flags.c_contiguous:
+            times = out.shape[1]
+            pieces = (times, out.size // (rows * times), out.strides[0] // item, out.strides[1] // item)
+        target = Span(out.ctypes.data, out.size)
+        record = (span(data), target, span(order), span(step), rows, *pieces)
         if data.dtype == self.dtype:
             self.add(FeedStage(*record), data, out, order, step)
         else:

@@ -94,8 +94,9 @@ def _scatter_add(binder: Binder, s: Symbol) -> bool:
         if rows.size and s.size:
             binder.stages.scatter(rows, places, -1, binder.result(s).reshape(-1, width))
         return bool(rows.size and s.size)
-    target = binder.result(s)
-    binder.stages.clear(target.reshape(-1))
+    target = binder.at[s.uid] = binder.room(s, binder.last[s.uid])
+    whole = target if s.uid not in binder.time_first else target.swapaxes(0, 1)
+    binder.stages.clear(whole.reshape(-1))
     place = target[of_array(index)]
     binder.stages.copy(np.broadcast_to(binder.operand(s.args[0]), place.shape), place)
     return True

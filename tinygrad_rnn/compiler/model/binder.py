@@ -37,6 +37,8 @@ class Binder:
     ----------
     at : dict
         Where values are, by uid.
+    time_first : set of int
+        Uids of values that loops read as (T, B, ...) where the program has (B, T, ...).
     left : dict
         What stages leave for others, such as a loss for its gradient, by what it is of.
     step : int
@@ -47,6 +49,7 @@ class Binder:
         self.dtype, self.last, self.checked, self.step = dtype, last, checked, 0
         self.stages, self.memory = Stages(dtype), Memory(dtype)
         self.at: dict[int, Any] = {}
+        self.time_first: set[int] = set()
         self.left: dict[tuple, Any] = {}
         self._floats: dict[int, np.ndarray] = {}  # integers and truth values as floats, by uid
         self._integers: dict[int, np.ndarray] = {}  # truth values of regions as integers
@@ -55,6 +58,13 @@ class Binder:
         """Memory that nothing else uses up to the step `until`."""
         size = math.prod(shape)
         return self.memory.new(size, until)[:size].reshape(shape)
+
+    def room(self, s: Symbol, until: int) -> np.ndarray:
+        """Memory for the value of `s`, as those who read it want it: in order, or with time first."""
+        if s.uid not in self.time_first:
+            return self.array(s.shape, until)
+        batch, time, *rest = s.shape
+        return self.array((time, batch, *rest), until).swapaxes(0, 1)
 
     def result(self, s: Symbol) -> np.ndarray:
         """Memory for the value of `s`."""

@@ -63,10 +63,11 @@ class NativeProgram(Binder):
         self.end = len(plan)
         last, checked = _last_uses(plan, program.outputs, self.end), [s.uid for c in program.checks for s in c.symbols]
         super().__init__(dtype, last, {*checked})
+        self.time_first = _read_with_time_first(values)
         self._picked = {s.args[0].uid for s in values if s.op is PICK}
         for s in program.inputs:
             if s.dtype == self.dtype:
-                self.at[s.uid] = self.array(s.shape, self.end)
+                self.at[s.uid] = self.room(s, self.end)
             else:
                 self.at[s.uid] = np.empty(s.shape, np.int64 if is_integer(s.dtype) else s.dtype)
         for s in (s for draw in program.draws for s in draw.symbols):
@@ -216,6 +217,20 @@ def _last_uses(plan: Sequence[RegionLoop | Symbol], outputs: Sequence[Symbol], e
         last |= {s.uid: i for s in met}
     # outputs are read when all steps have run
     return last | {s.uid: end for s in outputs}
+
+
+def _read_with_time_first(values: Sequence[Symbol]) -> set[int]:
+    """Uids of the inputs and the cotangents of loops whose first axis is the batch."""
+    found: set[int] = set()
+    for s in values:
+        loop: Any = s.static.get("loop") if s.op is LOOP else None
+        read = [] if loop is None else s.operands[: loop.inputs]
+        if s.op is LOOP_GRADIENT:
+            loop = s.args[0].static["loop"]
+            read = [a for i, a in zip(s.static["indices"], s.args[1:]) if i < loop.outputs and isinstance(a, Symbol)]
+        if loop is not None and loop.steps is None and loop.layout.batch_first and not loop.layout.reverse:
+            found |= {a.uid for a in read if a.ndim > 2}
+    return found
 
 
 _VIEWS = {id(op) for op in (shapes.RESHAPE, shapes.TRANSPOSE, shapes.BROADCAST_TO, join.SPLIT)}

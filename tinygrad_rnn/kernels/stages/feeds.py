@@ -5,26 +5,35 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from numba import njit
+
 from ..loops.entry import array_like
 from ..loops.records import float64_in, integers_in, record_at
-from .lookups import copy_rows
 from .stage_codes import FeedIntegersStage, FeedStage, FiniteStage, NoteStage, OptionsStage, RecordStage
+
+
+@njit(error_model="numpy")
+def _copy_rows(x: Any, stage: Any, out: Any) -> None:
+    """Copy the rows of a step, which lie in pieces in `out`."""
+    order, first = integers_in(stage.order), integers_in(stage.step)[0] * stage.rows
+    for r in range(stage.rows):
+        row = order[first + r] * stage.pieces * stage.width
+        for p in range(stage.pieces):
+            a, b = row + p * stage.width, r * stage.row_step + p * stage.piece_step
+            for j in range(stage.width):
+                out[b + j] = x[a + j]
 
 
 def feed_stage(table: int, like: Any) -> None:
     """Copy the rows of a step, of a :class:`FeedStage` at an address."""
     stage = record_at(table, 0, FeedStage)
-    x, out = array_like(table, 0, like), array_like(table, 1, like)
-    first = integers_in(stage.step)[0] * stage.rows
-    copy_rows(x, integers_in(stage.order), first, stage.rows, stage.width, out)
+    _copy_rows(array_like(table, 0, like), stage, array_like(table, 1, like))
 
 
 def feed_integers_stage(table: int, like: Any) -> None:
     """Copy the rows of a step, of a :class:`FeedIntegersStage` at an address."""
     stage = record_at(table, 0, FeedIntegersStage)
-    x, out = integers_in(stage.data), integers_in(stage.out)
-    first = integers_in(stage.step)[0] * stage.rows
-    copy_rows(x, integers_in(stage.order), first, stage.rows, stage.width, out)
+    _copy_rows(integers_in(stage.data), stage, integers_in(stage.out))
 
 
 def finite_stage(table: int, like: Any) -> None:

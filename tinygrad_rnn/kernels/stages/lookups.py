@@ -13,10 +13,10 @@ from .stage_codes import GatherStage, ScatterStage
 
 
 @njit(error_model="numpy")
-def copy_rows(x: Any, indices: Any, first: int, count: int, width: int, out: Any) -> None:
-    """Copy the rows ``indices[first : first + count]`` of `x` to the first ones of `out`."""
-    for r in range(count):
-        a, b = indices[first + r] * width, r * width
+def _copy_rows(x: Any, indices: Any, width: int, out: Any) -> None:
+    """Copy the rows of `x` that `indices` name to `out`."""
+    for r in range(indices.size):
+        a, b = indices[r] * width, r * width
         for j in range(width):
             out[b + j] = x[a + j]
 
@@ -25,7 +25,7 @@ def gather_stage(table: int, like: Any) -> None:
     """Copy rows, of a :class:`GatherStage` at an address."""
     stage = record_at(table, 0, GatherStage)
     x, out, indices = array_like(table, 0, like), array_like(table, 1, like), integers_in(stage.indices)
-    copy_rows(x, indices, 0, indices.size, stage.width, out)
+    _copy_rows(x, indices, stage.width, out)
 
 
 def scatter_stage(table: int, like: Any) -> None:

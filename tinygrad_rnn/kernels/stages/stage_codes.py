@@ -196,14 +196,17 @@ class StepsStage(NamedTuple):
 
 
 class FeedStage(NamedTuple):
-    """Copies the rows of a data set that are next in an order to the input of a step."""
+    """Copies the rows of a data set that are next in an order to the input of a step, each in pieces."""
 
     data: Span
     out: Span
     order: Span  # integers: rows of the data
     step: Span  # one integer: which step it is, from 0
     rows: int  # of a step
-    width: int  # elements of a row
+    pieces: int  # of a row
+    width: int  # elements of a piece
+    row_step: int  # elements of the input from one row to the next
+    piece_step: int  # and from one piece to the next
 
 
 class FeedIntegersStage(NamedTuple):
@@ -215,7 +218,10 @@ class FeedIntegersStage(NamedTuple):
     order: Span
     step: Span
     rows: int
+    pieces: int
     width: int
+    row_step: int
+    piece_step: int
 
 
 class FiniteStage(NamedTuple):
