@@ -191,13 +191,14 @@ class StepWriter(Places):
     def _leave(self, computed: set[int]) -> None:
         self._left = [s for s in self._left if s.uid not in computed]
 
-    def _place_of(self, product: Symbol) -> tuple[int, int, bool]:
+    def _left_of(self, product: Symbol) -> tuple[int, int, bool, int]:
+        """What is multiplied: where it comes from, and how wide it is."""
         s, start, one = self.source(product.args[0])
-        return s.uid, start, one
+        return s.uid, start, one, product.args[0].width
 
     def _compute(self, s: Symbol) -> None:
         if s.op is MATMUL:
-            alike = [p for p in self._left if p.op is MATMUL and self._place_of(p) == self._place_of(s)]
+            alike = [p for p in self._left if p.op is MATMUL and self._left_of(p) == self._left_of(s)]
             self._leave({p.uid for p in alike})
             matrices = [np.asarray(self.cell.constants[p.args[1].uid]) for p in alike]
             product(self, alike, np.concatenate(matrices, axis=1), self.cell.hints[s.args[1].uid])
