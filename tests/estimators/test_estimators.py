@@ -316,6 +316,8 @@ def test_wrong_calls():
         Forecaster(**QUICK).fit(np.zeros(40), np.zeros(4))
     with pytest.raises(ValueError, match=r"X\[0\]: got 3 steps, wanted at least 24"):
         Forecaster(**QUICK).fit(np.arange(40.0)).predict(np.zeros(3))
+    with pytest.raises(ValueError, match="sample_weight: got those of 1 series, wanted 2"):
+        Forecaster(**QUICK).fit([np.zeros(40)] * 2, sample_weight=[np.ones(40)])
     with pytest.raises(ValueError, match="window: got 0"):
         Forecaster(0, **QUICK).fit(np.zeros(40))
 

@@ -224,6 +224,14 @@ def test_inputs_by_name_and_several_targets(compile):
         one.fit([({"b": bad, "a": a}, (a[:, :1], b[:, :1]))], epochs=101)
 
 
+@pytest.mark.parametrize("validation", [[data()[:1]], [(*data(), 0)], ({"x": 1},)])
+def test_batches_of_a_list_are_looked_at_before_the_training(validation):
+    one = trainer()
+    with pytest.raises(DataError, match=r"batch: got .*, wanted a pair"):
+        one.fit([data()], validation)
+    assert one.steps == 0
+
+
 # ---- predictions
 
 

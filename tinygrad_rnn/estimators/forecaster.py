@@ -130,8 +130,7 @@ class Forecaster(NumberEstimator):
         goals = series if y is None else self._goals(y, series, several)
         if self._is_warm() and (y is None) != self._alone:
             raise ValueError("warm_start: got y in one fit, and none in the other, wanted the same columns")
-        given = sample_weight if several or sample_weight is None else [sample_weight]
-        weights = None if given is None else [weights_of(w, len(s)) for w, s in zip(given, series, strict=True)]
+        weights = _weights(sample_weight, series, several)
         windows, targets, factors = self._windows(series, goals, weights)
         self.n_features_in_ = series[0].shape[1]
         self._columns = None
@@ -195,8 +194,7 @@ class Forecaster(NumberEstimator):
         several = _is_several(X)
         series = self._series(X, fitted=True)
         goals = series if y is None else self._goals(y, series, several)
-        given = sample_weight if several or sample_weight is None else [sample_weight]
-        weights = None if given is None else [weights_of(w, len(s)) for w, s in zip(given, series, strict=True)]
+        weights = _weights(sample_weight, series, several)
         windows, targets, factors = self._windows(series, goals, weights)
         return float(r2_score(targets, self._tell(windows).reshape(len(targets), -1), sample_weight=factors))
 
@@ -248,6 +246,16 @@ class Forecaster(NumberEstimator):
 def _is_several(X: Any) -> bool:
     """Whether it is a list of series."""
     return isinstance(X, list | tuple) and len(X) > 0 and any(hasattr(part, "ndim") and part.ndim for part in X)
+
+
+def _weights(sample_weight: Any, series: list[np.ndarray], several: bool) -> list[Any] | None:
+    """The weights of the steps of each series."""
+    if sample_weight is None:
+        return None
+    given = sample_weight if several else [sample_weight]
+    if len(given) != len(series):
+        raise ValueError(f"sample_weight: got those of {len(given)} series, wanted {len(series)}")
+    return [weights_of(w, len(s)) for w, s in zip(given, series)]
 
 
 def _columns(part: Any, name: str, owner: Any) -> np.ndarray:

@@ -88,6 +88,8 @@ def check_batches(name: str, data: Any, pair: bool) -> None:
         raise DataError(f"{name}: got a tuple of {len(data)} arrays, {wanted}; all at once: [(inputs, targets)]")
     if isinstance(data, str | bytes | dict) or not isinstance(data, Iterable):
         raise TypeError(f"{name}: got {type(data).__name__}, {wanted}")
+    if pair and isinstance(data, list | tuple) and data:  # now, and not after an epoch of training
+        read_pair(data[0])
 
 
 def number_of(loss: Any) -> float:
