@@ -18,17 +18,18 @@ from ..graph import Node
 from .support import REFUSALS, concrete
 
 Activation = Callable[[Any], Any]
-ACTIVATIONS: dict[str, tuple[Callable[..., Any], tuple[float, ...]]] = {  # lower case -> function, its default settings
+# lower case -> function, and its settings alpha and beta if the node gives none; None: it has to
+ACTIVATIONS: dict[str, tuple[Callable[..., Any], tuple[float | None, ...]]] = {
     "relu": (ops.relu, ()),
     "tanh": (ops.tanh, ()),
     "sigmoid": (ops.sigmoid, ()),
     "softsign": (lambda x: x / (1 + ops.abs(x)), ()),
     "softplus": (ops.softplus, ()),
     "leakyrelu": (lambda x, alpha: ops.leaky_relu(x, alpha), (0.01,)),
-    "thresholdedrelu": (lambda x, alpha: ops.where(x > alpha, x, 0 * x), (1.0,)),
+    "thresholdedrelu": (lambda x, alpha: ops.where(x > alpha, x, 0 * x), (None,)),
     "elu": (lambda x, alpha: ops.elu(x, alpha), (1.0,)),
-    "affine": (lambda x, alpha, beta: alpha * x + beta, (1.0, 0.0)),
-    "scaledtanh": (lambda x, alpha, beta: alpha * ops.tanh(beta * x), (1.0, 1.0)),
+    "affine": (lambda x, alpha, beta: alpha * x + beta, (None, None)),
+    "scaledtanh": (lambda x, alpha, beta: alpha * ops.tanh(beta * x), (None, None)),
     "hardsigmoid": (lambda x, alpha, beta: ops.clip(alpha * x + beta, 0.0, 1.0), (0.2, 0.5)),
 }
 WEIGHTS = {"RNN": (1, 2, 3), "GRU": (1, 2, 3), "LSTM": (1, 2, 3, 7)}  # places of W, R, B, and of the peepholes P
@@ -235,6 +236,8 @@ def _activations(node: Node, directions: int) -> list[tuple[Activation, ...]]:
         for i, values in enumerate((alphas, betas)):
             if i < len(chosen) and values:
                 chosen[i] = values.pop(0)
+        if None in chosen:
+            raise ValueError(f"its activation {name} has no alpha or no beta, of which engines take different ones")
         made.append(functools.partial(function, **dict(zip(("alpha", "beta"), chosen))) if chosen else function)
     n = len(defaults)
     return [tuple(made[d * n : (d + 1) * n]) for d in range(directions)]
@@ -250,6 +253,10 @@ def refuse(node: Node) -> str:
         return f"its activations {', '.join(unknown)} are not known here"
     if names and len(names) != directions * len(CELLS[node.op].defaults):
         return f"it names {len(names)} activations, wanted {directions * len(CELLS[node.op].defaults)}"
+    try:
+        _activations(node, directions)
+    except ValueError as error:
+        return str(error)
     return ""
 
 
