@@ -12,6 +12,8 @@ from ....errors import ShapeError
 from ..graph import Node
 from .support import affordable, axes_of, concrete, kind, operator, rank, whole
 
+FEW = 1 << 16  # values around, of which no memory runs out
+
 
 @operator("Shape")
 def shape_of(node: Node, x: Any) -> np.ndarray:
@@ -55,7 +57,8 @@ def unsqueeze(node: Node, x: Any, axes: Any = None) -> Any:
 def flatten(node: Node, x: Any) -> Any:
     axis, shape = node.get("axis", 1), tuple(x.shape)
     axis += rank(x) if axis < 0 else 0
-    return ops.reshape(x, (math.prod(shape[:axis]), math.prod(shape[axis:])))
+    rows = shape[0] if axis == 1 else math.prod(shape[:axis])  # in a step, that of the batch is no plain number
+    return ops.reshape(x, (rows, math.prod(shape[axis:])))
 
 
 @operator("Expand", fixed=(1,))
@@ -106,8 +109,7 @@ def slice_of(node: Node, x: Any, starts: Any = None, ends: Any = None, axes: Any
     for start, end, axis, step in zip(first, last, along, by, strict=True):
         if not -rank(x) <= axis < rank(x) or step == 0:
             raise ShapeError(f"got axis {axis} and step {step} for shape {tuple(x.shape)}")
-        n = x.shape[axis]
-        before = step < 0 and end < -n  # the end lies before the first one
+        before = step < 0 and end < -x.shape[axis]  # the end lies before the first one
         index[axis] = slice(start, None if before else end, step)
     return ops.getitem(x, tuple(index))
 
@@ -124,11 +126,12 @@ def pad(node: Node, x: Any, pads: Any = None, value: Any = None, axes: Any = Non
     pairs = [(0, 0)] * rank(x)
     for i, axis in enumerate(along):
         pairs[axis] = (widths[i], widths[n + i])
-    cut = tuple(slice(max(0, -a), x.shape[i] + min(0, b)) for i, (a, b) in enumerate(pairs))
-    if any(min(pair) < 0 for pair in pairs):
+    if min(widths, default=0) < 0:
+        cut = tuple(slice(max(0, -a), x.shape[i] + min(0, b)) for i, (a, b) in enumerate(pairs))
         x = ops.getitem(x, cut)
-    pairs = [(max(0, a), max(0, b)) for a, b in pairs]
-    affordable(tuple(a + n + b for n, (a, b) in zip(x.shape, pairs)), x.dtype)
+        pairs = [(max(0, a), max(0, b)) for a, b in pairs]
+    if max(widths, default=0) > FEW:
+        affordable(tuple(a + n + b for n, (a, b) in zip(x.shape, pairs)), x.dtype)
     fill = np.asarray(fill).item()
     mode = node.get("mode", "constant")
     return (
