@@ -180,9 +180,10 @@ def flow(args, model: Memory) -> np.ndarray:
 
 
 READING = (
-    "How much the last output changes with the state so many steps before. Where that vanishes, nothing can be learnt "
-    "over that distance\nfrom there on; where it does not, it may be, and need not: what is remembered, and whether "
-    "it is the right thing, is not seen here."
+    "How much the last output changes with the state so many steps before. Before training it tells what an error "
+    "at the end reaches at first, not what a cell will learn: where it vanishes,\nlearning begins with what lies near, "
+    "and may lengthen it. After training it tells that something is carried so far, not that it is the right thing, "
+    "nor that more would be learnt."
 )
 
 
