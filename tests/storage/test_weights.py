@@ -50,6 +50,16 @@ def test_content_decides(tmp_path, suffix):
     assert read_weights(path.rename(tmp_path / "other.bin")).keys() == ARRAYS.keys()
 
 
+def test_headers_of_any_length(tmp_path):
+    """The first byte of a safetensors file is that of a number, and may look like the beginning of another format."""
+    first = set()
+    for letters in range(0, 256, 4):
+        write_weights(tmp_path / "w.safetensors", {"n" * (letters + 1): np.ones(2)})
+        first.add((tmp_path / "w.safetensors").read_bytes()[0])
+        assert [array.tolist() for array in read_weights(tmp_path / "w.safetensors").values()] == [[1.0, 1.0]]
+    assert {0x50, 0x80, 0x88} <= first  # zip files begin with the first, pickles with the second
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.skipif(os.name != "posix", reason="permissions")
 def test_the_umask_counts(tmp_path, suffix):

@@ -155,6 +155,8 @@ def reading(path: str | PathLike[str], what: str) -> Iterator[None]:
 def _read(path: str | PathLike[str], data: bytes) -> dict[str, np.ndarray]:
     if not data:
         raise CheckpointError("is empty")
+    if data[8:9] == b"{":  # after its length, whose first byte may be that of anything
+        return _read_safetensors(path, data)
     if data[:4] == b"PK\x03\x04" or data[:4] == b"PK\x05\x06":
         return archives.read_zip(path, data)
     if data[:1] == b"\x80":  # a pickle, PyTorch's form before 1.6
@@ -163,9 +165,7 @@ def _read(path: str | PathLike[str], data: bytes) -> dict[str, np.ndarray]:
         raise CheckpointError("is an HDF5 file, as of Keras; wanted safetensors, npz or PyTorch's")
     if data[:6] == b"\x93NUMPY":
         raise CheckpointError("holds one array without a name; wanted np.savez(path, name=array, ...)")
-    if data[8:9] != b"{":
-        raise CheckpointError("is no file of weights; wanted safetensors, npz or PyTorch's")
-    return _read_safetensors(path, data)
+    raise CheckpointError("is no file of weights; wanted safetensors, npz or PyTorch's")
 
 
 # ---- safetensors
