@@ -34,7 +34,7 @@ def test_every_page_is_reached_from_the_readme():
         page = new.pop()
         seen.add(page)
         text = (ROOT / page).read_text(encoding="utf-8")
-        for target in re.findall(r"\]\(([\w/.]+\.md)[^)]*\)", text):
+        for target in re.findall(r"\]\(([\w/.-]+\.md)[^)]*\)", text):
             path = ((ROOT / page).parent / target).resolve().relative_to(ROOT.resolve()).as_posix()
             new |= {path} - seen
     assert seen >= {*PAGES}
