@@ -114,6 +114,8 @@ def test_a_history():
     x = np.ones((4, 2), np.float32)
     batches = [(x, x[:, :1])]
     history = trainer.fit(batches, batches, epochs=7)
+    assert shown(trainer).texts[0] == "Linear, SGD: 7 epochs, 7 updates"
+    assert trainer._repr_html_().endswith(history._repr_html_())
     page = shown(history)
     assert page.tags.count("tr") == 6
     assert {"svg", "table"} <= {*page.tags}

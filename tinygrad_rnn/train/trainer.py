@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from html import escape
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -135,6 +136,13 @@ class Trainer(Loop):
             raise TypeError(f"ranks: got {type(ranks).__name__}, wanted Ranks() or None")
         self.ranks = ALONE if ranks is None else ranks
         super().__init__()
+
+    def _repr_html_(self) -> str:
+        """What it trains, how far it has come, and the history, for notebooks."""
+        text = (
+            f"{type(self.model).__name__}, {type(self.optimizer).__name__}: {self.epoch} epochs, {self.steps:,} updates"
+        )
+        return f"<p>{escape(text)}</p>{self.state.history._repr_html_()}"
 
     @property
     def history(self) -> dict[str, list[float]]:
