@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..checks import is_whole, whole_number
 from ..config import grad_mode
-from ..core import Lowering, Tensor, primitive
+from ..core import Lowering, Tensor, primitive, tree
 from ..core.aliases import ArrayLike, Axes, Shape, Value
 from ..core.node import as_operand
 from ..core.signatures import like_first
@@ -220,9 +221,55 @@ def pad(x: Value, pad_width: int | Sequence, mode: str = "constant", constant_va
     return x
 
 
+def repeat(x: Any, repeats: Any, axis: Any = None) -> Any:
+    """Repeat each element `repeats` times along `axis`; or, with a function, a computation.
+
+    Parameters
+    ----------
+    x : Tensor or array; or int
+    repeats : int or ints
+        For all elements, or for each.
+    axis : int, optional
+        None: of the flattened tensor.
+
+    Notes
+    -----
+    ``repeat(n, f, state)`` is ``f(f(...f(state)))``, n times: substeps of an equation, recurrent depth, iterative
+    attention. The state is any nest of tensors, of which `f` returns one of the same shapes and dtypes. In a step that
+    is compiled, each repetition is code of its own, so that some dozens are a good many.
+
+    Examples
+    --------
+    >>> import tinygrad_rnn as tr
+    >>> tr.repeat(tr.tensor([1.0, 2.0]), 2).tolist()
+    [1.0, 1.0, 2.0, 2.0]
+    >>> tr.repeat(3, lambda h: 2 * h, tr.tensor([1.0])).tolist()
+    [8.0]
+    """
+    if is_whole(x) and callable(repeats):
+        return _repeated_function(x, repeats, axis)
+    return _repeated(x, repeats, axis)
+
+
+def _repeated_function(n: Any, f: Callable[[Any], Any], state: Any) -> Any:
+    """The state after `n` calls of `f`."""
+    leaves, structure = tree.flatten(state)
+    wanted = [(v.shape, v.dtype) for v in leaves]
+    for i in range(whole_number("repeat: n", n, 0)):
+        state = f(state)
+        found, got = tree.flatten(state)
+        if got != structure:
+            raise ShapeError(f"repeat: f: returned {tree.in_words(got)}, wanted {tree.in_words(structure)}")
+        for v, (shape, dtype) in zip(found, wanted):
+            if getattr(v, "shape", None) != shape or v.dtype != dtype:
+                kind = f"{v.dtype}{list(v.shape)}" if hasattr(v, "shape") else type(v).__name__
+                raise ShapeError(f"repeat: f: returned {kind} in repetition {i}, wanted {dtype}{list(shape)}")
+    return state
+
+
 @like_first
-def repeat(x: Value, repeats: ArrayLike, axis: int | None = None) -> Value:
-    """Repeat each element `repeats` times (a number, or one number for each) along `axis`."""
+def _repeated(x: Value, repeats: ArrayLike, axis: int | None) -> Value:
+    """Elements of `x`, each so many times."""
     x = operand(x, "repeat")
     if axis is None or not x.shape:
         axis = 0 if axis is None else one_axis(axis, x.shape, scalars=True)

@@ -1,0 +1,133 @@
+"""Random recurrent cells of integers, truth values, look-ups and inner loops, beside floats.
+
+Examples
+--------
+>>> import numpy as np
+>>> from tinygrad_rnn.testing.integer_cells import random_integer_cell
+>>> cell = random_integer_cell(np.random.default_rng(0))
+>>> x, state = cell.example_inputs(1, 2), cell.initial_state(2)
+>>> y, new = cell.step({k: v[0] for k, v in x.items()}, state)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import tinygrad_rnn as tr
+
+from .. import nn
+
+WIDTH, ROWS = 3, 5  # features of all values, and rows of the table
+INTEGERS: dict[str, Callable[..., Any]] = {
+    "add": lambda a, b: a + b,
+    "subtract": lambda a, b: a - b,
+    "multiply": lambda a, b: (a % 7) * (b % 5),
+    "remainder": lambda a, b: a % b,
+    "quotient": lambda a, b: a // b,
+    "by a number": lambda a, b: a // 3 - a % -4,
+    "larger": tr.maximum,
+    "smaller": lambda a, b: tr.minimum(a, -b),
+    "size": lambda a, b: abs(a),
+    "sum": lambda a, b: a + b.sum(axis=-1, keepdims=True),
+    "most": lambda a, b: tr.max(a, axis=-1, keepdims=True) - b,
+    "turned": lambda a, b: tr.flip(a, -1) + b[:, [1, 0, 2]],
+    "joined": lambda a, b: tr.concat([a[:, 1:], b[:, :1]], axis=-1),
+}
+TO_INTEGERS = {
+    "cut": lambda f: (4 * f).astype("int64"),
+    "largest": lambda f: tr.argmax(f, axis=-1, keepdims=True) + tr.argmin(f, axis=-1)[:, None] * np.arange(WIDTH),
+    "signs": lambda f: (f > 0).astype("int64"),
+}
+LOOK_UPS: dict[str, Callable[..., Any]] = {
+    "rows": lambda c, f, i: f + c.table[i[:, 0] % ROWS],
+    "many rows": lambda c, f, i: f * tr.embedding(c.table, i % ROWS).sum(axis=1),
+    "from the end": lambda c, f, i: tr.take(c.table, i[:, 1] % ROWS - ROWS, axis=0) - f,
+    "along": lambda c, f, i: tr.take_along_axis(f, i % WIDTH, axis=-1),
+    "along a matrix": lambda c, f, i: tr.take_along_axis(f[:, :, None] * c.v, (i % WIDTH)[:, None, :], axis=1)[:, 0],
+    "one hot": lambda c, f, i: (tr.one_hot(i % WIDTH, WIDTH, f.dtype) * f[:, :, None]).sum(axis=1),
+    "number": lambda c, f, i: f + i * c.v,
+}
+FLOATS: dict[str, Callable[..., Any]] = {
+    "product": lambda c, f, g: tr.tanh(f @ c.w + g),
+    "times": lambda c, f, g: f * g,
+    "remainder": lambda c, f, g: f % (abs(g) + 0.5),
+    "quotient": lambda c, f, g: (f // (abs(g) + 0.5)) * c.v,
+    "twice": lambda c, f, g: tr.repeat(2, lambda s: 0.5 * tr.tanh(s @ c.w + g), f),
+    "two of them": lambda c, f, g: tr.repeat(3, lambda s: (0.9 * s[1], tr.sin(s[0] * c.v)), (f, g))[1],
+}
+CHOICES = {
+    "by integers": lambda i, j, f, g: tr.where(i > j, f, g),
+    "by equality": lambda i, j, f, g: tr.where(i % 3 == j % 3, f, g),
+    "by floats": lambda i, j, f, g: tr.where((f > g) & (i != 2), f, -g),
+}
+
+
+class IntegerCell(nn.Cell):
+    """A cell of random operations; its state is floats, integers and truth values.
+
+    Parameters
+    ----------
+    program : list of tuple
+        Kind, name, and numbers of floats and integers among those that there are.
+    seed : int
+        Of parameters and inputs.
+    """
+
+    def __init__(self, program: list[tuple], seed: int):
+        self.program, self.seed = program, seed
+        rng = np.random.default_rng(seed)
+        self.hidden_size = WIDTH
+        self.w, self.table = (nn.Parameter(rng.uniform(-1, 1, (n, WIDTH))) for n in (WIDTH, ROWS))
+        self.v = nn.Parameter(rng.uniform(-1, 1, WIDTH))
+
+    def example_inputs(self, time: int, batch: int) -> dict[str, tr.Tensor]:
+        """Random inputs: floats, of which gradients are wanted, and integers."""
+        rng, shape = np.random.default_rng(self.seed + 1), (time, batch, WIDTH)
+        return {
+            "f": tr.tensor(rng.uniform(-1, 1, shape), requires_grad=True),
+            "i": tr.tensor(rng.integers(-9, 10, shape)),
+        }
+
+    def initial_state(self, batch_size: int):
+        shape = batch_size, WIDTH
+        return {"f": tr.zeros(shape, self.dtype), "i": tr.zeros(shape, "int64"), "t": tr.zeros(shape, "bool")}
+
+    def step(self, x, state):
+        floats, integers = [x["f"], state["f"]], [x["i"], state["i"]]
+        floats.append(tr.where(state["t"], x["f"], state["f"]))
+        for kind, name, *at in self.program:
+            f, g = (floats[k % len(floats)] for k in at[:2])
+            i, j = (integers[k % len(integers)] for k in at[2:])
+            if kind == "integers":
+                integers.append(INTEGERS[name](i, j) % 101)
+            elif kind == "to integers":
+                integers.append(TO_INTEGERS[name](f) + i % 2)
+            elif kind == "look-ups":
+                floats.append(tr.tanh(LOOK_UPS[name](self, f, i)))
+            elif kind == "floats":
+                floats.append(FLOATS[name](self, f, g))
+            else:
+                floats.append(CHOICES[name](i, j, f, g))
+        f, i = tr.tanh(floats[-1] + floats[-2]), integers[-1] + 0 * integers[-2]
+        return (f, i, i > 2), {"f": f, "i": i, "t": tr.logical_xor(state["t"], f > 0)}
+
+
+KINDS: dict[str, Any] = {
+    "integers": INTEGERS,
+    "to integers": TO_INTEGERS,
+    "look-ups": LOOK_UPS,
+    "floats": FLOATS,
+    "choices": CHOICES,
+}
+
+
+def random_integer_cell(rng: np.random.Generator, most: int = 6) -> IntegerCell:
+    """A random cell of at most so many operations, determined by the state of the generator."""
+    program = []
+    for _ in range(int(rng.integers(2, most + 1))):
+        kind = str(rng.choice([*KINDS]))
+        program.append((kind, str(rng.choice([*KINDS[kind]])), *map(int, rng.integers(0, 9, 4))))
+    return IntegerCell(program, int(rng.integers(2**16)))
