@@ -95,7 +95,7 @@ def test_more_random_cells(tmp_path):
 
 
 class Parts(nn.Cell):
-    """A cell that multiplies parts of its input that begin at one place and end at others."""
+    """A cell of parts of its input: those that begin together, and one feature beside a row."""
 
     input_size, hidden_size = 4, 3
 
@@ -103,13 +103,27 @@ class Parts(nn.Cell):
         self.a, self.b, self.c = (nn.Parameter(np.random.default_rng(k).normal(size=(k, 3))) for k in (4, 2, 1))
 
     def step(self, x, h):
-        h = tr.tanh(x @ self.a + x[:, :2] @ self.b + x[:, :1] @ self.c + h)
+        h = tr.tanh(x @ self.a + x[:, :2] @ self.b + x[:, :1] @ self.c + h * x[:, 2:3])
         return h, h
 
 
-def test_parts_that_begin_together(tmp_path):
+class Spreads(nn.Cell):
+    """A cell whose next states are made of its states: swapped, spread, and as they are."""
+
+    input_size, dtype = 1, np.dtype("float64")
+
+    def initial_state(self, batch_size):
+        return tuple(tr.zeros((batch_size, 2), "float64") for _ in range(4))
+
+    def step(self, x, state):
+        a, b, c, d = state
+        return tr.concat([b, x, a, c], axis=-1), (b, a, tr.broadcast_to(c[:, :1], c.shape), d)
+
+
+def test_parts_of_rows(tmp_path):
     xs = np.random.default_rng(0).normal(size=(T, 1, 4))
-    require_equal([("parts", Parts(), xs)], tmp_path, "float64", 1e-12)
+    cases = [("parts", Parts(), xs), ("spreads", Spreads(), xs[..., :1])]
+    require_equal(cases, tmp_path, "float64", 1e-12)
 
 
 def test_layers(tmp_path):

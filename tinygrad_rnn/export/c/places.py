@@ -52,14 +52,14 @@ class Places:
 
     def source(self, s: Symbol) -> Source:
         """Where a value comes from."""
-        start, one = 0, False
+        start, one = 0, s.width == 1  # of a wider row, too, of which it is one feature
         while s.uid not in self._leaf and is_view(s):
             if s.op is BROADCAST_ROW:
                 one = True
             elif s.op is not RESHAPE_ROW:
                 start += s.static["start"] if s.op is SLICE else s.static["table"].start
             s = s.args[0]
-        return Source(s, start, one or s.width == 1)
+        return Source(s, start, one)
 
     def add(self, line: str) -> None:
         """One more line."""

@@ -170,8 +170,8 @@ class StepWriter(Places):
                 self._copy(f"{p.array}", p.start, p.value)
         texts = []
         for i, p in enumerate(states):
-            s, start, _ = self.source(p.value)
-            if s.uid == self._state[p.array] and start == p.start:
+            s, start, one = self.source(p.value)
+            if s.uid == self._state[p.array] and start == p.start and (not one or p.value.width == 1):
                 continue  # it stays as it is
             if s.uid in self._state.values():
                 self.add(f"{self.dialect.real} old{i}[{p.value.width}];")
