@@ -49,3 +49,14 @@ def test_the_same_bits_for_any_number_of_threads(shared, B):
         for n in COUNTS:
             tr.set_num_threads(n)
             same(results(made, given), wanted)
+
+
+@pytest.mark.parametrize("make", [lambda: nn.MLSTMCell(4, 8, heads=2), lambda: nn.S6Cell(4, 8)])
+def test_one_sweep_over_a_matrix(make):
+    """Both ways, a step goes over the matrix of its state once."""
+    x = tr.tensor(np.ones((2, 3, 4), np.float32), requires_grad=True)
+    report = nn.Recurrent(make(), mode="compiled").explain(x).cells[0].step
+    for layout in report.executable.training[:2]:
+        width = max(s.width for s in layout.schedule.live.values())
+        sweeps = [level for level, values in layout.emitter.loops if any(s.width == width for s in values)]
+        assert len(sweeps) == 1

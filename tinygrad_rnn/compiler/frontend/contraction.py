@@ -144,15 +144,16 @@ class _Contraction:
         )
 
     def domain(self, mine: str, others: str) -> str:
-        """The axes of both, in an order in which the larger operands need not be permuted."""
+        """The axes of both, in an order in which the result and the larger operands need not be permuted."""
         both = mine + "".join(label for label in others if label not in mine)
         if len(both) > LABELS:
             return both
 
         def cost(order: tuple[str, ...]) -> int:
+            left = "".join(label for label in self.out if label in both)
             return sum(
                 self.size(labels)
-                for labels in (mine, others)
+                for labels in (mine, others, left)
                 if [label for label in order if label in labels] != list(labels)
             )
 

@@ -16,7 +16,8 @@ from ..ir.symbol import Symbol
 from ..ir.walk import reachable
 from ..ir.weight_slices import resolve_slice
 from .buffers import Buffer, BufferKind, LoopOutput, Place
-from .schedule import CHEAP, READS_A_ROW, Schedule
+from .levels import READS_A_ROW
+from .schedule import CHEAP, Schedule
 from .verify import verify_plan, verify_schedule
 
 SAVE_ABOVE = 12  # the backward loop recomputes what costs at most this much (a tanh and a little)

@@ -12,14 +12,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..ir.heads import heads_of
-from ..ir.program_ops import CONCAT, EXPAND, GATHER, JOIN, SLICE
-from ..ir.rearranged import axes_of, fit, starts
+from ..ir.program_ops import CONCAT, JOIN, SLICE
 from ..ir.symbol import Symbol
 from ..ir.weight_slices import resolve_slice
 from .buffers import Buffer, BufferKind, LoopOutput, Place, Store, Sum
 from .gemm_fusion import Accumulation, find_accumulations
+from .levels import READS_A_ROW, find_levels
 
-READS_A_ROW = (EXPAND, GATHER)  # operations that read features of a row at other places than their own
 CHEAP = 5  # values that cost no more than this are computed again: a store and a load cost as much
 
 
@@ -73,16 +72,17 @@ class Schedule:
         self.stores: list[Store] = []
         self.places: dict[int, Place] = {}  # of values computed in this loop
         self.joins: dict[int, Place] = {}  # of rows whose parts are stored side by side
-        self.level: dict[int, int] = {}
         self._find_uses()
         self.read_elsewhere = {
             s.args[0].uid for s in self.order if s.op in READS_A_ROW
         }  # from memory, and not lane by lane
-        self.starts: dict[int, set[int]] = {}  # where axes begin in what a value is computed from in one sweep
-        self.later: set[int] = set()  # reductions that go over what was stored a level before
-        self.apart: set[int] = set()  # values in a place, as their axes do not fit to those of what reads them
         self.accumulations = find_accumulations(self.order, self.uses, self.sources, self.per_step)
-        self._find_levels()
+        results = [*(r.value for r in self.outputs), *self.per_step.values()]
+        self.found = find_levels(self.order, self.sources, self.accumulations, results)
+        for uid, late in self.found.late.items():
+            acc = self.accumulations[uid]
+            acc.initial_terms = [t for t in acc.initial_terms if not any(t is e for e in late)]
+            acc.epilogue_terms, acc.level = late, 1 + max(self.level_of(a) for a, _ in acc.terms)
         # places that are given come first: a product may store its result there, and readers share it
         self._place_outputs()
         self._place_joins()
@@ -120,56 +120,12 @@ class Schedule:
         # numbers grow as values are recorded: operands come before their users
         self.order = [self.live[uid] for uid in sorted(self.live) if uid not in self.sources]
 
-    def _find_levels(self) -> None:
-        """Give each value its level, and each accumulation the terms that the tile can begin from."""
-        for s in self.order:
-            acc = self.accumulations.get(s.uid)
-            if acc is not None:
-                ready = max(self.level_of(a) for a, _ in acc.terms)
-                # the tile can only start from terms that are there before it runs
-                early = [t for t in acc.initial_terms if self.level_of(t) <= ready]
-                acc.epilogue_terms = [t for t in acc.initial_terms if not any(t is e for e in early)]
-                acc.initial_terms = early
-                acc.level = ready + 1
-                self.level[s.uid] = max([acc.level, *self._levels_together(s, acc.epilogue_terms)])
-            elif s.op in READS_A_ROW:
-                (a,) = s.args
-                self.level[s.uid] = self.level_of(a) + (not self.is_written_early(a))
-                self.starts[s.uid] = starts(s.static["dims"]) if s.op is EXPAND else set()
-            elif s.lowering.kind == "reduce":  # its total is known after a sweep over all features
-                own = starts(axes_of(s.static["along"])) if "along" in s.static else set()
-                if not fit(own | self.starts.get(s.args[0].uid, set())):
-                    self.apart.add(s.args[0].uid)
-                    self.later.add(s.uid)
-                self.level[s.uid] = max(self.level_of_pass(s, a) for a in s.args) + 1
-            elif s.op is JOIN:
-                self.level[s.uid] = max(self.level_of(a) for a in s.args) + 1
-            else:
-                self.level[s.uid] = max([0, *self._levels_together(s, self._args(s))])
-
-    def _levels_together(self, s: Symbol, operands: list[Any]) -> list[int]:
-        """Levels at which operands can be read; if their axes do not fit together, those are stored before."""
-        found = {a.uid: self.starts[a.uid] for a in operands if isinstance(a, Symbol) and self.starts.get(a.uid)}
-        units = set().union(*found.values())
-        if fit(units):
-            self.starts[s.uid] = units
-            return [self.level_of(a) for a in operands]
-        self.apart |= found.keys()
-        return [self.level_of(a) + (isinstance(a, Symbol) and a.uid in found) for a in operands]
-
     def level_of_pass(self, r: Symbol, a: Symbol) -> int:
         """The level at which a reduction goes over its operand `a`."""
-        return self.level_of(a) + (r.uid in self.later)
+        return self.found.of_pass(r, a)
 
     def level_of(self, s: Any) -> int:
-        return self.level.get(s.uid, 0) if isinstance(s, Symbol) else 0
-
-    def is_written_early(self, a: Symbol) -> bool:
-        """Whether a row is in its place before the sweeps of its level."""
-        if a.uid in self.sources or a.op is None or a.op is JOIN or a.lowering.kind == "reduce":
-            return True
-        acc = self.accumulations.get(a.uid)
-        return acc is not None and not acc.epilogue_terms
+        return self.found.of(s)
 
     # ---- places
 
@@ -346,7 +302,7 @@ class Schedule:
                 # a total is complete only after a sweep over all features: whoever reads it comes later
                 scratch = scratch or self.buffer(BufferKind.SCRATCH, "shared")
                 self.places.setdefault(s.uid, self._new_part(scratch, s))
-            for a in [*(s.args if s.op in READS_A_ROW else ()), *([s] if s.uid in self.apart else ())]:
+            for a in [*(s.args if s.op in READS_A_ROW else ()), *([s] if s.uid in self.found.apart else ())]:
                 there = a.uid in self.places or a.uid in self.sources or a.uid in self.joins
                 if not there and a.lowering.kind != "reduce":
                     scratch = scratch or self.buffer(BufferKind.SCRATCH, "shared")
