@@ -43,7 +43,7 @@ def read_zip(path: str | PathLike[str], data: bytes) -> dict[str, np.ndarray]:
         if any(name.rpartition("/")[2] == "data.pkl" for name in names):
             return read_torch(data)
         if "config.json" in names and any(name.endswith(".weights.h5") for name in names):
-            raise CheckpointError("is a model of Keras; wanted safetensors, npz or PyTorch's")
+            raise CheckpointError("is a model of Keras; wanted safetensors, npz or PyTorch's, or tr.io.from_keras")
         arrays = {}
         for entry in entries:
             name = entry.filename.removesuffix(".npy")

@@ -162,7 +162,7 @@ def _read(path: str | PathLike[str], data: bytes) -> dict[str, np.ndarray]:
     if data[:1] == b"\x80":  # a pickle, PyTorch's form before 1.6
         return archives.read_torch(data)
     if data[:8] == b"\x89HDF\r\n\x1a\n":
-        raise CheckpointError("is an HDF5 file, as of Keras; wanted safetensors, npz or PyTorch's")
+        raise CheckpointError("is an HDF5 file, as of Keras; wanted safetensors, npz or PyTorch's, or tr.io.from_keras")
     if data[:6] == b"\x93NUMPY":
         raise CheckpointError("holds one array without a name; wanted np.savez(path, name=array, ...)")
     raise CheckpointError("is no file of weights; wanted safetensors, npz or PyTorch's")

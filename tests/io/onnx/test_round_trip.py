@@ -12,7 +12,6 @@ from ...export.examples import CELLS, MODELS, layer_of, sequence_of
 from . import models  # noqa: F401  skips without onnx
 
 
-
 def arrays(value):
     leaves, _ = tr.core.tree.flatten(value)
     return [leaf.numpy() if isinstance(leaf, tr.Tensor) else leaf for leaf in leaves]
