@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 import tinygrad_rnn as tr
 from models import _text, airline, digits, forecast, memory, roommate, sentiment, sine, speech, tagger, transliterate
@@ -103,6 +104,13 @@ MODELS = [
         lambda rng, t, b: (*_texts(rng, t, b), rng.integers(0, 8, (b, t + 1))),
     ),
 ]
+
+
+def mostly_slow(values: list, *few: str) -> list:
+    """Parameters of a test, all but a few of them slow."""
+    names = [v if isinstance(v, str) else v.name for v in values]
+    marks = [() if name in few else (pytest.mark.slow,) for name in names]
+    return [pytest.param(v, id=name, marks=m) for v, name, m in zip(values, names, marks)]
 
 
 def model_of(example: Example) -> nn.Module:

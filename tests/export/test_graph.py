@@ -29,7 +29,7 @@ def check(graph, model, args, tolerance: float = 1e-6) -> None:
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("name", on.CELL_NAMES)
+@pytest.mark.parametrize("name", on.mostly_slow(on.CELL_NAMES, "stacked", "two-inputs"))
 def test_cells(name):
     row = BY_NAME[name]
     layer = on.layer_of(row)
@@ -39,7 +39,7 @@ def test_cells(name):
         check(graph, layer, (on.sequence_of(row, time, batch),))
 
 
-@pytest.mark.parametrize("example", on.MODELS, ids=lambda e: e.name)
+@pytest.mark.parametrize("example", on.mostly_slow(on.MODELS, "speech", "transliterate"))
 def test_models(example):
     model, rng = on.model_of(example), np.random.default_rng(0)
     graph = trace(model, example.inputs(rng, 5, 3))

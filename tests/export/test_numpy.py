@@ -57,7 +57,7 @@ def test_cells(name, tmp_path):
     np.testing.assert_allclose(np.stack(outputs), wanted[0], atol=1e-9)
 
 
-@pytest.mark.parametrize("example", on.MODELS, ids=lambda e: e.name)
+@pytest.mark.parametrize("example", on.mostly_slow(on.MODELS, "airline", "charlm", "sentiment", "speech"))
 def test_models(example, tmp_path):
     model, rng = on.model_of(example), np.random.default_rng(0)
     files = to_numpy(model, example.inputs(rng, 5, 3), tmp_path / "model.py")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 
@@ -21,8 +19,10 @@ def log_sigmoid(x):
 
 
 def erf(x):
+    from math import erf as of_number
+
     x = np.asarray(x)
-    return np.array([math.erf(v) for v in x.ravel().tolist()], x.dtype).reshape(x.shape)
+    return np.array([of_number(v) for v in x.ravel().tolist()], x.dtype).reshape(x.shape)
 
 
 def softmax(x, axis):

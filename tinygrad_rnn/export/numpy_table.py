@@ -43,6 +43,8 @@ def setting(value: Any) -> str:
     if isinstance(value, np.dtype):
         return f"np.{value.name}" if value.kind != "b" else "bool"
     if isinstance(value, np.ndarray):
+        if not value.size:
+            return f"np.zeros({setting(value.shape)}, {setting(value.dtype)})"
         return f"np.array({value.tolist()!r}, {setting(value.dtype)})"
     return repr(value)
 
