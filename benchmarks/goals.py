@@ -146,6 +146,16 @@ def _of_task(task: str, other: str, bound: float) -> Callable[[dict[str, list[Ro
     return goal
 
 
+HEADS = {"torch": 5.0, "jax": 1.3}  # cells with heads, in training
+
+
+def _of_heads(other: str, bound: float) -> Callable[[dict[str, list[Row]]], Verdict | None]:
+    return lambda rows: _least(
+        f"cells with heads, training, and {'PyTorch' if other == 'torch' else 'JAX'}",
+        [row for row in rows.get("heads", []) if row["task"] == "train"], _to(other), bound, lambda row: "",
+    )  # fmt: skip
+
+
 def _of_run(other: str, bound: float) -> Callable[[dict[str, list[Row]]], Verdict | None]:
     """What runs many steps in one call, or else a step called from Python."""
     return lambda rows: _least(
@@ -176,6 +186,7 @@ GOALS: tuple[Callable[[dict[str, list[Row]]], Verdict | None], ...] = (
         [r for r in rows.get("cells", []) if r["task"] == "train"],
         _to("jax"), 1.3, _shares,
     ),
+    *(_of_heads(other, bound) for other, bound in HEADS.items()),
     lambda rows: _most(
         f"custom cells at H >= {WIDE}, training, time per FLOP and that of the built-in LSTM",
         [r for r in _wide(rows.get("cells", [])) if r["task"] == "train"],

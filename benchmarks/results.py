@@ -20,6 +20,7 @@ RUNS: dict[str, tuple[str, ...]] = {  # name of the run: benchmark and options
     "recurrent, 2 threads": ("recurrent", "--threads", "2"),
     "cells": ("cells", "--threads", "1"),
     "cells, 2 threads": ("cells", "--threads", "2", "--cells", "peephole", "mgu", "layernorm", "--torch-compile"),
+    "heads": ("heads", "--threads", "1"),
     "threads": ("threads",),
     "states": ("states",),
     "lengths": ("lengths", "--cells", "lstm", "--repeats", "9"),

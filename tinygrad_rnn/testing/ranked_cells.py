@@ -286,13 +286,16 @@ class _Writer:
             self.add(f"v{at} @ {w}", found, lambda c, v: ops.tanh(v[at] @ getattr(c, w)))
 
     def _heads(self, at: int, shape: Shape) -> None:
-        """A product with a stack of matrices, one for each of the first axes."""
+        """A product with a stack of matrices, one for each element of some axes, in any order of axes."""
         n, mine = int(self.rng.integers(1, 4)), "ijkl"[: len(shape)]
-        heads = mine[: int(self.rng.integers(len(mine)))]
+        summed = self.pick(mine)
+        kept = [label for label in mine if label != summed]
+        heads = [label for label in kept if self.rng.random() < 0.6]
         sizes = dict(zip(mine, shape)) | {"q": n}
-        w = self.parameter(tuple(sizes[label] for label in heads + mine[-1] + "q"))
-        text = f"Z{mine},{heads}{mine[-1]}q->Z{mine[:-1]}q"
-        found = (*shape[:-1], n)
+        of_w, out = ("".join(self.rng.permutation(labels)) for labels in ([*heads, summed, "q"], [*kept, "q"]))
+        w = self.parameter(tuple(sizes[label] for label in of_w))
+        text = f"Z{mine},{of_w}->Z{out}"
+        found = tuple(sizes[label] for label in out)
         if math.prod(found) <= MOST:
             self.add(
                 f"einsum({text}, v{at}, {w})", found, lambda c, v: ops.tanh(ops.einsum(text, v[at], getattr(c, w)))
