@@ -6,6 +6,7 @@ import os
 import threading
 import tracemalloc
 import warnings
+import weakref
 
 import numpy as np
 import pytest
@@ -181,3 +182,18 @@ def test_a_fork_goes_on_with_the_programs_of_its_parent():
     assert child.exitcode == 0
     np.testing.assert_allclose(got, grad, rtol=1e-6)
     np.testing.assert_allclose(losses, [step(x.data, y) for _ in range(3)], rtol=1e-6)
+
+
+def test_models_that_hold_their_compiled_functions_go():
+    def model():
+        net = nn.Linear(3, 2)
+        net.total = tr.compile(lambda x: net(x).sum())
+        step = TrainStep(net, optim.SGD(net.parameters(), lr=0.1), nn.mse_loss, fallback="error")
+        for _ in range(2):
+            net.total(np.ones((2, 3), np.float32))
+            step(np.ones((2, 3), np.float32), np.ones((2, 2), np.float32))
+        return weakref.ref(net)
+
+    seen = [model() for _ in range(2)]
+    gc.collect()
+    assert [net() for net in seen] == [None, None]

@@ -26,7 +26,7 @@ from ..recurrent.scan.outer_state import OuterState
 from ..recurrent.scan.program import Refusal, refusal
 from ..recurrent.scan.tracing import Read, close, holds_symbols
 from .nests import Arguments, flatten, is_constant
-from .reach import Root
+from .reach import Root, remembering
 
 CHANGES = (
     "the function is not the same twice{}: it depends on what a program would freeze, such as a random number, a "
@@ -184,7 +184,7 @@ def capture(root: Root, function: Callable, arguments: Arguments, grad: bool, fi
     found = None
     root = root.beside(arguments.objects)
     try:
-        with compiler.making:
+        with compiler.making, remembering():
             found = _trace_twice(root, function, arguments, grad, codes)
             found.guards = guards_of(root, codes, found.trace.read)
             reason = _difference(root, function, arguments, grad, found)

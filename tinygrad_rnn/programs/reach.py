@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import types
 import weakref
@@ -17,8 +18,6 @@ from ..modules.module import Module
 from ..recurrent.scan.code_names import global_names
 from ..recurrent.scan.facts import SMALL, attributes, has_slots, parts
 from ..recurrent.scan.kinds import BOUND, Opaque, Wrapper, identical, is_fixed, is_users, is_users_class
-
-_reaches: weakref.WeakKeyDictionary[Root, Reach] = weakref.WeakKeyDictionary()  # as of the last time
 
 
 class Root(Module):
@@ -38,11 +37,29 @@ class Root(Module):
 
     def modules(self) -> Iterator[Module]:
         """This one, and all modules in reach, each once."""
-        reach = _reaches.get(self)  # not an attribute, as these are facts
+        reach = _remembered.get(self)
         if reach is None or not (reach.complete and reach.holds()):
-            reach = _reaches[self] = Reach(self._functions)
+            reach = Reach(self._functions)
+            if _remembering:
+                _remembered[self] = reach
         yield self
         yield from reach.modules
+
+
+_remembered: dict[Root, Reach] = {}
+_remembering: list[bool] = []  # an entry for each context
+
+
+@contextlib.contextmanager
+def remembering() -> Iterator[None]:
+    """Context in which what a root reaches is looked for again only where something has changed."""
+    _remembering.append(True)
+    try:
+        yield
+    finally:
+        _remembering.pop()
+        if not _remembering:
+            _remembered.clear()
 
 
 class Reach:
