@@ -261,9 +261,10 @@ def windows(
     array([[30],
            [40]])
     """
-    if targets is not None or future:
-        named = targets, known, past, groups, time, freq, missing, flag("future", future)
-        return frame_windows(series, look_back, horizon, stride, *named)
+    if flag("future", future) or targets is not None:
+        return frame_windows(
+            series, look_back, horizon, stride, targets, known, past, groups, time, freq, missing, bool(future)
+        )
     given = {"known": known, "past": past, "groups": groups, "time": time, "freq": freq}
     for name, value in given.items():
         if value is not None:
