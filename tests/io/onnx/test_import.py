@@ -1,5 +1,6 @@
 """Models of ONNX as modules: parameters, gradients, programs, dtypes, lengths; and onnxruntime's outputs."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
-from tinygrad_rnn.errors import DTypeError, ShapeError
+from tinygrad_rnn.errors import DataError, DTypeError, ShapeError
 
 from .models import helper, imported, lstm, model, node, value
 
@@ -59,6 +60,14 @@ def test_parameters_gradients_and_training(tmp_path):
     assert losses[-1] < 0.5 * losses[0]
 
 
+def test_copies(tmp_path):
+    module = imported(tmp_path, head())
+    other, ids = copy.deepcopy(module), RNG.integers(0, 7, (5, 3))
+    np.testing.assert_array_equal(module(ids).numpy(), other(ids).numpy())
+    nn.init.constant(other.the_net.forwards.bias_ih, 3.0)
+    assert not np.array_equal(module(ids).numpy(), other(ids).numpy())
+
+
 def test_state_dicts(tmp_path):
     module, other = imported(tmp_path, head()), imported(tmp_path, head())
     for parameter in other.parameters():
@@ -97,6 +106,16 @@ def test_onnxruntime_agrees(op, directions, shape, tmp_path):
     for got, want in zip(imported(tmp_path, made)(x), session.run(None, {"x": x}), strict=True):
         assert got.shape == want.shape
         np.testing.assert_allclose(got.numpy(), want, atol=1e-6)
+
+
+def test_tables_count_from_the_end_too(tmp_path):
+    table = floats(3, 2)
+    made = model([node("Gather", ["w", "i"], ["z"])], [value("i", ["N"], "i")], [value("z", ["N", 2])], {"w": table})
+    module = imported(tmp_path, made)
+    np.testing.assert_array_equal(module(np.array([-1, 0])).numpy(), table[[-1, 0]])
+    for wrong in (3, -4):
+        with pytest.raises(DataError, match="node Gather: indices: got"):
+            module(np.array([wrong]))
 
 
 def test_float64(tmp_path):

@@ -33,7 +33,7 @@ class OnnxModule(Module):
     """
 
     def __init__(self, graph: Graph, mode: str):
-        self._graph, self._mode = graph, mode
+        self._declared, self._mode = graph.inputs, mode
         self.inputs = tuple(value.name for value in graph.inputs)
         self.outputs = tuple(value.name for value in graph.outputs)
         self._dtypes = [value.dtype for value in graph.inputs]
@@ -52,6 +52,7 @@ class OnnxModule(Module):
                 setattr(self, self._trained[name], Parameter(array))
             else:
                 self._constants[name] = array
+        _forget(graph)
 
     def forward(self, *inputs: Any, **named: Any) -> Any:
         values: dict[str, Any] = dict(self._constants)
@@ -118,7 +119,7 @@ class OnnxModule(Module):
         sizes: dict[str, int] = {}
         return {
             value.name: _checked(given[value.name], value, dtype, sizes)
-            for value, dtype in zip(self._graph.inputs, self._dtypes)
+            for value, dtype in zip(self._declared, self._dtypes)
         }
 
     def extra_repr(self) -> str:
@@ -135,6 +136,14 @@ def _initializers(graph: Graph) -> dict[str, np.ndarray]:
                 raise CheckpointError(f"has two initializers with the name {min(twice)!r}, wanted one for each name")
             found.update(more)
     return found
+
+
+def _forget(graph: Graph) -> None:
+    """Let the arrays of a graph go, which are parameters and constants now."""
+    graph.initializers.clear()
+    for node in graph.nodes:
+        for inner in graphs_of(node):
+            _forget(inner)
 
 
 def _checked(x: Any, value: Value, dtype: np.dtype | None, sizes: dict[str, int]) -> Any:

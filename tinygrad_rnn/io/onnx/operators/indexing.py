@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .... import ops
+from ....config import grad_mode
 from ....core import Tensor
 from ....errors import ShapeError
 from ..graph import Node
@@ -18,9 +19,13 @@ def gather(node: Node, x: Any, indices: Any) -> Any:
     """Slices along an axis; negative indices count from the end."""
     axis = node.get("axis", 0)
     axis += rank(x) if axis < 0 else 0
-    if axis == 0 and isinstance(x, Tensor) and rank(x) == 2 and not np.isscalar(indices) and rank(indices):
-        return ops.embedding(x, indices)
-    return ops.take(x, indices, axis)
+    if axis or not isinstance(x, Tensor) or rank(x) != 2 or not rank(indices):
+        return ops.take(x, indices, axis)
+    if grad_mode.tracer is None:  # a table, which takes no negative ones; a program says so when it is run
+        indices = concrete(indices)
+        counted = np.where(indices < -x.shape[0], 0, x.shape[0])  # what lies before the first one stays, for the error
+        indices = np.where(indices < 0, indices + counted, indices)
+    return ops.embedding(x, indices)
 
 
 @operator("GatherElements")
