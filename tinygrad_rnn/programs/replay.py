@@ -32,4 +32,6 @@ def _compute(s: Symbol, args: list) -> Any:
         steps = loop.steps.read(args[0].shape[:2], [t.data for t in last])
     bases, reset_states = args[k:], () if steps is None else args[m:k]
     arrays = [as_contiguous(t.data, loop.run.dtype) for t in bases]
-    return loop.run.run(args[:n], args[n:m], reset_states, bases, arrays, loop.layout, steps)
+    results = loop.run.run(args[:n], args[n:m], reset_states, bases, arrays, loop.layout, steps)
+    visible = loop.run.n_outputs  # behind them is what was looked at before the run
+    return (*results[:visible], *loop.run.hidden, *results[visible:])

@@ -304,3 +304,44 @@ def test_zeros_of_another_precision_made_inside_a_step(mode):
 
     with pytest.raises(DTypeError, match="float32 and float64"):
         nn.Recurrent(C(step, "float64"), mode=mode)(X.astype(np.float64))
+
+
+def test_whole_functions_look_up():
+    """Ids of arguments are compared before a run; a program is native, and can be differentiated twice."""
+    layer, ids = nn.Recurrent(Ids()), np.random.default_rng(0).integers(0, 7, (4, 3, 1))
+    function = tr.compile(lambda ids: tr.tanh(layer(ids)[0]).sum())
+    second = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for f in (function, lambda ids: tr.tanh(layer(ids)[0]).sum()):
+            (g,) = tr.grad(f(ids), [layer.cell.e], create_graph=True)
+            second.append((float(f(ids)), tr.grad((g * g).sum(), [layer.cell.e])[0].numpy()))
+    np.testing.assert_allclose(second[0][0], second[1][0], rtol=1e-12)
+    np.testing.assert_allclose(second[0][1], second[1][1], rtol=1e-10)
+    ids[2, 1] = 7
+    with pytest.raises(IndexError, match=r"Ids: index: got 7, wanted ids from 0 to 6, .*in step 2 of row 1"):
+        function(ids)
+
+
+def test_whole_functions_feed_back():
+    """What the frontend knows to be within an axis needs no look."""
+
+    class Feeds(nn.Cell):
+        input_size = hidden_size = F
+
+        def __init__(self):
+            self.e = nn.Parameter(np.random.default_rng(0).normal(size=(F, F)))
+
+        def step(self, x, h):
+            k = tr.argmax(h + x, axis=-1)
+            h = tr.tanh(self.e[k] + 0.5 * h)
+            return (h, k), h
+
+    layer = nn.Recurrent(Feeds())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        h, k = tr.compile(lambda y: layer(y)[0])(tr.tensor(Y))
+    wanted = nn.Recurrent(layer.cell, mode="eager")(Y)[0]
+    np.testing.assert_allclose(h.numpy(), wanted[0].numpy(), rtol=1e-12)
+    assert k.dtype == np.int64
+    np.testing.assert_array_equal(k.numpy(), wanted[1].numpy())

@@ -20,7 +20,7 @@ from ...ops import min as min_of
 from ...ops.elementwise import whole_quotient
 from ..ir.infer import infer
 from ..ir.program import Check
-from ..ir.program_ops import ADD, CONSTANT, LOOKUP, MULTIPLY, NEGATIVE, SUBTRACT, SUM
+from ..ir.program_ops import ADD, CONSTANT, LOOKUP, MULTIPLY, NEGATIVE, RESHAPE_ROW, SUBTRACT, SUM
 from ..ir.symbol import BATCH, Symbol, location
 from .any_rank import AnyRank
 
@@ -101,7 +101,8 @@ class Integers(AnyRank):
             return self.checked[key]
         # comparisons with NaN do not hold: it is replaced, too
         fits = less_equal(limits[0], row) & less_equal(row, limits[1])
-        self.checks.append((Check(what, limits, location()), self.detach(where(fits, 0.0, row))))
+        check = Check(what, limits, location(), _input_of(row))
+        self.checks.append((check, self.detach(where(fits, 0.0, row))))
         found = self.detach(where(fits, row, min(max(0.0, limits[0]), limits[1])))
         self.ranges[found.uid] = limits
         self.checked[key] = found
@@ -277,3 +278,9 @@ class Integers(AnyRank):
         return self.lift(array)
 
     RANKED = AnyRank.RANKED | {"lookup": _ranked_lookup}
+
+
+def _input_of(row: Symbol) -> int | None:
+    """The number of the input that a row is."""
+    source = row.args[0] if row.op is RESHAPE_ROW else row
+    return source.leaf[1] if source.leaf is not None and source.leaf[0] == "input" else None

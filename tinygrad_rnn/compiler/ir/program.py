@@ -45,6 +45,7 @@ class Check(NamedTuple):
     what: str  # of an index, what it should be; empty: integers that a loop cannot hold
     limits: tuple[float, float]
     where: str  # "file:line" of the step
+    input: int | None = None  # which input of the step it is of, if it is of one as it is
 
 
 @dataclass(frozen=True, eq=False)

@@ -200,6 +200,14 @@ def raise_out_of_range(checks: Sequence[compiler.Check], found: np.ndarray, batc
     )
 
 
+def require_in_range(check: compiler.Check, title: str, batch_first: bool, array: np.ndarray) -> None:
+    """Raise for the first step whose index, an input (T, B, ...), is out of range, if there is one."""
+    low, high = check.limits
+    wrong = np.where((array < low) | (array > high), array, 0)
+    found = wrong.reshape(*wrong.shape[:2], -1)
+    raise_out_of_range([check] * found.shape[2], found, batch_first, title)
+
+
 def reason_of(error: Exception) -> str:
     """The message of an error that compilation ran into, with the place where it was raised."""
     if isinstance(error, CompileError):

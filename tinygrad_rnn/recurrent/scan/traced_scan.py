@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from .arguments import Arguments, check_inputs
 from .axis_layout import SequenceLayout
 from .call_cache import GuardedCall, cache_of
 from .dry_run import CellSnapshot, isolated_dry_run
+from .loop import require_in_range
 from .numbers import NumberInput
 from .program import Program
 from .valid_steps import TracedSteps
@@ -80,19 +82,24 @@ def trace_scan(
         lead = (batch, time) if layout.batch_first else (time, batch)
         draw = lambda: [layout.from_time_major(mask) for mask in program.draw(time, batch)]
         inputs += trace.drawn([(*lead, *row) for row in rows], draw)
-    if traced.checks:
-        trace.refuse_for(f"{title}: integers of its step, which are looked at after a run, at {traced.checks[0].where}")
-    n, m = traced.visible, len(states)
+    chunked = checkpoint_every is not None and checkpoint_every < time and loop.train
+    for check in traced.checks:
+        if check.input is None or not check.what or steps is not None or chunked:
+            trace.refuse_for(f"{title}: integers of its step, which are looked at after a run, at {check.where}")
+        trace.check([inputs[check.input]], functools.partial(require_in_range, check, title, layout.batch_first))
+    n, m = len(traced.outputs), len(states)
     reader = None if steps is None else steps.reader
     whole = Loop(loop, layout, len(inputs), m, n, len(reset_states), time, batch, reader)
     results = [((*whole.lead, *shape), loop.dtype) for shape in traced.shapes.outputs]
     results += [((1,) * layout.layer_axis + (batch, *shape), loop.dtype) for shape in traced.shapes.states]
-    if checkpoint_every is not None and checkpoint_every < time and loop.train:
+    if chunked:
+        assert checkpoint_every is not None
         found: Any = _in_chunks(trace, whole, inputs, states, bases, results, checkpoint_every)
     else:
         found = trace.loop(whole, [*inputs, *states, *reset_states, *bases, *last], results, loop.train)
     with trace.suspended():
         trace.guards.append(LoopGuards(cell, call))
+    found, n = (*found[: traced.visible], *found[n:]), traced.visible  # indices were looked at before
     if traced.cast_results:
         found = tuple([y if y.dtype == d else ops.astype(y, d) for y, d in zip(found, traced.cast_results)])
     return (program.nest_outputs(found[:n]) if return_outputs else None), call.nest_states(found[n:])
