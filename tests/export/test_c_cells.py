@@ -8,6 +8,7 @@ from tinygrad_rnn import nn
 from tinygrad_rnn.core import Tensor, tree
 from tinygrad_rnn.testing.cell_table import CELLS, PAPER_CELLS
 from tinygrad_rnn.testing.random_cells import random_cell
+from tinygrad_rnn.testing.ranked_cells import random_ranked_cell
 
 from .c_library import arrays, compiled, initial, needs_compiler, run
 
@@ -50,6 +51,12 @@ def random_ones(dtype, seeds):
         yield f"random{seed}", cell, {k: v.data for k, v in cell.example_inputs(T, 1, False).items()}
 
 
+def ranked_ones(dtype, seeds):
+    for seed in seeds:
+        cell = random_ranked_cell(np.random.default_rng(seed), 8, dtype)
+        yield f"ranked{seed}", cell, cell.example_input(T, 1).data
+
+
 def require_equal(cases, folder, dtype, tolerance, *options):
     """Export all, compile them together, and compare outputs and states with the tape's."""
     files, wanted = [], []
@@ -86,12 +93,15 @@ def test_every_cell_of_the_table_in_double(tmp_path):
 
 
 def test_random_cells(tmp_path):
-    require_equal(random_ones("float64", range(12)), tmp_path, "float64", 1e-12)
+    cases = [*random_ones("float64", range(12)), *ranked_ones("float64", range(6))]
+    require_equal(cases, tmp_path, "float64", 1e-12)
 
 
 @pytest.mark.slow
 def test_more_random_cells(tmp_path):
     require_equal(random_ones("float32", range(100, 140)), tmp_path, "float32", 4e-6)
+    cases = [*random_ones("float64", range(1000, 1060)), *ranked_ones("float64", range(100, 140))]
+    require_equal(cases, tmp_path, "float64", 1e-12)
 
 
 class Parts(nn.Cell):

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ...compiler.ir.lane_language import TRUTH, elementwise_code, parse, reduction_code
-from ...core import Op
+from ...compiler.ir.lane_language import TRUTH, ReductionCode, elementwise_code, parse
 from ..graph import Constant, Fill, Node, Parameter, Range, Value
 from .arrays import Array, Length, Lengths, broadcast, constant, nested, packed, plus, product, times
 from .expressions import printed
@@ -139,9 +138,10 @@ class GraphWriter:
 
         return self.filled(shape, element)
 
-    def reduce(self, op: Op, static: Mapping[str, Any], x: Array, axes: Sequence[int], keepdims: bool) -> Array:
+    def reduce(
+        self, code: ReductionCode, static: Mapping[str, Any], x: Array, axes: Sequence[int], keepdims: bool
+    ) -> Array:
         """A reduction along some axes."""
-        code = reduction_code(op, static)
         kept = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
         out = self.new(kept)
         start, zero, one = (self.dialect.number(v) for v in (code.init, 0.0, 1.0))

@@ -99,7 +99,15 @@ def streams(graph: Graph, constants: Mapping[int, np.ndarray]) -> str:
         return str(error).removeprefix(f"{graph.title}: ")
     if set(graph.sizes) - {"B"} != {"T"} or any(time_axis(v) is None for v in graph.inputs):
         return "its inputs have other sizes than batch and time"
+    if not all(_leads(v) for v in (*graph.inputs, *graph.outputs)):
+        return "an input or an output has other axes before its time"
     return ""
+
+
+def _leads(value: Value) -> bool:
+    """Whether the steps of a value lie one after the other."""
+    axis = time_axis(value)
+    return axis is None or all(_is_row(n) for n in value.shape[:axis])
 
 
 def time_axis(value: Value) -> int | None:

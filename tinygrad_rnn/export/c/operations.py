@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from ...compiler.ir.lane_language import ReductionCode, parse, reduction_code
 from ...core import Op
 from ...errors import CompileError, ExportError
-from ...ops.elementwise import CONSTANT, floor_divide
+from ...ops.cumulative import _cumsum as cumsum
+from ...ops.elementwise import CONSTANT, floor_divide, remainder
 from ...ops.index import _embedding as embedding
 from ...ops.join import _stack as stack
 from ...ops.join import _unstack as unstack
 from ...ops.layer_norm import layer_norm
 from ...ops.linalg import _einsum as einsum
 from ...ops.linear import _linear as linear
+from ...ops.moments import _norm as norm
+from ...ops.moments import centre
+from ...ops.reduce import _argmax as argmax
+from ...ops.reduce import _argmin as argmin
 from ...ops.reduce import _max as largest_of
+from ...ops.reduce import _prod as prod
 from ...ops.reduce import _sum as sum_of
 from ...ops.shape import _flip as flip
 from ...ops.softmax import _log_softmax as log_softmax
 from ...ops.softmax import _logsumexp as logsumexp
 from ...ops.softmax import _softmax as softmax
 from ..graph import Node, Value
-from .arrays import Array, Length, broadcast, product
+from .arrays import Array, Length, broadcast, nested, plus, product, row_strides, times
 from .graph_writer import GraphWriter
 
 Rule = Callable[[GraphWriter, Node], Array | tuple[Array, ...]]
@@ -90,15 +97,14 @@ def _reduce(out: GraphWriter, node: Node) -> Array:
     x, axes = out.of(node.args[0]), node.static.get("axis")
     rank = len(x.shape)
     axes = range(rank) if axes is None else (axes,) if isinstance(axes, int) else axes
-    return out.reduce(node.op, node.static, x, [i % rank for i in axes], bool(node.static.get("keepdims")))
+    code = PRODUCT if node.op is prod.op else reduction_code(node.op, node.static)
+    return out.reduce(code, node.static, x, [i % rank for i in axes], bool(node.static.get("keepdims")))
 
 
 def _over(out: GraphWriter, node: Node) -> tuple[Array, Any, Any]:
     """The operand of a softmax, and what takes the maximum and the sum over its axes."""
     x, axes = out.of(node.args[0]), node.static["axis"]
-    largest = lambda a: out.reduce(largest_of.op, {}, a, axes, True)
-    total = lambda a: out.reduce(sum_of.op, {}, a, axes, True)
-    return x, largest, total
+    return x, lambda a: out.reduce(MOST, {}, a, axes, True), lambda a: out.reduce(TOTAL, {}, a, axes, True)
 
 
 def _softmax(out: GraphWriter, node: Node) -> Array:
@@ -125,7 +131,7 @@ def _layer_norm(out: GraphWriter, node: Node) -> Array:
     count = product(x.shape[axes.start :])
     if not isinstance(count, int):
         raise NotImplementedError("axes whose lengths differ from call to call")
-    total = lambda a: out.reduce(sum_of.op, {}, a, axes, True)
+    total = lambda a: out.reduce(TOTAL, {}, a, axes, True)
     centred = out.map(f"{{0}} - {{1}} * {1.0 / count!r}", x, total(x))
     scale = out.map(f"1.0 / sqrt({{0}} * {1.0 / count!r} + {static['eps']!r})", total(out.map("{0} * {0}", centred)))
     y = out.map("{0} * {1}", centred, scale)
@@ -139,7 +145,83 @@ def _getitem(out: GraphWriter, node: Node) -> Array:
     arrays = [i for i, part in enumerate(parts) if isinstance(part, np.ndarray | Value)]
     if not arrays:
         return out.getitem(x, parts)
-    raise NotImplementedError("an index that is an array")
+    return _rows_by_number(out, x, parts, arrays)
+
+
+def _rows_by_number(out: GraphWriter, x: Array, parts: Sequence[Any], arrays: Sequence[int]) -> Array:
+    """Parts along one axis, by constant numbers."""
+    numbers = parts[arrays[0]]
+    before = [*parts[: arrays[0]]]
+    rest = [p for i, p in enumerate(parts) if i != arrays[0]]
+    if any(p is Ellipsis for p in before) and not any(p is None for p in rest):
+        lead = len(x.shape) - len(parts[arrays[0] + 1 :]) - 1
+    else:
+        lead = arrays[0]
+    whole = all(p is Ellipsis or p == slice(None) for p in rest)
+    n = x.shape[lead] if lead < len(x.shape) else ""
+    if len(arrays) > 1 or not whole or type(numbers) is not np.ndarray or numbers.dtype.kind not in "iu" or n == "":
+        raise NotImplementedError("an index of arrays, but for constant whole numbers along one axis")
+    if not isinstance(n, int):
+        raise NotImplementedError("an index that is an array, along an axis of no fixed length")
+    table = out.weights.table(np.where(numbers < 0, numbers + n, numbers), "index")
+    places = row_strides(numbers.shape)
+
+    def element(index: list[Length]) -> str:
+        at: Length = 0
+        for i, stride in zip(index[lead : lead + numbers.ndim], places):
+            at = plus(at, times(i, stride))
+        return x.at([*index[:lead], f"{table}[{at}]", *index[lead + numbers.ndim :]])
+
+    return out.filled((*x.shape[:lead], *numbers.shape, *x.shape[lead + 1 :]), element)
+
+
+def _centre(out: GraphWriter, node: Node) -> Array:
+    x, axes = out.of(node.args[0]), node.static["axis"]
+    count = product([x.shape[i] for i in axes])
+    if not isinstance(count, int):
+        raise NotImplementedError("axes whose lengths differ from call to call")
+    total = out.reduce(TOTAL, {}, x, axes, True)
+    y = out.map(f"{{0}} - {{1}} * {1.0 / count!r}", x, total)
+    return out.map(f"{{0}} - {{1}} * {1.0 / count!r}", y, out.reduce(TOTAL, {}, y, axes, True))
+
+
+def _norm(out: GraphWriter, node: Node) -> Array:
+    x = out.of(node.args[0])
+    squares = out.reduce(TOTAL, {}, out.map("{0} * {0}", x), node.static["axis"], node.static["keepdims"])
+    return out.map("sqrt({0})", squares)
+
+
+def _argmax(out: GraphWriter, node: Node) -> Array:
+    """The first place of the largest (or least) element."""
+    x, axis = out.of(node.args[0]), node.static["axis"]
+    if axis is None:
+        x, axis = out.reshape(x, (product(x.shape),)), 0
+    axis %= len(x.shape)
+    kept = [1 if i == axis else n for i, n in enumerate(x.shape)]
+    found, best = out.filled(kept, lambda index: out.literal(0)), out.filled(kept, x.at)
+
+    def compared(index: list[Length]) -> list[str]:
+        at = [0 if i == axis else j for i, j in enumerate(index)]
+        sign = ">" if node.op is argmax.op else "<"
+        put = f"{best.at(at)} = {x.at(index)}; {found.at(at)} = ({out.dialect.real})({index[axis]});"
+        return [f"if ({x.at(index)} {sign} {best.at(at)}) {{ {put} }}"]
+
+    out.lines += nested(x.shape, compared)
+    return found if node.static["keepdims"] else out.reshape(found, [n for i, n in enumerate(kept) if i != axis])
+
+
+def _cumsum(out: GraphWriter, node: Node) -> Array:
+    x, axis = out.of(node.args[0]), node.static["axis"]
+    y = out.new(x.shape)
+
+    def summed(index: list[Length]) -> list[str]:
+        if index[axis] == 0:
+            return [f"{y.at(index)} = {x.at(index)};"]
+        before = [f"({j} - 1)" if i == axis else j for i, j in enumerate(index)]
+        return [f"{y.at(index)} = {x.at(index)} + ({index[axis]} > 0 ? {y.at(before)} : {out.literal(0)});"]
+
+    out.lines += nested(x.shape, summed)
+    return y
 
 
 def _embedding(out: GraphWriter, node: Node) -> Array:
@@ -211,7 +293,16 @@ def _shape_of(out: GraphWriter, node: Node) -> tuple[Length, ...]:
     return tuple(map(out.length, node.results[0].shape))
 
 
+TOTAL, MOST = reduction_code(sum_of.op, {}), reduction_code(largest_of.op, {})
+PRODUCT = ReductionCode(1.0, parse("{0} * {1}"), parse("{0}"), parse("{0}"))
 RULES: dict[Op, Rule] = {
+    centre.op: _centre,
+    norm.op: _norm,
+    prod.op: _reduce,
+    argmax.op: _argmax,
+    argmin.op: _argmax,
+    cumsum.op: _cumsum,
+    remainder.op: lambda out, node: out.map("{0} - vfloor({0} / {1}) * {1}", *map(out.of, node.args)),
     linear.op: _linear,
     softmax.op: _softmax,
     log_softmax.op: _log_softmax,
