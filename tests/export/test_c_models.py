@@ -2,6 +2,7 @@
 
 import ctypes
 import re
+import subprocess
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 
 from . import examples as on
-from .c_library import compiled, needs_compiler
+from .c_library import COMPILER, compiled, needs_compiler
 
 pytestmark = needs_compiler
 
@@ -143,3 +144,20 @@ def test_models_in_double(tmp_path):
     ]
     doubles = [e._replace(make=lambda make=e.make: make().to("float64")) for e in examples]
     require_equal(doubles, tmp_path, dtype="float64", tolerance=1e-12)
+
+
+def test_int8(tmp_path):
+    model, small = exported(OWN[0], tmp_path, weights="int8")
+    assert 0 < small.error < 0.05
+    arguments = OWN[0].inputs(np.random.default_rng(7), 7, 1)
+    wanted = on.on_tape(model, *arguments)
+    found = call(compiled(tmp_path, [small]), small, list(on.leaves(arguments)), wanted, [7], "float32")
+    np.testing.assert_allclose(found[0], wanted[0], atol=0.02)
+    assert np.abs(found[0] - wanted[0]).max() > 1e-6
+
+
+def test_the_object_is_small(tmp_path):
+    file = tr.export.to_c(nn.LSTM(1, 16), tmp_path / "small.h")
+    command = [COMPILER, "-O3", "-DSMALL_API=", "-x", "c", "-c", str(file.path), "-o", str(tmp_path / "small.o")]
+    subprocess.run(command, check=True)
+    assert (tmp_path / "small.o").stat().st_size < 20 * 1024
