@@ -54,6 +54,22 @@ class TwoInputs(nn.Cell):
         return h, (h, kept)
 
 
+class Headed(nn.Cell):
+    """A matrix for each of two heads of the input, and of what is read out."""
+
+    def __init__(self, input_size, hidden_size, dtype=None):
+        rng = np.random.default_rng(3)
+        self.input_size, self.hidden_size = input_size, hidden_size
+        self.decay = nn.Parameter(rng.uniform(0, 1, hidden_size).astype(dtype))
+        self.write = nn.Parameter(rng.standard_normal((2, input_size // 2, hidden_size // 2)).astype(dtype))
+        self.read = nn.Parameter(rng.standard_normal((hidden_size // 2, hidden_size // 2)).astype(dtype))
+
+    def step(self, x, h):
+        u = tr.einsum("bhk,hkn->bhn", x.reshape((-1, 2, self.input_size // 2)), self.write)
+        h = tr.tanh(h * self.decay + u.reshape((-1, self.hidden_size)))
+        return (h.reshape((-1, 2, self.hidden_size // 2)) @ self.read).reshape((-1, self.hidden_size)), h
+
+
 CELLS = {
     "indrnn": nn.IndRNNCell,
     "indrnn-tanh": lambda i, h, dtype: nn.IndRNNCell(i, h, nonlinearity="tanh", bias=False, dtype=dtype),
@@ -141,6 +157,12 @@ def test_the_gradients_of_backpropagation_through_time(name, T, B, I, H):
     xs = xs_of(name, T, B, I)
     weights = weights_of(cell, xs)
     compare(online(cell, xs, weights, batch=B), through_time(cell, xs, weights), 1e-11)
+
+
+def test_matrices_for_each_head():
+    cell, xs = Headed(4, 6, np.float64), draw(9, 2, 4)
+    weights = weights_of(cell, xs)
+    compare(online(cell, xs, weights), through_time(cell, xs, weights), 1e-11)
 
 
 @pytest.mark.parametrize("name", ["indrnn", "lru", "mingru", "leaky"])

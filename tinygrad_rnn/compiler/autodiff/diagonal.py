@@ -17,7 +17,7 @@ import numpy as np
 from ...core import Tensor
 from ...errors import GraphError
 from ..frontend.trace import Trace, recording
-from ..ir.heads import heads_of
+from ..ir.heads import base_of, heads_of
 from ..ir.interpret import compute, order
 from ..ir.program import StepProgram, bases, leaves, wanted_invariants
 from ..ir.program_ops import SUM
@@ -128,24 +128,22 @@ class DiagonalStep:
     def _written_at(self, derivative: Symbol) -> str:
         """ "file:line" of the forward operation that a derivative belongs to: one with the same parameters."""
         given = {s.uid for s in bases(self.traced)}
-        read = {resolve_slice(a).base.uid for a in derivative.operands} & given
+        read = {base_of(a).uid for a in derivative.operands} & given
         for s in order([*self.traced.outputs, *self.traced.new_states], given):
-            if s.op is derivative.op and any(resolve_slice(a).base.uid in read for a in s.operands):
+            if s.op is derivative.op and any(base_of(a).uid in read for a in s.operands):
                 return s.where
         return derivative.where
 
     def _part(self, v: Symbol, lead: tuple[int, ...], relation: ColumnAlignment, g: Symbol) -> ParameterSlice:
-        if heads_of(v) is not None:
-            raise GraphError("a parameter has a matrix for each head; wanted matrices that multiply the whole input")
         view, mixing = resolve_slice(v), relation.find_mixing_op(g)
         if mixing is not None or g.width != self.units:
             where = f" through {mixing.operation} at {self._written_at(mixing)}" if mixing is not None else ""
             raise GraphError(
-                f"each entry of {self.name(view.base)} reaches several units of the state{where}; "
+                f"each entry of {self.name(base_of(v))} reaches several units of the state{where}; "
                 "wanted parameters each entry of which reaches one unit, such as a matrix that multiplies the input"
             )
         if not lead and v.size not in (1, self.units):
-            raise GraphError(f"{self.name(view.base)}: has a row for each row of the batch, wanted one for all rows")
+            raise GraphError(f"{self.name(base_of(v))}: has a row for each row of the batch, wanted one for all rows")
         part = ParameterSlice(view, lead, v.size)
         if part.key not in [p.key for p in self.parts]:
             self.parts.append(part)
@@ -186,7 +184,12 @@ class DiagonalStep:
         grads: dict[int, Array] = {}
 
         def add(view: WeightSlice, g: Array) -> None:
-            base = view.base.uid
+            base, heads = view.base.uid, heads_of(view.base)
+            if heads is not None:  # whose matrices lie along the diagonal
+                parts = g.reshape(heads.heads, heads.rows, heads.heads, heads.columns)
+                for head, number in enumerate(heads.numbers):
+                    add(heads.view(number), parts[head, :, head])
+                return
             if base not in grads:
                 grads[base] = np.zeros_like(linearization.values[base])
             # a view, so that several slices of a parameter add up in one array
