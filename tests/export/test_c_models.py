@@ -146,6 +146,18 @@ def test_models_in_double(tmp_path):
     require_equal(doubles, tmp_path, dtype="float64", tolerance=1e-12)
 
 
+def test_layers_both_ways_need_no_example(tmp_path):
+    layers = [
+        nn.GRU(3, 4, bidirectional=True, batch_first=True),
+        nn.Bidirectional(nn.GRUCell(3, 4), nn.GRUCell(3, 4)),
+        nn.Recurrent(nn.GRUCell(3, 4), reverse=True),
+    ]
+    for layer in layers:
+        file = tr.export.to_c(layer, tmp_path / "layer.h")
+        assert sizes_of(file) == ["T"]
+        assert "runs backwards in time" in file.path.read_text()
+
+
 def test_int8(tmp_path):
     model, small = exported(OWN[0], tmp_path, weights="int8")
     assert 0 < small.error < 0.05

@@ -15,7 +15,7 @@ from ...compiler.ir.program_ops import MATMUL
 from ...core import Tensor, tree
 from ...errors import DTypeError
 from ...modules.module import Module
-from ...recurrent import Cell, Recurrent, Stacked
+from ...recurrent import Bidirectional, Cell, Recurrent, Stacked
 from ...recurrent.layers.multilayer import RNNBase
 from ..evaluate import evaluate
 from ..graph import Graph, Parameter
@@ -77,7 +77,7 @@ def to_c(
         The first part of all names; by default the file's.
     example : array, or a tuple of arguments, optional
         What a call takes, with a batch and a time of lengths that differ from other axes; of a cell, an input of one
-        step (1, ...). Cells and layers with an ``input_size`` that run forwards need none.
+        step (1, ...). Cells and layers with an ``input_size`` need none.
     weights : {"float", "int8"}
         "int8": matrices are integers of a byte, with a scale for each output.
 
@@ -115,6 +115,7 @@ def to_c(
         header = cell_header(traced, title, kind, int8)
         error = error_of_cell(traced) if int8 else None
     else:
+        example = _sequence(model) if example is None else example
         if example is None:
             raise ValueError(
                 f"example: wanted the arguments of a call of {type(model).__name__}, with a batch and a time"
@@ -153,6 +154,17 @@ def _cell(model: Module) -> Cell | None:
     if isinstance(model, RNNBase) and not model.bidirectional and not model.reverse:
         return model._cells[0] if len(model._cells) == 1 else Stacked(model._cells)
     return None
+
+
+def _sequence(model: Module) -> np.ndarray | None:
+    """An input of a layer that says how many features it takes."""
+    if isinstance(model, RNNBase):
+        size: Any = model.input_size
+    elif isinstance(model, Recurrent | Bidirectional):
+        size = (model.cell if isinstance(model, Recurrent) else model.cell_fw).input_size
+    else:
+        return None
+    return None if size is None else np.zeros((3, 5, size) if model.batch_first else (5, 3, size), np.float32)
 
 
 def _first_step(model: Module, example: Any) -> Any:
