@@ -107,9 +107,10 @@ class Simplification(ModelTrace):
         """Extrema and softmaxes along other axes than the last, as those of a transpose."""
         kind = None if op.lowering is None else op.lowering
         x = args[0]
-        if kind is None or len(args) > 1 or "axis" not in static or not is_ours(op) or op is SUM or x.dtype.kind != "f":
+        along = static.get("axis")  # of an argmax over all elements: None
+        if kind is None or len(args) > 1 or along is None or not is_ours(op) or op is SUM or x.dtype.kind != "f":
             return NotImplemented
-        axes = [int(i) for i in np.atleast_1d(static["axis"])]
+        axes = [int(i) for i in np.atleast_1d(along)]
         if not reduced_axes(x.shape, axes)[1]:
             return NotImplemented
         wanted = self._infer(op, [x], [True], static)
@@ -120,7 +121,7 @@ class Simplification(ModelTrace):
             return NotImplemented
         order, last = [i for i in range(x.ndim) if i not in axes] + axes, tuple(range(x.ndim - len(axes), x.ndim))
         turned = super()._record(TRANSPOSE, (x,), {"axes": tuple(order)})
-        at_end = last if isinstance(static["axis"], tuple) else last[0]
+        at_end = last if isinstance(along, tuple) else last[0]
         found = self._record(op, (turned,), {**static, "axis": at_end})
         if reduces:
             return self._reshaped(found, wanted[0])
@@ -143,7 +144,7 @@ class Simplification(ModelTrace):
         decompose = None if op.lowering is None else op.lowering.decompose
         if decompose is None or op is PROD:
             return NotImplemented
-        if "axis" in static and reduced_axes(args[0].shape, np.atleast_1d(static["axis"]))[1]:
+        if static.get("axis") is not None and reduced_axes(args[0].shape, np.atleast_1d(static["axis"]))[1]:
             return NotImplemented
         if is_ours(op):
             return decompose(*args, **static)
