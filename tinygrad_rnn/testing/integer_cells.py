@@ -44,6 +44,8 @@ TO_INTEGERS = {
 LOOK_UPS: dict[str, Callable[..., Any]] = {
     "rows": lambda c, f, i: f + c.table[i[:, 0] % ROWS],
     "many rows": lambda c, f, i: f * tr.embedding(c.table, i % ROWS).sum(axis=1),
+    "part": lambda c, f, i: f + tr.embedding(c.table[1:4], i[:, 2] % 3),
+    "of a transpose": lambda c, f, i: f * tr.take(c.table.T, i[:, 0] % WIDTH, axis=0)[:, :WIDTH],
     "from the end": lambda c, f, i: tr.take(c.table, i[:, 1] % ROWS - ROWS, axis=0) - f,
     "along": lambda c, f, i: tr.take_along_axis(f, i % WIDTH, axis=-1),
     "along a matrix": lambda c, f, i: tr.take_along_axis(f[:, :, None] * c.v, (i % WIDTH)[:, None, :], axis=1)[:, 0],

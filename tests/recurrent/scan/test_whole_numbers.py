@@ -54,6 +54,7 @@ AS_INTEGERS = {
     "cut": lambda c, x, h: (h + (h * 10).astype(int) % 3 * c.v, h + c.v),
     "sums": lambda c, x, h: (x.sum(axis=-1, keepdims=True) * c.v, h + x.max(axis=-1, keepdims=True) * c.v),
     "rows": lambda c, x, h: (tr.embedding(c.e, x % 9)[:, 1] @ c.e[:3, :2], h + tr.embedding(c.e, x[:, 0] % 9)[:, :2]),
+    "parts": lambda c, x, h: (tr.embedding(c.e[:3, :2], x[:, 0] % 3), h + tr.take(c.e.T[1:], x[:, 1] % 2, 0)[:, :2]),
     "padding": lambda c, x, h: (tr.embedding(c.e, x % 9, padding_idx=2).sum(axis=1)[:, 1:], h),
     "take": lambda c, x, h: (h, h + tr.take(c.e, abs(x[:, 1]) % 3, 0)[:, 1:]),
     "along": lambda c, x, h: (tr.take_along_axis(h * c.v, x[:, :1] % 2, -1), h + c.v),
@@ -91,7 +92,7 @@ def test_as_numbers_they_compile(name, kind, dtype):
             np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
 
 
-QUICK = ["quotients", "rows", "along", "fed back"]
+QUICK = ["quotients", "rows", "parts", "along", "fed back"]
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in AS_INTEGERS])

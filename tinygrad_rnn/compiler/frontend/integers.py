@@ -14,10 +14,23 @@ from typing import Any
 import numpy as np
 
 from ...ops import abs as absolute
-from ...ops import equal, floor_divide, less_equal, maximum, minimum, not_equal, remainder, sign, trunc, where
+from ...ops import (
+    equal,
+    floor_divide,
+    less_equal,
+    maximum,
+    minimum,
+    not_equal,
+    remainder,
+    reshape,
+    sign,
+    trunc,
+    where,
+)
 from ...ops import max as max_of
 from ...ops import min as min_of
 from ...ops.elementwise import whole_quotient
+from ..ir.heads import base_of
 from ..ir.infer import infer
 from ..ir.program import Check
 from ..ir.program_ops import ADD, CONSTANT, LOOKUP, MULTIPLY, NEGATIVE, RESHAPE_ROW, SUBTRACT, SUM
@@ -246,6 +259,8 @@ class Integers(AnyRank):
         if table.dtype != self.dtype:
             self.fail(op, args, f"a parameter of {self.dtype}")
         count, width = table.shape
+        if base_of(table) is not table:  # it is read as it lies in memory: a part of a parameter is copied before
+            table = reshape(reshape(table, (count * width,)), (count, width))
         if count * width > self.limits(np.int64)[1]:
             self.fail(op, args, f"a parameter of at most {int(self.limits(np.int64)[1])} numbers")
         chosen = self.joined(self.flat(self.in_range(index, 0, count - 1, f"ids from 0 to {count - 1}")))

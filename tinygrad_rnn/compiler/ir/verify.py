@@ -39,6 +39,7 @@ from .program_ops import (
 from .rearranged import merged, widths
 from .symbol import BATCH, Symbol
 from .walk import reachable
+from .weight_slices import resolve_slice
 
 enabled = os.environ.get("TINYGRAD_RNN_VERIFY", "0") not in ("", "0")
 
@@ -271,6 +272,7 @@ class _Rules:
         table, places, numbers = s.args
         self.wants(s, not numbers.varying and numbers.shape == table.shape[:1], "the numbers of its rows")
         self.wants(s, not table.varying and table.ndim == 2, "a table (V, E) that does not vary in time")
+        self.wants(s, resolve_slice(table).base is table, "a table that is read as it lies in memory, no part of one")
         self.wants(s, places.varying and places.dtype == self.dtype, f"places in it, of {self.dtype}")
         self.gives(s, places.shape, self.dtype)
 
