@@ -8,7 +8,6 @@ import pytest
 
 from benchmarks import __main__ as benchmarks
 from models import __main__ as models
-from tinygrad_rnn.core import registration
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,9 +22,7 @@ def test_commands_near_the_top(command):
 
 
 def test_examples_run(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)  # they write files
-    # forgets the operation that an example adds
-    monkeypatch.setattr(registration, "registry", dict(registration.registry))
+    monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
     assert len(blocks) >= 4
     namespace: dict = {"__name__": "readme"}
