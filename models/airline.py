@@ -28,7 +28,7 @@ from tinygrad_rnn.errors import DataError
 from tinygrad_rnn.nn import init
 from tinygrad_rnn.train import Trainer
 
-from . import _command, _pictures, _series
+from . import _command, _export, _pictures, _series
 
 PASSENGERS = Path(__file__).parent / "data" / "airline.csv"
 TRAIN_SIZE = 0.67
@@ -228,4 +228,5 @@ main = _command.Command(
         picture="forecast.png",
     ),
     predict=_command.Use(predict, predict_options, "the steps to come"),
+    export=_export.use("airline", Forecaster, _export.features()),
 )

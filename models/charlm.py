@@ -21,7 +21,7 @@ from tinygrad_rnn.data import NGramModel, Vocabulary, read_text
 from tinygrad_rnn.errors import DataError
 from tinygrad_rnn.train import Trainer
 
-from . import _command, _pictures, _text
+from . import _command, _export, _pictures, _text
 
 HELD_OUT = 0.05
 STREAMS, STEPS = 32, 64  # parallel streams, and how far gradients go back
@@ -200,4 +200,5 @@ main = _command.Command(
     ),
     generate=_command.Use(generate, generate_options, "write text"),
     complete=_command.Use(complete, complete_options, "complete a word from its first letters"),
+    export=_export.use("charlm", _text.LanguageModel, _export.ids),
 )

@@ -19,7 +19,7 @@ from tinygrad_rnn.data import DataLoader, download, read_idx
 from tinygrad_rnn.errors import DataError, ShapeError
 from tinygrad_rnn.train import Trainer, confusion_matrix
 
-from . import _command, _pictures
+from . import _command, _export, _pictures
 
 HELD_OUT = 0.2
 BATCH_SIZE = 32
@@ -258,4 +258,5 @@ main = _command.Command(
         picture="confusion.png",
     ),
     predict=_command.Use(predict, predict_options, "digits in picture files"),
+    export=_export.use("digits", Classifier, _export.features()),
 )

@@ -28,7 +28,7 @@ from tinygrad_rnn.data import (
 from tinygrad_rnn.errors import DataError
 from tinygrad_rnn.train import Trainer
 
-from . import _command, _pictures, _series
+from . import _command, _export, _pictures, _series
 
 TEST = 0.2  # of the series, to walk through
 BATCH_SIZE = 32
@@ -254,4 +254,5 @@ main = _command.Command(
         picture="forecast.png",
     ),
     predict=_command.Use(predict, _series.options, "what comes next"),
+    export=_export.use("forecast", Forecaster, _export.features()),
 )

@@ -19,7 +19,7 @@ from tinygrad_rnn.data import DataLoader, NGramModel, Note, Vocabulary, pad_sequ
 from tinygrad_rnn.errors import DataError
 from tinygrad_rnn.train import Trainer
 
-from . import _command, _pictures, _text
+from . import _command, _export, _pictures, _text
 
 HELD_OUT = 0.1
 BATCH_SIZE = 32
@@ -350,4 +350,5 @@ main = _command.Command(
         picture="melodies.png",
     ),
     generate=_command.Use(generate, generate_options, "tunes as MIDI files"),
+    export=_export.use("melody", _text.LanguageModel, _export.ids),
 )

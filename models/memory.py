@@ -20,7 +20,7 @@ from tinygrad_rnn import nn, optim, viz
 from tinygrad_rnn.data import DataLoader, one_hot
 from tinygrad_rnn.train import Trainer
 
-from . import _command, _pictures
+from . import _command, _export, _pictures
 
 CELLS = ["rnn", "lstm", "gru", "mingru", "lru"]
 BATCH_SIZE = 50
@@ -283,4 +283,5 @@ main = _command.Command(
         seeds=5,
     ),
     recall=_command.Use(recall, recall_options, "new sequences"),
+    export=_export.use("memory", Memory, _export.features(batch_first=False)),
 )

@@ -21,7 +21,7 @@ from tinygrad_rnn.data import DataLoader, one_hot, read_pairs
 from tinygrad_rnn.errors import DataError
 from tinygrad_rnn.train import Trainer
 
-from . import _command, _pictures
+from . import _command, _export, _pictures
 
 MEALS = ["apple pie", "burger", "chicken"]
 WEATHER = ["sunny", "rainy"]
@@ -276,4 +276,5 @@ main = _command.Command(
         picture="meals.png",
     ),
     predict=_command.Use(predict, predict_options, "the meals of some days"),
+    export=_export.use("roommate", Learner, _export.features()),
 )

@@ -28,7 +28,7 @@ from tinygrad_rnn.data import (
 from tinygrad_rnn.errors import DataError
 from tinygrad_rnn.train import Trainer, confusion_matrix
 
-from . import _command, _pictures
+from . import _command, _export, _pictures
 
 HELD_OUT = 0.2
 BATCH_SIZE = 32
@@ -266,4 +266,5 @@ main = _command.Command(
         picture="opinions.png",
     ),
     predict=_command.Use(predict, predict_options, "the class of new texts"),
+    export=_export.use("sentiment", Classifier, _export.texts),
 )

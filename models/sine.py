@@ -17,7 +17,7 @@ from tinygrad_rnn.data import DataLoader, MinMaxScaler, read_column, roll_forwar
 from tinygrad_rnn.errors import DataError
 from tinygrad_rnn.train import Trainer
 
-from . import _command, _pictures
+from . import _command, _export, _pictures
 
 PERIODS = 20.0, 30.0  # steps
 HELD_OUT = 0.2
@@ -194,4 +194,5 @@ main = _command.Command(
         picture="predictions.png",
     ),
     predict=_command.Use(predict, predict_options, "a wave drawn on"),
+    export=_export.use("sine", Predictor, _export.features()),
 )

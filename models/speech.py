@@ -28,7 +28,7 @@ from tinygrad_rnn.data import (
 from tinygrad_rnn.errors import DataError
 from tinygrad_rnn.train import Trainer, error_rate
 
-from . import _command, _pictures
+from . import _command, _export, _pictures
 
 HELD_OUT = 0.2
 BATCH_SIZE = 16
@@ -338,6 +338,11 @@ def transcribe_options(parser) -> None:
     _command.count(parser, "--beam", 8, "texts to follow at a time")
 
 
+def spectrograms(model) -> tuple:
+    """An example of what it listens to, of which the axes matter."""
+    return np.zeros((_export.BATCH, _export.TIME, BANDS), np.float32), np.arange(_export.BATCH) + 1
+
+
 main = _command.Command(
     __name__,
     __doc__,
@@ -356,4 +361,5 @@ main = _command.Command(
         picture="letters.png",
     ),
     transcribe=_command.Use(transcribe, transcribe_options, "the words of WAV files"),
+    export=_export.use("speech", Listener, spectrograms),
 )

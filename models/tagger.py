@@ -20,7 +20,7 @@ from tinygrad_rnn.data import DataLoader, Vocabulary, collate_sequences, read_co
 from tinygrad_rnn.errors import DataError
 from tinygrad_rnn.train import Trainer, confusion_matrix, f1_scores
 
-from . import _command, _pictures, _python, _text
+from . import _command, _export, _pictures, _python, _text
 
 HELD_OUT = 0.1
 BATCH_SIZE = 32
@@ -261,4 +261,5 @@ main = _command.Command(
         picture="tags.png",
     ),
     tag=_command.Use(tag, tag_options, "a module, or text"),
+    export=_export.use("tagger", Tagger, _export.texts),
 )

@@ -21,7 +21,7 @@ from tinygrad_rnn.data import DataLoader, Vocabulary, pad_sequences, read_pairs
 from tinygrad_rnn.errors import DataError
 from tinygrad_rnn.train import Trainer, error_rate
 
-from . import _command, _pictures
+from . import _command, _export, _pictures
 
 HELD_OUT = 0.1
 BATCH_SIZE = 64
@@ -92,6 +92,10 @@ class EncoderDecoder(nn.Module):
         self.attention = nn.LuongAttention(hidden_size, hidden_size) if attention else None
         self.head = nn.Linear(hidden_size, targets)
 
+    def forward(self, sources, lengths, before):
+        """Letters to read, and those before each that is to be written, to logits of these (N, S, targets)."""
+        return self.decode(before, self.encode(sources, lengths))[0]
+
     def encode(self, sources, lengths):
         """Read: ids (N, T) and lengths (N,) to what :meth:`decode` goes on from."""
         memory, state = self.encoder(self.source(sources), lengths=lengths)
@@ -115,8 +119,7 @@ def trainer(model: EncoderDecoder) -> Trainer:
 
     def step(batch):
         (sources, lengths), (before, after) = batch
-        logits, _, _ = model.decode(before, model.encode(sources, lengths))
-        return nn.cross_entropy(logits, after)
+        return nn.cross_entropy(model(sources, lengths, before), after)
 
     optimizer = optim.Adam(model.parameters(), lr=5e-3)
     return Trainer(model, optimizer, step=step, schedule=optim.ExponentialLR(optimizer, 0.75), clip_norm=1.0)
@@ -316,6 +319,11 @@ def translate_options(parser) -> None:
     _command.count(parser, "--beam", 4, "words to follow at a time; 1 is greedy")
 
 
+def words(model) -> tuple:
+    """An example of what it reads and writes, of which the axes matter."""
+    return *_export.texts(model), np.zeros((_export.BATCH, 41), np.int64)
+
+
 main = _command.Command(
     __name__,
     __doc__,
@@ -334,4 +342,5 @@ main = _command.Command(
         picture="attention-forwards.png",
     ),
     translate=_command.Use(translate_words, translate_options, "words in the other script"),
+    export=_export.use("transliterate", EncoderDecoder, words),
 )

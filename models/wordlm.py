@@ -22,7 +22,7 @@ from tinygrad_rnn.data import NGramModel, Vocabulary, read_text, tokenize
 from tinygrad_rnn.errors import DataError
 from tinygrad_rnn.train import Trainer
 
-from . import _command, _pictures, _text
+from . import _command, _export, _pictures, _text
 
 HELD_OUT = 0.1
 STREAMS, STEPS = 20, 20  # parallel streams, and how far gradients go back
@@ -188,4 +188,5 @@ main = _command.Command(
         seeds=5,
     ),
     suggest=_command.Use(suggest, suggest_options, "the next word"),
+    export=_export.use("wordlm", _text.LanguageModel, _export.ids),
 )

@@ -30,16 +30,6 @@ def sequence_of(row: CellRow, time: int, batch: int, dtype: Any = np.float32, se
     return {k: draw(s) for k, s in shapes.items()} if isinstance(shapes, dict) else draw(shapes)
 
 
-class EncoderDecoder(nn.Module):
-    """The translating model as one function: what training runs."""
-
-    def __init__(self, model: transliterate.EncoderDecoder):
-        self.model = model
-
-    def forward(self, sources, lengths, before):
-        return self.model.decode(before, self.model.encode(sources, lengths))[0]
-
-
 class Example(NamedTuple):
     """A model of the zoo, small and untrained.
 
@@ -100,7 +90,7 @@ MODELS = [
     ),
     Example(
         "transliterate",
-        lambda: EncoderDecoder(transliterate.EncoderDecoder(9, 8, HIDDEN, True)),
+        lambda: transliterate.EncoderDecoder(9, 8, HIDDEN, True),
         lambda rng, t, b: (*_texts(rng, t, b), rng.integers(0, 8, (b, t + 1))),
     ),
 ]
