@@ -70,6 +70,44 @@ def test_models(example, tmp_path):
     assert hasattr(module, "step") is not files.streaming
 
 
+class AllStates(nn.Module):
+    def __init__(self):
+        self.layer = nn.GRU(3, 4, num_layers=2)
+
+    def forward(self, x):
+        return self.layer(x, return_states="all")
+
+
+class Pooled(nn.Module):
+    def __init__(self):
+        self.layer = nn.LSTM(3, 4, bidirectional=True, batch_first=True, learn_initial_state=True)
+
+    def forward(self, x):
+        y, _ = self.layer(x)
+        return y.mean(axis=1), {"top": y.max(axis=1), "all": [tr.softmax(y.sum(axis=-1))]}
+
+
+@pytest.mark.parametrize(
+    ("make", "shapes"),
+    [
+        (AllStates, [(5, 2, 3), (4, 1, 3)]),
+        (Pooled, [(2, 5, 3), (3, 4, 3)]),
+        (lambda: nn.LSTM(3, 4), [(5, 3), (2, 3)]),
+        (lambda: nn.LSTMCell(3, 4), [(5, 3), (2, 3)]),
+        (lambda: nn.LSTM(3, 4, zoneout=0.1, recurrent_dropout=0.1), [(5, 2, 3), (1, 1, 3)]),
+    ],
+    ids=["all states", "pooled", "unbatched", "a cell", "regularised"],
+)
+def test_other_models(make, shapes, tmp_path):
+    tr.seed(0)
+    model, rng = make(), np.random.default_rng(0)
+    xs = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+    module = load(to_numpy(model, xs[0], tmp_path / "m.py"))
+    assert model.training
+    for x in xs:
+        check(module.forward(x), on.on_tape(model, x))
+
+
 def test_states_of_the_arguments_in_a_stream(tmp_path):
     example = next(e for e in on.MODELS if e.name == "wordlm")
     model, (ids, state) = on.model_of(example), example.inputs(np.random.default_rng(0), 4, 2)

@@ -284,7 +284,6 @@ class Writer:
         lead = ":, " * axis
         xs = [f"{block.code(x)}[{lead}t]" for x in scan.inputs]
         extras = [block.code(v) for v in self.extras(scan)] + self.sizes[id(scan)]
-        block.done(*scan.operands, *self.extras(scan))
         states = [block.define(r, hint) for r, hint in zip(scan.final_states, names)]
         lists = [block.name("outputs") for _ in scan.outputs]
         if states and states != first:
@@ -313,6 +312,7 @@ class Writer:
                 inner(f"{name}[t] = where_rows({valid}[t], {name}[t], 0)")
             for state, new in zip(states, news):
                 inner(f"{state} = where_rows({valid}[t], {new}, {state})")
+        block.done(*scan.operands, *self.extras(scan))
         for name, result in zip(lists, scan.outputs):
             if block._users.get(id(result)):
                 block.say(f"{block.define(result, 'ys' if len(lists) == 1 else name)} = np.stack({name}, axis={axis})")

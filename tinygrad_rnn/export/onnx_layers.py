@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..recurrent.cells import GRUCell, LSTMCell, RNNCell
+from ..recurrent.layers.cell_wrapper import LearnedInitialState
 from .graph import Graph, Node, Parameter, Result, Scan, Step, Value
 from .onnx_builder import Builder
 from .onnx_indexing import slices
@@ -26,7 +27,7 @@ def is_standard(graph: Graph, scan: Scan) -> bool:
 
     In float64 it is none: onnxruntime has these operators in float32 alone.
     """
-    cell = scan.cell
+    cell = _inner(scan)
     if scan.inputs[0].dtype != np.float32:
         return False
     if type(cell) not in ORDERS or set(scan.steps) - {"lengths"} or getattr(cell, "weight_hr", None) is not None:
@@ -34,6 +35,11 @@ def is_standard(graph: Graph, scan: Scan) -> bool:
     weights = [getattr(cell, name) for name in ("weight_ih", "weight_hh", *cell.biases)]
     wanted = {graph.names.get(id(w)) for w in weights if w is not None}
     return {v.name for v in _leaves(scan) if isinstance(v, Parameter)} == wanted
+
+
+def _inner(scan: Scan) -> Any:
+    """The cell, without what is around it for its first state."""
+    return scan.cell.cell if type(scan.cell) is LearnedInitialState else scan.cell
 
 
 def _leaves(scan: Scan) -> list[Value]:
@@ -50,7 +56,7 @@ def _leaves(scan: Scan) -> list[Value]:
 
 def standard(b: Builder, scan: Scan) -> None:
     """Add a layer as RNN, LSTM or GRU."""
-    cell, hidden = scan.cell, scan.cell.hidden_size
+    cell = _inner(scan)
     x = b.name(scan.inputs[0])
     x = b.node("Transpose", [x], perm=[1, 0, 2]) if scan.batch_first else x
     weights = [_blocks(cell, cell.weight_ih), _blocks(cell, cell.weight_hh)]
@@ -61,7 +67,7 @@ def standard(b: Builder, scan: Scan) -> None:
         bias = b.initialiser(both[None], f"{b.place}/B")
     lengths = b.cast(b.name(scan.steps["lengths"]), np.int32) if scan.steps else ""
     first = [b.node("Unsqueeze", [b.name(s), b.integers([0])]) for s in scan.states]
-    options: dict[str, Any] = {"hidden_size": hidden, "direction": "reverse" if scan.reverse else "forward"}
+    options: dict[str, Any] = {"hidden_size": cell.hidden_size, "direction": "reverse" if scan.reverse else "forward"}
     if type(cell) is RNNCell:
         options["activations"] = [ACTIVATIONS[cell.nonlinearity]]
     if type(cell) is GRUCell:

@@ -119,6 +119,8 @@ class Tracing:
 
     def graph(self) -> Graph:
         """The graph, with as many sizes left open as the model allows."""
+        with np.errstate(all="ignore"):
+            self.model(*self._arguments(self.arrays))  # its own errors; and layers may keep what they make once
         self._record({}, ())  # what is wrong with the model itself is said of the example
         return self.with_axes(self._open_axes())
 

@@ -243,7 +243,7 @@ class RNNBase(CellParameters):
     # ---- checks and shapes
 
     def _check_input(self, x: Tensor) -> None:
-        shape, size = x.data.shape, self.input_size
+        shape, size = x.shape, self.input_size
         if len(shape) not in (2, 3) or shape[-1] != size:
             time_batch = "(B, T, " if self.batch_first else "(T, B, "
             raise ShapeError(
