@@ -194,6 +194,28 @@ def test_a_stepper_goes_on_on_the_tape():
     assert step.state.tolist() == [[1001001001] * F]
 
 
+def test_the_tape_that_takes_over_draws_the_same():
+    class Drops(nn.Cell):
+        input_size = hidden_size = F
+
+        def __init__(self):
+            self.w, self.drop = nn.Parameter(np.ones(F, np.float32)), nn.Dropout(0.5)
+
+        def initial_state(self, batch_size):
+            return tr.zeros((batch_size, F), "int64")
+
+        def step(self, x, n):
+            return self.drop(x * self.w) + n % 2, n * 1000 + 1
+
+    cell, found = Drops(), []
+    for mode in ("eager", "auto"):
+        tr.seed(1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found.append(nn.Recurrent(cell, mode=mode)(np.ones((5, B, F), np.float32))[0].numpy())
+    np.testing.assert_array_equal(*found)
+
+
 class Ids(nn.Cell):
     hidden_size = F
     input_size = None

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...config import grad_mode
+from ...config import generator, grad_mode
 from ...core import Tensor, tree
-from ...errors import CompileError
+from ...errors import CompileError, InexactIntegersError
 from ...modules.module import Module
 from ...modules.parameter import Parameter
 from ..cell import Cell
@@ -348,9 +348,16 @@ class GuardedCall:
                 numbers = {uid: source.get() for uid, source in self.numbers}
                 tensors = program.compute_bases({**self.invariants, **numbers})
             arrays = [as_contiguous(t._array, loop.dtype) for t in tensors]
+        before = None
         if program.traced.mask_probabilities:
+            before = generator().bit_generator.state if program.traced.checks else None
             time, batch = (inputs[0].shape[axis] for axis in (1 - layout.batch_axis, layout.batch_axis))
             inputs = [*inputs, *[Tensor(layout.from_time_major(mask)) for mask in program.draw(time, batch)]]
-        results = loop.run(inputs, states, reset_states or (), tensors, arrays, layout, steps)
+        try:
+            results = loop.run(inputs, states, reset_states or (), tensors, arrays, layout, steps)
+        except InexactIntegersError:
+            if before is not None:  # the tape, which runs instead, draws the same
+                generator().bit_generator.state = before
+            raise
         n = loop.n_outputs
         return program.nest_outputs(results[:n]), self.nest_states(results[n:])
