@@ -17,7 +17,7 @@ OWN_TESTS = {"extending", "weights"}  # pages whose code is tested elsewhere
 WITH_CODE = sorted(
     path.stem for path in (ROOT / "docs").glob("*.md") if "```python" in path.read_text() and path.stem not in OWN_TESTS
 )
-NEEDS = {"machines": "joblib", "export": "onnx", "forecasting": "pandas", "cell": "hypothesis"}
+NEEDS = {"machines": "joblib", "forecasting": "pandas", "cell": "hypothesis"}
 
 
 def params():
