@@ -126,7 +126,11 @@ class Block:
         for read in reads:
             self._left[read] = self._left.get(read, 0) - 1
         names = [self.define(r, *hints[i]) if self._users.get(id(r)) else "_" for i, r in enumerate(node.results)]
-        self.say(f"{', '.join(names)}{',' * (len(names) == 1 and node.op.name in SEVERAL)} = {text.code}")
+        if node.op.name in SEVERAL:
+            rest = len(names) < _parts(node)  # those at the end that nothing reads
+            names[-1] += "," * (len(names) == 1 and not rest)
+            names += ["*_"] * rest
+        self.say(f"{', '.join(names)} = {text.code}")
 
     def _is_part(self, node: Node, code: str) -> bool:
         """Whether an operation is written within its reader: the same statement in the model's code."""
@@ -152,6 +156,13 @@ class Block:
         """Whether a value is read by the same statement that computes it: then the name is another's."""
         users = self._users.get(id(node.results[0]), [])
         return bool(users) and all(u is not None and u.where == node.where for u in users)
+
+
+def _parts(node: Node) -> Any:
+    """How many parts an operation cuts its argument into."""
+    if node.op.name == "split":
+        return len(node.static["bounds"]) - 1
+    return node.args[0].shape[node.static["axis"]]
 
 
 SEVERAL = frozenset({"split", "unstack"})

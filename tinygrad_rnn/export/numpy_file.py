@@ -13,7 +13,10 @@ import numpy as np
 
 from .. import atomic
 from ..compiler.ir.program_ops import is_ours
-from ..errors import ExportError
+from ..errors import ExportError, VerificationError
+from ..programs.nests import flatten
+from ..recurrent.scan.tracing import close
+from .evaluate import evaluate
 from .graph import Graph, Scan, Step
 from .numpy_table import TABLE
 from .numpy_writer import Writer
@@ -96,15 +99,30 @@ def to_numpy(model: Any, example: Any, path: str | PathLike[str]) -> NumpyFiles:
         why = str(error)
     writer = Writer(graph, target.stem)
     text = writer.text(made)
-    compile(text, str(target), "exec")  # a name that Python does not take would show here
     weights, code = io.BytesIO(), text.encode()
     np.savez(weights, **{"none": np.zeros(0)} if not writer.arrays else writer.arrays)
+    _compare(text, weights.getvalue(), graph)
     beside = target.with_suffix(".npz")
     with atomic.on_disk(beside, weights.getvalue()) as (part, place), atomic.on_disk(target, code) as (other, second):
         os.replace(part, place)
         os.replace(other, second)
         atomic.flush_folder(place.parent)
     return NumpyFiles(target, beside, why)
+
+
+def _compare(text: str, weights: bytes, graph: Graph) -> None:
+    """Run the file for the example, before it is written."""
+    space: dict[str, Any] = {"weights_of_the_model": io.BytesIO(weights), "__name__": "exported"}
+    code = text.replace('Path(__file__).with_suffix(".npz")', "weights_of_the_model")
+    with np.errstate(all="ignore"):
+        exec(compile(code, "exported.py", "exec"), space)  # our own text, of names that `clean` has made
+        found: list = []
+        flatten(space["forward"](*graph.example), found)
+    for a, b in zip(found, evaluate(graph, graph.example)):
+        if np.shape(a) != b.shape or not (
+            close(np.asarray(a), b, 1e-6) if b.dtype.kind == "f" else np.array_equal(a, b)
+        ):
+            raise VerificationError(f"to_numpy: {graph.title}: the file does not compute what the model does")
 
 
 def refuse(graph: Graph) -> None:

@@ -51,7 +51,7 @@ def trace(model: Any, example: Any) -> Graph:
     args = example if type(example) is tuple else (example,)
     leaves: list = []
     structure = flatten(args, leaves)
-    dtype = next((p.dtype for p in owner.parameters() if p.dtype.kind == "f"), config.get_default_dtype())
+    dtype = next((p.dtype for p in owner.parameters() if p.dtype.kind == "f"), None)
     leaves = [_of_dtype(leaf, dtype) for leaf in leaves]
     places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor | np.ndarray)]
     if not places:
@@ -87,9 +87,9 @@ def evaluating(model: Module) -> Iterator[None]:
             vars(module).update(options)
 
 
-def _of_dtype(leaf: Any, dtype: np.dtype) -> Any:
-    """Arrays of floats in the dtype of the model, as layers take them; lists of numbers as arrays."""
-    if isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f":
+def _of_dtype(leaf: Any, dtype: np.dtype | None) -> Any:
+    """Arrays of floats in the dtype of the model, as layers take them."""
+    if isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f" and dtype is not None:
         return np.asarray(leaf, dtype)
     return leaf.detach() if isinstance(leaf, Tensor) else leaf
 

@@ -1,0 +1,60 @@
+"""Random cells, of vectors and of any rank, as NumPy and as ONNX."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import numpy as np
+import pytest
+
+from tinygrad_rnn import nn
+from tinygrad_rnn.core import tree
+from tinygrad_rnn.export import to_numpy, to_onnx
+from tinygrad_rnn.testing.random_cells import random_cell
+from tinygrad_rnn.testing.ranked_cells import random_ranked_cell
+
+from . import examples as on
+
+
+def case(kind: str, seed: int):
+    """A cell, and inputs of two sizes."""
+    if kind == "ranked":
+        cell = random_ranked_cell(np.random.default_rng(seed), 8, np.float64)
+        return cell, [cell.example_input(t, b).data for t, b in ((4, 2), (3, 1))]
+    cell = random_cell(np.random.default_rng(seed), 10, np.float64)
+    return cell, [tree.map(lambda x: x.data, cell.example_inputs(t, b, False)) for t, b in ((4, 2), (3, 1))]
+
+
+@pytest.mark.parametrize("kind", ["random", "ranked"])
+@pytest.mark.parametrize(
+    "seeds", [range(3), pytest.param(range(100, 125), marks=pytest.mark.slow)], ids=["few", "many"]
+)
+def test_random_cells(kind, seeds, tmp_path):
+    for seed in seeds:
+        cell, (example, other) = case(kind, seed)
+        layer = nn.Recurrent(cell)
+        if any(name == "constant" for name, *_ in getattr(cell, "program", ())):
+            continue  # what is drawn for each batch would be frozen
+        wanted = on.on_tape(layer, other)
+        files = to_numpy(layer, example, tmp_path / f"cell{seed}.py")
+        spec = importlib.util.spec_from_file_location(f"{kind}{seed}", files.code)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        with np.errstate(all="ignore"):
+            compare(list(on.leaves(module.forward(*on.leaves(other)))), wanted, 1e-9, seed)
+        compare(by_onnx(layer, example, other, tmp_path), wanted, 1e-6, seed)
+
+
+def by_onnx(layer, example, other, folder):
+    pytest.importorskip("onnx")
+    onnxruntime = pytest.importorskip("onnxruntime")
+    file = to_onnx(layer, example, folder / "cell.onnx")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    network = onnxruntime.InferenceSession(str(file.path), options, providers=["CPUExecutionProvider"])
+    return network.run(None, dict(zip(file.inputs, on.leaves(other), strict=True)))
+
+
+def compare(found, wanted, tolerance, seed):
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(1, np.abs(b).max()), err_msg=str(seed))
