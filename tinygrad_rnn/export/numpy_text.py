@@ -43,7 +43,8 @@ def describe(value: Value) -> str:
 def one_line(module: Any) -> str:
     """A module as it shows itself, if that is one line; else its class."""
     text = repr(module)
-    return type(module).__name__ if "\n" in text or len(text) > 80 else text
+    awkward = len(text) > 80 or any(c in text for c in '\n"\\')  # it becomes part of a docstring
+    return type(module).__name__ if awkward else text
 
 
 def mentions(text: str, name: str) -> bool:

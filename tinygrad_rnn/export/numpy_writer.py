@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Sequence
 
 import numpy as np
@@ -89,7 +90,7 @@ class Writer:
                 self.arrays[key] = v.array
                 name = self._global(key)
                 self.outer[id(v)] = Written(Text(name))
-                lines.append(f'    {name} = weights["{key}"]  # {setting(v.shape)}')
+                lines.append(f"    {name} = weights[{json.dumps(key)}]  # {setting(v.shape)}")
         if not lines:
             return ""
         return "\n".join(['with np.load(Path(__file__).with_suffix(".npz")) as weights:', *lines]) + "\n"
