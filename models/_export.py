@@ -81,6 +81,11 @@ def ids(model: Any) -> tuple:
     return (np.zeros((TIME, BATCH), np.int64),)
 
 
+def observations(model: Any) -> tuple:
+    """Those of environments (T, B, features)."""
+    return (np.zeros((TIME, BATCH, model.core.cell.input_size), np.float32),)
+
+
 def texts(model: Any) -> tuple:
     """Symbols (N, T) and lengths (N,)."""
     return np.zeros((BATCH, TIME), np.int64), np.arange(BATCH) % TIME + 1

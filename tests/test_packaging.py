@@ -56,7 +56,7 @@ def imported(folder: Path) -> set[str]:
     ("folder", "extras"),
     [
         ("tinygrad_rnn", [*SETUP["options.extras_require"]]),
-        ("models", ["models"]),
+        ("models", ["models", "gym"]),
         ("benchmarks", ["bench"]),
         ("tests", [*SETUP["options.extras_require"]]),
     ],

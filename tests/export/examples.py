@@ -9,7 +9,20 @@ import numpy as np
 import pytest
 
 import tinygrad_rnn as tr
-from models import _text, airline, digits, forecast, memory, roommate, sentiment, sine, speech, tagger, transliterate
+from models import (
+    _text,
+    airline,
+    digits,
+    forecast,
+    memory,
+    policy,
+    roommate,
+    sentiment,
+    sine,
+    speech,
+    tagger,
+    transliterate,
+)
 from tinygrad_rnn import nn
 from tinygrad_rnn.testing.cell_table import CELLS, CellRow
 
@@ -64,6 +77,7 @@ MODELS = [
     Example("digits", lambda: digits.Classifier(8, 10, HIDDEN), _floats("B", "T", 8)),
     Example("forecast", lambda: forecast.Forecaster(3, HIDDEN), _floats("B", "T", 1)),
     Example("memory", lambda: memory.Memory("adding", HIDDEN, "lstm"), _floats("T", "B", 2)),
+    Example("policy", lambda: policy.Policy(3, 3, HIDDEN, "lstm"), _floats("T", "B", 3)),
     Example("roommate", lambda: roommate.Learner(5, 3, HIDDEN), _floats("B", "T", 5)),
     Example("roommate-by-hand", lambda: nn.Recurrent(roommate.ByHand(), batch_first=True), _floats("B", "T", 2)),
     Example("sine", lambda: sine.Predictor(HIDDEN), _floats("B", "T", 1)),

@@ -18,6 +18,7 @@ QUICK = {
     ],
     "forecast": ["--epochs", "2", "--days", "250", "--hidden-size", "16"],
     "melody": ["--epochs", "2", "--tunes", "120", "--hidden-size", "16"],
+    "policy": ["--epochs", "4", "--hidden-size", "8"],
     "roommate": [
         *("--epochs", "2", "--samples", "100", "--long-samples", "60", "--long-hidden-size", "16", "--meals", "6")
     ],
@@ -37,6 +38,7 @@ USES = {
     "memory": (["recall", "--task", "adding", "--gap", "5"], r"(\d\.\d{3} \+ .* it says .*\n){5}.*over 5 steps"),
     "forecast": (["predict"], r"^(\d+(\.\d+)? ?){14}$"),
     "melody": (["generate", "--start", "A4"], r"new-1\.mid: A4:"),
+    "policy": (["play"], r"return -?\d+\.\d{3}\n$"),
     "roommate": (["predict", "sunny", "rainy"], r"^sunny: .+\nrainy: .+\n$"),
     "sentiment": (["predict", "the plot is dull , but the cast is not"], r"^(good|bad) \(\d+\.\d%\): the plot"),
     "sine": (["predict", "--steps", "3", "--values", "0", "0.2", "0.4"], r"follow  (-?\d\.\d{3}\s?){3}$"),

@@ -97,7 +97,7 @@ def test_bad_option(name, arguments, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("name", [n for n in command.names() if n != "memory"])
+@pytest.mark.parametrize("name", [n for n in command.names() if n not in ("memory", "policy")])
 def test_data_that_are_not_there(name, tmp_path, capsys):
     path, out = tmp_path / "nothing", tmp_path / "out"
     column = ["--column", "x"] if name in ("airline", "forecast", "sine") else []

@@ -38,7 +38,9 @@ def trained(request, tmp_path_factory):
 
 
 def test_the_loss_falls(trained):
-    _, out, _ = trained
+    name, out, _ = trained
+    if name == "policy":  # its loss moves with the policy: tests/train/test_rollout.py has what holds for it
+        return
     for losses in json.loads((out / "metrics.json").read_text())["losses"].values():
         assert losses[-1] < losses[0]
 

@@ -20,6 +20,7 @@ SETTINGS = {
     "forecast": {"horizon": 3, "hidden_size": 5},
     "melody": {"symbols": 9, "embedding": 4, "hidden_size": 5, "cell": "gru"},
     "memory": {"task": "adding", "hidden_size": 5, "cell": "lstm"},
+    "policy": {"features": 3, "actions": 3, "hidden_size": 5, "cell": "lstm"},
     "roommate": {"features": 5, "meals": 3, "hidden_size": 5},
     "sentiment": {"words": 9, "classes": 2, "hidden_size": 5},
     "sine": {"hidden_size": 5},
@@ -29,7 +30,7 @@ SETTINGS = {
     "wordlm": {"symbols": 9, "embedding": 4, "hidden_size": 5, "cell": "lstm"},
 }
 KINDS = {
-    "airline": "Forecaster", "digits": "Classifier", "forecast": "Forecaster", "memory": "Memory",
+    "airline": "Forecaster", "digits": "Classifier", "forecast": "Forecaster", "memory": "Memory", "policy": "Policy",
     "roommate": "Learner", "sentiment": "Classifier", "sine": "Predictor", "speech": "Listener", "tagger": "Tagger",
     "transliterate": "EncoderDecoder",
 }  # fmt: skip

@@ -6,7 +6,7 @@ batch); by programs: `program_updates`, `native_step` (all in one native call), 
 processes: `ranks`, `shares` (of a batch), `alone` (one that shares nothing); `sweep` (one training for each setting);
 `evaluation` (and prediction), `metrics`, `measuring` (while training); `callbacks`, `loggers`, `stopping`, `progress`,
 `signals`, `modes`, `parts` (what helpers take); what is saved: `state`, `history`, `position`, `randomness`, `resume`
-(all of it as one nest, which `storage` writes to a file); `tbptt`; `checks`.
+(all of it as one nest, which `storage` writes to a file); `tbptt`; `rollout` (of a recurrent policy); `checks`.
 
 A trainer knows a model as a module that gives something to a loss; it knows nothing of recurrence and compiled loops.
 """
@@ -15,6 +15,7 @@ from .callbacks import PrintEpochs, SaveCheckpoint
 from .loggers import CSVLogger, TensorBoardLogger
 from .metrics import confusion_matrix, edit_distance, error_rate, f1_scores
 from .ranks import Ranks
+from .rollout import Experience, RecurrentRollout
 from .stopping import Best
 from .sweep import grid, sweep
 from .tbptt import TruncatedBPTT, Window
@@ -24,8 +25,10 @@ from .trainer import Trainer
 __all__ = [
     "Best",
     "CSVLogger",
+    "Experience",
     "PrintEpochs",
     "Ranks",
+    "RecurrentRollout",
     "SaveCheckpoint",
     "TensorBoardLogger",
     "TrainStep",
