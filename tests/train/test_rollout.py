@@ -6,7 +6,7 @@ import pytest
 import tinygrad_rnn as tr
 from models import _tasks
 from models.policy import Policy, Surrogate
-from tinygrad_rnn import optim
+from tinygrad_rnn import nn, optim
 from tinygrad_rnn.core import tree
 from tinygrad_rnn.errors import CheckpointError, DataError, ShapeError
 from tinygrad_rnn.train import RecurrentRollout, Trainer
@@ -63,6 +63,22 @@ def test_the_model_finds_what_the_policy_thought(name, cell):
         np.testing.assert_allclose(values.numpy(), experience.values, atol=1e-5)
     assert experience.counts.sum() == T * B
     assert experience.counts.shape == (T + 3, B)
+
+
+@pytest.mark.parametrize("layer", [nn.GRU, nn.LSTM])
+def test_layers_with_several_layers_are_cores_too(layer):
+    task = _tasks.TMaze(B)
+    acting = policy(task)
+    acting.core = layer(task.features, 6, num_layers=2)
+    made = RecurrentRollout(acting, task, T, minibatches=2, burn_in=3, seed=1)
+    for _ in range(2):  # the second begins with a burn-in
+        batches = list(made)
+    for e in batches:
+        assert {a.shape for a in tree.flatten(e.state)[0]} == {(2, e.actions.shape[1], 6)}
+        with tr.no_grad():
+            logits, _, _ = acting(e.observations, e.state, e.resets)
+        scores = np.take_along_axis(tr.log_softmax(logits, -1).numpy(), e.actions[..., None], -1)[..., 0]
+        np.testing.assert_allclose(scores, e.log_probs, atol=1e-5)
 
 
 def test_returns_are_those_of_the_episodes():

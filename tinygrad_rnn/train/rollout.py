@@ -234,9 +234,14 @@ class RecurrentRollout:
 
     def _policy_stepper(self) -> Any:
         if self._stepper is None:
-            example = None if self._observations.ndim == 2 else self._observations
-            self._stepper = self.policy.core.stepper(self.size, example)
+            self._stepper = self._new_stepper(self.size)
         return self._stepper
+
+    def _new_stepper(self, size: int) -> Any:
+        """One for so many environments."""
+        if self._observations.ndim == 2:
+            return self.policy.core.stepper(size)
+        return self.policy.core.stepper(size, np.zeros((size, *self._observations.shape[1:]), self._observations.dtype))
 
     def _think(self, outputs: Any) -> tuple[np.ndarray, np.ndarray]:
         with config.no_grad():
@@ -288,13 +293,8 @@ class RecurrentRollout:
 
     def _batch_axes(self, leaves: list) -> list[int]:
         """Along which axis of each array of the state environments lie."""
-        other = tree.flatten(self.policy.core.stepper(self.size + 1, self._example(self.size + 1)).state)[0]
+        other = tree.flatten(self._new_stepper(self.size + 1).state)[0]
         return [next(i for i, (m, n) in enumerate(zip(a.shape, b.shape)) if m != n) for a, b in zip(leaves, other)]
-
-    def _example(self, size: int) -> Any:
-        if self._observations.ndim == 2:
-            return None
-        return np.zeros((size, *self._observations.shape[1:]), self._observations.dtype)
 
     # ---- checkpoints
 
