@@ -187,6 +187,12 @@ GOALS: tuple[Callable[[dict[str, list[Row]]], Verdict | None], ...] = (
         _to("jax"), 1.3, _shares,
     ),
     *(_of_heads(other, bound) for other, bound in HEADS.items()),
+    lambda rows: _least(
+        "a recurrent policy acts and learns, and PyTorch", rows.get("policy", []), _to("torch"), 3.0, lambda row: "",
+    ),
+    lambda rows: _least(
+        "a recurrent policy acts and learns, and sb3-contrib", rows.get("policy", []), _to("sb3"), 3.0, lambda row: "",
+    ),
     lambda rows: _most(
         f"custom cells at H >= {WIDE}, training, time per FLOP and that of the built-in LSTM",
         [r for r in _wide(rows.get("cells", [])) if r["task"] == "train"],

@@ -32,6 +32,7 @@ RUNS: dict[str, tuple[str, ...]] = {  # name of the run: benchmark and options
     "training": ("training", "--threads", "1"),
     "training, 2 threads": ("training", "--threads", "2"),
     "eager": ("eager",),
+    "policy": ("policy",),
 }
 PLOTS = {"recurrent": "results_recurrent.png", "cells": "results_cells.png"}
 

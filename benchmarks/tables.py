@@ -29,6 +29,10 @@ SECTIONS = {
         "JAX. `per FLOP` is the time for an operation as a multiple of that of the built-in LSTM of the same shape; "
         "elementwise operations are counted here, tanh and sigmoid as 20.",
     ),
+    "heads": (
+        "Cells with heads, and matrices as states",
+        "The same maths on every side, heads of 16 and of 64 features; training with gradients of all weights.",
+    ),
     "threads": (
         "Threads",
         "Built-in layers with as many threads as a call takes by itself (`default`), where all processors may be used, "
@@ -77,6 +81,11 @@ SECTIONS = {
         "under Numba. In the last row a trainer trains the airline from scratch.",
     ),
     "eager": ("The tape alone", "An unrolled GRU in eager mode, forward and backward."),
+    "policy": (
+        "A recurrent policy that acts and learns",
+        "A rollout of 64 steps in 32 T-mazes and four passes of proximal policy optimisation over it, LSTM(32), with "
+        "resets inside the streams; in PyTorch an LSTMCell step by step; `sb3` is RecurrentPPO of sb3-contrib.",
+    ),
 }
 
 
@@ -220,6 +229,7 @@ RENDER: dict[str, Callable[[list[Row]], list[str]]] = {
     "recurrent": _recurrent,
     "cells": _cells,
     "threads": lambda rows: comparison(rows, {"same bits": lambda r: "yes" if r["same_bits"] else "**no**"}, "default"),
+    "heads": lambda rows: comparison(rows, {}),
     "states": lambda rows: comparison(rows, {}),
     "lengths": _lengths,
     "stepper": lambda rows: comparison(rows, {}, "api"),
@@ -229,4 +239,5 @@ RENDER: dict[str, Callable[[list[Row]], list[str]]] = {
     "firstuse": _first_use,
     "training": lambda rows: comparison(rows, {}),
     "eager": lambda rows: comparison(rows, {}),
+    "policy": lambda rows: comparison(rows, {"our steps per second": lambda r: f"{r['rates']['ours']:,}"}),
 }

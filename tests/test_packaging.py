@@ -57,7 +57,7 @@ def imported(folder: Path) -> set[str]:
     [
         ("tinygrad_rnn", [*SETUP["options.extras_require"]]),
         ("models", ["models", "gym"]),
-        ("benchmarks", ["bench"]),
+        ("benchmarks", ["bench", "gym"]),
         ("tests", [*SETUP["options.extras_require"]]),
     ],
 )
