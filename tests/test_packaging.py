@@ -15,15 +15,8 @@ ROOT = Path(__file__).parents[1]
 SETUP = configparser.ConfigParser()
 SETUP.read(ROOT / "setup.cfg", encoding="utf-8")
 OURS = {"tinygrad_rnn", "models", "benchmarks", "tests"}
-OPTIONAL = {
-    "torch",
-    "keras",
-    "mido",
-    "jax",
-    "onnx",
-    "onnxruntime",
-    "atheris",
-}  # what results are compared with, and what fuzzes
+# what results are compared with, and what fuzzes
+OPTIONAL = {"torch", "keras", "mido", "jax", "onnx", "onnxruntime", "atheris", "sb3_contrib", "stable_baselines3"}
 EXTRAS = {  # that a room may import, at first use
     "train": ["tensorboard", "mpi", "sweep"],
     "data": ["pandas", "audio"],
