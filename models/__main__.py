@@ -58,7 +58,7 @@ def listing() -> str:
         lines += text
     words = f"{PROG} NAME --help shows all options of one model, and what it can do after training."
     if PROG.startswith("python"):
-        words = f"{PROG} report trains all of them with three to five seeds and writes the README's table.\n\n{words}"
+        words = f"{PROG} report trains all of them with three to five seeds and writes the gallery.\n\n{words}"
     return "\n\n".join([filled(usage, columns), "\n".join(lines), filled(words, columns)])
 
 

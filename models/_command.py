@@ -62,7 +62,7 @@ class Use(NamedTuple):
 
 
 class Card(NamedTuple):
-    """What the README's table says about a model; scores are keys of its metrics."""
+    """What the gallery says about a model; scores are keys of its metrics."""
 
     form: str  # one of FORMS
     data: str

@@ -1,4 +1,4 @@
-"""What pages say about the results of models: the table of the README, and docs/gallery.md."""
+"""What pages say about models: their list in the README, and docs/gallery.md with their results."""
 
 from __future__ import annotations
 
@@ -12,42 +12,45 @@ BUSY = 2.5  # load beyond which times say little on two cores
 GALLERY = """# Gallery
 
 What the models draw, each after one training with its defaults and seed 0. They train on data that need no download, or
-with `--data` on yours. This page is written by `python -m models report`, as is the table of the README, which tells
-what each training took.
+with `--data` on yours. This page is written by `python -m models report`, which trains all of them with several seeds.
+
 """
 
 
-def table(commands: dict[str, _command.Command], results: dict[str, dict]) -> str:
-    """Models by form, and the table, as Markdown: a row for each model that has results."""
-    forms = []
+def forms(commands: dict[str, _command.Command]) -> str:
+    """Models by form, as Markdown for the README."""
+    lines = []
     for form, words in _command.FORMS.items():
-        links = ", ".join(link(name) for name, command in commands.items() if command.card.form == form)
-        forms.append(f"- **{form}**, {words}: {links}")
+        members = (name for name, command in commands.items() if command.card.form == form)
+        lines.append(f"- **{form}**, {words}: {', '.join(f'[`{name}`](models/{name}.py)' for name in members)}")
+    return "\n".join(lines) + "\n"
+
+
+def table(commands: dict[str, _command.Command], results: dict[str, dict]) -> str:
+    """A row for each model that has results, as Markdown."""
     rows = [
-        "| model | task | data | measured | result | baseline | training | |",
-        "|---|---|---|---|---|---|---|---|",
+        "| model | task | data | measured | result | baseline | training |",
+        "|---|---|---|---|---|---|---|",
     ]
     for name, command in commands.items():
         if name not in results:
             continue
         card, result = command.card, results[name]
-        picture = f'<a href="docs/models/{name}.png"><img src="docs/models/{name}.png" width="200" alt="{name}"></a>'
         cells = (
-            link(name),
+            f"[`{name}`](#{name})",
             f"{task(command.doc)} *({card.form})*",
             card.data,
             card.metric,
             spread(result["score"], card.style),
             f"{card.baseline}: {sum(result['baseline']) / len(result['baseline']):{card.style}}",
             duration(sum(result["seconds"]) / len(result["seconds"])),
-            picture,
         )
         rows.append(f"| {' | '.join(cells)} |")
     note = f"Means over {seeds_in_words(results)}, with the least and the greatest; training time includes compiling."
     slow = [name for name in commands if name in results and any(load > BUSY for load in results[name]["load"])]
     if slow:
         note += f" The machine was busy with other work during {', '.join(slow)}: these times are too long."
-    return "\n".join([*forms, "", *rows, "", note]) + "\n"
+    return "\n".join([*rows, "", note]) + "\n"
 
 
 def seeds_in_words(results: dict[str, dict]) -> str:
@@ -56,10 +59,6 @@ def seeds_in_words(results: dict[str, dict]) -> str:
     usual = max(sorted(set(counts.values())), key=list(counts.values()).count, default=0)
     others = [f"{name} {count}" for name, count in sorted(counts.items()) if count != usual]
     return f"{usual} seeds" + (f" ({', '.join(others)})" if others else "")
-
-
-def link(name: str) -> str:
-    return f"[`{name}`](models/{name}.py)"
 
 
 def task(doc: str) -> str:
@@ -79,8 +78,8 @@ def duration(seconds: float) -> str:
 
 
 def gallery(commands: dict[str, _command.Command], results: dict[str, dict]) -> str:
-    """The models that have results, by form: the picture, the result and what it is about, as Markdown."""
-    parts = [GALLERY]
+    """The models that have results: the table, then by form pictures and what they are about, as Markdown."""
+    parts = [GALLERY + table(commands, results)]
     for form, words in _command.FORMS.items():
         members = [name for name, command in commands.items() if command.card.form == form and name in results]
         if members:

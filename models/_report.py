@@ -1,9 +1,9 @@
-"""``python -m models report``: train the models with several seeds, and write the table of the README.
+"""``python -m models report``: train the models with several seeds, and write the gallery of their results.
 
 Every training is a process of its own, with the defaults of its model. Results are kept in models/results.json,
 so that a part of the models can be run anew, or with --more for other seeds; pictures (of the first seed) go to
-docs/models, and docs/gallery.md shows them. A training that fails is named at the end; what the others measured is
-kept.
+docs/models, and docs/gallery.md shows them under a table. The README lists the models by form. A training that fails
+is named at the end; what the others measured is kept.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def main(argv: list[str], commands: dict[str, _command.Command]) -> int:
     parser.add_argument("--seeds", nargs="+", type=_command.at_least(0), metavar="N", help=text)
     parser.add_argument("--more", action="store_true", help="keep what there is of other seeds")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="keep what the trainings write")
-    parser.add_argument("--table", action="store_true", help="train nothing: write the table from what is there")
+    parser.add_argument("--table", action="store_true", help="train nothing: write the pages from what is there")
     args = parser.parse_args(argv)
     unknown = set(args.models) - set(commands)
     if unknown:
@@ -54,7 +54,7 @@ def main(argv: list[str], commands: dict[str, _command.Command]) -> int:
                     results[name] = joined(results.get(name), found) if args.more else found
                     text = json.dumps(dict(sorted(results.items())), indent=1)
                     RESULTS.write_text(text + "\n", encoding="utf-8")
-    write_table(README, _pages.table(commands, results))
+    write_list(README, _pages.forms(commands))
     GALLERY.write_text(_pages.gallery(commands, results), encoding="utf-8")
     print(f"wrote:\n  {RESULTS}\n  {README}\n  {GALLERY}\n  {PICTURES}")
     print(*failures, sep="\n", end="", file=sys.stderr)
@@ -103,11 +103,11 @@ def joined(old: dict | None, new: dict) -> dict:
     return {key: list(column) for key, column in zip(new, zip(*(rows[seed] for seed in sorted(rows))))}
 
 
-def write_table(path: Path, text: str) -> None:
-    """Put the table between its marks."""
+def write_list(path: Path, text: str) -> None:
+    """Put the list of models between its marks."""
     page = path.read_text(encoding="utf-8")
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise SystemExit(f"{path}: holds no place for the table, wanted {BEGIN.strip()} and {END.strip()}")
+        raise SystemExit(f"{path}: holds no place for the models, wanted {BEGIN.strip()} and {END.strip()}")
     path.write_text(before + BEGIN + "\n" + text + "\n" + END + after, encoding="utf-8")

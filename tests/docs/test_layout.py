@@ -63,10 +63,10 @@ def test_the_table_has_every_room_and_holds():
         assert b not in ROOMS or a in COMMANDS or a in table()[b], f"{a} imports {b}"
 
 
-def test_readme_names_every_room():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    layout = text[text.index("## Layout") :]
-    assert set(re.findall(r"^ {6}(\w+)/ ", layout, re.MULTILINE)) == ROOMS
+def test_the_list_of_folders_is_complete():
+    assert set(re.findall(r"^ {6}(\w+)/ ", PAGE, re.MULTILINE)) == ROOMS
+    around = set(re.findall(r"^ {4}(\w+)/ ", PAGE, re.MULTILINE))
+    assert around and all((ROOT / folder).is_dir() for folder in around)
 
 
 def test_rooms_inside_are_drawn():

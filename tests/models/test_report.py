@@ -1,4 +1,4 @@
-"""``python -m models report``: what it measures, the table, and its place in the README."""
+"""``python -m models report``: what it measures, the gallery, and the list of the README."""
 
 import json
 import subprocess
@@ -51,13 +51,14 @@ def test_a_report(places, capsys):
     assert page.startswith("before\n")
     assert page.endswith("after\n")
     assert "old" not in page
-    assert "| [`sine`](models/sine.py) | A tanh RNN reads 25 steps of a wave" in page
-    assert "over 2 seeds" in page
-    assert "[![sine](models/sine.png)](models/sine.png)" in (places / "docs" / "gallery.md").read_text()
     assert "- **many to one**, a sequence to a class or a value: [`digits`](models/digits.py), [`forecast`]" in page
+    page = (places / "docs" / "gallery.md").read_text()
+    assert "| [`sine`](#sine) | A tanh RNN reads 25 steps of a wave" in page
+    assert "over 2 seeds" in page
+    assert "[![sine](models/sine.png)](models/sine.png)" in page
     # a second report keeps what the first one found
     assert command.main(["report", "digits", "--seeds", "0"]) == 0
-    page = (places / "README.md").read_text()
+    page = (places / "docs" / "gallery.md").read_text()
     assert page.index("`digits`") < page.index("`sine`")
     assert "over 1 seeds (sine 2)" in page
 
@@ -96,7 +97,7 @@ def test_a_training_that_fails(places, capsys):
     before = (places / "results.json").read_text()
     assert command.main(["report", "sine", "--seeds", "13"]) == 1
     assert (places / "results.json").read_text() == before
-    assert "`sine`" in (places / "README.md").read_text()
+    assert "`sine`" in (places / "docs" / "gallery.md").read_text()
 
 
 def test_the_table_alone(places):
@@ -109,7 +110,7 @@ def test_the_table_alone(places):
     }
     (places / "results.json").write_text(json.dumps({"digits": numbers}))
     assert command.main(["report", "--table"]) == 0
-    page = (places / "README.md").read_text()
+    page = (places / "docs" / "gallery.md").read_text()
     assert "| **97.0%** (96.0% to 98.0%) | nearest mean image: 90.0% | 15 s |" in page
     assert "busy" not in page
     numbers["load"][1] = 4.0
@@ -122,7 +123,7 @@ def test_durations():
 
 def test_a_readme_without_a_place(places):
     (places / "README.md").write_text("nothing")
-    with pytest.raises(SystemExit, match="holds no place for the table"):
+    with pytest.raises(SystemExit, match="holds no place for the models"):
         command.main(["report", "--table"])
 
 
@@ -138,13 +139,17 @@ def test_the_gallery_is_up_to_date():
     assert there == _pages.gallery(LOADED, results), "run python -m models report --table"
 
 
-def test_the_readme_shows_every_model_that_has_results():
+def test_the_readme_names_every_model():
     page = (_report.ROOT / "README.md").read_text(encoding="utf-8")
-    assert _report.BEGIN in page
+    assert page.split(_report.BEGIN)[1].split(_report.END)[0] == f"\n{_pages.forms(LOADED)}\n"
+    assert all(f"[`{name}`](models/{name}.py)" in page for name in command.names())
+
+
+def test_the_gallery_shows_every_model_that_has_results():
+    page = _report.GALLERY.read_text(encoding="utf-8")
     results = json.loads(_report.RESULTS.read_text(encoding="utf-8"))
     assert set(results) <= set(command.names())
-    forms, table = page.split(_report.BEGIN)[1].split(_report.END)[0].split("\n| model |")
-    assert all(f"[`{name}`](models/{name}.py)" in forms for name in command.names())
+    table = page.split("\n| model |")[1].partition("\n\n")[0]
     for name in results:
-        assert f"[`{name}`](models/{name}.py)" in table
+        assert f"| [`{name}`](#{name}) |" in table
         assert (_report.PICTURES / f"{name}.png").read_bytes().startswith(b"\x89PNG")
