@@ -104,6 +104,44 @@ def test_steps_that_are_numbers_or_words():
     assert windows(months, 2, targets="y").origins[0] == np.datetime64("2024-02-01")
 
 
+def test_time_zones():
+    """Days of a time zone have 23 to 25 hours, and forecasts begin at midnight there."""
+    zone = "Europe/Berlin"
+    frame = sales(40, start=pd.Timestamp("2024-02-20", tz=zone))
+    found = windows(frame, 5, 2, targets="sales")
+    assert found.times[0, 0] == np.datetime64("2024-02-24T23:00")
+    table = found.frame()
+    assert [*table.index.get_level_values("time")[:2]] == [*frame.index[5:7]]
+    assert [*table.index.get_level_values("origin")[-2:]] == [frame.index[-3]] * 2
+    for when in ("2024-03-10", pd.Timestamp("2024-03-09 23:00", tz="UTC"), frame.index[19]):
+        before, after = found.split(when)
+        assert (before.frame().index[-1][1], after.frame().index[0][1]) == (frame.index[18], frame.index[19])
+    later = windows(frame, 5, 3, targets="sales", future=True)
+    wanted = pd.date_range("2024-03-31", periods=3, tz=zone)
+    assert [*later.frame().index] == [*wanted]
+    assert [*later[:1].frame().index] == [*wanted]
+    column = frame.rename_axis("day").reset_index()
+    assert [*windows(column, 5, 3, targets="sales", time="day", future=True).frame().index] == [*wanted]
+
+
+def test_durations_and_days_of_python():
+    durations = sales(8).set_index(pd.to_timedelta([0, 1, 2, 3, 5, 6, 7, 8], "h"))
+    found = windows(durations, 2, targets="sales", missing="skip")
+    assert (found.times[:, 0] / np.timedelta64(1, "h")).tolist() == [2, 3, 7, 8]
+    found = windows(durations[4:], 2, 2, targets="sales", future=True)
+    assert (found.times / np.timedelta64(1, "h")).tolist() == [[9, 10]]
+    frame = sales(8)
+    with pytest.raises(DataError, match="got no row for 2024-01-04"):
+        windows(frame.set_index(frame.index.date).drop(frame.index[3].date()), 2, targets="sales")
+    assert windows(frame.set_index(frame.index.date), 2, targets="sales").origins[0] == np.datetime64("2024-01-02")
+
+
+def test_what_a_program_shows():
+    found = windows(sales(9), 3, 2, targets="sales", known="price")
+    assert repr(found) == "FrameWindows(5 windows of 3 + 2 steps; inputs: sales, price; known: price; targets: sales)"
+    assert found == found
+
+
 def test_the_future():
     frame = sales(14, freq="MS")
     frame.loc[frame.index[10:], ["sales", "rain"]] = np.nan  # four months are planned
@@ -183,6 +221,27 @@ def test_times_out_of_order():
         windows(frame.iloc[[0, 1, 1, 2]], 2, targets="sales")
     with pytest.raises(TypeError, match="series: got ndarray, wanted a pandas DataFrame"):
         windows(np.zeros((9, 2)), 2, targets="a")
+
+
+def test_times_far_apart():
+    """A gap of many millions of steps is a mistake, and none to be filled."""
+    for index in (
+        np.r_[0:3, 10**10 : 10**10 + 9],
+        pd.to_datetime(np.r_[0:3, 10**10 : 10**10 + 9], unit="s"),
+        pd.to_timedelta(np.r_[0:3, 10**10 : 10**10 + 9], "s"),
+    ):
+        with pytest.raises(DataError, match=r"got times from .* in steps of .*, wanted fewer"):
+            windows(sales().set_index(index), 2, targets="sales", missing="skip")
+    with pytest.raises(ShapeError, match="got 0 rows, wanted a run"):
+        windows(sales()[:0], 2, targets="sales")
+
+
+@pytest.mark.parametrize("when", ["never", None, object()])
+def test_splits_at_no_time(when):
+    with pytest.raises(ValueError, match=r"when: got .*, wanted a date"):
+        windows(sales(), 2, targets="sales").split(when)
+    with pytest.raises(TypeError, match=r"when: got .*, wanted a time as 2"):
+        windows(sales().reset_index(drop=True), 2, targets="sales").split(when)
 
 
 def test_frames_without_roles_are_tables():

@@ -11,6 +11,7 @@ from ..checks import shown
 from ..config import get_default_dtype
 from ..errors import DataError
 
+MOST = 1 << 26  # steps of one series, those that are left out among them
 SHORTEST = 5  # times of which a frequency is guessed
 ENOUGH = 20  # such guesses that agree
 
@@ -39,6 +40,8 @@ def every_step(
     import pandas
 
     index = pandas.Index(rows.index if time is None else rows[time])
+    if index.inferred_type == "date":
+        index = pandas.DatetimeIndex(index)
     values = rows[[*columns]].to_numpy(get_default_dtype(), na_value=np.nan)
     if index.hasnans:
         raise DataError(f"{where}: got a row without a time, wanted one in each")
@@ -54,6 +57,7 @@ def every_step(
             if len(index) > 2 and len({*np.diff(index.asi8)}) > 1:
                 raise DataError(f"{where}: got times of no frequency that can be guessed, wanted it as freq=")
             return _dates(index), values, None if len(index) < 2 else index[1] - index[0]
+        _require_few(index[0], index[-1], freq, where)
         whole = pandas.date_range(index[0], index[-1], freq=freq)
         places = whole.get_indexer(index)
         if len(whole) == 0 or (places < 0).any():
@@ -64,14 +68,42 @@ def every_step(
     if freq is not None:
         raise ValueError(f"freq: got {shown(freq)} for times of dtype {index.dtype}, wanted dates")
     times = index.to_numpy()
-    if times.dtype.kind in "iu" and len(times) > 1:
-        step = int(np.diff(times).min())
+    if times.dtype.kind in "ium" and len(times) > 1:
+        step = np.diff(times).min()
+        step = step if times.dtype.kind == "m" else int(step)
         places, rest = np.divmod(times - times[0], step)
-        if rest.any():
+        if (rest != rest[0]).any():
             raise DataError(f"{where}: got the times {times[:4]}, wanted steps of one width")
         count = int(places[-1]) + 1
+        if count > MOST:
+            raise DataError(f"{where}: got times from {times[0]} to {times[-1]} in steps of {step}, wanted fewer steps")
         return times[0] + step * np.arange(count), _at(values, places, count), step
     return times, values, None
+
+
+def _require_few(first: Any, last: Any, freq: Any, where: str) -> None:
+    """Raise unless there are so few steps of a fixed width that they fit into memory."""
+    import pandas
+
+    try:
+        width = pandas.Timedelta(freq)
+    except (ValueError, TypeError):
+        return  # days of work, months and the like
+    if (last - first) / width > MOST:
+        raise DataError(f"{where}: got times from {first} to {last} in steps of {width}, wanted fewer; pass freq=")
+
+
+def zone_of(rows: Any, time: Any = None) -> Any:
+    """The time zone of a frame's dates, or None."""
+    return getattr(rows.index if time is None else rows[time].dtype, "tz", None)
+
+
+def zoned(times: np.ndarray, zone: Any) -> Any:
+    """Times as an index of pandas, in a time zone if there is one."""
+    import pandas
+
+    index = pandas.Index(times)
+    return index if zone is None else index.tz_localize("UTC").tz_convert(zone)
 
 
 def _dates(index: Any) -> np.ndarray:
@@ -129,22 +161,30 @@ def _offset(freq: Any) -> Any:
         raise ValueError(f"freq: got {shown(freq)}, wanted a frequency of pandas, such as 'D' ({error})") from None
 
 
-def following(index: np.ndarray, freq: Any, count: int) -> np.ndarray:
-    """The times after the last one."""
+def following(index: np.ndarray, freq: Any, count: int, zone: Any = None) -> np.ndarray:
+    """The times after the last one; those of a time zone are given, and are, of UTC."""
     if index.dtype.kind == "M" and freq is not None:
         import pandas
 
-        return pandas.date_range(index[-1], periods=count + 1, freq=freq).to_numpy()[1:]
+        return _dates(pandas.date_range(zoned(index[-1:], zone)[0], periods=count + 1, freq=freq))[1:]
     if index.dtype.kind in "iu":
         return index[-1] + (freq or 1) * np.arange(1, count + 1)
+    if index.dtype.kind == "m" and freq is not None:
+        return index[-1] + freq * np.arange(1, count + 1)
     return np.arange(1, count + 1)  # of words and the like: steps after the last one
 
 
-def parsed(when: Any, times: np.ndarray) -> Any:
-    """A time as those of windows are: dates may be words."""
-    if times.dtype.kind == "M":
-        import pandas
+def parsed(when: Any, times: np.ndarray, zone: Any = None) -> Any:
+    """A time as those of windows are: dates may be words, and are of the time zone unless they name one."""
+    if times.dtype.kind != "M":
+        return when
+    import pandas
 
+    try:
         date = pandas.Timestamp(when)
-        return (date if date.tz is None else date.tz_convert(None)).to_datetime64()
-    return when
+        date = date.tz_localize(zone) if date.tz is None and zone is not None else date
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"when: got {shown(when)}, wanted a date ({error})") from None
+    if date is pandas.NaT:
+        raise ValueError(f"when: got {shown(when)}, wanted a date")
+    return (date if date.tz is None else date.tz_convert(None)).to_datetime64()

@@ -11,12 +11,12 @@ import numpy as np
 from ..checks import one_of, shown
 from ..errors import DataError, DTypeError, ShapeError
 from ._checks import integer
-from .frame_times import every_step, following, parsed
+from .frame_times import every_step, following, parsed, zone_of, zoned
 
 MISSING = ("error", "skip", "fill")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class FrameWindows:
     """Windows of a frame as arrays, with the names and the times of what is in them.
 
@@ -31,13 +31,15 @@ class FrameWindows:
     observed : bool ndarray, (N, horizon, C)
         Which targets were in the frame: False where they were filled in, or are of the future.
     times : ndarray, (N, horizon)
-        Of the steps to forecast: dates, or what else the index holds.
+        Of the steps to forecast: dates, or what else the index holds. Dates of a time zone are those of UTC here.
     origins : ndarray, (N,)
         The times of the last steps of the inputs.
     groups : list or None
         The group of each window.
     input_names, known_names, target_names : tuple of str
     group_names : tuple of str
+    zone : tzinfo or None
+        The time zone of the frame's dates, which :meth:`frame` has again.
     """
 
     inputs: np.ndarray
@@ -51,6 +53,14 @@ class FrameWindows:
     known_names: tuple[str, ...]
     target_names: tuple[str, ...]
     group_names: tuple[str, ...]
+    zone: Any = None
+
+    def __repr__(self) -> str:
+        """How many windows, of which columns."""
+        steps = f"{len(self)} windows of {self.inputs.shape[1]} + {self.times.shape[1]} steps"
+        roles = {"inputs": self.input_names, "known": self.known_names, "targets": self.target_names}
+        told = [f"{role}: {', '.join(map(str, names))}" for role, names in roles.items() if names]
+        return f"FrameWindows({'; '.join([steps, *told])})"
 
     def __len__(self) -> int:
         """How many windows there are."""
@@ -64,7 +74,7 @@ class FrameWindows:
         parts: Any = [getattr(self, n)[index] for n in ("inputs", "known", "targets", "observed", "times", "origins")]
         groups = None if self.groups is None else [self.groups[i] for i in index]
         names = self.input_names, self.known_names, self.target_names, self.group_names
-        return FrameWindows(*[*parts, groups, *names])
+        return FrameWindows(*[*parts, groups, *names, self.zone])
 
     def split(self, when: Any) -> tuple[FrameWindows, FrameWindows]:
         """The windows that end before a time, to train on, and those that forecast from it on, to test.
@@ -74,9 +84,14 @@ class FrameWindows:
         Parameters
         ----------
         when : str, date, or what else the index holds
+            Of the time zone of the frame, unless it names one.
         """
-        when = parsed(when, self.times)
-        return self[self.times[:, -1] < when], self[self.times[:, 0] >= when]
+        found = parsed(when, self.times, self.zone)
+        try:
+            before, after = self.times[:, -1] < found, self.times[:, 0] >= found
+        except TypeError:
+            raise TypeError(f"when: got {shown(when)}, wanted a time as {shown(self.times[0, 0].item())}") from None
+        return self[before], self[after]
 
     def frame(self, forecasts: Any = None) -> Any:
         """Forecasts as a pandas frame, with a row for each step, and a column for each target.
@@ -102,13 +117,13 @@ class FrameWindows:
             raise ShapeError(f"forecasts: got shape {values.shape}, wanted {wanted}: windows, steps, targets")
         flat = values.reshape(-1, wanted[2])
         if len(self) == 1:
-            return pandas.DataFrame(flat, pandas.Index(self.times[0], name="time"), [*self.target_names])
+            return pandas.DataFrame(flat, zoned(self.times[0], self.zone).rename("time"), [*self.target_names])
         steps = wanted[1]
         levels: list[Any] = []
         if self.groups is not None:
             keys = [key if isinstance(key, tuple) else (key,) for key in self.groups]
             levels = [[key[i] for key in keys for _ in range(steps)] for i in range(len(self.group_names))]
-        levels += [np.repeat(self.origins, steps), self.times.reshape(-1)]
+        levels += [zoned(np.repeat(self.origins, steps), self.zone), zoned(self.times.reshape(-1), self.zone)]
         names = [*self.group_names, "origin", "time"]
         return pandas.DataFrame(flat, pandas.MultiIndex.from_arrays(levels, names=names), [*self.target_names])
 
@@ -154,6 +169,7 @@ def frame_windows(
     parts = [
         part
         for key, rows in _grouped(frame, by)
+        if len(rows)
         for part in _of_group(key, rows, used, counts, look_back, horizon, stride, time, freq, missing, future)
     ]
     if not parts:
@@ -162,7 +178,7 @@ def frame_windows(
         raise ShapeError(f"series: got {len(frame)} rows, wanted {what}" + (" in some group" if by else ""))
     joined: Any = [np.concatenate([part[i] for part in parts]) for i in range(6)]
     keys = [part[6] for part in parts for _ in range(len(part[0]))] if by else None
-    return FrameWindows(*[*joined, keys, used, roles["known"], roles["targets"], by])
+    return FrameWindows(*[*joined, keys, used, roles["known"], roles["targets"], by, zone_of(frame, time)])
 
 
 def _names(argument: str, value: Any) -> tuple[str, ...]:
@@ -233,8 +249,9 @@ def _of_group(
         values = _filled(values)
     there = np.isfinite(values)
     if future:
+        zone = zone_of(rows, time)
         yield from _future(
-            key, where, index, values, there, targets, known, look_back, horizon, end, freq, missing == "error"
+            key, where, index, values, there, targets, known, look_back, horizon, end, freq, missing == "error", zone
         )
         return
     starts = np.arange(0, len(values) - look_back - horizon + 1, stride)
@@ -270,6 +287,7 @@ def _future(
     end: int,
     freq: Any,
     strict: bool,
+    zone: Any,
 ) -> Iterator[tuple]:
     """The window after which nothing is known but covariates."""
     covariates = values.shape[1] - known.start
@@ -281,7 +299,7 @@ def _future(
         if strict:
             raise ShapeError(f"{where}: got {end} steps, wanted at least look_back = {look_back}")
         return
-    dates = np.concatenate([index[end : end + horizon], following(index, freq, horizon)])[:horizon]
+    dates = np.concatenate([index[end : end + horizon], following(index, freq, horizon, zone)])[:horizon]
     nothing = np.full((1, horizon, targets.stop), np.nan, values.dtype)
     history = values[None, end - look_back : end]
     ahead = after[None] if covariates else np.zeros((1, horizon, 0), values.dtype)
