@@ -177,6 +177,7 @@ def test_explain_what_does_not_compile(here, capsys):
         ("no.where:Cell", "no.where: no such module in"),
         ("nowhere.py:Cell", "nowhere.py: no such file"),
         ("my_cells:Goood", "my_cells: no name 'Goood'; did you mean Good?"),
+        ("lstmm", "lstmm: no such cell; did you mean lstm?"),
         ("my_cells", "wanted module:Cell, file.py:Cell, or one of"),
         (":Good", "wanted module:Cell"),
         ("broken:Cell", "broken.py:1"),

@@ -205,6 +205,7 @@ def test_checks_are_selected_by_name():
     ("call", "error", "message"),
     [
         (lambda: check_cell(nn.GRUCell, checks=["run"]), ValueError, "checks: got 'run', wanted some of runs, repeat"),
+        (lambda: check_cell(nn.GRUCell(2, 3), 3), TypeError, "checks: got 3, wanted names of checks"),
         (lambda: check_cell(nn.GRUCell, skip=["run"]), ValueError, "skip: got 'run', wanted some of runs, repeat"),
         (lambda: check_cell(Oddities()), ValueError, "example: Oddities sets no input_size; pass example="),
         (lambda: check_cell(nn.Linear(2, 3)), TypeError, "cell: got Linear, wanted an nn.Cell"),

@@ -9,7 +9,7 @@ import tinygrad_rnn as tr
 from tinygrad_rnn import nn, optim
 from tinygrad_rnn.data import DataLoader
 from tinygrad_rnn.errors import CheckpointError, DataError, NonFiniteDataError, ShapeError
-from tinygrad_rnn.train import SaveCheckpoint, Trainer, TruncatedBPTT
+from tinygrad_rnn.train import PrintEpochs, SaveCheckpoint, Trainer, TruncatedBPTT
 
 
 class Classifier(nn.Module):
@@ -222,6 +222,26 @@ def test_inputs_by_name_and_several_targets(compile):
     bad[2, 1] = np.inf
     with pytest.raises(NonFiniteDataError, match=r"inputs\['b'\]: got inf at \(2, 1\)"):
         one.fit([({"b": bad, "a": a}, (a[:, :1], b[:, :1]))], epochs=101)
+
+
+def test_a_column_that_begins_late_stands_at_its_epochs(capsys):
+    x, y = data()
+    one = trainer(callbacks=[PrintEpochs(0)])
+    one.fit([(x, y)], epochs=2)
+    one.fit([(x, y)], [(x[:5], y[:5])], epochs=4)
+    history = one.history
+    assert np.isnan(history["val_loss"]).tolist() == np.isnan(history["val_accuracy"]).tolist() == [1, 1, 0, 0]
+    assert one.state.watched() == history["val_loss"][-1]  # which patience counts, not the loss of the training
+    one.metrics = {}
+    one.fit([(x, y)], epochs=5)
+    assert one.state.watched() == history["loss"][-1]
+    assert "val_" not in capsys.readouterr().out.splitlines()[-1]  # nothing of the epoch before
+    one.metrics = {"accuracy": nn.accuracy}
+    one.fit([(x, y)], epochs=6)
+    assert np.isnan(history["accuracy"]).tolist() == [0, 0, 0, 0, 1, 0]
+    other = trainer()
+    other.load_state_dict(one.state_dict())
+    np.testing.assert_equal(other.history, history)
 
 
 @pytest.mark.parametrize("validation", [[data()[:1]], [(*data(), 0)], ({"x": 1},)])

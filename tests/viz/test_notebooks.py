@@ -125,6 +125,13 @@ def test_a_history():
     assert shown(trainer.history).tags == page.tags
 
 
+def test_names_are_no_markup():
+    history = History({"loss": [2.0, 1.0], "<b>&loss": [2.0, 1.0]})
+    page = shown(history)
+    assert page.texts.count("<b>&loss") == 2  # in the legend and in the table
+    assert "b" not in page.tags
+
+
 @pytest.mark.parametrize(
     "history", [{"loss": [0.0]}, {"loss": [float("nan")]}, {"loss": [-1.0, 2.0], "skipped": [3]}], ids=str
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import importlib.util
 import inspect
@@ -24,6 +25,9 @@ def found(spec: str) -> Any:
         return nn.cell_by_name(spec)
     module, colon, name = spec.rpartition(":")
     if not colon or not module or not name:
+        near = difflib.get_close_matches(spec, nn.cell_names(), 1)
+        if near:
+            raise Fault(f"{spec}: no such cell; did you mean {near[0]}?")
         raise Fault(f"{spec}: wanted module:Cell, file.py:Cell, or one of {', '.join(nn.cell_names())}")
     value: Any = _imported(module)
     for part in name.split("."):

@@ -117,6 +117,8 @@ def check_cell(
 
 
 def _chosen(argument: str, names: Iterable[str]) -> list[str]:
+    if not isinstance(names, Iterable):
+        raise TypeError(f"{argument}: got {shown(names)}, wanted names of checks")
     names = [names] if isinstance(names, str) else list(names)
     for name in names:
         if not isinstance(name, str) or name not in CHECKS:

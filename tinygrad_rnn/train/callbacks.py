@@ -141,6 +141,10 @@ class PrintEpochs:
         if time.monotonic() - self._printed < self.seconds:
             return
         self._printed = time.monotonic()
-        numbers = {name: column[-1] for name, column in trainer.history.items() if name not in OTHERS}
+        numbers = {
+            name: column[-1]
+            for name, column in trainer.history.items()
+            if name not in OTHERS and len(column) == trainer.epoch
+        }
         text = ", ".join(f"{name} {number:.4g}" for name, number in numbers.items())
         trainer.write(f"epoch {trainer.epoch}: {text}, {trainer.seconds:.0f} s", self.file)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 LAST = 5  # epochs in the table
 
 
@@ -24,7 +26,7 @@ class History(dict[str, list[float]]):
             return "<p>no epoch is finished yet</p>"
         losses = {name: column for name, column in self.items() if name.endswith("loss")}
         positive = all(value > 0 for column in losses.values() for value in column)
-        lines = ["<th>epoch</th>" + "".join(f"<th>{name}</th>" for name in self)]
+        lines = ["<th>epoch</th>" + "".join(f"<th>{escape(name)}</th>" for name in self)]
         for i in range(max(0, epochs - LAST), epochs):
             cells = (f"{column[i]:.4g}" if i < len(column) else "" for column in self.values())
             lines.append(f"<td>{i + 1}</td>" + "".join(f"<td>{cell}</td>" for cell in cells))

@@ -66,9 +66,13 @@ class TrainingState:
         return val_loss[-1] if len(val_loss) == self.epoch else self.history["loss"][-1]
 
     def end_epoch(self, row: Mapping[str, float]) -> None:
-        """Append the numbers of an epoch to the history, and reset the counters of the epoch."""
+        """Append the numbers of an epoch to the history, and reset the counters of the epoch.
+
+        A column that was not there in epochs before has NaN for them, so that each number stands at its epoch.
+        """
         for key, number in row.items():
-            self.history.setdefault(key, []).append(number)
+            column = self.history.setdefault(key, [])
+            column += [math.nan] * (self.epoch - len(column)) + [number]
         self.epoch += 1
         self.step_in_epoch = self.skipped = 0
         self.loss_sum = self.norm_sum = 0.0

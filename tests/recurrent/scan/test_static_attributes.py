@@ -347,6 +347,19 @@ class Rows(nn.Cell):
         return h, h
 
 
+class Noisy(nn.Cell):
+    hidden_size = 3
+
+    def step(self, x, h):
+        h = h + tr.randn(h.shape)
+        return h, h
+
+
+def test_noise_of_one_step_is_not_advised_to_stay():
+    with pytest.warns(RuntimeWarning, match=r"draw noise by tr\.random, anew at each step; what stays the same"):
+        nn.Recurrent(Noisy())(np.ones((2, 3, 3), np.float32))
+
+
 def test_constants_made_for_one_batch():
     """They fit that batch on the tape, and no other."""
     cell = Rows(3)

@@ -171,7 +171,8 @@ class Trace(Integers):
         if not ((array == row) | ((array != array) & (row != row))).all():
             self.refuse_for(
                 f"a tensor with a row for each batch row, made inside the step, at {location()}: the rows differ; "
-                "make it in begin_sequence(batch_size), and keep it as a tensor attribute"
+                "draw noise by tr.random, anew at each step; what stays the same at all steps, make it in "
+                "begin_sequence(batch_size), and keep it as a tensor attribute"
             )
         if array.dtype.kind == "f" and array.dtype != self.dtype:
             self.refuse_for(
