@@ -225,6 +225,7 @@ class Run:
         """
         say = (lambda text: None) if quiet else print
         checkpoint = self.args.out / f"{name}.safetensors"
+        trainer.ranks = self.ranks  # each of which takes its own random generators of a checkpoint
         if self.args.lr is not None:
             set_rate(trainer, self.args.lr)  # a checkpoint brings its own
         if self.args.resume:
@@ -235,7 +236,6 @@ class Run:
                 say(f"there is no checkpoint {checkpoint} yet: this begins at update 0")
         elif not self.losses:  # the first training of a new run: nothing of an older one is taken up later
             self.ranks.by_first(self._begin)
-        trainer.ranks = self.ranks
         saver = SaveCheckpoint(checkpoint)
         trainer.callbacks += [saver, *([] if quiet else [PrintEpochs()])]
         before = trainer.seconds
