@@ -255,6 +255,59 @@ def test_forecasts_keep_names_and_dates():
         Forecaster(6, 3, **QUICK).fit(frame.drop(months[5]))
 
 
+def test_forecasts_stay_in_their_time_zone():
+    """A day there may have 23 hours."""
+    pandas = pytest.importorskip("pandas")
+    days = pandas.date_range("2024-03-01", periods=40, tz="Europe/Berlin")
+    series = pandas.Series(np.sin(np.arange(40)), days, name=7)
+    made = pickle.loads(pickle.dumps(Forecaster(6, 3, **QUICK).fit(series[:30])))
+    assert [*made.predict().index] == [*days[30:33]]
+    assert [*made.predict(series[:29]).index] == [*days[29:32]]
+    assert made.predict().name == 7
+
+
+def test_columns_keep_their_order():
+    pandas = pytest.importorskip("pandas")
+    rng = np.random.default_rng(0)
+    frames = [pandas.DataFrame(rng.normal(size=(n, 2)), columns=["a", "b"]) for n in (3, 5, 4, 4)]
+    turned = [frame[["b", "a"]] for frame in frames]
+    y = [0, 1, 0, 1]
+    made = SequenceClassifier(**QUICK).fit(frames, y)
+    assert (made.predict([frame.to_numpy() for frame in frames]) == made.predict(frames)).all()
+    for call in (
+        lambda: made.predict(turned),
+        lambda: made.set_params(warm_start=True).fit(turned, y),
+        lambda: SequenceClassifier(**QUICK).fit([frames[0], turned[1], *frames[2:]], y),
+    ):
+        with pytest.raises(ValueError, match=r"X(\[1\])?: got the columns b, a, wanted a, b, in this order"):
+            call()
+    frame = pandas.DataFrame(rng.normal(size=(30, 2)), columns=["a", "b"])
+    forecaster = Forecaster(6, 3, **QUICK).fit(frame)
+    assert forecaster.predict(frame.to_numpy()).shape == (3, 2)
+    for call in (
+        lambda: forecaster.predict(frame[["b", "a"]]),
+        lambda: forecaster.score(frame[["b", "a"]]),
+        lambda: Forecaster(6, 3, **QUICK).fit([frame, frame[["b", "a"]]]),
+    ):
+        with pytest.raises(ValueError, match=r"X(\[1\])?: got the columns b, a, wanted a, b"):
+            call()
+
+
+def test_targets_of_other_dates():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": np.sin(np.arange(30))}, pandas.date_range("2024", periods=30))
+    with pytest.raises(ValueError, match="y: got other dates than those of X"):
+        Forecaster(6, 3, **QUICK).fit(frame, frame["a"].shift(1, freq="D"))
+
+
+def test_few_of_each_class():
+    """Too few are held out to have one of each among them."""
+    X = np.random.default_rng(0).normal(size=(30, 4, 1))
+    options = {**QUICK, "max_iter": 2}
+    made = SequenceClassifier(early_stopping=True, **options).fit(X, np.repeat(np.arange(15), 2))
+    assert len(made.classes_) == 15
+
+
 # ---- mistakes
 
 
@@ -299,6 +352,11 @@ def test_wrong_sequences(X, text):
 
 
 def test_wrong_calls():
+    X = np.zeros((4, 3, 1))
+    with pytest.raises(ValueError, match=r"y: got classes of several types \(NoneType, str\)"):
+        SequenceClassifier(**QUICK).fit(X, np.array(["a", None, "b", "a"], dtype=object))
+    with pytest.raises(ValueError, match=r"standardize: got numbers up to 3e\+200, whose variance overflows"):
+        SequenceRegressor(**QUICK).fit(np.arange(4.0).reshape(4, 1) * 1e200, np.arange(4))
     X, y = ragged(6)
     with pytest.raises(NotFittedError):
         SequenceClassifier().predict(X)

@@ -14,7 +14,7 @@ from .. import config, optim
 from ..data import DataLoader
 from ..train import Trainer
 from .network import Network
-from .sequences import Scale, Sequences, read
+from .sequences import Scale, Sequences, read, require_names
 from .settings import check_settings
 
 AT_ONCE = 256  # sequences of one call of the network
@@ -60,6 +60,7 @@ class SequenceEstimator(BaseEstimator):
     _module: Network | None = None
     _structure: dict[str, Any]  # what the fitted network was made from
     _columns: int | None
+    _feature_names: tuple[str, ...] | None  # of the frames, if sequences were such
 
     def __init__(
         self,
@@ -121,10 +122,11 @@ class SequenceEstimator(BaseEstimator):
                 self.n_features_in_ = sequences.features
                 if hasattr(self, "feature_names_in_"):
                     del self.feature_names_in_
-            self._columns = sequences.columns
+            self._columns, self._feature_names = sequences.columns, sequences.names
         elif sequences.features != len(self.input_mean_):
             wanted = f"is expecting {len(self.input_mean_)} features as input, a step"
             raise ValueError(f"X has {sequences.features} features, but {type(self).__name__} {wanted}")
+        require_names("X", sequences.names, self._feature_names)
         return sequences
 
     def _is_warm(self) -> bool:
@@ -191,8 +193,10 @@ class SequenceEstimator(BaseEstimator):
         """Which sequences to train on, and which to validate on: the last ones, if they are in order."""
         if not self.early_stopping:
             return np.arange(count), None
-        if labels is not None and np.bincount(labels).min() < 2:
-            labels = None  # too few of a class to have it on both sides
+        if labels is not None:
+            counts, held = np.bincount(labels), int(np.ceil(self.validation_fraction * count))
+            if counts.min() < 2 or len(counts) > min(held, count - held):
+                labels = None  # too few to have each class on both sides
         parts = train_test_split(
             np.arange(count),
             test_size=self.validation_fraction,

@@ -65,9 +65,13 @@ class SequenceClassifier(ClassifierMixin, SequenceEstimator):
         if len(y) != len(sequences):
             raise ValueError(f"y: got {len(y)} classes, wanted {len(sequences)} as there are sequences")
         assert_all_finite(y, input_name="y")
+        try:
+            classes = np.unique(y)
+        except TypeError:  # which cannot be put in order
+            kinds = ", ".join(sorted({type(label).__name__ for label in y}))
+            raise ValueError(f"y: got classes of several types ({kinds}), wanted numbers or words") from None
         check_classification_targets(y)
         weights = weights_of(sample_weight, len(sequences))
-        classes = np.unique(y)
         if self._is_warm():
             if not np.isin(classes, self.classes_).all():
                 raise ValueError(f"y: got the classes {classes}, wanted {self.classes_} as in the fit before")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..data.frame_times import every_step, following
+from ..data.frame_times import every_step, following, zone_of, zoned
 from ..errors import DataError
 
 
@@ -14,8 +14,9 @@ class End(NamedTuple):
     """Where a series with dates ends: what its forecasts are called, and when they are."""
 
     names: tuple[str, ...] | str | None  # of columns, or of a series
-    last: np.datetime64
+    last: np.datetime64  # of UTC, if there is a time zone
     freq: str
+    zone: Any = None
 
 
 def end_of(part: Any, where: str) -> End | None:
@@ -42,7 +43,14 @@ def end_of(part: Any, where: str) -> End | None:
     if freq is None:
         return None
     names = part.name if part.ndim == 1 else tuple(part.columns)
-    return End(names, times[-1], to_offset(freq).freqstr)
+    return End(names, times[-1], to_offset(freq).freqstr, zone_of(part))
+
+
+def require_same_times(X: Any, y: Any, where: str) -> None:
+    """Raise ValueError if both are of pandas with dates, and these differ."""
+    times = [getattr(part, "index", None) for part in (X, y)]
+    if all(hasattr(index, "freq") for index in times) and not times[0].equals(times[1]):
+        raise ValueError(f"{where}: got other dates than those of X, wanted the same")
 
 
 def dated(values: np.ndarray, names: Any, end: End | None) -> Any:
@@ -51,7 +59,7 @@ def dated(values: np.ndarray, names: Any, end: End | None) -> Any:
         return values
     import pandas
 
-    index = pandas.DatetimeIndex(following(np.array([end.last]), end.freq, len(values)), name="time")
+    index = zoned(following(np.array([end.last]), end.freq, len(values), end.zone), end.zone).rename("time")
     if values.ndim == 1:
-        return pandas.Series(values, index, name=names if isinstance(names, str) else None)
+        return pandas.Series(values, index, name=None if isinstance(names, tuple) else names)
     return pandas.DataFrame(values, index, [*names] if isinstance(names, tuple) else None)

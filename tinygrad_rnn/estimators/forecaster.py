@@ -10,9 +10,9 @@ from sklearn.utils.validation import check_array, check_is_fitted
 
 from ..checks import whole_number
 from .base import weights_of
-from .dates import End, dated, end_of
+from .dates import End, dated, end_of, require_same_times
 from .regressor import NumberEstimator
-from .sequences import Sequences
+from .sequences import Sequences, names_of, require_names
 
 
 class Forecaster(NumberEstimator):
@@ -127,13 +127,14 @@ class Forecaster(NumberEstimator):
             whole_number(name, getattr(self, name))
         several = _is_several(X)
         series = self._series(X)
-        goals = series if y is None else self._goals(y, series, several)
+        goals = series if y is None else self._goals(y, X, series, several)
         if self._is_warm() and (y is None) != self._alone:
             raise ValueError("warm_start: got y in one fit, and none in the other, wanted the same columns")
         weights = _weights(sample_weight, series, several)
         windows, targets, factors = self._windows(series, goals, weights)
         self.n_features_in_ = series[0].shape[1]
         self._columns = None
+        self._feature_names = next(filter(None, map(names_of, X if several else [X])), None)
         self._alone = y is None
         told = X if y is None else y
         self._one_number = all(np.asarray(part).ndim == 1 for part in (told if several else [told]))
@@ -193,7 +194,7 @@ class Forecaster(NumberEstimator):
         check_is_fitted(self, "weights_")
         several = _is_several(X)
         series = self._series(X, fitted=True)
-        goals = series if y is None else self._goals(y, series, several)
+        goals = series if y is None else self._goals(y, X, series, several)
         weights = _weights(sample_weight, series, several)
         windows, targets, factors = self._windows(series, goals, weights)
         return float(r2_score(targets, self._tell(windows).reshape(len(targets), -1), sample_weight=factors))
@@ -212,12 +213,18 @@ class Forecaster(NumberEstimator):
             if part.shape[1] != wanted:
                 text = f"X has {part.shape[1]} features, but {type(self).__name__} is expecting {wanted} features"
                 raise ValueError(f"{text} as input")
+        frames = [names_of(part) for part in (X if several else [X])]
+        known = self._feature_names if fitted or self._is_warm() else next(filter(None, frames), None)
+        for name, columns in zip(names, frames):
+            require_names(name, columns, known)
         return parts
 
-    def _goals(self, y: Any, series: list[np.ndarray], several: bool) -> list[np.ndarray]:
+    def _goals(self, y: Any, X: Any, series: list[np.ndarray], several: bool) -> list[np.ndarray]:
         goals = [_columns(part, "y", self) for part in (y if several else [y])]
         if [len(goal) for goal in goals] != [len(s) for s in series]:
             raise ValueError(f"y: got {[*map(len, goals)]} steps, wanted {[*map(len, series)]} as X has")
+        for part, goal in zip(X if several else [X], y if several else [y]):
+            require_same_times(part, goal, "y")
         return goals
 
     def _windows(

@@ -19,11 +19,14 @@ class Sequences(NamedTuple):
         Which steps are there; None if all are.
     columns : int or None
         Of the table that it was, in which each row is a sequence of single numbers.
+    names : tuple of str or None
+        Of the features, if the sequences are frames.
     """
 
     values: np.ndarray
     mask: np.ndarray | None
     columns: int | None
+    names: tuple[str, ...] | None = None
 
     @property
     def features(self) -> int:
@@ -34,7 +37,7 @@ class Sequences(NamedTuple):
 
     def rows(self, index: Any) -> Sequences:
         """Some of the sequences."""
-        return Sequences(self.values[index], None if self.mask is None else self.mask[index], self.columns)
+        return Sequences(self.values[index], None if self.mask is None else self.mask[index], self.columns, self.names)
 
 
 def read(X: Any, owner: Any) -> Sequences:
@@ -62,6 +65,18 @@ def read(X: Any, owner: Any) -> Sequences:
     return Sequences(array.reshape(*array.shape[:2], -1).astype(np.float64, copy=False), None, columns)
 
 
+def names_of(part: Any) -> tuple[str, ...] | None:
+    """The names of a frame's columns, if it is one and they are words."""
+    names = tuple(getattr(part, "columns", ()))
+    return names if names and all(isinstance(name, str) for name in names) else None
+
+
+def require_names(what: str, names: tuple[str, ...] | None, wanted: tuple[str, ...] | None) -> None:
+    """Raise ValueError if columns have other names than others had, or another order."""
+    if names is not None and wanted is not None and names != wanted:
+        raise ValueError(f"{what}: got the columns {', '.join(names)}, wanted {', '.join(wanted)}, in this order")
+
+
 def _is_ragged(X: Any) -> bool:
     """Whether it is a list of sequences whose lengths differ, or of tables."""
     if not isinstance(X, list | tuple) and not (isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1):
@@ -73,6 +88,7 @@ def _is_ragged(X: Any) -> bool:
 
 def _ragged(items: list, owner: Any) -> Sequences:
     arrays: list[np.ndarray] = []
+    names = next(filter(None, map(names_of, items)), None)
     for i, item in enumerate(items):
         if not len(item):
             raise ValueError(f"X[{i}]: got no steps, wanted at least one")
@@ -83,6 +99,7 @@ def _ragged(items: list, owner: Any) -> Sequences:
             raise ValueError(f"X[{i}]: got shape {array.shape}, wanted (steps,), or (steps, features) as the others")
         if arrays and array.shape[1:] != arrays[0].shape[1:]:
             raise ValueError(f"X[{i}]: got {array.shape[1]} features, wanted {arrays[0].shape[1]} as the first one has")
+        require_names(f"X[{i}]", names_of(item), names)
         arrays.append(array)
     lengths = np.array([len(a) for a in arrays])
     longest = lengths.max()
@@ -90,7 +107,7 @@ def _ragged(items: list, owner: Any) -> Sequences:
     for row, a in zip(values, arrays):
         row[longest - len(a) :] = a.reshape(len(a), -1)
     mask = np.arange(longest) >= longest - lengths[:, None]
-    return Sequences(values, None if mask.all() else mask, None)
+    return Sequences(values, None if mask.all() else mask, None, names)
 
 
 class Scale(NamedTuple):
@@ -103,8 +120,11 @@ class Scale(NamedTuple):
     def of(values: np.ndarray, weights: np.ndarray) -> Scale:
         """Of rows, (N, F), each with a weight."""
         low = values.min(0)
-        mean = low + np.average(values - low, axis=0, weights=weights)  # of a constant column just that
-        spread = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weights))
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean = low + np.average(values - low, axis=0, weights=weights)  # of a constant column just that
+            spread = np.sqrt(np.average((values - mean) ** 2, axis=0, weights=weights))
+        if not np.isfinite(spread).all():
+            raise ValueError(f"standardize: got numbers up to {np.abs(values).max():.3g}, whose variance overflows")
         return Scale(mean, np.where(spread > 1e-12 * np.abs(mean), spread, 1.0))
 
     @staticmethod
