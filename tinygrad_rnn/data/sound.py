@@ -17,7 +17,7 @@ def read_audio(path: str | PathLike[str]) -> tuple[np.ndarray, int]:
     """The samples of a sound file of any usual format, and their rate.
 
     The library soundfile reads it: ``pip install "tinygrad_rnn[audio]"``. For WAV files of numbers, :func:`read_wav`
-    needs no library, and notices where a file was cut.
+    needs no library, and notices where a file was cut; libsndfile gives what is there of WAV, AIFF and MP3.
 
     Parameters
     ----------
