@@ -48,7 +48,7 @@ def end_of(part: Any, where: str) -> End | None:
 
 def require_same_times(X: Any, y: Any, where: str) -> None:
     """Raise ValueError if both are of pandas with dates, and these differ."""
-    times = [getattr(part, "index", None) for part in (X, y)]
+    times: list[Any] = [getattr(part, "index", None) for part in (X, y)]
     if all(hasattr(index, "freq") for index in times) and not times[0].equals(times[1]):
         raise ValueError(f"{where}: got other dates than those of X, wanted the same")
 
