@@ -425,6 +425,13 @@ def test_tensors_in_a_list():
             TypeError, match=r"np\.\w+: got tensors that require gradients, which would get lost; pass one"
         ):
             function([x, x])
+    for name, call in (
+        ("vectorize", lambda: np.vectorize(float)(x)),
+        ("r_", lambda: np.r_[x, x]),
+        ("c_", lambda: np.c_[x, x]),
+    ):
+        with pytest.raises(TypeError, match=f"np.{name}: got tensors that require gradients"):
+            call()
     with pytest.raises(TypeError, match="got tensors that require gradients"):
         np.full(2, x)
     for convert in (np.array, np.asarray, np.asanyarray, np.asarray_chkfinite, np.ascontiguousarray):

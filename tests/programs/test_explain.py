@@ -104,3 +104,18 @@ def test_what_is_not_compiled_has_no_parts():
     assert not report.native
     assert report.parts == ()
     assert "float()" in str(report)
+
+
+def test_a_compiled_function_in_a_notebook():
+    def scaled(x, factor):
+        return x * float(x.sum()) if factor > 2 else x * factor
+
+    fast = tr.compile(scaled)
+    assert fast._repr_html_().startswith("<p><b>compile(test_a_compiled_function_in_a_notebook.&lt;locals&gt;.scaled)")
+    assert "0 programs" in fast._repr_html_()
+    fast(tr.tensor(numbers(3)), 1)
+    assert "1 program for" in fast._repr_html_()
+    with pytest.warns(RuntimeWarning, match="runs on the tape"):
+        fast(tr.tensor(numbers(3)), 3)
+    assert "1 program for" in fast._repr_html_()
+    assert "<li>on the tape: float() of a tensor at" in fast._repr_html_()

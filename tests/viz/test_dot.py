@@ -54,6 +54,13 @@ def test_long_graphs_need_no_recursion():
     assert len(parse(viz.to_dot(y))[0]) == 3001
 
 
+def test_what_cannot_be_drawn():
+    with pytest.raises(TypeError, match="tensor: got ndarray, wanted a Tensor"):
+        viz.to_dot(np.ones(3))
+    with pytest.raises(TypeError, match=r"layer: got GRUCell, wanted a recurrent layer; of a cell: nn.Recurrent"):
+        viz.program_dot(nn.GRUCell(3, 4))
+
+
 def test_names_are_quoted():
     w = tr.ones((2,)).requires_grad_()
     assert r"a \"b\" \\c\nd (2,)" in viz.to_dot(w, {'a "b" \\c\nd': w})

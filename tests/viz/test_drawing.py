@@ -82,6 +82,11 @@ def test_what_does_not_compile_is_shown_with_odd_letters():
     assert "Branching(<&>\"')" in [text.text for text in ElementTree.fromstring(svg).iter(f"{SVG}text")]
 
 
+def test_control_characters_are_no_xml():
+    w = tr.ones((2,)).requires_grad_()
+    assert titles(viz.to_dot(w, {"a\x07\x1b<b>": w}).svg()) == ["a\ufffd\ufffd<b> (2,)"]
+
+
 def test_long_graphs_show_their_end():
     drawing = chain(3000)
     svg = drawing.svg()

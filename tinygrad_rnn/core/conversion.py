@@ -36,7 +36,11 @@ def _refuse_functions() -> None:
     if not code.co_filename.startswith(_FUNCTIONS) and code.co_name != "getdata":  # of operators on masked arrays
         return
     while frame is not None and frame.f_code.co_filename.startswith(_NUMPY):
-        name, frame = frame.f_code.co_name, frame.f_back
+        name = frame.f_code.co_name
+        if name.startswith("__") and "self" in frame.f_locals:  # np.vectorize(f)(t), np.r_[t]
+            kind = type(frame.f_locals["self"]).__name__
+            name = {"RClass": "r_", "CClass": "c_"}.get(kind, kind)
+        frame = frame.f_back
     caller = frame.f_globals.get("__name__", "") if frame is not None else ""
     if name not in _CONVERSIONS and caller.split(".")[0] != "matplotlib":
         raise TypeError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Callable
+from html import escape
 from typing import Any, TypeVar, overload
 
 from ..checks import one_of
@@ -168,6 +169,16 @@ class CompiledFunction(Wrapper):
 
     def __repr__(self) -> str:
         return f"compile({self.function!r})"
+
+    def _repr_html_(self) -> str:
+        """How many programs there are for its calls, and why others have none, for notebooks."""
+        programs = self._known.programs
+        made = [entry.made for entries in programs.entries.values() for entry in entries] if programs else []
+        reasons = dict.fromkeys(reason for reason in made if isinstance(reason, str))
+        count = sum(not isinstance(one, str) for one in made)
+        told = f"{count} program{'' if count == 1 else 's'} for calls so far; explain(...) tells of one"
+        lines = "".join(f"<li>on the tape: {escape(reason)}</li>" for reason in reasons)
+        return f"<p><b>compile({escape(self._title)})</b> {told}</p>" + (f"<ul>{lines}</ul>" if lines else "")
 
 
 class _Known(Opaque):

@@ -43,6 +43,8 @@ def to_dot(tensor: Tensor, names: Mapping[str, Tensor] | Module | None = None) -
       n2 -> n1
     }
     """
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"tensor: got {type(tensor).__name__}, wanted a Tensor")
     pairs = names.named_parameters() if isinstance(names, Module) else (names or {}).items()
     known = {id(t): name for name, t in pairs}
     root: Any = producer(tensor)
@@ -89,6 +91,8 @@ def program_dot(layer: Any, x: Any = None) -> Drawing:
     >>> text.count("sigmoid"), text.count("tanh")
     (2, 1)
     """
+    if not hasattr(layer, "explain"):
+        raise TypeError(f"layer: got {type(layer).__name__}, wanted a recurrent layer; of a cell: nn.Recurrent(cell)")
     groups = []
     for i, report in enumerate(layer.explain(x).cells):
         title = f"{report.where}: {report.cell!r}" if report.where else repr(report.cell)

@@ -77,7 +77,7 @@ def _node(node: Any, text: str, x: float, y: float, width: float) -> str:
     else:
         corner = f'x="{x - width / 2:.1f}" y="{y - HEIGHT / 2:.1f}" width="{width:.1f}" height="{HEIGHT}"'
         shape = f'<rect {corner} rx="6" {style}/>'
-    return f"<g><title>{escape(node.label)}</title>{shape}{_text(x, y + 4, text)}</g>"
+    return f"<g><title>{_escaped(node.label)}</title>{shape}{_text(x, y + 4, text)}</g>"
 
 
 def _way(points: list[tuple[float, float]]) -> str:
@@ -168,7 +168,12 @@ def _page(width: float, height: float, lines: Sequence[str]) -> str:
 
 
 def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{INK}">{escape(text)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{INK}">{_escaped(text)}</text>'
+
+
+def _escaped(text: str) -> str:
+    """Text as XML has it, which knows no control characters."""
+    return escape("".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text))
 
 
 def _shortened(text: str, most: int = MOST_LETTERS) -> str:
