@@ -192,6 +192,14 @@ def test_names_that_do_not_fit(names, error, words):
         np.testing.assert_array_equal(array, before[name])
 
 
+def test_a_beginning_of_all_names():
+    """The error says how to take it away, with an option that there is."""
+    state = {f"module.{name}": torch.from_numpy(array) for name, array in tagger().state_dict().items()}
+    with pytest.raises(CheckpointError, match=r"all names begin with 'module\.': pass names=\{'module': ''\}"):
+        tr.io.from_torch(state, into=tagger())
+    tr.io.from_torch(state, into=tagger(), names={"module": ""})
+
+
 def test_skip():
     model = tagger()
     bias = model.head.bias.numpy().copy()

@@ -97,7 +97,7 @@ def from_torch(
     arrays = renamed(_arrays(source), names)
     if into is None:
         return arrays
-    load_arrays(into, arrays, title, skipped=skipped)
+    load_arrays(into, arrays, title, skipped=skipped, by_names=True)
     return into
 
 

@@ -106,11 +106,12 @@ def load_arrays(
     remark: Callable[[], str] = str,
     strict: bool = True,
     skipped: Collection[str] = (),
+    by_names: bool = False,
 ) -> LoadReport:
     """Write arrays by name into a model, all or none; :func:`load` of what is in memory.
 
     Errors begin with `title`, which says where the arrays are from, and with the `remark` about it. The names of
-    `skipped` keep their values.
+    `skipped` keep their values. With `by_names` callers take beginnings away by ``names=``, or else by ``prefix=``.
     """
     own = check_module(model).state_dict()
     arrays = {name: array for name, array in arrays.items() if name not in skipped}
@@ -123,7 +124,7 @@ def load_arrays(
         tensors = {name: id(tensor) for name, tensor in model._state()}
         here = {tensors[name] for name in arrays if name in tensors}  # what is shared is needed once
         needed = {name: a for name, a in wanted.items() if name in arrays or tensors[name] not in here}
-        problems = _differences(arrays, needed, strict)
+        problems = _differences(arrays, needed, strict, by_names)
         if not problems:  # of values
             raise CheckpointError(f"{title}: {error}") from None
         head = f"{title}: does not fit {type(model).__name__}{remark()}:\n  "
@@ -167,7 +168,9 @@ def _without(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray
     return found
 
 
-def _differences(got: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], strict: bool) -> list[str]:
+def _differences(
+    got: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], strict: bool, by_names: bool
+) -> list[str]:
     """Differences between a file and a model, a line for each name; or the prefix that all differ by."""
     missing = [name for name in wanted if name not in got]
     if strict and missing:
@@ -176,7 +179,8 @@ def _differences(got: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]
             if all(prefix + name in got for name in missing):
                 all_of_them = all(name.startswith(prefix) for name in got)
                 names = "all names begin" if all_of_them else "the names that it wants begin"
-                return [f"{names} with {prefix!r}: pass prefix={prefix!r}"]
+                option = f"names={{{prefix[:-1]!r}: ''}}" if by_names else f"prefix={prefix!r}"
+                return [f"{names} with {prefix!r}: pass {option}"]
     lines = []
     if strict:
         lines += [f"{name}: not in the file, wanted {_kind(wanted[name])}" for name in missing]

@@ -89,7 +89,7 @@ def from_keras(
     arrays = renamed(arrays, names)
     if into is None:
         return arrays
-    load_arrays(into, arrays, path, skipped=skipped)
+    load_arrays(into, arrays, path, skipped=skipped, by_names=True)
     return into
 
 
