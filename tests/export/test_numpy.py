@@ -135,6 +135,49 @@ def test_steps_that_count(batch_first, tmp_path):
         check(module.forward(*on.leaves(args)), on.on_tape(layer, *args))
 
 
+def test_names_of_all_kinds(tmp_path):
+    """Parameters, parts and inputs may be called as Python does not allow, or as something that the file needs."""
+    names = ("class", "np", "Path", "weights", "range", "sum", "sigmoid", "T", "B", "t")
+    parts = ('quo"""te', "line\nbreak", "in", "a b", "back\\slash")
+
+    class Odd(nn.Module):
+        def __init__(self):
+            for i, name in enumerate(names):
+                setattr(self, name, nn.Parameter(np.full(3, 0.5 + 0.1 * i, np.float32)))
+            self.parts, self.layer = nn.ModuleDict({name: nn.Linear(3, 3) for name in parts}), nn.GRU(3, 4)
+
+        def forward(self, values):
+            x = values['an """input']
+            for name in names:
+                x = x + getattr(self, name)
+            for part in parts:
+                x = tr.tanh(self.parts[part](x))
+            return {part: self.layer(x)[0] for part in parts}
+
+    tr.seed(0)
+    model, x = Odd(), np.random.default_rng(0).standard_normal((5, 2, 3)).astype(np.float32)
+    module = load(to_numpy(model, {'an """input': x}, tmp_path / "m.py"))
+    found = module.forward(x)
+    assert list(found) == list(parts)
+    check(found, on.on_tape(model, {'an """input': x}))
+    assert module.step(x[0], module.initial_state(2))[0].keys() == found.keys()
+
+
+def test_layers_over_several_times_are_no_stream(tmp_path):
+    class Pair(nn.Module):
+        def __init__(self):
+            self.first, self.second = nn.GRU(3, 4), nn.GRU(2, 4)
+
+        def forward(self, x, z):
+            return self.second(z, self.first(x)[1])[0]
+
+    model, rng = Pair(), np.random.default_rng(0)
+    args = [rng.standard_normal((n, 2, k)).astype(np.float32) for n, k in ((5, 3), (6, 2))]
+    files = to_numpy(model, tuple(args), tmp_path / "m.py")
+    assert files.streaming == "Pair: its layers run over sequences of several lengths, T, S"
+    check(load(files).forward(*args), on.on_tape(model, *args))
+
+
 def test_without_this_package(tmp_path):
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU())
     layer = nn.LSTM(3, 4, num_layers=2, bidirectional=True)
@@ -185,8 +228,9 @@ def test_refusals(tmp_path):
         del registry["own"]
     with pytest.raises(ExportError, match=r"wanted the name of a file that ends with \.py"):
         to_numpy(nn.Linear(2, 2), x, tmp_path / "m.txt")
-    with pytest.raises(ExportError, match="wanted a name that Python can import"):
-        to_numpy(nn.Linear(2, 2), x, tmp_path / "my-model.py")
+    for name in ("my-model.py", "numpy.py"):
+        with pytest.raises(ExportError, match="wanted a name that Python can import"):
+            to_numpy(nn.Linear(2, 2), x, tmp_path / name)
     with pytest.raises(OSError, match="nowhere"):
         to_numpy(nn.Linear(2, 2), x, tmp_path / "nowhere" / "m.py")
     (tmp_path / "a.py").mkdir()

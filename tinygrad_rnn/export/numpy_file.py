@@ -23,6 +23,8 @@ from .numpy_writer import Writer
 from .streaming import stream
 from .tracing import trace
 
+IMPORTED = ("numpy", "pathlib")  # by the file, which must not stand in their way
+
 
 class NumpyFiles(NamedTuple):
     """What :func:`to_numpy` wrote.
@@ -88,7 +90,7 @@ def to_numpy(model: Any, example: Any, path: str | PathLike[str]) -> NumpyFiles:
     target = Path(os.fspath(atomic.checked(path)))
     if target.suffix != ".py":
         raise ExportError(f"path: got {os.fspath(path)!r}, wanted the name of a file that ends with .py")
-    if not target.stem.isidentifier() or keyword.iskeyword(target.stem):
+    if not target.stem.isidentifier() or keyword.iskeyword(target.stem) or target.stem in IMPORTED:
         raise ExportError(f"path: got {os.fspath(path)!r}, wanted a name that Python can import, such as model.py")
     graph = trace(model, example)
     refuse(graph)

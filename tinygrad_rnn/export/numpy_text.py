@@ -44,7 +44,12 @@ def one_line(module: Any) -> str:
     """A module as it shows itself, if that is one line; else its class."""
     text = repr(module)
     awkward = len(text) > 80 or any(c in text for c in '\n"\\')  # it becomes part of a docstring
-    return type(module).__name__ if awkward else text
+    return plain(type(module).__name__) if awkward else text
+
+
+def plain(name: str) -> str:
+    """A name as comments and docstrings can hold it."""
+    return "".join(c if c.isprintable() and c not in '"\\' else "?" for c in name)
 
 
 def mentions(text: str, name: str) -> bool:

@@ -11,9 +11,9 @@ import numpy as np
 from ..core import tree
 from . import numpy_functions
 from .graph import Constant, Graph, Node, Parameter, Scan, Step, Value, order
-from .numpy_block import Block, Written, clean
+from .numpy_block import RESERVED, Block, Written, clean
 from .numpy_table import Text, setting
-from .numpy_text import bare, describe, is_constant, mentions, nest, one_line, reads
+from .numpy_text import bare, describe, is_constant, mentions, nest, one_line, plain, reads
 from .source_names import step_names
 from .streaming import Stream
 
@@ -60,12 +60,12 @@ class Writer:
 
     def _head(self, made: Stream | None) -> str:
         lines = [
-            f'"""{self.graph.title}, exported by tinygrad_rnn: it needs NumPy, and {self.module}.npz beside it.',
+            f'"""{plain(self.graph.title)}, exported by tinygrad_rnn: it needs NumPy, and {self.module}.npz beside it.',
             "",
         ]
-        lines += ["forward() takes", *(f"    {v.name}: {describe(v)}" for v in self.graph.inputs), "and returns"]
+        lines += ["forward() takes", *(f"    {clean(v.name)}: {describe(v)}" for v in self.graph.inputs), "and returns"]
         lines += [f"    {describe(v)}" for v in self.graph.outputs]
-        sizes = ", ".join(f"{name} is axis {axis} of {v.name}" for name, (v, axis) in self.graph.sizes.items())
+        sizes = ", ".join(f"{name} is axis {axis} of {clean(v.name)}" for name, (v, axis) in self.graph.sizes.items())
         lines += ["", f"Any size will do where there is a letter: {sizes}."] if sizes else []
         if made is not None:
             lines += ["", "As a stream, one time step after the other:", "", *self._use(made)]
@@ -73,7 +73,7 @@ class Writer:
 
     def _use(self, made: Stream) -> list[str]:
         """How to run it as a stream."""
-        names = ", ".join(v.name for v in made.graph.inputs[: self._given(made)])
+        names = ", ".join(clean(v.name) for v in made.graph.inputs[: self._given(made)])
         if not made.first:
             return [f"    ... = step({names})"]
         return ["    state = initial_state(B)", f"    ..., state = step({names}, state)"]
@@ -97,7 +97,7 @@ class Writer:
 
     def _global(self, hint: str) -> str:
         name, n = clean(hint), 2
-        while name in self.reserved:
+        while name in self.reserved or name in RESERVED:
             name, n = f"{clean(hint)}_{n}", n + 1
         self.reserved.add(name)
         return name
@@ -134,7 +134,7 @@ class Writer:
         given = [block.define(v, hint) for v, hint in zip(scan.step_inputs, xs)]
         given += [block.define(v, hint) for v, hint in zip(scan.step_states, hs)]
         given += [block.define(v, "other") for v in self.extras(scan)]
-        title = f"of {path}, " if path else ""
+        title = f"of {plain(path)}, " if path else ""
         block.say(f'"""One time step {title}{one_line(scan.cell)}."""')
         self._write(block, scan.body, path)
         results = [*scan.step_outputs, *scan.new_states]
@@ -175,7 +175,7 @@ class Writer:
         sizes = self._sizes(graph, parameters, "\n".join(block.lines[start:]))
         block.lines[start:start] = [f"    {line}" for line in sizes]
         self.calls |= block.calls
-        title = f'    """{graph.title}."""'
+        title = f'    """{plain(graph.title)}."""'
         return "\n".join([f"def {name}({', '.join(parameters)}):", title, *block.lines])
 
     def _initial_state(self, made: Stream) -> str:
@@ -198,7 +198,7 @@ class Writer:
         nodes = [node for node in made.graph.nodes if not all(id(r) in self.outer for r in node.results)]
         block.expect(nodes, reads, made.graph.outputs)
         parameters = [block.define(v, v.name) for v in made.graph.inputs[:n]]
-        block.say(f'"""One time step of {self.graph.title}."""')
+        block.say(f'"""One time step of {plain(self.graph.title)}."""')
         for v, parameter in zip(made.graph.inputs, parameters):
             dtype = f", {setting(v.dtype)}" if v.dtype.kind == "f" else ""
             block.say(f"{parameter} = np.asarray({parameter}{dtype})")
@@ -255,7 +255,7 @@ class Writer:
                 block.write(node)
                 if len(block.lines) > before and node.module:
                     block.lines.insert(
-                        before, f"{block.indent}# {node.module}: {one_line(self.graph.modules[node.module])}"
+                        before, f"{block.indent}# {plain(node.module)}: {one_line(self.graph.modules[node.module])}"
                     )
                 module = node.module if len(block.lines) > before else module
             elif isinstance(node, Scan):
@@ -270,7 +270,7 @@ class Writer:
         way = "backwards" if scan.reverse else "forwards"
         if block.lines and block.lines[-1]:
             block.say("")
-        block.say(f"# {path or 'the layer'}: {one_line(scan.cell)}, {way} in time")
+        block.say(f"# {plain(path) or 'the layer'}: {one_line(scan.cell)}, {way} in time")
         names = step_names(scan.cell, len(scan.step_inputs), len(scan.step_states))[1]
         first = [block.code(s) for s in scan.states]
         resets = [block.code(s) for s in scan.reset_states]

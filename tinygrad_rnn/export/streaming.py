@@ -58,6 +58,9 @@ def stream(graph: Graph) -> Stream:
     time = scans[0].time
     if not isinstance(time, Size) or not time.is_name:
         raise ExportError(f"{graph.title}: its layers do not run over the time of its inputs, but over {time} steps")
+    if any(scan.time != time for scan in scans):
+        times = ", ".join(dict.fromkeys(str(scan.time) for scan in scans))
+        raise ExportError(f"{graph.title}: its layers run over sequences of several lengths, {times}")
     made = _Streamed(graph, next(iter(time.names))).made()
     _compare(graph, made, next(iter(time.names)))
     return made
