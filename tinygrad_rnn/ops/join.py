@@ -227,4 +227,4 @@ def roll(x: Value, shift: Shape, axis: Axes = None) -> Value:
 
 
 # records of operations, for programs, which tell them apart by these
-CONCAT, STACK, SPLIT = _concat.op, _stack.op, _split.op
+CONCAT, STACK, SPLIT, UNSTACK = _concat.op, _stack.op, _split.op, _unstack.op

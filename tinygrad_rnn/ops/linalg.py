@@ -250,4 +250,4 @@ def einsum(subscripts: str, *operands: Value) -> Value:
     return _einsum(*arrays, subscripts=",".join(inputs) + "->" + out)
 
 
-MATMUL = _matmul.op  # the record, for programs
+MATMUL, EINSUM = _matmul.op, _einsum.op  # the records, for programs

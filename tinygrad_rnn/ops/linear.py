@@ -64,3 +64,6 @@ def linear(x: Value, weight: Value, bias: Value = None) -> Value:
     if bias.shape != wanted[:1]:
         raise ShapeError(f"linear: bias: got shape {tuple(bias.shape)}, wanted {tuple(wanted[:1])}")
     return _linear(x, weight, bias)
+
+
+LINEAR = _linear.op  # the record, for programs

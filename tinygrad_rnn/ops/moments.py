@@ -154,3 +154,6 @@ def norm(x: Value, ord: float | None = None, axis: Axes = None, keepdims: bool =
     if known not in (1, np.inf) or len(axes) != 1:
         raise ValueError(f"norm: got ord={shown(ord)} over {len(axes)} axes, wanted None, or 1, 2 or inf over one axis")
     return (sum if ord == 1 else max)(abs(x), axis=axes, keepdims=keepdims)
+
+
+NORM = _norm.op  # the record, for programs

@@ -227,4 +227,4 @@ def any(x: Value, axis: Axes = None, keepdims: bool = False) -> Value:
 
 
 # records of operations, for programs, which tell them apart by these
-SUM, MAX, PROD = _sum.op, _max.op, _prod.op
+SUM, MAX, PROD, ARGMAX, ARGMIN = _sum.op, _max.op, _prod.op, _argmax.op, _argmin.op

@@ -300,4 +300,5 @@ def tile(x: Value, reps: Shape) -> Value:
 
 
 # records of operations, for programs, which tell them apart by these
-RESHAPE, TRANSPOSE, BROADCAST_TO, PAD = _reshape.op, _transpose.op, _broadcast_to.op, _pad.op
+RESHAPE, TRANSPOSE, BROADCAST_TO = _reshape.op, _transpose.op, _broadcast_to.op
+PAD, FLIP = _pad.op, _flip.op

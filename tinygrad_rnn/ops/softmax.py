@@ -97,3 +97,6 @@ def log_softmax(x: Value, axis: Axes = -1) -> Value:
     """``log(softmax(x))`` over `axis`, without overflow; NaN where all elements are minus infinity."""
     x = operand(x, "log_softmax")
     return _log_softmax(x, axis=several_axes(axis, x.shape, scalars=True))
+
+
+SOFTMAX, LOG_SOFTMAX, LOGSUMEXP = _softmax.op, _log_softmax.op, _logsumexp.op  # the records, for programs

@@ -11,25 +11,17 @@ import numpy as np
 from ...compiler.ir.lane_language import ReductionCode, parse, reduction_code
 from ...core import Op
 from ...errors import CompileError, ExportError
-from ...ops.cumulative import _cumsum as cumsum
+from ...ops.cumulative import CUMSUM
 from ...ops.elementwise import CONSTANT, floor_divide, remainder
-from ...ops.index import _embedding as embedding
-from ...ops.join import _stack as stack
-from ...ops.join import _unstack as unstack
+from ...ops.index import EMBEDDING
+from ...ops.join import STACK, UNSTACK
 from ...ops.layer_norm import layer_norm
-from ...ops.linalg import _einsum as einsum
-from ...ops.linear import _linear as linear
-from ...ops.moments import _norm as norm
-from ...ops.moments import centre
-from ...ops.reduce import _argmax as argmax
-from ...ops.reduce import _argmin as argmin
-from ...ops.reduce import _max as largest_of
-from ...ops.reduce import _prod as prod
-from ...ops.reduce import _sum as sum_of
-from ...ops.shape import _flip as flip
-from ...ops.softmax import _log_softmax as log_softmax
-from ...ops.softmax import _logsumexp as logsumexp
-from ...ops.softmax import _softmax as softmax
+from ...ops.linalg import EINSUM
+from ...ops.linear import LINEAR
+from ...ops.moments import NORM, centre
+from ...ops.reduce import ARGMAX, ARGMIN, MAX, PROD, SUM
+from ...ops.shape import FLIP
+from ...ops.softmax import LOG_SOFTMAX, LOGSUMEXP, SOFTMAX
 from ..graph import Node, Value
 from .arrays import Array, Length, broadcast, nested, plus, product, row_strides, times
 from .graph_writer import GraphWriter
@@ -97,7 +89,7 @@ def _reduce(out: GraphWriter, node: Node) -> Array:
     x, axes = out.of(node.args[0]), node.static.get("axis")
     rank = len(x.shape)
     axes = range(rank) if axes is None else (axes,) if isinstance(axes, int) else axes
-    code = PRODUCT if node.op is prod.op else reduction_code(node.op, node.static)
+    code = PRODUCT if node.op is PROD else reduction_code(node.op, node.static)
     return out.reduce(code, node.static, x, [i % rank for i in axes], bool(node.static.get("keepdims")))
 
 
@@ -202,7 +194,7 @@ def _argmax(out: GraphWriter, node: Node) -> Array:
 
     def compared(index: list[Length]) -> list[str]:
         at = [0 if i == axis else j for i, j in enumerate(index)]
-        sign = ">" if node.op is argmax.op else "<"
+        sign = ">" if node.op is ARGMAX else "<"
         put = f"{best.at(at)} = {x.at(index)}; {found.at(at)} = ({out.dialect.real})({index[axis]});"
         return [f"if ({x.at(index)} {sign} {best.at(at)}) {{ {put} }}"]
 
@@ -293,26 +285,26 @@ def _shape_of(out: GraphWriter, node: Node) -> tuple[Length, ...]:
     return tuple(map(out.length, node.results[0].shape))
 
 
-TOTAL, MOST = reduction_code(sum_of.op, {}), reduction_code(largest_of.op, {})
+TOTAL, MOST = reduction_code(SUM, {}), reduction_code(MAX, {})
 PRODUCT = ReductionCode(1.0, parse("{0} * {1}"), parse("{0}"), parse("{0}"))
 RULES: dict[Op, Rule] = {
     centre.op: _centre,
-    norm.op: _norm,
-    prod.op: _reduce,
-    argmax.op: _argmax,
-    argmin.op: _argmax,
-    cumsum.op: _cumsum,
+    NORM: _norm,
+    PROD: _reduce,
+    ARGMAX: _argmax,
+    ARGMIN: _argmax,
+    CUMSUM: _cumsum,
     remainder.op: lambda out, node: out.map("{0} - vfloor({0} / {1}) * {1}", *map(out.of, node.args)),
-    linear.op: _linear,
-    softmax.op: _softmax,
-    log_softmax.op: _log_softmax,
-    logsumexp.op: _logsumexp,
+    LINEAR: _linear,
+    SOFTMAX: _softmax,
+    LOG_SOFTMAX: _log_softmax,
+    LOGSUMEXP: _logsumexp,
     layer_norm.op: _layer_norm,
-    embedding.op: _embedding,
-    stack.op: _stack,
-    unstack.op: _unstack,
-    flip.op: _flip,
-    einsum.op: lambda out, node: out.contract(node.static["subscripts"], [out.of(a) for a in node.args]),
+    EMBEDDING: _embedding,
+    STACK: _stack,
+    UNSTACK: _unstack,
+    FLIP: _flip,
+    EINSUM: lambda out, node: out.contract(node.static["subscripts"], [out.of(a) for a in node.args]),
     floor_divide.op: lambda out, node: out.map("vfloor({0} / {1})", *map(out.of, node.args)),
     CONSTANT: lambda out, node: out.of(node.args[0]),
 }
