@@ -44,6 +44,17 @@ class Backwards(nn.Module):
         return (y * steps).mean(axis=1), y[:, -2:].reshape((-1, 8)), tr.pad(y, ((0, 0), (1, 2), (0, 0)))
 
 
+class Strided(nn.Module):
+    """A model that halves the time before its layer, and looks across the rows of the batch behind it."""
+
+    def __init__(self):
+        self.conv, self.rows = nn.Conv1d(3, 6, 3, stride=2), nn.Conv1d(5, 2, 3)
+        self.layer = nn.GRU(6, 5)
+
+    def forward(self, x):
+        return self.rows(tr.swapaxes(self.layer(self.conv(x))[0], 0, 1))
+
+
 def floats(*shape):
     return lambda rng, t, b: (rng.standard_normal([{"T": t, "B": b}.get(n, n) for n in shape]).astype(np.float32),)
 
@@ -51,6 +62,7 @@ def floats(*shape):
 OWN = [
     on.Example("normed", Normed, lambda rng, t, b: (rng.integers(0, 7, (t, b)),)),
     on.Example("backwards", Backwards, floats("B", "T", 3)),
+    on.Example("strided", Strided, floats("T", "B", 3)),
     on.Example("both", lambda: nn.LSTM(3, 4, num_layers=2, bidirectional=True), floats("T", "B", 3)),
     on.Example("merged", lambda: nn.Bidirectional(nn.GRUCell(3, 4), nn.MGUCell(3, 4), "sum"), floats("T", "B", 3)),
     on.Example("reversed", lambda: nn.Recurrent(nn.GRUCell(3, 4), reverse=True), floats("T", "B", 3)),
@@ -137,13 +149,32 @@ def test_models_in_double(tmp_path):
         def forward(self, x):
             return self.body(x) * tr.concat([self.float, 1 / self.float])
 
+    macros = {name: np.full(3, 1.5 + i) for i, name in enumerate(("NAN", "INFINITY", "M_PI", "linux", "bool"))}
+
+    class Macros(nn.Module):
+        def __init__(self):
+            for name, array in macros.items():
+                setattr(self, name, nn.Parameter(array))
+
+        def forward(self, x):
+            return sum((x * getattr(self, name) for name in macros), start=x)
+
     examples = [
+        on.Example("macros", Macros, lambda rng, t, b: (rng.standard_normal((b, 3)),)),
         on.Example("reserved", Reserved, lambda rng, t, b: (rng.standard_normal((b, 3)),)),
-        on.Example("both", OWN[2].make, lambda rng, t, b: (rng.standard_normal((t, b, 3)),)),
+        on.Example("both", OWN[3].make, lambda rng, t, b: (rng.standard_normal((t, b, 3)),)),
         on.Example("normed", Normed, OWN[0].inputs),
     ]
     doubles = [e._replace(make=lambda make=e.make: make().to("float64")) for e in examples]
     require_equal(doubles, tmp_path, dtype="float64", tolerance=1e-12)
+
+
+def test_the_least_sizes(tmp_path):
+    """A model that looks at several steps says how many it needs."""
+    _, file = exported(OWN[1], tmp_path)
+    assert " * Sequences have to have T at least 2.\n" in file.path.read_text()
+    _, file = exported(OWN[2], tmp_path)
+    assert "at least" not in file.path.read_text().partition("*/")[0]
 
 
 def test_layers_both_ways_need_no_example(tmp_path):

@@ -291,29 +291,24 @@ def _in_brackets(n: Length) -> Length:
 def picked(part: Any, n: Length, length: Lengths) -> tuple[Length, Length | None, int]:
     """The first index, how many, and the step, of a slice or a whole number of an axis of this length."""
     if not isinstance(part, slice):
-        at = _bound(part, n, length)
-        return at, None, 1
+        return _bound(length(part), n), None, 1
     step = 1 if part.step is None else part.step
-    if step not in (1, -1):
-        if isinstance(n, int) and all(v is None or isinstance(v, int) for v in (part.start, part.stop)):
-            found = range(n)[part]
-            return found.start, len(found), step
-        raise NotImplementedError(f"a slice with step {step}")
-    if isinstance(n, int) and all(v is None or isinstance(v, int) for v in (part.start, part.stop)):
-        found = range(n)[part]
+    first, last = (None if v is None else length(v) for v in (part.start, part.stop))
+    if not (isinstance(n, str) or isinstance(first, str) or isinstance(last, str)):
+        found = range(n)[slice(first, last, step)]
         return found.start, len(found), step
-    if step == -1:
-        if part.start is not None or part.stop is not None:
-            raise NotImplementedError("a slice backwards from or to a place")
+    if step == -1 and first is last is None:
         return plus(n, -1), n, -1
-    start: Length = 0 if part.start is None else _bound(part.start, n, length)
-    stop = n if part.stop is None else _bound(part.stop, n, length)
-    return start, stop if start == 0 else f"({stop} - ({start}))", 1
+    if step < 0:
+        raise NotImplementedError(f"a slice with step {step}")
+    start: Length = 0 if first is None else _bound(first, n)
+    stop = n if last is None else _bound(last, n)
+    count = stop if start == 0 else f"({stop} - ({start}))"
+    return start, count if step == 1 else f"(({count} + {step - 1}) / {step})", step
 
 
-def _bound(at: Any, n: Length, length: Lengths) -> Length:
-    value = length(at)
-    return plus(n, value) if isinstance(value, int) and value < 0 else value
+def _bound(at: Length, n: Length) -> Length:
+    return plus(n, at) if isinstance(at, int) and at < 0 else at
 
 
 def together(arrays: Sequence[Array]) -> tuple[Length, ...]:

@@ -67,7 +67,7 @@ def comment(title: str, usage: str, lines: Sequence[str], counts: HeaderText, di
     name = dialect.prefix
     libm = " (but for sine and cosine of huge numbers: -lm)" if {"sin", "cos"} & dialect.used else ""
     return "\n".join([
-        f"/* {title}",
+        f"/* {title}".replace("*/", "* /"),
         f" * {counts.weights} bytes of constants, {counts.state} of state, {counts.scratch} of the stack in a call;",
         f" * numbers are {dialect.real}{', matrices int8 with a scale for each row' if int8 else ''}.",
         " *",

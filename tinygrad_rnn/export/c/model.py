@@ -10,7 +10,7 @@ import numpy as np
 from ...errors import ExportError
 from ..evaluate import given_array, run_nodes
 from ..graph import SCAN, Graph, Input, Node, Parameter, Scan, Value
-from ..sizes import Size, named
+from ..sizes import Size, at, named
 from ..streaming import stream
 from .arrays import Array, Length, packed, product, row_strides
 from .graph_writer import GraphWriter
@@ -84,6 +84,37 @@ def refuse_unknown(graph: Graph, constants: Mapping[int, np.ndarray]) -> None:
 
 def _is_known(node: Node, constants: Mapping[int, np.ndarray]) -> bool:
     return all(id(r) in constants for r in node.results)
+
+
+def least_sizes(graph: Graph) -> dict[str, int]:
+    """The least of each size but the batch with which all values have the shapes that were traced.
+
+    A model that takes the last two steps, say, makes another shape of one step alone, for which the file is not made.
+    """
+    whole = graph.sizes_of(graph.example)
+    return {
+        name: next((n for n in range(1, whole[name]) if _has_shapes(graph, name, n)), whole[name])
+        for name in whole
+        if name != "B"
+    }
+
+
+def _has_shapes(graph: Graph, name: str, n: int) -> bool:
+    """Whether the example, with one of its sizes changed, gives the shapes of the graph."""
+    arrays = []
+    for v, a in zip(graph.inputs, graph.example):
+        for axis in [i for i, length in enumerate(v.shape) if length == named(name)]:
+            a = np.take(a, np.arange(n) % a.shape[axis], axis)
+        arrays.append(np.minimum(a, n) if a.dtype.kind in "iu" else a)  # lengths and places may be no larger
+    sizes = graph.sizes_of(arrays)
+    values: dict[int, Any] = {id(v): a for v, a in zip(graph.inputs, arrays)}
+    values |= {id(v): given_array(v, sizes) for v in graph.values() if id(v) not in values}
+    try:
+        with np.errstate(all="ignore"):
+            run_nodes(graph.nodes, values, sizes)
+    except (ArithmeticError, LookupError, TypeError, ValueError):
+        return False
+    return all(values[id(r)].shape == at(r.shape, sizes) for node in graph.nodes for r in node.results)
 
 
 # ---- step by step

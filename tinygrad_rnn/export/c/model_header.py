@@ -11,7 +11,7 @@ from .arrays import Lengths, product
 from .functions import Dialect
 from .graph_writer import GraphWriter
 from .header import USAGE, HeaderText, arguments, closed, comment, listing, opening, pointers, struct, unused
-from .model import Part, begin, constants_of, parts_of, refuse_unknown, streams, time_axis, write_graph
+from .model import Part, begin, constants_of, least_sizes, parts_of, refuse_unknown, streams, time_axis, write_graph
 from .step import StepWriter
 from .weights import Weights
 
@@ -139,6 +139,8 @@ def _sequence(graph: Graph, name: str, real: str, out: GraphWriter, reason: str)
     lines += [*_indented(out.lines), "}"]
     words = [arguments(len(graph.inputs), len(graph.outputs)), *sizes, *["work"] * bool(work)]
     usage = RUN.format(name=name, args=", ".join(words), reason=reason)
+    least = [f"{n} at least {count}" for n, count in least_sizes(graph).items() if count > 1]
+    usage += f"\n * Sequences have to have {' and '.join(least)}." * bool(least)
     if work:
         total = " + ".join(map(str, out.work))
         before = [f"{api} long {name}_work({', '.join(longs)}) {{", unused(sizes), f"    return {total};", "}", ""]

@@ -10,7 +10,11 @@ import numpy as np
 from .functions import Dialect
 
 KEYWORDS = """auto break case char const continue default do double else enum extern float for goto if inline int long
-register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while"""
+register restrict return short signed sizeof static struct switch typedef union unsigned void volatile while
+alignas alignof asm bool constexpr false nullptr static_assert thread_local true typeof typeof_unqual"""
+MACROS = re.compile(
+    r"NULL|NAN|INFINITY|HUGE_VAL\w*|(M|FP|MATH|SIG|WCHAR|WINT|PTRDIFF|SIZE)_\w+|U?INT\w+|linux|unix|i386"
+)
 LINE = 112  # characters of numbers in a line
 
 
@@ -94,7 +98,8 @@ def quantised(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def field_name(hint: str) -> str:
     """A name that C allows, for the parameter of this name."""
     name = re.sub(r"[^A-Za-z0-9_]+", "_", hint).strip("_")
-    return name if name[:1].isalpha() and name not in KEYWORDS.split() else f"w_{name}".rstrip("_")
+    taken = name in KEYWORDS.split() or MACROS.fullmatch(name)
+    return name if name[:1].isalpha() and not taken else f"w_{name}".rstrip("_")
 
 
 def unique(name: str, taken: Iterable[str]) -> str:
