@@ -290,6 +290,9 @@ class Run:
         """Write the metrics, and say what was written."""
         text = json.dumps({**metrics, "seconds": self.seconds, "losses": self.losses}, indent=1, default=listed)
         write_whole(self.path("metrics.json"), f"{text}\n".encode())
+        if self.losses:
+            name = next(iter(self.losses)) if len(self.losses) == 1 else "checkpoint*"
+            print(f"kept in {self.args.out} for --resume: {name}.safetensors, options.json")
         print("wrote:")
         for path in self.files:
             print(f"  {path}")

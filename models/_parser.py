@@ -76,3 +76,9 @@ class Parser(argparse.ArgumentParser):
         if unknown:
             self.error(f"unrecognized arguments: {' '.join(unknown)}")
         return known
+
+    def _check_value(self, action, value) -> None:
+        near = difflib.get_close_matches(str(value), [*map(str, action.choices or ())], 1, 0.7)
+        if near and value not in action.choices:
+            raise argparse.ArgumentError(action, f"got {value!r}, which is no choice; did you mean {near[0]}?")
+        super()._check_value(action, value)

@@ -306,6 +306,9 @@ def test_unknown_cell(capsys):
     with pytest.raises(SystemExit):
         command.main(["sine", "--cell", "elephant"])
     assert "argument --cell: invalid choice: 'elephant'" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        command.main(["sine", "--cell", "lstmm"])
+    assert "argument --cell: got 'lstmm', which is no choice; did you mean lstm?" in capsys.readouterr().err
 
 
 @pytest.mark.slow

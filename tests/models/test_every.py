@@ -63,7 +63,9 @@ def test_it_names_its_files(trained, capsys):
     assert command.main([name, "--resume", "--out", str(out)]) == 0
     lines = capsys.readouterr().out.splitlines()
     named = lines[lines.index("wrote:") + 1 :]
+    kept = lines[lines.index("wrote:") - 1].removeprefix(f"kept in {out} for --resume: ").split(", ")
     hidden = {path.name for path in out.iterdir() if path.name.startswith("checkpoint")} | {"options.json"}
+    assert all(list(out.glob(name)) for name in kept)
     assert {line.strip() for line in named} == {str(p) for p in out.iterdir() if p.name not in hidden}
     for file, content in before.items():
         first, second = load(content), load_file(out / file)
