@@ -12,6 +12,7 @@ import pytest
 from tinygrad_rnn.core import tree
 
 COMPILER = shutil.which("gcc") or shutil.which("clang") or shutil.which("cc")
+CLANG = shutil.which("clang")
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="there is no C compiler")
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Werror")
 

@@ -10,7 +10,8 @@ from tinygrad_rnn.testing.cell_table import CELLS, PAPER_CELLS
 from tinygrad_rnn.testing.random_cells import random_cell
 from tinygrad_rnn.testing.ranked_cells import random_ranked_cell
 
-from .c_library import arrays, compiled, initial, needs_compiler, run
+from . import c_library
+from .c_library import CLANG, arrays, compiled, initial, needs_compiler, run
 
 pytestmark = needs_compiler
 T, I, H = 4, 3, 5
@@ -90,6 +91,13 @@ def test_every_cell_of_the_table_in_single(tmp_path):
 @pytest.mark.slow
 def test_every_cell_of_the_table_in_double(tmp_path):
     require_equal([*table("float64"), *papers("float64")], tmp_path, "float64", 1e-12, "-O3")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CLANG is None, reason="there is no clang")
+def test_every_cell_of_the_table_by_clang(tmp_path, monkeypatch):
+    monkeypatch.setattr(c_library, "COMPILER", CLANG)
+    require_equal([*table("float32"), *papers("float32")], tmp_path, "float32", 1e-6, "-O3")
 
 
 def test_random_cells(tmp_path):

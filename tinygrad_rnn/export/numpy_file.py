@@ -46,9 +46,9 @@ def to_numpy(model: Any, example: Any, path: str | PathLike[str]) -> NumpyFiles:
     """Write a model as one Python file for NumPy alone, with its weights in an .npz file beside it.
 
     The file is meant to be read: values have the names that they have in the model's code, each recurrent layer is a
-    function for one time step and a loop. It has a function ``forward``, which takes and returns what the model does,
-    for any batch and time; and where all but the recurrent layers works step by step, ``initial_state`` and ``step``
-    for streams.
+    function for one time step and a loop. It has a function ``forward``, which takes what the model does, arrays in a
+    nest one by one, and returns what it does, for any batch and time; and where all but the recurrent layers works step
+    by step, ``initial_state`` and ``step`` for streams.
 
     Parameters
     ----------
