@@ -124,6 +124,7 @@ def test_shared_and_frozen():
     assert (summary.parameters, summary.trainable, summary.buffers, summary.bytes) == (45, 9, 3, 192)
     assert [row.name for row in summary.rows] == ["", "embedding", "head"]
     assert "45 parameters, 9 of them trained, 3 in buffers; 192 bytes" in str(summary)
+    assert repr(summary) == str(summary)
 
 
 def test_as_text_and_html():

@@ -232,9 +232,10 @@ def test_a_column_that_begins_late_stands_at_its_epochs(capsys):
     history = one.history
     assert np.isnan(history["val_loss"]).tolist() == np.isnan(history["val_accuracy"]).tolist() == [1, 1, 0, 0]
     assert one.state.watched() == history["val_loss"][-1]  # which patience counts, not the loss of the training
+    assert one.best.loss == min(history["val_loss"][2:])
     one.metrics = {}
     one.fit([(x, y)], epochs=5)
-    assert one.state.watched() == history["loss"][-1]
+    assert one.best.loss == one.state.watched() == history["loss"][-1]
     assert "val_" not in capsys.readouterr().out.splitlines()[-1]  # nothing of the epoch before
     one.metrics = {"accuracy": nn.accuracy}
     one.fit([(x, y)], epochs=6)

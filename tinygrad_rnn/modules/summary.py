@@ -49,7 +49,7 @@ class Row:
     buffers: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Summary:
     """Shapes and counts of a model, by module; ``str`` and notebooks show it as a table.
 
@@ -91,6 +91,8 @@ class Summary:
             cells = [f"{cell:<{width}}" for cell, width in zip(words, widths)]
             lines.append("  ".join([*cells, f"{count:>{widths[-1]}}"]).rstrip())
         return "\n".join([*lines, self._total()])
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         """A table for notebooks."""

@@ -68,8 +68,12 @@ class TrainingState:
     def end_epoch(self, row: Mapping[str, float]) -> None:
         """Append the numbers of an epoch to the history, and reset the counters of the epoch.
 
-        A column that was not there in epochs before has NaN for them, so that each number stands at its epoch.
+        A column that was not there in epochs before has NaN for them, so that each number stands at its epoch. Where
+        validation begins or ends, the best loss is looked for anew: those of training and validation do not compare.
         """
+        validated = len(self.history.get("val_loss", [])) == self.epoch
+        if self.epoch and validated != ("val_loss" in row):
+            self.best, self.best_weights = Best(), None
         for key, number in row.items():
             column = self.history.setdefault(key, [])
             column += [math.nan] * (self.epoch - len(column)) + [number]

@@ -85,7 +85,7 @@ class Trainer(Loop):
     loss : float
         Of the last batch.
     best : Best
-        Best loss so far, and its epoch.
+        Best loss so far, and its epoch; of the epochs with validation, once there are such.
     stop_reason : str or None
         Why the last :meth:`fit` ended early.
 
