@@ -90,7 +90,8 @@ class Report(NamedTuple):
         sections = [[head, *[f"  {line}" for line in self.lines]], *[part.lines() for part in self.parts]]
         return "\n\n".join("\n".join(lines) for lines in [*sections, ["cost", *[f"  {line}" for line in cost]]])
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return str(self)
 
 
 def report(title: str, found: Any, updates: Any = None) -> Report:
