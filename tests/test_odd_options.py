@@ -189,7 +189,7 @@ CALLS["nn"] |= {
 OTHERS = {
     "nn": "Cell Module Sequential cell_names detach_state functional init load register_cell",
     "optim": "Optimizer Schedule",
-    "train": "Best sweep",  # a result, and what starts processes: its own tests have odd options
+    "train": "Best RecurrentRollout sweep",  # a result; what plays games, and what starts processes: their own tests do
     "data": "Note download read_class_folders read_column read_conll read_csv_columns read_idx read_midi read_pairs "
     "read_text read_wav write_midi write_wav",
     "testing": "check_cell",

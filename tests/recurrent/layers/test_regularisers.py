@@ -349,7 +349,7 @@ def test_masks_without_a_row_for_each_batch_row_do_not_compile():
         def step(self, x, h):
             return x * self.drop(self.scale), h
 
-    with pytest.raises(CompileError, match=r"a random mask of shape \(3,\).*wanted one with a row for each batch row"):
+    with pytest.raises(CompileError, match=r"a random draw of shape \(3,\).*wanted one with a row for each batch row"):
         nn.Recurrent(Shared(), "compiled")(np.ones((T, B, I)))
 
 
