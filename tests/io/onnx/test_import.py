@@ -267,3 +267,27 @@ def test_models_of_pytorch(kind, dynamo, tmp_path):
         ids = torch.randint(0, 11, shape)
         with torch.no_grad():
             np.testing.assert_allclose(module(ids.numpy()).numpy(), net(ids).numpy(), atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_packed_sequences_of_pytorch(tmp_path):
+    """Which PyTorch writes as a sort by length, and its inverse."""
+    torch = pytest.importorskip("torch")
+    from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+    class Packed(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = torch.nn.GRU(3, 5, batch_first=True)
+
+        def forward(self, x, lengths):
+            y, h = self.rnn(pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False))
+            return pad_packed_sequence(y, batch_first=True)[0], h
+
+    torch.manual_seed(0)
+    net, x, lengths = Packed().eval(), torch.randn(3, 6, 3), torch.tensor([2, 6, 4])
+    torch.onnx.export(net, (x, lengths), tmp_path / "net.onnx", dynamo=False)
+    module = tr.io.from_onnx(tmp_path / "net.onnx", mode="eager")
+    with torch.no_grad():
+        for got, want in zip(module(x.numpy(), lengths.numpy()), net(x, lengths), strict=True):
+            np.testing.assert_allclose(got.numpy(), want.numpy(), atol=1e-6)

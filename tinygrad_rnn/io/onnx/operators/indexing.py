@@ -45,6 +45,24 @@ def gather_nd(node: Node, x: Any, indices: Any) -> Any:
     return ops.getitem(x, tuple(index[..., i] for i in range(index.shape[-1])))
 
 
+def _combines(node: Node) -> str:
+    how = node.get("reduction", "none")
+    return "" if how == "none" else f"its reduction is {how}, wanted none"
+
+
+@operator("ScatterElements", refuse=_combines)
+def scatter_elements(node: Node, x: Any, indices: Any, updates: Any) -> Any:
+    """A copy of which some elements along an axis are others; of several for one place the last."""
+    index = concrete(indices)
+    places = [*np.indices(index.shape)]
+    places[node.get("axis", 0)] = index
+    source = np.full(tuple(x.shape), -1)  # for each element, which one of the updates
+    source[tuple(places)] = np.arange(index.size).reshape(index.shape)
+    if not index.size:
+        return x
+    return ops.where(source >= 0, ops.take(ops.reshape(updates, (-1,)), np.maximum(source, 0), 0), x)
+
+
 @operator("OneHot", fixed=(1, 2))
 def one_hot(node: Node, indices: Any, depth: Any, values: Any) -> Any:
     """Of depth n, the second of two values where the index is, modulo n, and the first elsewhere."""
