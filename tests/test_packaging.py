@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import functools
 import re
 import subprocess
 import sys
@@ -33,6 +34,7 @@ def declared(*extras: str) -> set[str]:
     return {re.match(r"[\w-]+", line)[0] for line in text.split("\n") if line}
 
 
+@functools.cache
 def imported(folder: Path) -> set[str]:
     """Top-level names of other packages that the files below `folder` import, anywhere."""
     found = set()

@@ -84,6 +84,11 @@ def require_equal(cases, folder, dtype, tolerance, *options):
             np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * scale, err_msg=name)
 
 
+def test_some_cells_of_the_table(tmp_path):
+    require_equal([*table("float32")][::4], tmp_path, "float32", 1e-6)
+
+
+@pytest.mark.slow
 def test_every_cell_of_the_table_in_single(tmp_path):
     require_equal([*table("float32"), *papers("float32")], tmp_path, "float32", 1e-6)
 

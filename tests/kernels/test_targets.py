@@ -40,6 +40,7 @@ SAMPLE = "binary or reductions or two_sources or test_pack or (special and (tanh
 ALL = ("lanes", "mathfn", "tile", "matmul_tanh")
 
 
+@pytest.mark.slow
 @needs_jit
 def test_bounds_are_checked():
     run_tests("outside", "lanes", NUMBA_BOUNDSCHECK="1")

@@ -28,7 +28,13 @@ def test_every_model_is_here():
     assert sorted(QUICK) == command.names() == sorted(USES)
 
 
-@pytest.fixture(scope="module", params=command.names())
+QUICKER = ("airline", "charlm", "digits", "policy", "sentiment", "sine")  # the others are slow
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=() if name in QUICKER else pytest.mark.slow) for name in command.names()],
+)
 def trained(request, tmp_path_factory):
     """The name of a model, the folder of its short training, and its arguments."""
     out = tmp_path_factory.mktemp(request.param) / "new"

@@ -135,6 +135,7 @@ def train_both(make, loss, data, tolerance, **clip):
         alike(one, other, tolerance)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=8, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from(sorted(LAYERS)),

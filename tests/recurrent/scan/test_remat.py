@@ -131,6 +131,7 @@ def test_one_forward_pass_more():
     assert len(made) == 24
 
 
+@pytest.mark.slow
 def test_memory_on_the_tape():
     """What is kept is a state for each chunk, and what one chunk needs."""
     cell = nn.LSTMCell(2, 64)
