@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from .. import config
 from ..checks import not_negative
 from ..core.aliases import Value
+from ..ops import draws
 from .module import Module
 from .parameter import as_floats
 
@@ -22,7 +20,7 @@ class GaussianNoise(Module):
     Notes
     -----
     The noise comes from the package's generator (:func:`tinygrad_rnn.seed`), and gradients pass. It stands before,
-    between or after layers; within the step of a cell it is right too, but the cell then runs eagerly.
+    between or after layers, or within the step of a cell, where it is drawn anew at each step (``tr.random``).
 
     Examples
     --------
@@ -40,10 +38,7 @@ class GaussianNoise(Module):
         if not self.training or self.std == 0.0:
             return x
         x = as_floats(x, "GaussianNoise: x", None)
-        if config.grad_mode.tracer is not None:
-            config.grad_mode.tracer.refuse("noise")
-        noise = config.generator().standard_normal(tuple(x.shape), dtype=x.dtype)
-        return x + np.asarray(self.std * noise, x.dtype)
+        return x + self.std * draws.normal(tuple(x.shape), dtype=x.dtype)
 
     def extra_repr(self) -> str:
         return f"std={self.std}"

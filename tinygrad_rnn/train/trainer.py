@@ -76,7 +76,8 @@ class Trainer(Loop):
     Attributes
     ----------
     history : dict of lists
-        Which notebooks show as curves and a table. One number per finished epoch: "loss" (mean over its batches),
+        Which notebooks show as curves and a table. One number per finished epoch, NaN for those before a column began:
+        "loss" (mean over its batches),
         that of each metric; "val_loss" and "val_..." of each metric (if validated); "lr" (of the first group),
         "grad_norm" (mean norm before clipping, with `clip_norm`), "skipped" (batches, with ``nonfinite="skip"``),
         "seconds".
