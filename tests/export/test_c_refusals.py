@@ -68,6 +68,17 @@ def test_refusals(tmp_path, model, options, error, words):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_no_integer_is_infinite(tmp_path, value):
+    for make, options in ((lambda: nn.GRUCell(2, 3), {}), (lambda: nn.Linear(2, 3), {"example": np.zeros((4, 2))})):
+        model = make()
+        name, weight = next(iter(model.named_parameters()))
+        weight.data[1, 1] = value
+        with pytest.raises(ExportError, match=f"weights: got 'int8' for {name}, which holds NaN or infinity"):
+            tr.export.to_c(model, tmp_path / "m.h", weights="int8", **options)
+    assert not list(tmp_path.iterdir())
+
+
 def test_paths(tmp_path):
     cell = nn.GRUCell(2, 3)
     for path, error, words in (

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ...errors import ExportError
 from .functions import Dialect
 
 KEYWORDS = """auto break case char const continue default do double else enum extern float for goto if inline int long
@@ -53,6 +54,8 @@ class Weights:
         """C for the first number of a matrix (K, N), and for the first of its N scales; "" if it has none."""
         if not self.int8:
             return self.vector(array, hint), ""
+        if not np.isfinite(array).all():
+            raise ExportError(f"weights: got 'int8' for {hint}, which holds NaN or infinity, wanted finite numbers")
         whole, scale = quantised(array)
         return self._field("int8_t", whole, hint), self.vector(scale, f"{hint}_scale")
 
