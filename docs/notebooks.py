@@ -11,6 +11,7 @@ PAGES = (
     "from-numpy",
     "noise",
     "saving",
+    "tutorials/amplifier",
     "forecasting",
     "policy",
     "tape",
@@ -44,4 +45,4 @@ if __name__ == "__main__":
     for name in PAGES:
         text = notebook((HERE / f"{name}.md").read_text(encoding="utf-8"))
         (HERE / "notebooks").mkdir(exist_ok=True)
-        (HERE / "notebooks" / f"{name}.ipynb").write_text(text, encoding="utf-8")
+        (HERE / "notebooks" / f"{Path(name).name}.ipynb").write_text(text, encoding="utf-8")
