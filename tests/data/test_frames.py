@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import tinygrad_rnn as tr
 from tinygrad_rnn.data import FrameWindows, windows
 from tinygrad_rnn.errors import DataError, DTypeError, ShapeError
 
@@ -221,6 +222,19 @@ def test_times_out_of_order():
         windows(frame.iloc[[0, 1, 1, 2]], 2, targets="sales")
     with pytest.raises(TypeError, match="series: got ndarray, wanted a pandas DataFrame"):
         windows(np.zeros((9, 2)), 2, targets="a")
+
+
+def test_numbers_of_too_many_digits():
+    frame = sales().assign(sales=lambda f: 1e9 + f["sales"])
+    with pytest.warns(
+        RuntimeWarning, match=r"series\['sales'\]: float32 rounds numbers by up to .*, which differ by 11"
+    ):
+        windows(frame, 2, targets="sales")
+    tr.set_default_dtype("float64")
+    assert windows(frame, 2, targets="sales").targets[0, 0, 0] == 1e9 + 2
+    tr.set_default_dtype("float32")
+    assert len(windows(frame.assign(sales=1e9), 2, targets="sales")) == 10  # a constant stays one
+    assert len(windows(frame.assign(sales=frame["sales"] / 3 - 1e9 / 3), 2, targets="sales")) == 10
 
 
 def test_times_far_apart():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from ..checks import one_of, shown
+from ..config import get_default_dtype
 from ..errors import DataError, DTypeError, ShapeError
 from ._checks import integer
 from .frame_times import every_step, following, parsed, zone_of, zoned
 
 MISSING = ("error", "skip", "fill")
+DIGITS = 1e-3  # of the range of a column, which rounding may lose
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -165,6 +168,7 @@ def frame_windows(
         if getattr(frame[name].dtype, "kind", "O") not in "biuf":
             hint = "numbers; pandas.get_dummies makes some of words, and .dt of dates"
             raise DTypeError(f"series[{name!r}]: got dtype {frame[name].dtype}, wanted {hint}")
+    _warn_of_digits(frame, used)
     counts = len(roles["targets"]), len(roles["past"]), len(roles["known"])
     parts = [
         part
@@ -207,6 +211,19 @@ def _check_columns(frame: Any, roles: dict[str, tuple[str, ...]]) -> None:
                     f"{role}: got {name!r}, which is one of {seen[name]} as well, wanted it in one of them"
                 )
             seen[name] = role
+
+
+def _warn_of_digits(frame: Any, used: tuple[str, ...]) -> None:
+    """Warn of columns that the default dtype cannot tell from constants: large numbers that differ by little."""
+    dtype = get_default_dtype()
+    for name in used:
+        whole = frame[name].to_numpy(np.float64, na_value=np.nan)
+        whole = whole[np.isfinite(whole)]
+        with np.errstate(over="ignore"):
+            lost = np.abs(whole - whole.astype(dtype)).max(initial=0)
+        if len(whole) and np.isfinite(lost) and lost > DIGITS * np.ptp(whole) > 0:
+            text = f"series[{name!r}]: {dtype} rounds numbers by up to {lost:.2g}, which differ by {np.ptp(whole):.2g}"
+            warnings.warn(f"{text}; subtract their mean, or set_default_dtype('float64')", RuntimeWarning, stacklevel=4)
 
 
 def _grouped(frame: Any, by: tuple[str, ...]) -> Iterator[tuple[Any, Any]]:
