@@ -216,6 +216,14 @@ def test_scan(mode, tmp_path):
     assert module.rate.grad is not None
 
 
+def test_shapes_that_no_one_tells(tmp_path):
+    made = model([node("Relu", ["x"], ["z"])], [value("x")], [value("z")])
+    assert not made.graph.output[0].type.tensor_type.HasField("shape")
+    module = imported(tmp_path, made)
+    for x in (floats(2, 3), floats(4)):
+        np.testing.assert_array_equal(module(x).numpy(), np.maximum(x, 0))
+
+
 def test_calls_that_do_not_fit(tmp_path):
     module = imported(tmp_path, scan_model())
     h, x, u = floats(2, 2), floats(4, 2, 3), floats(4, 2, 2)

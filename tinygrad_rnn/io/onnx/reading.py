@@ -77,6 +77,9 @@ def check_whole(model: Any) -> None:
     onnx = import_onnx()
     if model.ByteSize() >= 2**31 - 1:  # which it cannot look at
         return
+    for value in (*model.graph.input, *model.graph.output):  # the definition lets a shape be unknown, the checker does not
+        if value.type.HasField("tensor_type"):
+            value.type.tensor_type.shape.SetInParent()
     try:
         onnx.checker.check_model(model)
     except Exception as error:  # ValidationError, and what hostile bytes make of it
