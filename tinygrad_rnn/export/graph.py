@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import Op
+from ..core import Op, tree
 from ..core.tree import Structure
 from .sizes import Size
 
@@ -140,6 +140,8 @@ class Scan(Node):
         The cell itself.
     inputs, states : lists of Value
         Sequences (T, B, ...) or, with `batch_first`, (B, T, ...); and the first states, (B, ...).
+    input_structure : Structure
+        How the inputs are nested in the argument of the cell.
     reset_states : list of Value
         States after a reset; empty if these are the first ones.
     steps : dict of Value
@@ -154,6 +156,7 @@ class Scan(Node):
     cell: Any = None
     inputs: list[Value] = field(default_factory=list)
     states: list[Value] = field(default_factory=list)
+    input_structure: Structure = tree.LEAF
     reset_states: list[Value] = field(default_factory=list)
     steps: dict[str, Value] = field(default_factory=dict)
     batch_first: bool = False

@@ -23,9 +23,10 @@ from .graph import SCAN
 
 
 class RecordedScan(NamedTuple):
-    """A layer in a trace: its cell, how many arguments it has of each kind, and the values of one step."""
+    """A layer in a trace: its cell, how its inputs are nested, what counts, and the values of one step."""
 
     cell: Cell
+    structure: tree.Structure
     layout: SequenceLayout
     steps: tuple[str, ...]
     step_inputs: tuple[Symbol, ...]
@@ -141,7 +142,8 @@ class ExportTrace(ModelTrace):
             )
         news = [self._checked(title, "next_state", s, batch, old) for s, old in zip(news, step_states)]
         names = () if steps is None else steps.reader.names
-        recorded = RecordedScan(cell, layout, names, step_inputs, step_states, tuple(outputs), tuple(news), len(resets))
+        ends = step_inputs, step_states, tuple(outputs), tuple(news)
+        recorded = RecordedScan(cell, structure, layout, names, *ends, len(resets))
         last = () if steps is None else tuple(self.lift(v) for v in steps.values)
         lead = self.make(SCAN, (*inputs, *states, *resets, *last), {"scan": recorded}, (), float, False)
         first_two = inputs[0].shape[:2]

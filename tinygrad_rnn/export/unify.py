@@ -118,6 +118,7 @@ class Unifier:
         given: Any = lambda name: [self.value(g) for g in zip(*(getattr(r, name) for r in recorded))]
         scan = Scan(SCAN, args, {}, [], group[0].where, module)
         scan.cell, scan.inputs, scan.states = one.cell, list(args[:n]), list(args[n : n + m])
+        scan.input_structure = one.structure
         scan.reset_states, scan.steps = list(args[n + m : k]), dict(zip(one.steps, args[k:]))
         scan.batch_first, scan.reverse = one.layout.batch_first, one.layout.reverse
         scan.step_inputs, scan.step_states = given("step_inputs"), given("step_states")

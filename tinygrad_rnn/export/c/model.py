@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...core import tree
 from ...errors import ExportError
 from ..evaluate import given_array, run_nodes
 from ..graph import SCAN, Graph, Input, Node, Parameter, Scan, Value
@@ -31,20 +32,21 @@ def parts_of(graph: Graph) -> list[Part]:
 
     Raises
     ------
-    ExportError
-        For a cell with several inputs, or that cannot be traced.
+    CompileError, ExportError
+        For a cell that does not compile, or cannot be traced.
     """
     found: list[Part] = []
     for scan in graph.scans():
-        if len(scan.inputs) != 1:
-            raise ExportError(f"{type(scan.cell).__name__}: got {len(scan.inputs)} inputs inside a model, wanted one")
-        row = [n for n in scan.inputs[0].shape[2:] if isinstance(n, int)]
-        if len(row) < len(scan.inputs[0].shape) - 2 or not _is_row(scan.batch):
-            raise ExportError(
-                f"{type(scan.cell).__name__}: got inputs of shape ({', '.join(map(str, scan.inputs[0].shape))}), "
-                "wanted a batch of any size; pass an example whose batch has another length than its other axes"
-            )
-        example = np.zeros((1, *row), scan.inputs[0].dtype)
+        rows = []
+        for v in scan.inputs:
+            row = [n for n in v.shape[2:] if isinstance(n, int)]
+            if len(row) < len(v.shape) - 2 or not _is_row(scan.batch):
+                raise ExportError(
+                    f"{type(scan.cell).__name__}: got inputs of shape ({', '.join(map(str, v.shape))}), wanted a batch "
+                    "of any size; pass an example whose batch has another length than its other axes"
+                )
+            rows.append(np.zeros((1, *row), v.dtype))
+        example = tree.unflatten(scan.input_structure, rows)
         found.append(Part(scan, trace_cell(scan.cell, example), len(found)))
     return found
 

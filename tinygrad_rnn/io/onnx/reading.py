@@ -77,7 +77,7 @@ def check_whole(model: Any) -> None:
     onnx = import_onnx()
     if model.ByteSize() >= 2**31 - 1:  # which it cannot look at
         return
-    for value in (*model.graph.input, *model.graph.output):  # the definition lets a shape be unknown, the checker does not
+    for value in (*model.graph.input, *model.graph.output):  # may have no shape, but for the checker
         if value.type.HasField("tensor_type"):
             value.type.tensor_type.shape.SetInParent()
     try:
