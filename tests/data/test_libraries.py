@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from tinygrad_rnn.data import Note, read_audio, read_csv_columns, read_midi, read_wav, write_midi, write_wav
+from tinygrad_rnn.data import DataLoader, Note, read_audio, read_csv_columns, read_midi, read_wav, write_midi, write_wav
 from tinygrad_rnn.errors import DataError
 
 
@@ -136,6 +136,12 @@ def test_tables_of_pandas(tmp_path, options):
     np.testing.assert_array_equal(found, frame[[*reversed(names)]].to_numpy())
     again = pandas.read_csv(path, sep=delimiter)
     np.testing.assert_allclose(again[[*reversed(names)]].to_numpy(), found, rtol=1e-14)
+
+
+def test_frames_are_no_arrays_of_a_loader():
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(TypeError, match=r"data: got a tuple that holds Series, wanted arrays; take \.to_numpy\(\)"):
+        DataLoader((np.ones(3), pandas.Series([1, 2, 3])), batch_size=2)
 
 
 def test_a_log_of_a_training_is_a_table(tmp_path):

@@ -214,7 +214,7 @@ def _check_columns(frame: Any, roles: dict[str, tuple[str, ...]]) -> None:
 
 
 def _warn_of_digits(frame: Any, used: tuple[str, ...]) -> None:
-    """Warn of columns that the default dtype cannot tell from constants: large numbers that differ by little."""
+    """Warn of columns whose differences the default dtype rounds away: large numbers nearly alike."""
     dtype = get_default_dtype()
     for name in used:
         whole = frame[name].to_numpy(np.float64, na_value=np.nan)

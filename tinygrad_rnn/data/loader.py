@@ -301,9 +301,8 @@ def _with_axes(arrays: tuple[np.ndarray, ...], batch_axis: int | tuple[int, ...]
     """Arrays with their batch axes, counted from the front; all hold as many examples."""
     for array in arrays:
         if not isinstance(array, np.ndarray):
-            raise TypeError(
-                f"data: got a tuple that holds {type(array).__name__}, wanted arrays; examples go in a list"
-            )
+            hint = "take .to_numpy()" if hasattr(array, "to_numpy") else "examples go in a list"
+            raise TypeError(f"data: got a tuple that holds {type(array).__name__}, wanted arrays; {hint}")
     if not arrays:
         raise DataError("data: got an empty tuple, wanted at least one array")
     axes = batch_axis if isinstance(batch_axis, tuple) else (batch_axis,) * len(arrays)
