@@ -171,7 +171,8 @@ def test_good_arguments(tmp_path):
             call(function, given)
 
 
-def test_odd_arguments(tmp_path):
+def test_odd_arguments(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # where files with odd names go
     wrong = []
     for function, given in good(tmp_path).items():
         for argument in given:
