@@ -88,6 +88,26 @@ def test_sizes_that_the_model_fixes_stay_fixed():
     assert shapes_of(graph.inputs) == [["B", "4", "3"]]
 
 
+def test_models_with_limits_and_with_branches_far_away():
+    class Table(nn.Module):
+        def __init__(self):
+            self.places = nn.Embedding(30, 3)
+
+        def forward(self, x):
+            if len(x) > 30:
+                raise ValueError("too long")
+            return x + self.places(np.arange(30))[: x.shape[0], None]
+
+    class Branches(nn.Module):
+        def forward(self, x):
+            return 2 * x if x.shape[0] > 200 else x
+
+    x = np.ones((5, 4, 3), np.float32)
+    assert shapes_of(trace(Table(), x).inputs) == [["B", "T", "3"]]
+    with pytest.raises(ExportError, match=r"other things with inputs of other sizes.*1009"):
+        trace(Branches(), x)
+
+
 def test_structure_of_a_scan():
     graph = trace(on.layer_of(BY_NAME["gru-before"]), np.ones((3, 2, 3), np.float32))
     (scan,) = graph.scans()

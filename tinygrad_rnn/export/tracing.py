@@ -28,6 +28,7 @@ from .recorder import ExportTrace
 from .sizes import named, spread
 from .unify import Unifier, Unlike
 
+FAR = 1009  # a length far from any example's, at which a model may do something else
 MOST_TRIES = 256  # ways in which the axes of the inputs may belong together
 Axes = tuple[tuple[str | None, ...], ...]  # of each input the names of its axes; None: of the length in the example
 
@@ -166,7 +167,7 @@ class Tracing:
                 if name is not None:
                     sizes.setdefault(name, (i, axis))
         example = {name: self.arrays[i].shape[axis] for name, (i, axis) in sizes.items()}
-        samples = spread(example) if example else [{}, {}]
+        samples = self._samples(example, axes) if example else [{}, {}]
         recorded = [self._record(sample, axes) for sample in samples]
         if example:
             new = _renamed(recorded, samples)
@@ -186,6 +187,17 @@ class Tracing:
         graph = Graph(title, inputs, outputs, structure, places, self.modules, self.arrays, self.structure, self.names)
         self._compare(graph, samples, axes)
         return graph
+
+    def _samples(self, example: dict[str, int], axes: Axes) -> list[dict[str, int]]:
+        """Sizes to trace with, that of the example first, all of which the model takes."""
+        near = spread(example)
+        far = [{**near[0], name: FAR} for name in example]
+        taken = [near[0], *[sample for sample in [*near[1:], *far] if self._takes(sample, axes)]]
+        if len(taken) < 4:
+            raise ExportError(
+                f"example: got one of which the model takes no other sizes than {taken}, wanted some within its limits"
+            )
+        return taken
 
     def _outputs(self, recorded: Sequence[Recorded], unifier: Unifier) -> tuple[list[Value], Structure]:
         one = recorded[0]
@@ -230,7 +242,7 @@ class Tracing:
 
     def _compare(self, graph: Graph, samples: Sequence[dict[str, int]], axes: Axes) -> None:
         """Hold the graph against the tape, for the example and for another size."""
-        for sample in (samples[0], samples[len(samples) // 2]):
+        for sample in (samples[0], samples[min(4, len(samples) - 1)]):
             arrays = self.resized(sample, axes)
             wanted: list = []
             with np.errstate(all="ignore"):
