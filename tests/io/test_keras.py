@@ -228,6 +228,7 @@ def test_without_keras(tmp_path):
     [
         ("{", "cannot be read as a file of Keras"),
         ("[]", "holds a list, wanted one of Sequential"),
+        ("null", r"has null as its config\.json; wanted the configuration of a model"),
         ({"class_name": "Evil", "config": {}}, "holds a Evil, wanted one of Sequential"),
         (config(units=5), "does not fit KerasModel"),
         (config(units="many"), "holds the layer lstm, which cannot be made: LSTM: hidden_size"),

@@ -41,6 +41,8 @@ def read(data: bytes) -> tuple[Any, Group]:
         if sizes[WEIGHTS] + sizes[CONFIG] > memory():
             raise CheckpointError("holds more than the memory does")
         config = json.loads(archive.read(CONFIG))
+        if config is None:
+            raise CheckpointError(f"has null as its {CONFIG}; wanted the configuration of a model")
         return config, _weights(archive.read(WEIGHTS))
 
 
