@@ -35,7 +35,9 @@ def run(cell, xs, state, mode, pick=None, seed=0, **how):
     constants = [v for m in cell.modules() for v in vars(m).values() if isinstance(v, tr.Tensor) and v.requires_grad]
     wanted = [t for t in leaves_of(xs, state) if t.requires_grad] + constants
     loss = loss_of(results, pick)
-    grads = tr.grad(loss, wanted, allow_unused=True) if isinstance(loss, tr.Tensor) and wanted else []
+    grads = [None] * len(wanted)
+    if isinstance(loss, tr.Tensor) and wanted:
+        grads = tr.grad(loss, wanted, allow_unused=True)
     return [r.numpy() for r in results], [None if g is None else g.numpy() for g in grads]
 
 

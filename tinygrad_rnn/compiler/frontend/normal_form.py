@@ -39,6 +39,7 @@ class NormalForm(Recorder):
     dtype: np.dtype
     products: list[Symbol]
     cuts: Mapping[int, list[int]]
+    parts: dict[tuple[int, int, int], Symbol]
     make: Any
     unusable: Any
     zero: Any
@@ -145,6 +146,13 @@ class NormalForm(Recorder):
             return x
         if not x.varying:
             return x[..., start:stop]
+        key = x.uid, start, stop  # what many share is cut once: values are a graph, and its paths may be without number
+        if key not in self.parts:
+            self.parts[key] = self._cut(x, start, stop)
+        return self.parts[key]
+
+    def _cut(self, x: Symbol, start: int, stop: int) -> Symbol:
+        """The columns of a value that varies in time, by those of its operands where that can be."""
         shape = (*x.shape[:-1], stop - start)
         if x.op is CONCAT or x.op is JOIN:
             pieces, at = [], 0

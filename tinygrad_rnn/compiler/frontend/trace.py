@@ -71,6 +71,7 @@ class Trace(Integers):
         self.owned = owned
         self.captured: dict[int, Captured] = {}
         self.ranges, self.checks, self.checked = {}, [], {}
+        self.parts = {}
         self._uids = 0
         self._seen: dict = {}
 
