@@ -143,6 +143,13 @@ def test_bad_input():
         RecurrentRollout(policy(wrong), wrong, T)
 
 
+def test_a_policy_that_is_not_finite_does_not_act():
+    made = rollout(_tasks.TMaze(B))
+    made.policy.actor.bias.data[0] = np.nan
+    with pytest.raises(ValueError, match="logits: got NaN or infinity"):
+        made.collect()
+
+
 def test_environments_without_a_state_are_not_saved():
     task = _tasks.TMaze(B)
     made = rollout(task)

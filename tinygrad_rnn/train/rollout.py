@@ -9,7 +9,9 @@ import numpy as np
 
 from .. import config
 from ..checks import number, shown, whole_number
-from ..core import tree
+from ..core import Tensor, tree
+from ..decoding.rows import axes_that_grow, take_rows
+from ..distributions import Categorical
 from ..errors import CheckpointError, DataError, ShapeError
 
 
@@ -167,7 +169,7 @@ class RecurrentRollout:
         self._before: tuple | None = None  # the end of the rollout before: its observations, resets, actions and state
         self._waiting: tuple[Experience, list[np.ndarray]] | None = None  # a rollout, and the streams to come of it
         self._resumed = False
-        self._axes: list[int] | None = None
+        self._axes: list[int | None] | None = None
         self.finished: list[float] = []
         self.total = 0
 
@@ -198,7 +200,9 @@ class RecurrentRollout:
             if self.burn_in and t == self.steps - self.burn_in:
                 tail_state = stepper.state
             logits, value = self._think(stepper(self._observations, self._begins))
-            action, log_prob = self._choose(logits)
+            choice = Categorical(logits=Tensor(logits))
+            action = choice.sample().data
+            log_prob = choice.log_prob(action).data
             observed, reward, terminated, cut, more = self.environments.step(action)
             ends = np.asarray(terminated, bool) | np.asarray(cut, bool)
             reward = np.asarray(reward, np.float64)
@@ -250,15 +254,6 @@ class RecurrentRollout:
             raise ShapeError(f"policy: got logits {logits.shape} and values {value.shape}, wanted (B, A) and (B, 1)")
         return logits.astype(np.float64), value[:, 0].astype(np.float64)
 
-    def _choose(self, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Actions drawn by their probabilities, and the logarithms of these."""
-        shifted = logits - logits.max(-1, keepdims=True)
-        log_probs = shifted - np.log(np.exp(shifted).sum(-1, keepdims=True))
-        bounds = np.cumsum(np.exp(log_probs), -1)
-        bounds /= bounds[:, -1:]
-        action = np.argmax(bounds > config.generator().random((self.size, 1)), -1)
-        return action, np.take_along_axis(log_probs, action[:, None], -1)[:, 0]
-
     def _after_cut(self, stepper: Any, cut: np.ndarray, more: Any, size: int) -> np.ndarray:
         """What the policy expects after the last observations of episodes that were cut; 0 for the others."""
         if not cut.any():
@@ -284,17 +279,9 @@ class RecurrentRollout:
     def _streams(self, experience: Experience, rows: np.ndarray) -> Experience:
         """The streams of some environments."""
         columns = [column[:, rows] for column in experience[:8]]
-        leaves, structure = tree.flatten(experience.state)
         if self._axes is None:
-            self._axes = self._batch_axes(leaves)
-        axes = self._axes
-        state = tree.unflatten(structure, [a.take(rows, i) for a, i in zip(leaves, axes)])
-        return Experience._make([*columns, state])
-
-    def _batch_axes(self, leaves: list) -> list[int]:
-        """Along which axis of each array of the state environments lie."""
-        other = tree.flatten(self._new_stepper(self.size + 1).state)[0]
-        return [next(i for i, (m, n) in enumerate(zip(a.shape, b.shape)) if m != n) for a, b in zip(leaves, other)]
+            self._axes = axes_that_grow(experience.state, self._new_stepper(self.size + 1).state)
+        return Experience._make([*columns, take_rows(experience.state, rows, self._axes)])
 
     # ---- checkpoints
 

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..core import Tensor, tree
+from .. import config
+from ..core import tree
 from ..data import DataLoader
+from ..decoding.rows import axes_that_grow, take_rows
 from ..errors import DataError, ShapeError
+from . import randomness
 from .tbptt import TruncatedBPTT
 
 Gather = Callable[[Any], list]  # from what each process has to the list of all
@@ -100,27 +103,21 @@ class StreamShare(TruncatedBPTT):
         super().load_state_dict(state_dict)
         if self._state is None:
             return
-        leaves, structure = tree.flatten(self._state)
-        axes, part = self._batch_axes(), slice(self.first, self.last)
-        mine = [t if axis is None else Tensor(t.data[(slice(None),) * axis + (part,)]) for t, axis in zip(leaves, axes)]
-        self._state = tree.unflatten(structure, mine)
+        self._state = take_rows(self._state, np.arange(self.first, self.last), self._batch_axes())
 
     def _batch_axes(self) -> list[int | None]:
-        """Along which axis of each array of the state the streams lie: the one that grows with their number."""
-        from .. import config
-        from . import randomness
-
+        """Along which axis of each array of the state the streams lie."""
         generators = {**randomness.shared_generators(), **randomness.find({"model": self.model})}
         before = randomness.states(generators)
-        shapes = []
+        states = []
         with config.no_grad():
             for count in (2, 3):
                 inputs = np.repeat(self.inputs[:1, :1], count, axis=1)
                 more = {} if self.resets is None else {"resets": np.repeat(self.resets[:1, :1], count, axis=1)}
                 _, state = self.model(self.tensor(inputs), None, **more)
-                shapes.append([t.shape for t in tree.flatten(state)[0]])
+                states.append(state)
         randomness.restore(generators, before)
-        return [next((i for i, (a, b) in enumerate(zip(*pair)) if a != b), None) for pair in zip(*shapes)]
+        return axes_that_grow(*states)
 
     tensor: Callable[[Any], Any]  # what makes the model's inputs of arrays, set by the training
 
