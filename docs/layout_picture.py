@@ -74,6 +74,7 @@ PATHS: dict[Edge, list[tuple[int, int]]] = {  # of arrows that are not one verti
     ("nn", "decoding"): [(270, 238), (140, 238), (140, 310)],
     ("decoding", "recurrent"): [(240, 358), (270, 358)],
     ("recurrent", "modules"): [(330, 406), (330, 428), (200, 428), (200, 450)],
+    ("train", "distributions"): [(870, 110), (870, 90), (236, 90), (236, 128)],
     ("train", "viz"): [(850, 138), (800, 138)],
     ("estimators", "nn"): [(850, 55), (535, 55), (535, 238), (520, 238)],
     ("export", "programs"): [(1000, 254), (800, 254)],

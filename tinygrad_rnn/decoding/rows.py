@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ..core import Tensor, tree
 from ..errors import ShapeError
+from ..recurrent.rows import take_rows
 
 Step = Callable[[np.ndarray, Any], tuple[Any, Any]]
-
-
-def take_rows(state: Any, index: np.ndarray, axes: Sequence[int | None]) -> Any:
-    """The rows `index` of every tensor in a state, along its own axis; the whole of those that have none."""
-    leaves, structure = tree.flatten(state)
-    taken = []
-    for leaf, axis in zip(leaves, axes):
-        if axis is None:
-            taken.append(leaf)
-            continue
-        array = np.take(_values(leaf), index, axis)
-        taken.append(Tensor(array) if isinstance(leaf, Tensor) else array)
-    return tree.unflatten(structure, taken)
 
 
 def row_axes(
@@ -72,12 +60,6 @@ def row_axes(
             "cannot be told; pass batch_axis=, or switch noise off with eval()"
         )
     return guesses[0] if guesses else []
-
-
-def axes_that_grow(few: Any, more: Any) -> list[int | None]:
-    """The axis of the rows of each tensor in a state: the one that differs with more of them; or None."""
-    shapes = ([_values(leaf).shape for leaf in tree.flatten(state)[0]] for state in (few, more))
-    return [next((i for i, (a, b) in enumerate(zip(*pair)) if a != b), None) for pair in zip(*shapes)]
 
 
 def check_rows_apart(name: str, step: Step, ids: np.ndarray, logits: Any, state: Any) -> None:

@@ -17,7 +17,8 @@ from .. import config
 from ..checks import MOST_ELEMENTS, is_number, is_whole, shown, whole_number
 from ..core import Tensor
 from ..errors import DataError, DTypeError, ShapeError
-from .rows import check_rows_apart, row_axes, take_rows
+from ..recurrent.rows import take_rows
+from .rows import check_rows_apart, row_axes
 
 Step = Callable[[np.ndarray, Any], tuple[Any, Any]]
 

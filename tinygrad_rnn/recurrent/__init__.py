@@ -1,8 +1,8 @@
 """Recurrence: any cell, written as one time step, runs over sequences, streams and padded batches.
 
-In reading order: `cell` (the protocol), `as_tensors` (what callers give), `cells` (the built-in ones), `scan` (runs a
-cell over time, eagerly or compiled), `layers` (that hold cells and run them), `streaming` (one step per call),
-`explain` (what became of a cell).
+In reading order: `cell` (the protocol), `as_tensors` (what callers give), `rows` (of states), `cells` (the built-in
+ones), `scan` (runs a cell over time, eagerly or compiled), `layers` (that hold cells and run them), `streaming` (one
+step per call), `explain` (what became of a cell).
 
 No cell is special: `scan` and the layers of any cell never ask which one it is, and no file here knows Numba. What is
 generated and how it is run is left to `compiler`, which gets callables and shapes.

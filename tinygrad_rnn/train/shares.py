@@ -11,7 +11,7 @@ import numpy as np
 from .. import config
 from ..core import tree
 from ..data import DataLoader
-from ..decoding.rows import axes_that_grow, take_rows
+from ..recurrent.rows import axes_that_grow, take_rows
 from ..errors import DataError, ShapeError
 from . import randomness
 from .tbptt import TruncatedBPTT
