@@ -10,9 +10,9 @@ import numpy as np
 from .. import config
 from ..checks import number, shown, whole_number
 from ..core import Tensor, tree
-from ..recurrent.rows import axes_that_grow, take_rows
 from ..distributions import Categorical
 from ..errors import CheckpointError, DataError, ShapeError
+from ..recurrent.rows import axes_that_grow, take_rows
 
 
 class Experience(NamedTuple):

@@ -11,8 +11,8 @@ import numpy as np
 from .. import config
 from ..core import tree
 from ..data import DataLoader
-from ..recurrent.rows import axes_that_grow, take_rows
 from ..errors import DataError, ShapeError
+from ..recurrent.rows import axes_that_grow, take_rows
 from . import randomness
 from .tbptt import TruncatedBPTT
 
