@@ -51,8 +51,8 @@ class Braces(LoopWriter):
     def gather(self, array, at, table, index):
         return f"{array}[{at} + {table}[{index}]]"
 
-    def look_up(self, array, at, places, count):
-        return f"look_up({array}, {at}, {places}, {count})"
+    def look_up(self, array, places, count):
+        return f"look_up({array}, {places}, {count})"
 
     def store(self, array, at, value, count=""):
         return f"{self.load(array, at, count)} := {value};"

@@ -37,8 +37,8 @@ def values_at(found, bases, arrays, states):
 
 
 def in_rows(array, s):
-    """Values of any rank as the rows of features that the program holds."""
-    return array.reshape(len(array), *s.shape[1:])
+    """Values of any rank as the rows of features that the program holds, integers as floats."""
+    return array.reshape(len(array), *s.shape[1:]).astype(s.dtype, copy=False)
 
 
 def run_twin(cell, xs, state, seed=0):
@@ -56,10 +56,12 @@ def run_twin(cell, xs, state, seed=0):
         outputs.append(results[: len(t.outputs)])
         states = results[len(t.outputs) :]
     outputs = [np.stack(column) for column in zip(*outputs)]
+    outputs, checks = outputs[: t.visible], outputs[t.visible :]
     results = [y.reshape(*y.shape[:2], *shape) for y, shape in zip(outputs, t.shapes.outputs)]
     results += [s.reshape(len(s), *shape) for s, shape in zip(states, t.shapes.states)]
     weights = weights_for([tr.Tensor(r) for r in results])
-    carries = [in_rows(w, s) for w, s in zip(weights[len(t.outputs) :], t.states)]
+    carries = [in_rows(w, s) for w, s in zip(weights[t.visible :], t.states)]
+    weights = weights[: t.visible] + [np.zeros_like(y) for y in checks]
     seeds = [[in_rows(w, y) for w in over_time] for over_time, y in zip(weights, t.outputs)]
     input_grads = [np.zeros(x.shape, x.dtype) for x in inputs]
     grads: dict = {}
@@ -68,6 +70,7 @@ def run_twin(cell, xs, state, seed=0):
         grads[v.uid] = (v, grads.get(v.uid, (v, 0.0))[1] + g)
 
     asked = [*adj.states, *adj.inputs, *(p.g for p in adj.products), *(r.g for r in adj.reductions)]
+    asked += [s for p in adj.scatters for s in (p.rows, p.g)]
     for i in reversed(range(len(trail))):
         values = trail[i]
         for s in compiler.leaves(asked):
@@ -78,6 +81,12 @@ def run_twin(cell, xs, state, seed=0):
         for p in adj.products:
             a = compiler.evaluate([p.a], values, inputs[0].shape[1])[0].data
             collect(p.w, a.T @ values[p.g.uid].data)
+        for p in adj.scatters:
+            found_index, g = (values[s.uid].data for s in (p.rows, p.g))
+            rows, parts = found_index.astype(int).ravel(), g.reshape(-1, p.table.shape[1])
+            total = np.zeros(p.table.shape, g.dtype)
+            np.add.at(total, rows, np.where(rows[:, None] == p.padding, 0, parts))
+            collect(p.table, total)
         for r in adj.reductions:
             shape = tuple(len(values[r.g.uid].data) if n is compiler.BATCH else n for n in r.v.shape)
             collect(r.v, unbroadcast(values[r.g.uid].data, shape))

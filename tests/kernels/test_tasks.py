@@ -28,6 +28,7 @@ from tinygrad_rnn.kernels.loops.task_codes import (
     MoveRows,
     Pack,
     Product,
+    ScatterRows,
     Section,
     Span,
     SumRows,
@@ -120,6 +121,15 @@ def sums_of_rows(draw):
 
 
 @st.composite
+def scattered(draw):
+    count, columns = draw(st.integers(1, 3)), draw(widths)
+    source, index = draw(matrices(0, count * columns)), draw(matrices(2, count))
+    # the numbers are from -5 to 5: some are outside of the table, and one is the padding
+    sizes = draw(small), count, columns, columns, draw(st.integers(1, 6)), draw(st.integers(-1, 5))
+    return ScatterRows(source, draw(matrices(1, columns)), index, *sizes)
+
+
+@st.composite
 def added_columns(draw):
     rows, columns = draw(small), draw(widths)
     return AddColumns(draw(matrices(0, rows)), draw(matrices(1, columns)), rows, columns)
@@ -133,6 +143,7 @@ TASKS = {
     Product: products(),
     TransposedProduct: transposed_products(),
     SumRows: sums_of_rows(),
+    ScatterRows: scattered(),
     AddRows: row_by_row(AddRows),
     AddColumns: added_columns(),
     Clear: st.builds(Clear, vectors(1), widths),

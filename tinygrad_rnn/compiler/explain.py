@@ -183,6 +183,9 @@ class StepReport:
                 target, a, g, rows, columns = target[:-2], g, a, columns, rows
             self.after.append(f"grad({target}) += {a}.T @ {g}  # ({rows}, T B) @ (T B, {columns})")
             self.after_flops += 2 * rows * columns
+        for s in adj.scatters:
+            row = f"{printer.name(s.table)}[{printer.name(s.rows)}]"
+            self.after.append(f"grad({row}) += {printer.name(s.g)}  # for each step and row, in order")
         sums: dict[int, list] = {}
         for i, r in enumerate(adj.reductions):
             if i in self.plan.totals:

@@ -14,11 +14,13 @@ from ..ir.program_ops import BROADCAST_ROW, CAST, CONCAT, EXPAND, GATHER, JOIN, 
 from ..ir.rearranged import Table, readers, sums_of
 from ..ir.symbol import Symbol
 from ..ir.walk import fold
-from .reverse_step import Adjoint, MatrixProduct, Reduction
+from .reverse_step import Adjoint, MatrixProduct, Reduction, ScatterAdd
 from .verify import verify_adjoint
 
 
-def adjoint(trace: Trace, outputs, new_states, inputs, states, wanted_inputs, wanted_invariants) -> Adjoint:
+def adjoint(
+    trace: Trace, outputs, new_states, inputs, states, wanted_inputs, wanted_invariants, dense: bool = False
+) -> Adjoint:
     """Differentiate a traced step.
 
     Parameters
@@ -29,9 +31,11 @@ def adjoint(trace: Trace, outputs, new_states, inputs, states, wanted_inputs, wa
         Which inputs need gradients.
     wanted_invariants : set of Symbol uids
         Which invariants need gradients.
+    dense : bool
+        Whether the gradient of a look-up is a product, with rows that are 1 where the table was read.
     """
     needed = _Needed(inputs, wanted_inputs, wanted_invariants)
-    walk = _Reverse(trace, needed)
+    walk = _Reverse(trace, needed, dense)
     for kind, results in (("cotangent", outputs), ("carry", new_states)):
         for i, result in enumerate(results):
             seed = trace.leaf(kind, i, result.shape, trace.dtype, True)
@@ -43,6 +47,7 @@ def adjoint(trace: Trace, outputs, new_states, inputs, states, wanted_inputs, wa
         [walk.leaf_cotangent(x) if want else None for x, want in zip(inputs, wanted_inputs)],
         walk.products,
         walk.reductions,
+        walk.scatters,
     )
     if verify.enabled:
         wanted = wanted_inputs, wanted_invariants
@@ -78,15 +83,15 @@ def differentiable_arguments(s: Symbol) -> list[Symbol]:
 
 
 class _Reverse:
-    def __init__(self, trace: Trace, needed: _Needed):
-        self.trace = trace
-        self.needed = needed
+    def __init__(self, trace: Trace, needed: _Needed, dense: bool):
+        self.trace, self.needed, self.dense = trace, needed, dense
         self.cotangents: dict[int, Symbol] = {}
         self.symbols: dict[int, Symbol] = {}
         self.queue: list[int] = []
         self.leaf_slices: dict[int, list] = {}
         self.products: list[MatrixProduct] = []
         self.reductions: list[Reduction] = []
+        self.scatters: list[ScatterAdd] = []
 
     def add(self, x: Symbol, g: Symbol) -> None:
         if not self.needed(x):
@@ -131,7 +136,9 @@ class _Reverse:
             self.add(x.args[0], self.cotangent_of_picked(x.static["table"], x.args[0].width, g))
         elif op is LOOKUP:
             table, width = x.args[0], x.args[0].shape[1]
-            if self.needed(table):
+            if self.needed(table) and not self.dense:
+                self.scatters.append(ScatterAdd(table, self.trace.index_of(x), g, x.static["padding"]))
+            elif self.needed(table):
                 for i, rows in enumerate(self.trace.rows_read(x)):
                     part = self.trace.columns(g, i * width, (i + 1) * width)
                     self.products.append(MatrixProduct(table, rows, part))

@@ -71,8 +71,9 @@ class DiagonalStep:
         # an adjoint for each tensor of the new state, as each has a row of the Jacobian of its own, and one for outputs
         arguments = traced.inputs, traced.states, (False,) * len(traced.inputs), invariants
         with recording(Trace.extending(traced)) as trace:
-            self._new = [adjoint(trace, [], [s], *arguments) for s in traced.new_states]
-            self._read = adjoint(trace, traced.outputs, [], *arguments)
+            self._new = [adjoint(trace, [], [s], *arguments, dense=True) for s in traced.new_states]
+            self._read = adjoint(trace, traced.outputs, [], *arguments, dense=True)
+        self._added = {uid: tensor.data for uid, tensor in trace.added(traced).items()}
         self._seeds = [_seeds(a, 1) for a in self._new]
         self._cotangents = _seeds(self._read, len(traced.outputs))
         self.parts: list[ParameterSlice] = []
@@ -86,7 +87,7 @@ class DiagonalStep:
     def _find_order(self, seeds: list[Symbol]) -> None:
         """Sort the program into values for each step, and values for when its outputs are read."""
         t = self.traced
-        given = {s.uid for s in (*t.inputs, *t.states, *bases(t), *seeds)}
+        given = {s.uid for s in (*t.inputs, *t.states, *bases(t), *seeds)} | self._added.keys()
         roots = [*t.outputs, *t.new_states, *(s for adj in self._new for s in adj.states)]
         roots += [s for terms in self._direct for term in terms for s in (*term.left, term.cotangent)]
         self._ahead = order(roots, given)
@@ -156,7 +157,7 @@ class DiagonalStep:
     ) -> Linearization:
         """Take one step, and return its values and derivatives; `known` holds the bases by uid."""
         t = self.traced
-        values: dict[int, Any] = dict(known)
+        values: dict[int, Any] = known | self._added
         values |= {x.uid: v for x, v in zip(t.inputs, inputs)}
         values |= {s.uid: v for s, v in zip(t.states, states)}
         # units do not mix, so a cotangent of ones gives the diagonal of the Jacobian, and with it all of it

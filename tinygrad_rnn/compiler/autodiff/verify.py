@@ -36,6 +36,7 @@ def verify_adjoint(
     """
     roots = [*adj.states, *(g for g in adj.inputs if g is not None)]
     roots += [s for p in adj.products for s in p] + [s for r in adj.reductions for s in r]
+    roots += [s for table, index, g, _ in adj.scatters for s in (table, index, g)]
     known = {s.uid: s for s in (*arguments[0], *arguments[1], *trace.values())}
     seeds: dict[Any, Symbol] = {}
     for s in reachable(roots, lambda s: s.operands):
@@ -53,6 +54,11 @@ def verify_adjoint(
         _check_wanted(w, wanted[1])
         if w.shape != (a.width, g.width) or a.ndim != 2 or g.ndim != 2 or not (a.varying and g.varying):
             fault(PHASE, f"the gradient of {describe(w)} is the product of ({describe(a)}).T and {describe(g)}")
+    for table, index, g, padding in adj.scatters:
+        _check_wanted(table, wanted[1])
+        fits = index.ndim == g.ndim == 2 and g.width == index.width * table.shape[1] and padding < table.shape[0]
+        if not fits or not (index.varying and g.varying):
+            fault(PHASE, f"the gradient of {describe(table)} is {describe(g)}, by {describe(index)}")
     for v, g in adj.reductions:
         _check_wanted(v, wanted[1])
         features = 1 if v.shape[-1:] in ((), (1,)) or v.shape == (BATCH,) else v.shape[-1]

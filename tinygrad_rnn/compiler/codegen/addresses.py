@@ -47,7 +47,7 @@ class AddressBook:
     vectors : dict
         uid -> Symbol: invariants that elementwise maths reads.
     looked_up : dict
-        uid -> Symbol: parameters of which elementwise maths looks up numbers.
+        Name of an array -> Symbol: parameters of which elementwise maths looks up numbers, where they lie in memory.
     buffers : list of Buffer
         Those that the loop reads or writes.
     starts : dict
@@ -66,7 +66,7 @@ class AddressBook:
         self.numbers: list[float] = []
         self.literals: set[float] = set()
         self.vectors: dict[int, Symbol] = {}
-        self.looked_up: dict[int, Symbol] = {}
+        self.looked_up: dict[str, Symbol] = {}
         self.buffers: list[Buffer] = []
         self.starts: dict[str, str] = {}
         self.touched: dict[tuple[Buffer, int], set[int | None]] = {}
@@ -92,6 +92,12 @@ class AddressBook:
             self.buffers.append(buffer)
         return buffer.name if buffer.standalone else ARENA if buffer.owner == self.schedule.prefix else FORWARD_ARENA
 
+    def parameter(self, s: Symbol) -> str:
+        """Name of the array of a parameter as the caller gives it."""
+        name = next((name for name, other in self.looked_up.items() if other is s), f"table_{len(self.looked_up)}")
+        self.looked_up[name] = s
+        return name
+
     @property
     def arrays(self) -> list[str]:
         """Names of the arrays that the loop takes after ``dims`` and ``consts``."""
@@ -100,6 +106,7 @@ class AddressBook:
             ARENA,
             *([FORWARD_ARENA] if self.reverse else []),
             *(b.name for b in self.buffers if b.standalone),
+            *self.looked_up,
         ]
 
     def int(self, *key) -> str:

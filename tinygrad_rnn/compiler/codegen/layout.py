@@ -73,7 +73,8 @@ class Layout:
             gemm = "from tinygrad_rnn.kernels.gemm"
             header = header.replace(gemm, IMPORT.format(", ".join(more)) + gemm, 1)
         self.source = header + self.emitter.source
-        self.arrays = self.book.arrays
+        captures = {name: Role.CAPTURE.of(s.uid) for name, s in self.book.looked_up.items()}
+        self.arrays = [captures.get(name, name) for name in self.book.arrays]
         self._loop: Any = None
         self.numbers = np.array(self.book.numbers or [0.0], self.dtype)
         self.packing = Packing(self.sizes, PACKED)
@@ -169,10 +170,7 @@ class Layout:
                 continue
             self.vector_at[uid] = self.packing.reserve(self.sizes.part(s.size))
             self.packing.vector(resolve_slice(s), self.vector_at[uid])
-        self.table_at: dict[int, int] = {}
-        for uid, s in self.book.looked_up.items():
-            self.table_at[uid] = self.packing.reserve(self.sizes.part(s.size))
-            self.packing.table(s, self.table_at[uid])
+        self.packing.bases |= {s.uid: s for s in self.book.looked_up.values()}  # read where they lie
 
     # ---- for one T and one batch
 
@@ -239,8 +237,6 @@ class Layout:
             return self.packed[id(what), key[2]][0]
         if kind == "bias":
             return self.bias_at[id(what)]
-        if kind == "looked_up":
-            return self.table_at[what]
         if kind == "vector":
             return vectors[what]
         return self.sizes.part(self.book.vectors[what].shape[1])  # vector_ld

@@ -98,8 +98,8 @@ class LoopWriter(ABC):
         """A vector of the numbers that a table lists, from `index` on; zero where it lists -1."""
 
     @abstractmethod
-    def look_up(self, array: str, at: str, places: str, count: str) -> str:
-        """A vector of numbers that lie `places` behind `at`; at the first, where a place is not below `count`."""
+    def look_up(self, array: str, places: str, count: str) -> str:
+        """A vector of the numbers at `places`; the first, where a place is not below `count`."""
 
     @abstractmethod
     def store(self, array: str, at: str, value: str, count: str = "") -> str:

@@ -99,8 +99,8 @@ class NumbaWriter(LoopWriter):
     def gather(self, array: str, at: str, table: str, index: str) -> str:
         return f"vgather({array}, {at}, {table}, {index})"
 
-    def look_up(self, array: str, at: str, places: str, count: str) -> str:
-        return f"vlookup({array}, {at}, {places}, {count})"
+    def look_up(self, array: str, places: str, count: str) -> str:
+        return f"vlookup({array}, 0, {places}, {count})"
 
     def store(self, array: str, at: str, value: str, count: str = "") -> str:
         return f"vstore_n({array}, {at}, {value}, {count})" if count else f"vstore({array}, {at}, {value})"

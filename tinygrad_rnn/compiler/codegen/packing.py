@@ -19,7 +19,7 @@ class Packing:
         self.target = target
         self.size = 0
         self.tasks: list[Task] = []
-        self.bases: dict[int, Symbol] = {}  # whose arrays the tasks read
+        self.bases: dict[int, Symbol] = {}  # whose arrays the tasks read, or the loop itself
 
     def reserve(self, n: int) -> int:
         self.size += n
@@ -46,11 +46,6 @@ class Packing:
         else:
             _, a, b = view.axes[-1]
             self.tasks.append(AddVector(source, target, b - a))
-
-    def table(self, s: Symbol, at: int) -> None:
-        """Copy a whole parameter to `at`, in its own order."""
-        self.bases[s.uid] = s
-        self.tasks.append(AddVector(Vector(Role.CAPTURE.of(s.uid), 0), Vector(self.target, at), s.size))
 
 
 def row_start(view: WeightSlice) -> int:

@@ -213,10 +213,10 @@ class VectorLoop:
 
     def _looked_up(self, s: Symbol, scalar: bool) -> str:
         """Numbers of a parameter, at places that are computed."""
-        (table, places, _), book = s.args, self.book
-        book.looked_up[table.uid] = table
-        count = book.int("size", table.size, "looked_up", table.uid)
-        return self.writer.look_up(PACKED, book.int("looked_up", table.uid), self.value(places, scalar), count)
+        (table, places), book = s.args, self.book
+        array = book.parameter(table)
+        count = book.int("size", table.size, array)
+        return self.writer.look_up(array, self.value(places, scalar), count)
 
     def _repeated(self, s: Symbol) -> str:
         raise AssertionError(f"{s.name} is repeated along axes of a row, in a loop without axes")

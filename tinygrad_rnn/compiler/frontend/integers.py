@@ -259,6 +259,8 @@ class Integers(AnyRank):
         if table.dtype != self.dtype:
             self.fail(op, args, f"a parameter of {self.dtype}")
         count, width = table.shape
+        if not count * width:
+            self.fail(op, args, "a parameter with numbers in it")
         if base_of(table) is not table:  # it is read as it lies in memory: a part of a parameter is copied before
             table = reshape(reshape(table, (count * width,)), (count, width))
         if count * width > self.limits(np.int64)[1]:
@@ -269,20 +271,21 @@ class Integers(AnyRank):
             spread = self.expand(chosen, [(chosen.width, True), (width, False)])
             columns = np.tile(np.arange(width, dtype=self.dtype), chosen.width)
             places = self._rule_elementwise(ADD, (spread * float(width), self.constant(columns)), {})
-        numbers = np.arange(count, dtype=self.dtype)
-        if static["padding"] >= 0:  # its row gets no gradient
-            numbers[static["padding"]] = -1.0
-        row = self.make(LOOKUP, (table, places, self.constant(numbers)), {}, places.shape, self.dtype)
-        self.rows_read(row)  # recorded with the look-up, as the gradient of the table is a product with them
+        row = self.make(LOOKUP, (table, places), {"padding": static["padding"]}, places.shape, self.dtype)
         return self.shaped(row, (*index.shape[1:], width))
+
+    def index_of(self, s: Symbol) -> Symbol:
+        """The rows (B, n) of the table that a look-up reads."""
+        table, places = s.args
+        return places if table.shape[1] == 1 else places.args[0].args[0].args[0]  # written as above
 
     def rows_read(self, s: Symbol) -> list[Symbol]:
         """For each index of a look-up (B, V): 1 for the row that it reads, if that gets a gradient."""
-        table, places, numbers = s.args
-        # places are written as above
-        chosen = places if table.shape[1] == 1 else places.args[0].args[0].args[0]
-        ids = [self.columns(chosen, i, i + 1) for i in range(chosen.width)]
-        hits: list[Any] = [equal(i, numbers) for i in ids]
+        index, rows = self.index_of(s), np.arange(s.args[0].shape[0], dtype=self.dtype)
+        if s.static["padding"] >= 0:
+            rows[s.static["padding"]] = -1.0
+        numbers = self.constant(rows)
+        hits: list[Any] = [equal(self.columns(index, i, i + 1), numbers) for i in range(index.width)]
         return [self.cast(hit, self.dtype) for hit in hits]
 
     def constant(self, array: np.ndarray) -> Symbol:

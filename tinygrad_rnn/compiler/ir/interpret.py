@@ -79,10 +79,11 @@ def _compute(s: Symbol, args: list, batch: int) -> Any:
         picked = args[0][:, np.where(numbers < 0, 0, numbers)]
         return picked if (numbers >= 0).all() else ops.where(numbers < 0, 0.0, picked)
     if op is LOOKUP:
-        table, places, numbers = args
+        table, places = args
+        places = places.numpy() if isinstance(places, Tensor) else places
         found = ops.reshape(table, (-1,))[places.astype(np.int64)]
-        closed = np.isin(places.data // table.shape[1], np.flatnonzero(numbers.data < 0))  # which get no gradient
-        return ops.where(closed, found.detach(), found) if closed.any() else found
+        closed = places // table.shape[1] == s.static["padding"]  # which get no gradient
+        return ops.where(closed, found.detach(), found) if isinstance(found, Tensor) and closed.any() else found
     if "along" in s.static:
         rows = args[0].reshape((args[0].shape[0], *s.static["along"]))
         return apply(op, (rows,), {"axis": (2,), "keepdims": True}).reshape((rows.shape[0], s.width))

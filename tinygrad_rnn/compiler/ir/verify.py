@@ -269,11 +269,11 @@ class _Rules:
         self.gives(s, (BATCH, numbers.size), x.dtype)
 
     def _lookup(self, s: Symbol) -> None:
-        table, places, numbers = s.args
-        self.wants(s, not numbers.varying and numbers.shape == table.shape[:1], "the numbers of its rows")
+        table, places = s.args
         self.wants(s, not table.varying and table.ndim == 2, "a table (V, E) that does not vary in time")
         self.wants(s, resolve_slice(table).base is table, "a table that is read as it lies in memory, no part of one")
         self.wants(s, places.varying and places.dtype == self.dtype, f"places in it, of {self.dtype}")
+        self.wants(s, -1 <= s.static["padding"] < table.shape[0], "a row of the table without a gradient, or -1")
         self.gives(s, places.shape, self.dtype)
 
     def _concat(self, s: Symbol) -> None:

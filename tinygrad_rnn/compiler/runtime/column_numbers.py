@@ -42,6 +42,7 @@ class ColumnNumbers:
         self.random = np.random.default_rng(0)
         adj = self.plan.adjoint
         roots = [s for p in adj.products for s in (p.a, p.g)] + [r.g for r in adj.reductions]
+        roots += [s for p in adj.scatters for s in (p.rows, p.g)]
         roots += [g for terms in self.plan.deferred.values() for g, _ in terms]
         self.symbols = {s.uid: s for s in self.plan.reverse.live.values()}
         for s in roots:

@@ -22,6 +22,7 @@ from ...kernels.loops.task_codes import (
     MoveRows,
     Pack,
     Product,
+    ScatterRows,
     SumRows,
     Task,
     TransposedProduct,
@@ -119,6 +120,8 @@ def cost_of_task(task: Task, lanes: int, itemsize: int) -> float:
         return task.rows * task.columns * task.depth / (lanes * PRODUCTS_PER_VECTOR)
     if isinstance(task, Pack | CopyRows | SumRows | AddRows | AddColumns):
         return task.rows * task.columns * itemsize / BYTES
+    if isinstance(task, ScatterRows):
+        return task.rows * task.parts * (2 * task.columns * itemsize / BYTES + FUNCTION)
     if isinstance(task, Clear | AddVector | AddNumber):
         return task.size * itemsize / (4 * BYTES)
     assert isinstance(task, MoveRows)

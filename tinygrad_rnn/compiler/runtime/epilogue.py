@@ -14,6 +14,7 @@ from ...kernels.loops.task_codes import (
     AddVector,
     Matrix,
     Product,
+    ScatterRows,
     SumRows,
     Task,
     TransposedProduct,
@@ -63,7 +64,7 @@ class Epilogue:
         self.grad_at: dict[int, int] = {}
         self.shapes: dict[int, tuple] = {}
         adj = plan.adjoint
-        for v in [p.w for p in adj.products] + [r.v for r in adj.reductions]:
+        for v in [p.w for p in adj.products] + [s.table for s in adj.scatters] + [r.v for r in adj.reductions]:
             base = base_of(v)
             self.shapes.setdefault(base.uid, base.shape)
         self._pack_inputs()
@@ -141,7 +142,8 @@ class Epilogue:
         self.sums: list[list[Any]] = []  # place, width, base, offset in base
         self.copies: list[tuple] = []  # base, offset, width, base, offset
         self.totals: list[tuple] = []  # buffer, base, reduction
-        shared = {base_of(p.w).uid for p in self.plan.adjoint.products}
+        adj = self.plan.adjoint
+        shared = {base_of(p.w).uid for p in adj.products} | {s.table.uid for s in adj.scatters}
         alike: dict[int, list[tuple[Symbol, int, int]]] = {}  # uid of a cotangent -> it, and where its sum belongs
         spans: list[tuple[int, int, int]] = []  # base, first and last element of each sum
         for i, r in enumerate(self.plan.adjoint.reductions):
@@ -208,11 +210,20 @@ class Epilogue:
                 last += p.copies(self.grad_at[base], ldc)
             for i in range(0, p.rows, GRADIENT_ROWS):
                 n = min(GRADIENT_ROWS, p.rows - i)
-                piece, into = _moved(left, i), _moved(target, i * target.ld)
+                piece, into = moved(left, i), moved(target, i * target.ld)
                 task = TransposedProduct(piece, right, into, rows, n, p.columns, again)
                 (later if again else shared).append(task)
         # sums only add, to zeros at first: they have to wait where a product would overwrite them
         spans = [(base, *_span(corner, self.shapes[base][1])) for base, *corner in written]
+        for s in self.plan.adjoint.scatters:
+            (count, width), base = s.table.shape, s.table.uid
+            target = Matrix(GRADS, self.grad_at[base], width)
+            scattered = ScatterRows(
+                matrix(self._locate(s.g)), target, matrix(self._locate(s.rows)), rows, s.rows.width, width, width,
+                count, s.padding,
+            )  # fmt: skip
+            (later if any(b == base for b, _, _ in spans) else shared).append(scattered)
+            spans.append((base, 0, count * width))
         for place, width, base, offset in self.sums:
             again = any(b == base and low < offset + width and offset < high for b, low, high in spans)
             summed = SumRows(matrix(place), Vector(GRADS, self.grad_at[base] + offset), rows, width)
@@ -240,7 +251,7 @@ class Epilogue:
                 for n, (place, depth, packed) in enumerate(runs):
                     cotangent = matrix(place)
                     target = Matrix(Role.INPUT_GRAD.of(i), start * ldc, ldc)
-                    source, matrices = _moved(cotangent, start * cotangent.ld), Vector(INPUT_PACKED, packed)
+                    source, matrices = moved(cotangent, start * cotangent.ld), Vector(INPUT_PACKED, packed)
                     yield Product(source, matrices, target, min(INPUT_ROWS, rows - start), depth, ldc, n > 0)
 
     def place_grads(self, batch: int) -> None:
@@ -317,7 +328,7 @@ class _WeightGradient:
         return tasks
 
 
-def _moved(matrix: Matrix, by: int) -> Matrix:
+def moved(matrix: Matrix, by: int) -> Matrix:
     """The rows of a matrix that begin `by` elements later."""
     return matrix._replace(at=matrix.at + by)
 

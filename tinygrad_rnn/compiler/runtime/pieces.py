@@ -11,7 +11,17 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ...kernels.loops.task_codes import Clear, Matrix, Pack, Product, SumRows, Task, TransposedProduct, Vector
+from ...kernels.loops.task_codes import (
+    Clear,
+    Matrix,
+    Pack,
+    Product,
+    ScatterRows,
+    SumRows,
+    Task,
+    TransposedProduct,
+    Vector,
+)
 from .costs import TILE_ROWS, cost_of_task
 
 ELEMENTS = 1 << 16  # that are cleared or packed as one piece
@@ -34,7 +44,7 @@ class Sizes(NamedTuple):
 
 def in_any_order(tasks: Sequence[Task]) -> bool:
     """Whether all tasks are of kinds that have pieces; that no two write the same is up to the caller."""
-    return all(isinstance(task, Clear | Pack | Product | TransposedProduct | SumRows) for task in tasks)
+    return all(isinstance(task, Clear | Pack | Product | TransposedProduct | SumRows | ScatterRows) for task in tasks)
 
 
 def pieces(tasks: Sequence[Task], sizes: Sizes) -> list[list[Task]]:
@@ -55,6 +65,13 @@ def _pieces(group: list[Task], sizes: Sizes) -> Iterator[list[Task]]:
             yield [Clear(_after(task.target, begin), end - begin)]
     elif isinstance(task, Pack):
         yield from _packs(task, sizes.panel)
+    elif isinstance(task, ScatterRows):  # by columns, so that each element gets its terms in order
+        width = task.columns
+        if sizes.cost(task) > WORTH:
+            width = math.ceil(max(task.columns / MOST, sizes.lanes) / sizes.lanes) * sizes.lanes
+        for begin, end in _bounds(task.columns, width):
+            source, target = _moved(task.source, 0, begin), _moved(task.target, 0, begin)
+            yield [task._replace(source=source, target=target, columns=end - begin)]
     elif isinstance(task, SumRows):
         width = SUM_COLUMNS if sizes.cost(task) > WORTH else task.columns
         for begin, end in _bounds(task.columns, width):

@@ -13,6 +13,7 @@ from ...kernels.loops.task_codes import (
     Matrix,
     Pack,
     Product,
+    ScatterRows,
     SumRows,
     Task,
     TransposedProduct,
@@ -24,7 +25,7 @@ from ..ir.verify import fault
 from ..ir.weight_slices import resolve_slice
 from ..schedule.buffers import Buffer
 from .column_numbers import PHASE, ColumnNumbers, Rows, rectangle
-from .epilogue import Epilogue
+from .epilogue import Epilogue, moved
 
 Array = np.ndarray
 
@@ -100,6 +101,10 @@ class _Run:
                 blocks = [(heads.view(number), parts[head, :, head]) for head, number in enumerate(heads.numbers)]
             for view, part in blocks:
                 rectangle(expected[view.base.uid], view)[...] += part.T if view.transposed else part
+        for table, index, g, padding in plan.adjoint.scatters:
+            for number, part in zip(values.of(index), np.split(values.of(g), index.width)):
+                if int(number) % table.shape[0] != padding:
+                    expected[table.uid][int(number) % table.shape[0]] += part
         for r in plan.adjoint.reductions:
             view, row = resolve_slice(r.v), values.of(r.g)
             part = rectangle(expected[view.base.uid], view)
@@ -134,6 +139,8 @@ class _Run:
         if isinstance(task, SumRows):
             numbers = self._read(task, task.source, task.rows, task.columns, whole=True)
             return self._write(task, Matrix(*task.target, 0), numbers[None], True)
+        if isinstance(task, ScatterRows):
+            return self._scatter(task)
         if isinstance(task, AddRows | AddColumns):
             return self._write(task, task.target, self._block(task), True)
         if isinstance(task, AddVector):
@@ -145,6 +152,18 @@ class _Run:
             fault(PHASE, f"{task}: wanted a product or a sum")
         self._input_gradient(task, before)
         return None
+
+    def _scatter(self, task: ScatterRows) -> Array:
+        """Add parts of rows to rows of a table, which numbers name that are any; the elements of the whole table."""
+        parts = [
+            self._read(task, moved(task.source, i * task.stride), task.rows, task.columns, whole=True)
+            for i in range(task.parts)
+        ]
+        for number, part in zip(self._read(task, task.numbers, task.rows, task.parts, whole=True), parts):
+            row = int(number) % task.table_rows
+            if row != task.padding:
+                self._write(task, moved(task.target, row * task.target.ld), part[None], True)
+        return self._indices(task, task.target, task.table_rows, task.columns, self.grads.size)
 
     def _block(self, task: AddRows | AddColumns) -> Array:
         """The rows that a task adds: of a product, or of a sum that has a row for each row of the batch."""

@@ -124,7 +124,8 @@ class Plan:
         available = {s.uid for s in (*t.inputs, *t.states, *t.new_states)}
         roots = self._reverse_values()
         saved = self._choose_saved(roots, limit, available)
-        operands = [_whole(p.a) for p in adj.products]  # products after the loop need them for all steps, at any price
+        # products and look-ups after the loop need them for all steps, at any price
+        operands = [_whole(p.a) for p in adj.products] + [_whole(s.rows) for s in adj.scatters]
         saved |= {a.uid: a for a in operands if a.uid < limit and a.uid not in available}
         # a state is kept for all steps if anything reads it, before the step or after
         used = _reached(roots, available | set(saved)) | {a.uid for a in operands}
@@ -143,6 +144,7 @@ class Plan:
         out += [g for i, g in enumerate(adj.inputs) if g is not None and i not in self.deferred]
         out += [g for terms in self.deferred.values() for g, _ in terms]
         out += [p.g for p in adj.products] + [r.g for r in adj.reductions]
+        out += [s.g for s in adj.scatters]
         return out
 
     def _choose_saved(self, roots: list[Symbol], limit: int, available: set[int]) -> dict[int, Symbol]:
@@ -191,7 +193,7 @@ class Plan:
             if g is not None and i not in self.deferred:
                 self.input_buffers[i] = Buffer(f"dx{i}", BufferKind.PER_STEP, [g.width], "r_", True)
                 roots.append(LoopOutput(g, Place(self.input_buffers[i])))
-        per_step = {p.g.uid: p.g for p in adj.products}
+        per_step = {g.uid: g for g in (*(p.g for p in adj.products), *(s.g for s in adj.scatters))}
         adjacent: dict[tuple, dict[int, Symbol]] = {}  # they meet the same left operand: one product for all
         for p in sorted(adj.products, key=lambda p: resolve_slice(p.w).axes[1][1:]):
             adjacent.setdefault((resolve_slice(p.w).base.uid, p.a.uid), {})[p.g.uid] = p.g

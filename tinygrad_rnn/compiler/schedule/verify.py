@@ -58,6 +58,7 @@ def verify_plan(plan: DifferentiatedPlan) -> None:
     verify_schedule(forward)
     verify_schedule(reverse)
     after = [s for p in plan.adjoint.products for s in (p.a, p.g)]
+    after += [s for p in plan.adjoint.scatters for s in (p.rows, p.g)]
     after += [g for terms in plan.deferred.values() for g, _ in terms]
     after += [r.g for i, r in enumerate(plan.adjoint.reductions) if i not in plan.totals]
     after = [s.args[0] if s.op is SLICE and s.uid not in reverse.kept else s for s in after]

@@ -108,6 +108,24 @@ class TransposedProduct(NamedTuple):
     accumulate: bool
 
 
+class ScatterRows(NamedTuple):
+    """Adds parts of rows to the rows of a table that numbers name, one after the other.
+
+    A row of the source is so many parts, `stride` elements apart. Rows behind the last step of the loop are left out,
+    and so are `padding` and what is no row of the table.
+    """
+
+    source: Matrix
+    target: Matrix  # the table
+    numbers: Matrix  # whole ones, `parts` in each row
+    rows: int
+    parts: int
+    stride: int
+    columns: int  # of a part
+    table_rows: int
+    padding: int
+
+
 class SumRows(NamedTuple):
     """Adds the sum of rows to a vector; rows behind the last step of the loop are left out."""
 
@@ -158,7 +176,7 @@ class Clear(NamedTuple):
 
 Task = (
     Pack | AddVector | AddNumber | CopyRows | Product | TransposedProduct | SumRows | AddRows | AddColumns | MoveRows
-    | Clear
+    | Clear | ScatterRows
 )  # fmt: skip
 
 
@@ -176,6 +194,7 @@ class TaskKind(enum.IntEnum):
     ADD_COLUMNS = 8
     MOVE_ROWS = 9
     CLEAR = 10
+    SCATTER_ROWS = 11
 
 
 KINDS: dict[type, TaskKind] = {
@@ -190,6 +209,7 @@ KINDS: dict[type, TaskKind] = {
     AddColumns: TaskKind.ADD_COLUMNS,
     MoveRows: TaskKind.MOVE_ROWS,
     Clear: TaskKind.CLEAR,
+    ScatterRows: TaskKind.SCATTER_ROWS,
 }
 
 

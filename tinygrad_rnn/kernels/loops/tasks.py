@@ -14,7 +14,7 @@ from numba import njit
 from ..gemm.extern import gemm, product_tn
 from ..gemm.gemm import transpose_block
 from ..gemm.tile import never_inline
-from ..simd.lanes import vlanes, vload, vload_n, vstore, vstore_n
+from ..simd.lanes import row_number, vlanes, vload, vload_n, vstore, vstore_n
 from .entry import array_like, arrays_of
 from .records import integers_in, record_at
 from .task_codes import (
@@ -30,6 +30,7 @@ from .task_codes import (
     MoveRows,
     Pack,
     Product,
+    ScatterRows,
     SumRows,
     TaskKind,
     TransposedProduct,
@@ -120,6 +121,10 @@ def execute_tasks(launch_at: int, addresses: int, first: int, last: int, like: A
             y = array_like(addresses, task.target.array, like)
             for j in range(task.size):
                 y[task.target.at + j] = 0
+        elif kind == TaskKind.SCATTER_ROWS:
+            task = record_at(table, at + 1, ScatterRows)
+            x, y = arrays_of(addresses, task, like)
+            _scatter(x, array_like(addresses, task.numbers.array, like), y, task, min(task.rows, limit))
     return missing
 
 
@@ -146,6 +151,17 @@ def _add(x: Array, start: int, out: Array, to: int, n: int) -> None:
     if whole < n:
         rest = n - whole
         vstore_n(out, to + whole, vload_n(out, to + whole, rest) + vload_n(x, start + whole, rest), rest)
+
+
+@njit(error_model="numpy")
+def _scatter(x: Array, index: Array, y: Array, task: ScatterRows, rows: int) -> None:
+    """Add the parts of `rows` rows to rows of a table."""
+    for r in range(rows):
+        for i in range(task.parts):
+            row = row_number(index, task.numbers.at + r * task.numbers.ld + i, task.table_rows)
+            if row >= 0 and row != task.padding:
+                source = task.source.at + r * task.source.ld + i * task.stride
+                _add(x, source, y, task.target.at + row * task.target.ld, task.columns)
 
 
 @njit(error_model="numpy")

@@ -18,6 +18,7 @@ from ..loops.task_codes import (
     MoveRows,
     Pack,
     Product,
+    ScatterRows,
     SumRows,
     Task,
     TransposedProduct,
@@ -111,6 +112,17 @@ def _(task: TransposedProduct, arrays: list[Array], row_table: Array, panel: int
 def _(task: SumRows, arrays: list[Array], row_table: Array, panel: int) -> None:
     rows = _rows(arrays, task.source, min(task.rows, row_table[0]), task.columns)
     _elements(arrays, task.target, task.columns)[...] += rows.sum(axis=0)
+
+
+@_execute.register
+def _(task: ScatterRows, arrays: list[Array], row_table: Array, panel: int) -> None:
+    rows = min(task.rows, row_table[0])
+    for r, numbers in enumerate(_rows(arrays, task.numbers, rows, task.parts)):
+        for i, number in enumerate(numbers):
+            if 0 <= number < task.table_rows and number != task.padding:
+                at = Vector(task.source.array, task.source.at + r * task.source.ld + i * task.stride)
+                to = Vector(task.target.array, task.target.at + int(number) * task.target.ld)
+                _elements(arrays, to, task.columns)[...] += _elements(arrays, at, task.columns)
 
 
 @_execute.register

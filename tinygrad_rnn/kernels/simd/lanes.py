@@ -189,6 +189,22 @@ def vlookup(typingctx, array, index, places, count):
 
 
 @intrinsic
+def row_number(typingctx, array, index, count):
+    """``array[index]``, a float, as an integer; -1 for what is none from 0 to below `count`."""
+    if not is_array(array):
+        return None
+
+    def codegen(context, builder, sig, args):
+        one = ir.Constant(args[1].type, 1)
+        x = builder.load(address(context, builder, sig.args[0], args[0], args[1], one))
+        end = builder.sitofp(args[2], x.type)
+        inside = builder.and_(builder.fcmp_ordered(">=", x, x.type(0.0)), builder.fcmp_ordered("<", x, end))
+        return builder.select(inside, builder.fptosi(builder.select(inside, x, x.type(0.0)), one.type), one.type(-1))
+
+    return types.intp(array, types.intp, types.intp), codegen
+
+
+@intrinsic
 def integer(typingctx, table, index):
     """``table[index]`` of a 1-D array of int64, without the many ways of indexing that Numba compiles."""
     if table != types.Array(types.int64, 1, "C"):

@@ -217,6 +217,9 @@ class CellStepper:
                 self._give_up(error)
                 self._pack(kept)
                 return self.run_eagerly(leaves)
+            except IndexError:
+                self._pack(kept)  # of a step that fails nothing stays
+                raise
         if program.traced.cast_results:
             ys = [y.astype(d) for y, d in zip(kernel.outputs, program.traced.shapes.output_dtypes)]
             return tree.unflatten(program.output_structure, ys)

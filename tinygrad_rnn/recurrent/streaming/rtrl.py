@@ -18,6 +18,7 @@ from ..cell import Cell, check_state
 from ..scan.anomaly import StreamStep, not_finite, quietly
 from ..scan.arguments import Arguments
 from ..scan.facts import static_attributes
+from ..scan.loop import raise_out_of_range
 from ..scan.open_sequence import OpenSequence
 
 
@@ -213,7 +214,11 @@ class RTRL:
         self._bases = self._base_tensors()
         bases = {s.uid: t.data for s, t in zip(self._program.bases, self._bases)}
         with config.no_grad(), quietly():
-            self._linearization = self._step.run([*inputs, *masks], self._states, bases, self.batch_size)
+            found = self._step.run([*inputs, *masks], self._states, bases, self.batch_size)
+        program = self._program.traced
+        if program.checks:
+            raise_out_of_range(program.checks, found.outputs[-1][None], False, self._name)
+        self._linearization = found._replace(outputs=found.outputs[: program.visible])
         self._states = self._linearization.new_states
         if self._taken is not None:
             self._look_at(self._taken)
