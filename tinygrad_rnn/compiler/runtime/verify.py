@@ -154,7 +154,7 @@ class _Run:
         return None
 
     def _scatter(self, task: ScatterRows) -> Array:
-        """Add parts of rows to rows of a table, which numbers name that are any; the elements of the whole table."""
+        """Add parts of rows to rows of a table, whichever they are; gives the elements of the whole table."""
         parts = [
             self._read(task, moved(task.source, i * task.stride), task.rows, task.columns, whole=True)
             for i in range(task.parts)
