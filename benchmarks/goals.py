@@ -193,6 +193,9 @@ GOALS: tuple[Callable[[dict[str, list[Row]]], Verdict | None], ...] = (
     lambda rows: _least(
         "a recurrent policy acts and learns, and sb3-contrib", rows.get("policy", []), _to("sb3"), 3.0, lambda row: "",
     ),
+    lambda rows: _least(
+        "charlm with two processes, and with one", rows.get("ranks", []), lambda row: row["speed"], 1.7, lambda row: "",
+    ),
     lambda rows: _most(
         f"custom cells at H >= {WIDE}, training, time per FLOP and that of the built-in LSTM",
         [r for r in _wide(rows.get("cells", [])) if r["task"] == "train"],

@@ -33,6 +33,7 @@ RUNS: dict[str, tuple[str, ...]] = {  # name of the run: benchmark and options
     "training, 2 threads": ("training", "--threads", "2"),
     "eager": ("eager",),
     "policy": ("policy",),
+    "ranks": ("ranks",),
 }
 PLOTS = {"recurrent": "results_recurrent.png", "cells": "results_cells.png"}
 

@@ -86,6 +86,11 @@ SECTIONS = {
         "A rollout of 64 steps in 32 T-mazes and four passes of proximal policy optimisation over it, LSTM(32), with "
         "resets inside the streams; in PyTorch an LSTMCell step by step; `sb3` is RecurrentPPO of sb3-contrib.",
     ),
+    "ranks": (
+        "One training, two processes",
+        "An update of `models charlm`, 64 steps of 32 streams, LSTM(256): by one process of one thread, `shared` by two "
+        "over MPI, and by two `apart`, each with half the streams and a model of its own: what the machine allows.",
+    ),
 }
 
 
@@ -239,5 +244,6 @@ RENDER: dict[str, Callable[[list[Row]], list[str]]] = {
     "firstuse": _first_use,
     "training": lambda rows: comparison(rows, {}),
     "eager": lambda rows: comparison(rows, {}),
+    "ranks": lambda rows: comparison(rows, {"times as fast": lambda r: f"{r['speed']:.2f}"}, "one"),
     "policy": lambda rows: comparison(rows, {"our steps per second": lambda r: f"{r['rates']['ours']:,}"}),
 }

@@ -11,6 +11,7 @@ import tinygrad_rnn as tr
 from tinygrad_rnn import nn, optim
 from tinygrad_rnn.data import DataLoader
 from tinygrad_rnn.train import Ranks, SaveCheckpoint, Trainer, TruncatedBPTT
+from tinygrad_rnn.train.sums import Sums
 
 ROWS, STREAMS, EPOCHS = 23, 6, 3
 
@@ -98,8 +99,31 @@ def run(case, folder):
     np.savez(folder / f"{case.replace(' ', '-')}-{ranks.size}-{ranks.rank}.npz", **results(own))
 
 
+def add_up():
+    """Check sums of some sizes by messages and in shared memory: numbers that are added in the order of the ranks."""
+    world = Ranks().world
+    ways = Sums(world, one_machine=True), Sums(world, one_machine=False)
+    for count in (1, 5, 0, 1000, 2, 100_000):
+        for dtype in (np.float32, np.float64):
+            arrays = [np.random.default_rng(rank).normal(size=count).astype(dtype) for rank in range(world.size)]
+            wanted = arrays[0]
+            for array in arrays[1:]:
+                wanted = wanted + array
+            for sums in ways:
+                mine = sums.room(count, np.dtype(dtype))
+                mine[:] = arrays[world.rank]
+                total = sums.total(mine)
+                np.testing.assert_array_equal(total, wanted, strict=True)
+                total *= 2  # is nobody else's
+    assert [sums.one_machine for sums in ways] == [True, False]
+    print("the same", world.rank)
+
+
 if __name__ == "__main__":
     out, *cases = sys.argv[1:]
     for each in cases:
-        run(each, Path(out))
+        if each == "sums":
+            add_up()
+        else:
+            run(each, Path(out))
         Ranks().world.Barrier()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tinygrad_rnn import nn, optim
-from tinygrad_rnn.train import Ranks, Trainer
+from tinygrad_rnn.train import Ranks, Trainer, sums
 from tinygrad_rnn.train.shares import bounds
 
 MPIEXEC = shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or shutil.which("mpiexec")
@@ -69,6 +69,23 @@ def test_a_training_goes_on_with_the_same_number_of_processes_to_the_bit_and_wit
     for size in (1, 3):
         assert mpi(size, tmp_path, "stream resume").returncode == 0
         assert close(results(tmp_path, "stream", 1), results(tmp_path, "stream resume", size))
+
+
+@pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.slow)])
+def test_sums_are_taken_in_the_order_of_the_ranks_by_messages_and_in_shared_memory(size, tmp_path):
+    ran = mpi(size, tmp_path, "sums")
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.count("the same") == size
+
+
+def test_sums_go_by_messages_where_memory_to_share_is_short(monkeypatch):
+    monkeypatch.setattr(sums, "_free", lambda: 10_000)
+    own = sums.Sums(Ranks().world, one_machine=True)
+    for count, shared in ((100, True), (10_000, False), (10, False)):
+        mine = own.room(count, np.dtype(np.float64))
+        mine[:] = np.arange(count)
+        np.testing.assert_array_equal(own.total(mine), np.arange(count))
+        assert own.one_machine == shared
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 Files, in reading order: `trainer` (what a user asks for), `loop` (epochs), `batches`, `gradients` and `updates` (one
 batch); by programs: `program_updates`, `native_step` (all in one native call), `fast_path` (with few guards),
 `many_steps` and `many_batches` (many of them in one call), `tiers` (when), `train_step` (without a loop); by several
-processes: `ranks`, `shares` (of a batch), `alone` (one that shares nothing); `sweep` (one training for each setting);
+processes: `ranks`, `shares` (of a batch), `sums` (of gradients), `alone` (one that shares nothing); `sweep`;
 `evaluation` (and prediction), `metrics`, `measuring` (while training); `callbacks`, `loggers`, `stopping`, `progress`,
 `signals`, `modes`, `parts` (what helpers take); what is saved: `state`, `history`, `position`, `randomness`, `resume`
 (all of it as one nest, which `storage` writes to a file); `tbptt`; `rollout` (of a recurrent policy); `checks`.

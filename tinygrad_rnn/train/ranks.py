@@ -22,6 +22,7 @@ from .alone import Alone
 from .gradients import GradientsOf
 from .resume import parameters
 from .shares import LoaderShare, StreamShare, share_of
+from .sums import Sums
 from .tbptt import TruncatedBPTT
 
 
@@ -82,6 +83,7 @@ class Ranks(Alone):
         here = world.Split_type(MPI.COMM_TYPE_SHARED)  # the processes of this machine
         if here.Get_size() > 1:
             config.set_num_threads(max(1, config.PROCESSORS // here.Get_size()))
+        self._sums = Sums(world, here.Get_size() == self.size > 1)
         here.Free()
         self._apart = self.size == 1  # whether each process draws random numbers of its own
         self._together = False  # whether the last error was raised by all
@@ -185,29 +187,17 @@ class Ranks(Alone):
         chosen = [p for p, there in zip(params, present) if there]
         for dtype in dict.fromkeys(p.dtype for p in chosen):
             group = [p for p in chosen if p.dtype == dtype]
-            flat = np.zeros(sum(p.size for p in group), dtype)
             ends = np.cumsum([p.size for p in group])
+            mine = self._sums.room(int(ends[-1]), dtype)
             for p, end in zip(group, ends):
-                if p.grad is not None:
-                    np.multiply(p.grad.data.reshape(-1), dtype.type(weight), out=flat[end - p.size : end])
-            total = self._sum(flat)
+                part = mine[end - p.size : end].reshape(p.shape)
+                if p.grad is None:
+                    part[...] = 0
+                else:
+                    np.multiply(p.grad.data, dtype.type(weight), out=part)
+            total = self._sums.total(mine)
             for p, end in zip(group, ends):
                 p.grad = Tensor(total[end - p.size : end].reshape(p.shape))
-
-    def _sum(self, flat: np.ndarray) -> np.ndarray:
-        """The sum of one array over all processes, each of which adds up a piece of it."""
-        ends = [len(flat) * (i + 1) // self.size for i in range(self.size)]
-        starts = [0, *ends[:-1]]
-        counts = [end - start for start, end in zip(starts, ends)]
-        pieces = np.empty((self.size, counts[self.rank]), flat.dtype)
-        here = [counts[self.rank]] * self.size
-        self.world.Alltoallv([flat, (counts, starts)], [pieces, (here, [n * here[0] for n in range(self.size)])])
-        piece = pieces[0]
-        for other in pieces[1:]:
-            piece += other
-        total = np.empty_like(flat)
-        self.world.Allgatherv(piece, [total, (counts, starts)])
-        return total
 
     # ---- evaluation
 
