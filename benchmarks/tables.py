@@ -88,7 +88,7 @@ SECTIONS = {
     ),
     "ranks": (
         "One training, two processes",
-        "An update of `models charlm`, 64 steps of 32 streams, LSTM(256): by one process of one thread, `shared` by two "
+        "An update of `models charlm`, 64 steps of 32 streams, LSTM(256): by one process, `shared` by two "
         "over MPI, and by two `apart`, each with half the streams and a model of its own: what the machine allows.",
     ),
 }
