@@ -29,12 +29,18 @@ def compiled(folder: Path, files: list, *options: str) -> ctypes.CDLL:
     return ctypes.CDLL(str(library))
 
 
-def run(library: ctypes.CDLL, name: str, xs, shapes: list, states: list, dtype) -> tuple[list, list]:
-    """Outputs (T, ...) of these shapes and final states, from sequences (T, 1, ...) and a state."""
+def run(library: ctypes.CDLL, name: str, xs, shapes: list, states: list, dtype, whole=()) -> tuple[list, list]:
+    """Outputs (T, ...) of these shapes and final states, from sequences (T, 1, ...) and a state.
+
+    Integers and truth values are given as ``int32_t``; `whole` has the numbers of the outputs that are.
+    """
     time = xs[0].shape[0]
     state = np.concatenate([np.ravel(s) for s in states] or [np.zeros(1)]).astype(dtype)
-    ins = [np.ascontiguousarray(x, dtype) for x in xs]
-    outs = [np.full((time, 1, *shape), np.nan, dtype) for shape in shapes]
+    ins = [np.ascontiguousarray(x, dtype if x.dtype.kind == "f" else "int32") for x in xs]
+    outs = [
+        np.full((time, 1, *shape), *((-77, "int32") if i in whole else (np.nan, dtype)))
+        for i, shape in enumerate(shapes)
+    ]
     pointers = [ctypes.c_void_p(a.ctypes.data) for a in (state, *ins, *outs)]
     getattr(library, f"{name}_run")(*pointers, ctypes.c_long(time))
     finals, start = [], 0

@@ -8,6 +8,7 @@ import pytest
 import tinygrad_rnn as tr
 from tinygrad_rnn.core import tree
 from tinygrad_rnn.testing.cell_table import BY_NAME
+from tinygrad_rnn.testing.integer_cells import random_integer_cell
 from tinygrad_rnn.testing.random_cells import random_cell
 
 from . import examples as on
@@ -50,10 +51,13 @@ def test_no_complaints(tmp_path):
     for seed in range(4):
         cell = random_cell(np.random.default_rng(seed), 12, np.float32)
         cells.append((f"random{seed}", cell, {k: v.data for k, v in cell.example_inputs(3, 1, False).items()}))
+    for seed in range(3):
+        cell = random_integer_cell(np.random.default_rng(seed))
+        cells.append((f"integers{seed}", cell, tree.map(lambda x: x.data, cell.example_inputs(3, 1))))
     for i, (name, cell, xs) in enumerate(cells):
         path, weights = tmp_path / f"s_{name.replace('-', '_')}.h", ("float", "int8")[i % 2]
         file = tr.export.to_c(cell, path, example=tree.map(lambda x: x[0], xs), weights=weights)
-        with tr.no_grad():
+        with tr.no_grad(), np.errstate(all="ignore"):
             ys, _ = tr.nn.Recurrent(cell, mode="eager")(tree.map(tr.tensor, xs))
         outputs = [y.data for y in tree.flatten(ys)[0]]
         runs.append((file, tree.flatten(xs)[0], outputs, [3]))

@@ -32,6 +32,10 @@ TEXTS: dict[str, str] = {
     x = F_select(F_mask(low > x), low, x);
     return F_select(F_mask(high < x), high, x);
 }""",
+    "whole": """int32_t F_whole(REAL x) {
+    return x > C(-2147483649.0) && x < C(2147483648.0) ? (int32_t)x : 0;
+}""",
+    "index": "int32_t F_index(REAL x, int32_t n) { return x >= C(0.0) && x < (REAL)n ? (int32_t)x : 0; }",
     "round": """REAL F_round(REAL x) {
     const REAL a = F_abs(x), r = (a + TWO_TO_FRACTION) - TWO_TO_FRACTION;
     return F_copysign(F_select(F_mask(a < TWO_TO_FRACTION), r, a), x);

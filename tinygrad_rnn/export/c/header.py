@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ...compiler.ir.printer import Printer
+from ...compiler.ir.program_ops import LOOKUP
 from .functions import Dialect
 from .step import StepWriter
 from .traced import TracedCell
@@ -24,6 +25,10 @@ USAGE = """\
  *     {name}_run(&state, {args}, T);  T steps, whose rows lie one after the other
  *     {name}_reset(&state);  before another sequence"""
 
+INTEGERS = """
+ * Integers are whole numbers of the state and of the program{which}. Those that numbers
+ * cannot hold exactly count as 0, and so does an index for which its table has no row."""
+
 
 class HeaderText(NamedTuple):
     """A header, and how many bytes it takes: of constants, of a state, of arrays on the stack."""
@@ -39,7 +44,9 @@ def cell_header(cell: TracedCell, name: str, dtype: np.dtype, int8: bool) -> Hea
     dialect, program = Dialect(name, dtype), cell.program
     weights = Weights(dialect, int8)
     fields = [f"s{i}" for i in range(len(program.states))]
-    writer = StepWriter(cell, fields, weights, dialect)
+    kinds = [["int32_t" if whole else dialect.real for whole in part] for part in cell.whole]
+    integers = [f"{letter}{i}" for letter, part in zip("xy", cell.whole) for i, whole in enumerate(part) if whole]
+    writer = StepWriter(cell, fields, weights, dialect, integers)
     body = writer.write()
     begin = _beginning(cell, fields, weights, dialect)
     ins, outs, states = ([s.width for s in part] for part in (program.inputs, program.outputs, program.states))
@@ -47,14 +54,23 @@ def cell_header(cell: TracedCell, name: str, dtype: np.dtype, int8: bool) -> Hea
     counts = HeaderText("", weights.bytes, sum(states) * dtype.itemsize, writer.scratch)
     title = f"{cell.title}: {' and '.join(map(str, ins))} features to {' and '.join(map(str, outs))}."
     parts = [
-        comment(title, USAGE.format(name=name, args=args), listing(cell), counts, dialect, int8),
+        comment(title, USAGE.format(name=name, args=args) + _integers(cell), listing(cell), counts, dialect, int8),
         opening(name, [("INPUT", ins), ("OUTPUT", outs)]),
         struct(f"{name}_state", dialect.real, list(zip(fields, states))),
         weights.text(),
         dialect.functions(),
-        _functions(name, dialect.real, ins, outs, begin, body),
+        _functions(name, pointers(*kinds), ins, outs, begin, body),
     ]
     return counts._replace(text=closed(parts, name))
+
+
+def _integers(cell: TracedCell) -> str:
+    """Lines about the integers of a cell, if there are any."""
+    args = [n for kind, part in zip(("in", "out"), cell.whole) for n, w in zip(named(kind, len(part)), part) if w]
+    looks_up = any(s.op is LOOKUP for s in cell.program.expressions.values())
+    if not args and not looks_up and not cell.program.cast_results:
+        return ""
+    return INTEGERS.format(which=f"; {' and '.join(args)} are of int32_t" if args else "")
 
 
 def closed(parts: Sequence[str], name: str) -> str:
@@ -130,9 +146,10 @@ def _beginning(cell: TracedCell, fields: Sequence[str], weights: Weights, dialec
     return lines or ["    s->none = 0;"]
 
 
-def pointers(real: str, inputs: int, outputs: int) -> list[str]:
-    """Parameters for the inputs and outputs of a step."""
-    return [f"const {real} *restrict x{i}" for i in range(inputs)] + [f"{real} *restrict y{i}" for i in range(outputs)]
+def pointers(inputs: Sequence[str], outputs: Sequence[str]) -> list[str]:
+    """Parameters for the inputs and outputs of a step, of these types."""
+    ins = [f"const {kind} *restrict x{i}" for i, kind in enumerate(inputs)]
+    return ins + [f"{kind} *restrict y{i}" for i, kind in enumerate(outputs)]
 
 
 def unused(names: Sequence[str]) -> str:
@@ -140,8 +157,10 @@ def unused(names: Sequence[str]) -> str:
     return "    " + " ".join(f"(void){name};" for name in names)
 
 
-def _functions(name: str, real: str, ins: Sequence[int], outs: Sequence[int], begin: Sequence[str], body: str) -> str:
-    api, parameters = f"{name.upper()}_API", ", ".join(pointers(real, len(ins), len(outs)))
+def _functions(
+    name: str, pointers: Sequence[str], ins: Sequence[int], outs: Sequence[int], begin: Sequence[str], body: str
+) -> str:
+    api, parameters = f"{name.upper()}_API", ", ".join(pointers)
     moved = [f"x{i} + t * {w}" for i, w in enumerate(ins)] + [f"y{i} + t * {w}" for i, w in enumerate(outs)]
     return "\n".join([
         f"{api} void {name}_reset({name}_state *restrict s) {{", *begin, "}", "",

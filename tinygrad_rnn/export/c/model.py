@@ -240,9 +240,10 @@ def write_graph(out: GraphWriter, graph: Graph, parts: Sequence[Part], name: str
             write(out, node)
     for i, y in enumerate(graph.outputs):
         array = out.of(y)
-        size, cast = product(array.shape), "" if y.dtype.kind == "f" else "(int32_t)"
+        size, whole = product(array.shape), y.dtype.kind != "f"
         flat = out.reshape(array, (size,))
-        out.lines.append(f"for (long j = 0; j < {size}; j++) y{i}[j] = {cast}{flat.at(['j'])};")
+        text = out.dialect.call("whole", flat.at(["j"])) if whole else flat.at(["j"])
+        out.lines.append(f"for (long j = 0; j < {size}; j++) y{i}[j] = {text};")
 
 
 def rounded(graph: Graph, quantise: Any) -> dict[int, np.ndarray]:

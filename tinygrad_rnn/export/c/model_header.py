@@ -89,7 +89,7 @@ def _cells(parts: Sequence[Part], name: str, weights: Weights, dialect: Dialect)
         writer = StepWriter(p.cell, [f"s{i}" for i in range(len(program.states))], weights, dialect)
         body = writer.write()
         scratch.append(writer.scratch)
-        parameters = ", ".join(pointers(dialect.real, len(program.inputs), len(program.outputs)))
+        parameters = ", ".join(pointers(*([dialect.real] * len(part) for part in (program.inputs, program.outputs))))
         own = f"{name}_cell{p.number}"
         texts.append(
             f"static inline void {own}({own}_state *restrict s, {parameters}) {{  /* {p.cell.title} */\n"

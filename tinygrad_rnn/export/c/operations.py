@@ -222,7 +222,7 @@ def _embedding(out: GraphWriter, node: Node) -> Array:
     axes = len(indices.shape)
 
     def element(at: list[Length]) -> str:
-        number = f"(long){indices.at(at[:axes])}"
+        number = out.dialect.call("whole", indices.at(at[:axes]))
         row = f"({number} < 0 ? 0 : {number} >= {rows} ? {rows} - 1 : {number})"
         return weight.at([row, *at[axes:]])
 

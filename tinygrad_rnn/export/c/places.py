@@ -30,6 +30,8 @@ class Places:
         The fields of the state ``s``; inputs are ``x0``, ... and outputs ``y0``, ...
     weights : Weights
     dialect : Dialect
+    integers : sequence of str
+        The inputs and outputs that are arrays of ``int32_t``.
 
     Attributes
     ----------
@@ -38,10 +40,18 @@ class Places:
         Bytes of the arrays on the stack.
     """
 
-    def __init__(self, cell: TracedCell, state_names: Sequence[str], weights: Weights, dialect: Dialect):
+    def __init__(
+        self,
+        cell: TracedCell,
+        state_names: Sequence[str],
+        weights: Weights,
+        dialect: Dialect,
+        integers: Sequence[str] = (),
+    ):
         self.cell, self.program = cell, cell.program
         self.weights, self.dialect = weights, dialect
         self.lines: list[str] = []
+        self.integers = integers
         self.scratch = 0
         states = [f"s->{name}" for name in state_names]
         self._leaf = {s.uid: f"x{i}" for i, s in enumerate(self.program.inputs)}
@@ -91,6 +101,8 @@ class Places:
             return f"t{s.uid}"
         index = str(start) if one else j if not start else f"{start} + {j}"
         text = f"{self._place[s.uid]}[{index}]"
+        if self._place[s.uid] in self.integers:
+            text = f"({self.dialect.real}){text}"
         if s.dtype.kind == "b" and s.uid in self._leaf:  # truth values are given as numbers
             return self.dialect.call("mask", f"{text} != {self.dialect.number(0.0)}")
         return text

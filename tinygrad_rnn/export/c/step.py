@@ -6,21 +6,17 @@ elementwise maths on rows of one width shares a loop, in which a value is a numb
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ...compiler.ir.lane_language import elementwise_code
-from ...compiler.ir.program_ops import CAST, CONCAT, EXPAND, GATHER, JOIN, MATMUL, ZERO
+from ...compiler.ir.program_ops import CAST, CONCAT, EXPAND, GATHER, JOIN, LOOKUP, MATMUL, ZERO
 from ...compiler.ir.symbol import Symbol
 from ...compiler.ir.walk import fold
 from .expressions import printed
-from .functions import Dialect
 from .heavy import concatenation, expansion, picks, product, reduction
 from .places import Places, is_view
-from .traced import TracedCell
-from .weights import Weights
 
 
 class Pending(NamedTuple):
@@ -34,8 +30,8 @@ class Pending(NamedTuple):
 class StepWriter(Places):
     """Writes the body of a step function."""
 
-    def __init__(self, cell: TracedCell, state_names: Sequence[str], weights: Weights, dialect: Dialect):
-        super().__init__(cell, state_names, weights, dialect)
+    def __init__(self, *args: Any):
+        super().__init__(*args)
         self._users: dict[int, list[Symbol]] = {}
         self._pending: list[Pending] = []
         self._left: list[Symbol] = []  # to be computed
@@ -73,7 +69,9 @@ class StepWriter(Places):
     def _is_elementwise(s: Symbol) -> bool:
         if s.op is MATMUL:
             return s.args[1].shape[0] == 1  # one number times a row
-        return s.op in (CAST, ZERO) or (s.op not in (CONCAT, EXPAND, GATHER, JOIN) and s.lowering.kind == "elementwise")
+        if s.op in (CAST, LOOKUP, ZERO):
+            return True
+        return s.op not in (CONCAT, EXPAND, GATHER, JOIN) and s.lowering.kind == "elementwise"
 
     def _is_there(self, uid: int) -> bool:
         return uid in self._place or uid in self._numbers
@@ -115,6 +113,10 @@ class StepWriter(Places):
         if s.op is MATMUL:
             w = self.weights.vector(self.cell.constants[s.args[1].uid], self.cell.hints[s.args[1].uid])
             return f"{self.at(s.args[0], '0')} * {w}[{j}]"
+        if s.op is LOOKUP:
+            array = self.cell.constants[s.args[0].uid]
+            table = self.weights.vector(array, self.cell.hints[s.args[0].uid])
+            return f"{table}[{self.dialect.call('index', self.at(s.args[1], j), str(array.size))}]"
         operands = [self._operand(a, j) for a in s.args]
         if s.op is CAST:
             if (s.dtype.kind == "b") == (s.args[0].dtype.kind == "b"):
@@ -140,7 +142,7 @@ class StepWriter(Places):
                 self.array(s)
         self._numbers |= inside
         body = [f"const {self.kind(s)} t{s.uid} = {self._expression(s, j)};" for s in group]
-        body += [f"{p.array}[{f'{p.start} + ' if p.start else ''}{j}] = {self.at(p.value, j)};" for p in written]
+        body += [self._put(p.array, f"{f'{p.start} + ' if p.start else ''}{j}", self.at(p.value, j)) for p in written]
         if width == 1:
             self.lines += body
             return
@@ -183,8 +185,12 @@ class StepWriter(Places):
             self._copy(p.array, p.start, p.value, text)
 
     def _copy(self, array: str, start: int, value: Symbol, text: str = "") -> None:
-        to = f"{array}[{start} + j]" if start else f"{array}[j]"
-        self.add(f"for (int j = 0; j < {value.width}; j++) {to} = {text or self.at(value, 'j')};")
+        put = self._put(array, f"{start} + j" if start else "j", text or self.at(value, "j"))
+        self.add(f"for (int j = 0; j < {value.width}; j++) {put}")
+
+    def _put(self, array: str, index: str, text: str) -> str:
+        """A statement that writes one feature of a result."""
+        return f"{array}[{index}] = {self.dialect.call('whole', text) if array in self.integers else text};"
 
     # ---- the rest
 

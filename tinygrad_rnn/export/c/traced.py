@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ... import compiler, config, ops
-from ...compiler.ir.program_ops import LOOKUP
 from ...compiler.ir.walk import reachable
 from ...core import Tensor, tree
 from ...errors import ExportError, ShapeError
@@ -32,6 +32,8 @@ class TracedCell(NamedTuple):
     initial : list of arrays
         The state before the first step, each tensor as a row.
     title : str
+    whole : pair of tuples of bool
+        Which inputs, and which outputs, are integers or truth values.
     """
 
     program: compiler.StepProgram
@@ -39,6 +41,7 @@ class TracedCell(NamedTuple):
     hints: dict[int, str]
     initial: list[np.ndarray]
     title: str
+    whole: tuple[tuple[bool, ...], tuple[bool, ...]]
 
 
 def trace_cell(cell: Cell, example: Any = None) -> TracedCell:
@@ -77,14 +80,9 @@ def trace_cell(cell: Cell, example: Any = None) -> TracedCell:
             )
     program = first[0]
     if program.mask_probabilities:
-        raise ExportError(f"{title}: each step draws random masks in evaluation, too, which a file cannot hold")
-    looks_up = any(s.op is LOOKUP for s in reachable(program.results, lambda s: s.varying_operands))
-    if looks_up or program.checks or program.cast_results:
-        raise ExportError(
-            f"{title}: got a step that looks up rows of a parameter, or has integers or truth values in its state or "
-            "output, wanted floats and products with tr.one_hot(): headers do not look up"
-        )
-    return TracedCell(program, first[1], first[2], first[3], title)
+        raise ExportError(f"{title}: each step draws random numbers in evaluation, too, which a file cannot hold")
+    whole = tuple(x.dtype.kind != "f" for x in rows), tuple(d.kind != "f" for d in program.shapes.output_dtypes)
+    return TracedCell(program, first[1], first[2], first[3], title, whole)
 
 
 def _values(cell: Cell, rows: list[Tensor], structure: Any, seed: int) -> tuple:
@@ -96,13 +94,15 @@ def _values(cell: Cell, rows: list[Tensor], structure: Any, seed: int) -> tuple:
         found = program_of(cell, Arguments(inputs, structure, states, state_structure), "compiled")
         assert found is not None
         program, traced = found[0], found[0].traced
+        if traced.checks:  # C takes 0 where they fail, as the program does behind them
+            traced = replace(traced, outputs=traced.outputs[: traced.visible], checks=())
         wanted = _constants(traced)
         values: dict[int, Any] = {uid: source.get() for uid, source in program.sources}
         compiler.evaluate(wanted, values)
         names = {uid: _name(source) for uid, source in program.sources}
         hints = {s.uid: _hint(s, names) for s in wanted}
         constants = {s.uid: np.array(values[s.uid].data) for s in wanted}
-        return traced, constants, hints, [np.array(s.data).reshape(-1) for s in states]
+        return traced, constants, hints, [np.array(s.data, cell.dtype).reshape(-1) for s in states]
 
 
 def _constants(program: compiler.StepProgram) -> list[compiler.Symbol]:
