@@ -38,6 +38,23 @@ def mean_of(predictions, targets):
     return predictions.mean()
 
 
+@pytest.mark.parametrize("compile", ["never", "always"])
+def test_a_metric_may_write_in_what_it_is_given(compile):
+    def clipped(predictions, targets):
+        predictions.data[predictions.data < 0] = 0
+        targets.data[...] = 0
+        return predictions.max()
+
+    x, y = data()
+    histories = []
+    for metric in (lambda predictions, targets: predictions.max(), clipped):
+        one = trainer(compile, metrics={"m": metric})
+        one.fit(DataLoader((x, y), 5), DataLoader((x, y), 5), epochs=2)
+        histories.append((one.history["loss"], one.history["val_loss"]))
+    assert (y != 0).any()
+    assert histories[0] == histories[1]
+
+
 def test_metrics_are_means_over_batches_of_what_the_losses_saw():
     seen = []
 

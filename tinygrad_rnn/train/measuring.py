@@ -16,7 +16,7 @@ Functions = Mapping[str, Callable[[Any, Any], Any]]
 
 
 def values(functions: Functions, predictions: Any, targets: Any) -> dict[str, float]:
-    """Each metric of predictions and targets, which it gets as tensors without a graph.
+    """Each metric of predictions and targets, which it gets as tensors without a graph, and its own to write in.
 
     Raises
     ------
@@ -24,13 +24,20 @@ def values(functions: Functions, predictions: Any, targets: Any) -> dict[str, fl
         If one is no single number.
     """
     with config.no_grad():
-        arguments = detached(predictions), detached(targets)
-        return {name: _number(name, function(*arguments)) for name, function in functions.items()}
+        found = {}
+        for name, function in functions.items():
+            found[name] = _number(name, function(_copied(predictions), _copied(targets)))
+        return found
 
 
 def detached(nest: Any) -> Any:
     """A nest whose tensors have no graph."""
     return tree.map(lambda leaf: leaf.detach() if isinstance(leaf, Tensor) else leaf, nest)
+
+
+def _copied(nest: Any) -> Any:
+    """A nest whose tensors and arrays are copies: what a metric writes in them would change what is trained with."""
+    return tree.map(lambda leaf: leaf.copy() if isinstance(leaf, Tensor | np.ndarray) else leaf, nest)
 
 
 def _number(name: str, value: Any) -> float:
