@@ -182,6 +182,30 @@ def test_steps_over_a_data_set_end_where_a_number_is_not_finite(dtype):
     assert step[0] == 2
 
 
+@given(st.integers(1, 4), st.integers(0, 9), dtypes, st.data())
+@settings(max_examples=30)
+def test_steps_in_groups(every, count, dtype, data):
+    """The first step of a group copies, later ones add, and the last one divides; a call may begin amid a group."""
+    phase, size = data.draw(st.integers(0, every - 1)), data.draw(st.integers(0, 3))
+    rows = np.random.default_rng(0).normal(size=(count, size)).astype(dtype)
+    order, step, status = np.arange(count), np.zeros(1, np.int64), np.zeros(1, np.int64)
+    row, total, losses = np.zeros((1, size), dtype), np.full((1, size), 7, dtype), np.zeros(count, dtype)
+    stages = Stages(np.dtype(dtype))
+    stages.feed(rows, row, order, step)
+    stages.collect(row, total)
+    with stages.last_of_group():
+        stages.divide(total, every)
+    stages.record(np.zeros(1, dtype), losses, step)
+    stages.finish()
+    assert stages.run_steps(count, status, phase, every) == count
+    wanted = np.full((1, size), 7, dtype)
+    for k in range(count):
+        wanted = rows[k : k + 1] if (phase + k) % every == 0 else wanted + rows[k : k + 1]
+        if (phase + k) % every == every - 1:
+            wanted = wanted / dtype(every)
+    np.testing.assert_array_equal(total, wanted)
+
+
 @pytest.mark.parametrize("kind", ["int8", "uint8", "int32", "int64"])
 @pytest.mark.parametrize("op", [op for op in IntegerOp if op not in (IntegerOp.WHERE, IntegerOp.COPY)])
 def test_integers_are_numpys(op, kind):

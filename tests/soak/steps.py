@@ -22,7 +22,7 @@ def root(x):
 
 
 def detached(x):
-    return x.detach() * x
+    return (x if isinstance(x, np.ndarray) else x.detach()) * x
 
 
 def rounded(x):

@@ -38,7 +38,9 @@ def both(make, loader, monkeypatch, n=19):
     """Train one by one and many at once; fail unless they are the same to the bit. Returns the numbers of steps."""
     kept, calls = [], []
     run = ManySteps.run
-    monkeypatch.setattr(ManySteps, "run", lambda self, order: calls.append(len(order)) or run(self, order))
+    monkeypatch.setattr(
+        ManySteps, "run", lambda self, order, state: calls.append(len(order)) or run(self, order, state)
+    )
     for many in (False, True):
         tr.seed(0)
         model, batches = make(), loader()
@@ -78,10 +80,10 @@ def test_masks_are_drawn_for_batches_that_come_up_alone(monkeypatch):
     x, y, *_ = examples()
     kept, original = [], ManySteps.run
 
-    def interrupted(self, order):
+    def interrupted(self, order, state):
         native = self.stages.run_steps
-        self.stages.run_steps = lambda count, status: native(1, status)
-        original(self, order)
+        self.stages.run_steps = lambda count, *others: native(1, *others)
+        original(self, order, state)
         raise KeyboardInterrupt
 
     for many in (False, True):

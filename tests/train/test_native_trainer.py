@@ -62,8 +62,8 @@ def counts(monkeypatch):
     seen = []
     original = Stages.run_steps
 
-    def run_steps(self, count, status):
-        done = original(self, count, status)
+    def run_steps(self, count, status, *group):
+        done = original(self, count, status, *group)
         seen.append(done)
         return done
 

@@ -112,7 +112,10 @@ def alike(one, other, tolerance):
         assert one.keys() == other.keys()
         for k in one:
             alike(one[k], other[k], tolerance)
-    elif isinstance(one, np.ndarray):
+    elif isinstance(one, list):
+        for a, b in zip(one, other, strict=True):
+            alike(a, b, tolerance)
+    elif isinstance(one, np.ndarray | float):
         np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
     else:
         assert one == other
@@ -420,8 +423,8 @@ def test_ctrl_c_after_a_native_call_leaves_the_optimiser_in_step(many, monkeypat
     step(x[:1], y[:1])
     done = []
 
-    def interrupted(self, count, status):
-        found = original(self, count, status)
+    def interrupted(self, count, *others):
+        found = original(self, count, *others)
         if many and count == 1:  # the first one of a loader
             return found
         done.append(found)

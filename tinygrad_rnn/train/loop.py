@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
-from ..data import DataLoader
 from ..errors import DataError, NonFiniteError
 from . import randomness, resume
 from .checks import EVENTS
@@ -203,7 +202,8 @@ class Loop(Evaluation):
         most = sys.maxsize if rules.max_steps is None else rules.max_steps
         if self._many is None:
             self._many = ManyBatches(train, lambda: programs, update, self.step_schedule)
-        return self._many.epoch(self.position.batches(train, done, DataLoader.rows), lambda: most - state.steps)
+        batches = self.position.batches(train, done, self._many.source.begin)
+        return self._many.epoch(batches, lambda: most - state.steps)
 
     def _may_run_ahead(self) -> bool:
         """Whether nothing in Python wants to run after every update."""

@@ -1,4 +1,4 @@
-"""Updates over the rows of arrays: many in one native call where they can be."""
+"""Batches that are rows of arrays: many in one native call where they can be."""
 
 from __future__ import annotations
 
@@ -7,22 +7,20 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import numpy as np
-
-from ..data import DataLoader
 from ..optim import Schedule
 from .program_updates import ProgramUpdates
+from .row_sources import Rows, source_of
 from .updates import Outcome, Update, outcome
 
 CHUNK = 0.05  # seconds after which many updates come back to Python
 
 
 class ManyBatches:
-    """Updates with batches that are rows of a loader's arrays: many in one native call where they can be.
+    """Updates with batches that are rows of arrays, or windows of a stream: many in one native call where they can be.
 
     Parameters
     ----------
-    loader : DataLoader
+    loader : DataLoader or TruncatedBPTT
         One for which :meth:`fits`.
     updates : callable
         ``updates()`` is what makes updates by programs.
@@ -34,75 +32,89 @@ class ManyBatches:
 
     def __init__(
         self,
-        loader: DataLoader,
+        loader: Any,
         updates: Callable[[], ProgramUpdates],
         update: Update,
         schedule: Schedule | None = None,
     ):
         self.loader, self.updates, self.update, self.schedule = loader, updates, update, schedule
-        self.rows = np.arange(loader.size)
+        self.source: Any = source_of(loader)
         self.native: Any = None  # a ManySteps, once there is one; False if there is none in this epoch
+        self.kind: Any = None  # of the batches that it takes
         self.most = 1  # steps of one call, so that it takes no longer than CHUNK
 
     @staticmethod
     def fits(loader: Any) -> bool:
-        """Whether the batches of a loader are nothing but rows of its arrays."""
-        return type(loader) is DataLoader and loader.sliced is not None
+        """Whether the batches of a loader are nothing but rows of arrays."""
+        return source_of(loader) is not None
 
     def epoch(self, batches: Iterator[Any], left: Callable[[], int]) -> Iterator[Outcome]:
-        """Update with the batches that have the next rows of the loader, as long as ``left() > 0``."""
-        loader, self.native = self.loader, self.native or None
+        """Update with the next batches, of those that the loader's source begins, as long as ``left() > 0``."""
+        source, self.native = self.source, self.native or None
         while (n := left()) > 0 and (taken := list(itertools.islice(batches, min(self.most, n)))):
             while taken:
                 order = self._alike(taken)
                 if order:
-                    found = self._run(order)
+                    found = self._run(order, taken)
                     del taken[: len(found.losses) + (found.error is not None)]
                 else:
-                    rows = taken.pop(0)
-                    found = outcome(self.update, loader.batch(rows))
-                    self._prepare(rows)
-                loader.unread(len(taken))  # as of now, for checkpoints
+                    item = taken.pop(0)
+                    found = outcome(self.update, source.batch(item))
+                    self._prepare(item)
+                source.unread(len(taken))  # as of now, for checkpoints
                 yield found
-                loader.unread(-len(taken))
+                source.unread(-len(taken))
 
-    def _alike(self, taken: list) -> list[np.ndarray]:
+    def _alike(self, taken: list) -> list[Rows]:
         """The rows of the next batches that one native call can do."""
         if not self.native:
             return []
-        order, size = [self.rows[r] for r in taken], self.native.rows
-        sizes = [r.size for r in order]
-        if sizes.count(size) < len(sizes):
-            order = order[: next(i for i, n in enumerate(sizes) if n != size)]
-        if not order:
+        source = self.source
+        alike = list(itertools.takewhile(lambda item: source.kind(item) == self.kind, taken))
+        if not alike:
             return []
-        if self.updates().program_of(self.loader.batch(taken[0]))[1] is not self.native.step:
+        step = self.updates().program_of(source.batch(taken[0]))[1]
+        if step is not self.native.step:
             self.native = None  # it changed: another one, from the next step on
             return []
+        if not step.goes_on():
+            return []
+        order = [source.rows(item) for item in alike]
         try:
-            self.native.read(order)
+            self.native.read(order, source.state())
         except (IndexError, ValueError):  # the step that meets it says where
             self.native = False
             return []
         return order
 
-    def _run(self, order: list[np.ndarray]) -> Outcome:
-        started = time.perf_counter()
-        losses, norms = self.native.run(order)
-        seconds = (time.perf_counter() - started) / max(len(losses), 1)
-        self.most = int(min(max(CHUNK / seconds, 1), self.native.most))
+    def _run(self, order: list[Rows], taken: list) -> Outcome:
+        started, source, native = time.perf_counter(), self.source, self.native
         try:
-            self.native.step.check()
+            losses, norms = native.run(order, source.state())
+        finally:
+            if native.done:
+                source.accept(native.handed_on())
+        seconds = (time.perf_counter() - started) / max(len(losses), 1)
+        self.most = int(min(max(CHUNK / seconds, 1), native.most))
+        try:
+            native.step.check()
         except FloatingPointError as error:
-            return Outcome(losses.tolist(), norms.tolist(), self.loader.batch(order[len(losses)]), error)
+            source.accept(native.handed_on_in_vain())
+            return Outcome(losses.tolist(), norms.tolist(), source.batch(taken[len(losses)]), error)
         return Outcome(losses.tolist(), norms.tolist())
 
-    def _prepare(self, rows: Any) -> None:
+    def _prepare(self, item: Any) -> None:
         """Make the native call of many steps, after a first one of their kind."""
-        step, size = self.updates().last, self.rows[rows].size
-        if step is None or self.native is not None or size < min(self.loader.batch_size, self.loader.size):
+        step, source = self.updates().last, self.source
+        if step is None or self.native is not None or not source.is_typical(item):
             return
+        self.kind = source.kind(item)
+        found, same = self.updates().program_of(source.batch(item))
+        carry = source.carry(found) if same is step else None
         from .many_steps import many_steps  # at first use, as importing the compiler takes a while
 
-        self.native = many_steps(step, self.loader.sliced or [], size, self.schedule) or False
+        self.native = carry is not None and many_steps(
+            step, source.sources(item), source.rows(item), carry, found.capture, self.schedule
+        )
+        self.native = self.native or False
         self.most = min(2, self.native.most) if self.native else 1

@@ -10,8 +10,10 @@ import numpy as np
 from .. import config
 from ..compiler.model.bind import Stages
 from ..compiler.model.program import Draw
+from ..core import tree
 from ..optim import Schedule
 from .native_step import NativeStep
+from .row_sources import Carry, Rows, Source
 
 MOST = 4096  # steps of one call
 ROOM = 1 << 25  # bytes of the random masks of one call
@@ -23,12 +25,16 @@ class ManySteps:
     Parameters
     ----------
     step : NativeStep
-    sources : list of (array, int)
-        One for each input of the program, as the user holds them, with the axis along which examples lie.
+    sources : list of Source
+        One for each input of the program but those that are carried, which are the first ones.
     data : list of arrays, (N, ...)
-        The same, examples first, contiguous and of the dtypes of the program.
-    rows : int
-        Of a batch.
+        Their arrays, rows first, contiguous and of the dtypes of the program.
+    rows : list of int
+        Of a batch, in each group.
+    carry : Carry
+        What a step hands to the next one.
+    capture : Capture
+        What the program is of.
     schedule : Schedule or None
         Makes a step after each update.
     """
@@ -36,24 +42,31 @@ class ManySteps:
     def __init__(
         self,
         step: NativeStep,
-        sources: list[tuple[np.ndarray, int]],
+        sources: list[Source],
         data: list[np.ndarray],
-        rows: int,
+        rows: list[int],
+        carry: Carry,
+        capture: Any,
         schedule: Schedule | None = None,
     ):
-        native = step.native
-        self.step, self.sources, self.data, self.rows, self.schedule = step, sources, data, rows, schedule
+        native, count = step.native, len(carry.outputs)
+        self.step, self.sources, self.data, self.schedule = step, sources, data, schedule
         self.copies = [
-            (np.moveaxis(a, axis, 0), b) for (a, axis), b in zip(sources, data) if not np.may_share_memory(a, b)
+            (np.moveaxis(s.array, s.axis, 0), a, s.group)
+            for s, a in zip(sources, data)
+            if not np.may_share_memory(s.array, a)
         ]
+        self.carry, self.capture = carry, capture
+        self.done = 0  # batches of the last call
+        self.carried = [native.at[s.uid] for s in step.program.inputs[:count]]
         self.position = np.zeros(1, np.int64)
         before, after = Stages(native.dtype), Stages(native.dtype)
         self._draws = [_Masks(draw, native.dtype) for draw in native.program.draws]
         self.most = min(MOST, max(1, ROOM // (1 + sum(masks.bytes for masks in self._draws))))
-        self.order = np.zeros(self.most * rows, np.int64)
+        self.orders = [np.zeros(self.most * n, np.int64) for n in rows]
         self.losses, self.norms = np.zeros(self.most, native.dtype), np.zeros(self.most)
-        for a, s, (_, axis) in zip(data, step.program.inputs, sources):
-            _feed(before, a, native.at[s.uid], axis, rows, self.order, self.position)
+        for a, s, (_, axis, group) in zip(data, step.program.inputs[count:], sources):
+            _feed(before, a, native.at[s.uid], axis, rows[group], self.orders[group], self.position)
         self.options: list[np.ndarray] = []  # of each update, a row for each step, if they change
         if schedule is not None or not step.looks_ahead(self.most):
             self.options = [np.zeros((self.most, update.numbers.size)) for update in step.updates]
@@ -65,44 +78,74 @@ class ManySteps:
             for s, room in zip(masks.draw.symbols, masks.rooms):
                 before.feed(room, native.at[s.uid].reshape(1, -1), in_order, self.position)
         if step.clipping[0] is not None:
-            after.note(step.measured, self.norms, self.position)
+            with after.last_of_group():
+                after.note(step.measured, self.norms, self.position)
         after.record(native.outputs[0].reshape(-1), self.losses, self.position)
+        _carry(after, [native.outputs[i] for i in carry.outputs], self.carried)
         self.stages = native.stages.between(before, after)
 
-    def read(self, order: list[np.ndarray]) -> None:
+    def read(self, order: Sequence[Rows], state: Sequence[np.ndarray]) -> None:
         """Read rows of the data, which may have been written to; raises what the tape raises at bad values."""
-        rows = np.concatenate(order)
-        for source, copy in self.copies:
-            copy[rows] = source[rows]
-        given = [a if a.dtype.kind == "f" else a.take(rows, axis) for a, axis in self.sources]  # numbers are not tested
-        self.step.runner.check(given, self.step.native.given)
+        rows = [np.concatenate(parts) for parts in zip(*order)]
+        for source, copy, group in self.copies:
+            copy[rows[group]] = source[rows[group]]
+        given = [s.array if s.array.dtype.kind == "f" else s.array.take(rows[s.group], s.axis) for s in self.sources]
+        self.step.runner.check([*state, *given], self.step.native.given)  # floats are not tested
 
-    def run(self, order: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Update once for each array of rows that were read; losses and norms of gradients.
+    def run(self, order: Sequence[Rows], state: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Run a batch for each rows that were read, from a state on; losses and norms of gradients.
 
         There are fewer if something is not finite before one of these updates, see :meth:`NativeStep.check`, and if the
         schedule ends.
         """
+        self.done = 0
         preview = None if self.schedule is None else self.schedule.preview(len(order))
         count, step = len(order if preview is None else preview), self.step
-        self.order[: count * self.rows] = np.concatenate(order[:count])
+        for rows, parts in zip(self.orders, zip(*order[:count])):
+            rows[: count * parts[0].size] = np.concatenate(parts)
+        for target, a in zip(self.carried, state):
+            target[...] = a
         self.position[0] = step.status[0] = 0
         step.refresh()
         if self.options:
-            step.foresee([table[:count] for table in self.options], preview)
+            self._foresee(count, preview)
         step.native.refresh()
         bits = config.generator().bit_generator
-        state = bits.state if self._draws else None
+        drawn = bits.state if self._draws else None
         self._draw(count, self._draws)
         try:
-            self.stages.run_steps(count, step.status)
+            step.run(self.stages, count)
         finally:  # Ctrl-C waits for the native call, which has counted its steps
-            done = int(self.position[0])
-            if state is not None and done < count:  # masks are drawn for batches that come up, and no others
-                bits.state = state
+            done = self.done = int(self.position[0])
+            if drawn is not None and done < count:  # masks are drawn for batches that come up, and no others
+                bits.state = drawn
                 self._draw(min(done + int(step.status[0] != 0), count), self._draws)
             step.settle(done)
         return self.losses[:done].astype(np.float64), self.norms[:done]
+
+    def _foresee(self, count: int, preview: Any) -> None:
+        """Write the options of the next updates; for each batch those of the update that it is part of."""
+        step = self.step
+        of_batch = (step.accumulation.waiting + np.arange(count)) // step.every
+        tables = [np.empty((int(of_batch[-1]) + 1, table.shape[1])) for table in self.options]
+        step.foresee(tables, preview)
+        for table, options in zip(self.options, tables):
+            table[:count] = options[of_batch]
+
+    def handed_on(self) -> Any:
+        """The state that the last step that was finished has handed on."""
+        return self._nest(self.carried)
+
+    def handed_on_in_vain(self) -> Any:
+        """The one of the step that was not, as something was not finite in it."""
+        return self._nest([self.step.native.outputs[i] for i in self.carry.outputs])
+
+    def _nest(self, arrays: Sequence[np.ndarray]) -> Any:
+        if not arrays:
+            return None
+        results = [self.capture.results[i] for i in self.carry.outputs]
+        leaves = [self.capture.wrapped(s, np.array(a, s.dtype)) for s, a in zip(results, arrays)]
+        return tree.unflatten(self.carry.structure, leaves)
 
     @staticmethod
     def _draw(count: int, draws: Sequence[_Masks]) -> None:
@@ -146,30 +189,56 @@ def _feed(
         stages.copy_integers(view, target)
 
 
+def _carry(stages: Stages, results: list[np.ndarray], inputs: list[np.ndarray]) -> None:
+    """Stages that make results the inputs of the next step, in whose memory other results may lie."""
+    rooms = [np.empty(a.shape, a.dtype) for a in results]
+    for sources, targets in ((results, rooms), (rooms, inputs)):
+        for a, b in zip(sources, targets):
+            if a.dtype == stages.dtype:
+                stages.copy(a, b)
+            else:
+                stages.copy_integers(a, b)
+
+
 def many_steps(
-    step: NativeStep, arrays: list[tuple[np.ndarray, int]], rows: int, schedule: Schedule | None = None
+    step: NativeStep,
+    sources: list[Source],
+    rows: Rows,
+    carry: Carry,
+    capture: Any,
+    schedule: Schedule | None = None,
 ) -> ManySteps | None:
     """What runs many steps on rows of arrays, one for each input of the program; None if it cannot be.
 
     Parameters
     ----------
-    arrays : list of (array, int)
-        With the axis along which the examples lie.
-    rows : int
-        Of a batch.
+    sources : list of Source
+    rows : Rows
+        Of one batch of the kind.
+    carry : Carry
+    capture : Capture
+        What the program is of.
     schedule : Schedule, optional
         Makes a step after each update.
     """
-    native, inputs = step.native, step.program.inputs
-    if native.copies or len(arrays) != len(inputs):
+    native, inputs, counts = step.native, step.program.inputs[len(carry.outputs) :], [r.size for r in rows]
+    if native.copies or len(sources) != len(inputs):
         return None
+    for i, s in zip(carry.outputs, step.program.inputs):
+        kinds = native.outputs[i].dtype, native.at[s.uid].dtype
+        if kinds[0] != kinds[1] or kinds[0] not in (native.dtype, np.int64) or native.outputs[i].shape != s.shape:
+            return None
     data: list[Any] = []
-    for (a, axis), s in zip(arrays, inputs):
+    for (a, axis, group), s in zip(sources, inputs):
         kind, shape = native.at[s.uid].dtype, list(a.shape)
         same = a.dtype.kind == "f" if s.dtype == native.dtype else a.dtype == s.dtype
-        shape[axis] = rows
+        shape[axis] = counts[group]
         if not same or tuple(shape) != s.shape or kind not in (native.dtype, np.int64):
             return None
         data.append((a, axis, kind))
-    moved = [np.ascontiguousarray(np.moveaxis(a, axis, 0), kind) for a, axis, kind in data]
-    return ManySteps(step, arrays, moved, rows, schedule)
+    rooms: dict[tuple, np.ndarray] = {}  # one for an array of which several inputs are made
+    for a, axis, kind in data:
+        if (id(a), axis, kind) not in rooms:
+            rooms[id(a), axis, kind] = np.ascontiguousarray(np.moveaxis(a, axis, 0), kind)
+    moved = [rooms[id(a), axis, kind] for a, axis, kind in data]
+    return ManySteps(step, sources, moved, counts, carry, capture, schedule)

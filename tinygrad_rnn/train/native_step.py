@@ -13,10 +13,12 @@ import numpy as np
 from ..compiler.model.native import NativeProgram
 from ..compiler.model.one_dtype import with_one_dtype
 from ..compiler.model.pool import dtype_of
+from ..compiler.model.stage_list import StageList
 from ..core import Tensor
 from ..errors import CompileError, NonFiniteError
 from ..optim import Optimizer, clip_grad_norm_
 from ..optim.buckets import Bucket, LargeBucket
+from .accumulation import Accumulation
 from .gradients import check_loss
 
 LARGE = 1 << 16  # bytes of a gradient from which on new memory costs more than the copy
@@ -45,6 +47,8 @@ class NativeStep:
     clip_norm, clip_value : float or None
     watch : bool
         Update nothing where the loss or a gradient is not finite; :meth:`check` raises then.
+    accumulation : Accumulation
+        How many batches share an update; counted on here.
 
     Raises
     ------
@@ -53,11 +57,18 @@ class NativeStep:
     """
 
     def __init__(
-        self, found: Any, optimizer: Optimizer, clip_norm: float | None, clip_value: float | None, watch: bool
+        self,
+        found: Any,
+        optimizer: Optimizer,
+        clip_norm: float | None,
+        clip_value: float | None,
+        watch: bool,
+        accumulation: Accumulation,
     ):
         operation = found.capture.operation
         self.runner, self.program = operation.runner, with_one_dtype(operation.runner.program)
         self.optimizer, self.clipping = optimizer, (clip_norm, clip_value)
+        self.accumulation, self.every = accumulation, accumulation.every
         leaves = [*found.arguments.values, *found.tensors]
         n = len(found.capture.results)
         place = {id(leaves[i]): n + k for k, i in enumerate(operation.wanted)}
@@ -94,20 +105,41 @@ class NativeStep:
             if isinstance(bucket, LargeBucket):
                 (p,) = bucket.params
                 found = grads[id(p)]
-                flat = found if self._own(found, grads, p) else np.empty(found.shape, found.dtype)
+                own = self.every == 1 and self._own(found, grads, p)
+                flat = found if own else np.empty(found.shape, found.dtype)
                 if flat is not found:
-                    stages.copy(found, flat)
+                    self._collect(found, flat)
                 self.grads[id(p)] = flat
                 runs.append((group, bucket, 0, 1, flat.reshape(-1)))
                 continue
             for p, part in zip(bucket.params, bucket.parts(bucket.grads)):
                 if id(p) in grads:
-                    stages.copy(grads[id(p)], part)
+                    self._collect(grads[id(p)], part)
                     self.grads[id(p)] = part
             for first, last, _ in bucket.runs(present):
                 part = bucket.grads[bucket.bounds[first] : bucket.bounds[last]]
                 runs.append((group, bucket, first, last, part))
-        flats = [flat for *_, flat in runs]
+        with stages.last_of_group():
+            self._add_update_of(runs, clip_norm, clip_value, watch)
+
+    def _collect(self, found: np.ndarray, flat: np.ndarray) -> None:
+        """Copy a gradient to where the update reads it, or add it to those of the batches before."""
+        if self.every == 1:
+            self.native.stages.copy(found, flat)
+        else:
+            self.native.stages.collect(found, flat)
+
+    def _add_update_of(
+        self,
+        runs: Sequence[tuple[dict[str, Any], Bucket, int, int, np.ndarray]],
+        clip_norm: float | None,
+        clip_value: float | None,
+        watch: bool,
+    ) -> None:
+        stages, flats = self.native.stages, [flat for *_, flat in runs]
+        if self.every > 1:
+            for flat in flats:
+                stages.divide(flat, self.every)
         if watch:
             for array in (self.native.outputs[0].reshape(-1), *flats):
                 stages.finite(array, self.status)
@@ -147,17 +179,32 @@ class NativeStep:
             return False
         return all(len({*update.bucket.steps[update.first : update.last]}) == 1 for update in self.updates)
 
+    def goes_on(self) -> bool:
+        """Whether the gradients that wait for an update, if any, are those of its parameters, and of no others."""
+        if not self.accumulation.waiting:
+            return True
+        if self.accumulation.waiting >= self.every or any(p.grad is not None for p in self.others):
+            return False
+        return all(p.grad is not None and p.grad._array.dtype == self.grads[id(p)].dtype for p in self.params)
+
     def __call__(self, arrays: Sequence[np.ndarray]) -> float:
         """Update with one batch; the loss before. With `watch`, :meth:`check` says whether it was applied."""
         native = self.native
         self.refresh()
         native.load(arrays)
-        self.status[0] = 0
         try:
-            native.stages.run_steps(1, self.status)
+            self.run(native.stages, 1)
         finally:  # Ctrl-C waits for the native call
             self.settle(0 if self.status[0] else 1)
         return float(native.outputs[0].item())
+
+    def run(self, stages: StageList, count: int) -> None:
+        """Run its stages, or others that hold them, for so many batches; :meth:`settle` is to follow."""
+        self.status[0] = 0
+        if self.accumulation.waiting:
+            for p in self.params:
+                self.grads[id(p)][...] = p.grad._array
+        stages.run_steps(count, self.status, self.accumulation.waiting, self.every)
 
     @property
     def norm(self) -> float:
@@ -207,8 +254,12 @@ class NativeStep:
         step = update.bucket.steps[update.first] + ahead
         return self.optimizer.kernel_numbers(group or update.group, step, update.arrays) or []
 
-    def settle(self, count: int) -> None:
-        """Note that there were `count` updates, and leave the gradients of the last one in the parameters."""
+    def settle(self, batches: int) -> None:
+        """Note that so many batches were run, and leave their gradients in the parameters: as the last update had them.
+
+        Those of batches that had no update yet are left as their sum.
+        """
+        count = self.accumulation.count(batches)
         for _, bucket, first, last, *_ in self.updates:
             bucket.steps[first:last] = [bucket.steps[first] + count] * (last - first)
         for p in self.others:

@@ -6,6 +6,7 @@ import weakref
 from typing import Any
 
 from ..core import Tensor
+from .accumulation import Accumulation
 from .fast_path import MOST, FastPath, signature
 from .gradients import ByProgram
 from .resume import parameters
@@ -20,6 +21,8 @@ class ProgramUpdates:
     gradients : ByProgram
         If it watches, nothing is updated where the loss or a gradient is not finite.
     clip_norm, clip_value : float or None
+    accumulation : Accumulation, optional
+        Batches that share an update. Default: each has its own.
 
     Attributes
     ----------
@@ -27,14 +30,23 @@ class ProgramUpdates:
         What ran the last batch, if all of it was machine code.
     """
 
-    def __init__(self, gradients: ByProgram, clip_norm: float | None, clip_value: float | None):
+    def __init__(
+        self,
+        gradients: ByProgram,
+        clip_norm: float | None,
+        clip_value: float | None,
+        accumulation: Accumulation | None = None,
+    ):
         self.gradients, self.clip_norm, self.clip_value = gradients, clip_norm, clip_value
+        self.accumulation = Accumulation() if accumulation is None else accumulation
         self.last: Any = None
         self._paths: dict[tuple | None, Any] = {}  # by the signature of a batch
         self._steps: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()  # by the program; or why not
 
     def __call__(self, batch: Any) -> tuple[float, float]:
         """Update the parameters with a batch; the loss before, and the norm of the gradients, if clipped.
+
+        Where several batches share an update, all but the last one of them leave their gradients in the parameters.
 
         Raises
         ------
@@ -43,14 +55,15 @@ class ProgramUpdates:
         """
         gradients, key = self.gradients, signature(batch)
         path = self._paths.get(key)
-        if path is not None and path.native.clipping == (self.clip_norm, self.clip_value) and path.holds():
+        if path is not None and self._is_made_so(path.native) and path.native.goes_on() and path.holds():
             native = self.last = path.native
             value = path.run(batch)
             native.check()
             return value, native.norm
         arguments = gradients.arguments(batch)
         found = gradients.find(arguments)
-        if not isinstance(found, str) and (native := self._native_step(found)) is not None:
+        native = None if isinstance(found, str) else self._native_step(found)
+        if native is not None and native.goes_on():
             if key is not None and gradients.pairs and FastPath.takes(batch, found):
                 self._paths[key] = FastPath(gradients.programs, found, native)
                 if len(self._paths) > MOST:
@@ -63,26 +76,26 @@ class ProgramUpdates:
             native.check()
             return value, native.norm
         self.last = None
+        if not self.accumulation.plain:
+            return self._accumulate(arguments, found)
         if gradients.optimizer.needs_closure:
             how = self.clip_norm, self.clip_value, gradients.watch
             return by_closure(gradients.optimizer, lambda: gradients.run(arguments, found), *how), 0.0
         value = gradients.run(arguments, found)
         return value, applier(gradients.optimizer, self.clip_norm, self.clip_value, gradients.watch)()
 
-    # ---- several batches for one update
-
-    def add_gradients(self, batch: Any, add: bool) -> float:
-        """The loss of a batch; its gradients are left in the parameters, with `add` added to those there."""
-        arguments = self.gradients.arguments(batch)
-        return self.gradients.run(arguments, self.gradients.find(arguments), add)
-
-    def apply_mean(self, count: int) -> None:
-        """Update with the sum of the gradients of `count` batches, divided by that."""
-        optimizer = self.gradients.optimizer
+    def _accumulate(self, arguments: tuple, found: Any) -> tuple[float, float]:
+        """Add the gradients of a batch to those that wait, and update with their mean once there are enough."""
+        accumulation, optimizer = self.accumulation, self.gradients.optimizer
+        value = self.gradients.run(arguments, found, accumulation.waiting > 0)
+        accumulation.waiting += 1
+        if accumulation.waiting < accumulation.every:
+            return value, 0.0
+        count, accumulation.waiting = accumulation.waiting, 0
         for p in parameters(optimizer):
             if p.grad is not None:
                 p.grad = Tensor(p.grad.data / count)
-        applier(optimizer, self.clip_norm, self.clip_value, self.gradients.watch)()
+        return value, applier(optimizer, self.clip_norm, self.clip_value, self.gradients.watch)()
 
     # ---- the native call
 
@@ -96,15 +109,20 @@ class ProgramUpdates:
         step = self.native_step(found)
         return None if isinstance(step, str) else step
 
+    def _is_made_so(self, step: Any) -> bool:
+        """Whether a native step clips and counts batches as is asked for now."""
+        return step.clipping == (self.clip_norm, self.clip_value) and step.every == self.accumulation.every
+
     def native_step(self, found: Any) -> Any:
         """The native call for a program that was found, or the reason why part of the step runs in Python."""
         from ..compiler.model.pool import attempt  # at first use, as importing the compiler takes a while
         from .native_step import NativeStep
 
         step = self._steps.get(found.capture)
-        clipping = self.clip_norm, self.clip_value
-        if step is None or (not isinstance(step, str) and (step.clipping != clipping or not step.fits(found))):
-            gradients = self.gradients
-            step = attempt(lambda: NativeStep(found, gradients.optimizer, *clipping, gradients.watch))
+        if step is None or (not isinstance(step, str) and not (self._is_made_so(step) and step.fits(found))):
+            gradients, clipping = self.gradients, (self.clip_norm, self.clip_value)
+            step = attempt(
+                lambda: NativeStep(found, gradients.optimizer, *clipping, gradients.watch, self.accumulation)
+            )
             self._steps[found.capture] = step
         return step

@@ -23,6 +23,10 @@ class Window(NamedTuple):
     first: int
     stop: int
 
+    def pieces(self) -> list[tuple[int, int]]:
+        """The steps that run in one go, from each first one to the one after the last."""
+        return list(pairwise(sorted({*self})))
+
 
 class Piece(NamedTuple):
     """Steps of a window that run in one go.
@@ -192,10 +196,19 @@ class TruncatedBPTT:
         """The state before a window, its pieces, and the targets: what :func:`run_window` takes."""
         start, carry, first, stop = window
         pieces = []
-        for begin, end in pairwise(sorted({start, carry, first, stop})):
+        for begin, end in window.pieces():
             resets = None if self.resets is None else self.resets[begin:end]
             pieces.append(Piece(begin - start, begin == carry, begin >= first, tensor(self.inputs[begin:end]), resets))
         return self._state, tuple(pieces), tensor(self.targets[first:stop])
+
+    @property
+    def state(self) -> Any:
+        """The state before the next window, off the graph; None at the beginning."""
+        return self._state
+
+    def unread(self, count: int) -> None:
+        """Note that the last `count` windows of an iteration were not used yet; if negative, that they were."""
+        self._position -= count
 
     def accept(self, state: Any) -> None:
         """Go on from a state to which a window has led that was run elsewhere."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -10,14 +11,15 @@ import numpy as np
 
 from ..checks import one_of, whole_number
 from ..core import Tensor
-from ..data import DataLoader
 from ..errors import DataError
 from ..optim import Optimizer
+from .accumulation import Accumulation
 from .batches import check_batches
 from .checks import check_parts, check_positive
-from .gradients import of_pairs
+from .gradients import of_pairs, of_windows
 from .many_batches import ManyBatches
 from .program_updates import ProgramUpdates
+from .tbptt import TruncatedBPTT
 
 
 class TrainStep:
@@ -39,7 +41,7 @@ class TrainStep:
         Clip gradients by their norm together, or by value.
     accumulate : int
         Update after so many batches, by the mean of their gradients, as with one batch of all their rows. Those that
-        have no update yet when :meth:`run` ends count for the next one.
+        have no update yet when :meth:`run` ends count for the next one; their sum is in the parameters' gradients.
     fallback : {"warn", "error"}
         Where no program can be made: run on the tape, with one warning that names operation, file and line; or raise.
 
@@ -86,13 +88,13 @@ class TrainStep:
         self.clip_norm, self.clip_value = clip_norm, clip_value
         self.fallback = one_of("fallback", fallback, ("warn", "error"))
         self.accumulate = whole_number("accumulate", accumulate)
-        self._waiting = 0  # batches whose gradients wait in the parameters for an update
-        self._updates: ProgramUpdates | None = None
+        self._accumulation = Accumulation(self.accumulate)
+        self._updates: dict[bool, ProgramUpdates] = {}  # of pairs, and of the last stream
         self._many: ManyBatches | None = None  # over the rows of the last loader
-        self._parts: tuple = ()  # model, loss and optimiser, as they were when it was made
+        self._parts: dict[bool, tuple] = {}  # model, loss, optimiser and stream, as they were when these were made
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_updates": None, "_many": None, "_parts": ()}  # copies make their own programs
+        return {**self.__dict__, "_updates": {}, "_many": None, "_parts": {}}  # copies make their own programs
 
     def __call__(self, inputs: Any, targets: Any) -> float:
         """Update the parameters with one batch.
@@ -120,7 +122,10 @@ class TrainStep:
 
         Parameters
         ----------
-        loader : iterable of pairs ``(inputs, targets)``
+        loader : iterable of pairs ``(inputs, targets)``, or TruncatedBPTT
+            A stream's windows are its batches; the model and its state are then as :class:`TruncatedBPTT` says.
+            Batches that are rows of a DataLoader's arrays, and windows, go many in one native call, which returns after
+            50 ms at most.
         n : int
 
         Returns
@@ -137,21 +142,23 @@ class TrainStep:
         n = whole_number("n", n, 0)
         losses: list[float] = []
         left = lambda: n - len(losses)
+        stream = loader if isinstance(loader, TruncatedBPTT) else None
+        updates = functools.partial(self.updates, stream)
+        update = lambda batch: updates()(batch)
         many = None
-        one_by_one = self.accumulate > 1 or self._waiting > 0
-        if isinstance(loader, DataLoader) and ManyBatches.fits(loader) and not one_by_one:
+        if ManyBatches.fits(loader):
             if self._many is None or self._many.loader is not loader:
-                self._many = ManyBatches(loader, self.updates, lambda batch: self.updates()(batch))
+                self._many = ManyBatches(loader, updates, update)
             many = self._many
         while left() > 0:
             before = len(losses)
             if many is not None:
-                for found in many.epoch(many.loader.rows(), left):
+                for found in many.epoch(many.source.begin(loader), left):
                     losses += found.losses
                     if found.error is not None:
                         raise found.error
             else:
-                losses += map(self.update, itertools.islice(loader, left()))
+                losses += [update(batch)[0] for batch in itertools.islice(loader, left())]
             if len(losses) == before:
                 raise DataError("loader: got no batches, wanted at least one")
         return np.array(losses, np.float64)
@@ -185,24 +192,19 @@ class TrainStep:
 
     def update(self, batch: Any) -> float:
         """Update the parameters with a batch, the pair of inputs and targets; the loss before."""
-        updates = self.updates()
-        if self.accumulate == 1 and not self._waiting:
-            return updates(batch)[0]
-        value = updates.add_gradients(batch, self._waiting > 0)
-        self._waiting += 1
-        if self._waiting >= self.accumulate:
-            self._waiting, count = 0, self._waiting
-            updates.apply_mean(count)
-        return value
+        return self.updates()(batch)[0]
 
-    def updates(self) -> ProgramUpdates:
-        """What updates by programs, with the parts and the clipping that are set now."""
-        parts = self.model, self.loss, self.optimizer
-        updates = self._updates
-        if updates is None or any(a is not b for a, b in zip(parts, self._parts)):
-            self._parts = parts
+    def updates(self, stream: TruncatedBPTT | None = None) -> ProgramUpdates:
+        """What updates by programs, with the parts and the clipping that are set now; with the windows of a stream."""
+        parts = self.model, self.loss, self.optimizer, stream
+        kind = stream is None
+        updates = self._updates.get(kind)
+        if updates is None or any(a is not b for a, b in zip(parts, self._parts[kind])):
+            self._parts[kind] = parts
             title = f"TrainStep of {getattr(self.model, '__qualname__', type(self.model).__name__)}"
-            gradients = of_pairs(self.model, self.loss, self.optimizer, False, self.fallback, title)
-            updates = self._updates = ProgramUpdates(gradients, None, None)
+            how: Any = (*parts[:3], False, self.fallback, title)
+            gradients = of_pairs(*how) if stream is None else of_windows(stream, *how)
+            updates = self._updates[kind] = ProgramUpdates(gradients, None, None, self._accumulation)
         updates.clip_norm, updates.clip_value = self.clip_norm, self.clip_value
+        self._accumulation.every = self.accumulate
         return updates

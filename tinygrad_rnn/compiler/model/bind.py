@@ -35,6 +35,7 @@ from ...kernels.stages.stage_codes import (
     CopyMode,
     CopyStage,
     CtcStage,
+    DivideStage,
     FeedIntegersStage,
     FeedStage,
     FillStage,
@@ -53,6 +54,7 @@ from ...kernels.stages.stage_codes import (
     StepsStage,
     ToFloatsStage,
     ToIntegersStage,
+    When,
 )
 from ..runtime.launch import ALL_ROWS, LaunchPlan
 from ..runtime.pieces import Sizes
@@ -96,6 +98,13 @@ class Stages(StageList):
             y = Span(target.ctypes.data + low[1] * item, target.size)
             record = CopyStage(x, y, at[0] - low[0], at[1] - low[1], mode, *sizes, *a, *b)
             self.add(record, source, target)
+
+    def collect(self, source: np.ndarray, target: np.ndarray) -> None:
+        """Copy `source` to `target` in the first step of a group, and add it in later ones."""
+        with self.only(When.FIRST):
+            self.copy(source, target)
+        with self.only(When.LATER):
+            self.copy(source, target, CopyMode.ADD)
 
     def clear(self, target: np.ndarray) -> None:
         """Set a contiguous array to zero."""
@@ -317,6 +326,11 @@ class Stages(StageList):
         self.add(RecordStage(span(loss), span(losses), span(step)), loss, losses, step)
 
     # ---- updates of parameters
+
+    def divide(self, array: np.ndarray, divisor: float) -> None:
+        """Divide a contiguous array by a number, in place."""
+        numbers = np.array([float(divisor)])
+        self.add(DivideStage(span(array), span(numbers)), numbers, array)
 
     def clip_norm(self, arrays: Sequence[np.ndarray], largest: float) -> np.ndarray:
         """Scale contiguous arrays in place, so that their norm together is at most `largest`.

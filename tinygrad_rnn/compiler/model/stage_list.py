@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from ...kernels.loops.task_codes import integers_of
-from ...kernels.stages.stage_codes import Stage
+from ...kernels.stages.stage_codes import Stage, When
 from ..runtime.threads import workers
 
 
@@ -25,7 +26,8 @@ class StageList:
         from ...kernels.stages import run  # imports numba
 
         self._run, self.dtype = run, dtype
-        self._rows: list[tuple[int, int]] = []
+        self._rows: list[tuple[int, int, int]] = []
+        self._when = When.ALWAYS
         self._kept: list[Any] = []  # tables and what they point to
         self._calls: list[Callable[[], None] | tuple[int, int]] = []
         self.host: list[str] = []
@@ -37,7 +39,20 @@ class StageList:
         function = self._run.function_of(kind, self.dtype)
         table = np.array(integers_of(stage), np.int64)
         self._kept += [table, function, *keep]
-        self._rows.append((function.address, table.ctypes.data))
+        self._rows.append((function.address, table.ctypes.data, self._when))
+
+    @contextlib.contextmanager
+    def only(self, when: When) -> Iterator[None]:
+        """Add stages that :meth:`run_steps` runs in some steps of a group only; :meth:`run` runs them all."""
+        before, self._when = self._when, when
+        try:
+            yield
+        finally:
+            self._when = before
+
+    def last_of_group(self) -> contextlib.AbstractContextManager[None]:
+        """Add stages that :meth:`run_steps` runs in the last step of a group only."""
+        return self.only(When.LAST)
 
     def call(self, name: str, function: Callable[[], None]) -> None:
         """Add a call of Python."""
@@ -57,7 +72,7 @@ class StageList:
     def finish(self) -> None:
         """Make the tables; nothing is added after this."""
         self._close()
-        self._table = np.array(self._rows, np.int64).reshape(-1, 2)
+        self._table = np.array(self._rows, np.int64).reshape(-1, 3)
 
     def run(self) -> None:
         """Run all stages."""
@@ -69,8 +84,17 @@ class StageList:
             else:
                 call()
 
-    def run_steps(self, count: int, status: np.ndarray) -> int:
+    def run_steps(self, count: int, status: np.ndarray, phase: int = 0, every: int = 1) -> int:
         """Run all stages `count` times in one native call; returns how often, if one of them sets `status`.
+
+        Parameters
+        ----------
+        count : int
+        status : int64 array of one number
+        phase : int
+            Number of the first of these steps in its group.
+        every : int
+            Steps of a group.
 
         Raises
         ------
@@ -80,7 +104,7 @@ class StageList:
         if self.host:
             raise ValueError(f"stages: {', '.join(self.host)} run in Python, wanted machine code only")
         workers.ready()
-        return int(self._run.run_steps(self._table, count, status))
+        return int(self._run.run_steps(self._table, count, status, phase, every))
 
     def between(self, before: StageList, after: StageList) -> StageList:
         """These stages with others before and after them."""

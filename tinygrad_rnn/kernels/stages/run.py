@@ -28,6 +28,7 @@ from .stage_codes import (
     CopyStage,
     CtcGradientStage,
     CtcStage,
+    DivideStage,
     FeedIntegersStage,
     FeedStage,
     FillStage,
@@ -45,10 +46,20 @@ from .stage_codes import (
     StepsStage,
     ToFloatsStage,
     ToIntegersStage,
+    When,
 )
-from .updates import adagrad_stage, adam_stage, clip_norm_stage, clip_value_stage, rmsprop_stage, sgd_stage
+from .updates import (
+    adagrad_stage,
+    adam_stage,
+    clip_norm_stage,
+    clip_value_stage,
+    divide_stage,
+    rmsprop_stage,
+    sgd_stage,
+)
 
 Array = np.ndarray
+FIRST, LATER, LAST = int(When.FIRST), int(When.LATER), int(When.LAST)
 
 FUNCTIONS = {
     LaunchStage: launch_stage,
@@ -73,6 +84,7 @@ FUNCTIONS = {
     AdamStage: adam_stage,
     RmspropStage: rmsprop_stage,
     AdagradStage: adagrad_stage,
+    DivideStage: divide_stage,
     ClipNormStage: clip_norm_stage,
     ClipValueStage: clip_value_stage,
 }
@@ -100,17 +112,25 @@ def _call(typingctx: Any, address: Any, table: Any) -> Any:
 
 @kernel
 def run_stages(stages: Array, first: int, last: int) -> None:
-    """Run the stages ``first .. last - 1``; a row of `stages` has addresses: of a function, of its table."""
+    """Run the stages ``first .. last - 1``; a row of `stages` has addresses, of a function and its table, and When."""
     for i in range(first, last):
         _call(stages[i, 0], stages[i, 1])
 
 
 @kernel
-def run_steps(stages: Array, count: int, status: Array) -> int:
-    """Run all stages `count` times, until one sets `status`; returns how often all were run."""
+def run_steps(stages: Array, count: int, status: Array, phase: int, every: int) -> int:
+    """Run all stages `count` times, until one sets `status`; returns how often all were run.
+
+    Steps are grouped: `every` of them share an update, and the first one here is number `phase` of its group.
+    """
     for step in range(count):
+        last = phase == every - 1
         for i in range(stages.shape[0]):
+            when = stages[i, 2]
+            if (when == FIRST and phase != 0) or (when == LATER and phase == 0) or (when == LAST and not last):
+                continue
             _call(stages[i, 0], stages[i, 1])
             if status[0] != 0:
                 return step
+        phase = 0 if last else phase + 1
     return count

@@ -10,6 +10,15 @@ from ..loops.task_codes import Span
 AXES = 4  # of a strided copy, after neighbouring axes were joined
 
 
+class When(enum.IntEnum):
+    """In which steps of a group of steps, those that share an update, a stage runs."""
+
+    ALWAYS = 0
+    FIRST = 1
+    LATER = 2  # in all but the first
+    LAST = 3
+
+
 class LaunchStage(NamedTuple):
     """Executes tasks, a loop, and tasks again."""
 
@@ -288,6 +297,13 @@ class AdagradStage(UpdateStage):
     """An update by :func:`..fused.optimizers.adagrad`."""
 
 
+class DivideStage(NamedTuple):
+    """Divides an array by a number."""
+
+    array: Span
+    numbers: Span  # float64: the divisor
+
+
 class ClipNormStage(NamedTuple):
     """Measures the norm of arrays together, and scales them down to the largest norm that is allowed."""
 
@@ -306,6 +322,6 @@ class ClipValueStage(NamedTuple):
 Stage = (
     LaunchStage | CopyStage | FillStage | IntegerStage | ToFloatsStage | ToIntegersStage | GatherStage | ScatterStage
     | CtcStage | SegmentsStage | StepsStage | UpdateStage | ClipNormStage | ClipValueStage | FeedStage
-    | FeedIntegersStage | FiniteStage | NoteStage | OptionsStage
+    | FeedIntegersStage | FiniteStage | NoteStage | OptionsStage | DivideStage
     | RecordStage
 )  # fmt: skip

@@ -11,7 +11,7 @@ from numba import njit
 from ..fused import optimizers
 from ..loops.entry import array_like
 from ..loops.records import float64_in, integers_in, record_at
-from .stage_codes import ClipNormStage, ClipValueStage, UpdateStage
+from .stage_codes import ClipNormStage, ClipValueStage, DivideStage, UpdateStage
 
 
 @njit(error_model="numpy", fastmath={"reassoc", "contract"})  # additions in any order, or they wait for each other
@@ -64,6 +64,14 @@ def adagrad_stage(table: int, like: Any) -> None:
     step[0] += 1
     values, grads, total = array_like(table, 0, like), array_like(table, 1, like), array_like(table, 2, like)
     optimizers.adagrad(values, grads, total, n[0], n[1], n[2], n[3], step[0])
+
+
+def divide_stage(table: int, like: Any) -> None:
+    """Divide an array by a number, of a :class:`DivideStage` at an address."""
+    x = array_like(table, 0, like)
+    divisor = x.dtype.type(float64_in(record_at(table, 0, DivideStage).numbers)[0])
+    for j in range(x.size):
+        x[j] /= divisor
 
 
 def clip_norm_stage(table: int, like: Any) -> None:
