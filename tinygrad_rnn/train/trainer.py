@@ -64,9 +64,10 @@ class Trainer(Loop):
         updates, before Ctrl-C or SIGTERM ends the training), ``on_fit_end``, each of which takes the trainer.
         With ``on_step_end``, each update is a call from Python; without, many small ones are one native call of at
         most 50 ms, if the loader is a DataLoader over a tuple of arrays or a TruncatedBPTT whose model hands on a
-        state like the one that it was given, and the `step_schedule`, if there is one, is a schedule of this package that looks at nothing but the number of steps (not a LambdaLR). A callback
-        with ``every_step = False`` is content with being called in between, and one with ``only_first = True`` with
-        being called in the first of several processes.
+        state like the one that it was given, and the `step_schedule`, if there is one, is a schedule of this package
+        that looks at nothing but the number of steps (not a LambdaLR). A callback with ``every_step = False`` is
+        content with being called in between, and one with ``only_first = True`` with being called in the first of
+        several processes.
     progress : bool, optional
         Show a progress bar. Default: on a terminal, and in a notebook.
     ranks : Ranks, optional
