@@ -328,7 +328,8 @@ def test_streams_are_native_and_go_on_to_the_bit(tmp_path, counts, most):
     inputs, targets = rng.normal(size=(13, 3, 2)), rng.normal(size=(13, 3, 1))
     whole = trainer(model=Reader)
     whole.fit(stream(), epochs=3)
-    assert counts == [1] * 15
+    assert sum(counts) == 15
+    assert max(counts) > 1
     first = trainer(model=Reader)
     first.fit(stream(), epochs=3, max_steps=most)
     first.save(tmp_path / "t.safetensors")

@@ -70,16 +70,15 @@ class ManyBatches:
         if not self.native:
             return []
         source = self.source
-        alike = list(itertools.takewhile(lambda item: source.kind(item) == self.kind, taken))
-        if not alike:
+        order = source.alike(taken, self.kind)
+        if not order:
             return []
-        step = self.updates().program_of(source.batch(taken[0]))[1]
+        step = self.updates().step_of(source.batch(taken[0]))
         if step is not self.native.step:
             self.native = None  # it changed: another one, from the next step on
             return []
         if not step.goes_on():
             return []
-        order = [source.rows(item) for item in alike]
         try:
             self.native.read(order, source.state())
         except (IndexError, ValueError):  # the step that meets it says where

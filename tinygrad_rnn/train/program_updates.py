@@ -104,6 +104,13 @@ class ProgramUpdates:
         found = self.gradients.find(self.gradients.arguments(batch))
         return found, None if isinstance(found, str) else self._native_step(found)
 
+    def step_of(self, batch: Any) -> Any:
+        """The native call of the step for a batch, or None."""
+        path = self._paths.get(signature(batch))
+        if path is not None and self._is_made_so(path.native) and path.holds():
+            return path.native
+        return self.program_of(batch)[1]
+
     def _native_step(self, found: Any) -> Any:
         """The native call for a program that was found, or None if part of the step runs in Python."""
         step = self.native_step(found)

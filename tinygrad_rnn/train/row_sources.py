@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -89,6 +90,14 @@ class LoaderRows:
         """The rows of a batch."""
         return (self._rows[item],)
 
+    def alike(self, items: Sequence[Any], kind: Hashable) -> list[Rows]:
+        """The rows of the first batches, up to one that is not of this kind."""
+        order = [self._rows[item] for item in items]
+        sizes = [rows.size for rows in order]
+        if sizes.count(kind) < len(sizes):
+            order = order[: next(i for i, size in enumerate(sizes) if size != kind)]
+        return [(rows,) for rows in order]
+
     def sources(self, item: Any) -> list[Source]:
         """The arrays for the inputs of the program of a batch, those that are carried left out."""
         return [Source(a, axis, 0) for a, axis in self.loader.sliced or []]
@@ -141,6 +150,10 @@ class StreamWindows:
     def rows(self, item: Window) -> Rows:
         """The time steps of a window: those of its pieces, and those of its targets."""
         return tuple([np.arange(begin, end) for begin, end in [*item.pieces(), (item.first, item.stop)]])
+
+    def alike(self, items: Sequence[Window], kind: Hashable) -> list[Rows]:
+        """The rows of the first windows, up to one that is not of this kind."""
+        return [self.rows(item) for item in itertools.takewhile(lambda item: self.kind(item) == kind, items)]
 
     def sources(self, item: Window) -> list[Source]:
         """The arrays for the inputs of the program of a window, the state left out."""

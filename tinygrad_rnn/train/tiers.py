@@ -11,7 +11,7 @@ from ..core import Tensor
 from .tbptt import TruncatedBPTT, Window
 from .updates import Update
 
-ENOUGH = 0.2  # seconds of work on the tape after which a program is worth its compiling, which takes as long
+ENOUGH = 0.05  # seconds of work on the tape after which a program is worth its compiling, see docs/compiler.md
 CALLS = 0.5e-3  # seconds that the tape takes for an update of next to nothing
 RATE = 50e9  # floating-point operations per second in the products of one
 PER_WEIGHT = 6  # operations for each weight and row: a product forward, two backward
@@ -24,10 +24,10 @@ class Tiers:
     """Decides, batch by batch, whether the tape runs it or a program.
 
     As with the tiers of other compilers, a program is made for what has come up often enough: when the batches of one
-    signature (their shapes and dtypes) would have taken a fifth of a second on the tape. What they take is estimated
+    signature (their shapes and dtypes) would have taken a twentieth of a second on the tape. What they take is estimated
     from the numbers of weights and rows and never measured, so that the same updates are made by programs on each
     machine and in each run, also in one that was interrupted, and whatever limits :meth:`Trainer.fit` was given. The
-    counts are part of a checkpoint. So a training costs at most about twice of what would have been the better choice.
+    counts are part of a checkpoint. So a short training is not compiled, and a long one loses next to nothing.
 
     Parameters
     ----------
