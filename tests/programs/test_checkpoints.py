@@ -5,6 +5,7 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn, optim
+from tinygrad_rnn.recurrent import scan
 from tinygrad_rnn.train import TrainStep
 
 from .agreement import agree
@@ -43,6 +44,62 @@ def test_results_and_gradients(options):
     compiled = agree(function, [*layer.parameters(), *head.parameters()], x)
     report = compiled.explain(x)
     assert report.native
+
+
+STEPS = {
+    "lengths": {},
+    "mask": {"reverse": True},
+    "resets": {},
+    "lengths resets": {"reverse": True},
+    "lengths mask resets": {"bidirectional": True, "batch_first": True},
+}
+
+
+@pytest.mark.sampled(2)
+@pytest.mark.parametrize("kind", STEPS)
+@pytest.mark.parametrize("given", [False, True])
+def test_steps_that_do_not_all_count(kind, given):
+    """Lengths end, masks leave out and resets cut within chunks and between them."""
+    options, rng = STEPS[kind], np.random.default_rng(4)
+    layer = nn.GRU(I, H, checkpoint_every=4, **options)
+    shape = (B, T) if "batch_first" in options else (T, B)
+    x = tr.tensor(numbers(*shape, I), requires_grad=True)
+    steps = {
+        "lengths": np.array([T, 4, 7], np.uint8),
+        "mask": rng.random(shape) < 0.6,
+        "resets": rng.random(shape) < 0.4,
+    }
+    names = kind.split()
+    n = 1 + ("bidirectional" in options)
+    state = [tr.tensor(numbers(n, B, H), requires_grad=True)] * given
+    arrays = tuple(steps[name] for name in names)
+    function = lambda x, steps, *state: layer(x, *state, **dict(zip(names, steps)))
+    compiled = agree(function, [*layer.parameters()], x, arrays, *state)
+    assert compiled.explain(x, arrays, *state).native
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_state_after_resets(reverse):
+    cell, rng = nn.LSTMCell(I, H), np.random.default_rng(1)
+    x = tr.tensor(numbers(T, B, I), requires_grad=True)
+    states = [tuple(tr.tensor(numbers(B, H, seed=2 * k + j), requires_grad=True) for j in (0, 1)) for k in (0, 1)]
+    steps = np.array([T, 4, 7], np.int32), rng.random((T, B)) < 0.4
+
+    def function(x, state, after, lengths, resets):
+        how = {"lengths": lengths, "resets": resets, "reverse": reverse, "checkpoint_every": 3}
+        return scan(cell, x, state, reset_state=after, **how)
+
+    compiled = agree(function, [*cell.parameters()], x, *states, *steps)
+    assert compiled.explain(x, *states, *steps).native
+
+
+def test_lengths_out_of_range_are_named():
+    layer = nn.GRU(I, H, checkpoint_every=4)
+    compiled = tr.compile(lambda x, lengths: layer(x, lengths=lengths)[0], fallback="error")
+    x = numbers(T, B, I)
+    compiled(x, np.array([T, 4, 7]))
+    with pytest.raises(ValueError, match=f"lengths: got {T + 1} for row 1, wanted 0 to {T}"):
+        compiled(x, np.array([T, T + 1, 7]))
 
 
 def test_second_derivatives():
@@ -87,10 +144,3 @@ def test_training_steps_take_less_memory():
         for one, other in zip(found, wanted, strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)
     assert peaks[1] < 0.6 * peaks[0]
-
-
-def test_lengths_run_on_the_tape():
-    layer = nn.GRU(I, H, checkpoint_every=3)
-    compiled = tr.compile(lambda x, n: layer(x, lengths=n)[0])
-    with pytest.warns(RuntimeWarning, match="checkpoint_every with lengths, a mask or resets, which runs on the tape"):
-        compiled(numbers(T, B, I), np.array([3, 2, 9]))

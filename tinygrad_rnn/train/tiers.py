@@ -24,10 +24,10 @@ class Tiers:
     """Decides, batch by batch, whether the tape runs it or a program.
 
     As with the tiers of other compilers, a program is made for what has come up often enough: when the batches of one
-    signature (their shapes and dtypes) would have taken a twentieth of a second on the tape. What they take is estimated
-    from the numbers of weights and rows and never measured, so that the same updates are made by programs on each
-    machine and in each run, also in one that was interrupted, and whatever limits :meth:`Trainer.fit` was given. The
-    counts are part of a checkpoint. So a short training is not compiled, and a long one loses next to nothing.
+    signature (their shapes and dtypes) would have taken a twentieth of a second on the tape. What they take is
+    estimated from the numbers of weights and rows and never measured, so that the same updates are made by programs on
+    each machine and in each run, also in one that was interrupted, and whatever limits :meth:`Trainer.fit` was given.
+    The counts are part of a checkpoint. So a short training is not compiled, and a long one loses next to nothing.
 
     Parameters
     ----------

@@ -249,7 +249,7 @@ def _bind_segments(binder: Binder, loop: Loop, values: Sequence[Symbol], until: 
     """The stage that finds which steps count, from lengths, mask and resets."""
     reader, layout, time, batch = loop.steps, loop.layout, loop.time, loop.batch
     given = dict(zip(reader.names, values))
-    if "lengths" in given and given["lengths"].uid not in binder.checked:
+    if "lengths" in given and not (reader.in_range or given["lengths"].uid in binder.checked):
         raise CompileError(f"{reader.owner}: lengths that are computed of floats, which are in range or not")
     lengths = binder.integers(given["lengths"]) if "lengths" in given else np.full(batch, time, np.int64)
     masks = [_time_major(binder, given.get(name), reader.batch_first) for name in ("mask", "resets")]

@@ -48,8 +48,6 @@ def trace_scan(
         return trace.scan(cell, xs, state, layout, steps, reset_state, return_outputs)
     if mode == "eager":
         trace.refuse_for(f'{title}: got mode="eager", whose steps run on the tape')
-    if checkpoint_every is not None and steps is not None:
-        trace.refuse_for(f"{title}: checkpoint_every with lengths, a mask or resets, which runs on the tape")
     leaves, structure = ([xs], tree.LEAF) if tree.holds_numbers(xs) else tree.flatten(xs)
     with trace.suspended():
         dtype = cell.dtype
@@ -94,7 +92,8 @@ def trace_scan(
     results += [((1,) * layout.layer_axis + (batch, *shape), loop.dtype) for shape in traced.shapes.states]
     if chunked:
         assert checkpoint_every is not None
-        found: Any = _in_chunks(trace, whole, inputs, states, bases, results, checkpoint_every)
+        rest = reset_states or (states if resets else [])
+        found: Any = _in_chunks(trace, whole, inputs, states, rest, bases, steps, results, checkpoint_every)
     else:
         found = trace.loop(whole, [*inputs, *states, *reset_states, *bases, *last], results, loop.train)
     with trace.suspended():
@@ -106,10 +105,24 @@ def trace_scan(
 
 
 def _in_chunks(
-    trace: ModelTrace, whole: Loop, inputs: list, states: list, bases: list, results: list, every: int
+    trace: ModelTrace,
+    whole: Loop,
+    inputs: list,
+    states: list,
+    reset_states: list,
+    bases: list,
+    steps: TracedSteps | None,
+    results: list,
+    every: int,
 ) -> list[Any]:
-    """Outputs and final states of a layer in chunks of time, each of which its gradient runs once more."""
+    """Outputs and final states of a layer in chunks of time, each of which its gradient runs once more.
+
+    Resets lead to `reset_states`.
+    """
     axis, n, time = 1 - whole.layout.batch_axis, whole.outputs, whole.time
+    whole = whole._replace(reset_states=len(reset_states))
+    if steps is not None:
+        whole = whole._replace(steps=steps.reader._replace(in_range=steps.are_checked))
     spans = [(t, min(t + every, time)) for t in range(0, time, every)]
     pieces, finals = {}, states
     for start, stop in reversed(spans) if whole.layout.reverse else spans:
@@ -117,7 +130,14 @@ def _in_chunks(
         chunk = whole._replace(time=stop - start, again=True)
         shapes = [((*chunk.lead, *shape[2:]), dtype) for shape, dtype in results[:n]] + results[n:]
         before = [f.reshape(s.shape) for f, s in zip(finals, states)]
-        found = trace.loop(chunk, [*[x[part] for x in inputs], *before, *bases], shapes, True)
+        last = ()
+        if steps is not None:
+            if whole.layout.reverse and reset_states and stop < time:
+                cut = steps.cut(stop)
+                rows = [cut.reshape((whole.batch,) + (1,) * (s.ndim - 1)) for s in before]
+                before = [ops.where(row, r, s) for row, r, s in zip(rows, reset_states, before)]
+            last = steps.part(start, stop)
+        found = trace.loop(chunk, [*[x[part] for x in inputs], *before, *reset_states, *bases, *last], shapes, True)
         pieces[start], finals = found[:n], list(found[n:])
     return [*[ops.concat([pieces[start][i] for start, _ in spans], axis=axis) for i in range(n)], *finals]
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ... import ops
 from ...config import grad_mode
 from ...core import Tensor
 from ...core.dtype import as_array
@@ -83,11 +84,14 @@ class StepsReader(NamedTuple):
     names : tuple of str
         Which of them are given.
     batch_first : bool
+    in_range : bool
+        The lengths are within the steps if those that they are computed of are, which were checked.
     """
 
     owner: str
     names: tuple[str, ...]
     batch_first: bool
+    in_range: bool = False
 
     def read(self, lead: tuple, arrays: Sequence[np.ndarray]) -> ValidSteps | None:
         """The valid steps of an input whose first two axes are `lead`; None if all are."""
@@ -99,6 +103,31 @@ class TracedSteps(NamedTuple):
 
     reader: StepsReader
     values: tuple[Any, ...]
+
+    @property
+    def are_checked(self) -> bool:
+        """Whether the lengths are known before a run, and checked then."""
+        given = dict(zip(self.reader.names, self.values))
+        return "lengths" not in given or grad_mode.tracer.is_known(given["lengths"])
+
+    def part(self, start: int, stop: int) -> tuple[Any, ...]:
+        """The values for the steps from `start` to `stop`; lengths count from `start` on."""
+        found = []
+        for name, value in zip(self.reader.names, self.values):
+            if name == "lengths":
+                rest = value.astype(np.int64) - start
+                found.append(ops.minimum(ops.maximum(rest, 0), stop - start))
+            else:
+                found.append(value[:, start:stop] if self.reader.batch_first else value[start:stop])
+        return tuple(found)
+
+    def cut(self, step: int) -> Any:
+        """Which rows are reset before a step that counts."""
+        given = dict(zip(self.reader.names, self.values))
+        resets = given["resets"][:, step] if self.reader.batch_first else given["resets"][step]
+        if "lengths" not in given:
+            return resets
+        return ops.logical_and(resets, given["lengths"].astype(np.int64) > step)
 
 
 def _traced_steps(owner: str, lead: tuple, given: dict[str, Any], batch_first: bool) -> TracedSteps:
