@@ -16,7 +16,7 @@ CHUNK = 0.05  # seconds after which many updates come back to Python
 
 
 class ManyBatches:
-    """Updates with batches that are rows of arrays, or windows of a stream: many in one native call where they can be.
+    """Updates with batches that are rows of arrays, many in one native call where they can be.
 
     Parameters
     ----------

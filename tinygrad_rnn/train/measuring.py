@@ -16,7 +16,7 @@ Functions = Mapping[str, Callable[[Any, Any], Any]]
 
 
 def values(functions: Functions, predictions: Any, targets: Any) -> dict[str, float]:
-    """Each metric of predictions and targets, which it gets as tensors without a graph, and its own to write in.
+    """Each metric of predictions and targets, which it gets as tensors of its own without a graph.
 
     Raises
     ------
@@ -36,7 +36,7 @@ def detached(nest: Any) -> Any:
 
 
 def _copied(nest: Any) -> Any:
-    """A nest whose tensors and arrays are copies: what a metric writes in them would change what is trained with."""
+    """A nest with copies of tensors and arrays, in which a metric may write."""
     return tree.map(lambda leaf: leaf.copy() if isinstance(leaf, Tensor | np.ndarray) else leaf, nest)
 
 

@@ -180,7 +180,7 @@ class NativeStep:
         return all(len({*update.bucket.steps[update.first : update.last]}) == 1 for update in self.updates)
 
     def goes_on(self) -> bool:
-        """Whether the gradients that wait for an update, if any, are those of its parameters, and of no others."""
+        """Whether gradients that wait for an update, if any, are those of its parameters, and no others."""
         if not self.accumulation.waiting:
             return True
         if self.accumulation.waiting >= self.every or any(p.grad is not None for p in self.others):
@@ -255,9 +255,9 @@ class NativeStep:
         return self.optimizer.kernel_numbers(group or update.group, step, update.arrays) or []
 
     def settle(self, batches: int) -> None:
-        """Note that so many batches were run, and leave their gradients in the parameters: as the last update had them.
+        """Note that so many batches were run, and leave their gradients in the parameters.
 
-        Those of batches that had no update yet are left as their sum.
+        They are left as the last update had them; those of batches that had no update yet as their sum.
         """
         count = self.accumulation.count(batches)
         for _, bucket, first, last, *_ in self.updates:

@@ -1,4 +1,4 @@
-"""Sums of arrays over processes, added in the order of their ranks: by messages, or in memory that they share."""
+"""Sums of arrays over processes, in the order of their ranks: by messages, or in shared memory."""
 
 from __future__ import annotations
 

@@ -195,7 +195,7 @@ class TrainStep:
         return self.updates()(batch)[0]
 
     def updates(self, stream: TruncatedBPTT | None = None) -> ProgramUpdates:
-        """What updates by programs, with the parts and the clipping that are set now; with the windows of a stream."""
+        """What updates by programs with pairs, or a stream's windows; with parts and clipping as set now."""
         parts = self.model, self.loss, self.optimizer, stream
         kind = stream is None
         updates = self._updates.get(kind)

@@ -112,7 +112,10 @@ def _call(typingctx: Any, address: Any, table: Any) -> Any:
 
 @kernel
 def run_stages(stages: Array, first: int, last: int) -> None:
-    """Run the stages ``first .. last - 1``; a row of `stages` has addresses, of a function and its table, and When."""
+    """Run the stages ``first .. last - 1``.
+
+    A row of `stages` has the addresses of a function and of its table, and a number of :class:`When`.
+    """
     for i in range(first, last):
         _call(stages[i, 0], stages[i, 1])
 
