@@ -91,6 +91,7 @@ class EncoderDecoder(nn.Module):
         self.decoder = _command.layer(cell, EMBEDDING, hidden_size)
         self.attention = nn.LuongAttention(hidden_size, hidden_size) if attention else None
         self.head = nn.Linear(hidden_size, targets)
+        self._writer = (nn.Decoder(self.decoder, self.target, Writer(self)),)  # no module of this one: it has all of it
 
     def forward(self, sources, lengths, before):
         """Letters to read, and those before each that is to be written, to logits of these (N, S, targets)."""
@@ -109,6 +110,23 @@ class EncoderDecoder(nn.Module):
         if self.attention is not None:
             outputs, looked = self.attention(outputs, memory, lengths)
         return self.head(outputs), (state, memory, lengths), looked
+
+    def write(self, first, longest: int, encoded, stop: int) -> list[list[int]]:
+        """The likeliest letter at each step, from `first` (N,) to `stop` or so many, in a few native calls."""
+        state, memory, lengths = encoded
+        looks = () if self.attention is None else self.attention.prepare(memory, lengths)
+        options = {"temperature": 0, "stop": stop, "context": looks}
+        return self._writer[0].generate(first[:, None], longest, state, **options)
+
+
+class Writer(nn.Module):
+    """Outputs of the decoder at one step, and what they look at, to logits of the next letter."""
+
+    def __init__(self, model: EncoderDecoder):
+        self.attention, self.head = model.attention, model.head
+
+    def forward(self, outputs, *looks):
+        return self.head(outputs if self.attention is None else self.attention.look(outputs, *looks))
 
 
 # ---- 3. Training
@@ -192,7 +210,7 @@ def learn(run: _command.Run, direction: str, known: list, new: list) -> dict[str
 
 
 def step_of(model: EncoderDecoder):
-    """What :func:`nn.greedy_search` and :func:`nn.beam_search` call."""
+    """What :func:`nn.beam_search` calls."""
 
     def step(ids, encoded):
         logits, encoded, _ = model.decode(ids[:, None], encoded)
@@ -204,15 +222,15 @@ def step_of(model: EncoderDecoder):
 def translate(model: EncoderDecoder, target: Vocabulary, pairs: Pairs, longest: int, beam_size: int = 1) -> list[str]:
     """The words that the network writes: greedily, or by beam search."""
     found: list[list[int]] = []
-    ends = {"stop": target.eos_id, "max_length": longest}
     for (sources, lengths), _ in pairs.loader(500):
         first = np.full(len(sources), target.sos_id)
         with tr.no_grad():
             encoded = model.encode(sources, lengths)
         if beam_size == 1:
-            found += nn.greedy_search(step_of(model), first, encoded, **ends)
+            found += model.write(first, longest, encoded, target.eos_id)
         else:
-            found += [h[0].ids for h in nn.beam_search(step_of(model), first, encoded, beam_size=beam_size, **ends)]
+            ends = {"stop": target.eos_id, "max_length": longest, "beam_size": beam_size}
+            found += [h[0].ids for h in nn.beam_search(step_of(model), first, encoded, **ends)]
     return [whole(target.decode(ids, skip_specials=True)) for ids in found]
 
 

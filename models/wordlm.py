@@ -156,6 +156,18 @@ def suggest(args) -> list[tuple[str, float]]:
     return found
 
 
+def write(args) -> str:
+    """Write words that follow some words, until the text ends."""
+    model, vocabulary = _text.load(args, "wordlm")
+    tr.seed(args.seed)
+    start, never = vocabulary.encode(words(args.text), add_sos=True), [vocabulary.unk_id, vocabulary.sos_id]
+    options = {"temperature": args.temperature, "top_k": args.top_k, "never": never, "stop": vocabulary.eos_id}
+    (ids,) = _text.decoder(model).generate(start[None], args.length, **options)
+    text = " ".join([args.text, *vocabulary.decode(ids)])
+    print(text)
+    return text
+
+
 def options(parser) -> None:
     parser.add_argument("--data", type=Path, nargs="+", metavar="PATH", help="texts, or folders of .txt, .md")
     _command.count(parser, "--characters", None, "of the text to use at most", least=1000)
@@ -167,6 +179,14 @@ def options(parser) -> None:
 def suggest_options(parser) -> None:
     parser.add_argument("text", metavar="WORDS", help="such as 'return the'")
     _command.count(parser, "--count", 8, "words")
+
+
+def write_options(parser) -> None:
+    parser.add_argument("text", metavar="WORDS", help="such as 'return the'")
+    _command.count(parser, "--length", 30, "words at most")
+    _command.number(parser, "--temperature", 0.7, "below 1 safer, above 1 wilder")
+    _command.count(parser, "--top-k", None, "draw among the likeliest only")
+    _command.count(parser, "--seed", 0, least=0)
 
 
 main = _command.Command(
@@ -188,5 +208,6 @@ main = _command.Command(
         seeds=5,
     ),
     suggest=_command.Use(suggest, suggest_options, "the next word"),
+    write=_command.Use(write, write_options, "words that follow"),
     export=_export.use("wordlm", _text.LanguageModel, _export.ids),
 )

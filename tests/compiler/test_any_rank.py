@@ -183,3 +183,29 @@ def test_rearranged_values_keep_the_signs_of_zeros():
     wanted, found = (leaves_of(scan(cell, x, state, mode=mode)) for mode in ("eager", "compiled"))
     for a, b in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(np.signbit(a.numpy()), np.signbit(b.numpy()))
+
+
+class Remembering(nn.Cell):
+    """A step that attends to a memory, which each row has its own of, the same at all steps."""
+
+    hidden_size = input_size = 3
+
+    def __init__(self, memory):
+        self.memory, self.w = memory, nn.Parameter(np.random.default_rng(0).normal(size=(3, 3)))
+
+    def begin_sequence(self, batch_size):
+        self.seen = tr.take(self.memory, np.arange(batch_size) % len(self.memory), axis=0) @ self.w
+
+    def step(self, x, h):
+        scores = (self.seen @ h[:, :, None])[:, :, 0]
+        found = tr.einsum("bt,btk,bk->bk", tr.softmax(scores), self.seen, 1 + x)
+        h = tr.tanh(h @ self.w + found + tr.einsum("btk,kn->btn", self.seen, self.w).sum(axis=1))
+        return h, h
+
+
+def test_products_with_what_each_row_has_of_its_own():
+    memory = tr.tensor(np.random.default_rng(1).normal(size=(4, 5, 3)), requires_grad=True)
+    x = tr.tensor(np.random.default_rng(2).normal(size=(6, 4, 3)), requires_grad=True)
+    agree(Remembering(memory), x, None)
+    agree(Remembering(memory), x, None, lengths=[6, 0, 2, 3])
+    agree(Remembering(memory), x[:, :1].detach(), None)

@@ -124,6 +124,94 @@ def test_values():
     assert nn.Decoder(cell, head=head).run(x[:1], 1)[0].shape == (1, 4, 2)
 
 
+class Looking(nn.Module):
+    """Logits of what an attention over a memory finds."""
+
+    def __init__(self, dtype="float32"):
+        self.attention, self.head = nn.LuongAttention(H, 5, dtype=dtype), nn.Linear(H, V, dtype=dtype)
+
+    def forward(self, y, *prepared):
+        return self.head(self.attention.look(y, *prepared))
+
+
+def test_context():
+    """What an attention looks at; batches and memories of other sizes, and symbols that end rows, come later."""
+    embedding, layer, head = nn.Embedding(V, E), nn.GRU(E, H, batch_first=True), Looking()
+    for p in [*layer.parameters(), head.head.weight]:
+        p.data[...] *= 3
+    decoders = [nn.Decoder(layer, embedding, head, mode=mode) for mode in ("compiled", "eager")]
+    for batch, steps in ((3, 4), (2, 6), (3, 4), (1, 1)):
+        rng = np.random.default_rng(batch)
+        memory, lengths = rng.standard_normal((batch, steps, 5)), rng.integers(1, steps + 1, batch)
+        prefix = rng.integers(0, V, (batch, 2))
+
+        def step(ids, state, memory=memory, lengths=lengths):
+            y, state = layer(embedding(ids[:, None]), state)
+            return head.head(head.attention(y, memory, lengths)[0])[:, 0], state
+
+        state = layer(embedding(rng.integers(0, V, (batch, 3))))[1]
+        for how in ({"temperature": 0}, {}, {"stop": [2, 3]}):
+            wanted = nn.sample(step, prefix, 20, state, rng=generator(), **how)
+            for decoder in decoders:
+                found = decoder.generate(
+                    prefix, 20, state, rng=generator(), context=head.attention.prepare(memory, lengths), **how
+                )
+                assert found == wanted
+    with pytest.raises(ShapeError, match=r"context\[0\]: got shape \(2, 3\), wanted \(1, ...\)"):
+        decoders[1].generate([[0]], 3, context=[np.zeros((2, 3))])
+
+
+def test_gradients_flow_through_context():
+    embedding, cell, head = nn.Embedding(V, E, dtype="float64"), nn.LSTMCell(E, H, dtype="float64"), Looking("float64")
+    memory = tr.tensor(np.random.default_rng(0).standard_normal((3, 4, 5)), requires_grad=True)
+    ids = np.random.default_rng(1).integers(0, V, (6, 3))
+    found = []
+    for mode in ("compiled", "eager"):
+        decoder = nn.Decoder(cell, embedding, head, mode=mode)
+        tr.seed(3)
+        logits, _ = decoder(ids, own=0.5, context=head.attention.prepare(memory, [4, 1, 2]))
+        grads = tr.grad(nn.cross_entropy(logits, ids), [memory, embedding.weight, head.attention.score.weight])
+        found.append([logits.numpy(), *[g.numpy() for g in grads]])
+    for a, b in zip(*found):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-13)
+    assert not found[0][1][1, 1:].any()  # where no step counts
+
+
+def test_known_inputs():
+    """The cell reads its last value, and what is known of the step besides."""
+    cell, head = nn.GRUCell(3, H, dtype="float64"), nn.Linear(H, 1, dtype="float64")
+    rng = np.random.default_rng(0)
+    x, known = rng.standard_normal((3, 4, 1)), rng.standard_normal((7, 4, 2))
+    h, wanted = cell.initial_state(4), []
+    for t in range(7):
+        y, h = cell.step(tr.concat([tr.tensor(x[t]) if t < 3 else wanted[-1], tr.tensor(known[t])], axis=1), h)
+        wanted.append(head(y))
+    for mode in ("compiled", "eager"):
+        ys, _ = nn.Decoder(cell, head=head, mode=mode).run(x, 5, known=known)
+        np.testing.assert_allclose(ys.numpy(), [y.numpy() for y in wanted[2:]], rtol=1e-12)
+    with pytest.raises(ShapeError, match=r"known: got shape \(3, 4, 2\), wanted \(7, 4, K\)"):
+        nn.Decoder(cell, head=head).run(x, 5, known=known[:3])
+
+
+class Noisy(nn.Module):
+    def __init__(self):
+        self.mean = nn.Linear(H, 1, dtype="float64")
+
+    def forward(self, y):
+        mean = self.mean(y)
+        return mean + 0.3 * tr.random.normal(mean.shape, dtype="float64")
+
+
+def test_samples_of_values():
+    """A head that draws: rows that are given twice are two samples, the same ones in both modes."""
+    cell, head, found = nn.GRUCell(1, H, dtype="float64"), Noisy(), []
+    for mode in ("compiled", "eager"):
+        tr.seed(4)
+        found.append(nn.Decoder(cell, head=head, mode=mode).run(np.ones((2, 3, 1)), 6)[0].numpy())
+    np.testing.assert_allclose(*found, rtol=1e-10)
+    assert abs(found[0][:, 0] - found[0][:, 1]).min() > 1e-3
+
+
 def test_bad_input(parts):
     decoder = nn.Decoder(parts[1], parts[0], parts[2], mode="eager")
     for arguments, options, error, message in [

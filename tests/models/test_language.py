@@ -1,5 +1,6 @@
 """models/charlm and models/wordlm: their texts, what they measure, what they write."""
 
+import argparse
 import gzip
 import math
 
@@ -56,6 +57,16 @@ def test_words_follow_words(tmp_path, capsys):
     (first, *_) = wordlm.main(["suggest", "the dog", "--out", str(tmp_path / "out")])
     assert first[0] == "lay"
     assert capsys.readouterr().out.split()[1] == "lay"
+    out = ["--out", str(tmp_path / "out")]
+    said = wordlm.main(["write", "the dog", "--length", "5", "--top-k", "1", *out])
+    assert said == "the dog lay on the rug ."
+    model, vocabulary = _text.load(argparse.Namespace(out=tmp_path / "out"), "wordlm")
+    start = vocabulary.encode(["the", "dog"], add_sos=True)[None]
+    step = _text.stepper(model, [vocabulary.unk_id, vocabulary.sos_id])
+    tr.seed(3)
+    (wanted,) = nn.sample(step, start, 12, temperature=1.5, stop=vocabulary.eos_id)
+    text = wordlm.main(["write", "the dog", "--length", "12", "--temperature", "1.5", "--seed", "3", *out])
+    assert text == " ".join(["the dog", *vocabulary.decode(wanted)])
 
 
 def test_docstrings(tmp_path):

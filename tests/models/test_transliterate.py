@@ -5,8 +5,10 @@ import unicodedata
 import numpy as np
 import pytest
 
+import tinygrad_rnn as tr
 from models import __main__ as command
 from models import transliterate
+from tinygrad_rnn import nn
 from tinygrad_rnn.data import Vocabulary
 
 
@@ -64,6 +66,23 @@ def test_words_of_several_syllables(tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().out == "한국: 한한국국\n"
     assert command.main(["transliterate", "translate", "--back", "han-gug", *out]) == 0
     assert capsys.readouterr().out == "han-gug: hanhanguggug\n"
+
+
+@pytest.mark.parametrize("attention", [True, False])
+def test_it_writes_what_a_greedy_search_finds(attention):
+    """With lengths that differ, and words that do not end."""
+    tr.seed(0)
+    model, rng = transliterate.EncoderDecoder(9, 7, 8, attention), np.random.default_rng(0)
+    for p in [*model.parameters()]:
+        p.data[...] *= 3
+    with tr.no_grad():
+        encoded = model.encode(rng.integers(0, 9, (20, 5)), rng.integers(1, 6, 20))
+    first, lengths = np.full(20, 1), set()
+    for stop in range(7):
+        wanted = nn.greedy_search(transliterate.step_of(model), first, encoded, stop=stop, max_length=11)
+        assert model.write(first, 11, encoded, stop) == wanted
+        lengths |= {*map(len, wanted)}
+    assert len(lengths) > 1
 
 
 @pytest.mark.parametrize(

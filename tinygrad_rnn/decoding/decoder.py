@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from ..recurrent.scan.driver import check_mode, scan
 from .feedback import SymbolFeedback, ValueFeedback
 from .search import _ids, _symbols
 
-CHUNK = 64  # steps in one call, where rows may end
+FIRST, CHUNK = 8, 64  # steps in one call, where rows may end: in the first one, and at most
 
 
 class Decoder(Module):
@@ -36,7 +36,8 @@ class Decoder(Module):
     embedding : Module, optional
         From symbols (B,) to inputs of the cell; default: ones where the symbol is, else zeros. Not for values.
     head : Module, optional
-        From outputs of the cell to logits (B, V), or to values that have the width of an input.
+        From outputs of the cell (B, F), and from what is given as `context`, to logits (B, V), or to values that are
+        what is read next. It may draw (:mod:`tinygrad_rnn.random`): then rows that are given twice are two samples.
     mode : {"auto", "compiled", "eager"}
 
     Examples
@@ -74,6 +75,7 @@ class Decoder(Module):
         stop: int | Collection[int] | None = (),
         never: Collection[int] = (),
         rng: np.random.Generator | None = None,
+        context: Sequence[Any] = (),
     ) -> list[list[int]]:
         """Read `prefix`, then write symbol after symbol.
 
@@ -97,6 +99,8 @@ class Decoder(Module):
             Symbols that are not written.
         rng : numpy Generator, optional
             Default: the package's own, see :func:`tinygrad_rnn.seed`.
+        context : sequence of tensors (B, ...)
+            What the head reads besides, the same at all steps, such as the outputs of an encoder.
 
         Returns
         -------
@@ -112,7 +116,7 @@ class Decoder(Module):
         """
         prefix, ends = _ids("prefix", prefix, 2), _symbols(stop)
         length = whole_number("length", length)
-        feedback = self._of_symbols()
+        feedback = self._of_symbols(_context(context, len(prefix)))
         if not is_number(temperature) or not 0 <= temperature < math.inf:
             raise ValueError(f"temperature: got {shown(temperature)}, wanted a number, at least 0")
         feedback.temperature, feedback.gives_logits = float(temperature), False
@@ -128,7 +132,7 @@ class Decoder(Module):
         state = self._begun(np.zeros(len(prefix), np.int64), state)
         rng = config.generator() if rng is None else rng
         written = np.zeros((len(prefix), 0), np.int64)
-        chunk = CHUNK if ends.size else max(length, 1)
+        chunk = FIRST if ends.size else max(length, 1)
         while written.shape[1] < length:
             n = min(chunk, length - written.shape[1])
             before = prefix if not written.size else written[:, :0]
@@ -136,6 +140,7 @@ class Decoder(Module):
             written = np.concatenate([written, ids], axis=1)
             if ends.size and np.isin(written, ends).any(axis=1).all():
                 break
+            chunk = min(2 * chunk, CHUNK)
         return [_until(row, ends) for row in written]
 
     def _write(
@@ -170,7 +175,9 @@ class Decoder(Module):
             return last, found[0] if len(found) == 1 else tuple(found)
         return last, state
 
-    def forward(self, symbols: Any, state: Any = None, own: float = 0.0) -> tuple[Tensor, Any]:
+    def forward(
+        self, symbols: Any, state: Any = None, own: float = 0.0, context: Sequence[Any] = ()
+    ) -> tuple[Tensor, Any]:
         """Logits of what comes after each of `symbols`, for training.
 
         Parameters
@@ -181,6 +188,8 @@ class Decoder(Module):
         own : float
             The probability that a step reads a symbol that the network has drawn itself after the step before, instead
             of the given one (scheduled sampling, Bengio et al. 2015).
+        context : sequence of tensors (B, ...)
+            As of :meth:`generate`; gradients flow through it.
 
         Returns
         -------
@@ -189,7 +198,7 @@ class Decoder(Module):
             That of the cell after the last step.
         """
         ids, own = _ids("symbols", symbols, 2), probability("own", own)
-        feedback, rng = self._of_symbols(), config.generator()
+        feedback, rng = self._of_symbols(_context(context, ids.shape[1])), config.generator()
         feedback.temperature, feedback.gives_logits, feedback.top_k, feedback.top_p = 1.0, True, None, None
         feedback.bar(())
         xs: dict[str, Any] = {"given": np.ones(ids.shape, bool), "symbol": ids}
@@ -201,15 +210,18 @@ class Decoder(Module):
         logits, (_, state) = scan(feedback, xs, begun, mode=self.mode)
         return logits, state
 
-    def _of_symbols(self) -> SymbolFeedback:
+    def _of_symbols(self, context: tuple[Tensor, ...]) -> SymbolFeedback:
         if not self._symbols:
-            width = _width_of(self.head, self.cell)
+            width = _width_of(self.head, self.cell, context)
             self._symbols = (SymbolFeedback(self.cell, self.embedding, self.head, width),)
+        self._symbols[0].context = context
         return self._symbols[0]
 
     # ---- values
 
-    def run(self, values: Any, length: int, state: Any = None) -> tuple[Tensor, Any]:
+    def run(
+        self, values: Any, length: int, state: Any = None, *, known: Any = None, context: Sequence[Any] = ()
+    ) -> tuple[Tensor, Any]:
         """Read `values`, then go on with what the network says itself; gradients flow through all of it.
 
         Parameters
@@ -220,6 +232,10 @@ class Decoder(Module):
             Outputs to give.
         state : nest of tensors, optional
             The state of the cell before.
+        known : array_like (P + length - 1, B, K), optional
+            What is known of all steps, such as the days of a week: the cell reads it behind the values.
+        context : sequence of tensors (B, ...)
+            As of :meth:`generate`; gradients flow through it.
 
         Returns
         -------
@@ -239,7 +255,12 @@ class Decoder(Module):
         marks = np.zeros((time, batch), bool)
         marks[:read] = True
         rest = np.zeros((length - 1, batch, width), given.dtype)
-        xs = {"given": marks, "value": concat([given, Tensor(rest)]) if length > 1 else given}
+        xs: dict[str, Any] = {"given": marks, "value": concat([given, Tensor(rest)]) if length > 1 else given}
+        if known is not None:
+            xs["known"] = known if isinstance(known, Tensor) else as_tensor(known, dtype=self.cell.dtype)
+            if xs["known"].ndim != 3 or xs["known"].shape[:2] != (time, batch):
+                raise ShapeError(f"known: got shape {xs['known'].shape}, wanted ({time}, {batch}, K)")
+        self._values[0].context = _context(context, batch)
         begun = self._begun(np.zeros((batch, width), given.dtype), state)
         outputs, (_, state) = scan(self._values[0], xs, begun, mode=self.mode)
         return outputs[read - 1 :], state
@@ -261,7 +282,16 @@ def _cell_of(cell: Any) -> Cell:
     return check_cell_type(cell, "Decoder", "cell")
 
 
-def _width_of(head: Module | None, cell: Cell) -> int:
+def _context(given: Sequence[Any], batch: int) -> tuple[Tensor, ...]:
+    """What the head reads besides, as tensors with a row for each row of the batch."""
+    found = tuple([a if isinstance(a, Tensor) else as_tensor(a) for a in given])
+    for i, a in enumerate(found):
+        if a.shape[:1] != (batch,):
+            raise ShapeError(f"context[{i}]: got shape {a.shape}, wanted ({batch}, ...), a row for each of the batch")
+    return found
+
+
+def _width_of(head: Module | None, cell: Cell, context: tuple[Tensor, ...]) -> int:
     """Features of what comes out of the head."""
     width = cell.output_size or cell.hidden_size or 1
     if head is None:
@@ -269,7 +299,7 @@ def _width_of(head: Module | None, cell: Cell) -> int:
     found = getattr(head, "out_features", None)
     if found is None:
         with config.no_grad():
-            found = head(zeros((1, width), cell.dtype)).shape[-1]
+            found = head(zeros((1, width), cell.dtype), *[a[:1] for a in context]).shape[-1]
     return int(found)
 
 

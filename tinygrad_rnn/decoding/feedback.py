@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core import tensor
+from ..core import Tensor, tensor
 from ..modules.module import Module
-from ..ops import argmax, max, one_hot, softmax, where, zeros
+from ..ops import argmax, concat, max, one_hot, softmax, take, where, zeros
 from ..recurrent.cell import Cell, forwards_to, of_parameters
 
 
@@ -21,12 +21,19 @@ class FeedbackCell(Cell):
     ----------
     inner : Cell
     head : Module, optional
-        What becomes of its outputs.
+        What becomes of its outputs, (B, F), and of `context`.
+
+    Attributes
+    ----------
+    context : tuple of Tensor, (B, ...)
+        What stays the same at all steps.
     """
 
     def __init__(self, inner: Cell, head: Module | None):
         self.inner, self.head = inner, head
         self.hidden_size = inner.hidden_size
+        self.context: tuple[Tensor, ...] = ()
+        self._context: tuple[Tensor, ...] = ()  # of as many rows as a sequence has that is only tried
 
     @property
     @of_parameters
@@ -36,14 +43,19 @@ class FeedbackCell(Cell):
     @forwards_to(lambda cell: [cell.inner])
     def begin_sequence(self, batch_size: int) -> None:
         self.inner.begin_sequence(batch_size)
+        rows = lambda a: a if len(a) == batch_size else take(a, np.arange(batch_size) % len(a), axis=0)
+        self._context = tuple([rows(a) for a in self.context])
 
     def output(self, x: Any, state: Any) -> tuple[Any, Any]:
         y, state = self.inner.step(x, state)
-        return (y if self.head is None else self.head(y)), state
+        return (y if self.head is None else self.head(y, *self._context)), state
 
 
 class ValueFeedback(FeedbackCell):
-    """A cell whose outputs are its next inputs; an input is a dict of `given` (B,) and `value` (B, F)."""
+    """A cell whose outputs are its next inputs.
+
+    An input is a dict of `given` (B,), `value` (B, F), and perhaps `known` (B, K), which is joined behind the value.
+    """
 
     def __init__(self, inner: Cell, head: Module | None, width: int):
         super().__init__(inner, head)
@@ -54,7 +66,8 @@ class ValueFeedback(FeedbackCell):
 
     def step(self, x, state):
         last, inner = state
-        y, inner = self.output(where(x["given"][:, None], x["value"], last), inner)
+        read = where(x["given"][:, None], x["value"], last)
+        y, inner = self.output(concat([read, x["known"]], axis=1) if "known" in x else read, inner)
         return y, (y, inner)
 
 

@@ -103,6 +103,33 @@ class LuongAttention(Module):
         context = ops.matmul(weights, memory)
         return ops.tanh(self.combine(ops.concat([context, query], axis=-1))), weights
 
+    def prepare(self, memory: Any, lengths: Any = None) -> tuple[Tensor, Tensor, Tensor]:
+        """What :meth:`look` reads of a memory: keys, values, and what bars steps that do not count.
+
+        Each has a row for each row of the batch. Parameters are those of :meth:`forward`.
+        """
+        memory = as_tensor(memory, self.score.weight.dtype)
+        batch, most = memory.shape[:2]
+        counts = np.arange(most) < (most if lengths is None else _steps(lengths, batch, most)[:, 0])
+        barred = np.where(counts, 0.0, -np.inf).astype(memory.dtype)
+        return self.score(memory), memory, as_tensor(np.broadcast_to(barred, (batch, most)).copy())
+
+    def look(self, query: Any, keys: Any, values: Any, barred: Any) -> Tensor:
+        """The outputs (B, output_size) of one step's queries (B, query_size), as in the step of a cell.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from tinygrad_rnn import nn
+        >>> attention, memory, query = nn.LuongAttention(8, 6), np.ones((2, 5, 6)), np.ones((2, 8))
+        >>> output, _ = attention(query[:, None], memory, lengths=[5, 2])
+        >>> np.allclose(attention.look(query, *attention.prepare(memory, [5, 2])), output[:, 0], atol=1e-6)
+        True
+        """
+        scores = ops.matmul(keys, ops.expand_dims(query, 2))[:, :, 0] + barred
+        context = ops.matmul(ops.expand_dims(ops.softmax(scores), 1), values)[:, 0]
+        return ops.tanh(self.combine(ops.concat([context, query], axis=-1)))
+
     def extra_repr(self) -> str:
         return f"{self.query_size}, {self.memory_size}"
 

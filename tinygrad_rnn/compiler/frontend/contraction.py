@@ -16,7 +16,7 @@ import numpy as np
 
 from ...ops import broadcast_to, reshape, transpose
 from ...ops import sum as sum_of
-from ..ir.program_ops import BLOCKS, MATMUL, MULTIPLY, SUM
+from ..ir.program_ops import ADD, BLOCKS, MATMUL, MULTIPLY, SUM
 from ..ir.symbol import BATCH, Symbol
 
 NARROW = 4  # rows or columns of a matrix; of many smaller ones, elementwise maths is less work than products
@@ -43,6 +43,13 @@ def contract(trace: Any, op: Any, args: Sequence[Any], terms: list[str], out: st
     batch = first.pop() if len(first) == 1 else ""
     if not batch or out[:1] != batch or out.count(batch) != 1:
         trace.fail(op, args, want)
+    for i, (a, labels) in enumerate(zip(args, terms)):  # an invariant that each batch row has its own of
+        if not a.varying and labels[:1] == batch and a.shape[0] is BATCH:
+            args = [
+                *args[:i],
+                trace.record(ADD, (trace.shaped(trace.zero(_row_shape(a)), a.shape[1:]), a), {}),
+                *args[i + 1 :],
+            ]
     for i, (a, labels) in enumerate(zip(args, terms)):  # of one matrix that is broadcast to all rows
         if not a.varying and labels[:1] == batch and a.shape[0] == 1 and batch not in labels[1:]:
             args, terms = list(args), list(terms)
@@ -76,6 +83,11 @@ def contract(trace: Any, op: Any, args: Sequence[Any], terms: list[str], out: st
     row, labels = work.summed(row, labels, set(out))
     row = work.ordered(row, labels, out[1:])
     return trace.shaped(row, tuple(sizes[label] for label in out[1:]))
+
+
+def _row_shape(a: Symbol) -> tuple:
+    """The shape of a row that holds the value of a batch row."""
+    return BATCH, math.prod(a.shape[1:])
 
 
 class _Contraction:
