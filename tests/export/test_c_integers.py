@@ -12,6 +12,8 @@ from tinygrad_rnn.errors import ExportError
 from tinygrad_rnn.testing.integer_cells import random_integer_cell
 
 from ..recurrent.scan.test_whole_numbers import AS_INTEGERS, AS_NUMBERS, C, Counter, X
+from . import examples as on
+from . import test_c_models as models
 from .c_library import COMPILER, WARNINGS, compiled, needs_compiler, run
 from .test_c_cells import require_equal
 
@@ -114,6 +116,22 @@ int main(void) {
     assert done.returncode == 0, done.stderr[:3000]
     done = subprocess.run([str(tmp_path / "main")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[:3000]
+
+
+class Around(nn.Module):
+    """A model around it, whose ids are computed."""
+
+    def __init__(self):
+        self.layer, self.head = nn.Recurrent(Reader()), nn.Linear(3, 4)
+
+    def forward(self, f, ids):
+        (y, most), (_, n) = self.layer({"f": f, "id": tr.where(ids > 3, 4, ids)})
+        return self.head(y), most + 1, n, tr.embedding(self.head.weight, most), tr.one_hot(most, 3)
+
+
+def test_models_around_it(tmp_path):
+    draw = lambda rng, t, b: (rng.standard_normal((t, b, 3)).astype(np.float32), rng.integers(0, 9, (t, b)))
+    models.require_equal([on.Example("around", Around, draw)], tmp_path)
 
 
 def test_int8(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -80,6 +81,24 @@ class ExportTrace(ModelTrace):
     def picks(self, lead: Symbol, results: list, needs: bool) -> tuple[Symbol, ...]:
         self.leads.add(lead.uid)
         return super().picks(lead, results, needs)
+
+    # ---- indices, which need not be known before a run
+
+    def check(self, symbols: Sequence[Symbol], test: Any) -> None:
+        """Nothing: what is exported tests no argument."""
+
+    def is_index(self, value: Any) -> bool:
+        return isinstance(value, Symbol) and value.dtype.kind in "iu"
+
+    def in_range(self, index: Any, low: int, high: int, what: str) -> Any:
+        """The index as it is."""
+        return index
+
+    def range_of(self, index: Any) -> tuple[float, float]:
+        """Any number: nothing is known of an index."""
+        return -math.inf, math.inf
+
+    # ---- modules and layers
 
     def _module(self) -> str:
         """The path of the innermost module of the model whose code runs."""

@@ -84,13 +84,9 @@ def getitem(x: Value, index: Index) -> Value:
 
 
 def in_step(*operands: Any) -> bool:
-    """Whether one of these is an index that a compiled step computes, or is given."""
+    """Whether one of these is an index that a compiled step, or a model to be exported, computes or is given."""
     tracer = grad_mode.tracer
-    return tracer is not None and not tracer.whole and any(isinstance(a, Traceable) and _varies(a) for a in operands)
-
-
-def _varies(x: Any) -> bool:
-    return getattr(x, "varying", False) and x.dtype.kind in "iu"
+    return tracer is not None and any(isinstance(a, Traceable) and tracer.is_index(a) for a in operands)
 
 
 def from_start(places: Value, length: int) -> Value:

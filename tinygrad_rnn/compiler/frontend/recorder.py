@@ -37,5 +37,9 @@ class Recorder(Refusing):
             self.note, self.watcher = note, None
             sys.setprofile(note)
 
+    def is_index(self, value: Any) -> bool:
+        """Whether a value is integers that operations have to look up by when the program runs."""
+        return not self.whole and getattr(value, "varying", False) and value.dtype.kind in "iu"
+
     def _record(self, op: Op, args: tuple, static: dict) -> Any:
         raise NotImplementedError
