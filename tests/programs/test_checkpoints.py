@@ -93,6 +93,33 @@ def test_a_state_after_resets(reverse):
     assert compiled.explain(x, *states, *steps).native
 
 
+def test_noise_and_lengths():
+    layer = nn.LSTM(I, H, checkpoint_every=4, recurrent_dropout=0.3, zoneout=0.2)
+    x, lengths = tr.tensor(numbers(T, B, I), requires_grad=True), np.array([T, 4, 7])
+    agree(lambda x, lengths: layer(x, lengths=lengths), [*layer.parameters()], x, lengths)
+
+
+def test_second_derivatives_with_lengths():
+    layer, found = nn.GRU(I, H, checkpoint_every=3), []
+    x, lengths, resets = numbers(T, B, I), np.array([T, 4, 7]), np.random.default_rng(0).random((T, B)) < 0.3
+    function = lambda x, lengths, resets: layer(x, lengths=lengths, resets=resets)[0]
+    for way in (function, tr.compile(function, fallback="error")):
+        leaf = tr.tensor(x, requires_grad=True)
+        (g,) = tr.grad((way(leaf, lengths, resets) ** 2).sum(), leaf, create_graph=True)
+        found.append(tr.grad((g * g).sum(), leaf)[0].data)
+    np.testing.assert_allclose(*found, rtol=1e-10)
+
+
+def test_lengths_that_are_computed_run_where_they_are_looked_at():
+    layer = nn.GRU(I, H, checkpoint_every=4)
+    compiled = tr.compile(lambda x, n: layer(x, lengths=(n * 1.0).astype(np.int64))[0])
+    x = numbers(T, B, I)
+    with pytest.warns(RuntimeWarning, match="checkpoint_every with lengths that are computed of floats"):
+        compiled(x, np.array([T, 4, 7.0]))
+    with pytest.raises(ValueError, match=f"lengths: got {T + 1} for row 1"):
+        compiled(x, np.array([T, T + 1, 7.0]))
+
+
 def test_lengths_out_of_range_are_named():
     layer = nn.GRU(I, H, checkpoint_every=4)
     compiled = tr.compile(lambda x, lengths: layer(x, lengths=lengths)[0], fallback="error")

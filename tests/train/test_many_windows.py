@@ -168,6 +168,22 @@ def test_a_model_that_returns_another_kind_of_state_goes_one_by_one(calls):
     alike(*found, 1e-5)
 
 
+@pytest.mark.parametrize("name", ["inputs", "targets", "resets"])
+def test_other_arrays_in_a_stream_are_read(name, calls):
+    class Exchange:
+        def on_epoch_end(self, trainer):
+            setattr(data, name, np.roll(getattr(data, name), 7, axis=0))
+
+    found = []
+    for compile in ("never", "always"):
+        data, one = stream(2, resets=True), trainer(compile, callbacks=[Exchange()])
+        one.fit(data, epochs=4)
+        found.append((np.array(one.history["loss"]), one.model.state_dict()))
+    assert max(calls) > 1
+    for tape, program in zip(*found):
+        alike(tape, program, 1e-5)
+
+
 # ---- training steps
 
 

@@ -74,7 +74,7 @@ class ManyBatches:
         if not order:
             return []
         step = self.updates().step_of(source.batch(taken[0]))
-        if step is not self.native.step:
+        if step is not self.native.step or not self.native.reads(source.sources(taken[0])):
             self.native = None  # it changed: another one, from the next step on
             return []
         if not step.goes_on():

@@ -84,6 +84,10 @@ class ManySteps:
         _carry(after, [native.outputs[i] for i in carry.outputs], self.carried)
         self.stages = native.stages.between(before, after)
 
+    def reads(self, sources: Sequence[Source]) -> bool:
+        """Whether these are the arrays that it reads, and not others in their place."""
+        return len(sources) == len(self.sources) and all(a.array is b.array for a, b in zip(sources, self.sources))
+
     def read(self, order: Sequence[Rows], state: Sequence[np.ndarray]) -> None:
         """Read rows of the data, which may have been written to; raises what the tape raises at bad values."""
         rows = [np.concatenate(parts) for parts in zip(*order)]

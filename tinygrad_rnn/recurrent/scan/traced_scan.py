@@ -122,7 +122,9 @@ def _in_chunks(
     axis, n, time = 1 - whole.layout.batch_axis, whole.outputs, whole.time
     whole = whole._replace(reset_states=len(reset_states))
     if steps is not None:
-        whole = whole._replace(steps=steps.reader._replace(in_range=steps.are_checked))
+        if not steps.are_checked:  # a chunk would cut what is out of range
+            trace.refuse_for(f"{steps.reader.owner}: checkpoint_every with lengths that are computed of floats")
+        whole = whole._replace(steps=steps.reader._replace(in_range=True))
     spans = [(t, min(t + every, time)) for t in range(0, time, every)]
     pieces, finals = {}, states
     for start, stop in reversed(spans) if whole.layout.reverse else spans:
