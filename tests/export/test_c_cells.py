@@ -182,3 +182,16 @@ def test_int8(tmp_path):
     (exact,), (near,) = (run(library, f.name, xs, [(24,)], states, "float32")[0] for f in (whole, small))
     error = np.sqrt(np.mean((near - exact) ** 2)) / np.sqrt(np.mean(exact**2))
     assert error == pytest.approx(small.error, rel=0.3)
+
+
+def test_int8_of_odd_numbers(tmp_path):
+    """Columns of numbers that are hardly any, of zeros, and of the largest."""
+    cell = nn.RNNCell(3, 4)
+    cell.weight_ih.data[...] = np.float32([[1e-45, -1e-45, 0], [0, 0, 0], [1e30, 1e-30, 0], [1, -1e-3, 1e-45]])
+    file = tr.export.to_c(cell, tmp_path / "odd.h", weights="int8")
+    assert np.isfinite(file.error)
+    xs, states = [np.full((3, 1, 3), 0.1, np.float32)], [np.zeros((1, 4), np.float32)]
+    ((found,), _) = run(compiled(tmp_path, [file]), "odd", xs, [(4,)], states, "float32")
+    with tr.no_grad():
+        wanted = nn.Recurrent(cell, mode="eager")(xs[0])[0]
+    np.testing.assert_allclose(found, wanted.data, atol=0.02)

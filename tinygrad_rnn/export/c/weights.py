@@ -93,8 +93,8 @@ class Weights:
 
 def quantised(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """A matrix (K, N) as integers of a byte, and the scale of each of its N columns."""
-    most = np.abs(array).max(axis=0, initial=0.0)
-    scale = np.where(most > 0, most / 127.0, 1.0)
+    scale = np.abs(array).max(axis=0, initial=0.0) / 127.0
+    scale = np.where(scale >= np.finfo(np.float32).tiny, scale, 1.0)  # of smaller ones, too few bits are left
     return np.rint(array / scale).astype(np.int8), scale
 
 
