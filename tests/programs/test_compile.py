@@ -57,6 +57,48 @@ def test_noise_of_a_layer_that_has_not_run_before(noise):
         np.testing.assert_allclose(got, [layer(x)[0].data for _ in range(3)])
 
 
+class Noisy(nn.Cell):
+    """A step that draws numbers, of which one decides."""
+
+    input_size = hidden_size = 3
+
+    def __init__(self):
+        self.w = nn.Parameter(np.random.default_rng(0).normal(size=(3, 3)))
+
+    def step(self, x, h):
+        chance = tr.sigmoid(h)
+        fires = tr.random.straight_through(tr.random.bernoulli(chance), chance)
+        h = tr.tanh(x @ self.w + fires + 0.3 * tr.random.normal(x.shape, dtype="float64"))
+        return h, h
+
+
+DRAWS = {
+    "uniform": lambda x: x * tr.random.uniform(x.shape, -1.0, 2.0, dtype=x.dtype),
+    "normal": lambda x: tr.random.normal((4, 1), x[:, :1], tr.exp(x[:, 1:2]), dtype=x.dtype) + x,
+    "gumbel": lambda x: tr.softmax(x + tr.random.gumbel(x.shape, dtype=x.dtype)),
+    "bernoulli": lambda x: tr.random.straight_through(tr.random.bernoulli(tr.sigmoid(x)), tr.sigmoid(x)) * x,
+    "categorical": lambda x: (tr.random.categorical(x)[:, None] == np.arange(3)).astype(x.dtype) * x,
+    "several": lambda x: nn.Dropout(0.3)(x) * tr.random.uniform((3,), dtype=x.dtype) + nn.GaussianNoise(0.1)(x),
+}
+
+
+@pytest.mark.parametrize("kind", DRAWS)
+def test_draws_are_those_of_the_tape(kind):
+    agree(DRAWS[kind], [], tr.tensor(numbers(4, 3), requires_grad=True))
+    agree(DRAWS[kind], [], tr.tensor(numbers(4, 3).astype(np.float32), requires_grad=True), rtol=1e-5)
+
+
+def test_draws_of_steps_are_those_of_the_tape():
+    for batch_first in (False, True):
+        layer = nn.Recurrent(Noisy(), batch_first=batch_first)
+        agree(
+            lambda x: layer(tr.random.normal(x.shape, x, dtype="float64"))[0],
+            [layer.cell.w],
+            tr.tensor(numbers(5, 4, 3)),
+        )
+        agree(lambda x, n: layer(x, lengths=n)[0], [layer.cell.w], tr.tensor(numbers(4, 4, 3)), np.array([4, 1, 0, 2]))
+
+
 def test_views_that_the_gradient_reads():
     def function(x):
         rows = x.T.reshape((3, 2, 2)).transpose((2, 0, 1))[::-1].reshape((2, 6))

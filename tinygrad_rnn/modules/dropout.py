@@ -26,7 +26,7 @@ def keep_mask(shape: Sequence[int], p: float) -> Any:
     """
     tracer = config.grad_mode.tracer
     if tracer is not None and tracer.whole:
-        return tracer.drawn([tuple(shape)], lambda: [keep_mask(shape, p)])[0]
+        return tracer.drawn([(tuple(shape), bool)], lambda: [keep_mask(shape, p)])[0]
     if tracer is not None:
         return tracer.draw(shape, p)
     if p >= 1.0:

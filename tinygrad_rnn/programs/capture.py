@@ -295,7 +295,7 @@ def _lines(capture: Capture) -> list:
     names = {uid: Read(paths[uid], tensor) for uid, tensor in tensors.items()}
     computed = [s for s in capture.leaves if isinstance(s, compiler.Symbol)]
     constants = [repr(v) for v in capture.leaves if not isinstance(v, compiler.Symbol)]
-    draws = [tuple(s.shape for s in draw.symbols) for draw in capture.trace.draws]
+    draws = [tuple((s.shape, s.dtype) for s in draw.symbols) for draw in capture.trace.draws]
     lines = compiler.listing(computed, names)
     return [*lines, compiler.Line((capture.structure, constants, draws, len(capture.trace.checks)), "")]
 

@@ -16,12 +16,12 @@ from ..ir.symbol import Symbol
 
 
 class Draw(NamedTuple):
-    """Random masks that are drawn anew at each call, in the order in which the function asks for them.
+    """Random masks and numbers that are drawn anew at each call, in the order in which the function asks for them.
 
     Attributes
     ----------
     symbols : tuple of Symbol
-        The leaves: True where an element is kept.
+        The leaves: of a mask, True where an element is kept; uniform numbers.
     draw : callable
         ``draw()`` gives their arrays, from the package's generator.
     """

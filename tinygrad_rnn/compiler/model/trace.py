@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from ...config import grad_mode
+from ...config import generator, grad_mode
 from ...core import Op, Tensor
 from ...core.dtype import promote
 from ...core.node import explain, ready
 from ...ops import elementwise
+from ...ops.draws import between_0_and_1
 from ..frontend.recorder import Recorder
 from ..ir.infer import stand_in
 from ..ir.interpret import compute, order
@@ -104,13 +105,21 @@ class ModelTrace(Recorder):
         return symbol
 
     def draw_uniform(self, shape: Sequence[int], dtype: np.dtype) -> Any:
-        """Give up: a program draws truth values alone."""
-        self.refuse_for(f"a draw of numbers at {location()}, which programs of whole functions do not have")
+        """The symbol of uniform numbers, as ``tr.random`` makes all of its draws of."""
+        shape = tuple(shape)
+        numbers = lambda: generator().random(shape, dtype=np.float32)
+        return self._drawn([(shape, dtype)], lambda: [between_0_and_1(numbers()).astype(dtype)])[0]
 
-    def drawn(self, shapes: Sequence[Sequence[int]], draw: Callable[[], Sequence[np.ndarray]]) -> list[Symbol]:
-        """The symbols of arrays of truth values that are drawn at each call, together."""
-        symbols = [self.leaf("drawn", len(self.draws), shape, bool) for shape in shapes]
+    def drawn(
+        self, shapes: Sequence[tuple[Sequence[int], Any]], draw: Callable[[], Sequence[np.ndarray]]
+    ) -> list[Symbol]:
+        """The symbols of arrays of these shapes and dtypes that are drawn at each call, together."""
+        symbols = self._drawn(shapes, draw)
         self.arrays |= {s.uid for s in symbols}
+        return symbols
+
+    def _drawn(self, shapes: Sequence[tuple[Sequence[int], Any]], draw: Callable) -> list[Symbol]:
+        symbols = [self.leaf("drawn", len(self.draws), shape, dtype) for shape, dtype in shapes]
         self.draws.append(Draw(tuple(symbols), draw))
         return symbols
 

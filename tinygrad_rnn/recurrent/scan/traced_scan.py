@@ -73,13 +73,12 @@ def trace_scan(
     call = _build(trace, cell, arguments, layout)
     program, loop, traced = call.program, call.loop, call.program.traced
     bases = _bases(trace, cell, program, batch)
-    if None in traced.mask_probabilities:
-        trace.refuse_for(f"{title}: draws of numbers in its step, which programs of whole functions do not have")
     if traced.mask_probabilities:
         rows = traced.shapes.inputs[-len(traced.mask_probabilities) :]
         lead = (batch, time) if layout.batch_first else (time, batch)
         draw = lambda: [layout.from_time_major(mask) for mask in program.draw(time, batch)]
-        inputs += trace.drawn([(*lead, *row) for row in rows], draw)
+        dtypes = [loop.dtype if p is None else bool for p in traced.mask_probabilities]
+        inputs += trace.drawn([((*lead, *row), dtype) for row, dtype in zip(rows, dtypes)], draw)
     chunked = checkpoint_every is not None and checkpoint_every < time and loop.train
     for check in traced.checks:
         if check.input is None or not check.what or steps is not None or chunked:
