@@ -88,15 +88,11 @@ def test_draws_are_those_of_the_tape(kind):
     agree(DRAWS[kind], [], tr.tensor(numbers(4, 3).astype(np.float32), requires_grad=True), rtol=1e-5)
 
 
-def test_draws_of_steps_are_those_of_the_tape():
-    for batch_first in (False, True):
-        layer = nn.Recurrent(Noisy(), batch_first=batch_first)
-        agree(
-            lambda x: layer(tr.random.normal(x.shape, x, dtype="float64"))[0],
-            [layer.cell.w],
-            tr.tensor(numbers(5, 4, 3)),
-        )
-        agree(lambda x, n: layer(x, lengths=n)[0], [layer.cell.w], tr.tensor(numbers(4, 4, 3)), np.array([4, 1, 0, 2]))
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_draws_of_steps_are_those_of_the_tape(batch_first):
+    layer, x = nn.Recurrent(Noisy(), batch_first=batch_first), tr.tensor(numbers(4, 4, 3))
+    agree(lambda x: layer(tr.random.normal(x.shape, x, dtype="float64"))[0], [layer.cell.w], x)
+    agree(lambda x, n: layer(x, lengths=n)[0], [layer.cell.w], x, np.array([4, 1, 0, 2]))
 
 
 def test_views_that_the_gradient_reads():
@@ -402,6 +398,37 @@ def test_indices_that_are_computed_of_arguments():
     )
     with pytest.raises(IndexError, match="got 5, wanted ids from 0 to 4"):
         compiled(np.array([4, 0]))
-    refused = tr.compile(lambda x: table(x.argmax(-1)), fallback="error")
-    with pytest.raises(CompileError, match="indices that the function computes"):
-        refused(numbers(4, 3))
+    agree(lambda x: table(x.argmax(-1)), list(table.parameters()), tr.tensor(numbers(4, 3)))
+
+
+LOOK_UPS = {
+    "one_hot": lambda x, i: tr.one_hot(i % 3, 3, "float64") * x + tr.one_hot(tr.argmax(x, axis=-1), 3, "float64"),
+    "along": lambda x, i: (
+        tr.take_along_axis(x, i[:, None] % 3, axis=1) * tr.take_along_axis(x, i[:, None] - 2, axis=-1)
+    ),
+    "along computed": lambda x, i: tr.take_along_axis(x**2, tr.argmax(x, axis=1)[:, None] * np.arange(2) - 1, axis=1),
+    "along columns": lambda x, i: tr.take_along_axis(x, tr.argsort(x, axis=0)[:2] // 2, axis=0),
+    "flat": lambda x, i: tr.take_along_axis(x, i, axis=None),
+}
+
+
+@pytest.mark.parametrize("kind", LOOK_UPS)
+def test_look_ups_by_arguments_and_by_what_is_computed(kind):
+    agree(LOOK_UPS[kind], [], tr.tensor(numbers(4, 3), requires_grad=True), tr.tensor(np.array([0, 3, 1, 2])))
+
+
+@pytest.mark.parametrize("shift", [0, 5])
+def test_computed_indices_out_of_range(shift):
+    functions = [
+        lambda x: nn.Embedding(2, 3)(x.argmax(-1) - 1 + shift),
+        lambda x: tr.one_hot(x.argmax(-1) - 1 + shift, 2),
+        lambda x: tr.take_along_axis(x, x.argmax(-1)[:, None] + 3 + shift, axis=1),
+    ]
+    for function in functions:
+        compiled, x = tr.compile(function), tr.tensor(np.eye(3))
+        for _ in range(3):
+            with pytest.raises(IndexError) as error:
+                compiled(x)
+            with pytest.raises(IndexError) as wanted:
+                function(x)
+            assert str(shift + 3 if "axis" in str(wanted.value) else -1 if not shift else shift + 1) in str(error.value)

@@ -89,6 +89,40 @@ def in_step(*operands: Any) -> bool:
     return tracer is not None and any(isinstance(a, Traceable) and tracer.is_index(a) for a in operands)
 
 
+@primitive()
+def _within(indices: Value, low: int, high: int, error: str) -> Value:
+    """Integers, of which none is less than `low` or greater than `high`."""
+    if indices.size:
+        least, most = int(indices.min()), int(indices.max())
+        if least < low or most > high:
+            raise IndexError(error.format(least if least < low else most))
+    return indices
+
+
+def in_program(indices: Any) -> bool:
+    """Whether this is an index that a traced function computes, or is given."""
+    tracer = grad_mode.tracer
+    return tracer is not None and tracer.whole and isinstance(indices, Traceable)
+
+
+def within(indices: Any, low: int, high: int, error: str) -> Value:
+    """Integers of a traced function, looked at before each run, or as they are computed.
+
+    Parameters
+    ----------
+    error : str
+        The message of the IndexError, with {} for the number.
+    """
+    tracer: Any = grad_mode.tracer
+    found = tracer.lift(indices)
+    if found.dtype.kind not in "iu":
+        raise DTypeError(f"indices: got {found.dtype}, wanted integers")
+    if not tracer.is_known(found):
+        return _within(found, low=low, high=high, error=error)
+    tracer.check([found], lambda array: _within.op.forward(array, low, high, error))
+    return found
+
+
 def from_start(places: Value, length: int) -> Value:
     """Integers of a step that index an axis, all counted from its start."""
     tracer: Any = grad_mode.tracer
@@ -211,17 +245,11 @@ def embedding(weight: Value, indices: ArrayLike, padding_idx: int | None = None)
     if len(weight.shape) != 2:
         raise ShapeError(f"embedding: weight: got shape {tuple(weight.shape)}, wanted (V, E)")
     rows = weight.shape[0]
-
-    def check(indices: np.ndarray) -> None:
-        if indices.size:
-            low, high = int(indices.min()), int(indices.max())
-            if low < 0 or high >= rows:  # NumPy would count negative ids from the end
-                raise IndexError(f"indices: got {low if low < 0 else high}, wanted ids from 0 to {rows - 1}")
-
+    error = f"indices: got {{}}, wanted ids from 0 to {rows - 1}"  # NumPy would count negative ids from the end
     if not later:
-        check(found)
+        _within.op.forward(found, 0, rows - 1, error)
     elif tracer.whole:  # in a compiled loop, indices are compared with the table as they come up
-        tracer.check([found], check)
+        found = within(found, 0, rows - 1, error)
     return _embedding(weight, indices=found, padding=-1 if padding_idx is None else as_id(padding_idx, rows))
 
 

@@ -14,8 +14,8 @@ from ..core.signatures import like_first
 from ..errors import ShapeError
 from .arguments import broadcasts, integer, keeps, one_axis, operand, several_axes
 from .elementwise import where
-from .index import as_indices, from_start, getitem, in_step
-from .shape import expand_dims, reshape, transpose
+from .index import as_indices, from_start, getitem, in_program, in_step, within
+from .shape import broadcast_to, expand_dims, reshape, transpose
 
 
 @primitive()
@@ -39,6 +39,34 @@ def _picked_vjp(g: Value, y: Value, x: Value, places: Value, *, needs: Sequence[
 def _picked(x: Value, places: Value, axis: int) -> Value:
     """The elements at `places`, which are different ones, along `axis`; they may be computed in a program."""
     return np.take_along_axis(x, places, axis)
+
+
+def _gathered_vjp(
+    g: Value, y: Value, x: Value, places: Value, *, needs: Sequence[bool], axis: int
+) -> list[Value | None]:
+    return [_added_back(g, places, axis=axis, length=x.shape[axis]), *[None for _ in needs[1:]]]
+
+
+@primitive(joint_vjp=_gathered_vjp, saves=(1,), untyped=(1,))
+def _gathered(x: Value, places: Value, axis: int) -> Value:
+    """The elements at `places`, of which several may be one, along `axis`."""
+    return np.take_along_axis(x, places, axis)
+
+
+def _added_back_vjp(
+    g: Value, y: Value, x: Value, places: Value, *, needs: Sequence[bool], axis: int, length: int
+) -> list[Value | None]:
+    return [_gathered(g, places, axis=axis), *[None for _ in needs[1:]]]
+
+
+@primitive(joint_vjp=_added_back_vjp, saves=(1,), untyped=(1,))
+def _added_back(x: Value, places: Value, axis: int, length: int) -> Value:
+    """The transpose of gathering: zeros, to which elements are added at `places`."""
+    out = np.zeros((*x.shape[:axis], length, *x.shape[axis + 1 :]), x.dtype)
+    grid = list(np.ogrid[tuple(slice(n) for n in x.shape)])
+    grid[axis] = places
+    np.add.at(out, tuple(grid), x)
+    return out
 
 
 def _put_back_vjp(
@@ -144,7 +172,7 @@ def take_along_axis(x: Value, indices: ArrayLike, axis: int | None = -1) -> Valu
     [[2.0], [3.0]]
     """
     x, later = operand(x, "take_along_axis"), in_step(indices)
-    places: Value = indices if later else as_indices(indices)
+    places: Value = indices if later or in_program(indices) else as_indices(indices)
     if axis is None:
         x, axis = reshape(x, -1), 0
     axis = one_axis(axis, x.shape)
@@ -155,6 +183,12 @@ def take_along_axis(x: Value, indices: ArrayLike, axis: int | None = -1) -> Valu
         raise ShapeError(f"indices: got shape {places.shape}, which does not broadcast to {tuple(x.shape)}")
     if later:
         return _chosen(x, places, axis)
+    if in_program(indices):
+        length = x.shape[axis]
+        places = within(places, -length, length - 1, f"index: got {{}} for an axis of length {length}")
+        shape = (*x.shape[:axis], places.shape[axis], *x.shape[axis + 1 :])
+        places = where(places < 0, places + length, places)
+        return _gathered(x, broadcast_to(places, shape), axis=axis)
     grid = [np.arange(n).reshape((-1,) + (1,) * (len(x.shape) - 1 - i)) for i, n in enumerate(x.shape)]
     grid[axis] = places
     return getitem(x, tuple(grid))

@@ -16,7 +16,7 @@ from ..ir.symbol import Symbol
 
 
 class Draw(NamedTuple):
-    """Random masks and numbers that are drawn anew at each call, in the order in which the function asks for them.
+    """Random masks or numbers that are drawn at each call, in the order in which they are asked for.
 
     Attributes
     ----------
