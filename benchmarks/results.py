@@ -25,6 +25,7 @@ RUNS: dict[str, tuple[str, ...]] = {  # name of the run: benchmark and options
     "states": ("states",),
     "lengths": ("lengths", "--cells", "lstm", "--repeats", "9"),
     "stepper": ("stepper",),
+    "rtrl": ("rtrl",),
     "export": ("export",),
     "memory": ("memory",),
     "compile": ("compile",),

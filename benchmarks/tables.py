@@ -52,6 +52,11 @@ SECTIONS = {
         "Streaming, batch size 1",
         "`api` is `layer.stepper(1)` called with an array, `kernel` the compiled loop alone.",
     ),
+    "rtrl": (
+        "Learning forward in time, batch size 1",
+        "A step with its gradients, called from Python: `ours` is `nn.RTRL(cell)`, `eager` the same on NumPy; `step` "
+        "is a step of a stepper, without gradients.",
+    ),
     "export": (
         "Exported C, batch size 1",
         "A thousand steps: `c` is the header of `tr.export.to_c`, compiled with `-O3 -march=native`, `kernel` our own "
@@ -238,6 +243,7 @@ RENDER: dict[str, Callable[[list[Row]], list[str]]] = {
     "states": lambda rows: comparison(rows, {}),
     "lengths": _lengths,
     "stepper": lambda rows: comparison(rows, {}, "api"),
+    "rtrl": lambda rows: comparison(rows, {}),
     "export": lambda rows: comparison(rows, {"object": lambda r: f"{r['bytes'] / 1024:.1f} KiB"}, "c"),
     "memory": _memory,
     "compile": _compile,

@@ -23,7 +23,7 @@ def table(dtype, every=1, watched=(), results=(), states=()):
         GuardedStep(0, 0, 0, np.dtype(dtype).itemsize, 0, every, *counts),
         *(Watched(words(a), words(copy)) for a, copy in watched),
         *(Result(span(rows), *layout(rows)) for rows in results),
-        *(State(span(new), span(present), *layout(new)) for new, present in states),
+        *(State(span(new), span(present), layout(new)[0], *layout(present)) for new, present in states),
     ]
     return np.array(integers_of(records), np.int64)
 
@@ -81,12 +81,12 @@ def test_results_are_checked(value, dtype, shapes, padding, seed):
     assert guarded_step.are_finite(step.ctypes.data) == reference.are_finite(results) == np.isfinite(value)
 
 
-@given(dtypes, st.integers(1, 6), st.integers(1, 6), st.integers(0, 3), seeds)
-def test_states_are_copied(dtype, rows, columns, padding, seed):
+@given(dtypes, st.integers(1, 6), st.integers(1, 6), st.tuples(st.integers(0, 3), st.integers(0, 3)), seeds)
+def test_states_are_copied(dtype, rows, columns, paddings, seed):
     from tinygrad_rnn.kernels.loops import guarded_step
 
     rng = np.random.default_rng(seed)
-    new, mine = (padded_rows(rng, dtype, rows, columns, padding) for _ in range(2))
+    new, mine = (padded_rows(rng, dtype, rows, columns, padding) for padding in paddings)
     its, padding_before = mine.copy(), mine.base.copy()
     step = table(dtype, states=[(new, mine)])
     guarded_step.advance_states(step.ctypes.data)

@@ -11,6 +11,7 @@ This room is handed callables and shapes; it knows nothing of cells, modules and
 from ..kernels.build.uninterrupted import making
 from .autodiff.diagonal import DiagonalStep
 from .autodiff.influence import Influence
+from .autodiff.influence_programs import InfluencePrograms
 from .frontend.trace_step import trace_step
 from .frontend.watch import Codes, watching
 from .ir.canonical import Line, canonical, difference, listing
@@ -19,6 +20,7 @@ from .ir.program import Check, StepProgram, bases, leaves, row_constants
 from .ir.symbol import BATCH, Symbol, location, raised_at
 from .runtime.executable import Executable, check_available
 from .runtime.interpret_segments import replay_segments
+from .runtime.learning import InfluenceKernel
 from .runtime.memory import check_memory, format_bytes, out_of_memory
 from .runtime.segments import Segments
 from .runtime.streaming import CHANGED, SUSPECT, StepKernel
@@ -33,6 +35,8 @@ __all__ = [
     "DiagonalStep",
     "Executable",
     "Influence",
+    "InfluenceKernel",
+    "InfluencePrograms",
     "Line",
     "Plan",
     "Segments",

@@ -22,9 +22,11 @@ from .walk_errors import freed, overwritten, unfit
 
 ndarray = np.ndarray
 _rows: dict = {}  # dtype -> a row of ones
-_deposit = threading.Lock()  # walks of several threads may add to the gradients of the same leaves
+depositing = threading.Lock()  # walks of several threads may add to the gradients of the same leaves
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_deposit.acquire, after_in_parent=_deposit.release, after_in_child=_deposit.release)
+    os.register_at_fork(
+        before=depositing.acquire, after_in_parent=depositing.release, after_in_child=depositing.release
+    )
 
 
 def sum_rows(g: Any) -> Any:
@@ -111,7 +113,7 @@ def backward(
             owned.discard(leaf)
     if wanted is not None:
         return cotangents
-    with _deposit:
+    with depositing:
         for leaf in leaves:
             g, grad = cotangents[leaf], leaf.grad
             if create_graph:

@@ -115,12 +115,12 @@ def weights_of(cell, xs):
     return [draw(*y.shape, seed=7 + i, dtype=y.dtype) for i, y in enumerate(leaves)]
 
 
-def online(cell, xs, weights, state=None, batch=2):
+def online(cell, xs, weights, state=None, batch=2, mode="compiled"):
     """The same, forward in time."""
-    learner = nn.RTRL(cell, batch, example=at(xs, 0))
+    learner = nn.RTRL(cell, batch, example=at(xs, 0), mode=mode)
     if state is not None:
         learner.reset(state)
-    structure = learner._program.output_structure
+    structure = learner._output_structure
     ys = []
     for t in range(len(weights[0])):
         ys.append(tree.flatten(learner.step(at(xs, t)))[0])
@@ -162,7 +162,12 @@ def test_the_gradients_of_backpropagation_through_time(name, T, B, I, H):
 def test_matrices_for_each_head():
     cell, xs = Headed(4, 6, np.float64), draw(9, 2, 4)
     weights = weights_of(cell, xs)
-    compare(online(cell, xs, weights), through_time(cell, xs, weights), 1e-11)
+    expected = through_time(cell, xs, weights)
+    compare(online(cell, xs, weights, mode="eager"), expected, 1e-11)
+    with pytest.warns(RuntimeWarning, match="RTRL: Headed runs eagerly: gradients of matrices for each head"):
+        compare(online(cell, xs, weights, mode="auto"), expected, 1e-11)
+    with pytest.raises(CompileError, match="RTRL: Headed: gradients of matrices for each head"):
+        nn.RTRL(cell, 2, mode="compiled")
 
 
 @pytest.mark.parametrize("name", ["indrnn", "lru", "mingru", "leaky"])
@@ -413,7 +418,10 @@ class Branching(nn.IndRNNCell):
         (lambda: nn.LSTMCell(2, 3), r"RTRL: LSTMCell: matmul at .*lstm\.py:\d+ mixes"),
         (lambda: nn.GRUCell(2, 3), "RTRL: GRUCell: matmul at"),
         (lambda: nn.LayerNormGRUCell(2, 3), "RTRL: LayerNormGRUCell: .* mixes"),
-        (lambda: nn.Stacked([nn.MinGRUCell(2, 3), nn.MinGRUCell(3, 3)]), "RTRL: Stacked: matmul at .*linear.py"),
+        (
+            lambda: nn.Stacked([nn.MinGRUCell(2, 3), nn.RNNCell(3, 3)]),
+            "RTRL: Stacked: layer 1: RNNCell: matmul at .*rnn",
+        ),
         (lambda: Normalised(2, 3), r"RTRL: Normalised: .* at .*test_rtrl\.py:\d+ mixes the units"),
         (lambda: Joined(2, 3), "RTRL: Joined: .* mixes the units of the state"),
         (
@@ -461,6 +469,7 @@ def accumulated(dy=None):
         (lambda r: r.reset(tr.zeros((2, 3))), ShapeError, r"state: got shape \(2, 3\), wanted \(1, 3\)"),
         (lambda r: nn.RTRL(nn.Linear(2, 3)), TypeError, "RTRL: cell: got Linear, wanted an nn.Cell or nn.Recurrent"),
         (lambda r: nn.RTRL(nn.Recurrent(nn.MinGRUCell(2, 3), reverse=True)), ValueError, "runs in reverse"),
+        (lambda r: nn.RTRL(nn.MinGRUCell(2, 3), mode="fast"), ValueError, "RTRL: mode: got 'fast', wanted"),
         (lambda r: nn.RTRL(nn.MinGRUCell(2, 3), 0), ShapeError, "batch_size: got 0, wanted a whole number, at least 1"),
         (lambda r: nn.RTRL(TwoInputs(2, 3, np.float32)), ShapeError, "TwoInputs sets no input_size; pass example="),
         (

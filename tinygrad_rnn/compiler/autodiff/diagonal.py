@@ -9,7 +9,7 @@ adjoint.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,7 +33,7 @@ WANTED = (
 )
 
 
-class _Term(NamedTuple):
+class DirectTerm(NamedTuple):
     """A path from a part to a tensor of the new state: its cotangent, and a matrix's left factor."""
 
     part: ParameterSlice
@@ -51,12 +51,25 @@ class DiagonalStep:
         Bases that need gradients.
     name : callable
         What to call a base in errors.
+    wanted_inputs : sequence of bool, optional
+        Which inputs need gradients, those of one step alone. Default: none.
 
     Attributes
     ----------
     units : int
         n.
     parts : list of ParameterSlice
+    trace : Trace
+        The extension of the program that holds its adjoints.
+    new, read : list of Adjoint, Adjoint
+        Of each tensor of the new state, and of the outputs.
+    seeds, cotangents : list of lists of Symbol or None, list of Symbol or None
+        What these start from, a list for each of `new`; None for one that reaches nothing.
+    direct : list of lists of DirectTerm
+        How parameters reach each tensor of the new state.
+    targets, sums : lists
+        How they reach the outputs: parts of bases, with the factors of a product, or with what was used and its
+        cotangent.
 
     Raises
     ------
@@ -64,36 +77,49 @@ class DiagonalStep:
         If the recurrence is not diagonal, or an entry of a parameter reaches several units.
     """
 
-    def __init__(self, traced: StepProgram, wanted: set[int], name: Callable[[Symbol], str]):
+    def __init__(
+        self,
+        traced: StepProgram,
+        wanted: set[int],
+        name: Callable[[Symbol], str],
+        wanted_inputs: Sequence[bool] = (),
+    ):
         self.traced, self.name = traced, name
         self.units = self._check_diagonal()
         invariants = wanted_invariants(traced, wanted)
+        none = (False,) * len(traced.inputs)
         # an adjoint for each tensor of the new state, as each has a row of the Jacobian of its own, and one for outputs
-        arguments = traced.inputs, traced.states, (False,) * len(traced.inputs), invariants
+        arguments = traced.inputs, traced.states
         with recording(Trace.extending(traced)) as trace:
-            self._new = [adjoint(trace, [], [s], *arguments, dense=True) for s in traced.new_states]
-            self._read = adjoint(trace, traced.outputs, [], *arguments, dense=True)
+            self.new = [adjoint(trace, [], [s], *arguments, none, invariants, dense=True) for s in traced.new_states]
+            inputs = (*wanted_inputs, *none)[: len(none)]
+            self.read = adjoint(trace, traced.outputs, [], *arguments, inputs, invariants, dense=True)
+        self.trace = trace
         self._added = {uid: tensor.data for uid, tensor in trace.added(traced).items()}
-        self._seeds = [_seeds(a, 1) for a in self._new]
-        self._cotangents = _seeds(self._read, len(traced.outputs))
+        self.seeds = [_seeds(a, 1) for a in self.new]
+        self.cotangents = _seeds(self.read, len(traced.outputs))
         self.parts: list[ParameterSlice] = []
-        self._direct: list[list[_Term]] = []  # how parameters reach each tensor of the new state
-        for adj, (seed,) in zip(self._new, self._seeds):
-            self._direct.append(self._gather(adj, seed))
-        self._targets = [(resolve_slice(p.w), p.a, p.g) for p in self._read.products]
-        self._sums = [(resolve_slice(r.v), r.v, r.g) for r in self._read.reductions]
-        self._find_order([s for seeds in self._seeds for s in seeds if s is not None])
+        self.direct: list[list[DirectTerm]] = []  # how parameters reach each tensor of the new state
+        for adj, (seed,) in zip(self.new, self.seeds):
+            self.direct.append(self._gather(adj, seed))
+        self.targets = [(resolve_slice(p.w), p.a, p.g) for p in self.read.products]
+        self.sums = [(resolve_slice(r.v), r.v, r.g) for r in self.read.reductions]
+        self._find_order([s for seeds in self.seeds for s in seeds if s is not None])
 
     def _find_order(self, seeds: list[Symbol]) -> None:
         """Sort the program into values for each step, and values for when its outputs are read."""
         t = self.traced
         given = {s.uid for s in (*t.inputs, *t.states, *bases(t), *seeds)} | self._added.keys()
-        roots = [*t.outputs, *t.new_states, *(s for adj in self._new for s in adj.states)]
-        roots += [s for terms in self._direct for term in terms for s in (*term.left, term.cotangent)]
+        roots = [*t.outputs, *t.new_states, *(s for adj in self.new for s in adj.states)]
+        roots += [s for terms in self.direct for term in terms for s in (*term.left, term.cotangent)]
         self._ahead = order(roots, given)
-        given |= {s.uid for s in self._ahead} | {s.uid for s in self._cotangents if s is not None}
-        roots = [*self._read.states, *(r.g for r in self._read.reductions)]
-        self._back = order([*roots, *(s for p in self._read.products for s in (p.a, p.g))], given)
+        given |= {s.uid for s in self._ahead} | {s.uid for s in self.cotangents if s is not None}
+        roots = [*self.read.states, *self._by_input(), *(r.g for r in self.read.reductions)]
+        self._back = order([*roots, *(s for p in self.read.products for s in (p.a, p.g))], given)
+
+    def _by_input(self) -> list[Symbol]:
+        """The cotangents of the inputs that need gradients."""
+        return [g for g in self.read.inputs if g is not None]
 
     # ---- the conditions
 
@@ -112,18 +138,18 @@ class DiagonalStep:
                 raise GraphError(f"{mixing.operation} at {mixing.where} mixes the units of the state; {WANTED}")
         return units
 
-    def _gather(self, adj: Adjoint, seed: Symbol | None) -> list[_Term]:
+    def _gather(self, adj: Adjoint, seed: Symbol | None) -> list[DirectTerm]:
         """All terms through which parameters reach one tensor of the new state."""
         if seed is None:  # it depends on nothing
             return []
         relation = ColumnAlignment({seed.uid}, self.units)
         found = []
         for w, a, g in adj.products:
-            found.append(_Term(self._part(w, (w.shape[0],), relation, g), [a], g))
+            found.append(DirectTerm(self._part(w, (w.shape[0],), relation, g), [a], g))
         for v, g in adj.reductions:
             if v.size == 1 and g.width == 1 and g.op is SUM:
                 g = g.args[0]  # a number for all units: each gets its own share
-            found.append(_Term(self._part(v, (), relation, g), [], g))
+            found.append(DirectTerm(self._part(v, (), relation, g), [], g))
         return found
 
     def _written_at(self, derivative: Symbol) -> str:
@@ -162,26 +188,26 @@ class DiagonalStep:
         values |= {s.uid: v for s, v in zip(t.states, states)}
         # units do not mix, so a cotangent of ones gives the diagonal of the Jacobian, and with it all of it
         ones = np.ones((batch, self.units), t.dtype)
-        values |= {s.uid: ones for seeds in self._seeds for s in seeds if s is not None}
+        values |= {s.uid: ones for seeds in self.seeds for s in seeds if s is not None}
         compute(self._ahead, values, batch)
 
         def get(symbols: Iterable[Symbol]) -> list[Array]:
             return [_array(values[s.uid]) for s in symbols]
 
-        direct = [[(part, *get([*left, g])) for part, left, g in terms] for terms in self._direct]
-        return Linearization(get(t.outputs), get(t.new_states), [get(adj.states) for adj in self._new], direct, values)
+        direct = [[(part, *get([*left, g])) for part, left, g in terms] for terms in self.direct]
+        return Linearization(get(t.outputs), get(t.new_states), [get(adj.states) for adj in self.new], direct, values)
 
     def pull(
         self, linearization: Linearization, cotangents: Iterable[Array], influence: Influence
-    ) -> tuple[dict[int, Array], list[Array]]:
-        """Gradients by the bases (by uid) and by the first state, of what reads the outputs of one step.
+    ) -> tuple[dict[int, Array], list[Array], list[Array]]:
+        """Gradients by the bases (by uid), the first state and the inputs, of what reads outputs.
 
         `influence` belongs to the state before the step.
         """
         values = dict(linearization.values)
-        values |= {s.uid: g for s, g in zip(self._cotangents, cotangents) if s is not None}
+        values |= {s.uid: g for s, g in zip(self.cotangents, cotangents) if s is not None}
         compute(self._back, values, influence.batch)
-        by_state = [_array(values[s.uid]) for s in self._read.states]
+        by_state = [_array(values[s.uid]) for s in self.read.states]
         grads: dict[int, Array] = {}
 
         def add(view: WeightSlice, g: Array) -> None:
@@ -197,15 +223,15 @@ class DiagonalStep:
             target = _at(grads[base], view)
             target += g.reshape(target.shape)
 
-        for view, a, g in self._targets:
+        for view, a, g in self.targets:
             add(view, _array(values[a.uid]).T @ _array(values[g.uid]))
-        for view, v, g in self._sums:
+        for view, v, g in self.sums:
             value = _array(values[g.uid])
             rows = v.ndim == 2 and v.shape[0] == BATCH
             add(view, value if rows else value.sum() if v.size == 1 else value.sum(axis=0))
         for part in self.parts:
             add(part.view, influence.vjp(part, by_state))
-        return grads, influence.first_state(by_state)
+        return grads, influence.first_state(by_state), [_array(values[g.uid]) for g in self._by_input()]
 
 
 def _array(value: Any) -> Array:

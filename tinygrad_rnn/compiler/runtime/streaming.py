@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from ...kernels.loops.task_codes import CHANGED as CHANGED
@@ -22,6 +24,10 @@ class StepKernel:
     bases : list of arrays
         Values of the executable's bases.
     batch : int
+    inputs : list of flat arrays, optional
+        Those of another kernel, that this one reads, too.
+    carried : list of (int, int)
+        Outputs that become inputs, by number, when the next step begins: until then, those are what this one was given.
 
     Attributes
     ----------
@@ -31,22 +37,33 @@ class StepKernel:
         Views of the present state; write to them to set it.
     outputs : list of arrays
         Views of the last step's outputs.
+    flat_inputs : list of flat arrays
     every : int
         In so many steps watched arrays are compared as a whole.
+    address : int
+        Of its table, until it is refreshed.
     """
 
-    def __init__(self, executable: Executable, bases: list[np.ndarray], batch: int):
+    def __init__(
+        self,
+        executable: Executable,
+        bases: list[np.ndarray],
+        batch: int,
+        inputs: Sequence[np.ndarray] = (),
+        carried: Sequence[tuple[int, int]] = (),
+    ):
         from ...kernels.loops import guarded_step
 
         bound = executable.binding("inference", 1, batch)
         traced, dtype = executable.plan.traced, executable.dtype
         self._bound, self._kernels, self._batch = bound, guarded_step, batch
-        inputs = [np.zeros(batch * x.width, dtype) for x in traced.inputs]
+        inputs = [*inputs, *(np.zeros(batch * x.width, dtype) for x in traced.inputs[len(inputs) :])]
         states = [np.zeros(batch * s.width, dtype) for s in traced.states]
         results = [np.empty(size, dtype) for size in bound.results]
         self._own = arrays = [np.zeros(bound.arena, dtype), *inputs, *states, *results]
         self._last = [np.empty(shape, dtype).ravel() for shape in bound.copies]  # what only whole calls write to
         self._last += [np.empty(size, dtype) for size in bound.w]
+        self.flat_inputs, self._carried = inputs, carried
         self.inputs = [array.reshape(batch, *shape) for array, shape in zip(inputs, traced.shapes.inputs)]
         self.outputs = [view.of(arrays)[0] for view in bound.outputs]
         self._after = [view.of(arrays)[0] for view in bound.finals]
@@ -74,6 +91,7 @@ class StepKernel:
         self.every = 1 if size <= WHOLE else -(-size // (64 * LINES))
         self._watched, self._copies = watched, [a.copy() for a in watched]
         results = [*self.outputs, *self._after]
+        states = [*zip(self._after, self.states), *((self.outputs[i], self.inputs[j]) for i, j in self._carried)]
         step = GuardedStep(
             loop=loop,
             addresses=self._addresses.ctypes.data,
@@ -83,16 +101,26 @@ class StepKernel:
             every=self.every,
             watched=len(watched),
             results=len(results),
-            states=len(self.states),
+            states=len(states),
+            late=bool(self._carried),
         )
         records = [
             step,
             *(Watched(_words(a), _words(copy)) for a, copy in zip(watched, self._copies)),
-            *(Result(_span(view), *_rows(view)) for view in results),
-            *(State(_span(new), _span(now), *_rows(new)) for new, now in zip(self._after, self.states)),
+            *(Result(span_of(view), *rows_of(view)) for view in results),
+            *(State(span_of(new), span_of(now), rows_of(new)[0], *rows_of(now)) for new, now in states),
         ]
         self._table = np.array(integers_of(records), np.int64)
-        self._at = self._table.ctypes.data
+        self.address = self._table.ctypes.data
+
+    def repack(self) -> None:
+        """Pack the bases again: the arrays are the same, with other values, and so is what is watched."""
+        kept = [s.copy() for s in self.states]
+        self._bound.launch.prepare(self._arrays)
+        for state, value in zip(self.states, kept):
+            state[...] = value
+        for array, copy in zip(self._watched, self._copies):
+            copy[...] = array
 
     def run(self, watch: bool = True, check_finite: bool = False) -> int:
         """One step, from `inputs` and `states` to `outputs` and new `states`.
@@ -109,12 +137,14 @@ class StepKernel:
         int
             CHANGED: it was not run, as :meth:`has_changed`. SUSPECT: outputs or new states hold NaN or infinity, and
             `states` are still those before; :meth:`advance` makes them the new ones. Else DONE.
+
+        What is `carried` advances before the step, whatever came of the last one.
         """
-        return self._kernels.run_step(self._at, watch, check_finite)
+        return self._kernels.run_step(self.address, watch, check_finite)
 
     def advance(self) -> None:
         """Make the new states the present ones."""
-        self._kernels.advance_states(self._at)
+        self._kernels.advance_states(self.address)
 
     def has_changed(self) -> bool:
         """Whether a watched array is another than it was.
@@ -122,12 +152,12 @@ class StepKernel:
         Small ones are looked at whole. Of large ones one line of `every` is, so a change of a few numbers may go
         unnoticed for so many steps.
         """
-        return self._kernels.has_changed(self._at)
+        return self._kernels.has_changed(self.address)
 
     def noticed_late(self) -> bool:
         """Whether the change that has just been noticed may have been there at the step before."""
         before = (self._table[STEP_PHASE] - 1) % self.every  # what that step has looked at
-        return self.every > 1 and not self._kernels.differs(self._at, before)
+        return self.every > 1 and not self._kernels.differs(self.address, before)
 
 
 def _words(array: np.ndarray) -> Span:
@@ -135,12 +165,12 @@ def _words(array: np.ndarray) -> Span:
     return Span(array.ctypes.data, array.nbytes // 4)
 
 
-def _span(view: np.ndarray) -> Span:
+def span_of(view: np.ndarray) -> Span:
     """The span of rows, from the first element to the last."""
-    ld, width = _rows(view)
+    ld, width = rows_of(view)
     return Span(view.ctypes.data, (len(view) - 1) * ld + width)
 
 
-def _rows(view: np.ndarray) -> tuple[int, int]:
+def rows_of(view: np.ndarray) -> tuple[int, int]:
     """From one row to the next, and elements of a row."""
     return view.strides[0] // view.itemsize, view[0].size

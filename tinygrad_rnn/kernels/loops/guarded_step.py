@@ -17,6 +17,7 @@ from ..simd.types import BOUNDSCHECK
 from .entry import call_loop
 from .records import float32_in, float64_in, integers_at, record_at, words_in
 from .task_codes import CHANGED, DONE, STEP_PHASE, SUSPECT, GuardedStep, Result, State, Watched, size_of
+from .tasks import copy_row
 
 Array = np.ndarray
 
@@ -64,10 +65,11 @@ def _is_finite(x: Array, ld: int, columns: int) -> bool:
 
 
 @njit(error_model="numpy")
-def _copy(x: Array, out: Array, ld: int, columns: int) -> None:
+def _copy(x: Array, out: Array, ld: int, out_ld: int, columns: int) -> None:
+    to = 0
     for start in range(0, x.size, ld):
-        for j in range(start, start + columns):
-            out[j] = x[j]
+        copy_row(x, start, out, to, columns, columns)
+        to += out_ld
 
 
 @kernel
@@ -94,9 +96,9 @@ def advance_states(table: int) -> None:
     for i in range(step.states):
         state = record_at(table, first + i * STATE, State)
         if step.itemsize == 8:
-            _copy(float64_in(state.new), float64_in(state.present), state.ld, state.columns)
+            _copy(float64_in(state.new), float64_in(state.present), state.ld, state.present_ld, state.columns)
         else:
-            _copy(float32_in(state.new), float32_in(state.present), state.ld, state.columns)
+            _copy(float32_in(state.new), float32_in(state.present), state.ld, state.present_ld, state.columns)
 
 
 @outer
@@ -121,7 +123,7 @@ def run_step(table: int, watch: bool, check_finite: bool) -> int:
     watch : bool
         Run nothing if :func:`has_changed`.
     check_finite : bool
-        Do not :func:`advance_states` unless the results :func:`are_finite`.
+        Do not :func:`advance_states` unless the results :func:`are_finite`; of a late step, only tell.
 
     Returns
     -------
@@ -131,8 +133,11 @@ def run_step(table: int, watch: bool, check_finite: bool) -> int:
     if watch and has_changed(table):
         return CHANGED
     step = step_of(table)
+    if step.late:
+        advance_states(table)
     call_loop(step.loop, 0, step.rows, step.addresses, 0)
     if check_finite and not are_finite(table):
         return SUSPECT
-    advance_states(table)
+    if not step.late:
+        advance_states(table)
     return DONE

@@ -303,6 +303,7 @@ class GuardedStep(NamedTuple):
     watched: int  # how many of each there are
     results: int
     states: int
+    late: int = 0  # 1: new states become the present ones at the next step, which so far finds both
 
 
 class Watched(NamedTuple):
@@ -326,6 +327,31 @@ class State(NamedTuple):
     new: Span
     present: Span
     ld: int
+    present_ld: int
+    columns: int
+
+
+# ---- gradients that a step gives for each row
+
+
+class GradientStep(NamedTuple):
+    """A step whose results add to gradients. Behind it in the table come its parts."""
+
+    step: int  # address of the table of its GuardedStep
+    runs: int  # 0: only add
+    parts: int
+
+
+class GradientPart(NamedTuple):
+    """To a rectangle of a gradient adds ``left.T @ right``, or the sum of rows that hold it."""
+
+    left: Span
+    left_ld: int
+    right: Span  # NOTHING: `left` holds the rectangle
+    right_ld: int
+    target: Span
+    ld: int
+    rows: int
     columns: int
 
 

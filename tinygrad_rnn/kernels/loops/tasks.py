@@ -76,7 +76,7 @@ def execute_tasks(launch_at: int, addresses: int, first: int, last: int, like: A
             x, y = arrays_of(addresses, task, like)
             for r in range(task.rows):
                 source, target = task.source.at + r * task.source.ld, task.target.at + r * task.target.ld
-                _copy(x, source, y, target, task.columns, task.target.ld)
+                copy_row(x, source, y, target, task.columns, task.target.ld)
         elif kind == TaskKind.PRODUCT:
             task = record_at(table, at + 1, Product)
             x, y = arrays_of(addresses, task, like)
@@ -99,13 +99,13 @@ def execute_tasks(launch_at: int, addresses: int, first: int, last: int, like: A
             task = record_at(table, at + 1, SumRows)
             x, y = arrays_of(addresses, task, like)
             for r in range(min(task.rows, limit)):
-                _add(x, task.source.at + r * task.source.ld, y, task.target.at, task.columns)
+                add_row(x, task.source.at + r * task.source.ld, y, task.target.at, task.columns)
         elif kind == TaskKind.ADD_ROWS:
             task = record_at(table, at + 1, AddRows)
             x, y = arrays_of(addresses, task, like)
             for r in range(task.rows):
                 source, target = task.source.at + r * task.source.ld, task.target.at + r * task.target.ld
-                _add(x, source, y, target, task.columns)
+                add_row(x, source, y, target, task.columns)
         elif kind == TaskKind.ADD_COLUMNS:
             task = record_at(table, at + 1, AddColumns)
             x, y = arrays_of(addresses, task, like)
@@ -129,7 +129,7 @@ def execute_tasks(launch_at: int, addresses: int, first: int, last: int, like: A
 
 
 @njit(error_model="numpy")
-def _copy(x: Array, start: int, out: Array, to: int, n: int, width: int) -> None:
+def copy_row(x: Array, start: int, out: Array, to: int, n: int, width: int) -> None:
     """``out[to : to + n] = x[start : start + n]``, and zeros up to `width`."""
     lanes = vlanes(x)
     whole = n // lanes * lanes
@@ -142,7 +142,7 @@ def _copy(x: Array, start: int, out: Array, to: int, n: int, width: int) -> None
 
 
 @njit(error_model="numpy")
-def _add(x: Array, start: int, out: Array, to: int, n: int) -> None:
+def add_row(x: Array, start: int, out: Array, to: int, n: int) -> None:
     """``out[to : to + n] += x[start : start + n]``."""
     lanes = vlanes(x)
     whole = n // lanes * lanes
@@ -161,7 +161,7 @@ def _scatter(x: Array, index: Array, y: Array, task: ScatterRows, rows: int) -> 
             row = row_number(index, task.numbers.at + r * task.numbers.ld + i, task.table_rows)
             if row >= 0 and row != task.padding:
                 source = task.source.at + r * task.source.ld + i * task.stride
-                _add(x, source, y, task.target.at + row * task.target.ld, task.columns)
+                add_row(x, source, y, task.target.at + row * task.target.ld, task.columns)
 
 
 @njit(error_model="numpy")
@@ -184,7 +184,7 @@ def _move(x: Array, y: Array, task: MoveRows, row_table: Array) -> None:
             continue
         row = task.source.at + r * task.source.ld
         if missing == Missing.ADD:
-            _add(x, row, y, at, columns)
+            add_row(x, row, y, at, columns)
         elif columns < lanes:
             for j in range(columns):
                 y[at + j] = x[row + j]

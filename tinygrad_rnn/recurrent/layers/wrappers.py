@@ -280,6 +280,11 @@ class Stacked(Cell):
         self.hidden_size, self.output_size = last.hidden_size, last.output_size
         self.cells: Any = ModuleList(cells)
 
+    @property
+    def chained_cells(self) -> list[Cell]:
+        """The cells, of which each takes the output of the one before."""
+        return list(self.cells)
+
     def initial_state(self, batch_size: int):
         return tuple(cell.initial_state(batch_size) for cell in self.cells)
 

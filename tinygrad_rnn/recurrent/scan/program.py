@@ -68,7 +68,7 @@ class Program:
             tensors = [source.get() for source in self.plain]
         else:
             values = {uid: source.get() for uid, source in self.sources}
-            if not all(_fits(t, self._leaves[uid], batch) for uid, t in values.items() if uid in self._leaves):
+            if not self.fits(values, batch):
                 return None
             tensors = self.compute_bases(values)
         size, wanted = self._wanted
@@ -78,6 +78,10 @@ class Program:
             wanted = [(shape, s.dtype) for shape, s in zip(shapes, self.bases)]
             self._wanted = batch, wanted
         return tensors if [(t.data.shape, t.data.dtype) for t in tensors] == wanted else None
+
+    def fits(self, values: dict[int, Tensor], batch: int) -> bool:
+        """Whether invariants, by uid, have the shapes and dtypes of the trace."""
+        return all(_fits(t, self._leaves[uid], batch) for uid, t in values.items() if uid in self._leaves)
 
     def compute_bases(self, values: dict[int, Tensor]) -> list[Tensor]:
         """The bases, computed on the tape from invariants by uid, which are added to `values`."""

@@ -96,6 +96,17 @@ class StepGuards:
                 return False
         return not self._uncommon or all(a.tobytes() == values for a, values in self._uncommon)
 
+    def follow(self) -> bool:
+        """Hold for the present values from now on, if nothing else has changed; returns whether they do."""
+        if self._uncommon or self._sequence.sets_attributes:
+            return False
+        before = self._versions
+        self._versions = [(t, array, counter, counter[0]) for t, array, counter, _ in before]
+        if self.hold():
+            return True
+        self._versions = before
+        return False
+
     def same_values(self) -> bool:
         """Whether the values in :attr:`arrays` are as they were, for a sequence with attributes of its own."""
         return [a.tobytes() for a in self.arrays] == self._values

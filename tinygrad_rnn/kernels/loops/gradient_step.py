@@ -1,0 +1,68 @@
+"""A step whose results, one for each row of a batch, add to gradients where these are.
+
+All records are in :mod:`.task_codes`; as in :mod:`.guarded_step`, tables are given by address.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from ..simd.lanes import vbroadcast, vfma, vlanes, vload, vload_n, vstore, vstore_n
+from .entry import call_loop
+from .guarded_step import outer, step_of
+from .records import float32_in, float64_in, record_at
+from .task_codes import GradientPart, GradientStep, size_of
+from .tasks import add_row
+
+Array = np.ndarray
+HEAD, PART = map(size_of, (GradientStep, GradientPart))
+
+
+@njit(error_model="numpy")
+def _add(left: Array, right: Array, out: Array, part: GradientPart, batch: int) -> None:
+    rows, columns, ld = part.rows, part.columns, part.ld
+    for b in range(batch):
+        at = b * part.left_ld
+        if right.size > 0:
+            for r in range(rows):
+                _add_multiple(left, at + r, right, b * part.right_ld, out, r * ld, columns)
+        elif ld == columns:
+            add_row(left, at, out, 0, rows * columns)
+        else:
+            for r in range(rows):
+                add_row(left, at + r * columns, out, r * ld, columns)
+
+
+@njit(error_model="numpy")
+def _add_multiple(factor: Array, which: int, x: Array, start: int, out: Array, to: int, n: int) -> None:
+    """``out[to : to + n] += factor[which] * x[start : start + n]``."""
+    lanes, a = vlanes(x), vbroadcast(factor, which)
+    whole = n // lanes * lanes
+    for j in range(0, whole, lanes):
+        vstore(out, to + j, vfma(a, vload(x, start + j), vload(out, to + j)))
+    if whole < n:
+        rest = n - whole
+        last = vfma(a, vload_n(x, start + whole, rest), vload_n(out, to + whole, rest))
+        vstore_n(out, to + whole, last, rest)
+
+
+@outer
+def add_gradients(table: int) -> None:
+    """Run a step, and add what it gives to gradients.
+
+    Parameters
+    ----------
+    table : int
+        The address of integers: a :class:`GradientStep`, then as many :class:`GradientPart` as it says.
+    """
+    head = record_at(table, 0, GradientStep)
+    step = step_of(head.step)
+    if head.runs:
+        call_loop(step.loop, 0, step.rows, step.addresses, 0)
+    for i in range(head.parts):
+        part = record_at(table, HEAD + i * PART, GradientPart)
+        if step.itemsize == 8:
+            _add(float64_in(part.left), float64_in(part.right), float64_in(part.target), part, step.rows)
+        else:
+            _add(float32_in(part.left), float32_in(part.right), float32_in(part.target), part, step.rows)
