@@ -122,10 +122,14 @@ class Command:
         if not args.distributed:
             return self._train(Run(self.name, args))
         ranks = Ranks()
-        if ranks.rank == 0:
-            return self._train(Run(self.name, args, ranks))
-        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(None):  # the first one tells
-            return self._train(Run(self.name, args, ranks, Path(folder)))
+        try:
+            if ranks.rank == 0:
+                return self._train(Run(self.name, args, ranks))
+            with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(None):  # the first one tells
+                return self._train(Run(self.name, args, ranks, Path(folder)))
+        except Exception:
+            ranks.failed()
+            raise
 
     def _train(self, run: Run) -> dict:
         run.ranks.by_first(lambda: _options.require_new(run.args))

@@ -65,6 +65,14 @@ class Kill:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
+class Stop:
+    """Has enough after some updates."""
+
+    def on_step_end(self, trainer):
+        if trainer.steps == 3:
+            trainer.stop("enough")
+
+
 def run(case, folder):
     """Train as the words of `case` say, and write the results of each process."""
     ranks = Ranks()
@@ -82,7 +90,25 @@ def run(case, folder):
         options["nonfinite"] = "skip" if "skip" in case else "stop"
     if "other data" in case:
         train = pairs(ROWS + ranks.rank)
+    if "few" in case:
+        validation = TruncatedBPTT(draw(19, 1, 2), draw(19, 1, 1), 4)
+    if "own validation" in case:
+        validation = [*pairs(shuffle=False)][ranks.rank :]
+    limits = {"epochs": EPOCHS, "max_steps": 8 if "half" in case else None}
+    if "other" in case and ranks.rank == 1:
+        limits["epochs"] += "other limits" in case
+        options["clip_norm"] = 2.0 if "other clipping" in case else 1.0
     own = trainer(model, ranks, **options)
+    if "other rate" in case:
+        own.optimizer.param_groups[0]["lr"] *= 1 + ranks.rank
+    if "plateau" in case:
+        own.schedule = optim.ReduceLROnPlateau(own.optimizer, patience=0)
+    if "stops" in case and ranks.rank == 1:
+        own.callbacks.append(Stop())
+    if "exits" in case and ranks.rank == 1:
+        own.callbacks.append(lambda trainer: sys.exit())
+    if "outside" in case and ranks.rank == 1:
+        raise ZeroDivisionError
     if "half" in case or "killed" in case:
         own.callbacks.append(SaveCheckpoint(path, seconds=0))
     if "killed" in case and ranks.rank == ranks.size - 1:
@@ -92,7 +118,7 @@ def run(case, folder):
     if "resume" in case:
         own.load(path)
     try:
-        own.fit(train, validation, epochs=EPOCHS, max_steps=8 if "half" in case else None)
+        own.fit(train, validation, **limits)
     except Exception as error:
         print(f"process {ranks.rank}: {type(error).__name__}: {error}", flush=True)
         return

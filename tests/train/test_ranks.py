@@ -28,7 +28,7 @@ def mpi(size, folder, *cases):
     """What processes print that train one case after the other."""
     command = [MPIEXEC, "-n", str(size), sys.executable, "-m", "tests.train.shared_training", str(folder), *cases]
     root = Path(__file__).parents[2]
-    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=240)
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=60)
 
 
 def results(folder, case, size, rank=0):
@@ -99,11 +99,35 @@ def test_errors_are_told_by_all(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_error_of_one_process_ends_all(tmp_path):
-    ran = mpi(2, tmp_path, "pairs raises")
+def test_what_differs_between_processes_is_told_before_the_first_update(tmp_path):
+    what = {"limits": "limits", "clipping": "settings", "rate": "settings"}
+    ran = mpi(2, tmp_path, *[f"pairs other {name}" for name in what])
+    assert ran.returncode == 0, ran.stderr
+    for name in what.values():
+        assert ran.stdout.count(f"DataError: train: got other {name} in process 1 than in process 0") >= 2
+    assert ran.stdout.count("DataError") == 6
+
+
+@pytest.mark.slow
+def test_validation_and_reasons_to_stop_are_those_of_all(tmp_path):
+    """Also of fewer streams than processes, of batches of their own, and a reason that only one of them has."""
+    cases = ["stream few", "pairs own validation plateau", "pairs stops"]
+    assert mpi(1, tmp_path, "stream few").returncode == 0
+    ran = mpi(2, tmp_path, *cases)
+    assert ran.returncode == 0, ran.stderr
+    for case in cases:
+        assert same(results(tmp_path, case, 2, 0), results(tmp_path, case, 2, 1)), case
+    assert close(results(tmp_path, "stream few", 1), results(tmp_path, "stream few", 2))
+    assert "loss" not in results(tmp_path, "pairs stops", 2)  # it ended within an epoch
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "error"), [("raises", "ZeroDiv"), ("exits", "SystemExit"), ("outside", "ZeroDiv")])
+def test_an_error_of_one_process_ends_all(case, error, tmp_path):
+    ran = mpi(2, tmp_path, f"pairs {case}")
     assert ran.returncode != 0
     assert "process 1 of 2 ends the training of all" in ran.stderr
-    assert "ZeroDivisionError" in ran.stderr
+    assert error in ran.stderr
 
 
 @pytest.mark.slow

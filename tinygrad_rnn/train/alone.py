@@ -21,7 +21,7 @@ class Alone:
 
     rank, size = 0, 1
 
-    def begin(self, trainer: Any, train: Any) -> Any:
+    def begin(self, trainer: Any, train: Any, limits: tuple) -> Any:
         """What this process trains with of the batches `train`, at the beginning of :meth:`Trainer.fit`."""
         return train
 
@@ -39,6 +39,10 @@ class Alone:
 
     def agree(self, value: Any) -> Any:
         """What process 0 has decided, as by a clock."""
+        return value
+
+    def first(self, value: Any) -> Any:
+        """What the first of the processes has that has something, such as a reason to stop; None if none has."""
         return value
 
     def signal(self, number: int | None) -> int | None:

@@ -53,20 +53,20 @@ class Evaluation(Parts):
 
     def _measure(self, data: Any, metrics: Functions) -> dict[str, float]:
         check_batches("data", data, self.loss_fn is not None)
-        data = self.ranks.part(data, self.model)
+        whole, data = data, self.ranks.part(data, self.model)
         before = self._modes.evaluation()
         try:
             with config.no_grad():
                 if isinstance(data, TruncatedBPTT):
                     return self._measure_stream(data, metrics)
-                return self._measure_batches(data, metrics)
+                return self._measure_batches(data, metrics, shared=data is not whole)
         except Exception:
             self.ranks.failed()
             raise
         finally:
             self._modes.restore(before)
 
-    def _measure_batches(self, data: Iterable[Any], metrics: Functions) -> dict[str, float]:
+    def _measure_batches(self, data: Iterable[Any], metrics: Functions, shared: bool) -> dict[str, float]:
         means, found, names = Means(), {}, ("loss", *metrics)
 
         def noted(predictions: Any, targets: Any) -> Tensor:
@@ -80,7 +80,8 @@ class Evaluation(Parts):
             is_empty = batch is None and self.ranks.size > 1
             numbers = {} if is_empty else {"loss": number_of(loss_of(batch)), **found}
             means.add(self.ranks.weighed(names, numbers, data))
-            self._check_signals()
+            if shared or self.ranks.size == 1:  # others may have fewer batches, or none
+                self._check_signals()
         if not means.weight:
             raise DataError("validation: got no batches, wanted at least one")
         return means.result()
@@ -152,7 +153,8 @@ class Evaluation(Parts):
                 for part, rows in batches:
                     found.append(tree.map(_as_array, call(self.model, part, tensor)))
                     _check_rows(found[-1], rows, axis)
-                    self._check_signals()
+                    if self.ranks.size == 1:
+                        self._check_signals()
         finally:
             self._modes.restore(before)
         if not found:

@@ -80,8 +80,10 @@ class Loop(Evaluation):
                 self._call("on_fit_end")
                 self._check_signals()
             except (KeyboardInterrupt, SystemExit):
-                if self._at_boundary:
+                if self._at_boundary and (self.ranks.size == 1 or self._interruption.signal is not None):
                     self._call("on_interrupt")
+                else:
+                    self.ranks.failed()
                 raise
             except Exception:
                 self.ranks.failed()
@@ -122,7 +124,7 @@ class Loop(Evaluation):
                 self._at_boundary = False
                 if limited and self.stop_reason is None:
                     self.stop_reason = rules.after_step(state.steps, state.seconds)
-                self.stop_reason = self.ranks.agree(self.stop_reason)
+                self.stop_reason = self.ranks.first(self.stop_reason)
                 bar.update(state.steps, state.loss)
                 if self.stop_reason is not None:
                     break
@@ -169,6 +171,7 @@ class Loop(Evaluation):
         self._at_boundary = False
         state.seconds += time.perf_counter() - started
         row["seconds"] = state.seconds - state.seconds_before
+        row = self.ranks.agree(row)  # schedules and limits look at it
         state.end_epoch(row)
         watched = state.watched()
         if state.best.update(watched, state.epoch, rules.min_delta) and restore_best:
@@ -179,7 +182,7 @@ class Loop(Evaluation):
         bar.epoch(state.steps, state.epoch, row)
         self.stop_reason = self.stop_reason or rules.after_epoch(watched, state.best)
         self._call("on_epoch_end")
-        self.stop_reason = self.ranks.agree(self.stop_reason)
+        self.stop_reason = self.ranks.first(self.stop_reason)
         self._check_signals()
 
     def _validate(self, validation: Any) -> dict[str, float]:

@@ -86,17 +86,30 @@ class Ranks(Alone):
         self._sums = Sums(world, here.Get_size() == self.size > 1)
         here.Free()
         self._apart = self.size == 1  # whether each process draws random numbers of its own
-        self._together = False  # whether the last error was raised by all
+        self._shared: Exception | None = None  # the last error that all have raised
+        if self.size > 1:
+            self._end_with_errors()
+
+    def _end_with_errors(self) -> None:
+        """Let an error that nobody catches end all processes, which would wait for this one in vain."""
+        before = sys.excepthook
+
+        def hook(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+            if isinstance(error, Exception):
+                self.failed(error)
+            before(kind, error, trace)
+
+        sys.excepthook = hook
 
     # ---- the beginning
 
-    def begin(self, trainer: Any, train: Any) -> Any:
+    def begin(self, trainer: Any, train: Any, limits: tuple) -> Any:
         """This process's part of the batches, once all processes are found to be at the same place.
 
         Raises
         ------
         DataError
-            If a process has another model, optimiser, position or data.
+            If a process has another model, optimiser, position or data, or other settings or limits.
         """
         error, share, mine = None, None, None
         try:
@@ -108,7 +121,9 @@ class Ranks(Alone):
             state = trainer.state
             layout = resume._layout(trainer), resume._classes(trainer)
             mine = {
-                "model and optimiser": repr(layout),
+                "model, optimiser or schedules": repr(layout),
+                "settings": _settings(trainer),
+                "limits": repr(limits),
                 "position": (state.epoch, state.steps, state.step_in_epoch),
                 "batches": repr(share.fingerprint()),
             }
@@ -119,11 +134,11 @@ class Ranks(Alone):
         for rank, other in enumerate(everything):
             for name, value in other.items():
                 if value != everything[0][name]:
-                    self._together = True
-                    raise DataError(
+                    self._shared = DataError(
                         f"train: got other {name} in process {rank} than in process 0, wanted the same program with "
                         f"the same seed in all {self.size}"
                     )
+                    raise self._shared
         weights = self.world.bcast(resume.weights(trainer.model, trainer.optimizer) if self.rank == 0 else None)
         if self.rank:
             resume.set_weights(trainer.model, trainer.optimizer, weights)
@@ -148,8 +163,13 @@ class Ranks(Alone):
         randomness.restore(shared, randomness.states(generators))
 
     def part(self, data: Any, model: Any) -> Any:
-        """The part of batches that this process evaluates; all of them, if they are in no loader."""
+        """The part of batches that this process evaluates.
+
+        All of them, alike in each process, if they are in no loader, or fewer streams than processes.
+        """
         if not isinstance(data, DataLoader | TruncatedBPTT):
+            return data
+        if isinstance(data, TruncatedBPTT) and data.inputs.shape[1] < self.size:
             return data
         return share_of(data, self.rank, self.size, self.world.allgather, model)
 
@@ -159,7 +179,6 @@ class Ranks(Alone):
         params = parameters(optimizer)
 
         def of_all(batch: Any) -> float:
-            self._together = False
             value, error = 0.0, None
             if batch is None:
                 optimizer.zero_grad()
@@ -213,6 +232,11 @@ class Ranks(Alone):
     def agree(self, value: Any) -> Any:
         return self.world.bcast(value)
 
+    def first(self, value: Any) -> Any:
+        if not self._rows_of_all(np.array([float(value is not None)])).any():
+            return None
+        return next(other for other in self.world.allgather(value) if other is not None)
+
     def signal(self, number: int | None) -> int | None:
         return int(self._rows_of_all(np.array([float(number or 0)])).max()) or None
 
@@ -225,7 +249,7 @@ class Ranks(Alone):
                 error = e
         error = self.world.bcast(error)
         if error is not None:
-            self._together = True
+            self._shared = error
             raise error
 
     def _raise_together(self, error: Exception | None) -> None:
@@ -234,19 +258,30 @@ class Ranks(Alone):
         for rank, other in enumerate(self.world.allgather(told)):
             if other is None:
                 continue
-            self._together = True
-            if error is not None:
-                raise error
-            is_number, text = other
-            raise (NonFiniteError if is_number else RuntimeError)(f"process {rank}: {text}")
+            if error is None:
+                is_number, text = other
+                error = (NonFiniteError if is_number else RuntimeError)(f"process {rank}: {text}")
+            self._shared = error
+            raise error
 
-    def failed(self) -> None:
-        if self._together or self.size == 1:
+    def failed(self, error: BaseException | None = None) -> None:
+        """End the other processes, unless they have the same error: the one that is handled now, or `error`."""
+        error = error or sys.exc_info()[1]
+        if self.size == 1 or self._is_shared(error):
             return
-        text = f"process {self.rank} of {self.size} ends the training of all:\n{traceback.format_exc()}"
-        print(text, file=sys.stderr, flush=True)
+        lines = "".join(traceback.format_exception(error)) if error is not None else ""
+        print(f"process {self.rank} of {self.size} ends the training of all:\n{lines}", file=sys.stderr, flush=True)
+        sys.stdout.flush()
         os.sync()
         self.world.Abort(1)
+
+    def _is_shared(self, error: BaseException | None) -> bool:
+        """Whether an error, or one that it tells in other words, is the one that all have raised."""
+        while error is not None:
+            if error is self._shared:
+                return True
+            error = error.__cause__ or error.__context__
+        return False
 
     # ---- checkpoints
 
@@ -263,6 +298,14 @@ class Ranks(Alone):
 
     def resumed(self, saved: dict[str, Any]) -> None:
         self._apart = len(saved["others"] or []) == self.size - 1
+
+
+def _settings(trainer: Any) -> str:
+    """What an update does besides the weights: options of the optimiser, clipping, schedules, metrics."""
+    groups = [{k: v for k, v in group.items() if k != "params"} for group in trainer.optimizer.param_groups]
+    schedules = [s and s.state_dict() for s in (getattr(trainer, name) for name in resume.SCHEDULES)]
+    own = trainer.clip_norm, trainer.clip_value, trainer.nonfinite, trainer.compile, [*trainer.metrics]
+    return repr((groups, schedules, own))
 
 
 def _in_order(values: np.ndarray) -> float:

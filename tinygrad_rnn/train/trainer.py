@@ -256,8 +256,8 @@ class Trainer(Loop):
             text = f"nothing to do: all {epochs} epochs were done already; epochs counts from the beginning"
             text += f": {state.epoch + epochs} does {epochs} more"
             warnings.warn(f"fit: {text}", UserWarning, stacklevel=2)
-        self.stop_reason = self.ranks.agree(self.stop_reason)
-        train = self.ranks.begin(self, train)
+        train = self.ranks.begin(self, train, (epochs, rules, restore_best))
+        self.stop_reason = self.ranks.first(self.stop_reason)
         self._fit(train, validation, epochs, rules, restore_best)
         return state.history
 
