@@ -129,9 +129,26 @@ class Around(nn.Module):
         return self.head(y), most + 1, n, tr.embedding(self.head.weight, most), tr.one_hot(most, 3)
 
 
+class Picks(nn.Module):
+    """A model that indexes by what it computes, behind its layer."""
+
+    def __init__(self):
+        self.embed, self.layer = nn.Embedding(6, 3), nn.GRU(3, 4)
+        self.table = nn.Parameter(np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32))
+
+    def forward(self, ids):
+        y, _ = self.layer(self.embed(ids))
+        most = tr.argmax(y, axis=-1)
+        rows = self.table[most] + tr.take(self.table, most - 4, axis=0)
+        return tr.take_along_axis(y, most[..., None], axis=-1), rows, tr.one_hot(most, 4) * y
+
+
+PICKS = on.Example("picks", Picks, lambda rng, t, b: (rng.integers(0, 6, (t, b)),))
+
+
 def test_models_around_it(tmp_path):
     draw = lambda rng, t, b: (rng.standard_normal((t, b, 3)).astype(np.float32), rng.integers(0, 9, (t, b)))
-    models.require_equal([on.Example("around", Around, draw)], tmp_path)
+    models.require_equal([on.Example("around", Around, draw), PICKS], tmp_path)
 
 
 def test_int8(tmp_path):

@@ -16,6 +16,7 @@ from tinygrad_rnn.testing.ranked_cells import random_ranked_cell
 
 from ..recurrent.scan.test_whole_numbers import AS_INTEGERS, C, X
 from . import examples as on
+from .test_c_integers import PICKS
 
 
 def case(kind: str, seed: int):
@@ -71,14 +72,24 @@ def compare(found, wanted, tolerance, seed):
     "name", [pytest.param(n, marks=() if n in ("from the end", "along") else pytest.mark.slow) for n in AS_INTEGERS]
 )
 def test_steps_of_integers(name, tmp_path):
-    layer = nn.Recurrent(C(AS_INTEGERS[name], "float64"))
     other = np.random.default_rng(5).integers(-3, 9, (6, 2, 2))
-    with np.errstate(divide="ignore"):
-        wanted = on.on_tape(layer, other)
-        files = to_numpy(layer, X, tmp_path / "cell.py")
-        spec = importlib.util.spec_from_file_location("cell", files.code)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        compare(list(on.leaves(module.forward(other))), wanted, 1e-9, name)
-    if name != "by nothing":  # onnxruntime does not divide integers by zero
-        compare(by_onnx(layer, X, other, tmp_path), wanted, 1e-6, name)
+    # onnxruntime does not divide integers by zero
+    require_equal(nn.Recurrent(C(AS_INTEGERS[name], "float64")), X, other, tmp_path, 1e-9, onnx=name != "by nothing")
+
+
+def test_indices_that_a_model_computes(tmp_path):
+    rng = np.random.default_rng(0)
+    example, other = (PICKS.inputs(rng, t, b)[0] for t, b in ((5, 3), (4, 2)))
+    require_equal(on.model_of(PICKS), example, other, tmp_path, 1e-5)
+
+
+@np.errstate(divide="ignore")
+def require_equal(model, example, other, folder, tolerance, onnx=True):
+    wanted = on.on_tape(model, other)
+    files = to_numpy(model, example, folder / "cell.py")
+    spec = importlib.util.spec_from_file_location("cell", files.code)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    compare(list(on.leaves(module.forward(other))), wanted, tolerance, 0)
+    if onnx:
+        compare(by_onnx(model, example, other, folder), wanted, max(tolerance, 1e-6), 0)
