@@ -10,6 +10,7 @@ import pytest
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.errors import CompileError, ShapeError
+from tinygrad_rnn.programs import operation
 
 from .agreement import agree, same
 
@@ -432,3 +433,15 @@ def test_computed_indices_out_of_range(shift):
             with pytest.raises(IndexError) as wanted:
                 function(x)
             assert str(shift + 3 if "axis" in str(wanted.value) else -1 if not shift else shift + 1) in str(error.value)
+
+
+def test_results_lie_apart_from_what_is_kept():
+    kept = np.zeros((4, 3))
+    strided = np.lib.stride_tricks.as_strided(kept, (4, 3), kept.strides)
+    views = [kept, kept.T[1:], strided, np.ndarray((2,), np.float64, kept, 8), np.asarray(memoryview(kept))]
+    owners = {operation._owner(kept)}
+    for view in views:
+        assert not np.may_share_memory(operation._apart(view, [kept], owners), kept)
+        assert not np.may_share_memory(operation._apart(view, [views[-1]], {operation._owner(views[-1])}), kept)
+    own = np.zeros(3)
+    assert operation._apart(own, [kept], owners) is own

@@ -94,7 +94,8 @@ class Operation:
         args = (*found.arguments.values, *tensors)
         arrays = [*arrays, *[t._array for t in tensors]]
         kept = [a for a in (*residuals, *arrays) if isinstance(a, np.ndarray)]
-        outs = tuple([_apart(results[i], kept) for i in self.differentiable])
+        owners = {_owner(a) for a in kept}
+        outs = tuple([_apart(results[i], kept, owners) for i in self.differentiable])
         linked = link(self.op, args, arrays, {"residuals": residuals}, outs)
         wrapped = [capture.wrapped(s, a) for s, a in zip(capture.results, results)]
         for i, t in zip(self.differentiable, linked):
@@ -145,8 +146,19 @@ class Operation:
         return vjp_by_replay(results, gs, tensors, needs, create_graph=True)
 
 
-def _apart(array: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
-    """`array` in memory that none of the others has, as the caller may write to it."""
+def _apart(array: np.ndarray, others: Sequence[np.ndarray], owners: set[int | None]) -> np.ndarray:
+    """`array` in memory that none of the others has, whose owners these are, as the caller may write to it."""
+    owner = _owner(array)
+    if array.flags.writeable and not (owner is None or owner in owners or None in owners):
+        return array
     if array.flags.writeable and not any(np.may_share_memory(array, other) for other in others):
         return array
     return array.copy()
+
+
+def _owner(array: np.ndarray) -> int | None:
+    """The identity of the array that owns the memory of a view; None if that is no array."""
+    owner: Any = array
+    while (base := getattr(owner, "base", None)) is not None:  # of arrays, and of what NumPy makes strided views by
+        owner = base
+    return id(owner) if isinstance(owner, np.ndarray) else None

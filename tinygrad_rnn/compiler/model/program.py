@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -60,6 +61,10 @@ class ModelProgram:
 
     def values(self) -> list[Symbol]:
         """All values that the outputs need and that are computed, operands first."""
+        return list(self._values)
+
+    @functools.cached_property
+    def _values(self) -> list[Symbol]:
         given = {s.uid for s in self.inputs} | set(self.captured) | {s.uid for d in self.draws for s in d.symbols}
         return order(self.outputs, given)
 
