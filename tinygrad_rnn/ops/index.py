@@ -84,7 +84,7 @@ def getitem(x: Value, index: Index) -> Value:
 
 
 def in_step(*operands: Any) -> bool:
-    """Whether one of these is an index that a compiled step, or a model to be exported, computes or is given."""
+    """Whether one of these is an index that a compiled step or an exported model computes or is given."""
     tracer = grad_mode.tracer
     return tracer is not None and any(isinstance(a, Traceable) and tracer.is_index(a) for a in operands)
 

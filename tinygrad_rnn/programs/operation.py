@@ -147,7 +147,7 @@ class Operation:
 
 
 def _apart(array: np.ndarray, others: Sequence[np.ndarray], owners: set[int | None]) -> np.ndarray:
-    """`array` in memory that none of the others has, whose owners these are, as the caller may write to it."""
+    """`array`, to which the caller may write, in memory that none of the others has; these own theirs."""
     owner = _owner(array)
     if array.flags.writeable and not (owner is None or owner in owners or None in owners):
         return array
