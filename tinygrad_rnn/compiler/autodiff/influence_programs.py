@@ -81,8 +81,8 @@ class InfluencePrograms:
         Where these belong.
     by_state, by_input : lists of Operand
         Which of them are gradients by the tensors of the first state, and by the inputs that need gradients.
-    invariants : pair of dicts
-        For each program uids of the step's invariants -> its own.
+    originals : pair of dicts
+        For each program uids of its values that do not vary -> what they are in the trace of `step`.
     bases : dict
         uid -> Symbol: what `gradients` are of, in the program of the step.
 
@@ -141,7 +141,7 @@ class InfluencePrograms:
         self.by_state = [operand(s) for s in self._first]
         self.by_input = [operand(g) for g in step.read.inputs if g is not None]
         self.pull = back.program(outputs or [trace.zero((BATCH, 1))])
-        self.invariants = ahead.invariants, back.invariants
+        self.originals = ahead.originals, back.originals
         if verify.enabled:
             verify.verify_program(self.advance)
             verify.verify_program(self.pull)

@@ -24,14 +24,14 @@ class Rewriter:
 
     Attributes
     ----------
-    invariants : dict
-        uid in `source` of each invariant leaf that was met -> its uid in the new program.
+    originals : dict
+        uid of each value that does not vary in the new program -> what it is in `source`.
     """
 
     def __init__(self, source: Trace, inputs: Sequence[Symbol], ones: Iterable[Symbol] = ()):
         self.trace = Trace(source.dtype, stand_in=source.stand_in)
         self._captured = {c.symbol.uid: c for c in source.captured.values()}
-        self.invariants: dict[int, int] = {}
+        self.originals: dict[int, Symbol] = {}
         self.inputs = [self.trace.leaf("input", i, s.shape, s.dtype, True) for i, s in enumerate(inputs)]
         self._known = {s.uid: leaf for s, leaf in zip(inputs, self.inputs)}
         with recording(self.trace):
@@ -58,11 +58,13 @@ class Rewriter:
         assert s.op is not None
         found = trace.make(s.op, args, s.static, s.shape, s.dtype, s.varying)
         found.where = s.where
+        if not s.varying:
+            self.originals[found.uid] = s
         return found
 
     def _invariant(self, s: Symbol) -> Symbol:
         source, tensor, _ = self._captured[s.uid]
         found = self.trace.leaf("invariant", len(self.trace.captured), s.shape, s.dtype, False)
         self.trace.captured[id(source)] = Captured(source, tensor, found)
-        self.invariants[s.uid] = found.uid
+        self.originals[found.uid] = s
         return found

@@ -12,27 +12,23 @@ from ..autodiff.influence import Influence
 from ..autodiff.influence_programs import InfluencePrograms, Operand
 from ..ir.interpret import compute, order
 from ..ir.program import StepProgram, bases
+from ..ir.symbol import Symbol
 from ..schedule.plan import Plan
 from .executable import Executable
 from .streaming import StepKernel, rows_of, span_of
 
 
 class _Loop:
-    """One of the two programs with its executable, and how its bases are computed."""
+    """One of the two programs with its executable, and the arrays of its bases."""
 
-    def __init__(self, program: StepProgram, invariants: dict[int, int], title: str):
-        self.invariants, self._constants = invariants, program.invariants
-        self.bases = bases(program)
-        self._order = order(self.bases, program.invariants)
+    def __init__(self, program: StepProgram, originals: Mapping[int, Symbol], title: str):
+        self.bases = [originals[s.uid] for s in bases(program)]
         self._dtype = program.dtype
         self.executable = Executable(Plan(program, (False,) * len(program.inputs), set()), title)
         self.executable.prepare(False)
 
-    def base_arrays(self, values: Mapping[int, Tensor]) -> list[np.ndarray]:
-        """The present values of the bases, flat, from the tensors of the step's invariants."""
-        known = dict(self._constants)
-        known |= {uid: values[old] for old, uid in self.invariants.items() if old in values}
-        compute(self._order, known)
+    def base_arrays(self, known: Mapping[int, Tensor]) -> list[np.ndarray]:
+        """The values of the bases, flat."""
         self.arrays = [np.ascontiguousarray(known[s.uid].data, self._dtype).reshape(-1) for s in self.bases]
         # what is computed, or copied as it lies otherwise in memory
         self._others = [
@@ -42,14 +38,10 @@ class _Loop:
         ]
         return self.arrays
 
-    def update(self, values: Mapping[int, Tensor]) -> None:
+    def update(self, known: Mapping[int, Tensor]) -> None:
         """Write the present values to the arrays that :meth:`base_arrays` gave."""
-        if self._others:
-            known = dict(self._constants)
-            known |= {uid: values[old] for old, uid in self.invariants.items() if old in values}
-            compute(self._order, known)
-            for uid, array in self._others:
-                array.reshape(known[uid].shape)[...] = known[uid].data
+        for uid, array in self._others:
+            array.reshape(known[uid].shape)[...] = known[uid].data
 
 
 class InfluenceKernel:
@@ -83,9 +75,12 @@ class InfluenceKernel:
         self.programs, self._batch = programs, batch
         t = programs.step.traced
         self._ahead, self._back = (
-            _Loop(program, invariants, title)
-            for program, invariants in zip((programs.advance, programs.pull), programs.invariants)
+            _Loop(program, originals, title)
+            for program, originals in zip((programs.advance, programs.pull), programs.originals)
         )
+        self._constants = programs.step.trace.added(t)  # which derivative rules read
+        given = t.invariants.keys() | self._constants.keys()
+        self._order = order([*self._ahead.bases, *self._back.bases], given)
         self._shapes = t.shapes
         self._n_inputs, self._n_outputs, self._n_states = len(t.inputs), len(t.outputs), len(t.states)
         self._step: StepKernel | None = None
@@ -119,7 +114,8 @@ class InfluenceKernel:
         watched : list of arrays
             As in :meth:`.StepKernel.refresh`.
         """
-        ahead, back = (loop.base_arrays(values) for loop in (self._ahead, self._back))
+        known = self._compute(values)
+        ahead, back = (loop.base_arrays(known) for loop in (self._ahead, self._back))
         if self._step is None:
             self._make(ahead, back)
         assert self._step is not None
@@ -128,9 +124,16 @@ class InfluenceKernel:
 
     def repack(self, values: Mapping[int, Tensor]) -> None:
         """Pack the parameters again, of which nothing but values has changed."""
+        known = self._compute(values)
         for loop, kernel in ((self._ahead, self.step), (self._back, self._pull)):
-            loop.update(values)
+            loop.update(known)
             kernel.repack()
+
+    def _compute(self, values: Mapping[int, Tensor]) -> dict[int, Tensor]:
+        """The values of all that does not vary, by uid."""
+        known = {**values, **self._constants}
+        compute(self._order, known)
+        return known
 
     @property
     def step(self) -> StepKernel:

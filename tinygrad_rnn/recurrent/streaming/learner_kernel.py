@@ -161,6 +161,8 @@ class LearnerKernel:
         kernel = self.kernel
         for target, g in zip(kernel.cotangents, cotangents):
             target[...] = g
+        t: Tensor | None
+        grad: Tensor | None
         fits = bool(self._bound)
         with depositing:  # others may add to the same gradients
             for t, grad in self._bound:
@@ -168,6 +170,7 @@ class LearnerKernel:
                     fits = False
                     break
             if not fits:
+                t = grad = None  # nobody but us may hold what is to be used again
                 self._bind()
             for array in self._scratch:
                 array[...] = 0.0
