@@ -240,6 +240,7 @@ TABLE: dict[str, Writer] = {
     "norm": call("length", *_axes, helper=True),
     "argsort": call("argsort", "axis", "descending", helper=True),
     "picked": call("np.take_along_axis", "axis"),
+    "gathered": call("np.take_along_axis", "axis"),
     "embedding": _embedding,
     "getitem": _getitem,
     "reshape": _reshape,
@@ -263,8 +264,9 @@ TABLE: dict[str, Writer] = {
 # of training, random, or the transposes of others: no model that is used computes them
 REFUSED = frozenset(
     {
-        "bernoulli_loss", "class_cross_entropy", "class_cross_entropy_gradient", "class_nll", "class_nll_gradient",
+        "added_back", "bernoulli_loss", "class_cross_entropy", "class_cross_entropy_gradient", "class_nll",
+        "class_nll_gradient",
         "ctc", "dropout", "logistic_loss", "put_back", "scatter_add", "scatter_rows", "share_cross_entropy",
-        "share_cross_entropy_gradient",
+        "share_cross_entropy_gradient", "within",
     }
 )  # fmt: skip

@@ -247,6 +247,7 @@ TABLE: dict[str, Emitter] = {
     "layer_norm": made_of(_layer_norm),
     "argsort": _argsort,
     "picked": _picked,
+    "gathered": _picked,
     "linear": made_of(_linear),
     "matmul_tanh": made_of(_matmul_tanh),
     "einsum": made_of(_einsum),
@@ -270,8 +271,9 @@ TABLE: dict[str, Emitter] = {
 # of training, random, the transposes of others, or unknown to ONNX
 REFUSED = frozenset(
     {
-        "bernoulli_loss", "class_cross_entropy", "class_cross_entropy_gradient", "class_nll", "class_nll_gradient",
+        "added_back", "bernoulli_loss", "class_cross_entropy", "class_cross_entropy_gradient", "class_nll",
+        "class_nll_gradient",
         "ctc", "cumprod", "dropout", "logistic_loss", "put_back", "scatter_add", "scatter_rows", "share_cross_entropy",
-        "share_cross_entropy_gradient",
+        "share_cross_entropy_gradient", "within",
     }
 )  # fmt: skip

@@ -13,7 +13,7 @@ from ..core import Tensor, check_dtype, is_float
 from ..core.aliases import ArrayLike, DTypeLike, Shape, Value
 from ..errors import DTypeError, ShapeError
 from .arguments import MOST, integer, integers, number, operand
-from .index import as_indices, in_program, in_step, within
+from .index import as_indices, in_program, in_range, in_step
 
 
 def _dtype(dtype: Any) -> np.dtype:
@@ -110,7 +110,7 @@ def one_hot(ids: ArrayLike, num_classes: int, dtype: DTypeLike | None = None) ->
         found = config.grad_mode.tracer.in_range(ids, 0, num_classes - 1, f"ids from 0 to {num_classes - 1}")
         return (found[..., None] == np.arange(num_classes)).astype(dtype)
     if in_program(ids):
-        found = within(ids, 0, num_classes - 1, f"one_hot: got the id {{}}, wanted ids from 0 to {num_classes - 1}")
+        found = in_range(ids, 0, num_classes - 1, f"ids from 0 to {num_classes - 1}")
         return (found[..., None] == np.arange(num_classes)).astype(dtype)
     found = as_indices(ids)
     _shape((*found.shape, num_classes))

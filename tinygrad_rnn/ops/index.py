@@ -90,12 +90,12 @@ def in_step(*operands: Any) -> bool:
 
 
 @primitive()
-def _within(indices: Value, low: int, high: int, error: str) -> Value:
+def within(indices: Value, low: int, high: int, what: str) -> Value:
     """Integers, of which none is less than `low` or greater than `high`."""
     if indices.size:
         least, most = int(indices.min()), int(indices.max())
         if least < low or most > high:
-            raise IndexError(error.format(least if least < low else most))
+            raise IndexError(f"indices: got {least if least < low else most}, wanted {what}")
     return indices
 
 
@@ -105,22 +105,13 @@ def in_program(indices: Any) -> bool:
     return tracer is not None and tracer.whole and isinstance(indices, Traceable)
 
 
-def within(indices: Any, low: int, high: int, error: str) -> Value:
-    """Integers of a traced function, looked at before each run, or as they are computed.
-
-    Parameters
-    ----------
-    error : str
-        The message of the IndexError, with {} for the number.
-    """
+def in_range(indices: Any, low: int, high: int, what: str) -> Value:
+    """Integers of a traced function that lie between two numbers, which is looked at when it runs."""
     tracer: Any = grad_mode.tracer
     found = tracer.lift(indices)
     if found.dtype.kind not in "iu":
         raise DTypeError(f"indices: got {found.dtype}, wanted integers")
-    if not tracer.is_known(found):
-        return _within(found, low=low, high=high, error=error)
-    tracer.check([found], lambda array: _within.op.forward(array, low, high, error))
-    return found
+    return tracer.in_range(found, low, high, what)
 
 
 def from_start(places: Value, length: int) -> Value:
@@ -245,11 +236,11 @@ def embedding(weight: Value, indices: ArrayLike, padding_idx: int | None = None)
     if len(weight.shape) != 2:
         raise ShapeError(f"embedding: weight: got shape {tuple(weight.shape)}, wanted (V, E)")
     rows = weight.shape[0]
-    error = f"indices: got {{}}, wanted ids from 0 to {rows - 1}"  # NumPy would count negative ids from the end
+    what = f"ids from 0 to {rows - 1}"  # NumPy would count negative ids from the end
     if not later:
-        _within.op.forward(found, 0, rows - 1, error)
+        WITHIN.forward(found, 0, rows - 1, what)
     elif tracer.whole:  # in a compiled loop, indices are compared with the table as they come up
-        found = within(found, 0, rows - 1, error)
+        found = in_range(found, 0, rows - 1, what)
     return _embedding(weight, indices=found, padding=-1 if padding_idx is None else as_id(padding_idx, rows))
 
 
@@ -264,4 +255,4 @@ def as_id(padding_idx: Any, rows: int) -> int:
 
 
 # records of operations, for programs, which tell them apart by these
-GETITEM, EMBEDDING, SCATTER_ROWS = _getitem.op, _embedding.op, _scatter_rows.op
+GETITEM, EMBEDDING, SCATTER_ROWS, WITHIN = _getitem.op, _embedding.op, _scatter_rows.op, within.op

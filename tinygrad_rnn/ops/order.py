@@ -14,7 +14,7 @@ from ..core.signatures import like_first
 from ..errors import ShapeError
 from .arguments import broadcasts, integer, keeps, one_axis, operand, several_axes
 from .elementwise import where
-from .index import as_indices, from_start, getitem, in_program, in_step, within
+from .index import as_indices, from_start, getitem, in_program, in_range, in_step
 from .shape import broadcast_to, expand_dims, reshape, transpose
 
 
@@ -185,7 +185,7 @@ def take_along_axis(x: Value, indices: ArrayLike, axis: int | None = -1) -> Valu
         return _chosen(x, places, axis)
     if in_program(indices):
         length = x.shape[axis]
-        places = within(places, -length, length - 1, f"index: got {{}} for an axis of length {length}")
+        places = in_range(places, -length, length - 1, f"an index of an axis of length {length}")
         shape = (*x.shape[:axis], places.shape[axis], *x.shape[axis + 1 :])
         places = where(places < 0, places + length, places)
         return _gathered(x, broadcast_to(places, shape), axis=axis)

@@ -16,6 +16,7 @@ from ...core.dtype import promote
 from ...core.node import explain, ready
 from ...ops import elementwise
 from ...ops.draws import between_0_and_1
+from ...ops.index import WITHIN, within
 from ..frontend.recorder import Recorder
 from ..ir.infer import stand_in
 from ..ir.interpret import compute, order
@@ -134,6 +135,13 @@ class ModelTrace(Recorder):
         if not all(map(self.is_known, symbols)):
             self.refuse_for(f"indices that the function computes, at {location()}: make them an argument")
         self.checks.append(Check(tuple(symbols), test))
+
+    def in_range(self, index: Symbol, low: int, high: int, what: str) -> Any:
+        """Integers, looked at before each run, or by NumPy where they are computed."""
+        if not self.is_known(index):
+            return within(index, low=low, high=high, what=what)
+        self.check([index], lambda array: WITHIN.forward(array, low, high, what))
+        return index
 
     def is_known(self, symbol: Symbol) -> bool:
         """Whether a value is known before a run: an argument of integers, or computed of such alone."""
