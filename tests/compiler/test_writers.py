@@ -63,6 +63,13 @@ class Braces(LoopWriter):
     def assign(self, name, value):
         return f"{name} := {value};"
 
+    def integer(self, at):
+        return f"integer({at})"
+
+    def defined(self, line):
+        found = re.match(r"\s*(?:(?:repeat|vectors|heads) )?(\w+) (?:=|of)", line)
+        return found[1] if found else ""
+
     def lanes_left(self, width, at):
         return f"rest({width}, {at})"
 

@@ -12,9 +12,9 @@ from .ir.printer import Printer, computed, is_reduction
 from .ir.symbol import Symbol
 from .ir.weight_slices import resolve_slice
 from .runtime.executable import Executable
-from .schedule.buffers import Buffer, Sum
+from .schedule.buffers import Sum
 from .schedule.plan import Plan
-from .schedule.printer import SchedulePrinter, describe_buffer
+from .schedule.printer import SchedulePrinter, describe_buffers
 
 
 class Saved(NamedTuple):
@@ -227,7 +227,7 @@ class StepReport:
             layout.name,
             self.printer.schedule(schedule),
             sweeps,
-            [self._buffer(layout, b) for b in layout.book.buffers],
+            self._buffers(layout),
             matrix,
             other,
             workspace,
@@ -235,9 +235,10 @@ class StepReport:
             layout.path,
         )
 
-    def _buffer(self, layout: Layout, buffer: Buffer) -> str:
-        size = layout.sizes.ld(buffer) * self.dtype.itemsize
-        return f"{describe_buffer(layout.schedule, buffer)}; {size} bytes a row"
+    def _buffers(self, layout: Layout) -> list[str]:
+        texts = describe_buffers(layout.schedule, layout.book.buffers)
+        rows = (layout.sizes.ld(buffer) * self.dtype.itemsize for buffer in layout.book.buffers)
+        return [f"{text}; {size} bytes a row" for text, size in zip(texts, rows)]
 
     # ---- text
 

@@ -236,7 +236,7 @@ def repeat(x: Any, repeats: Any, axis: Any = None) -> Any:
     -----
     ``repeat(n, f, state)`` is ``f(f(...f(state)))``, n times: substeps of an equation, recurrent depth, iterative
     attention. The state is any nest of tensors, of which `f` returns one of the same shapes and dtypes. In a step that
-    is compiled, each repetition is code of its own, so that some dozens are a good many.
+    is compiled, the code of a repetition is compiled once, where all of them do the same.
 
     Examples
     --------

@@ -5,6 +5,8 @@ The expressions are sums, products and shifts of names, which mean the same in P
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 
 from ..ir.rearranged import Table
@@ -14,6 +16,7 @@ from ..schedule.extents import equal_rows, equal_widths
 from ..schedule.schedule import Schedule
 from .array_names import ARENA, FORWARD_ARENA, PACKED
 
+NAME = re.compile(r"[A-Za-z_]\w*")  # in generated text
 MOST_LANES = 16  # of any machine's vectors
 
 # written into the source; other numbers may be a cell's settings
@@ -40,6 +43,12 @@ class AddressBook:
         source), ("bias", product), ("vector", uid), ("vector_ld", uid), ...
     int_names : dict
         Their names.
+    keys : dict
+        Name -> key of each of them.
+    named : set of str
+        Names of values and counters.
+    repeated : list of lists of tuple
+        Tables of integers: keys, for one repetition after the other.
     numbers : list of float
         What to put into ``consts``.
     literals : set of float
@@ -62,33 +71,43 @@ class AddressBook:
         self.row_class = equal_rows(schedule, self.width_class)
         self.ints: list[tuple] = []
         self.int_names: dict[tuple, str] = {}
+        self.keys: dict[str, tuple] = {}
+        self.named: set[str] = set()
+        self.repeated: list[list[tuple]] = []
+        self.named_buffers: set[Buffer] = set()  # with an offset that has a name
+        self.repeated_at: list[int] = []  # where each table begins in `ints`
+        self.counts: dict[str, int] = {}  # of integers of each kind
         self.tables: dict[Table, np.ndarray] = {}  # of numbers of features, with more behind them for a whole vector
         self.numbers: list[float] = []
         self.literals: set[float] = set()
         self.vectors: dict[int, Symbol] = {}
         self.looked_up: dict[str, Symbol] = {}
         self.buffers: list[Buffer] = []
+        self.known: set[Buffer] = set()  # the same
         self.starts: dict[str, str] = {}
         self.touched: dict[tuple[Buffer, int], set[int | None]] = {}
         self.assigned: dict[str, int] = {}  # names of variables, and how often they were asked for
         self.pieces: dict[int, int] = {}  # of rows that have gone into a total: uid of the reduction -> how many
         self.loop: int | None = None  # over rows, by its first level
         self.row_starts: dict[str, str] = {}  # of the rows of the loop at hand: expression -> name
+        self.row_codes: dict[str, str] = {}  # the other way round
         self.row_values: dict[int, str] = {}  # numbers of the row at hand that have been computed: uid -> name
 
     def begin_rows(self, level: int) -> None:
         """Begin a loop over rows, named by its first level; names of rows and row values are its own."""
         self.loop = level
-        self.row_starts, self.row_values = {}, {}
+        self.row_starts, self.row_codes, self.row_values = {}, {}, {}
 
     def end_rows(self) -> None:
         self.loop = None
+        self.row_codes = {}
 
     # ---- names
 
     def array(self, buffer: Buffer) -> str:
         """Name of the array that holds `buffer`: its own, this loop's arena or the forward loop's."""
-        if not any(buffer is b for b in self.buffers):
+        if buffer not in self.known:
+            self.known.add(buffer)
             self.buffers.append(buffer)
         return buffer.name if buffer.standalone else ARENA if buffer.owner == self.schedule.prefix else FORWARD_ARENA
 
@@ -113,13 +132,14 @@ class AddressBook:
         """Name of an integer of the loop, by its key; see :attr:`ints`."""
         if key not in self.int_names:
             kind = key[0]
-            count = sum(k[0] == kind for k in self.ints)
+            count = self.counts[kind] = self.counts.get(kind, -1) + 1
             if kind == "at":
                 part, start = key[2:]
                 label = f"{key[1].name}_at{part or ''}" + (f"_{count}" if start else "")
             else:
                 label = f"{key[1].name}_ld" if kind == "ld" else f"{kind}_{count}"
             self.int_names[key] = label
+            self.keys[label] = key
             self.ints.append(key)
         return self.int_names[key]
 
@@ -142,7 +162,38 @@ class AddressBook:
     def unique(self, name: str) -> str:
         """A name that has not been used: assigned to once, it is a value for LLVM and no variable."""
         count = self.assigned[name] = self.assigned.get(name, 0) + 1
-        return name if count == 1 else f"{name}_{count}"
+        name = name if count == 1 else f"{name}_{count}"
+        self.named.add(name)
+        return name
+
+    # ---- tables of integers
+
+    def code(self, name: str) -> str:
+        """What an offset with a name is computed from: integers; or its name, if it is one of them."""
+        return self.starts.get(name) or self.row_codes.get(name) or name
+
+    def repeats(self, rows: list[list[str]]) -> str:
+        """Name of where a table of the integers with these names begins."""
+        self.repeated.append([self.keys[name] for row in rows for name in row])
+        return self.int("repeats", len(self.repeated) - 1)
+
+    def in_text(self, buffer: Buffer) -> bool:
+        """Whether the text names a buffer; others are in tables only."""
+        return buffer.standalone or not self.repeated or buffer in self.named_buffers
+
+    def finish(self, text: str) -> None:
+        """Leave out names that `text` does not use, as tables stand for them; the tables come behind the rest."""
+        if not self.repeated:
+            return
+        used = set(NAME.findall(text))
+        self.starts = {name: code for name, code in self.starts.items() if name in used}
+        used.update(name for code in self.starts.values() for name in NAME.findall(code))
+        self.ints = [key for key in self.ints if self.int_names[key] in used]
+        self.int_names = {key: self.int_names[key] for key in self.ints}
+        self.named_buffers = {key[1] for key in self.ints if key[0] == "at"}
+        for keys in self.repeated:
+            self.repeated_at.append(len(self.ints))
+            self.ints += keys
 
     # ---- addresses
 
@@ -166,6 +217,7 @@ class AddressBook:
         code = self._rows_before(place, "b")
         if code not in self.row_starts:
             self.row_starts[code] = self.unique("row")
+            self.row_codes[self.row_starts[code]] = code
         name = self.row_starts[code]
         return f"{at} + {name}" if at else name
 

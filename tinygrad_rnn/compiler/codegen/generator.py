@@ -16,13 +16,14 @@ from typing import Any
 from ..ir.heads import heads_of
 from ..ir.printer import is_reduction
 from ..ir.symbol import Symbol
-from ..schedule.buffers import Place
+from ..schedule.buffers import Place, Store
 from ..schedule.printer import SchedulePrinter, describe
 from ..schedule.schedule import Product, Schedule
-from .addresses import LITERALS, SUM_SHIFT, AddressBook
+from .addresses import LITERALS, NAME, SUM_SHIFT, AddressBook
 from .loop_writer import HeadsOperand, LoopWriter, Operand, Target
 from .nested_loop import NestedLoop, sweeps
-from .vector_loop import VectorLoop
+from .repetitions import BETWEEN_LOOPS, Part, Repetitions
+from .vector_loop import Piece, VectorLoop
 
 TILE_ROWS = 6  # of a product; so many heads that share a matrix fill it
 
@@ -51,43 +52,75 @@ class LoopGenerator:
 
     def __init__(self, schedule: Schedule, name: str, reverse: bool, writer: LoopWriter):
         self.schedule, self.name, self.reverse, self.writer = schedule, name, reverse, writer
+        self.stores: dict[int, list[Store]] = {}  # level -> what sweeps store there
+        for store in schedule.stores:
+            self.stores.setdefault(store.level, []).append(store)
+        self.pieces: dict[int, list[Piece]] = {}  # level -> what sweeps reduce there
+        for r in filter(is_reduction, schedule.order):
+            for i, a in enumerate(r.args):
+                self.pieces.setdefault(schedule.level_of_pass(r, a), []).append((r, i))
         # generated twice: which scratch one loop alone touches, and so needs one row only, is known when all is written
-        self._generate(AddressBook(schedule, reverse))
+        self._generate(AddressBook(schedule, reverse), roll=False)
         touched = self.book.touched.items()
         local = {part for part, loops in touched if len(loops) == 1 and None not in loops}
         self.source = self._generate(AddressBook(schedule, reverse, local))
 
-    def _generate(self, book: AddressBook) -> str:
-        """The source, with names and addresses from `book`, which records what the loop takes."""
+    def _generate(self, book: AddressBook, roll: bool = True) -> str:
+        """The source, with names and addresses from `book`, which records what the loop takes.
+
+        If told to `roll`, parts that repeat each other become loops.
+        """
         schedule, self.book = self.schedule, book
         self.loops: list[tuple[int, list[Symbol]]] = []
-        body: list[str] = []
+        self.rolling = Repetitions(book, self.writer) if roll else None
+        self.repeated: set[int] = set()  # levels whose code is that of others
+        parts: list[Part] = []
+        levels: list[range] = []  # of the parts
+        products: dict[int, list[Product]] = {}
+        for product in schedule.products:
+            products.setdefault(product.level, []).append(product)
         level = 0
         meet = self.writer.meet()  # between a product, whose columns threads share, and what they do row by row
         while level < schedule.levels:
-            for product in schedule.products:
-                if product.level == level:
-                    body += self._product(product)
-            if any(product.level == level for product in schedule.products):
-                body += meet
+            found = [self._product(product) for product in products.get(level, ())]
+            if found:
+                found.append(meet)
             last = level + 1  # levels without a product in between share one loop over rows, which stay in the cache
-            while last < schedule.levels and not any(p.level == last for p in schedule.products):
+            while last < schedule.levels and last not in products:
                 last += 1
             rows = self._rows(range(level, last))
-            body += [*rows, *meet] if rows and schedule.products else rows
+            found += [rows, meet] if rows and schedule.products else [rows]
+            parts += found
+            levels += [range(level, last)] * len(found)
             level = last
+        parts = self._rolled(parts, levels)
+        body = [line for part in parts for line in part]
         shift = book.int_names.get(SUM_SHIFT, "0")
+        book.finish("\n".join([*body, shift]))
         loop = self.writer.steps(body, self.reverse, 2 + len(book.ints), shift) if body else []
         return self.writer.function(
             self.name,
             book.arrays,
-            describe(schedule, book.buffers),
+            describe(schedule, book.buffers, self.repeated, book.in_text) if roll else [],
             {name: x for x, name in LITERALS.items() if x in book.literals},
             [f"k_{i}" for i in range(len(book.numbers))],
-            [book.int_names[key] for key in book.ints],
+            list(book.int_names.values()),
             book.starts,
             loop,
         )
+
+    def _rolled(self, parts: list[Part], levels: list[range]) -> list[Part]:
+        """The parts, with loops where they repeat each other; `levels` are those of each one."""
+        if self.rolling is None:
+            return parts
+
+        def note(start: int, period: int, times: int) -> None:
+            stop = start + period * times
+            shown = set().union(*levels[: start + period], *levels[stop:])
+            self.repeated.update(set().union(*levels[start + period : stop]) - shown)
+            levels[start:stop] = [range(levels[start].start, levels[start + period - 1].stop)]
+
+        return self.rolling.roll(parts, BETWEEN_LOOPS, found=note)
 
     def _product(self, product: Product) -> list[str]:
         """One call of the tile, with its comment."""
@@ -133,28 +166,30 @@ class LoopGenerator:
 
     def _rows(self, levels: Iterable[int]) -> list[str]:
         """A loop over rows: elementwise maths and reductions, level by level and width by width."""
-        book, lines = self.book, []
+        book = self.book
+        parts: list[Part] = []
+        whose: list[range] = []
         levels = list(levels)
         book.begin_rows(levels[0])
         for level in levels:
             groups: dict[Any, tuple[list, list]] = {}
-            for store in self.schedule.stores:
-                if store.level == level:
-                    key = "1" if store.width == 1 else book.width_class[store.shaped.uid]
-                    groups.setdefault(key, ([], []))[0].append(store)
-            for r in filter(is_reduction, self.schedule.order):
-                for i, a in enumerate(r.args):
-                    if self.schedule.level_of_pass(r, a) == level:
-                        groups.setdefault(book.width_class[a.uid], ([], []))[1].append((r, i))
+            for store in self.stores.get(level, ()):
+                key = "1" if store.width == 1 else book.width_class[store.shaped.uid]
+                groups.setdefault(key, ([], []))[0].append(store)
+            for r, i in self.pieces.get(level, ()):
+                groups.setdefault(book.width_class[r.args[i].uid], ([], []))[1].append((r, i))
             # any order would do, as sweeps read only what is there before their level; a fixed one keeps files the same
-            for key in sorted(groups, key=str):
+            for key in sorted(groups, key=int):
                 for stores, pieces, units in sweeps(self.schedule, level, *groups[key]):
                     sweep = VectorLoop(book, self.writer, level, key)
                     if units:
                         sweep = NestedLoop(book, self.writer, level, key, units)
                     self.loops.append((level, sweep.computed))
-                    lines += sweep.emit(stores, pieces)
+                    parts.append(sweep.emit(stores, pieces, self.rolling))
+                    whose.append(range(level, level + 1))
+        lines = [line for part in self._rolled(parts, whose) for line in part]
         # offsets of rows are known only when all sweeps are written, and stand before them
-        lines = [self.writer.assign(name, code) for code, name in book.row_starts.items()] + lines
+        used = set(NAME.findall("\n".join(lines)))
+        starts = [self.writer.assign(name, code) for code, name in book.row_starts.items() if name in used]
         book.end_rows()
-        return self.writer.rows(lines) if lines else []
+        return self.writer.rows(starts + lines) if lines else []

@@ -7,6 +7,7 @@ by themselves.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,7 @@ class Layout:
 
     def _pack_products(self) -> None:
         self.packed: dict[tuple[int, int], tuple[int, int]] = {}
+        self.shared: dict[tuple, int] = {}  # what is packed -> its offset
         self.heads: dict[tuple[int, int, int], tuple[int, int, Heads]] = {}
         self.multiplications = 0
         self.columns: dict[int, int] = {}
@@ -131,7 +133,12 @@ class Layout:
             # operands that are read as one have padding in between: the matrix gets rows of zeros there
             rows = depths if len(run) == 1 else [self.sizes.part(n) for n in depths]
             depth = sum(rows)
-            offset = self.packing.reserve(depth * width)
+            key = (width, tuple(rows), *(w for m in product.members for w in self._views(m.terms[j][1] for j in run)))
+            if key in self.shared:  # repetitions of a step multiply by the same matrices
+                self.packed[id(product), i] = self.shared[key], depth
+                self.multiplications += depth * width
+                continue
+            offset = self.shared[key] = self.packing.reserve(depth * width)
             self.packed[id(product), i] = (offset, depth)
             for member, column in zip(product.members, starts):
                 row = 0
@@ -140,10 +147,20 @@ class Layout:
                     row += n
         # else the bias is in the sum that an earlier sweep stores for the tile to begin from
         if not any(m.initial_terms for m in product.members):
-            offset = self.bias_at[id(product)] = self.packing.reserve(width)
+            key = ("bias", width, *(v for m in product.members for v in (m.out.width, *self._views(m.bias))))
+            if key in self.shared:
+                self.bias_at[id(product)] = self.shared[key]
+                self.multiplications += width
+                return
+            offset = self.bias_at[id(product)] = self.shared[key] = self.packing.reserve(width)
             for member, column in zip(product.members, starts):
                 for v in member.bias:
                     self.packing.vector(resolve_slice(v), offset + column)
+
+    @staticmethod
+    def _views(slices: Iterable[Symbol]) -> list[tuple]:
+        """What parts of parameters are, in a form that can be compared."""
+        return [(view.base.uid, view.axes, view.transposed) for view in map(resolve_slice, slices)]
 
     def _pack_heads(self, product: Product, i: int) -> None:
         """Pack the matrices of heads, each by itself: a product for each head reads one of them."""
@@ -220,6 +237,8 @@ class Layout:
             return self.book.tables[what].ctypes.data
         if kind == "last_vector":
             return self.sizes.part(what) - self.sizes.lanes
+        if kind == "repeats":
+            return 2 + self.book.repeated_at[what]
         if kind == "sum_shift":
             return log2_rows_per_sum(batch)
         if kind == "width":

@@ -115,6 +115,14 @@ class LoopWriter(ABC):
         """Statement: a vector, a mask or an integer gets a name."""
 
     @abstractmethod
+    def integer(self, at: str) -> str:
+        """One of the integers ``dims``."""
+
+    @abstractmethod
+    def defined(self, line: str) -> str:
+        """The name that a line gives to a value, or to the counter of a loop; empty if it does neither."""
+
+    @abstractmethod
     def lanes_left(self, width: str, at: str) -> str:
         """Number of lanes, of the vector at a feature, that are within the row."""
 

@@ -15,6 +15,7 @@ from ..schedule.buffers import BufferKind, Place, Store, Sum
 from ..schedule.schedule import Schedule
 from .addresses import AddressBook
 from .loop_writer import LoopWriter
+from .repetitions import Repetitions
 from .vector_loop import Piece, VectorLoop, is_stored
 
 Sweep = tuple[list[Store], list[Piece], list[int]]  # what one nest of loops computes, and its units
@@ -40,14 +41,14 @@ class NestedLoop(VectorLoop):
         self.before: list[list[str]] = [[] for _ in units]  # in each loop, before the one in it
         self.after: list[list[str]] = [[] for _ in units]
 
-    def emit(self, stores: list[Store], pieces: list[Piece]) -> list[str]:
+    def emit(self, stores: list[Store], pieces: list[Piece], rolling: Repetitions | None = None) -> list[str]:
         writer = self.writer
-        for store in stores:
-            self._store(store)
+        self._store_all(stores)
         for r, i in pieces:
             self._reduce(r, i)
         if not self.body:
             return self.head + self.tail
+        self._roll(rolling, [self.head, self.tail, *self.before, *self.after])
         last = self._size(self.units[-1], "unit", len(self.units) - 1)
         lanes = {self.left: writer.lanes_left(last, self.lane), self.live: writer.first_lanes(f"{last} - {self.lane}")}
         used = [writer.assign(name, code) for name, code in lanes.items() if any(name in line for line in self.body)]

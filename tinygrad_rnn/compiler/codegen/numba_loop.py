@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from ..ir.lane_language import Input, Number, Static, Tree, parse
@@ -15,6 +16,7 @@ BINDS = {
     "<": 1, "<=": 1, ">": 1, ">=": 1, "==": 1, "!=": 1, "|": 2, "^": 3, "&": 4, "+": 5, "-": 5, "*": 6, "/": 6,
 }  # fmt: skip
 UNARY, ATOM = 7, 8
+DEFINES = re.compile(r"\s*(?:for )?(\w+) (?:=|in) ")
 # what combines the lanes of a vector in one call; others are combined pair by pair
 ACROSS = {
     parse("{0} + {1}").tree: "vsum",
@@ -112,6 +114,13 @@ class NumbaWriter(LoopWriter):
 
     def assign(self, name: str, value: str) -> str:
         return f"{name} = {value}"
+
+    def integer(self, at: str) -> str:
+        return f"integer(dims, {at})"
+
+    def defined(self, line: str) -> str:
+        found = DEFINES.match(line)
+        return found[1] if found else ""
 
     def lanes_left(self, width: str, at: str) -> str:
         return f"min(LANES, {width} - {at})"

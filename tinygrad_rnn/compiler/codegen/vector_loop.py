@@ -12,10 +12,12 @@ from ..ir.program_ops import CAST, EXPAND, GATHER, JOIN, LOOKUP, SLICE
 from ..ir.symbol import Symbol
 from ..schedule.buffers import BufferKind, Place, Store, Sum
 from ..schedule.schedule import Schedule
-from .addresses import AddressBook
+from .addresses import NAME, AddressBook
 from .array_names import PACKED
 from .loop_writer import LoopWriter
+from .repetitions import BETWEEN_LINES, Repetitions
 
+MANY = 24  # stores in one sweep
 Piece = tuple[Symbol, int]  # of a row that a reduction goes over: the reduction, and which of its operands
 
 
@@ -45,19 +47,29 @@ class VectorLoop:
         self.j, self.live, self.left = (book.unique(name) for name in ("j", "live", "left"))
         self.computed: list[Symbol] = []
 
-    def emit(self, stores: list[Store], pieces: list[Piece]) -> list[str]:
-        """Lines of the loop that writes these values, and reduces these pieces of rows."""
+    def emit(self, stores: list[Store], pieces: list[Piece], rolling: Repetitions | None = None) -> list[str]:
+        """Lines of the loop that writes these values, and reduces these pieces of rows.
+
+        With `rolling`, lines that repeat each other become loops.
+        """
         book, writer = self.book, self.writer
-        for store in stores:
-            self._store(store)
+        self._store_all(stores)
         for r, i in pieces:
             self._reduce(r, i)
         if self.scalar or not self.body:
             return self.head + self.body + self.tail
+        self._roll(rolling, [self.head, self.tail])
         n = book.int("width", self.key)
         lanes = {self.left: writer.lanes_left(n, self.j), self.live: writer.first_lanes(f"{n} - {self.j}")}
         used = [writer.assign(name, code) for name, code in lanes.items() if any(name in line for line in self.body)]
         return self.head + writer.vectors(self.j, n, used + self.body) + self.tail
+
+    def _roll(self, rolling: Repetitions | None, around: list[list[str]]) -> None:
+        """Let repetitions in the body be loops; `around` are the lines before and behind it."""
+        if rolling is not None:
+            outside = {name for lines in around for line in lines for name in NAME.findall(line)}
+            parts = rolling.roll([[line] for line in self.body], BETWEEN_LINES, outside)
+            self.body = [line for part in parts for line in part]
 
     # ---- reductions
 
@@ -109,6 +121,12 @@ class VectorLoop:
         return r.dtype.kind == "b" and done == len(r.args)
 
     # ---- stores
+
+    def _store_all(self, stores: list[Store]) -> None:
+        if len(stores) > MANY:  # each when its value is there, so that registers are free again
+            stores = sorted(stores, key=lambda s: s.value.uid if isinstance(s.value, Symbol) else s.shaped.uid)
+        for store in stores:
+            self._store(store)
 
     def _store(self, store: Store) -> None:
         """Write the code of a store, unless the value is there: a source, or a reduction, which stores itself."""

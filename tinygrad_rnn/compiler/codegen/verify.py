@@ -32,7 +32,9 @@ class PackedLoop(Protocol):
 
 
 def verify_source(source: str) -> None:
-    """Check a generated module: each name is assigned to once, before it is read, but for running totals.
+    """Check a generated module: each name is assigned to once, before it is read.
+
+    Running totals, and what one repetition hands to the next, are assigned to again.
 
     Raises
     ------
@@ -62,7 +64,7 @@ def _check_statements(statements: list[ast.stmt], known: set[str]) -> None:
             name = node.targets[0].id
             _check_reads([node.value], known)
             total = any(isinstance(n, ast.Name) and n.id == name for n in ast.walk(node.value))
-            if name in known and not total:
+            if name in known and not total and not name.startswith("carried"):
                 fault(PHASE, f"line {node.lineno}: {name} is assigned to twice")
             known.add(name)
         elif isinstance(node, ast.For) and isinstance(node.target, ast.Name):
@@ -97,6 +99,14 @@ def verify_bound(layout: PackedLoop, bound: BoundLayout, time: int, batch: int) 
         if buffer.kind.begins_at_zero and at + sizes.elements(buffer, time, batch) > bound.zeros:
             fault(PHASE, f"{layout.name}: {buffer.name} is added to, and not cleared before")
     packed: list[Region] = []
+    shared: set[tuple[int, int]] = set()
+
+    def add(at: int, n: int, what: str) -> None:
+        """A matrix or a bias, which several products may read."""
+        if (at, n) not in shared:
+            shared.add((at, n))
+            packed.append((at, n, what))
+
     for product in schedule.products:
         out, columns = product.members[0].out.name, layout.columns[id(product)]
         for i, run in enumerate(product.sources):
@@ -106,9 +116,9 @@ def verify_bound(layout: PackedLoop, bound: BoundLayout, time: int, batch: int) 
                     packed.append((offset, heads.matrices * size, f"matrices of heads {i} of {member.out.name}"))
                 continue
             offset, depth = layout.packed[id(product), i]
-            packed.append((offset, depth * columns, f"matrix {i} of {out}"))
+            add(offset, depth * columns, f"matrix {i} of {out}")
         if id(product) in layout.bias_at:
-            packed.append((layout.bias_at[id(product)], columns, f"bias of {out}"))
+            add(layout.bias_at[id(product)], columns, f"bias of {out}")
     values = dict(zip(layout.book.ints, bound.dims[2:].tolist()))
     for uid, s in layout.book.vectors.items():
         rows = batch * values["vector_ld", uid] if any(s is r for r in layout.rows) else sizes.part(s.size)

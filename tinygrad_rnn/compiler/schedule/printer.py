@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from ..ir.heads import heads_of
 from ..ir.printer import Printer, is_reduction
@@ -11,6 +11,7 @@ from ..ir.weight_slices import WeightSlice, resolve_slice
 from .buffers import Buffer, BufferKind, Place, Sum
 from .schedule import Product, Schedule
 
+MANY = 24  # values whose names are printed
 SHAPES = {
     BufferKind.EXTERNAL: "(T, B, {})",
     BufferKind.STATES: "(T + 1, B, {})",
@@ -69,22 +70,32 @@ class SchedulePrinter(Printer):
                 out.append(view)
         return _side_by_side([self.view(v) for v in out])
 
-    def schedule(self, schedule: Schedule) -> list[str]:
-        """Lines for the levels of a loop: products over all rows, then values that are stored row by row."""
+    def schedule(self, schedule: Schedule, repeated: Collection[int] = ()) -> list[str]:
+        """Lines for the levels of a loop: products over all rows, then values that are stored row by row.
+
+        Those of `repeated` levels are left out.
+        """
+        products: dict[int, list[Product]] = {}
+        for p in schedule.products:
+            products.setdefault(p.level, []).append(p)
+        stores: dict[int, dict[str, list[str]]] = {}  # level -> buffer -> values
+        for s in schedule.order:
+            if is_reduction(s) and schedule.level_of(s) - 1 not in repeated:
+                text = f"{s.name} = {self.expression(s)}"
+                buffer = schedule.places[s.uid].buffer.name
+                stores.setdefault(schedule.level_of(s) - 1, {}).setdefault(buffer, []).append(text)
+        for store in schedule.stores:
+            value = self._sum(store.value.terms) if isinstance(store.value, Sum) else store.value.name
+            stores.setdefault(store.level, {}).setdefault(store.place.buffer.name, []).append(value)
         lines = []
         for level in range(schedule.levels):
-            lines += [f"level {level}: product {self.product(p)}" for p in schedule.products if p.level == level]
-            stores: dict[str, list[str]] = {}
-            for s in schedule.order:
-                if is_reduction(s) and schedule.level_of(s) == level + 1:
-                    text = f"{s.name} = {self.expression(s)}"
-                    stores.setdefault(schedule.places[s.uid].buffer.name, []).append(text)
-            for store in schedule.stores:
-                if store.level == level:
-                    value = self._sum(store.value.terms) if isinstance(store.value, Sum) else store.value.name
-                    stores.setdefault(store.place.buffer.name, []).append(value)
-            if stores:
-                rows = "; ".join(f"{', '.join(values)} -> {name}" for name, values in stores.items())
+            if level in repeated:
+                if level - 1 not in repeated:
+                    lines.append("levels that do the same again")
+                continue
+            lines += [f"level {level}: product {self.product(p)}" for p in products.get(level, ())]
+            if level in stores:
+                rows = "; ".join(f"{', '.join(values)} -> {name}" for name, values in stores[level].items())
                 lines.append(f"level {level}: rows {rows}")
         return lines
 
@@ -96,43 +107,62 @@ def _side_by_side(parts: list[str]) -> str:
     return parts[0] if len(parts) == 1 else f"[{' | '.join(parts)}]"
 
 
-def contents(schedule: Schedule, buffer: Buffer) -> list[str]:
-    """Names of the values in the parts of `buffer`."""
-    held: dict[Place, str] = {}
+def contents(schedule: Schedule) -> dict[Buffer, list[str]]:
+    """Names of the values in the parts of each buffer."""
+    held: dict[Buffer, dict[Place, str]] = {}
+
+    def add(place: Place, name: str) -> None:
+        held.setdefault(place.buffer, {}).setdefault(Place(place.buffer, place.part, place.start), name)
+
     for s in sorted(schedule.live.values(), key=lambda s: (s.leaf is None, s.uid)):
         acc = schedule.accumulations.get(s.uid)
         places = [schedule.sources.get(s.uid), schedule.places.get(s.uid), schedule.kept.get(s.uid)]
         places.append(schedule.joins.get(s.uid))
         places.append(acc.place if acc is not None else None)
         for place in places:
-            if place is not None and place.buffer is buffer:
-                held.setdefault(Place(buffer, place.part, place.start), s.name)
+            if place is not None:
+                add(place, s.name)
     for store in schedule.stores:
-        place = store.place
-        if place.buffer is buffer and isinstance(store.value, Symbol):
-            held.setdefault(Place(buffer, place.part, place.start), store.value.name)
-    return [held[place] for place in sorted(held, key=lambda p: (p.part, p.start))]
+        if isinstance(store.value, Symbol):
+            add(store.place, store.value.name)
+    return {b: [found[p] for p in sorted(found, key=lambda p: (p.part, p.start))] for b, found in held.items()}
 
 
-def describe_buffer(schedule: Schedule, buffer: Buffer) -> str:
-    """A buffer's name, shape, contents and owner, without sizes."""
-    kept = {place.buffer.name for place in schedule.kept.values()}
-    if buffer.kind is BufferKind.EXTERNAL:
-        owner = "the caller's"
-    elif buffer.owner != schedule.prefix:
-        owner = "kept by the forward loop"
-    elif buffer.name in kept and buffer.owner == "f_":
-        owner = "kept for the backward loop"
-    elif buffer.name in kept:
-        owner = "kept for the products and sums after the loop"
-    else:
-        owner = CONTENTS.get(buffer.kind, "of one step")
-    if buffer.result:
-        owner += ", a result"
-    shape = SHAPES[buffer.kind].format(" ".join(contents(schedule, buffer)) or "features")
-    return f"{buffer.name}: {shape}, {owner}"
+def describe_buffers(schedule: Schedule, buffers: Iterable[Buffer]) -> list[str]:
+    """Names, shapes, contents and owners of buffers, without sizes."""
+    kept, held, lines = {place.buffer.name for place in schedule.kept.values()}, contents(schedule), []
+    for buffer in buffers:
+        if buffer.kind is BufferKind.EXTERNAL:
+            owner = "the caller's"
+        elif buffer.owner != schedule.prefix:
+            owner = "kept by the forward loop"
+        elif buffer.name in kept and buffer.owner == "f_":
+            owner = "kept for the backward loop"
+        elif buffer.name in kept:
+            owner = "kept for the products and sums after the loop"
+        else:
+            owner = CONTENTS.get(buffer.kind, "of one step")
+        if buffer.result:
+            owner += ", a result"
+        names = held.get(buffer, [])
+        if len(names) > MANY:
+            names = [*names[:MANY], "..."]
+        shape = SHAPES[buffer.kind].format(" ".join(names) or "features")
+        lines.append(f"{buffer.name}: {shape}, {owner}")
+    return lines
 
 
-def describe(schedule: Schedule, buffers: Iterable[Buffer] = ()) -> list[str]:
-    """Lines for the head of a source: levels, then buffers; without sizes."""
-    return [*SchedulePrinter(sizes=False).schedule(schedule), "", *(describe_buffer(schedule, b) for b in buffers)]
+def describe(
+    schedule: Schedule,
+    buffers: Sequence[Buffer] = (),
+    repeated: Collection[int] = (),
+    in_text: Callable[[Buffer], bool] = lambda buffer: True,
+) -> list[str]:
+    """Lines for the head of a source: levels, then buffers; without sizes.
+
+    Those of `repeated` levels are left out, and buffers that are not `in_text`.
+    """
+    shown = [b for b in buffers if in_text(b)]
+    more = ["others for the values of repetitions"] if len(shown) < len(buffers) else []
+    levels = SchedulePrinter(sizes=False).schedule(schedule, repeated)
+    return [*levels, "", *describe_buffers(schedule, shown), *more]

@@ -7,6 +7,7 @@ level after its operand's loop. Sums of products and what is added to them are o
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,6 +20,7 @@ from .buffers import Buffer, BufferKind, LoopOutput, Place, Store, Sum
 from .gemm_fusion import Accumulation, find_accumulations
 from .levels import READS_A_ROW, find_levels
 
+FEW = 2  # products that begin from the same terms
 CHEAP = 5  # values that cost no more than this are computed again: a store and a load cost as much
 
 
@@ -228,6 +230,11 @@ class Schedule:
             terms = tuple((a.uid, heads_of(w) is None) for a, w in acc.terms)
             key = (acc.level, terms, bool(acc.initial_terms), fixed)
             groups.setdefault(key, []).append(acc)
+        begins = Counter(
+            self._begins_with(Sum(tuple(acc.initial_terms + acc.bias)))
+            for acc in self.accumulations.values()
+            if acc.initial_terms
+        )
         for (level, _, _, fixed), members in sorted(groups.items(), key=lambda kv: kv[0][0]):
             # neighbouring columns of one matrix side by side are packed in one piece
             members.sort(key=lambda m: resolve_slice(m.terms[0][1]).axes[1][1:])
@@ -244,6 +251,9 @@ class Schedule:
                 if acc.initial_terms:
                     when = max([0, *(self.level_of(t) for t in acc.initial_terms)])
                     value = Sum(tuple(acc.initial_terms + acc.bias))
+                    # what many products begin from is written for each just before it, while it is in the cache
+                    same = self._begins_with(value)
+                    when = acc.level - 1 if begins[same] > FEW else when
                     assert acc.place is not None
                     self.stores.append(Store(value, acc.place, when, acc.out.width, out=acc.out))
                     acc.bias = []
@@ -251,6 +261,11 @@ class Schedule:
             product = Product(level, members, buffer)
             product.sources = self._runs(members[0])
             self.products.append(product)
+
+    @staticmethod
+    def _begins_with(value: Sum) -> tuple:
+        """What a sum adds up, in a form that can be compared."""
+        return tuple(t.uid if isinstance(t, Symbol) else ("number", t) for t in value.terms)
 
     def _runs(self, acc: Accumulation) -> list[list[int]]:
         """Runs of terms whose operands are neighbouring parts of one buffer, read as one operand."""

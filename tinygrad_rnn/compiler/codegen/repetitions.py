@@ -1,0 +1,281 @@
+"""Repetitions: parts of a loop's text that are the same but for offsets become one, in a loop.
+
+A step that does something n times (``tr.repeat``, a loop in Python) is n times the same operations to the phases
+before, each with its own values and buffers. What is written for them are the same lines with other names: of offsets,
+which the loop gets as integers, and of values. So one copy of the lines is kept, its offsets are read from a table, and
+a value that a repetition takes from the one before it is a variable.
+
+Nothing is known here of steps or operations. Lines are compared, and a run of equal parts is written as a loop only if
+each name in them is that of an offset, of a value of the same repetition or the one before, or the same in all of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .addresses import NAME, AddressBook
+from .loop_writer import LoopWriter
+
+LONGEST = 512  # parts in one repetition
+
+Part = list[str]  # lines that belong together, such as a loop over rows
+
+
+class Least(NamedTuple):
+    """How much is worth a loop: so many repetitions, and so many lines less."""
+
+    times: int
+    lines: int
+
+
+BETWEEN_LOOPS = Least(3, 24)  # a loop around loops costs nothing
+BETWEEN_LINES = Least(3, 48)  # one within a loop over features takes turns away from the processor
+
+
+class Run(NamedTuple):
+    """So many `times` in a row the parts from `start` on, `period` at a time.
+
+    Attributes
+    ----------
+    offsets : dict
+        Position of a name -> the names of the offset there, one for each repetition.
+    carried : dict
+        Position of a name -> where the repetition before has defined it.
+    begins : dict
+        Where such a value is defined -> its name before the first repetition.
+    """
+
+    start: int
+    period: int
+    times: int
+    offsets: dict[int, tuple[str, ...]]
+    carried: dict[int, int]
+    begins: dict[int, str]
+
+
+class Repetitions:
+    """What finds repetitions in the text of one loop, with names and tables from its address book."""
+
+    def __init__(self, book: AddressBook, writer: LoopWriter):
+        self.book, self.writer = book, writer
+        self.remark = writer.comment("").strip()
+
+    def roll(
+        self,
+        parts: list[Part],
+        least: Least,
+        outside: Collection[str] = (),
+        found: Callable[[int, int, int], None] = lambda start, period, times: None,
+    ) -> list[Part]:
+        """The parts, with loops in the place of those that repeat each other.
+
+        Parameters
+        ----------
+        parts : list of list of str
+        least : Least
+        outside : collection of str
+            Names that lines before or after the parts have to do with.
+        found : callable
+            Told of each loop: its first part, parts in one repetition and how often they are there.
+        """
+        while run := self._find(parts, least, outside):
+            found(run.start, run.period, run.times)
+            behind = run.start + run.period * run.times
+            loop, renamed = self._write(parts, run)
+            after = (
+                [[_renamed(line, renamed) for line in part] for part in parts[behind:]] if renamed else parts[behind:]
+            )
+            parts = [*parts[: run.start], loop, *after]
+        return parts
+
+    # ---- finding
+
+    def _is_offset(self, name: str) -> bool:
+        return name in self.book.keys or name in self.book.starts or name in self.book.row_codes
+
+    def _is_code(self, line: str) -> bool:
+        return not line.lstrip().startswith(self.remark)
+
+    def _key(self, part: Part) -> tuple[str, ...]:
+        """The lines of a part without what may differ between repetitions."""
+
+        def kind(match: re.Match) -> str:
+            name = match[0]
+            return "#" if self._is_offset(name) else "$" if name in self.book.named else name
+
+        return tuple(NAME.sub(kind, line) for line in part if self._is_code(line))
+
+    def _find(self, parts: list[Part], least: Least, outside: Collection[str]) -> Run | None:
+        """The run of the shortest repetitions, that saves the most lines; longer ones may consist of it."""
+        if sum(map(len, parts)) < least.lines:
+            return None
+        numbers: dict[tuple, int] = {}
+        keys = np.array([numbers.setdefault(self._key(part), len(numbers)) for part in parts])
+        lines = np.cumsum([0, *(sum(map(self._is_code, part)) for part in parts)])
+        candidates = []
+        for period in range(1, min(len(parts) // least.times, LONGEST) + 1):
+            equal = np.concatenate([[False], keys[:-period] == keys[period:], [False]])
+            (edges,) = np.nonzero(equal[1:] != equal[:-1])
+            for start, stop in zip(edges[::2].tolist(), edges[1::2].tolist()):
+                times = (stop - start) // period + 1
+                saved = int(lines[start + period * times] - lines[start + period])
+                if times >= least.times and saved >= least.lines:
+                    candidates.append((period, -saved, start, stop))
+        names = _Names(parts, self, outside) if candidates else None
+        for period, _, first, stop in sorted(candidates):
+            assert names is not None
+            for start in range(first, min(first + period, stop)):
+                times = (stop - start) // period + 1
+                run = names.run(start, period, times, least.times)
+                if run and lines[run.start + period * run.times] - lines[start + period] >= least.lines:
+                    return run
+        return None
+
+    # ---- writing
+
+    def _write(self, parts: list[Part], run: Run) -> tuple[Part, dict[str, str]]:
+        """The loop; and what values of the last repetition are called behind it."""
+        book, writer = self.book, self.writer
+        # those that are equal are one
+        columns = {names: book.unique(f"{names[0]}_each") for names in dict.fromkeys(run.offsets.values())}
+        carried = {at: book.unique("carried") for at in run.begins}
+        turn = book.unique("turn")
+        # what an offset is computed from, of which some integers are others in each repetition
+        codes = {names: [book.code(name) for name in names] for names in columns}
+        integers = {names: list(zip(*map(NAME.findall, codes[names]))) for names in columns}
+        entries = list(dict.fromkeys(column for found in integers.values() for column in found if len(set(column)) > 1))
+        table = book.repeats([[column[k] for column in entries] for k in range(run.times)])
+        body: list[str] = []
+        defined: dict[int, str] = {}
+        position = 0
+
+        def new(name: str, at: int) -> str:
+            if at in run.offsets:
+                return columns[run.offsets[at]]
+            if at in run.carried:
+                return carried[run.carried[at]]
+            defined[at] = name
+            return name
+
+        for line in (line for part in parts[run.start : run.start + run.period] for line in part):
+            if not self._is_code(line):
+                body.append(line)
+                continue
+            body.append(_substituted(line, new, position))
+            position += len(NAME.findall(line))
+        entry = {names: writer.integer(f"{table} + {turn} * {len(entries)} + {i}") for i, names in enumerate(entries)}
+        head = []
+        for names, found in integers.items():
+            others = iter([entry.get(column, column[0]) for column in found])
+            code = NAME.sub(lambda _, others=others: next(others), codes[names][0])  # type: ignore[misc]
+            head.append(writer.assign(columns[names], code))
+        # repetitions read what the one before has left, and leave theirs at the end
+        body = [*head, *body, *(writer.assign(carried[at], defined[at]) for at in run.begins)]
+        times = book.int("size", run.times, "repeats", table)
+        before = [writer.assign(carried[at], name) for at, name in run.begins.items()]
+        last = _Names.flat(parts[run.start + run.period * (run.times - 1) :][: run.period], self)
+        renamed = {last[at]: carried[at] for at in run.begins}
+        return before + writer.repeat(turn, times, body), renamed
+
+
+class _Names:
+    """The names in parts, where they are defined, and what they have to do with each other."""
+
+    def __init__(self, parts: list[Part], rolling: Repetitions, outside: Collection[str]):
+        self.rolling, self.book = rolling, rolling.book
+        self.tokens: list[str] = []
+        self.begins = [0]  # of each part, in `tokens`
+        self.defined: dict[str, int] = {}  # name -> its position
+        for part in parts:
+            for line in part:
+                if not rolling._is_code(line):
+                    continue
+                names = NAME.findall(line)
+                new = rolling.writer.defined(line)
+                if new and new not in self.defined and new not in outside:
+                    self.defined[new] = len(self.tokens) + names.index(new)
+                self.tokens += names
+            self.begins.append(len(self.tokens))
+        self.last_read: dict[str, int] = {name: at for at, name in enumerate(self.tokens)}
+
+    @staticmethod
+    def flat(parts: list[Part], rolling: Repetitions) -> list[str]:
+        return [name for part in parts for line in part if rolling._is_code(line) for name in NAME.findall(line)]
+
+    def run(self, start: int, period: int, times: int, least: int) -> Run | None:
+        """The longest run from this part on whose names agree."""
+        begin, length = self.begins[start], self.begins[start + period] - self.begins[start]
+        kinds: list[Any] = []
+        for k in range(1, times):  # the second repetition says what each name is, later ones have to agree
+            found: list[Any] = [self._kind(i, k, begin, length) for i in range(length)]
+            if k == 1:
+                kinds = found
+                if None in found or not self._fits_first(kinds, begin):
+                    return None
+            elif found != kinds:
+                times = k
+                break
+        carried = {i: kind[1] for i, kind in enumerate(kinds) if kind[0] == "before"}
+        begins: dict[int, str] = {}
+        for i, at in carried.items():
+            if begins.setdefault(at, self.tokens[begin + i]) != self.tokens[begin + i]:
+                return None
+        # what is read behind the run is what the last repetition hands on
+        while times >= least and not self._is_closed(begin, length, times, begins):
+            times -= 1
+        if times < least:
+            return None
+        columns = {
+            i: tuple(self.tokens[begin + k * length + i] for k in range(times))
+            for i, kind in enumerate(kinds)
+            if kind[0] == "offset"
+        }
+        offsets = {i: names for i, names in columns.items() if len(set(names)) > 1}
+        return Run(start, period, times, offsets, carried, begins)
+
+    def _kind(self, i: int, k: int, begin: int, length: int) -> tuple | None:
+        """What the name at place i of repetition k is, in words that are the same in all repetitions."""
+        name = self.tokens[begin + k * length + i]
+        if self.rolling._is_offset(name):
+            code = self.book.code(name)
+            return "offset", "" if code == name else NAME.sub(lambda m: "#" if m[0] in self.book.keys else m[0], code)
+        at = self.defined.get(name, -1)
+        if at < begin:
+            return "outside", name
+        turn, place = divmod(at - begin, length)
+        if turn == k:
+            return "own", place
+        return ("before", place) if turn == k - 1 else None
+
+    def _fits_first(self, kinds: list[Any], begin: int) -> bool:
+        """Whether names in the first repetition are what they are in later ones, or come from before the run."""
+        for i, kind in enumerate(kinds):
+            first = self._kind(i, 0, begin, len(kinds))
+            if first is None or (first[0] != "outside" if kind[0] == "before" else first != kind):
+                return False
+        return True
+
+    def _is_closed(self, begin: int, length: int, times: int, handed: dict[int, str]) -> bool:
+        """Whether what later parts read of the run is what its last repetition hands on."""
+        end = begin + length * times
+        for at in range(begin, end):
+            name = self.tokens[at]
+            if self.defined.get(name) == at and self.last_read[name] >= end:
+                turn, place = divmod(at - begin, length)
+                if turn != times - 1 or place not in handed:
+                    return False
+        return True
+
+
+def _substituted(line: str, new: Callable[[str, int], str], at: int) -> str:
+    """A line with other names, each found by the old one and its position, counted from `at`."""
+    count = iter(range(at, at + len(line)))
+    return NAME.sub(lambda match: new(match[0], next(count)), line)
+
+
+def _renamed(line: str, names: dict[str, str]) -> str:
+    return NAME.sub(lambda match: names.get(match[0], match[0]), line)
