@@ -8,11 +8,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from ..build.fingerprint import kernel
 from ..simd.lanes import vbroadcast, vfma, vlanes, vload, vload_n, vstore, vstore_n
 from .entry import call_loop
 from .guarded_step import outer, step_of
 from .records import float32_in, float64_in, record_at
-from .task_codes import GradientPart, GradientStep, size_of
+from .task_codes import GradientPart, GradientStep, GuardedStep, size_of
 from .tasks import add_row
 
 Array = np.ndarray
@@ -47,6 +48,23 @@ def _add_multiple(factor: Array, which: int, x: Array, start: int, out: Array, t
         vstore_n(out, to + whole, last, rest)
 
 
+@kernel
+def _head(table: int) -> GradientStep:
+    return record_at(table, 0, GradientStep)
+
+
+@kernel
+def _add_parts(table: int) -> None:
+    head = record_at(table, 0, GradientStep)
+    step = record_at(head.step, 0, GuardedStep)
+    for i in range(head.parts):
+        part = record_at(table, HEAD + i * PART, GradientPart)
+        if step.itemsize == 8:
+            _add(float64_in(part.left), float64_in(part.right), float64_in(part.target), part, step.rows)
+        else:
+            _add(float32_in(part.left), float32_in(part.right), float32_in(part.target), part, step.rows)
+
+
 @outer
 def add_gradients(table: int) -> None:
     """Run a step, and add what it gives to gradients.
@@ -56,13 +74,8 @@ def add_gradients(table: int) -> None:
     table : int
         The address of integers: a :class:`GradientStep`, then as many :class:`GradientPart` as it says.
     """
-    head = record_at(table, 0, GradientStep)
-    step = step_of(head.step)
+    head = _head(table)
     if head.runs:
+        step = step_of(head.step)
         call_loop(step.loop, 0, step.rows, step.addresses, 0)
-    for i in range(head.parts):
-        part = record_at(table, HEAD + i * PART, GradientPart)
-        if step.itemsize == 8:
-            _add(float64_in(part.left), float64_in(part.right), float64_in(part.target), part, step.rows)
-        else:
-            _add(float32_in(part.left), float32_in(part.right), float32_in(part.target), part, step.rows)
+    _add_parts(table)
