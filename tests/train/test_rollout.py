@@ -143,6 +143,93 @@ def test_bad_input():
         RecurrentRollout(policy(wrong), wrong, T)
 
 
+class Changed(_tasks.TMaze):
+    """Steps whose results are changed."""
+
+    def __init__(self, change):
+        super().__init__(B)
+        self.change = change
+
+    def step(self, actions):
+        return self.change(*super().step(actions))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda o, r, t, c, m: (o, 0.5, t, c, m), r"rewards of shape \(\), wanted \(5,\)"),
+        (lambda o, r, t, c, m: (o, r[:, None], t, c, m), r"rewards of shape \(5, 1\)"),
+        (lambda o, r, t, c, m: (o, r * np.nan, t, c, m), "rewards with NaN"),
+        (lambda o, r, t, c, m: (o, r, False, c, m), r"terminations of shape \(\)"),
+        (lambda o, r, t, c, m: (o, r, t, c * 0.5, m), "truncations of float64"),
+        (lambda o, r, t, c, m: (o, r, t, m), "got 4 values from step"),
+        (lambda o, r, t, c, m: ({"a": o}, r, t, c, m), "observations in a dict"),
+        (lambda o, r, t, c, m: (o * np.nan, r, t, c, m), "observations with NaN"),
+        (lambda o, r, t, c, m: (o[:, 0], r, t, c, m), "one-hot"),
+    ],
+)
+def test_environments_that_bring_something_else(change, message):
+    task = Changed(change)
+    with pytest.raises((DataError, ShapeError), match=message):
+        rollout(task).collect()
+
+
+@pytest.mark.parametrize(
+    ("core", "error", "message"),
+    [
+        (nn.Linear(3, 6), TypeError, "policy.core: got Linear"),
+        (nn.LSTM(4, 6), ShapeError, r"observations of shape \(5, 3\), wanted \(5, 4\)"),
+        (nn.LSTM(3, 6, batch_first=True), ValueError, "batch_first=True"),
+        (nn.LSTM(3, 3, bidirectional=True), ValueError, "bidirectional=True"),
+    ],
+)
+def test_cores_that_cannot_act(core, error, message):
+    task = _tasks.TMaze(B)
+    acting = policy(task)
+    acting.core = core
+    with pytest.raises(error, match=message):
+        RecurrentRollout(acting, task, T)
+
+
+def test_layers_of_vectors_refuse_pictures():
+    task = _tasks.TMaze(B)
+    task.reset = lambda seed=None: (np.zeros((B, 4, 4)), {})
+    acting = policy(task)
+    acting.core = nn.LSTM(3, 6)
+    with pytest.raises(ShapeError, match=r"observations of shape \(5, 4, 4\), wanted \(5, 3\): flatten them"):
+        RecurrentRollout(acting, task, T)
+
+
+def test_nothing_is_expected_after_an_end_that_is_cut_too():
+    """As at the last step that a limit of time allows."""
+
+    def collected(cut_too):
+        task = Changed(lambda o, r, t, c, m: (o, r, t | c, c if cut_too else c & False, {"final_obs": o + 1}))
+        task.length = 2
+        return rollout(task).collect()
+
+    one, other = collected(True), collected(False)
+    assert one.resets[1:].any()
+    np.testing.assert_array_equal(one.advantages, other.advantages)
+
+
+def test_a_policy_acts_without_dropout_and_in_the_dtype_of_its_core():
+    task = _tasks.TMaze(B)
+    acting = policy(task)
+    acting.core = nn.LSTM(3, 6, num_layers=2, dropout=0.5)
+    acting.actor = nn.Sequential(nn.Dropout(0.5), nn.Linear(6, 3))
+    for p in acting.parameters():
+        p.data = p.data.astype(np.float64)
+    e = RecurrentRollout(acting, task, T, seed=1).collect()
+    assert acting.training
+    assert e.observations.dtype == np.float64
+    acting.eval()
+    with tr.no_grad():
+        logits, _, _ = acting(e.observations, e.state, e.resets)
+    scores = np.take_along_axis(tr.log_softmax(logits, -1).numpy(), e.actions[..., None], -1)[..., 0]
+    np.testing.assert_allclose(scores, e.log_probs, atol=1e-12)
+
+
 def test_a_policy_that_is_not_finite_does_not_act():
     made = rollout(_tasks.TMaze(B))
     made.policy.actor.bias.data[0] = np.nan

@@ -13,6 +13,8 @@ from ..core import Tensor, tree
 from ..distributions import Categorical
 from ..errors import CheckpointError, DataError, ShapeError
 from ..recurrent.rows import axes_that_grow, take_rows
+from . import surroundings
+from .modes import Modes
 
 
 class Experience(NamedTuple):
@@ -89,7 +91,8 @@ def advantages(
 class RecurrentRollout:
     """Batches of experience for a recurrent policy, which acts anew in each ``iter(rollout)``.
 
-    The policy acts by a stepper, one call for all environments, and keeps its state from one rollout to the next. A
+    The policy acts by a stepper, one call for all environments, in evaluation mode (without dropout), and keeps its
+    state from one rollout to the next. A
     batch holds whole streams: the model runs over all T steps of some environments from the state that it had at the
     first one, with resets where episodes begin. So backpropagation is truncated at the start of a rollout only. With a
     burn-in the last steps of the rollout before come first: they bring the state up to date, as the policy has changed
@@ -127,7 +130,10 @@ class RecurrentRollout:
     Raises
     ------
     DataError
-        If the environments begin new episodes at another time than in the step that ends one.
+        If the environments begin new episodes at another time than in the step that ends one, or bring rewards of NaN
+        or infinity.
+    ShapeError
+        If what the environments bring, or what the policy makes of it, has not one row for each of them.
     """
 
     def __init__(
@@ -145,6 +151,9 @@ class RecurrentRollout:
         for name in ("core", "actor", "critic"):
             if not hasattr(policy, name):
                 raise TypeError(f"policy: got {type(policy).__name__} without {name}, wanted core, actor and critic")
+        if not hasattr(policy.core, "stepper"):
+            raise TypeError(f"policy.core: got {type(policy.core).__name__}, wanted a recurrent layer")
+        surroundings.check(environments)
         self.policy, self.environments = policy, environments
         self.steps, self.passes = whole_number("steps", steps), whole_number("passes", passes)
         self.minibatches, self.burn_in = whole_number("minibatches", minibatches), whole_number("burn_in", burn_in, 0)
@@ -156,13 +165,8 @@ class RecurrentRollout:
         self.size = whole_number("environments.num_envs", environments.num_envs)
         if self.minibatches > self.size:
             raise ValueError(f"minibatches: got {minibatches}, wanted at most one for each of {self.size} environments")
-        mode = str(getattr(environments, "metadata", {}).get("autoreset_mode", "same_step")).lower()
-        if "same" not in mode:
-            raise DataError(
-                f"environments: got autoreset_mode {mode}, wanted SAME_STEP: SyncVectorEnv(..., autoreset_mode="
-                "gymnasium.vector.AutoresetMode.SAME_STEP)"
-            )
         self._observations = self._observed(environments.reset(seed=seed)[0])
+        surroundings.check_core(policy.core, self._observations.shape)
         self._begins = np.ones(self.size, bool)  # whether an episode begins with these
         self._sums = np.zeros(self.size)
         self._stepper: Any = None
@@ -191,6 +195,14 @@ class RecurrentRollout:
 
     def collect(self) -> Experience:
         """Act for T steps."""
+        modes = Modes(self.policy)
+        before = modes.evaluation()
+        try:
+            return self._collect()
+        finally:
+            modes.restore(before)
+
+    def _collect(self) -> Experience:
         stepper = self._policy_stepper()
         seen: list[tuple] = []
         start = stepper.state
@@ -203,14 +215,13 @@ class RecurrentRollout:
             choice = Categorical(logits=Tensor(logits))
             action = choice.sample().data
             log_prob = choice.log_prob(action).data
-            observed, reward, terminated, cut, more = self.environments.step(action)
-            ends = np.asarray(terminated, bool) | np.asarray(cut, bool)
-            reward = np.asarray(reward, np.float64)
+            observed, reward, terminated, cut, more = surroundings.outcome(self.environments.step(action), self.size)
+            ends = terminated | cut
             self._sums += reward
             self.finished += self._sums[ends].tolist()
             self._sums[ends] = 0.0
             # an episode that is cut would have gone on: what is expected after it counts as if it were paid
-            owed = reward + self.discount * self._after_cut(stepper, np.asarray(cut, bool), more, len(value))
+            owed = reward + self.discount * self._after_cut(stepper, cut & ~terminated, more, len(value))
             seen.append((self._observations, self._begins, action, log_prob, value, owed, ends))
             self._observations, self._begins = self._observed(observed), ends
         self.total += self.steps * self.size
@@ -270,11 +281,8 @@ class RecurrentRollout:
         return np.where(cut, value, 0.0)
 
     def _observed(self, observations: Any) -> np.ndarray:
-        array = np.asarray(observations)
-        if array.ndim < 2 or len(array) != self.size:
-            raise ShapeError(f"environments: got observations of shape {array.shape}, wanted ({self.size}, ...)")
-        dtype = self.policy.actor.weight.dtype if hasattr(self.policy.actor, "weight") else np.float32
-        return array.astype(dtype)
+        dtype = next((p.dtype for p in self.policy.core.parameters()), np.dtype(np.float32))
+        return surroundings.observed(observations, self.size).astype(dtype)
 
     def _streams(self, experience: Experience, rows: np.ndarray) -> Experience:
         """The streams of some environments."""
@@ -304,7 +312,8 @@ class RecurrentRollout:
             "environments": self.environments.state_dict(),
             "observations": self._observations,
             "begins": self._begins,
-            "sums": self._sums,
+            "sums": self._sums.copy(),
+            "finished": list(self.finished),
             "state": tree.flatten(self._policy_stepper().state)[0],
             "before": before,
             "waiting": waiting,
@@ -315,7 +324,8 @@ class RecurrentRollout:
         """Go on where :meth:`state_dict` was taken."""
         structure = tree.flatten(self._policy_stepper().state)[1]
         self.environments.load_state_dict(saved["environments"])
-        self._observations, self._begins, self._sums = saved["observations"], saved["begins"], saved["sums"]
+        self._observations, self._begins, self._sums = saved["observations"], saved["begins"], saved["sums"].copy()
+        self.finished = list(saved["finished"])
         self._policy_stepper().reset(tree.unflatten(structure, list(saved["state"])))
         self._before = None
         if saved["before"] is not None:
