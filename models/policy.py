@@ -64,37 +64,6 @@ class Surrogate(nn.Module):
         return (loss * counts).sum() / counts.sum()
 
 
-class Batches:
-    """The batches of a rollout as the surrogate takes them."""
-
-    def __init__(self, rollout: RecurrentRollout):
-        self.rollout = rollout
-
-    def __len__(self) -> int:
-        return len(self.rollout)
-
-    def __iter__(self):
-        for e in self.rollout:
-            weights = e.counts / e.counts.sum()
-            mean = (e.advantages * weights).sum()
-            spread = np.sqrt((weights * (e.advantages - mean) ** 2).sum()) + 1e-8
-            scaled = (e.advantages - mean) / spread
-            arrays = e.observations, e.resets, e.actions, e.log_probs, scaled, e.returns, e.counts
-            yield (*arrays, *tree.flatten(e.state)[0]), e.counts
-
-    def state_dict(self) -> dict:
-        return self.rollout.state_dict()
-
-    def load_state_dict(self, saved: dict) -> None:
-        self.rollout.load_state_dict(saved)
-
-
-def trainer(surrogate: Surrogate) -> Trainer:
-    """Adam on the surrogate."""
-    optimizer = optim.Adam(surrogate.policy.parameters(), lr=3e-3)
-    return Trainer(surrogate, optimizer, lambda loss, counts: loss, clip_norm=0.5)
-
-
 class Returns:
     """Keeps the mean return of each rollout, and stops when the last ones are good enough."""
 
@@ -111,6 +80,46 @@ class Returns:
             trainer.stop(f"returns of {self.goal:.2f}")
 
 
+class Batches:
+    """The batches of a rollout as the surrogate takes them; what returns were kept is saved with it."""
+
+    def __init__(self, rollout: RecurrentRollout, returns: Returns | None = None):
+        self.rollout, self.returns = rollout, returns
+
+    def __len__(self) -> int:
+        return len(self.rollout)
+
+    def __iter__(self):
+        for e in self.rollout:
+            weights = e.counts / e.counts.sum()
+            mean = (e.advantages * weights).sum()
+            spread = np.sqrt((weights * (e.advantages - mean) ** 2).sum()) + 1e-8
+            scaled = (e.advantages - mean) / spread
+            arrays = e.observations, e.resets, e.actions, e.log_probs, scaled, e.returns, e.counts
+            yield (*arrays, *tree.flatten(e.state)[0]), e.counts
+
+    def state_dict(self) -> dict:
+        """That of the rollout; of environments that cannot be saved, as gymnasium's, the number of their steps."""
+        whole = hasattr(self.rollout.environments, "state_dict")
+        saved = self.rollout.state_dict() if whole else {"total": self.rollout.total}
+        kept = self.returns
+        return saved if kept is None else {**saved, "means": np.array(kept.means), "steps": np.array(kept.steps)}
+
+    def load_state_dict(self, saved: dict) -> None:
+        if "environments" in saved:
+            self.rollout.load_state_dict(saved)
+        else:
+            self.rollout.total = saved["total"]  # new episodes begin
+        if self.returns is not None:
+            self.returns.means, self.returns.steps = saved["means"].tolist(), saved["steps"].tolist()
+
+
+def trainer(surrogate: Surrogate) -> Trainer:
+    """Adam on the surrogate."""
+    optimizer = optim.Adam(surrogate.policy.parameters(), lr=3e-3)
+    return Trainer(surrogate, optimizer, lambda loss, counts: loss, clip_norm=0.5)
+
+
 def train(run: _command.Run) -> dict[str, float]:
     args = run.args
     environments = _tasks.make(args.task, ENVIRONMENTS, args.seed)
@@ -118,12 +127,14 @@ def train(run: _command.Run) -> dict[str, float]:
     settings |= {"hidden_size": args.hidden_size, "cell": args.cell}
     policy = Policy(**settings)
     print(policy)
+    if not hasattr(environments, "state_dict"):
+        print(f"{args.task}: its environments cannot be saved, so a run that goes on begins new episodes")
     rollout = RecurrentRollout(policy, environments, STEPS, PASSES, MINIBATCHES, seed=args.seed)
     best = environments.best
     returns = Returns(rollout, None if best is None else ENOUGH * best)
     learner = trainer(Surrogate(policy, rollout.collect()))
     learner.callbacks.append(returns)
-    run.fit(learner, Batches(rollout))
+    run.fit(learner, Batches(rollout, returns))
     reached = evaluate(policy, args.task, args.seed + 1)
     blind = evaluate(policy, args.task, args.seed + 1, forgets=True)
     print(f"{'mean return':<28}{reached:8.3f}" + ("" if best is None else f" of {best:g} at best"))
