@@ -52,7 +52,7 @@ def imported(folder: Path) -> set[str]:
     [
         ("tinygrad_rnn", [*SETUP["options.extras_require"]]),
         ("models", ["models", "gym"]),
-        ("benchmarks", ["bench", "gym"]),
+        ("benchmarks", ["bench", "gym", "mpi"]),
         ("tests", [*SETUP["options.extras_require"]]),
     ],
 )
