@@ -51,6 +51,7 @@ def code():
     return set(module_cache._loaded)
 
 
+@pytest.mark.slow
 def test_code_goes_with_the_last_layer():
     before = code()
     first, second = layer(300), layer(300)

@@ -52,6 +52,7 @@ def test_everything_with_bounds_checks():
     run_tests("not targets", *ALL, NUMBA_BOUNDSCHECK="1")
 
 
+@pytest.mark.slow
 def test_entry_points_work_without_compiling():
     run_tests("test", "matmul_tanh", NUMBA_DISABLE_JIT="1")
 

@@ -19,6 +19,7 @@ def write(path, text):
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_text_of_the_users_own(tmp_path, capsys):
     """One that repeats itself is soon known by heart."""
     text = write(tmp_path / "rhyme.txt", "round and round the garden, like a teddy bear. " * 300)

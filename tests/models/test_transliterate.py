@@ -41,6 +41,7 @@ def pairs_file(path, count=60):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attention", [[], pytest.param(["--no-attention"], marks=pytest.mark.slow)])
 def test_pairs_of_yours(tmp_path, capsys, attention):
     data, out = pairs_file(tmp_path / "pairs.tsv"), ["--out", str(tmp_path / "out")]

@@ -76,7 +76,7 @@ def trainer(compile="always", model=Tagger, **options):
 WINDOWS = [(3, 3, False, False), (2, 5, True, False), (1, 3, False, True), (4, 7, False, True), (3, 3, True, False)]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(("k1", "k2", "resets", "words"), WINDOWS)
 def test_windows_as_on_the_tape(k1, k2, resets, words, tolerance, calls):
     found = []
@@ -209,6 +209,7 @@ def by_hand(model, optimizer, data, n, accumulate, clip=None):
     return losses
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_a_training_step_takes_streams(accumulate, tolerance, calls):
     found = []
