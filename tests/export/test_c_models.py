@@ -92,7 +92,7 @@ OWN = [
     on.Example("merged", lambda: nn.Bidirectional(nn.GRUCell(3, 4), nn.MGUCell(3, 4), "sum"), floats("T", "B", 3)),
     on.Example("reversed", lambda: nn.Recurrent(nn.GRUCell(3, 4), reverse=True), floats("T", "B", 3)),
 ]
-STREAMED = {"airline", "digits", "memory", "roommate", "sine", "charlm", "melody", "normed", "nested"}
+STREAMED = {"airline", "policy", "digits", "memory", "roommate", "sine", "charlm", "melody", "normed", "nested"}
 
 
 def exported(example, folder, dtype="float32", **options):

@@ -113,7 +113,7 @@ def test_as_on_the_tape(name, precision, tmp_path, monkeypatch):
     if name in UNSTABLE:
         first = slice(UNSTABLE[name])
         alike(program["losses"][first], tape["losses"][first], 1e-12 if double else 1e-5)
-        assert distance(program, tape) < 4 * distance(nudged, tape)
+        assert distance(program, tape) < 16 * distance(nudged, tape)  # one nudge is a sample
         return
     alike(program.pop("losses"), tape.pop("losses"), 1e-12 if double else 1e-5)
     alike(program, tape, 1e-12 if double else LARGER.get(name, 1e-5))
