@@ -29,6 +29,19 @@ def compiled(folder: Path, files: list, *options: str) -> ctypes.CDLL:
     return ctypes.CDLL(str(library))
 
 
+def require_no_complaints(source: Path, *options: str) -> None:
+    """Compile a program with the sanitizers for addresses and undefined behaviour, and run it."""
+    program = source.with_suffix("")
+    sanitizers = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+    command = [COMPILER, *WARNINGS, *sanitizers, *options, source, "-o", program, "-lm"]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    if "cannot find" in done.stderr:
+        pytest.skip("the sanitizers' libraries are not installed")
+    assert done.returncode == 0, done.stderr[:3000]
+    done = subprocess.run([str(program)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[:3000]
+
+
 def run(library: ctypes.CDLL, name: str, xs, shapes: list, states: list, dtype, whole=()) -> tuple[list, list]:
     """Outputs (T, ...) of these shapes and final states, from sequences (T, 1, ...) and a state.
 

@@ -1,7 +1,5 @@
 """Cells of integers, truth values and look-ups in C: equal to the tape, and no index reads outside of its table."""
 
-import subprocess
-
 import numpy as np
 import pytest
 
@@ -14,7 +12,7 @@ from tinygrad_rnn.testing.integer_cells import random_integer_cell
 from ..recurrent.scan.test_whole_numbers import AS_INTEGERS, AS_NUMBERS, C, Counter, X
 from . import examples as on
 from . import test_c_models as models
-from .c_library import COMPILER, WARNINGS, compiled, needs_compiler, run
+from .c_library import compiled, needs_compiler, require_no_complaints, run
 from .test_c_cells import require_equal
 
 pytestmark = needs_compiler
@@ -108,14 +106,7 @@ int main(void) {
     return 0;
 }
 """)
-    sanitizers = ("-g", "-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all")
-    command = [COMPILER, *WARNINGS, *sanitizers, tmp_path / "main.c", "-o", tmp_path / "main", "-lm"]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    if "cannot find" in done.stderr:
-        pytest.skip("the sanitizers' libraries are not installed")
-    assert done.returncode == 0, done.stderr[:3000]
-    done = subprocess.run([str(tmp_path / "main")], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[:3000]
+    require_no_complaints(tmp_path / "main.c", "-fsanitize=float-cast-overflow")
 
 
 class Around(nn.Module):

@@ -1,7 +1,5 @@
 """Headers under the sanitizers of addresses and of undefined behaviour, in a program of their own."""
 
-import subprocess
-
 import numpy as np
 import pytest
 
@@ -12,7 +10,7 @@ from tinygrad_rnn.testing.integer_cells import random_integer_cell
 from tinygrad_rnn.testing.random_cells import random_cell
 
 from . import examples as on
-from .c_library import COMPILER, WARNINGS, needs_compiler
+from .c_library import needs_compiler, require_no_complaints
 from .test_c_models import OWN, exported, sizes_of
 
 pytestmark = [needs_compiler, pytest.mark.slow]
@@ -21,7 +19,6 @@ CELLS = (
     "lru", "two-inputs", "stateless", "stacked",
 )  # fmt: skip
 MODELS = [*OWN, *[e for e in on.MODELS if e.name in ("tagger", "speech", "transliterate")]]
-OPTIONS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
 def program(file, arrays, outputs, sizes):
@@ -70,10 +67,4 @@ def test_no_complaints(tmp_path):
     lines += [program(*run) for run in runs]
     lines += ["int main(void) {", *[f"    run_{file.name}();" for file, *_ in runs], "    return 0;", "}"]
     (tmp_path / "main.c").write_text("\n".join(lines) + "\n")
-    command = [COMPILER, *WARNINGS, *OPTIONS, tmp_path / "main.c", "-o", tmp_path / "main", "-lm"]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
-    if "cannot find" in done.stderr:
-        pytest.skip("the sanitizers' libraries are not installed")
-    assert done.returncode == 0, done.stderr[:3000]
-    done = subprocess.run([str(tmp_path / "main")], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[:3000]
+    require_no_complaints(tmp_path / "main.c", "-O1")

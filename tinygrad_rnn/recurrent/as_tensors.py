@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .. import config
-from ..core import Tensor, is_float
+from ..core import Tensor, is_float, tree
 from ..core.dtype import as_array
-from ..errors import DTypeError, OutOfMemoryError
+from ..errors import DTypeError, OutOfMemoryError, ShapeError
 
 
 def as_input(x, dtype: np.dtype, argument: str) -> Tensor:
@@ -36,6 +38,22 @@ def as_input(x, dtype: np.dtype, argument: str) -> Tensor:
             f"{argument}: got shape {array.shape}, of which a copy needs {size}, which is not there; a smaller batch "
             "or shorter sequences need less"
         ) from error
+
+
+def example_of_step(example, batch: int, dtype: np.dtype, name: str) -> tuple[list[Tensor], Any]:
+    """The tensors (B, ...) of an example of one step's input, and the structure of their nest.
+
+    Raises
+    ------
+    ShapeError
+        If one has not `batch` rows.
+    """
+    leaves, structure = tree.flatten(example)
+    rows = [as_input(x, dtype, f"{name}: example") for x in leaves]
+    for x in rows:
+        if not x.shape or x.shape[0] != batch:
+            raise ShapeError(f"{name}: example: got shape {x.shape}, wanted ({batch}, ...)")
+    return rows, structure
 
 
 def _read(x, argument: str) -> np.ndarray:

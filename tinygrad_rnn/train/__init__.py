@@ -6,9 +6,8 @@ batch); by programs: `program_updates`, `native_step` (all in one native call), 
 what), `tiers` (when), `train_step` (without a loop); by several processes: `ranks`, `shares` (of a batch), `sums` (of
 gradients), `alone` (one that shares nothing); `sweep`; `evaluation` (and prediction), `metrics`, `measuring` (while
 training); `callbacks`, `loggers`, `stopping`, `progress`, `signals`, `modes`, `parts` (what helpers take); what is
-saved: `state`, `history`, `position`, `randomness`, `resume`
-(all of it as one nest, which `storage` writes to a file); `tbptt`; `rollout` (of a recurrent policy),
-`surroundings` (its environments); `checks`.
+saved: `state`, `history`, `position`, `randomness`, `resume` (all of it as one nest, which `storage` writes to a
+file); `tbptt`; `rollout` (of a recurrent policy), `surroundings` (its environments); `checks`.
 
 A trainer knows a model as a module that gives something to a loss; it knows nothing of recurrence and compiled loops.
 """

@@ -260,16 +260,20 @@ def test_memory_is_that_of_the_parameters_whatever_the_time():
 
 
 def last_loss_online(recurrence):
-    """Learn what stood there six steps before, updating at each step; units begin with a short memory."""
+    """Learn what stood there six steps before, updating at each step; units begin with a short memory.
+
+    In float64: after a thousand updates roundings of float32 have led anywhere between 0.08 and 0.31.
+    """
     tr.seed(0)
-    rng, cell, head = np.random.default_rng(0), nn.LRUCell(1, 16, r_max=0.4), nn.Linear(16, 1)
+    double = {"dtype": np.float64}
+    rng, cell, head = np.random.default_rng(0), nn.LRUCell(1, 16, r_max=0.4, **double), nn.Linear(16, 1, **double)
     for p in (cell.nu_log, cell.theta_log):
         p.requires_grad_(recurrence)
     optimizer = optim.Adam([p for p in [*cell.parameters(), *head.parameters()] if p.requires_grad], lr=1e-2)
     learner = nn.RTRL(cell, batch_size=8)
-    past, losses = [np.zeros((8, 1), np.float32)] * 6, []
+    past, losses = [np.zeros((8, 1))] * 6, []
     for _ in range(1500):
-        x = rng.choice([-1.0, 1.0], (8, 1)).astype(np.float32)
+        x = rng.choice([-1.0, 1.0], (8, 1))
         loss = nn.mse_loss(head(learner.step(x)), past[0])
         optimizer.zero_grad()
         loss.backward()
@@ -283,7 +287,7 @@ def last_loss_online(recurrence):
 @pytest.mark.slow
 def test_a_stream_is_learned_while_it_arrives():
     assert last_loss_online(recurrence=False) > 0.9  # a constant gets 1
-    assert last_loss_online(recurrence=True) < 0.45  # 0.08 to 0.31, as roundings of float32 go
+    assert last_loss_online(recurrence=True) < 0.3
 
 
 def test_updates_are_taken_over():

@@ -12,7 +12,7 @@ from ...compiler import CHANGED, SUSPECT
 from ...config import grad_mode
 from ...core import Tensor, is_float, tree
 from ...errors import CompileError, DTypeError, InexactIntegersError, ShapeError
-from ..as_tensors import as_input
+from ..as_tensors import as_input, example_of_step
 from ..cell import Cell, check_state, title_of
 from ..scan.anomaly import check_kernel_step, checked_eager_step, quietly
 from ..scan.arguments import Arguments
@@ -56,13 +56,8 @@ class CellStepper:
 
     def __init__(self, cell: Cell, batch: int, example: Any, mode: str):
         self.cell, self.batch = cell, batch
-        leaves, self.structure = tree.flatten(example)
-        self.rows = []
-        for x in leaves:
-            x = as_input(x, cell.dtype, f"{title_of(cell)}: example")
-            if not x.shape or x.shape[0] != batch:
-                raise ShapeError(f"{title_of(cell)}: example: got shape {x.shape}, wanted ({batch}, ...)")
-            self.rows.append(ops.expand_dims(x, 0).detach())
+        rows, self.structure = example_of_step(example, batch, cell.dtype, title_of(cell))
+        self.rows = [ops.expand_dims(x, 0).detach() for x in rows]
         self.shapes = [x.shape[1:] for x in self.rows]
         self.mode = mode
         self.program: Program | None = None

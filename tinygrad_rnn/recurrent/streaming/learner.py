@@ -14,7 +14,7 @@ from ...core import Tensor, tree
 from ...core.backward import backward
 from ...core.finding import all_finite
 from ...errors import AnomalyError, CompileError, GraphError, ShapeError
-from ..as_tensors import as_input
+from ..as_tensors import example_of_step
 from ..cell import Cell, check_state
 from ..scan.anomaly import StreamStep, not_finite, quietly
 from ..scan.arguments import Arguments
@@ -54,11 +54,7 @@ class CellLearner:
 
     def __init__(self, cell: Cell, batch: int, example: Any, mode: str, name: str, below: bool):
         self.cell, self.batch, self.name, self._mode, self._below = cell, batch, name, mode, below
-        leaves, self.structure = tree.flatten(example)
-        self.rows = [as_input(x, cell.dtype, f"{name}: example") for x in leaves]
-        for x in self.rows:
-            if not x.shape or x.shape[0] != batch:
-                raise ShapeError(f"{name}: example: got shape {x.shape}, wanted ({batch}, ...)")
+        self.rows, self.structure = example_of_step(example, batch, cell.dtype, name)
         self._static: Any = None
         self._kernel: LearnerKernel | None = None
 

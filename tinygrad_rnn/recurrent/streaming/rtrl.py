@@ -70,8 +70,8 @@ class RTRL:
     Notes
     -----
     Compiled, a step with its gradients takes 10 to 20 microseconds for an LRU of 32 units, and some sixty times as
-    long on NumPy. Backpropagation through a compiled loop takes about a microsecond for a step of a long sequence: where
-    gradients may wait for the end of a chunk, :class:`~tinygrad_rnn.train.TruncatedBPTT` is faster.
+    long on NumPy. Backpropagation through a compiled loop takes about a microsecond for a step of a long sequence:
+    where gradients may wait for the end of a chunk, :class:`~tinygrad_rnn.train.TruncatedBPTT` is faster.
 
     Parameters may change at any time; the next step runs with them. What a :class:`Stepper` says of writes to
     ``parameter.data`` holds here as well. Gradients add up in place, in arrays that are made at the first call of
