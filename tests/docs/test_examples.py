@@ -23,7 +23,8 @@ WITH_CODE = sorted(
     path.stem for path in (ROOT / "docs").glob("*.md") if "```python" in path.read_text() and path.stem not in OWN_TESTS
 )
 NEEDS = {"machines": "joblib", "forecasting": "pandas", "cell": "hypothesis"}
-NEEDED = {"Ranks()": "mpi4py.MPI", "import gymnasium": "gymnasium"}  # by single blocks, which are left out without
+# by single blocks, which are left out without
+NEEDED = {"Ranks()": "mpi4py.MPI", "import gymnasium": "gymnasium", "import pandas": "pandas"}
 MPIEXEC = shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or shutil.which("mpiexec")
 
 
