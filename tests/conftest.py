@@ -1,4 +1,4 @@
-"""What every test gets: reproducible Hypothesis, a fixed seed, default settings; and which cases of a grid are slow."""
+"""What every test gets: reproducible Hypothesis, a fixed seed, default settings; and which cases of a grid are run."""
 
 import signal
 import sys
@@ -15,20 +15,23 @@ import tinygrad_rnn as tr
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a shell: tests send it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-settings.register_profile(
-    "tests",
-    derandomize=True,
-    deadline=None,
-    database=None,
-    max_examples=12,
-    suppress_health_check=[HealthCheck.too_slow],
-)
-settings.load_profile("tests")
+
+def pytest_configure(config):
+    """Hypothesis draws the same examples at each run; half as many where only the fast tests are run."""
+    settings.register_profile(
+        "tests",
+        derandomize=True,
+        deadline=None,
+        database=None,
+        max_examples=6 if "not slow" in config.option.markexpr else 12,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
+    settings.load_profile("tests")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest chooses by marks
 def pytest_collection_modifyitems(items):
-    """Of each test marked ``sampled(n)``, one case in n is run by default, and the others are slow."""
+    """Of each test marked ``sampled(n)``, one case in n is run, and the others only with ``-m exhaustive``."""
     cases = defaultdict(list)
     for item in items:
         mark = item.get_closest_marker("sampled")
@@ -38,7 +41,7 @@ def pytest_collection_modifyitems(items):
         n = group[0].get_closest_marker("sampled").args[0]
         group.sort(key=lambda item: zlib.crc32(item.name.encode()))  # always the same ones, of every axis of the grid
         for item in group[-(-len(group) // n) :]:
-            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.exhaustive)
 
 
 @pytest.fixture(autouse=True)

@@ -100,6 +100,7 @@ def test_airline_starts_from_the_same_weights_and_learns_on_both_sides():
     assert losses[0] == pytest.approx(losses[1], rel=0.2)  # the order of the windows differs
 
 
+@pytest.mark.slow
 def test_airline_profile(capsys):
     assert command.main(["airline", "--quick", "--profile"]) == 0
     text = capsys.readouterr().out

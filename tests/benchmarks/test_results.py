@@ -49,6 +49,7 @@ def test_cells_have_right_gradients(name):
     assert gradcheck(step, [x, *state])
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", cases.BUILTIN)
 def test_steps_of_built_in_cells_are_those_of_the_layers(name):
     """JAX runs these steps; here they run on the tape with the layer's weights."""

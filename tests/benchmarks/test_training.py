@@ -26,6 +26,7 @@ def in_float64(task: tasks.Task) -> tasks.Task:
     return task._replace(build=lambda: task.build().to("float64"), inputs=arrays[0], targets=arrays[1])
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(("look_back", "hidden"), [(1, 4), (3, 5)])
 def test_the_loop_by_hand_trains_as_the_tape_does(look_back, hidden):
@@ -38,6 +39,7 @@ def test_the_loop_by_hand_trains_as_the_tape_does(look_back, hidden):
         np.testing.assert_allclose(loop.weights()[name], wanted, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_loop_by_hand_stays_in_its_dtype(dtype):
     task = tasks.airline_task()
@@ -68,6 +70,7 @@ def test_jax_does_the_same_work(tmp_path):
     assert all({"jax", "jax scan"} <= row["ratio"].keys() for row in rows)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", [name for name in tasks.TASKS if name not in ("airline", "words")])
 def test_gradients_are_clipped(name):
     """Otherwise it could not be told whether all sides clip."""
@@ -131,6 +134,7 @@ def test_a_step_that_is_one_call_comes_first(monkeypatch):
     training_sides.agree(sides)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("torch", [True, False])
 def test_end_to_end(torch, tmp_path, monkeypatch, capsys):
     if torch:

@@ -25,7 +25,7 @@ def some(names):
     return pytest.mark.parametrize("case", [pytest.param(c, marks=m, id=c.name) for c, m in zip(CASES, marks)])
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(10)
 @each_case
 def test_outputs_and_every_gradient(case):
     cells = [case.cell()]  # code goes with the last cell that has it
@@ -37,6 +37,7 @@ def test_outputs_and_every_gradient(case):
     assert set(module_cache._loaded) <= files, "other sizes are the same program"
 
 
+@pytest.mark.sampled(2)
 @some(SINGLE)
 def test_one_feature(case):
     for I, H in ((1, 1), (1, 3), (3, 1)):
@@ -46,7 +47,7 @@ def test_one_feature(case):
             agree(case.cell(I, H), case.sequences(T, B, I, H), case.states(B, I, H))
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @some(FEW)
 def test_float32(case):
     sizes = (9, 17)
@@ -54,6 +55,7 @@ def test_float32(case):
     agree(cell, case.sequences(4, 7, *sizes, "float32"), case.states(7, *sizes, "float32"), tol=2e-5)
 
 
+@pytest.mark.sampled(5)
 @each_case
 def test_finite_differences(case):
     cell, xs, state = case.cell(), case.sequences(3, 2), case.states(2)

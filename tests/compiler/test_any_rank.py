@@ -25,6 +25,7 @@ def test_programs_and_their_adjoints(name):
     compare(run_twin(cell, x, state), run(cell, x, state, "eager"))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", EACH)
 def test_compiled(name):
     for time, batch in ((3, 2), (1, 1), (4, 7)):
@@ -63,6 +64,7 @@ def test_ways_to_run(how):
     agree(*arguments("heads", 4, 3), **how)
 
 
+@pytest.mark.slow
 def test_batch_first_streams_functions_and_second_derivatives():
     cell, x, _ = arguments("heads", 4, 2)
     compiled, eager = (nn.Recurrent(cell, mode=mode) for mode in ("compiled", "eager"))
@@ -83,6 +85,7 @@ def test_batch_first_streams_functions_and_second_derivatives():
     assert "expand" in str(compiled.explain(x))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", [*QUICK, "joined", "one_matrix_for_many_rows"])
 def test_padding_is_never_read(name, monkeypatch):
     """What lies behind rows and axes in the arena is NaN at first, and no result is."""
@@ -143,6 +146,7 @@ def test_many_random_programs_and_their_adjoints():
         check_random(seed, run_twin)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 40))])
 def test_random_compiled_programs(seed):
     cell, xs, state = check_random(seed, lambda *given: run(*given, "compiled"))

@@ -188,6 +188,7 @@ CONSTANT = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", CONSTANT)
 def test_results_that_do_not_vary(name):
     cell = Cell(lambda v: v)

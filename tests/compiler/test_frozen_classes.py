@@ -139,6 +139,7 @@ METHODS = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", METHODS)
 def test_methods_replaced_on_the_class(name):
     part, function, change = METHODS[name]

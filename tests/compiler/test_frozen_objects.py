@@ -66,6 +66,7 @@ FUNCTIONS = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_changed_in_place(name):
     function, change = FUNCTIONS[name]
@@ -360,6 +361,7 @@ COMMON = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", COMMON)
 def test_common_attributes_compile(name):
     compiles(Cell(lambda c, x, h: x * c.w, value=COMMON[name], values=[COMMON[name]], _table={"a": (COMMON[name],)}))

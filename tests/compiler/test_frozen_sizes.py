@@ -133,6 +133,7 @@ def test_harmless_questions_compile(name):
     compiles(Cell(SIZES[name]))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("width", [1, 2, 101, 211, 223, 227, 1009])
 def test_any_width(width):
     class Wide(nn.Cell):

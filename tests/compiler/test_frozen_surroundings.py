@@ -141,7 +141,7 @@ Cell.still = staticmethod(lambda x: x * 5.0)
 Cell.gain = 2.0
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_changes_outside_are_seen(name):
     function, change = OUTSIDE[name]
@@ -183,6 +183,7 @@ def test_settings_of_parts_that_are_not_registered():
     compiles(cell)
 
 
+@pytest.mark.slow
 def test_attributes_of_all_kinds():
     cell = Cell(
         lambda c, x, h: x * c.w * c.queue[0] * c.deep.a.b.c.d * c.big[4999, 0] * c.slotted.scale + c.held[0],

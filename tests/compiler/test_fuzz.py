@@ -57,6 +57,7 @@ def test_programs_and_their_adjoints(cell):
     check_twin(cell)
 
 
+@pytest.mark.slow
 @seed(1)  # these programs are compiled once, and then come from the disk
 @settings(max_examples=12, suppress_health_check=CAREFREE, phases=[Phase.generate])
 @given(random_cells(max_instructions=8))

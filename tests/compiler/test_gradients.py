@@ -167,6 +167,7 @@ class SlicedExponential(nn.Cell):
         return e[:, 1:2] + 0 * x[:, :1], tr.sum(e, axis=-1, keepdims=True) * self.share
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("size", [2, 3, 17])
 def test_a_sum_of_which_one_lane_is_used(size, dtype):

@@ -38,6 +38,7 @@ def test_infinity_stays_in_its_head():
     assert np.isfinite(found[:, :, [0, 2]]).all()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("B", [1, 7])
 def test_the_same_bits_for_any_number_of_threads(shared, B):
     tr.seed(0)
@@ -51,6 +52,7 @@ def test_the_same_bits_for_any_number_of_threads(shared, B):
             same(results(made, given), wanted)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("make", [lambda: nn.MLSTMCell(4, 8, heads=2), lambda: nn.S6Cell(4, 8)])
 def test_one_sweep_over_a_matrix(make):
     """Both ways, a step goes over the matrix of its state once."""

@@ -13,6 +13,7 @@ from .agreement import agree
 SEEDS = [pytest.param(seed, marks=() if seed < 4 else pytest.mark.slow) for seed in range(24)]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_cells(seed):
     cell = random_integer_cell(np.random.default_rng(seed))
@@ -36,6 +37,7 @@ class Deep(nn.Cell):
         return h + u, h
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("n", [0, 1, 4])
 def test_repetitions(n):
     x = tr.tensor(np.random.default_rng(1).normal(size=(4, 2, 3)), requires_grad=True)

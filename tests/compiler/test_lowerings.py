@@ -233,6 +233,7 @@ class Parts(nn.Cell):
         return results, 0.1 * sum(results)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("i", "j"), [(0, 0), (2, 1)])
 def test_parts_of_parameters(i, j):
     found = []
@@ -336,7 +337,7 @@ OWN_REDUCTIONS = [
 ]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 7, 8, 9, 16, 17, 33])
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_own_reductions(width, dtype):

@@ -187,7 +187,7 @@ CELLS = {
 }
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(36)
 @pytest.mark.parametrize("name", CELLS)
 def test_odd_cells(name):
     step, shape, x = CELLS[name]

@@ -108,7 +108,7 @@ def everything(layer):
     return found
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_used_layer_is_explained_as_a_fresh_one(name):
     layer = make(name)

@@ -18,7 +18,7 @@ from .test_fuzz import compare, eager
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(16)
 @each_case
 def test_outputs_and_every_gradient(case):
     for (T, B, I, H), reverse in zip([(5, 4, 3, 5), (1, 7, 2, 8), (6, 9, 6, 6)], (False, True, True)):
@@ -28,6 +28,7 @@ def test_outputs_and_every_gradient(case):
             agree(case.cell(I, H), xs, state, reverse=reverse, **steps[name])
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", ["two_lstms", "variational_dropout", "several_inputs", "row_vectors"])
 def test_every_kind_of_steps(name):
     case = BY_NAME[name]
@@ -55,6 +56,7 @@ def leaves_rows(state, b):
     return tuple(s[b : b + 1].detach() for s in state)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", [nn.LSTMCell, nn.PeepholeLSTMCell])  # the second adds up over a few rows
 @pytest.mark.parametrize("reverse", [False, True])
 def test_threads_change_nothing(kind, reverse):

@@ -133,7 +133,7 @@ def sources(cell):
 CHEAP = ("equation", "nested", "without_products")
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("n", [6, pytest.param(8, marks=pytest.mark.slow), pytest.param(17, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", [pytest.param(k, marks=() if k in CHEAP else pytest.mark.slow) for k in CELLS])
 def test_as_on_the_tape(name, n):
@@ -148,6 +148,7 @@ HOW = [
 ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("name", "how"),
     [pytest.param(k, how, marks=() if k == "equation" else pytest.mark.slow) for k in CELLS for how in HOW],
@@ -180,7 +181,7 @@ def test_a_stepper():
         np.testing.assert_allclose(stepper(x[t].numpy()), ys[t].numpy(), rtol=1e-12)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", ["equation", "normalised", "of_a_matrix", "a_loop_of_python"])
 def test_sources_do_not_grow(name):
     few, more = ([text.count("\n") for text in sources(Repeating(name, n))] for n in (16, 28))
@@ -195,6 +196,7 @@ def test_nested_repetitions_are_loops_in_a_loop():
         assert len(set(depths)) > 1
 
 
+@pytest.mark.slow
 def test_matrices_are_packed_once(monkeypatch):
     from tinygrad_rnn.compiler.codegen.layout import Layout
 

@@ -36,7 +36,7 @@ def poisoned(monkeypatch):
     monkeypatch.setattr(buffer_pool, "KEPT", 0)  # nothing is used again
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 def test_poisoned_memory(case, poisoned):
     """What nobody has written is never read, in padding nor anywhere else."""
@@ -46,6 +46,7 @@ def test_poisoned_memory(case, poisoned):
     agree(case.cell(), case.sequences(5, 6), case.states(6), reverse=True, **some_steps(5, 6)["lengths"])
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 def test_used_memory(case):
     """Buffers of the call before, of other values, do not show."""
@@ -97,6 +98,7 @@ def test_arrays_and_other_dtypes_are_cast_as_on_the_tape():
     np.testing.assert_allclose(ys[0].numpy(), ys[1].numpy(), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", ["peephole_lstm", "indrnn", "extrema", "softmax_inside", "masked_counter"])
 def test_nan_and_infinities_flow_as_on_the_tape(name, value):
@@ -116,7 +118,7 @@ def test_nan_and_infinities_flow_as_on_the_tape(name, value):
     assert all(np.isfinite(r[..., :2, :]).all() for r in clean if r.ndim == 3), "other rows are not touched"
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("batch", [7, 37])  # each row has sums of its own, or a few share them
 @pytest.mark.parametrize("name", ["peephole_lstm", "row_statistics", "variational_dropout", "two_rnns", "scalars"])
 def test_bits_do_not_depend_on_threads(name, batch, shared):

@@ -26,6 +26,7 @@ def stepper(case, cell, batch, mode="compiled"):
     return Stepper([cell], batch, example, mode=mode)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("case", some)
 @pytest.mark.parametrize("batch", [1, 3])
 def test_steps_equal_the_loop(case, batch):
@@ -95,6 +96,7 @@ np.testing.assert_array_equal(np.stack(layer.stepper(2)(x)), np.stack([y.numpy()
 """
 
 
+@pytest.mark.slow
 def test_a_cell_with_many_arrays():
     """What a step is prepared from is held as long as it is read: freed memory is overwritten here at once."""
     environment = os.environ | {"MALLOC_PERTURB_": "165"}

@@ -64,6 +64,7 @@ CASES = [
 ]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("kind", "T", "B", "I", "H", "dtype"), CASES)
 def test_the_same_bits_for_any_number_of_threads(shared, kind, T, B, I, H, dtype):
     layer, x = make(kind, I, H, dtype), inputs(T, B, I, dtype)
@@ -96,6 +97,7 @@ class Tagger(nn.Module):
         return self.head(self.rnn(self.embed(x))[0])
 
 
+@pytest.mark.sampled(2)
 def test_the_same_bits_of_whole_training_steps(shared):
     """Regions, products and sums of programs are launches, too."""
     rng, found = np.random.default_rng(0), []
@@ -113,6 +115,7 @@ def test_the_same_bits_of_whole_training_steps(shared):
         same(other, found[0])
 
 
+@pytest.mark.sampled(2)
 def test_many_callers_at_once(shared, restless_threads):
     tr.set_num_threads(1)
     layers = [make("LSTM", 5, 40 + i) for i in range(6)]
@@ -150,6 +153,7 @@ def assert_at_rest():
     assert workers.slots[0, CALLERS] == 0
 
 
+@pytest.mark.sampled(2)
 def test_nobody_waits_for_a_thread_that_does_not_come(shared):
     layer, x = make("LSTM", 5, 70), inputs(4, 12, 5)
     tr.set_num_threads(1)

@@ -61,6 +61,7 @@ def refused(match):
     return pytest.raises(VerificationError, match=match)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", CELLS)
 def test_programs_that_are_right_pass(name):
     plan = plan_of(name)
@@ -128,6 +129,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("how", BROKEN, ids=lambda how: how.__name__)
 def test_a_broken_program_is_refused(how, monkeypatch):
     monkeypatch.setattr(verify, "_check_key", lambda *args: None)
@@ -259,6 +261,7 @@ def is_written_by_reduction(schedule, store):
     return not isinstance(s, Sum) and is_reduction(s) and schedule.places.get(s.uid) == store.place
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", CELLS)
 def test_what_is_computed_too_early_is_found(name):
     plan = plan_of(name)
@@ -320,6 +323,7 @@ def parts_behind(schedule):
     schedule.products[0].buffer.parts.append(4)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("how", "match"),
     [
@@ -457,6 +461,7 @@ def neighbours(record, rows=2):
         yield from (record._replace(**{name: other}) for other in others)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("name", "time", "batch", "lengths"),
     [*((name, T, B, None) for name in CELLS), ("odd", 3, 33, None), ("gru", T, B, [5, 3])],
@@ -526,6 +531,7 @@ def added_to_an_array_of_the_callers(phases):
     phases[0][phases[0].index(task)] = task._replace(target=task.target._replace(array="x0"))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("how", "match"),
     [
@@ -596,6 +602,7 @@ def test_without_the_flag_nothing_is_verified(monkeypatch):
     nn.RNN(3, 4)(tr.zeros((T, B, 3)))[0].sum().backward()
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("flag", "wanted"), [(None, "False"), ("", "False"), ("0", "False"), ("1", "True")])
 def test_the_flag(flag, wanted):
     env = {k: v for k, v in os.environ.items() if k != "TINYGRAD_RNN_VERIFY"}

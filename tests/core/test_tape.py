@@ -150,6 +150,7 @@ def test_5000_steps_without_recursion():
     np.testing.assert_allclose(x.grad.numpy(), grad, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_5000_steps_differentiated_twice():
     x = leaf([0.1, 0.2])
     (g,) = tr.grad(chain(x, 5000).sum(), x, create_graph=True)

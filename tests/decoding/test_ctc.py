@@ -23,6 +23,7 @@ sizes = st.tuples(st.integers(1, 5), st.integers(2, 4))
 seeds = st.integers(0, 2**32 - 1)
 
 
+@pytest.mark.slow
 @given(sizes=sizes, seed=seeds, data=st.data())
 def test_a_wide_beam_finds_every_labelling(sizes, seed, data):
     x, blank = log_probs(*sizes, seed=seed), data.draw(st.integers(0, sizes[1] - 1))

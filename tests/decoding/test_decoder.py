@@ -43,6 +43,7 @@ HOW = [
 ]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("mode", ["compiled", "eager"])
 def test_it_writes_what_sampling_writes(parts, mode):
     decoder = nn.Decoder(parts[1], parts[0], parts[2], mode=mode)
@@ -59,6 +60,7 @@ def test_it_writes_what_sampling_writes(parts, mode):
     assert found == nn.sample(step_of(parts), PREFIX, 9)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("mode", ["compiled", "eager"])
 def test_what_may_be_drawn(mode):
     """Of a cell whose logits are always the same, each symbol comes as often as its share says."""

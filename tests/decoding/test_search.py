@@ -250,7 +250,7 @@ def log_prob_of(step, first, ids, state=None, ends=(0,)):
     return total
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
 @pytest.mark.parametrize(
     ("layers", "rows", "beam"), [(1, 1, 1), (1, 1, 3), (2, 1, 2), (2, 2, 2), (4, 2, 2), (8, 4, 2), (3, 3, 2)]

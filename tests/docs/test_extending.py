@@ -54,6 +54,7 @@ def test_the_package_uses_public_names_only():
     assert set(ours) == {"tinygrad_rnn"}
 
 
+@pytest.mark.slow
 def test_what_is_only_run_runs(gallery):
     namespace: dict = {"__name__": "extending"}
     for block in BLOCKS:
@@ -104,7 +105,7 @@ def outcome(cell, mode, x, h, second):
     return [a.numpy() for a in (y, final, *gradients, *more)]
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @DTYPES
 @pytest.mark.parametrize("batch", [1, 2, 7, 40])
 @pytest.mark.parametrize("name", ["softsign", "smooth_length", "SettledCell"])

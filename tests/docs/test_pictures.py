@@ -19,6 +19,7 @@ def orders(norms: np.ndarray) -> float:
     return np.log10(total[0] / total[-1])
 
 
+@pytest.mark.slow
 def test_gradients_vanish_and_explode(monkeypatch):
     monkeypatch.setattr(
         pictures.viz, "gradient_flow", lambda *args, flow=pictures.viz.gradient_flow: flow(*args, rows=0)

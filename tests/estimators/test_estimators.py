@@ -80,6 +80,7 @@ def test_frames():
     assert SequenceClassifier(**QUICK).fit(frames, pandas.Series(["x", "y", "x"])).predict(frames).shape == (3,)
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("cell", "options"), [("lstm", {}), ("mgu", {}), (nn.LSTMCell, {}), (Leaky, {"cell_options": {"rate": 0.5}})]
 )
@@ -90,6 +91,7 @@ def test_any_cell(cell, options):
     np.testing.assert_array_equal(again.predict_proba(X), made.predict_proba(X))
 
 
+@pytest.mark.slow
 def test_programs_fit_alike():
     X, y = ragged(40)
     options = {**QUICK, "dropout": 0.2, "batch_size": 20}

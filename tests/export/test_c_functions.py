@@ -61,6 +61,7 @@ def ulps(got, exact):
     return np.where(same, 0.0, far)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_within_four_units(tmp_path, dtype):
     loaded, lines, told = library(tmp_path, dtype, "-O3", *["-fopt-info-vec-optimized"] * ("gcc" in COMPILER))
@@ -100,6 +101,7 @@ def exact_erf(x):
     return total * 2 / PI.sqrt()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_error_function_at_the_borders_of_its_pieces(tmp_path, dtype):
     loaded, _, _ = library(tmp_path, dtype, "-O3")

@@ -164,6 +164,7 @@ def test_the_zoo(tmp_path):
     assert streamed(tmp_path) == STREAMED - {"normed", "nested"}
 
 
+@pytest.mark.slow
 def test_models_in_double(tmp_path):
     """And with names that C reserves, without time, and without a loop."""
 

@@ -39,6 +39,7 @@ def test_cells(name):
         check(graph, layer, (on.sequence_of(row, time, batch),))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("example", on.mostly_slow(on.MODELS, "speech", "transliterate"))
 def test_models(example):
     model, rng = on.model_of(example), np.random.default_rng(0)

@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[2]
 INPUTS = 300
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", READERS)
 def test_changed_files(name):
     """A result or a documented error, in time and in memory, and nothing done."""

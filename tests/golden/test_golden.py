@@ -47,6 +47,7 @@ def test_sources_do_not_depend_on_the_processor(cpu, features, tmp_path):
     assert done.stdout.strip() == ""
 
 
+@pytest.mark.slow
 def test_the_command_writes_what_is_kept(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("tests.golden.FOLDER", tmp_path)
     for expected in ("changed", "as before"):

@@ -43,6 +43,7 @@ def close(a, b):
     np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", ["class", "share"])
 @given(sizes=SIZES, dtype=dtypes, smoothing=st.sampled_from([0.0, 0.1]), seed=st.integers(0, 2**32 - 1))
 def test_kernel_is_its_twin(kind, sizes, dtype, smoothing, seed):

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import tinygrad_rnn.kernels
 from tinygrad_rnn.kernels.build.fingerprint import fingerprint
 
@@ -28,6 +30,7 @@ def test_fingerprint_is_short_and_stable():
     assert len(fingerprint()) == 12
 
 
+@pytest.mark.slow
 @needs_jit
 def test_a_changed_callee_is_not_taken_from_the_cache(tmp_path):
     package = tmp_path / "kernels"

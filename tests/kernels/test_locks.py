@@ -48,6 +48,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_kernels_in_functions_of_users(case, tmp_path):
     env = os.environ | {"TINYGRAD_RNN_CACHE": str(tmp_path), "PYTHONPATH": str(ROOT)}

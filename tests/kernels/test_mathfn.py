@@ -62,6 +62,7 @@ SPECIAL = [
 ]  # fmt: skip
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", EXACT)
 def test_special_values_and_thresholds(name, dtype):
@@ -93,6 +94,7 @@ def test_where_the_functions_bend(name, dtype, rng):
     check(name, np.concatenate(x).astype(dtype))
 
 
+@pytest.mark.sampled(3)
 @settings(max_examples=50)
 @given(st.data())
 @pytest.mark.parametrize("name", EXACT)
@@ -146,6 +148,7 @@ def check_power(x, w):
     assert_array_equal(np.signbit(got[: x.size][zero]), np.signbit(same[zero]))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_powers_up_to_the_edges(dtype, rng):
     n, largest, exponents = 20000, *((89, 126) if dtype == np.float32 else (710, 1021))

@@ -87,7 +87,7 @@ def test_gradients_against_finite_differences(B, layout, rng):
             assert gradient[i] == pytest.approx((values[1] - values[0]) / (2 * eps), rel=1e-6, abs=1e-8)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(15)
 @pytest.mark.parametrize("B", [1, 4, PACK_FROM + 3])
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("layout", ["C", "F"])

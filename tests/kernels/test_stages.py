@@ -139,6 +139,7 @@ UPDATES = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kernel", UPDATES)
 def test_updates_are_those_of_the_optimisers(kernel, dtype):

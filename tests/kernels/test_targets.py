@@ -62,6 +62,7 @@ PRINT_TARGET = (
 )
 
 
+@pytest.mark.sampled(4)
 @x86
 @pytest.mark.parametrize(
     ("cpu", "wanted"),
@@ -113,6 +114,7 @@ print(blocks.count(24), len(set(re.findall("%zmm[0-9]+", assembly))))
 """
 
 
+@pytest.mark.slow
 @x86
 @needs_jit
 def test_tile_of_avx512_fills_the_registers():

@@ -67,6 +67,7 @@ def test_weights_give_the_same_forecasts(tmp_path, series):
     assert airline.evaluate(model, data) == errors
 
 
+@pytest.mark.slow
 def test_one_seed_one_result(tmp_path):
     out = ["--out", str(tmp_path), "--force"]
     first, again, other = (airline.main(["--epochs", "1", "--seed", seed, *out]) for seed in "112")

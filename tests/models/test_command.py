@@ -59,6 +59,7 @@ def test_near_misses(arguments, words, capsys):
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("columns", [40, 80, 120])
 def test_texts_fit_the_terminal(columns, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", str(columns))
@@ -153,6 +154,7 @@ def test_resume_with_other_options(tmp_path, capsys):
     assert "going on after epoch 1" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_new_run_takes_nothing_from_an_old_one(tmp_path):
     assert sine(tmp_path) == 0
     stale = tmp_path / "checkpoint-other.safetensors"

@@ -43,6 +43,7 @@ def trained(request, tmp_path_factory):
     return request.param, out, arguments
 
 
+@pytest.mark.sampled(4)
 def test_the_loss_falls(trained):
     name, out, _ = trained
     if name == "policy":  # its loss moves with the policy: tests/train/test_rollout.py has what holds for it
@@ -61,7 +62,7 @@ def test_the_card_names_what_is_there(trained):
     assert card.form in _command.FORMS
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 def test_it_names_its_files(trained, capsys):
     """Again with --resume: nothing is left to train, and the same files are written and named."""
     name, out, _ = trained
@@ -82,6 +83,7 @@ def test_it_names_its_files(trained, capsys):
         assert path.read_bytes().startswith(PNG)
 
 
+@pytest.mark.sampled(3)
 @some(FEW)
 def test_going_on_is_not_stopping(trained, tmp_path):
     """Fewer epochs, then --resume up to all of them: the same weights, bit for bit."""

@@ -52,6 +52,7 @@ def test_there_is_one_for_each():
     assert all("export" in command.load(name).main.uses for name in command.names())
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", on.mostly_slow(sorted(SETTINGS), "memory", "transliterate", "sine"))
 def test_numpy(name, tmp_path, capsys):
     model = saved(name, tmp_path)

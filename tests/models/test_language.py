@@ -48,6 +48,7 @@ def test_surprise_is_the_loss():
     assert charlm.surprise(model, ids).mean() == pytest.approx(loss / math.log(2), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_words_follow_words(tmp_path, capsys):
     text = write(tmp_path / "x.txt", "the cat sat on the mat and the dog lay on the rug . " * 150)
     arguments = ["--data", text, "--epochs", "4", "--hidden-size", "32", "--out", str(tmp_path / "out")]

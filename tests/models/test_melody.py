@@ -84,6 +84,7 @@ def files(folder, count=8):
     return folder
 
 
+@pytest.mark.slow
 def test_files_of_yours(tmp_path, capsys):
     data, out = files(tmp_path / "data"), ["--out", str(tmp_path / "out")]
     styles, tunes = melody.read(data)

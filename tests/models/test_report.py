@@ -37,6 +37,7 @@ def places(monkeypatch, tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_report(places, capsys):
     assert command.main(["report", "sine", "--seeds", "3", "4", "--out", str(places / "out")]) == 0
     results = json.loads((places / "results.json").read_text())
@@ -63,6 +64,7 @@ def test_a_report(places, capsys):
     assert "over 1 seeds (sine 2)" in page
 
 
+@pytest.mark.slow
 def test_more_seeds(places):
     for seeds in (["1", "2"], ["0", "2"]):
         assert command.main(["report", "sine", "--more", "--seeds", *seeds]) == 0

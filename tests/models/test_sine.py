@@ -33,6 +33,7 @@ def test_weights_give_the_same_error(tmp_path):
     assert error == pytest.approx(errors["mae"], rel=1e-5)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("samples", "steps"), [(5, 25), (6, 1)])
 def test_the_smallest_sizes(samples, steps, tmp_path):
     arguments = ["--samples", str(samples), "--steps", str(steps), "--epochs", "1", "--out", str(tmp_path)]
@@ -51,6 +52,7 @@ def series_file(path, count):
     return values
 
 
+@pytest.mark.slow
 def test_a_series_of_yours(tmp_path, capsys):
     """The last fifth is held out, and nothing of it is seen; predictions are in its unit."""
     values = series_file(tmp_path / "x.csv", 500)

@@ -58,6 +58,7 @@ def test_the_baseline_finds_equal_recordings():
     assert speech.nearest(data, data) == data.texts
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("table", [False, True])
 def test_a_folder_of_recordings(tmp_path, capsys, table):
     data = folder(tmp_path / "data", table=table)

@@ -9,6 +9,7 @@ from models import _text
 from tinygrad_rnn.errors import DataError
 
 
+@pytest.mark.slow
 def test_sources_are_those_of_the_standard_library():
     top, all_of_them = _text.sources(), _text.sources(packages=True)
     assert {"argparse.py", "ast.py"} <= {path.name for path in top}

@@ -57,6 +57,7 @@ def test_pairs_of_yours(tmp_path, capsys, attention):
     assert "WORD: got ' ', wanted some letters" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_words_of_several_syllables(tmp_path, capsys, monkeypatch):
     """Each syllable is read alone, as in training."""
     out = ["--out", str(tmp_path / "out")]

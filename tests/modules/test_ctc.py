@@ -91,6 +91,7 @@ def test_torch_adds_what_a_log_softmax_takes_away_again():
     np.testing.assert_allclose(a.grad.numpy().sum(-1), -1.0, rtol=1e-12)  # shares of one emission at each step
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("reduction", ["none", "mean"])
 def test_gradients_equal_finite_differences(reduction):
     targets, steps, counts = sequences(5, 3, 4, 2)

@@ -49,6 +49,7 @@ def test_special_values_flow_as_in_numpy(op, data, dtype):
     np.testing.assert_array_equal(np.isnan(got.numpy()), np.isnan(want))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("op", "same"),
     [

@@ -158,7 +158,7 @@ def test_compiled_functions_raise_what_the_function_raises(name, fallback):
                 called(compiled, good)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("fallback", [pytest.param("warn", marks=pytest.mark.slow), "error"])
 @by_case
 @pytest.mark.filterwarnings("ignore:.* runs on the tape")

@@ -25,6 +25,7 @@ def double():
     tr.set_default_dtype("float32")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "options",
     [
@@ -55,7 +56,7 @@ STEPS = {
 }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("kind", STEPS)
 @pytest.mark.parametrize("given", [False, True])
 def test_steps_that_do_not_all_count(kind, given):
@@ -78,6 +79,7 @@ def test_steps_that_do_not_all_count(kind, given):
     assert compiled.explain(x, arrays, *state).native
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("reverse", [False, True])
 def test_a_state_after_resets(reverse):
     cell, rng = nn.LSTMCell(I, H), np.random.default_rng(1)
@@ -161,6 +163,7 @@ def train(every, way, x, y):
     return [np.array(losses), *[p.data for p in params]], report.parts[0].peak_bytes
 
 
+@pytest.mark.slow
 def test_training_steps_take_less_memory():
     x, y = numbers(200, 8, I), numbers(200, 8, 1, seed=1)
     wanted, _ = train(14, "tape", x, y)

@@ -27,7 +27,7 @@ def double():
     tr.set_default_dtype("float32")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("layer", [nn.RNN, nn.LSTM, nn.GRU])
 def test_a_layer_and_its_head(layer):
     rnn, head = layer(3, 4, num_layers=2, bidirectional=True, dropout=0.4), nn.Linear(8, 2)
@@ -46,6 +46,7 @@ def test_noise_is_drawn_as_on_the_tape():
     agree(lambda x: drop(layer(drop(x))[0]), list(layer.parameters()), tr.tensor(numbers(5, 4, 3)))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("noise", ["input_dropout", "recurrent_dropout", "weight_dropout", "zoneout"])
 def test_noise_of_a_layer_that_has_not_run_before(noise):
     layer = nn.GRU(3, 4, **{noise: 0.3})
@@ -83,12 +84,14 @@ DRAWS = {
 }
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("kind", DRAWS)
 def test_draws_are_those_of_the_tape(kind):
     agree(DRAWS[kind], [], tr.tensor(numbers(4, 3), requires_grad=True))
     agree(DRAWS[kind], [], tr.tensor(numbers(4, 3).astype(np.float32), requires_grad=True), rtol=1e-5)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_draws_of_steps_are_those_of_the_tape(batch_first):
     layer, x = nn.Recurrent(Noisy(), batch_first=batch_first), tr.tensor(numbers(4, 4, 3))
@@ -309,6 +312,7 @@ def test_threads_may_call_it_at_once():
         np.testing.assert_allclose(got, w, rtol=1e-12)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("options", [{}, {"bidirectional": True, "batch_first": True}, {"reverse": True}])
 def test_lengths_masks_and_resets(options):
     layer = nn.LSTM(3, 4, num_layers=2, **options)
@@ -382,6 +386,7 @@ def test_copies_find_out_for_themselves():
     same(net(x), net.body(x) * 2)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("weight", [np.array([1.0, 2.0, 0.5]), tr.tensor(np.array([1.0, 2.0, 0.5]))])
 def test_weights_of_classes(weight):
     head, loss = nn.Linear(3, 3), nn.CrossEntropyLoss(weight=weight)

@@ -65,6 +65,7 @@ def growth_of_objects(work, count):
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [600, pytest.param(20_000, marks=pytest.mark.slow)])
 def test_memory_is_flat_over_training_steps(count):
     tr.seed(0)
@@ -95,6 +96,7 @@ def test_memory_is_flat_over_many_steps_at_once():
     assert resident_bytes < 4 * MIB
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [600, pytest.param(20_000, marks=pytest.mark.slow)])
 def test_memory_is_flat_over_calls_of_a_compiled_function(count):
     tr.seed(0)
@@ -114,6 +116,7 @@ def test_memory_is_flat_over_calls_of_a_compiled_function(count):
     assert resident_bytes < 4 * MIB
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [10, pytest.param(100, marks=pytest.mark.slow)])
 def test_programs_go_with_their_function(count):
     def once(k):

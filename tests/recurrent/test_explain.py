@@ -35,7 +35,7 @@ class Antisymmetric(nn.Cell):
         return h, h
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("case", CELLS, ids=lambda c: c.name)
 def test_every_cell_is_explained_before_it_runs(case):
     cell = case.make(3, 4, None)
@@ -287,6 +287,7 @@ def test_names_reach_into_nests():
     assert any(s.startswith("scales.0.weight (3, 3)") for s in step.leaves)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", [nn.LayerNormLSTMCell, nn.LayerNormGRUCell])
 def test_no_product_is_computed_twice(kind):
     """Normalisation needs all columns of a product, gates some."""

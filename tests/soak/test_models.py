@@ -26,6 +26,7 @@ def test_models_are_drawn_from_their_numbers():
     assert len({*texts[0]}) > 5
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("part", [NativeProgram, Runner])
 def test_mistakes_of_programs_are_seen(part, monkeypatch):

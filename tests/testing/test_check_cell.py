@@ -24,6 +24,7 @@ def test_a_cell_keeps_its_promises():
     assert report.skipped == {}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "name",
     [
@@ -41,6 +42,7 @@ def test_built_in_cells(name):
 ON_TAPE = {"lstm-projected", "learned-start", "fast-weights", "stateless", "two-inputs"}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "case",
     [pytest.param(c, id=c.name, marks=() if c.name in ON_TAPE else pytest.mark.slow) for c in CELLS],
@@ -61,6 +63,7 @@ MODIFIERS = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", MODIFIERS)
 def test_modified_cells_on_the_tape(name):
     check_cell(MODIFIERS[name], skip=COMPILING, max_examples=5)
@@ -77,6 +80,7 @@ class Oddities(nn.Cell):
         return {"tanh": tr.tanh(total)}, {"sum": total, "none": ()}
 
 
+@pytest.mark.slow
 def test_any_nest_of_inputs_and_states():
     example = {"x": np.ones((2, 2)), "count": np.array([[0], [3]]), "on": np.ones((2, 2), bool)}
     assert check_cell(Oddities(), example=example).passed == CELL_CHECKS
@@ -93,6 +97,7 @@ class Dropping(broken.Elman):
         return super().new(x, h * self.mask)
 
 
+@pytest.mark.slow
 def test_random_numbers_in_training_are_no_obstacle():
     cell = Dropping(2, 3)
     report = check_cell(cell)
@@ -136,7 +141,7 @@ FAILURES = [
 ]  # fmt: skip
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(("cell", "name", "message", "smallest"), FAILURES, ids=lambda v: getattr(v, "__name__", None))
 def test_broken_cells_are_found_out(cell, name, message, smallest):
     with pytest.raises(CellCheckError, match=message) as raised:
@@ -151,6 +156,7 @@ def test_broken_cells_are_found_out(cell, name, message, smallest):
     assert isinstance(error.case.cell, cell)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("cell", [
     broken.Counter, broken.BatchMean, broken.Clock, broken.WrongRule, broken.Overwriting, broken.SharedClock
 ])  # fmt: skip
@@ -239,6 +245,7 @@ class WrongBelowZero(Rectified):
         return h, h
 
 
+@pytest.mark.slow
 def test_a_kink_at_the_initial_state_is_no_fault():
     skip = [name for name in CELL_CHECKS if not name.startswith("gradients")]
     assert "gradients_of_states" in check_cell(Rectified, skip=skip).passed

@@ -133,12 +133,14 @@ def test_cells_take_a_step(cell):
     assert all(np.abs(p.numpy()).max() > 0 for p in cell.parameters())
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", [nn.RNNCell, nn.LSTMCell, nn.GRUCell])
 @pytest.mark.parametrize("bias", [False, True])
 def test_kinds_of_cells_are_reached(kind, bias):
     assert reaches(strategies.cells(), lambda c: isinstance(c, kind) and (c.bias_ih is not None) == bias)
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(strategies.cells(), st.integers(1, 3))
 def test_cells_pass_the_gradient_checks(cell, batch):

@@ -76,7 +76,7 @@ def trainer(compile="always", model=Tagger, **options):
 WINDOWS = [(3, 3, False, False), (2, 5, True, False), (1, 3, False, True), (4, 7, False, True), (3, 3, True, False)]
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize(("k1", "k2", "resets", "words"), WINDOWS)
 def test_windows_as_on_the_tape(k1, k2, resets, words, tolerance, calls):
     found = []
@@ -92,6 +92,7 @@ def test_windows_as_on_the_tape(k1, k2, resets, words, tolerance, calls):
         alike(tape, program, tolerance)
 
 
+@pytest.mark.slow
 def test_windows_in_one_call_are_those_one_by_one(calls):
     found = []
     for callback in (EveryStep(), NowAndThen()):
@@ -103,6 +104,7 @@ def test_windows_in_one_call_are_those_one_by_one(calls):
     same(*found)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("most", [1, 5, *[pytest.param(n, marks=pytest.mark.slow) for n in (14, 15, 16, 29)]])
 def test_a_checkpoint_amid_a_stream_goes_on_to_the_bit(tmp_path, most, calls):
     whole, parts = trainer(), trainer()
@@ -137,6 +139,7 @@ def test_checkpoints_between_calls_go_on_to_the_bit(calls):
     same(everything(other)["model"], everything(whole)["model"])
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("row", [20, 40])
 def test_a_window_that_is_not_finite_is_skipped_as_on_the_tape(row, calls):
     found = []
@@ -168,6 +171,7 @@ def test_a_model_that_returns_another_kind_of_state_goes_one_by_one(calls):
     alike(*found, 1e-5)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["inputs", "targets", "resets"])
 def test_other_arrays_in_a_stream_are_read(name, calls):
     class Exchange:
@@ -229,7 +233,7 @@ def test_a_training_step_takes_streams(accumulate, tolerance, calls):
         alike(one, other, tolerance)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("every", [2, 3, 7])
 @pytest.mark.parametrize("batch_size", [1, 4])  # the last batch of 4 is smaller
 @pytest.mark.parametrize("clip", [{}, {"clip_norm": 0.1}, {"clip_value": 0.01}])

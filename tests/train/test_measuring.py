@@ -38,6 +38,7 @@ def mean_of(predictions, targets):
     return predictions.mean()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("compile", ["never", "always"])
 def test_a_metric_may_write_in_what_it_is_given(compile):
     def clipped(predictions, targets):
@@ -76,6 +77,7 @@ def test_metrics_are_means_over_batches_of_what_the_losses_saw():
     assert one.measure([(x, y)]) == {"loss": one.evaluate([(x, y)]), "accuracy": history["val_accuracy"][-1]}
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("loss_kind", ["batches", "loader", "stream"])
 def test_programs_measure_what_the_tape_measures(loss_kind):
     x, y = data()

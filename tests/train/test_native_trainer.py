@@ -95,6 +95,7 @@ def same(one, other, path=""):
         assert one == other or (one != one and other != other), path
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("clip", [{"clip_norm": 0.3}, {"clip_norm": None}, {"clip_value": 0.01}])
 def test_updates_in_one_call_are_those_one_by_one(clip, counts):
     found = []
@@ -122,6 +123,7 @@ def test_ends_after_max_steps_and_goes_on(counts):
     same(everything(parts), everything(whole))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("compile", ["auto", "always"])
 @pytest.mark.parametrize("most", [1, 9, *[pytest.param(n, marks=pytest.mark.slow) for n in (5, 10, 13, 20)]])
 def test_a_checkpoint_goes_on_to_the_bit(tmp_path, monkeypatch, most, compile):
@@ -206,6 +208,7 @@ def test_what_changes_at_every_batch_is_left_to_the_tape(monkeypatch):
     np.testing.assert_allclose(one.history["loss"], other.history["loss"], rtol=1e-4)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("callbacks", [[], [EveryStep()]])
 @pytest.mark.parametrize("clip", [{"clip_norm": 0.3}, {"clip_norm": None}, {"clip_norm": None, "clip_value": 0.01}])
 def test_what_is_not_finite_is_not_applied_and_named(callbacks, clip):
@@ -287,6 +290,7 @@ SCHEDULES = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_schedules_for_every_update(name, counts):
     found = []
@@ -320,7 +324,7 @@ class Reader(nn.Module):
         return self.head(y), state
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("most", [2, 5, 8])
 def test_streams_are_native_and_go_on_to_the_bit(tmp_path, counts, most):
     rng = np.random.default_rng(0)
@@ -364,6 +368,7 @@ class Tied(nn.Module):
         return self.layer(self.table(x))[0] @ self.table.weight.T
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("unused", [False, True])
 def test_groups_frozen_and_tied_parameters_and_schedules(unused, counts):
     rng = np.random.default_rng(0)
@@ -392,6 +397,7 @@ def test_groups_frozen_and_tied_parameters_and_schedules(unused, counts):
     assert program["optimizer"]["param_groups"] == tape["optimizer"]["param_groups"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_data_may_be_written_to_in_between(dtype, counts):
     found = []

@@ -109,6 +109,7 @@ def training(task):
     return made, trainer
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("stop", [3, 4, 5])
 def test_a_training_goes_on_to_the_bit(stop, tmp_path):
     from models.policy import Batches

@@ -65,6 +65,7 @@ def goes_on(path, steps, validated=False):
         np.testing.assert_array_equal(p.data, q.data)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("where", ["in an update", "between updates", "in validation", "at the end of an epoch"])
 def test_a_signal_lets_the_update_be_finished_and_saved(tmp_path, number, where, capsys):

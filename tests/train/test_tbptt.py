@@ -124,6 +124,7 @@ class Tagger(nn.Module):
         return self.head(ys), state
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("k1", "k2"), [(4, 4), (2, 5), (3, 9)])
 @pytest.mark.parametrize("with_resets", [False, True])
 def test_compiled_layers(k1, k2, with_resets):

@@ -202,6 +202,7 @@ def small(fallback="error", **options):
     return model, TrainStep(model, optim.SGD(model.parameters(), lr=0.1), nn.mse_loss, fallback=fallback, **options)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("clip", [{"clip_norm": 0.5}, {"clip_value": 0.001}])
 def test_large_parameters_of_one_gradient_are_clipped_once(clip):
     class Sum(nn.Module):
@@ -348,6 +349,7 @@ def by_hand(step, loader, n):
     return losses
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("words", [False, True])
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_many_steps_in_one_call_are_those_one_by_one(words, batch_size):

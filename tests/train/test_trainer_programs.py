@@ -94,6 +94,7 @@ def test_what_cannot_be_compiled():
         Trainer(model, optimizer, loss, compile="yes")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("k2", [None, 5])
 def test_streams_with_a_carried_state(k2):
     class Reader(nn.Module):

@@ -59,6 +59,7 @@ def test_an_empty_layout():
     assert layered({}, [], 20.0).centres == {}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["lstm", "mgu", "lru", "deltanet"])
 def test_programs(name):
     drawing = viz.program_dot(nn.Recurrent(nn.cell_by_name(name)(3, 4)))

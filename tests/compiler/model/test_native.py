@@ -42,6 +42,7 @@ def agree(dtype, function, *arrays):
     return native
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("layer", [nn.RNN, nn.LSTM, nn.GRU])
 def test_a_layer_with_a_head_and_a_loss(dtype, layer, batch_first):
@@ -95,6 +96,7 @@ def test_slices_transposes_and_joins(dtype):
     agree(dtype, function, numbers(6, 6))
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("weighted", [False, True])
@@ -125,6 +127,7 @@ def test_a_single_element_of_an_array(dtype):
     assert native.stages.host == []
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("padding", [None, 2])
 def test_rows_of_a_table_but_those_of_padding(dtype, padding):
     table, ids = nn.Embedding(5, 3, padding_idx=padding), np.array([[0, 2, 2], [4, 0, 1]], np.int32)

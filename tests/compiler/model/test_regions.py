@@ -176,7 +176,7 @@ MODELS = [
 ]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("model", MODELS)
 def test_models_and_their_gradients(model):
     plan = check(*called(model), native=True)
@@ -242,7 +242,7 @@ def traced(function, *arrays):
     return ModelProgram(tuple(inputs), captured, tuple(trace.draws), (), tuple(outputs))
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 @settings(max_examples=15)
 @given(data=st.data())
@@ -388,6 +388,7 @@ def test_random_functions_and_their_gradients_in_simpler_operations(case):
     check(function, *arrays)
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None)
 @given(functions())
 def test_random_functions_and_their_gradients_in_machine_code(case):

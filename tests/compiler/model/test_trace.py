@@ -32,6 +32,7 @@ def double():
     tr.set_default_dtype("float32")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("layer", [nn.RNN, nn.LSTM, nn.GRU])
 def test_a_layer_with_a_head_and_a_loss(layer, batch_first):

@@ -87,6 +87,7 @@ def plain_mlstm(cell, x):
     return np.stack(ys)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("mode", ["eager", "compiled"])
 @pytest.mark.parametrize(("kind", "plain"), [(nn.SLSTMCell, plain_slstm), (nn.MLSTMCell, plain_mlstm)])
 def test_gates_in_logarithms_are_those_of_the_paper(kind, plain, mode):

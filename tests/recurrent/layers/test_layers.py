@@ -41,6 +41,7 @@ def same(first, second):
         np.testing.assert_array_equal(a.numpy(), b.numpy())
 
 
+@pytest.mark.sampled(4)
 @every_layer
 def test_gradients_equal_finite_differences(make):
     layer = make(2, 2, num_layers=2, bidirectional=True, dtype="float64")

@@ -99,6 +99,7 @@ def start_of(layer, B, given):
 
 
 # few kinds of noise and examples, as each combination of those that a step sees is a program to compile
+@pytest.mark.slow
 @settings(max_examples=12)
 @given(layers(noise=("recurrent_dropout", "weight_dropout", "dropout")), calls())
 def test_evaluation_is_as_by_hand(layer, call):

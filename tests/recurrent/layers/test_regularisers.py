@@ -57,7 +57,7 @@ class Echo(nn.Cell):
 # ---- loops, the tape, and evaluation
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @each
 @pytest.mark.parametrize("reverse", [False, True])
 def test_compiled_equals_eager_and_draws_the_same(make, reverse):
@@ -65,7 +65,7 @@ def test_compiled_equals_eager_and_draws_the_same(make, reverse):
     agree(cell, draw((T, B, I)), draw_state(cell, B), reverse=reverse)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @each
 def test_gradients_with_frozen_masks(make):
     cell = make("float64")
@@ -97,6 +97,7 @@ def test_cells_keep_their_promises(name):
     check_cell(WRAPPED[name]("float32"), max_examples=3, max_time=3)
 
 
+@pytest.mark.sampled(2)
 @each
 @both_modes
 def test_a_seed_decides(make, mode):

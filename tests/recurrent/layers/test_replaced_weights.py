@@ -49,6 +49,7 @@ def test_a_tensor_takes_the_place_of_a_deleted_parameter(kind, mode):
         np.testing.assert_allclose(layer.weight_ih_l0.grad.numpy(), plain.weight_ih_l0.grad.numpy(), rtol=1e-10)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("mode", MODES)
 def test_every_option_reads_the_tensor(mode):
     layer = nn.GRU(3, 4, mode=mode, dtype="float64", bidirectional=True, checkpoint_every=2, learn_initial_state=True)

@@ -46,7 +46,7 @@ def shuffle_initial(layer):
 # ---- learned initial states
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @both_modes
 @each_kind
 def test_a_learned_state_is_where_every_row_begins(kind, mode):
@@ -136,7 +136,7 @@ def by_steps(cell, x, state=None):
     return tree.map(lambda *s: tr.stack(s), *states)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @both_modes
 @pytest.mark.parametrize("make", [nn.LSTMCell, Peephole], ids=["tuple", "dict"])
 def test_all_states_are_those_of_single_steps(make, mode):

@@ -78,6 +78,7 @@ FORWARD = [
 BACKWARD = [("sqrt at 0", tr.sqrt, 0.0, "sqrt"), ("root by power", lambda x: x**0.5, 0.0, "power")]
 
 
+@pytest.mark.sampled(2)
 @both_modes
 @pytest.mark.parametrize(("f", "value", "op"), [c[1:] for c in FORWARD], ids=[c[0] for c in FORWARD])
 def test_forward(f, value, op, mode):
@@ -130,6 +131,7 @@ def test_the_line_is_where_the_operation_is_written(mode):
     assert (error.step, error.row) == (0, 0)
 
 
+@pytest.mark.sampled(2)
 @both_modes
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("reverse", [False, True])
@@ -181,6 +183,7 @@ def test_a_step_before_a_hole_is_not_blamed(mode):
     assert (error.step, error.row) == (STEP, ROW)
 
 
+@pytest.mark.sampled(2)
 @both_modes
 def test_what_a_step_leaves_out_is_no_anomaly(mode):
     looked_at(nn.Recurrent(OneOp(lambda x: tr.where(x > 0, tr.log(tr.maximum(x, 0.5)), 0.0)), mode), sequence(0.0))
@@ -215,6 +218,7 @@ def test_what_was_given_is_named(mode):
     assert "holds nan" in str(caught(layer, sequence(np.nan)))
 
 
+@pytest.mark.sampled(2)
 @both_modes
 @pytest.mark.parametrize("seed", range(4))
 def test_random_masks_are_the_same_when_a_loop_is_run_again(seed, mode):
@@ -242,6 +246,7 @@ class Rooted(OneOp):
         return tr.log(h + 0.9), h
 
 
+@pytest.mark.sampled(2)
 @both_modes
 def test_layers_and_directions(mode):
     layer = nn.LSTM(2, 3, num_layers=2, bidirectional=True, dtype="float64", mode=mode)

@@ -64,6 +64,7 @@ LAYERS = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("lengths", [None, [2, 1]])

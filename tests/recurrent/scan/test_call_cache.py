@@ -150,6 +150,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", CHANGES)
 def test_changes_are_seen(name):
     tr.seed(0)

@@ -134,7 +134,7 @@ def make(kind, dtype="float32"):
     return cell, change
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize(
     ("kind", "dtype"), [*((k, "float32") for k in KINDS), ("attribute", "float64"), ("power", "float64")]
 )
@@ -151,7 +151,7 @@ def test_the_third_value_needs_no_trace(kind, dtype, traces):
     assert not any(isinstance(t, str) for t in traces)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("kind", ["attribute", "with a parameter", "comparison of tensors", "power", "division"])
 @settings(max_examples=6)
 @given(values=st.lists(st.floats(width=64) | st.sampled_from([0.1, -0.0, math.nan, 1e300, 5e-324, 1.5]), min_size=3))
@@ -202,7 +202,7 @@ def caught(cell):
         return 3.0
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("kind", DECIDING)
 def test_numbers_that_decide_are_frozen(kind, traces):
     cell = Cell(DECIDING[kind], alpha=0.5, beta=1.0)
@@ -312,6 +312,7 @@ def test_values_that_are_no_floats(value, power):
             run(cell, mode)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("power", [np.float64(1.0), np.float64(0.5), np.float64(2.0), np.float32(3.0)])
 def test_powers_by_numbers_of_numpy(power):
     check(Cell(lambda c, z, h: (tr.abs(z) + 0.1) ** c.power + 0.1 * h, power=power))

@@ -31,7 +31,7 @@ def both(cell, x, inputs, every, seed=0, **how):
     return found
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(15)
 @modes
 @directions
 @pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)
@@ -77,6 +77,7 @@ class Noisy(nn.Cell):
         return self.drop(h), h
 
 
+@pytest.mark.sampled(2)
 @modes
 def test_what_a_cell_draws(mode):
     """Steps run a second time with the numbers of the first; what is between the calls does not disturb them."""
@@ -96,6 +97,7 @@ def test_what_a_cell_draws(mode):
     assert_same(*grads)
 
 
+@pytest.mark.sampled(2)
 @modes
 def test_second_derivatives(mode):
     cell = nn.GRUCell(2, 2, dtype="float64")
@@ -253,6 +255,7 @@ LAYERS = {
 }
 
 
+@pytest.mark.sampled(4)
 @modes
 @pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
 def test_layers(make, mode):
@@ -265,7 +268,7 @@ def test_layers(make, mode):
     assert_same(*found)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 @modes
 @pytest.mark.parametrize("every", [None, 3])
 @pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)

@@ -103,6 +103,7 @@ RIGHT = {
 }
 
 
+@pytest.mark.sampled(2)
 @ignored
 @pytest.mark.parametrize("mode", ["eager", "auto"])
 @pytest.mark.parametrize("name", RIGHT)

@@ -73,6 +73,7 @@ def test_nothing_is_recorded_without_gradients():
     assert not h.requires_grad
 
 
+@pytest.mark.slow
 def test_long_sequences_do_not_reach_the_recursion_limit():
     cell = nn.GRUCell(1, 1)
     x = tr.tensor(np.zeros((3000, 1, 1)), dtype="float32", requires_grad=True)

@@ -44,6 +44,7 @@ class Marked(nn.Cell):
         return (h, self.square * x), h
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("every", [None, 2])
 def test_users_cells(mode, every):
@@ -76,6 +77,7 @@ class Echo(nn.Cell):
         return x @ self.weight_hh, h + x
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("around", [nn.VariationalDropout, nn.WeightDrop])
 def test_noise(mode, around):
@@ -98,6 +100,7 @@ def test_noise(mode, around):
     assert all(together(work))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("mode", MODES)
 def test_layers_with_all_noise_at_once(mode):
     """Shapes of other threads' masks would not fit, and gradients of shared parameters add up."""

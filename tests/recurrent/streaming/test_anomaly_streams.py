@@ -34,6 +34,7 @@ class Two(nn.Cell):
 PLACES = [(0, -1.0, "sqrt"), (1, 1e4, "exp"), (0, -3.0, "sqrt"), (1, -2.0, "divide")]
 
 
+@pytest.mark.sampled(2)
 @both_modes
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("width", [1, 3, 8, 17])
@@ -212,6 +213,7 @@ def learned(cell, times, bad=None, dy=1.0):
     return learner
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("times", [[3], [0, 1, 2, 3], [5], [6]])
 def test_a_derivative_that_is_carried_along_is_told_where_it_was_made(times):
     cell = Diagonal(inward=tr.sqrt)
@@ -230,6 +232,7 @@ def test_a_derivative_that_is_carried_along_is_told_where_it_was_made(times):
         learner.accumulate(np.ones_like(learner.step(x + 1).numpy()))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("noise", [0.0, 0.5])
 def test_a_derivative_of_an_output(noise):
     cell = Diagonal(outward=tr.sqrt, decay=0.0, noise=noise)
@@ -294,6 +297,7 @@ class Rooting(Diagonal):
         super().__init__(inward=tr.sqrt)
 
 
+@pytest.mark.sampled(3)
 @both_modes
 @pytest.mark.parametrize("k2", [4, 7])
 @pytest.mark.parametrize("every", [None, 2])

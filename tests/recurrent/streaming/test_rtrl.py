@@ -137,6 +137,7 @@ def compare(found, expected, tolerance):
         np.testing.assert_allclose(found[1][name], g, rtol=tolerance, atol=tolerance * scale, err_msg=name)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", [nn.LRUCell, nn.MinLSTMCell])
 def test_noise_of_each_step(kind):
     """Zoneout draws masks step by step, as the unrolled step does with the same seed."""
@@ -150,6 +151,7 @@ def test_noise_of_each_step(kind):
     assert not np.allclose(online(cell, xs, weights)[0][0], found[0][0])
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize(("T", "B", "I", "H"), [(12, 2, 3, 4), (1, 2, 1, 3), (30, 2, 2, 2)])
 def test_the_gradients_of_backpropagation_through_time(name, T, B, I, H):
@@ -170,6 +172,7 @@ def test_matrices_for_each_head():
         nn.RTRL(cell, 2, mode="compiled")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ["indrnn", "lru", "mingru", "leaky"])
 def test_float32(name):
     cell = CELLS[name](3, 8, dtype=np.float32)
@@ -180,6 +183,7 @@ def test_float32(name):
     compare(found, through_time(cell, xs, weights), 2e-5)
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(
     name=st.sampled_from([*CELLS]),
@@ -227,6 +231,7 @@ def test_finite_differences(name):
             assert found[parameter_name][at_entry] == pytest.approx(difference, rel=1e-5, abs=1e-7), parameter_name
 
 
+@pytest.mark.slow
 def test_gradients_reach_the_state_that_is_given():
     for name in ("lru", "leaky"):
         cell, xs = CELLS[name](3, 4, dtype=np.float64), xs_of(name, 5, 2, 3)
