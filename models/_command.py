@@ -1,4 +1,4 @@
-"""The command line of every model: its options, the folder of a run, going on with it, and using what it learnt.
+"""The command line of every model: its options, training, going on with it, and using what it learnt.
 
 A model's file ends with ``main = Command(...)``. ``main(["--epochs", "3"])`` trains: it calls the model's own
 ``train(run)`` and names the files that this wrote. ``main(["predict", ...])`` calls a function that uses the
@@ -9,40 +9,39 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import inspect
-import json
-import math
-import sys
 import tempfile
-import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.figure import Figure
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
-from tinygrad_rnn.errors import CheckpointError, TinygradError
-from tinygrad_rnn.storage.files import write_whole
-from tinygrad_rnn.train import PrintEpochs, Ranks, SaveCheckpoint, Trainer
-from tinygrad_rnn.train.alone import ALONE, Alone
+from tinygrad_rnn.errors import CheckpointError
+from tinygrad_rnn.train import Ranks
 
 from . import _options
-from ._parser import PROG, Parser, no_such
+from ._parser import PROG, Parser, above, at_least, count, folder, no_such, number
+from ._run import Run
+from ._weights import load
 
-KEY = "tinygrad_rnn.models"  # in the metadata of weights
-HASH = "tinygrad_rnn.sha256"  # there too, of that and of the weights
-# what safetensors, NumPy, JSON and constructors make of a damaged file
-UNREADABLE = (
-    *(SafetensorError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
-    *(RecursionError, MemoryError, ImportError),
-)
-AnyModule = TypeVar("AnyModule", bound=nn.Module)
+# what a model's file needs, here together
+__all__ = [
+    "Card",
+    "Command",
+    "Run",
+    "Use",
+    "above",
+    "at_least",
+    "count",
+    "folder",
+    "layer",
+    "load",
+    "number",
+    "predict",
+]
 AddOptions = Callable[[argparse.ArgumentParser], None]
 FORMS = {  # what goes in to what comes out, and an example
     "one to one": "a value to the next value",
@@ -183,258 +182,6 @@ class Command:
     def _add_out(self, parser: argparse.ArgumentParser) -> None:
         text = f"the folder of the run; default: out/{self.name}"
         parser.add_argument("--out", type=Path, default=Path("out", self.name), metavar="FOLDER", help=text)
-
-
-class Run:
-    """One training: its options and its folder, which appears with the first file.
-
-    Attributes
-    ----------
-    args : Namespace
-        The options.
-    files : list of Path
-        What was written, to be named at the end.
-    seconds : float
-        Of training.
-    losses : dict of lists
-        Of every epoch, by the name of the training's checkpoint.
-    ranks : Alone
-        The processes that share the training.
-    """
-
-    def __init__(self, model: str, args: argparse.Namespace, ranks: Alone = ALONE, out: Path | None = None):
-        self.model, self.args, self.ranks = model, args, ranks
-        self._out = out or args.out  # where this process writes
-        self.files: list[Path] = []
-        self.seconds = 0.0
-        self.losses: dict[str, list[float]] = {}
-
-    def path(self, name: str) -> Path:
-        """The path of a file that is about to be written; it is named at the end."""
-        path = self._hidden(name)
-        if path not in self.files:
-            self.files.append(path)
-        return path
-
-    def _hidden(self, name: str) -> Path:
-        self._out.mkdir(parents=True, exist_ok=True)
-        return self._out / name
-
-    def fit(
-        self, trainer: Trainer, train, validation=None, name: str = "checkpoint", quiet: bool = False, **limits
-    ) -> dict:
-        """``trainer.fit`` for --epochs epochs, from the last checkpoint with --resume; returns the history.
-
-        `name` is that of the checkpoint; a model with several trainings needs several. `quiet` prints nothing.
-        """
-        say = (lambda text: None) if quiet else print
-        checkpoint = self.args.out / f"{name}.safetensors"
-        trainer.ranks = self.ranks  # each of which takes its own random generators of a checkpoint
-        if self.args.lr is not None:
-            set_rate(trainer, self.args.lr)  # a checkpoint brings its own
-        if self.args.resume:
-            if checkpoint.exists():
-                trainer.load(checkpoint)
-                say(f"going on after epoch {trainer.epoch}, update {trainer.steps}")
-            else:
-                say(f"there is no checkpoint {checkpoint} yet: this begins at update 0")
-        elif not self.losses:  # the first training of a new run: nothing of an older one is taken up later
-            self.ranks.by_first(self._begin)
-        saver = SaveCheckpoint(checkpoint)
-        trainer.callbacks += [saver, *([] if quiet else [PrintEpochs()])]
-        before = trainer.seconds
-        try:
-            with warnings.catch_warnings():  # that a run which goes on was at its end is no news here
-                warnings.filterwarnings("ignore", "fit: nothing to do", UserWarning)
-                history = trainer.fit(train, validation, self.args.epochs, **limits)
-        except (KeyboardInterrupt, SystemExit) as stop:
-            raise self._interrupted(trainer, saver, stop) from None
-        earlier = f", {before:.1f} s of them before" if before else ""
-        epochs = "1 epoch" if trainer.epoch == 1 else f"{trainer.epoch} epochs"
-        say(f"trained for {epochs}, {trainer.seconds:.1f} s{earlier}")
-        self.seconds += trainer.seconds
-        self.losses[name] = history["loss"]
-        return history
-
-    def _begin(self) -> None:
-        """Remove the checkpoints of an older run, and keep the options of this one."""
-        self.args.out.mkdir(parents=True, exist_ok=True)
-        for old in self.args.out.glob("checkpoint*.safetensors"):
-            old.unlink()
-        _options.write(self.args, self.model)
-
-    def _interrupted(self, trainer: Trainer, saver: SaveCheckpoint, stop: BaseException) -> SystemExit:
-        """What ends the process after Ctrl-C or SIGTERM, having said how to go on."""
-        text = f"\ninterrupted after {trainer.seconds:.0f} s of training, at update {trainer.steps}"
-        if saver.saved is None:
-            text += ", before anything was saved"
-        else:
-            again = f"{PROG} {self.model} --out {self.args.out} --resume"
-            text += f"; update {saver.saved} is saved, go on with: {again}"
-        if isinstance(stop, KeyboardInterrupt):
-            return SystemExit(text)
-        print(text, file=sys.stderr)
-        return SystemExit(stop.code if isinstance(stop, SystemExit) else 1)
-
-    def save(self, model: nn.Module, settings: Mapping[str, Any], name: str = "weights", **facts) -> Path:
-        """Write the weights, with the settings that make the model anew and other facts that using it needs."""
-        path = self.path(f"{name}.safetensors")
-        text = json.dumps({"model": self.model, "settings": settings, "facts": facts}, default=listed)
-        arrays = {key: np.ascontiguousarray(array) for key, array in model.state_dict().items()}
-        write_whole(path, save(arrays, sealed(text, arrays)))
-        return path
-
-    def picture(self, figure: Figure, name: str) -> Path:
-        """Write a figure as PNG."""
-        path = self.path(name)
-        figure.savefig(path, dpi=110)
-        return path
-
-    def close(self, metrics: dict) -> None:
-        """Write the metrics, and say what was written."""
-        text = json.dumps({**metrics, "seconds": self.seconds, "losses": self.losses}, indent=1, default=listed)
-        write_whole(self.path("metrics.json"), f"{text}\n".encode())
-        if self.losses:
-            name = next(iter(self.losses)) if len(self.losses) == 1 else "checkpoint*"
-            print(f"kept in {self.args.out} for --resume: {name}.safetensors, options.json")
-        print("wrote:")
-        for path in self.files:
-            print(f"  {path}")
-
-
-def set_rate(trainer: Trainer, lr: float) -> None:
-    """Let a trainer that has not begun begin at another learning rate; schedules go on from there."""
-    for group in trainer.optimizer.param_groups:
-        initial = group.get("initial_lr", group["lr"])
-        group["lr"] *= lr / initial
-        group["initial_lr"] = lr
-
-
-# ---- files
-
-
-def load(args: argparse.Namespace, model: str, kind: Callable[..., AnyModule], name: str = "weights"):
-    """A trained model, made by ``kind(**settings)``, in evaluation mode, and the facts saved with it.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there are no weights.
-    CheckpointError
-        Naming the file, if it holds something else than the weights of this model.
-    """
-    path = args.out / f"{name}.safetensors"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: there are no weights; train first: {PROG} {model} --out {args.out}")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            about = json.loads(metadata.get(KEY, "{}"))
-            arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except UNREADABLE as error:
-        raise CheckpointError(f"{path}: cannot be read as weights: {error}") from None
-    about = about if isinstance(about, dict) else {}
-    if about.get("model") != model:
-        raise CheckpointError(f"{path}: got weights of {about.get('model', 'no model')}, wanted those of {model}")
-    if metadata != sealed(metadata[KEY], arrays):
-        raise CheckpointError(f"{path}: got damaged weights, or those of another version: the hash differs")
-    settings, facts = about.get("settings"), about.get("facts")
-    if not isinstance(settings, dict) or not isinstance(facts, dict):
-        raise CheckpointError(f"{path}: got weights without settings and facts, wanted what {model} writes")
-    entries = sum(array.size for array in arrays.values())
-    for key, value in settings.items():
-        if isinstance(value, int) and value > entries:  # it would be made in vain, and may not fit the memory
-            raise CheckpointError(f"{path}: got {key} = {value} for {entries} weights, wanted what {model} writes")
-    try:
-        module = kind(**settings)
-        module.load_state_dict(arrays)
-    except (*UNREADABLE, TinygradError) as error:
-        raise CheckpointError(f"{path}: got weights that do not fit their settings: {error}") from None
-    module.eval()
-    return module, Facts(path, facts)
-
-
-def sealed(text: str, arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """The metadata of weights: what is said of them, and a hash by which damage is seen."""
-    digest = hashlib.sha256(text.encode(errors="surrogatepass"))
-    for name in sorted(arrays):
-        digest.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode(errors="surrogatepass"))
-        digest.update(arrays[name].tobytes())
-    return {KEY: text, HASH: digest.hexdigest()}
-
-
-class Facts(dict):
-    """What is saved with weights; what is missing is told with the name of the file."""
-
-    def __init__(self, path: Path, facts: Mapping[str, Any]):
-        super().__init__(facts)
-        self.path = path
-
-    def __missing__(self, key: str) -> Any:
-        raise CheckpointError(f"{self.path}: got no {key!r} with the weights, wanted what the training writes")
-
-
-def listed(value):
-    """Arrays and NumPy numbers for JSON."""
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    raise TypeError(f"got {type(value).__name__}, wanted what JSON can hold")
-
-
-# ---- options
-
-
-def at_least(least: int) -> Callable[[str], int]:
-    """The type of an option that is an integer of at least `least`."""
-
-    def integer(text: str) -> int:
-        try:
-            number = int(text)
-        except ValueError:
-            number = least - 1
-        if number < least:
-            raise argparse.ArgumentTypeError(f"got {text!r}, wanted an integer of at least {least}")
-        return number
-
-    return integer
-
-
-def above(least: float) -> Callable[[str], float]:
-    """The type of an option that is a number above `least`."""
-
-    def number(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not least < value < math.inf:
-            raise argparse.ArgumentTypeError(f"got {text!r}, wanted a number above {least:g}")
-        return value
-
-    return number
-
-
-def folder(path: Path, what: str) -> Path:
-    """A folder of the user's; an error if there is none."""
-    if not path.is_dir():
-        found = "a file" if path.exists() else "no such folder"
-        raise NotADirectoryError(f"{path}: got {found}, wanted a folder of {what}")
-    return path
-
-
-def count(parser: argparse.ArgumentParser, name: str, default: int | None, what: str = "", least: int = 1) -> None:
-    """Add an option that is an integer of at least `least`."""
-    text = "; ".join([what] * bool(what) + [f"default: {default}"] * (default is not None))
-    parser.add_argument(name, type=at_least(least), default=default, metavar="N", help=text)
-
-
-def number(parser: argparse.ArgumentParser, name: str, default: float, what: str = "", least: float = 0.0) -> None:
-    """Add an option that is a number above `least`."""
-    text = f"{what}; default: {default:g}" if what else f"default: {default:g}"
-    parser.add_argument(name, type=above(least), default=default, metavar="X", help=text)
-
-
-# ---- models
 
 
 def layer(

@@ -1,12 +1,14 @@
-"""Command lines of the models: help that fits the terminal, and near misses of names."""
+"""Command lines of the models: help that fits the terminal, near misses of names, and types of options."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
+import math
 import shutil
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 
 # as they are called in a clone, and where they are installed with the package
 PROG = "python -m models" if __package__ == "models" else "tinygrad-rnn models"
@@ -82,3 +84,53 @@ class Parser(argparse.ArgumentParser):
         if near and value not in action.choices:
             raise argparse.ArgumentError(action, f"got {value!r}, which is no choice; did you mean {near[0]}?")
         super()._check_value(action, value)
+
+
+def at_least(least: int) -> Callable[[str], int]:
+    """The type of an option that is an integer of at least `least`."""
+
+    def integer(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(f"got {text!r}, wanted an integer of at least {least}")
+        return number
+
+    return integer
+
+
+def above(least: float) -> Callable[[str], float]:
+    """The type of an option that is a number above `least`."""
+
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not least < value < math.inf:
+            raise argparse.ArgumentTypeError(f"got {text!r}, wanted a number above {least:g}")
+        return value
+
+    return number
+
+
+def folder(path: Path, what: str) -> Path:
+    """A folder of the user's; an error if there is none."""
+    if not path.is_dir():
+        found = "a file" if path.exists() else "no such folder"
+        raise NotADirectoryError(f"{path}: got {found}, wanted a folder of {what}")
+    return path
+
+
+def count(parser: argparse.ArgumentParser, name: str, default: int | None, what: str = "", least: int = 1) -> None:
+    """Add an option that is an integer of at least `least`."""
+    text = "; ".join([what] * bool(what) + [f"default: {default}"] * (default is not None))
+    parser.add_argument(name, type=at_least(least), default=default, metavar="N", help=text)
+
+
+def number(parser: argparse.ArgumentParser, name: str, default: float, what: str = "", least: float = 0.0) -> None:
+    """Add an option that is a number above `least`."""
+    text = f"{what}; default: {default:g}" if what else f"default: {default:g}"
+    parser.add_argument(name, type=above(least), default=default, metavar="X", help=text)

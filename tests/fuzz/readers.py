@@ -19,7 +19,7 @@ import numpy as np
 import safetensors.numpy
 from PIL import Image
 
-from models import _command, _python, digits, sine
+from models import _command, _options, _python, _weights, digits, sine
 from tinygrad_rnn import data, nn, optim
 from tinygrad_rnn.errors import CheckpointError, DataError
 from tinygrad_rnn.storage import checkpoint
@@ -234,7 +234,7 @@ def read_scaler(path: Path) -> None:
 
 def scaler_seeds() -> list[bytes]:
     states = [data.MinMaxScaler().fit([[1, 2], [3, 5]]).state_dict(), data.StandardScaler().fit([1, 2, 3]).state_dict()]
-    return [json.dumps(state, default=_command.listed).encode() for state in states]
+    return [json.dumps(state, default=_weights.listed).encode() for state in states]
 
 
 def loader() -> data.DataLoader:
@@ -266,7 +266,7 @@ def options_seeds() -> list[bytes]:
     args = sine.main._parse(["--epochs", "3"])
 
     def write(path: Path) -> None:
-        _command._options.write(Namespace(**{**vars(args), "out": path.parent}), "sine")
+        _options.write(Namespace(**{**vars(args), "out": path.parent}), "sine")
         (path.parent / "options.json").rename(path)
 
     return [contents(write)]
@@ -376,7 +376,7 @@ READERS = {
     "options": Reader(read_options, options_seeds, (*JSON, b'"epochs"', b'"cell"'), "options.json", RUNS),
     "weights": Reader(read_weights, weights_seeds, (*JSON, b'"BF16"', b'"F16"'), "weights.safetensors", RUNS),
     "arrays": Reader(read_arrays, arrays_seeds, (*JSON, *NUMBERS, b'"BF16"', b"PK\1\2", b"'descr'"), errors=RUNS),
-    "settings": inside("weights", read_weights, weights_seeds, _command.sealed, RUNS),
+    "settings": inside("weights", read_weights, weights_seeds, _weights.sealed, RUNS),
     "checkpoint": Reader(read_checkpoint, checkpoint_seeds, (*JSON, b'"dict"', b'"BF16"'), errors=(CheckpointError,)),
     "state": inside("checkpoint", read_checkpoint, checkpoint_seeds, hashed, (CheckpointError,)),
 }

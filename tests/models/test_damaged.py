@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from models import __main__ as command
-from models import _command, _python, sine
+from models import _command, _python, _weights, sine
 from tinygrad_rnn.data import MinMaxScaler
 from tinygrad_rnn.errors import DataError
 
@@ -21,9 +21,9 @@ def folder_of(tmp_path, text=None, arrays=None):
     path = _command.Run("sine", Namespace(out=tmp_path)).save(sine.Predictor(**settings), settings, **facts)
     if text is not None or arrays is not None:
         with safe_open(path, "numpy") as file:
-            text = file.metadata()[_command.KEY] if text is None else text
+            text = file.metadata()[_weights.KEY] if text is None else text
         arrays = load_file(path) if arrays is None else arrays
-        save_file(arrays, path, _command.sealed(text, arrays))
+        save_file(arrays, path, _weights.sealed(text, arrays))
     return path
 
 
