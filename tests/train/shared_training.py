@@ -85,6 +85,8 @@ def run(case, folder):
     options = {"compile": "always" if "program" in case else "never"}
     if "metrics" in case:
         options["metrics"] = {"error": lambda predictions, targets: abs(predictions - targets).mean()}
+    if "accumulate" in case:
+        options["accumulate"] = 3
     if "nan" in case:
         train.data[0][:, -1] = np.nan
         options["nonfinite"] = "skip" if "skip" in case else "stop"

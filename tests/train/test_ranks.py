@@ -14,7 +14,7 @@ from tinygrad_rnn.train import Ranks, Trainer, sums
 from tinygrad_rnn.train.shares import bounds
 
 MPIEXEC = shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or shutil.which("mpiexec")
-CASES = ["pairs", "pairs metrics", "stream", "pairs program", "stream program"]
+CASES = ["pairs", "pairs metrics", "stream", "pairs program", "stream program", "pairs program accumulate"]
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from ..checks import is_number, is_whole, shown
+from ..checks import is_number, is_whole, shown, whole_number
 from ..optim import Optimizer, Schedule
 
 EVENTS = ("on_fit_start", "on_epoch_start", "on_step_end", "on_epoch_end", "on_interrupt", "on_fit_end")
@@ -72,6 +72,15 @@ def check_metrics(metrics: Any, loss: Any) -> dict[str, Callable[[Any, Any], Any
     if metrics and loss is None:
         raise ValueError("metrics: got some and a step function, which shows no predictions; wanted loss")
     return dict(metrics)
+
+
+def check_accumulate(accumulate: Any, optimizer: Optimizer) -> int:
+    """The number of batches that share an update."""
+    count = whole_number("accumulate", accumulate)
+    if count > 1 and optimizer.needs_closure:
+        kind = type(optimizer).__name__
+        raise ValueError(f"accumulate: got {count}, wanted 1, as {kind} computes the loss of a batch several times")
+    return count
 
 
 def check_callbacks(callbacks: Any) -> list[Any]:

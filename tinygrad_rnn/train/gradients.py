@@ -100,21 +100,17 @@ class ByProgram:
         arguments = self.arguments(batch)
         return self.run(arguments, self.find(arguments))
 
-    def run(self, arguments: tuple, found: Any, add: bool = False) -> float:
-        """The loss for arguments, by what :meth:`find` has found; gradients are left in the parameters.
-
-        With `add` they are added to those that are there.
-        """
+    def run(self, arguments: tuple, found: Any) -> float:
+        """The loss for arguments, by what :meth:`find` has found; gradients are left in the parameters."""
         from ..programs.gradients import Run
 
         if isinstance(found, str):
-            return self._on_the_tape(arguments, found, add)
+            return self._on_the_tape(arguments, found)
         run = Run(found)
         if self.accept is not None:
             self.accept(run.nest()[1])
         check_loss(run.loss, self.watch)
-        if not add:
-            self.optimizer.zero_grad()
+        self.optimizer.zero_grad()
         run.deposit()
         return run.loss
 
@@ -131,7 +127,7 @@ class ByProgram:
             return "a hook of a parameter wants to see its gradient, which a program does not show"
         return found
 
-    def _on_the_tape(self, arguments: tuple, reason: str, add: bool) -> float:
+    def _on_the_tape(self, arguments: tuple, reason: str) -> float:
         if reason and self.fallback == "error":
             result = self.programs.reject(arguments, {})
             loss = result if self.accept is None or not isinstance(result, tuple) else result[0]
@@ -146,8 +142,7 @@ class ByProgram:
         check_loss(value, self.watch)
         if self.fallback == "warn" or reason == CHANGES:  # which another run may meet elsewhere
             self.programs.warn(reason, 4)
-        if not add:
-            self.optimizer.zero_grad()
+        self.optimizer.zero_grad()
         loss.backward()
         return value
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import DataError, NonFiniteError
 from . import randomness, resume
+from .accumulation import Accumulation
 from .checks import EVENTS
 from .evaluation import Evaluation
 from .gradients import ByProgram, of_pairs, of_steps, of_windows, on_the_tape
@@ -25,7 +26,7 @@ from .state import TrainingState
 from .stopping import Stopping
 from .tbptt import TruncatedBPTT
 from .tiers import Tiered, Tiers
-from .updates import Outcome, Update, describe, outcomes, updater
+from .updates import Outcome, Update, applier, describe, outcomes, updater
 
 
 class Loop(Evaluation):
@@ -33,11 +34,13 @@ class Loop(Evaluation):
 
     progress: bool | None
     compile: str
+    accumulate: int
 
     def __init__(self) -> None:
         self.state = TrainingState()
         self.position = Position()
         self.stop_reason: str | None = None
+        self._accumulation = Accumulation()
         self._modes = Modes(self.model)
         self._interruption = Interruption()  # while fitting, the one that signals are noted in
         self._generators: dict[str, randomness.Generator] = {}  # of the model and its loss
@@ -58,13 +61,14 @@ class Loop(Evaluation):
         """Run epochs until a limit is reached; with `best`, end with the weights of the best one."""
         state = self.state
         length = len(train) if isinstance(train, Sized) else None
-        total = None if length is None or epochs is None else length * epochs
+        total = None if length is None or epochs is None else -(-length // self.accumulate) * epochs
         if rules.max_steps is not None:
             total = min(total or rules.max_steps, rules.max_steps)
         bar = self._bar = Progress(total, state.steps, self.progress if self.ranks.rank == 0 else False)
         self.position.begin(train)
         self._generators = resume.own_generators(self)
         self._modes.train()
+        self._accumulation.waiting = state.waiting
         with interruption() as self._interruption:
             try:
                 if self.stop_reason is None and (epochs is None or state.epoch < epochs):
@@ -96,36 +100,28 @@ class Loop(Evaluation):
 
     def _run_epoch(self, train: Iterable[Any], rules: Stopping, bar: Progress) -> None:
         """Updates until the batches, or a limit, run out."""
-        state, step_schedule, interruption = self.state, self.step_schedule, self._interruption
+        state, interruption, accumulation = self.state, self._interruption, self._accumulation
         if state.step_in_epoch == 0:
             self._call("on_epoch_start")
         self._at_boundary = False  # from here on, except in callbacks
-        on_step = [c.on_step_end for c in self.callbacks if hasattr(c, "on_step_end")]
+        on_step = any(hasattr(c, "on_step_end") for c in self.callbacks)
         limited = rules.max_steps is not None or rules.max_seconds is not None
         showing = bar.on
         before, started = state.seconds, time.perf_counter()
         for losses, norms, batch, error in self._outcomes(train, rules):
+            steps = state.steps
             for value, norm in zip(losses, norms):
-                if step_schedule is not None:
-                    step_schedule.step()
+                if norm is not None:
+                    self._count_update(norm)
                 state.loss = value
                 state.loss_sum += value
-                state.norm_sum += norm
-                state.steps += 1
                 state.step_in_epoch += 1
+            state.waiting = accumulation.waiting
             if error is not None:
                 self._skip(train, batch, error)
             if on_step or limited or showing or interruption.signal is not None or self.ranks.size > 1:
                 state.seconds = before + time.perf_counter() - started
-                self._at_boundary = True
-                for call in on_step:
-                    call(self)
-                self._check_signals()
-                self._at_boundary = False
-                if limited and self.stop_reason is None:
-                    self.stop_reason = rules.after_step(state.steps, state.seconds)
-                self.stop_reason = self.ranks.first(self.stop_reason)
-                bar.update(state.steps, state.loss)
+                self._after_updates(rules, bar, state.steps > steps or error is not None)
                 if self.stop_reason is not None:
                     break
         state.seconds = before + time.perf_counter() - started
@@ -134,6 +130,52 @@ class Loop(Evaluation):
                 f"train: got no batches in epoch {state.epoch + 1}, wanted at least one; a generator can be "
                 "iterated only once: pass a list or a DataLoader"
             )
+        self._at_boundary = True
+
+    def _count_update(self, norm: float) -> None:
+        """Count an update whose gradients had a norm."""
+        if self.step_schedule is not None:
+            self.step_schedule.step()
+        self.state.norm_sum += norm
+        self.state.steps += 1
+
+    def _after_updates(self, rules: Stopping, bar: Progress, call: bool) -> None:
+        """What stands between two batches: callbacks, if asked for, signals and limits."""
+        state = self.state
+        self._at_boundary = True
+        if call:
+            for callback in self.callbacks:
+                if hasattr(callback, "on_step_end"):
+                    callback.on_step_end(self)
+        self._check_signals()
+        self._at_boundary = False
+        if self.stop_reason is None:
+            self.stop_reason = rules.after_step(state.steps, state.seconds)
+        self.stop_reason = self.ranks.first(self.stop_reason)
+        bar.update(state.steps, state.loss)
+
+    def _update_with_rest(self, rules: Stopping, bar: Progress) -> None:
+        """Update with the last batches of an epoch, if they are fewer than those of an update."""
+        state, accumulation = self.state, self._accumulation
+        if not accumulation.waiting:
+            return
+        started, params = time.perf_counter(), resume.parameters(self.optimizer)
+        self._at_boundary = False
+        where = f"the last {accumulation.waiting} batches of epoch {state.epoch + 1}"
+        accumulation.take(params)
+        try:
+            norm = applier(self.optimizer, self.clip_norm, self.clip_value, self.nonfinite != "ignore")()
+        except FloatingPointError as error:
+            named = describe(self, None, None, where, error)
+            if self.nonfinite != "skip":
+                raise named from (None if named is error else error)
+            warnings.warn(f"skipped: {named}", RuntimeWarning, stacklevel=4)
+            self.optimizer.zero_grad()
+        else:
+            self._count_update(norm)
+        state.waiting = 0
+        state.seconds += time.perf_counter() - started
+        self._after_updates(rules, bar, True)
         self._at_boundary = True
 
     def _skip(self, train: Any, batch: Any, error: FloatingPointError) -> None:
@@ -147,7 +189,8 @@ class Loop(Evaluation):
             raise named from (None if named is error else error)
         if isinstance(train, TruncatedBPTT):
             train.discard()
-        self.optimizer.zero_grad()
+        if not state.waiting:
+            self.optimizer.zero_grad()
         state.step_in_epoch += 1
         state.skipped += 1
         if state.skipped == 1:
@@ -155,12 +198,13 @@ class Loop(Evaluation):
 
     def _end_epoch(self, validation: Any, rules: Stopping, restore_best: bool, bar: Progress) -> None:
         state = self.state
-        updates = state.step_in_epoch - state.skipped
+        self._update_with_rest(rules, bar)
+        batches, updates = state.step_in_epoch - state.skipped, state.steps - state.steps_before
         if not updates:
-            raise NonFiniteError(f"train: all {state.skipped} batches of epoch {state.epoch + 1} were skipped")
+            raise NonFiniteError(f"train: all {state.step_in_epoch} batches of epoch {state.epoch + 1} were skipped")
         started = time.perf_counter()
-        row = {"loss": state.loss_sum / updates}
-        row |= {name: total / updates for name, total in state.metric_sums.items()}
+        row = {"loss": state.loss_sum / batches}
+        row |= {name: total / batches for name, total in state.metric_sums.items()}
         if validation is not None:
             row |= {f"val_{name}": value for name, value in self._validate(validation).items()}
         row["lr"] = float(self.optimizer.param_groups[0]["lr"])
@@ -199,6 +243,7 @@ class Loop(Evaluation):
     def _outcomes(self, train: Any, rules: Stopping) -> Iterator[Outcome]:
         """Update with the batches of an epoch, from where it stands; many in one native call if possible."""
         state, done = self.state, self.state.step_in_epoch
+        self._accumulation.every = self.accumulate
         update, programs = self._update(train)
         if programs is None or not self._may_run_ahead() or not ManyBatches.fits(train):
             return outcomes(update, self.position.batches(train, done))
@@ -206,7 +251,7 @@ class Loop(Evaluation):
         if self._many is None:
             self._many = ManyBatches(train, lambda: programs, update, self.step_schedule)
         batches = self.position.batches(train, done, self._many.source.begin)
-        return self._many.epoch(batches, lambda: most - state.steps)
+        return self._many.epoch(batches, lambda: self._accumulation.batches(most - state.steps))
 
     def _may_run_ahead(self) -> bool:
         """Whether nothing in Python wants to run after every update."""
@@ -220,7 +265,7 @@ class Loop(Evaluation):
         metrics = self._watch() if self.metrics else None
         loss = None if metrics is None or self.loss_fn is None else metrics.noting(self.loss_fn)
         gradients = on_the_tape(self._loss_function(train, loss), self.optimizer, watch)
-        tape = updater(self, self.ranks.gradients(gradients, self.optimizer, train))
+        tape = updater(self, self.ranks.gradients(gradients, self.optimizer, train), self._accumulation)
         update, programs = self._tiered(train, tape, watch, metrics)
         if metrics is not None:
             of_all = functools.partial(self.ranks.weighed, self.metrics, data=train)
@@ -243,12 +288,14 @@ class Loop(Evaluation):
         stream = train if isinstance(train, TruncatedBPTT) else None
         parts = self.model, self.loss_fn, self.step_fn, self.optimizer, stream, self.compile, watch, metrics
         if self._programs is None or any(a is not b for a, b in zip(parts, self._parts)):
-            self._programs, self._parts = ProgramUpdates(self._by_program(stream, watch, metrics), None, None), parts
+            gradients = self._by_program(stream, watch, metrics)
+            self._programs, self._parts = ProgramUpdates(gradients, None, None, self._accumulation), parts
         programs = self._programs
         programs.clip_norm, programs.clip_value = self.clip_norm, self.clip_value
         by_program: Update = programs
         if ranks.size > 1:  # gradients by a program, the sum of all between them and the update
-            by_program = updater(self, ranks.gradients(programs.gradients, self.optimizer, train))
+            of_all = ranks.gradients(programs.gradients, self.optimizer, train)
+            by_program = updater(self, of_all, self._accumulation)
         if self.compile == "auto":
             weights = sum(p.size for p in resume.parameters(self.optimizer))
             by_program = Tiered(tape, by_program, Tiers(weights, self.state.worked, stream))

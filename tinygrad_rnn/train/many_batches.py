@@ -99,8 +99,8 @@ class ManyBatches:
             native.step.check()
         except FloatingPointError as error:
             source.accept(native.handed_on_in_vain())
-            return Outcome(losses.tolist(), norms.tolist(), source.batch(taken[len(losses)]), error)
-        return Outcome(losses.tolist(), norms.tolist())
+            return Outcome(losses, norms, source.batch(taken[len(losses)]), error)
+        return Outcome(losses, norms)
 
     def _prepare(self, item: Any) -> None:
         """Make the native call of many steps, after a first one of their kind."""

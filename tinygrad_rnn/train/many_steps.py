@@ -96,15 +96,19 @@ class ManySteps:
         given = [s.array if s.array.dtype.kind == "f" else s.array.take(rows[s.group], s.axis) for s in self.sources]
         self.step.runner.check([*state, *given], self.step.native.given)  # floats are not tested
 
-    def run(self, order: Sequence[Rows], state: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Run a batch for each rows that were read, from a state on; losses and norms of gradients.
+    def run(self, order: Sequence[Rows], state: Sequence[np.ndarray]) -> tuple[list[float], list[float | None]]:
+        """Run a batch for each rows that were read, from a state on; losses, and norms of each update.
 
         There are fewer if something is not finite before one of these updates, see :meth:`NativeStep.check`, and if the
         schedule ends.
         """
         self.done = 0
-        preview = None if self.schedule is None else self.schedule.preview(len(order))
-        count, step = len(order if preview is None else preview), self.step
+        count, step, preview = len(order), self.step, None
+        if self.schedule is not None:
+            updates = int(self._updates_of(count)[-1]) + 1
+            preview = self.schedule.preview(updates)
+            if preview is not None and len(preview) < updates:
+                count = min(count, step.accumulation.batches(len(preview)))
         for rows, parts in zip(self.orders, zip(*order[:count])):
             rows[: count * parts[0].size] = np.concatenate(parts)
         for target, a in zip(self.carried, state):
@@ -125,16 +129,20 @@ class ManySteps:
                 bits.state = drawn
                 self._draw(min(done + int(step.status[0] != 0), count), self._draws)
             step.settle(done)
-        return self.losses[:done].astype(np.float64), self.norms[:done]
+        return self.losses[:done].tolist(), step.norms(self.norms[:done].tolist())
 
     def _foresee(self, count: int, preview: Any) -> None:
         """Write the options of the next updates; for each batch those of the update that it is part of."""
-        step = self.step
-        of_batch = (step.accumulation.waiting + np.arange(count)) // step.every
+        step, of_batch = self.step, self._updates_of(count)
         tables = [np.empty((int(of_batch[-1]) + 1, table.shape[1])) for table in self.options]
         step.foresee(tables, preview)
         for table, options in zip(self.options, tables):
             table[:count] = options[of_batch]
+
+    def _updates_of(self, count: int) -> np.ndarray:
+        """For each of the next batches, which update from here on it is part of."""
+        accumulation = self.step.accumulation
+        return (accumulation.waiting + np.arange(count)) // accumulation.every
 
     def handed_on(self) -> Any:
         """The state that the last step that was finished has handed on."""

@@ -11,7 +11,7 @@ from .. import config
 from ..checks import shown
 from ..core import Tensor, tree
 
-Update = Callable[[Any], tuple[float, float]]  # as in updates
+Update = Callable[[Any], tuple[float, float | None]]  # as in updates
 Functions = Mapping[str, Callable[[Any, Any], Any]]
 
 
@@ -81,7 +81,7 @@ class Watch:
         ``of_all(found)`` are those of the whole batch, from those of the part that is run here.
         """
 
-        def measured(batch: Any) -> tuple[float, float]:
+        def measured(batch: Any) -> tuple[float, float | None]:
             self._found = None
             result = update(batch)
             total = sums()

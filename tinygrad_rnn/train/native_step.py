@@ -18,7 +18,7 @@ from ..core import Tensor
 from ..errors import CompileError, NonFiniteError
 from ..optim import Optimizer, clip_grad_norm_
 from ..optim.buckets import Bucket, LargeBucket
-from .accumulation import Accumulation
+from .accumulation import Accumulation, check_gradients
 from .gradients import check_loss
 
 LARGE = 1 << 16  # bytes of a gradient from which on new memory costs more than the copy
@@ -97,6 +97,11 @@ class NativeStep:
         stages = self.native.stages
         self.updates: list[Update] = []
         self.grads: dict[int, np.ndarray] = {}  # after clipping, by the id of the parameter
+        self.found: dict[int, np.ndarray] = {}  # those of one batch that is watched before others are added
+        if watch and self.every > 1:
+            grads = self.found = {i: self._contiguous(grad) for i, grad in grads.items()}
+            for array in (self.native.outputs[0], *grads.values()):
+                stages.finite(array.reshape(-1), self.status)
         runs: list[tuple[dict[str, Any], Bucket, int, int, np.ndarray]] = []
         for group, bucket in self.buckets:
             present = [id(p) in grads for p in bucket.params]
@@ -121,6 +126,14 @@ class NativeStep:
                 runs.append((group, bucket, first, last, part))
         with stages.last_of_group():
             self._add_update_of(runs, clip_norm, clip_value, watch)
+
+    def _contiguous(self, grad: np.ndarray) -> np.ndarray:
+        """A gradient, copied if it has to be."""
+        if grad.flags.c_contiguous:
+            return grad
+        copied = np.empty(grad.shape, grad.dtype)
+        self.native.stages.copy(grad, copied)
+        return copied
 
     def _collect(self, found: np.ndarray, flat: np.ndarray) -> None:
         """Copy a gradient to where the update reads it, or add it to those of the batches before."""
@@ -207,16 +220,33 @@ class NativeStep:
         stages.run_steps(count, self.status, self.accumulation.waiting, self.every)
 
     @property
-    def norm(self) -> float:
-        """Of the last gradients together, before clipping; 0 without `clip_norm`."""
-        return float(self.measured[1])
+    def norm_of_last(self) -> float | None:
+        """Norm of the last gradients before clipping; 0 without `clip_norm`, None if they wait."""
+        return None if self.accumulation.waiting else float(self.measured[1])
+
+    def norms(self, found: list[float]) -> list[float | None]:
+        """For each of the last batches, that were settled, the norm of its update; None if it waits for one.
+
+        `found` are the norms of the last batches of updates, at the places of these batches.
+        """
+        every = self.every
+        if every == 1:
+            return [*found]
+        first = (self.accumulation.waiting - len(found)) % every  # in its group
+        return [norm if (first + k) % every == every - 1 else None for k, norm in enumerate(found)]
 
     def check(self) -> None:
-        """Raise FloatingPointError if the last run has ended before an update that was not finite."""
+        """Raise FloatingPointError if the last run has ended before an update that was not finite.
+
+        Batches that wait are left alone if that is the batch's own loss or gradient, and else wait no longer.
+        """
         if not self.status[0]:
             return
         loss = float(self.native.outputs[0].item())
         check_loss(loss, True)
+        if self.every > 1:
+            check_gradients(self.params, [self.found[id(p)] for p in self.params])
+            self.accumulation.waiting = 0  # their sum is not finite
         if self.clipping != (None, None):
             clip_grad_norm_(self.params, math.inf, error_if_nonfinite=True)
         raise NonFiniteError("gradients: got NaN or infinity")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
-from ..core import Tensor
 from .accumulation import Accumulation
 from .fast_path import MOST, FastPath, signature
 from .gradients import ByProgram
 from .resume import parameters
-from .updates import applier, by_closure
+from .updates import applier, by_closure, in_groups
 
 
 class ProgramUpdates:
@@ -43,10 +42,11 @@ class ProgramUpdates:
         self._paths: dict[tuple | None, Any] = {}  # by the signature of a batch
         self._steps: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()  # by the program; or why not
 
-    def __call__(self, batch: Any) -> tuple[float, float]:
-        """Update the parameters with a batch; the loss before, and the norm of the gradients, if clipped.
+    def __call__(self, batch: Any) -> tuple[float, float | None]:
+        """Update the parameters with a batch; the loss before, and the norm of gradients, 0 if not clipped.
 
-        Where several batches share an update, all but the last one of them leave their gradients in the parameters.
+        Where several batches share an update, all but the last one of them leave their gradients in the parameters,
+        and None in place of the norm.
 
         Raises
         ------
@@ -59,7 +59,7 @@ class ProgramUpdates:
             native = self.last = path.native
             value = path.run(batch)
             native.check()
-            return value, native.norm
+            return value, native.norm_of_last
         arguments = gradients.arguments(batch)
         found = gradients.find(arguments)
         native = None if isinstance(found, str) else self._native_step(found)
@@ -74,28 +74,17 @@ class ProgramUpdates:
             if gradients.accept is not None:
                 gradients.accept(native.nest(found)[1])
             native.check()
-            return value, native.norm
+            return value, native.norm_of_last
         self.last = None
+        optimizer, run = gradients.optimizer, lambda: gradients.run(arguments, found)
+        how = self.clip_norm, self.clip_value, gradients.watch
+        if optimizer.needs_closure:
+            return by_closure(optimizer, run, *how), 0.0
+        apply = applier(optimizer, *how)
         if not self.accumulation.plain:
-            return self._accumulate(arguments, found)
-        if gradients.optimizer.needs_closure:
-            how = self.clip_norm, self.clip_value, gradients.watch
-            return by_closure(gradients.optimizer, lambda: gradients.run(arguments, found), *how), 0.0
-        value = gradients.run(arguments, found)
-        return value, applier(gradients.optimizer, self.clip_norm, self.clip_value, gradients.watch)()
-
-    def _accumulate(self, arguments: tuple, found: Any) -> tuple[float, float]:
-        """Add the gradients of a batch to those that wait, and update with their mean once there are enough."""
-        accumulation, optimizer = self.accumulation, self.gradients.optimizer
-        value = self.gradients.run(arguments, found, accumulation.waiting > 0)
-        accumulation.waiting += 1
-        if accumulation.waiting < accumulation.every:
-            return value, 0.0
-        count, accumulation.waiting = accumulation.waiting, 0
-        for p in parameters(optimizer):
-            if p.grad is not None:
-                p.grad = Tensor(p.grad.data / count)
-        return value, applier(optimizer, self.clip_norm, self.clip_value, self.gradients.watch)()
+            return in_groups(self.accumulation, parameters(optimizer), run, gradients.watch, apply)
+        value = run()
+        return value, apply()
 
     # ---- the native call
 

@@ -57,7 +57,7 @@ class Ranks(Alone):
     -----
     What counts in the loss is weighed by rows: a loss that is a mean over something else, such as the steps that a
     mask leaves, is the mean of the means of the parts. Gradients of n parameters cost each process about ``2 n``
-    elements sent and received for an update, whatever the number of processes.
+    elements sent and received for a batch, whatever the number of processes.
 
     Examples
     --------
@@ -124,7 +124,7 @@ class Ranks(Alone):
                 "model, optimiser or schedules": repr(layout),
                 "settings": _settings(trainer),
                 "limits": repr(limits),
-                "position": (state.epoch, state.steps, state.step_in_epoch),
+                "position": (state.epoch, state.steps, state.step_in_epoch, state.waiting),
                 "batches": repr(share.fingerprint()),
             }
         except Exception as e:
@@ -304,8 +304,8 @@ def _settings(trainer: Any) -> str:
     """What an update does besides the weights: options of the optimiser, clipping, schedules, metrics."""
     groups = [{k: v for k, v in group.items() if k != "params"} for group in trainer.optimizer.param_groups]
     schedules = [s and s.state_dict() for s in (getattr(trainer, name) for name in resume.SCHEDULES)]
-    own = trainer.clip_norm, trainer.clip_value, trainer.nonfinite, trainer.compile, [*trainer.metrics]
-    return repr((groups, schedules, own))
+    own = trainer.clip_norm, trainer.clip_value, trainer.nonfinite, trainer.compile, trainer.accumulate
+    return repr((groups, schedules, own, [*trainer.metrics]))
 
 
 def _in_order(values: np.ndarray) -> float:

@@ -15,7 +15,7 @@ from .parts import Parts
 from .state import TrainingState, Weights, check_weights, entries
 
 SCHEDULES = ("schedule", "step_schedule")
-PARTS = ["training", "classes", "parameters", "model", "optimizer", *SCHEDULES, "loader", "generators"]
+PARTS = ["training", "classes", "parameters", "model", "gradients", "optimizer", *SCHEDULES, "loader", "generators"]
 
 
 # ---- weights
@@ -105,6 +105,20 @@ def _layout(trainer: Parts) -> list[list[Any]]:
     ]
 
 
+def _waiting(trainer: Parts) -> Weights:
+    """Copies of the gradients of batches that wait for an update with others."""
+    if not trainer.state.waiting:
+        return {}
+    named = zip(names(trainer.model, trainer.optimizer), parameters(trainer.optimizer))
+    return {name: p.grad.data.copy() for name, p in named if p.grad is not None}
+
+
+def _check_waiting(saved: Any, trainer: Parts) -> None:
+    """Raise CheckpointError unless these are gradients of some parameters."""
+    own = {n: p.data for n, p in zip(names(trainer.model, trainer.optimizer), parameters(trainer.optimizer))}
+    check_weights("gradients", saved, {name: own[name] for name in own if not isinstance(saved, dict) or name in saved})
+
+
 def own_generators(trainer: Parts) -> dict[str, randomness.Generator]:
     """Random generators found on the model and its loss, by path."""
     return randomness.find({"model": trainer.model, "loss": trainer.loss_fn, "step": trainer.step_fn})
@@ -118,6 +132,7 @@ def collect(trainer: Parts) -> dict[str, Any]:
         "classes": _classes(trainer),
         "parameters": _layout(trainer),
         "model": weights(trainer.model, trainer.optimizer),
+        "gradients": _waiting(trainer),
         "optimizer": trainer.optimizer.state_dict(),
         **{name: None if s is None else s.state_dict() for name, s in schedules.items()},
         "loader": trainer.position.to_dict(),
@@ -145,6 +160,7 @@ def restore(trainer: Parts, saved: Any) -> None:
     check_weights("model", saved["model"], own)
     _check_layout(saved["parameters"], _layout(trainer))
     state = TrainingState.from_dict(saved["training"])
+    _check_waiting(saved["gradients"], trainer)
     for name in ("best_weights", "last_weights"):
         if getattr(state, name) is not None:
             check_weights(f"training: {name}", getattr(state, name), own)
@@ -174,6 +190,9 @@ def restore(trainer: Parts, saved: Any) -> None:
             parts[name].load_state_dict(old)
         raise
     trainer.state, trainer.position = state, position
+    if state.waiting:
+        for name, p in zip(names(trainer.model, trainer.optimizer), parameters(trainer.optimizer)):
+            p.grad = Tensor(np.array(saved["gradients"][name])) if name in saved["gradients"] else None
     randomness.restore(shared, generators["shared"])
     randomness.restore(mine, generators["own"])
     trainer.ranks.resumed(generators)

@@ -25,6 +25,10 @@ class TrainingState:
     ----------
     epoch, steps : int
         Finished epochs, updates.
+    steps_before : int
+        Updates at the end of the last epoch.
+    waiting : int
+        Batches whose gradients wait for an update with others.
     step_in_epoch, skipped : int
         Batches of this epoch so far, and how many of them brought no update.
     seconds, seconds_before : float
@@ -32,9 +36,9 @@ class TrainingState:
     loss : float
         Of the last batch.
     loss_sum, norm_sum : float
-        Over the updates of this epoch.
+        Over the batches of this epoch that were finite, and over its updates.
     metric_sums : dict of float
-        Likewise, of each metric.
+        Of each metric, over the same batches as the losses.
     history : History
     best : Best
     best_weights : dict of arrays, optional
@@ -46,6 +50,8 @@ class TrainingState:
 
     epoch: int = 0
     steps: int = 0
+    steps_before: int = 0
+    waiting: int = 0
     step_in_epoch: int = 0
     skipped: int = 0
     seconds: float = 0.0
@@ -81,7 +87,7 @@ class TrainingState:
         self.step_in_epoch = self.skipped = 0
         self.loss_sum = self.norm_sum = 0.0
         self.metric_sums = {}
-        self.seconds_before = self.seconds
+        self.seconds_before, self.steps_before = self.seconds, self.steps
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as numbers, lists, dicts and arrays."""
@@ -101,7 +107,7 @@ class TrainingState:
             If `saved` holds something else.
         """
         values = fields("training", saved, cls)
-        for name in ("epoch", "steps", "step_in_epoch", "skipped"):
+        for name in ("epoch", "steps", "steps_before", "waiting", "step_in_epoch", "skipped"):
             number(f"training: {name}", values[name], whole=True)
         for name in ("seconds", "seconds_before", "loss", "loss_sum", "norm_sum"):
             values[name] = float(number(f"training: {name}", values[name]))

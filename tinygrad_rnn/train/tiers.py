@@ -114,7 +114,7 @@ class Tiered:
     def __init__(self, tape: Update, program: Any, tiers: Tiers):
         self.tape, self.program, self.tiers = tape, program, tiers
 
-    def __call__(self, batch: Any) -> tuple[float, float]:
+    def __call__(self, batch: Any) -> tuple[float, float | None]:
         if self.tiers.is_hot(batch):
             return self.program(batch)
         self.program.last = None

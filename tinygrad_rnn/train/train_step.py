@@ -15,7 +15,7 @@ from ..errors import DataError
 from ..optim import Optimizer
 from .accumulation import Accumulation
 from .batches import check_batches
-from .checks import check_parts, check_positive
+from .checks import check_accumulate, check_parts, check_positive
 from .gradients import of_pairs, of_windows
 from .many_batches import ManyBatches
 from .program_updates import ProgramUpdates
@@ -87,7 +87,7 @@ class TrainStep:
         self.model, self.optimizer, self.loss = model, optimizer, loss
         self.clip_norm, self.clip_value = clip_norm, clip_value
         self.fallback = one_of("fallback", fallback, ("warn", "error"))
-        self.accumulate = whole_number("accumulate", accumulate)
+        self.accumulate = check_accumulate(accumulate, optimizer)
         self._accumulation = Accumulation(self.accumulate)
         self._updates: dict[bool, ProgramUpdates] = {}  # of pairs, and of the last stream
         self._many: ManyBatches | None = None  # over the rows of the last loader

@@ -16,7 +16,16 @@ from ..storage.checkpoint import read, write
 from . import resume
 from .alone import ALONE, Alone
 from .batches import check_batches
-from .checks import COMPILE, NONFINITE, check_callbacks, check_metrics, check_parts, check_positive, check_schedules
+from .checks import (
+    COMPILE,
+    NONFINITE,
+    check_accumulate,
+    check_callbacks,
+    check_metrics,
+    check_parts,
+    check_positive,
+    check_schedules,
+)
 from .loop import Loop
 from .stopping import Best, Stopping
 from .tbptt import TruncatedBPTT
@@ -43,10 +52,17 @@ class Trainer(Loop):
         after every update.
     clip_norm, clip_value : float, optional
         Clip gradients by their norm together, or by value.
+    accumulate : int
+        Update after so many batches, by the mean of their gradients, as with one batch of all their rows; at the end
+        of an epoch by those of as many as are left. A *step* is an update, in `step_schedule`, ``max_steps``, `steps`
+        and ``on_step_end``; losses and metrics are means over batches. Ctrl-C, SIGTERM and ``max_seconds`` end a
+        training between two batches: the gradients of those that wait for an update add up in the parameters, and are
+        part of a checkpoint.
     nonfinite : "stop", "skip" or "ignore"
         What to do before an update whose loss or gradients hold NaN or infinity: end with an error that names the
         batch; go on with the next batch (a warning names it, and the history counts them as "skipped"); or update
-        all the same. What :func:`tinygrad_rnn.detect_anomaly` finds is treated alike.
+        all the same. What :func:`tinygrad_rnn.detect_anomaly` finds is treated alike. A batch that is skipped has no
+        part in its update with others, for which one more is taken.
     compile : {"auto", "always", "never"}
         Whether an update (forward, loss, backward, clipping, update) is one program, see :class:`TrainStep`, whose
         numbers are those of the tape but for rounding. "always": it is, and a CompileError says why if a program
@@ -115,6 +131,7 @@ class Trainer(Loop):
         step_schedule: Schedule | None = None,
         clip_norm: float | None = None,
         clip_value: float | None = None,
+        accumulate: int = 1,
         nonfinite: str = "stop",
         compile: str = "auto",
         metrics: Mapping[str, Callable[[Any, Any], Any]] | None = None,
@@ -126,6 +143,7 @@ class Trainer(Loop):
         check_schedules(optimizer, schedule, step_schedule)
         check_positive("clip_norm", clip_norm)
         check_positive("clip_value", clip_value)
+        self.accumulate = check_accumulate(accumulate, optimizer)
         one_of("nonfinite", nonfinite, NONFINITE, f"one of {', '.join(map(repr, NONFINITE))}")
         self.model, self.optimizer, self.loss_fn, self.step_fn = model, optimizer, loss, step
         self.schedule, self.step_schedule = schedule, step_schedule
@@ -240,6 +258,7 @@ class Trainer(Loop):
         if epochs is None and max_steps is None and max_seconds is None:
             raise ValueError("epochs: got None, wanted a number, or max_steps or max_seconds")
         check_positive("epochs", epochs, whole=True)
+        self.accumulate = check_accumulate(self.accumulate, self.optimizer)
         restore_best = flag("restore_best", restore_best)
         if self.model is None and self.loss_fn is not None:
             raise TypeError("model: got None, wanted a module or a function, or a trainer with step=")
@@ -274,8 +293,9 @@ class Trainer(Loop):
     def state_dict(self) -> dict[str, Any]:
         """Everything that :meth:`fit` needs to resume, as a nest of arrays, numbers, strings, lists and dicts.
 
-        Model, optimiser, schedules, position in the batches, history, best weights and random generators: the
-        package's, those behind ``random`` and ``np.random``, and those found on model, loss and loader.
+        Model, optimiser, gradients that wait for an update, schedules, position in the batches, history, best weights
+        and random generators: the package's, those behind ``random`` and ``np.random``, and those found on model, loss
+        and loader.
         """
         return resume.collect(self)
 

@@ -8,15 +8,19 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..core import Tensor
 from ..errors import NonFiniteDataError, NonFiniteError
 from ..optim import Optimizer, clip_grad_norm_, clip_grad_value_
 from . import resume
+from .accumulation import Accumulation, NonFiniteGradient
 from .batches import find_nonfinite
 from .gradients import GradientsOf
 from .parts import Parts
 from .tbptt import TruncatedBPTT
 
-Update = Callable[[Any], tuple[float, float]]  # from a batch to its loss and the norm of its gradients, if measured
+# From a batch to its loss, and the norm of the gradients that it was updated with, 0 if not measured; None if the batch
+# waits for an update with others.
+Update = Callable[[Any], tuple[float, float | None]]
 
 
 class Outcome(NamedTuple):
@@ -24,15 +28,17 @@ class Outcome(NamedTuple):
 
     Attributes
     ----------
-    losses, norms : lists of float
-        Of those with which there were updates.
+    losses : list of float
+        Of those that were finite.
+    norms : list of float or None
+        For each of them that of the gradients of its update; None if it waits for one.
     batch : Any
         The one after these that was not finite, if `error` is there.
     error : FloatingPointError or None
     """
 
     losses: list[float]
-    norms: list[float]
+    norms: list[float | None]
     batch: Any = None
     error: FloatingPointError | None = None
 
@@ -52,22 +58,39 @@ def outcome(update: Update, batch: Any) -> Outcome:
     return Outcome([loss], [norm])
 
 
-def updater(trainer: Parts, gradients: GradientsOf) -> Update:
-    """A function that updates the parameters with a batch.
+def updater(trainer: Parts, gradients: GradientsOf, accumulation: Accumulation) -> Update:
+    """A function that updates with a batch, or with the last one of those that share an update.
 
     It raises FloatingPointError before the update if the loss or a gradient is not finite, unless the trainer
     ignores that.
     """
     how = trainer.clip_norm, trainer.clip_value, trainer.nonfinite != "ignore"
-    apply = applier(trainer.optimizer, *how)
+    apply, params = applier(trainer.optimizer, *how), resume.parameters(trainer.optimizer)
 
     def update(batch):
         if trainer.optimizer.needs_closure:
             return by_closure(trainer.optimizer, lambda: gradients(batch), *how), 0.0
-        value = gradients(batch)
-        return value, apply()
+        if accumulation.plain:
+            value = gradients(batch)
+            return value, apply()
+        return in_groups(accumulation, params, lambda: gradients(batch), how[-1], apply)
 
     return update
+
+
+def in_groups(
+    accumulation: Accumulation,
+    params: list[Tensor],
+    gradients: Callable[[], float],
+    watch: bool,
+    apply: Callable[[], float],
+) -> tuple[float, float | None]:
+    """Add a batch to those that wait, and update once there are enough; its loss, and the norm."""
+    value = accumulation.add(params, gradients, watch)
+    if not accumulation.full:
+        return value, None
+    accumulation.take(params)
+    return value, apply()
 
 
 def by_closure(
@@ -111,18 +134,19 @@ def applier(
 
 
 def describe(trainer: Parts, train: Any, batch: Any, where: str, error: FloatingPointError) -> FloatingPointError:
-    """The error that says what is not finite in the batch called `where`, and why."""
+    """The error that says what is not finite in the batch, or the update, called `where`, and why."""
     if isinstance(train, TruncatedBPTT):
         batch = train.inputs[batch.first : batch.stop], train.targets[batch.first : batch.stop]
-    data = find_nonfinite(batch, trainer.step_fn is None)
+    data = None if batch is None else find_nonfinite(batch, trainer.step_fn is None)
     if data is not None:
         return NonFiniteDataError(f"{data} in {where}, wanted finite numbers ({error})")
     text = str(error).partition(", wanted")[0]
     if text.startswith("loss: "):
         return NonFiniteError(f"{text} for {where}, wanted a finite number")
     params = resume.parameters(trainer.optimizer)
+    culprit = error.parameter if isinstance(error, NonFiniteGradient) else None
     for name, p in zip(resume.names(trainer.model, trainer.optimizer), params):
-        if p.grad is not None and not np.isfinite(p.grad.data).all():
+        if p is culprit or (culprit is None and p.grad is not None and not np.isfinite(p.grad.data).all()):
             text = text if text.startswith("gradients: ") else "gradients: got NaN or infinity"
             return NonFiniteError(f"{text} for {where}, wanted finite ones; look at {name}")
     error.args = (f"{error}, for {where}",)  # raised elsewhere, such as by detect_anomaly()
