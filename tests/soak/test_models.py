@@ -12,8 +12,7 @@ from .checks import Mismatch
 from .model_case import Case, run_model_case
 
 
-@pytest.mark.sampled(2)
-@pytest.mark.parametrize("number", [n if n < 2 else pytest.param(n, marks=pytest.mark.slow) for n in range(60)])
+@pytest.mark.parametrize("number", [n if n < 2 else pytest.param(n, marks=pytest.mark.slow) for n in range(12)])
 def test_a_few_models(number):
     coverage = Coverage()
     run_model_case(0, number, coverage)
@@ -27,7 +26,6 @@ def test_models_are_drawn_from_their_numbers():
 
 
 @pytest.mark.slow
-@pytest.mark.sampled(3)
 @pytest.mark.parametrize("part", [NativeProgram, Runner])
 def test_mistakes_of_programs_are_seen(part, monkeypatch):
     run = part.run
