@@ -37,7 +37,7 @@ def test_outputs_and_every_gradient(case):
     assert set(module_cache._loaded) <= files, "other sizes are the same program"
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @some(SINGLE)
 def test_one_feature(case):
     for I, H in ((1, 1), (1, 3), (3, 1)):

@@ -41,6 +41,7 @@ def test_differences(name):
 
 
 @pytest.mark.slow
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", RANKED)
 def test_in_float32(name):
     cell, x, state = arguments(name, 3, 5, np.float32)
@@ -142,11 +143,11 @@ def test_random_programs_and_their_adjoints():
 
 @pytest.mark.slow
 def test_many_random_programs_and_their_adjoints():
-    for seed in range(60, 1500):
+    for seed in range(60, 400):
         check_random(seed, run_twin)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("seed", [*range(4), *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(4, 40))])
 def test_random_compiled_programs(seed):
     cell, xs, state = check_random(seed, lambda *given: run(*given, "compiled"))

@@ -118,6 +118,7 @@ def test_a_used_layer_is_explained_as_a_fresh_one(name):
 
 
 @pytest.mark.slow
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("use", USES)
 @pytest.mark.parametrize("name", LAYERS)
 def test_no_use_leaves_a_trace(name, use):

@@ -29,6 +29,7 @@ def check(graph, model, args, tolerance: float = 1e-6) -> None:
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", on.mostly_slow(on.CELL_NAMES, "stacked", "two-inputs"))
 def test_cells(name):
     row = BY_NAME[name]

@@ -107,6 +107,7 @@ def test_its_weights_can_be_used(trained, capsys):
     assert re.search(pattern, text := capsys.readouterr().out, re.MULTILINE), text
 
 
+@pytest.mark.sampled(4)
 @some(FEW[:1])
 def test_its_weights_can_be_used_in_a_new_process(trained):
     name, out, _ = trained

@@ -67,6 +67,7 @@ def test_programs_of_operations(row, data, dtype):
 
 
 @pytest.mark.slow
+@pytest.mark.sampled(4)
 @by_row
 @MORE
 @given(data=st.data(), dtype=st.sampled_from([np.float32, np.float64]))

@@ -24,7 +24,7 @@ def test_a_cell_keeps_its_promises():
     assert report.skipped == {}
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     "name",
     [
@@ -42,7 +42,7 @@ def test_built_in_cells(name):
 ON_TAPE = {"lstm-projected", "learned-start", "fast-weights", "stateless", "two-inputs"}
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(
     "case",
     [pytest.param(c, id=c.name, marks=() if c.name in ON_TAPE else pytest.mark.slow) for c in CELLS],

@@ -397,7 +397,7 @@ def test_random_functions_and_their_gradients_in_machine_code(case):
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(functions())
 def test_many_random_functions_and_their_gradients_in_machine_code(case):
     function, arrays = case
