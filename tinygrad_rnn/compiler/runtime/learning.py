@@ -175,7 +175,7 @@ class InfluenceKernel:
         """Set the arrays that gradients are added to, by uid: C-contiguous ones, which the caller keeps."""
         from ...kernels.loops import gradient_step
 
-        self._add = gradient_step.add_gradients
+        self._add = gradient_step.gradient_entry()
         records: list = [GradientStep(self._pull.address, 1, len(self.programs.gradients))]
         for p in self.programs.gradients:
             left, right = self._rows(p.left), None if p.right is None else self._rows(p.right)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -57,6 +57,7 @@ class StepKernel:
         bound = executable.binding("inference", 1, batch)
         traced, dtype = executable.plan.traced, executable.dtype
         self._bound, self._kernels, self._batch = bound, guarded_step, batch
+        self._run = guarded_step.step_entry()
         inputs = [*inputs, *(np.zeros(batch * x.width, dtype) for x in traced.inputs[len(inputs) :])]
         states = [np.zeros(batch * s.width, dtype) for s in traced.states]
         results = [np.empty(size, dtype) for size in bound.results]
@@ -140,7 +141,11 @@ class StepKernel:
 
         What is `carried` advances before the step, whatever came of the last one.
         """
-        return self._kernels.run_step(self.address, watch, check_finite)
+        return self._run(self.address, watch, check_finite)
+
+    def bound(self) -> tuple[Callable[[int, bool, bool], int], int]:
+        """What :meth:`run` calls, and its first argument until a refresh, where a method costs too much."""
+        return self._run, self.address
 
     def advance(self) -> None:
         """Make the new states the present ones."""

@@ -5,9 +5,13 @@ All records are in :mod:`.task_codes`; as in :mod:`.guarded_step`, tables are gi
 
 from __future__ import annotations
 
-import numpy as np
-from numba import njit
+import functools
+from collections.abc import Callable
 
+import numpy as np
+from numba import njit, types
+
+from ..build.code_cache import entry_of
 from ..build.fingerprint import kernel
 from ..simd.lanes import vbroadcast, vfma, vlanes, vload, vload_n, vstore, vstore_n
 from .entry import call_loop
@@ -79,3 +83,9 @@ def add_gradients(table: int) -> None:
         step = step_of(head.step)
         call_loop(step.loop, 0, step.rows, step.addresses, 0)
     _add_parts(table)
+
+
+@functools.cache
+def gradient_entry() -> Callable[[int], None]:
+    """:func:`add_gradients`, without a look at the type of its argument."""
+    return entry_of(add_gradients, types.int64)

@@ -7,11 +7,14 @@ Tables are given by address, which takes a call half of the time that an array d
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numba import njit, types
 
+from ..build.code_cache import entry_of
 from ..build.fingerprint import kernel
 from ..simd.types import BOUNDSCHECK
 from .entry import call_loop
@@ -141,3 +144,9 @@ def run_step(table: int, watch: bool, check_finite: bool) -> int:
     if not step.late:
         advance_states(table)
     return DONE
+
+
+@functools.cache
+def step_entry() -> Callable[[int, bool, bool], int]:
+    """:func:`run_step`, without a look at the types of its arguments."""
+    return entry_of(run_step, types.int64, types.boolean, types.boolean)

@@ -54,6 +54,7 @@ class LearnerKernel:
         self.kernel = compiler.InfluenceKernel(self._programs, name, batch)
         # of what is computed from parameters in ways that no loop has, gradients go on along the tape
         self._on_tape = any(s.leaf is None for s in self._programs.bases.values())
+        self._draws = bool(program.traced.mask_probabilities)
         self._moved = True  # whether tables of the kernel have moved since gradients were bound
         self._made: dict[int, Tensor] = {}  # gradients of ours, by uid of what they are of
         self._counter = [0]  # of writes to these
@@ -99,6 +100,8 @@ class LearnerKernel:
             with config.no_grad():
                 self.kernel.refresh(values, self.guards.arrays)
         self._values, self._moved = values, True
+        self._hold = self.guards.hold
+        self._run, self._address = self.kernel.step.bound()
         self._unbind()
 
     def _unbind(self) -> None:
@@ -121,26 +124,30 @@ class LearnerKernel:
     def step(self, inputs: Sequence[Array]) -> list[Array]:
         """The outputs of one step, which last until the next."""
         kernel = self.kernel
-        run = kernel.step
         for target, x in zip(kernel.inputs, inputs):
             target[...] = x
-        watch = True
-        if not self.guards.hold():
+        holds = self._hold()
+        if not holds:
             self._repack()
-            watch = False
-        if self.program.traced.mask_probabilities:
-            if watch and run.has_changed():  # before masks are drawn
-                self._follow(run)
-            watch = False
-            for target, mask in zip(kernel.inputs[len(inputs) :], self.program.draw(1, self.batch)):
-                target[...] = mask[0]
-        if run.run(watch) == CHANGED:
-            self._follow(run)
-            run.run(False)
+        if self._draws:
+            self._draw(len(inputs), holds)
+            holds = False  # it has been looked at
+        if self._run(self._address, holds, False) == CHANGED:
+            self._follow()
+            self._run(self._address, False, False)
         return kernel.outputs
 
-    def _follow(self, run: Any) -> None:
+    def _draw(self, count: int, watch: bool) -> None:
+        """Draw the masks of a step, which come after `count` inputs."""
+        kernel = self.kernel
+        if watch and kernel.step.has_changed():  # before masks are drawn
+            self._follow()
+        for target, mask in zip(kernel.inputs[count:], self.program.draw(1, self.batch)):
+            target[...] = mask[0]
+
+    def _follow(self) -> None:
         """Pack the parameters again after a write that only the kernel has noticed."""
+        run = self.kernel.step
         if run.noticed_late():
             warnings.warn(LATE.format(self.name, run.every - 1), RuntimeWarning, stacklevel=6)
         self._repack()

@@ -38,7 +38,7 @@ class StepGuards:
     """
 
     def __init__(self, cell: Cell, sequence: OpenSequence, sources: list, guards: Guards = NOTHING):
-        self._guards = guards
+        self._guards_hold = None if guards.empty else guards.hold
         self._cell, self._sequence, self._reader = cell, sequence, cache_of(cell).static_attributes
         self._facts: tuple | None = None  # of a cell that runs on the tape, as it holds what cannot be compared
         with contextlib.suppress(CompileError):
@@ -84,7 +84,7 @@ class StepGuards:
                 if attributes.get(name) is not tensor:
                     return False
             self._seen = None if self._sequence.sets_attributes else seen  # whose attributes come and go
-        if not self._guards.hold():
+        if self._guards_hold is not None and not self._guards_hold():
             return False
         for source, tensor in self._others:
             if source.get() is not tensor:
