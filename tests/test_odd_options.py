@@ -296,6 +296,7 @@ def what_is_wrong(function, arguments, name, of, kind):
     return "taken" if kind in NEVER.get(of, ()) else None
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("function", "signature", "arguments"), [c[1:] for c in calls()], ids=[c[0] for c in calls()])
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_odd_options(function, signature, arguments):

@@ -49,6 +49,7 @@ def test_cells_have_right_gradients(name):
     assert gradcheck(step, [x, *state])
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", cases.BUILTIN)
 def test_steps_of_built_in_cells_are_those_of_the_layers(name):
@@ -122,6 +123,7 @@ def test_onnxruntime_computes_the_same(name):
     sides.agree({"ours": ours, "onnx": theirs}, "train")
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", cases.BUILTIN)
 def test_gates_alone_train_biases_only(name):
     side = sides.gates(name, SMALL)

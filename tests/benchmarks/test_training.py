@@ -39,6 +39,7 @@ def test_the_loop_by_hand_trains_as_the_tape_does(look_back, hidden):
         np.testing.assert_allclose(loop.weights()[name], wanted, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_loop_by_hand_stays_in_its_dtype(dtype):

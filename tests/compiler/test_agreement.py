@@ -25,7 +25,7 @@ def some(names):
     return pytest.mark.parametrize("case", [pytest.param(c, marks=m, id=c.name) for c, m in zip(CASES, marks)])
 
 
-@pytest.mark.sampled(10)
+@pytest.mark.sampled(30)
 @each_case
 def test_outputs_and_every_gradient(case):
     cells = [case.cell()]  # code goes with the last cell that has it
@@ -55,7 +55,7 @@ def test_float32(case):
     agree(cell, case.sequences(4, 7, *sizes, "float32"), case.states(7, *sizes, "float32"), tol=2e-5)
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(15)
 @each_case
 def test_finite_differences(case):
     cell, xs, state = case.cell(), case.sequences(3, 2), case.states(2)
@@ -73,11 +73,13 @@ def _run(cell, xs, state):
     return nn.Recurrent(cell, mode="compiled")(xs, state)
 
 
+@pytest.mark.sampled(2)
 @some(["peephole_lstm", "several_inputs", "delayed"])
 def test_reverse_in_time(case):
     agree(case.cell(), case.sequences(5, 3), case.states(3), reverse=True)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["peephole_lstm", "two_lstms", "mgu"])
 def test_long_sequences(name):
     """Rounding errors may grow over time, but not much: gates keep values tame."""

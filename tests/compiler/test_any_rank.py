@@ -19,6 +19,7 @@ QUICK = ["broadcasts", "heads", "moved", "stacks_of_matrices"]
 EACH = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in RANKED]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", RANKED)
 def test_programs_and_their_adjoints(name):
     cell, x, state = arguments(name, 3, 2)
@@ -86,7 +87,7 @@ def test_batch_first_streams_functions_and_second_derivatives():
     assert "expand" in str(compiled.explain(x))
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", [*QUICK, "joined", "one_matrix_for_many_rows"])
 def test_padding_is_never_read(name, monkeypatch):
     """What lies behind rows and axes in the arena is NaN at first, and no result is."""

@@ -107,6 +107,7 @@ def test_a_pending_backward_keeps_its_code():
     np.testing.assert_array_equal(weight.grad.numpy(), wanted)
 
 
+@pytest.mark.slow
 def test_a_stepper_keeps_its_code():
     made = layer(306)
     with tr.no_grad():

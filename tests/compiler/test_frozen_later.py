@@ -76,7 +76,7 @@ LATER = {
 }
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", LATER)
 def test_names_that_come_later(name):
     function, change = LATER[name]

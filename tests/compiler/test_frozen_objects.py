@@ -195,6 +195,7 @@ KINDS = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", KINDS)
 def test_attributes_of_derived_objects(name):
     value = KINDS[name]()
@@ -361,7 +362,7 @@ COMMON = {
 }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", COMMON)
 def test_common_attributes_compile(name):
     compiles(Cell(lambda c, x, h: x * c.w, value=COMMON[name], values=[COMMON[name]], _table={"a": (COMMON[name],)}))

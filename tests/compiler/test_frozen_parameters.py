@@ -41,7 +41,7 @@ TENSORS = {
 }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", TENSORS)
 def test_traced_values_are_tensors(name):
     agree(Cell(TENSORS[name]), 1, 3)
@@ -66,7 +66,7 @@ INDICES = {
 }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", INDICES)
 def test_parameters_are_indexed_before_the_loop(name):
     function, i = INDICES[name]
@@ -162,7 +162,7 @@ def owners():
     }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", owners())
 def test_parameters_of_others(name):
     linear, cell = owners()[name]

@@ -55,6 +55,7 @@ READERS = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("name", UNREAD)
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

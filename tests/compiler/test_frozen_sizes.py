@@ -117,7 +117,7 @@ def cached(n):
     return float(n)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("name", SIZES)
 @pytest.mark.parametrize("order", [(1, 4), (4, 1), (5, 4)])
 def test_the_size_of_the_batch(name, order):
@@ -133,7 +133,7 @@ def test_harmless_questions_compile(name):
     compiles(Cell(SIZES[name]))
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("width", [1, 2, 101, 211, 223, 227, 1009])
 def test_any_width(width):
     class Wide(nn.Cell):

@@ -141,7 +141,7 @@ Cell.still = staticmethod(lambda x: x * 5.0)
 Cell.gain = 2.0
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("name", OUTSIDE)
 def test_changes_outside_are_seen(name):
     function, change = OUTSIDE[name]

@@ -118,6 +118,7 @@ def test_one_cell_in_two_layers():
         close(a, b, 1e-12)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["peephole_lstm", "row_statistics", "odd_slices", "variational_dropout"])
 def test_second_derivatives(name):
     case, results = BY_NAME[name], []

@@ -57,7 +57,7 @@ def numbers(T=6, B=4, n=3, rows=V):
     return tr.tensor(np.random.default_rng(1).integers(0, rows, (T, B, n)))
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("padding", [None, 3])
 @pytest.mark.parametrize("name", LOOK_UPS)
 def test_gradients_are_those_of_the_tape(name, padding):
@@ -73,14 +73,14 @@ def test_gradients_are_those_of_the_tape(name, padding):
         assert not grads[-1][padding].any()
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(("T", "B", "rows", "width"), [(1, 1, 1, 1), (5, 1, 1, 3), (1, 3, 4, 1), (3, 2, 2, 17)])
 def test_small_tables(T, B, rows, width):
     agree(Reader(LOOK_UPS["several"], rows, width), numbers(T, B, 1, rows), None)
     agree(Reader(LOOK_UPS["several"], rows, width, dtype="float32"), numbers(T, B, 2, rows), None)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", ["several", "two of them", "a matrix, too"])
 def test_the_same_bits_for_any_number_of_threads(shared, name):
     cell, xs = Reader(LOOK_UPS[name], 200, E if "matrix" in name else 37, dtype="float32"), numbers(9, 7, 3, 200)

@@ -148,7 +148,7 @@ HOW = [
 ]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("name", "how"),
     [pytest.param(k, how, marks=() if k == "equation" else pytest.mark.slow) for k in CELLS for how in HOW],

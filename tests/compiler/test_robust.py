@@ -36,7 +36,7 @@ def poisoned(monkeypatch):
     monkeypatch.setattr(buffer_pool, "KEPT", 0)  # nothing is used again
 
 
-@pytest.mark.sampled(9)
+@pytest.mark.sampled(27)
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 def test_poisoned_memory(case, poisoned):
     """What nobody has written is never read, in padding nor anywhere else."""
@@ -46,7 +46,7 @@ def test_poisoned_memory(case, poisoned):
     agree(case.cell(), case.sequences(5, 6), case.states(6), reverse=True, **some_steps(5, 6)["lengths"])
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.name)
 def test_used_memory(case):
     """Buffers of the call before, of other values, do not show."""
@@ -98,7 +98,7 @@ def test_arrays_and_other_dtypes_are_cast_as_on_the_tape():
     np.testing.assert_allclose(ys[0].numpy(), ys[1].numpy(), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", ["peephole_lstm", "indrnn", "extrema", "softmax_inside", "masked_counter"])
 def test_nan_and_infinities_flow_as_on_the_tape(name, value):
@@ -136,7 +136,7 @@ def test_bits_do_not_depend_on_threads(name, batch, shared):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", [*BY_NAME])
 def test_what_threads_share_may_be_done_in_any_order(name, monkeypatch, threads_as_before):
     """Piece by piece from the last to the first, over more rows than one piece has."""

@@ -64,7 +64,7 @@ CASES = [
 ]
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize(("kind", "T", "B", "I", "H", "dtype"), CASES)
 def test_the_same_bits_for_any_number_of_threads(shared, kind, T, B, I, H, dtype):
     layer, x = make(kind, I, H, dtype), inputs(T, B, I, dtype)
@@ -97,6 +97,7 @@ class Tagger(nn.Module):
         return self.head(self.rnn(self.embed(x))[0])
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 def test_the_same_bits_of_whole_training_steps(shared):
     """Regions, products and sums of programs are launches, too."""

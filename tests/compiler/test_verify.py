@@ -61,7 +61,7 @@ def refused(match):
     return pytest.raises(VerificationError, match=match)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", CELLS)
 def test_programs_that_are_right_pass(name):
     plan = plan_of(name)
@@ -241,6 +241,7 @@ def test_one_cotangent_for_each_result(monkeypatch):
 # ---- schedules and plans
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", CELLS)
 def test_whatever_is_not_computed_is_missed(name):
     plan = plan_of(name)
@@ -261,7 +262,7 @@ def is_written_by_reduction(schedule, store):
     return not isinstance(s, Sum) and is_reduction(s) and schedule.places.get(s.uid) == store.place
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", CELLS)
 def test_what_is_computed_too_early_is_found(name):
     plan = plan_of(name)
@@ -323,7 +324,7 @@ def parts_behind(schedule):
     schedule.products[0].buffer.parts.append(4)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize(
     ("how", "match"),
     [
@@ -347,6 +348,7 @@ def test_a_broken_schedule_is_refused(how, match):
         verify_schedule(plan.reverse)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", CELLS)
 def test_whatever_the_backward_loop_reads_has_to_be_saved(name):
     plan = plan_of(name)
@@ -461,7 +463,7 @@ def neighbours(record, rows=2):
         yield from (record._replace(**{name: other}) for other in others)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(
     ("name", "time", "batch", "lengths"),
     [*((name, T, B, None) for name in CELLS), ("odd", 3, 33, None), ("gru", T, B, [5, 3])],
@@ -602,7 +604,7 @@ def test_without_the_flag_nothing_is_verified(monkeypatch):
     nn.RNN(3, 4)(tr.zeros((T, B, 3)))[0].sum().backward()
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize(("flag", "wanted"), [(None, "False"), ("", "False"), ("0", "False"), ("1", "True")])
 def test_the_flag(flag, wanted):
     env = {k: v for k, v in os.environ.items() if k != "TINYGRAD_RNN_VERIFY"}

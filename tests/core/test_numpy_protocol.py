@@ -164,6 +164,7 @@ def test_the_table_is_tested():
     assert not protocol.QUESTIONS & set(protocol.OPERATIONS)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("room", "name"), CALLS, ids=lambda x: getattr(x, "__name__", x))
 def test_operations_give_tensors_with_gradients(room, name):
     function, call = getattr(room, name), CALLS[room, name]

@@ -185,6 +185,7 @@ def test_backward_frees_the_graph_while_the_result_lives(no_collector):
     assert y.item() == pytest.approx(y.numpy())
 
 
+@pytest.mark.slow
 def test_dropping_the_result_frees_the_graph(no_collector):
     x = leaf(np.linspace(0, 1, 500), np.float32)
     before = allocated()

@@ -250,7 +250,7 @@ def log_prob_of(step, first, ids, state=None, ends=(0,)):
     return total
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
 @pytest.mark.parametrize(
     ("layers", "rows", "beam"), [(1, 1, 1), (1, 1, 3), (2, 1, 2), (2, 2, 2), (4, 2, 2), (8, 4, 2), (3, 3, 2)]
@@ -358,6 +358,7 @@ class Sequences(nn.Module):
         return self.out(y), state
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
 @pytest.mark.parametrize(("layers", "scale"), [(1, 1.0), (2, 1.0), (1, 1e-4), (1, 1e4)])
 def test_rows_that_are_read_as_steps(kind, layers, scale):

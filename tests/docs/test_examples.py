@@ -33,6 +33,7 @@ def params():
     return [pytest.param(page, marks=pytest.mark.slow if page in notebooks.PAGES else ()) for page in WITH_CODE]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("page", params())
 def test_examples_run(page, monkeypatch, tmp_path):
     if page in NEEDS:

@@ -105,7 +105,7 @@ def outcome(cell, mode, x, h, second):
     return [a.numpy() for a in (y, final, *gradients, *more)]
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(12)
 @DTYPES
 @pytest.mark.parametrize("batch", [1, 2, 7, 40])
 @pytest.mark.parametrize("name", ["softsign", "smooth_length", "SettledCell"])
@@ -122,6 +122,7 @@ def test_eager_and_compiled_agree(gallery, name, batch, dtype, rng):
             np.testing.assert_allclose(b, a, rtol=0, atol=scale * (2e-5 if dtype == "float32" else 1e-12))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("mode", ["eager", "compiled"])
 def test_gradients_of_the_layer(gallery, mode, rng):
     layer = nn.Recurrent(gallery.SettledCell(2, 3, dtype="float64"), mode=mode)

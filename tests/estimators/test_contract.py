@@ -37,7 +37,7 @@ def expected(estimator):
 
 # scikit-learn skips its array API where SciPy does not switch that on
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(24)
 @parametrize_with_checks(ESTIMATORS, expected_failed_checks=expected)
 def test_the_contract(estimator, check):
     check(estimator)

@@ -38,7 +38,7 @@ def check(found, wanted, tolerance: float = 1e-6) -> None:
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("name", on.CELL_NAMES)
 def test_cells(name, tmp_path):
     row, dtype = BY_NAME[name], np.float64
@@ -58,7 +58,7 @@ def test_cells(name, tmp_path):
     np.testing.assert_allclose(np.stack(outputs), wanted[0], atol=1e-9)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("example", on.mostly_slow(on.MODELS, "airline", "charlm", "sentiment", "speech"))
 def test_models(example, tmp_path):
     model, rng = on.model_of(example), np.random.default_rng(0)

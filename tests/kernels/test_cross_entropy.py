@@ -53,6 +53,7 @@ def test_kernel_is_its_twin(kind, sizes, dtype, smoothing, seed):
     assert np.isfinite(out).all()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", ["class", "share"])
 def test_only_some_rows(kind):
     whole, _ = both(kind, 7, 21, np.float64, 0.1, 0)

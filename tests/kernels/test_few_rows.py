@@ -1,6 +1,7 @@
 """Products of a few rows, and packed ones by their C symbol, against NumPy."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
@@ -110,6 +111,7 @@ def test_products_by_symbol(dtype, seed, rows, K1, K2, N, whole):
     assert np.isnan(c.reshape(rows, ldc)[:, N:]).all() or whole
 
 
+@pytest.mark.slow
 @given(dtypes, seeds, widths, widths, widths, st.booleans())
 def test_transposed_products_by_symbol(dtype, seed, K, M, N, accumulate):
     extern.export_product(np.dtype(dtype))

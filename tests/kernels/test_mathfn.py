@@ -62,7 +62,7 @@ SPECIAL = [
 ]  # fmt: skip
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", EXACT)
 def test_special_values_and_thresholds(name, dtype):
@@ -72,6 +72,7 @@ def test_special_values_and_thresholds(name, dtype):
     check(name, x)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", EXACT)
 def test_all_of_float32(name):
     bits = np.arange(0, 2**32, 6007, dtype=np.uint32)  # a prime: all kinds of low bits
@@ -85,6 +86,7 @@ def test_all_of_float32_densely(name):
         check(name, np.arange(first, first + 2**28, 97, dtype=np.uint32).view(np.float32))
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", EXACT)
 def test_where_the_functions_bend(name, dtype, rng):
@@ -94,7 +96,7 @@ def test_where_the_functions_bend(name, dtype, rng):
     check(name, np.concatenate(x).astype(dtype))
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @settings(max_examples=50)
 @given(st.data())
 @pytest.mark.parametrize("name", EXACT)
@@ -162,6 +164,7 @@ def test_powers_up_to_the_edges(dtype, rng):
     check_power(np.full(n, 2, dtype), rng.uniform(-140, 140, n).astype(dtype))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_powers_of_special_values(dtype):
     with np.errstate(over="ignore"):

@@ -62,7 +62,7 @@ PRINT_TARGET = (
 )
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @x86
 @pytest.mark.parametrize(
     ("cpu", "wanted"),

@@ -59,7 +59,7 @@ def test_near_misses(arguments, words, capsys):
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("columns", [40, 80, 120])
 def test_texts_fit_the_terminal(columns, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", str(columns))
@@ -241,6 +241,7 @@ def test_interrupted(tmp_path, monkeypatch):
     assert all((a[key] == b[key]).all() for key in a)
 
 
+@pytest.mark.slow
 def test_resume_before_the_first_checkpoint(tmp_path, capsys):
     assert sine(tmp_path) == 0
     for checkpoint in tmp_path.glob("checkpoint*"):

@@ -52,6 +52,7 @@ def test_the_loss_falls(trained):
         assert losses[-1] < losses[0]
 
 
+@pytest.mark.sampled(4)
 def test_the_card_names_what_is_there(trained):
     name, out, _ = trained
     card = command.load(name).main.card
@@ -83,7 +84,7 @@ def test_it_names_its_files(trained, capsys):
         assert path.read_bytes().startswith(PNG)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @some(FEW)
 def test_going_on_is_not_stopping(trained, tmp_path):
     """Fewer epochs, then --resume up to all of them: the same weights, bit for bit."""

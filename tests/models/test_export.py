@@ -68,6 +68,7 @@ def test_numpy(name, tmp_path, capsys):
         np.testing.assert_allclose(a, b, atol=2e-6)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", on.mostly_slow(sorted(SETTINGS), "memory", "charlm"))
 def test_c_and_onnx(name, tmp_path):
     saved(name, tmp_path)

@@ -83,6 +83,7 @@ def test_seasons(tmp_path, capsys):
     assert forecast.Series(forecast.demand(1400, 0), 28, 14, None, "x").period == 7
 
 
+@pytest.mark.slow
 def test_a_file_of_yours(tmp_path, capsys):
     rng = np.random.default_rng(0)
     data = csv(tmp_path / "x.csv", np.cumsum(rng.standard_normal(150)).round(3))

@@ -43,6 +43,7 @@ def test_scores():
     assert memory.copy_score(logits, symbols) == pytest.approx(0.9)
 
 
+@pytest.mark.slow
 def test_a_cell_is_tried_until_it_fails(tmp_path, capsys, monkeypatch):
     can = {("adding", "rnn"): 4, ("adding", "gru"): 9, ("copy", "rnn"): 9, ("copy", "gru"): 0}
     tried = []
@@ -65,6 +66,7 @@ def test_a_cell_is_tried_until_it_fails(tmp_path, capsys, monkeypatch):
     assert "over 3 steps" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_one_cell(tmp_path):
     arguments = ["--epochs", "1", "--sequences", "100", "--gaps", "3", "--tasks", "adding", "--hidden-size", "4"]
     metrics = memory.main([*arguments, "--cell", "gru", "--out", str(tmp_path)])

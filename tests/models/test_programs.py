@@ -86,7 +86,7 @@ def distance(one, other):
     return max(float((np.abs(a - b) / np.maximum(1, np.abs(b))).max()) for a, b in pairs)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("precision", ["float64", "float32"])
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=() if n in FAST else pytest.mark.slow) for n in command.names()]

@@ -81,6 +81,7 @@ def test_seeds_are_as_many_as_the_model_needs():
     }
 
 
+@pytest.mark.slow
 def test_a_training_that_fails(places, capsys):
     """It is named, with its command and the end of what it said; all that is measured is kept."""
     old = {"seed": [0], "score": [0.9], "baseline": [0.8], "seconds": [1.0], "load": [0.1]}

@@ -60,6 +60,7 @@ def diary(path, weather, meals, header="weather,meal\n"):
     return path
 
 
+@pytest.mark.slow
 def test_a_diary(tmp_path, capsys):
     rng = np.random.default_rng(0)
     sky = rng.integers(0, 2, (1, 400))

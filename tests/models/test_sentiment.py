@@ -65,6 +65,7 @@ def files(folder, kind):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", ["csv", "tsv", "folder"])
 def test_data_of_the_users_own(kind, tmp_path, capsys):

@@ -70,6 +70,7 @@ def test_words_of_several_syllables(tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().out == "han-gug: hanhanguggug\n"
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("attention", [True, False])
 def test_it_writes_what_a_greedy_search_finds(attention):
     """With lengths that differ, and words that do not end."""

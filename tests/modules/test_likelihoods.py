@@ -142,6 +142,7 @@ def test_quantiles_refuse():
         F.quantile_loss(A, B[:, 0], (0.1, 0.5, 0.9))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["quantile_loss", "smooth_l1_loss", "kl_div"])
 def test_in_a_training_step(name):
     """As on the tape, compiled or not."""

@@ -107,6 +107,7 @@ def test_losses_equal_torch(row, reduction):
     np.testing.assert_allclose(a.grad.numpy(), b.grad.numpy(), rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("row", [row for k, row in TABLE.items() if k != "ce-large-logits"])  # no digits left
 @every_reduction
 @pytest.mark.usefixtures("either_twin")

@@ -175,7 +175,7 @@ def test_convolutions(options):
             np.testing.assert_allclose(p.grad.numpy(), q.grad.numpy(), rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("options", [{}, {"dilation": 3}, {"groups": 4}, {"groups": 2}], ids=str)
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_causal_convolutions(kernel, options):

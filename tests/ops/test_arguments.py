@@ -136,6 +136,7 @@ def test_every_function_is_called():
     assert set(CALLS) == set(tr.ops.__all__)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("of", ["arrays", "tensors"])
 @pytest.mark.parametrize("name", CALLS)
 def test_odd_arguments(name, of):

@@ -68,7 +68,7 @@ NAN_PASSES = {
 }  # fmt: skip
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("name", NAN_PASSES)
 def test_nan_stays_and_passes_the_gradient_on(name):
     y, g = on_both_roads(NAN_PASSES[name], [[NAN, 2.0]])
@@ -254,7 +254,7 @@ def test_equal_elements_have_no_spread(value, width, dtype):
     assert not F.layer_norm(W(x, dtype), width).numpy().any()
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("value", [0.1, 1000.1, 10000.3, 1e6, 1e10])
 def test_equal_elements_in_loops(value):
     for width in (3, 10, 100):
@@ -352,7 +352,7 @@ FACTORS = [
 ]
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("x", "wanted"), FACTORS)
 def test_products_of_the_others(x, wanted, dtype):

@@ -50,7 +50,7 @@ def gradients(row, xs, options, create_graph=False):
     return tr.grad(weighted_sum(outputs), wanted, create_graph=create_graph, allow_unused=True)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @by_row
 @given(data=st.data(), dtype=st.sampled_from([np.float32, np.float64]))
 def test_values_and_dtypes_as_numpy(row, data, dtype):
@@ -69,7 +69,7 @@ def test_values_and_dtypes_as_numpy(row, data, dtype):
         np.testing.assert_allclose(y.numpy(), expected, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(6)
 @by_row
 @settings(max_examples=8)
 @given(data=st.data(), dtype=st.sampled_from([np.float32, np.float64]))
@@ -86,7 +86,7 @@ def test_arrays_give_what_tensors_give(row, data, dtype):
         np.testing.assert_array_equal(a, t.numpy())
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @smooth_rows
 @given(data=st.data())
 def test_first_gradients(row, data):
@@ -94,7 +94,7 @@ def test_first_gradients(row, data):
     gradcheck(lambda *xs: row.call(*xs, **options), leaves(arrays), atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(16)
 @smooth_rows
 @settings(max_examples=8)
 @given(data=st.data())
@@ -103,7 +103,7 @@ def test_second_gradients(row, data):
     gradgradcheck(lambda *xs: row.call(*xs, **options), leaves(arrays), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(12)
 @smooth_rows
 @given(data=st.data())
 def test_gradients_keep_float32(row, data):

@@ -129,7 +129,7 @@ def gradients_of_loop(f, x, taken, mode):
     return [g.numpy() for g in tr.grad((ys * ys).sum(), [x, cell.w])]
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("name", [name for name in (*INFINITE, *OF_ROWS) if name not in ON_THE_TAPE])
 def test_in_loops(name):
     f, bad = {**INFINITE, **OF_ROWS}[name]

@@ -72,7 +72,7 @@ class Run:
 ORDERS = [("make", "optimizer", "schedules"), ("make", "schedules", "optimizer"), ("optimizer", "make", "schedules")]
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("order", ORDERS, ids=" ".join)
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

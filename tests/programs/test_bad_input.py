@@ -129,7 +129,7 @@ def error_of(call):
     return None
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("fallback", [pytest.param("warn", marks=pytest.mark.slow), "error"])
 @by_case
 @pytest.mark.filterwarnings("ignore:.* runs on the tape")

@@ -56,7 +56,7 @@ STEPS = {
 }
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("kind", STEPS)
 @pytest.mark.parametrize("given", [False, True])
 def test_steps_that_do_not_all_count(kind, given):

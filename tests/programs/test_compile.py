@@ -46,7 +46,7 @@ def test_noise_is_drawn_as_on_the_tape():
     agree(lambda x: drop(layer(drop(x))[0]), list(layer.parameters()), tr.tensor(numbers(5, 4, 3)))
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("noise", ["input_dropout", "recurrent_dropout", "weight_dropout", "zoneout"])
 def test_noise_of_a_layer_that_has_not_run_before(noise):
     layer = nn.GRU(3, 4, **{noise: 0.3})
@@ -84,7 +84,7 @@ DRAWS = {
 }
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize("kind", DRAWS)
 def test_draws_are_those_of_the_tape(kind):
     agree(DRAWS[kind], [], tr.tensor(numbers(4, 3), requires_grad=True))
@@ -386,6 +386,7 @@ def test_copies_find_out_for_themselves():
     same(net(x), net.body(x) * 2)
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("weight", [np.array([1.0, 2.0, 0.5]), tr.tensor(np.array([1.0, 2.0, 0.5]))])
 def test_weights_of_classes(weight):

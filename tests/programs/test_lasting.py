@@ -173,6 +173,7 @@ def _in_child(function, step, x, y, queue):
     queue.put((head_grad, [step(x.data, y) for _ in range(3)]))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_fork_goes_on_with_the_programs_of_its_parent():
     tr.seed(0)
@@ -197,6 +198,7 @@ def test_a_fork_goes_on_with_the_programs_of_its_parent():
     np.testing.assert_allclose(losses, [step(x.data, y) for _ in range(3)], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_models_that_hold_their_compiled_functions_go():
     def model():
         net = nn.Linear(3, 2)

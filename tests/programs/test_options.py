@@ -127,7 +127,7 @@ EACH = [
 ]
 
 
-@pytest.mark.sampled(9)
+@pytest.mark.sampled(18)
 @pytest.mark.parametrize("default", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("kind", "options", "target"), EACH)
 def test_losses(kind, options, target, default):
@@ -197,7 +197,7 @@ class Counting(nn.Module):
         return self.model(x)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(("kind", "options", "clip"), EVERY)
 @pytest.mark.filterwarnings("ignore:.* runs on the tape")
 def test_optimisers(kind, options, clip):

@@ -58,7 +58,7 @@ def check(row, data, dtype, calls=2):
             same(compiled(*arrays), function(*arrays), near)
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(16)
 @by_row
 @SOME
 @given(data=st.data(), dtype=st.sampled_from([np.float32, np.float64]))

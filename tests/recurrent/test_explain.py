@@ -35,7 +35,7 @@ class Antisymmetric(nn.Cell):
         return h, h
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(36)
 @pytest.mark.parametrize("case", CELLS, ids=lambda c: c.name)
 def test_every_cell_is_explained_before_it_runs(case):
     cell = case.make(3, 4, None)

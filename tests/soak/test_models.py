@@ -19,6 +19,7 @@ def test_a_few_models(number):
     assert coverage.counts["checks"]
 
 
+@pytest.mark.slow
 def test_models_are_drawn_from_their_numbers():
     texts = [[Case(np.random.default_rng([3, n])).model.describe() for n in range(8)] for _ in range(2)]
     assert texts[0] == texts[1]

@@ -63,7 +63,7 @@ MODIFIERS = {
 }
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", MODIFIERS)
 def test_modified_cells_on_the_tape(name):
     check_cell(MODIFIERS[name], skip=COMPILING, max_examples=5)
@@ -186,6 +186,7 @@ def test_errors_keep_their_cause():
     assert isinstance(raised.value.__cause__, DTypeError)
 
 
+@pytest.mark.slow
 def test_the_same_case_is_found_again():
     cell, texts = broken.LeakingRows(2, 3), []
     for _ in range(2):

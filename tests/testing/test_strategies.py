@@ -71,6 +71,7 @@ def test_specials_are_reached(name):
     assert reaches(strategy, lambda x: SPECIALS[name](x).any())
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "condition",
     [
@@ -118,6 +119,7 @@ KINDS_OF_INDEX = {
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", KINDS_OF_INDEX)
 def test_kinds_of_indices_are_reached(kind):
     assert reaches(strategies.indices((3, 4)), KINDS_OF_INDEX[kind])

@@ -34,7 +34,7 @@ def make(model=Tied):
     return made, optim.Adam(groups)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("clip", [{}, {"clip_norm": 0.1}, {"clip_value": 0.01}])
 def test_as_on_the_tape(clip, tolerance):
     rng = np.random.default_rng(0)

@@ -64,6 +64,7 @@ def loader(kind):
     return batches(*data())
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", ["loader", "list"])
 @pytest.mark.parametrize("where", [{"steps": 1}, {"steps": 7}, {"steps": 10}, {"epoch": 1}, {"epoch": 4}])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -92,6 +93,7 @@ def recurrent(callbacks=(), seed=0, nested=True):
     return Trainer(model, optim.Adam(model.parameters(), lr=0.02), mse, callbacks=callbacks, progress=False)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("where", [{"steps": 2}, {"steps": 8}, {"steps": 11}, {"epoch": 1}])
 @pytest.mark.parametrize("nested", [False, True])
 @pytest.mark.parametrize(("k1", "k2"), [(3, 3), (3, 7)])

@@ -53,6 +53,7 @@ def both(make, loader, monkeypatch, n=19):
     return calls
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize("batch_size", [1, 4])  # the last batch of 4 is smaller
 @pytest.mark.parametrize("noise", [{}, {"input_dropout": 0.2, "recurrent_dropout": 0.2, "zoneout": 0.1}])

@@ -213,6 +213,7 @@ def by_hand(model, optimizer, data, n, accumulate, clip=None):
     return losses
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_a_training_step_takes_streams(accumulate, tolerance, calls):
@@ -233,7 +234,7 @@ def test_a_training_step_takes_streams(accumulate, tolerance, calls):
         alike(one, other, tolerance)
 
 
-@pytest.mark.sampled(9)
+@pytest.mark.sampled(18)
 @pytest.mark.parametrize("every", [2, 3, 7])
 @pytest.mark.parametrize("batch_size", [1, 4])  # the last batch of 4 is smaller
 @pytest.mark.parametrize("clip", [{}, {"clip_norm": 0.1}, {"clip_value": 0.01}])

@@ -88,6 +88,7 @@ def test_control_characters_are_no_xml():
     assert titles(viz.to_dot(w, {"a\x07\x1b<b>": w}).svg()) == ["a\ufffd\ufffd<b> (2,)"]
 
 
+@pytest.mark.slow
 def test_long_graphs_show_their_end():
     drawing = chain(3000)
     svg = drawing.svg()

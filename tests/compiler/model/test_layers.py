@@ -68,14 +68,14 @@ def call(layer, x, steps, batch_first=False):
     return function, poisoned(x, steps, batch_first), *given.values()
 
 
-@pytest.mark.sampled(15)
+@pytest.mark.sampled(30)
 @pytest.mark.parametrize("name", sorted(STEPS))
 @pytest.mark.parametrize("reverse", [False, True])
 def test_steps_that_do_not_count(name, reverse):
     agree(*call(nn.LSTM(I, H, reverse=reverse), numbers(T, B, I), STEPS[name]))
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", ["lengths", "mask", "all"])
 def test_batch_first_and_integers_of_32_bits(name):
     function, x, *values = call(nn.GRU(I, H, batch_first=True, reverse=True), numbers(B, T, I), STEPS[name], True)
@@ -90,7 +90,7 @@ def test_layers_of_both_directions_with_noise(name):
     agree(*call(layer, numbers(T, B, I), STEPS[name] if name else {}))
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", ["resets", "all"])
 @pytest.mark.parametrize("given", [False, True])
 @pytest.mark.parametrize("other", [False, True])
@@ -117,7 +117,7 @@ class Powers(nn.Cell):
         return h, h
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", [None, "lengths", "all"])
 def test_what_only_gradients_read(name):
     agree(*call(nn.Recurrent(Powers()), numbers(T, B, I), STEPS[name] if name else {}))

@@ -176,7 +176,7 @@ MODELS = [
 ]
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("model", MODELS)
 def test_models_and_their_gradients(model):
     plan = check(*called(model), native=True)
@@ -242,7 +242,7 @@ def traced(function, *arrays):
     return ModelProgram(tuple(inputs), captured, tuple(trace.draws), (), tuple(outputs))
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 @settings(max_examples=15)
 @given(data=st.data())

@@ -40,7 +40,7 @@ def gradients(outputs, wanted):
     return [g.numpy() for g in tr.grad(project(outputs), wanted)]
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(20)
 @smooth_cells
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_gradients_equal_finite_differences(case, size):
@@ -51,7 +51,7 @@ def test_gradients_equal_finite_differences(case, size):
     check_gradients(lambda: leaves(*scan(cell, xs, state)), wanted)
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(20)
 @smooth_cells
 def test_default_state_equals_finite_differences(case):
     cell = case.make(3, 2, np.float64)

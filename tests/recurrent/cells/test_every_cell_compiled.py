@@ -35,7 +35,7 @@ def make(case, I=3, H=4):
     return cell
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(20)
 @every_cell
 def test_compiled_equals_eager(case):
     for I, H in SIZES:
@@ -49,7 +49,7 @@ def test_compiled_equals_eager(case):
     agree(cell, draw(case.shapes(4, 3, I, H)), draw_state(cell, 3), tol, lengths=np.array([2, 0, 4]))
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(18)
 @every_cell
 def test_pieces_and_single_steps_equal_the_whole(case):
     cell = make(case)

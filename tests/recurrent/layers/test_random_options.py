@@ -95,14 +95,14 @@ def check(drawn: Drawn):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11)
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(layer_calls())
 def test_both_roads_agree(drawn):
     check(drawn)
 
 
 @pytest.mark.slow
-@settings(max_examples=200, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(layer_calls())
 def test_both_roads_agree_in_many_cases(drawn):
     check(drawn)

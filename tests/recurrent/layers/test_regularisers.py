@@ -57,7 +57,7 @@ class Echo(nn.Cell):
 # ---- loops, the tape, and evaluation
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @each
 @pytest.mark.parametrize("reverse", [False, True])
 def test_compiled_equals_eager_and_draws_the_same(make, reverse):
@@ -65,7 +65,7 @@ def test_compiled_equals_eager_and_draws_the_same(make, reverse):
     agree(cell, draw((T, B, I)), draw_state(cell, B), reverse=reverse)
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(8)
 @each
 def test_gradients_with_frozen_masks(make):
     cell = make("float64")
@@ -78,6 +78,7 @@ def test_gradients_with_frozen_masks(make):
     check_gradients(run, [x, *leaves(state), *cell.parameters()])
 
 
+@pytest.mark.sampled(2)
 @each
 @both_modes
 def test_evaluation_is_the_plain_cell_or_its_expectation(make, mode):
@@ -137,7 +138,7 @@ def test_second_derivatives_of_a_loop_with_masks():
     same(found[0], found[1], tol=1e-9)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @each
 @both_modes
 def test_steppers_draw_too(make, mode):
@@ -178,6 +179,7 @@ def test_variational_masks_are_the_same_at_all_steps():
     assert not np.array_equal(again.numpy(), x.numpy())
 
 
+@pytest.mark.sampled(2)
 @both_modes
 @pytest.mark.parametrize("kind", [nn.RNNCell, nn.LSTMCell, nn.GRUCell, nn.MGUCell], ids=lambda k: k.__name__)
 def test_states_are_masked_in_products_only(kind, mode):

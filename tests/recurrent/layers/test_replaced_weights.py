@@ -19,6 +19,7 @@ def loss(layer, **options):
     return (y * y).sum()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_tensor_takes_the_place_of_a_deleted_parameter(kind, mode):

@@ -158,7 +158,7 @@ def test_all_states_are_those_of_single_steps(make, mode):
     assert list(layer.state_dict()) == [f"cell.{name}" for name in cell.state_dict()]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @both_modes
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_all_states_of_layers_and_directions(batch_first, mode):
@@ -219,6 +219,7 @@ def test_which_states_is_checked():
 # ---- directions
 
 
+@pytest.mark.sampled(2)
 @both_modes
 @each_kind
 def test_reversed_layers_equal_flipped_sequences(kind, mode):

@@ -200,6 +200,7 @@ def test_the_operation_to_blame_is_the_one_that_reaches_the_results(mode):
     assert (error.op, error.step, error.row) == ("log", STEP, ROW)
 
 
+@pytest.mark.sampled(2)
 @both_modes
 def test_what_was_given_is_named(mode):
     layer = nn.Recurrent(OneOp(lambda x: x), mode)
@@ -299,6 +300,7 @@ def test_a_stream(mode):
         step(np.ones((B, 2)))
 
 
+@pytest.mark.sampled(2)
 @both_modes
 def test_results_are_the_same_and_nothing_is_kept(mode):
     layer = nn.GRU(2, 3, dtype="float64", mode=mode, recurrent_dropout=0.2, zoneout=0.1)

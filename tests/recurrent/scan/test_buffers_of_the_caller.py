@@ -24,6 +24,7 @@ class Last(nn.Cell):
         return tr.concat([x - a, b, c], axis=-1), (x, x[:, :2], c)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("as_tensor", [False, True])
 @pytest.mark.parametrize("grad", [False, True])
@@ -64,7 +65,7 @@ LAYERS = {
 }
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("lengths", [None, [2, 1]])

@@ -59,6 +59,7 @@ def same(found, wanted):
             np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
 @pytest.mark.parametrize("options", [{}, {"batch_first": True}, {"reverse": True}, {"bidirectional": True}])
 def test_the_same_as_the_first_call(kind, options, short):
@@ -150,7 +151,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", CHANGES)
 def test_changes_are_seen(name):
     tr.seed(0)

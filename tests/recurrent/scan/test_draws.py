@@ -31,7 +31,7 @@ class Draws(nn.Cell):
         return h, h
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "how", [{}, {"lengths": [4, 0, 2]}, {"reverse": True, "checkpoint_every": 2}], ids=lambda how: "-".join(how)
 )

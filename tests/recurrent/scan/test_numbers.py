@@ -134,7 +134,7 @@ def make(kind, dtype="float32"):
     return cell, change
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize(
     ("kind", "dtype"), [*((k, "float32") for k in KINDS), ("attribute", "float64"), ("power", "float64")]
 )
@@ -202,7 +202,7 @@ def caught(cell):
         return 3.0
 
 
-@pytest.mark.sampled(8)
+@pytest.mark.sampled(16)
 @pytest.mark.parametrize("kind", DECIDING)
 def test_numbers_that_decide_are_frozen(kind, traces):
     cell = Cell(DECIDING[kind], alpha=0.5, beta=1.0)

@@ -31,7 +31,7 @@ def both(cell, x, inputs, every, seed=0, **how):
     return found
 
 
-@pytest.mark.sampled(15)
+@pytest.mark.sampled(45)
 @modes
 @directions
 @pytest.mark.parametrize("steps", STEPS.values(), ids=STEPS)

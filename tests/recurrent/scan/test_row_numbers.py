@@ -103,7 +103,7 @@ RIGHT = {
 }
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @ignored
 @pytest.mark.parametrize("mode", ["eager", "auto"])
 @pytest.mark.parametrize("name", RIGHT)

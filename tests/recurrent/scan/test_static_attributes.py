@@ -64,7 +64,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("name", CHANGES)
 def test_changed_attributes_are_read(name):
     cell = Attributes()
@@ -303,7 +303,7 @@ class PerRow(nn.Cell):
         return h, h
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "rows",
     [

@@ -40,7 +40,7 @@ def run(cell, mode, x, state, **options):
     return [v.numpy() for v in (y, *finals, *grads)], len(leaves)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("mode", ["eager", "compiled"])
 @pytest.mark.parametrize("bad", BAD)
 @pytest.mark.parametrize("options", [{"lengths": [0] * B}, {"mask": np.zeros((T, B), bool)}])

@@ -77,7 +77,7 @@ class Echo(nn.Cell):
         return x @ self.weight_hh, h + x
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("around", [nn.VariationalDropout, nn.WeightDrop])
 def test_noise(mode, around):

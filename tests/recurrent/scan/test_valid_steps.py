@@ -40,7 +40,7 @@ def assert_same(got, wanted, tol=1e-12):
         np.testing.assert_allclose(a, b, rtol=tol, atol=tol, err_msg=f"{i} of {len(got)}")
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(24)
 @modes
 @directions
 @each_steps
@@ -82,7 +82,7 @@ class Root(nn.Cell):
         return tr.ones((batch_size, H), "float64")
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @modes
 @directions
 @pytest.mark.parametrize("poison", [np.nan, np.inf, 0.0, 1e300])

@@ -77,7 +77,7 @@ def _run(step, mode, x, dtype):
     return [y.numpy(), h.numpy(), *grads]
 
 
-@pytest.mark.sampled(16)
+@pytest.mark.sampled(48)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("kind", [np.int64, np.int8, np.uint8, np.int32])
 @pytest.mark.parametrize("name", AS_NUMBERS)
@@ -152,7 +152,7 @@ class Counter(nn.Cell):
 Y = np.random.default_rng(1).normal(size=(5, B, F))
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "how",
     [{}, {"lengths": [5, 0, 2]}, {"resets": Y[..., 0] > 0.5}, {"reverse": True, "checkpoint_every": 2}],
@@ -255,7 +255,7 @@ def test_an_integer_state_that_should_be_a_float():
             scan(Whole(), np.ones((2, 1, 1), int), mode=mode)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize("make", [nn.RNN, nn.LSTM, nn.GRU])
 @pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}, {"batch_first": True}])
 def test_layers_take_them_as_features(make, options):

@@ -34,7 +34,7 @@ class Two(nn.Cell):
 PLACES = [(0, -1.0, "sqrt"), (1, 1e4, "exp"), (0, -3.0, "sqrt"), (1, -2.0, "divide")]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @both_modes
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("width", [1, 3, 8, 17])
@@ -250,6 +250,7 @@ def test_gradients_that_are_not_finite_when_they_are_given():
         learned(Diagonal(), [1], dy=np.nan)
 
 
+@pytest.mark.slow
 def test_derivatives_that_grow_beyond_all_numbers():
     """No rule is to blame, nor is the state, which does not grow."""
     cell = nn.IndRNNCell(2, 2, nonlinearity="tanh", dtype="float64")
@@ -297,7 +298,7 @@ class Rooting(Diagonal):
         super().__init__(inward=tr.sqrt)
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @both_modes
 @pytest.mark.parametrize("k2", [4, 7])
 @pytest.mark.parametrize("every", [None, 2])

@@ -151,7 +151,7 @@ def test_noise_of_each_step(kind):
     assert not np.allclose(online(cell, xs, weights)[0][0], found[0][0])
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(20)
 @pytest.mark.parametrize("name", CELLS)
 @pytest.mark.parametrize(("T", "B", "I", "H"), [(12, 2, 3, 4), (1, 2, 1, 3), (30, 2, 2, 2)])
 def test_the_gradients_of_backpropagation_through_time(name, T, B, I, H):
@@ -172,7 +172,7 @@ def test_matrices_for_each_head():
         nn.RTRL(cell, 2, mode="compiled")
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", ["indrnn", "lru", "mingru", "leaky"])
 def test_float32(name):
     cell = CELLS[name](3, 8, dtype=np.float32)
@@ -209,6 +209,7 @@ def test_losses_at_some_steps_only(name, sizes, losses):
         assert all(g is None for g in found.values())
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["lru", "leaky"])
 def test_finite_differences(name):
     cell, xs = CELLS[name](2, 3, dtype=np.float64), xs_of(name, 4, 2, 2)
@@ -417,6 +418,7 @@ class Branching(nn.IndRNNCell):
         return super().step(x, h if float(h.sum()) > 0 else -h)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
@@ -464,6 +466,7 @@ def accumulated(dy=None):
     return action
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("action", "error", "message"),
     [

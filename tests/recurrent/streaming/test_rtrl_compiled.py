@@ -54,7 +54,7 @@ def assert_same(one, other, tolerance=1e-12):
         np.testing.assert_allclose(q.grad.numpy(), p.grad.numpy(), rtol=tolerance, atol=tolerance * scale, err_msg=name)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", ["leaky", "lru", "two-inputs", "mixed"])
 def test_updates_at_each_step(name):
     """Both learn along the same path: gradients add up, are thrown away, and parameters move."""
@@ -224,7 +224,7 @@ def naive_stack(layers, xs, dys):
     return {f"cells.{i}.{k}": g for i, found in enumerate(grads) for k, g in found.items()}
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("mode", ["eager", "compiled"])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_a_stack_is_what_it_is_said_to_be(mode, batch):

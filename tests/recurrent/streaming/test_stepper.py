@@ -70,7 +70,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", [nn.RNN, nn.LSTM, nn.GRU])
 @pytest.mark.parametrize("change", CHANGES)
@@ -116,6 +116,7 @@ class Scaled(nn.Cell):
         return h, h
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("mode", MODES)
 def test_the_next_step_has_changed_settings(mode):
     layer = nn.Recurrent(Scaled(), mode)
