@@ -9,6 +9,7 @@ import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.errors import DTypeError
 from tinygrad_rnn.nn import functional as F
+from tinygrad_rnn.ops.index import all_within
 from tinygrad_rnn.recurrent import scan
 
 INF, NAN = np.inf, np.nan
@@ -474,3 +475,14 @@ def test_slopes(call):
     x, slope = (tr.tensor(np.array(v), requires_grad=True) for v in ([-1.0, 2.0], [0.5, 0.25]))
     call(x, slope).sum().backward()  # a slope may be learned
     np.testing.assert_allclose(slope.grad.data, [call(-1.0, 1.0), 0.0])
+
+
+def test_integers_are_found_to_lie_within_limits():
+    rng = np.random.default_rng(0)
+    for kind in ("i1", "i2", "i8", "u1", "u8", ">i4"):
+        for low, high in ((0, 5), (0, 0), (-3, 4), (0, -1), (0, 300), (0, 1 << 40)):
+            for shape in ((), (3,), (2, 3), (0,)):
+                a = np.asarray(rng.integers(0 if kind[0] == "u" else -8, 9, shape)).astype(kind)
+                for b in (a, a.T, a[..., ::-1] if a.ndim else np.abs(a)):
+                    wanted = all(low <= int(v) <= high for v in np.asarray(b).ravel())
+                    assert all_within(np.asarray(b), low, high) is wanted, (kind, low, high, b)

@@ -8,6 +8,7 @@ from tinygrad_rnn import nn, optim
 from tinygrad_rnn.data import DataLoader
 from tinygrad_rnn.errors import AnomalyError, ShapeError
 from tinygrad_rnn.train import TrainStep
+from tinygrad_rnn.train.known_numbers import MOST, KnownNumbers
 
 SCALE = 1.0
 
@@ -192,16 +193,73 @@ def test_options_that_depend_on_the_count_of_updates_are_read_at_each():
     np.testing.assert_array_equal(*weights)
 
 
-def test_gradients_that_somebody_holds_keep_their_values():
+class Heated(optim.SGD):
+    """Its rate is kept where nobody expects it."""
+
+    heat = 1.0
+
+    def _update(self, group, step, *arrays):
+        super()._update({**group, "lr": group["lr"] * self.heat}, step, *arrays)
+
+
+@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam, Heated])
+def test_options_that_change_later_are_read(kind):
+    x, y = np.ones((3, 2)), np.zeros((3, 1))
+    weights = []
+    for compiled in (True, False):
+        tr.seed(0)
+        model = nn.Linear(2, 1, dtype=np.float64)
+        rate = np.array(0.01)
+        optimizer = kind(model.parameters(), lr=0.01)
+        step = TrainStep(model, optimizer, nn.mse_loss)
+        for i in range(12):
+            if i == 2:
+                optimizer.param_groups[0]["lr"] = rate
+            if i == 4:
+                optimizer.heat = 2.0
+            if i == 6:
+                rate[...] = 0.05  # in place: the option is the same object
+            if i == 8:
+                optimizer.param_groups[0]["lr"] = 0.02
+            if compiled:
+                step(x, y)
+            else:
+                optimizer.zero_grad()
+                nn.mse_loss(model(tr.tensor(x)), tr.tensor(y)).backward()
+                optimizer.step()
+        weights.append(model.weight.numpy().copy())
+    np.testing.assert_allclose(*weights, rtol=1e-12)
+
+
+def test_known_numbers_are_computed_again_where_they_may_have_changed():
+    group, asked = {"lr": 0.1, "params": []}, []
+
+    def compute(ahead):
+        asked.append(ahead)
+        return [group["lr"]]
+
+    known = KnownNumbers(compute, True)
+    assert [known.next(group, done) for done in (5, 6, 7, 8)] == [[0.1]] * 4
+    assert asked == [1, 1, 2, MOST]
+    group["lr"] = 0.2
+    assert known.next(group, 9) == [0.2]
+    assert known.next(group, 10) == known.next(group, 10 + MOST - 1) == [0.2]
+    asked.clear()
+    assert known.next(group, 10 + MOST) == known.next(group, 3) == [0.2]  # beyond, and before
+    assert asked == [1, 2, MOST] * 2
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [(200, 300), (4, 5)])  # a bucket of its own, and one with the bias
+def test_gradients_that_somebody_holds_keep_their_values(inputs, outputs):
     tr.seed(0)
-    model = nn.Linear(200, 300)
+    model = nn.Linear(inputs, outputs)
     step = TrainStep(model, optim.SGD(model.parameters(), lr=0.1), nn.mse_loss)
     rng = np.random.default_rng(0)
     weight = model.weight
     where, held = [], []
     holders = {4: lambda g: g, 5: lambda g: g.numpy(), 6: lambda g: g.numpy()[3:], 7: lambda g: g.numpy().T}
     for i in range(12):
-        step(rng.normal(size=(2, 200)).astype(np.float32), rng.normal(size=(2, 300)).astype(np.float32))
+        step(*(rng.normal(size=(2, n)).astype(np.float32) for n in (inputs, outputs)))
         where.append(weight.grad.numpy().ctypes.data)
         if i in holders:
             kept = holders[i](weight.grad)

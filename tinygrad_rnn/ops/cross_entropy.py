@@ -17,6 +17,7 @@ from ..core.aliases import Value
 from ..core.inplace import values_of
 from ..errors import ShapeError
 from .elementwise import masked_product
+from .index import all_within
 from .reduce import _sum
 from .softmax import log_softmax, softmax
 from .twins import flat, kernels
@@ -96,7 +97,7 @@ def check_classes(name: str, target: Value, classes: int, ignore_index: int) -> 
     """
 
     def test(index: np.ndarray) -> None:
-        if index.size and (index.min() < 0 or index.max() >= classes):
+        if not all_within(index, 0, classes - 1):
             ignored = index == ignore_index
             kept = index[~ignored]
             if kept.size and (kept.min() < 0 or kept.max() >= classes):

@@ -89,13 +89,26 @@ def in_step(*operands: Any) -> bool:
     return tracer is not None and any(isinstance(a, Traceable) and tracer.is_index(a) for a in operands)
 
 
+_UNSIGNED = {np.dtype(f"i{n}"): np.dtype(f"u{n}") for n in (1, 2, 4, 8)}
+
+
+def all_within(indices: np.ndarray, low: int, high: int) -> bool:
+    """Whether none of these integers is less than `low` or greater than `high`."""
+    if not indices.size:
+        return True
+    unsigned = _UNSIGNED.get(indices.dtype)
+    if low == 0 <= high and unsigned is not None and high >> (8 * unsigned.itemsize - 1) == 0:
+        # one pass, as negative numbers without their signs are greater than all that have none
+        return int(np.maximum.reduce(indices.view(unsigned), axis=None)) <= high
+    return bool(indices.min() >= low and indices.max() <= high)
+
+
 @primitive()
 def within(indices: Value, low: int, high: int, what: str) -> Value:
     """Integers, of which none is less than `low` or greater than `high`."""
-    if indices.size:
+    if not all_within(indices, low, high):
         least, most = int(indices.min()), int(indices.max())
-        if least < low or most > high:
-            raise IndexError(f"indices: got {least if least < low else most}, wanted {what}")
+        raise IndexError(f"indices: got {least if least < low else most}, wanted {what}")
     return indices
 
 

@@ -61,7 +61,8 @@ class Bucket:
 
     def is_home(self) -> bool:
         """Whether all parameters have their values here."""
-        return all(p._array is view for p, view, _ in self._rows)
+        there = [p._array is view for p, view, _ in self._rows]  # a list, as every step asks
+        return all(there)
 
     def gather(self) -> bool:
         """Fetch the gradients; False if a parameter no longer fits its place in the buffer."""

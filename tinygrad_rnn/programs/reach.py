@@ -7,6 +7,7 @@ import functools
 import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 from operator import is_
 from typing import Any
 
@@ -111,9 +112,8 @@ class Reach:
 
     def holds(self) -> bool:
         """Whether nothing has changed, as far as it was entered."""
-        for d, names, values in self._dicts:
-            if len(d) != len(values) or not all(map(is_, d.values(), values)) or names != [*d]:
-                return False
+        if self._dicts and not self._dicts_hold():
+            return False
         for items, before in self._lists:
             if len(items) != len(before) or not all(map(is_, items, before)):
                 return False
@@ -130,6 +130,19 @@ class Reach:
             if f.__code__ is not code or f.__defaults__ is not defaults or f.__kwdefaults__ is not more:
                 return False
         return all(type(v) is kind for v, kind in self._kinds) and all(_bytes(a) == b for a, b in self._arrays)
+
+    def _dicts_hold(self) -> bool:
+        """Whether all dicts have the names and objects that they had, in order."""
+        dicts, sizes, names, values = self._flat
+        if [*map(len, dicts)] != sizes or [*chain.from_iterable(dicts)] != names:
+            return False
+        return all(map(is_, chain.from_iterable(map(dict.values, dicts)), values))
+
+    @functools.cached_property
+    def _flat(self) -> tuple[list[dict], list[int], list, list]:
+        """All dicts, how many names each has, and these and their objects, one after the other."""
+        dicts, names, values = ([*column] for column in zip(*self._dicts))
+        return dicts, [*map(len, names)], [*chain.from_iterable(names)], [*chain.from_iterable(values)]
 
     def _enter(self, value: Any) -> Iterable[Any]:
         """Note what a value is made of; returns what can be reached from it in one step."""

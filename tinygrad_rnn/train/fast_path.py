@@ -42,8 +42,8 @@ class FastPath:
     def __init__(self, programs: Any, found: Any, native: Any):
         self._programs, self._entry, self.native = programs, found.entry, native
         self._check = found.capture.operation.runner.check
-        self._tensors = [(source.get, t, s.uid) for (s, source), t in zip(found.capture.sources, found.tensors)]
-        self._needs = [t.requires_grad for t in found.tensors]
+        sources = zip(found.capture.sources, found.tensors)
+        self._tensors = [(source.get, t, s.uid, t.requires_grad) for (s, source), t in sources]
 
     @staticmethod
     def takes(batch: Any, found: Any) -> bool:
@@ -65,12 +65,14 @@ class FastPath:
             return False
         given = self.native.native.given  # the arrays that the step is bound to
         try:
-            for get, t, uid in self._tensors:
+            for get, t, uid, needs in self._tensors:
                 if get() is not t or t._array is not given[uid] or t._node is not None or t._hooks:
+                    return False
+                if t.requires_grad is not needs:
                     return False
         except (LookupError, AttributeError):
             return False
-        return [t.requires_grad for _, t, _ in self._tensors] == self._needs
+        return True
 
     def run(self, batch: Any) -> float:
         """Update with one batch; the loss before the update."""

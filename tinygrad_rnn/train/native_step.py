@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,14 +13,13 @@ from ..compiler.model.native import NativeProgram
 from ..compiler.model.one_dtype import with_one_dtype
 from ..compiler.model.pool import dtype_of
 from ..compiler.model.stage_list import StageList
-from ..core import Tensor
 from ..errors import CompileError, NonFiniteError
 from ..optim import Optimizer, clip_grad_norm_
 from ..optim.buckets import Bucket, LargeBucket
 from .accumulation import Accumulation, check_gradients
 from .gradients import check_loss
-
-LARGE = 1 << 16  # bytes of a gradient from which on new memory costs more than the copy
+from .known_numbers import KnownNumbers
+from .left_gradients import left_gradients
 
 
 class Update(NamedTuple):
@@ -88,7 +86,9 @@ class NativeStep:
         grads = {id(p): self.native.outputs[place[id(p)]] for p in self.params}
         self._add_update(grads, clip_norm, clip_value, watch)
         self.native.stages.finish()
-        self._last: dict[int, np.ndarray] = {}  # large gradients that were left in parameters, by parameter
+        self._left = left_gradients(self.grads, self.buckets)
+        ours = type(optimizer).__module__.startswith(f"{Optimizer.__module__.rpartition('.')[0]}.")
+        self._known = [KnownNumbers(functools.partial(self._numbers, update), ours) for update in self.updates]
 
     def _add_update(
         self, grads: dict[int, np.ndarray], clip_norm: float | None, clip_value: float | None, watch: bool
@@ -186,11 +186,16 @@ class NativeStep:
     def updates_fit(self) -> bool:
         """Whether the optimiser still has its state where it was, with one count of updates for each run."""
         buckets = self.optimizer.flat_buffers()
-        if len(buckets) != len(self.buckets) or any(group.get("maximize") for group, _ in buckets):
+        if len(buckets) != len(self.buckets):
             return False
-        if any(now is not bound for (_, now), (_, bound) in zip(buckets, self.buckets)):
-            return False
-        return all(len({*update.bucket.steps[update.first : update.last]}) == 1 for update in self.updates)
+        for (group, now), (_, bound) in zip(buckets, self.buckets):
+            if now is not bound or group.get("maximize"):
+                return False
+        for update in self.updates:
+            steps = update.bucket.steps[update.first : update.last]
+            if steps.count(steps[0]) != len(steps):
+                return False
+        return True
 
     def goes_on(self) -> bool:
         """Whether gradients that wait for an update, if any, are those of its parameters, and no others."""
@@ -267,9 +272,10 @@ class NativeStep:
 
     def refresh(self) -> None:
         """Read the options of the optimiser's groups, which may have changed."""
-        for update in self.updates:
-            update.numbers[:] = self._numbers(update)
-            update.step[0] = update.bucket.steps[update.first]
+        for update, known in zip(self.updates, self._known):
+            done = update.bucket.steps[update.first]
+            update.numbers[:] = known.next(update.group, done)
+            update.step[0] = done
 
     def foresee(self, tables: Sequence[np.ndarray], preview: Sequence[Sequence[dict[str, Any]]] | None) -> None:
         """Write the options of updates to the rows of tables, from those of the groups at each."""
@@ -296,31 +302,5 @@ class NativeStep:
             p.grad = None
         for p in self.params:
             p.touch()
-            p.grad = self._left(p, self.grads[id(p)])
-
-    def _left(self, p: Tensor, grad: np.ndarray) -> Tensor:
-        """A copy of a gradient, in the memory of the one before if that is large and nobody else holds it."""
-        if grad.nbytes < LARGE:
-            return Tensor(grad.copy())
-        if id(p) not in self._last or not _is_left_alone(p, self._last):
-            self._last[id(p)] = np.empty_like(grad)
-        last = self._last[id(p)]
-        last[...] = grad
-        return Tensor(last)
-
-
-def _is_left_alone(p: Tensor, table: dict[int, np.ndarray]) -> bool:
-    """Whether a parameter's gradient is the array in the table, and nobody else holds either."""
-    return p.grad is not None and p.grad._array is table[id(p)] and _references(p, table) == _alone()
-
-
-def _references(p: Tensor, table: dict[int, np.ndarray]) -> tuple[int, int]:
-    return sys.getrefcount(p.grad), sys.getrefcount(table[id(p)])
-
-
-@functools.cache
-def _alone() -> tuple[int, int]:
-    """The references to a gradient and its array that nobody else holds: interpreters differ."""
-    p = Tensor(np.zeros(1))
-    p.grad = Tensor(np.zeros(1))
-    return _references(p, {id(p): p.grad._array})
+        for left in self._left:
+            left.leave()
