@@ -451,3 +451,37 @@ def test_results_lie_apart_from_what_is_kept():
         assert not np.may_share_memory(operation._apart(view, [views[-1]], {operation._owner(views[-1])}), kept)
     own = np.zeros(3)
     assert operation._apart(own, [kept], owners) is own
+
+
+@pytest.mark.parametrize("order", [(0, 0), (1, 0), (2, 2)])
+def test_gradients_of_other_results_than_before(order):
+    """Their rules make constants anew, which are no part of programs that were made before."""
+    w = nn.Parameter(numbers(3, 2, 4))
+
+    def function(x, target):
+        first, second = tr.split(x * w[0, 0], 2, axis=1)
+        row, *_ = tr.unstack(x @ w[0].T, axis=0)
+        return nn.functional.cross_entropy(tr.concat([second, tr.tanh(first)], axis=1), target), first, row
+
+    compiled, target = tr.compile(function, fallback="error"), np.array([0, 3, 1])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for k in (*order, 1, 2, 0, 2):
+            x = tr.tensor(numbers(3, 4, seed=k), requires_grad=True)
+            got, wanted = compiled(x, target), function(x, target)
+            same(got, wanted)
+            same(*[tr.grad((r[k] * r[k]).sum(), [x, w]) for r in (got, wanted)])
+
+
+def test_constants_of_rules_beside_numbers_of_another_dtype():
+    """What is cast before a program takes no name that a constant has."""
+    w = nn.Parameter(numbers(4).astype("float32"))
+    scales = numbers(4, seed=1), numbers(4, seed=2)
+
+    def function(x, *arrays):
+        y = x * w
+        for a in arrays:
+            y = tr.tanh(y * a + x)
+        return tr.unstack(y)[1]
+
+    agree(function, [w], tr.tensor(numbers(3, 4).astype("float32"), requires_grad=True), *scales, rtol=1e-5)

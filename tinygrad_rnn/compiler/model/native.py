@@ -33,7 +33,8 @@ class NativeProgram(Binder):
     ----------
     program : ModelProgram
     captured : dict
-        Arrays of the captured tensors by uid: read where they are, at each run.
+        Arrays of the captured tensors by uid: read where they are, at each run. There may be others among them, of
+        what was captured after the program was made, whose uids stand for other values here.
     dtype : float32 or float64
         Of all its floats.
     copies : bool
@@ -51,12 +52,12 @@ class NativeProgram(Binder):
         check_available()
         if simd.BOUNDSCHECK:
             raise CompileError("arrays are checked (NUMBA_BOUNDSCHECK), which stages cannot do")
+        self.given, self.copies = {uid: captured[uid] for uid in program.captured}, copies
         program = simplify(program)
         self.program, dtype = program, np.dtype(dtype)
-        self.given, self.copies = dict(captured), copies
-        self.captured = {uid: t.data for uid, t in program.captured.items()} | dict(captured)
+        self.captured = {uid: t.data for uid, t in program.captured.items()} | self.given
         if copies:
-            self.captured |= {uid: np.array(a) for uid, a in captured.items()}
+            self.captured |= {uid: np.array(a) for uid, a in self.given.items()}
         self.converted: list[tuple[np.ndarray, np.ndarray]] = []  # captured arrays, and what is read in their place
         values = program.values()
         plan = compile_plan(partition(values, program.outputs, dtype))
@@ -90,14 +91,13 @@ class NativeProgram(Binder):
 
     def reads(self, captured: Mapping[int, np.ndarray]) -> bool:
         """Whether runs read these arrays from now on."""
-        given = self.given
-        for uid, a in captured.items():
-            if given[uid] is not a:
+        for uid, a in self.given.items():
+            if captured[uid] is not a:
                 break
         else:
             return True
         if self.copies:
-            self.given = dict(captured)
+            self.given = {uid: captured[uid] for uid in self.given}
         return self.copies
 
     def run(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -48,7 +48,7 @@ def _recast(program: ModelProgram, dtype: np.dtype) -> ModelProgram | None:
     """The program with leaves of other dtypes cast first; None if one is read as it is."""
     trace, values = ModelTrace(), program.values()
     given = [*program.inputs, *program.outputs, *[a for s in values for a in s.operands]]
-    trace._uids = 1 + max((s.uid for s in (*given, *values)), default=0)
+    trace._uids = 1 + max((*[s.uid for s in (*given, *values)], *program.captured), default=0)
     leaves = {s.uid: s for s in given if s.leaf is not None and s.dtype.kind == "f" and s.dtype != dtype}
     now: dict[int, Any] = {uid: _leaf(trace, s, dtype) for uid, s in leaves.items()}
     moved: set[int] = {*leaves}

@@ -25,9 +25,13 @@ MOST = 4096  # elements that are added up as one row; sums of more keep more dig
 
 
 def simplify(program: ModelProgram) -> ModelProgram:
-    """The same program of simpler operations; its leaves are those of `program`."""
+    """The same program of simpler operations; its leaves are those of `program`.
+
+    Values that it is given are leaves, too, whatever they were computed of: that is not there.
+    """
     trace = Simplification(program)
-    values: dict[int, Any] = {}
+    given = {s.uid: trace.given(s, i) for i, s in enumerate(program.inputs) if s.leaf is None and s.op is not LOOP}
+    values: dict[int, Any] = {**given}
     with recording(trace):
         for s in program.values():
             args = tuple([values.get(a.uid, a) if isinstance(a, Symbol) else a for a in s.args])
@@ -36,7 +40,7 @@ def simplify(program: ModelProgram) -> ModelProgram:
     captured = dict(program.captured) | {s.uid: tensor for _, tensor, s in trace.captured.values()}
     now = lambda symbols: tuple([values.get(s.uid, s) for s in symbols])
     checks = tuple([check._replace(symbols=now(check.symbols)) for check in program.checks])
-    return ModelProgram(program.inputs, captured, program.draws, checks, outputs)
+    return ModelProgram(now(program.inputs), captured, program.draws, checks, outputs)
 
 
 class Simplification(ModelTrace):
@@ -45,10 +49,17 @@ class Simplification(ModelTrace):
     def __init__(self, program: ModelProgram) -> None:
         super().__init__()
         leaves = (*program.inputs, *program.outputs, *[s for draw in program.draws for s in draw.symbols])
-        self._uids = 1 + max((s.uid for v in (leaves, program.values()) for s in v), default=0)
+        checked = [s for check in program.checks for s in check.symbols]
+        self._uids = 1 + max((s.uid for v in (leaves, checked, program.values()) for s in v), default=0)
         self._uids = max(self._uids, 1 + max(program.captured, default=0))
         self._constants: dict[tuple, np.ndarray] = {}
         self._rows: dict[int, set[int]] = {}  # in how many rows a value can be computed, with those that it needs
+
+    def given(self, s: Symbol, number: int) -> Symbol:
+        """A computed value as a leaf of the same uid."""
+        found = Symbol(self, None, (), {}, s.shape, s.dtype, False, leaf=("input", number), where=s.where)
+        found.uid = s.uid
+        return found
 
     def again(self, s: Symbol, args: tuple) -> Any:
         """A value of the program, with new arguments; a tuple for the common value of several results."""
