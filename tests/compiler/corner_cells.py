@@ -85,6 +85,14 @@ def normalised_sum(p, x, h):
     return h, h
 
 
+@row(lambda I, H: {"w": (I, H), "a": (I, 1), "b": (H, 1)})
+def one_number_for_all_features(p, x, h):
+    """Products of one column, which are added to all columns of other sums."""
+    y = h + tr.tanh(x) @ p.a
+    z = x @ p.w + tr.tanh(h) @ p.b
+    return (y, z), tr.tanh(y + z)
+
+
 @row(lambda I, H: {"w": (I, H), "u": (H, H), "v": (H, H)})
 def columns_of_operands(p, x, h):
     m = tr.tanh(x @ p.w + h @ p.u)

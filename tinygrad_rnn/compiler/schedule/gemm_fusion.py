@@ -71,7 +71,7 @@ def find_accumulations(
         if s.uid in absorbed or s.op not in (ADD, MATMUL):
             continue
         parts = addends(s) if s.op is ADD else [s]
-        products = [t for t in parts if isinstance(t, Symbol) and _is_product(t) and (t is s or inner(t))]
+        products = [t for t in parts if isinstance(t, Symbol) and _is_product(t, s) and (t is s or inner(t))]
         if not products:
             continue
         rest = [t for t in parts if not any(t is p for p in products)]
@@ -86,8 +86,8 @@ def find_accumulations(
     return found
 
 
-def _is_product(s: Symbol) -> bool:
-    return s.varying and s.op is MATMUL
+def _is_product(t: Symbol, out: Symbol) -> bool:
+    return t.varying and t.op is MATMUL and t.shape == out.shape  # one number a row is added by who reads it
 
 
 def _matrix_order(term: tuple[Symbol, Symbol]):
