@@ -49,6 +49,7 @@ LOOK_UPS = {
     ),
     "a part": lambda c, x, h: tr.embedding(c.table.weight[2:9], x[:, 0] % 7),
     "a product": lambda c, x, h: tr.embedding(c.table.weight * 2.0, x[:, 0]),
+    "beside features in another order": lambda c, x, h: c.table(x[:, 0]) * h[:, [3, 0, 0, 4, 2]],
     "from the end": lambda c, x, h: tr.take(c.table.weight, x[:, 0] - V, axis=0),
 }
 

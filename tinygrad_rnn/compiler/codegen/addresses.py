@@ -113,7 +113,7 @@ class AddressBook:
 
     def parameter(self, s: Symbol) -> str:
         """Name of the array of a parameter as the caller gives it."""
-        name = next((name for name, other in self.looked_up.items() if other is s), f"table_{len(self.looked_up)}")
+        name = next((name for name, other in self.looked_up.items() if other is s), f"looked_up_{len(self.looked_up)}")
         self.looked_up[name] = s
         return name
 
