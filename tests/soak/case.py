@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import warnings
@@ -17,9 +18,10 @@ from tinygrad_rnn.recurrent.scan.call_cache import cache_of
 from .calls import BATCHES, TIMES, Call
 from .changes import CHANGES
 from .checks import IllConditioned, roads_agree, rows_agree, slopes_agree, streams_agree, threads_agree
-from .layers import Subject, draw_subject
+from .layers import Subject, draw_cell, draw_subject
 
 CALLS = 30
+KINDS = "ranked", "integers", "ranked", "rows"  # of cells that are written at random, in turn
 
 
 class Coverage:
@@ -55,11 +57,39 @@ def run_case(seed: int, number: int, coverage: Coverage, log=None, calls: int = 
         If two results that ought to agree do not; any other error is one of the library.
     """
     rng = np.random.default_rng([seed, number])
+    with _put_back():
+        _run(rng, seed, coverage, log or (lambda *_: None), calls)
+
+
+def run_cell_case(seed: int, number: int, coverage: Coverage, log=None, calls: int = 3) -> None:
+    """Draw case `number` of a seed, a cell that was written at random, and run it in a few ways.
+
+    Raises
+    ------
+    Mismatch
+        If two results that ought to agree do not; any other error is one of the library.
+    """
+    rng, log = np.random.default_rng([seed, number, 78]), log or (lambda *_: None)
+    with _put_back():
+        subject = draw_cell(rng, KINDS[number % len(KINDS)])
+        coverage.add("kinds", subject.kind)
+        log(f"{subject.options}\n{subject.layer!r}")
+        for _ in range(calls):
+            subject.layer.checkpoint_every = int(rng.integers(1, 4)) if rng.random() < 0.2 else None
+            call = Call(subject, rng, int(rng.choice(TIMES)), int(rng.choice(BATCHES)))
+            log(f"  call T={call.time}, B={call.batch}: {', '.join(call.features())}")
+            _call(subject, call, rng, coverage, slopes=0.5)
+        coverage.add("ops", *_operations(subject))
+
+
+@contextlib.contextmanager
+def _put_back():
+    """No warnings, and the settings of before behind it."""
     threads = tr.get_num_threads()
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         try:
-            _run(rng, seed, coverage, log or (lambda *_: None), calls)
+            yield
         finally:
             tr.set_num_threads(threads)
             tr.set_default_dtype("float32")
@@ -95,7 +125,7 @@ def _option(name: str, value: object) -> str:
     return name if isinstance(value, bool | float) else f"{name}={value}" if isinstance(value, str | int) else name
 
 
-def _call(subject: Subject, call: Call, rng: np.random.Generator, coverage: Coverage) -> None:
+def _call(subject: Subject, call: Call, rng: np.random.Generator, coverage: Coverage, slopes: float = 0.2) -> None:
     coverage.add("calls", *call.features())
     coverage.add("shapes", *_shape(call))
     noise = subject.noisy and any(m.training for m in subject.layer.modules())
@@ -121,7 +151,7 @@ def _call(subject: Subject, call: Call, rng: np.random.Generator, coverage: Cove
             )
             check("streams and sequences")
         gradients = any(name.startswith("gradient") for name in wanted)
-        if gradients and subject.dtype == np.float64 and subject.differentiable and rng.random() < 0.2:
+        if gradients and subject.dtype == np.float64 and subject.differentiable and rng.random() < slopes:
             check("gradients and differences" if slopes_agree(subject, call, whole, rng) else "next to a kink")
     except IllConditioned:
         check("ill-conditioned")

@@ -12,7 +12,9 @@ from tinygrad_rnn.core import tree
 from tinygrad_rnn.modules.module import Module
 from tinygrad_rnn.recurrent.layers.regularisers import takes_mask
 from tinygrad_rnn.testing.cell_table import CELLS
+from tinygrad_rnn.testing.integer_cells import WIDTH, random_integer_cell
 from tinygrad_rnn.testing.random_cells import random_cell
+from tinygrad_rnn.testing.ranked_cells import random_ranked_cell
 
 from ..compiler import corner_cells as table
 from ..recurrent.sequences import is_shape
@@ -91,6 +93,8 @@ class Subject:
 
         def one(like):
             shape = (time, batch, *like.shape[1:])
+            if like.dtype.kind == "i":
+                return rng.integers(-9, 10, shape)
             return rng.random(shape) < 0.7 if like.dtype.kind == "b" else rng.uniform(-1, 1, shape).astype(self.dtype)
 
         return tree.map(one, example)
@@ -102,6 +106,8 @@ class Subject:
             shape = (*lead, batch, *like.shape[1:])
             if like.dtype.kind == "b":
                 return rng.random(shape) < 0.5
+            if like.dtype.kind == "i":
+                return rng.integers(-9, 10, shape)
             return rng.uniform(-1, 1, shape).astype(like.dtype)
 
         if self.layered:
@@ -266,3 +272,31 @@ def _random(rng, seed: int) -> Subject:
     template = {f"x{i}": np.zeros((1, n)) for i, n in enumerate(cell.inputs)}
     more = {"differentiable": all(name != "detach" for name, *_ in cell.program), "rows_alike": not cell.constants}
     return _wrap(rng, [cell], "random", _options(rng), template=template, **more)
+
+
+def draw_cell(rng: np.random.Generator, kind: str) -> Subject:
+    """A cell that was written at random, of a kind, in a layer with few options."""
+    tr.seed(int(rng.integers(2**31)))
+    made, most = {"ranked": _ranked, "integers": _integers, "rows": _rows}[kind], int(rng.integers(3, 9))
+    cell, template, more = made(rng, most)
+    options = {name: True for name in ("batch_first", "reverse") if _maybe(rng, 0.15)}
+    subject = Subject(nn.Recurrent(cell, **options), kind, options, template, **more)
+    subject.needs = [subject.needs[0 if _maybe(rng, 0.7) else int(rng.integers(4))]]
+    subject.all_states = False
+    return subject
+
+
+def _ranked(rng, most: int) -> tuple[Any, Any, dict[str, Any]]:
+    cell = random_ranked_cell(rng, most, "float64" if _maybe(rng, 0.8) else "float32")
+    return cell, np.zeros((1, *cell.row)), {}
+
+
+def _integers(rng, most: int) -> tuple[Any, Any, dict[str, Any]]:
+    cell = random_integer_cell(rng, most)
+    return cell, {"f": np.zeros((1, WIDTH)), "i": np.zeros((1, WIDTH), "int64")}, {}
+
+
+def _rows(rng, most: int) -> tuple[Any, Any, dict[str, Any]]:
+    cell = random_cell(rng, most)
+    more = {"differentiable": all(name != "detach" for name, *_ in cell.program), "rows_alike": not cell.constants}
+    return cell, {f"x{i}": np.zeros((1, n)) for i, n in enumerate(cell.inputs)}, more

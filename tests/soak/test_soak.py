@@ -12,7 +12,7 @@ from tinygrad_rnn.recurrent.scan.call_cache import cache_of
 
 from . import __main__ as command
 from .calls import Call, run
-from .case import Coverage, run_case
+from .case import KINDS, Coverage, run_case, run_cell_case
 from .checks import Mismatch, require_close, roads_agree, rows_agree, slopes_agree, streams_agree, threads_agree
 from .layers import Subject, draw_subject
 
@@ -22,6 +22,15 @@ def test_a_few_cases(number):
     coverage = Coverage()
     run_case(0, number, coverage, calls=3)
     assert coverage.of("checks", "eager and compiled") + coverage.of("checks", "ill-conditioned") > 0
+
+
+@pytest.mark.sampled(4)
+@pytest.mark.parametrize("number", range(len(KINDS)))
+def test_a_few_written_cells(number):
+    coverage = Coverage()
+    run_cell_case(0, number, coverage, calls=2)
+    assert coverage.of("kinds", KINDS[number]) == 1
+    assert coverage.of("checks", "eager and compiled") > 0
 
 
 def subject_of(layer, kind="gru"):

@@ -58,7 +58,18 @@ ALONG: dict[str, Callable] = {
     "cumsum": lambda a, axis: ops.tanh(ops.cumsum(a, axis[0])),
     "centre": lambda a, axis: a - a.mean(axis=axis, keepdims=True),
 }
-KINKS = {"relu", "abs", "maximum", "where", "masked", "max", "min"}
+INNER: dict[str, Callable] = {  # what inner loops repeat: of a value, what it begins with and a matrix
+    "a product": lambda s, u, w: ops.tanh(s @ w + u),
+    "a small step": lambda s, u, w: s + 0.2 * (ops.tanh(u) - s @ w),
+    "a gate": lambda s, u, w: ops.sigmoid(s * w[0] + u) * s,
+    "a share": lambda s, u, w: ops.softmax(s + u, -1) + 0.3 * s,
+}
+INDEX: dict[str, Callable] = {  # row numbers of a table, from a value along its last axis
+    "largest": lambda a, rows: ops.argmax(a, axis=-1) % rows,
+    "cut": lambda a, rows: (8 * a.sum(axis=-1)).astype("int64") % rows,
+    "from the end": lambda a, rows: ops.argmin(a, axis=-1) % rows - rows,
+}
+KINKS = {"relu", "abs", "maximum", "where", "masked", "max", "min", "look-up"}
 
 
 class RankedCell(nn.Cell):
@@ -153,6 +164,7 @@ class _Writer:
         shape = self.shapes[at]
         kinds = ["unary", "binary", "parameter", "reshape", "outer", "product"]
         kinds += ["reduce", "reduce", "along", "transpose", "index", "join", "pad", "contract", "heads"] * bool(shape)
+        kinds += ["inner_loop", "look_up"] * bool(shape)
         getattr(self, f"_{self.pick(kinds)}")(at, shape)
 
     # ---- kinds of instructions: each adds values
@@ -299,6 +311,29 @@ class _Writer:
         if math.prod(found) <= MOST:
             self.add(
                 f"einsum({text}, v{at}, {w})", found, lambda c, v: ops.tanh(ops.einsum(text, v[at], getattr(c, w)))
+            )
+
+    def _inner_loop(self, at: int, shape: Shape) -> None:
+        name, n = self.pick(INNER), int(self.rng.integers(2, 10))
+        w, b = self.parameter((shape[-1], shape[-1])), self.reach(self.pick(range(len(self.shapes))), shape)
+        step, pair = INNER[name], bool(self.rng.random() < 0.3)
+
+        def run(c, v):
+            m = getattr(c, w)
+            if pair:
+                return ops.repeat(n, lambda s: (step(s[1], v[b], m), ops.tanh(s[0])), (v[at], v[b]))[0]
+            return ops.tanh(ops.repeat(n, lambda s: step(s, v[b], m), v[at]))
+
+        self.add(f"{n} times {name}{' of two' * pair}(v{at}, v{b}, {w})", shape, run)
+
+    def _look_up(self, at: int, shape: Shape) -> None:
+        self.note("look-up")
+        rows, width, name = int(self.rng.integers(1, 6)), int(self.rng.integers(1, 4)), self.pick(INDEX)
+        found = (*shape[:-1], width)
+        if math.prod(found) <= MOST:
+            w = self.parameter((rows, width))
+            self.add(
+                f"{w}[{name} of v{at}]", found, lambda c, v: ops.take(getattr(c, w), INDEX[name](v[at], rows), axis=0)
             )
 
 
