@@ -168,6 +168,22 @@ def running_sums(c, x, h):
 
 
 @ranked((6,), (2, 3))
+def running_products(c, x, h):
+    z = tr.cumprod(x, axis=1).reshape((-1, 2, 3))
+    h = tr.tanh(tr.cumprod(h, axis=1) * 0.5 + tr.cumprod(z + 1.0, axis=2) + tr.diff(h, axis=-1).sum(2, keepdims=True))
+    return tr.cumprod(tr.where(h > 0, h, 0.0), -1), [h]
+
+
+@ranked((5,), (2, 3))
+def in_order(c, x, h):
+    """Sorted along either axis, ties as on the tape: their gradients go to the first."""
+    best, where = tr.topk(x, 3)
+    ties = tr.sort(tr.relu(h), axis=1, descending=True)
+    h = tr.tanh(tr.sort(h, axis=2) * 0.5 + ties + best[:, None]) + tr.median(h, axis=(1, 2), keepdims=True)
+    return tr.take_along_axis(x, np.array([[0, 4, -1]]), 1) * where, [h]
+
+
+@ranked((6,), (2, 3))
 def masks(c, x, h):
     z = x.reshape((-1, 2, 3))
     m = (z > h) & (h.mean(2, keepdims=True) < 0.1)

@@ -43,7 +43,7 @@ def with_a_branch(g, y, v):
 
 
 def without_lowering(g, y, v):
-    return g * tr.cumprod(v, axis=1)
+    return g * tr.arctan(v)
 
 
 def over_the_batch(g, y, v):

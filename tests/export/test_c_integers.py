@@ -131,7 +131,8 @@ class Picks(nn.Module):
         y, _ = self.layer(self.embed(ids))
         most = tr.argmax(y, axis=-1)
         rows = self.table[most] + tr.take(self.table, most - 4, axis=0)
-        return tr.take_along_axis(y, most[..., None], axis=-1), rows, tr.one_hot(most, 4) * y
+        columns = self.table[:, most % 2], self.table[most - 4, 1], y[:, None, ..., most[0] - 2]
+        return tr.take_along_axis(y, most[..., None], axis=-1), rows, tr.one_hot(most, 4) * y, *columns
 
 
 PICKS = on.Example("picks", Picks, lambda rng, t, b: (rng.integers(0, 6, (t, b)),))

@@ -12,7 +12,7 @@ from ..core.aliases import ArrayLike, Value
 from ..core.signatures import like_first
 from ..errors import ShapeError
 from .arguments import is_number, number, one_axis, operand
-from .elementwise import exp, expm1, lanes, where
+from .elementwise import exp, expm1, lanes, maximum, where
 
 
 @primitive(vjps=[lambda g, y, x: g * (1 - y * y)], saves=(OUT,), lowering=lanes("tanh({0})", 8), floats=True)
@@ -34,7 +34,7 @@ def _relu_vjp(g: Value, y: Value, x: Value) -> Value:
     return where(y <= 0, 0.0, g)
 
 
-@primitive(vjps=[_relu_vjp], saves=(OUT,), lowering=lanes("vmax({0}, vsplat(0.0, k))"))
+@primitive(vjps=[_relu_vjp], saves=(OUT,), lowering=lanes("vmax({0}, vsplat(0.0, k))", 1, lambda x: maximum(x, 0)))
 def relu(x: Value) -> Value:
     """``maximum(x, 0)``; its derivative at zero is zero, and NaN passes the gradient on."""
     return np.maximum(x, 0)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..checks import flag, is_whole, shown
+from ..config import grad_mode
 from ..core import Traceable
 from ..core.dtype import KNOWN_DTYPES
 from ..core.node import as_operand
@@ -19,6 +20,12 @@ MOST = 2**59  # elements that an array of float64 may have
 
 def is_number(value: Any) -> bool:
     return isinstance(value, (int, float))
+
+
+def in_loop() -> bool:
+    """Whether operations are recorded for a compiled loop over steps, which holds integers as floats."""
+    tracer = grad_mode.tracer
+    return tracer is not None and not tracer.whole
 
 
 def operand(value: Any, name: str) -> Any:

@@ -9,18 +9,25 @@ import numpy as np
 from ..core import Lowering, primitive
 from ..core.aliases import Value
 from ..core.signatures import like_first
-from .arguments import integer, one_axis, operand
+from .arguments import in_loop, integer, one_axis, operand
 from .elementwise import where
 from .join import concat
 from .shape import flip, moveaxis, pad, reshape
+
+MANY = 32  # elements, of which a loop multiplies one after the other
 
 
 def _cumsum_vjp(g: Value, y: Value, x: Value, axis: int) -> Value:
     return flip(_cumsum(flip(g, axis), axis=axis), axis)  # the transpose runs from the end
 
 
+def _counted(x: Value) -> Value:
+    """Truth values and small integers as what NumPy counts with."""
+    return x if x.dtype.kind == "f" else x.astype(np.add.reduce(np.zeros(1, x.dtype)).dtype)
+
+
 def _decompose_cumsum(x: Value, axis: int) -> Value:
-    n, step = x.shape[axis], 1
+    x, n, step = _counted(x), x.shape[axis], 1
     lead = (slice(None),) * axis
     while step < n:  # each adds to sums of so many elements those before them
         x = x + pad(x, [(step * (i == axis), 0) for i in range(len(x.shape))])[(*lead, slice(0, n))]
@@ -60,7 +67,25 @@ def _cumprod_vjp(g: Value, y: Value, x: Value, axis: int) -> Value:
     return moveaxis(before * flip(total, -1), -1, axis)
 
 
-@primitive(vjps=[_cumprod_vjp], saves=(0,))
+def _decompose_cumprod(x: Value, axis: int) -> Value:
+    if not in_loop():
+        return NotImplemented
+    x, n = _counted(x), x.shape[axis]
+    lead = (slice(None),) * axis
+    if n > MANY:
+        step = 1
+        while step < n:  # each is multiplied with the product of so many elements before it
+            before = x[(*lead, slice(0, n - step))] * x[(*lead, slice(step, n))]
+            x = concat([x[(*lead, slice(0, step))], before], axis)
+            step *= 2
+        return x
+    products = [x[(*lead, slice(0, 1))]]
+    for i in range(1, n):  # in NumPy's order, so that it overflows as that does
+        products.append(products[-1] * x[(*lead, slice(i, i + 1))])
+    return concat(products, axis)
+
+
+@primitive(vjps=[_cumprod_vjp], saves=(0,), lowering=Lowering(decompose=_decompose_cumprod))
 def _cumprod(x: Value, axis: int) -> Value:
     return np.cumprod(x, axis=axis)
 

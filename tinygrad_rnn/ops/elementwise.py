@@ -15,11 +15,19 @@ from ..core import OUT, Lowering, Op, Traceable, apply, check_dtype, primitive
 from ..core.aliases import DTypeLike, Value
 from ..core.signatures import like_first
 from ..errors import ShapeError
-from .arguments import broadcasts, is_number, number, operand
+from .arguments import broadcasts, in_loop, is_number, number, operand
 
 
-def lanes(code: str, cost: int = 1) -> Lowering:
-    return Lowering("elementwise", code, cost)
+def lanes(code: str, cost: int = 1, of_integers: Callable | None = None) -> Lowering:
+    """A lowering by lane code; `of_integers` says what the operation is of integers, in other operations."""
+
+    def decompose(*args: Value) -> Value:
+        kinds = {a.dtype.kind for a in args if isinstance(a, Traceable)}  # type: ignore[attr-defined]
+        if of_integers is None or not in_loop() or kinds & {"f"} or not kinds & {"i", "u"}:
+            return NotImplemented
+        return of_integers(*args)
+
+    return Lowering("elementwise", code, cost, decompose=decompose if of_integers is not None else None)
 
 
 def zero_gradient(g: Value, *rest: Value, **static: Any) -> Value:
@@ -302,25 +310,29 @@ def nan_to_num(x: Value, nan: float = 0.0, posinf: float | None = None, neginf: 
 # ---- rounding and casting
 
 
-@primitive(vjps=[zero_gradient], saves=(), lowering=lanes("vfloor({0})"))
+@primitive(vjps=[zero_gradient], saves=(), lowering=lanes("vfloor({0})", 1, lambda x: x))
 def floor(x: Value) -> Value:
     """Round down; the gradient is zero."""
     return np.floor(x)
 
 
-@primitive(vjps=[zero_gradient], saves=(), lowering=lanes("-vfloor(-{0})"))
+@primitive(vjps=[zero_gradient], saves=(), lowering=lanes("-vfloor(-{0})", 1, lambda x: x))
 def ceil(x: Value) -> Value:
     """Round up; the gradient is zero."""
     return np.ceil(x)
 
 
-@primitive(vjps=[zero_gradient], saves=(), lowering=lanes("vselect({0} < 0.0, -vfloor(-{0}), vfloor({0}))", 3))
+@primitive(
+    vjps=[zero_gradient],
+    saves=(),
+    lowering=lanes("vselect({0} < 0.0, -vfloor(-{0}), vfloor({0}))", 3, lambda x: x),
+)
 def trunc(x: Value) -> Value:
     """Round towards zero; the gradient is zero."""
     return np.trunc(x)
 
 
-@primitive(vjps=[zero_gradient], saves=(), lowering=lanes("vround({0})"))
+@primitive(vjps=[zero_gradient], saves=(), lowering=lanes("vround({0})", 1, lambda x: x))
 def _round(x: Value) -> Value:
     return np.round(x if np.asarray(x).dtype.kind != "b" else np.asarray(x, np.int64))
 

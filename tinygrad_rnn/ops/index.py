@@ -75,7 +75,7 @@ def getitem(x: Value, index: Index) -> Value:
         index = (index,)
     if not _is_basic(index):
         if in_step(*index):
-            return _rows(x, index)
+            return _looked_up(x, index)
         index = tuple([_plain(i) for i in index])
     try:
         return _getitem(x, index=index)
@@ -134,19 +134,70 @@ def from_start(places: Value, length: int) -> Value:
     return found if tracer.range_of(found)[0] >= 0 else where(found < 0, found + length, found)
 
 
-def _rows(x: Value, index: Index) -> Value:
-    """Parts of a tensor that does not vary in time, ``x[integers]``, in a compiled step."""
-    (places, *rest), tracer = index, grad_mode.tracer
+def _looked_up(x: Value, index: Index) -> Value:
+    """``x[index]`` with integers that a compiled step or an exported model computes: rows of a table.
+
+    The axes that are indexed by integers come first in the table, as one, and where NumPy has them in the result.
+    """
+    tracer: Any = grad_mode.tracer
     x = tracer.lift(x)
-    if not in_step(places) or any(i != slice(None) for i in rest if i is not Ellipsis) or x.varying or not x.shape:
+    parts = _one_part_per_axis(index, len(x.shape))
+    places = [i for i, part in enumerate(parts) if part is not None and not isinstance(part, slice)]
+    rest = [i for i in range(len(parts)) if i not in places]
+    together = places[-1] - places[0] == len(places) - 1
+    before = [i for i in rest if i < places[0]] if together else []  # axes that NumPy has before what is looked up
+    if not tracer.whole and (x.varying or before):
         tracer.refuse_for(
-            "an index that varies in time: wanted parameter[integers], of rows of what does not vary in time, or "
-            "tr.take_along_axis() along features"
+            "an index that varies in time: wanted one of the first axis of what does not vary in time, such as "
+            "parameter[integers] or parameter.T[integers], or tr.take_along_axis() along features"
         )
-    rows, shape = x.shape[0], tuple(x.shape[1:])
-    table = x.reshape((rows, math.prod(shape)))
-    found = _embedding(table, indices=from_start(places, rows), padding=-1)
-    return found.reshape((*found.shape[:-1], *shape))
+    axes = [part for part in parts if part is not None]
+    cut = tuple(part if isinstance(part, slice) else slice(None) for part in axes)
+    x = x if all(part == slice(None) for part in cut) else _getitem(x, index=cut)
+    chosen = [i for i, part in enumerate(axes) if not isinstance(part, slice)]
+    left = [i for i in range(len(axes)) if i not in chosen]
+    order, lengths = (*chosen, *left), [x.shape[i] for i in chosen]
+    shape = tuple(x.shape[i] for i in left)
+    table = (x if order == tuple(range(len(axes))) else x.transpose(order)).reshape(
+        (math.prod(lengths), math.prod(shape))
+    )
+    found: Any = None
+    for part, n in zip([axes[i] for i in chosen], lengths):
+        place = from_start(part, n) if isinstance(part, Traceable) else _counted_from_start(part, n)
+        found = place if found is None else found * n + place
+    y = _embedding(table, indices=found, padding=-1)
+    ahead = [i for i in before if parts[i] is not None]
+    rank = len(y.shape) - 1
+    y = y.reshape((*y.shape[:-1], *shape))
+    if ahead:
+        y = y.transpose((*range(rank, rank + len(ahead)), *range(rank), *range(rank + len(ahead), rank + len(shape))))
+    if all(part is not None for part in parts):
+        return y
+    behind = [i for i in rest if i not in before]
+    new = [[None if parts[i] is None else slice(None) for i in side] for side in (before, behind)]
+    return getitem(y, (*new[0], *(slice(None),) * rank, *new[1]))
+
+
+def _one_part_per_axis(index: tuple, rank: int) -> list:
+    """The index with a part for each axis, and None for new ones."""
+    parts = [part if isinstance(part, Traceable) else _plain(part) for part in index]
+    if any(np.asarray(part).dtype.kind == "b" for part in parts if isinstance(part, (bool, np.ndarray, np.bool_))):
+        raise IndexError(f"index: got truth values beside integers for {rank} axes, wanted integers alone")
+    used = sum(part is not None and part is not Ellipsis for part in parts)
+    if used > rank:
+        raise IndexError(f"index: got {used} parts for {rank} axes")
+    at = next((i for i, part in enumerate(parts) if part is Ellipsis), len(parts))
+    parts[at : at + 1] = [slice(None)] * (rank - used)
+    return parts
+
+
+def _counted_from_start(places: Any, length: int) -> Any:
+    """Integers that are known and index an axis, all counted from its start."""
+    found = np.asarray(places)
+    if found.size and not (-length <= found.min() and found.max() < length):
+        raise IndexError(f"index: got {places} for an axis of length {length}")
+    found = np.where(found < 0, found + length, found)
+    return found if found.ndim else int(found)
 
 
 def _plain(i: Any) -> Any:

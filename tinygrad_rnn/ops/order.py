@@ -4,21 +4,47 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from ..checks import flag
-from ..core import primitive
+from ..config import grad_mode
+from ..core import Lowering, primitive
 from ..core.aliases import ArrayLike, Axes, Value
 from ..core.signatures import like_first
 from ..errors import ShapeError
-from .arguments import broadcasts, integer, keeps, one_axis, operand, several_axes
+from .arguments import broadcasts, in_loop, integer, keeps, one_axis, operand, several_axes
 from .elementwise import where
 from .index import as_indices, from_start, getitem, in_program, in_range, in_step
 from .shape import broadcast_to, expand_dims, reshape, transpose
 
 
-@primitive()
+def _in_line(n: int, behind: int, dtype: np.dtype) -> np.ndarray:
+    """The numbers from 0 to n - 1 along an axis with so many axes behind it."""
+    return np.arange(n, dtype=dtype).reshape((n,) + (1,) * behind)
+
+
+def _decompose_argsort(x: Value, axis: int, descending: bool) -> Value:
+    """How many elements come before each one is its place; and the place's index is the element that has it."""
+    tracer: Any = grad_mode.tracer
+    if not in_loop():
+        return NotImplemented
+    n, behind = x.shape[axis], len(x.shape) - axis - 1
+    x = x.astype("int64") if x.dtype.kind == "b" else x
+    mine, other = expand_dims(x, axis + 1), expand_dims(x, axis)
+    sooner = other > mine if descending else other < mine
+    level = other == mine
+    if x.dtype.kind == "f":  # NaN comes last
+        sooner = sooner | ((mine != mine) & (other == other))
+        level = level | ((mine != mine) & (other != other))
+    earlier = (np.arange(n)[:, None] > np.arange(n)).reshape((n, n) + (1,) * behind)
+    places = (sooner | (level & earlier)).astype(tracer.dtype).sum(axis=axis + 1)
+    there = expand_dims(places, axis) == _in_line(n, behind + 1, tracer.dtype)
+    return tracer.whole_numbers((there * _in_line(n, behind, tracer.dtype)).sum(axis=axis + 1), 0, n - 1)
+
+
+@primitive(lowering=Lowering(decompose=_decompose_argsort))
 def _argsort(x: Value, axis: int, descending: bool) -> Value:
     if not descending:
         return np.argsort(x, axis=axis, kind="stable")
@@ -35,7 +61,11 @@ def _picked_vjp(g: Value, y: Value, x: Value, places: Value, *, needs: Sequence[
     return [_put_back(g, places, axis=axis, length=x.shape[axis]), *[None for _ in needs[1:]]]
 
 
-@primitive(joint_vjp=_picked_vjp, saves=(1,), untyped=(1,))
+def _decompose_picked(x: Value, places: Value, axis: int) -> Value:
+    return _chosen(x, places, axis) if in_loop() else NotImplemented
+
+
+@primitive(joint_vjp=_picked_vjp, saves=(1,), untyped=(1,), lowering=Lowering(decompose=_decompose_picked))
 def _picked(x: Value, places: Value, axis: int) -> Value:
     """The elements at `places`, which are different ones, along `axis`; they may be computed in a program."""
     return np.take_along_axis(x, places, axis)
@@ -146,8 +176,7 @@ def topk(x: Value, k: int, axis: int = -1) -> tuple[Value, Value]:
 def _chosen(x: Value, places: Value, axis: int) -> Value:
     """The elements at places that a step computes: a sum over the axis in which all others are zero."""
     n, behind = x.shape[axis], len(x.shape) - axis - 1
-    numbers = np.arange(n).reshape((n,) + (1,) * behind)
-    hit = expand_dims(from_start(places, n), axis + 1) == numbers
+    hit = expand_dims(from_start(places, n), axis + 1) == _in_line(n, behind, np.dtype(int))
     found = where(hit, expand_dims(x if x.dtype.kind != "b" else x.astype("int64"), axis), 0).sum(axis=axis + 1)
     return found if x.dtype.kind != "b" else found.astype("bool")
 
@@ -189,9 +218,11 @@ def take_along_axis(x: Value, indices: ArrayLike, axis: int | None = -1) -> Valu
         shape = (*x.shape[:axis], places.shape[axis], *x.shape[axis + 1 :])
         places = where(places < 0, places + length, places)
         return _gathered(x, broadcast_to(places, shape), axis=axis)
-    grid = [np.arange(n).reshape((-1,) + (1,) * (len(x.shape) - 1 - i)) for i, n in enumerate(x.shape)]
-    grid[axis] = places
-    return getitem(x, tuple(grid))
+    first = int(in_loop() and axis > 0 and places.shape[0] == 1)  # an index that all rows of a batch share
+    lengths, rank = x.shape[first:], len(x.shape) - first
+    grid: list[Any] = [np.arange(n).reshape((-1,) + (1,) * (rank - 1 - i)) for i, n in enumerate(lengths)]
+    grid[axis - first] = places[0] if first else places
+    return getitem(x, (*(slice(None),) * first, *grid))
 
 
 @like_first

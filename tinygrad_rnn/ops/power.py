@@ -10,7 +10,7 @@ import numpy as np
 from ..core import OUT, Lowering, Op, apply, primitive
 from ..core.aliases import Value
 from ..core.signatures import like_first
-from .arguments import operand
+from .arguments import in_loop, is_number, operand
 from .compare import logical_and
 from .elementwise import abs, divide, lanes, log, masked_product, masked_quotient, multiply, where, zero_gradient
 
@@ -36,7 +36,17 @@ def _exponent(g: Value, y: Value, a: Value, b: Value) -> Value:
     return masked_product(masked_product(g, y), scale)
 
 
+def _whole_power(a: Value, n: int) -> Value:
+    """The n-th power of integers: products of halves."""
+    if n < 2:
+        return a if n else a * 0 + 1
+    half = _whole_power(a, n // 2)
+    return half * half if n % 2 == 0 else half * half * a
+
+
 def _by_number(a: Value, b: Value) -> Value:
+    if in_loop() and type(b) is int and b >= 0 and not is_number(a) and a.dtype.kind in "biu":
+        return _whole_power(a.astype("int64") if a.dtype.kind == "b" else a, b)
     if isinstance(b, (int, float)) and a.dtype.kind == "f":
         op = power_by(b)
         if op is not None:

@@ -122,6 +122,8 @@ def _prod_vjp(g: Value, y: Value, x: Value, axis: tuple[int, ...], keepdims: boo
 
 def _decompose_prod(x: Value, axis: tuple[int, ...], keepdims: bool) -> Value:
     kept = tuple(1 if i in axis else n for i, n in enumerate(x.shape))
+    if x.dtype.kind != "f":  # as NumPy counts
+        x = x.astype(np.multiply.reduce(np.zeros(1, x.dtype)).dtype)
     for a in axis:
         lead = (slice(None),) * a
         while (n := x.shape[a]) > 32:

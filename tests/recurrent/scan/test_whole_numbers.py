@@ -11,7 +11,8 @@ from tinygrad_rnn import nn
 from tinygrad_rnn.errors import CompileError, DTypeError
 from tinygrad_rnn.recurrent import scan
 
-from ...compiler.agreement import agree
+from ...compiler.agreement import agree, close, run
+from ...compiler.twin import run_twin
 
 T, B, F = 4, 3, 2
 X = np.random.default_rng(0).integers(-3, 9, (T, B, F))
@@ -62,9 +63,44 @@ AS_INTEGERS = {
     "fed back": lambda c, x, h: (h, h * tr.one_hot(tr.argmax(h @ c.e[:2], -1), 3, c.w.dtype)[:, :2] + x * c.v),
     "least": lambda c, x, h: (tr.argmax(h, -1), h + c.v * tr.argmin(x * c.v + h, -1, keepdims=True)),
 }
+# in steps alone: exported models have no such operations of integers
+IN_STEPS = {
+    "powers": lambda c, x, h: (x**0 + x**3 - (x > 2) ** 2, h + x**2 * c.v),
+    "bits": lambda c, x, h: ((x & 5) + (x | -7) - (6 ^ x) + ~x + (x << 2) + (x >> 1), h + (x & 1) * c.v),
+    "rounded": lambda c, x, h: (tr.relu(x) + tr.floor(x) - tr.round(x) + tr.trunc(x) * tr.ceil(x), h + c.v),
+    "counts": lambda c, x, h: (
+        (
+            (x > 2).sum(axis=1, keepdims=True) + (1 - (x > 1)) * 3,
+            tr.where(x > h, 2, -1) % (1 + (x > 0)),
+            (h > 0) // True,
+        ),
+        h * (h > 0).sum(axis=-1, keepdims=True) + (x > h).astype(h.dtype).mean(axis=1, keepdims=True) * c.v,
+    ),
+    "extrema of truth": lambda c, x, h: (
+        ((x > 2).max(axis=1), (h[:, None] > x[:, :, None]).min(axis=2), tr.argmax(x > 2, -1)),
+        h + tr.pad(x > 1, ((0, 0), (1, 1)), constant_values=True)[:, :2] * c.v,
+    ),
+    "running": lambda c, x, h: (
+        (tr.cumsum(x > 2, 1), tr.cumprod(x, 1), tr.prod(x > 0, 1)),
+        h + tr.cumprod(h > 0, 1) * c.v,
+    ),
+    "contractions": lambda c, x, h: (
+        (tr.einsum("bi,bj->bji", x, x > 1), x[:, None] @ x[:, :, None]),
+        h + tr.einsum("bi,bi->b", x, x)[:, None] * c.v,
+    ),
+    "in order": lambda c, x, h: (
+        (tr.sort(x, descending=True), tr.argsort(x), tr.sort(x > 2)),
+        h + tr.take_along_axis(h, np.array([[1, 0]]), -1) * c.v,
+    ),
+    "parts of rows": lambda c, x, h: (
+        (c.e[x % 9, 1], c.e[1, x % 3], c.e[x % 9, None, 1:], c.e[x % 9, x % 3, ...]),
+        h + c.e.reshape((3, 3, 3))[x[:, 0] % 3, :, 1 - x[:, 1] % 2][:, 1:],
+    ),
+}
 ON_THE_TAPE = {
-    "power": lambda c, x, h: (h + x**0 * c.v, h),
-    "bits": lambda c, x, h: (h + (x & 1) * c.v, h),
+    "power": lambda c, x, h: (h + 2 ** abs(x) * c.v, h),
+    "bits": lambda c, x, h: (h + (x & (x + 1)) * c.v, h),
+    "middle": lambda c, x, h: (h + c.e[:, x[:, 0] % 3].sum(axis=0)[:, None] * c.v, h),
     "rows of the batch": lambda c, x, h: (h + h[x[:, 0] % 3] * c.v, h),
 }
 
@@ -92,14 +128,24 @@ def test_as_numbers_they_compile(name, kind, dtype):
             np.testing.assert_allclose(b, a, rtol=1e-5, atol=1e-6)
 
 
-QUICK = ["quotients", "rows", "parts", "along", "fed back"]
+STEPS = AS_INTEGERS | IN_STEPS
+QUICK = ["quotients", "rows", "parts", "along", "fed back", *IN_STEPS]
+
+
+@pytest.mark.parametrize("name", IN_STEPS)
+def test_programs_and_their_adjoints(name):
+    cell, x = C(IN_STEPS[name], "float64"), tr.tensor(X)
+    h = tr.tensor(np.random.default_rng(2).normal(size=(B, F)), requires_grad=True)
+    (results, grads), (wanted, wanted_grads) = run_twin(cell, x, h), run(cell, x, h, "eager")
+    for a, b in zip([*results, *grads[1:]], [*wanted, *wanted_grads], strict=True):
+        close(a.astype(b.dtype), b, 1e-12) if b is not None else close(a, b, 1e-12)
 
 
 @pytest.mark.sampled(3)
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in AS_INTEGERS])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in STEPS])
 def test_as_integers_they_compile(name):
     rng = np.random.default_rng(2)
-    cell, h = C(AS_INTEGERS[name], "float64"), tr.tensor(rng.normal(size=(B, F)), requires_grad=True)
+    cell, h = C(STEPS[name], "float64"), tr.tensor(rng.normal(size=(B, F)), requires_grad=True)
     with np.errstate(divide="ignore"):
         agree(cell, tr.tensor(X), h)
         agree(cell, tr.tensor(X), h, lengths=[4, 0, 2], reverse=True)
@@ -129,6 +175,16 @@ def test_large_integers_are_compared_exactly():
             assert nn.Recurrent(C(later), mode=mode)(x)[0].numpy().tolist() == [[[1, 1]]]
     with pytest.raises(CompileError, match=r"got the integer 16777216 .* in step 0 of row 0"):
         nn.Recurrent(C(later), mode="compiled")(x)
+
+
+@pytest.mark.parametrize("total", [lambda x: x.sum(axis=-1), lambda x: tr.einsum("bi,bi->b", x, x * 0 + 1)])
+def test_sums_are_exact_though_they_are_small(total):
+    """Numbers that a loop holds, whose partial sums it does not."""
+    rng, most = np.random.default_rng(0), 2**24 - 1
+    x = rng.integers(-most, most, (3, 20, 4))
+    x = rng.permuted(np.concatenate([x, 1 - x], axis=-1), axis=-1)
+    with pytest.raises(CompileError, match="got the integer"):
+        nn.Recurrent(C(lambda c, x, h: (total(x), h + c.v)), mode="compiled")(x)
 
 
 class Counter(nn.Cell):

@@ -168,6 +168,9 @@ class AnyRank(NormalForm):
             return self._rule_reduce(op, (row,), {"axis": (1,), "keepdims": True})
         code = self.parsed(reduction_code, op, {})
         truth = code.each.wants(0) == TRUTH
+        if not truth and row.dtype.kind == "b":  # the extremum of truth values
+            truth_of: Any = not_equal(self.reduce_along(op, self.map_pieces(row, self._number), along), 0)
+            return truth_of
         if not truth and row.dtype.kind != "f":
             self.fail(op, (row,), f"floats; cast bools to {self.dtype} with .astype()")
         row = self.joined(row) if length > 1 else row
@@ -332,10 +335,12 @@ class AnyRank(NormalForm):
         row, shape = self.flat(x), x.shape[1:]
         numbers = np.pad(np.arange(row.width).reshape(shape), pairs[1:], constant_values=-1)
         if x.dtype.kind == "b":
-            self.fail(op, args, f"floats; cast bools to {self.dtype} with .astype()")
-        padded = self.gather(row, numbers)
+            row = self.map_pieces(row, self._number)
+        padded: Any = self.gather(row, numbers)
         if value and (numbers < 0).any():  # what is picked by -1 is zero
             padded = where(numbers.ravel() < 0, float(value), padded)
+        if x.dtype.kind == "b":
+            padded = not_equal(padded, 0)
         return self.shaped(padded, numbers.shape, x.dtype)
 
     def _ranked_matmul(self, op, args, static):

@@ -7,6 +7,7 @@ its axis, the program has a *check*: a result of its own, which is zero for as l
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -141,8 +142,20 @@ class Integers(AnyRank):
 
     # ---- rules
 
+    def gives_integers(self, op: Any, kind: str, args: tuple, static: dict) -> bool:
+        """Whether an operation whose operands that vary in time are truth values counts with them."""
+        kinds = {a.dtype.kind for a in args if isinstance(a, Symbol) and a.varying}
+        if kinds != {"b"} or (kind not in ("elementwise", "reduce") and op not in (REMAINDER, FLOOR_DIVIDE)):
+            return False
+        return infer(op, args, static, self.stand_in)[1].kind in "iu"
+
+    def counted(self, x: Any) -> Any:
+        """Truth values as integers, anything else as it is."""
+        truth = isinstance(x, Symbol) and x.varying and x.dtype.kind == "b"
+        return self.cast_to_integers(x, np.dtype(np.int64)) if truth else x
+
     def of_integers(self, op: Any, kind: str, args: tuple, static: dict) -> Any:
-        """An operation of which an operand that varies in time is integers."""
+        """An operation of which an operand that varies in time is integers, or which counts with truth values."""
         if op in (REMAINDER, FLOOR_DIVIDE) or kind == "elementwise":
             return self._integer_elementwise(op, args, static)
         if kind in STRUCTURE:
@@ -152,7 +165,28 @@ class Integers(AnyRank):
             return self._cast_integers(args[0], np.dtype(static["dtype"]))
         if kind == "reduce":
             return self._reduce_integers(op, args, static)
+        if kind in ("matmul", "einsum"):
+            return self._contract_integers(op, args, static)
         return self.record(op, self._as_floats(args), static)
+
+    def _contract_integers(self, op, args, static):
+        """Sums of products: where all operands are integers, integers."""
+        args = tuple(self._exact(self.counted(a)) for a in args)
+        floats = self._as_floats(args)
+        dtype = infer(op, args, static, self.stand_in)[1]
+        if dtype.kind == "f":
+            return self.record(op, floats, static)
+        if not all(a.varying for a in args):
+            self.fail(op, args, f"floats beside what does not vary in time; cast both to {self.dtype} with .astype()")
+        result = self.record(op, floats, static)
+        low, high = functools.reduce(_product, map(self.range_of, args))
+        most = max(abs(low), abs(high)) * math.prod(n for a in args for n in a.shape[1:])
+        if most > self.limits(dtype)[1]:  # a partial sum may be out of range where the whole is not
+            total = self.record(op, tuple(absolute(a) for a in floats), static)
+            self.within(self.flat(total), self.limits(dtype))
+        row = self.detach(self.flat(result))
+        self.ranges[row.uid] = -most, most
+        return self.shaped(self.within(row, self.limits(dtype)), result.shape[1:], dtype)
 
     def _as_floats(self, args: tuple) -> tuple:
         return tuple(
@@ -172,8 +206,14 @@ class Integers(AnyRank):
             return self._ranked_elementwise(op, args, static)
         if dtype.kind in "iu" and op not in RANGES and op not in (REMAINDER, FLOOR_DIVIDE):
             self.fail(op, args, f"an operation that is exact on floats; cast integers to {self.dtype} with .astype()")
+        if dtype.kind in "iu":
+            args = tuple(a if op is WHERE and i == 0 else self.counted(a) for i, a in enumerate(args))
         args = tuple(self._exact(a) for a in args)
         rows = tuple(map(self._exact_row, self.rows_for(op, args, shape), args))
+        if dtype.kind in "iu" and not any(isinstance(a, Symbol) and a.dtype.kind != "b" for a in rows):
+            known = tuple(map(self.range_of, rows))
+            rows = tuple(a if isinstance(a, Symbol) else self.zero((BATCH, 1)) + float(a) for a in rows)
+            self.ranges.update({a.uid: found for a, found in zip(rows, known) if a.dtype.kind != "b"})
         if dtype.kind == "b":
             return self.shaped(self._rule_elementwise(op, rows, static), shape[1:])
         if op in (REMAINDER, FLOOR_DIVIDE):
@@ -241,9 +281,13 @@ class Integers(AnyRank):
         shape, dtype = found
         if dtype.kind == "f" and dtype != self.dtype:
             self.fail(op, args, f"{self.dtype}, not {dtype}; cast integers to {self.dtype} with .astype()")
-        args = tuple(self._exact(a) for a in args)
+        args = tuple(self._exact(self.counted(a)) for a in args)
         low, high = self.range_of(args[0])
         result = self._ranked_reduce(op, args, static)
+        if op is SUM and max(-low, high) * (args[0].size // self.stand_in) > self.limits(dtype)[1]:
+            # a partial sum may be out of range where the whole is not
+            parts = absolute(self._as_floats(args)[0])
+            self.within(self.flat(self._ranked_reduce(op, (parts,), static)), self.limits(dtype))
         if dtype.kind in "bf" or (result.leaf is not None and result.leaf[0] == "unusable"):
             return result
         row = self.detach(self.flat(result))

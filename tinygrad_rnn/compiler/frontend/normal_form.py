@@ -242,6 +242,8 @@ class NormalForm(Recorder):
             return self.unusable(op, args, static, "a reduction along features (axis=-1); rows of the batch stay apart")
         code = self.parsed(reduction_code, op, static)
         (x,) = args
+        if dtype.kind == "b" and code.finish.gives != TRUTH and x.dtype.kind == "b":  # the extremum of truth values
+            return not_equal(self._rule_reduce(op, (self.map_pieces(x, self._number),), static), 0)
         if code.each.wants(0) == TRUTH:
             x = self.map_pieces(x, lambda p: self._mask(p, p.shape))
         elif x.dtype.kind != "f":

@@ -234,6 +234,7 @@ class Trace(Integers):
             self.fail(op, lifted, f"an array of {self.dtype} beside tensors that are no floats")
         kind = op.lowering.kind if op.lowering is not None else ""
         integers = any(isinstance(a, Symbol) and a.varying and a.dtype.kind in "iu" for a in lifted)
+        integers = integers or self.gives_integers(op, kind, lifted, static)
         if integers and op in (REMAINDER, FLOOR_DIVIDE):  # of which the record says what they are for floats
             return self.of_integers(op, kind, lifted, static)
         if op.lowering is not None and op.lowering.decompose is not None:
