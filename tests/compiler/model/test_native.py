@@ -7,6 +7,7 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
+from tinygrad_rnn.compiler.model import bind_loops
 from tinygrad_rnn.compiler.model.interpret import evaluate
 from tinygrad_rnn.compiler.model.native import NativeProgram
 from tinygrad_rnn.compiler.model.pool import Pool
@@ -170,6 +171,35 @@ def test_a_model_of_words(dtype, padding):
     words, targets = rng.integers(0, 7, (4, 3)), rng.integers(0, 7, (4, 3)).astype(np.int32)
     native = agree(dtype, lambda x, t: nn.cross_entropy(head(rnn(table(x))[0]), t), words, targets)
     assert native.stages.host == []
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("shape", [(5, 7), (60,)])
+def test_regions_of_wide_rows_take_some_of_them_at_a_time(dtype, monkeypatch, shape, threads):
+    head, before = nn.Linear(6, 37), tr.get_num_threads()
+    targets = np.random.default_rng(0).integers(0, 37, shape)
+    loss = lambda x, t: nn.cross_entropy(head(x), t) + head(x).sigmoid().mean()
+    memory, found, x = [], [], numbers(*shape, 6).astype(dtype)
+    tr.set_num_threads(threads)
+    try:
+        for wide in (1, 1 << 40):
+            monkeypatch.setattr(bind_loops, "WIDE", wide)
+            monkeypatch.setattr(bind_loops, "BLOCK", 8)
+            native = agree(dtype, loss, x, targets)
+            memory.append(sum(a.nbytes for a in native.memory.arrays()))
+            found.append([np.array(a) for a in native.run([x, targets])])
+    finally:
+        tr.set_num_threads(before)
+    assert memory[0] < memory[1]
+    for a, b in zip(*found):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_rows_at_once():
+    found = [bind_loops.rows_at_once(700, 20_000, threads) for threads in (1, 2, 64)]
+    assert found == [70, 175, 700]
+    assert bind_loops.rows_at_once(701, 20_000, 1) == 701  # a prime
+    assert bind_loops.rows_at_once(700, 40, 1) == 700
 
 
 def test_sums_and_operands_along_a_middle_axis(dtype):

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...config import get_num_threads
 from ...errors import CompileError
 from ...kernels.loops.task_codes import (
     HEADER,
@@ -28,6 +29,8 @@ from .program import Loop
 from .region_loop import RegionLoop
 
 NOTHING = np.zeros(0, np.int64)
+WIDE = 1 << 22  # bytes of one value of all rows, from which on a region takes some of them at a time
+BLOCK = 96  # rows for each thread
 
 
 class Results(tuple):
@@ -68,11 +71,13 @@ class Valid(NamedTuple):
 
 
 def bind_region(binder: Binder, loop: RegionLoop) -> None:
-    """Bind a region: a loop of one step over rows."""
+    """Bind a region: a loop over rows, in one step or in several."""
     executable, rows = loop.executable, loop.region.rows
     if loop.region.dtype != binder.dtype:
         raise CompileError(f"floats: got {loop.region.dtype} and {binder.dtype}, wanted one dtype")
-    bound = executable.binding("inference", 1, rows)
+    widest = max(s.size // rows for s in loop.region.values)
+    block = rows_at_once(rows, widest * loop.region.dtype.itemsize, get_num_threads())
+    bound = executable.binding("inference", rows // block, block)
     arrays = [binder.memory.new(bound.arena, binder.step)]
     arrays += [binder.contiguous(binder.operand(s)).reshape(-1) for s in loop.inputs]
     copies, results = [], []
@@ -90,6 +95,24 @@ def bind_region(binder: Binder, loop: RegionLoop) -> None:
     if not bound.copies:
         for s, view in zip(loop.outputs, bound.outputs):
             binder.place(s, view.of(arrays).reshape(s.shape))  # a view: rows are its first axes
+
+
+def rows_at_once(rows: int, width: int, threads: int) -> int:
+    """Rows of a step of a region's loop: all, unless they are so wide that what it computes of them leaves the cache.
+
+    Such as logits of many classes: then nobody ever has all of them, but for those that are results.
+
+    Parameters
+    ----------
+    rows : int
+    width : int
+        Bytes of a row of its widest value.
+    threads : int
+        That may share a step.
+    """
+    if rows * width <= WIDE:
+        return rows
+    return next((n for n in range(min(BLOCK * threads, rows), BLOCK // 4, -1) if rows % n == 0), rows)
 
 
 # ---- recurrent layers
