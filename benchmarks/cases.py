@@ -13,7 +13,8 @@ import numpy as np
 
 from tinygrad_rnn import nn
 from tinygrad_rnn.testing.cell_table import EQUATIONS, PAPER_CELLS
-from tinygrad_rnn.testing.step_cells import StepCell, one_state, pair
+from tinygrad_rnn.testing.paper_cells import normalised
+from tinygrad_rnn.testing.step_cells import StepCell, columns, gates, one_state, pair
 
 
 class Shape(NamedTuple):
@@ -47,6 +48,22 @@ BUILTIN = {"rnn": "RNN", "lstm": "LSTM", "gru": "GRU"}  # the layer's name in ei
 
 # ---- cells that PyTorch and JAX do not ship, by the names that results have; both libraries run their equations
 
+
+def multiplicative_integration(lib, p, x, h):
+    """Wu et al. 2016: what comes from the input and from the state is multiplied, too."""
+    a, r = x @ p.w, h @ p.u
+    h = lib.tanh(p.gain * a * r + p.gain_x * a + p.gain_h * r + p.b)
+    return h, h
+
+
+def normalised_mgu(lib, p, x, h):
+    """A minimal gated unit with one product of the state, after which both gates are normalised."""
+    f, n = columns(normalised(lib, x @ p.w + h @ p.u, p.gain) + p.b, 2)
+    f = lib.sigmoid(f)
+    h = (1 - f) * h + f * lib.tanh(n)
+    return h, h
+
+
 CELLS = {
     "peephole": PAPER_CELLS["peephole_lstm"],
     "mgu": PAPER_CELLS["mgu"],
@@ -56,6 +73,8 @@ CELLS = {
     "ugrnn": PAPER_CELLS["ugrnn"],
     "cfn": PAPER_CELLS["cfn"],
     "mlstm": PAPER_CELLS["multiplicative_lstm"],
+    "mirnn": StepCell("mirnn", multiplicative_integration, gates(1, gain=1, gain_x=1, gain_h=1)),
+    "lnmgu": StepCell("lnmgu", normalised_mgu, gates(2, gain=2)),
 }
 CUSTOM = {name: CELLS[name] for name in ("peephole", "mgu", "layernorm", "indrnn")}  # what `layers` compares
 STEPS = {name: PAPER_CELLS[name] for name in BUILTIN}  # JAX has no recurrent layers to compare with
