@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,9 @@ import numpy as np
 
 from .. import compiler
 from ..compiler.model.adjoint import differentiate
-from ..compiler.model.program import ModelProgram
+from ..compiler.model.native import NativeProgram
+from ..compiler.model.pool import attempt
+from ..compiler.model.program import LOOP, ModelProgram
 from ..compiler.model.rows import stored
 from ..compiler.model.runner import Runner
 from ..core import Op, Tensor, vjp_by_replay
@@ -17,6 +20,7 @@ from ..core.tensor import link
 from ..recurrent.scan.guards import guards_of
 from .cache import Found
 from .capture import Capture
+from .halves import BUSY, Forward, Halves
 from .replay import replay
 
 
@@ -57,13 +61,18 @@ class Operation:
         ]
         self.wanted = [s for s in self.symbols if trace.needing(s)]
         self._backwards: dict[tuple[int, ...], tuple[Runner, list[int | None]]] = {}
+        self._cotangents: dict[tuple[int, ...], tuple[list[compiler.Symbol], list[int | None]]] = {}
         codes: dict = {}
-        everything = tuple(range(len(self.differentiable)))
+        self.everything = tuple(range(len(self.differentiable)))
         with compiler.watching(trace, codes):
-            found = self._differentiate(everything)
+            found = self._differentiate(self.everything)
         trace.guards.append(guards_of(None, codes, ()))
         self.residuals = self._residuals([g for g in found if g is not None])
         self.forward = Runner(capture.program_for((*capture.results, *self.residuals)))
+        # what the gradient of a loop reads is no array: it stays where the forward pass was, see Halves
+        self.has_loops = any(s.op is LOOP for s in self.residuals)
+        self._halves: dict[tuple[int, ...], Halves | str] = {}  # by the results with cotangents; or why there are none
+        self._expected: tuple[int, ...] | None = None  # the results with cotangents of the last backward pass
         self.op = Op("program", None, joint_vjp=self.backward, untyped=tuple(range(len(self.symbols))))
 
     def _differentiate(self, indices: tuple[int, ...]) -> list[compiler.Symbol | None]:
@@ -88,12 +97,11 @@ class Operation:
         """The result of a call; the tensors in it know their gradients."""
         capture, tensors = self.capture, found.tensors
         arrays = found.arguments.arrays
-        values = self.forward.run(arrays, capture.captured(tensors))
-        n = len(capture.results)
-        results, residuals = values[:n], values[n:]
+        results, residuals = self._forward(arrays, capture.captured(tensors))
         args = (*found.arguments.values, *tensors)
         arrays = [*arrays, *[t._array for t in tensors]]
-        kept = [a for a in (*residuals, *arrays) if isinstance(a, np.ndarray)]
+        own = [] if isinstance(residuals, Forward) else residuals
+        kept = [a for a in (*own, *arrays) if isinstance(a, np.ndarray)]
         owners = {_owner(a) for a in kept}
         outs = tuple([_apart(results[i], kept, owners) for i in self.differentiable])
         linked = link(self.op, args, arrays, {"residuals": residuals}, outs)
@@ -102,33 +110,103 @@ class Operation:
             wrapped[i] = t
         return capture.nest(wrapped, found.arguments.values, tensors)
 
+    def _forward(self, arrays: list[np.ndarray], captured: dict[int, np.ndarray]) -> tuple[list, list | Forward]:
+        """The results, and what the backward pass reads."""
+        native = self.native_halves(self._expected, captured) if self._expected is not None else ""
+        if isinstance(native, str):
+            values = self.forward.run(arrays, captured)
+            n = len(self.capture.results)
+            return values[:n], values[n:]
+        halves, program = native
+        try:
+            self.forward.check(arrays, captured)
+            program.load(arrays)
+        except BaseException:
+            halves.pool.give(program)
+            raise
+        forward = Forward(halves, program)
+        return forward.outputs(), forward
+
+    def native_halves(
+        self, indices: tuple[int, ...], captured: dict[int, np.ndarray]
+    ) -> tuple[Halves, NativeProgram] | str:
+        """What runs both passes, the backward one from these results, and how; or why there is nothing."""
+        if not self.has_loops:
+            return "its passes are programs of their own"
+        halves = self._halves.get(indices)
+        if halves is None:
+            found = attempt(lambda: self._make_halves(indices))
+            halves = self._halves.setdefault(indices, found)
+        if isinstance(halves, str):
+            return halves
+        native = halves.take(captured)
+        if isinstance(native, str):
+            if native != BUSY:
+                self._halves[indices] = native
+            return native
+        return halves, native
+
+    def _make_halves(self, indices: tuple[int, ...]) -> Halves:
+        capture, seeds = self.capture, [self.seeds[i] for i in indices]
+        grads, _ = self._gradients(indices)
+        program = capture.program_for((*capture.results, *grads))
+        program = dataclasses.replace(program, inputs=(*program.inputs, *seeds))
+        return Halves(program, len(capture.results), indices)
+
     # ---- backward
 
-    def backward(self, gs: dict[int, Any], out: Any, *args: Any, needs: Sequence[bool], residuals: list) -> list:
+    def backward(
+        self, gs: dict[int, Any], out: Any, *args: Any, needs: Sequence[bool], residuals: list | Forward
+    ) -> list:
         """Cotangents of the arguments, given those of the results by their positions."""
         if any(isinstance(g, Tensor) for g in gs.values()):
-            return self._replay(gs, args, needs, residuals)
+            return self._replay(gs, args, needs, residuals, True)
         indices = tuple(sorted(gs))
-        runner, places = self._backward(indices)
-        found = runner.run([*args, *residuals, *[gs[i] for i in indices]], self.capture.constants())
+        self._expected, cotangents = indices, [gs[i] for i in indices]
+        if isinstance(residuals, Forward):
+            forward = self._natively(indices, residuals)
+            if forward is None:
+                return self._replay(gs, args, needs, residuals, False)
+            places, found = self._gradients(indices)[1], forward.gradients(cotangents)
+        else:
+            runner, places = self._backward(indices)
+            found = runner.run([*args, *residuals, *cotangents], self.capture.constants())
         grads = {s.uid: None if i is None else found[i] for s, i in zip(self.wanted, places)}
         return [grads.get(s.uid) if need else None for s, need in zip(self.symbols, needs)]
 
+    def _natively(self, indices: tuple[int, ...], forward: Forward) -> Forward | None:
+        """A pass as the given one, in memory for the gradient from these results; None if that cannot be."""
+        if indices == forward.halves.indices:
+            return forward
+        native = self.native_halves(indices, forward.native.given)
+        if isinstance(native, str):
+            return None
+        halves, program = native
+        program.load_as(forward.native)
+        return Forward(halves, program)
+
     def gradient(self) -> Runner:
         """The program of the gradient from all results."""
-        return self._backward(tuple(range(len(self.differentiable))))[0]
+        return self._backward(self.everything)[0]
 
     def _backward(self, indices: tuple[int, ...]) -> tuple[Runner, list[int | None]]:
         """The program of the gradient, and where in its outputs each wanted cotangent is."""
         known = self._backwards.get(indices)
         if known is None:
+            outputs, places = self._gradients(indices)
+            inputs = (*self.symbols, *self.residuals, *[self.seeds[i] for i in indices])
+            known = self._backwards[indices] = Runner(self._program(inputs, outputs)), places
+        return known
+
+    def _gradients(self, indices: tuple[int, ...]) -> tuple[list[compiler.Symbol], list[int | None]]:
+        """The cotangents of the arguments, and where among them that of each one is that wants one."""
+        known = self._cotangents.get(indices)
+        if known is None:
             with compiler.making, compiler.watching(self.capture.trace, {}):
                 found = self._differentiate(indices)
             outputs = [g for g in found if g is not None]
-            inputs = (*self.symbols, *self.residuals, *[self.seeds[i] for i in indices])
             place = iter(range(len(outputs)))
-            places = [None if g is None else next(place) for g in found]
-            known = self._backwards[indices] = Runner(self._program(inputs, outputs)), places
+            known = self._cotangents[indices] = outputs, [None if g is None else next(place) for g in found]
         return known
 
     def _program(self, inputs: Sequence[compiler.Symbol], outputs: Sequence[compiler.Symbol]) -> ModelProgram:
@@ -136,14 +214,20 @@ class Operation:
         made = list(self.capture.trace.captured.values())[len(self.capture.sources) :]
         return ModelProgram(tuple(inputs), {s.uid: t for _, t, s in made}, (), (), tuple(outputs))
 
-    def _replay(self, gs: dict[int, Any], args: Sequence, needs: Sequence[bool], residuals: list) -> list:
-        """Gradients that can be differentiated again: the program runs on the tape."""
+    def _replay(
+        self, gs: dict[int, Any], args: Sequence, needs: Sequence[bool], residuals: list | Forward, again: bool
+    ) -> list:
+        """Gradients by the tape, on which the program runs; that can be differentiated again, if asked for."""
         tensors = [a if isinstance(a, Tensor) else Tensor(a) for a in args]
-        masks = {s.uid: r for s, r in zip(self.residuals, residuals) if s.leaf is not None and s.leaf[0] == "drawn"}
+        if isinstance(residuals, Forward):
+            masks = residuals.masks()
+        else:
+            pairs = zip(self.residuals, residuals)
+            masks = {s.uid: r for s, r in pairs if s.leaf is not None and s.leaf[0] == "drawn"}
         values: dict[int, Any] = {s.uid: t for s, t in zip(self.symbols, tensors)}
         values |= {uid: Tensor(mask) for uid, mask in masks.items()}
         results = replay([self.capture.results[i] for i in self.differentiable], values)
-        return vjp_by_replay(results, gs, tensors, needs, create_graph=True)
+        return vjp_by_replay(results, gs, tensors, needs, create_graph=again)
 
 
 def _apart(array: np.ndarray, others: Sequence[np.ndarray], owners: set[int | None]) -> np.ndarray:

@@ -113,8 +113,16 @@ def report(title: str, found: Any, updates: Any = None) -> Report:
 def _halves(found: Any) -> Iterator[Part]:
     """The forward pass, and the backward pass from all results, if there is one."""
     capture, operation = found.capture, found.capture.operation
+    captured = capture.captured(found.tensors)
+    native = "" if operation is None else operation.native_halves(operation.everything, captured)
+    if not isinstance(native, str):
+        halves, program = native
+        for title, half in (("forward", slice(program.middle)), ("backward", slice(program.middle, None))):
+            yield explain_part(title, halves.pool.program, program, half=half)
+        halves.pool.give(program)
+        return
     forward = capture.runner if operation is None else operation.forward
-    yield explain_part("forward", forward.program, forward.bound(capture.captured(found.tensors)))
+    yield explain_part("forward", forward.program, forward.bound(captured))
     if operation is not None:
         backward = operation.gradient()
         yield explain_part("backward", backward.program, backward.bound(capture.constants()))

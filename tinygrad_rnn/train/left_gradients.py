@@ -1,4 +1,4 @@
-"""Gradients that a native step leaves in the parameters, in memory that is used again while nobody else holds it."""
+"""Gradients that a native step leaves in the parameters, in memory that is used again where it can be."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class LeftGradients:
 
 
 def left_gradients(grads: dict[int, np.ndarray], buckets: Iterable[tuple[Any, Any]]) -> list[LeftGradients]:
-    """What leaves all of these gradients, which are named by the ids of parameters, by buckets of an optimiser."""
+    """What leaves all of these gradients, by the ids of parameters, by buckets of an optimiser."""
     found = []
     for _, bucket in buckets:
         params = [p for p in bucket.params if id(p) in grads]

@@ -108,13 +108,19 @@ class Part(NamedTuple):
         return lines
 
 
-def explain_part(title: str, program: ModelProgram, bound: NativeProgram | str, more: Iterable[Group] = ()) -> Part:
-    """The report on a program, bound to arrays or with the reason why not; `more` runs after it."""
+def explain_part(
+    title: str,
+    program: ModelProgram,
+    bound: NativeProgram | str,
+    more: Iterable[Group] = (),
+    half: slice = slice(None),
+) -> Part:
+    """The report on a program or half of it, bound or with the reason why not; `more` runs after it."""
     if isinstance(bound, str):
         groups = [_of_symbol(s, "on NumPy") for s in simplify(program).values() if s.op is not PICK and not is_view(s)]
         return Part(title, (*groups, *more), bound)
     groups, hosts = [], []
-    for part, stages, in_python in bound.bound:
+    for part, stages, in_python in bound.bound[half]:
         if isinstance(part, RegionLoop):
             groups.append(_of_region(part))
         elif stages or in_python:

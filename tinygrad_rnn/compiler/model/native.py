@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,6 +40,8 @@ class NativeProgram(Binder):
         Of all its floats.
     copies : bool
         Copy the arrays of `captured` at each run, whichever they are then.
+    first : int
+        If not 0, a run is of two halves: so many outputs come of the first one, before some inputs are known.
 
     Raises
     ------
@@ -47,7 +50,12 @@ class NativeProgram(Binder):
     """
 
     def __init__(
-        self, program: ModelProgram, captured: Mapping[int, np.ndarray], dtype: np.dtype, copies: bool = False
+        self,
+        program: ModelProgram,
+        captured: Mapping[int, np.ndarray],
+        dtype: np.dtype,
+        copies: bool = False,
+        first: int = 0,
     ):
         check_available()
         if simd.BOUNDSCHECK:
@@ -60,8 +68,10 @@ class NativeProgram(Binder):
             self.captured |= {uid: np.array(a) for uid, a in self.given.items()}
         self.converted: list[tuple[np.ndarray, np.ndarray]] = []  # captured arrays, and what is read in their place
         values = program.values()
-        plan = compile_plan(partition(values, program.outputs, dtype))
-        self.end = len(plan)
+        halves = _halves(program, first) if first else [(values, program.outputs)]
+        plans = [compile_plan(partition(some, outputs, dtype)) for some, outputs in halves]
+        plan = [part for one in plans for part in one]
+        self.end, self.middle = len(plan), len(plans[0])
         last, checked = _last_uses(plan, program.outputs, self.end), [s.uid for c in program.checks for s in c.symbols]
         super().__init__(dtype, last, {*checked})
         self.time_first = _read_with_time_first(values)
@@ -80,7 +90,10 @@ class NativeProgram(Binder):
                 self.at[uid] = np.empty(a.shape, kind)
                 self.converted.append((a, self.at[uid]))
         self.bound: list[tuple[RegionLoop | Symbol, int, int]] = []  # with how many stages, and operations in Python
+        self.mark = 0  # where the stages of the second half begin
         for self.step, part in enumerate(plan):
+            if self.step == self.middle:
+                self.mark = self.stages.mark()
             before = self.stages.counts()
             self._bind(part)
             self.memory.release(self.step)
@@ -105,6 +118,13 @@ class NativeProgram(Binder):
         self.load(inputs)
         self.stages.run()
         return self.outputs
+
+    def load_as(self, other: NativeProgram) -> None:
+        """Write what another one was given for a run, of a program with the same draws, some alike inputs."""
+        for s in (*self.program.inputs, *[s for draw in self.program.draws for s in draw.symbols]):
+            if s.uid in other.at:
+                self.at[s.uid][...] = other.at[s.uid]
+        self.refresh()
 
     def load(self, inputs: Sequence[np.ndarray]) -> None:
         """Write all that a run reads and that may be new: inputs, random draws, copies of captured arrays."""
@@ -204,6 +224,15 @@ class NativeProgram(Binder):
             return None
         args = [np.ones(a.shape, a.dtype) if isinstance(a, Symbol) else a for a in s.args]
         return [(r.shape, r.dtype) for r in map(np.asarray, s.op.forward(*args, **s.static))]  # type: ignore[union-attr]
+
+
+def _halves(program: ModelProgram, first: int) -> list[tuple[list[Symbol], tuple[Symbol, ...]]]:
+    """Values and outputs of what the first outputs need, and of the rest, whose operands are among them."""
+    one, two = program.outputs[:first], program.outputs[first:]
+    own = {s.uid for s in dataclasses.replace(program, outputs=one).values()}
+    early, late = ([s for s in program.values() if (s.uid in own) is there] for there in (True, False))
+    read = {a.uid: a for a in (*two, *[a for s in late for a in s.operands]) if a.uid in own}
+    return [(early, (*one, *read.values())), (late, two)]
 
 
 def _last_uses(plan: Sequence[RegionLoop | Symbol], outputs: Sequence[Symbol], end: int) -> dict[int, int]:

@@ -44,6 +44,8 @@ class Pool:
     Parameters
     ----------
     program : ModelProgram
+    first : int
+        See :class:`~.native.NativeProgram`.
 
     Raises
     ------
@@ -51,14 +53,19 @@ class Pool:
         If stages cannot compute it: its floats are of two dtypes, or an output is no array.
     """
 
-    def __init__(self, program: ModelProgram):
-        self.program = with_one_dtype(program)
+    def __init__(self, program: ModelProgram, first: int = 0):
+        self.program, self.first = with_one_dtype(program), first
         self.dtype = dtype_of(self.program)
         if any(s.op is LOOP for s in program.outputs):
             raise CompileError("an output is what the gradient of a loop needs, which is no array")
         self._dtypes = [s.dtype for s in program.outputs]
         self._free: list[NativeProgram] = []
         self._moves = 0
+        self.made = 0  # native programs so far
+
+    def has_free(self) -> bool:
+        """Whether one was given back that nobody has taken again."""
+        return bool(self._free)
 
     def run(self, native: NativeProgram, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The outputs, in arrays of the caller's own, by what :meth:`take` gave; it is given back."""
@@ -82,7 +89,8 @@ class Pool:
                 return native
             self._moves += 1
         with making:
-            return NativeProgram(self.program, captured, self.dtype, self._moves > MOVES)
+            self.made += 1
+            return NativeProgram(self.program, captured, self.dtype, self._moves > MOVES, self.first)
 
 
 def dtype_of(program: ModelProgram) -> np.dtype:

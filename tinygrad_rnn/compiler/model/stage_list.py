@@ -74,11 +74,16 @@ class StageList:
         self._close()
         self._table = np.array(self._rows, np.int64).reshape(-1, 3)
 
-    def run(self) -> None:
-        """Run all stages."""
+    def mark(self) -> int:
+        """What :meth:`run` takes to begin, or to end, with the stages that are added next."""
+        self._close()
+        return len(self._calls)
+
+    def run(self, begin: int = 0, end: int | None = None) -> None:
+        """Run all stages, or those between two marks."""
         workers.ready()
         table, run = self._table, self._run.run_stages
-        for call in self._calls:
+        for call in self._calls[begin:end]:
             if isinstance(call, tuple):
                 run(table, *call)
             else:

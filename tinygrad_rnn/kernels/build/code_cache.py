@@ -86,7 +86,7 @@ def jitted(function: Callable) -> Any:
 
 
 def entry_of(function: Any, *signature: Any) -> Callable:
-    """What calls a jitted function for arguments of these types, half as long after the call: it looks at no types."""
+    """What calls a jitted function for arguments of these types, in half the time: it looks at no types."""
     if not isinstance(function, Dispatcher):  # where bounds are checked, or nothing is compiled
         return function
     function.compile(signature)
