@@ -26,7 +26,7 @@ def _in_line(n: int, behind: int, dtype: np.dtype) -> np.ndarray:
 
 
 def _decompose_argsort(x: Value, axis: int, descending: bool) -> Value:
-    """How many elements come before each one is its place; and the place's index is the element that has it."""
+    """How many elements come before each one is its place; the index of the place is the element."""
     tracer: Any = grad_mode.tracer
     if not in_loop():
         return NotImplemented
