@@ -481,7 +481,7 @@ def test_integers_are_found_to_lie_within_limits():
     rng = np.random.default_rng(0)
     for kind in ("i1", "i2", "i8", "u1", "u8", ">i4"):
         for low, high in ((0, 5), (0, 0), (-3, 4), (0, -1), (0, 300), (0, 1 << 40)):
-            for shape in ((), (3,), (2, 3), (0,)):
+            for shape in ((), (3,), (10, 12), (0,)):
                 a = np.asarray(rng.integers(0 if kind[0] == "u" else -8, 9, shape)).astype(kind)
                 for b in (a, a.T, a[..., ::-1] if a.ndim else np.abs(a)):
                     wanted = all(low <= int(v) <= high for v in np.asarray(b).ravel())

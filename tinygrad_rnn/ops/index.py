@@ -89,13 +89,15 @@ def in_step(*operands: Any) -> bool:
     return tracer is not None and any(isinstance(a, Traceable) and tracer.is_index(a) for a in operands)
 
 
+FEW = 24  # integers that Python looks at sooner than NumPy begins
 _UNSIGNED = {np.dtype(f"i{n}"): np.dtype(f"u{n}") for n in (1, 2, 4, 8)}
 
 
 def all_within(indices: np.ndarray, low: int, high: int) -> bool:
     """Whether none of these integers is less than `low` or greater than `high`."""
-    if not indices.size:
-        return True
+    if indices.size <= FEW:
+        values = indices.ravel().tolist()
+        return not values or (low <= min(values) and max(values) <= high)
     unsigned = _UNSIGNED.get(indices.dtype)
     if low == 0 <= high and unsigned is not None and high >> (8 * unsigned.itemsize - 1) == 0:
         # one pass, as negative numbers without their signs are greater than all that have none
