@@ -72,6 +72,13 @@ def broadcasts(c, x, h):
     return h.sum(axis=1), [h]
 
 
+@ranked((4, 17), (4, 3, 17), a=(4, 1, 1), b=(17,), c=(3, 1))
+def few_numbers_for_many(c, x, h):
+    """Parameters that a row repeats often, and sums along axes before one of several vectors and a part of one."""
+    h = tr.tanh(h * c.a + x[:, :, None] * c.b + c.c) + h.sum(axis=1, keepdims=True) * 0.1
+    return h.max(axis=2) + h.sum(axis=(1, 2))[:, None] * tr.exp(c.a[:, :, 0]), [h]
+
+
 @ranked((6,), (2, 3), (2,))
 def reductions(c, x, h, n):
     z = x.reshape((-1, 2, 3))

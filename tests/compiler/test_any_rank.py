@@ -15,7 +15,7 @@ from .ranked_cells import RANKED, arguments
 from .test_fuzz import compare
 from .twin import run_twin
 
-QUICK = ["broadcasts", "heads", "moved", "stacks_of_matrices"]
+QUICK = ["broadcasts", "few_numbers_for_many", "heads", "moved", "stacks_of_matrices"]
 EACH = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in RANKED]
 
 

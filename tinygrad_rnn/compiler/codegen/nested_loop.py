@@ -169,7 +169,9 @@ class NestedLoop(VectorLoop):
         self.before[-1].append(writer.assign(deep, self._at(row, self._offset(dims, r.uid, len(self.units))[0])))
         so_far = book.unique(f"{r.name}_total")
         self.body.append(writer.assign(so_far, writer.load(array, f"{deep} + {self.lane}")))
-        self.body.append(writer.store(array, f"{deep} + {self.lane}", combined(so_far, x), self.left))
+        new = book.unique(f"{r.name}_total")
+        self.body.append(writer.assign(new, combined(so_far, x)))
+        self.body += writer.store_soon_read(array, f"{deep} + {self.lane}", new, self.left)
         if code.finish.tree != Input(0):
             i2 = book.unique("inner")
             lines: list[str] = []

@@ -41,6 +41,9 @@ from .normal_form import NormalForm
 ONE_BATCH_AXIS = "operands whose first axis is the batch, or that do not vary in time; write v[:, None] for more axes"
 
 
+FEWER = 8  # times that a row repeats an invariant which each step therefore lays out in a row of its own
+
+
 class AnyRank(NormalForm):
     """Rules for values of any rank; `RANKED` maps kinds of lowerings to them."""
 
@@ -210,6 +213,11 @@ class AnyRank(NormalForm):
         if a.size == 1:
             return a if a.ndim < 2 else reshape(a, ())
         own = a.shape[-len(shape) :]
+        own = (1,) * (len(shape) - len(own)) + own
+        if width >= FEWER * a.size and a.dtype == self.dtype:
+            # what a row holds few times is read from few places, and its gradient is summed before it is kept
+            one = self.zero((BATCH, 1)) + 1.0
+            return self._spread(one * reshape(a, (a.size,)), own, shape)
         return reshape(broadcast_to(a if own == a.shape else reshape(a, own), shape), (width,))
 
     def _spread(self, row: Symbol, own: tuple, shape: tuple) -> Symbol:
