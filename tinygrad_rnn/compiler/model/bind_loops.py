@@ -98,7 +98,7 @@ def bind_region(binder: Binder, loop: RegionLoop) -> None:
 
 
 def rows_at_once(rows: int, width: int, threads: int) -> int:
-    """Rows of a step of a region's loop: all, unless they are so wide that what it computes of them leaves the cache.
+    """Rows of a step of a region's loop: all, unless what it computes of them leaves the cache.
 
     Such as logits of many classes: then nobody ever has all of them, but for those that are results.
 
