@@ -87,6 +87,14 @@ def attention(c, x, h):
     return h, [h]
 
 
+@repeats((5,), u=(4, 5), w=(5, 5))
+def shares(c, x, h):
+    """Exponentials and their sums are kept for the backward loop, which divides."""
+    u = x @ c.u
+    h = tr.repeat(c.n, lambda s: 0.5 * s + tr.softmax(s @ c.w + u, -1), h)
+    return h, [h]
+
+
 @repeats((3, 3), u=(4, 3), w=(3, 3))
 def of_a_matrix(c, x, m):
     k = x @ c.u
@@ -182,7 +190,7 @@ def test_a_stepper():
 
 
 @pytest.mark.sampled(6)
-@pytest.mark.parametrize("name", ["equation", "normalised", "of_a_matrix", "a_loop_of_python"])
+@pytest.mark.parametrize("name", ["equation", "normalised", "of_a_matrix", "a_loop_of_python", "shares"])
 def test_sources_do_not_grow(name):
     few, more = ([text.count("\n") for text in sources(Repeating(name, n))] for n in (16, 28))
     assert few == pytest.approx(more, abs=3)  # all but the integers that a first or a last repetition takes

@@ -68,8 +68,30 @@ class VectorLoop:
         """Let repetitions in the body be loops; `around` are the lines before and behind it."""
         if rolling is not None:
             outside = {name for lines in around for line in lines for name in NAME.findall(line)}
-            parts = rolling.roll([[line] for line in self.body], BETWEEN_LINES, outside)
-            self.body = [line for part in parts for line in part]
+
+            def rolled(body: list[str]) -> list[str]:
+                parts = rolling.roll([[line] for line in body], BETWEEN_LINES, outside)
+                return [line for part in parts for line in part]
+
+            before = self.body
+            self.body = rolled(before)
+            if len(self.body) == len(before):  # a sum over all repetitions may be behind them
+                early = rolled(self._computed_early())
+                self.body = early if len(early) < len(before) else before
+
+    def _computed_early(self) -> list[str]:
+        """The lines of the body, those that compute as soon as what they read is loaded."""
+        computed = {self.names[s.uid] for s in self.computed if s.uid in self.names}
+        after: dict[str, int] = {}  # name -> the line without which it cannot be computed
+        order = []
+        for i, line in enumerate(self.body):
+            name, at = self.writer.defined(line), i
+            if name in computed:
+                at = max((after[n] for n in NAME.findall(line) if n != name and n in after), default=i)
+            if name:
+                after[name] = at
+            order.append((at, i))
+        return [self.body[i] for _, i in sorted(order)]
 
     # ---- reductions
 

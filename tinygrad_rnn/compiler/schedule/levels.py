@@ -1,4 +1,4 @@
-"""Levels: when each value of a step is computed: early, or later where that saves a sweep."""
+"""Levels: when each value of a step is computed: early, or later where that saves a sweep or a store."""
 
 from __future__ import annotations
 
@@ -113,6 +113,30 @@ class Levels:
                 found[s.width].add(self.of(s))
         return found
 
+    def sink(self, results: Iterable[Symbol]) -> None:
+        """Compute what is known from the beginning where it is first read, if sweeps over rows as wide read it there.
+
+        Otherwise it would be written at first, and be read again from memory; and what repetitions of one thing read
+        would be computed for all of them before the first.
+        """
+        fixed = {s.uid for s in results} | self.apart
+        for acc in self.accumulations.values():
+            late = self.late[acc.out.uid]
+            fixed.update(t.uid for t in acc.initial_terms if not any(t is e for e in late) and isinstance(t, Symbol))
+            fixed.update(a.uid for a, _ in acc.terms)
+        first: dict[int, int] = {}  # uid -> the first level that reads it
+        for s in reversed(self.order):
+            if s.lowering.kind == "elementwise" and s.uid not in self.accumulations and s.op not in READS_A_ROW:
+                if self.level[s.uid] == 0 and s.uid not in fixed:
+                    self.level[s.uid] = first.get(s.uid, 0)
+                reads = {a.uid: self.level[s.uid] if a.width == s.width else 0 for a in s.varying_operands}
+            elif s.lowering.kind == "reduce":
+                reads = {a.uid: self.of_pass(s, a) for a in s.varying_operands}
+            else:
+                reads = dict.fromkeys([a.uid for a in s.varying_operands], 0)
+            for uid, level in reads.items():
+                first[uid] = min(level, first.get(uid, level))
+
 
 def find_levels(
     order: Sequence[Symbol],
@@ -127,6 +151,7 @@ def find_levels(
     best = Levels(order, sources, accumulations)
     sweeps = best.sweeps(results)
     if not sweeps:
+        best.sink(results)
         return best
     width = max(sweeps)
     most = max(best.level.values()) + MORE
@@ -137,4 +162,5 @@ def find_levels(
         fewer = len(found.sweeps(results)[width]) < len(sweeps[width])
         if same and fewer and max(found.level.values()) <= most:
             best, sweeps = found, found.sweeps(results)
+    best.sink(results)
     return best
