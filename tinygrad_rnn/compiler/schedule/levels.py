@@ -114,7 +114,7 @@ class Levels:
         return found
 
     def sink(self, results: Iterable[Symbol]) -> None:
-        """Compute what is known from the beginning where it is first read, if sweeps over rows as wide read it there.
+        """Compute what is known from the beginning where it is first read, if rows are as wide there.
 
         Otherwise it would be written at first, and be read again from memory; and what repetitions of one thing read
         would be computed for all of them before the first.
