@@ -110,12 +110,7 @@ class Loop(Evaluation):
         before, started = state.seconds, time.perf_counter()
         for losses, norms, batch, error in self._outcomes(train, rules):
             steps = state.steps
-            for value, norm in zip(losses, norms):
-                if norm is not None:
-                    self._count_update(norm)
-                state.loss = value
-                state.loss_sum += value
-                state.step_in_epoch += 1
+            self._count(losses, norms)
             state.waiting = accumulation.waiting
             if error is not None:
                 self._skip(train, batch, error)
@@ -132,12 +127,26 @@ class Loop(Evaluation):
             )
         self._at_boundary = True
 
-    def _count_update(self, norm: float) -> None:
-        """Count an update whose gradients had a norm."""
+    def _count(self, losses: list[float], norms: Iterable[float | None]) -> None:
+        """Count batches with these losses, and updates whose gradients had these norms."""
+        state, total = self.state, self.state.loss_sum
+        for value in losses:  # thousands in an epoch; one by one, as sum() adds otherwise in newer Pythons
+            total += value
+        if losses:
+            state.loss, state.loss_sum = losses[-1], total
+            state.step_in_epoch += len(losses)
+        done = [norm for norm in norms if norm is not None]
         if self.step_schedule is not None:
-            self.step_schedule.step()
-        self.state.norm_sum += norm
-        self.state.steps += 1
+            for norm in done:
+                self.step_schedule.step()
+                state.norm_sum += norm
+                state.steps += 1
+            return
+        total = state.norm_sum
+        for norm in done:
+            total += norm
+        state.norm_sum = total
+        state.steps += len(done)
 
     def _after_updates(self, rules: Stopping, bar: Progress, call: bool) -> None:
         """What stands between two batches: callbacks, if asked for, signals and limits."""
@@ -172,7 +181,7 @@ class Loop(Evaluation):
             warnings.warn(f"skipped: {named}", RuntimeWarning, stacklevel=4)
             self.optimizer.zero_grad()
         else:
-            self._count_update(norm)
+            self._count([], [norm])
         state.waiting = 0
         state.seconds += time.perf_counter() - started
         self._after_updates(rules, bar, True)
