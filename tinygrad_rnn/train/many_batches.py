@@ -9,7 +9,7 @@ from typing import Any
 
 from ..optim import Schedule
 from .program_updates import ProgramUpdates
-from .row_sources import Rows, source_of
+from .row_sources import Batches, source_of
 from .updates import Outcome, Update, outcome
 
 CHUNK = 0.05  # seconds after which many updates come back to Python
@@ -54,7 +54,7 @@ class ManyBatches:
         while (n := left()) > 0 and (taken := list(itertools.islice(batches, min(self.most, n)))):
             while taken:
                 order = self._alike(taken)
-                if order:
+                if order is not None:
                     found = self._run(order, taken)
                     del taken[: len(found.losses) + (found.error is not None)]
                 else:
@@ -65,28 +65,28 @@ class ManyBatches:
                 yield found
                 source.unread(-len(taken))
 
-    def _alike(self, taken: list) -> list[Rows]:
-        """The rows of the next batches that one native call can do."""
+    def _alike(self, taken: list) -> Batches | None:
+        """The rows of the next batches that one native call can do; None if it can do none."""
         if not self.native:
-            return []
+            return None
         source = self.source
         order = source.alike(taken, self.kind)
-        if not order:
-            return []
+        if not order.length:
+            return None
         step = self.updates().step_of(source.batch(taken[0]))
         if step is not self.native.step or not self.native.reads(source.sources(taken[0])):
             self.native = None  # it changed: another one, from the next step on
-            return []
+            return None
         if not step.goes_on():
-            return []
+            return None
         try:
             self.native.read(order, source.state())
         except (IndexError, ValueError):  # the step that meets it says where
             self.native = False
-            return []
+            return None
         return order
 
-    def _run(self, order: list[Rows], taken: list) -> Outcome:
+    def _run(self, order: Batches, taken: list) -> Outcome:
         started, source, native = time.perf_counter(), self.source, self.native
         try:
             losses, norms = native.run(order, source.state())

@@ -13,7 +13,7 @@ from ..compiler.model.program import Draw
 from ..core import tree
 from ..optim import Schedule
 from .native_step import NativeStep
-from .row_sources import Carry, Rows, Source
+from .row_sources import Batches, Carry, Rows, Source
 
 MOST = 4096  # steps of one call
 ROOM = 1 << 25  # bytes of the random masks of one call
@@ -88,29 +88,30 @@ class ManySteps:
         """Whether these are the arrays that it reads, and not others in their place."""
         return len(sources) == len(self.sources) and all(a.array is b.array for a, b in zip(sources, self.sources))
 
-    def read(self, order: Sequence[Rows], state: Sequence[np.ndarray]) -> None:
+    def read(self, order: Batches, state: Sequence[np.ndarray]) -> None:
         """Read rows of the data, which may have been written to; raises what the tape raises at bad values."""
-        rows = [np.concatenate(parts) for parts in zip(*order)]
+        rows = order.rows
         for source, copy, group in self.copies:
             copy[rows[group]] = source[rows[group]]
         given = [s.array if s.array.dtype.kind == "f" else s.array.take(rows[s.group], s.axis) for s in self.sources]
         self.step.runner.check([*state, *given], self.step.native.given)  # floats are not tested
 
-    def run(self, order: Sequence[Rows], state: Sequence[np.ndarray]) -> tuple[list[float], list[float | None]]:
+    def run(self, order: Batches, state: Sequence[np.ndarray]) -> tuple[list[float], list[float | None]]:
         """Run a batch for each rows that were read, from a state on; losses, and norms of each update.
 
         There are fewer if something is not finite before one of these updates, see :meth:`NativeStep.check`, and if the
         schedule ends.
         """
         self.done = 0
-        count, step, preview = len(order), self.step, None
+        count, step, preview = order.length, self.step, None
         if self.schedule is not None:
             updates = int(self._updates_of(count)[-1]) + 1
             preview = self.schedule.preview(updates)
             if preview is not None and len(preview) < updates:
                 count = min(count, step.accumulation.batches(len(preview)))
-        for rows, parts in zip(self.orders, zip(*order[:count])):
-            rows[: count * parts[0].size] = np.concatenate(parts)
+        for rows, taken in zip(self.orders, order.rows):
+            used = taken.size // order.length * count
+            rows[:used] = taken[:used]
         for target, a in zip(self.carried, state):
             target[...] = a
         self.position[0] = step.status[0] = 0

@@ -48,6 +48,21 @@ class Carry(NamedTuple):
     structure: Any
 
 
+class Batches(NamedTuple):
+    """Batches of one kind, one after the other.
+
+    Attributes
+    ----------
+    length : int
+        How many there are.
+    rows : Rows
+        Of all of them.
+    """
+
+    length: int
+    rows: Rows
+
+
 class LoaderRows:
     """The batches of a loader.
 
@@ -90,13 +105,13 @@ class LoaderRows:
         """The rows of a batch."""
         return (self._rows[item],)
 
-    def alike(self, items: Sequence[Any], kind: Hashable) -> list[Rows]:
+    def alike(self, items: Sequence[Any], kind: Hashable) -> Batches:
         """The rows of the first batches, up to one that is not of this kind."""
         order = [self._rows[item] for item in items]
         sizes = [rows.size for rows in order]
         if sizes.count(kind) < len(sizes):
             order = order[: next(i for i, size in enumerate(sizes) if size != kind)]
-        return [(rows,) for rows in order]
+        return Batches(len(order), (np.concatenate(order),) if order else ())
 
     def sources(self, item: Any) -> list[Source]:
         """The arrays for the inputs of the program of a batch, those that are carried left out."""
@@ -151,9 +166,11 @@ class StreamWindows:
         """The time steps of a window: those of its pieces, and those of its targets."""
         return tuple([np.arange(begin, end) for begin, end in [*item.pieces(), (item.first, item.stop)]])
 
-    def alike(self, items: Sequence[Window], kind: Hashable) -> list[Rows]:
+    def alike(self, items: Sequence[Window], kind: Hashable) -> Batches:
         """The rows of the first windows, up to one that is not of this kind."""
-        return [self.rows(item) for item in itertools.takewhile(lambda item: self.kind(item) == kind, items)]
+        alike = itertools.takewhile(lambda item: self.kind(item) == kind, items)
+        order = [self.rows(item) for item in alike]
+        return Batches(len(order), tuple([np.concatenate(parts) for parts in zip(*order)]))
 
     def sources(self, item: Window) -> list[Source]:
         """The arrays for the inputs of the program of a window, the state left out."""
