@@ -73,11 +73,9 @@ class VectorLoop:
                 parts = rolling.roll([[line] for line in body], BETWEEN_LINES, outside)
                 return [line for part in parts for line in part]
 
-            before = self.body
-            self.body = rolled(before)
-            if len(self.body) == len(before):  # a sum over all repetitions may be behind them
-                early = rolled(self._computed_early())
-                self.body = early if len(early) < len(before) else before
+            # in this order first: a sum over all repetitions may else be behind them
+            early = rolled(self._computed_early())
+            self.body = early if len(early) < len(self.body) else rolled(self.body)
 
     def _computed_early(self) -> list[str]:
         """The lines of the body, those that compute as soon as what they read is loaded."""
