@@ -473,6 +473,23 @@ def test_gradients_of_other_results_than_before(order):
             same(*[tr.grad((r[k] * r[k]).sum(), [x, w]) for r in (got, wanted)])
 
 
+def test_gradients_of_other_results_than_before_of_a_layer():
+    layer = nn.GRU(3, 4)
+
+    def function(x):
+        y, _ = layer(x)
+        return tr.unstack(y, axis=1)[0], y.sum()
+
+    compiled = tr.compile(function, fallback="error")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for k in (1, 1, 0, 1):
+            x = tr.tensor(numbers(3, 2, 3, seed=k), requires_grad=True)
+            got, wanted = compiled(x), function(x)
+            same(got, wanted)
+            same(*[tr.grad((r[k] * r[k]).sum(), [x, *layer.parameters()]) for r in (got, wanted)])
+
+
 def test_constants_of_rules_beside_numbers_of_another_dtype():
     """What is cast before a program takes no name that a constant has."""
     w = nn.Parameter(numbers(4).astype("float32"))

@@ -60,7 +60,8 @@ class NativeProgram(Binder):
         check_available()
         if simd.BOUNDSCHECK:
             raise CompileError("arrays are checked (NUMBA_BOUNDSCHECK), which stages cannot do")
-        self.given, self.copies = {uid: captured[uid] for uid in program.captured}, copies
+        # what rules have made since they were looked up are constants, and stay as they are
+        self.given, self.copies = {uid: captured[uid] for uid in program.captured if uid in captured}, copies
         program = simplify(program)
         self.program, dtype = program, np.dtype(dtype)
         self.captured = {uid: t.data for uid, t in program.captured.items()} | self.given
