@@ -1,6 +1,8 @@
 """Programs with loops, whose gradient runs in the memory of the forward pass, whatever comes between the two."""
 
 import gc
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -145,6 +147,31 @@ def test_writes_in_between():
     y, h = compiled(x)
     assert not np.allclose(y.data, wanted)
     y.data[...] = 7.0  # is the caller's own
+
+
+def test_threads_take_gradients_of_one_graph():
+    _, compiled, x = made()
+    for _ in range(2):
+        LOSSES["outputs"](*compiled(x)).backward()
+    loss, found, interval = LOSSES["outputs"](*compiled(x)), [], sys.getswitchinterval()
+
+    def work(scale):
+        for _ in range(40):
+            found.append(tr.grad(loss * scale, [x], retain_graph=True)[0].data / scale)
+
+    threads = [threading.Thread(target=work, args=(k + 1.0,)) for k in range(3)]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    wanted = tr.grad(loss, [x])[0].data
+    assert len(found) == 120
+    for g in found:
+        np.testing.assert_allclose(g, wanted, rtol=1e-12)
 
 
 def test_what_is_dropped_is_used_again():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -61,6 +62,7 @@ class Forward:
     def __init__(self, halves: Halves, native: NativeProgram):
         self.halves, self.native = halves, native
         self._left = True  # whether the memory is as the forward pass has left it
+        self._lock = threading.Lock()  # threads may take gradients of one graph that is retained
         native.stages.run(0, native.mark)
 
     def outputs(self) -> list[np.ndarray]:
@@ -70,15 +72,15 @@ class Forward:
 
     def gradients(self, cotangents: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The gradients for cotangents of the results, in arrays of the caller's own."""
-        native, halves = self.native, self.halves
-        if not self._left:
-            native.stages.run(0, native.mark)
-        self._left = False
-        for s, g in zip(halves.seeds, cotangents):
-            native.at[s.uid][...] = g
-        native.stages.run(native.mark)
-        n = halves.results
-        return [np.array(a, dtype) for a, dtype in zip(native.outputs[n:], halves.dtypes[n:])]
+        native, halves, n = self.native, self.halves, self.halves.results
+        with self._lock:
+            if not self._left:
+                native.stages.run(0, native.mark)
+            self._left = False
+            for s, g in zip(halves.seeds, cotangents):
+                native.at[s.uid][...] = g
+            native.stages.run(native.mark)
+            return [np.array(a, dtype) for a, dtype in zip(native.outputs[n:], halves.dtypes[n:])]
 
     def masks(self) -> dict[int, np.ndarray]:
         """The random masks of this pass, by uid."""
