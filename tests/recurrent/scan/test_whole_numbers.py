@@ -100,6 +100,8 @@ IN_STEPS = {
 ON_THE_TAPE = {
     "power": lambda c, x, h: (h + 2 ** abs(x) * c.v, h),
     "bits": lambda c, x, h: (h + (x & (x + 1)) * c.v, h),
+    "remainder of much": lambda c, x, h: (h + (x % (2**60 + 1) // 2**59) * c.v, h),
+    "bit of much": lambda c, x, h: (h + ((x & 2**62) > 0) * c.v, h),
     "middle": lambda c, x, h: (h + c.e[:, x[:, 0] % 3].sum(axis=0)[:, None] * c.v, h),
     "rows of the batch": lambda c, x, h: (h + h[x[:, 0] % 3] * c.v, h),
 }

@@ -208,6 +208,8 @@ class Integers(AnyRank):
             self.fail(op, args, f"an operation that is exact on floats; cast integers to {self.dtype} with .astype()")
         if dtype.kind in "iu":
             args = tuple(a if op is WHERE and i == 0 else self.counted(a) for i, a in enumerate(args))
+        if op in (REMAINDER, FLOOR_DIVIDE):
+            self._refuse_long(op, args)
         args = tuple(self._exact(a) for a in args)
         rows = tuple(map(self._exact_row, self.rows_for(op, args, shape), args))
         if dtype.kind in "iu" and not any(isinstance(a, Symbol) and a.dtype.kind != "b" for a in rows):
@@ -223,6 +225,12 @@ class Integers(AnyRank):
             found = RANGES[op](*map(self.range_of, rows))
         self.ranges.setdefault(row.uid, found)
         return self.shaped(self.within(row, self.limits(dtype)), shape[1:], dtype)
+
+    def _refuse_long(self, op: Any, args: tuple) -> None:
+        """Refuse numbers that floats may round: what is left of a division by one does not show that."""
+        low, high = self.limits(np.int64)
+        if any(not isinstance(a, Symbol) and not low <= a <= high for a in args):
+            self.fail(op, args, f"numbers from {int(low)} to {int(high)}, as a compiled loop holds them")
 
     def _exact(self, a: Any) -> Any:
         """An operand of integer maths, whose numbers are those of the tape."""
