@@ -1,7 +1,6 @@
 """Programs with loops, whose gradient runs in the memory of the forward pass, whatever comes between the two."""
 
 import gc
-import sys
 import threading
 
 import numpy as np
@@ -149,25 +148,22 @@ def test_writes_in_between():
     y.data[...] = 7.0  # is the caller's own
 
 
+@pytest.mark.usefixtures("restless_threads")
 def test_threads_take_gradients_of_one_graph():
     _, compiled, x = made()
     for _ in range(2):
         LOSSES["outputs"](*compiled(x)).backward()
-    loss, found, interval = LOSSES["outputs"](*compiled(x)), [], sys.getswitchinterval()
+    loss, found = LOSSES["outputs"](*compiled(x)), []
 
     def work(scale):
         for _ in range(40):
             found.append(tr.grad(loss * scale, [x], retain_graph=True)[0].data / scale)
 
     threads = [threading.Thread(target=work, args=(k + 1.0,)) for k in range(3)]
-    sys.setswitchinterval(1e-6)
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(interval)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     wanted = tr.grad(loss, [x])[0].data
     assert len(found) == 120
     for g in found:

@@ -1,5 +1,7 @@
 """Training steps as programs: losses, parameters and states of optimisers are those of the tape."""
 
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -464,3 +466,20 @@ def test_a_fault_of_the_binder_is_said_and_costs_no_step(monkeypatch):
     with pytest.warns(RuntimeWarning, match="runs without machine code: KeyError"):
         losses = [step(x, y) for _ in range(3)]
     assert losses[2] < losses[0]
+
+
+@pytest.mark.usefixtures("restless_threads")
+def test_threads_take_turns():
+    tr.seed(0)
+    model = nn.Linear(3, 2, dtype=np.float64)
+    step = TrainStep(model, optim.SGD(model.parameters(), lr=0.0), nn.mse_loss, fallback="error")
+    rng = np.random.default_rng(0)
+    batches = [(k * rng.normal(size=(4, 3)), rng.normal(size=(4, 2))) for k in range(1, 4)]
+    wanted, found = [step(*batch) for batch in batches], [[] for _ in batches]
+    work = lambda k: found[k].extend(step(*batches[k]) for _ in range(60))
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(len(batches))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [[loss] * 60 for loss in wanted]

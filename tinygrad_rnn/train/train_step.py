@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -54,6 +55,7 @@ class TrainStep:
     -----
     After a step the gradients are in the parameters, as after one on the tape; those of the step before are forgotten
     first. There is a program for each shape of a batch. Switch the model to training yourself, with ``model.train()``.
+    Threads that call one step take turns.
 
     Examples
     --------
@@ -92,9 +94,16 @@ class TrainStep:
         self._updates: dict[bool, ProgramUpdates] = {}  # of pairs, and of the last stream
         self._many: ManyBatches | None = None  # over the rows of the last loader
         self._parts: dict[bool, tuple] = {}  # model, loss, optimiser and stream, as they were when these were made
+        self._lock = threading.RLock()  # threads take turns: a program has one memory, and the parameters one value
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_updates": {}, "_many": None, "_parts": {}}  # copies make their own programs
+        state = {**self.__dict__, "_updates": {}, "_many": None, "_parts": {}}  # copies make their own programs
+        del state["_lock"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.RLock()
 
     def __call__(self, inputs: Any, targets: Any) -> float:
         """Update the parameters with one batch.
@@ -139,7 +148,10 @@ class TrainStep:
             If the loader has no batches.
         """
         check_batches("loader", loader, True)
-        n = whole_number("n", n, 0)
+        with self._lock:
+            return np.array(self._run(loader, whole_number("n", n, 0)), np.float64)
+
+    def _run(self, loader: Iterable[Any], n: int) -> list[float]:
         losses: list[float] = []
         left = lambda: n - len(losses)
         stream = loader if isinstance(loader, TruncatedBPTT) else None
@@ -161,7 +173,7 @@ class TrainStep:
                 losses += [update(batch)[0] for batch in itertools.islice(loader, left())]
             if len(losses) == before:
                 raise DataError("loader: got no batches, wanted at least one")
-        return np.array(losses, np.float64)
+        return losses
 
     def explain(self, inputs: Any, targets: Any) -> Any:
         """Report the program for such a batch, what it runs as and what that costs; or why there is none.
@@ -186,13 +198,15 @@ class TrainStep:
         """
         from ..programs.report import report
 
-        updates = self.updates()
-        gradients = updates.gradients
-        return report(gradients.title, gradients.find(gradients.arguments((inputs, targets))), updates)
+        with self._lock:
+            updates = self.updates()
+            gradients = updates.gradients
+            return report(gradients.title, gradients.find(gradients.arguments((inputs, targets))), updates)
 
     def update(self, batch: Any) -> float:
         """Update the parameters with a batch, the pair of inputs and targets; the loss before."""
-        return self.updates()(batch)[0]
+        with self._lock:
+            return self.updates()(batch)[0]
 
     def updates(self, stream: TruncatedBPTT | None = None) -> ProgramUpdates:
         """What updates by programs with pairs, or a stream's windows; with parts and clipping as set now."""
