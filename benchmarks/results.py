@@ -54,10 +54,10 @@ def main(argv: list[str] | None = None) -> int:
         content = json.loads(numbers.read_text(encoding="utf-8"))
         content["runs"] = {name: made for name, made in content["runs"].items() if name in RUNS}
     if not args.render:
-        content["date"] = time.strftime("%Y-%m-%d")
-        content["load"] = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         for name in args.only or RUNS:
-            content["runs"][name] = run(name, args.quick, args.out)
+            content["runs"][name] = {"date": time.strftime("%Y-%m-%d"), "load": load, **run(name, args.quick, args.out)}
+        content["runs"] = {name: content["runs"][name] for name in RUNS if name in content["runs"]}
         numbers.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     plots = {}
     for name, file in PLOTS.items():

@@ -105,21 +105,19 @@ def document(content: dict[str, Any], plots: dict[str, str], limits: str = "") -
     Parameters
     ----------
     content : dict
-        ``machine``, ``date`` and ``runs``: the JSON of each run by name.
+        ``machine`` and ``runs``: the JSON of each run by name, with its ``date``, and the ``load`` before the first
+        of those that were made with it.
     plots : dict
         File names by run.
     limits : str
         Prose on what bounds the numbers that fall short.
     """
     runs = content["runs"]
-    parts = ["# Results", "", f"Made by `python -m benchmarks results` on {content.get('date', 'an unknown day')}."]
+    days = sorted({run["date"] for run in runs.values()})
+    parts = ["# Results", "", f"Made by `python -m benchmarks results` on {', '.join(days)}."]
     parts += ["All sides take turns in one process; times are medians of samples, ± half the distance between the"]
     parts += ["quartiles, and a ratio is the median of the ratios within turns.", ""]
     machine = {key: value for key, value in content["machine"].items() if value}
-    load = content.get("load") or 0.0
-    if load > BUSY:
-        busy = f"**The machine was busy (a load of {load:.1f} before the first run): do not rely on these numbers,"
-        parts += [busy, "least of all on those with two threads.**", ""]
     parts += table(("machine", ""), [(k, ", ".join(v) if isinstance(v, list) else v) for k, v in machine.items()])
     parts += ["", "## Goals", ""]
     verdicts = goals.check(runs)
@@ -137,10 +135,19 @@ def document(content: dict[str, Any], plots: dict[str, str], limits: str = "") -
         title, text = SECTIONS[benchmark]
         parts += ["", f"## {title}" + (f": {variant}" if variant else ""), ""]
         parts += [text] if not variant else []
+        parts += _made(run, days)
         if name in plots:
             parts += ["", f"![Speed-ups]({plots[name]})"]
         parts += ["", *body(benchmark, run)]
     return "\n".join(parts) + "\n"
+
+
+def _made(run: Runs, days: list[str]) -> list[str]:
+    """When a run was made, if others were on other days; and whether something else ran beside it."""
+    lines = ["", f"Made on {run['date']}."] if len(days) > 1 else []
+    if (run["load"] or 0.0) > BUSY:
+        lines += ["", f"**The machine was busy (a load of {run['load']:.1f} before): do not rely on these numbers.**"]
+    return lines
 
 
 def body(benchmark: str, run: Runs) -> list[str]:

@@ -220,20 +220,21 @@ def test_goals_of_custom_cells_leave_out_what_is_not_theirs():
 
 
 def test_document():
+    quiet, busy = {"date": "2000-01-02", "load": 0.25}, {"date": "2000-01-03", "load": 3.25}
+    memory = [{"case": "m", "bytes": {"ours": 2**20, "torch": 2**21}, "ratio": {"torch": 2.0}}]
     content = {
-        "date": "2000-01-02",
-        "load": 3.25,
         "machine": {"cpu": "some cpu", "blas": ["a", "b"]},
         "runs": {
-            "recurrent": {"rows": [row(), row(ratio={"torch": 8.0})]},
-            "cells, 2 threads": {"skipped": "no second processor"},
-            "memory": {"rows": [{"case": "m", "bytes": {"ours": 2**20, "torch": 2**21}, "ratio": {"torch": 2.0}}]},
-            "compile": {"error": "it broke"},
+            "recurrent": {"rows": [row(), row(ratio={"torch": 8.0})], **quiet},
+            "cells, 2 threads": {"skipped": "no second processor", **quiet},
+            "memory": {"rows": memory, **busy},
+            "compile": {"error": "it broke", **quiet, "load": None},
         },
     }
     text = tables.document(content, {"recurrent": "plot.png"}, "Memory bounds it.\n")
-    assert "on 2000-01-02" in text
-    assert "busy (a load of 3.2 " in text
+    assert "on 2000-01-02, 2000-01-03." in text
+    assert "Made on 2000-01-02." in text
+    assert text.count("busy (a load of 3.2 ") == 1
     assert "| cpu | some cpu |" in text
     assert "| lstm train 50x32x64x128 | 1.00 s ±1% | 2.00 s ±2% | 2.00 | 50.0 | 50% | 25% | 50% | 4.00 |" in text
     assert "Geometric means: torch 4.00 (lowest 2.00)." in text
