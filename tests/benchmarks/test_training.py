@@ -193,7 +193,8 @@ def test_goals_of_the_airline_count_many_steps_in_one_call(run, measured):
 
 
 def test_runs_that_are_no_longer_made_are_dropped(tmp_path):
-    content = {"machine": {}, "runs": {"airline": {"rows": []}, "training": {"skipped": "no time"}}}
+    training = {"date": "2000-01-02", "load": None, "skipped": "no time"}
+    content = {"machine": {}, "runs": {"airline": {"rows": []}, "training": training}}
     (tmp_path / "results.json").write_text(json.dumps(content))
     assert results.main(["--render", "--out", str(tmp_path)]) == 0
     assert "Whole training steps\n" in (tmp_path / "RESULTS.md").read_text()
