@@ -359,6 +359,7 @@ def copied(filled, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("kind", ["py", "code"])
 @pytest.mark.parametrize("damage", ["emptied", "half", "garbage", "bit 0", "swapped", "folders", "removed"])
 def test_no_damage_ends_a_process(copied, kind, damage):

@@ -50,6 +50,7 @@ def output(process) -> str:
 
 @x86
 @pytest.mark.slow
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(("cpu", "lanes"), [("x86-64", (4, 2)), ("haswell", (8, 4)), ("nehalem", (4, 2))])
 def test_other_processors(cpu, lanes):
     """SSE2 without fused multiply-add, AVX2, SSE4.2: fewer lanes and smaller tiles than here, perhaps."""

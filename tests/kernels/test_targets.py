@@ -86,6 +86,7 @@ other_cpus = pytest.mark.parametrize("cpu", ["nehalem", pytest.param("haswell", 
 @x86
 @needs_jit
 @pytest.mark.slow
+@pytest.mark.sampled(2)
 @other_cpus
 def test_sample_on_another_cpu(cpu):
     run_tests(SAMPLE, *ALL, NUMBA_CPU_NAME=cpu)
@@ -94,6 +95,7 @@ def test_sample_on_another_cpu(cpu):
 @x86
 @needs_jit
 @pytest.mark.slow
+@pytest.mark.sampled(2)
 @other_cpus
 def test_everything_on_another_cpu(cpu):
     run_tests("not targets", *ALL, NUMBA_CPU_NAME=cpu)

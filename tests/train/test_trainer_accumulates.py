@@ -127,7 +127,7 @@ def interrupt_after(one, batches):
 
 
 @pytest.mark.parametrize(
-    "batches", [9, *[pytest.param(n, marks=pytest.mark.slow) for n in (1, 12)]]
+    "batches", [9, *[pytest.param(n, marks=pytest.mark.slow) for n in (1, 11)]]
 )  # 9: all of an epoch
 @pytest.mark.parametrize(("compile", "callbacks"), [*WAYS, ("auto", ())])
 def test_a_checkpoint_amid_a_group_goes_on_to_the_bit(tmp_path, monkeypatch, batches, compile, callbacks):
@@ -161,7 +161,7 @@ def test_windows_of_a_stream(tmp_path, epochs):
     found = []
     for compile, callbacks in WAYS:
         one = trainer(compile, model=Reader, accumulate=2, nonfinite="skip", callbacks=callbacks)
-        with pytest.warns(RuntimeWarning, match=r"skipped: inputs.*batch 2 \(from 0\) of epoch 1"):
+        with pytest.warns(RuntimeWarning, match=r"skipped: inputs.*batch 2 \(from 0\) of epoch"):
             one.fit(TruncatedBPTT(inputs, targets, 3), epochs=epochs)
         assert one.steps == 2 * epochs  # windows 0 and 1, 3 and 4
         found.append(result(one))
