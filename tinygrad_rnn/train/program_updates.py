@@ -8,8 +8,7 @@ from typing import Any
 from .accumulation import Accumulation
 from .fast_path import MOST, FastPath, signature
 from .gradients import ByProgram
-from .resume import parameters
-from .updates import applier, by_closure, in_groups
+from .updates import updater_of
 
 
 class ProgramUpdates:
@@ -76,15 +75,8 @@ class ProgramUpdates:
             native.check()
             return value, native.norm_of_last
         self.last = None
-        optimizer, run = gradients.optimizer, lambda: gradients.run(arguments, found)
         how = self.clip_norm, self.clip_value, gradients.watch
-        if optimizer.needs_closure:
-            return by_closure(optimizer, run, *how), 0.0
-        apply = applier(optimizer, *how)
-        if not self.accumulation.plain:
-            return in_groups(self.accumulation, parameters(optimizer), run, gradients.watch, apply)
-        value = run()
-        return value, apply()
+        return updater_of(gradients.optimizer, self.accumulation, *how)(lambda: gradients.run(arguments, found))
 
     # ---- the native call
 

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..core import Tensor
 from ..errors import NonFiniteDataError, NonFiniteError
 from ..optim import Optimizer, clip_grad_norm_, clip_grad_value_
 from . import resume
@@ -65,32 +64,30 @@ def updater(trainer: Parts, gradients: GradientsOf, accumulation: Accumulation) 
     ignores that.
     """
     how = trainer.clip_norm, trainer.clip_value, trainer.nonfinite != "ignore"
-    apply, params = applier(trainer.optimizer, *how), resume.parameters(trainer.optimizer)
+    update = updater_of(trainer.optimizer, accumulation, *how)
+    return lambda batch: update(lambda: gradients(batch))
 
-    def update(batch):
-        if trainer.optimizer.needs_closure:
-            return by_closure(trainer.optimizer, lambda: gradients(batch), *how), 0.0
+
+def updater_of(
+    optimizer: Optimizer, accumulation: Accumulation, clip_norm: float | None, clip_value: float | None, watch: bool
+) -> Callable[[Callable[[], float]], tuple[float, float | None]]:
+    """A function that updates by gradients: it takes what leaves those of a batch, and returns its loss."""
+    how = clip_norm, clip_value, watch
+    apply, params = applier(optimizer, *how), resume.parameters(optimizer)
+
+    def update(gradients):
+        if optimizer.needs_closure:
+            return by_closure(optimizer, gradients, *how), 0.0
         if accumulation.plain:
-            value = gradients(batch)
+            value = gradients()
             return value, apply()
-        return in_groups(accumulation, params, lambda: gradients(batch), how[-1], apply)
+        value = accumulation.add(params, gradients, watch)
+        if not accumulation.full:
+            return value, None
+        accumulation.take(params)
+        return value, apply()
 
     return update
-
-
-def in_groups(
-    accumulation: Accumulation,
-    params: list[Tensor],
-    gradients: Callable[[], float],
-    watch: bool,
-    apply: Callable[[], float],
-) -> tuple[float, float | None]:
-    """Add a batch to those that wait, and update once there are enough; its loss, and the norm."""
-    value = accumulation.add(params, gradients, watch)
-    if not accumulation.full:
-        return value, None
-    accumulation.take(params)
-    return value, apply()
 
 
 def by_closure(
