@@ -39,7 +39,7 @@ def both(make, loader, monkeypatch, n=19):
     kept, calls = [], []
     run = ManySteps.run
     monkeypatch.setattr(
-        ManySteps, "run", lambda self, order, state: calls.append(len(order)) or run(self, order, state)
+        ManySteps, "run", lambda self, order, state: calls.append(order.length) or run(self, order, state)
     )
     for many in (False, True):
         tr.seed(0)
