@@ -27,6 +27,7 @@ def examples(name: str) -> list[doctest.DocTest]:
     return [t for t in FINDER.find(importlib.import_module(name), name) if t.examples]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name, monkeypatch):
     # forgets the operations that examples add

@@ -47,6 +47,7 @@ def imported(folder: Path) -> set[str]:
     return {NAMES.get(name, name) for name in found - OURS - OPTIONAL - set(sys.stdlib_module_names)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
@@ -60,6 +61,7 @@ def test_imports_are_declared(folder, extras):
     assert imported(ROOT / folder) <= declared(*extras)
 
 
+@pytest.mark.slow
 def test_the_core_needs_no_extra():
     """Only random checks, pictures, loggers and the command line may need more than the core dependencies."""
     for path in (ROOT / "tinygrad_rnn").iterdir():

@@ -56,5 +56,6 @@ def test_mistakes_are_found_by_line(check, tmp_path):
     assert found == set(range(MISTAKES.count("\n", 0, MISTAKES.index("tr.sum")) + 1, MISTAKES.count("\n") + 1))
 
 
+@pytest.mark.slow
 def test_the_script_runs():
     subprocess.run([sys.executable, "-m", "tests.typed_script"], check=True, cwd=SCRIPT.parents[1])

@@ -123,6 +123,7 @@ def test_onnxruntime_computes_the_same(name):
     sides.agree({"ours": ours, "onnx": theirs}, "train")
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", cases.BUILTIN)
 def test_gates_alone_train_biases_only(name):

@@ -137,6 +137,7 @@ def check_random(seed, results):
     return cell, xs, state
 
 
+@pytest.mark.slow
 def test_random_programs_and_their_adjoints():
     for seed in range(60):
         check_random(seed, run_twin)
@@ -209,6 +210,7 @@ class Remembering(nn.Cell):
         return h, h
 
 
+@pytest.mark.slow
 def test_products_with_what_each_row_has_of_its_own():
     memory = tr.tensor(np.random.default_rng(1).normal(size=(4, 5, 3)), requires_grad=True)
     x = tr.tensor(np.random.default_rng(2).normal(size=(6, 4, 3)), requires_grad=True)

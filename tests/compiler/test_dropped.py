@@ -80,6 +80,7 @@ def test_nothing_else_is_kept():
         assert not [name for name in names if "tinygrad_rnn_step" in name]
 
 
+@pytest.mark.slow
 def test_engines_are_closed_before_more_is_made():
     made = layer(302)
     train(made)
@@ -93,6 +94,7 @@ def test_engines_are_closed_before_more_is_made():
     assert all(engine.closed for engine in engines)
 
 
+@pytest.mark.slow
 def test_a_pending_backward_keeps_its_code():
     made = layer(304)
     wanted = train(made)

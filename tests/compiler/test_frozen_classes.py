@@ -53,6 +53,7 @@ HELD = {  # what reads it, and what changes it
 }
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", HELD)
 def test_objects_that_a_class_holds(name):
     function, change = HELD[name]

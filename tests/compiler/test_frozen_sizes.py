@@ -117,7 +117,7 @@ def cached(n):
     return float(n)
 
 
-@pytest.mark.sampled(12)
+@pytest.mark.sampled(24)
 @pytest.mark.parametrize("name", SIZES)
 @pytest.mark.parametrize("order", [(1, 4), (4, 1), (5, 4)])
 def test_the_size_of_the_batch(name, order):

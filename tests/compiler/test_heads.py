@@ -38,6 +38,7 @@ def test_infinity_stays_in_its_head():
     assert np.isfinite(found[:, :, [0, 2]]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(6)
 @pytest.mark.parametrize("B", [1, 7])
 def test_the_same_bits_for_any_number_of_threads(shared, B):

@@ -96,6 +96,7 @@ def filled(tmp_path_factory):
     return tmp_path_factory.mktemp("interrupts") / "cache"
 
 
+@pytest.mark.slow
 @posix
 def test_ctrl_c_in_first_calls(filled):
     assert run(INTERRUPTED, filled, 0, 0.5, "ugrnn") > 0
@@ -108,6 +109,7 @@ def test_ctrl_c_while_everything_is_compiled(tmp_path):
     assert sum(run(INTERRUPTED, tmp_path / str(seed), seed, 3.0, *names) for seed in range(5)) >= 5
 
 
+@pytest.mark.slow
 @posix
 def test_forks_while_another_thread_imports(filled):
     assert run(FORKED, filled, 0, 0.1, "ugrnn") > 0

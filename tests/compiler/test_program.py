@@ -108,6 +108,7 @@ def everything(layer):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(9)
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_used_layer_is_explained_as_a_fresh_one(name):

@@ -123,6 +123,7 @@ def check_program(cell, reverse=False):
     compare(run(cell, xs, state, "compiled", reverse=reverse, **steps), wanted)
 
 
+@pytest.mark.slow
 @seed(1)  # these programs are compiled once, and then come from the disk: they are those of test_fuzz
 @settings(max_examples=12, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
 @given(random_cells(max_instructions=8))

@@ -189,6 +189,7 @@ def test_a_stepper():
         np.testing.assert_allclose(stepper(x[t].numpy()), ys[t].numpy(), rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", ["equation", "normalised", "of_a_matrix", "a_loop_of_python", "shares"])
 def test_sources_do_not_grow(name):

@@ -136,7 +136,7 @@ def test_bits_do_not_depend_on_threads(name, batch, shared):
             np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-11)
 
 
-@pytest.mark.sampled(6)
+@pytest.mark.sampled(12)
 @pytest.mark.parametrize("name", [*BY_NAME])
 def test_what_threads_share_may_be_done_in_any_order(name, monkeypatch, threads_as_before):
     """Piece by piece from the last to the first, over more rows than one piece has."""

@@ -30,6 +30,7 @@ def test_no_folder_is_told(monkeypatch, capsys):
     assert "set TINYGRAD_RNN_CACHE" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @needs_jit
 def test_pieces_are_told(capsys):
     assert cache.main(["warm", "--dtypes", "float32", "--layers", "RNN"]) == 0

@@ -41,7 +41,7 @@ DRAWINGS = {
 }
 
 
-@pytest.mark.sampled(9)
+@pytest.mark.sampled(18)
 @pytest.mark.parametrize("kind", TENSORS)
 @pytest.mark.parametrize("drawing", DRAWINGS)
 def test_drawing(drawing, kind):

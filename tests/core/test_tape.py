@@ -173,6 +173,7 @@ def allocated() -> int:
     return tracemalloc.get_traced_memory()[0]
 
 
+@pytest.mark.slow
 def test_backward_frees_the_graph_while_the_result_lives(no_collector):
     x = leaf(np.linspace(0, 1, 500), np.float32)
     before = allocated()
@@ -196,6 +197,7 @@ def test_dropping_the_result_frees_the_graph(no_collector):
     assert allocated() - before < held / 100
 
 
+@pytest.mark.slow
 def test_backward_needs_little_memory_beyond_the_graph(no_collector):
     x = leaf(np.linspace(0, 1, 500), np.float32)
     y = chain(x, 2000).sum()

@@ -83,6 +83,7 @@ def bomb(head, zeros):
     return packed + packer.flush()
 
 
+@pytest.mark.slow
 def test_no_more_is_unpacked_than_is_declared(tmp_path):
     (tmp_path / "x").write_bytes(bomb(b"\0\0\x08\1\0\0\0\3", 256 << 20))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -92,6 +92,7 @@ def test_what_may_be_drawn(mode):
     assert shares(top_p=0.0001).tolist() == [1, 0, 0, 0]
 
 
+@pytest.mark.slow
 def test_training(parts):
     """Without symbols of its own, logits are those of the layer; with them, both modes read the same."""
     ids = np.random.default_rng(2).integers(0, V, (6, 3))
@@ -136,6 +137,7 @@ class Looking(nn.Module):
         return self.head(self.attention.look(y, *prepared))
 
 
+@pytest.mark.slow
 def test_context():
     """What an attention looks at; batches and memories of other sizes, and symbols that end rows, come later."""
     embedding, layer, head = nn.Embedding(V, E), nn.GRU(E, H, batch_first=True), Looking()

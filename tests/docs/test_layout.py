@@ -21,6 +21,7 @@ COMMANDS = {"cache", "__main__"}  # files that lie above all rooms, or nearly
 ROOMS = {path.name for path in picture.PACKAGE.iterdir() if (path / "__init__.py").exists()}
 
 
+@pytest.mark.slow
 def test_the_picture_is_up_to_date():
     there = (ROOT / "docs" / "layout.svg").read_text(encoding="utf-8")
     assert there == picture.svg(), "run python docs/layout_picture.py"

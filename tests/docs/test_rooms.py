@@ -48,6 +48,7 @@ def test_a_room_names_its_files_in_reading_order(room):
     assert {*named} - NAMES == set(), "no such file"
 
 
+@pytest.mark.sampled(2)
 @by_room
 def test_first_lines_are_short(room):
     for path in room.glob("*.py"):

@@ -152,6 +152,7 @@ def streamed(folder):
     return {p.stem.removeprefix("m_") for p in files if "_step(" in p.read_text().partition("*/")[2]}
 
 
+@pytest.mark.slow
 def test_models(tmp_path):
     require_equal([*[e for e in on.MODELS if e.name in ("forecast", "charlm", "tagger")], *OWN], tmp_path)
     assert streamed(tmp_path) == {"charlm", "normed", "nested"}

@@ -104,6 +104,7 @@ def run(*arguments):
     return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path, capsys):
     done = run("--plain", "--reader", "midi", "csv", "--seconds", "1", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
@@ -124,6 +125,7 @@ def test_under_atheris(tmp_path):
     assert re.fullmatch(r"atheris, .*\nmidi .* places and .* 0 findings\n0 findings\n", done.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", ["plain", pytest.param("atheris", marks=pytest.mark.slow)])
 def test_a_finding(tmp_path, tool):
     """It is kept as a file, it is said how to see it again, and the command fails."""

@@ -15,6 +15,7 @@ numba = pytest.importorskip("numba")
 pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="how wide vectors are is asked of compiled code")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ALL)
 def test_sources_are_as_kept(name):
     changes = difference(path(name).read_text(encoding="utf-8"), generate(name), name)

@@ -65,6 +65,7 @@ def test_only_some_rows(kind):
         np.testing.assert_allclose(twins, rows, rtol=1e-12)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", ["class", "share"])
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf, 1e4, -1e4, 3e38])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

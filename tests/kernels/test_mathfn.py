@@ -72,7 +72,7 @@ def test_special_values_and_thresholds(name, dtype):
     check(name, x)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", EXACT)
 def test_all_of_float32(name):
     bits = np.arange(0, 2**32, 6007, dtype=np.uint32)  # a prime: all kinds of low bits
@@ -86,7 +86,7 @@ def test_all_of_float32_densely(name):
         check(name, np.arange(first, first + 2**28, 97, dtype=np.uint32).view(np.float32))
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("name", EXACT)
 def test_where_the_functions_bend(name, dtype, rng):
@@ -106,6 +106,7 @@ def test_any_floats(name, data):
     check(name, data.draw(arrays(dtype, st.integers(1, 20), elements=floats)))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", EXACT)
 def test_a_lane_does_not_depend_on_its_neighbours(name, rng):
     for dtype in (np.float32, np.float64):

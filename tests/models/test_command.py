@@ -215,6 +215,7 @@ def test_broken_options(tmp_path, capsys):
     assert "options.json: cannot be read as the options of a run" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_interrupted(tmp_path, monkeypatch):
     """Ctrl-C leaves a checkpoint, and says how to go on."""
     whole = tmp_path / "whole"

@@ -84,6 +84,7 @@ def test_it_names_its_files(trained, capsys):
         assert path.read_bytes().startswith(PNG)
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(6)
 @some(FEW)
 def test_going_on_is_not_stopping(trained, tmp_path):
@@ -101,6 +102,7 @@ def test_going_on_is_not_stopping(trained, tmp_path):
             np.testing.assert_array_equal(whole[key], resumed[key], err_msg=key)
 
 
+@pytest.mark.sampled(2)
 def test_its_weights_can_be_used(trained, capsys):
     name, out, _ = trained
     (verb, *arguments), pattern = USES[name]

@@ -59,6 +59,7 @@ def test_it_says_so_when_it_loses(tmp_path, capsys):
     assert "does NOT beat seasonal-naive, 7, which costs nothing" in text
 
 
+@pytest.mark.slow
 def test_seasons(tmp_path, capsys):
     """What --period says counts; a walk has no season, and so only one rival."""
     values = np.cumsum(np.random.default_rng(0).standard_normal(200)).round(3)

@@ -102,6 +102,7 @@ def conll(path, sentences):
     return str(path)
 
 
+@pytest.mark.slow
 def test_a_file_of_the_users_own(tmp_path, capsys):
     out = str(tmp_path / "out")
     data, held_out = conll(tmp_path / "train.txt", 200), conll(tmp_path / "test.txt", 20)

@@ -142,6 +142,7 @@ def test_every_public_function_has_a_row():
     assert public - {row.public_name for row in TABLE} == CONSTRUCTORS  # add a row for what is missing
 
 
+@pytest.mark.slow
 def test_every_primitive_is_exercised(monkeypatch):
     """Also those that only appear in derivative rules."""
     seen, record = set(), tr.Tensor._record

@@ -334,6 +334,7 @@ def test_clip_without_gradients():
     optim.clip_grad_value_(parameters()[0], 1.0)
 
 
+@pytest.mark.slow
 def test_numba_is_imported_at_the_first_step():
     code = (
         "import sys, tinygrad_rnn as tr; from tinygrad_rnn import optim, train\n"

@@ -12,6 +12,7 @@ from .checks import Mismatch
 from .model_case import Case, run_model_case
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [n if n < 2 else pytest.param(n, marks=pytest.mark.slow) for n in range(12)])
 def test_a_few_models(number):
     coverage = Coverage()

@@ -269,3 +269,43 @@ def test_gradients_that_somebody_holds_keep_their_values(inputs, outputs):
     assert where[1] == where[2] == where[3] and where[10] == where[11]  # memory is used again
     for kept, values in held:
         np.testing.assert_array_equal(np.asarray(kept), values)
+
+
+def test_gradients_that_somebody_keeps_are_not_overwritten():
+    model, step = small_step()
+    x, kept = np.ones((3, 2), np.float32), []
+    for k in range(6):
+        step(x, np.full((3, 1), k, np.float32))
+        first = model.weight.grad.numpy().copy()
+        if k == 3:
+            kept = [model.weight.grad, first, model.bias.grad.data, model.bias.grad.numpy().copy()]
+    tensor, wanted, array, values = kept
+    np.testing.assert_array_equal(tensor.numpy(), wanted)
+    np.testing.assert_array_equal(array, values)
+    assert model.weight.grad is not tensor
+    ours = model.weight.grad
+    step(x, np.zeros((3, 1), np.float32))
+    del ours
+    model.weight.grad.requires_grad_()
+    step(x, np.zeros((3, 1), np.float32))
+    assert not model.weight.grad.requires_grad
+    model.bias.grad = None
+    step(x, np.zeros((3, 1), np.float32))
+    assert model.bias.grad is not None
+
+
+def test_a_hook_that_was_removed_leaves_the_short_way_open():
+    model, step = small_step()
+    x, y = np.ones((3, 2), np.float32), np.zeros((3, 1), np.float32)
+    for _ in range(3):
+        step(x, y)
+    remove = model.weight.register_hook(lambda grad: grad * 0)
+    before = model.weight.numpy().copy()
+    with pytest.warns(RuntimeWarning):
+        step(x, y)
+    np.testing.assert_array_equal(model.weight.numpy(), before)
+    remove()
+    for _ in range(3):
+        step(x, y)
+    assert next(iter(step.updates()._paths.values())).holds()
+    assert not np.array_equal(model.weight.numpy(), before)

@@ -64,6 +64,7 @@ def test_masks_and_lengths(batch_size, noise, monkeypatch):
     assert sum(calls) > 8
 
 
+@pytest.mark.slow
 def test_batches_along_another_axis(monkeypatch):
     x, y, lengths, mask, resets = examples(False)
     loader = lambda: DataLoader(((x, lengths, mask, resets), y), 4, shuffle=True, seed=1, batch_axis=(1, 0, 1, 1, 1))

@@ -61,7 +61,9 @@ def tolerance(request):
 def calls(monkeypatch):
     """The numbers of windows or batches that each native call of many had."""
     seen, run = [], ManySteps.run
-    monkeypatch.setattr(ManySteps, "run", lambda self, order, state: seen.append(order.length) or run(self, order, state))
+    monkeypatch.setattr(
+        ManySteps, "run", lambda self, order, *rest: seen.append(order.length) or run(self, order, *rest)
+    )
     return seen
 
 

@@ -77,6 +77,7 @@ def test_metrics_are_means_over_batches_of_what_the_losses_saw():
     assert one.measure([(x, y)]) == {"loss": one.evaluate([(x, y)]), "accuracy": history["val_accuracy"][-1]}
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("loss_kind", ["batches", "loader", "stream"])
 def test_programs_measure_what_the_tape_measures(loss_kind):

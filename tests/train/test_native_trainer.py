@@ -324,6 +324,7 @@ class Reader(nn.Module):
         return self.head(y), state
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize("most", [2, 5, 8])
 def test_streams_are_native_and_go_on_to_the_bit(tmp_path, counts, most):

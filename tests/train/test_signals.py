@@ -197,6 +197,7 @@ def test_a_checkpoint_that_fails_at_the_end_does_not_hide_the_signal(tmp_path):
         trainer.fit(interrupted.loader(), epochs=2)
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_from_outside(tmp_path, number):

@@ -246,6 +246,7 @@ def test_checkpoints_and_all_states_make_no_difference(make):
         np.testing.assert_array_equal(other.gradients["GRUCell state"], expected.gradients["GRUCell state"])
 
 
+@pytest.mark.slow
 def test_pictures(tmp_path):
     pytest.importorskip("matplotlib")
     flows = {"RNN": flow_of(nn.RNN(2, 3), draw(5, 2, 2)), "LSTM": flow_of(nn.LSTM(2, 3), draw(5, 2, 2))}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from ..checks import flag, shown
 from ..config import generator
 from ..errors import CheckpointError, DataError, ShapeError
 from ._checks import as_any, as_array, integer, integer_array, listed, stacked
+from .epoch import Epoch
 
 _ALL = slice(None)
 
@@ -160,10 +160,15 @@ class DataLoader:
 
     def rows(self) -> Iterator[Any]:
         """As iteration, but of which rows each batch has: a slice, or an array of integers; see :meth:`batch`."""
+        return iter(self.epoch())
+
+    def epoch(self) -> Epoch:
+        """Begin an epoch, or go on with the one of a loaded state; returns which rows its batches have."""
         if self._started:  # an epoch that was left early is not taken up again
             self._epoch, self._position = self._epoch + 1, 0
         self._started = True
-        return self._positions(self._indices(self._epoch), self._position)
+        order, sizes = self._order(self._epoch)
+        return Epoch(order, sizes, self.batch_size, self._count, self._batches, self._position, self._move)
 
     def unread(self, count: int) -> None:
         """Note that the last `count` of :meth:`rows` were not used yet; if negative, that they were."""
@@ -191,27 +196,23 @@ class DataLoader:
         """
         return self._arrays if self.collate is None and isinstance(self.data, tuple) else None
 
-    def _positions(self, indices: Iterator[Any], position: int) -> Iterator[Any]:
-        for index in islice(indices, position, None):
-            position += 1
-            self._position = position
-            yield index
+    def _move(self, position: int) -> None:
+        self._position = position
 
-    def _indices(self, epoch: int) -> Iterator[Any]:
-        """For every batch a slice, if its examples lie side by side (no copy is needed), else an array."""
+    def _order(self, epoch: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """The order of the examples, and the sizes of the batches; None if they lie in order, or are all alike."""
         size = self.batch_size
         rng = None if self.seed is None or not self.shuffle else np.random.default_rng([self.seed, epoch])
-        if len(self._buckets) == 1 and (rng is None or size == 1):
-            firsts = range(0, self._batches * size, size) if rng is None else rng.permutation(self._count).tolist()
-            return (slice(first, first + size) for first in firsts)
+        if len(self._buckets) == 1:
+            return None if rng is None else rng.permutation(self._count), None
         batches = []
         for members in self._buckets:
             order = members if rng is None else rng.permutation(members)
             stop = len(order) - len(order) % size if self.drop_last else len(order)
             batches += [order[first : first + size] for first in range(0, stop, size)]
-        if rng is not None and len(self._buckets) > 1:
+        if rng is not None:
             batches = [batches[i] for i in rng.permutation(len(batches))]
-        return iter(batches)
+        return np.concatenate(batches), np.array([len(batch) for batch in batches])
 
     def _slices(self, index: slice | np.ndarray) -> Any:
         """The batch of arrays at `index`."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import groupby
+from operator import attrgetter, is_
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..errors import DTypeError, ShapeError
 
 LARGE = 16384  # from this many elements on, copying the gradient costs more than a kernel call
 State = dict[str, np.ndarray]
+_array_of = attrgetter("_array")
 
 
 class Bucket:
@@ -51,6 +53,7 @@ class Bucket:
             view[...] = p.data
             p._array = view  # the values are the same: no write that a graph has to know of
             self._rows.append((p, view, grad))
+        self._views = [view for _, view, _ in self._rows]
 
     def _part(self, array: np.ndarray, i: int) -> np.ndarray:
         return array[self.bounds[i] : self.bounds[i + 1]].reshape(self.shapes[i])
@@ -61,8 +64,7 @@ class Bucket:
 
     def is_home(self) -> bool:
         """Whether all parameters have their values here."""
-        there = [p._array is view for p, view, _ in self._rows]  # a list, as every step asks
-        return all(there)
+        return all(map(is_, map(_array_of, self.params), self._views))  # every step asks
 
     def gather(self) -> bool:
         """Fetch the gradients; False if a parameter no longer fits its place in the buffer."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 import numpy as np
 
 from ..config import grad_mode
+from ..core import Tensor
+from ..recurrent.scan.attribute_path import CONSTANT, AttributePath
 
 MOST = 64  # signatures for which a training step keeps one
 
@@ -42,8 +45,14 @@ class FastPath:
     def __init__(self, programs: Any, found: Any, native: Any):
         self._programs, self._entry, self.native = programs, found.entry, native
         self._check = found.capture.operation.runner.check
-        sources = zip(found.capture.sources, found.tensors)
-        self._tensors = [(source.get, t, s.uid, t.requires_grad) for (s, source), t in sources]
+        self._reach = self._entry.verified
+        covered = self._reach.covered if self._reach is not None else ()
+        sources = [source for _, source in found.capture.sources]
+        # what the reach compares are the objects that paths lead through
+        self._elsewhere = [(source.get, t) for source, t in zip(sources, found.tensors) if not _is_in(covered, source)]
+        self._tensors = [(t, s.uid, t.requires_grad) for (s, _), t in zip(found.capture.sources, found.tensors)]
+        self._bound: list[tuple[Tensor, np.ndarray, bool]] = []  # with the arrays of the step
+        self._given: Any = None  # where these come from
 
     @staticmethod
     def takes(batch: Any, found: Any) -> bool:
@@ -59,26 +68,38 @@ class FastPath:
         mode, reach, entry = grad_mode, self._programs.reach, self._entry
         if mode.anomaly is not None or mode.listener is not None or not mode.enabled:
             return False
-        if reach is None or entry.verified is not reach or not (reach.complete and reach.holds()):
+        if reach is not self._reach or entry.verified is not reach:
+            return False
+        if reach is None or not (reach.complete and reach.holds()):
             return False
         if not entry.rest_holds() or not self.native.updates_fit():
             return False
-        given = self.native.native.given  # the arrays that the step is bound to
+        return self._tensors_hold()
+
+    def _tensors_hold(self) -> bool:
+        """Whether the same tensors are at their places, with the arrays that the step is bound to."""
+        given = self.native.native.given
+        if given is not self._given:
+            self._given = given
+            self._bound = [(t, given[uid], needs) for t, uid, needs in self._tensors]
+        for t, array, needs in self._bound:
+            if t._array is not array or t.requires_grad is not needs or t._node is not None or t._hooks:
+                return False
         try:
-            for get, t, uid, needs in self._tensors:
-                if get() is not t or t._array is not given[uid] or t._node is not None or t._hooks:
-                    return False
-                if t.requires_grad is not needs:
-                    return False
+            return not self._elsewhere or all(get() is t for get, t in self._elsewhere)
         except (LookupError, AttributeError):
             return False
-        return True
 
     def run(self, batch: Any) -> float:
         """Update with one batch; the loss before the update."""
         arrays = _arrays(batch)
         self._check(arrays, self.native.native.given)
         return self.native(arrays)
+
+
+def _is_in(covered: Container[int], source: Any) -> bool:
+    """Whether a tensor is still at its place for as long as what is covered has not changed."""
+    return type(source) is AttributePath and (id(source.attributes) in covered or source.name == CONSTANT)
 
 
 def _arrays(batch: Any) -> list[np.ndarray]:

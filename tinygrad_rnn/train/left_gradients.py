@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from operator import attrgetter, is_
 from typing import Any
 
 import numpy as np
@@ -26,24 +27,45 @@ class LeftGradients:
     def __init__(self, source: np.ndarray, params: Sequence[Tensor], places: Sequence[slice]):
         self.source, self.params, self.places = source, params, places
         self._views: list[np.ndarray] = []
+        self._tensors: list[Tensor] = []  # of the views, that the parameters were given last
         self._alone: list[int] = []
+        self._given: list[int] = []
 
     def leave(self) -> None:
         """Replace the gradients of the parameters by what is in the source now."""
-        for p in self.params:
-            p.grad = None
-        # whatever refers to the memory now, other than this object, is somebody's who wants to keep the numbers
-        if not self._views or self._references() != self._alone:
-            self._room = np.empty(self.source.shape, self.source.dtype)
-            self._views = [self._room[at].reshape(p._array.shape) for p, at in zip(self.params, self.places)]
-            self._alone = self._references()
+        if not self._are_ours():
+            for p in self.params:
+                p.grad = None
+            self._tensors = []
+            if not self._views or self._references() != self._alone:
+                self._room = np.empty(self.source.shape, self.source.dtype)
+                self._views = [self._room[at].reshape(p._array.shape) for p, at in zip(self.params, self.places)]
+                self._alone = self._references()
+            self._give()
+            self._given = self._references()
         self._room[...] = self.source
-        for p, view in zip(self.params, self._views):
-            p.grad = Tensor(view)
+
+    def _give(self) -> None:
+        self._tensors = [Tensor(view) for view in self._views]
+        for p, tensor in zip(self.params, self._tensors):
+            p.grad = tensor
+
+    def _are_ours(self) -> bool:
+        """Whether the parameters have the tensors that they were given last, and nobody else has."""
+        if not self._tensors or not all(map(is_, map(_grad_of, self.params), self._tensors)):
+            return False
+        return self._references() == self._given and not any(map(_needs_gradient, self._tensors))
 
     def _references(self) -> list[int]:
-        """To the memory, and to each part of it; interpreters count differently, so that only equality tells."""
-        return [sys.getrefcount(self._room), *map(sys.getrefcount, self._views)]
+        """To the memory, to each part of it and to the tensors; interpreters count differently: only equality tells.
+
+        Whatever refers to them, other than this object, is somebody's who wants to keep the numbers.
+        """
+        count = sys.getrefcount
+        return [count(self._room), *map(count, self._views), *map(count, self._tensors)]
+
+
+_grad_of, _needs_gradient = attrgetter("grad"), attrgetter("requires_grad")
 
 
 def left_gradients(grads: dict[int, np.ndarray], buckets: Iterable[tuple[Any, Any]]) -> list[LeftGradients]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..optim import Schedule
@@ -48,24 +47,24 @@ class ManyBatches:
         """Whether the batches of a loader are nothing but rows of arrays."""
         return source_of(loader) is not None
 
-    def epoch(self, batches: Iterator[Any], left: Callable[[], int]) -> Iterator[Outcome]:
+    def epoch(self, batches: Any, left: Callable[[], int]) -> Iterator[Outcome]:
         """Update with the next batches, of those that the loader's source begins, as long as ``left() > 0``."""
         source, self.native = self.source, self.native or None
-        while (n := left()) > 0 and (taken := list(itertools.islice(batches, min(self.most, n)))):
+        while (n := left()) > 0 and (taken := source.take(batches, min(self.most, n))):
             while taken:
                 order = self._alike(taken)
                 if order is not None:
                     found = self._run(order, taken)
-                    del taken[: len(found.losses) + (found.error is not None)]
+                    taken = taken[len(found.losses) + (found.error is not None) :]
                 else:
-                    item = taken.pop(0)
-                    found = outcome(self.update, source.batch(item))
-                    self._prepare(item)
+                    found = outcome(self.update, source.batch(taken[0]))
+                    self._prepare(taken[0])
+                    taken = taken[1:]
                 source.unread(len(taken))  # as of now, for checkpoints
                 yield found
                 source.unread(-len(taken))
 
-    def _alike(self, taken: list) -> Batches | None:
+    def _alike(self, taken: Sequence) -> Batches | None:
         """The rows of the next batches that one native call can do; None if it can do none."""
         if not self.native:
             return None
@@ -86,7 +85,7 @@ class ManyBatches:
             return None
         return order
 
-    def _run(self, order: Batches, taken: list) -> Outcome:
+    def _run(self, order: Batches, taken: Sequence) -> Outcome:
         started, source, native = time.perf_counter(), self.source, self.native
         try:
             losses, norms = native.run(order, source.state())

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..core import Tensor, tree
 from ..data import DataLoader
+from ..data.epoch import Epoch
 from .tbptt import TruncatedBPTT, Window
 
 Rows = tuple[np.ndarray, ...]  # of a batch: for each group of arrays the rows that it takes
@@ -73,47 +74,50 @@ class LoaderRows:
     """
 
     def __init__(self, loader: DataLoader):
-        self.loader, self._rows = loader, np.arange(loader.size)
+        self.loader = loader
+        self._epoch: Epoch  # the one that was begun last
 
     @staticmethod
     def fits(loader: Any) -> bool:
         """Whether the batches of a loader are nothing but rows of its arrays."""
         return type(loader) is DataLoader and loader.sliced is not None
 
-    @staticmethod
-    def begin(loader: DataLoader) -> Iterator[Any]:
-        """What says of the batches of an epoch which rows they are."""
-        return loader.rows()
+    def begin(self, loader: DataLoader) -> Epoch:
+        """Begin an epoch; returns its batches."""
+        self._epoch = loader.epoch()
+        return self._epoch
 
-    def batch(self, item: Any) -> Any:
+    @staticmethod
+    def take(batches: Epoch, most: int) -> range:
+        """The numbers of the next batches, at most so many."""
+        return batches.take(most)
+
+    def batch(self, item: int) -> Any:
         """The batch, as iteration hands it out."""
-        return self.loader.batch(item)
+        return self.loader.batch(self._epoch[item])
 
     def unread(self, count: int) -> None:
         """Note that the last `count` items were not used yet; if negative, that they were."""
         self.loader.unread(count)
 
-    def kind(self, item: Any) -> int:
+    def kind(self, item: int) -> int:
         """Equal for batches that one program can take."""
-        return self._rows[item].size
+        return self._epoch.size_of(item)
 
-    def is_typical(self, item: Any) -> bool:
+    def is_typical(self, item: int) -> bool:
         """Whether more of this kind may come."""
         return self.kind(item) >= min(self.loader.batch_size, self.loader.size)
 
-    def rows(self, item: Any) -> Rows:
+    def rows(self, item: int) -> Rows:
         """The rows of a batch."""
-        return (self._rows[item],)
+        return (self._epoch.rows(range(item, item + 1)),)
 
-    def alike(self, items: Sequence[Any], kind: Hashable) -> Batches:
+    def alike(self, items: range, kind: int) -> Batches:
         """The rows of the first batches, up to one that is not of this kind."""
-        order = [self._rows[item] for item in items]
-        sizes = [rows.size for rows in order]
-        if sizes.count(kind) < len(sizes):
-            order = order[: next(i for i, size in enumerate(sizes) if size != kind)]
-        return Batches(len(order), (np.concatenate(order),) if order else ())
+        items = self._epoch.alike(items, kind)
+        return Batches(len(items), (self._epoch.rows(items),) if items else ())
 
-    def sources(self, item: Any) -> list[Source]:
+    def sources(self, item: int) -> list[Source]:
         """The arrays for the inputs of the program of a batch, those that are carried left out."""
         return [Source(a, axis, 0) for a, axis in self.loader.sliced or []]
 
@@ -144,6 +148,11 @@ class StreamWindows:
     def begin(stream: TruncatedBPTT) -> Iterator[Window]:
         """The windows of an epoch."""
         return iter(stream)
+
+    @staticmethod
+    def take(windows: Iterator[Window], most: int) -> list[Window]:
+        """The next windows, at most so many."""
+        return list(itertools.islice(windows, most))
 
     def batch(self, item: Window) -> Any:
         """The batch: the window."""

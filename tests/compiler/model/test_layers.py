@@ -68,6 +68,7 @@ def call(layer, x, steps, batch_first=False):
     return function, poisoned(x, steps, batch_first), *given.values()
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(30)
 @pytest.mark.parametrize("name", sorted(STEPS))
 @pytest.mark.parametrize("reverse", [False, True])
@@ -82,6 +83,7 @@ def test_batch_first_and_integers_of_32_bits(name):
     agree(function, x, *[v.astype(np.int32) if v.dtype.kind == "i" else v for v in values])
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", [None, "lengths", "all"])
 def test_layers_of_both_directions_with_noise(name):
@@ -167,6 +169,7 @@ def check(drawn):
     agree(function, poisoned(numbers(*shape), steps, batch_first), numbers(B, 2), *given.values())
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(layer_calls())
 def test_options(drawn):

@@ -73,6 +73,7 @@ def test_a_layer_that_is_wide_enough_for_arrays_of_its_own(dtype):
     assert native.memory.allocated < 4_000_000
 
 
+@pytest.mark.slow
 def test_memory_is_used_again(dtype):
     first, second = nn.Linear(64, 64), nn.Linear(64, 64)
 
@@ -173,6 +174,7 @@ def test_a_model_of_words(dtype, padding):
     assert native.stages.host == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("shape", [(5, 7), (60,)])
 def test_regions_of_wide_rows_take_some_of_them_at_a_time(dtype, monkeypatch, shape, threads):
@@ -245,6 +247,7 @@ def test_integers_that_are_computed(dtype):
     assert native.stages.host == []
 
 
+@pytest.mark.slow
 def test_extrema_softmaxes_and_known_places_along_any_axis(dtype):
     w, ids = nn.Parameter(numbers(5, 3).astype(dtype)), np.array([0, 2, -2])
 

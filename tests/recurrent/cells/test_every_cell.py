@@ -40,7 +40,7 @@ def gradients(outputs, wanted):
     return [g.numpy() for g in tr.grad(project(outputs), wanted)]
 
 
-@pytest.mark.sampled(20)
+@pytest.mark.sampled(40)
 @smooth_cells
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_gradients_equal_finite_differences(case, size):

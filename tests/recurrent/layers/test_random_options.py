@@ -95,6 +95,7 @@ def check(drawn: Drawn):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(layer_calls())
 def test_both_roads_agree(drawn):

@@ -93,6 +93,7 @@ def test_evaluation_is_the_plain_cell_or_its_expectation(make, mode):
     same(first, nn.Recurrent(cell, mode)(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n if n == "all" else pytest.param(n, marks=pytest.mark.slow) for n in WRAPPED])
 def test_cells_keep_their_promises(name):
     check_cell(WRAPPED[name]("float32"), max_examples=3, max_time=3)

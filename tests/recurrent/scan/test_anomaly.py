@@ -247,6 +247,7 @@ class Rooted(OneOp):
         return tr.log(h + 0.9), h
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 @both_modes
 def test_layers_and_directions(mode):

@@ -403,6 +403,7 @@ def test_gradients_of_gradients_and_anomalies(traces):
         scan(cell, x, mode="compiled")
 
 
+@pytest.mark.slow
 def test_checkpoints_in_time():
     cell = Cell(mix, "float64", alpha=0.5)
     x = np.random.default_rng(6).uniform(-1, 1, (9, 2, 3))

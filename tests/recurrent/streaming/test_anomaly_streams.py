@@ -245,6 +245,7 @@ def test_a_derivative_of_an_output(noise):
         assert (info.value.step, info.value.row) == (2, ROW)
 
 
+@pytest.mark.slow
 def test_gradients_that_are_not_finite_when_they_are_given():
     with tr.detect_anomaly(), pytest.raises(AnomalyError, match="gradient of output 0 holds nan at time step 1, row 0"):
         learned(Diagonal(), [1], dy=np.nan)

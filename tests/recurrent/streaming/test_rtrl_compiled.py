@@ -224,6 +224,7 @@ def naive_stack(layers, xs, dys):
     return {f"cells.{i}.{k}": g for i, found in enumerate(grads) for k, g in found.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(6)
 @pytest.mark.parametrize("mode", ["eager", "compiled"])
 @pytest.mark.parametrize("batch", [1, 3])
