@@ -94,8 +94,7 @@ def test_sample_on_another_cpu(cpu):
 
 @x86
 @needs_jit
-@pytest.mark.slow
-@pytest.mark.sampled(2)
+@pytest.mark.exhaustive
 @other_cpus
 def test_everything_on_another_cpu(cpu):
     run_tests("not targets", *ALL, NUMBA_CPU_NAME=cpu)

@@ -66,7 +66,7 @@ def growth_of_objects(work, count):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [600, pytest.param(20_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [600, pytest.param(20_000, marks=pytest.mark.exhaustive)])
 def test_memory_is_flat_over_training_steps(count):
     tr.seed(0)
     net = Net()
@@ -97,7 +97,7 @@ def test_memory_is_flat_over_many_steps_at_once():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [600, pytest.param(20_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [600, pytest.param(20_000, marks=pytest.mark.exhaustive)])
 def test_memory_is_flat_over_calls_of_a_compiled_function(count):
     tr.seed(0)
     net = Net()
@@ -117,7 +117,7 @@ def test_memory_is_flat_over_calls_of_a_compiled_function(count):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [10, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [10, pytest.param(100, marks=pytest.mark.exhaustive)])
 def test_programs_go_with_their_function(count):
     def once(k):
         head = nn.Linear(3, 2)

@@ -10,6 +10,6 @@ def test_killed_a_few_times():
     assert kill(3) >= 1
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_killed_a_hundred_times():
     assert kill(100, seed=1) >= 1

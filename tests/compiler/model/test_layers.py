@@ -177,7 +177,7 @@ def test_options(drawn):
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(layer_calls())
 def test_options_in_many_cases(drawn):
     check(drawn)
