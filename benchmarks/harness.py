@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import tinygrad_rnn as tr
 
-LEAST = 0.002  # seconds that a sample lasts: short functions are called several times
+LEAST = 0.02  # seconds that a sample lasts: short functions are called many times, as caches are cold after other sides
 
 
 class Timing(NamedTuple):
