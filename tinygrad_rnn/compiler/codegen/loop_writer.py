@@ -105,13 +105,6 @@ class LoopWriter(ABC):
     def store(self, array: str, at: str, value: str, count: str = "") -> str:
         """Statement: write a vector; with `count`, so many lanes of it."""
 
-    def store_soon_read(self, array: str, at: str, name: str, count: str) -> list[str]:
-        """Statements: write so many lanes of a vector, which is read again at once; each is a line.
-
-        A load has to wait until what a mask has stored is in the cache, but gets what was stored as a whole before.
-        """
-        return [self.store(array, at, name, count)]
-
     # ---- statements
 
     @abstractmethod

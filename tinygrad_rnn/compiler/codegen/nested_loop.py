@@ -171,7 +171,7 @@ class NestedLoop(VectorLoop):
         self.body.append(writer.assign(so_far, writer.load(array, f"{deep} + {self.lane}")))
         new = book.unique(f"{r.name}_total")
         self.body.append(writer.assign(new, combined(so_far, x)))
-        self.body += writer.store_soon_read(array, f"{deep} + {self.lane}", new, self.left)
+        self.body.append(writer.store(array, f"{deep} + {self.lane}", new, self.left))
         if code.finish.tree != Input(0):
             i2 = book.unique("inner")
             lines: list[str] = []

@@ -107,10 +107,6 @@ class NumbaWriter(LoopWriter):
     def store(self, array: str, at: str, value: str, count: str = "") -> str:
         return f"vstore_n({array}, {at}, {value}, {count})" if count else f"vstore({array}, {at}, {value})"
 
-    def store_soon_read(self, array: str, at: str, name: str, count: str) -> list[str]:
-        part, whole = self.store(array, at, name, count), self.store(array, at, name)
-        return [f"if {count} < LANES: {part}", f"if {count} == LANES: {whole}"]
-
     # ---- statements
 
     def comment(self, text: str) -> str:

@@ -45,9 +45,9 @@ from .types import (  # noqa: F401 - for callers
     lanes_of,
     load,
     masked_load,
-    masked_store,
     splat,
     store,
+    store_first,
     vec_of,
 )
 
@@ -108,7 +108,7 @@ def vstore_n(typingctx, array, index, value, n):
     def codegen(context, builder, sig, args):
         pointer = address(context, builder, sig.args[0], args[0], args[1], args[3])
         v = as_vec(context, builder, args[2], sig.args[2], vec)
-        masked_store(builder, pointer, v, first_lanes(builder, vec, args[3]), vec)
+        store_first(builder, pointer, v, args[3], vec)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, value, types.intp), codegen

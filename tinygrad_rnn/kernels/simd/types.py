@@ -191,6 +191,46 @@ def masked_store(builder: ir.IRBuilder, pointer: Any, value: Any, mask: Any, vec
     _masked(builder, "store", ir.VoidType(), vec, [value, pointer, align, mask])
 
 
+def store_first(builder: ir.IRBuilder, pointer: Any, value: Any, n: Any, vec: Vec) -> None:
+    """Store the first n lanes; n may be negative or larger than the number of lanes, but not huge.
+
+    Without AVX-512 a store by a mask takes a dozen cycles on some machines, and whoever reads it has to wait until it is
+    in the cache. Nearly all are of whole vectors; others are stored in halves, quarters and so on.
+    """
+    whole = builder.icmp_signed(">=", n, ir.Constant(n.type, vec.lanes))
+    with builder.if_else(whole, likely=True) as (then, otherwise):
+        with then:
+            store(builder, pointer, value, vec)
+        with otherwise:
+            if TARGET.vector_bytes > 32:
+                masked_store(builder, pointer, value, first_lanes(builder, vec, n), vec)
+            else:
+                _store_in_parts(builder, pointer, value, n, vec)
+
+
+def _store_in_parts(builder: ir.IRBuilder, pointer: Any, value: Any, n: Any, vec: Vec) -> None:
+    """Store the first n lanes, which are not all: those of each power of two in n, the largest first."""
+    zero = ir.Constant(n.type, 0)
+    n = builder.select(builder.icmp_signed(">", n, zero), n, zero)
+    size = vec.lanes // 2
+    while size:
+        with builder.if_then(builder.icmp_signed("!=", builder.and_(n, ir.Constant(n.type, size)), zero)):
+            at = builder.and_(n, ir.Constant(n.type, -2 * size))  # behind those that are stored already
+            part = _lanes(builder, value, 0, size)
+            for first in range(2 * size, vec.lanes, 2 * size):
+                here = builder.icmp_signed("==", at, ir.Constant(n.type, first))
+                part = builder.select(here, _lanes(builder, value, first, size), part)
+            target = builder.bitcast(builder.gep(pointer, [at]), part.type.as_pointer())
+            builder.store(part, target).align = vec.dtype.bitwidth // 8
+        size //= 2
+
+
+def _lanes(builder: ir.IRBuilder, value: Any, first: int, size: int) -> Any:
+    """So many lanes of a vector, from one on."""
+    places = ir.Constant(ir.VectorType(I32, size), list(range(first, first + size)))
+    return builder.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), places)
+
+
 def is_array(array: Any) -> bool:
     """Whether this is a type that lanes can be loaded from: a 1-D contiguous float array."""
     return isinstance(array, types.Array) and array.ndim == 1 and array.layout == "C" and vec_of(array) is not None
