@@ -208,13 +208,26 @@ class Optimizer:
 
     def flat_buffers(self) -> list[tuple[dict[str, Any], Bucket]]:
         """The buffers of all parameters, each with its group; parameters are moved there now, if need be."""
-        if self._buckets is None or not all(self._fits(group, buckets) for group, buckets in self._buckets):
+        if self._buckets is None or not self.is_laid_out(self._buckets):
             self._lay_out()
         return [(group, bucket) for group, buckets in self._buckets or () for bucket in buckets]
 
-    def _fits(self, group: dict[str, Any], buckets: list[Bucket]) -> bool:
-        initial = self._initial_values(group)
-        return all(bucket.initial == initial and bucket.is_home() for bucket in buckets)
+    @property
+    def layout(self) -> list[tuple[dict[str, Any], list[Bucket]]]:
+        """The groups with their buffers, a new list whenever parameters are moved."""
+        self.flat_buffers()
+        return self._buckets or []
+
+    def is_laid_out(self, layout: list[tuple[dict[str, Any], list[Bucket]]]) -> bool:
+        """Whether this is the layout still, and all parameters have their values in its buffers."""
+        if layout is not self._buckets:
+            return False
+        for group, buckets in layout:
+            initial = self._initial_values(group)
+            for bucket in buckets:
+                if bucket.initial != initial or not bucket.is_home():
+                    return False
+        return True
 
     def kernel_numbers(self, group: dict[str, Any], step: int, arrays: Sequence[np.ndarray]) -> list[float] | None:
         """The kernel's arguments that are no arrays, in order, but for the number of the update, `step`.

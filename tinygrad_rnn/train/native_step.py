@@ -76,7 +76,7 @@ class NativeStep:
             raise CompileError("the optimiser does not have some parameters that get a gradient")
         if type(optimizer).step is not Optimizer.step or optimizer.kernel is None:
             raise CompileError(f"{type(optimizer).__name__} updates in Python")
-        self.buckets = optimizer.flat_buffers()
+        self.buckets, self._layout = optimizer.flat_buffers(), optimizer.layout
         self.native = NativeProgram(self.program, found.capture.captured(found.tensors), dtype_of(self.program))
         if self.native.stages.host:
             raise CompileError(f"{self.native.stages.host[0]} has no machine code")
@@ -185,11 +185,10 @@ class NativeStep:
 
     def updates_fit(self) -> bool:
         """Whether the optimiser still has its state where it was, with one count of updates for each run."""
-        buckets = self.optimizer.flat_buffers()
-        if len(buckets) != len(self.buckets):
+        if not self.optimizer.is_laid_out(self._layout):
             return False
-        for (group, now), (_, bound) in zip(buckets, self.buckets):
-            if now is not bound or group.get("maximize"):
+        for group, _ in self._layout:
+            if group.get("maximize"):
                 return False
         for update in self.updates:
             steps = update.bucket.steps[update.first : update.last]

@@ -16,7 +16,7 @@ from ...core.dtype import promote
 from ...core.node import explain, ready
 from ...ops import elementwise
 from ...ops.draws import between_0_and_1
-from ...ops.index import WITHIN, within
+from ...ops.index import WITHIN, all_within, within
 from ..frontend.recorder import Recorder
 from ..ir.infer import stand_in
 from ..ir.interpret import compute, order
@@ -140,7 +140,7 @@ class ModelTrace(Recorder):
         """Integers, looked at before each run, or by NumPy where they are computed."""
         if not self.is_known(index):
             return within(index, low=low, high=high, what=what)
-        self.check([index], lambda array: WITHIN.forward(array, low, high, what))
+        self.check([index], lambda array: all_within(array, low, high) or WITHIN.forward(array, low, high, what))
         return index
 
     def is_known(self, symbol: Symbol) -> bool:

@@ -194,8 +194,8 @@ def masked_store(builder: ir.IRBuilder, pointer: Any, value: Any, mask: Any, vec
 def store_first(builder: ir.IRBuilder, pointer: Any, value: Any, n: Any, vec: Vec) -> None:
     """Store the first n lanes; n may be negative or larger than the number of lanes, but not huge.
 
-    Without AVX-512 a store by a mask takes a dozen cycles on some machines, and whoever reads it has to wait until it is
-    in the cache. Nearly all are of whole vectors; others are stored in halves, quarters and so on.
+    Without AVX-512 a store by a mask takes a dozen cycles on some machines, and whoever reads it has to wait until it
+    is in the cache. Nearly all are of whole vectors; others are stored in halves, quarters and so on.
     """
     whole = builder.icmp_signed(">=", n, ir.Constant(n.type, vec.lanes))
     with builder.if_else(whole, likely=True) as (then, otherwise):
