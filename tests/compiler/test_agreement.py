@@ -79,6 +79,7 @@ def test_reverse_in_time(case):
     agree(case.cell(), case.sequences(5, 3), case.states(3), reverse=True)
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["peephole_lstm", "two_lstms", "mgu"])
 def test_long_sequences(name):

@@ -225,6 +225,7 @@ def asks_indirectly(v):
     return asks_python(v)
 
 
+@pytest.mark.slow
 def test_jitted_functions_of_numbers():
     cell = Cell(lambda c, x, h: x * c.w * square(c.k) * c.f(1.0), k=2.0, f=square)
     changes_show(cell, lambda: setattr(cell, "k", 3.0))

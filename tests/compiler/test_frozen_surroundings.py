@@ -155,6 +155,7 @@ def test_changes_outside_are_seen(name):
     compiles(cell)
 
 
+@pytest.mark.slow
 def test_a_step_replaced_on_the_class():
     class Changing(Cell):
         def step(self, x, h):

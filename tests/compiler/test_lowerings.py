@@ -179,6 +179,7 @@ def test_reductions_of_special_values(special):
         np.testing.assert_allclose(a, b, rtol=1e-12, err_msg=name)
 
 
+@pytest.mark.slow
 def test_ties_share_gradients():
     """Maxima, minima and comparisons where operands are equal."""
     functions = [
@@ -233,6 +234,7 @@ class Parts(nn.Cell):
         return results, 0.1 * sum(results)
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize(("i", "j"), [(0, 0), (2, 1)])
 def test_parts_of_parameters(i, j):
@@ -351,6 +353,7 @@ def test_own_reductions_of_an_empty_batch():
             scan(Everything(OWN_REDUCTIONS, "float64"), [tr.tensor(np.ones((3, 0, 5)))], mode=mode)
 
 
+@pytest.mark.slow
 def test_reductions_of_joined_rows():
     """Of pieces that are known at different times, too; ties between pieces share the gradient as others do."""
 
@@ -431,6 +434,7 @@ def test_decompositions_that_give_something_else(part):
     close(leaves_of(ys)[0].numpy(), 2 * xs[0].numpy(), 1e-15)
 
 
+@pytest.mark.slow
 def test_names_do_not_matter():
     """An operation of a user's is not taken for one that the compiler knows."""
     functions = []

@@ -28,6 +28,7 @@ def test_outputs_and_every_gradient(case):
             agree(case.cell(I, H), xs, state, reverse=reverse, **steps[name])
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", ["two_lstms", "variational_dropout", "several_inputs", "row_vectors"])
 def test_every_kind_of_steps(name):

@@ -463,6 +463,7 @@ def neighbours(record, rows=2):
         yield from (record._replace(**{name: other}) for other in others)
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(8)
 @pytest.mark.parametrize(
     ("name", "time", "batch", "lengths"),

@@ -16,6 +16,7 @@ AIRLINE = Path(__file__).parents[2] / "models" / "data" / "airline.csv"
 names = st.lists(st.from_regex(r'[a-z," ]*[a-z]', fullmatch=True), min_size=1, max_size=4, unique_by=str.strip)
 
 
+@pytest.mark.slow
 @given(names, st.integers(1, 5), st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]), st.data())
 def test_reading_undoes_writing(header, count, encoding, data):
     shape = (count, len(header))

@@ -60,6 +60,7 @@ def test_it_writes_what_sampling_writes(parts, mode):
     assert found == nn.sample(step_of(parts), PREFIX, 9)
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("mode", ["compiled", "eager"])
 def test_what_may_be_drawn(mode):
@@ -165,6 +166,7 @@ def test_context():
         decoders[1].generate([[0]], 3, context=[np.zeros((2, 3))])
 
 
+@pytest.mark.slow
 def test_gradients_flow_through_context():
     embedding, cell, head = nn.Embedding(V, E, dtype="float64"), nn.LSTMCell(E, H, dtype="float64"), Looking("float64")
     memory = tr.tensor(np.random.default_rng(0).standard_normal((3, 4, 5)), requires_grad=True)

@@ -51,6 +51,7 @@ def circles(graph: Graph) -> set[frozenset[str]]:
     return {frozenset(b for b in reach[a] if a in reach[b]) for a in graph if a in reach[a]}
 
 
+@pytest.mark.slow
 def test_no_circles_but_those_allowed():
     found = circles(imports(ROOT / "tinygrad_rnn"))
     assert found == ALLOWED, "split a file, or move what both need"

@@ -58,6 +58,7 @@ def table() -> dict[str, set[str]]:
     return {room: ROOMS if "every room" in who else set(re.findall(r"`(\w+)`", who)) for room, who in rows}
 
 
+@pytest.mark.slow
 def test_the_table_has_every_room_and_holds():
     assert table().keys() == ROOMS
     for a, b in picture.imports():

@@ -106,6 +106,7 @@ def test_every_cell_of_the_table_by_clang(tmp_path, monkeypatch):
     require_equal([*table("float32"), *papers("float32")], tmp_path, "float32", 1e-6, "-O3")
 
 
+@pytest.mark.slow
 def test_random_cells(tmp_path):
     cases = [*random_ones("float64", range(12)), *ranked_ones("float64", range(6))]
     require_equal(cases, tmp_path, "float64", 1e-12)

@@ -138,11 +138,13 @@ class Picks(nn.Module):
 PICKS = on.Example("picks", Picks, lambda rng, t, b: (rng.integers(0, 6, (t, b)),))
 
 
+@pytest.mark.slow
 def test_models_around_it(tmp_path):
     draw = lambda rng, t, b: (rng.standard_normal((t, b, 3)).astype(np.float32), rng.integers(0, 9, (t, b)))
     models.require_equal([on.Example("around", Around, draw), PICKS], tmp_path)
 
 
+@pytest.mark.slow
 def test_int8(tmp_path):
     file = tr.export.to_c(Reader(), tmp_path / "reader.h", example=EXAMPLE, weights="int8")
     assert file.error == 0.0  # it has no product

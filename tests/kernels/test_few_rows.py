@@ -83,6 +83,7 @@ def test_few_rows(dtype, seed, rows, K1, K2, N):
         assert np.isnan(c[rows * N :]).all(), "nothing is written behind the end"
 
 
+@pytest.mark.slow
 @given(dtypes, seeds, few, few, widths)
 def test_few_rows_of_a_transposed_view(dtype, seed, rows, K, N):
     _, b, _, _, bias = operands(dtype, seed, 0, K, 0, N)
@@ -98,6 +99,7 @@ def packed(w):
     return out
 
 
+@pytest.mark.slow
 @given(dtypes, seeds, few, widths, widths, widths, st.booleans())
 def test_products_by_symbol(dtype, seed, rows, K1, K2, N, whole):
     extern.export_product(np.dtype(dtype))

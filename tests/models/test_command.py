@@ -146,6 +146,7 @@ def test_resume_without_a_run(tmp_path, capsys):
     assert "options.json does not exist: there is no run in that folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_resume_with_other_options(tmp_path, capsys):
     assert sine(tmp_path, "--hidden-size", "8") == 0
     assert sine(tmp_path, "--hidden-size", "9", "--resume") == 1

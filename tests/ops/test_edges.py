@@ -181,6 +181,7 @@ def test_operators_of_bits():
 # ---- digits
 
 
+@pytest.mark.slow
 def test_logits_of_any_size_keep_their_digits():
     for offset in (0.0, 1e3, 1e4, 1e6):
         logits = W([[offset + 1, offset + 2, offset + 3]], np.float32)

@@ -25,6 +25,7 @@ def double():
     tr.set_default_dtype("float32")
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "options",

@@ -112,6 +112,7 @@ def test_views_that_the_gradient_reads():
             found(x).sum().backward()
 
 
+@pytest.mark.slow
 def test_a_module_is_compiled_as_it_is():
     class Net(nn.Module):
         def __init__(self):

@@ -51,6 +51,7 @@ def check_layer(layer, call, training):
             np.testing.assert_allclose(zero if a is None else a, zero if b is None else b, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.slow
 @SOME
 @given(layers(kinds=(nn.RNN, nn.LSTM, nn.GRU), noise=NOISE), calls(), st.booleans())
 def test_options_of_layers(layer, call, training):

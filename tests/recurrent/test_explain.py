@@ -287,6 +287,7 @@ def test_names_reach_into_nests():
     assert any(s.startswith("scales.0.weight (3, 3)") for s in step.leaves)
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", [nn.LayerNormLSTMCell, nn.LayerNormGRUCell])
 def test_no_product_is_computed_twice(kind):

@@ -17,6 +17,7 @@ from .checks import Mismatch, require_close, roads_agree, rows_agree, slopes_agr
 from .layers import Subject, draw_subject
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [n if n < 3 else pytest.param(n, marks=pytest.mark.slow) for n in range(10)])
 def test_a_few_cases(number):
     coverage = Coverage()

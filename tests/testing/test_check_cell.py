@@ -18,6 +18,7 @@ COMPILING = ["eager_equals_compiled", "streamed_equals_whole", *LENGTHS]
 LONG = {"layernorm_gru", "layernorm_lstm"}  # for half a minute, which other tests do
 
 
+@pytest.mark.slow
 def test_a_cell_keeps_its_promises():
     report = check_cell(broken.Elman)
     assert report.passed == CELL_CHECKS

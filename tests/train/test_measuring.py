@@ -38,6 +38,7 @@ def mean_of(predictions, targets):
     return predictions.mean()
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("compile", ["never", "always"])
 def test_a_metric_may_write_in_what_it_is_given(compile):

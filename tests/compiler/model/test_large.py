@@ -13,6 +13,7 @@ from tinygrad_rnn.compiler.model.simplify import simplify
 from .programs import numbers, program_of
 
 
+@pytest.mark.slow
 def test_a_function_of_thousands_of_operations():
     tr.seed(0)
     layer = nn.Linear(8, 8)

@@ -76,6 +76,7 @@ def test_steps_that_do_not_count(name, reverse):
     agree(*call(nn.LSTM(I, H, reverse=reverse), numbers(T, B, I), STEPS[name]))
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", ["lengths", "mask", "all"])
 def test_batch_first_and_integers_of_32_bits(name):
@@ -119,6 +120,7 @@ class Powers(nn.Cell):
         return h, h
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(4)
 @pytest.mark.parametrize("name", [None, "lengths", "all"])
 def test_what_only_gradients_read(name):

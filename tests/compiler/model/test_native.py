@@ -226,6 +226,7 @@ def test_products_of_matrices_side_by_side_and_what_surrounds_them(dtype):
     assert agree(dtype, function, numbers(2, 3, 6, 3), numbers(3, 5, 3)).stages.host == []
 
 
+@pytest.mark.slow
 def test_attention_with_lengths(dtype):
     attention = nn.LuongAttention(3, 3)
     function = lambda q, m, n: (attention(q, m, n)[0] ** 2).sum()

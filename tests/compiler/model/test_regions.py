@@ -176,6 +176,7 @@ MODELS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(12)
 @pytest.mark.parametrize("model", MODELS)
 def test_models_and_their_gradients(model):

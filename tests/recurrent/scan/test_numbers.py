@@ -151,6 +151,7 @@ def test_the_third_value_needs_no_trace(kind, dtype, traces):
     assert not any(isinstance(t, str) for t in traces)
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(6)
 @pytest.mark.parametrize("kind", ["attribute", "with a parameter", "comparison of tensors", "power", "division"])
 @settings(max_examples=6)
