@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+import pytest
+
 from .page import ROOT
 
 Graph = dict[str, set[str]]

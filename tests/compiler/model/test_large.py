@@ -3,6 +3,7 @@
 import time
 
 import numpy as np
+import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
