@@ -5,7 +5,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_rnn.kernels.loops.task_codes import GuardedStep, Result, Span, State, Watched, integers_of
+from tinygrad_rnn.kernels.loops.task_codes import (
+    STEP_TURNS,
+    GuardedStep,
+    Result,
+    Span,
+    State,
+    Turn,
+    Watched,
+    integers_of,
+)
 from tinygrad_rnn.kernels.reference import guarded_step as reference
 
 from .jit import dtypes, needs_jit
@@ -94,3 +103,20 @@ def test_states_are_copied(dtype, rows, columns, paddings, seed):
     np.testing.assert_array_equal(mine, its)
     padding_before[:, :columns] = its
     np.testing.assert_array_equal(mine.base, padding_before)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), *[st.integers(-(2**62), 2**62)] * 2), unique_by=lambda p: p[0]), seeds)
+def test_words_take_turns(pairs, seed):
+    from tinygrad_rnn.kernels.loops import guarded_step
+
+    words = np.random.default_rng(seed).integers(0, 9, 10)
+    for i, a, _ in pairs:
+        words[i] = a
+    first, step = words.copy(), table(np.float32)
+    turns = np.array([Turn(words[i:].ctypes.data, a ^ b) for i, a, b in pairs], np.int64)
+    step[STEP_TURNS.address], step[STEP_TURNS.size] = turns.ctypes.data, len(turns)
+    second = reference.exchange(first, [(i, a ^ b) for i, a, b in pairs])
+    for wanted in (second, first, second):
+        guarded_step.exchange(step.ctypes.data)
+        np.testing.assert_array_equal(words, wanted)
+    assert all(second[i] == b for i, _, b in pairs)

@@ -1,5 +1,7 @@
 """Forward-in-time learning in native calls: the numbers of the tape, whatever happens between two steps."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -78,6 +80,38 @@ def test_updates_at_each_step(name):
                 optimizer.zero_grad(set_to_none=t % 2 == 0)
     for s, r in zip(tree.flatten(eager.state)[0], tree.flatten(compiled.state)[0]):
         np.testing.assert_allclose(r.numpy(), s.numpy(), rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_arrays_that_change_places(batch):
+    """Rows of whole vectors are carried without a copy: each other step finds them in the other array."""
+    cells, found = [], []
+    for mode in ("eager", "compiled"):
+        tr.seed(3)
+        cells.append(nn.LRUCell(8, 16, dtype=np.float64))
+        found.append(nn.RTRL(cells[-1], batch, mode=mode))
+    kernel = found[1]._learners[0]._kernel.kernel
+    for t in range(14):
+        x, dy = draw(batch, 8, seed=t), draw(batch, 16, seed=t)
+        for cell, learner in zip(cells, found):
+            if t in (3, 6):  # everything is packed again, after an odd and an even number of steps
+                cell.weight_b = nn.Parameter(cell.weight_b.numpy() * 0.9)
+            if t == 5:
+                cell.nu_log.data[2] += 0.1
+            with tr.detect_anomaly() if t in (8, 10) else contextlib.nullcontext():
+                y = learner.step(x)
+                if t != 9:
+                    learner.accumulate(dy)
+            if learner is found[0]:
+                wanted = [y.numpy(), *[s.numpy() for s in tree.flatten(learner.state)[0]]]
+        for a, b in zip([y, *tree.flatten(found[1].state)[0]], wanted, strict=True):
+            np.testing.assert_allclose(a.numpy(), b, rtol=1e-12, atol=1e-13)
+        assert_same(*cells)
+        if t % 4 == 3:
+            for cell in cells:
+                cell.zero_grad()
+    step = kernel.step
+    assert len(step._counterparts) == 2 * len(kernel._old) and step._turned[0] in (0, 1)
 
 
 def test_parameters_in_all_ways():

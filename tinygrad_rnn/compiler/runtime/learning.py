@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -67,7 +67,7 @@ class InfluenceKernel:
     cotangents : list of arrays, (B, ...)
         To write those of the outputs to.
     by_state, by_input : lists of arrays
-        After :meth:`add_gradients`: gradients by the tensors of the first state, and by the inputs that need them, of
+        After gradients were added: those by the tensors of the first state, and by the inputs that need them, of
         this step alone.
     """
 
@@ -95,9 +95,7 @@ class InfluenceKernel:
         shaped = lambda arrays, shapes: [a.reshape(self._batch, *shape) for a, shape in zip(arrays, shapes)]
         self.inputs = shaped(step.inputs, self._shapes.inputs)
         self.outputs = shaped(step.outputs, self._shapes.outputs)
-        self.states = step.outputs[m : m + self._n_states]
         self.cotangents = shaped(pull.inputs[n + count :], self._shapes.outputs)
-        self.by_state = [self._rows(operand) for operand in self.programs.by_state]
         wanted = [x for x, g in zip(self.inputs, self.programs.step.read.inputs) if g is not None]
         self.by_input = [self._rows(o).reshape(x.shape) for o, x in zip(self.programs.by_input, wanted)]
         self._old, self._new = step.inputs[n : n + count], step.outputs[m : m + count]
@@ -121,6 +119,7 @@ class InfluenceKernel:
         assert self._step is not None
         self._step.refresh(ahead, watched)
         self._pull.refresh(back, [])
+        self._step.exchange_in([self._pull.addresses])
 
     def repack(self, values: Mapping[int, Tensor]) -> None:
         """Pack the parameters again, of which nothing but values has changed."""
@@ -142,6 +141,14 @@ class InfluenceKernel:
 
     # ---- the state and its derivatives
 
+    @property
+    def states(self) -> list[np.ndarray]:
+        return [self.step.present(new) for new in self._new[: self._n_states]]
+
+    @property
+    def by_state(self) -> list[np.ndarray]:
+        return [self._rows(operand) for operand in self.programs.by_state]
+
     def load(self, states: Sequence[np.ndarray], influence: Influence) -> None:
         """Go on from a state and its derivatives."""
         values = [*states]
@@ -157,7 +164,7 @@ class InfluenceKernel:
     def store(self, influence: Influence) -> list[np.ndarray]:
         """Copies of the states; and of their derivatives, to where `influence` has them."""
         for c, new in zip(self.programs.carried, self._new[self._n_states :]):
-            row = new.reshape(self._batch, *c.shape)
+            row = self.step.present(new).reshape(self._batch, *c.shape)
             if c.part is None:
                 influence.by_first[c.k, c.l] = row
             else:
@@ -193,14 +200,16 @@ class InfluenceKernel:
                 )
             )
         self._table = np.array(integers_of(records), np.int64)
-        self._at = self._table.ctypes.data
+        self.step.exchange_in([self._pull.addresses, self._table])
 
     def _rows(self, operand: Operand) -> np.ndarray:
-        return (self._pull.outputs if operand.output else self._pull.inputs)[operand.number]
+        if operand.output:
+            return self._pull.outputs[operand.number]
+        return self.step.present(self._pull.inputs[operand.number])
 
-    def add_gradients(self) -> None:
-        """Add the gradients of `cotangents` to where they were bound."""
-        self._add(self._at)
+    def bound(self) -> tuple[Callable[[int], None], int]:
+        """What adds the gradients of `cotangents` to where they were bound, and its argument until they move."""
+        return self._add, self._table.ctypes.data
 
     def gradients_are_finite(self) -> bool:
         """Whether those that are given for each row hold neither NaN nor infinity; nothing is added."""

@@ -7,7 +7,17 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from ...kernels.loops.task_codes import CHANGED as CHANGED
-from ...kernels.loops.task_codes import STEP_PHASE, GuardedStep, Result, Span, State, Watched, integers_of
+from ...kernels.loops.task_codes import (
+    STEP_PHASE,
+    STEP_TURNS,
+    GuardedStep,
+    Result,
+    Span,
+    State,
+    Turn,
+    Watched,
+    integers_of,
+)
 from ...kernels.loops.task_codes import SUSPECT as SUSPECT
 from .executable import Executable
 
@@ -42,6 +52,8 @@ class StepKernel:
         In so many steps watched arrays are compared as a whole.
     address : int
         Of its table, until it is refreshed.
+    addresses : array
+        Of the loop's arrays, as the loop finds them.
     """
 
     def __init__(
@@ -58,16 +70,29 @@ class StepKernel:
         traced, dtype = executable.plan.traced, executable.dtype
         self._bound, self._kernels, self._batch = bound, guarded_step, batch
         self._run = guarded_step.step_entry()
-        inputs = [*inputs, *(np.zeros(batch * x.width, dtype) for x in traced.inputs[len(inputs) :])]
+        panel = executable.inference[0].sizes.panel
+        new_inputs = [batch * x.width for x in traced.inputs[len(inputs) :]]
+        # with room behind them for the last vector of a loop that writes there, when they have changed places
+        inputs = [*inputs, *(np.zeros(n + panel, dtype)[:n] for n in new_inputs)]
         states = [np.zeros(batch * s.width, dtype) for s in traced.states]
         results = [np.empty(size, dtype) for size in bound.results]
         self._own = arrays = [np.zeros(bound.arena, dtype), *inputs, *states, *results]
         self._last = [np.empty(shape, dtype).ravel() for shape in bound.copies]  # what only whole calls write to
         self._last += [np.empty(size, dtype) for size in bound.w]
-        self.flat_inputs, self._carried = inputs, carried
+        self.flat_inputs = inputs
         self.inputs = [array.reshape(batch, *shape) for array, shape in zip(inputs, traced.shapes.inputs)]
         self.outputs = [view.of(arrays)[0] for view in bound.outputs]
         self._after = [view.of(arrays)[0] for view in bound.finals]
+        self._carried = [(self.outputs[i], self.inputs[j]) for i, j in carried]
+        at = [y.ctypes.data for y in self.outputs]
+        # arrays of which a step writes one and reads the other, in turns; others are copied
+        exchanged = [
+            (new, old)
+            for new, old in self._carried
+            if new.shape == old.shape and new.strides == old.strides and at.count(new.ctypes.data) == 1
+        ]
+        self._counterparts = {a.ctypes.data: b for pair in exchanged for a, b in (pair, pair[::-1])}
+        self._turned = np.zeros(1, np.int64)  # 1: they have changed places
         # the first step writes to the second of two slots, and reads from the one before it
         self.states = [v._replace(offset=v.offset - v.strides[0]).of(arrays)[0] for v in bound.finals]
         self.refresh(bases, [])
@@ -83,8 +108,9 @@ class StepKernel:
             them is another than now.
         """
         kept = [s.copy() for s in self.states]
+        self._straighten()
         self._arrays = [*self._own, *bases, *self._last]
-        loop, self._addresses = self._bound.launch.prepare(self._arrays)
+        loop, self.addresses = self._bound.launch.prepare(self._arrays)
         # the tasks before the loop have copied the initial state, of zeros, over it
         for state, value in zip(self.states, kept):
             state[...] = value
@@ -92,10 +118,11 @@ class StepKernel:
         self.every = 1 if size <= WHOLE else -(-size // (64 * LINES))
         self._watched, self._copies = watched, [a.copy() for a in watched]
         results = [*self.outputs, *self._after]
-        states = [*zip(self._after, self.states), *((self.outputs[i], self.inputs[j]) for i, j in self._carried)]
+        copied = [pair for pair in self._carried if pair[0].ctypes.data not in self._counterparts]
+        states = [*zip(self._after, self.states), *copied]
         step = GuardedStep(
             loop=loop,
-            addresses=self._addresses.ctypes.data,
+            addresses=self.addresses.ctypes.data,
             rows=self._batch,
             itemsize=self._own[0].itemsize,
             phase=0,
@@ -113,6 +140,37 @@ class StepKernel:
         ]
         self._table = np.array(integers_of(records), np.int64)
         self.address = self._table.ctypes.data
+        self.exchange_in([])
+
+    # ---- what changes places
+
+    def exchange_in(self, tables: Sequence[np.ndarray]) -> None:
+        """Have what changes places do so in these tables of addresses, too, besides those of this step."""
+        if not self._counterparts:
+            return
+        turns = [Turn(self._turned.ctypes.data, 1)]
+        self._turning = [self.addresses, self._table, *tables]  # kept alive
+        for table in self._turning:
+            for i, word in enumerate(table.ravel().tolist()):
+                if word in self._counterparts:
+                    turns.append(
+                        Turn(table.ctypes.data + i * table.itemsize, word ^ self._counterparts[word].ctypes.data)
+                    )
+        self._turns = np.array(turns, np.int64)
+        self._table[STEP_TURNS.address], self._table[STEP_TURNS.size] = self._turns.ctypes.data, len(turns)
+
+    def present(self, array: np.ndarray) -> np.ndarray:
+        """Where values of an input or an output are now, as arrays change places."""
+        return self._counterparts.get(array.ctypes.data, array) if self._turned[0] else array
+
+    def _straighten(self) -> None:
+        """Bring what has changed places back, in the arrays."""
+        if self._turned[0]:
+            for new, old in self._carried:
+                if new.ctypes.data in self._counterparts:
+                    values = new.copy()
+                    new[...], old[...] = old, values
+            self._turned[0] = 0
 
     def repack(self) -> None:
         """Pack the bases again: the arrays are the same, with other values, and so is what is watched."""

@@ -29,7 +29,9 @@ def _add(left: Array, right: Array, out: Array, part: GradientPart, batch: int) 
     rows, columns, ld = part.rows, part.columns, part.ld
     for b in range(batch):
         at = b * part.left_ld
-        if right.size > 0:
+        if right.size > 0 and columns == 1 and ld == 1:  # one long row instead of many short ones
+            _add_multiple(right, b * part.right_ld, left, at, out, 0, rows)
+        elif right.size > 0:
             for r in range(rows):
                 _add_multiple(left, at + r, right, b * part.right_ld, out, r * ld, columns)
         elif ld == columns:

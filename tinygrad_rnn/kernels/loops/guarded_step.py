@@ -19,14 +19,14 @@ from ..build.fingerprint import kernel
 from ..simd.types import BOUNDSCHECK
 from .entry import call_loop
 from .records import float32_in, float64_in, integers_at, record_at, words_in
-from .task_codes import CHANGED, DONE, STEP_PHASE, SUSPECT, GuardedStep, Result, State, Watched, size_of
+from .task_codes import CHANGED, DONE, STEP_PHASE, SUSPECT, GuardedStep, Result, State, Turn, Watched, size_of
 from .tasks import copy_row
 
 Array = np.ndarray
 
 LINE = 16  # words of four bytes: a cache line
 outer: Any = (lambda function: function) if BOUNDSCHECK else kernel  # checked loops are called from Python
-HEAD, WATCHED, RESULT, STATE = map(size_of, (GuardedStep, Watched, Result, State))
+HEAD, WATCHED, RESULT, STATE, TURN = map(size_of, (GuardedStep, Watched, Result, State, Turn))
 
 
 @kernel
@@ -42,10 +42,14 @@ def differs(table: int, first: int) -> bool:
     for i in range(step.watched):
         watched = record_at(table, HEAD + i * WATCHED, Watched)
         a, b = words_in(watched.array), words_in(watched.copy)
-        different = types.int32(0)  # without a branch in the loops, so that they become vectors
+        different = types.int64(0)  # without a branch in the loops, so that they become vectors
         if step.every == 1:
-            for j in range(a.size):
-                different |= a[j] ^ b[j]
+            # pairs of words, which need not be widened to 64 bits
+            x, y = integers_at(watched.array.address, a.size // 2), integers_at(watched.copy.address, a.size // 2)
+            for j in range(x.size):
+                different |= x[j] ^ y[j]
+            if a.size % 2 == 1:
+                different |= a[a.size - 1] ^ b[a.size - 1]
         else:
             whole = a.size // LINE
             for line in range(first, whole, step.every):
@@ -104,6 +108,15 @@ def advance_states(table: int) -> None:
             _copy(float32_in(state.new), float32_in(state.present), state.ld, state.present_ld, state.columns)
 
 
+@kernel
+def exchange(table: int) -> None:
+    """Let new states and present ones change places, by their addresses in tables: nothing is copied."""
+    turns = step_of(table).turns
+    for i in range(turns.size):
+        turn = record_at(turns.address, i * TURN, Turn)
+        integers_at(turn.word, 1)[0] ^= turn.difference
+
+
 @outer
 def has_changed(table: int) -> bool:
     """Whether a watched array is no longer what it was; of large ones, the lines whose turn it is."""
@@ -128,6 +141,8 @@ def run_step(table: int, watch: bool, check_finite: bool) -> int:
     check_finite : bool
         Do not :func:`advance_states` unless the results :func:`are_finite`; of a late step, only tell.
 
+    A late step begins with the new states of the one before: it copies them, or lets arrays change places.
+
     Returns
     -------
     int
@@ -138,6 +153,7 @@ def run_step(table: int, watch: bool, check_finite: bool) -> int:
     step = step_of(table)
     if step.late:
         advance_states(table)
+        exchange(table)
     call_loop(step.loop, 0, step.rows, step.addresses, 0)
     if check_finite and not are_finite(table):
         return SUSPECT

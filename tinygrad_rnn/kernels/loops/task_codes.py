@@ -304,6 +304,7 @@ class GuardedStep(NamedTuple):
     results: int
     states: int
     late: int = 0  # 1: new states become the present ones at the next step, which so far finds both
+    turns: Span = NOTHING  # a Turn for each address that is another one in every other late step
 
 
 class Watched(NamedTuple):
@@ -329,6 +330,13 @@ class State(NamedTuple):
     ld: int
     present_ld: int
     columns: int
+
+
+class Turn(NamedTuple):
+    """A word of a table that alternates between two values."""
+
+    word: int  # its address
+    difference: int  # of their bits
 
 
 # ---- gradients that a step gives for each row
@@ -402,6 +410,7 @@ def positions_of(kind: Any, start: int = 0) -> Any:
 LAUNCH_SIZE = size_of(Launch)
 LAUNCH_AT: Launch = positions_of(Launch)
 STEP_PHASE: int = positions_of(GuardedStep).phase
+STEP_TURNS: Span = positions_of(GuardedStep).turns
 COLUMNS = 1 + max(map(size_of, KINDS))  # of the task table: the kind, then the longest record
 
 

@@ -30,3 +30,11 @@ def advance_states(states: Iterable[tuple[Array, Array]]) -> None:
     """Copy the new states to the present ones."""
     for new, present in states:
         present[...] = new
+
+
+def exchange(words: Array, turns: Iterable[tuple[int, int]]) -> Array:
+    """The words of a table after a turn, each of ``(number, difference of bits)``."""
+    after = words.copy()
+    for i, difference in turns:
+        after[i] ^= difference
+    return after

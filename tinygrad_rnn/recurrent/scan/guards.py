@@ -77,6 +77,11 @@ class Guards:
         """Whether there is nothing to compare."""
         return not (self.names or self.functions or self.sizes or self.compares)
 
+    @property
+    def names_alone(self) -> bool:
+        """Whether :attr:`names` are all that there is to compare."""
+        return not (self.functions or self.sizes or self.compares)
+
     def hold(self) -> bool:
         """Whether nothing has changed."""
         for get, name, value in self.names:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ... import compiler, config
+from ...config import grad_mode
 from ...core import Tensor, tree
 from ...core.backward import backward
 from ...core.finding import all_finite
@@ -155,7 +156,7 @@ class CellLearner:
         self.time += 1
         kernel = self._kernel
         if kernel is not None:
-            if config.grad_mode.anomaly is None:
+            if grad_mode.anomaly is None:
                 if not self._on_kernel:
                     self._hand_to(kernel)
                 return kernel.step(inputs)
@@ -178,7 +179,7 @@ class CellLearner:
         # The derivatives are carried over the step before only now: pull() needs them as they were before it.
         self._advance()
         self._taken = None
-        if config.grad_mode.anomaly is not None:
+        if grad_mode.anomaly is not None:
             random, state = config.generator().bit_generator.state, (self._states, self.state_structure)
             x = inputs, self.structure
             self._taken = StreamStep(self.cell, self._sequence, x, state, random, self.time - 1)
@@ -224,14 +225,14 @@ class CellLearner:
         list of arrays
             Those by the inputs of the step, if they are needed; they last until the next.
         """
-        look = config.grad_mode.anomaly is not None
+        look = grad_mode.anomaly is not None
         if self._on_kernel:
-            assert self._kernel is not None
+            kernel: Any = self._kernel
             if look:
-                self._kernel.set_cotangents(cotangents)
-                if not self._kernel.gradients_are_finite():
+                kernel.set_cotangents(cotangents)
+                if not kernel.gradients_are_finite():
                     self._blame(cotangents)
-            return self._kernel.pull(cotangents)
+            return kernel.pull(cotangents)
         with config.no_grad(), quietly():
             grads, first, by_input = self._step.pull(self._linearization, cotangents, self._influence)
         if look and not all(map(all_finite, [*grads.values(), *first, *by_input])):

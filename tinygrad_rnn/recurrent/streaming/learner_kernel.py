@@ -181,7 +181,7 @@ class LearnerKernel:
                 self._bind()
             for array in self._scratch:
                 array[...] = 0.0
-            kernel.add_gradients()
+            self._add(self._add_table)
             self._counter[0] = next(clock)
         if self._goes_on:
             self._go_on()
@@ -207,6 +207,7 @@ class LearnerKernel:
         self._goes_on = bool(self._roots or self._programs.by_state)
         if self._moved or any(before.get(uid) is not array for uid, array in arrays.items()):
             self.kernel.bind(arrays)
+        self._add, self._add_table = self.kernel.bound()
         self._bound_arrays, self._moved = arrays, False
 
     def _own_gradient(self, uid: int, t: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from ...errors import GraphError, ShapeError
 from ..as_tensors import as_input
 from ..cell import Cell
 
+ndarray = np.ndarray
 MODES = ("auto", "compiled", "eager")
 
 
@@ -178,8 +179,8 @@ class RTRL:
         GraphError
             If `x` requires gradients: those that flow through the state cannot be given back to earlier inputs.
         """
-        if self._shape is not None and type(x) is np.ndarray and x.shape == self._shape and x.dtype.kind == "f":
-            values: Sequence[np.ndarray] = [x]
+        if type(x) is ndarray and x.shape == self._shape and x.dtype.kind == "f":
+            values: Sequence[ndarray] = (x,)
         else:
             values = self._checked(x)
         for learner in self._learners:
@@ -225,11 +226,10 @@ class RTRL:
         outputs = self._outputs
         if not outputs:
             raise GraphError(f"{self._name}: accumulate: no step was taken since the beginning")
-        y = outputs[0].data
-        gs: Sequence[np.ndarray] | None = None
-        if type(dy) is np.ndarray and dy.shape == y.shape and dy.dtype == y.dtype:
-            gs = [dy] if self._output_structure is tree.LEAF else None
-        if gs is None:
+        y = outputs[0]._array
+        if type(dy) is ndarray and dy.shape == y.shape and dy.dtype is y.dtype and self._output_structure is tree.LEAF:
+            gs: Sequence[ndarray] = (dy,)
+        else:
             gs = self._cotangents(dy)
         for learner in reversed(self._learners):
             gs = learner.pull(gs)

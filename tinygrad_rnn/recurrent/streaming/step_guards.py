@@ -38,7 +38,9 @@ class StepGuards:
     """
 
     def __init__(self, cell: Cell, sequence: OpenSequence, sources: list, guards: Guards = NOTHING):
-        self._guards_hold = None if guards.empty else guards.hold
+        # names alone are looked up here: a call would take longer
+        self._names = guards.names if guards.names_alone else []
+        self._guards_hold = None if guards.empty or guards.names_alone else guards.hold
         self._cell, self._sequence, self._reader = cell, sequence, cache_of(cell).static_attributes
         self._facts: tuple | None = None  # of a cell that runs on the tape, as it holds what cannot be compared
         with contextlib.suppress(CompileError):
@@ -84,6 +86,9 @@ class StepGuards:
                 if attributes.get(name) is not tensor:
                     return False
             self._seen = None if self._sequence.sets_attributes else seen  # whose attributes come and go
+        for get, name, value in self._names:
+            if get(name) is not value:
+                return False
         if self._guards_hold is not None and not self._guards_hold():
             return False
         for source, tensor in self._others:
