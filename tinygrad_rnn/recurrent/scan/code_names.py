@@ -50,12 +50,14 @@ def global_names(code: types.CodeType) -> frozenset[str]:
     return frozenset({i.argval for c in codes_in(code) for i in dis.get_instructions(c) if i.opname in _GLOBAL})
 
 
+@functools.lru_cache(4096)
 def imported(code: types.CodeType) -> list[str]:
     """Modules that the code imports, or names in a text."""
     steps = dis.get_instructions(code)
     return [*[i.argval for i in steps if i.opname == "IMPORT_NAME"], *[c for c in code.co_consts if isinstance(c, str)]]
 
 
+@functools.lru_cache(4096)
 def reads_of_globals(code: types.CodeType) -> dict[str, set[str] | None]:
     """Of each global, the attributes that the code reads; None if it does anything else with the global."""
     found: dict[str, set[str] | None] = {}
@@ -71,6 +73,7 @@ def reads_of_globals(code: types.CodeType) -> dict[str, set[str] | None]:
     return found
 
 
+@functools.lru_cache(4096)
 def makes_up_names(code: types.CodeType) -> bool:
     """Whether the code reads attributes by names that it does not spell out, as ``getattr(a, "b")`` does."""
     if not _ANY_NAME.isdisjoint(names_in(code)) or not _BY_TEXT.isdisjoint(_texts(code)):
@@ -99,6 +102,7 @@ def _is_spelled_out(steps: list[dis.Instruction], at: int) -> bool:
     return False
 
 
+@functools.lru_cache(4096)
 def looked_up(code: types.CodeType) -> set[str]:
     """Names that the code looks up in globals().
 
