@@ -102,6 +102,7 @@ class LearnerKernel:
         self._values, self._moved = values, True
         self._hold = self.guards.hold
         self._run, self._address = self.kernel.step.bound()
+        self._inputs, self._outputs, self._cotangents = self.kernel.inputs, self.kernel.outputs, self.kernel.cotangents
         self._unbind()
 
     def _unbind(self) -> None:
@@ -123,8 +124,7 @@ class LearnerKernel:
 
     def step(self, inputs: Sequence[Array]) -> list[Array]:
         """The outputs of one step, which last until the next."""
-        kernel = self.kernel
-        for target, x in zip(kernel.inputs, inputs):
+        for target, x in zip(self._inputs, inputs):
             target[...] = x
         holds = self._hold()
         if not holds:
@@ -135,7 +135,7 @@ class LearnerKernel:
         if self._run(self._address, holds, False) == CHANGED:
             self._follow()
             self._run(self._address, False, False)
-        return kernel.outputs
+        return self._outputs
 
     def _draw(self, count: int, watch: bool) -> None:
         """Draw the masks of a step, which come after `count` inputs."""
@@ -165,19 +165,17 @@ class LearnerKernel:
 
     def pull(self, cotangents: Sequence[Array]) -> list[Array]:
         """Add gradients by parameters; returns those by the inputs of the step."""
-        kernel = self.kernel
-        for target, g in zip(kernel.cotangents, cotangents):
+        for target, g in zip(self._cotangents, cotangents):
             target[...] = g
-        t: Tensor | None
+        t: Tensor | None = None
         grad: Tensor | None
-        fits = bool(self._bound)
         with depositing:  # others may add to the same gradients
             for t, grad in self._bound:
                 if t.grad is not grad or t._hooks or not t.requires_grad:
-                    fits = False
+                    t = None
                     break
-            if not fits:
-                t = grad = None  # nobody but us may hold what is to be used again
+            if t is None:
+                grad = None  # nobody but us may hold what is to be used again
                 self._bind()
             for array in self._scratch:
                 array[...] = 0.0
@@ -185,7 +183,7 @@ class LearnerKernel:
             self._counter[0] = next(clock)
         if self._goes_on:
             self._go_on()
-        return kernel.by_input
+        return self.kernel.by_input
 
     def _bind(self) -> None:
         """Find where gradients are added to: to arrays of our own in ``grad``, or where the tape goes on from."""

@@ -14,6 +14,7 @@ from ..as_tensors import as_input
 from ..cell import Cell
 
 ndarray = np.ndarray
+LEAF = tree.LEAF
 MODES = ("auto", "compiled", "eager")
 
 
@@ -70,7 +71,7 @@ class RTRL:
 
     Notes
     -----
-    Compiled, a step with its gradients takes 9 to 15 microseconds for an LRU of 32 units, and some sixty times as
+    Compiled, a step with its gradients takes 8 to 10 microseconds for an LRU of 32 units, and some eighty times as
     long on NumPy. Backpropagation through a compiled loop takes about a microsecond for a step of a long sequence:
     where gradients may wait for the end of a chunk, :class:`~tinygrad_rnn.train.TruncatedBPTT` is faster.
 
@@ -121,7 +122,7 @@ class RTRL:
             example = learner.example_outputs()
         self.exact = len(layers) == 1
         self._structure, self._rows = self._learners[0].structure, self._learners[0].rows
-        self._shape = self._rows[0].shape if self._structure is tree.LEAF else None  # of an input that is one array
+        self._shape = self._rows[0].shape if self._structure is LEAF else None  # of an input that is one array
         self._output_structure = self._learners[-1].program.output_structure
         self._outputs: list[Tensor] = []
 
@@ -186,7 +187,7 @@ class RTRL:
         for learner in self._learners:
             values = learner.step(values)
         # leaves: the graph of the loss ends here, and accumulate() goes on from their gradients
-        if self._output_structure is tree.LEAF:
+        if self._output_structure is LEAF:
             y = Tensor(values[0].copy(), True)
             self._outputs = [y]
             return y
@@ -227,7 +228,7 @@ class RTRL:
         if not outputs:
             raise GraphError(f"{self._name}: accumulate: no step was taken since the beginning")
         y = outputs[0]._array
-        if type(dy) is ndarray and dy.shape == y.shape and dy.dtype is y.dtype and self._output_structure is tree.LEAF:
+        if type(dy) is ndarray and dy.shape == y.shape and dy.dtype is y.dtype and self._output_structure is LEAF:
             gs: Sequence[ndarray] = (dy,)
         else:
             gs = self._cotangents(dy)
