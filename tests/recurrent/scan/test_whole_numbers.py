@@ -92,6 +92,14 @@ IN_STEPS = {
         (tr.sort(x, descending=True), tr.argsort(x), tr.sort(x > 2)),
         h + tr.take_along_axis(h, np.array([[1, 0]]), -1) * c.v,
     ),
+    "of several axes": lambda c, x, h: (
+        (
+            (c.w * x[:, None]).astype(int) * 3 - 1,
+            -(h[:, None] * c.w > 0).astype("int64"),
+            (h[..., None] * 9).astype(int),
+        ),
+        h + (h[:, :, None] * c.v * 9).astype("int64").sum(axis=1) * ((h[:, None] * 9).astype(int) > 2)[:, 0] * c.v,
+    ),
     "parts of rows": lambda c, x, h: (
         (c.e[x % 9, 1], c.e[1, x % 3], c.e[x % 9, None, 1:], c.e[x % 9, x % 3, ...]),
         h + c.e.reshape((3, 3, 3))[x[:, 0] % 3, :, 1 - x[:, 1] % 2][:, 1:],

@@ -225,7 +225,9 @@ class AnyRank(NormalForm):
         return self.expand(row, [(n, m == n) for m, n in zip(own, shape)])
 
     def _ranked_cast(self, op, args, static):
-        (x,) = args
+        (x,), dtype = args, np.dtype(static["dtype"])
+        if dtype.kind in "iu":
+            return self.cast_to_integers(x, dtype)  # of which it gives a view
         return self.shaped(self._rule_cast(op, (self.flat(x),), static), x.shape[1:])
 
     def _ranked_reduce(self, op, args, static):
