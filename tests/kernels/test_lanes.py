@@ -248,6 +248,24 @@ def test_partial_loads_and_stores_touch_only_their_lanes(dtype):
 
 
 @compiled
+def store_part(x, n, out, j):
+    vstore_n(out, j, vload(x, 0), n)
+
+
+@pytest.mark.skipif(BOUNDSCHECK, reason="numbers of lanes that are larger than a vector are outside")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_any_number_of_lanes_is_stored_bit_by_bit(dtype):
+    lanes = lanes_of(dtype)
+    x = np.resize(np.array([np.nan, -0.0, np.inf, np.finfo(dtype).smallest_subnormal, 1.5], dtype), lanes)
+    for n in range(-2 * lanes - 1, 2 * lanes + 2):
+        out, kept = np.full(3 * lanes, 7, dtype), min(max(n, 0), lanes)
+        store_part(x, n, out, 1)
+        assert out[1 : 1 + kept].tobytes() == x[:kept].tobytes()
+        assert (out[:1] == 7).all()
+        assert (out[1 + kept :] == 7).all()
+
+
+@compiled
 def pick(x, i, table, out):
     vstore(out, 0, vgather(x, i, table, 1))
 

@@ -12,7 +12,7 @@ from tinygrad_rnn.core import tree
 from tinygrad_rnn.modules.module import Module
 from tinygrad_rnn.recurrent.layers.regularisers import takes_mask
 from tinygrad_rnn.testing.cell_table import CELLS
-from tinygrad_rnn.testing.integer_cells import WIDTH, random_integer_cell
+from tinygrad_rnn.testing.integer_cells import random_integer_cell
 from tinygrad_rnn.testing.random_cells import random_cell
 from tinygrad_rnn.testing.ranked_cells import random_ranked_cell
 
@@ -292,8 +292,8 @@ def _ranked(rng, most: int) -> tuple[Any, Any, dict[str, Any]]:
 
 
 def _integers(rng, most: int) -> tuple[Any, Any, dict[str, Any]]:
-    cell = random_integer_cell(rng, most)
-    return cell, {"f": np.zeros((1, WIDTH)), "i": np.zeros((1, WIDTH), "int64")}, {}
+    cell = random_integer_cell(rng, most, int(rng.integers(1, 10)))
+    return cell, {"f": np.zeros((1, cell.width)), "i": np.zeros((1, cell.width), "int64")}, {}
 
 
 def _rows(rng, most: int) -> tuple[Any, Any, dict[str, Any]]:

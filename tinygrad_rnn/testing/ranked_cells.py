@@ -51,12 +51,18 @@ REDUCE: dict[str, Callable] = {
     "min": lambda a, axis, keep: a.min(axis=axis, keepdims=keep),
     "logsumexp": lambda a, axis, keep: ops.tanh(ops.logsumexp(a, axis=axis, keepdims=keep)),
     "var": lambda a, axis, keep: ops.var(a, axis=axis, keepdims=keep),
+    "median": lambda a, axis, keep: ops.median(a, axis=axis, keepdims=keep),
+    "share": lambda a, axis, keep: (a > 0.1).astype(a.dtype).mean(axis=axis, keepdims=keep),
 }
 ALONG: dict[str, Callable] = {
     "softmax": ops.softmax,
     "log_softmax": lambda a, axis: ops.tanh(0.3 * ops.log_softmax(a, axis)),
     "cumsum": lambda a, axis: ops.tanh(ops.cumsum(a, axis[0])),
     "centre": lambda a, axis: a - a.mean(axis=axis, keepdims=True),
+    "cumprod": lambda a, axis: ops.tanh(ops.cumprod(a, axis[-1])),
+    "sort": lambda a, axis: ops.sort(a, axis=axis[0], descending=len(axis) > 1),
+    "argsort": lambda a, axis: a * ops.argsort(a, axis=axis[-1]) * 0.1,
+    "topk": lambda a, axis: a * 0.5 * ops.topk(a, 1, axis=axis[-1])[0],
 }
 INNER: dict[str, Callable] = {  # what inner loops repeat: of a value, what it begins with and a matrix
     "a product": lambda s, u, w: ops.tanh(s @ w + u),
@@ -68,8 +74,11 @@ INDEX: dict[str, Callable] = {  # row numbers of a table, from a value along its
     "largest": lambda a, rows: ops.argmax(a, axis=-1) % rows,
     "cut": lambda a, rows: (8 * a.sum(axis=-1)).astype("int64") % rows,
     "from the end": lambda a, rows: ops.argmin(a, axis=-1) % rows - rows,
+    "count": lambda a, rows: (a > 0).sum(axis=-1) % rows,
+    "bits": lambda a, rows: (((8 * a.sum(axis=-1)).astype("int64") & 13) ^ 3) % rows,
 }
-KINKS = {"relu", "abs", "maximum", "where", "masked", "max", "min", "look-up"}
+KINKS = {"relu", "abs", "maximum", "where", "masked", "max", "min", "look-up", "median", "share"}
+KINKS |= {"sort", "argsort", "topk"}
 
 
 class RankedCell(nn.Cell):
@@ -209,6 +218,7 @@ class _Writer:
 
     def _along(self, at: int, shape: Shape) -> None:
         name, axis = self.pick(ALONG), tuple(a + 1 for a in self.some(range(len(shape))))
+        self.note(name)
         self.add(f"{name}(v{at}, {axis})", shape, lambda c, v: ALONG[name](v[at], axis))
 
     def _transpose(self, at: int, shape: Shape) -> None:
@@ -349,7 +359,13 @@ def random_ranked_cell(rng: np.random.Generator, most: int = 8, dtype: Any = np.
     most : int
         Instructions, but for those that give values the shapes that are wanted.
     """
-    shape = lambda: tuple(int(n) for n in rng.integers(1, 4, rng.integers(1, 4)))
+
+    def shape():
+        few = [int(n) for n in rng.integers(1, 4, rng.integers(1, 4))]
+        if len(few) < 3 and rng.random() < 0.5:  # whole vectors and parts of them
+            few[rng.integers(len(few))] = int(rng.integers(4, 10))
+        return tuple(few)
+
     cell = RankedCell(shape(), [shape() for _ in range(rng.integers(1, 3))], int(rng.integers(1 << 16)), dtype)
     writer = _Writer(rng, cell)
     for _ in range(rng.integers(2, most + 1)):
