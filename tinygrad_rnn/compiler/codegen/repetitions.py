@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,11 @@ from .addresses import NAME, AddressBook
 from .loop_writer import LoopWriter
 
 LONGEST = 512  # parts in one repetition
+# What a name is: an offset; or a value from before the run, of the same repetition or of the one before. These are
+# multiples of `KIND`; what is added says which offset or value.
+KIND = 1 << 32
+OFFSET, OUTSIDE, OWN, BEFORE = range(4)
+NO_KIND = -1
 
 Part = list[str]  # lines that belong together, such as a loop over rows
 
@@ -200,7 +205,21 @@ class _Names:
                     self.defined[new] = len(self.tokens) + names.index(new)
                 self.tokens += names
             self.begins.append(len(self.tokens))
-        self.last_read: dict[str, int] = {name: at for at, name in enumerate(self.tokens)}
+        last_read = {name: at for at, name in enumerate(self.tokens)}
+        numbers = {name: i for i, name in enumerate(last_read)}
+        templates: dict[str, int] = {}
+        offsets = {
+            name: templates.setdefault(self._template(name), len(templates)) if rolling._is_offset(name) else -1
+            for name in numbers
+        }
+        of_tokens = lambda values: np.array([values[name] for name in self.tokens], np.int64)
+        self.numbers, self.offsets, self.last_read = map(of_tokens, (numbers, offsets, last_read))
+        self.sources = of_tokens({name: self.defined.get(name, -1) for name in numbers})  # where they are defined
+
+    def _template(self, name: str) -> str:
+        """The code of an offset without what may differ between repetitions."""
+        code = self.book.code(name)
+        return "" if code == name else NAME.sub(lambda m: "#" if m[0] in self.book.keys else m[0], code)
 
     @staticmethod
     def flat(parts: list[Part], rolling: Repetitions) -> list[str]:
@@ -209,17 +228,16 @@ class _Names:
     def run(self, start: int, period: int, times: int, least: int) -> Run | None:
         """The longest run from this part on whose names agree."""
         begin, length = self.begins[start], self.begins[start + period] - self.begins[start]
-        kinds: list[Any] = []
-        for k in range(1, times):  # the second repetition says what each name is, later ones have to agree
-            found: list[Any] = [self._kind(i, k, begin, length) for i in range(length)]
-            if k == 1:
-                kinds = found
-                if None in found or not self._fits_first(kinds, begin):
-                    return None
-            elif found != kinds:
-                times = k
-                break
-        carried = {i: kind[1] for i, kind in enumerate(kinds) if kind[0] == "before"}
+        # the second repetition says what each name is: the first has to fit, later ones have to agree
+        first, second = self._kinds(begin, length, 0, 2)
+        before = second // KIND == BEFORE
+        # what comes from the repetition before comes from before the run in the first one
+        fits = np.where(before, first // KIND == OUTSIDE, first == second)
+        if not fits.all() or (second == NO_KIND).any():
+            return None
+        (others,) = np.nonzero((self._kinds(begin, length, 2, times) != second).any(axis=1))
+        times = 2 + int(others[0]) if others.size else times
+        carried = {i: int(second[i] % KIND) for i in np.flatnonzero(before).tolist()}
         begins: dict[int, str] = {}
         for i, at in carried.items():
             if begins.setdefault(at, self.tokens[begin + i]) != self.tokens[begin + i]:
@@ -231,44 +249,28 @@ class _Names:
             return None
         columns = {
             i: tuple(self.tokens[begin + k * length + i] for k in range(times))
-            for i, kind in enumerate(kinds)
-            if kind[0] == "offset"
+            for i in np.flatnonzero(second // KIND == OFFSET).tolist()
         }
         offsets = {i: names for i, names in columns.items() if len(set(names)) > 1}
         return Run(start, period, times, offsets, carried, begins)
 
-    def _kind(self, i: int, k: int, begin: int, length: int) -> tuple | None:
-        """What the name at place i of repetition k is, in words that are the same in all repetitions."""
-        name = self.tokens[begin + k * length + i]
-        if self.rolling._is_offset(name):
-            code = self.book.code(name)
-            return "offset", "" if code == name else NAME.sub(lambda m: "#" if m[0] in self.book.keys else m[0], code)
-        at = self.defined.get(name, -1)
-        if at < begin:
-            return "outside", name
-        turn, place = divmod(at - begin, length)
-        if turn == k:
-            return "own", place
-        return ("before", place) if turn == k - 1 else None
-
-    def _fits_first(self, kinds: list[Any], begin: int) -> bool:
-        """Whether names in the first repetition are what they are in later ones, or come from before the run."""
-        for i, kind in enumerate(kinds):
-            first = self._kind(i, 0, begin, len(kinds))
-            if first is None or (first[0] != "outside" if kind[0] == "before" else first != kind):
-                return False
-        return True
+    def _kinds(self, begin: int, length: int, first: int, last: int) -> np.ndarray:
+        """What the names in these repetitions are, a row for each: numbers that are the same in all repetitions."""
+        turns = np.arange(first, last)[:, None]
+        part = slice(begin + first * length, begin + last * length)
+        numbers, offsets, sources = (a[part].reshape(-1, length) for a in (self.numbers, self.offsets, self.sources))
+        turn, place = np.divmod(sources - begin, length)
+        kinds = np.where(turn == turns, OWN * KIND + place, NO_KIND)
+        kinds = np.where(turn == turns - 1, BEFORE * KIND + place, kinds)
+        kinds = np.where(sources < begin, OUTSIDE * KIND + numbers, kinds)
+        return np.where(offsets >= 0, OFFSET * KIND + offsets, kinds)
 
     def _is_closed(self, begin: int, length: int, times: int, handed: dict[int, str]) -> bool:
         """Whether what later parts read of the run is what its last repetition hands on."""
         end = begin + length * times
-        for at in range(begin, end):
-            name = self.tokens[at]
-            if self.defined.get(name) == at and self.last_read[name] >= end:
-                turn, place = divmod(at - begin, length)
-                if turn != times - 1 or place not in handed:
-                    return False
-        return True
+        at = np.arange(begin, end)
+        (read,) = np.nonzero((self.sources[begin:end] == at) & (self.last_read[begin:end] >= end))
+        return all(turn == times - 1 and place in handed for turn, place in (divmod(i, length) for i in read.tolist()))
 
 
 def _substituted(line: str, new: Callable[[str, int], str], at: int) -> str:
