@@ -207,8 +207,9 @@ def sweeps(schedule: Schedule, level: int, stores: list[Store], pieces: list[Pie
     """What is stored and reduced by each nest of loops: all by one, if their axes fit together."""
     found: list[tuple[list[Store], list[Piece], set[int]]] = []
     items: list[Any] = [*stores, *pieces]
+    known: dict[int, frozenset[int]] = {}
     for item in items:
-        units = _units(schedule, level, item)
+        units = _units(schedule, level, item, known)
         if not fit(units):
             value = item.value if isinstance(item, Store) else item[0]
             where = value.where if isinstance(value, Symbol) else "?"
@@ -224,34 +225,51 @@ def sweeps(schedule: Schedule, level: int, stores: list[Store], pieces: list[Pie
     return [(s, p, sorted(units, reverse=True)) for s, p, units in found]
 
 
-def _units(schedule: Schedule, level: int, item: Store | Piece) -> set[int]:
-    """Features behind each place where axes begin, of all that is computed for a store or a reduction."""
-    found: set[int] = set()
-    stack: list[tuple[Any, bool]] = []
+def _units(schedule: Schedule, level: int, item: Store | Piece, known: dict[int, frozenset[int]]) -> set[int]:
+    """Features behind each place where axes begin, of all that is computed for a store or a reduction.
+
+    Those of operands are `known` by uid once they were looked for, as values share most of what they are computed from.
+    """
     if isinstance(item, Store):
-        terms = item.value.terms if isinstance(item.value, Sum) else (item.value,)
-        stack += [(t, not isinstance(item.value, Sum)) for t in terms]
-    else:
-        r, i = item
-        stack.append((r.args[i], False))
-        if "along" in r.static:
-            found |= starts(axes_of(r.static["along"]))
-    seen: set[int] = set()
+        if not isinstance(item.value, Sum):
+            found, operands = _own_units(schedule, level, item.value, True)
+            return found.union(*(_units_behind(schedule, level, s, known) for s in operands))
+        return set().union(*(_units_behind(schedule, level, t, known) for t in item.value.terms))
+    r, i = item
+    along = starts(axes_of(r.static["along"])) if "along" in r.static else set()
+    return along | _units_behind(schedule, level, r.args[i], known)
+
+
+def _units_behind(schedule: Schedule, level: int, root: Any, known: dict[int, frozenset[int]]) -> frozenset[int]:
+    if not isinstance(root, Symbol):
+        return frozenset()
+    stack = [root]
     while stack:
-        s, fresh = stack.pop()
-        if not isinstance(s, Symbol) or not s.varying or s.uid in schedule.sources or s.uid in seen:
-            continue
-        if s.op is SLICE or s.op is JOIN:
-            continue
-        seen.add(s.uid)
-        acc = schedule.accumulations.get(s.uid)
-        kept = not fresh or is_reduction(s) or acc is not None
-        if s.uid in schedule.places and kept and is_stored(schedule, s, level):
-            continue
-        if acc is not None:
-            stack += [(t, False) for t in acc.epilogue_terms]
-        elif s.op is EXPAND:
-            found |= starts(s.static["dims"])
-        elif s.op is not GATHER and not is_reduction(s):
-            stack += [(a, False) for a in s.args]
-    return found
+        s = stack[-1]
+        if s.uid not in known:
+            found, operands = _own_units(schedule, level, s, False)
+            missing = [a for a in operands if a.uid not in known]
+            if missing:
+                stack += missing
+                continue
+            known[s.uid] = frozenset(found).union(*(known[a.uid] for a in operands))
+        stack.pop()
+    return known[root.uid]
+
+
+def _own_units(schedule: Schedule, level: int, s: Any, fresh: bool) -> tuple[set[int], list[Symbol]]:
+    """What a value itself adds, and the values that it is computed from here; a `fresh` one is not stored yet."""
+    if not isinstance(s, Symbol) or not s.varying or s.uid in schedule.sources or s.op is SLICE or s.op is JOIN:
+        return set(), []
+    acc = schedule.accumulations.get(s.uid)
+    kept = not fresh or is_reduction(s) or acc is not None
+    if s.uid in schedule.places and kept and is_stored(schedule, s, level):
+        return set(), []
+    operands: Any = ()
+    if acc is not None:
+        operands = acc.epilogue_terms
+    elif s.op is EXPAND:
+        return set(starts(s.static["dims"])), []
+    elif s.op is not GATHER and not is_reduction(s):
+        operands = s.args
+    return set(), [a for a in operands if isinstance(a, Symbol)]
