@@ -57,9 +57,10 @@ class LeftGradients:
         return self._references() == self._given and not any(map(_needs_gradient, self._tensors))
 
     def _references(self) -> list[int]:
-        """To the memory, to each part of it and to the tensors; interpreters count differently: only equality tells.
+        """To the memory, to each part of it and to the tensors.
 
-        Whatever refers to them, other than this object, is somebody's who wants to keep the numbers.
+        Interpreters count differently: only equality tells. Whatever refers to them, other than this object, is
+        somebody's who wants to keep the numbers.
         """
         count = sys.getrefcount
         return [count(self._room), *map(count, self._views), *map(count, self._tensors)]

@@ -258,7 +258,7 @@ def _units_behind(schedule: Schedule, level: int, root: Any, known: dict[int, fr
 
 
 def _own_units(schedule: Schedule, level: int, s: Any, fresh: bool) -> tuple[set[int], list[Symbol]]:
-    """What a value itself adds, and the values that it is computed from here; a `fresh` one is not stored yet."""
+    """What a value itself adds, and what it is computed from here; a `fresh` one is not stored yet."""
     if not isinstance(s, Symbol) or not s.varying or s.uid in schedule.sources or s.op is SLICE or s.op is JOIN:
         return set(), []
     acc = schedule.accumulations.get(s.uid)
