@@ -255,7 +255,7 @@ class _Names:
         return Run(start, period, times, offsets, carried, begins)
 
     def _kinds(self, begin: int, length: int, first: int, last: int) -> np.ndarray:
-        """What the names in these repetitions are, a row for each: numbers that are the same in all repetitions."""
+        """What names are in these repetitions, a row for each: numbers that are the same in all of them."""
         turns = np.arange(first, last)[:, None]
         part = slice(begin + first * length, begin + last * length)
         numbers, offsets, sources = (a[part].reshape(-1, length) for a in (self.numbers, self.offsets, self.sources))
