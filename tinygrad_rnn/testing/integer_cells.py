@@ -34,7 +34,7 @@ INTEGERS: dict[str, Callable[..., Any]] = {
     "sum": lambda a, b: a + b.sum(axis=-1, keepdims=True),
     "most": lambda a, b: tr.max(a, axis=-1, keepdims=True) - b,
     "turned": lambda a, b: tr.flip(a, -1) + b[:, [1 % b.shape[1], 0, *range(2, b.shape[1])][: b.shape[1]]],
-    "joined": lambda a, b: tr.concat([a[:, 1:], b[:, :1]], axis=-1),
+    "joined": lambda a, b: tr.concat([a, b[:, :1]], axis=-1)[:, 1:],
     "bits": lambda a, b: (a & 13) - (6 | b),
     "other bits": lambda a, b: (a ^ -10) + ~b,
     "bits of truth values": lambda a, b: (a > b) + ((a < 3) ^ (b > 0)) * 2 + (a == b),
@@ -69,7 +69,7 @@ LOOK_UPS: dict[str, Callable[..., Any]] = {
     "a column": lambda c, f, i: f + c.table[i % ROWS, -1],
     "two axes": lambda c, f, i: f * c.table[i % ROWS, tr.flip(i, -1) % c.width],
     "around an axis": lambda c, f, i: f + c.cube[i[:, 0] % 2, :, i[:, -1] % c.width],
-    "the first and a part": lambda c, f, i: f - c.cube[i % 2 - 2, 1:].sum(axis=(1, 2)),
+    "the first and a part": lambda c, f, i: f - c.cube[i % 2 - 2, -1:].sum(axis=(1, 2)),
     "beside a constant": lambda c, f, i: f + (c.cube[i % 2, [[-1]], ::-1] * f[:, :, None]).sum(axis=1),
 }
 FLOATS: dict[str, Callable[..., Any]] = {
