@@ -274,7 +274,7 @@ def test_memory_of_a_step_grows_with_its_length():
     assert sizes[1] - sizes[0] > 350 * 64 * 128 * 4  # the outputs alone
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_results_end_to_end(tmp_path):
     assert "cells, 2 threads" in results.RUNS
     benchmark("results", "--quick", "--out", str(tmp_path), "--only", "recurrent", "stepper", "compile")

@@ -143,7 +143,7 @@ def test_random_programs_and_their_adjoints():
         check_random(seed, run_twin)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_many_random_programs_and_their_adjoints():
     for seed in range(60, 400):
         check_random(seed, run_twin)

@@ -385,7 +385,7 @@ def test_no_damage_ends_a_process(copied, kind, damage):
     ] or kind == "code"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_eight_processes_start_at_once_with_nothing(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(run, [tmp_path / "cache"] * 8))

@@ -178,7 +178,7 @@ print(statistics.median(b - a for a, b in itertools.pairwise(after)) / 10 / 2**2
 """
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_of_dropped_cells(tmp_path):
     """MiB for each cell: less than half of what a compilation leaves in Numba's engine, almost none from the disk.

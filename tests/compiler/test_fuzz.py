@@ -65,7 +65,7 @@ def test_compiled_programs(cell):
     check_compiled(cell)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @settings(max_examples=1000, suppress_health_check=CAREFREE)
 @given(random_cells(max_instructions=16))
 def test_many_programs_and_their_adjoints(cell):

@@ -103,7 +103,7 @@ def test_ctrl_c_in_first_calls(filled):
 
 
 @posix
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_ctrl_c_while_everything_is_compiled(tmp_path):
     names = ["peephole_lstm", "ugrnn", "odd_slices", "indrnn", "softmax_inside"]
     assert sum(run(INTERRUPTED, tmp_path / str(seed), seed, 3.0, *names) for seed in range(3)) >= 3

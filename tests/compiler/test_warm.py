@@ -82,7 +82,7 @@ print(*[made.name for made in compile_times.made if not made.loaded])
 
 
 @needs_jit
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_training_steps_compile_nothing_but_their_own_loops(tmp_path):
     env = os.environ | {"TINYGRAD_RNN_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
     warm = [sys.executable, "-m", "tinygrad_rnn.cache", "warm", "--dtypes", "float32", "--layers", "GRU"]

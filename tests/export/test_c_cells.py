@@ -112,7 +112,7 @@ def test_random_cells(tmp_path):
     require_equal(cases, tmp_path, "float64", 1e-12)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_more_random_cells(tmp_path):
     require_equal(random_ones("float32", range(100, 140)), tmp_path, "float32", 1e-6)
     cases = [*random_ones("float64", range(1000, 1060)), *ranked_ones("float64", range(100, 140))]

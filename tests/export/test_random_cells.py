@@ -33,7 +33,7 @@ def case(kind: str, seed: int):
 
 @pytest.mark.parametrize("kind", ["random", "ranked", "integers"])
 @pytest.mark.parametrize(
-    "seeds", [range(3), pytest.param(range(100, 125), marks=pytest.mark.slow)], ids=["few", "many"]
+    "seeds", [range(3), pytest.param(range(100, 125), marks=pytest.mark.exhaustive)], ids=["few", "many"]
 )
 @np.errstate(all="ignore")
 def test_random_cells(kind, seeds, tmp_path):

@@ -38,7 +38,9 @@ def test_a_difference_names_lines_and_the_command():
 
 @pytest.mark.slow
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names processors of this family")
-@pytest.mark.parametrize(("cpu", "features"), [("x86-64", ""), ("haswell", "+avx2,+fma,+avx")])
+@pytest.mark.parametrize(
+    ("cpu", "features"), [("x86-64", ""), pytest.param("haswell", "+avx2,+fma,+avx", marks=pytest.mark.exhaustive)]
+)
 def test_sources_do_not_depend_on_the_processor(cpu, features, tmp_path):
     code = "from tests.golden import *; print(*[difference(path(n).read_text('utf-8'), generate(n), n) for n in ALL])"
     env = os.environ | {"NUMBA_CPU_NAME": cpu, "NUMBA_CPU_FEATURES": features, "TINYGRAD_RNN_CACHE": str(tmp_path)}

@@ -59,7 +59,7 @@ def test_options_of_layers(layer, call, training):
     check_layer(layer, (call[0], call[1], "final", call[3]), training)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @MORE
 @given(layers(kinds=(nn.RNN, nn.LSTM, nn.GRU), noise=NOISE), calls(), st.booleans())
 def test_all_options_of_layers(layer, call, training):

@@ -15,11 +15,8 @@ def growth(steps: int, warm_up: int) -> tuple[float, int]:
     return float(found[1]), int(found[2])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("steps", "warm_up"), [(5_000, 2_000), pytest.param(20_000, 4_000, marks=pytest.mark.exhaustive)]
-)
-def test_memory_is_flat_while_shapes_options_and_settings_change(steps, warm_up):
-    percent, alive = growth(steps, warm_up)
+@pytest.mark.exhaustive
+def test_memory_is_flat_while_shapes_options_and_settings_change():
+    percent, alive = growth(20_000, 4_000)
     assert percent < 2
     assert alive == 0

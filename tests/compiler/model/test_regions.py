@@ -397,7 +397,7 @@ def test_random_functions_and_their_gradients_in_machine_code(case):
     check(function, *arrays, native=True)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @settings(max_examples=20, deadline=None)
 @given(functions())
 def test_many_random_functions_and_their_gradients_in_machine_code(case):

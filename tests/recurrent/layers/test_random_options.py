@@ -102,7 +102,7 @@ def test_both_roads_agree(drawn):
     check(drawn)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(layer_calls())
 def test_both_roads_agree_in_many_cases(drawn):
