@@ -208,14 +208,13 @@ class Optimizer:
 
     def flat_buffers(self) -> list[tuple[dict[str, Any], Bucket]]:
         """The buffers of all parameters, each with its group; parameters are moved there now, if need be."""
-        if self._buckets is None or not self.is_laid_out(self._buckets):
-            self._lay_out()
-        return [(group, bucket) for group, buckets in self._buckets or () for bucket in buckets]
+        return [(group, bucket) for group, buckets in self.layout for bucket in buckets]
 
     @property
     def layout(self) -> list[tuple[dict[str, Any], list[Bucket]]]:
-        """The groups with their buffers, a new list whenever parameters are moved."""
-        self.flat_buffers()
+        """The groups with their buffers, a new list whenever parameters are moved; they are now, if need be."""
+        if self._buckets is None or not self.is_laid_out(self._buckets):
+            self._lay_out()
         return self._buckets or []
 
     def is_laid_out(self, layout: list[tuple[dict[str, Any], list[Bucket]]]) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -45,11 +46,11 @@ class Runner:
             self._pool = Pool(program)
         except CompileError as error:
             self.why = str(error)
-        self._tests: list[tuple] = []  # places of values, (number of an input or None, uid), and the function of them
+        self._tests: list[tuple[list, Callable[..., Any]]] = []  # of arguments
         self._computed: list[Check] = []
         for check in program.checks:
             if all(s.leaf is not None for s in check.symbols):
-                self._tests.append((*[(index.get(s.uid), s.uid) for s in check.symbols], check.test))
+                self._tests.append(([(index.get(s.uid), s.uid) for s in check.symbols], check.test))
             else:
                 self._computed.append(check)
         wanted = tuple([s for check in self._computed for s in check.symbols])
@@ -79,12 +80,8 @@ class Runner:
 
     def check(self, inputs: Sequence[np.ndarray], captured: Mapping[int, np.ndarray]) -> None:
         """Raise what the tape raises where a value is out of range."""
-        for (i, uid), *others, test in self._tests:
-            first = captured[uid] if i is None else inputs[i]
-            if others:
-                test(first, *[captured[uid] if i is None else inputs[i] for i, uid in others])
-            else:
-                test(first)
+        for places, test in self._tests:
+            test(*[captured[uid] if i is None else inputs[i] for i, uid in places])
         if self._computed:
             if any(a.shape != s.shape for a, s in zip(inputs, self.program.inputs)):
                 raise ValueError("integers that are computed can be tested for single batches only")
