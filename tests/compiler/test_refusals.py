@@ -246,10 +246,14 @@ def mask_times_an_array_of_float64(cell, x, h):
     return result(x + ((h > 0) * np.full(4, 0.5)).astype("float32"))  # here
 
 
-@refused("bitwise_and.*wanted an operation that is exact on floats; cast integers")
-def bits_of_two_integers(cell, x, h):
-    n = (h * 10).astype("int64")
-    return result(x + (n & (n + 1)))  # here
+@tr.primitive(lowering=tr.Lowering("elementwise", "{0} + {0}"))
+def doubled(x):
+    return x + x
+
+
+@refused("doubled.*wanted an operation that is exact on floats; cast integers")
+def integers_in_an_operation_of_a_users(cell, x, h):
+    return result(x + doubled((h * 10).astype("int64")))  # here
 
 
 @refused(r"matmul.*wanted a time-varying value \(B, K\) times a matrix \(K, N\)")

@@ -12,6 +12,7 @@ import pytest
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.export.c.functions import TEXTS, Dialect
+from tinygrad_rnn.ops.compare import shared_bits
 
 from .c_library import COMPILER, WARNINGS, compiled, needs_compiler, run
 
@@ -25,6 +26,7 @@ EXACT = {
     "softplus": lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
     "abs": np.abs, "round": np.rint, "floor": np.floor,
 }  # fmt: skip
+BINARY = ("power", "max", "min", "bits_of_both")
 
 
 def library(folder, dtype, *options):
@@ -33,8 +35,8 @@ def library(folder, dtype, *options):
     dialect.used |= set(TEXTS)
     lines = ["#include <stdint.h>", "#include <string.h>", "#include <math.h>", dialect.functions()]
     pointers, real = "const {0} *restrict x, const {0} *restrict w, {0} *restrict y, long n", dialect.real
-    for name in (*EXACT, "power", "max", "min"):
-        args = "x[i], w[i]" if name in ("power", "max", "min") else "x[i]"
+    for name in (*EXACT, *BINARY):
+        args = "x[i], w[i]" if name in BINARY else "x[i]"
         lines.append(f"void do_{name}({pointers.format(real)}) {{ (void)w; for (long i = 0; i < n; i++) "
                      f"y[i] = m_{name}({args}); }}")  # fmt: skip
     source = folder / f"{dtype}.c"
@@ -81,12 +83,15 @@ def test_within_four_units(tmp_path, dtype):
         base, exponent = np.exp(rng.uniform(-5, 5, 2000)).astype(dtype), rng.uniform(-8, 8, 2000).astype(dtype)
         assert ulps(apply(loaded, "power", base, exponent), base.astype(np.longdouble) ** exponent).max() < 4
         np.testing.assert_array_equal(np.isnan(apply(loaded, "power", a, b)), np.isnan(a**b))
+        whole = [rng.integers(-(2**22), 2**22, 999).astype(dtype) for _ in "ab"]
+        np.testing.assert_array_equal(apply(loaded, "bits_of_both", *whole), shared_bits(*whole))
+        np.testing.assert_array_equal(apply(loaded, "bits_of_both", a, b), shared_bits(a, b))
         np.testing.assert_array_equal(apply(loaded, "max", a, b), np.maximum(a, b))
         np.testing.assert_array_equal(apply(loaded, "min", a, b), np.minimum(a, b))
     if dtype == "float32" and told:
         found = {int(n) for n in re.findall(r":(\d+):\d+: optimized: loop vectorized", told)}
         names = {re.search(r"do_(\w+)", lines[n - 1])[1] for n in found if "do_" in lines[n - 1]}
-        assert {*EXACT, "power", "max", "min"} - names == {"sin", "cos"}
+        assert {*EXACT, *BINARY} - names <= {"sin", "cos", "bits_of_both"}
 
 
 def exact_erf(x):

@@ -16,6 +16,7 @@ from tinygrad_rnn.kernels.simd.lanes import (
     vabs,
     vall,
     vany,
+    vbits,
     vbroadcast,
     vclamp,
     vcopysign,
@@ -46,12 +47,13 @@ from tinygrad_rnn.kernels.simd.lanes import (
     vstore_n,
     vsum,
 )
+from tinygrad_rnn.ops.compare import shared_bits
 
 from .jit import compiled, dtypes, needs_jit
 
 pytestmark = needs_jit
 
-SPECIAL = [0.0, -0.0, 1.0, -1.5, 2.5, 3.5, -0.5, np.inf, -np.inf, np.nan, 1e-40, 1e30]
+SPECIAL = [0.0, -0.0, 1.0, -1.5, 2.5, 3.5, -0.5, np.inf, -np.inf, np.nan, 1e-40, 1e30, 12345.0, -77.0]
 
 
 @st.composite
@@ -91,18 +93,20 @@ def binary(x, y, out):
     vstore(out, 14 * n, vselect((a > 0.0) | ~(b > 0.0), 1, 0))
     vstore(out, 15 * n, vselect((a > 0.0) ^ (b > 0.0), 1, 0))
     vstore(out, 16 * n, vselect(a > b, a, b))
+    vstore(out, 17 * n, vbits(a, b))
+    vstore(out, 18 * n, vbits(a, 6))
 
 
 @given(vectors(2))
 def test_binary_operations(pair):
     a, b = pair
-    out = np.full((17, a.size), np.nan, a.dtype)
+    out = np.full((19, a.size), np.nan, a.dtype)
     binary(a, b, out.reshape(-1))
     with np.errstate(all="ignore"):
         wanted = [
             a + b, a - b, a * b, a / b, np.minimum(a, b), np.maximum(a, b), np.copysign(a, b), a < b, a <= b,
             a > b, a >= b, a == b, a != b, (a > 0) & (b > 0), (a > 0) | ~(b > 0), (a > 0) ^ (b > 0),
-            np.where(a > b, a, b),
+            np.where(a > b, a, b), shared_bits(a, b), shared_bits(a, np.full_like(a, 6)),
         ]  # fmt: skip
     assert_same(out, np.array(wanted, a.dtype), but=(4, 5))
 

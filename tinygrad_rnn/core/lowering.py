@@ -57,8 +57,9 @@ class Lowering:
         static parameter that is a number. It may hold
 
         * numbers and ``INF``,
-        * the operators ``+ - * /``; ``vabs``, ``vfloor``, ``vround``, ``vmax``, ``vmin``; ``cos``, ``erf``, ``exp``,
-          ``expm1``, ``log``, ``log1p``, ``power``, ``sigmoid``, ``sin``, ``softplus``, ``sqrt``, ``tanh``,
+        * the operators ``+ - * /``; ``vabs``, ``vfloor``, ``vround``, ``vmax``, ``vmin``; ``arctan``, ``arctan2``,
+          ``cos``, ``erf``, ``exp``, ``expm1``, ``log``, ``log1p``, ``power``, ``sigmoid``, ``sin``, ``softplus``,
+          ``sqrt``, ``tanh``; ``vbits``, of two whole numbers the bits that both have,
         * comparisons, which give truth values, and ``& | ^ ~`` of those,
         * ``vselect(condition, a, b)``; ``vsplat(number, k)``, the number in all lanes of a vector.
     cost : int

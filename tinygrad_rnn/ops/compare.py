@@ -106,7 +106,15 @@ def _whole(name: str, *operands: Value) -> None:
             raise DTypeError(f"{name}: got {dtype}, wanted integers or bool; compare floats with a number first")
 
 
-# In a loop, integers are floats, whose bits come out by division; the bits of one operand have to be known.
+# In a loop, integers are floats. The bits that one shares with a number come out by division, which says between which
+# numbers they lie; those of two that vary in time are another matter, see compiler/frontend/bits.py.
+
+
+@primitive(lowering=lanes("vbits({0}, {1})", 12), saves=())
+def shared_bits(a: Value, b: Value) -> Value:
+    """``a & b`` of floats that are whole numbers; what a float may have rounded counts as 0."""
+    exact = [np.where(np.abs(x) < 2.0 ** (np.finfo(x.dtype).nmant + 1), x, 0).astype(np.int64) for x in (a, b)]
+    return (exact[0] & exact[1]).astype(a.dtype)
 
 
 def _shared_bits(a: Value, b: Value) -> Value:
@@ -130,12 +138,12 @@ def _shared_bits(a: Value, b: Value) -> Value:
 
 def _all_bits(a: Value, b: Value) -> Value:
     shared = _shared_bits(a, b)
-    return shared if shared is NotImplemented else a + b - shared
+    return shared if shared is NotImplemented else a + (b - shared)
 
 
 def _different_bits(a: Value, b: Value) -> Value:
     shared = _shared_bits(a, b)
-    return shared if shared is NotImplemented else a + b - 2 * shared
+    return shared if shared is NotImplemented else (a - shared) + (b - shared)
 
 
 def _turned_over(a: Value) -> Value:

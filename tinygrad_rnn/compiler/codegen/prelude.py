@@ -15,7 +15,7 @@ instead. ``args`` says where the arrays are, ``member`` which part of each step 
 import numpy as np
 
 from tinygrad_rnn.kernels.simd.lanes import (
-    integer, lane_mask, vabs, vbroadcast, veven, vfloor, vhmax, vhmin, vload, vload_n, vmax, vmin, vodd, vround,
+    integer, lane_mask, vabs, vbits, vbroadcast, veven, vfloor, vhmax, vhmin, vload, vload_n, vmax, vmin, vodd, vround,
     vselect, vsplat, vstore, vstore_n, vsum,
 )
 from tinygrad_rnn.kernels.gemm.extern import gemm2_part, gemm_part

@@ -30,18 +30,24 @@ from ...ops import (
 )
 from ...ops import max as max_of
 from ...ops import min as min_of
+from ...ops.compare import bitwise_and, bitwise_or, bitwise_xor, left_shift, right_shift
 from ...ops.elementwise import whole_quotient
+from ...ops.power import power
 from ..ir.heads import base_of
 from ..ir.infer import infer
 from ..ir.program import Check
 from ..ir.program_ops import ADD, CONSTANT, LOOKUP, MULTIPLY, NEGATIVE, RESHAPE_ROW, SUBTRACT, SUM
 from ..ir.symbol import BATCH, Symbol, location
+from . import bits
 from .any_rank import AnyRank
 
 Range = tuple[float, float]
 ANY: Range = (-math.inf, math.inf)
 REMAINDER, FLOOR_DIVIDE, WHERE = remainder.op, floor_divide.op, where.op
 ABSOLUTE, MAXIMUM, MINIMUM, SIGN = absolute.op, maximum.op, minimum.op, sign.op
+DIVISIONS, SHIFTS = (REMAINDER, FLOOR_DIVIDE), (left_shift.op, right_shift.op)
+BITS = (bitwise_and.op, bitwise_or.op, bitwise_xor.op)
+OWN = (*DIVISIONS, *SHIFTS, *BITS, power.op)  # which are of integers something else than of floats
 STRUCTURE = ("reshape", "transpose", "broadcast", "slice", "split", "concat", "pad")
 
 
@@ -145,7 +151,7 @@ class Integers(AnyRank):
     def gives_integers(self, op: Any, kind: str, args: tuple, static: dict) -> bool:
         """Whether an operation whose operands that vary in time are truth values counts with them."""
         kinds = {a.dtype.kind for a in args if isinstance(a, Symbol) and a.varying}
-        if kinds != {"b"} or (kind not in ("elementwise", "reduce") and op not in (REMAINDER, FLOOR_DIVIDE)):
+        if kinds != {"b"} or (kind not in ("elementwise", "reduce") and op not in OWN):
             return False
         return infer(op, args, static, self.stand_in)[1].kind in "iu"
 
@@ -156,7 +162,7 @@ class Integers(AnyRank):
 
     def of_integers(self, op: Any, kind: str, args: tuple, static: dict) -> Any:
         """An operation of which an operand that varies in time is integers, or which counts with truth values."""
-        if op in (REMAINDER, FLOOR_DIVIDE) or kind == "elementwise":
+        if op in OWN or kind == "elementwise":
             return self._integer_elementwise(op, args, static)
         if kind in STRUCTURE:
             floats = kind == "concat" and any(isinstance(a, Symbol) and a.dtype.kind == "f" for a in args)
@@ -201,14 +207,14 @@ class Integers(AnyRank):
         if dtype.kind == "f":
             if dtype != self.dtype:
                 self.fail(op, args, f"{self.dtype}, not {dtype}; cast integers to {self.dtype} with .astype()")
-            if op in (REMAINDER, FLOOR_DIVIDE):
+            if op in DIVISIONS:
                 return self.record(op, self._as_floats(args), static)
             return self._ranked_elementwise(op, args, static)
-        if dtype.kind in "iu" and op not in RANGES and op not in (REMAINDER, FLOOR_DIVIDE):
+        if dtype.kind in "iu" and op not in RANGES and op not in OWN:
             self.fail(op, args, f"an operation that is exact on floats; cast integers to {self.dtype} with .astype()")
         if dtype.kind in "iu":
             args = tuple(a if op is WHERE and i == 0 else self.counted(a) for i, a in enumerate(args))
-        if op in (REMAINDER, FLOOR_DIVIDE):
+        if op in OWN:
             self._refuse_long(op, args)
         args = tuple(self._exact(a) for a in args)
         rows = tuple(map(self._exact_row, self.rows_for(op, args, shape), args))
@@ -218,8 +224,8 @@ class Integers(AnyRank):
             self.ranges.update({a.uid: found for a, found in zip(rows, known) if a.dtype.kind != "b"})
         if dtype.kind == "b":
             return self.shaped(self._rule_elementwise(op, rows, static), shape[1:])
-        if op in (REMAINDER, FLOOR_DIVIDE):
-            row, found = self._quotient(op, *rows)
+        if op in OWN:
+            row, found = self._of_own(op, rows, dtype)
         else:
             row = self._rule_elementwise(op, rows, static)
             found = RANGES[op](*map(self.range_of, rows))
@@ -252,10 +258,23 @@ class Integers(AnyRank):
                 return type(source) is np.ndarray and low <= tensor.data.min() and tensor.data.max() <= high
         return False
 
-    def _quotient(self, op: Any, a: Any, b: Any) -> tuple[Symbol, Range]:
-        """Rows of a // b or of a % b, both 0 where b is; and between which numbers they lie."""
+    def _of_own(self, op: Any, args: tuple, dtype: np.dtype) -> tuple[Symbol, Range]:
+        """The row of a quotient, of bits or of a power, and between which numbers it lies."""
         one = self.zero((BATCH, 1)) + 1.0
-        a, b = (x if isinstance(x, Symbol) else one * float(x) for x in (a, b))
+        a, b = (x if isinstance(x, Symbol) else one * float(x) for x in args)
+        if op in DIVISIONS:
+            return self._quotient(op, a, b)
+        known = self.range_of(a), self.range_of(b)
+        if op is power.op:  # the tape says what it thinks of negative exponents
+            row: Any = bits.power(a, self.within(b, (0.0, self.limits(np.int64)[1])))
+        elif op in SHIFTS:
+            row = bits.shifted(a, b, 8 * dtype.itemsize, left=op is left_shift.op)
+        else:
+            row = bits.combined(op, a, b)
+        return self.detach(row), bits.range_of(op, *known)
+
+    def _quotient(self, op: Any, a: Symbol, b: Symbol) -> tuple[Symbol, Range]:
+        """Rows of a // b or of a % b, both 0 where b is; and between which numbers they lie."""
         of_a, of_b = self.range_of(a), self.range_of(b)
         nowhere = equal(b, 0.0)
         q, r = whole_quotient(a, where(nowhere, 1.0, b))

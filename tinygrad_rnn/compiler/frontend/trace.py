@@ -28,7 +28,7 @@ from ..ir.infer import infer
 from ..ir.program import Captured, Shapes, StepProgram, expression_key
 from ..ir.program_ops import BROADCAST, CONSTANT, PICK, RESHAPE, ZERO, is_ours
 from ..ir.symbol import BATCH, Symbol, location
-from .integers import FLOOR_DIVIDE, REMAINDER, Integers
+from .integers import DIVISIONS, OWN, Integers
 
 OPEN = ("elementwise", "reduce")  # kinds of lowerings that say all there is to know of an operation
 
@@ -235,12 +235,14 @@ class Trace(Integers):
         kind = op.lowering.kind if op.lowering is not None else ""
         integers = any(isinstance(a, Symbol) and a.varying and a.dtype.kind in "iu" for a in lifted)
         integers = integers or self.gives_integers(op, kind, lifted, static)
-        if integers and op in (REMAINDER, FLOOR_DIVIDE):  # of which the record says what they are for floats
+        if integers and op in DIVISIONS:  # of which the record says what they are for floats
             return self.of_integers(op, kind, lifted, static)
         if op.lowering is not None and op.lowering.decompose is not None:
             parts = self._decompose(op, lifted, static)
             if parts is not NotImplemented:
                 return parts
+        if integers and op in OWN:
+            return self.of_integers(op, kind, lifted, static)
         known = kind in self.RULES or kind in self.RANKED
         if not known or (kind not in OPEN and not is_ours(op)):
             self.refuse_for(

@@ -8,7 +8,7 @@ from typing import Any
 from ...compiler.ir.lane_language import COMPARISONS, LOGIC, Apply, Input, Number, Static, Tree
 from .functions import Dialect
 
-RENAMED = {"vabs": "abs", "vfloor": "floor", "vround": "round", "vmax": "max", "vmin": "min"}
+RENAMED = {"vabs": "abs", "vfloor": "floor", "vround": "round", "vmax": "max", "vmin": "min", "vbits": "bits_of_both"}
 
 
 def printed(tree: Tree, operands: Sequence[str], static: Mapping[str, Any], dialect: Dialect) -> str:

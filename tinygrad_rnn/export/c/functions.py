@@ -36,6 +36,10 @@ TEXTS: dict[str, str] = {
     return x > C(-2147483649.0) && x < C(2147483648.0) ? (int32_t)x : 0;
 }""",
     "index": "int32_t F_index(REAL x, int32_t n) { return x >= C(0.0) && x < (REAL)n ? (int32_t)x : 0; }",
+    "bits_of_both": """REAL F_bits_of_both(REAL a, REAL b) {
+    const REAL c = F_select(F_mask(F_abs(a) < WHOLE), a, C(0.0)), d = F_select(F_mask(F_abs(b) < WHOLE), b, C(0.0));
+    return (REAL)((int64_t)c & (int64_t)d);
+}""",
     "round": """REAL F_round(REAL x) {
     const REAL a = F_abs(x), r = (a + TWO_TO_FRACTION) - TWO_TO_FRACTION;
     return F_copysign(F_select(F_mask(a < TWO_TO_FRACTION), r, a), x);
@@ -264,6 +268,7 @@ class Dialect:
             "LN2_LOW": self._picked("_LN2_LOW"),
             "MAGIC": 1.5 * 2.0**fraction + bias,
             "TWO_TO_FRACTION": 2.0**fraction,
+            "WHOLE": 2.0 ** (fraction + 1),
             "BIAS": bias,
             "EXP_LEAST": -104.0 if self.single else -746.0,
             "EXP_MOST": 89.0 if self.single else 710.0,

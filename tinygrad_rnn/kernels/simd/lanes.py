@@ -317,6 +317,28 @@ vcopysign = _binary(
 
 
 @intrinsic
+def vbits(typingctx, a, b):
+    """The bits that two whole numbers share, ``a & b``, as in two's complement.
+
+    For numbers that a float may have rounded, 2 ** 24 in float32 and 2 ** 53 in float64, and for what is none, 0.
+    """
+    vec = vec_of(a, b)
+    if vec is None or isinstance(a, Mask) or isinstance(b, Mask):
+        return None
+
+    def codegen(context, builder, sig, args):
+        most = constant(vec.llvm, 2.0 ** (float_layout(vec)[0] + 1))
+        whole = []
+        for x, given in zip(args, sig.args):
+            x = as_vec(context, builder, x, given, vec)
+            small = builder.fcmp_ordered("<", call_intrinsic(builder, "fabs", [x]), most)
+            whole.append(builder.fptosi(builder.select(small, x, constant(vec.llvm, 0.0)), vec.llvm_int))
+        return builder.sitofp(builder.and_(*whole), vec.llvm)
+
+    return vec(a, b), codegen
+
+
+@intrinsic
 def vclamp(typingctx, v, low, high):
     """Clamp v to [low, high], which are not NaN; a NaN in v stays. Cheaper than `vmin` and `vmax`."""
     vec = vec_of(v, low, high)
