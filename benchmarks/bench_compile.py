@@ -22,20 +22,22 @@ from pathlib import Path
 
 from . import harness
 from .cases import BUILTIN, CELLS, Shape
+from .head_cells import HEAD_CELLS
 
 FIRST = "rnn"  # meets the library
 TIMES = (10, 100, 1000)
 BATCH, INPUT, HIDDEN = 4, 16, 32
+HEADS, SIZE = 4, 16  # of cells with heads
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = harness.options(__name__, __doc__, repeats=1)
-    names = [*BUILTIN, *CELLS]
+    names = [*BUILTIN, *CELLS, *HEAD_CELLS]
     parser.add_argument("--cells", nargs="+", choices=names, metavar="CELL", help=", ".join(names))
     parser.add_argument("--times", type=int, nargs="+", metavar="T", help=f"default: {TIMES}, with --quick 10")
     parser.add_argument("--child", action="store_true", help="measure in this process, print seconds")
     args = harness.parse(parser, argv)
-    cells = args.cells or (["lstm"] if args.quick else ["lstm", "gru", "peephole", "layernorm"])
+    cells = args.cells or (["lstm"] if args.quick else ["lstm", "gru", "peephole", "layernorm", "mlstm"])
     times = args.times or (TIMES[:1] if args.quick else TIMES)
     if args.child:
         print(json.dumps(child(cells, times[0])))
@@ -100,11 +102,14 @@ def child(cells: Sequence[str], T: int) -> dict[str, float]:
     import numba  # noqa: F401
 
     seconds = {"import numba": time.perf_counter() - start}
-    from . import sides
+    from . import bench_heads, sides
 
     sides.tr.set_num_threads(1)
     for name in cells:
-        side = sides.ours(name, Shape(T, BATCH, INPUT, HIDDEN))
+        if name in HEAD_CELLS:
+            side = bench_heads.our_side(name, bench_heads.Heads(T, BATCH, HEADS, SIZE))
+        else:
+            side = sides.ours(name, Shape(T, BATCH, INPUT, HIDDEN))
         first, second = (_time(side.train) for _ in range(2))
         seconds[name] = first - second
     return seconds

@@ -193,6 +193,13 @@ GOALS: tuple[Callable[[dict[str, list[Row]]], Verdict | None], ...] = (
     lambda rows: _least(
         "a recurrent policy acts and learns, and sb3-contrib", rows.get("policy", []), _to("sb3"), 3.0, lambda row: "",
     ),
+    *(
+        lambda rows, other=other, bound=bound: _least(
+            f"writing symbols from an LSTM, one row, and {name}",
+            [row for row in rows.get("decoding", []) if row["rows"] == 1], _to(other), bound, lambda row: "",
+        )
+        for other, bound, name in (("torch", 20.0, "PyTorch's loop"), ("steps", 1 / 1.3, "a stepper's steps"))
+    ),
     lambda rows: _least(
         "charlm with two processes, and with one", rows.get("ranks", []), lambda row: row["speed"], 1.7, lambda row: "",
     ),

@@ -26,6 +26,7 @@ RUNS: dict[str, tuple[str, ...]] = {  # name of the run: benchmark and options
     "lengths": ("lengths", "--cells", "lstm", "--repeats", "9"),
     "stepper": ("stepper",),
     "rtrl": ("rtrl",),
+    "decoding": ("decoding", "--threads", "1"),
     "export": ("export",),
     "memory": ("memory",),
     "compile": ("compile",),

@@ -57,6 +57,11 @@ SECTIONS = {
         "A step with its gradients, called from Python: `ours` is `nn.RTRL(cell)`, `eager` the same on NumPy; `step` "
         "is a step of a stepper, without gradients.",
     ),
+    "decoding": (
+        "A network that reads what it writes",
+        "200 symbols of 65 from an LSTM(128), one text unless said. `ours` is `nn.Decoder.generate`; `steps` are as "
+        "many calls of the layer's stepper, without embedding, logits and draws; PyTorch runs a loop in Python.",
+    ),
     "export": (
         "Exported C, batch size 1",
         "A thousand steps: `c` is the header of `tr.export.to_c`, compiled with `-O3 -march=native`, `kernel` our own "
