@@ -156,6 +156,16 @@ def _of_heads(other: str, bound: float) -> Callable[[dict[str, list[Row]]], Verd
     )  # fmt: skip
 
 
+DECODING = {"torch": 20.0, "steps": 1 / 1.3}  # symbols from an LSTM, one row
+
+
+def _of_decoding(other: str, bound: float) -> Callable[[dict[str, list[Row]]], Verdict | None]:
+    return lambda rows: _least(
+        f"writing symbols from an LSTM, and {'PyTorch' if other == 'torch' else 'the steps of a stepper'}",
+        [row for row in rows.get("decoding", []) if row["rows"] == 1], _to(other), bound, lambda row: "",
+    )  # fmt: skip
+
+
 def _of_run(other: str, bound: float) -> Callable[[dict[str, list[Row]]], Verdict | None]:
     """What runs many steps in one call, or else a step called from Python."""
     return lambda rows: _least(
@@ -193,13 +203,7 @@ GOALS: tuple[Callable[[dict[str, list[Row]]], Verdict | None], ...] = (
     lambda rows: _least(
         "a recurrent policy acts and learns, and sb3-contrib", rows.get("policy", []), _to("sb3"), 3.0, lambda row: "",
     ),
-    *(
-        lambda rows, other=other, bound=bound: _least(
-            f"writing symbols from an LSTM, one row, and {name}",
-            [row for row in rows.get("decoding", []) if row["rows"] == 1], _to(other), bound, lambda row: "",
-        )
-        for other, bound, name in (("torch", 20.0, "PyTorch's loop"), ("steps", 1 / 1.3, "a stepper's steps"))
-    ),
+    *(_of_decoding(other, bound) for other, bound in DECODING.items()),
     lambda rows: _least(
         "charlm with two processes, and with one", rows.get("ranks", []), lambda row: row["speed"], 1.7, lambda row: "",
     ),

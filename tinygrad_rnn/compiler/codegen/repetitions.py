@@ -215,6 +215,9 @@ class _Names:
         of_tokens = lambda values: np.array([values[name] for name in self.tokens], np.int64)
         self.numbers, self.offsets, self.last_read = map(of_tokens, (numbers, offsets, last_read))
         self.sources = of_tokens({name: self.defined.get(name, -1) for name in numbers})  # where they are defined
+        # for each part, up to where values that it defines are read
+        until = np.where(self.sources == np.arange(len(self.tokens)), self.last_read, -1)
+        self.read_until = np.array([until[i:j].max(initial=-1) for i, j in zip(self.begins, self.begins[1:])])
 
     def _template(self, name: str) -> str:
         """The code of an offset without what may differ between repetitions."""
@@ -228,6 +231,8 @@ class _Names:
     def run(self, start: int, period: int, times: int, least: int) -> Run | None:
         """The longest run from this part on whose names agree."""
         begin, length = self.begins[start], self.begins[start + period] - self.begins[start]
+        if self.read_until[start : start + period].max() >= begin + length * times:
+            return None  # of the first repetition something is read behind all of them
         # the second repetition says what each name is: the first has to fit, later ones have to agree
         first, second = self._kinds(begin, length, 0, 2)
         before = second // KIND == BEFORE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -49,7 +51,8 @@ class Sizes(NamedTuple):
         return self.row([width]) if buffer is None else self.ld(buffer)
 
     def part_at(self, buffer: Buffer, index: int) -> int:
-        return sum(self.part(p) for p in buffer.parts[:index])
+        """Where a part of a row begins."""
+        return _part_starts(tuple(buffer.parts), self.lanes)[index]
 
     def elements(self, buffer: Buffer, time: int, batch: int) -> int:
         if buffer.kind is BufferKind.PARTIAL_SUM:
@@ -61,6 +64,11 @@ class Sizes(NamedTuple):
             BufferKind.EXTERNAL: time,
         }.get(buffer.kind, 1)
         return slots * batch * self.ld(buffer)
+
+
+@functools.lru_cache(maxsize=64)  # a buffer with a thousand parts is asked for each of them
+def _part_starts(widths: tuple[int, ...], lanes: int) -> list[int]:
+    return list(accumulate((-(-width // lanes) * lanes for width in widths), initial=0))
 
 
 def log2_rows_per_sum(batch: int) -> int:

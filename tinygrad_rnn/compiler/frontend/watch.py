@@ -53,6 +53,7 @@ class watching(recording):
         self.calling: Any = None
         numba: Any = sys.modules.get("numba")
         self.numba = os.path.dirname(numba.__file__) + os.sep if numba is not None else _COMPILER
+        self.rooms: dict[types.CodeType, str] = {}  # whose code it is
         self.compiling: types.FrameType | None = None  # Numba, a user's function: what it runs is not the step's
         trace.makes_array = lambda: self.calling is np.zeros
 
@@ -84,29 +85,44 @@ class watching(recording):
             if event == "return" and frame is self.compiling:
                 self.compiling = None
             return
-        if frame.f_code.co_filename.startswith(_COMPILER):
+        if event == "return":
             return
-        if event == "call" and frame.f_code.co_filename.startswith(self.numba):
-            self.compiling = frame
+        code = frame.f_code
+        room = self.rooms.get(code)
+        if room is None:  # it is asked for thousands of times
+            room = self.rooms[code] = self._room(code.co_filename)
+        if room == "compiler":
             return
         if event == "call":
-            self.codes[frame.f_code] = frame.f_globals
+            if room == "numba":
+                self.compiling = frame
+            else:
+                self.codes[code] = frame.f_globals
         elif event == "c_call":
             self.calling = function
-            owner = getattr(function, "__self__", None)
-            of_owner = getattr(owner, "__module__", None) or type(owner).__module__  # as of an open file
-            module = getattr(function, "__module__", None) or of_owner
-            what = IMPURE.get(module) if isinstance(module, str) else None
-            if module == "datetime" and function.__name__ in NOW:
-                what = IMPURE["time"]
-            if module == "decimal" and function.__name__ in ("getcontext", "localcontext"):
-                what = "asks for the decimal context"
-            if module == "_thread" and function.__name__ in THREADS:
-                what = "asks which thread runs it"
-            if what is not None and not frame.f_code.co_filename.startswith(_PACKAGE):
+            what = _impurity(function) if room != "package" else None
+            if what is not None:
                 self.trace.give_up(self.trace.IMPURE.format(what=what, where=location()))
-        elif event in ("c_return", "c_exception"):
+        else:
             self.calling = None
+
+    def _room(self, file: str) -> str:
+        rooms = ("compiler", _COMPILER), ("numba", self.numba), ("package", _PACKAGE)
+        return next((room for room, folder in rooms if file.startswith(folder)), "elsewhere")
+
+
+def _impurity(function: Any) -> str | None:
+    """What a function in C does that another call of it would do again."""
+    owner = getattr(function, "__self__", None)
+    of_owner = getattr(owner, "__module__", None) or type(owner).__module__  # as of an open file
+    module = getattr(function, "__module__", None) or of_owner
+    if module == "datetime" and function.__name__ in NOW:
+        return IMPURE["time"]
+    if module == "decimal" and function.__name__ in ("getcontext", "localcontext"):
+        return "asks for the decimal context"
+    if module == "_thread" and function.__name__ in THREADS:
+        return "asks which thread runs it"
+    return IMPURE.get(module) if isinstance(module, str) else None
 
 
 # ---- what tensors tell meanwhile

@@ -155,16 +155,19 @@ class Plan:
 
         read = [s for s in reachable(roots, lambda s: [] if forward(s) else s.varying_operands) if forward(s)]
         saved: dict[int, Symbol] = {}
+        known = set(available)
         # operands first, so that what is computed from saved values is priced as such
         for s in sorted(read, key=lambda s: s.uid):
             if s.uid in available or not s.varying:
                 continue
-            if _cost(s, available | set(saved), SAVE_ABOVE) > SAVE_ABOVE:
-                for a in _narrow_operands(s, available):  # they take less room than what they are repeated to
-                    if _cost(a, available | set(saved), CHEAP) > CHEAP:
+            if _cost(s, known, SAVE_ABOVE) > SAVE_ABOVE:
+                for a in _narrow_operands(s, known):  # they take less room than what they are repeated to
+                    if _cost(a, known, CHEAP) > CHEAP:
                         saved[a.uid] = a
-            if _cost(s, available | set(saved), SAVE_ABOVE) > SAVE_ABOVE:
+                        known.add(a.uid)
+            if _cost(s, known, SAVE_ABOVE) > SAVE_ABOVE:
                 saved[s.uid] = s
+                known.add(s.uid)
         return saved
 
     def _schedule_reverse(self) -> None:
