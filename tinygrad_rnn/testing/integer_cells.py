@@ -88,6 +88,7 @@ FLOATS: dict[str, Callable[..., Any]] = {
     "running products": lambda c, f, g: tr.cumprod(f + c.v, axis=-1) * tr.cumprod(tr.relu(g), axis=1),
     "running sums": lambda c, f, g: tr.cumsum(f * c.v, axis=-1) + tr.diff(tr.concat([g, f[:, :1]], axis=-1), axis=-1),
     "share": lambda c, f, g: f * (g > c.v).astype(f.dtype).mean(axis=-1, keepdims=True) + (f > g).sum(axis=1)[:, None],
+    "beside nothing": lambda c, f, g: tr.concat([f[:, :0], g * c.v], axis=-1) + f[:, 1:1].sum(axis=-1, keepdims=True),
     "powers": lambda c, f, g: f**3 - g**2 * c.v,
 }
 CHOICES = {

@@ -28,12 +28,13 @@ from ..ir.infer import infer
 from ..ir.program import Captured, Shapes, StepProgram, expression_key
 from ..ir.program_ops import BROADCAST, CONSTANT, PICK, RESHAPE, ZERO, is_ours
 from ..ir.symbol import BATCH, Symbol, location
-from .integers import DIVISIONS, OWN, Integers
+from .empty import Empty, is_empty
+from .integers import DIVISIONS, OWN
 
 OPEN = ("elementwise", "reduce")  # kinds of lowerings that say all there is to know of an operation
 
 
-class Trace(Integers):
+class Trace(Empty):
     """The recorder of one program: makes its symbols, each expression once.
 
     Parameters
@@ -150,7 +151,7 @@ class Trace(Integers):
             tensor = Tensor(array.astype(self.dtype) if array.dtype.kind == "f" else array)
         shape = self.symbolic(tensor.shape)
         if shape[:1] == (BATCH,) and not (isinstance(value, Tensor) and self.owned(value)):
-            return self._made_for_the_batch(tensor.data)
+            return self.same_in_all_rows(tensor.data)
         symbol = self.leaf("invariant", len(self.captured), shape, tensor.dtype, False)
         self.captured[id(value)] = Captured(value, tensor, symbol)
         return symbol
@@ -163,12 +164,14 @@ class Trace(Integers):
             self.captured[id(number)] = Captured(number, tensor, symbol)
         return self.captured[id(number)].symbol
 
-    def _made_for_the_batch(self, array: np.ndarray) -> Symbol:
+    def same_in_all_rows(self, array: np.ndarray) -> Symbol:
         """The symbol of a tensor (B, ...) that the step itself has made, such as zeros: all rows are alike."""
         # equal rows may hold NaN, which differs from itself
         row = array[:1]
+        if not array.size and array.dtype.kind in "iub":
+            return self.empty(self.symbolic(array.shape), array.dtype)
         if array.ndim > 2:
-            return self.shaped(self._made_for_the_batch(array.reshape(len(array), -1)), array.shape[1:])
+            return self.shaped(self.same_in_all_rows(array.reshape(len(array), -1)), array.shape[1:])
         if not ((array == row) | ((array != array) & (row != row))).all():
             self.refuse_for(
                 f"a tensor with a row for each batch row, made inside the step, at {location()}: the rows differ; "
@@ -182,6 +185,8 @@ class Trace(Integers):
             )
         if array.dtype.kind not in "fb":
             array = row = row.astype(self.dtype)
+        if not array.size:
+            return self.empty(self.symbolic(array.shape), array.dtype)
         zero = self.zero(array.shape)
         if array.ndim == 1 or row.shape[1] == 1 or (row == row[0, 0]).all():
             row = row.reshape(-1)[:1].item()
@@ -233,6 +238,8 @@ class Trace(Integers):
         if wide and not any(isinstance(a, Tensor) and a.dtype.kind == "f" for a in args):  # the array's dtype counts
             self.fail(op, lifted, f"an array of {self.dtype} beside tensors that are no floats")
         kind = op.lowering.kind if op.lowering is not None else ""
+        if any(map(is_empty, lifted[1:] if kind == "lookup" else lifted)):
+            return self.of_empty(op, lifted, static)
         integers = any(isinstance(a, Symbol) and a.varying and a.dtype.kind in "iu" for a in lifted)
         integers = integers or self.gives_integers(op, kind, lifted, static)
         if integers and op in DIVISIONS:  # of which the record says what they are for floats
