@@ -96,11 +96,8 @@ class NoFeatures(nn.Cell):
 
     def step(self, x, s):
         x, e = x
-        h = (
-            tr.tanh(x @ self.w + s["h"])
-            + e.sum(-1, keepdims=True)
-            + s["m"].sum((1, 2))[:, None] * s["e"].sum(-1)[:, None]
-        )
+        nothing = e.sum(-1, keepdims=True) + s["m"].sum((1, 2))[:, None] * s["e"].sum(-1)[:, None]
+        h = tr.tanh(x @ self.w + s["h"]) + nothing
         m = tr.expand_dims(h[:, :2], 2)[:, :, :0] * 3.0
         return (h, s["e"], s["m"] * 2.0, e[:, None]), {"h": h, "e": s["e"], "m": m}
 

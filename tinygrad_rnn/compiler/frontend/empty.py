@@ -27,6 +27,8 @@ def is_empty(value: Any) -> bool:
 class Empty(Integers):
     """Rules for values without elements."""
 
+    same_in_all_rows: Any
+
     def empty(self, shape: tuple, dtype: Any) -> Symbol:
         """The value of this shape, which has an axis of length 0."""
         row = self.make(ZERO, (), {"shape": (BATCH, 0)}, (BATCH, 0), self.dtype)
@@ -39,12 +41,10 @@ class Empty(Integers):
         """An operation with an operand that has no elements; what the tape refuses is refused by `infer`."""
         found = infer(op, args, static, self.stand_in)
         if isinstance(found, list):
-            return tuple(self._result(op, args, static, s, d, i) for i, (s, d) in enumerate(found))
+            return tuple([self._result(op, args, static, *part, number=i) for i, part in enumerate(found)])
         return self._result(op, args, static, *found)
 
-    def _result(
-        self, op: Any, args: tuple, static: dict, shape: tuple, dtype: np.dtype, part: int | None = None
-    ) -> Any:
+    def _result(self, op: Any, args: tuple, static: dict, shape: tuple, dtype: Any, number: int | None = None) -> Any:
         shape = self.symbolic(shape)
         if shape[:1] != (BATCH,) or (dtype.kind == "f" and dtype != self.dtype):
             self.fail(op, args, f"a row for each batch row, of {self.dtype}, not {dtype}{list(shape)}")
@@ -52,21 +52,19 @@ class Empty(Integers):
             return self.empty(shape, dtype)
         if op.lowering is not None and op.lowering.kind == "concat":
             return self._joined_without(op, args, static, dtype)
-        arrays = [
-            stand_in(a.dtype, tuple(self.stand_in if n is BATCH else n for n in a.shape))
-            if isinstance(a, Symbol)
-            else a
-            for a in args
-        ]
+        arrays = [self._array(a) if isinstance(a, Symbol) else a for a in args]
         with np.errstate(all="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             out = op.forward(*promote(op, arrays, [isinstance(a, Symbol) for a in args]), **static)
-        array = np.asarray(out if part is None else out[part])
+        array = np.asarray(out if number is None else out[number])
         if dtype.kind in "fb":
             return self.same_in_all_rows(array)
         row = self.flat(self.same_in_all_rows(array.astype(self.dtype).reshape(len(array), -1)))
         self.ranges[row.uid] = float(array.min()), float(array.max())
         return self.shaped(row, shape[1:], dtype)
+
+    def _array(self, a: Symbol) -> np.ndarray:
+        return stand_in(a.dtype, tuple([self.stand_in if n is BATCH else n for n in a.shape]))
 
     def _joined_without(self, op: Any, args: tuple, static: dict, dtype: np.dtype) -> Any:
         """A join of the operands that have elements."""
