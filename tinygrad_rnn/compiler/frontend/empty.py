@@ -41,7 +41,7 @@ class Empty(Integers):
         """An operation with an operand that has no elements; what the tape refuses is refused by `infer`."""
         found = infer(op, args, static, self.stand_in)
         if isinstance(found, list):
-            return tuple([self._result(op, args, static, *part, number=i) for i, part in enumerate(found)])
+            return tuple([self._result(op, args, static, s, d, i) for i, (s, d) in enumerate(found)])
         return self._result(op, args, static, *found)
 
     def _result(self, op: Any, args: tuple, static: dict, shape: tuple, dtype: Any, number: int | None = None) -> Any:
