@@ -13,7 +13,7 @@ from tinygrad_rnn import nn
 from tinygrad_rnn.recurrent import scan
 from tinygrad_rnn.recurrent.scan.call_cache import cache_of
 
-from .frozen import Cell, Slotted, agree, compiles, sequence
+from .frozen import Cell, Slotted, agree, changes_show, compiles, sequence
 
 # ---- tensors are tensors
 
@@ -204,3 +204,20 @@ def test_cells_of_the_package_need_no_guards():
     (programs,) = cache_of(layer._cells[0]).programs.values()
     assert [names for _, names, _ in programs[0].guards.names] == ["step"]
     assert not programs[0].guards.values
+
+
+# ---- one parameter at several places
+
+APART = {
+    "untied": lambda cell: setattr(cell, "v", nn.Parameter(np.array([3.0, 4.0], np.float32))),
+    "untied in a list": lambda cell: cell.more["it"].__setitem__(0, nn.Parameter(np.array([3.0, 4.0], np.float32))),
+    "tied": lambda cell: setattr(cell, "u", cell.w),
+}
+
+
+@pytest.mark.parametrize("change", APART.values(), ids=APART)
+def test_parameters_that_are_no_longer_one_or_become_one(change):
+    cell = Cell(lambda c, x, h: x * c.w + tr.tanh(h * c.v) * c.u + c.more["it"][0])
+    cell.v, cell.more, cell.u = cell.w, {"it": [cell.w]}, nn.Parameter(np.array([0.5, 0.25], np.float32))
+    changes_show(cell, lambda: change(cell))
+    agree(cell, 3)

@@ -93,6 +93,24 @@ def test_a_parameter_that_is_frozen_later():
     assert not compiled(x()).requires_grad
 
 
+class Tied(nn.Module):
+    def __init__(self):
+        self.one = self.other = nn.Parameter(np.array([2.0, 0.5, 1.0], np.float32))
+        self.third = nn.Parameter(np.array([1.0, 2.0, 5.0], np.float32))
+        self.more = {"of them": [self.one]}
+
+    def forward(self, x):
+        return x * self.one + self.other * self.third + self.more["of them"][0] ** 2
+
+
+def test_parameters_that_are_no_longer_one_or_become_one():
+    net, new = Tied(), nn.Parameter(np.array([7.0, 8.0, 9.0], np.float32))
+    follows(net, lambda: setattr(net, "other", new))
+    follows(net, lambda: net.more.update({"of them": [new]}))
+    follows(net, lambda: setattr(net, "third", net.one))
+    follows(lambda x: net(x), lambda: setattr(net, "one", net.other))
+
+
 def test_modules_behind_functions():
     layers = [nn.Linear(3, 3), nn.Linear(3, 3)]
 

@@ -17,10 +17,11 @@ class Model(nn.Module):
     def __init__(self):
         self.layer, self.head = nn.LSTM(2, 3, dtype=np.float64), nn.Linear(3, 2, dtype=np.float64)
         self.drop, self.factor, self.kept = nn.Dropout(0.5), 1.0, {"shift": 0.0}
+        self.second = self.third = nn.Parameter(np.ones(2))
 
     def forward(self, x):
         y, _ = self.layer(x)
-        return self.head(self.drop(y)) * self.factor * SCALE + self.kept["shift"]
+        return self.head(self.drop(y)) * self.factor * SCALE + self.kept["shift"] + self.second**2 * self.third
 
 
 def replace_weight(model, optimizer):
@@ -55,7 +56,18 @@ def change_global(model, optimizer):
     SCALE = 0.25
 
 
+def untie(model, optimizer):
+    model.third = nn.Parameter(model.second.data * 0.5)
+    optimizer.add_param_group({"params": [model.third]})
+
+
+def tie(model, optimizer):
+    model.second = model.head.bias  # while the third one is as it was
+
+
 CHANGES = {
+    "untied": untie,
+    "tied": tie,
     "attribute": lambda model, _: setattr(model, "factor", 3.0),
     "attribute in a dict": lambda model, _: model.kept.update(shift=2.0),
     "evaluation": lambda model, _: model.eval(),
@@ -107,6 +119,25 @@ def test_a_change_is_seen(change):
     np.testing.assert_allclose(losses, wanted, rtol=1e-11)
     for name, a in weights.items():
         np.testing.assert_allclose(a, those[name], rtol=1e-9, atol=1e-12)
+
+
+def test_inputs_that_are_parameters_count_with_those_that_the_model_reads():
+    trained = []
+    for compiled in (True, False):
+        tr.seed(0)
+        model = nn.Sequential(nn.Linear(2, 2, dtype=np.float64), nn.Linear(2, 2, dtype=np.float64))
+        optimizer = optim.SGD(model.parameters(), lr=0.1)
+        step = TrainStep(model, optimizer, nn.mse_loss)
+        for x, y in [(model[0].weight, model[1].weight), (model[1].weight, model[0].weight)] * 2:
+            if compiled:
+                step(x, y)
+            else:
+                optimizer.zero_grad()
+                nn.mse_loss(model(x), y).backward()
+                optimizer.step()
+        trained.append(model.state_dict())
+    for name, a in trained[0].items():
+        np.testing.assert_allclose(a, trained[1][name], rtol=1e-12, atol=1e-12)
 
 
 def small_step(**options):

@@ -17,7 +17,7 @@ def tensor_maker(dtype: np.dtype) -> Callable[..., Any]:
     ndarray = np.ndarray
 
     def tensor(array, name="batch"):
-        if type(array) is not ndarray:
+        if type(array) is not ndarray or array.dtype.kind not in "biuf":
             if isinstance(array, Tensor):
                 return array
             array = as_array(array, name, dtype=dtype)

@@ -69,10 +69,12 @@ class NativeStep:
         self.accumulation, self.every = accumulation, accumulation.every
         leaves = [*found.arguments.values, *found.tensors]
         n = len(found.capture.results)
+        if any(i < len(found.arguments.values) for i in operation.wanted):
+            raise CompileError("an argument gets a gradient")  # another call may have another tensor there
         place = {id(leaves[i]): n + k for k, i in enumerate(operation.wanted)}
         params = [p for group in optimizer.param_groups for p in group["params"]]
         self.params, self.others = ([p for p in params if (id(p) in place) is there] for there in (True, False))
-        if len(self.params) < len(place):
+        if len(self.params) < len(operation.wanted):
             raise CompileError("the optimiser does not have some parameters that get a gradient")
         if type(optimizer).step is not Optimizer.step or optimizer.kernel is None:
             raise CompileError(f"{type(optimizer).__name__} updates in Python")

@@ -17,7 +17,7 @@ import logging
 import re
 import types
 import weakref
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -96,10 +96,12 @@ class FactReader:
         self.reads: Container[str] = () if reads is None else reads
         self.reached: set[int] = set()  # of those seen, what code may read
         self.entered: list[Any] = []  # what it has looked into
+        self.tensors: dict[int, tuple[int, Tensor]] = {}  # by their ids, with their order, of those that paths lead to
         self.strict = reads is not None
 
     def fact(self, value: Any, found: bool = True, depth: int = 0, reached: bool = True) -> Any:
-        """The fact of `value`; of a tensor that calls look up by its path (`found`), only that it is one.
+        """The fact of `value`; of a tensor that calls look up by its path (`found`), only that it is one,
+        or which of those before it.
 
         Raises
         ------
@@ -114,7 +116,7 @@ class FactReader:
         if kind in PLAIN:
             return kind, value
         if issubclass(kind, Tensor):
-            return "tensor" if found else ByIdentity(value)
+            return self.tensor(value) if found else ByIdentity(value)
         if kind is np.ndarray:
             self.entered.append(value)
             return self._array(value, reached)
@@ -149,6 +151,14 @@ class FactReader:
             fact = ByIdentity(value)
         # code reaches it now, and did not where it was first seen: that it can be read is all there was to find out
         return fact if before is None else (kind, before)
+
+    def tensor(self, value: Tensor) -> Any:
+        """The fact of a tensor that calls look up: of one that is at several places, a program knows one of them."""
+        before = self.tensors.get(id(value))
+        if before is not None:
+            return "tensor", before[0]
+        self.tensors[id(value)] = len(self.tensors), value
+        return "tensor"
 
     def item(self, holder: Any, key: Any, value: Any, found: bool, depth: int, reached: bool) -> Any:
         """The fact of what `holder` has under this key or name."""
@@ -329,7 +339,7 @@ def static_attributes(
     numbers: frozenset[tuple[int, Any]] = frozenset(),
     entered: list[Any] | None = None,
 ) -> tuple:
-    """Facts of all attributes of a cell and its parts that are neither tensors nor modules.
+    """Facts of all attributes of a cell and its parts that are neither modules nor tensors of one place.
 
     Parameters
     ----------
@@ -352,14 +362,19 @@ def static_attributes(
         (
             type(module),
             ByIdentity(vars(module)),  # another module in its place has other parameters, though all is equal
-            *[
-                (k, reader.item(vars(module), k, v, k in vars(module), 0, k in reader.reads))
-                for k, v in attributes(module)
-                if not (issubclass(type(v), Tensor | Module) and k in vars(module))
-            ],
+            *_facts_of_attributes(module, reader),
         )
         for module in modules
     )
     if entered is not None:
         entered += reader.entered
     return found
+
+
+def _facts_of_attributes(module: Module, reader: FactReader) -> Iterator[tuple[str, Any]]:
+    space = vars(module)
+    for name, value in attributes(module):
+        if name not in space or not issubclass(type(value), Tensor | Module):
+            yield name, reader.item(space, name, value, name in space, 0, name in reader.reads)
+        elif issubclass(type(value), Tensor) and (fact := reader.tensor(value)) != "tensor":
+            yield name, fact  # it is at a place before, too
