@@ -344,6 +344,59 @@ def test_numba_is_imported_at_the_first_step():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def take_out(optimizer, p):
+    optimizer.param_groups[0]["params"].remove(p)
+
+
+def another_group(optimizer, p):
+    take_out(optimizer, p)
+    optimizer.add_param_group({"params": [p], "lr": 0.5})
+
+
+def another_list(optimizer, p):
+    optimizer.param_groups[0]["params"] = (p,)
+
+
+def drop_group(optimizer, p):
+    optimizer.param_groups[:] = [{**optimizer.param_groups[0], "params": [p]}]
+
+
+@pytest.mark.parametrize("change", [take_out, another_group, another_list, drop_group])
+@pytest.mark.parametrize("size", [3, LARGE])
+def test_lists_of_groups_may_be_written_to(change, size):
+    torch = pytest.importorskip("torch")
+    start = np.random.default_rng(0).normal(size=(2, size))
+    ours = [tr.tensor(a, requires_grad=True) for a in start]
+    theirs = [torch.tensor(a, requires_grad=True) for a in start]
+    one, other = optim.Adam(ours, lr=0.1), torch.optim.Adam(theirs, lr=0.1)
+    for k in range(6):
+        for p, q in zip(ours, theirs):
+            p.grad, q.grad = tr.tensor(np.full(size, k + 0.5)), torch.full((size,), k + 0.5, dtype=torch.float64)
+        if k in (2, 4):
+            which = 0 if k == 2 else -1
+            change(one, one.param_groups[0]["params"][which]), change(other, other.param_groups[0]["params"][which])
+        if k == 5:
+            one.add_param_group({"params": [tr.tensor(np.ones(2), requires_grad=True)]})
+        one.step(), other.step()
+        for p, q in zip(ours, theirs):
+            np.testing.assert_allclose(p.data, q.detach().numpy(), rtol=1e-12, atol=1e-12)
+    updated = sum(len(group["params"]) for group in one.param_groups) - 1  # the last one has no gradient
+    assert len(one.state_dict()["state"]) == updated
+
+
+def test_groups_that_are_written_to_are_checked():
+    p, q = (tr.tensor(np.ones(2), requires_grad=True) for _ in range(2))
+    optimizer = optim.SGD([p], lr=0.1)
+    p.grad = tr.tensor(np.ones(2))
+    optimizer.step()
+    optimizer.param_groups.append({"params": [q]})
+    with pytest.raises(ValueError, match=r"param_groups\[1\]: got no 'lr', wanted all options; add_param_group"):
+        optimizer.step()
+    optimizer.param_groups[1:] = [{**optimizer.param_groups[0]}]
+    with pytest.raises(ValueError, match=r"params\[0\] of group 1: got a parameter that is already here"):
+        optimizer.step()
+
+
 def test_repr():
     text = repr(optim.SGD(parameters(), lr=0.1))
     assert text.startswith("SGD (\n  group 0: 4 parameters, lr=0.1, momentum=0.0")

@@ -1,8 +1,9 @@
 """Optimisers, schedules and gradient clipping, with PyTorch's names, defaults and semantics.
 
-Files, in reading order: `optimizer` (the base), `buckets` (parameters side by side in flat buffers), `states` (state
-dicts); one file for each optimiser, `sgd`, `adam`, `nadam`, `rmsprop`, `adagrad` and `lbfgs` (with its `line_search`);
-`schedule` (the base), `schedules`, `cycles`, `compositions`, `plateau`; `clipping`; `checks`.
+Files, in reading order: `optimizer` (the base), `members` (what may be a parameter), `buckets` (parameters side by side
+in flat buffers), `states` (state dicts); one file for each optimiser, `sgd`, `adam`, `nadam`, `rmsprop`, `adagrad` and
+`lbfgs` (with its `line_search`); `schedule` (the base), `schedules`, `cycles`, `compositions`, `plateau`; `clipping`;
+`checks`.
 
 Optimisers take parameters and know nothing of modules. Numba is imported at the first step.
 """

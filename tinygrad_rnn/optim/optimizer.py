@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise
+from operator import is_
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..checks import flag, shown
 from ..core import Tensor
-from ..errors import DTypeError, GraphError
 from .buckets import Bucket, State, lay_out
+from .members import check_memory, label_of, listed, read_members
 from .states import read_state
 
 
@@ -31,7 +31,8 @@ class Optimizer:
     Attributes
     ----------
     param_groups : list of dict
-        ``"params"`` and the options of every group. Options may be changed between steps.
+        ``"params"`` and the options of every group. Options may be changed between steps, and so may lists: a parameter
+        that is taken out is updated no more, one that is put into another group keeps its state.
 
     Raises
     ------
@@ -58,9 +59,10 @@ class Optimizer:
         self.defaults = defaults
         self.param_groups: list[dict[str, Any]] = []
         self._buckets: list[tuple[dict[str, Any], list[Bucket]]] | None = None
-        self._saved: dict[Tensor, tuple[int, State]] = {}  # states that are not in buckets yet
+        self._members: list[tuple[dict[str, Any], list[Tensor]]] = []  # of these groups, when these were laid out
+        self._saved: dict[Tensor, tuple[int, State]] = {}  # states that are not in buckets
         self._run: Any = None
-        entries = _listed(params)
+        entries = listed(params)
         if not entries:
             raise ValueError("params: got no parameters, wanted at least one")
         if isinstance(entries[0], Mapping):
@@ -100,24 +102,12 @@ class Optimizer:
         """
         if "params" not in group:
             raise ValueError(f"group: got the keys {sorted(group)}, wanted 'params' among them")
-        entries = group["params"]
-        params = [entries] if isinstance(entries, Tensor) else _listed(entries)
         unknown = sorted(set(group) - set(self.defaults) - {"params", "initial_lr"})
         if unknown:
             raise ValueError(f"group: got the option {unknown[0]!r}, wanted one of {', '.join(self.defaults)}")
         number = len(self.param_groups)
         known = {id(p) for other in self.param_groups for p in other["params"]}
-        for i, p in enumerate(params):
-            label = _label(number, i)
-            if not isinstance(p, Tensor):
-                raise TypeError(f"{label}: got {type(p).__name__}, wanted a Tensor")
-            if not p.is_leaf:
-                raise GraphError(f"{label}: got a tensor computed by the graph, wanted a leaf")
-            if p.dtype.kind != "f":
-                raise DTypeError(f"{label}: got {p.dtype}, wanted float32 or float64")
-            if id(p) in known:
-                raise ValueError(f"{label}: got a parameter that is already here, wanted each one once")
-            known.add(id(p))
+        params = read_members(group["params"], number, known)
         new = {**self.defaults, **group, "params": params}
         if "maximize" in new:
             flag("maximize", new["maximize"])
@@ -178,7 +168,7 @@ class Optimizer:
 
     def _gather(self) -> bool:
         """Fetch all gradients; False if the buckets do not fit the parameters and options."""
-        if self._buckets is None:
+        if self._buckets is None or not self._has_its_members():
             return False
         for group, buckets in self._buckets:
             initial = self._initial_values(group)
@@ -194,15 +184,41 @@ class Optimizer:
 
             self._run = getattr(optimizers, self.kernel)
         self._unflatten()
-        _check_memory([p for group in self.param_groups for p in group["params"]])
+        self._check_groups()
+        check_memory([p for group in self.param_groups for p in group["params"]])
         buckets = []
         for number, group in enumerate(self.param_groups):
-            labels = [_label(number, i) for i in range(len(group["params"]))]
+            labels = [label_of(number, i) for i in range(len(group["params"]))]
             buckets.append((group, lay_out(group["params"], labels, self.slots, self._initial_values(group))))
-        for _, members in buckets:
-            for bucket in members:
+        for _, of_group in buckets:
+            for bucket in of_group:
                 bucket.restore(self._saved)
-        self._buckets, self._saved = buckets, {}
+        self._members = [(group, [*group["params"]]) for group in self.param_groups]
+        here = {id(p) for _, members in self._members for p in members}
+        self._saved = {p: state for p, state in self._saved.items() if id(p) not in here}
+        self._buckets = buckets
+
+    def _has_its_members(self) -> bool:
+        """Whether groups and their parameters are those that were laid out: users may write to the lists."""
+        if len(self.param_groups) != len(self._members):
+            return False
+        for group, (known, members) in zip(self.param_groups, self._members):
+            now = group["params"]
+            if group is not known or len(now) != len(members) or not all(map(is_, now, members)):
+                return False
+        return True
+
+    def _check_groups(self) -> None:
+        """Raise if there is something in the groups that :meth:`add_param_group` would not have let in."""
+        known: set[int] = set()
+        for number, group in enumerate(self.param_groups):
+            missing = [name for name in (*self.defaults, "params") if name not in group]
+            if missing:
+                raise ValueError(
+                    f"param_groups[{number}]: got no {missing[0]!r}, wanted all options; add_param_group gives a group "
+                    "those that it does not have"
+                )
+            group["params"] = read_members(group["params"], number, known)
 
     # ---- for those that call the kernel themselves
 
@@ -219,7 +235,7 @@ class Optimizer:
 
     def is_laid_out(self, layout: list[tuple[dict[str, Any], list[Bucket]]]) -> bool:
         """Whether this is the layout still, and all parameters have their values in its buffers."""
-        if layout is not self._buckets:
+        if layout is not self._buckets or not self._has_its_members():
             return False
         for group, buckets in layout:
             initial = self._initial_values(group)
@@ -277,6 +293,8 @@ class Optimizer:
             groups.append({**options, "params": [numbers[p] for p in group["params"]]})
         state: dict[int, dict[str, Any]] = {}
         for p, (step, arrays) in self._states().items():
+            if p not in numbers:
+                continue  # taken out of its group
             entry: dict[str, Any] = {"step": step} if self.counts_steps else {}
             entry.update((name, array.copy()) for name, array in arrays.items())
             if entry:
@@ -301,7 +319,7 @@ class Optimizer:
 
     def __getstate__(self) -> dict[str, Any]:
         # buffers are views of one another, which neither a copy nor a pickle would keep
-        return {**self.__dict__, "_saved": self._states(), "_buckets": None, "_run": None}
+        return {**self.__dict__, "_saved": self._states(), "_buckets": None, "_members": [], "_run": None}
 
     def __repr__(self) -> str:
         lines = [type(self).__name__ + " ("]
@@ -309,28 +327,3 @@ class Optimizer:
             options = ", ".join(f"{k}={v}" for k, v in group.items() if k != "params")
             lines.append(f"  group {i}: {len(group['params'])} parameters, {options}")
         return "\n".join([*lines, ")"])
-
-
-def _label(group: int, number: int) -> str:
-    return f"params[{number}]" if group == 0 else f"params[{number}] of group {group}"
-
-
-def _listed(params: Any) -> list:
-    if isinstance(params, Tensor | Mapping) or not isinstance(params, Iterable):
-        raise TypeError(f"params: got {type(params).__name__}, wanted an iterable of tensors or of dicts")
-    if isinstance(params, np.ndarray) and not params.ndim:
-        raise TypeError("params: got ndarray of shape (), wanted an iterable of tensors or of dicts")
-    if isinstance(params, set | frozenset):
-        raise TypeError("params: got a set, wanted an order that does not change, such as a list")
-    return list(params)
-
-
-def _check_memory(params: list[Tensor]) -> None:
-    """Refuse parameters that are views of one another: apart in the buffer, they would no longer agree."""
-    spans = sorted((p.data.__array_interface__["data"][0], p.data.nbytes, i) for i, p in enumerate(params) if p.size)
-    for (start, nbytes, i), (following, _, j) in pairwise(spans):
-        if following < start + nbytes and np.shares_memory(params[i].data, params[j].data):
-            raise ValueError(
-                f"params: got two parameters of shapes {params[i].shape} and {params[j].shape} that share "
-                "memory, wanted each to own its values; use one tensor in both places"
-            )
