@@ -13,7 +13,10 @@ from ..errors import DTypeError, GraphError
 
 
 def read_members(entries: Any, number: int, known: set[int]) -> list[Tensor]:
-    """The parameters of the group of this number, each a leaf that is not `known`; their ids are added to these."""
+    """The parameters of a group, each a leaf of floats that is not `known`; these ids are added to.
+
+    `number` is that of the group, for messages.
+    """
     params = [entries] if isinstance(entries, Tensor) else listed(entries)
     for i, p in enumerate(params):
         label = label_of(number, i)
