@@ -43,7 +43,7 @@ def with_a_branch(g, y, v):
 
 
 def without_lowering(g, y, v):
-    return g * tr.arctan(v)
+    return g * apply(Op("plain", lambda v: v * 0.5, vjps=[lambda g, y, v: g * 0.5], saves=()), (v,), {})
 
 
 def over_the_batch(g, y, v):

@@ -13,7 +13,7 @@ from tinygrad_rnn.core import Lowering, Op, Reduction, registry
 from tinygrad_rnn.errors import CompileError, ShapeError
 from tinygrad_rnn.recurrent import scan
 
-from .agreement import close, leaves_of, loss_of
+from .agreement import agree, close, leaves_of, loss_of
 
 WIDTH = 11
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, 2.0, -3.0, np.inf, -np.inf, np.nan, 1e-300]
@@ -593,3 +593,53 @@ def test_the_language():
     assert [code.wants(i) for i in (0, 1)] == ["a truth value", "a number"]
     with pytest.raises(CodeError, match="got 'y @ x'"):
         parse("{1} @ {0}")
+
+
+INVERSE = ["arcsin", "arccos", "arctan", "arcsinh", "arccosh", "arctanh", "sinh", "cosh", "tan", "hypot", "arctan2"]
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_angles_and_hyperbolic_functions_within_four_units(dtype):
+    wide, limits, rng = np.longdouble, np.finfo(dtype), np.random.default_rng(0)
+    special = [*SPECIAL, limits.tiny, -limits.tiny / 8, limits.max, -limits.max, 1e9, -1.001e9, 1e-9]
+    spread = [rng.uniform(-1, 1, 3000), 10.0 ** rng.uniform(-30, 30, 3000), 1 + 10.0 ** rng.uniform(-16, 3, 3000)]
+    with np.errstate(all="ignore"):
+        pair = [np.concatenate([m.ravel(), *map(rng.permutation, spread)]) for m in np.meshgrid(special, special)]
+        a, b = (x.astype(dtype) for x in pair)
+        one = [apply(name) for name in INVERSE[:-2]]
+        two = [apply(name) for name in INVERSE[-2:]]
+        a_row, b_row = a[None, :, None], b[None, :, None]
+        found = [*both(one, [a_row], dtype)[0], *both(two, [a_row, b_row], dtype)[0]]
+        for name, y in zip(INVERSE, found):
+            args = (a, b) if name in INVERSE[-2:] else (a,)
+            wanted, y = getattr(np, name)(*(x.astype(wide) for x in args)), y.ravel()
+            rounded = wanted.astype(dtype)
+            finite = np.isfinite(rounded)
+            np.testing.assert_array_equal(y[~finite], rounded[~finite], err_msg=name)
+            zero = rounded == 0
+            np.testing.assert_array_equal(np.signbit(y[zero]), np.signbit(getattr(np, name)(*args)[zero]), err_msg=name)
+            ulps = np.abs(y.astype(wide) - wanted)[finite] / np.spacing(np.abs(rounded[finite])).astype(wide)
+            assert ulps.max() <= 4, (name, [x[finite][np.argmax(ulps)] for x in args])
+
+
+class Angles(nn.Cell):
+    """A step of inverse functions, for its gradients."""
+
+    input_size = hidden_size = 3
+
+    def __init__(self):
+        self.w = nn.Parameter(np.random.default_rng(0).normal(size=(3, 3)))
+
+    def step(self, x, h):
+        z = 0.7 * tr.tanh(x @ self.w + h)
+        total = tr.arcsin(z) - tr.arccos(z * tr.sin(h)) + tr.arctan(x) * tr.arcsinh(h) + tr.arctanh(z) * tr.sinh(z)
+        total = total + tr.arccosh(1.5 + z * z) * tr.hypot(x, h + 0.1) + tr.arctan2(x, z) + tr.round(10 * x, 1) * h
+        h = tr.tanh(total)
+        return h, h
+
+
+def test_gradients_of_inverse_functions():
+    rng = np.random.default_rng(1)
+    x, h = (tr.tensor(rng.normal(size=s), requires_grad=True) for s in ((4, 2, 3), (2, 3)))
+    agree(Angles(), x, h, tol=1e-11)

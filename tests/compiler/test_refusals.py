@@ -120,9 +120,14 @@ def parameter_as_an_array(cell, x, h):
     return result(x + h @ (cell.w.numpy() * 2))  # here
 
 
-@refused("arctan.*no lowering")
+@tr.primitive(vjps=[lambda g, y, x: g / 2])
+def halved(x):
+    return x / 2
+
+
+@refused("halved.*no lowering")
 def no_lowering(cell, x, h):
-    return result(x + tr.arctan(h))  # here
+    return result(x + halved(h))  # here
 
 
 @refused("pad.*rows stay apart")

@@ -21,12 +21,12 @@ PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494459")
 erf = np.vectorize(math.erf, otypes=[np.longdouble])
 EXACT = {
     "exp": np.exp, "expm1": np.expm1, "tanh": np.tanh, "log": np.log, "log1p": np.log1p, "sqrt": np.sqrt,
-    "sin": np.sin, "cos": np.cos, "erf": erf,
+    "sin": np.sin, "cos": np.cos, "arctan": np.arctan, "erf": erf,
     "sigmoid": lambda x: np.where(x < 0, np.exp(np.minimum(x, 0)), 1) / (1 + np.exp(-np.abs(x))),
     "softplus": lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
     "abs": np.abs, "round": np.rint, "floor": np.floor,
 }  # fmt: skip
-BINARY = ("power", "max", "min", "bits_of_both")
+BINARY = ("power", "arctan2", "max", "min", "bits_of_both")
 
 
 def library(folder, dtype, *options):
@@ -86,6 +86,8 @@ def test_within_four_units(tmp_path, dtype):
         whole = [rng.integers(-(2**22), 2**22, 999).astype(dtype) for _ in "ab"]
         np.testing.assert_array_equal(apply(loaded, "bits_of_both", *whole), shared_bits(*whole))
         np.testing.assert_array_equal(apply(loaded, "bits_of_both", a, b), shared_bits(a, b))
+        angles = np.arctan2(a.astype(np.longdouble), b.astype(np.longdouble))
+        assert ulps(apply(loaded, "arctan2", a, b), angles).max() < 4
         np.testing.assert_array_equal(apply(loaded, "max", a, b), np.maximum(a, b))
         np.testing.assert_array_equal(apply(loaded, "min", a, b), np.minimum(a, b))
     if dtype == "float32" and told:

@@ -21,7 +21,7 @@ pytestmark = needs_jit
 EXACT = {
     "exp": np.exp, "expm1": np.expm1, "log": np.log, "log1p": np.log1p, "tanh": np.tanh, "sin": np.sin,
     "cos": np.cos, "sqrt": np.sqrt, "sigmoid": reference.sigmoid, "softplus": reference.softplus,
-    "erf": reference.erf,
+    "erf": reference.erf, "arctan": np.arctan,
 }  # fmt: skip
 ON_LANES = {name: on_lanes(getattr(mathfn, name)) for name in EXACT}
 WIDER = {np.float32: np.float64, np.float64: np.longdouble}
@@ -58,7 +58,7 @@ SPECIAL = [
     2.2250738585072014e-308, 1.1754943508222875e-38, 3.4028234663852886e38, -3.4028234663852886e38,
     88.72283, 88.722839, 88.8, -87.4, -103.97, -104.1, 709.78, 709.79, -745.1, -745.2, 9.01, -9.02, 19.0,
     -37.5, 3216.0, 3217.0, -1e5, 1647099.0, 1e22, -1e300, math.pi, math.pi / 2, -math.pi / 4, 1e-8, -1e-8,
-    3.95, 5.95, 0.9999999, -0.9999999, math.sqrt(0.5), math.sqrt(2),
+    3.95, 5.95, math.tan(math.pi / 8), -math.tan(math.pi / 8), 0.9999999, -0.9999999, math.sqrt(0.5), math.sqrt(2),
 ]  # fmt: skip
 
 
@@ -181,3 +181,31 @@ def test_powers_of_any_floats(data):
     dtype = data.draw(st.sampled_from([np.float32, np.float64]))
     floats = arrays(dtype, 16, elements=st.floats(width=dtype(0).itemsize * 8))
     check_power(data.draw(floats), data.draw(floats))
+
+
+# ---- angles of points
+
+
+@njit(error_model="numpy")
+def _angles(v, w, out):
+    for i in range(0, v.size, vlanes(v)):
+        vstore(out, i, mathfn.arctan2(vload(v, i), vload(w, i)))
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_angles_of_points(dtype, rng):
+    with np.errstate(all="ignore"):
+        a, b = (m.ravel() for m in np.meshgrid(np.array(SPECIAL).astype(dtype), np.array(SPECIAL).astype(dtype)))
+        spread = [2.0 ** rng.uniform(-60, 60, 20000) * rng.choice([-1, 1], 20000) for _ in "ab"]
+        v, w = np.concatenate([a, spread[0]]).astype(dtype), np.concatenate([b, spread[1]]).astype(dtype)
+        n = v.size // 64 * 64
+        v, w, got = v[-n:], w[-n:], np.empty(n, dtype)
+        _angles(v, w, got)
+        wanted = np.arctan2(v.astype(WIDER[dtype]), w.astype(WIDER[dtype]))
+        rounded = wanted.astype(dtype)
+        ulps = np.abs(got.astype(wanted.dtype) - wanted) / np.spacing(np.abs(rounded)).astype(wanted.dtype)
+    nan = np.isnan(rounded)
+    assert_array_equal(np.isnan(got), nan)
+    assert_array_equal(np.signbit(got[~nan]), np.signbit(rounded[~nan]))
+    assert np.max(ulps[~nan]) <= ULPS

@@ -44,7 +44,7 @@ def itself(x):
 UNARY = [
     tanh, tr.sigmoid, tr.relu, tr.exp, log, root, tr.softplus, tr.gelu, tr.silu, tr.abs, tr.sin, tr.cos, tr.erf,
     tr.leaky_relu, tr.elu, tr.hard_tanh, tr.hard_sigmoid, tr.log_sigmoid, tr.expm1, tr.negative, detached, rounded, cut,
-    power, itself,
+    power, itself, tr.arctan, tr.arcsinh,
 ]  # fmt: skip
 
 
@@ -52,11 +52,27 @@ def quotient(a, b):
     return a / (tr.abs(b) + 0.5)
 
 
+def angle(a, b):
+    return tr.arctan2(a, tr.abs(b) + 0.5)
+
+
 def raised(a, b):
     return (tr.abs(a) + 0.5) ** tr.tanh(b)
 
 
-BINARY = [tr.add, tr.subtract, tr.multiply, quotient, tr.maximum, tr.minimum, raised, tr.add, tr.multiply]
+BINARY = [
+    tr.add,
+    tr.subtract,
+    tr.multiply,
+    quotient,
+    tr.maximum,
+    tr.minimum,
+    raised,
+    tr.add,
+    tr.multiply,
+    angle,
+    tr.hypot,
+]
 
 
 def plus(x, n):

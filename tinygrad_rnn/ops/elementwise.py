@@ -5,6 +5,7 @@ A long list, under headings: arithmetic, exponentials, signs and trigonometry, s
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable
 from typing import Any
 
@@ -337,7 +338,14 @@ def _round(x: Value) -> Value:
     return np.round(x if np.asarray(x).dtype.kind != "b" else np.asarray(x, np.int64))
 
 
-@primitive(vjps=[zero_gradient], saves=())
+def _round_in_parts(x: Value, decimals: int) -> Value:
+    if x.dtype.kind != "f":
+        return x if decimals > 0 and in_loop() else NotImplemented
+    scale = 10.0 ** builtins.abs(decimals)
+    return _round(x * scale) / scale if decimals > 0 else _round(x / scale) * scale
+
+
+@primitive(vjps=[zero_gradient], saves=(), lowering=Lowering(decompose=_round_in_parts))
 def _round_to(x: Value, decimals: int) -> Value:
     return np.round(x, decimals)
 

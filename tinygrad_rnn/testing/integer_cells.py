@@ -88,6 +88,10 @@ FLOATS: dict[str, Callable[..., Any]] = {
     "running products": lambda c, f, g: tr.cumprod(f + c.v, axis=-1) * tr.cumprod(tr.relu(g), axis=1),
     "running sums": lambda c, f, g: tr.cumsum(f * c.v, axis=-1) + tr.diff(tr.concat([g, f[:, :1]], axis=-1), axis=-1),
     "share": lambda c, f, g: f * (g > c.v).astype(f.dtype).mean(axis=-1, keepdims=True) + (f > g).sum(axis=1)[:, None],
+    "angles": lambda c, f, g: tr.arctan2(f, abs(g) + 0.5) * c.v + tr.hypot(f, g * c.v - 0.3),
+    "inverse": lambda c, f, g: (
+        tr.arcsinh(f) + tr.arctan(g * c.v) - tr.arccosh(1.5 + abs(f)) + tr.arcsin(0.5 * tr.sin(g))
+    ),
     "beside nothing": lambda c, f, g: tr.concat([f[:, :0], g * c.v], axis=-1) + f[:, 1:1].sum(axis=-1, keepdims=True),
     "powers": lambda c, f, g: f**3 - g**2 * c.v,
 }

@@ -21,7 +21,7 @@ from tinygrad_rnn.kernels.simd.lanes import (
 from tinygrad_rnn.kernels.gemm.extern import gemm2_part, gemm_part
 from tinygrad_rnn.kernels.loops.entry import {dtype} as array, integers, loop, translated
 from tinygrad_rnn.kernels.simd.mathfn import (
-    cos, erf, exp, expm1, log, log1p, power, sigmoid, sin, softplus, sqrt, tanh,
+    arctan, arctan2, cos, erf, exp, expm1, log, log1p, power, sigmoid, sin, softplus, sqrt, tanh,
 )
 from tinygrad_rnn.kernels.threads.member import high_row, low_row, meet, own_row
 

@@ -20,9 +20,9 @@ from ...errors import CompileError
 
 NUMBER, TRUTH = "a number", "a truth value"
 FUNCTIONS: dict[str, int] = dict.fromkeys(
-    ("vabs", "vfloor", "vround", "cos", "erf", "exp", "expm1", "log", "log1p", "sigmoid", "sin", "softplus", "sqrt",
-     "tanh"), 1,
-) | dict.fromkeys(("vmax", "vmin", "vbits", "power"), 2) | {"vselect": 3, "vsplat": 2}  # fmt: skip
+    ("vabs", "vfloor", "vround", "arctan", "cos", "erf", "exp", "expm1", "log", "log1p", "sigmoid", "sin", "softplus",
+     "sqrt", "tanh"), 1,
+) | dict.fromkeys(("vmax", "vmin", "vbits", "power", "arctan2"), 2) | {"vselect": 3, "vsplat": 2}  # fmt: skip
 ARITHMETIC: dict[type, str] = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 LOGIC: dict[type, str] = {ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^"}
 COMPARISONS: dict[type, str] = {

@@ -39,7 +39,8 @@ BYTES = 8.0  # per ns, copied
 FAR_BYTES = 14.0  # per ns, read from where other cores' data are, too
 NEAR = 0.75  # of the second-level cache: so many bytes of weights stay there
 TILE_ROWS, TILE_START = 6, 1.2  # rows of a tile, and how many rows' time it takes to begin one
-FUNCTIONS = {"cos", "erf", "exp", "expm1", "log", "log1p", "power", "sigmoid", "sin", "softplus", "tanh"}
+FUNCTIONS = {"arctan", "arctan2", "cos", "erf", "exp", "expm1", "log", "log1p", "power", "sigmoid"}
+FUNCTIONS |= {"sin", "softplus", "tanh"}
 
 SECOND_LEVEL = 1 << 19  # bytes, where nobody tells
 

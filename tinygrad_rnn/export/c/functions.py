@@ -18,7 +18,20 @@ import numpy as np
 from ...kernels.simd import mathfn
 
 LN2, LOG2_E = math.log(2.0), 1.0 / math.log(2.0)
-LIBM = ("exp", "expm1", "log", "log1p", "tanh", "erf", "sin", "cos", "sqrt", "power")  # which the C library has
+LIBM = (
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "tanh",
+    "erf",
+    "sin",
+    "cos",
+    "sqrt",
+    "power",
+    "arctan",
+    "arctan2",
+)  # which the C library has
 TEXTS: dict[str, str] = {
     "bits": "BITS F_bits(REAL x) { BITS b; memcpy(&b, &x, sizeof b); return b; }",
     "real": "REAL F_real(BITS b) { REAL x; memcpy(&x, &b, sizeof x); return x; }",
@@ -184,6 +197,26 @@ TEXTS: dict[str, str] = {
     if (F_abs(v) > HUGE_ANGLE) return (REAL)cos((double)v);  /* the C library's */
     return F_select(F_mask(q > C(0.0)) | F_mask(q == C(-2.0)), -c, c);
 }""",
+    "arctan_to_one": """REAL F_arctan_to_one(REAL t) {
+    const BITS far = F_mask(t > C(0.41421356237309503));
+    const REAL r = F_select(far, (t - C(1.0)) / (t + C(1.0)), t), u = r * r, y = r * u * POLY(u, ARCTAN) + r;
+    return F_select(far, QUARTER_PI + (y + QUARTER_PI_REST), y);
+}""",
+    "arctan": """REAL F_arctan(REAL v) {
+    const REAL x = F_abs(v);
+    const BITS steep = F_mask(x > C(1.0));
+    const REAL y = F_arctan_to_one(F_select(steep, C(1.0) / x, x));
+    return F_copysign(F_select(steep, HALF_PI - (y - HALF_PI_REST), y), v);
+}""",
+    "arctan2": """REAL F_arctan2(REAL v, REAL w) {
+    const REAL p = F_abs(v), q = F_abs(w);
+    const BITS steep = F_mask(p > q);
+    const REAL far = F_select(steep, p, q), near = F_select(steep, q, p);
+    const REAL equal = F_select(F_mask(p == C(0.0)), p, C(1.0));
+    const REAL y = F_arctan_to_one(F_select(F_mask(p == q), equal, near / far));
+    const REAL z = F_select(steep, HALF_PI - (y - HALF_PI_REST), y);
+    return F_copysign(F_select(F_mask(F_copysign(C(1.0), w) < C(0.0)), PI - (z - PI_REST), z), v);
+}""",
 }
 POLYNOMIALS = {name[1:-3]: name[:-3] for name in vars(mathfn) if re.fullmatch(r"_[A-Z0-9_]+_32", name)}
 
@@ -236,9 +269,9 @@ class Dialect:
         own = self._filled("static inline " + TEXTS[name])
         if name not in LIBM:
             return own
-        arguments = "v, w" if name == "power" else "v"
+        arguments = "v, w" if name in ("power", "arctan2") else "v"
         parameters = ", ".join(f"REAL {a}" for a in arguments.split(", "))
-        theirs = {"power": "pow"}.get(name, name) + "f" * self.single
+        theirs = {"power": "pow", "arctan": "atan", "arctan2": "atan2"}.get(name, name) + "f" * self.single
         body = f"static inline REAL F_{name}({parameters}) {{ return {theirs}({arguments}); }}"
         return f"#ifdef {self.prefix.upper()}_USE_LIBM\n{self._filled(body)}\n#else\n{own}\n#endif"
 
@@ -263,6 +296,7 @@ class Dialect:
     def _constants(self) -> dict[str, str]:
         fraction, bias = (23, 127) if self.single else (52, 1023)
         hexadecimal = (lambda n: f"UINT32_C({n:#x})") if self.single else (lambda n: f"UINT64_C({n:#x})")
+        pi, rest = self._picked("_PI"), self._picked("_PI_REST")
         numbers = {
             "LN2_HIGH": self._picked("_LN2_HIGH"),
             "LN2_LOW": self._picked("_LN2_LOW"),
@@ -281,6 +315,12 @@ class Dialect:
             "SPLIT": 4097.0 if self.single else 134217729.0,
             "THIRD": self._picked("_THIRD"),
             "THIRD_REST": self._picked("_THIRD_REST"),
+            "PI": pi,
+            "PI_REST": rest,
+            "HALF_PI": 0.5 * pi,
+            "HALF_PI_REST": 0.5 * rest,
+            "QUARTER_PI": 0.25 * pi,
+            "QUARTER_PI_REST": 0.25 * rest,
             "ROUNDING": self._picked("_ROUND"),
             "HUGE_ANGLE": self._picked("_HUGE"),
             **{f"HALF_PI_{i}": v for i, v in enumerate(self._picked("_HALF_PI"))},

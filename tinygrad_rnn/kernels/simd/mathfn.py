@@ -1,4 +1,4 @@
-"""Elementary functions on lanes: exp, log, power, tanh, sigmoid, softplus, erf, sin and their kin.
+"""Elementary functions on lanes: exp, log, power, tanh, sigmoid, erf, sin, arctan and their kin.
 
 Called in jitted code on a vector, ``tanh(v)``; the vector decides between float32 and float64. Each is
 within 4 units in the last place of the exact value over the whole range (most are within 2) and treats
@@ -377,3 +377,61 @@ def cos(v):
             if abs(x) > vget(huge, 0):
                 y = vput(y, lane, math.cos(x))
     return y
+
+
+# arctan(r) = r + r^3 P(r^2), |r| <= tan(pi/8): 0.05 and 0.05 ulp
+_ARCTAN_32 = (-0.06451718869358958, 0.10743668324830098, -0.14263949753605723, 0.1999954031495797, -0.33333331760434554)
+_ARCTAN_64 = (
+    -0.019175404711104935, 0.03923044778479309, -0.050854078345894844, 0.05858140904866328, -0.06664510525508936,
+    0.07692183125376892, -0.0909090457530649, 0.11111111015187018, -0.14285714284665682, 0.19999999999995516,
+    -0.3333333333333333,
+)  # fmt: skip
+# pi in two: the nearest number, and what is left
+_PI_32, _PI_REST_32 = 3.1415927410125732, -8.742278000372485e-08
+_PI_64, _PI_REST_64 = math.pi, 1.2246467991473532e-16
+_TAN_OF_PI_8 = 0.41421356237309503
+
+
+@_vector_function
+def _arctan_to_one(v):
+    """The angle of a slope from 0 to 1; beyond pi / 8 by that of another one, which is missing to pi / 4."""
+    far = v > _TAN_OF_PI_8
+    r = vselect(far, (v - 1.0) / (v + 1.0), v)
+    u = r * r
+    y = vfma(r * u, vpoly(u, _ARCTAN_32, _ARCTAN_64), r)
+    quarter, rest = vpick(v, 0.25 * _PI_32, 0.25 * _PI_64), vpick(v, 0.25 * _PI_REST_32, 0.25 * _PI_REST_64)
+    return vselect(far, quarter + (y + rest), y)
+
+
+@_vector_function
+def arctan(v):
+    """Inverse of the tangent."""
+    x = vabs(v)
+    steep = x > 1.0
+    y = _arctan_to_one(vselect(steep, 1.0 / x, x))
+    half, rest = vpick(v, 0.5 * _PI_32, 0.5 * _PI_64), vpick(v, 0.5 * _PI_REST_32, 0.5 * _PI_REST_64)
+    return vcopysign(vselect(steep, half - (y - rest), y), v)
+
+
+def arctan2(v, w):
+    """The angle of the point with ordinate v and abscissa w."""
+    return _lanes_only(v)
+
+
+@overload(arctan2)
+def _arctan2(v, w):
+    if not (isinstance(v, Vec) and isinstance(w, Vec)):
+        return None
+
+    def implementation(v, w):
+        p, q = vabs(v), vabs(w)
+        steep = p > q
+        long, short = vselect(steep, p, q), vselect(steep, q, p)
+        t = vselect(p == q, vselect(p == 0.0, p, 1.0), short / long)  # two zeros and two infinities, too
+        y = _arctan_to_one(t)
+        pi, rest = vpick(v, _PI_32, _PI_64), vpick(v, _PI_REST_32, _PI_REST_64)
+        y = vselect(steep, 0.5 * pi - (y - 0.5 * rest), y)
+        y = vselect(vcopysign(1.0, w) < 0.0, pi - (y - rest), y)
+        return vcopysign(y, v)
+
+    return implementation
