@@ -53,7 +53,7 @@ class watching(recording):
         self.calling: Any = None
         numba: Any = sys.modules.get("numba")
         self.numba = os.path.dirname(numba.__file__) + os.sep if numba is not None else _COMPILER
-        self.rooms: dict[types.CodeType, str] = {}  # whose code it is
+        self.rooms: dict[str, str] = {}  # whose code is in a file
         self.compiling: types.FrameType | None = None  # Numba, a user's function: what it runs is not the step's
         trace.makes_array = lambda: self.calling is np.zeros
 
@@ -87,17 +87,17 @@ class watching(recording):
             return
         if event == "return":
             return
-        code = frame.f_code
-        room = self.rooms.get(code)
+        file = frame.f_code.co_filename
+        room = self.rooms.get(file)
         if room is None:  # it is asked for thousands of times
-            room = self.rooms[code] = self._room(code.co_filename)
+            room = self.rooms[file] = self._room(file)
         if room == "compiler":
             return
         if event == "call":
             if room == "numba":
                 self.compiling = frame
             else:
-                self.codes[code] = frame.f_globals
+                self.codes[frame.f_code] = frame.f_globals
         elif event == "c_call":
             self.calling = function
             what = _impurity(function) if room != "package" else None
