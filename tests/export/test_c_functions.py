@@ -12,7 +12,7 @@ import pytest
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.export.c.functions import TEXTS, Dialect
-from tinygrad_rnn.ops.compare import shared_bits
+from tinygrad_rnn.ops.compare import BITS_OF_FLOATS
 
 from .c_library import COMPILER, WARNINGS, compiled, needs_compiler, run
 
@@ -84,8 +84,8 @@ def test_within_four_units(tmp_path, dtype):
         assert ulps(apply(loaded, "power", base, exponent), base.astype(np.longdouble) ** exponent).max() < 4
         np.testing.assert_array_equal(np.isnan(apply(loaded, "power", a, b)), np.isnan(a**b))
         whole = [rng.integers(-(2**22), 2**22, 999).astype(dtype) for _ in "ab"]
-        np.testing.assert_array_equal(apply(loaded, "bits_of_both", *whole), shared_bits(*whole))
-        np.testing.assert_array_equal(apply(loaded, "bits_of_both", a, b), shared_bits(a, b))
+        np.testing.assert_array_equal(apply(loaded, "bits_of_both", *whole), BITS_OF_FLOATS.forward(*whole))
+        np.testing.assert_array_equal(apply(loaded, "bits_of_both", a, b), BITS_OF_FLOATS.forward(a, b))
         angles = np.arctan2(a.astype(np.longdouble), b.astype(np.longdouble))
         assert ulps(apply(loaded, "arctan2", a, b), angles).max() < 4
         np.testing.assert_array_equal(apply(loaded, "max", a, b), np.maximum(a, b))

@@ -47,7 +47,7 @@ from tinygrad_rnn.kernels.simd.lanes import (
     vstore_n,
     vsum,
 )
-from tinygrad_rnn.ops.compare import shared_bits
+from tinygrad_rnn.ops.compare import BITS_OF_FLOATS
 
 from .jit import compiled, dtypes, needs_jit
 
@@ -106,7 +106,7 @@ def test_binary_operations(pair):
         wanted = [
             a + b, a - b, a * b, a / b, np.minimum(a, b), np.maximum(a, b), np.copysign(a, b), a < b, a <= b,
             a > b, a >= b, a == b, a != b, (a > 0) & (b > 0), (a > 0) | ~(b > 0), (a > 0) ^ (b > 0),
-            np.where(a > b, a, b), shared_bits(a, b), shared_bits(a, np.full_like(a, 6)),
+            np.where(a > b, a, b), BITS_OF_FLOATS.forward(a, b), BITS_OF_FLOATS.forward(a, np.full_like(a, 6)),
         ]  # fmt: skip
     assert_same(out, np.array(wanted, a.dtype), but=(4, 5))
 

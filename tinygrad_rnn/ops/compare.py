@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..core import Lowering, primitive
+from ..core import Lowering, Op, apply, primitive
 from ..core.aliases import Value
 from ..errors import DTypeError
 from .arguments import in_loop, is_number
@@ -110,11 +110,17 @@ def _whole(name: str, *operands: Value) -> None:
 # numbers they lie; those of two that vary in time are another matter, see compiler/frontend/bits.py.
 
 
-@primitive(lowering=lanes("vbits({0}, {1})", 12), saves=())
-def shared_bits(a: Value, b: Value) -> Value:
-    """``a & b`` of floats that are whole numbers; what a float may have rounded counts as 0."""
+def _bits_of_floats(a: Value, b: Value) -> Value:
     exact = [np.where(np.abs(x) < 2.0 ** (np.finfo(x.dtype).nmant + 1), x, 0).astype(np.int64) for x in (a, b)]
     return (exact[0] & exact[1]).astype(a.dtype)
+
+
+BITS_OF_FLOATS = Op("bits", _bits_of_floats, vjps=[None, None], saves=(), lowering=lanes("vbits({0}, {1})", 12))
+
+
+def shared_bits(a: Value, b: Value) -> Value:
+    """``a & b`` of floats that are whole numbers; what a float may have rounded counts as 0."""
+    return apply(BITS_OF_FLOATS, (a, b), {})
 
 
 def _shared_bits(a: Value, b: Value) -> Value:
