@@ -166,5 +166,5 @@ def test_every_primitive_is_exercised(monkeypatch):
     for row in TABLE:
         run(row)
     ours = {name for name, op in registry.items() if op.forward.__module__.startswith("tinygrad_rnn.ops")}
-    # those that only programs of whole functions have, of indices that these compute: see tests/programs
-    assert ours - seen == {"added_back", "gathered", "within"}
+    # those that only programs of whole functions have, of what these compute: see tests/programs
+    assert ours - seen == {"added_back", "between", "gathered", "within"}

@@ -74,7 +74,32 @@ class Spare(nn.Module):
 LINEAR, LAYER = lambda: nn.Linear(3, 4), lambda: nn.Sequential(nn.Linear(3, 3), First(nn.LSTM(3, 4)))
 
 
+def odds(y, t):
+    return nn.functional.binary_cross_entropy(0.1 * y + 0.5, t)
+
+
+def spread(y, t):
+    return nn.functional.gaussian_nll_loss(y[:, :2], t[:, :2], 0.1 * y[:, 2:] + 0.5)
+
+
+def given_spread(y, t):
+    return nn.functional.gaussian_nll_loss(y[:, :2], t[:, :2], t[:, 2:])
+
+
+def normal(y, t):
+    return -tr.distributions.Normal(y[:, :2], 0.1 * y[:, 2:] + 0.5).log_prob(t[:, :2]).mean()
+
+
+def policy(y, t):
+    return -tr.distributions.Categorical(logits=y).log_prob(t).mean()
+
+
+def coins(y, t):
+    return -tr.distributions.Bernoulli(logits=y).log_prob(t).mean()
+
+
 X, IDS, T, Y = floats(5, 3), classes(5, 2), classes(5), floats(5, 4)
+SMALL, LARGE, ONES = 0.01 * X, 1e4 * X, (Y > 0).astype(np.float32)
 CASES = {  # model, loss, a good batch, a bad one
     "features": (LINEAR, nn.mse_loss, (X, Y), (floats(5, 2), Y)),
     "features of a layer": (LAYER, nn.mse_loss, (floats(4, 2, 3), floats(4, 2, 4)), (floats(4, 2, 2), floats(4, 2, 4))),
@@ -101,6 +126,14 @@ CASES = {  # model, loss, a good batch, a bad one
                            ((floats(4, 2, 3), np.array([4, -1])), classes(4, 2))),
     "too many lengths": (Tagger, nn.cross_entropy, ((floats(4, 2, 3), np.array([4, 2])), classes(4, 2)),
                          ((floats(4, 2, 3), np.array([4, 2, 1])), classes(4, 2))),
+    "no probabilities": (LINEAR, odds, (SMALL, ONES), (LARGE, ONES)),
+    "computed variances below zero": (LINEAR, spread, (SMALL, Y), (LARGE, Y)),
+    "given variances below zero": (LINEAR, given_spread, (X, Y**2), (X, Y)),
+    "deviations below zero": (LINEAR, normal, (SMALL, Y), (LARGE, Y)),
+    "an action too large": (LINEAR, policy, (X, T), (X, with_entry(T, 4))),
+    "an action below zero": (LINEAR, policy, (X, T), (X, with_entry(T, -1))),
+    "coins on their edge": (LINEAR, coins, (X, ONES), (X, ONES + 0.5)),
+    "truth values of coins": (LINEAR, coins, (X, ONES > 0), (X, 2 * (ONES > 0))),
     "a loss of several elements": (LINEAR, lambda y, t: (y - t) ** 2, None, (X, Y)),
     "a loss that is a number": (LINEAR, lambda y, t: 3.0, None, (X, Y)),
     "a loss that is an array": (LINEAR, lambda y, t: np.zeros(()), None, (X, Y)),
@@ -182,6 +215,48 @@ def test_training_steps_raise_what_the_tape_raises_and_change_nothing(name, fall
             if good is not None:
                 step(*good)
     assert errors[0] == errors[1]
+
+
+BOUNDED = {  # what shows to be a probability, and a variance
+    "sigmoid": lambda y: nn.functional.binary_cross_entropy(tr.sigmoid(y)[:, 1:], ONES[:, 1:]),
+    "softmax": lambda y: nn.functional.binary_cross_entropy(tr.softmax(y, -1).T.reshape(5, 4), ONES),
+    "clipped": lambda y: nn.functional.binary_cross_entropy(tr.clip(y, 0.01, 0.99), ONES),
+    "shifted": lambda y: nn.functional.binary_cross_entropy(1 - (0.5 * tr.tanh(y) + 0.5), ONES),
+    "joined": lambda y: nn.functional.gaussian_nll_loss(y, Y, tr.concat([tr.sigmoid(y)[:2], tr.exp(y[2:]) / 2])),
+    "product": lambda y: nn.functional.binary_cross_entropy(tr.sigmoid(y) * tr.sigmoid(-y), ONES),
+    "exp": lambda y: nn.functional.gaussian_nll_loss(y, Y, tr.exp(y)),
+    "softplus": lambda y: nn.functional.gaussian_nll_loss(y, Y, tr.softplus(y) + 1e-3),
+    "square": lambda y: nn.functional.gaussian_nll_loss(y, Y, y * y),
+    "power": lambda y: nn.functional.gaussian_nll_loss(y, Y, y**2 / 3),
+    "mean of squares": lambda y: nn.functional.gaussian_nll_loss(y, Y, (y**2).mean(0)),
+    "least": lambda y: nn.functional.gaussian_nll_loss(y, Y, tr.maximum(y, 1e-3)),
+    "number": lambda y: nn.functional.gaussian_nll_loss(y, Y, 0.5),
+    "normal": lambda y: -tr.distributions.Normal(y, tr.where(y > 0, tr.exp(y), 2.0)).log_prob(Y).mean(),
+    "categories": lambda y: -tr.distributions.Categorical(probs=tr.relu(y) + 1).log_prob(T).mean(),
+}  # fmt: skip
+
+
+@pytest.mark.sampled(5)
+@pytest.mark.parametrize("loss", BOUNDED.values(), ids=BOUNDED)
+def test_what_operations_tell_need_not_be_looked_at(loss):
+    model = nn.Linear(3, 4)
+    looked_at = re.compile(r"calls: .*\bbetween\b")
+    report = tr.compile(lambda x: loss(model(x)), fallback="error").explain(X)
+    assert report.compiled
+    assert not looked_at.search(report.why), report.why
+    assert looked_at.search(tr.compile(lambda x: odds(model(x), ONES), fallback="error").explain(SMALL).why)
+
+
+def test_a_parameter_that_leaves_its_bounds_within_a_run_stops_it():
+    scale = nn.Parameter(np.full(4, 0.05, np.float32))
+    step = TrainStep(lambda x: 0 * x + scale, optim.SGD([scale], lr=0.01), lambda s, t: spread_of(s).sum())
+    with pytest.raises(ValueError, match="scale: got numbers that are not positive"):
+        step.run(DataLoader((Y, Y), 1), 50)
+    np.testing.assert_allclose(scale.data, -0.01, atol=1e-6)  # and not much less
+
+
+def spread_of(scale):
+    return tr.distributions.Normal(0.0, scale[0]).scale
 
 
 class Tape(nn.Module):

@@ -10,8 +10,9 @@ from .. import config, ops
 from ..core import Tensor
 from ..core.aliases import Shape, Value
 from ..ops.arguments import operand
+from ..ops.bounds import require_between
 from .categorical import _log
-from .distribution import Distribution, broadcast_shape, check_values, one_of_two, weighted
+from .distribution import Distribution, broadcast_shape, check_argument, check_values, one_of_two, weighted
 
 
 class Bernoulli(Distribution):
@@ -39,8 +40,8 @@ class Bernoulli(Distribution):
         self.validate_args = bool(validate_args)
         if name == "probs":
             if self.validate_args:
-                good = lambda: (given.data >= 0) & (given.data <= 1)
-                check_values(good, "Bernoulli: probs: got numbers outside [0, 1], wanted probabilities")
+                text = "Bernoulli: probs: got numbers outside [0, 1], wanted probabilities"
+                given = require_between(given, 0.0, 1.0, text)
             self.probs = given
             self._yes, self._no = _log(given), _log(1 - given)
             self.logits = self._yes - self._no
@@ -71,12 +72,15 @@ class Bernoulli(Distribution):
         value = operand(value, "Bernoulli: value")
         broadcast_shape("Bernoulli: value", tuple(value.shape), self.batch_shape)
         if self.validate_args:
-            check_values(
-                lambda: (value == 0) | (value == 1), "Bernoulli: value: got other numbers, wanted zeros and ones"
-            )
+            check_argument(value, _zeros_and_ones)
         value = ops.astype(value, self.probs.dtype)
         return weighted(value, self._yes) + weighted(1 - value, self._no)
 
     def entropy(self) -> Tensor:
         """``-p * log(p) - (1 - p) * log(1 - p)``."""
         return -weighted(self.probs, self._yes) - weighted(1 - self.probs, self._no)
+
+
+def _zeros_and_ones(value: np.ndarray) -> None:
+    if not ((value == 0) | (value == 1)).all():
+        raise ValueError("Bernoulli: value: got other numbers, wanted zeros and ones")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from ..core import Tensor
 from ..core.aliases import Shape, Value
 from ..errors import DTypeError, ShapeError
 from ..ops.arguments import operand
-from .distribution import Distribution, broadcast_shape, check_values, grad_mode, one_of_two, weighted
+from ..ops.bounds import require_between
+from .distribution import Distribution, broadcast_shape, check_argument, check_values, grad_mode, one_of_two, weighted
 
 
 class Categorical(Distribution):
@@ -49,7 +51,9 @@ class Categorical(Distribution):
         if self.validate_args:
             if name == "probs":
                 good = lambda: np.isfinite(given.data).all(-1) & (given.data >= 0).all(-1) & (given.data.sum(-1) > 0)
-                check_values(good, "Categorical: probs: got rows that are no probabilities, wanted numbers from 0 on")
+                text = "Categorical: probs: got rows that are no probabilities, wanted numbers from 0 on"
+                check_values(good, text)
+                given = require_between(given, 0.0, math.inf, text)
             else:
                 good = lambda: np.isfinite(given.data.max(-1))
                 check_values(good, "Categorical: logits: got NaN or infinity, wanted a finite largest one")
@@ -83,16 +87,18 @@ class Categorical(Distribution):
         if value.dtype.kind not in "iu":
             raise DTypeError(f"Categorical: value: got {value.dtype}, wanted classes")
         shape = broadcast_shape("Categorical: value", tuple(value.shape), self.batch_shape)
+        check_argument(value, self._check_classes)
         if grad_mode.tracer is None:
-            array = np.asarray(value)
-            if array.size and not 0 <= array.min() <= array.max() < self.classes:
-                worst = array.min() if array.min() < 0 else array.max()
-                raise IndexError(f"Categorical: value: got {worst}, wanted classes from 0 to {self.classes - 1}")
-            picked = np.broadcast_to(array, shape)[..., None]
+            picked = np.broadcast_to(np.asarray(value), shape)[..., None]
             logits = ops.broadcast_to(self.logits, (*shape, self.classes))
             return ops.take_along_axis(logits, picked, -1)[..., 0]
         chosen = ops.equal(ops.expand_dims(value, -1), np.arange(self.classes))
         return ops.where(chosen, self.logits, 0.0).sum(-1)
+
+    def _check_classes(self, value: np.ndarray) -> None:
+        if value.size and not 0 <= value.min() <= value.max() < self.classes:
+            worst = value.min() if value.min() < 0 else value.max()
+            raise IndexError(f"Categorical: value: got {worst}, wanted classes from 0 to {self.classes - 1}")
 
     def entropy(self) -> Tensor:
         """``-sum of p * log(p)``; classes of probability 0 count for nothing."""

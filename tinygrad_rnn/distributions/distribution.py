@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import config, ops
 from ..checks import flag
-from ..core import Tensor, as_tensor, is_float
+from ..core import Tensor, Traceable, as_tensor, is_float
 from ..core.aliases import Shape, Value
 from ..errors import ShapeError
 from ..ops.arguments import integers, operand
@@ -74,6 +74,15 @@ def check_values(condition: Callable[[], Any], message: str) -> None:
     """Raise ValueError unless all of the bools hold that are computed; what is traced has no values yet."""
     if grad_mode.tracer is None and not np.asarray(condition()).all():
         raise ValueError(message)
+
+
+def check_argument(value: Any, test: Callable[[np.ndarray], None]) -> None:
+    """Let `test` raise what is wrong with the numbers of a value; of an argument of a program, before each run."""
+    tracer: Any = grad_mode.tracer
+    if tracer is None or not isinstance(value, Traceable):
+        test(np.asarray(value))
+    elif tracer.whole:
+        tracer.check_argument(tracer.lift(value), test)
 
 
 def broadcast_shape(kind: str, a: tuple, b: tuple) -> tuple[int, ...]:

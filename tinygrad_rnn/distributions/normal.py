@@ -12,6 +12,7 @@ from ..checks import flag
 from ..core import Tensor
 from ..core.aliases import Shape, Value
 from ..ops.arguments import operand
+from ..ops.bounds import require_between
 from .distribution import Distribution, broadcast_shape, check_values, floats
 
 
@@ -44,9 +45,9 @@ class Normal(Distribution):
         shape = broadcast_shape("Normal", tuple(loc.shape), tuple(scale.shape))
         if self.validate_args:
             check_values(lambda: np.isfinite(loc.data), "Normal: loc: got NaN or infinity, wanted finite numbers")
-            check_values(
-                lambda: scale.data > 0, "Normal: scale: got numbers that are not positive, wanted standard deviations"
-            )
+            text = "Normal: scale: got numbers that are not positive, wanted standard deviations"
+            check_values(lambda: scale.data > 0, text)
+            scale = require_between(scale, 0.0, math.inf, text)  # of 0 a program gets infinity
         self.loc, self.scale = ops.broadcast_to(loc, shape), ops.broadcast_to(scale, shape)
         self.batch_shape = shape
 

@@ -10,12 +10,12 @@ import numpy as np
 
 from .. import ops
 from ..checks import flag, is_number, number, one_of, shown
-from ..config import grad_mode
 from ..core import as_tensor
 from ..core.aliases import Value
 from ..core.signatures import like_first
 from ..errors import ShapeError
 from ..ops.arguments import operand
+from ..ops.bounds import require_between
 from ..ops.elementwise import constant, masked_product
 from ..ops.loss import bernoulli_loss
 from .functional import _cast, _factors, _floats, _pair, _reduce, check_reduction, huber_loss, l1_loss
@@ -64,8 +64,8 @@ def binary_cross_entropy(input: Value, target: Value, weight: Value = None, redu
     check_reduction(reduction)
     input, target = _pair("binary_cross_entropy", input, target)
     input = _floats(input)
-    if grad_mode.tracer is None and input.size and not ((input.data >= 0) & (input.data <= 1)).all():
-        raise ValueError("binary_cross_entropy: input: got numbers outside [0, 1], wanted probabilities")
+    text = "binary_cross_entropy: input: got numbers outside [0, 1], wanted probabilities"
+    input = require_between(input, 0.0, 1.0, text)
     loss = bernoulli_loss(input, _cast(target, input.dtype))
     if weight is not None:
         loss = loss * _factors("weight", weight, input)
@@ -140,13 +140,14 @@ def gaussian_nll_loss(
     input, target = _pair("gaussian_nll_loss", input, target)
     input = _floats(input)
     var = _cast(operand(var, "gaussian_nll_loss: var"), input.dtype)
+    var = require_between(
+        var, 0.0, math.inf, "gaussian_nll_loss: var: got negative numbers, wanted variances", nan=True
+    )
     try:
         var = ops.broadcast_to(var, input.shape)
     except ShapeError:
         shape = tuple(input.shape)
         raise ShapeError(f"gaussian_nll_loss: var: got shape {tuple(var.shape)}, wanted {shape} as the input") from None
-    if grad_mode.tracer is None and (var.data < 0).any():
-        raise ValueError("gaussian_nll_loss: var: got negative numbers, wanted variances")
     var = var + constant(ops.maximum(eps - var, 0.0))  # the bound is a constant shift, as in PyTorch
     error = input - _cast(target, input.dtype)
     loss = 0.5 * (ops.log(var) + error * error / var)

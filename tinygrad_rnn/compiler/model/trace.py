@@ -15,6 +15,7 @@ from ...core import Op, Tensor
 from ...core.dtype import promote
 from ...core.node import explain, ready
 from ...ops import elementwise
+from ...ops.bounds import between, require
 from ...ops.draws import between_0_and_1
 from ...ops.index import WITHIN, all_within, within
 from ..frontend.recorder import Recorder
@@ -23,6 +24,7 @@ from ..ir.interpret import compute, order
 from ..ir.program import expression_key
 from ..ir.symbol import Symbol, location
 from ..ir.walk import reachable
+from .bounds import Bounds, lies_between
 from .program import AFTER, ASTYPE, LOOP, LOOP_GRADIENT, PICK, Check, Draw, Loop
 
 
@@ -70,6 +72,7 @@ class ModelTrace(Recorder):
         self.makes_array: Callable[[], bool] = lambda: False
         self._uids = 0
         self._seen: dict[Any, Symbol] = {}
+        self._bounds: dict[int, Bounds] = {}  # between which numbers values lie, by uid
         self._inferred: dict[Any, Any] = {}  # shapes and dtypes of results, as operations come up again and again
 
     # ---- what symbols ask of a trace
@@ -142,6 +145,29 @@ class ModelTrace(Recorder):
             return within(index, low=low, high=high, what=what)
         self.check([index], lambda array: all_within(array, low, high) or WITHIN.forward(array, low, high, what))
         return index
+
+    def between(self, x: Any, low: float, high: float, message: str, nan: bool) -> Any:
+        """Floats that lie between two numbers, which is looked at unless operations tell.
+
+        Of arguments it is looked at before each run; by NumPy where they are computed, and of parameters, as many
+        updates may be in one call.
+        """
+        symbol = self.lift(x)
+        if lies_between(symbol, low, high, self._bounds):
+            return x
+        if symbol.leaf is None or (symbol.leaf[0] != "input" and self.needing(symbol)):
+            return between(x, low=low, high=high, message=message, nan=nan)
+        self.check_argument(symbol, lambda array: require(array, low, high, message, nan))
+        return x
+
+    def check_argument(self, symbol: Symbol, test: Callable[..., Any]) -> None:
+        """Ask for a test of a value before each run, if it is there by then; of floats, if it is an argument itself.
+
+        Others are not looked at.
+        """
+        given = symbol.leaf is not None and (symbol.leaf[0] == "input" or not self.needing(symbol))
+        if given or self.is_known(symbol):
+            self.checks.append(Check((symbol,), test))
 
     def is_known(self, symbol: Symbol) -> bool:
         """Whether a value is known before a run: an argument of integers, or computed of such alone."""
