@@ -148,7 +148,8 @@ def test_losses(kind, options, target, default):
             return loss(y, t, tr.exp(y[..., ::-1]))
         return loss(y, t)
 
-    agree(function, [*head.parameters()], x, targets)
+    report = agree(function, [*head.parameters()], x, targets).explain(x, targets)
+    assert report.native, report.why
 
 
 def test_no_loss_is_left_out():

@@ -4,7 +4,7 @@ One file for each family: `elementwise`, `activation`, `power`, `exponential`, `
 `join`, `index`, `order`, `diagonals`, `create`, `reduce`, `cumulative`, `moments`, `softmax`, `linalg`; in one node
 what would take several, `linear`, `layer_norm`, `dropout`, `loss`, `cross_entropy`, `ctc` and `fused`; and `draws`,
 which users call ``tr.random``. `arguments` has what public functions do with theirs before anything is computed,
-`twins` the choice of a kernel.
+`bounds` what looks at numbers that have to lie between others, `twins` the choice of a kernel.
 
 Lists and numbers are taken as arrays. Where libraries differ at the edges (ties, NaN, bounds, empty axes, infinite
 derivatives), ``docs/edges.md`` says what was decided.
