@@ -77,7 +77,7 @@ def check_values(condition: Callable[[], Any], message: str) -> None:
 
 
 def check_argument(value: Any, test: Callable[[np.ndarray], None]) -> None:
-    """Let `test` raise what is wrong with the numbers of a value; of an argument of a program, before each run."""
+    """Let `test` raise what is wrong with a value; that of a program's argument, before each run."""
     tracer: Any = grad_mode.tracer
     if tracer is None or not isinstance(value, Traceable):
         test(np.asarray(value))

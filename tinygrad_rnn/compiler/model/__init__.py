@@ -1,7 +1,7 @@
 """Whole functions of tensors become programs, in which the loops of recurrent layers are operations.
 
-Files, in reading order: `program` (what a trace returns), `bounds` (between which numbers values lie), `trace` (records a
-function's operations), `adjoint` (records the gradients), `rows` (which operations a loop over rows can compute),
+Files, in reading order: `program` (what a trace returns), `bounds` (between which numbers values lie), `trace` (records
+a function's operations), `adjoint` (records the gradients), `rows` (which operations a loop over rows can compute),
 `losses` and `simplify` (take operations apart until they can), `regions` (which of them run together), `region_loop`
 (those as compiled loops), `interpret` (runs a program on NumPy), `memory` (for values), `stage_list` and `bind` (stages
 of machine code), `binder` (where values are), `bind_loops`, `bind_ctc`, `bind_operations` and `bind_integers` (which

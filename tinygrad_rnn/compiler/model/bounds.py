@@ -33,7 +33,7 @@ PICKS = (COPY, ASTYPE, CONSTANT, MAX, GETITEM, CONCAT, STACK, RESHAPE, TRANSPOSE
 
 
 def lies_between(symbol: Symbol, low: float, high: float, known: dict[int, Bounds]) -> bool:
-    """Whether all numbers of a value, or NaN, lie between two others; `known` keeps what was found, by uid."""
+    """Whether all numbers of a value lie between two others, or are NaN; `known` keeps what was found."""
     least, most = fold(symbol, known, lambda s: s.operands, _bounds)
     return low <= least and most <= high
 

@@ -161,9 +161,9 @@ class ModelTrace(Recorder):
         return x
 
     def check_argument(self, symbol: Symbol, test: Callable[..., Any]) -> None:
-        """Ask for a test of a value before each run, if it is there by then; of floats, if it is an argument itself.
+        """Ask for a test of a value before each run, if it is there by then.
 
-        Others are not looked at.
+        That is an argument, or computed of arguments of integers alone. Others are not looked at.
         """
         given = symbol.leaf is not None and (symbol.leaf[0] == "input" or not self.needing(symbol))
         if given or self.is_known(symbol):
