@@ -230,6 +230,11 @@ def test_bad_input(parts):
         (([[0]], 3), {"temperature": -1}, ValueError, "temperature: got -1"),
         (([[0]], 3), {"top_k": 0}, ValueError, "top_k: got 0"),
         (([[0]], 3), {"top_p": 2}, ValueError, "top_p: got 2"),
+        (([[0]], 3), {"never": [1.5]}, DTypeError, r"never: got \[1.5\], wanted symbols, which are integers"),
+        (([[0]], 3), {"never": [True]}, DTypeError, "never: got"),
+        (([[0]], 3), {"never": 3}, TypeError, "never: got 3, wanted several symbols"),
+        (([[0]], 3), {"rng": 3}, TypeError, "rng: got 3, wanted a NumPy generator"),
+        (([[0]], 3), {"context": np.zeros((1, 2))}, TypeError, "context: got ndarray, wanted a tuple or a list"),
         (([[0]], 3), {"never": range(7)}, ValueError, "never: got all 7 symbols, wanted one that may be written"),
     ]:
         with pytest.raises(error, match=message):
@@ -244,3 +249,83 @@ def test_bad_input(parts):
     broken.weight.data[...] = np.nan
     with pytest.raises(DataError, match="Decoder: got a logit of nan in row 0, 0 symbols after the prefix"):
         nn.Decoder(parts[1], parts[0], broken).generate([[0]], 3)
+
+
+def test_parts_that_are_replaced(parts):
+    """It runs with the cell, the embedding and the head that it has now, and with the dropout of a layer."""
+    decoder = nn.Decoder(nn.LSTMCell(E, H), parts[0], parts[2], mode="eager")
+    values = nn.Decoder(nn.GRUCell(2, H), head=nn.Linear(H, 2), mode="eager")
+    ids, x = np.random.default_rng(0).integers(0, 5, (4, 3)), np.ones((2, 3, 2))
+    decoder(ids), values.run(x, 3)
+    for name, part in [("cell", nn.GRUCell(E, H)), ("embedding", nn.Embedding(5, E)), ("head", nn.Linear(H, 5))]:
+        setattr(decoder, name, part)
+        wanted = nn.Decoder(decoder.cell, decoder.embedding, decoder.head, mode="eager")(ids)[0]
+        np.testing.assert_array_equal(decoder(ids)[0].numpy(), wanted.numpy())
+    for name, part in [("cell", nn.GRUCell(2, H)), ("head", nn.Linear(H, 2))]:
+        setattr(values, name, part)
+        wanted = nn.Decoder(values.cell, head=values.head, mode="eager").run(x, 3)[0]
+        np.testing.assert_array_equal(values.run(x, 3)[0].numpy(), wanted.numpy())
+    decoder.cell = nn.Linear(2, 2)
+    with pytest.raises(TypeError, match="Decoder: cell: got Linear"):
+        decoder.generate([[0]], 2)
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("mode", ["compiled", "eager"])
+def test_dropout_between_layers(mode):
+    embedding, layer, head = nn.Embedding(V, E), nn.GRU(E, H, num_layers=2, dropout=0.5), nn.Linear(H, V)
+    decoder, ids = nn.Decoder(layer, embedding, head, mode=mode), np.random.default_rng(0).integers(0, V, (5, 2))
+    plain = head(layer.eval()(embedding(ids))[0]).numpy()
+    np.testing.assert_allclose(decoder(ids)[0].numpy(), plain, rtol=1e-4, atol=1e-6)
+    layer.train()
+    tr.seed(0)
+    found = [decoder(ids)[0].numpy() for _ in range(40)]
+    tr.seed(0)
+    np.testing.assert_allclose(
+        nn.Decoder(layer, embedding, head, mode="eager")(ids)[0].numpy(), found[0], rtol=1e-4, atol=1e-6
+    )
+    first, second = np.array(found)[:, 0], np.array(found)[:, -1]
+    assert (first.std(axis=0) > 1e-3).all() and (second.std(axis=0) > 1e-3).all()  # each step draws
+    layer.dropout = 0.0
+    np.testing.assert_allclose(decoder(ids)[0].numpy(), plain, rtol=1e-4, atol=1e-6)
+
+
+def test_heads_that_draw_do_so_alike_the_first_time():
+    head = nn.Sequential(nn.Dropout(0.5), nn.Linear(H, V))
+    decoder, ids, found = nn.Decoder(nn.GRUCell(V, H), head=head, mode="eager"), np.zeros((3, 2), int), []
+    for _ in range(2):
+        tr.seed(3)
+        found.append(decoder(ids)[0].numpy())
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.sampled(1)
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("mode", ["auto", "eager"])
+def test_extreme_temperatures(parts, mode):
+    """Next to none, the likeliest; beyond all numbers, each alike; never what may not be."""
+    decoder = nn.Decoder(parts[1], parts[0], parts[2], mode=mode)
+    for cold in (1e-45, 1e-300):
+        found = decoder.generate(PREFIX, 5, temperature=cold, rng=generator())
+        assert found == decoder.generate(PREFIX, 5, temperature=0)
+    ids = np.array(decoder.generate(PREFIX * 40, 20, temperature=1e300, never=(i for i in (2, 5)), rng=generator()))
+    counts = np.bincount(ids.ravel(), minlength=V)
+    assert counts[2] == counts[5] == 0 and counts[[0, 1, 3, 4, 6]].min() > 0.18 * ids.size
+    assert decoder.generate(PREFIX, 5, top_p=0) == decoder.generate(PREFIX, 5, temperature=0)
+
+
+def test_bad_values():
+    decoder = nn.Decoder(nn.GRUCell(3, H), head=nn.Linear(H, 2))
+    for values, known, error, message in [
+        (np.ones((2, 1, 3)), None, ShapeError, "values: got 3 features, wanted 2, as many as are read after them"),
+        (np.ones((2, 1, 2)), None, ShapeError, "values: got 2 features, wanted input_size=3 of the cell"),
+        (np.ones((2, 1, 2)), np.ones((4, 1, 2)), ShapeError, "values: got 4 features, with those of known=2, wanted"),
+        (tr.tensor(np.ones((2, 1, 2))), None, DTypeError, "values: got a float64 tensor, wanted float32"),
+        ("ab", None, DTypeError, "values: got"),
+    ]:
+        with pytest.raises(error, match=message):
+            decoder.run(values, 3, known=known)
+    known, tensor = np.ones((4, 1, 1)), tr.tensor(np.ones((2, 1, 2), int))
+    np.testing.assert_array_equal(
+        decoder.run(tensor, 3, known=known)[0].numpy(), decoder.run(np.ones((2, 1, 2)), 3, known=known)[0].numpy()
+    )

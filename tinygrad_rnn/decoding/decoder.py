@@ -11,14 +11,16 @@ import numpy as np
 from .. import config
 from ..checks import is_number, probability, shown, whole_number
 from ..core import Tensor, as_tensor
-from ..errors import DataError, ShapeError
+from ..errors import DataError, DTypeError, ShapeError
 from ..modules.module import Module
 from ..ops import concat, zeros
+from ..recurrent.as_tensors import as_input
 from ..recurrent.cell import Cell, check_cell_type
 from ..recurrent.layers.multilayer import RNNBase
-from ..recurrent.layers.wrappers import Recurrent, Stacked
+from ..recurrent.layers.wrappers import Recurrent
 from ..recurrent.scan.driver import check_mode, scan
-from .feedback import SymbolFeedback, ValueFeedback
+from ..recurrent.scan.dry_run import dry_run
+from .feedback import Layers, SymbolFeedback, ValueFeedback
 from .search import _ids, _symbols
 
 FIRST, CHUNK = 8, 64  # steps in one call, where rows may end: in the first one, and at most
@@ -32,7 +34,7 @@ class Decoder(Module):
     Parameters
     ----------
     cell : Cell, or layer that runs forwards in time
-        Its parameters are shared.
+        Its parameters are shared; between the layers of a layer is its dropout.
     embedding : Module, optional
         From symbols (B,) to inputs of the cell; default: ones where the symbol is, else zeros. Not for values.
     head : Module, optional
@@ -56,7 +58,8 @@ class Decoder(Module):
 
     def __init__(self, cell: Any, embedding: Module | None = None, head: Module | None = None, mode: str = "auto"):
         self.cell = _cell_of(cell)
-        self._layers = (cell,) if isinstance(cell, RNNBase) else ()  # no module of this one: it has the cells, too
+        # whose cell it is, if that is so; in a tuple, as it is no module of this one, which has the cells
+        self._layers = ((cell, self.cell),) if isinstance(cell, RNNBase) else ()
         self.embedding, self.head, self.mode = embedding, head, check_mode(mode)
         self._symbols: tuple[SymbolFeedback, ...] = ()
         self._values: tuple[ValueFeedback, ...] = ()
@@ -92,7 +95,8 @@ class Decoder(Module):
         top_k : int, optional
             Draw among the `top_k` likeliest only.
         top_p : float, optional
-            Draw among as few of the likeliest as have this share of the probability (Holtzman et al. 2020).
+            Draw among as few of the likeliest as have this share of the probability (Holtzman et al. 2020); the
+            likeliest itself always counts.
         stop : int or collection of int
             Symbols that end a row; they are not part of the result. None, or -1, is no symbol.
         never : collection of int
@@ -114,7 +118,7 @@ class Decoder(Module):
         DataError
             If logits are NaN, or leave no symbol possible.
         """
-        prefix, ends = _ids("prefix", prefix, 2), _symbols(stop)
+        prefix, ends, barred = _ids("prefix", prefix, 2), _symbols(stop), _barred(never)
         length = whole_number("length", length)
         feedback = self._of_symbols(_context(context, len(prefix)))
         if not is_number(temperature) or not 0 <= temperature < math.inf:
@@ -122,15 +126,17 @@ class Decoder(Module):
         feedback.temperature, feedback.gives_logits = float(temperature), False
         feedback.top_k = None if top_k is None else whole_number("top_k", top_k, 1)
         feedback.top_p = None if top_p is None else probability("top_p", top_p)
-        for name, found in (("prefix", prefix), ("stop", ends), ("never", np.array([*never], int))):
+        for name, found in (("prefix", prefix), ("stop", ends), ("never", barred)):
             if found.size and not 0 <= found.min() <= found.max() < feedback.symbols:
                 worst = found.min() if found.min() < 0 else found.max()
                 raise IndexError(f"{name}: got {worst}, wanted symbols from 0 to {feedback.symbols - 1}")
-        if len({*never}) == feedback.symbols:
+        if barred.size == feedback.symbols:
             raise ValueError(f"never: got all {feedback.symbols} symbols, wanted one that may be written")
-        feedback.bar(never)
+        feedback.bar(barred)
         state = self._begun(np.zeros(len(prefix), np.int64), state)
         rng = config.generator() if rng is None else rng
+        if not hasattr(rng, "gumbel"):
+            raise TypeError(f"rng: got {shown(rng)}, wanted a NumPy generator, as of np.random.default_rng()")
         written = np.zeros((len(prefix), 0), np.int64)
         chunk = FIRST if ends.size else max(length, 1)
         while written.shape[1] < length:
@@ -170,8 +176,10 @@ class Decoder(Module):
         """The state of a feedback cell, of the cell's or the layer's."""
         if state is None:
             return None
-        if self._layers:
-            found = self._layers[0]._split_state(state, len(last), True)
+        for layer, cell in self._layers:
+            if cell is not self.cell:  # another one has been set since
+                break
+            found = layer._split_state(state, len(last), True)
             return last, found[0] if len(found) == 1 else tuple(found)
         return last, state
 
@@ -211,9 +219,10 @@ class Decoder(Module):
         return logits, state
 
     def _of_symbols(self, context: tuple[Tensor, ...]) -> SymbolFeedback:
-        if not self._symbols:
-            width = _width_of(self.head, self.cell, context)
-            self._symbols = (SymbolFeedback(self.cell, self.embedding, self.head, width),)
+        cell = check_cell_type(self.cell, "Decoder", "cell")
+        if not self._symbols or not self._symbols[0].runs(cell, self.head, self.embedding):
+            width = _width_of(self.head, cell, context)
+            self._symbols = (SymbolFeedback(cell, self.embedding, self.head, width),)
         self._symbols[0].context = context
         return self._symbols[0]
 
@@ -245,21 +254,31 @@ class Decoder(Module):
             That of the cell after the last step.
         """
         length = whole_number("length", length, 1)
-        given = as_tensor(values, dtype=self.cell.dtype) if not isinstance(values, Tensor) else values
+        given = as_input(values, self.cell.dtype, "values").astype(self.cell.dtype)  # of integers too
         if given.ndim != 3 or not given.shape[0]:
             raise ShapeError(f"values: got shape {given.shape}, wanted (P, B, F) with at least one step")
         read, batch, width = given.shape
-        if not self._values or self._values[0].width != width:
-            self._values = (ValueFeedback(self.cell, self.head, width),)
+        cell = check_cell_type(self.cell, "Decoder", "cell")
+        written = (
+            cell.output_size or cell.hidden_size if self.head is None else getattr(self.head, "out_features", None)
+        )
+        if written not in (None, width):
+            raise ShapeError(f"values: got {width} features, wanted {written}, as many as are read after them")
+        if not self._values or self._values[0].width != width or not self._values[0].runs(cell, self.head):
+            self._values = (ValueFeedback(cell, self.head, width),)
         time = read + length - 1
         marks = np.zeros((time, batch), bool)
         marks[:read] = True
         rest = np.zeros((length - 1, batch, width), given.dtype)
         xs: dict[str, Any] = {"given": marks, "value": concat([given, Tensor(rest)]) if length > 1 else given}
         if known is not None:
-            xs["known"] = known if isinstance(known, Tensor) else as_tensor(known, dtype=self.cell.dtype)
+            xs["known"] = as_input(known, self.cell.dtype, "known")
             if xs["known"].ndim != 3 or xs["known"].shape[:2] != (time, batch):
                 raise ShapeError(f"known: got shape {xs['known'].shape}, wanted ({time}, {batch}, K)")
+        features = width + (xs["known"].shape[2] if known is not None else 0)
+        if cell.input_size not in (None, features):
+            got = f"{features} features" + ("" if known is None else f", with those of known={features - width}")
+            raise ShapeError(f"values: got {got}, wanted input_size={cell.input_size} of the cell")
         self._values[0].context = _context(context, batch)
         begun = self._begun(np.zeros((batch, width), given.dtype), state)
         outputs, (_, state) = scan(self._values[0], xs, begun, mode=self.mode)
@@ -272,7 +291,7 @@ class Decoder(Module):
 def _cell_of(cell: Any) -> Cell:
     """The cell that a layer runs step by step, or the cell."""
     if isinstance(cell, RNNBase) and not cell.bidirectional and not cell.reverse:
-        return cell._cells[0] if len(cell._cells) == 1 else Stacked(cell._cells)
+        return cell._cells[0] if len(cell._cells) == 1 else Layers(cell)
     if isinstance(cell, Recurrent) and not cell.reverse:
         return cell.cell
     if isinstance(cell, Module) and not isinstance(cell, Cell):
@@ -282,8 +301,21 @@ def _cell_of(cell: Any) -> Cell:
     return check_cell_type(cell, "Decoder", "cell")
 
 
+def _barred(never: Collection[int]) -> np.ndarray:
+    """Symbols that are not written, each once."""
+    try:
+        array = np.asarray([*never])
+    except TypeError:
+        raise TypeError(f"never: got {shown(never)}, wanted several symbols, such as [0]") from None
+    if array.size and (array.ndim != 1 or array.dtype.kind not in "iu"):
+        raise DTypeError(f"never: got {shown(never)}, wanted symbols, which are integers")
+    return np.unique(array.astype(np.int64))
+
+
 def _context(given: Sequence[Any], batch: int) -> tuple[Tensor, ...]:
     """What the head reads besides, as tensors with a row for each row of the batch."""
+    if not isinstance(given, list | tuple):
+        raise TypeError(f"context: got {type(given).__name__}, wanted a tuple or a list of tensors (B, ...)")
     found = tuple([a if isinstance(a, Tensor) else as_tensor(a) for a in given])
     for i, a in enumerate(found):
         if a.shape[:1] != (batch,):
@@ -298,7 +330,7 @@ def _width_of(head: Module | None, cell: Cell, context: tuple[Tensor, ...]) -> i
         return width
     found = getattr(head, "out_features", None)
     if found is None:
-        with config.no_grad():
+        with config.no_grad(), dry_run(head):  # which may draw
             found = head(zeros((1, width), cell.dtype), *[a[:1] for a in context]).shape[-1]
     return int(found)
 

@@ -7,9 +7,31 @@ from typing import Any
 import numpy as np
 
 from ..core import Tensor, tensor
+from ..modules.dropout import drop
 from ..modules.module import Module
-from ..ops import argmax, concat, max, one_hot, softmax, take, where, zeros
+from ..ops import any, argmax, concat, max, maximum, one_hot, softmax, take, where, zeros
 from ..recurrent.cell import Cell, forwards_to, of_parameters
+from ..recurrent.layers.multilayer import RNNBase
+from ..recurrent.layers.wrappers import Stacked
+
+NEVER = 1e4  # a symbol whose score is so far below the largest one's is not drawn
+
+
+class Layers(Stacked):
+    """The cells of a layer as one, with its dropout between them where they are in training."""
+
+    def __init__(self, layer: RNNBase):
+        super().__init__(layer._cells)
+        self._layer = (layer,)  # no module of this one: it has the cells, too
+
+    def step(self, x, state):
+        p, states = self._layer[0].dropout, []
+        for i, (cell, s) in enumerate(zip(self.cells, state)):
+            if i and p and cell.training:
+                x = drop(x, p)
+            x, s = cell.step(x, s)
+            states.append(s)
+        return x, tuple(states)
 
 
 class FeedbackCell(Cell):
@@ -34,6 +56,10 @@ class FeedbackCell(Cell):
         self.hidden_size = inner.hidden_size
         self.context: tuple[Tensor, ...] = ()
         self._context: tuple[Tensor, ...] = ()  # of as many rows as a sequence has that is only tried
+
+    def runs(self, inner: Cell, head: Module | None) -> bool:
+        """Whether it is around these."""
+        return self.inner is inner and self.head is head
 
     @property
     @of_parameters
@@ -97,6 +123,9 @@ class SymbolFeedback(FeedbackCell):
         self.top_p: float | None = None
         self.bar(())
 
+    def runs(self, inner: Cell, head: Module | None, embedding: Module | None = None) -> bool:
+        return super().runs(inner, head) and self.embedding is embedding
+
     def bar(self, never: Any) -> None:
         """Let symbols be such that are not written."""
         barred = np.zeros(self.symbols, self.dtype)
@@ -120,12 +149,17 @@ class SymbolFeedback(FeedbackCell):
         scores = logits.detach() + self.barred
         if noise is None or self.temperature == 0:
             return scores
-        scores = (scores - max(scores, axis=-1, keepdims=True)) / self.temperature
+        below, heat = scores - max(scores, axis=-1, keepdims=True), self._heat()
+        scores = maximum(below, -NEVER * heat) / heat
         if self.top_k is not None or self.top_p is not None:
             likelier = scores[:, None, :] > scores[:, :, None]  # (B, V, V): whether the second is, than the first
             if self.top_k is not None:
                 scores = where(likelier.astype(self.dtype).sum(axis=-1) < self.top_k, scores, -np.inf)
             if self.top_p is not None:
                 before = where(likelier, softmax(scores, axis=-1)[:, None, :], 0.0).sum(axis=-1)
-                scores = where(before < self.top_p, scores, -np.inf)
+                scores = where((before < self.top_p) | ~any(likelier, axis=-1), scores, -np.inf)
         return scores + noise
+
+    def _heat(self) -> float:
+        """The temperature as a number that the dtype can divide by."""
+        return float(np.clip(self.temperature, np.finfo(self.dtype).tiny, 1e30))
