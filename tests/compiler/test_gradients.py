@@ -134,6 +134,31 @@ def test_second_derivatives(name):
         close(a, b, 1e-10)
 
 
+class InOrder(nn.Cell):
+    """Compares elements with each other, which takes masks that are constants."""
+
+    input_size = hidden_size = 3
+
+    def __init__(self):
+        self.w = nn.Parameter(np.random.default_rng(0).normal(size=(3, 3)))
+
+    def step(self, x, h):
+        h = tr.tanh(tr.cumprod(tr.sigmoid(x @ self.w + h), -1) * tr.median(x * self.w[0], axis=-1, keepdims=True))
+        return h, h
+
+
+def test_second_derivatives_beside_masks_that_are_constants():
+    results = []
+    for mode in ("compiled", "eager"):
+        cell, x = InOrder(), tr.tensor(np.random.default_rng(1).normal(size=(3, 2, 3)), requires_grad=True)
+        ys, _ = scan(cell, x, mode=mode)
+        first = tr.grad((ys * ys).sum(), [x, cell.w], create_graph=True)
+        second = tr.grad(sum((g * g).sum() for g in first), [x, cell.w])
+        results.append([g.numpy() for g in (*first, *second)])
+    for a, b in zip(*results):
+        close(a, b, 1e-10)
+
+
 def test_a_matrix_that_is_read_as_it_is_and_computed_with():
     """What the loop reads of it goes two ways, and no derivative counts one of them twice."""
 

@@ -120,6 +120,12 @@ def parameter_as_an_array(cell, x, h):
     return result(x + h @ (cell.w.numpy() * 2))  # here
 
 
+@refused("astype.*wanted a cast to float32, bool or integers, not to float64")
+def integers_as_other_floats(cell, x, h):
+    n = (h * 10).astype("int64")
+    return result(x + (n.astype("float64") * 0.1).astype("float32"))  # here
+
+
 @tr.primitive(vjps=[lambda g, y, x: g / 2])
 def halved(x):
     return x / 2

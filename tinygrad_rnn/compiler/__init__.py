@@ -15,7 +15,7 @@ from .autodiff.influence_programs import InfluencePrograms
 from .frontend.trace_step import trace_step
 from .frontend.watch import Codes, watching
 from .ir.canonical import Line, canonical, difference, listing
-from .ir.interpret import compute, evaluate, order, replay
+from .ir.interpret import compute, evaluate, order, replay, replay_checked
 from .ir.program import Check, StepProgram, bases, leaves, row_constants
 from .ir.symbol import BATCH, Symbol, location, raised_at
 from .runtime.executable import Executable, check_available
@@ -59,6 +59,7 @@ __all__ = [
     "out_of_memory",
     "raised_at",
     "replay",
+    "replay_checked",
     "replay_segments",
     "row_constants",
     "trace_step",

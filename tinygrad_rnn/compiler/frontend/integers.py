@@ -168,7 +168,7 @@ class Integers(AnyRank):
             floats = kind == "concat" and any(isinstance(a, Symbol) and a.dtype.kind == "f" for a in args)
             return self.RANKED[kind](self, op, self._as_floats(args) if floats else args, static)
         if kind == "cast":
-            return self._cast_integers(args[0], np.dtype(static["dtype"]))
+            return self._cast_integers(op, args, np.dtype(static["dtype"]))
         if kind == "reduce":
             return self._reduce_integers(op, args, static)
         if kind in ("matmul", "einsum"):
@@ -284,8 +284,11 @@ class Integers(AnyRank):
             return self.detach(where(nowhere, 0.0, q)), (-largest, largest)
         return self.detach(where(nowhere, 0.0, r)), (0.0 if of_b[0] >= 0 else -most, 0.0 if of_b[1] <= 0 else most)
 
-    def _cast_integers(self, x: Symbol, dtype: np.dtype) -> Symbol:
+    def _cast_integers(self, op: Any, args: tuple, dtype: np.dtype) -> Symbol:
+        (x,) = args
         row = self.flat(x)
+        if dtype.kind == "f" and dtype != self.dtype:
+            self.fail(op, args, f"a cast to {self.dtype}, bool or integers, not to {dtype}")
         if dtype.kind == "b":
             truth: Any = not_equal(self.within(row, self.limits(x.dtype)), 0.0)
             return self.shaped(truth, x.shape[1:])

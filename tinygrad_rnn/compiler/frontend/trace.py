@@ -168,8 +168,10 @@ class Trace(Empty):
         """The symbol of a tensor (B, ...) that the step itself has made, such as zeros: all rows are alike."""
         # equal rows may hold NaN, which differs from itself
         row = array[:1]
-        if not array.size and array.dtype.kind in "iub":
+        if not array.size:
             return self.empty(self.symbolic(array.shape), array.dtype)
+        if array.dtype.kind in "iu":
+            return self._integers_in_all_rows(array)
         if array.ndim > 2:
             return self.shaped(self.same_in_all_rows(array.reshape(len(array), -1)), array.shape[1:])
         if not ((array == row) | ((array != array) & (row != row))).all():
@@ -183,15 +185,23 @@ class Trace(Empty):
                 f"a {array.dtype} tensor with a row for each batch row, made inside the step, at {location()}: wanted "
                 f"{self.dtype}; make it with dtype=self.dtype"
             )
-        if array.dtype.kind not in "fb":
-            array = row = row.astype(self.dtype)
-        if not array.size:
-            return self.empty(self.symbolic(array.shape), array.dtype)
         zero = self.zero(array.shape)
         if array.ndim == 1 or row.shape[1] == 1 or (row == row[0, 0]).all():
             row = row.reshape(-1)[:1].item()
         result = zero + row if row is True or row is False or isinstance(row, np.ndarray) or row != 0 else zero
         return result != 0 if array.dtype.kind == "b" else result
+
+    def _integers_in_all_rows(self, array: np.ndarray) -> Symbol:
+        low, high = float(array.min()), float(array.max())
+        limits = self.limits(array.dtype)
+        if not (limits[0] <= low and high <= limits[1]):
+            self.refuse_for(
+                f"integers {array.min()} to {array.max()}, made inside the step, at {location()}: wanted those from "
+                f"{int(limits[0])} to {int(limits[1])}, as a compiled loop holds them"
+            )
+        row = self.flat(self.same_in_all_rows(array.reshape(len(array), -1).astype(self.dtype)))
+        self.ranges[row.uid] = low, high
+        return self.shaped(row, array.shape[1:], array.dtype)
 
     def draw_uniform(self, shape, dtype: np.dtype) -> Symbol:
         """The symbol of numbers between 0 and 1: one more input, drawn for every step."""

@@ -116,6 +116,13 @@ def as_seen(program: StepProgram, results: list[Tensor]) -> list[Tensor]:
 
 def replay(program: StepProgram, inputs: list[Tensor], states: list[Tensor], bases: dict[int, Any]) -> list[Tensor]:
     """Run the program over time on the tape: outputs of all steps (T, B, ...), then final states."""
+    return replay_checked(program, inputs, states, bases)[0]
+
+
+def replay_checked(
+    program: StepProgram, inputs: list[Tensor], states: list[Tensor], bases: dict[int, Any]
+) -> tuple[list[Tensor], bool]:
+    """What :func:`replay` gives, and whether all integers were such as a loop holds."""
     batch = inputs[0].shape[1]
     columns = [ops.unstack(in_rows(x, s, 2)) for x, s in zip(as_floats(program.inputs, inputs), program.inputs)]
     states = [in_rows(s, leaf, 1) for s, leaf in zip(as_floats(program.states, states), program.states)]
@@ -132,7 +139,8 @@ def replay(program: StepProgram, inputs: list[Tensor], states: list[Tensor], bas
     lead = inputs[0].shape[0], batch
     shapes = program.shapes
     found = [y.reshape((*lead, *shape)) for y, shape in zip(outputs[: program.visible], shapes.outputs)]
-    return as_seen(program, found + [s.reshape((batch, *shape)) for s, shape in zip(states, shapes.states)])
+    results = as_seen(program, found + [s.reshape((batch, *shape)) for s, shape in zip(states, shapes.states)])
+    return results, not any(y.data.any() for y in outputs[program.visible :])
 
 
 def in_rows(x: Tensor, leaf: Symbol, lead: int) -> Tensor:

@@ -151,7 +151,8 @@ class CompiledLoop:
         tensors = [a if isinstance(a, Tensor) else Tensor(a) for a in args]
         n, m = len(self.traced.inputs), len(self.traced.inputs) + len(self.traced.states)
         k = m + run.own_reset_states * len(self.traced.states)
-        bases = {s.uid: a for s, a in zip(self.bases, tensors[k:])}
+        pairs = zip(self.bases, tensors[k:])
+        bases = {s.uid: a if a.dtype == s.dtype else a.astype(s.dtype) for s, a in pairs}  # loops hold floats alone
         replay = self._replay_all if run.segments is None else self._replay_segments
         results = replay(run, tensors[:n], tensors[n:m], tensors[m:k], bases)
         if run.layout.layer_axis:
