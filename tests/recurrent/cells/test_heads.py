@@ -111,6 +111,24 @@ def test_long_sequences_of_large_gates_stay_finite(kind):
     assert np.abs(z.numpy() - y.numpy()).max() < 1e-2 * np.abs(y.numpy()).max()
 
 
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("mode", ["eager", "compiled"])
+def test_gates_that_let_next_to_nothing_in(mode):
+    """At the beginning, and after a reset: the ratio of two numbers that a float32 cannot tell from zero."""
+    wide, narrow = (nn.SLSTMCell(I, H, heads=HEADS, dtype=dtype) for dtype in ("float64", "float32"))
+    moved(wide).bias.data[:H] = -200.0
+    narrow.load_state_dict({k: v.astype("float32") for k, v in wide.state_dict().items()})
+    x, found = np.random.default_rng(0).standard_normal((30, B, I)), []
+    resets = np.arange(30)[:, None] % 11 == np.arange(B)
+    for cell in (wide, narrow):
+        y, _ = nn.Recurrent(cell, mode=mode)(x, resets=resets)
+        grads = tr.grad((y * x[..., :1].astype(y.dtype)).sum(), [*cell.parameters()])
+        found.append([y.numpy(), *[g.numpy() for g in grads]])
+    np.testing.assert_allclose(found[0][0][:11, 0], plain_slstm(wide, x[:11, :1])[:, 0], rtol=1e-9)
+    for a, b in zip(*found):
+        np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-4 * np.abs(a).max())
+
+
 @each
 def test_wrong_numbers_of_heads(kind):
     with pytest.raises(ValueError, match=rf"{kind.__name__}: heads: got 4, wanted a divisor of hidden_size=6"):

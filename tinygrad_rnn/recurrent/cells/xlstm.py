@@ -8,11 +8,13 @@ import numpy as np
 
 from ...modules import init as initialisers
 from ...modules.parameter import empty
-from ...ops import abs, einsum, exp, log_sigmoid, maximum, sigmoid, tanh, zeros
+from ...ops import abs, einsum, exp, log_sigmoid, maximum, minimum, sigmoid, tanh, where, zeros
 from ...ops.linear import linear
 from ..cell import constant
 from .heads import HeadsCell
 from .registry import register_cell
+
+MOST = 60.0  # the exponential of which a float32 holds with room for products
 
 
 @register_cell("slstm")
@@ -23,7 +25,7 @@ class SLSTMCell(HeadsCell):
     logarithms, nothing overflows, and the result is that without it:
 
     ``i, f, z, o = W x + R h + b``
-    ``m' = max(log sigmoid(f) + m, i)``
+    ``m' = max(log sigmoid(f) + m, i)``,  or i while n is zero, of which the maximum might leave nothing
     ``c' = exp(log sigmoid(f) + m - m') * c + exp(i - m') * tanh(z)``,  ``n'`` likewise with 1 for ``tanh(z)``
     ``h' = sigmoid(o) * c' / n'``
 
@@ -73,8 +75,8 @@ class SLSTMCell(HeadsCell):
         a = linear(x, self.weight_ih, self.bias).reshape((-1, 4, self.heads, self.head_size))
         a = a + einsum("bhd,ghed->bghe", h, recurrent)
         i, f, z, o = a[:, 0], log_sigmoid(a[:, 1]) + m, tanh(a[:, 2]), sigmoid(a[:, 3])
-        m = maximum(f, i)
-        f, i = exp(f - m), exp(i - m)
+        m = where(n == 0.0, i, maximum(f, i))
+        f, i = exp(minimum(f - m, MOST)), exp(i - m)  # only while n is zero is the difference above zero
         c, n = f * c + i * z, f * n + i
         h = o * c / n
         return self.whole(h), (h, c, n, m)
