@@ -65,7 +65,18 @@ def tie(model, optimizer):
     model.second = model.head.bias  # while the third one is as it was
 
 
+def wrap_step(model, optimizer):
+    step = optimizer.step
+
+    def wrapped():
+        step()
+        model.head.bias.data[...] = 0.125
+
+    optimizer.step = wrapped
+
+
 CHANGES = {
+    "step of the optimiser": wrap_step,
     "untied": untie,
     "tied": tie,
     "attribute": lambda model, _: setattr(model, "factor", 3.0),

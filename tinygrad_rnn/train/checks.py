@@ -38,6 +38,14 @@ def check_parts(model: Any, optimizer: Any, loss: Any, step: Any) -> None:
             raise ValueError("optimizer: got one of other parameters, wanted some of those of the model")
 
 
+_UPDATES = frozenset({"step", "zero_grad", "_update"})  # what an optimiser does at an update
+
+
+def has_plain_step(optimizer: Optimizer) -> bool:
+    """Whether updates are those of :class:`Optimizer`, and nobody has put another `step` in their place."""
+    return type(optimizer).step is Optimizer.step and _UPDATES.isdisjoint(vars(optimizer))
+
+
 def check_schedules(optimizer: Optimizer, schedule: Any, step_schedule: Any) -> None:
     """Raise unless the schedules are those of the optimiser."""
     for name, part in (("schedule", schedule), ("step_schedule", step_schedule)):

@@ -17,6 +17,7 @@ from ..errors import CompileError, NonFiniteError
 from ..optim import Optimizer, clip_grad_norm_
 from ..optim.buckets import Bucket, LargeBucket
 from .accumulation import Accumulation, check_gradients
+from .checks import has_plain_step
 from .gradients import check_loss
 from .known_numbers import KnownNumbers
 from .left_gradients import left_gradients
@@ -76,7 +77,7 @@ class NativeStep:
         self.params, self.others = ([p for p in params if (id(p) in place) is there] for there in (True, False))
         if len(self.params) < len(operation.wanted):
             raise CompileError("the optimiser does not have some parameters that get a gradient")
-        if type(optimizer).step is not Optimizer.step or optimizer.kernel is None:
+        if not has_plain_step(optimizer) or optimizer.kernel is None:
             raise CompileError(f"{type(optimizer).__name__} updates in Python")
         self.buckets, self._layout = optimizer.flat_buffers(), optimizer.layout
         self.native = NativeProgram(self.program, found.capture.captured(found.tensors), dtype_of(self.program))
@@ -187,7 +188,7 @@ class NativeStep:
 
     def updates_fit(self) -> bool:
         """Whether the optimiser still has its state where it was, with one count of updates for each run."""
-        if not self.optimizer.is_laid_out(self._layout):
+        if not has_plain_step(self.optimizer) or not self.optimizer.is_laid_out(self._layout):
             return False
         for group, _ in self._layout:
             if group.get("maximize"):

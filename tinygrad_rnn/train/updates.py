@@ -13,6 +13,7 @@ from ..optim import Optimizer, clip_grad_norm_, clip_grad_value_
 from . import resume
 from .accumulation import Accumulation, NonFiniteGradient
 from .batches import find_nonfinite
+from .checks import has_plain_step
 from .gradients import GradientsOf
 from .parts import Parts
 from .tbptt import TruncatedBPTT
@@ -108,7 +109,7 @@ def applier(
     With `watch` it raises FloatingPointError before the update if a gradient is not finite.
     """
     params = resume.parameters(optimizer)
-    checks = type(optimizer).step is Optimizer.step  # a user's own step need not check gradients
+    checks = has_plain_step(optimizer)  # a user's own step need not check gradients
 
     def apply():
         norm = 0.0
