@@ -10,6 +10,7 @@ from .. import compiler
 from ..compiler.model.adjoint import differentiate
 from ..compiler.model.runner import Runner
 from ..core import Tensor
+from ..core.tree import LEAF
 from ..errors import CompileError
 from ..recurrent.scan.guards import guards_of
 from .cache import Found
@@ -24,6 +25,8 @@ class Gradients:
     capture : Capture
     at_once : bool
         See :class:`~tinygrad_rnn.compiler.model.runner.Runner`.
+    alone : bool
+        Whether the loss is all that the function returns; else it is the first item of a tuple.
 
     Raises
     ------
@@ -32,9 +35,10 @@ class Gradients:
         traced.
     """
 
-    def __init__(self, capture: Capture, at_once: bool = False):
+    def __init__(self, capture: Capture, at_once: bool = False, alone: bool = True):
         self.capture, trace = capture, capture.trace
-        loss = capture.leaves[0] if capture.leaves else None
+        structure = capture.structure if alone else capture.structure[2][0]
+        loss = capture.leaves[0] if structure is LEAF else None
         if not isinstance(loss, compiler.Symbol) or not trace.needing(loss) or loss.size != 1 or trace.is_array(loss):
             raise CompileError("loss: wanted a tensor with one element that depends on a parameter")
         symbols = [*capture.inputs, *[s for s, _ in capture.sources]]

@@ -66,15 +66,17 @@ def read_pair(batch: Any) -> tuple[Any, Any]:
     """
     if not isinstance(batch, tuple | list) or len(batch) != 2:
         kind = type(batch).__name__
-        raise DataError(f"batch: got {kind}, wanted a pair (inputs, targets); else pass step={_hint(batch)}")
+        raise DataError(
+            f"batch: got {kind}, wanted a pair (inputs, targets){_hint(batch)}; a Trainer with step= takes others"
+        )
     inputs, targets = batch
     return inputs, targets
 
 
 def _hint(batch: Any) -> str:
     if isinstance(batch, tuple | list):
-        return f"; it holds {len(batch)}: several inputs are one tuple, ((a, b), targets)"
-    return f"; its shape is {batch.shape}" if isinstance(batch, np.ndarray | Tensor) else ""
+        return f": it holds {len(batch)}, and several inputs are one tuple, ((a, b), targets)"
+    return f": its shape is {batch.shape}" if isinstance(batch, np.ndarray | Tensor) else ""
 
 
 def check_batches(name: str, data: Any, pair: bool) -> None:

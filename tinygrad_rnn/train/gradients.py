@@ -93,7 +93,7 @@ class ByProgram:
 
         self.arguments, self.on_the_tape, self.accept = arguments, on_the_tape, accept
         self.optimizer, self.watch, self.fallback, self.title = optimizer, watch, fallback, title
-        finish = functools.partial(Gradients, at_once=at_once)
+        finish = functools.partial(Gradients, at_once=at_once, alone=accept is None)
         self.programs = Programs(function, Root(*reached), title, finish, fallback == "tape")
 
     def __call__(self, batch: Any) -> float:

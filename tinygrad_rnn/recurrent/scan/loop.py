@@ -213,4 +213,5 @@ def reason_of(error: Exception) -> str:
     """The message of an error that compilation ran into, with the place where it was raised."""
     if isinstance(error, CompileError):
         return str(error)
-    return f"{type(error).__name__}: {error}, at {compiler.raised_at(error)}"
+    where = compiler.raised_at(error)  # "?" of what the package itself complains about
+    return f"{type(error).__name__}: {error}" + ("" if where == "?" else f", at {where}")
