@@ -153,7 +153,12 @@ X, Y = (a.astype(np.float32) for a in data())
         (3, {}, TypeError, "train: got int, wanted an iterable of batches"),
         ("ab", {}, TypeError, "train: got str"),
         ({"x": X}, {}, TypeError, "train: got dict"),
-        ([(X, Y, X)], {}, DataError, r"batch: got tuple, wanted a pair .* it holds 3, and several inputs are one tuple"),
+        (
+            [(X, Y, X)],
+            {},
+            DataError,
+            r"batch: got tuple, wanted a pair .* it holds 3, and several inputs are one tuple",
+        ),
         ([X[:2]], {}, DataError, r"batch: got ndarray, wanted a pair .* its shape is \(2, 2\)"),
         ([{"x": X, "y": Y}], {}, DataError, "batch: got dict, wanted a pair"),
         (["ab"], {}, DataError, "batch: got str, wanted a pair"),
