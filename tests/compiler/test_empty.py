@@ -111,6 +111,17 @@ def test_inputs_states_and_outputs_without_features(kind):
     agree(NoFeatures(kind), xs, None, lengths=[3, 0])
 
 
+def test_a_stepper_of_what_has_no_features():
+    rng, found = np.random.default_rng(1), []
+    xs = [rng.normal(size=(4, 2, n)) for n in (3, 0)]
+    for mode in ("compiled", "eager"):
+        stepper = nn.Recurrent(NoFeatures("float64"), mode=mode).stepper(2, example=tuple(x[0] for x in xs))
+        found.append([stepper((x, e)) for x, e in zip(*xs)])
+    for one, other in zip(*found):
+        for a, b in zip(one, other):
+            np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
 def test_an_extremum_of_nothing_is_an_error_in_every_mode():
     cell = Nothing([lambda c, x, h: h[:, :0].max(-1, keepdims=True)])
     for mode in ("eager", "auto", "compiled"):

@@ -117,9 +117,9 @@ class StepKernel:
         size = sum(a.nbytes for a in watched)
         self.every = 1 if size <= WHOLE else -(-size // (64 * LINES))
         self._watched, self._copies = watched, [a.copy() for a in watched]
-        results = [*self.outputs, *self._after]
+        results = [view for view in (*self.outputs, *self._after) if view.size]
         copied = [pair for pair in self._carried if pair[0].ctypes.data not in self._counterparts]
-        states = [*zip(self._after, self.states), *copied]
+        states = [(new, now) for new, now in (*zip(self._after, self.states), *copied) if now.size]
         step = GuardedStep(
             loop=loop,
             addresses=self.addresses.ctypes.data,
