@@ -51,7 +51,7 @@ def compile(function: Any = None, *, fallback: str = "warn") -> Any:
     Whatever a program has frozen is compared at each call: attributes of modules, their mode, globals, closures,
     numbers among the arguments. If something has changed, the function is traced again. Parameters are looked up at
     each call. There is a program for each combination of shapes and numbers: make what changes from call to call a
-    tensor or an array.
+    tensor or an array. Results are arrays of their own, also where those of the function are views of one another.
 
     Examples
     --------
