@@ -13,7 +13,7 @@ from ..core import Tensor, check_dtype, is_float
 from ..core.aliases import ArrayLike, DTypeLike, Shape, Value
 from ..errors import DTypeError, ShapeError
 from .arguments import MOST, integer, integers, number, operand
-from .index import as_indices, in_program, in_range, in_step
+from .index import OutOfRange, as_indices, in_program, in_range, in_step, row_of
 
 
 def _dtype(dtype: Any) -> np.dtype:
@@ -116,7 +116,7 @@ def one_hot(ids: ArrayLike, num_classes: int, dtype: DTypeLike | None = None) ->
     _shape((*found.shape, num_classes))
     if found.size and not 0 <= found.min() <= found.max() < num_classes:
         worst = found.min() if found.min() < 0 else found.max()
-        raise IndexError(f"one_hot: got the id {worst}, wanted ids from 0 to {num_classes - 1}")
+        raise OutOfRange(f"one_hot: got the id {worst}, wanted ids from 0 to {num_classes - 1}", row_of(found == worst))
     return Tensor((found[..., None] == np.arange(num_classes)).astype(dtype))
 
 

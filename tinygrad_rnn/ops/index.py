@@ -80,7 +80,42 @@ def getitem(x: Value, index: Index) -> Value:
     try:
         return _getitem(x, index=index)
     except IndexError as e:
-        raise IndexError(f"index: got {index} for shape {np.shape(x)}: {e}") from None
+        raise OutOfRange(f"index: got {index} for shape {np.shape(x)}: {e}", _row_outside(index, np.shape(x))) from None
+
+
+class OutOfRange(IndexError):
+    """An index is out of range.
+
+    Attributes
+    ----------
+    row : int or None
+        Where it stands along the first axis of the indices, if they are an array.
+    """
+
+    def __init__(self, message: str, row: int | None = None):
+        super().__init__(message)
+        self.row = row
+
+
+def row_of(wrong: np.ndarray) -> int | None:
+    """The first place along the first axis at which something is true."""
+    return int(np.argwhere(wrong)[0][0]) if wrong.ndim and wrong.any() else None
+
+
+def _row_outside(index: Any, shape: tuple[int, ...]) -> int | None:
+    """The row of the first integer that is out of range, of arrays of them."""
+    axis = 0
+    for i in index:
+        if i is Ellipsis or axis >= len(shape) or (_is_array(i) and i.dtype.kind == "b"):
+            return None  # axes are no longer those of the parts
+        if _is_array(i) and (row := row_of((i < -shape[axis]) | (i >= shape[axis]))) is not None:
+            return row
+        axis += i is not None
+    return None
+
+
+def _is_array(i: Any) -> bool:
+    return isinstance(i, np.ndarray)
 
 
 def in_step(*operands: Any) -> bool:
@@ -110,7 +145,8 @@ def within(indices: Value, low: int, high: int, what: str) -> Value:
     """Integers, of which none is less than `low` or greater than `high`."""
     if not all_within(indices, low, high):
         least, most = int(indices.min()), int(indices.max())
-        raise IndexError(f"indices: got {least if least < low else most}, wanted {what}")
+        got = least if least < low else most
+        raise OutOfRange(f"indices: got {got}, wanted {what}", row_of(np.asarray(indices) == got))
     return indices
 
 

@@ -321,10 +321,23 @@ def test_an_index_out_of_range_is_named():
         for mode in ("auto", "compiled"):
             with pytest.raises(IndexError, match=message if "reverse" not in how else "got"):
                 scan(Ids(), ids, mode=mode, **how)
+        at = "got 7, wanted ids from 0 to 6, in step 1" if "reverse" not in how else "got -1, .*, in step 2"
+        with pytest.raises(IndexError, match=f"Ids: indices: {at} of row 1"):
+            scan(Ids(), ids, mode="eager", **how)
     with pytest.raises(IndexError, match=message):
         scan(Ids(), ids.swapaxes(0, 1), batch_first=True)
     with pytest.raises(IndexError, match="got 7"):
         nn.Recurrent(Ids()).stepper(2, example=ids[0])(ids[1])
+    for mode in ("eager", "compiled"):
+        step = nn.Recurrent(Ids(), mode=mode).stepper(2, example=ids[0])
+        step(ids[0])
+        with pytest.raises(IndexError, match=r"got 7, .* in step 1 of row 1"):
+            step(ids[1])
+    table, one = tr.ones((7, 2)), C(lambda c, x, h: (tr.one_hot(x[:, 0], F), h))
+    look_up = C(lambda c, x, h: (table[x[:, 0]], h))
+    for cell, got in ((one, "one_hot: got the id -9, wanted"), (look_up, "index: got .* out of bounds .*")):
+        with pytest.raises(IndexError, match=rf"C: {got}.*, in step 0 of row 1"):
+            nn.Recurrent(cell, mode="eager")(ids[2:] * 9)
     ids[1, 1] = 6
     agree(Ids(), tr.tensor(ids), None, lengths=[3, 2])  # what is behind the end is not read
 

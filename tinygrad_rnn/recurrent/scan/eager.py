@@ -29,18 +29,22 @@ def scan_eager(cell: Cell, arguments: Arguments, masks: Masks | None = None, rev
     """
     watch = grad_mode.anomaly
     if watch is None or watch.quiet:
-        return _unroll(cell, arguments, masks)
+        return _unroll(cell, arguments, masks, None, reverse)
     time, batch = arguments.inputs[0].shape[:2]
     counts = None if masks is None else masks.valid
     sequence = Unrolled(__file__, batch, time, watch.base, reverse, counts)
     with watch.inside(sequence):
-        return _unroll(cell, arguments, masks, sequence)
+        return _unroll(cell, arguments, masks, sequence, reverse)
 
 
-def _unroll(cell: Cell, arguments: Arguments, masks: Masks | None, sequence: Unrolled | None = None) -> tuple[Any, Any]:
+def _unroll(
+    cell: Cell, arguments: Arguments, masks: Masks | None, sequence: Unrolled | None, reverse: bool
+) -> tuple[Any, Any]:
     inputs, structure, leaves, state_structure, _ = arguments
     runner = StepRunner(cell, structure, state_structure, leaves, sequence)
     steps = list(zip(*(ops.unstack(x) for x in inputs)))
+    if reverse:
+        runner.last = len(steps) - 1
     if masks is None:
         collected = [runner.step(t, xs) for t, xs in enumerate(steps)]
     else:
@@ -74,6 +78,7 @@ class StepRunner:
         self.states = _specs(leaves)
         self.output_structure: Any = None
         self.outputs: list | None = None
+        self.last: int | None = None  # the number of the first step, where they run from the last one on
 
     def step(self, t: int, xs) -> list[Tensor]:
         """The flat output of step `t`; :attr:`leaves` becomes the next state."""
@@ -94,6 +99,10 @@ class StepRunner:
             if not mixed:
                 raise
             raise DTypeError(f"{title_of(cell)}.step: {error}; {mixed}") from error
+        except IndexError as error:  # it keeps its traceback, which says where it is
+            row, step = getattr(error, "row", None), t if self.last is None else self.last - t
+            error.args = (f"{title_of(cell)}: {error}, in step {step}{'' if row is None else f' of row {row}'}",)
+            raise
         if type(result) is not tuple or len(result) != 2:
             raise ShapeError(f"{title_of(cell)}.step: returned {kind_of(result)}, wanted the pair (output, next_state)")
         leaves, treedef = tree.flatten(result[1])

@@ -178,13 +178,17 @@ class CompiledLoop:
         return results
 
 
-def raise_out_of_range(checks: Sequence[compiler.Check], found: np.ndarray, batch_first: bool, title: str) -> None:
+def raise_out_of_range(
+    checks: Sequence[compiler.Check], found: np.ndarray, batch_first: bool, title: str, first: int = 0
+) -> None:
     """Raise for the first step whose integers are out of range, if there is one.
 
     Parameters
     ----------
     found : array (T, B, 2 n) or (B, T, 2 n)
         For each check the least and the greatest number that is out of range; zeros if none is.
+    first : int
+        The number of the first step.
     """
     if not found.any():
         return
@@ -192,7 +196,7 @@ def raise_out_of_range(checks: Sequence[compiler.Check], found: np.ndarray, batc
     t, b, i = np.argwhere(found != 0)[0]
     check, got = checks[i // 2], found[t, b, i]
     got = f"{got:.0f}"
-    at = f"at {check.where}, in step {t} of row {b}"
+    at = f"at {check.where}, in step {first + t} of row {b}"
     if check.what:
         raise IndexError(f"{title}: index: got {got}, wanted {check.what}, {at}")
     raise InexactIntegersError(

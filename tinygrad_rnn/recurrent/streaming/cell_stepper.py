@@ -207,7 +207,7 @@ class CellStepper:
         if kept:
             try:
                 checks, title = program.traced.checks, title_of(self.cell)
-                raise_out_of_range(checks, kernel.outputs[-1][None], False, title)
+                raise_out_of_range(checks, kernel.outputs[-1][None], False, title, self.t)
             except InexactIntegersError as error:
                 self._give_up(error)
                 self._pack(kept)
@@ -215,6 +215,7 @@ class CellStepper:
             except IndexError:
                 self._pack(kept)  # of a step that fails nothing stays
                 raise
+        self.t += 1
         if program.traced.cast_results:
             ys = [y.astype(d) for y, d in zip(kernel.outputs, program.traced.shapes.output_dtypes)]
             return tree.unflatten(program.output_structure, ys)

@@ -190,7 +190,7 @@ class CellLearner:
             found = self._step.run([*inputs, *masks], self._states, bases, self.batch)
         traced = self.program.traced
         if traced.checks:
-            raise_out_of_range(traced.checks, found.outputs[-1][None], False, self.name)
+            raise_out_of_range(traced.checks, found.outputs[-1][None], False, self.name, self.time - 1)
         self._linearization = found._replace(outputs=found.outputs[: traced.visible])
         self._states = self._linearization.new_states
         if self._taken is not None:
