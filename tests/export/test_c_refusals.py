@@ -102,3 +102,18 @@ def test_the_old_file_stays(tmp_path):
         tr.export.to_c(Branches(), path)
     assert path.read_text() == before
     assert [p.name for p in tmp_path.iterdir()] == ["m.h"]
+
+
+def test_no_state_without_features(tmp_path):
+    class Nothing(nn.Cell):
+        input_size = hidden_size = 2
+
+        def initial_state(self, batch_size):
+            return tr.zeros((batch_size, 0))
+
+        def step(self, x, e):
+            return x + e.sum(-1, keepdims=True), e
+
+    with pytest.raises(ExportError, match="Nothing: an input, a state or an output has no features"):
+        tr.export.to_c(Nothing(), tmp_path / "m.h")
+    assert not list(tmp_path.iterdir())

@@ -39,6 +39,7 @@ INTEGERS: dict[str, Callable[..., Any]] = {
     "other bits": lambda a, b: (a ^ -10) + ~b,
     "bits of two": lambda a, b: (a & b) - (a | b) % 7 + (a ^ b),
     "shifted by a value": lambda a, b: (a << (b & 7)) - (a >> b % 70) + (1 << abs(b) % 9),
+    "made inside": lambda a, b: 3 * tr.ones_like(a) - tr.concat([tr.zeros_like(b[:, :1]), b[:, 1:]], axis=-1),
     "powers of two": lambda a, b: (a % 7 - 3) ** (b % 5),
     "bits of truth values": lambda a, b: (a > b) + ((a < 3) ^ (b > 0)) * 2 + (a == b),
     "shifted": lambda a, b: (a << 3) - (b >> 2),

@@ -58,7 +58,7 @@ def trace_cell(cell: Cell, example: Any = None) -> TracedCell:
     CompileError
         If the step does not compile; with the reason.
     ExportError
-        If it draws random numbers.
+        If it draws random numbers, or an input, a state or an output has no features.
     """
     title = title_of(cell)
     if example is None:
@@ -81,6 +81,8 @@ def trace_cell(cell: Cell, example: Any = None) -> TracedCell:
     program = first[0]
     if program.mask_probabilities:
         raise ExportError(f"{title}: each step draws random numbers in evaluation, too, which a file cannot hold")
+    if any(0 in s.shape for s in (*program.inputs, *program.states, *program.outputs)):
+        raise ExportError(f"{title}: an input, a state or an output has no features, and C no arrays without elements")
     whole = tuple(x.dtype.kind != "f" for x in rows), tuple(d.kind != "f" for d in program.shapes.output_dtypes)
     return TracedCell(program, first[1], first[2], first[3], title, whole)
 
