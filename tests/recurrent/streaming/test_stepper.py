@@ -1,5 +1,7 @@
 """A stepper goes on with the cell as it is now: whatever changes its parameters or settings, the next step has it."""
 
+import copy
+import pickle
 from collections import deque
 
 import numpy as np
@@ -366,3 +368,19 @@ def test_a_write_does_not_draw_twice(looking, mode):
         found.append((ys, config.generator().random()))
     np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-6)
     assert found[0][1] == found[1][1]
+
+
+@pytest.mark.parametrize("mode", ["eager", "compiled"])
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_copies_are_refused(mode, copied):
+    """A stream goes on in a new stepper that is given the state, and a learner's likewise."""
+    layer, x = nn.Recurrent(nn.MinGRUCell(2, 3), mode=mode), np.ones((1, 2), np.float32)
+    step, learner = layer.stepper(), nn.RTRL(layer, mode=mode)
+    step(x), learner.step(x)
+    for stream, name in ((step, "Stepper"), (learner, "RTRL: MinGRUCell")):
+        with pytest.raises(TypeError, match=f"{name}: cannot be copied or pickled; copy the (layer|cell), make a new"):
+            copied(stream)
+    again, other = copy.deepcopy(layer).stepper(), nn.RTRL(copy.deepcopy(layer), mode=mode)
+    again.reset(step.state), other.reset(learner.state)
+    np.testing.assert_array_equal(again(x), step(x))
+    np.testing.assert_array_equal(other.step(x).numpy(), learner.step(x).numpy())

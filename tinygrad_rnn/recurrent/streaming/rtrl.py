@@ -75,6 +75,9 @@ class RTRL:
     long on NumPy. Backpropagation through a compiled loop takes about a microsecond for a step of a long sequence:
     where gradients may wait for the end of a chunk, :class:`~tinygrad_rnn.train.TruncatedBPTT` is faster.
 
+    It cannot be copied or pickled; a new one that is reset to its :attr:`state` goes on from there, and takes what was
+    before for constant.
+
     Parameters may change at any time; the next step runs with them. What a :class:`Stepper` says of writes to
     ``parameter.data`` holds here as well. Gradients add up in place, in arrays that are made at the first call of
     :meth:`accumulate` and after ``zero_grad``.
@@ -193,6 +196,11 @@ class RTRL:
             return y
         self._outputs = [Tensor(y.copy(), True) for y in values]
         return tree.unflatten(self._output_structure, self._outputs)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(
+            f"{self._name}: cannot be copied or pickled; copy the cell, make a new RTRL, and reset it to state"
+        )
 
     def _checked(self, x: Any) -> list[np.ndarray]:
         """The arrays of an input, checked to fit the example."""

@@ -98,6 +98,11 @@ class Stepper:
             return tree.map(Tensor, y)
         return y
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError(
+            "Stepper: cannot be copied or pickled; copy the layer, make a new stepper, and reset it to state"
+        )
+
     @property
     def state(self) -> Any:
         """A copy of the present state as a nest of arrays, in the form of the layer's."""
