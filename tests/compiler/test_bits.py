@@ -82,6 +82,8 @@ def test_beside_what_does_not_vary():
     beside = [lambda a, b: a & cell.mask, lambda a, b: cell.mask | a, lambda a, b: a ^ cell.mask]
     beside += [lambda a, b: 3**b, lambda a, b: 5 << b, lambda a, b: -90 >> b, lambda a, b: (a > 0) << b]
     beside += [lambda a, b: a << -1, lambda a, b: a >> 60, lambda a, b: (a > 2) ** b, lambda a, b: abs(a) ** (b > 0)]
+    small = np.arange(3)
+    beside += [lambda a, b: a >> small, lambda a, b: small << b, lambda a, b: a**small, lambda a, b: small & a]
     cell.functions = beside
     xs = tuple(tr.tensor(x.T.copy()[None]) for x in (a, b))
     agree(cell, xs, None)

@@ -16,6 +16,7 @@ import numpy as np
 
 from ...ops import abs as absolute
 from ...ops import (
+    astype,
     equal,
     floor_divide,
     less_equal,
@@ -262,6 +263,8 @@ class Integers(AnyRank):
         """The row of a quotient, of bits or of a power, and between which numbers it lies."""
         one = self.zero((BATCH, 1)) + 1.0
         a, b = (x if isinstance(x, Symbol) else one * float(x) for x in args)
+        # arrays of integers that the step has made: halves of them would be of the default precision
+        a, b = (x if x.varying else one * (x if x.dtype.kind == "f" else astype(x, self.dtype)) for x in (a, b))
         if op in DIVISIONS:
             return self._quotient(op, a, b)
         known = self.range_of(a), self.range_of(b)
