@@ -365,6 +365,47 @@ def test_settings_are_read_at_the_beginning_of_a_sequence():
     assert (learner.step(x).numpy() < -0.9).all()
 
 
+SCALE = 1.0
+
+
+class Scaled(nn.IndRNNCell):
+    """Reads an attribute, what an attribute holds, and a global."""
+
+    def __init__(self):
+        super().__init__(2, 3)
+        self.alpha, self.options, self.numbers = 0.5, {"scale": 1.0}, np.ones(3)
+
+    def step(self, x, h):
+        y, _ = super().step(x, h)
+        y = y * self.alpha * self.options["scale"] * SCALE * self.numbers
+        return y, y
+
+
+@pytest.mark.parametrize("mode", ["compiled", "eager"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda cell, patch: setattr(cell, "alpha", 0.7),
+        lambda cell, patch: cell.options.update(scale=2.0),
+        lambda cell, patch: cell.numbers.fill(2.0),
+        lambda cell, patch: setattr(cell, "weight_hh", cell.bias),
+        lambda cell, patch: patch.setitem(globals(), "SCALE", 3.0),
+    ],
+    ids=["number", "option", "array", "tie", "global"],
+)
+def test_settings_that_change_within_a_sequence_are_refused(change, mode, monkeypatch):
+    tr.seed(0)
+    cell, x = Scaled(), np.ones((1, 2), np.float32)
+    learner = nn.RTRL(cell, mode=mode)
+    learner.step(x)
+    change(cell, monkeypatch)
+    with pytest.raises(GraphError, match="RTRL: Scaled: got other attributes of the cell"):
+        learner.step(x)
+    learner.reset(learner.state)
+    state = learner.state
+    np.testing.assert_allclose(learner.step(x).numpy(), cell.step(tr.tensor(x), state)[0].numpy(), rtol=1e-6)
+
+
 # ---- what is refused
 
 

@@ -56,7 +56,8 @@ class CellLearner:
     def __init__(self, cell: Cell, batch: int, example: Any, mode: str, name: str, below: bool):
         self.cell, self.batch, self.name, self._mode, self._below = cell, batch, name, mode, below
         self.rows, self.structure = example_of_step(example, batch, cell.dtype, name)
-        self._static: Any = None
+        self._settings: Any = None  # of the cell, when its step was traced
+        self._needs: Any = None  # which gradients were wanted then
         self._kernel: LearnerKernel | None = None
 
     # ---- the beginning
@@ -69,10 +70,10 @@ class CellLearner:
         self._sequence = OpenSequence(cell, batch)
         with self._sequence.active():
             needs = [p.requires_grad for p in cell.parameters()], any(s.requires_grad for s in self._first)
-            static = static_attributes(cell), needs
-            if static != self._static:
+            settings = static_attributes(cell)
+            if (settings, needs) != (self._settings, self._needs) or not self.program.guards.hold():
                 self._prepare()
-                self._static = static
+                self._settings, self._needs = settings, needs
         self._states = [s.data for s in self._first]
         step = self._step
         self._influence = compiler.Influence(step.parts, len(self._first), batch, step.units, self._states[0].dtype)
@@ -104,13 +105,27 @@ class CellLearner:
         by_first = any(s.requires_grad for s in self._first)
         try:
             with compiler.making:
-                return LearnerKernel(self.cell, self.batch, self.program, self._step, by_first, self.name)
+                return LearnerKernel(
+                    self.cell, self.batch, self.program, self._step, by_first, self.name, self._check_settings
+                )
         except CompileError as error:
             reason = reason_of(error)
             if self._mode == "compiled":
                 raise CompileError(f"{self.name}: {reason}") from error
             warnings.warn(f"{self.name} runs eagerly: {reason}", RuntimeWarning, stacklevel=6)
             return None
+
+    def _check_settings(self) -> None:
+        """Raise if the step is not the one that was traced: derivatives that are carried along belong to that."""
+        with self._sequence.active():
+            now = static_attributes(self.cell)
+        # another module may take a place, if all but its parameters is equal
+        same = [(kind, *facts) for kind, _, *facts in now] == [(kind, *facts) for kind, _, *facts in self._settings]
+        if not (same and self.program.guards.hold()):
+            raise GraphError(
+                f"{self.name}: got other attributes of the cell, or of what its step reads, than at the beginning of "
+                "the sequence, wanted the same until reset(); reset(state) goes on from a state"
+            )
 
     def _base_tensors(self) -> list[Tensor]:
         """The present tensors of the bases: parameters, and values computed from them."""
@@ -177,6 +192,7 @@ class CellLearner:
 
     def _step_on_tape(self, inputs: list[Array]) -> list[Array]:
         # The derivatives are carried over the step before only now: pull() needs them as they were before it.
+        self._check_settings()
         self._advance()
         self._taken = None
         if grad_mode.anomaly is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,8 @@ class LearnerKernel:
         Whether gradients reach the first state.
     name : str
         In errors.
+    check_settings : callable
+        Raises if the cell is not what the program was traced of; called when anything has changed but values.
 
     Raises
     ------
@@ -47,8 +49,18 @@ class LearnerKernel:
         If there is no kernel.
     """
 
-    def __init__(self, cell: Cell, batch: int, program: Program, step: Any, by_first: bool, name: str):
+    def __init__(
+        self,
+        cell: Cell,
+        batch: int,
+        program: Program,
+        step: Any,
+        by_first: bool,
+        name: str,
+        check_settings: Callable[[], None],
+    ):
         self.cell, self.batch, self.program, self.name = cell, batch, program, name
+        self._check_settings = check_settings
         wanted = {uid for uid, source in program.sources if source.get().requires_grad}
         self._programs = compiler.InfluencePrograms(step, wanted, by_first)
         self.kernel = compiler.InfluenceKernel(self._programs, name, batch)
@@ -115,6 +127,7 @@ class LearnerKernel:
     def _repack(self) -> None:
         """Pack the parameters again after a change: of values alone, at most times."""
         if self._on_tape or not self.guards.follow():
+            self._check_settings()
             self._refresh()
             return
         with self.sequence.active(), quietly(), config.no_grad():

@@ -78,7 +78,8 @@ class RTRL:
     It cannot be copied or pickled; a new one that is reset to its :attr:`state` goes on from there, and takes what was
     before for constant.
 
-    Parameters may change at any time; the next step runs with them. What a :class:`Stepper` says of writes to
+    Parameters may change at any time; the next step runs with them. Other attributes of the cell are read at the
+    beginning of a sequence. What a :class:`Stepper` says of writes to
     ``parameter.data`` holds here as well. Gradients add up in place, in arrays that are made at the first call of
     :meth:`accumulate` and after ``zero_grad``.
 
@@ -181,7 +182,8 @@ class RTRL:
         ShapeError, DTypeError
             If `x` does not fit.
         GraphError
-            If `x` requires gradients: those that flow through the state cannot be given back to earlier inputs.
+            If `x` requires gradients: those that flow through the state cannot be given back to earlier inputs; or if
+            attributes of the cell have changed since the beginning of the sequence.
         """
         if type(x) is ndarray and x.shape == self._shape and x.dtype.kind == "f":
             values: Sequence[ndarray] = (x,)
