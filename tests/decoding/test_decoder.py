@@ -245,6 +245,9 @@ def test_bad_input(parts):
         nn.Decoder(nn.Linear(2, 2))
     with pytest.raises(TypeError, match="Decoder: cell: got GRU"):
         nn.Decoder(nn.GRU(2, 2, bidirectional=True))
+    for embedding, got in ((nn.Embedding(V, E), "one of 4 features"), (None, "none for 7 symbols")):
+        with pytest.raises(ShapeError, match=f"embedding: got {got}, wanted input_size=5 of the cell"):
+            nn.Decoder(nn.GRUCell(5, H), embedding, parts[2]).generate([[0]], 2)
     broken = nn.Linear(H, V)
     broken.weight.data[...] = np.nan
     with pytest.raises(DataError, match="Decoder: got a logit of nan in row 0, 0 symbols after the prefix"):

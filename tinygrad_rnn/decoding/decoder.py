@@ -20,7 +20,7 @@ from ..recurrent.layers.multilayer import RNNBase
 from ..recurrent.layers.wrappers import Recurrent
 from ..recurrent.scan.driver import check_mode, scan
 from ..recurrent.scan.dry_run import dry_run
-from .feedback import Layers, SymbolFeedback, ValueFeedback
+from .feedback import COLD, Layers, SymbolFeedback, ValueFeedback
 from .search import _ids, _symbols
 
 FIRST, CHUNK = 8, 64  # steps in one call, where rows may end: in the first one, and at most
@@ -125,7 +125,8 @@ class Decoder(Module):
             raise ValueError(f"temperature: got {shown(temperature)}, wanted a number, at least 0")
         feedback.temperature, feedback.gives_logits = float(temperature), False
         feedback.top_k = None if top_k is None else whole_number("top_k", top_k, 1)
-        feedback.top_p = None if top_p is None else probability("top_p", top_p)
+        # above zero, so that the likeliest counts, before which there is none
+        feedback.top_p = None if top_p is None else max(probability("top_p", top_p), COLD)
         for name, found in (("prefix", prefix), ("stop", ends), ("never", barred)):
             if found.size and not 0 <= found.min() <= found.max() < feedback.symbols:
                 worst = found.min() if found.min() < 0 else found.max()
@@ -222,6 +223,10 @@ class Decoder(Module):
         cell = check_cell_type(self.cell, "Decoder", "cell")
         if not self._symbols or not self._symbols[0].runs(cell, self.head, self.embedding):
             width = _width_of(self.head, cell, context)
+            read = width if self.embedding is None else getattr(self.embedding, "embedding_dim", None)
+            if read is not None and cell.input_size not in (None, read):
+                what = f"none for {width} symbols" if self.embedding is None else f"one of {read} features"
+                raise ShapeError(f"Decoder: embedding: got {what}, wanted input_size={cell.input_size} of the cell")
             self._symbols = (SymbolFeedback(cell, self.embedding, self.head, width),)
         self._symbols[0].context = context
         return self._symbols[0]

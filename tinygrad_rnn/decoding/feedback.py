@@ -9,12 +9,12 @@ import numpy as np
 from ..core import Tensor, tensor
 from ..modules.dropout import drop
 from ..modules.module import Module
-from ..ops import any, argmax, concat, max, maximum, one_hot, softmax, take, where, zeros
+from ..ops import argmax, concat, max, one_hot, softmax, take, where, zeros
 from ..recurrent.cell import Cell, forwards_to, of_parameters
 from ..recurrent.layers.multilayer import RNNBase
 from ..recurrent.layers.wrappers import Stacked
 
-NEVER = 1e4  # a symbol whose score is so far below the largest one's is not drawn
+COLD, HOT = 1e-30, 1e30  # temperatures below which only the likeliest counts, and beyond which all are alike
 
 
 class Layers(Stacked):
@@ -149,17 +149,16 @@ class SymbolFeedback(FeedbackCell):
         scores = logits.detach() + self.barred
         if noise is None or self.temperature == 0:
             return scores
-        below, heat = scores - max(scores, axis=-1, keepdims=True), self._heat()
-        scores = maximum(below, -NEVER * heat) / heat
+        scores = scores - max(scores, axis=-1, keepdims=True)
+        if self.temperature < COLD:  # what is divided by it would overflow
+            scores = where(scores < 0.0, -np.inf, scores)
+        else:
+            scores = scores / min(self.temperature, HOT)
         if self.top_k is not None or self.top_p is not None:
             likelier = scores[:, None, :] > scores[:, :, None]  # (B, V, V): whether the second is, than the first
             if self.top_k is not None:
                 scores = where(likelier.astype(self.dtype).sum(axis=-1) < self.top_k, scores, -np.inf)
             if self.top_p is not None:
                 before = where(likelier, softmax(scores, axis=-1)[:, None, :], 0.0).sum(axis=-1)
-                scores = where((before < self.top_p) | ~any(likelier, axis=-1), scores, -np.inf)
+                scores = where(before < self.top_p, scores, -np.inf)
         return scores + noise
-
-    def _heat(self) -> float:
-        """The temperature as a number that the dtype can divide by."""
-        return float(np.clip(self.temperature, np.finfo(self.dtype).tiny, 1e30))
