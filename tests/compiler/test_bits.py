@@ -46,7 +46,7 @@ def alike(functions, a, b, dtype="float64"):
 
 
 @pytest.mark.sampled(1)
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", [pytest.param("float64", marks=pytest.mark.slow), "float32"])
 def test_all_small_numbers(dtype):
     small = np.arange(-20, 21)
     alike([FUNCTIONS[n] for n in ("and", "or", "xor")], *np.meshgrid(small, small), dtype)
@@ -57,7 +57,7 @@ def test_all_small_numbers(dtype):
 
 
 @pytest.mark.sampled(1)
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", [pytest.param("float64", marks=pytest.mark.slow), "float32"])
 def test_up_to_the_largest_exact_number(dtype):
     most = 2 ** (24 if dtype == "float32" else 53) - 1
     large = [most, -most, most // 3, -most // 5, 0, 1, -1]
@@ -89,6 +89,7 @@ def test_beside_what_does_not_vary():
     agree(cell, xs, None)
 
 
+@pytest.mark.slow
 def test_values_with_axes_and_states_go_on():
     class Hash(nn.Cell):
         hidden_size = 3

@@ -71,7 +71,7 @@ def leaves(dtype):
 
 
 @pytest.mark.sampled(1)
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("dtype", [pytest.param("float64", marks=pytest.mark.slow), "float32"])
 @pytest.mark.filterwarnings("error")
 def test_all_that_can_be_made_of_nothing(dtype):
     for functions in (JOINS, SUMS):
