@@ -2,6 +2,7 @@
 
 import copy
 import math
+import numbers
 import threading
 import warnings
 from types import SimpleNamespace
@@ -243,6 +244,46 @@ def test_another_type_has_a_program_of_its_own(traces):
     cell.function, cell.n = mix, 0.5
     cell.alpha = 0.5
     check(cell)
+
+
+@pytest.mark.parametrize("other", [None, True, math.inf])
+def test_a_number_in_whose_place_comes_something_else(other):
+    """What a step does then is another branch, which small rows would not tell from the one for numbers."""
+
+    def step(cell, x, h):
+        plain = cell.limit is None or cell.limit is True
+        return tr.where(x > 0.99, 5.0 if plain else cell.limit, h + x)
+
+    cell = Cell(step, limit=0.5)
+    fast, slow = nn.Recurrent(cell, mode="compiled"), nn.Recurrent(cell, mode="eager")
+    xs = 9 * np.random.default_rng(0).standard_normal((3, 4, 3)).astype("float32")
+    for cell.limit in (0.5, 0.75, 0.25, other, 0.125, other):
+        assert_allclose(fast(xs)[0].numpy(), slow(xs)[0].numpy(), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "is_float",
+    [
+        lambda v: type(v) is float,
+        lambda v: {float: True}.get(type(v), False),
+        lambda v: isinstance(v, float),
+        lambda v: v.__class__ is float,
+        lambda v: isinstance(v, numbers.Real),
+        lambda v: np.ndim(v) == 0,
+    ],
+    ids=["type", "table", "isinstance", "class", "abstract", "ndim"],
+)
+def test_steps_that_ask_what_a_number_is(is_float):
+    """Branches that small rows would not tell apart."""
+
+    def step(cell, x, h):
+        return tr.where(x > 0.99, cell.limit if is_float(cell.limit) else 5.0, h + x)
+
+    cell = Cell(step, limit=0.5)
+    fast, slow = nn.Recurrent(cell, mode="compiled"), nn.Recurrent(cell, mode="eager")
+    xs = 9 * np.random.default_rng(0).standard_normal((3, 4, 3)).astype("float32")
+    for cell.limit in (0.5, 0.75, 0.25, 1, 0.125):
+        assert_allclose(fast(xs)[0].numpy(), slow(xs)[0].numpy(), rtol=1e-5, atol=1e-6)
 
 
 def test_a_cell_with_forty_numbers(traces):

@@ -111,6 +111,11 @@ class watching(recording):
         return next((room for room, folder in rooms if file.startswith(folder)), "elsewhere")
 
 
+def asks_for_types(codes: Codes) -> bool:
+    """Whether any of the code, other than our own, calls ``type``: what it says of a stand-in cannot be helped."""
+    return any("type" in code.co_names and not code.co_filename.startswith(_PACKAGE) for code in codes)
+
+
 def _impurity(function: Any) -> str | None:
     """What a function in C does that another call of it would do again."""
     owner = getattr(function, "__self__", None)

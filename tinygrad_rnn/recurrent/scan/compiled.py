@@ -132,7 +132,7 @@ def _trace(cache: CellCache, cell: Cell, arguments: Arguments, anew: bool) -> tu
             return key, found
     found = None
     while found is None:
-        inputs = [*numbers.inputs.values()]
+        inputs = numbers.present_inputs()
         try:
             found = trace_program(cell, arguments, inputs)
         except Frozen as error:
@@ -200,6 +200,8 @@ def trace_program(cell: Cell, arguments: Arguments, numbers: Sequence[AttributeP
         compiler.check_available()
         with compiler.making:
             found = trace_twice(cell, arguments, codes, numbers)
+            if numbers and compiler.asks_for_types(codes):
+                raise Frozen([*numbers])
             read = found.traced.read
             program = Program(found.traced, found.sources, found.outputs, guards_of(cell, codes, read, found.read))
             reason = find_difference(program, cell, arguments)

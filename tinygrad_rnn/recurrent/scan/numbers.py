@@ -60,6 +60,15 @@ class CellNumbers:
                 self.inputs.setdefault(key, place)
         return len(self.inputs) > before
 
+    def present_inputs(self) -> list[AttributePath]:
+        """The inputs that are numbers now; None in the place of one, say, decides what a step does."""
+        found = []
+        for place in self.inputs.values():
+            with contextlib.suppress(Exception):  # it has gone, or a user's object raises
+                if type(present(place.get())) in NUMBERS:
+                    found.append(place)
+        return found
+
     def freeze(self, places: Iterable[AttributePath], for_now: bool = False) -> None:
         """Take these as inputs no more; `for_now`: not before they change, and not when that happens again."""
         for key in map(key_of, places):
