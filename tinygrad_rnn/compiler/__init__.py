@@ -13,7 +13,7 @@ from .autodiff.diagonal import DiagonalStep
 from .autodiff.influence import Influence
 from .autodiff.influence_programs import InfluencePrograms
 from .frontend.trace_step import trace_step
-from .frontend.watch import Codes, asks_for_types, watching
+from .frontend.watch import Codes, tells_stand_ins, watching
 from .ir.canonical import Line, canonical, difference, listing
 from .ir.interpret import compute, evaluate, order, replay, replay_checked
 from .ir.program import Check, StepProgram, bases, leaves, row_constants
@@ -43,7 +43,6 @@ __all__ = [
     "StepKernel",
     "StepProgram",
     "Symbol",
-    "asks_for_types",
     "bases",
     "canonical",
     "check_available",
@@ -63,6 +62,7 @@ __all__ = [
     "replay_checked",
     "replay_segments",
     "row_constants",
+    "tells_stand_ins",
     "trace_step",
     "watching",
 ]  # fmt: skip

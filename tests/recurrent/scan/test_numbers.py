@@ -286,6 +286,34 @@ def test_steps_that_ask_what_a_number_is(is_float):
         assert_allclose(fast(xs)[0].numpy(), slow(xs)[0].numpy(), rtol=1e-5, atol=1e-6)
 
 
+UNBOUND = 1e30
+
+
+@pytest.mark.parametrize(
+    "same", [lambda v: v is UNBOUND, lambda v: v is not None and not (v is not UNBOUND), lambda v: id(v) == id(UNBOUND)]
+)
+def test_steps_that_ask_which_number_it_is(same):
+    def step(cell, x, h):
+        return tr.where(x > 0.99, 5.0 if same(cell.limit) else cell.limit, h + x)
+
+    cell = Cell(step, limit=0.5)
+    fast, slow = nn.Recurrent(cell, mode="compiled"), nn.Recurrent(cell, mode="eager")
+    xs = 9 * np.random.default_rng(0).standard_normal((3, 4, 3)).astype("float32")
+    for cell.limit in (0.5, 0.75, 0.25, UNBOUND, 0.125):
+        assert_allclose(fast(xs)[0].numpy(), slow(xs)[0].numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_comparisons_with_none_are_no_reason_to_trace_again(traces):
+    def step(cell, x, h):
+        bound = True if cell.limit is None else cell.limit is not False
+        return x * cell.limit + h if bound and cell.limit is not None else h
+
+    layer, xs = nn.Recurrent(Cell(step, limit=0.5)), np.ones((3, 4, 3), "float32")
+    for layer.cell.limit in (0.5, 0.75, 0.25, 0.125):
+        layer(xs)
+    assert len(traces) == 2
+
+
 def test_a_cell_with_forty_numbers(traces):
     rng = np.random.default_rng(3)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dis
 import gc
+import itertools
 import os
 import sys
 import threading
@@ -111,9 +113,20 @@ class watching(recording):
         return next((room for room, folder in rooms if file.startswith(folder)), "elsewhere")
 
 
-def asks_for_types(codes: Codes) -> bool:
-    """Whether any of the code, other than our own, calls ``type``: what it says of a stand-in cannot be helped."""
-    return any("type" in code.co_names and not code.co_filename.startswith(_PACKAGE) for code in codes)
+def tells_stand_ins(codes: Codes) -> bool:
+    """Whether any of the code, other than our own, can tell a stand-in for a number from a number, unnoticed.
+
+    A stand-in answers for all but ``type(x)``, ``id(x)`` and ``x is y``.
+    """
+    return any(not code.co_filename.startswith(_PACKAGE) and _tells(code) for code in codes)
+
+
+def _tells(code: types.CodeType) -> bool:
+    if "type" in code.co_names or "id" in code.co_names:
+        return True
+    steps = itertools.pairwise(dis.get_instructions(code))
+    behind = [before for before, step in steps if step.opname == "IS_OP"]  # what it compares with, if a constant
+    return any(step.opname != "LOAD_CONST" or type(step.argval) not in (bool, type(None)) for step in behind)
 
 
 def _impurity(function: Any) -> str | None:

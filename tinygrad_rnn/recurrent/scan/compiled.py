@@ -200,7 +200,7 @@ def trace_program(cell: Cell, arguments: Arguments, numbers: Sequence[AttributeP
         compiler.check_available()
         with compiler.making:
             found = trace_twice(cell, arguments, codes, numbers)
-            if numbers and compiler.asks_for_types(codes):
+            if numbers and compiler.tells_stand_ins(codes):
                 raise Frozen([*numbers])
             read = found.traced.read
             program = Program(found.traced, found.sources, found.outputs, guards_of(cell, codes, read, found.read))
