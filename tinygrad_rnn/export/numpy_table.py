@@ -264,7 +264,7 @@ TABLE: dict[str, Writer] = {
 # of training, random, or the transposes of others: no model that is used computes them
 REFUSED = frozenset(
     {
-        "added_back", "bernoulli_loss", "class_cross_entropy", "class_cross_entropy_gradient", "class_nll",
+        "added_back", "bernoulli_loss", "between", "class_cross_entropy", "class_cross_entropy_gradient", "class_nll",
         "class_nll_gradient",
         "ctc", "dropout", "logistic_loss", "put_back", "scatter_add", "scatter_rows", "share_cross_entropy",
         "share_cross_entropy_gradient", "within",

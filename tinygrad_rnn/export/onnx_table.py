@@ -271,7 +271,7 @@ TABLE: dict[str, Emitter] = {
 # of training, random, the transposes of others, or unknown to ONNX
 REFUSED = frozenset(
     {
-        "added_back", "bernoulli_loss", "class_cross_entropy", "class_cross_entropy_gradient", "class_nll",
+        "added_back", "bernoulli_loss", "between", "class_cross_entropy", "class_cross_entropy_gradient", "class_nll",
         "class_nll_gradient",
         "ctc", "cumprod", "dropout", "logistic_loss", "put_back", "scatter_add", "scatter_rows", "share_cross_entropy",
         "share_cross_entropy_gradient", "within",
