@@ -256,6 +256,7 @@ RENDER: dict[str, Callable[[list[Row]], list[str]]] = {
     "lengths": _lengths,
     "stepper": lambda rows: comparison(rows, {}, "api"),
     "rtrl": lambda rows: comparison(rows, {}),
+    "decoding": lambda rows: comparison(rows, {}),
     "export": lambda rows: comparison(rows, {"object": lambda r: f"{r['bytes'] / 1024:.1f} KiB"}, "c"),
     "memory": _memory,
     "compile": _compile,

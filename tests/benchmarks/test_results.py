@@ -220,6 +220,11 @@ def test_goals_of_custom_cells_leave_out_what_is_not_theirs():
     assert (per_flop.reached, per_flop.measured) == (True, "highest 1.00x; 1 of 1")
 
 
+def test_every_run_has_a_title_and_a_table():
+    benchmarks = {command[0] for command in results.RUNS.values()}
+    assert benchmarks == tables.RENDER.keys() == tables.SECTIONS.keys()
+
+
 def test_document():
     quiet, busy = {"date": "2000-01-02", "load": 0.25}, {"date": "2000-01-03", "load": 3.25}
     memory = [{"case": "m", "bytes": {"ours": 2**20, "torch": 2**21}, "ratio": {"torch": 2.0}}]
