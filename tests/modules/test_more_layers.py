@@ -7,7 +7,8 @@ import tinygrad_rnn as tr
 from tinygrad_rnn import nn, optim
 from tinygrad_rnn.errors import CheckpointError, ShapeError
 from tinygrad_rnn.modules import activations
-from tinygrad_rnn.train import TrainStep
+
+from ..train.models import updating
 
 X = np.random.default_rng(0).normal(0, 3, (5, 3, 4))
 ACTIVATIONS = {
@@ -125,14 +126,9 @@ def trained_both_ways(make, features):
         tr.seed(0)
         model = make()
         optimizer = optim.SGD(model.parameters(), lr=0.1)
-        step = TrainStep(model, optimizer, nn.mse_loss)
+        run = updating(model, optimizer, compiled)
         for _ in range(3):
-            if compiled:
-                step(x, y)
-            else:
-                optimizer.zero_grad()
-                nn.mse_loss(model(x), y).backward()
-                optimizer.step()
+            run(x, y)
         found.append(model.state_dict())
     return found
 

@@ -8,6 +8,8 @@ from tinygrad_rnn import nn, optim
 from tinygrad_rnn.errors import CheckpointError
 from tinygrad_rnn.train import TrainStep
 
+from ..train.models import updating
+
 torch = pytest.importorskip("torch")
 OPTIONS = [
     {},
@@ -118,15 +120,10 @@ def test_updates_in_python_within_a_training_step(make):
         tr.seed(0)
         model = nn.Linear(3, 3)
         optimizer = make(model.parameters())
-        step = TrainStep(model, optimizer, nn.mse_loss)
+        run = updating(model, optimizer, compiled)
         for i in range(6):
             if "maximize" in optimizer.param_groups[0]:
                 optimizer.param_groups[0]["maximize"] = i % 3 == 0
-            if compiled:
-                step(x, y)
-            else:
-                optimizer.zero_grad()
-                nn.mse_loss(model(x), y).backward()
-                optimizer.step()
+            run(x, y)
         found.append(model.weight.numpy().copy())
     np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-6)

@@ -3,7 +3,21 @@
 import numpy as np
 
 import tinygrad_rnn as tr
-from tinygrad_rnn import config
+from tinygrad_rnn import config, nn
+from tinygrad_rnn.train import TrainStep
+
+
+def updating(model, optimizer, compiled):
+    """What updates a model by the mean squared error of a batch: a training step, or the same on the tape."""
+
+    def on_the_tape(x, y):
+        loss = nn.mse_loss(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return TrainStep(model, optimizer, nn.mse_loss) if compiled else on_the_tape
 
 
 class Line:

@@ -10,6 +10,8 @@ from tinygrad_rnn.errors import AnomalyError, ShapeError
 from tinygrad_rnn.train import TrainStep
 from tinygrad_rnn.train.known_numbers import MOST, KnownNumbers
 
+from .models import updating
+
 SCALE = 1.0
 
 
@@ -103,21 +105,12 @@ def losses_and_weights(compiled, change):
     x, y = rng.normal(size=(4, 3, 2)), rng.normal(size=(4, 3, 2))
     model = Model()
     optimizer = optim.AdamW(model.parameters(), lr=0.05)
-    step = TrainStep(model, optimizer, nn.mse_loss)
-
-    def on_the_tape(x, y):
-        loss = nn.mse_loss(model(tr.tensor(x)), tr.tensor(y))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    run = step if compiled else on_the_tape
+    run = updating(model, optimizer, compiled)
     losses = [run(x, y) for _ in range(4)]
     change(model, optimizer)
     losses += [run(x, y) for _ in range(4)]
     if compiled and change is not hook and change is not freeze:
-        assert step.updates()._paths
+        assert run.updates()._paths
     SCALE = 1.0
     return losses, model.state_dict()
 
@@ -138,14 +131,9 @@ def test_inputs_that_are_parameters_count_with_those_that_the_model_reads():
         tr.seed(0)
         model = nn.Sequential(nn.Linear(2, 2, dtype=np.float64), nn.Linear(2, 2, dtype=np.float64))
         optimizer = optim.SGD(model.parameters(), lr=0.1)
-        step = TrainStep(model, optimizer, nn.mse_loss)
+        run = updating(model, optimizer, compiled)
         for x, y in [(model[0].weight, model[1].weight), (model[1].weight, model[0].weight)] * 2:
-            if compiled:
-                step(x, y)
-            else:
-                optimizer.zero_grad()
-                nn.mse_loss(model(x), y).backward()
-                optimizer.step()
+            run(x, y)
         trained.append(model.state_dict())
     for name, a in trained[0].items():
         np.testing.assert_allclose(a, trained[1][name], rtol=1e-12, atol=1e-12)
