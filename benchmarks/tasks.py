@@ -13,6 +13,7 @@ from tinygrad_rnn import nn
 from tinygrad_rnn.data import DataLoader, read_column
 
 STEPS = 10  # batches, and so updates, of one pass over the data
+PASSES = 10  # in one call of tasks whose steps take microseconds
 
 
 class Task(NamedTuple):
@@ -31,6 +32,8 @@ class Task(NamedTuple):
         Of Adam.
     clip : float, optional
         The norm of the gradients.
+    passes : int
+        Over the batches, of one call where a side does many steps in it.
     """
 
     name: str
@@ -43,6 +46,7 @@ class Task(NamedTuple):
     lr: float = 1e-2
     eps: float = 1e-8
     clip: float | None = 0.05  # below what it is at the beginning, so that all sides have to scale them
+    passes: int = 1
 
     @property
     def loader(self) -> DataLoader:
@@ -69,7 +73,7 @@ class Model(nn.Module):
         return self.head(self.rnn(self.embedding(x))[0])
 
 
-def language(vocabulary: int, embedding: int, hidden: int, T: int, B: int) -> Task:
+def language(vocabulary: int, embedding: int, hidden: int, T: int, B: int, passes: int = 1) -> Task:
     """Ids (T, B), of which each is to be guessed from those before it."""
 
     def build() -> Model:
@@ -78,7 +82,7 @@ def language(vocabulary: int, embedding: int, hidden: int, T: int, B: int) -> Ta
 
     ids = np.random.default_rng(1).integers(0, vocabulary, (T + 1, STEPS * B))
     name = ", ".join(map(str, (vocabulary, embedding, hidden, T, B)))
-    return Task(f"({name})", build, ids[:-1], ids[1:], axis=1, batch_size=B)
+    return Task(f"({name})", build, ids[:-1], ids[1:], axis=1, batch_size=B, passes=passes)
 
 
 def digits(rows: int = 28, columns: int = 28, hidden: int = 30, B: int = 128, classes: int = 10) -> Task:
@@ -105,13 +109,13 @@ def airline_task(look_back: int = 1, hidden: int = 4) -> Task:
         return model
 
     data = airline.Windows(read_column(airline.PASSENGERS, "passengers"), look_back)
-    options: dict[str, Any] = {"loss": "mse_loss", "lr": 1e-3, "eps": 1e-7, "clip": None}
+    options: dict[str, Any] = {"loss": "mse_loss", "lr": 1e-3, "eps": 1e-7, "clip": None, "passes": PASSES}
     return Task("airline", build, *data.train, axis=0, batch_size=1, **options)
 
 
 TASKS: dict[str, Callable[[], Task]] = {
     "airline": airline_task,
-    "letters": lambda: language(10, 8, 16, 10, 1),
+    "letters": lambda: language(10, 8, 16, 10, 1, PASSES),
     "characters": lambda: language(65, 16, 32, 25, 8),
     "text": lambda: language(65, 64, 128, 50, 32),
     "words": lambda: language(5000, 100, 128, 35, 20),

@@ -21,8 +21,21 @@ SAME = 1e-3  # how far the weights of two sides may be from each other, as a sha
 
 
 class Side(NamedTuple):
+    """One side of a task.
+
+    Attributes
+    ----------
+    epoch : callable
+        Makes one pass.
+    weights : callable
+        Gives the weights by name.
+    passes : callable, optional
+        Makes the task's number of passes in one call.
+    """
+
     epoch: Callable[[], Any]
     weights: Callable[[], dict[str, np.ndarray]]
+    passes: Callable[[], Any] | None = None
 
 
 # ---- ours
@@ -76,7 +89,7 @@ def _step(task: Task) -> Side:
 def _run(task: Task) -> Side:
     model, step = _train_step(task)
     loader, n = task.loader, task.steps
-    return Side(lambda: step.run(loader, n), _values(model))
+    return Side(lambda: step.run(loader, n), _values(model), lambda: step.run(loader, n * task.passes))
 
 
 # ---- theirs
@@ -197,18 +210,23 @@ def jax_side(jax, task: Task) -> Side:
 
 
 def jax_scan_side(jax, task: Task) -> Side:
-    """One jitted call for the whole pass, which scans over the batches."""
+    """One jitted call for a pass, or for several, which scans over the batches."""
     update, begin = jax_update(jax, task)
-    data = tuple(jax.numpy.asarray(np.stack(arrays)) for arrays in zip(*task.loader))
+    arrays = [np.stack(column) for column in zip(*task.loader)]
     run = jax.jit(lambda state, data: jax.lax.scan(lambda s, b: update(s, *b), state, data), donate_argnums=0)
     state = begin()
 
-    def epoch():
-        nonlocal state
-        state, losses = run(state, data)
-        return jax.block_until_ready(losses)
+    def over(passes: int) -> Callable[[], Any]:
+        data = tuple(jax.numpy.asarray(np.concatenate([a] * passes)) for a in arrays)
 
-    return Side(epoch, lambda: {k: np.asarray(a) for k, a in state[0].items()})
+        def epochs():
+            nonlocal state
+            state, losses = run(state, data)
+            return jax.block_until_ready(losses)
+
+        return epochs
+
+    return Side(over(1), lambda: {k: np.asarray(a) for k, a in state[0].items()}, over(task.passes))
 
 
 def loop(task: Task) -> tuple[Callable[[np.ndarray], np.ndarray], Callable[[], dict[str, np.ndarray]]]:
@@ -235,7 +253,8 @@ def loop_side(task: Task) -> Side:
     """The same, on the examples as they come."""
     epoch, weights = loop(task)
     order = np.arange(task.steps)
-    return Side(lambda: epoch(order), weights)
+    orders = np.tile(order, task.passes)
+    return Side(lambda: epoch(order), weights, lambda: epoch(orders))
 
 
 # ---- all of them

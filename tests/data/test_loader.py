@@ -58,6 +58,35 @@ def test_an_epoch_left_early_is_not_taken_up_again():
     assert epochs(loader, 1)[0] == whole[1]
 
 
+@given(counts, sizes, st.booleans(), st.booleans(), st.booleans(), st.data())
+def test_several_epochs_at_once_are_those_one_by_one(count, size, shuffle, bucketed, drop_last, data):
+    buckets = {"lengths": np.arange(count) % 7 + 1, "bucket": 3} if bucketed else {}
+    size = min(size, count)
+    if bucketed and drop_last:
+        size = 1
+
+    def make():
+        return DataLoader(np.arange(count), size, shuffle=shuffle, drop_last=drop_last, seed=5, **buckets)
+
+    one, several = make(), make()
+    for loader in one, several:  # from amid an epoch
+        loader.load_state_dict({**loader.state_dict(), "position": len(loader) // 2})
+    batches = several.epoch(3)
+    expected = [np.arange(count)[rows].tolist() for _ in range(3) for rows in one.epoch()]
+    done, unread = data.draw(st.integers(1, len(expected))), data.draw(st.integers(0, 1))
+    taken = batches.take(done)
+    assert batches.rows(taken).tolist() == [i for batch in expected[:done] for i in batch]
+    several.unread(unread)
+    resumed, at = make(), done - unread
+    resumed.load_state_dict(several.state_dict())
+    if at < len(expected):
+        assert next(iter(resumed)).tolist() == expected[at]
+    several.unread(-unread)
+    assert [np.arange(count)[rows].tolist() for rows in batches] == expected[done:]
+    assert several.state_dict() == one.state_dict()
+    assert epochs(several, 1) == epochs(one, 1)
+
+
 @given(counts, sizes, st.booleans(), st.booleans(), st.data())
 def test_a_saved_state_goes_on_with_the_next_batch(count, size, shuffle, bucketed, data):
     buckets = {"lengths": np.arange(count) % 7 + 1, "bucket": 3} if bucketed else {}

@@ -148,6 +148,18 @@ def test_long_gemm_tn_split_by_rows_and_columns(rng):
         assert_array_equal(parts, whole)
 
 
+@given(dtypes, st.integers(1, 12), st.integers(1, 6), st.integers(1, 40), seeds, st.booleans())
+def test_gemm_tn_of_a_few_products_gives_the_bits_of_a_larger_one(dtype, K, M, N, seed, accumulate):
+    rng = np.random.default_rng(seed)
+    most, width = 64, 256  # of which no part is small
+    a, b = rng.normal(size=(K, most)).astype(dtype), rng.normal(size=(K, width)).astype(dtype)
+    whole = rng.normal(size=(most, width)).astype(dtype)
+    part = whole[:M, :N].copy()
+    gemm_tn(a.reshape(-1), 0, most, b.reshape(-1), 0, width, K, most, width, whole.reshape(-1), 0, width, accumulate)
+    gemm_tn(a.reshape(-1), 0, most, b.reshape(-1), 0, width, K, M, N, part.reshape(-1), 0, N, accumulate)
+    assert_array_equal(part, whole[:M, :N])
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_nan_and_infinity_pass_as_in_numpy(value):
     for dtype in (np.float32, np.float64):

@@ -1,15 +1,15 @@
-"""Order of one epoch: which examples each of its batches holds."""
+"""Order of an epoch, or of some that follow each other: which examples each batch holds."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 
 class Epoch:
-    """The batches of an epoch, as the numbers of the examples that they hold.
+    """The batches of an epoch, or of some, as the numbers of the examples that they hold.
 
     Iterating over it gives for each batch a slice, if its examples lie side by side (no copy is needed), else an array.
 
@@ -39,6 +39,15 @@ class Epoch:
     ):
         self.size, self.count, self.batches = size, count, batches
         self._order, self._sizes, self._position, self._moved = order, sizes, position, moved
+
+    def before(self, others: Sequence[Epoch]) -> Epoch:
+        """This one and others of the same loader, one after the other."""
+        epochs, size = (self, *others), self.size
+        orders = [np.arange(e.count) if e._order is None else e._order for e in epochs]
+        order = np.concatenate([order[: e.bounds[-1]] for order, e in zip(orders, epochs)])
+        sizes = np.concatenate([np.diff(e.bounds) for e in epochs])
+        alike = None if bool((sizes[:-1] == size).all()) else sizes
+        return Epoch(order, alike, size, len(order), len(sizes), self._position, self._moved)
 
     def __iter__(self) -> Iterator[slice | np.ndarray]:
         while (number := self._position) < self.batches:

@@ -162,13 +162,19 @@ class DataLoader:
         """As iteration, but of which rows each batch has: a slice, or an array of integers; see :meth:`batch`."""
         return iter(self.epoch())
 
-    def epoch(self) -> Epoch:
-        """Begin an epoch, or go on with the one of a loaded state; returns which rows its batches have."""
+    def epoch(self, count: int = 1) -> Epoch:
+        """Begin an epoch, or go on with the one of a loaded state; returns which rows its batches have.
+
+        With `count`, those of so many epochs, one after the other.
+        """
         if self._started:  # an epoch that was left early is not taken up again
-            self._epoch, self._position = self._epoch + 1, 0
+            self._epoch, self._position = self._epoch + max(1, -(-self._position // self._batches)), 0
         self._started = True
-        order, sizes = self._order(self._epoch)
-        return Epoch(order, sizes, self.batch_size, self._count, self._batches, self._position, self._move)
+        first, *others = [
+            Epoch(*self._order(epoch), self.batch_size, self._count, self._batches, self._position, self._move)
+            for epoch in range(self._epoch, self._epoch + count)
+        ]
+        return first.before(others) if others else first
 
     def unread(self, count: int) -> None:
         """Note that the last `count` of :meth:`rows` were not used yet; if negative, that they were."""
@@ -235,12 +241,10 @@ class DataLoader:
 
         Taken between two batches, it lets a new loader of the same data go on with the very next batch.
         """
-        epoch, position = self._epoch, self._position
-        if position == self._batches:
-            epoch, position = epoch + 1, 0
+        more, position = divmod(self._position, self._batches)
         return {
             "seed": self.seed,
-            "epoch": epoch,
+            "epoch": self._epoch + more,
             "position": position,
             "examples": self._count,
             "batches": self._batches,

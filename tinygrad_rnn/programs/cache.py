@@ -77,6 +77,9 @@ class Entry:
         self.guards: list[Guards] = [made.guards] if isinstance(made, str) else made.all_guards()
         self.loops: list[LoopGuards] = [] if isinstance(made, str) else made.loops()
         self.verified: Reach | None = None
+        # what else has to be the same, as in Guards, and other guards
+        self._names: list[tuple[Callable, str, Any]] = []
+        self._sizes: list[tuple[Callable[[], int], int]] = []
         self._rest: list[Any] = []
 
     def holds(self) -> bool:
@@ -92,12 +95,23 @@ class Entry:
                 rest += [guards.beside(reach.covered) for guards in loop.guards]
             else:
                 rest.append(loop)
-        self._rest = [guards for guards in rest if not guards.empty]
-        self.verified = reach
+        self._names, self._sizes, self._rest, self.verified = [], [], [], reach
+        for guards in rest:
+            if type(guards) is not Guards or guards.functions or guards.compares:
+                self._rest.append(guards)
+            else:
+                self._names += guards.names
+                self._sizes += guards.sizes
 
     def rest_holds(self) -> bool:
         """Whether nothing has changed, given that what :attr:`verified` covers has not."""
-        return all(guards.hold() for guards in self._rest)
+        for get, name, value in self._names:
+            if get(name) is not value:
+                return False
+        for length, size in self._sizes:
+            if length() != size:
+                return False
+        return not self._rest or all(guards.hold() for guards in self._rest)
 
 
 class Programs(Opaque):

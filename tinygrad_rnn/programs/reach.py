@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import operator
 import types
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from operator import is_
 from typing import Any
 
 import numpy as np
 
+from ..compiler.runtime.contents import unchanged
 from ..core import Tensor
 from ..errors import CompileError
 from ..modules.module import Module
 from ..recurrent.scan.code_names import global_names
 from ..recurrent.scan.facts import SMALL, attributes, has_slots, parts
 from ..recurrent.scan.kinds import BOUND, Opaque, Wrapper, identical, is_fixed, is_users, is_users_class
+
+OFTEN = 64  # questions whether something has changed, from which on it pays to compile, or to load, the answer
 
 
 class Root(Module):
@@ -90,10 +93,13 @@ class Reach:
         self._lists: list[tuple[list, list]] = []
         self._sets: list[tuple[set, set]] = []
         self._cells: list[tuple[types.CellType, Any]] = []
-        self._globals: list[tuple[Callable, str, Any]] = []
+        self._globals: list[tuple[dict, str, Any]] = []
         self._functions: list[tuple] = []
         self._arrays: list[tuple[np.ndarray, tuple]] = []
         self._kinds: list[tuple[Any, type]] = []
+        self._objects: list[Any] = []  # and their attributes
+        self._spaces: list[dict] = []
+        self._asked = 0
         self._seen: dict[int, Any] = {}  # which keeps the objects alive for as long as their ids count
         stack = [*reversed([*functions])]
         while stack:
@@ -112,31 +118,49 @@ class Reach:
 
     def holds(self) -> bool:
         """Whether nothing has changed, as far as it was entered."""
-        if self._dicts and not self._dicts_hold():
+        if self._asked < OFTEN:
+            self._asked += 1
+            same = None
+        else:
+            same = self._same
+        if (same is None or not same()) and not self._contents_hold():
             return False
-        for items, before in self._lists:
-            if len(items) != len(before) or not all(map(is_, items, before)):
-                return False
-        for texts, same in self._sets:
-            if texts != same:
+        if not all(map(operator.is_, map(_space_of, self._objects), self._spaces)):
+            return False
+        for texts, before in self._sets:
+            if texts != before:
                 return False
         for cell, content in self._cells:
             if cell.cell_contents is not content:
                 return False
-        for get, name, value in self._globals:
-            if get(name) is not value:
-                return False
         for f, code, defaults, more in self._functions:
             if f.__code__ is not code or f.__defaults__ is not defaults or f.__kwdefaults__ is not more:
                 return False
-        return all(type(v) is kind for v, kind in self._kinds) and all(_bytes(a) == b for a, b in self._arrays)
+        return not self._arrays or all(_bytes(a) == b for a, b in self._arrays)
+
+    @functools.cached_property
+    def _same(self) -> Callable[[], int] | None:
+        """As :meth:`_contents_hold`, in machine code, which some changes that do not count make say no."""
+        return unchanged(self._dicts, self._globals, self._lists, self._kinds)
+
+    def _contents_hold(self) -> bool:
+        """Whether dicts and lists hold the objects that they held, names have the same values, objects their class."""
+        if self._dicts and not self._dicts_hold():
+            return False
+        for items, before in self._lists:
+            if len(items) != len(before) or not all(map(operator.is_, items, before)):
+                return False
+        for space, name, value in self._globals:
+            if space.get(name) is not value:
+                return False
+        return all(type(v) is kind for v, kind in self._kinds)
 
     def _dicts_hold(self) -> bool:
         """Whether all dicts have the names and objects that they had, in order."""
         dicts, sizes, names, values = self._flat
         if [*map(len, dicts)] != sizes or [*chain.from_iterable(dicts)] != names:
             return False
-        return all(map(is_, chain.from_iterable(map(dict.values, dicts)), values))
+        return all(map(operator.is_, chain.from_iterable(map(dict.values, dicts)), values))
 
     @functools.cached_property
     def _flat(self) -> tuple[list[dict], list[int], list, list]:
@@ -185,6 +209,8 @@ class Reach:
             self.complete = False
             return [v for _, v in attributes(value)]
         self._kinds.append((value, kind))
+        self._objects.append(value)
+        self._spaces.append(space)
         methods = [m for cls in kind.__mro__ if is_users_class(cls) for m in vars(cls).values()]
         functions = [f for m in methods for f in (m, *(parts(m) or ())) if type(f) is types.FunctionType]
         return [*self._enter_dict(space), *functions]
@@ -198,7 +224,7 @@ class Reach:
             except ValueError:  # not set yet
                 self.complete = False
         for name in sorted(global_names(function.__code__) & space.keys()):
-            self._globals.append((space.get, name, space[name]))
+            self._globals.append((space, name, space[name]))
             inside.append(space[name])
         self._functions.append((function, function.__code__, function.__defaults__, function.__kwdefaults__))
         self._enter_dict(function.__dict__)
@@ -206,6 +232,9 @@ class Reach:
         if function.__kwdefaults__:
             self._enter_dict(function.__kwdefaults__)
         return [*inside, *defaults, *function.__dict__.values()]
+
+
+_space_of = operator.attrgetter("__dict__")
 
 
 def _bytes(array: np.ndarray) -> tuple:

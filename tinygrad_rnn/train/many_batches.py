@@ -47,6 +47,10 @@ class ManyBatches:
         """Whether the batches of a loader are nothing but rows of arrays."""
         return source_of(loader) is not None
 
+    def begin(self, most: int) -> Any:
+        """Begin an epoch of the loader, or as many as one native call can do of so many batches."""
+        return self.source.begin(self.loader, min(most, self.most) if self.native else 1)
+
     def epoch(self, batches: Any, left: Callable[[], int]) -> Iterator[Outcome]:
         """Update with the next batches, of those that the loader's source begins, as long as ``left() > 0``."""
         source, self.native = self.source, self.native or None

@@ -13,6 +13,7 @@ from ..compiler.model.native import NativeProgram
 from ..compiler.model.one_dtype import with_one_dtype
 from ..compiler.model.pool import dtype_of
 from ..compiler.model.stage_list import StageList
+from ..core.inplace import touch_all
 from ..errors import CompileError, NonFiniteError
 from ..optim import Optimizer, clip_grad_norm_
 from ..optim.buckets import Bucket, LargeBucket
@@ -21,6 +22,7 @@ from .checks import has_plain_step
 from .gradients import check_loss
 from .known_numbers import KnownNumbers
 from .left_gradients import left_gradients
+from .optimizer_guard import OptimizerGuard
 
 
 class Update(NamedTuple):
@@ -91,6 +93,8 @@ class NativeStep:
         self.native.stages.finish()
         self._left = left_gradients(self.grads, self.buckets)
         ours = type(optimizer).__module__.startswith(f"{Optimizer.__module__.rpartition('.')[0]}.")
+        self._guard = OptimizerGuard(optimizer)
+        self._written: list[Any] = [None] * len(self.updates)  # the options that the kernels have now
         self._known = [KnownNumbers(functools.partial(self._numbers, update), ours) for update in self.updates]
 
     def _add_update(
@@ -188,11 +192,15 @@ class NativeStep:
 
     def updates_fit(self) -> bool:
         """Whether the optimiser still has its state where it was, with one count of updates for each run."""
-        if not has_plain_step(self.optimizer) or not self.optimizer.is_laid_out(self._layout):
-            return False
-        for group, _ in self._layout:
-            if group.get("maximize"):
+        if type(self.optimizer).step is Optimizer.step and self._guard.holds():
+            if not all(bucket.is_home() for _, bucket in self.buckets):
                 return False
+        elif has_plain_step(self.optimizer) and self.optimizer.is_laid_out(self._layout):
+            if any(group.get("maximize") for group, _ in self._layout):
+                return False
+            self._guard.compared()
+        else:
+            return False
         for update in self.updates:
             steps = update.bucket.steps[update.first : update.last]
             if steps.count(steps[0]) != len(steps):
@@ -274,13 +282,16 @@ class NativeStep:
 
     def refresh(self) -> None:
         """Read the options of the optimiser's groups, which may have changed."""
-        for update, known in zip(self.updates, self._known):
+        for i, (update, known) in enumerate(zip(self.updates, self._known)):
             done = update.bucket.steps[update.first]
-            update.numbers[:] = known.next(update.group, done)
+            numbers = known.next(update.group, done)
+            if numbers is not self._written[i]:
+                update.numbers[:] = self._written[i] = numbers
             update.step[0] = done
 
     def foresee(self, tables: Sequence[np.ndarray], preview: Sequence[Sequence[dict[str, Any]]] | None) -> None:
-        """Write the options of updates to the rows of tables, from those of the groups at each."""
+        """Write the options of updates to the rows of tables, which kernels get, from those of the groups at each."""
+        self._written = [None] * len(self.updates)
         place = {id(group): i for i, group in enumerate(self.optimizer.param_groups)}
         for update, table in zip(self.updates, tables):
             for k, row in enumerate(table):
@@ -302,7 +313,6 @@ class NativeStep:
             bucket.steps[first:last] = [bucket.steps[first] + count] * (last - first)
         for p in self.others:
             p.grad = None
-        for p in self.params:
-            p.touch()
+        touch_all(self.params)
         for left in self._left:
             left.leave()

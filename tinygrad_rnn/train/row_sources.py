@@ -75,16 +75,16 @@ class LoaderRows:
 
     def __init__(self, loader: DataLoader):
         self.loader = loader
-        self._epoch: Epoch  # the one that was begun last
+        self._epoch: Epoch  # what was begun last
 
     @staticmethod
     def fits(loader: Any) -> bool:
         """Whether the batches of a loader are nothing but rows of its arrays."""
         return type(loader) is DataLoader and loader.sliced is not None
 
-    def begin(self, loader: DataLoader) -> Epoch:
-        """Begin an epoch; returns its batches."""
-        self._epoch = loader.epoch()
+    def begin(self, loader: DataLoader, batches: int = 1) -> Epoch:
+        """Begin an epoch, or as many whole ones as there are in so many batches; returns their batches."""
+        self._epoch = loader.epoch(max(1, batches // len(loader)))
         return self._epoch
 
     @staticmethod
@@ -145,8 +145,8 @@ class StreamWindows:
         self.stream = stream
 
     @staticmethod
-    def begin(stream: TruncatedBPTT) -> Iterator[Window]:
-        """The windows of an epoch."""
+    def begin(stream: TruncatedBPTT, batches: int = 1) -> Iterator[Window]:
+        """The windows of an epoch; those of the next one go on from another state."""
         return iter(stream)
 
     @staticmethod

@@ -165,7 +165,7 @@ class TrainStep:
         while left() > 0:
             before = len(losses)
             if many is not None:
-                for found in many.epoch(many.source.begin(loader), left):
+                for found in many.epoch(many.begin(left()), left):
                     losses += found.losses
                     if found.error is not None:
                         raise found.error
@@ -210,15 +210,20 @@ class TrainStep:
 
     def updates(self, stream: TruncatedBPTT | None = None) -> ProgramUpdates:
         """What updates by programs with pairs, or a stream's windows; with parts and clipping as set now."""
-        parts = self.model, self.loss, self.optimizer, stream
         kind = stream is None
-        updates = self._updates.get(kind)
-        if updates is None or any(a is not b for a, b in zip(parts, self._parts[kind])):
-            self._parts[kind] = parts
+        updates, before = self._updates.get(kind), self._parts.get(kind, (None,) * 4)
+        if not (
+            updates is not None
+            and before[0] is self.model
+            and before[1] is self.loss
+            and before[2] is self.optimizer
+            and before[3] is stream
+        ):
             title = f"TrainStep of {getattr(self.model, '__qualname__', type(self.model).__name__)}"
-            how: Any = (*parts[:3], False, self.fallback, title)
+            how: Any = (self.model, self.loss, self.optimizer, False, self.fallback, title)
             gradients = of_pairs(*how) if stream is None else of_windows(stream, *how)
             updates = self._updates[kind] = ProgramUpdates(gradients, None, None, self._accumulation)
+            self._parts[kind] = self.model, self.loss, self.optimizer, stream
         updates.clip_norm, updates.clip_value = self.clip_norm, self.clip_value
         self._accumulation.every = self.accumulate
         return updates

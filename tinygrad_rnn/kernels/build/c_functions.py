@@ -75,18 +75,21 @@ def array_at(typingctx: Any, address: Any, size: Any, like: Any) -> Any:
 
 
 def of_python(name: str, symbol: str, doc: str, count: int) -> Any:
-    """A function of C that comes with Python, of `count` integers; it returns another one."""
+    """A function of C that comes with Python, of `count` integers, 0 to 2 or 4; it returns another one."""
     integer = types.intp
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> Any:
         return call_symbol(context, builder, symbol, list(args), context.get_value_type(integer))
 
+    function: Any  # Numba counts its parameters
     if count == 0:
-        function: Any = lambda typingctx: (integer(), codegen)
+        function = lambda typingctx: (integer(), codegen)
     elif count == 1:
         function = lambda typingctx, a: (integer(integer), codegen)
-    else:
+    elif count == 2:
         function = lambda typingctx, a, b: (integer(integer, integer), codegen)
+    else:
+        function = lambda typingctx, a, b, c, d: (integer(*[integer] * 4), codegen)
     function.__name__, function.__doc__ = name, doc
     return intrinsic(function)
 

@@ -21,7 +21,7 @@ from numba.extending import intrinsic
 from ..build.c_functions import allocate, array_at, array_from, release
 from ..build.fingerprint import kernel
 from ..build.target import TARGET
-from ..simd.lanes import vlanes, vload, vload_n, vstore, vstore_n
+from ..simd.lanes import vbroadcast, vfma, vlanes, vload, vload_n, vstore, vstore_n
 from ..simd.types import I32, Vec, is_array, lanes_of, load, store
 from .tile import PANEL_VECTORS, TILE_ROWS, Place, emit_fma, emit_load, emit_store, never_inline
 
@@ -32,6 +32,7 @@ VECTOR_BYTES, LINE = TARGET.vector_bytes, 64
 
 # of gemm_tn: with vectors of 256 bits a panel of B (24 KiB) stays in the first-level cache, a block of A in the second
 K_BLOCK, M_BLOCK = 384, 96
+FEW = 200  # multiply-adds of vectors, up to which it costs more to pack than to multiply
 TAIL_ROWS = 48  # of a product whose columns are no whole panels: as many go through a panel on the stack at a time
 
 
@@ -342,6 +343,29 @@ def _transpose(a: Array, a_at: int, lda: int, rows: int, columns: int, target: A
             target[to + j * ld + i] = a[a_at + i * lda + j]
 
 
+@njit(error_model="numpy")
+def _few_products(
+    a: Array, a_at: int, lda: int, b: Array, b_at: int, ldb: int, K: int, M: int, N: int, c: Array, c_at: int,
+    ldc: int, accumulate: bool,
+) -> None:  # fmt: skip
+    """``C = A.T @ B``, or ``+=``, from where these lie: the same chains of multiply-adds as of packed factors."""
+    lanes = vlanes(c)
+    whole = N // lanes * lanes
+    for m in range(M):
+        for j in range(0, whole, lanes):
+            to = c_at + m * ldc + j
+            total = vload_n(c, to, lanes if accumulate else 0)
+            for k in range(K):
+                total = vfma(vbroadcast(a, a_at + k * lda + m), vload(b, b_at + k * ldb + j), total)
+            vstore(c, to, total)
+        if whole < N:
+            n, to = N - whole, c_at + m * ldc + whole
+            total = vload_n(c, to, n if accumulate else 0)
+            for k in range(K):
+                total = vfma(vbroadcast(a, a_at + k * lda + m), vload_n(b, b_at + k * ldb + whole, n), total)
+            vstore_n(c, to, total, n)
+
+
 def transposed_product(gemm: Any) -> Any:
     """``A.T @ B`` as a function that calls this `gemm`: blocks of A are transposed, panels of B packed."""
 
@@ -351,6 +375,10 @@ def transposed_product(gemm: Any) -> Any:
         ldc: int, accumulate: bool,
     ) -> int:  # fmt: skip
         """0, or 1 if there is no memory for the blocks."""
+        few = FEW * vlanes(c)
+        if few >= K * M * N:
+            _few_products(a, a_at, lda, b, b_at, ldb, K, M, N, c, c_at, ldc, accumulate)
+            return 0
         width, most, itemsize = PANEL_VECTORS * vlanes(c), min(K, K_BLOCK), VECTOR_BYTES // vlanes(c)
         # all panels of B at once, as every block of A meets them
         b_size = most * ((N + width - 1) // width * width)  # lines of the cache

@@ -1,0 +1,95 @@
+"""Whether objects of Python's still hold the objects that they held, found by their addresses.
+
+A guard compares identities, some sixty for a small model, before every call. Python does that at 50 to 100 ns each,
+which is longer than the call itself takes.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+
+from ..build.c_functions import of_python
+from ..build.native import Native
+from ..build.python_functions import python_function
+from .arguments import INT, address_of, integers_on_stack, python_integer, read_arrays
+from .records import integers_at, record_at
+
+next_entry = of_python("next_entry", "PyDict_Next", "Write the next key and value of a dict; 0 at its end.", 4)
+value_of = of_python("value_of", "PyDict_GetItem", "Where the value of a name in a dict is; 0 if there is none.", 2)
+length_of = of_python("length_of", "PyList_Size", "How many items a list has.", 1)
+item_of = of_python("item_of", "PyList_GetItem", "Where an item of a list is.", 2)
+
+
+class Held(enum.IntEnum):
+    """What is compared of an object. A row of a table: this, the object, how many addresses follow, and these."""
+
+    ENTRIES = 0  # of a dict: keys and values, in order
+    VALUE = 1  # of a dict: a key, and its value
+    ITEMS = 2  # of a list
+    TYPE = 3
+
+
+ENTRIES, VALUE, ITEMS, TYPE = map(int, Held)
+
+
+class Object(NamedTuple):
+    """The head of an object, in words of 64 bits."""
+
+    references: int
+    kind: int
+
+
+@njit(error_model="numpy")
+def _hold(table: int, size: int) -> bool:
+    numbers, place = integers_at(table, size), integers_on_stack(3)
+    entry, at = address_of(place), 0
+    while at < size:
+        what, thing, begin = numbers[at], numbers[at + 1], at + 3
+        at = begin + numbers[at + 2]
+        if what == ENTRIES:
+            place[0] = 0
+            for i in range(begin, at, 2):
+                if (next_entry(thing, entry, entry + 8, entry + 16) & INT) == 0:
+                    return False
+                if place[1] != numbers[i] or place[2] != numbers[i + 1]:
+                    return False
+            if (next_entry(thing, entry, entry + 8, entry + 16) & INT) != 0:
+                return False
+        elif what == VALUE:
+            if value_of(thing, numbers[begin]) != numbers[begin + 1]:
+                return False
+        elif what == ITEMS:
+            if length_of(thing) != at - begin:
+                return False
+            for i in range(begin, at):
+                if item_of(thing, i - begin) != numbers[i]:
+                    return False
+        elif record_at(thing, 0, Object).kind != numbers[begin]:
+            return False
+    return True
+
+
+def _unchanged(kind: int, arguments: int, count: int) -> int:
+    """The table, an array; 1 if all of it holds, else 0."""
+    given = integers_on_stack(2)
+    if not read_arrays(kind, arguments, count, 1, given):
+        return 0
+    return python_integer(1 if _hold(given[0], given[1]) else 0)
+
+
+@functools.cache
+def unchanged() -> Callable[[np.ndarray], int]:
+    """``unchanged()(table)``: whether all in a table holds, which :func:`row_of` makes row by row."""
+    made = Native(_unchanged)
+    return python_function(__name__, "unchanged", made.address, made)
+
+
+def row_of(what: Held, thing: Any, held: Sequence[Any]) -> list[int]:
+    """A row of a table, that is good for as long as somebody keeps all of these objects alive."""
+    return [int(what), id(thing), len(held), *map(id, held)]
