@@ -13,7 +13,7 @@ from tinygrad_rnn import nn
 from tinygrad_rnn.data import DataLoader, read_column
 
 STEPS = 10  # batches, and so updates, of one pass over the data
-PASSES = 10  # in one call of tasks whose steps take microseconds
+PASSES = 100  # in one call of tasks whose steps take microseconds
 
 
 class Task(NamedTuple):

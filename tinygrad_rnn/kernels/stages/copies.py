@@ -6,6 +6,7 @@ from typing import Any
 
 from ..loops.entry import array_like
 from ..loops.records import record_at
+from ..loops.tasks import add_row, copy_row
 from .stage_codes import CopyMode, CopyStage
 
 
@@ -19,13 +20,13 @@ def copy_stage(table: int, like: Any) -> None:
             for k in range(task.n2):
                 a = task.first_source + i * task.s0 + j * task.s1 + k * task.s2
                 b = task.first_target + i * task.t0 + j * task.t1 + k * task.t2
-                if add:
+                if whole and add:
+                    add_row(x, a, y, b, task.n3)
+                elif whole:
+                    copy_row(x, a, y, b, task.n3, task.n3)
+                elif add:
                     for n in range(task.n3):
                         y[b + n * task.t3] += x[a + n * task.s3]
-                # with a stride that is a number in the code, the loop becomes vectors
-                elif whole:
-                    for n in range(task.n3):
-                        y[b + n] = x[a + n]
                 else:
                     for n in range(task.n3):
                         y[b + n * task.t3] = x[a + n * task.s3]
