@@ -88,7 +88,8 @@ SECTIONS = {
         "128 at once, 10 classes; the airline is an LSTM of four units at batch size 1. `ours` is a step called from "
         "Python, `run` many of them in one call (of the airline and the smallest model: a hundred passes), `tape` the "
         "loop over layers, loss and optimiser; `torch` has its fused Adam, `jax` a jitted step, `jax scan` a jitted "
-        "scan over as many, `loop` is the airline by hand under Numba. In the last row a trainer trains the airline from scratch.",
+        "scan over as many, `loop` is the airline by hand under Numba. In the last row a trainer trains the airline "
+        "from scratch.",
     ),
     "eager": ("The tape alone", "An unrolled GRU in eager mode, forward and backward."),
     "policy": (

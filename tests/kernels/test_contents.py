@@ -7,12 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tinygrad_rnn.compiler.runtime.contents import unchanged as function_of
-from tinygrad_rnn.kernels.loops.contents import unchanged
+from tinygrad_rnn import nn
+from tinygrad_rnn.compiler.runtime.contents import Contents
+from tinygrad_rnn.core import Tensor
+from tinygrad_rnn.kernels.loops.contents import functions
 
 OBJECTS = [1, 2.5, "a", None, (), object(), [], {}]
 objects = st.sampled_from(OBJECTS)
 dicts = st.dictionaries(st.sampled_from(["a", "b", "c", "d", 7]), objects, max_size=5)
+
+
+def function_of(dicts, values, lists, kinds):
+    contents = Contents()
+    contents.dicts(dicts)
+    contents.values(values)
+    contents.lists(lists)
+    contents.kinds(kinds)
+    return contents.function()
 
 
 class Thing:
@@ -109,9 +120,48 @@ def test_a_name_without_a_value():
     assert same() == 0
 
 
-def test_what_is_no_table_is_refused():
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda t: setattr(t, "data", np.ones(3)),
+        lambda t: setattr(t, "requires_grad", False),
+        lambda t: t.register_hook(lambda g: g),
+        lambda t: setattr(t, "grad", Tensor(np.ones(3))),
+    ],
+    ids=["array", "frozen", "hook", "gradient"],
+)
+@pytest.mark.parametrize("kind", [Tensor, nn.Parameter])
+def test_slots_of_tensors(change, kind):
+    t = kind(np.zeros(3), requires_grad=True)
+    contents = Contents()
+    contents.slots(t, _array=t._array, requires_grad=True, _node=None, _hooks=None, grad=None)
+    same = contents.function()
+    t.data[...] = 2
+    assert same() == 1
+    change(t)
+    assert same() == 0
+
+
+def test_references():
+    thing = np.zeros(3)
+    contents = Contents()
+    contents.references([thing, thing[1:].base])
+    same = contents.function()
+    assert same() == 1
+    other = thing
+    assert same() == 0
+    del other
+    assert same() == 1
+    part = thing[:2]
+    assert same() == 0
+    assert part.base is thing
+
+
+@pytest.mark.parametrize("function", functions()._fields)
+def test_what_is_no_table_is_refused(function):
+    called = getattr(functions(), function)
     with pytest.raises(TypeError):
-        unchanged()()
+        called()
     with pytest.raises(TypeError):
-        unchanged()([1, 2])
-    assert unchanged()(np.zeros(0, np.int64)) == 1
+        called([1, 2])
+    assert called(np.zeros(0, np.int64)) == 1

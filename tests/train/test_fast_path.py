@@ -8,7 +8,7 @@ from tinygrad_rnn import nn, optim
 from tinygrad_rnn.data import DataLoader
 from tinygrad_rnn.errors import AnomalyError, ShapeError
 from tinygrad_rnn.programs import reach
-from tinygrad_rnn.train import TrainStep, optimizer_guard
+from tinygrad_rnn.train import TrainStep, fast_path, left_gradients
 from tinygrad_rnn.train.known_numbers import MOST, KnownNumbers
 
 from .models import updating
@@ -20,7 +20,8 @@ SCALE = 1.0
 def compared_in_machine_code(monkeypatch):
     """What has to be the same is compared in machine code from the second step on, and not after many."""
     monkeypatch.setattr(reach, "OFTEN", 0)
-    monkeypatch.setattr(optimizer_guard, "OFTEN", 1)
+    monkeypatch.setattr(fast_path, "OFTEN", 1)
+    monkeypatch.setattr(left_gradients, "OFTEN", 1)
 
 
 class Model(nn.Module):

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..compiler.runtime.contents import unchanged
+from ..compiler.runtime.contents import Contents
 from ..core import Tensor
 from ..errors import CompileError
 from ..modules.module import Module
@@ -123,8 +123,24 @@ class Reach:
             same = None
         else:
             same = self._same
-        if (same is None or not same()) and not self._contents_hold():
-            return False
+        return ((same is not None and same() == 1) or self._contents_hold()) and self.rest_holds()
+
+    @functools.cached_property
+    def _same(self) -> Callable[[], int] | None:
+        """As :meth:`_contents_hold`, in machine code, which some changes that do not count make say no."""
+        contents = Contents()
+        self.describe(contents)
+        return contents.function()
+
+    def describe(self, contents: Contents) -> None:
+        """Add all that has to be the same but what :meth:`rest_holds` looks at."""
+        contents.dicts(self._dicts)
+        contents.values(self._globals)
+        contents.lists(self._lists)
+        contents.kinds(self._kinds)
+
+    def rest_holds(self) -> bool:
+        """Whether nothing has changed that is not in dicts and lists."""
         if not all(map(operator.is_, map(_space_of, self._objects), self._spaces)):
             return False
         for texts, before in self._sets:
@@ -137,11 +153,6 @@ class Reach:
             if f.__code__ is not code or f.__defaults__ is not defaults or f.__kwdefaults__ is not more:
                 return False
         return not self._arrays or all(_bytes(a) == b for a, b in self._arrays)
-
-    @functools.cached_property
-    def _same(self) -> Callable[[], int] | None:
-        """As :meth:`_contents_hold`, in machine code, which some changes that do not count make say no."""
-        return unchanged(self._dicts, self._globals, self._lists, self._kinds)
 
     def _contents_hold(self) -> bool:
         """Whether dicts and lists hold the objects that they held, names have the same values, objects their class."""

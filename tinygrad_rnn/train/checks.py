@@ -43,7 +43,12 @@ _UPDATES = frozenset({"step", "zero_grad", "_update"})  # what an optimiser does
 
 def has_plain_step(optimizer: Optimizer) -> bool:
     """Whether updates are those of :class:`Optimizer`, and nobody has put another `step` in their place."""
-    return type(optimizer).step is Optimizer.step and _UPDATES.isdisjoint(vars(optimizer))
+    return has_the_step(optimizer) and _UPDATES.isdisjoint(vars(optimizer))
+
+
+def has_the_step(optimizer: Optimizer) -> bool:
+    """Whether the class of an optimiser updates as :class:`Optimizer` does."""
+    return type(optimizer).step is Optimizer.step
 
 
 def check_schedules(optimizer: Optimizer, schedule: Any, step_schedule: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,9 @@ import numpy as np
 from ..config import grad_mode
 from ..core import Tensor
 from ..recurrent.scan.attribute_path import CONSTANT, AttributePath
+from .checks import has_the_step
 
+OFTEN = 64  # comparisons of everything, after which it pays to leave them to machine code
 MOST = 64  # signatures for which a training step keeps one
 
 
@@ -53,6 +55,8 @@ class FastPath:
         self._tensors = [(t, s.uid, t.requires_grad) for (s, _), t in zip(found.capture.sources, found.tensors)]
         self._bound: list[tuple[Tensor, np.ndarray, bool]] = []  # with the arrays of the step
         self._given: Any = None  # where these come from
+        self._times = 0  # that all was compared since machine code did so
+        self._same: Callable[[], int] | None = None
 
     @staticmethod
     def takes(batch: Any, found: Any) -> bool:
@@ -68,16 +72,34 @@ class FastPath:
         mode, reach, entry = grad_mode, self._programs.reach, self._entry
         if mode.anomaly is not None or mode.listener is not None or not mode.enabled:
             return False
-        if reach is not self._reach or entry.verified is not reach:
+        if reach is None or reach is not self._reach or entry.verified is not reach or not reach.complete:
             return False
-        if reach is None or not (reach.complete and reach.holds()):
+        native = self.native
+        if self._same is not None and self._same() and has_the_step(native.optimizer):
+            if not (reach.rest_holds() and native.counts_fit()):
+                return False
+        elif reach.holds() and native.updates_fit() and self._tensors_hold():
+            self._compared(reach)
+        else:
             return False
-        if not entry.rest_holds() or not self.native.updates_fit():
-            return False
-        return self._tensors_hold()
+        return entry.rest_holds() and self._are_elsewhere()
+
+    def _compared(self, reach: Any) -> None:
+        """Note that all was compared: often enough, machine code does so from now on, as long as nothing is set."""
+        self._times += 1
+        if self._times < OFTEN:
+            return
+        from ..compiler.runtime.contents import Contents  # at first use, as importing the compiler takes a while
+
+        self._times, contents = 0, Contents()
+        reach.describe(contents)
+        self.native.describe(contents)
+        for t, array, needs in self._bound:
+            contents.slots(t, _array=array, requires_grad=needs, _node=None, _hooks=None)
+        self._same = contents.function()
 
     def _tensors_hold(self) -> bool:
-        """Whether the same tensors are at their places, with the arrays that the step is bound to."""
+        """Whether the tensors have the arrays that the step is bound to."""
         given = self.native.native.given
         if given is not self._given:
             self._given = given
@@ -85,6 +107,10 @@ class FastPath:
         for t, array, needs in self._bound:
             if t._array is not array or t.requires_grad is not needs or t._node is not None or t._hooks:
                 return False
+        return True
+
+    def _are_elsewhere(self) -> bool:
+        """Whether the same tensors are at their places, where the reach does not say so."""
         try:
             return not self._elsewhere or all(get() is t for get, t in self._elsewhere)
         except (LookupError, AttributeError):

@@ -13,6 +13,7 @@ from ..compiler.model.native import NativeProgram
 from ..compiler.model.one_dtype import with_one_dtype
 from ..compiler.model.pool import dtype_of
 from ..compiler.model.stage_list import StageList
+from ..compiler.runtime.contents import Contents
 from ..core.inplace import touch_all
 from ..errors import CompileError, NonFiniteError
 from ..optim import Optimizer, clip_grad_norm_
@@ -22,7 +23,6 @@ from .checks import has_plain_step
 from .gradients import check_loss
 from .known_numbers import KnownNumbers
 from .left_gradients import left_gradients
-from .optimizer_guard import OptimizerGuard
 
 
 class Update(NamedTuple):
@@ -93,7 +93,6 @@ class NativeStep:
         self.native.stages.finish()
         self._left = left_gradients(self.grads, self.buckets)
         ours = type(optimizer).__module__.startswith(f"{Optimizer.__module__.rpartition('.')[0]}.")
-        self._guard = OptimizerGuard(optimizer)
         self._written: list[Any] = [None] * len(self.updates)  # the options that the kernels have now
         self._known = [KnownNumbers(functools.partial(self._numbers, update), ours) for update in self.updates]
 
@@ -192,20 +191,29 @@ class NativeStep:
 
     def updates_fit(self) -> bool:
         """Whether the optimiser still has its state where it was, with one count of updates for each run."""
-        if type(self.optimizer).step is Optimizer.step and self._guard.holds():
-            if not all(bucket.is_home() for _, bucket in self.buckets):
-                return False
-        elif has_plain_step(self.optimizer) and self.optimizer.is_laid_out(self._layout):
-            if any(group.get("maximize") for group, _ in self._layout):
-                return False
-            self._guard.compared()
-        else:
+        if not has_plain_step(self.optimizer) or not self.optimizer.is_laid_out(self._layout):
             return False
+        for group, _ in self._layout:
+            if group.get("maximize"):
+                return False
+        return self.counts_fit()
+
+    def counts_fit(self) -> bool:
+        """Whether all parameters of each run have been updated equally often."""
         for update in self.updates:
             steps = update.bucket.steps[update.first : update.last]
             if steps.count(steps[0]) != len(steps):
                 return False
         return True
+
+    def describe(self, contents: Contents) -> None:
+        """Add all that has to be the same for the optimiser to have its state where it was."""
+        groups = self.optimizer.param_groups
+        contents.dicts([(d, [*d], [*d.values()]) for d in (vars(self.optimizer), *groups)])
+        contents.lists([(a, [*a]) for a in (groups, *[group["params"] for group in groups])])
+        for _, bucket in self.buckets:
+            for p in bucket.params:
+                contents.slots(p, _array=p._array)
 
     def goes_on(self) -> bool:
         """Whether gradients that wait for an update, if any, are those of its parameters, and no others."""

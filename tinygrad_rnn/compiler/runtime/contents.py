@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import sys
 import sysconfig
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
+from ...core import Tensor
 from ...errors import CompileError
 from .executable import check_available
 
@@ -18,40 +19,69 @@ from .executable import check_available
 FIT = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
 
 
-def unchanged(
-    dicts: Iterable[tuple[dict, list, list]],
-    values: Iterable[tuple[dict, str, Any]],
-    lists: Iterable[tuple[list, list]],
-    kinds: Iterable[tuple[Any, type]],
-) -> Callable[[], int] | None:
-    """A function that compares what is here with what is there then; None if nothing can be compiled.
+class Contents:
+    """What is compared, all of it at once."""
 
-    It returns 0, too, where the name of an attribute is an equal string that is another object.
+    def __init__(self) -> None:
+        self._rows: list[tuple[str, Any, Sequence[Any]]] = []  # which keep alive what they tell of
 
-    Parameters
-    ----------
-    dicts : iterable of (dict, names, values)
-        With all that it holds, in order.
-    values : iterable of (dict, name, value)
-        With one of its values.
-    lists : iterable of (list, items)
-    kinds : iterable of (object, type)
-        The caller keeps all of these objects alive.
-    """
-    if not FIT:
-        return None
-    try:
-        check_available()
-    except CompileError:
-        return None
-    from ...kernels.loops import contents  # imports numba
-    from ...kernels.simd.types import BOUNDSCHECK
+    def dicts(self, found: Iterable[tuple[dict, Sequence, Sequence]]) -> None:
+        """Dicts with the names and objects that they hold, in order."""
+        for d, names, values in found:
+            self._rows.append(("ENTRIES", d, [*chain(*zip(names, values))]))
 
-    if BOUNDSCHECK:  # whose errors do not pass a C function
-        return None
-    held, row_of = contents.Held, contents.row_of
-    rows = [row_of(held.ENTRIES, d, [*chain(*zip(names, found))]) for d, names, found in dicts]
-    rows += [row_of(held.VALUE, d, [name, value]) for d, name, value in values]
-    rows += [row_of(held.ITEMS, items, before) for items, before in lists]
-    rows += [row_of(held.TYPE, thing, [kind]) for thing, kind in kinds]
-    return functools.partial(contents.unchanged(), np.array([*chain(*rows)], np.int64))
+    def values(self, found: Iterable[tuple[dict, str, Any]]) -> None:
+        """Dicts with a name and its value."""
+        self._rows += [("VALUE", d, pair) for d, *pair in found]
+
+    def lists(self, found: Iterable[tuple[list, Sequence]]) -> None:
+        """Lists with their items."""
+        self._rows += [("ITEMS", items, before) for items, before in found]
+
+    def kinds(self, found: Iterable[tuple[Any, type]]) -> None:
+        """Objects with their classes."""
+        self._rows += [("TYPE", thing, [kind]) for thing, kind in found]
+
+    def slots(self, t: Tensor, **values: Any) -> None:
+        """A tensor, and what its slots hold."""
+        self._rows.append(("SLOTS", t, [*chain(*values.items())]))
+
+    def references(self, things: Iterable[Any]) -> None:
+        """Objects, to which there are as many references as when :meth:`function` is called."""
+        self._rows += [("REFERENCES", thing, [None]) for thing in things]
+
+    def function(self) -> Callable[[], int] | None:
+        """A function that compares what is here with what is there then; None if nothing can be compiled.
+
+        It returns 0, too, where the name of an attribute is an equal string that is another object.
+        """
+        if not FIT:
+            return None
+        try:
+            check_available()
+        except CompileError:
+            return None
+        from ...kernels.loops import contents  # imports numba
+        from ...kernels.simd.types import BOUNDSCHECK
+
+        if BOUNDSCHECK:  # whose errors do not pass a C function
+            return None
+        functions, table = contents.functions(), self._table()
+        functions.count(table)  # when no name here refers to any of it
+        return functools.partial(_compare, functions.unchanged, table, self)
+
+    def _table(self) -> np.ndarray:
+        from ...kernels.loops.contents import Held, row_of, slots_of  # imports numba
+
+        slots, numbers = slots_of(Tensor), []
+        for kind, thing, values in self._rows:
+            held = [*map(id, values)]
+            if kind == "SLOTS":
+                held[::2] = [slots[name] for name in values[::2]]
+            numbers += row_of(Held[kind], thing, held)
+        return np.array(numbers, np.int64)
+
+
+def _compare(compiled: Callable[[np.ndarray], int], table: np.ndarray, contents: Contents) -> int:
+    """What a table says, whose objects `contents` keeps alive."""
+    return compiled(table)

@@ -6,6 +6,7 @@ which is longer than the call itself takes.
 
 from __future__ import annotations
 
+import ctypes
 import enum
 import functools
 from collections.abc import Callable, Sequence
@@ -33,9 +34,11 @@ class Held(enum.IntEnum):
     VALUE = 1  # of a dict: a key, and its value
     ITEMS = 2  # of a list
     TYPE = 3
+    SLOTS = 4  # of an object: for each its place, in words, and its value
+    REFERENCES = 5  # to an object: how many there are
 
 
-ENTRIES, VALUE, ITEMS, TYPE = map(int, Held)
+ENTRIES, VALUE, ITEMS, TYPE, SLOTS, REFERENCES = map(int, Held)
 
 
 class Object(NamedTuple):
@@ -70,6 +73,13 @@ def _hold(table: int, size: int) -> bool:
             for i in range(begin, at):
                 if item_of(thing, i - begin) != numbers[i]:
                     return False
+        elif what == SLOTS:
+            for i in range(begin, at, 2):
+                if integers_at(thing, numbers[i] + 1)[numbers[i]] != numbers[i + 1]:
+                    return False
+        elif what == REFERENCES:
+            if record_at(thing, 0, Object).references != numbers[begin]:
+                return False
         elif record_at(thing, 0, Object).kind != numbers[begin]:
             return False
     return True
@@ -83,13 +93,54 @@ def _unchanged(kind: int, arguments: int, count: int) -> int:
     return python_integer(1 if _hold(given[0], given[1]) else 0)
 
 
+def _count(kind: int, arguments: int, count: int) -> int:
+    """The table, an array, to which the numbers of references are written."""
+    given = integers_on_stack(2)
+    if not read_arrays(kind, arguments, count, 1, given):
+        return 0
+    numbers = integers_at(given[0], given[1])
+    at = 0
+    while at < given[1]:
+        if numbers[at] == REFERENCES:
+            numbers[at + 3] = record_at(numbers[at + 1], 0, Object).references
+        at += 3 + numbers[at + 2]
+    return python_integer(1)
+
+
+class Functions(NamedTuple):
+    """Functions of a table, which :func:`row_of` makes row by row.
+
+    Attributes
+    ----------
+    unchanged : callable
+        Whether all of it holds, 1 or 0.
+    count : callable
+        Writes how many references there are now.
+    """
+
+    unchanged: Callable[[np.ndarray], int]
+    count: Callable[[np.ndarray], int]
+
+
 @functools.cache
-def unchanged() -> Callable[[np.ndarray], int]:
-    """``unchanged()(table)``: whether all in a table holds, which :func:`row_of` makes row by row."""
-    made = Native(_unchanged)
-    return python_function(__name__, "unchanged", made.address, made)
+def functions() -> Functions:
+    """Both, compiled or loaded."""
+    made = Native(_unchanged, _count)
+    return Functions(*[python_function(__name__, n, at, made) for n, at in zip(Functions._fields, made.addresses)])
 
 
-def row_of(what: Held, thing: Any, held: Sequence[Any]) -> list[int]:
-    """A row of a table, that is good for as long as somebody keeps all of these objects alive."""
-    return [int(what), id(thing), len(held), *map(id, held)]
+def row_of(what: Held, thing: Any, held: Sequence[int]) -> list[int]:
+    """A row of a table, that is good for as long as somebody keeps alive what it tells of."""
+    return [int(what), id(thing), len(held), *held]
+
+
+@functools.cache
+def slots_of(kind: type) -> dict[str, int]:
+    """Where in objects of a class, and of those derived from it, its slots are, in words."""
+    names = [name for name in vars(kind)["__slots__"] if name not in ("__weakref__", "__dict__")]
+    thing: Any = object.__new__(kind)
+    values = [object() for _ in names]
+    for name, value in zip(names, values):
+        getattr(kind, name).__set__(thing, value)
+    words = (ctypes.c_ssize_t * (kind.__basicsize__ // 8)).from_address(id(thing))[:]
+    return {name: words.index(id(value)) for name, value in zip(names, values)}
