@@ -55,6 +55,7 @@ class FastPath:
         self._tensors = [(t, s.uid, t.requires_grad) for (s, _), t in zip(found.capture.sources, found.tensors)]
         self._bound: list[tuple[Tensor, np.ndarray, bool]] = []  # with the arrays of the step
         self._given: Any = None  # where these come from
+        self._kinds: tuple | None = None  # of two arrays that took it last
         self._times = 0  # that all was compared since machine code did so
         self._same: Callable[[], int] | None = None
 
@@ -66,6 +67,20 @@ class FastPath:
             a.shape == b.shape and (a.dtype == b.dtype or a.dtype.kind == b.dtype.kind == "f")
             for a, b in zip(arrays, taken)
         )
+
+    def is_for(self, batch: Any) -> bool:
+        """Whether a batch, a pair of arrays, is of the kind that took this way last; others are looked up."""
+        if self._kinds is None or type(batch) is not tuple or len(batch) != 2:
+            return False
+        x, y = batch
+        if type(x) is not np.ndarray or type(y) is not np.ndarray:
+            return False
+        kinds = self._kinds
+        return x.dtype is kinds[1] and y.dtype is kinds[3] and x.shape == kinds[0] and y.shape == kinds[2]
+
+    def found_for(self, key: tuple) -> None:
+        """Note the signature of a batch that takes this way."""
+        self._kinds = key if len(key) == 4 and type(key[1]) is not tuple else None
 
     def holds(self) -> bool:
         """Whether nothing has changed that the program depends on."""

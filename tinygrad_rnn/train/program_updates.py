@@ -38,7 +38,8 @@ class ProgramUpdates:
         self.gradients, self.clip_norm, self.clip_value = gradients, clip_norm, clip_value
         self.accumulation = Accumulation() if accumulation is None else accumulation
         self.last: Any = None
-        self._paths: dict[tuple | None, Any] = {}  # by the signature of a batch
+        self._paths: dict[tuple | None, FastPath] = {}  # by the signature of a batch
+        self._path: FastPath | None = None  # the last one
         self._steps: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()  # by the program; or why not
 
     def __call__(self, batch: Any) -> tuple[float, float | None]:
@@ -52,8 +53,9 @@ class ProgramUpdates:
         FloatingPointError
             If it watches, and the loss or a gradient is not finite; nothing is updated then.
         """
-        gradients, key = self.gradients, signature(batch)
-        path = self._paths.get(key)
+        gradients, path = self.gradients, self._path
+        if path is None or not path.is_for(batch):
+            path = self._look_up(batch)
         if path is not None and self._is_made_so(path.native) and path.native.goes_on() and path.holds():
             native = self.last = path.native
             value = path.run(batch)
@@ -63,7 +65,9 @@ class ProgramUpdates:
         found = gradients.find(arguments)
         native = None if isinstance(found, str) else self._native_step(found)
         if native is not None and native.goes_on():
+            key = signature(batch)
             if key is not None and gradients.pairs and FastPath.takes(batch, found):
+                self._path = None
                 self._paths[key] = FastPath(gradients.programs, found, native)
                 if len(self._paths) > MOST:
                     self._paths.pop(next(iter(self._paths)))
@@ -77,6 +81,14 @@ class ProgramUpdates:
         self.last = None
         how = self.clip_norm, self.clip_value, gradients.watch
         return updater_of(gradients.optimizer, self.accumulation, *how)(lambda: gradients.run(arguments, found))
+
+    def _look_up(self, batch: Any) -> FastPath | None:
+        """The short way for a batch, if there is one, which is the first that the next batch is tried with."""
+        key = signature(batch)
+        path = self._path = self._paths.get(key)
+        if path is not None and key is not None:
+            path.found_for(key)
+        return path
 
     # ---- the native call
 

@@ -109,7 +109,7 @@ class StageList:
         if self.host:
             raise ValueError(f"stages: {', '.join(self.host)} run in Python, wanted machine code only")
         workers.ready()
-        return int(self._run.run_steps(self._table, count, status, phase, every))
+        return int(self._run.steps_entry()(self._table, count, status, phase, every))
 
     def between(self, before: StageList, after: StageList) -> StageList:
         """These stages with others before and after them."""

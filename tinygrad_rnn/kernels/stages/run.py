@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from ..build.c_functions import c_function, pointer_to
+from ..build.code_cache import entry_of
 from ..build.fingerprint import kernel
 from ..loops.launches import calls
 from .alignments import ctc_gradient_stage, ctc_stage
@@ -137,3 +139,10 @@ def run_steps(stages: Array, count: int, status: Array, phase: int, every: int) 
                 return step
         phase = 0 if last else phase + 1
     return count
+
+
+@functools.cache
+def steps_entry() -> Callable[..., int]:
+    """:func:`run_steps`, without a look at the types of its arguments."""
+    number, table, vector = types.int64, types.int64[:, ::1], types.int64[::1]
+    return entry_of(run_steps, table, number, vector, number, number)
