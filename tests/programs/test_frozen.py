@@ -9,6 +9,7 @@ import pytest
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn
 from tinygrad_rnn.errors import CompileError
+from tinygrad_rnn.programs import reach
 
 from .agreement import same
 
@@ -52,6 +53,47 @@ def test_closures():
         gain = 4.0
 
     follows(lambda x: x * gain, change)
+
+
+def test_variables_that_are_deleted(monkeypatch):
+    monkeypatch.setattr(reach, "OFTEN", 0)
+    shift, switches = 2.0, [False]
+
+    def change():
+        nonlocal shift
+        del shift
+
+    def function(x):
+        return x + shift if switches[0] else x * 3.0
+
+    compiled = tr.compile(function, fallback="error")
+    same(compiled(x()), function(x()))
+    change()
+    same(compiled(x()), function(x()))
+    shift, switches[0] = 5.0, True
+    same(compiled(x()), function(x()))
+
+
+@pytest.mark.parametrize("often", [0, reach.OFTEN])
+def test_attributes_of_functions(monkeypatch, often):
+    monkeypatch.setattr(reach, "OFTEN", often)
+
+    def function(x):
+        return x * function.gain
+
+    function.gain = 2.0
+    follows(function, lambda: setattr(function, "gain", 3.0))
+    follows(function, lambda: setattr(function, "__dict__", {"gain": 4.0}))
+
+
+@pytest.mark.parametrize("often", [0, reach.OFTEN])
+def test_modules_at_several_places(monkeypatch, often):
+    monkeypatch.setattr(reach, "OFTEN", often)
+    net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+    net.append(net[0])
+    follows(net, lambda: net.__setitem__(2, net[1]))
+    follows(net, lambda: net.append(net[0]))
+    follows(net, lambda: delattr(net, "3"))
 
 
 def test_attributes_and_modes_of_modules():

@@ -146,9 +146,11 @@ class Reach:
         for texts, before in self._sets:
             if texts != before:
                 return False
-        for cell, content in self._cells:
-            if cell.cell_contents is not content:
+        try:
+            if not all(cell.cell_contents is content for cell, content in self._cells):
                 return False
+        except ValueError:  # one has nothing in it any more
+            return False
         for f, code, defaults, more in self._functions:
             if f.__code__ is not code or f.__defaults__ is not defaults or f.__kwdefaults__ is not more:
                 return False
@@ -238,6 +240,8 @@ class Reach:
             self._globals.append((space, name, space[name]))
             inside.append(space[name])
         self._functions.append((function, function.__code__, function.__defaults__, function.__kwdefaults__))
+        self._objects.append(function)
+        self._spaces.append(function.__dict__)
         self._enter_dict(function.__dict__)
         defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
         if function.__kwdefaults__:

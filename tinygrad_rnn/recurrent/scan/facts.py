@@ -378,3 +378,5 @@ def _facts_of_attributes(module: Module, reader: FactReader) -> Iterator[tuple[s
             yield name, reader.item(space, name, value, name in space, 0, name in reader.reads)
         elif issubclass(type(value), Tensor) and (fact := reader.tensor(value)) != "tensor":
             yield name, fact  # it is at a place before, too
+        elif issubclass(type(value), Module):
+            yield name, ByIdentity(value)  # which of them: one may be at several places
