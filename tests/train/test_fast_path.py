@@ -91,6 +91,16 @@ def wrap_step(model, optimizer):
     optimizer.step = wrapped
 
 
+def groups_in_a_tuple(_, optimizer):
+    optimizer.param_groups = (*optimizer.param_groups,)
+    optimizer.param_groups[0]["params"] = (*optimizer.param_groups[0]["params"],)
+
+
+class Faster(optim.AdamW):
+    def _update(self, group, *rest):
+        super()._update({**group, "lr": group["lr"] * 2}, *rest)
+
+
 CHANGES = {
     "step of the optimiser": wrap_step,
     "untied": untie,
@@ -103,6 +113,8 @@ CHANGES = {
     "another class": lambda model, _: setattr(model, "__class__", Doubled),
     "a new attribute": lambda model, _: setattr(model.head, "forward", lambda x: x[..., :2] * model.factor),
     "rate": lambda _, optimizer: optimizer.param_groups[0].update(lr=0.2),
+    "groups in a tuple": groups_in_a_tuple,
+    "another optimiser": lambda _, optimizer: setattr(optimizer, "__class__", Faster),
     "decay": lambda _, optimizer: optimizer.param_groups[0].update(weight_decay=0.1),
     "global": change_global,
     "weights replaced": replace_weight,
@@ -154,6 +166,30 @@ def test_inputs_that_are_parameters_count_with_those_that_the_model_reads():
         trained.append(model.state_dict())
     for name, a in trained[0].items():
         np.testing.assert_allclose(a, trained[1][name], rtol=1e-12, atol=1e-12)
+
+
+def test_an_optimizer_whose_attributes_are_in_another_dict_is_compared():
+    model = nn.Linear(2, 2)
+    step = TrainStep(model, optimizer := optim.SGD(model.parameters(), lr=0.1), nn.mse_loss)
+    for _ in range(3):
+        step(np.ones((2, 2)), np.zeros((2, 2)))
+    optimizer.__dict__ = {**vars(optimizer)}
+    step(np.ones((2, 2)), np.zeros((2, 2)))
+    optimizer.step = lambda *args, **options: None
+    before = model.weight.numpy().copy()
+    step(np.ones((2, 2)), np.zeros((2, 2)))
+    np.testing.assert_array_equal(model.weight.numpy(), before)
+
+
+def test_options_that_are_written_to_are_compared():
+    model = nn.Linear(2, 2)
+    step = TrainStep(model, optimizer := optim.SGD(model.parameters(), lr=0.1), nn.mse_loss)
+    optimizer.param_groups[0]["maximize"] = mutable = np.array(False)
+    for _ in range(4):
+        step(np.ones((2, 2)), np.zeros((2, 2)))
+    mutable[...] = True
+    losses = [step(np.ones((2, 2)), np.zeros((2, 2))) for _ in range(3)]
+    assert losses[0] < losses[1] < losses[2]
 
 
 def small_step(**options):

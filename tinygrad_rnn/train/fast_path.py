@@ -58,6 +58,7 @@ class FastPath:
         self._kinds: tuple | None = None  # of two arrays that took it last
         self._times = 0  # that all was compared since machine code did so
         self._same: Callable[[], int] | None = None
+        self._space: dict[str, Any] = {}  # the attributes of the optimiser that it compares
 
     @staticmethod
     def takes(batch: Any, found: Any) -> bool:
@@ -90,7 +91,8 @@ class FastPath:
         if reach is None or reach is not self._reach or entry.verified is not reach or not reach.complete:
             return False
         native = self.native
-        if self._same is not None and self._same() and has_the_step(native.optimizer):
+        optimizer = native.optimizer
+        if self._same is not None and self._same() and vars(optimizer) is self._space and has_the_step(optimizer):
             if not (reach.rest_holds() and native.counts_fit()):
                 return False
         elif reach.holds() and native.updates_fit() and self._tensors_hold():
@@ -106,9 +108,11 @@ class FastPath:
             return
         from ..compiler.runtime.contents import Contents  # at first use, as importing the compiler takes a while
 
-        self._times, contents = 0, Contents()
+        self._times, self._same, contents = 0, None, Contents()
         reach.describe(contents)
-        self.native.describe(contents)
+        if not self.native.describe(contents):
+            return
+        self._space = vars(self.native.optimizer)
         for t, array, needs in self._bound:
             contents.slots(t, _array=array, requires_grad=needs, _node=None, _hooks=None)
         self._same = contents.function()

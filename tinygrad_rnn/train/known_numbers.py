@@ -38,7 +38,7 @@ class KnownNumbers:
         if not same:
             # that they have not changed since the last update says that it pays to look ahead
             self._values, self._end = [*group.values()], 0
-            fixed = all(_is_fixed(v) for k, v in group.items() if k != "params")
+            fixed = all(is_fixed(v) for k, v in group.items() if k != "params")
             self._looked = not (self._of_group and fixed)
         elif not self._looked or self._end:
             self._looked, self._first, self._end = True, done, 0
@@ -47,5 +47,6 @@ class KnownNumbers:
         return self._numbers
 
 
-def _is_fixed(value: Any) -> bool:
-    return all(map(_is_fixed, value)) if type(value) is tuple else type(value) in FIXED
+def is_fixed(value: Any) -> bool:
+    """Whether the value of an option changes with its identity only."""
+    return all(map(is_fixed, value)) if type(value) is tuple else type(value) in FIXED

@@ -21,7 +21,7 @@ from ..optim.buckets import Bucket, LargeBucket
 from .accumulation import Accumulation, check_gradients
 from .checks import has_plain_step
 from .gradients import check_loss
-from .known_numbers import KnownNumbers
+from .known_numbers import KnownNumbers, is_fixed
 from .left_gradients import left_gradients
 
 
@@ -69,6 +69,7 @@ class NativeStep:
         operation = found.capture.operation
         self.runner, self.program = operation.runner, with_one_dtype(operation.runner.program)
         self.optimizer, self.clipping = optimizer, (clip_norm, clip_value)
+        self._kind = type(optimizer)
         self.accumulation, self.every = accumulation, accumulation.every
         leaves = [*found.arguments.values, *found.tensors]
         n = len(found.capture.results)
@@ -92,7 +93,7 @@ class NativeStep:
         self._add_update(grads, clip_norm, clip_value, watch)
         self.native.stages.finish()
         self._left = left_gradients(self.grads, self.buckets)
-        ours = type(optimizer).__module__.startswith(f"{Optimizer.__module__.rpartition('.')[0]}.")
+        self._ours = ours = type(optimizer).__module__.startswith(f"{Optimizer.__module__.rpartition('.')[0]}.")
         self._written: list[Any] = [None] * len(self.updates)  # the options that the kernels have now
         self._known = [KnownNumbers(functools.partial(self._numbers, update), ours) for update in self.updates]
 
@@ -191,7 +192,9 @@ class NativeStep:
 
     def updates_fit(self) -> bool:
         """Whether the optimiser still has its state where it was, with one count of updates for each run."""
-        if not has_plain_step(self.optimizer) or not self.optimizer.is_laid_out(self._layout):
+        if type(self.optimizer) is not self._kind or not has_plain_step(self.optimizer):
+            return False
+        if not self.optimizer.is_laid_out(self._layout):
             return False
         for group, _ in self._layout:
             if group.get("maximize"):
@@ -206,14 +209,26 @@ class NativeStep:
                 return False
         return True
 
-    def describe(self, contents: Contents) -> None:
-        """Add all that has to be the same for the optimiser to have its state where it was."""
+    def describe(self, contents: Contents) -> bool:
+        """Add all that has to be the same for the optimiser to have its state where it was.
+
+        That is what its attributes hold now; False if there is more, or it may be written to in its place.
+        """
         groups = self.optimizer.param_groups
+        sequences = [groups, *[group["params"] for group in groups]]
+        if not self._ours or not all(isinstance(group, dict) for group in groups):
+            return False  # another optimiser may decide by anything which states it needs
+        if not all(isinstance(a, list | tuple) for a in sequences):
+            return False
+        if not all(is_fixed(v) for group in groups for name, v in group.items() if name != "params"):
+            return False
+        contents.kinds([(self.optimizer, self._kind)])
         contents.dicts([(d, [*d], [*d.values()]) for d in (vars(self.optimizer), *groups)])
-        contents.lists([(a, [*a]) for a in (groups, *[group["params"] for group in groups])])
+        contents.lists([(a, [*a]) for a in sequences if isinstance(a, list)])  # a tuple cannot be written to
         for _, bucket in self.buckets:
             for p in bucket.params:
                 contents.slots(p, _array=p._array)
+        return True
 
     def goes_on(self) -> bool:
         """Whether gradients that wait for an update, if any, are those of its parameters, and no others."""
