@@ -1,5 +1,6 @@
 """Training steps as programs: losses, parameters and states of optimisers are those of the tape."""
 
+import functools
 import threading
 
 import numpy as np
@@ -391,6 +392,27 @@ def test_a_wrong_class_among_many_steps_is_named_and_stops_them():
     step = TrainStep(model, optim.SGD(model.parameters(), lr=0.1), nn.cross_entropy, fallback="error")
     with pytest.raises(IndexError, match="got class 9"):
         step.run(DataLoader((x, y), batch_size=1), 10)
+
+
+@pytest.mark.parametrize("position", [1, 4])
+def test_an_error_among_many_steps_uses_up_the_batches_up_to_its_own(position):
+    x, y, kept = np.zeros((10, 2), np.float32), np.zeros(10, int), []
+    for many in (False, True):
+        model = nn.Linear(2, 3)
+        step = TrainStep(model, optim.SGD(model.parameters(), lr=0.1), nn.cross_entropy, fallback="error")
+        loader = DataLoader((x, y), batch_size=2, shuffle=True, seed=4)
+        run = step.run if many else functools.partial(by_hand, step)
+        y[:] = 0
+        run(loader, 40 + position)  # so that several epochs go in one call
+        y[loader.epoch()[3]] = 9  # behind some batches of that call
+        with pytest.raises(IndexError, match="got class 9"):
+            run(loader, 100)
+        kept.append((loader.state_dict(), optimizer_steps(step)))
+    assert kept[0] == kept[1]
+
+
+def optimizer_steps(step):
+    return [steps for _, bucket in step.optimizer.flat_buffers() for steps in bucket.steps]
 
 
 def test_clipping_may_be_set_between_steps():

@@ -41,6 +41,7 @@ class ManyBatches:
         self.native: Any = None  # a ManySteps, once there is one; False if there is none in this epoch
         self.kind: Any = None  # of the batches that it takes
         self.most = 1  # steps of one call, so that it takes no longer than CHUNK
+        self._done = 0  # batches of a call that has ended, or was interrupted
 
     @staticmethod
     def fits(loader: Any) -> bool:
@@ -56,14 +57,19 @@ class ManyBatches:
         source, self.native = self.source, self.native or None
         while (n := left()) > 0 and (taken := source.take(batches, min(self.most, n))):
             while taken:
-                order = self._alike(taken)
-                if order is not None:
-                    found = self._run(order, taken)
-                    taken = taken[len(found.losses) + (found.error is not None) :]
-                else:
-                    found = outcome(self.update, source.batch(taken[0]))
-                    self._prepare(taken[0])
-                    taken = taken[1:]
+                self._done = 0
+                try:
+                    order = self._alike(taken)
+                    if order is not None:
+                        found = self._run(order, taken)
+                        used = len(found.losses) + (found.error is not None)
+                    else:
+                        found, used = outcome(self.update, source.batch(taken[0])), 1
+                        self._prepare(taken[0])
+                except BaseException:  # of the next batch, which is used up by it, and no others are
+                    source.unread(len(taken) - max(self._done, 1))
+                    raise
+                taken = taken[used:]
                 source.unread(len(taken))  # as of now, for checkpoints
                 yield found
                 source.unread(-len(taken))
@@ -94,6 +100,7 @@ class ManyBatches:
         try:
             losses, norms = native.run(order, source.state())
         finally:
+            self._done = native.done
             if native.done:
                 source.accept(native.handed_on())
         seconds = (time.perf_counter() - started) / max(len(losses), 1)
