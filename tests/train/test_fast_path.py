@@ -250,6 +250,28 @@ def test_indices_out_of_range_are_refused_each_time():
     assert all((a == before[name]).all() for name, a in model.state_dict().items())
 
 
+class Late(optim.SGD):
+    """Gets its momentum, with the state for it, from a switch that is not its own."""
+
+    switch = ()
+
+    def _initial_values(self, group):
+        return (0.0 if self.switch else None,)
+
+    def _update(self, group, *rest):
+        super()._update({**group, "momentum": 0.9 if self.switch else 0.0}, *rest)
+
+
+def test_states_that_an_optimizer_of_ones_own_asks_for_are_there(monkeypatch):
+    monkeypatch.setattr(Late, "switch", ())
+    model = nn.Linear(2, 2)
+    step = TrainStep(model, Late(model.parameters(), lr=0.1), nn.mse_loss)
+    for _ in range(4):
+        step(np.ones((2, 2)), np.zeros((2, 2)))
+    Late.switch = (True,)
+    assert not any(path.holds() for path in step.updates()._paths.values())
+
+
 class Warmup(optim.SGD):
     """Its rate grows with the number of the update."""
 
