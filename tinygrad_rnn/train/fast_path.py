@@ -102,7 +102,7 @@ class FastPath:
         return entry.rest_holds() and self._are_elsewhere()
 
     def _compared(self, reach: Any) -> None:
-        """Note that all was compared: often enough, machine code does so from now on, as long as nothing is set."""
+        """Note that all was compared: machine code does so after OFTEN times, until something is set."""
         self._times += 1
         if self._times < OFTEN:
             return

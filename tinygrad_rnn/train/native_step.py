@@ -313,7 +313,7 @@ class NativeStep:
             update.step[0] = done
 
     def foresee(self, tables: Sequence[np.ndarray], preview: Sequence[Sequence[dict[str, Any]]] | None) -> None:
-        """Write the options of updates to the rows of tables, which kernels get, from those of the groups at each."""
+        """Write the options of updates, from those of the groups at each, to the rows of kernels' tables."""
         self._written = [None] * len(self.updates)
         place = {id(group): i for i, group in enumerate(self.optimizer.param_groups)}
         for update, table in zip(self.updates, tables):

@@ -348,7 +348,7 @@ def _few_products(
     a: Array, a_at: int, lda: int, b: Array, b_at: int, ldb: int, K: int, M: int, N: int, c: Array, c_at: int,
     ldc: int, accumulate: bool,
 ) -> None:  # fmt: skip
-    """``C = A.T @ B``, or ``+=``, from where these lie: the same chains of multiply-adds as of packed factors."""
+    """``C = A.T @ B``, or ``+=``, of factors that are not packed, to the same bits."""
     lanes = vlanes(c)
     whole = N // lanes * lanes
     for m in range(M):

@@ -1,4 +1,4 @@
-"""Whether objects of Python's still hold the objects that they held, found by their addresses.
+"""Whether objects of Python's still hold what they held, found by their addresses.
 
 A guard compares identities, some sixty for a small model, before every call. Python does that at 50 to 100 ns each,
 which is longer than the call itself takes.
@@ -28,7 +28,10 @@ item_of = of_python("item_of", "PyList_GetItem", "Where an item of a list is.", 
 
 
 class Held(enum.IntEnum):
-    """What is compared of an object. A row of a table: this, the object, how many addresses follow, and these."""
+    """What is compared of an object.
+
+    A row of a table is this, the object, how many numbers follow, and these.
+    """
 
     ENTRIES = 0  # of a dict: keys and values, in order
     VALUE = 1  # of a dict: a key, and its value
