@@ -376,6 +376,22 @@ def test_gradients_that_somebody_holds_keep_their_values(inputs, outputs):
         np.testing.assert_array_equal(np.asarray(kept), values)
 
 
+@pytest.mark.parametrize("often", [1, left_gradients.OFTEN])
+def test_gradients_whose_data_were_replaced_are_left_alone(monkeypatch, often):
+    monkeypatch.setattr(left_gradients, "OFTEN", often)
+    model = nn.Linear(2, 2)
+    step = TrainStep(model, optim.SGD(model.parameters(), lr=0.1), nn.mse_loss)
+    for _ in range(4):
+        step(np.ones((2, 2)), np.zeros((2, 2)))
+    kept, given = model.weight.grad.data, np.zeros((2, 2), np.float32)
+    model.weight.grad.data = given
+    before = kept.copy()
+    step(np.ones((2, 2)), np.zeros((2, 2)))
+    np.testing.assert_array_equal(kept, before)
+    np.testing.assert_array_equal(given, 0)
+    assert model.weight.grad.numpy().all()
+
+
 def test_gradients_that_somebody_keeps_are_not_overwritten():
     model, step = small_step()
     x, kept = np.ones((3, 2), np.float32), []

@@ -61,6 +61,8 @@ class LeftGradients:
             return self._same() == 1
         if not self._tensors or not all(map(is_, map(_grad_of, self.params), self._tensors)):
             return False
+        if not all(map(is_, map(_array_of, self._tensors), self._views)):
+            return False
         if self._references() != self._given or any(map(_needs_gradient, self._tensors)):
             return False
         self._times += 1
@@ -73,10 +75,10 @@ class LeftGradients:
         from ..compiler.runtime.contents import Contents  # at first use, as importing the compiler takes a while
 
         contents = Contents()
-        for p, tensor in zip(self.params, self._tensors):
+        for p, tensor, view in zip(self.params, self._tensors, self._views):
             contents.slots(p, grad=tensor)
-            contents.slots(tensor, requires_grad=False)
-        del p, tensor
+            contents.slots(tensor, _array=view, requires_grad=False)
+        del p, tensor, view
         contents.references((self._room, *self._views, *self._tensors))
         return contents.function()
 
@@ -90,7 +92,7 @@ class LeftGradients:
         return [count(self._room), *map(count, self._views), *map(count, self._tensors)]
 
 
-_grad_of, _needs_gradient = attrgetter("grad"), attrgetter("requires_grad")
+_grad_of, _array_of, _needs_gradient = attrgetter("grad"), attrgetter("_array"), attrgetter("requires_grad")
 
 
 def left_gradients(grads: dict[int, np.ndarray], buckets: Iterable[tuple[Any, Any]]) -> list[LeftGradients]:
