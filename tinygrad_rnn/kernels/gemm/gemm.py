@@ -349,6 +349,7 @@ def _few_products(
     ldc: int, accumulate: bool,
 ) -> None:  # fmt: skip
     """``C = A.T @ B``, or ``+=``, of factors that are not packed, to the same bits."""
+    never_inline()
     lanes = vlanes(c)
     whole = N // lanes * lanes
     for m in range(M):
