@@ -41,6 +41,16 @@ def test_containers_behind_globals(monkeypatch):
     follows(lambda x: x + TABLE["shift"], lambda: monkeypatch.setitem(TABLE, "shift", 5.0))
 
 
+def test_equal_members_of_sets_that_are_others():
+    switches: set = {1}
+
+    def change():
+        switches.clear()
+        switches.add(True)
+
+    follows(lambda x: x * (2.0 if any(value is True for value in switches) else 5.0), change)
+
+
 def test_tensors_behind_globals(monkeypatch):
     follows(lambda x: x * WEIGHT, lambda: monkeypatch.setitem(globals(), "WEIGHT", tr.tensor([3.0, 3.0, 3.0])))
 

@@ -91,7 +91,7 @@ class Reach:
         self.complete = True
         self._dicts: list[tuple[dict, list, list]] = []
         self._lists: list[tuple[list, list]] = []
-        self._sets: list[tuple[set, set]] = []
+        self._sets: list[tuple[set, set, list[type]]] = []
         self._cells: list[tuple[types.CellType, Any]] = []
         self._globals: list[tuple[dict, str, Any]] = []
         self._functions: list[tuple] = []
@@ -143,8 +143,8 @@ class Reach:
         """Whether nothing has changed that is not in dicts and lists."""
         if not all(map(operator.is_, map(_space_of, self._objects), self._spaces)):
             return False
-        for texts, before in self._sets:
-            if texts != before:
+        for values, before, kinds in self._sets:
+            if values != before or [*map(type, values)] != kinds:  # True is equal to 1
                 return False
         try:
             if not all(cell.cell_contents is content for cell, content in self._cells):
@@ -196,7 +196,7 @@ class Reach:
             self._lists.append((value, [*value]))
             return value
         if kind is set and all(map(is_fixed, value)):
-            self._sets.append((value, {*value}))
+            self._sets.append((value, {*value}, [*map(type, value)]))
             return ()
         if kind is tuple or kind is frozenset:
             return value
