@@ -204,6 +204,10 @@ def test_examples_are_stacked():
 
 def test_errors():
     x = np.arange(6)
+    loader = DataLoader(x)
+    with pytest.raises(ValueError, match=r"count: got 0, wanted"):
+        loader.epoch(0)
+    assert loader.state_dict()["epoch"] == 0
     with pytest.raises(DataError, match=r"data: got no examples, wanted at least one"):
         DataLoader([])
     with pytest.raises(DataError, match=r"data: got no examples"):

@@ -148,7 +148,7 @@ def test_long_gemm_tn_split_by_rows_and_columns(rng):
         assert_array_equal(parts, whole)
 
 
-@given(dtypes, st.integers(1, 12), st.integers(1, 6), st.integers(1, 40), seeds, st.booleans())
+@given(dtypes, st.integers(1, 12) | st.just(K_BLOCK + 1), st.integers(1, 6), st.integers(1, 40), seeds, st.booleans())
 def test_gemm_tn_of_a_few_products_gives_the_bits_of_a_larger_one(dtype, K, M, N, seed, accumulate):
     rng = np.random.default_rng(seed)
     most, width = 64, 256  # of which no part is small

@@ -5,6 +5,7 @@ import pytest
 
 import tinygrad_rnn as tr
 from tinygrad_rnn import nn, optim
+from tinygrad_rnn.compiler.runtime.contents import Contents
 from tinygrad_rnn.data import DataLoader
 from tinygrad_rnn.errors import AnomalyError, ShapeError
 from tinygrad_rnn.programs import reach
@@ -144,7 +145,7 @@ def losses_and_weights(compiled, change):
     return losses, model.state_dict()
 
 
-@pytest.mark.sampled(21)
+@pytest.mark.sampled(4)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_a_change_is_seen(change):
@@ -269,7 +270,24 @@ def test_states_that_an_optimizer_of_ones_own_asks_for_are_there(monkeypatch):
     for _ in range(4):
         step(np.ones((2, 2)), np.zeros((2, 2)))
     Late.switch = (True,)
-    assert not any(path.holds() for path in step.updates()._paths.values())
+    paths = [*step.updates()._paths.values()]
+    Late.switch = ()
+    assert paths and all(path.holds() for path in paths)
+    Late.switch = (True,)
+    assert not any(path.holds() for path in paths)
+
+
+@pytest.mark.parametrize("owner", [optim.SGD, optim.Optimizer])
+def test_methods_of_the_class_of_an_optimizer_may_be_replaced(owner, monkeypatch):
+    model, step = small_step()
+    x, y = np.ones((3, 2), np.float32), np.zeros((3, 1), np.float32)
+    for _ in range(4):
+        step(x, y)
+    name = "_update" if owner is optim.SGD else "step"
+    monkeypatch.setattr(owner, name, lambda *args, **options: None)
+    before = model.weight.numpy().copy()
+    step(x, y)
+    np.testing.assert_array_equal(model.weight.numpy(), before)
 
 
 class Warmup(optim.SGD):
@@ -390,6 +408,24 @@ def test_gradients_whose_data_were_replaced_are_left_alone(monkeypatch, often):
     np.testing.assert_array_equal(kept, before)
     np.testing.assert_array_equal(given, 0)
     assert model.weight.grad.numpy().all()
+
+
+def test_a_gradient_that_is_taken_while_references_are_counted_is_kept(monkeypatch):
+    model, step = small_step()
+    x, taken, function = np.ones((3, 2), np.float32), [], Contents.function
+
+    def taking(contents):
+        if model.weight.grad is not None:
+            array = model.weight.grad.data  # as another thread might
+            taken.append((array, array.copy()))
+        return function(contents)
+
+    monkeypatch.setattr(Contents, "function", taking)
+    for k in range(8):
+        step(x, np.full((3, 1), k, np.float32))
+    assert taken
+    for array, values in taken:
+        np.testing.assert_array_equal(array, values)
 
 
 def test_gradients_that_somebody_keeps_are_not_overwritten():

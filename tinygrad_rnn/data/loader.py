@@ -167,6 +167,7 @@ class DataLoader:
 
         With `count`, those of so many epochs, one after the other.
         """
+        count = integer("count", count, 1)
         if self._started:  # an epoch that was left early is not taken up again
             self._epoch, self._position = self._epoch + max(1, -(-self._position // self._batches)), 0
         self._started = True
@@ -206,7 +207,7 @@ class DataLoader:
         self._position = position
 
     def _order(self, epoch: int) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """The order of the examples, and the sizes of the batches; None if they lie in order, or are all alike."""
+        """Order of the examples, and sizes of the batches; None if they lie in order, or are all alike."""
         size = self.batch_size
         rng = None if self.seed is None or not self.shuffle else np.random.default_rng([self.seed, epoch])
         if len(self._buckets) == 1:

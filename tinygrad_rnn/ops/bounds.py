@@ -1,4 +1,4 @@
-"""Numbers that a function wants between two others: looked at on the tape, and when a program of it runs."""
+"""Numbers that a function wants between two others, on the tape and when a program of it runs."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def tan(x: Value) -> Value:
 
 
 def _odd(code: str) -> str:
-    """Code of an odd function, given that for numbers that are not negative, ``SIZE``; zeros keep their signs."""
+    """Code of an odd function, given that for numbers from 0 on, ``SIZE``; zeros keep their signs."""
     code = code.replace("SIZE", "vabs({0})")
     return f"vselect({{0}} > 0.0, {code}, vselect({{0}} == 0.0, {{0}}, -({code})))"
 

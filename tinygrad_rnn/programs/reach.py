@@ -157,7 +157,7 @@ class Reach:
         return not self._arrays or all(_bytes(a) == b for a, b in self._arrays)
 
     def _contents_hold(self) -> bool:
-        """Whether dicts and lists hold the objects that they held, names have the same values, objects their class."""
+        """Whether dicts, lists and names hold the objects that they held, and these are of the same class."""
         if self._dicts and not self._dicts_hold():
             return False
         for items, before in self._lists:

@@ -38,17 +38,19 @@ def check_parts(model: Any, optimizer: Any, loss: Any, step: Any) -> None:
             raise ValueError("optimizer: got one of other parameters, wanted some of those of the model")
 
 
+_STEP = Optimizer.step  # also where somebody replaces it
 _UPDATES = frozenset({"step", "zero_grad", "_update"})  # what an optimiser does at an update
 
 
 def has_plain_step(optimizer: Optimizer) -> bool:
     """Whether updates are those of :class:`Optimizer`, and nobody has put another `step` in their place."""
-    return has_the_step(optimizer) and _UPDATES.isdisjoint(vars(optimizer))
+    return methods_of(optimizer)[0] is _STEP and _UPDATES.isdisjoint(vars(optimizer))
 
 
-def has_the_step(optimizer: Optimizer) -> bool:
-    """Whether the class of an optimiser updates as :class:`Optimizer` does."""
-    return type(optimizer).step is Optimizer.step
+def methods_of(optimizer: Optimizer) -> tuple[Any, Any, Any]:
+    """What the class of an optimiser does at an update."""
+    kind = type(optimizer)
+    return kind.step, kind._update, kind._initial_values
 
 
 def check_schedules(optimizer: Optimizer, schedule: Any, step_schedule: Any) -> None:

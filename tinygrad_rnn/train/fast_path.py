@@ -10,7 +10,6 @@ import numpy as np
 from ..config import grad_mode
 from ..core import Tensor
 from ..recurrent.scan.attribute_path import CONSTANT, AttributePath
-from .checks import has_the_step
 
 OFTEN = 64  # comparisons of everything, after which it pays to leave them to machine code
 MOST = 64  # signatures for which a training step keeps one
@@ -92,7 +91,7 @@ class FastPath:
             return False
         native = self.native
         optimizer = native.optimizer
-        if self._same is not None and self._same() and vars(optimizer) is self._space and has_the_step(optimizer):
+        if self._same is not None and self._same() and vars(optimizer) is self._space and native.has_its_methods():
             if not (reach.rest_holds() and native.counts_fit()):
                 return False
         elif reach.holds() and native.updates_fit() and self._tensors_hold():
@@ -109,9 +108,9 @@ class FastPath:
         from ..compiler.runtime.contents import Contents  # at first use, as importing the compiler takes a while
 
         self._times, self._same, contents = 0, None, Contents()
-        reach.describe(contents)
         if not self.native.describe(contents):
             return
+        reach.describe(contents)
         self._space = vars(self.native.optimizer)
         for t, array, needs in self._bound:
             contents.slots(t, _array=array, requires_grad=needs, _node=None, _hooks=None)

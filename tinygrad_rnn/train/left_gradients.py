@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from operator import attrgetter, is_
+from operator import add, attrgetter, is_
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,9 @@ class LeftGradients:
             self._give()
             self._given = self._references()
         self._room[...] = self.source
+        if self._times == OFTEN:
+            self._times += 1
+            self._same = self._comparison()
 
     def _give(self) -> None:
         self._times, self._same = 0, None
@@ -66,8 +69,6 @@ class LeftGradients:
         if self._references() != self._given or any(map(_needs_gradient, self._tensors)):
             return False
         self._times += 1
-        if self._times == OFTEN:
-            self._same = self._comparison()
         return True
 
     def _comparison(self) -> Callable[[], int] | None:
@@ -80,7 +81,11 @@ class LeftGradients:
             contents.slots(tensor, _array=view, requires_grad=False)
         del p, tensor, view
         contents.references((self._room, *self._views, *self._tensors))
-        return contents.function()
+        function = contents.function()  # which counts references
+        kept = [contents.held(thing) for thing in (self._room, *self._views, *self._tensors)]
+        if self._references() != [*map(add, self._given, kept)]:
+            return None  # another thread has taken a gradient since they were counted here
+        return function
 
     def _references(self) -> list[int]:
         """To the memory, to each part of it and to the tensors.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
+from operator import is_
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from ..errors import CompileError, NonFiniteError
 from ..optim import Optimizer, clip_grad_norm_
 from ..optim.buckets import Bucket, LargeBucket
 from .accumulation import Accumulation, check_gradients
-from .checks import has_plain_step
+from .checks import has_plain_step, methods_of
 from .gradients import check_loss
 from .known_numbers import KnownNumbers, is_fixed
 from .left_gradients import left_gradients
@@ -69,7 +70,7 @@ class NativeStep:
         operation = found.capture.operation
         self.runner, self.program = operation.runner, with_one_dtype(operation.runner.program)
         self.optimizer, self.clipping = optimizer, (clip_norm, clip_value)
-        self._kind = type(optimizer)
+        self._kind, self._methods = type(optimizer), methods_of(optimizer)
         self.accumulation, self.every = accumulation, accumulation.every
         leaves = [*found.arguments.values, *found.tensors]
         n = len(found.capture.results)
@@ -192,7 +193,7 @@ class NativeStep:
 
     def updates_fit(self) -> bool:
         """Whether the optimiser still has its state where it was, with one count of updates for each run."""
-        if type(self.optimizer) is not self._kind or not has_plain_step(self.optimizer):
+        if not self.has_its_methods() or not has_plain_step(self.optimizer):
             return False
         if not self.optimizer.is_laid_out(self._layout):
             return False
@@ -200,6 +201,11 @@ class NativeStep:
             if group.get("maximize"):
                 return False
         return self.counts_fit()
+
+    def has_its_methods(self) -> bool:
+        """Whether the optimiser is of the class that it was of, and that updates as it did."""
+        optimizer, methods = self.optimizer, self._methods
+        return type(optimizer) is self._kind and all(map(is_, methods_of(optimizer), methods))
 
     def counts_fit(self) -> bool:
         """Whether all parameters of each run have been updated equally often."""

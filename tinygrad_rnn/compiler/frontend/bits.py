@@ -1,4 +1,7 @@
-"""Bits, shifts and powers of two rows of whole numbers, both of which vary in time: exact as long as the result is."""
+"""Bits, shifts and powers of two rows of whole numbers that vary in time.
+
+They are exact as long as the result is.
+"""
 
 from __future__ import annotations
 

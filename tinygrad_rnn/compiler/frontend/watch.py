@@ -114,7 +114,7 @@ class watching(recording):
 
 
 def tells_stand_ins(codes: Codes) -> bool:
-    """Whether any of the code, other than our own, can tell a stand-in for a number from a number, unnoticed.
+    """Whether code that is not our own can tell a stand-in for a number from a number, unnoticed.
 
     A stand-in answers for all but ``type(x)``, ``id(x)`` and ``x is y``.
     """

@@ -16,7 +16,11 @@ from ...errors import CompileError
 from .executable import check_available
 
 # only here is an object where its id says, and nobody changes a dict while it is read
-FIT = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
+FIT = (
+    sys.implementation.name == "cpython"
+    and not sysconfig.get_config_var("Py_GIL_DISABLED")
+    and object.__basicsize__ == 16  # a count of references and a class, in words of 64 bits
+)
 
 
 class Contents:
@@ -49,6 +53,10 @@ class Contents:
     def references(self, things: Iterable[Any]) -> None:
         """Objects, to which there are as many references as when :meth:`function` is called."""
         self._rows += [("REFERENCES", thing, [None]) for thing in things]
+
+    def held(self, thing: Any) -> int:
+        """How many references to an object are here."""
+        return sum((other is thing) + sum(value is thing for value in values) for _, other, values in self._rows)
 
     def function(self) -> Callable[[], int] | None:
         """A function that compares what is here with what is there then; None if nothing can be compiled.

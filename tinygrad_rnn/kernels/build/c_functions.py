@@ -88,8 +88,10 @@ def of_python(name: str, symbol: str, doc: str, count: int) -> Any:
         function = lambda typingctx, a: (integer(integer), codegen)
     elif count == 2:
         function = lambda typingctx, a, b: (integer(integer, integer), codegen)
-    else:
+    elif count == 4:
         function = lambda typingctx, a, b, c, d: (integer(*[integer] * 4), codegen)
+    else:
+        raise ValueError(f"count: got {count}, wanted 0, 1, 2 or 4")
     function.__name__, function.__doc__ = name, doc
     return intrinsic(function)
 

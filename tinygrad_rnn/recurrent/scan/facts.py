@@ -153,7 +153,7 @@ class FactReader:
         return fact if before is None else (kind, before)
 
     def tensor(self, value: Tensor) -> Any:
-        """The fact of a tensor that calls look up: of one that is at several places, a program knows one of them."""
+        """The fact of a tensor that calls look up; a program knows one of the places of each."""
         before = self.tensors.get(id(value))
         if before is not None:
             return "tensor", before[0]
@@ -379,4 +379,4 @@ def _facts_of_attributes(module: Module, reader: FactReader) -> Iterator[tuple[s
         elif issubclass(type(value), Tensor) and (fact := reader.tensor(value)) != "tensor":
             yield name, fact  # it is at a place before, too
         elif issubclass(type(value), Module):
-            yield name, ByIdentity(value)  # which of them: one may be at several places
+            yield name, reader.seen.get(id(value))  # which of them: one may be at several places

@@ -167,8 +167,6 @@ class LoopGuards:
         found = [source for _, source in call.program.sources if isinstance(source, NumberInput)]
         self.numbers = [(source, source.get()) for source in found]  # the program of the function has frozen them
 
-    empty = False
-
     def hold(self) -> bool:
         """Whether nothing has changed."""
         try:
